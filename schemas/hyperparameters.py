@@ -1,0 +1,41 @@
+"""LoRA training hyperparameters, with the field names that peft and transformers use."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.model import Contract
+
+Precision = Literal["float32", "bfloat16-autocast"]
+
+
+class Hyperparameters(Contract):
+    """What one training run may vary. Everything here is part of the signed manifest."""
+
+    r: Literal[1, 8, 16, 32, 64] = 16
+    lora_alpha: int = Field(default=32, ge=1, le=512)
+    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    target_modules: tuple[str, ...] = (
+        "down_proj",
+        "gate_proj",
+        "k_proj",
+        "o_proj",
+        "q_proj",
+        "up_proj",
+        "v_proj",
+    )
+    learning_rate: float = Field(default=5e-4, gt=0.0, le=1e-2)
+    num_train_epochs: int = Field(default=6, ge=1, le=50)
+    max_steps: int | None = Field(default=None, ge=1, description="stop after this many optimizer steps")
+    per_device_train_batch_size: int = Field(default=8, ge=1, le=256)
+    warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    max_length: int = Field(default=512, ge=16, le=8192, description="tokens of one example, prompt and answer")
+    heldout_fraction: float = Field(default=0.1, ge=0.0, le=0.5, description="share of the set that is never trained on")
+    seed: int = Field(default=17, ge=0, lt=2**32)
+    precision: Literal["auto"] | Precision = Field(
+        default="auto", description="auto: bfloat16 autocast where the processor has it, float32 elsewhere"
+    )
