@@ -1,0 +1,1 @@
+"""The contract: events, topics, object keys, manifests and policies. Imports nothing else of ours."""

@@ -34,7 +34,9 @@ class Hyperparameters(Contract):
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     max_length: int = Field(default=512, ge=16, le=8192, description="tokens of one example, prompt and answer")
-    heldout_fraction: float = Field(default=0.1, ge=0.0, le=0.5, description="share of the set that is never trained on")
+    heldout_fraction: float = Field(
+        default=0.1, ge=0.0, le=0.5, description="share of the set that is never trained on"
+    )
     seed: int = Field(default=17, ge=0, lt=2**32)
     precision: Literal["auto"] | Precision = Field(
         default="auto", description="auto: bfloat16 autocast where the processor has it, float32 elsewhere"

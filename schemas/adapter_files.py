@@ -1,0 +1,194 @@
+"""The two files of an adapter: their digests, and the checks that they pass before anything loads them.
+
+Nothing here needs torch or numpy, so the trainer, the publisher and the server share one copy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.canonical import sha256_hex
+from schemas.safetensors_header import MalformedSafetensors, SafetensorsHeader, parse_header, read_header, unique_keys
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
+ADAPTER_FILES = frozenset({WEIGHTS_FILE, CONFIG_FILE})
+
+LinearShapes = Mapping[str, tuple[int, int]]
+"""Module name in the base model, such as ``model.layers.0.mlp.up_proj``, to (out features, in features)."""
+
+_TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\.lora_(?P<side>[AB])\.weight")
+# A stable name such as "smollm2" or "HuggingFaceTB/SmolLM2-135M-Instruct", never a path of the training machine.
+_BASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_MODULE_NAME = re.compile(r"[A-Za-z0-9_]+")
+
+# Every other key of a PEFT configuration must be null, false or empty: DoRA, rsLoRA, saved modules, per-module ranks
+# and whatever a later PEFT adds change what the tensors mean, and vLLM ignores or refuses them.
+_DESCRIPTIVE = frozenset(
+    {"peft_version", "inference_mode", "lora_dropout", "revision", "megatron_core", "runtime_config"}
+)
+
+
+class AdapterRefused(ValueError):
+    """The adapter's files may not be loaded. ``reason`` says which check failed and holds no tenant data."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"adapter refused: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class CheckedAdapter:
+    """What the checks established."""
+
+    r: int
+    lora_alpha: int
+    target_modules: tuple[str, ...]
+    base_model_name: str
+    config_sha256: str
+    weights_sha256: str
+
+
+def config_sha256(config: bytes) -> str:
+    """Hex SHA-256 of the canonical JSON (RFC 8785) of ``adapter_config.json``: spacing and key order do not count.
+
+    Raises :class:`AdapterRefused` when it is not a JSON object or names a key twice.
+    """
+    return sha256_hex(_parse_config(config))
+
+
+def weights_sha256(weights: bytes) -> str:
+    """Hex SHA-256 of the bytes of ``adapter_model.safetensors``."""
+    return hashlib.sha256(weights).hexdigest()
+
+
+def linear_shapes(base_model: Path) -> dict[str, tuple[int, int]]:
+    """(out, in) features of every two-dimensional weight in the ``*.safetensors`` files of a base model.
+
+    Reads headers only. Raises :class:`~schemas.safetensors_header.MalformedSafetensors` and ``OSError``.
+    """
+    shapes: dict[str, tuple[int, int]] = {}
+    for path in sorted(base_model.glob("*.safetensors")):
+        for name, entry in read_header(path).tensors.items():
+            if name.endswith(".weight") and len(entry.shape) == 2:
+                shapes[name.removesuffix(".weight")] = (entry.shape[0], entry.shape[1])
+    return shapes
+
+
+def check_adapter_directory(directory: Path, base: LinearShapes | None = None, max_rank: int = 64) -> CheckedAdapter:
+    """:func:`check_adapter` of the files in ``directory``, which must be regular files and not links."""
+    if any(path.is_symlink() or not path.is_file() for path in directory.iterdir()):
+        raise AdapterRefused("every entry must be a regular file")
+    names = {path.name for path in directory.iterdir()}
+    if names != ADAPTER_FILES:
+        raise AdapterRefused(f"the files must be exactly {sorted(ADAPTER_FILES)}")
+    return check_adapter({name: (directory / name).read_bytes() for name in names}, base, max_rank)
+
+
+def check_adapter(files: Mapping[str, bytes], base: LinearShapes | None = None, max_rank: int = 64) -> CheckedAdapter:
+    """Check the files of an adapter, given by name, and return what they declare.
+
+    With ``base`` (see :func:`linear_shapes`) every tensor pair must also fit a linear layer of that base model.
+    Raises :class:`AdapterRefused`.
+    """
+    if files.keys() != ADAPTER_FILES:
+        raise AdapterRefused(f"the files must be exactly {sorted(ADAPTER_FILES)}")
+    config = _parse_config(files[CONFIG_FILE])
+    r, lora_alpha, target_modules, base_model_name = _check_config(config, max_rank)
+    weights = files[WEIGHTS_FILE]
+    try:
+        header = parse_header(weights, len(weights))
+    except MalformedSafetensors as error:
+        raise AdapterRefused(f"{WEIGHTS_FILE}: {error}") from None
+    if header.metadata.keys() - {"format"}:
+        raise AdapterRefused("the weights' metadata may hold nothing but 'format'")
+    _check_shapes(header, r, target_modules, base)
+    _check_finite(header, weights)
+    return CheckedAdapter(r, lora_alpha, target_modules, base_model_name, sha256_hex(config), weights_sha256(weights))
+
+
+def _parse_config(body: bytes) -> dict[str, Any]:
+    def refuse_constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        config = json.loads(body.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        raise AdapterRefused(f"{CONFIG_FILE} is not a JSON object with unique keys") from None
+    if not isinstance(config, dict):
+        raise AdapterRefused(f"{CONFIG_FILE} is not a JSON object")
+    return config
+
+
+def _check_config(config: dict[str, Any], max_rank: int) -> tuple[int, int, tuple[str, ...], str]:
+    required = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "init_lora_weights": True}
+    for key, value in required.items():
+        if config.get(key) != value:
+            raise AdapterRefused(f"{CONFIG_FILE}: {key} must be {value!r}")
+    r, lora_alpha = config.get("r"), config.get("lora_alpha")
+    if type(r) is not int or not 1 <= r <= max_rank:
+        raise AdapterRefused(f"{CONFIG_FILE}: r must be an integer from 1 to {max_rank}")
+    if type(lora_alpha) is not int or lora_alpha < 1:
+        raise AdapterRefused(f"{CONFIG_FILE}: lora_alpha must be a positive integer")
+    modules = config.get("target_modules")
+    if not isinstance(modules, list) or not modules or not all(_is(_MODULE_NAME, name) for name in modules):
+        raise AdapterRefused(f"{CONFIG_FILE}: target_modules must be a list of module names")
+    if modules != sorted(set(modules)):
+        raise AdapterRefused(f"{CONFIG_FILE}: target_modules must be sorted, each once")
+    base_model_name = config.get("base_model_name_or_path")
+    if not isinstance(base_model_name, str) or not _is(_BASE_NAME, base_model_name):
+        raise AdapterRefused(f"{CONFIG_FILE}: base_model_name_or_path must be a model's name and not a path")
+    known = required.keys() | _DESCRIPTIVE | {"r", "lora_alpha", "target_modules", "base_model_name_or_path"}
+    for key, value in config.items():
+        if key not in known and value:
+            raise AdapterRefused(f"{CONFIG_FILE}: {key!r} is not supported here and must be null, false or empty")
+    return r, lora_alpha, tuple(modules), base_model_name
+
+
+def _is(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _check_shapes(
+    header: SafetensorsHeader, r: int, target_modules: tuple[str, ...], base: LinearShapes | None
+) -> None:
+    pairs: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, entry in header.tensors.items():
+        match = _TENSOR.fullmatch(name)
+        if match is None:
+            raise AdapterRefused("a tensor is not named base_model.model.<module>.lora_A.weight or .lora_B.weight")
+        if entry.dtype not in {"BF16", "F16", "F32"}:
+            raise AdapterRefused("a tensor is not BF16, F16 or F32")
+        pairs.setdefault(match["module"], {})[match["side"]] = entry.shape
+    for module, sides in pairs.items():
+        if sides.keys() != {"A", "B"}:
+            raise AdapterRefused("a module has only one of lora_A and lora_B")
+        a, b = sides["A"], sides["B"]
+        if len(a) != 2 or len(b) != 2 or a[0] != r or b[1] != r:
+            raise AdapterRefused(f"a tensor's shape does not fit r={r}")
+        if module.rpartition(".")[2] not in target_modules:
+            raise AdapterRefused("a module is not one of target_modules")
+        if base is not None and base.get(module) != (b[0], a[1]):
+            raise AdapterRefused("a module does not fit any linear layer of the base model")
+    if {module.rpartition(".")[2] for module in pairs} != set(target_modules):
+        raise AdapterRefused("one of target_modules has no tensors")
+
+
+def _check_finite(header: SafetensorsHeader, weights: bytes) -> None:
+    data = memoryview(weights)
+    for entry in header.tensors.values():
+        width = 4 if entry.dtype == "F32" else 2
+        top, second = bytes(data[entry.begin + width - 1 : entry.end : width]), data[entry.begin + width - 2 :: width]
+        if entry.dtype == "F16":
+            finite = not any(byte in top for byte in (*range(0x7C, 0x80), *range(0xFC, 0x100)))
+        else:
+            # bfloat16 is the upper half of float32: eight exponent bits, all set in infinities and NaNs.
+            finite = not any(second[match.start()] & 0x80 for match in re.finditer(rb"[\x7f\xff]", top))
+        if not finite:
+            raise AdapterRefused("a tensor holds an infinity or a NaN")

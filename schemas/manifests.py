@@ -1,0 +1,129 @@
+"""Signed documents: in-toto Statements v1 and the predicates that we put in them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.hyperparameters import Hyperparameters
+from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.model import Contract
+from schemas.records import ReplicaAcknowledgement, Residue, TrainingSet
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+TRAINING_PREDICATE = "urn:sanolith:predicate:training:v1"
+EXPORT_PREDICATE = "urn:sanolith:predicate:export:v1"
+EVICTION_PREDICATE = "urn:sanolith:predicate:eviction:v1"
+PURGE_PREDICATE = "urn:sanolith:predicate:purge-certificate:v1"
+
+
+class StepMetric(Contract):
+    """Training metrics of one optimizer step. Loss is the mean negative log-likelihood per answer token, in nats."""
+
+    step: int = Field(ge=1)
+    loss: float
+    learning_rate: float
+    tokens: int = Field(ge=0)
+
+
+class TrainingManifest(Contract):
+    """Everything that made an adapter. Bound by the statement's subjects to the adapter's files."""
+
+    tenant: TenantName
+    adapter_digest: Sha256Hex
+    run_id: OpaqueId
+    fence: int
+    base_model: str
+    base_model_digest: Sha256Hex
+    config_sha256: Sha256Hex
+    weights_sha256: Sha256Hex
+    size_bytes: int
+    training_set: TrainingSet
+    trained_example_ids: tuple[OpaqueId, ...]
+    heldout_example_ids: tuple[OpaqueId, ...]
+    hyperparameters: Hyperparameters
+    precision: str
+    library_versions: dict[str, str]
+    code_version: str
+    processor: str
+    started_at: datetime
+    finished_at: datetime
+    train_seconds: float
+    trained_tokens: int
+    heldout_loss_before: float | None
+    heldout_loss_after: float | None
+    metrics: tuple[StepMetric, ...]
+
+
+class EvictionReceipt(Contract):
+    """A replica's word that it holds nothing of the tenant any more, with what its engine lists afterwards."""
+
+    replica_id: OpaqueId
+    tenant: TenantName
+    cause_id: OpaqueId
+    evicted: tuple[Sha256Hex, ...]
+    remaining: tuple[Sha256Hex, ...] = Field(description="what the engine holds afterwards, of other tenants")
+    slots_overwritten: bool
+    prefix_cache_reset: bool
+    local_files_deleted: bool
+    requests_aborted: int = Field(ge=0)
+    evicted_at: datetime
+
+
+class StoreFinding(Contract):
+    """What the purge found and did in one store."""
+
+    store: str
+    method: str
+    before: Residue
+    after: Residue
+
+
+class PurgeCertificate(Contract):
+    """A certificate of destruction, after NIST SP 800-88 section 4.8. It holds no content and no content hash."""
+
+    certificate_id: OpaqueId
+    tenant: TenantName
+    requested_by: OpaqueId
+    reason_code: str
+    requested_at: datetime
+    fenced_at: datetime
+    deadline: datetime
+    completed_at: datetime
+    description: Literal["purge"] = "purge"
+    method: tuple[str, ...]
+    tool: str
+    key_destroyed_at: datetime
+    stores: tuple[StoreFinding, ...]
+    objects_removed: int
+    versions_removed: int
+    residual: int
+    verification_method: str
+    verified_at: tuple[datetime, ...]
+    replicas: tuple[ReplicaAcknowledgement, ...]
+    retained: tuple[str, ...]
+    topics_survive_until: datetime = Field(description="by then no event of the tenant is on any broker's disk")
+
+
+class ExportedExample(Contract):
+    """One line of an export's list of examples."""
+
+    example_id: OpaqueId
+    version: int
+    commitment: Sha256Hex
+    reviewer_id: OpaqueId
+    consent_id: OpaqueId | None
+    role: Literal["trained", "held-out"]
+
+
+def statement(predicate_type: str, subjects: dict[str, str], predicate: Contract) -> dict[str, Any]:
+    """An in-toto Statement v1. ``subjects`` maps a name to a sha256 in hex."""
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(subjects.items())],
+        "predicateType": predicate_type,
+        "predicate": predicate.model_dump(mode="json"),
+    }

@@ -1,0 +1,128 @@
+"""Object keys of DESIGN section 5. Prefixes end in ``/``: ``tenants/t1`` would also match ``tenants/t10``."""
+
+from __future__ import annotations
+
+import re
+
+from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN
+
+REGISTRY_PREFIX = "registry/"
+TENANTS_PREFIX = "tenants/"
+REPLICAS_PREFIX = "replicas/"
+PURGES_PREFIX = "purges/"
+AUDIT_PREFIX = "audit/"
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_MANIFEST = "manifest.json"
+ADAPTER_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_MANIFEST)
+
+TENANT_AREAS: dict[str, str] = {
+    "examples": "one record per example: decision, commitment, consent",
+    "contents": "the sealed text of each version of an example",
+    "consents": "one record per consent",
+    "training-sets": "frozen, ordered lists of example ids and commitments",
+    "runs": "job records and leases",
+    "staging": "what a worker wrote under its own fencing number, before publication",
+    "adapters": "published adapters, by digest",
+    "knowledge": "documents and the index of the tenant's retrieval",
+    "exports": "what the tenant asked to take away",
+    "usage": "what the tenant used",
+}
+"""Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
+
+
+class ForbiddenKey(ValueError):
+    """A key that would leave the tenant's prefix or that no area covers."""
+
+
+def _checked(pattern: str, value: str, what: str) -> str:
+    if re.fullmatch(pattern, value) is None:
+        raise ForbiddenKey(f"refused: {what} has a shape that no key may have")
+    return value
+
+
+def registry_prefix(tenant: str) -> str:
+    return f"{REGISTRY_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def state_key(tenant: str) -> str:
+    return f"{registry_prefix(tenant)}state.json"
+
+
+def key_key(tenant: str) -> str:
+    return f"{registry_prefix(tenant)}key.json"
+
+
+def tenant_prefix(tenant: str) -> str:
+    return f"{TENANTS_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def tenant_key(tenant: str, relative: str) -> str:
+    """The full key of ``<area>/<part>/...`` under the tenant's prefix. Raises :class:`ForbiddenKey`."""
+    area, *parts = relative.split("/")
+    if area not in TENANT_AREAS or not parts:
+        raise ForbiddenKey(f"refused: no area of a tenant's prefix is called {area[:32]!r}")
+    for part in parts:
+        _checked(OPAQUE_ID_PATTERN, part, "a part of the key")
+    return tenant_prefix(tenant) + relative
+
+
+def tenant_area(tenant: str, area: str, *parts: str) -> str:
+    """The listing prefix of an area or of a folder in it; ends in ``/``."""
+    return tenant_key(tenant, "/".join((area, *parts, "x")))[:-1]
+
+
+def replica_key(replica: str) -> str:
+    return f"{REPLICAS_PREFIX}{_checked(OPAQUE_ID_PATTERN, replica, 'replica id')}.json"
+
+
+def purge_key(purge: str) -> str:
+    return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.json"
+
+
+def certificate_key(purge: str) -> str:
+    return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.certificate.json"
+
+
+# Relative keys, for TenantStore.
+
+
+def example(example_id: str) -> str:
+    return f"examples/{example_id}"
+
+
+def content(example_id: str, version: int) -> str:
+    return f"contents/{example_id}/{version}"
+
+
+def consent(consent_id: str) -> str:
+    return f"consents/{consent_id}"
+
+
+def training_set(set_id: str) -> str:
+    return f"training-sets/{set_id}"
+
+
+def job(run_id: str) -> str:
+    return f"runs/{run_id}/job.json"
+
+
+def lease(run_id: str) -> str:
+    return f"runs/{run_id}/lease.json"
+
+
+def staging(run_id: str, fence: int, file: str) -> str:
+    return f"staging/{run_id}/{fence}/{file}"
+
+
+def adapter(digest: str, file: str) -> str:
+    return f"adapters/{digest}/{file}"
+
+
+def export(export_id: str, file: str) -> str:
+    return f"exports/{export_id}/{file}"
+
+
+def usage(event_id: str) -> str:
+    return f"usage/{event_id}"

@@ -1,0 +1,96 @@
+"""``registry/<tenant>/state.json``: the one object that a tenant's history is linearized by.
+
+It holds ids and digests only, and survives a purge emptied. What must happen after a swap (an event to publish) is
+written in the same swap, into ``outbox``: whoever comes next, the same process or a reconciler, publishes it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
+from schemas.model import Contract
+from schemas.policy import TenantPolicy
+
+
+class FreshExample(Contract):
+    """An eligible example that no training was requested for yet."""
+
+    example_id: OpaqueId
+    consent_id: OpaqueId | None = None
+
+
+class CurationState(Contract):
+    """How far curation is from the next training.
+
+    ``fresh`` and ``recent`` are bounded by the policy's ``min_new_examples``, so that an approval costs the same
+    however many came before. ``recent`` remembers the examples of the last batch: a redelivery of the very event
+    that completed a batch is then seen to be counted although ``fresh`` was emptied by it.
+    """
+
+    fresh: tuple[FreshExample, ...] = ()
+    recent: tuple[OpaqueId, ...] = ()
+    batches: int = Field(default=0, ge=0)
+    withdrawals: int = Field(default=0, ge=0, description="grows with every withdrawal or revocation")
+
+
+class RunState(Contract):
+    """One training run."""
+
+    status: Literal["queued", "running", "publishing", "completed", "rejected", "failed"]
+    attempts: int = Field(default=0, ge=0)
+    fence: int = Field(default=0, ge=0, description="fencing number of the attempt that holds or held the lease")
+    training_set_id: Sha256Hex | None = None
+    adapter_digest: Sha256Hex | None = None
+    reason_code: ReasonCode | None = None
+    requested_at: datetime
+
+
+class AdapterState(Contract):
+    """One published adapter. ``publishing``: the swap is done, the files are being moved out of staging."""
+
+    status: Literal["publishing", "ready", "retired"]
+    run_id: OpaqueId
+    fence: int = Field(ge=1)
+    training_set_id: Sha256Hex
+    base_model_digest: Sha256Hex
+    size_bytes: int = Field(ge=1)
+    published_at: datetime
+
+
+class OutboxEntry(Contract):
+    """An event that the swap which wrote this entry owes to the bus."""
+
+    event_type: str
+    data: dict[str, Any]
+    time: datetime
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+
+class PurgeState(Contract):
+    """The purge that fenced this tenant."""
+
+    purge_id: OpaqueId
+    fenced_at: datetime
+
+
+class TenantState(Contract):
+    """The tenant's state. ``rev`` and ``nonce`` change with every swap: content-derived ETags allow A→B→A."""
+
+    tenant: TenantName
+    status: Literal["active", "purging", "purged"] = "active"
+    rev: int = Field(default=1, ge=1)
+    fence: int = Field(default=0, ge=0)
+    nonce: str
+    policy: TenantPolicy = TenantPolicy()
+    curation: CurationState = CurationState()
+    runs: dict[OpaqueId, RunState] = Field(default_factory=dict)
+    adapters: dict[Sha256Hex, AdapterState] = Field(default_factory=dict)
+    active_adapter: Sha256Hex | None = None
+    adapter_history: tuple[Sha256Hex, ...] = Field(default=(), description="earlier active adapters, oldest first")
+    outbox: tuple[OutboxEntry, ...] = ()
+    purge: PurgeState | None = None

@@ -1,0 +1,95 @@
+"""The one place that knows which adapter stands behind which port of the tenant boundary."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tenancy.bus import KafkaPublisher, Publisher
+from tenancy.clock import Clock, utc_now
+from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher
+from tenancy.errors import Refused
+from tenancy.keys import KeyRing
+from tenancy.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
+from tenancy.objects import ObjectStore
+from tenancy.outbox import Outbox
+from tenancy.s3 import S3ObjectStore, connect
+from tenancy.settings import PlatformSettings
+from tenancy.signing import Signer, Verifier
+from tenancy.state import Snapshot, StateRegistry, require_active
+from tenancy.store import TenantStore
+from tenancy.tenant_id import TenantId
+
+
+@dataclass(frozen=True)
+class Tenancy:
+    """The ports of the tenant boundary. Handlers get this and nothing else to act with."""
+
+    objects: ObjectStore
+    states: StateRegistry
+    keys: KeyRing
+    outbox: Outbox
+    publisher: Publisher
+    clock: Clock = utc_now
+
+    async def store(self, tenant: TenantId) -> TenantStore:
+        """The tenant's sealed store. Raises :class:`KeyDestroyed`."""
+        return TenantStore(self.objects, await self.keys.open(tenant))
+
+    async def active(self, tenant: TenantId) -> Snapshot:
+        """The tenant's state, if data may be created for it. Raises UnknownTenant or TenantFenced."""
+        snapshot = await self.states.read(tenant)
+        require_active(snapshot.state)
+        return snapshot
+
+
+def assemble(
+    objects: ObjectStore, master: MasterKey, publisher: Publisher, source: str, clock: Clock = utc_now
+) -> Tenancy:
+    """Put the parts together; tests give fakes."""
+    states = StateRegistry(objects, clock)
+    return Tenancy(
+        objects=objects,
+        states=states,
+        keys=KeyRing(objects, master, clock),
+        outbox=Outbox(states, publisher, source, clock),
+        publisher=publisher,
+        clock=clock,
+    )
+
+
+def master_key(settings: PlatformSettings) -> MasterKey:
+    """KMS where a key id is set, else the key file. Raises :class:`Refused`."""
+    if settings.kms_key_id is not None:
+        return KmsMasterKey.connect(settings.kms_key_id, None)
+    if settings.master_key_file is not None:
+        return KeyFileMasterKey.read(settings.master_key_file)
+    raise Refused("no-master-key", "refused: set SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE")
+
+
+def signer(settings: PlatformSettings) -> Signer:
+    """Raises :class:`Refused` when no signing key is set."""
+    if settings.signing_key_file is None:
+        raise Refused("no-signing-key", "refused: set SANO_SIGNING_KEY_FILE")
+    return Signer.read(settings.signing_key_file)
+
+
+def verifier(settings: PlatformSettings) -> Verifier:
+    """Raises :class:`Refused` when no public key is set."""
+    if settings.verify_key_file is None:
+        raise Refused("no-verify-key", "refused: set SANO_VERIFY_KEY_FILE")
+    return Verifier.read(settings.verify_key_file)
+
+
+@asynccontextmanager
+async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator[Tenancy]:
+    """Connect to the real bus and object store for the life of a service or a command."""
+    objects: ObjectStore = S3ObjectStore(connect(settings.s3_endpoint_url), settings.s3_bucket)
+    async with KafkaPublisher(settings.kafka_client()) as kafka:
+        publisher: Publisher = kafka
+        if settings.crash_at is not None:
+            observer = KillAt.parse(settings.crash_at)
+            objects = ObservedObjectStore(objects, observer)
+            publisher = ObservedPublisher(publisher, observer)
+        yield assemble(objects, master_key(settings), publisher, f"/sanolith/{source}")

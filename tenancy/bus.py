@@ -1,0 +1,103 @@
+"""The one way onto the bus: idempotent, acknowledged by all in-sync replicas, with key and headers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from opentelemetry import propagate
+
+from schemas.envelope import Event, encode
+from tenancy.errors import BusUnavailable, Refused
+
+REQUEST_TIMEOUT_MS = 20_000
+
+RawHeaders = Sequence[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True)
+class RawMessage:
+    """A message as it stands on a topic; used for dead letters, which must keep what they were."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: RawHeaders
+
+
+class Publisher(Protocol):
+    """Publishes events. A return means the bus has them; :class:`BusUnavailable` means it may not."""
+
+    async def publish(self, event: Event) -> None: ...
+
+    async def publish_raw(self, message: RawMessage) -> None: ...
+
+
+@dataclass
+class RecordingPublisher:
+    """The fake of unit tests: remembers in order what was published."""
+
+    events: list[Event] = field(default_factory=list)
+    raw: list[RawMessage] = field(default_factory=list)
+
+    async def publish(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        self.raw.append(message)
+
+
+class KafkaPublisher:
+    """Publishes to Kafka. Use as an async context manager."""
+
+    def __init__(self, client_settings: dict[str, Any]) -> None:
+        self._settings = client_settings
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        producer = AIOKafkaProducer(
+            **self._settings,
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_request_size=1_048_576,
+        )
+        try:
+            await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise BusUnavailable(f"the bus is out of reach: {type(error).__name__}") from None
+        self._producer = producer
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def __aenter__(self) -> KafkaPublisher:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def publish(self, event: Event) -> None:
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        message = encode(event.traced(carrier.get("traceparent") or event.traceparent))
+        await self.publish_raw(RawMessage(message.topic, message.key, message.value, message.headers))
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        if self._producer is None:
+            raise BusUnavailable("the publisher is not started")
+        try:
+            await self._producer.send_and_wait(
+                message.topic, value=message.value, key=message.key, headers=list(message.headers)
+            )
+        except KafkaError as error:
+            if getattr(error, "retriable", False) or type(error).__name__ in {"KafkaTimeoutError", "ConnectionError"}:
+                raise BusUnavailable(f"the bus did not acknowledge: {type(error).__name__}") from None
+            raise Refused("bus-refused", f"refused: the bus answered {type(error).__name__}") from None

@@ -1,0 +1,20 @@
+"""Time and randomness, injected so that tests can live through sixty days in a second."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], datetime]
+NewNonce = Callable[[], str]
+
+
+def utc_now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def random_nonce() -> str:
+    """128 random bits in hex."""
+    return secrets.token_hex(16)

@@ -1,0 +1,72 @@
+"""What can go wrong at the tenant boundary, sorted by what the caller should do about it."""
+
+from __future__ import annotations
+
+
+class Transient(Exception):
+    """Trying again later may succeed: a timeout, an unreachable service, a lost race that a retry settles."""
+
+
+class Refused(Exception):
+    """Refused for ever as asked. ``code`` is for events and dead letters; the message carries no content."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StoreUnavailable(Transient):
+    """The object store did not answer, or asked us to slow down."""
+
+
+class BusUnavailable(Transient):
+    """The message bus did not acknowledge."""
+
+
+class ContendedState(Transient):
+    """Too many concurrent swaps of one tenant's state; the event is handled again."""
+
+
+class ObjectNotFound(Exception):
+    """No object under this key."""
+
+
+class PreconditionFailed(Exception):
+    """The object exists already, or is not the version that the caller read."""
+
+
+class UnknownTenant(Refused):
+    def __init__(self) -> None:
+        super().__init__("unknown-tenant", "refused: no such tenant is onboarded")
+
+
+class TenantFenced(Refused):
+    """The tenant is being purged or was purged: nothing may create data for it, by any way, ever again."""
+
+    def __init__(self) -> None:
+        super().__init__("tenant-purged", "refused: the tenant is purged or being purged")
+
+
+class KeyDestroyed(Refused):
+    def __init__(self) -> None:
+        super().__init__("key-destroyed", "refused: the tenant's data key does not exist (any more)")
+
+
+class SealBroken(Refused):
+    """The bytes do not open under this tenant's key and this object's name."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("seal-broken", f"refused: a sealed object does not open: {why}")
+
+
+class BadSignature(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__("bad-signature", f"refused: {why}")
+
+
+class LeaseLost(Exception):
+    """Another holder has, or may have, the lease. Whatever was not published must not be published."""
+
+
+class LeaseHeld(Exception):
+    """Another holder's lease is alive."""

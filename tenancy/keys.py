@@ -1,0 +1,121 @@
+"""A tenant's keys: made at onboarding, wrapped by the master key, destroyed at purge."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from pydantic import ValidationError
+
+from schemas import object_keys
+from schemas.content import ExampleContent
+from schemas.identifiers import TenantName
+from schemas.model import Contract, read_tolerant
+from tenancy.clock import Clock, utc_now
+from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, Refused, SealBroken
+from tenancy.master_keys import MasterKey
+from tenancy.objects import ObjectStore, ObjectVersion
+from tenancy.sealing import open_sealed, seal
+from tenancy.tenant_id import TenantId
+
+JWE_HEADER = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
+
+
+class KeyRecord(Contract):
+    """``registry/<tenant>/key.json``. Without it every sealed byte of the tenant is noise."""
+
+    tenant: TenantName
+    master_key_id: str
+    wrapped_data_key: str
+    sealed_private_key: str
+    public_key: dict[str, str]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class TenantKeys:
+    """The opened keys. They live in memory for one handling, never in a cache that could outlive a purge."""
+
+    tenant: TenantId
+    data_key: bytes
+    private_key: OKPKey
+    public_key: OKPKey
+
+    def thumbprint(self) -> str:
+        return self.public_key.thumbprint()
+
+    def decrypt_inline(self, token: str) -> ExampleContent:
+        """Open content that a publisher encrypted to the tenant's public key. Raises :class:`SealBroken`."""
+        try:
+            opened = jwe.decrypt_compact(token, self.private_key, algorithms=list(JWE_HEADER.values()))
+        except (JoseError, ValueError):
+            raise SealBroken("the inline content is not encrypted to this tenant's key") from None
+        try:
+            return read_tolerant(ExampleContent, opened.plaintext or b"")
+        except ValidationError:
+            raise Refused("bad-content", "refused: the inline content is not an example in chat format") from None
+
+
+def encrypt_inline(public_key: OKPKey, content: ExampleContent) -> str:
+    """Encrypt an example to a tenant: JWE compact, ECDH-ES+A256KW, A256GCM."""
+    return jwe.encrypt_compact(dict(JWE_HEADER), content.model_dump_json().encode(), public_key)
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """Creates, opens and destroys tenants' keys."""
+
+    objects: ObjectStore
+    master: MasterKey
+    clock: Clock = utc_now
+
+    async def create(self, tenant: TenantId) -> TenantKeys:
+        """Make the tenant's keys, or open those that an earlier, interrupted onboarding made."""
+        data_key = secrets.token_bytes(32)
+        pair = OKPKey.generate_key("X25519")
+        location = object_keys.key_key(tenant)
+        record = KeyRecord(
+            tenant=tenant,
+            master_key_id=self.master.key_id,
+            wrapped_data_key=_b64(await asyncio.to_thread(self.master.wrap, tenant, data_key)),
+            sealed_private_key=_b64(seal(data_key, location, json.dumps(pair.as_dict(private=True)).encode())),
+            public_key={name: str(value) for name, value in pair.as_dict(private=False).items()},
+            created_at=self.clock(),
+        )
+        try:
+            await self.objects.put(location, record.model_dump_json().encode(), if_absent=True)
+        except PreconditionFailed:
+            return await self.open(tenant)
+        return await self.open(tenant)
+
+    async def open(self, tenant: TenantId) -> TenantKeys:
+        """Raises :class:`KeyDestroyed` when there is no key, :class:`SealBroken` when it is another tenant's."""
+        location = object_keys.key_key(tenant)
+        try:
+            stored = await self.objects.get(location)
+        except ObjectNotFound:
+            raise KeyDestroyed from None
+        record = read_tolerant(KeyRecord, stored.body)
+        wrapped = base64.b64decode(record.wrapped_data_key)
+        data_key = await asyncio.to_thread(self.master.unwrap, tenant, wrapped)
+        private = json.loads(open_sealed(data_key, location, base64.b64decode(record.sealed_private_key)))
+        return TenantKeys(tenant, data_key, OKPKey.import_key(private), OKPKey.import_key(dict(record.public_key)))
+
+    async def destroy(self, tenant: TenantId) -> int:
+        """Remove every version of the wrapped key. Returns how many there were; zero when it was gone already."""
+        prefix = object_keys.key_key(tenant)
+        doomed: Sequence[ObjectVersion] = [v async for v in self.objects.versions(prefix) if v.key == prefix]
+        await self.objects.delete_versions(doomed)
+        return len(doomed)
+
+
+def _b64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

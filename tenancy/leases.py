@@ -1,0 +1,116 @@
+"""Leases on training runs, with fencing numbers.
+
+The lease says who should work; the clock may be wrong about it. Safety comes from the fence alone: every acquisition
+raises the tenant's fence by one in ``state.json``, and publishing is a swap of that same object which requires the
+fence that the worker was given (Kleppmann, "How to do distributed locking", 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from schemas import object_keys
+from schemas.records import LeaseRecord
+from schemas.state import RunState, TenantState
+from tenancy.clock import Clock, utc_now
+from tenancy.errors import LeaseHeld, LeaseLost, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.outbox import Outbox
+from tenancy.state import require_active
+from tenancy.store import TenantStore
+
+LEASE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A held lease: the record and the ETag that the next renewal must name."""
+
+    record: LeaseRecord
+    etag: str
+
+
+def holds(state: TenantState, run_id: str, fence: int) -> bool:
+    """Whether the holder of ``fence`` may still publish this run."""
+    run = state.runs.get(run_id)
+    return state.status == "active" and run is not None and run.status == "running" and run.fence == fence
+
+
+def with_run(state: TenantState, run_id: str, run: RunState) -> TenantState:
+    """The state with one run replaced."""
+    return state.model_copy(update={"runs": {**state.runs, run_id: run}})
+
+
+@dataclass(frozen=True)
+class Leases:
+    """Acquires and renews leases on the runs of one tenant."""
+
+    store: TenantStore
+    outbox: Outbox
+    holder: str
+    clock: Clock = utc_now
+    seconds: float = LEASE_SECONDS
+
+    async def alive(self, run_id: str, run: RunState) -> bool:
+        """Whether somebody holds this run's lease now.
+
+        Between the swap that raised the fence and the first write of the lease object there is no record of that
+        fence yet; a holder that dies there is found dead when no record appears, so it counts as dead at once and a
+        second acquisition simply raises the fence again.
+        """
+        if run.status != "running":
+            return False
+        try:
+            record, _ = await self.store.get_record(object_keys.lease(run_id), LeaseRecord)
+        except ObjectNotFound:
+            return False
+        return record.fence == run.fence and record.expires_at > self.clock()
+
+    async def acquire(
+        self, run_id: str, on_acquired: Callable[[TenantState, int], TenantState] = lambda state, _: state
+    ) -> Lease:
+        """Take the lease with a new fence. ``on_acquired`` adds to the same swap, e.g. events to publish.
+
+        Raises :class:`LeaseHeld` while another holder is alive, :class:`TenantFenced`, and :class:`Refused` when the
+        run is not one that can be worked on.
+        """
+        tenant = self.store.tenant
+        current = await self.outbox.states.read(tenant)
+        seen = current.state.runs.get(run_id)
+        if seen is not None and await self.alive(run_id, seen):
+            raise LeaseHeld(run_id)
+
+        def take(state: TenantState) -> TenantState:
+            require_active(state)
+            run = state.runs.get(run_id)
+            if run is None or run.status not in ("queued", "running"):
+                raise Refused("run-not-open", "refused: this run is not waiting for a worker")
+            if run != seen:
+                raise LeaseHeld(run_id)
+            fence = state.fence + 1
+            taken = run.model_copy(update={"status": "running", "fence": fence, "attempts": run.attempts + 1})
+            return on_acquired(with_run(state.model_copy(update={"fence": fence}), run_id, taken), fence)
+
+        taken = await self.outbox.swap(tenant, take, base=current)
+        fence = taken.state.runs[run_id].fence
+        record = self._record(run_id, fence)
+        etag = await self.store.put_record(object_keys.lease(run_id), record)
+        lease = Lease(record, etag)
+        # A slower holder of an earlier fence may just have overwritten the record; the state decides.
+        if not holds((await self.outbox.states.read(tenant)).state, run_id, fence):
+            raise LeaseLost(run_id)
+        return lease
+
+    async def renew(self, lease: Lease) -> Lease:
+        """Extend the lease. Raises :class:`LeaseLost` when anybody else wrote the record or removed it."""
+        record = self._record(lease.record.run_id, lease.record.fence)
+        try:
+            etag = await self.store.put_record(object_keys.lease(record.run_id), record, if_match=lease.etag)
+        except (PreconditionFailed, ObjectNotFound):
+            raise LeaseLost(record.run_id) from None
+        return Lease(record, etag)
+
+    def _record(self, run_id: str, fence: int) -> LeaseRecord:
+        expires_at = self.clock() + timedelta(seconds=self.seconds)
+        return LeaseRecord(run_id=run_id, holder=self.holder, fence=fence, expires_at=expires_at)

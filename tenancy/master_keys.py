@@ -1,0 +1,104 @@
+"""The master key wraps each tenant's data key: AWS KMS in production, a key file locally."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tenancy.errors import Refused, SealBroken, StoreUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.client import KMSClient
+
+NONCE_BYTES = 12
+
+
+class MasterKey(Protocol):
+    """Wraps and unwraps data keys, bound to the tenant. Both may raise :class:`StoreUnavailable`."""
+
+    @property
+    def key_id(self) -> str: ...
+
+    def wrap(self, tenant: str, data_key: bytes) -> bytes: ...
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        """Raises :class:`SealBroken` for another tenant's or another master key's bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeyFileMasterKey:
+    """AES-256-GCM under 32 bytes from a file that only its owner may read."""
+
+    key: bytes
+    key_id: str = "key-file"
+
+    @classmethod
+    def read(cls, path: Path) -> KeyFileMasterKey:
+        """Read a base64 key file. Raises :class:`Refused` when it is missing, loose or not a key."""
+        if not path.is_file():
+            raise Refused("no-master-key", f"refused: no master key file at {path}; set SANO_MASTER_KEY_FILE")
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise Refused("loose-master-key", f"refused: {path} is readable by others; chmod 600 it")
+        try:
+            key = base64.b64decode(path.read_bytes().strip(), validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != 32:
+            raise Refused("bad-master-key", f"refused: {path} does not hold 32 bytes in base64")
+        return cls(key)
+
+    def wrap(self, tenant: str, data_key: bytes) -> bytes:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + AESGCM(self.key).encrypt(nonce, data_key, tenant.encode())
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        try:
+            return AESGCM(self.key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], tenant.encode())
+        except (InvalidTag, ValueError):
+            raise SealBroken("the data key is wrapped for another tenant or by another master key") from None
+
+
+@dataclass(frozen=True)
+class KmsMasterKey:
+    """AWS KMS. The tenant is the encryption context, so that KMS itself refuses to unwrap for another tenant."""
+
+    client: KMSClient
+    key_id: str
+
+    @classmethod
+    def connect(cls, key_id: str, endpoint_url: str | None) -> KmsMasterKey:
+        return cls(boto3.client("kms", endpoint_url=endpoint_url), key_id)
+
+    def wrap(self, tenant: str, data_key: bytes) -> bytes:
+        try:
+            answer = self.client.encrypt(
+                KeyId=self.key_id, Plaintext=data_key, EncryptionContext={"sano:tenant": tenant}
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise StoreUnavailable(f"KMS did not wrap the data key: {type(error).__name__}") from None
+        return bytes(answer["CiphertextBlob"])
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        try:
+            answer = self.client.decrypt(
+                KeyId=self.key_id, CiphertextBlob=wrapped, EncryptionContext={"sano:tenant": tenant}
+            )
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code")
+            if code in {"InvalidCiphertextException", "IncorrectKeyException", "AccessDeniedException"}:
+                raise SealBroken(f"KMS answered {code}") from None
+            raise StoreUnavailable(f"KMS answered {code}") from None
+        except BotoCoreError as error:
+            raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None
+        return bytes(answer["Plaintext"])

@@ -1,0 +1,85 @@
+"""The object store that everything stands on: one bucket, versioned, with conditional writes.
+
+One Protocol with two implementations, S3 (``tenancy.s3``) and memory (``tenancy.memory``); the same contract suite
+runs on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object's bytes and the ETag that an ``if_match`` write must name."""
+
+    body: bytes
+    etag: str
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One version or delete marker of a key."""
+
+    key: str
+    version_id: str
+    is_delete_marker: bool
+    is_latest: bool
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A multipart upload that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+
+
+class ObjectStore(Protocol):
+    """Conditional, versioned object storage. Every method may raise :class:`tenancy.errors.StoreUnavailable`."""
+
+    async def get(self, key: str) -> StoredObject:
+        """Raises :class:`ObjectNotFound`."""
+        ...
+
+    async def exists(self, key: str) -> bool: ...
+
+    async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        """Write and return the new ETag. Raises :class:`PreconditionFailed`; retries a 409 conflict itself."""
+        ...
+
+    async def put_chunks(self, key: str, chunks: Iterable[bytes], *, if_absent: bool = False) -> str:
+        """Write a body of any size in constant memory. A failed upload leaves no parts behind."""
+        ...
+
+    async def read_chunks(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T:
+        """Stream the body through ``consume``, which runs off the event loop. Raises :class:`ObjectNotFound`."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Put a delete marker. Older versions stay: see :meth:`delete_versions`."""
+        ...
+
+    def keys(self, prefix: str) -> AsyncIterator[str]:
+        """Every current key under ``prefix``, in lexical order."""
+        ...
+
+    def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
+        """Every version and delete marker under ``prefix``."""
+        ...
+
+    async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
+        """Remove at most 1,000 versions or markers for good."""
+        ...
+
+    def uploads(self, prefix: str) -> AsyncIterator[Upload]:
+        """Every open multipart upload under ``prefix``."""
+        ...
+
+    async def abort_upload(self, upload: Upload) -> None:
+        """Remove an open upload's parts. An upload that is gone already is no error."""
+        ...

@@ -1,0 +1,73 @@
+"""The outbox in a tenant's state: what a swap owes to the bus is published, then struck out.
+
+A crash between swap and publication loses nothing, since the next handler or the reconciler publishes the entry; a
+crash between publication and striking out publishes twice, under the same deterministic id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opentelemetry import propagate
+
+from schemas.envelope import Event
+from schemas.events import EventData
+from schemas.state import OutboxEntry, TenantState
+from tenancy.bus import Publisher
+from tenancy.clock import Clock, utc_now
+from tenancy.state import Change, Snapshot, StateRegistry, entry_data
+from tenancy.tenant_id import TenantId
+
+
+def _event(tenant: str, source: str, entry: OutboxEntry) -> Event:
+    return Event(
+        subject=tenant,
+        data=entry_data(entry),
+        time=entry.time,
+        source=source,
+        causation_id=entry.causation_id,
+        traceparent=entry.traceparent,
+    )
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """Swaps states and pays what the swaps owe."""
+
+    states: StateRegistry
+    publisher: Publisher
+    source: str
+    clock: Clock = utc_now
+
+    def entry(self, data: EventData, causation_id: str | None = None) -> OutboxEntry:
+        """An entry for ``data``, carrying the current trace."""
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        return OutboxEntry(
+            event_type=data.type,
+            data=data.model_dump(mode="json"),
+            time=self.clock(),
+            causation_id=causation_id,
+            traceparent=carrier.get("traceparent"),
+        )
+
+    async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:
+        """Swap, then publish everything that the state owes."""
+        return await self.flush(tenant, await self.states.swap(tenant, change, base=base))
+
+    async def flush(self, tenant: TenantId, snapshot: Snapshot | None = None) -> Snapshot:
+        """Publish every entry of the outbox and strike it out."""
+        current = snapshot or await self.states.read(tenant)
+        if not current.state.outbox:
+            return current
+        paid = set()
+        for entry in current.state.outbox:
+            event = _event(tenant, self.source, entry)
+            await self.publisher.publish(event)
+            paid.add(event.id)
+
+        def strike_out(state: TenantState) -> TenantState:
+            owed = tuple(e for e in state.outbox if _event(tenant, self.source, e).id not in paid)
+            return state if len(owed) == len(state.outbox) else state.model_copy(update={"outbox": owed})
+
+        return await self.states.swap(tenant, strike_out, base=current)

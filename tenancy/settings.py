@@ -1,0 +1,51 @@
+"""Settings that every part shares, read from ``SANO_*``. Each service's own settings module extends them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from aiokafka.helpers import create_ssl_context
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class PlatformSettings(BaseSettings):
+    """Where the bus, the object store and the keys are."""
+
+    model_config = SettingsConfigDict(env_prefix="SANO_", extra="ignore", frozen=True)
+
+    kafka_bootstrap_servers: str = Field(description="host:port, comma-separated")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_ca_file: Path | None = None
+
+    s3_endpoint_url: str | None = Field(default=None, description="absent: AWS")
+    s3_bucket: str
+
+    kms_key_id: str | None = Field(default=None, description="wraps the tenants' data keys in production")
+    master_key_file: Path | None = Field(default=None, description="wraps the tenants' data keys locally")
+    signing_key_file: Path | None = Field(default=None, description="Ed25519 private key, PEM")
+    verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
+
+    work_dir: Path = Field(default=Path(".sano/work"), description="scratch; nothing is written elsewhere")
+    otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
+    crash_at: str | None = Field(default=None, description="tests only: SIGKILL oneself before:EFFECT or after:EFFECT")
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Connection arguments for every aiokafka client."""
+        client: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap_servers,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.startswith("SASL"):
+            client["sasl_mechanism"] = self.kafka_sasl_mechanism
+            client["sasl_plain_username"] = self.kafka_sasl_username
+            client["sasl_plain_password"] = (
+                self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else None
+            )
+        if self.kafka_security_protocol.endswith("SSL"):
+            client["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_ca_file)
+        return client

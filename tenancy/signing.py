@@ -1,0 +1,87 @@
+"""Signed statements: in-toto in DSSE envelopes, Ed25519, by securesystemslib."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import CryptoSigner, SSlibKey
+
+from schemas.canonical import canonical_json
+from schemas.manifests import PAYLOAD_TYPE, STATEMENT_TYPE
+from tenancy.errors import BadSignature, Refused
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Checks envelopes against the one public key that this installation trusts."""
+
+    public_key: Ed25519PublicKey
+
+    @classmethod
+    def read(cls, path: Path) -> Verifier:
+        """Read a PEM public key. Raises :class:`Refused`."""
+        try:
+            key = serialization.load_pem_public_key(path.read_bytes())
+        except (OSError, ValueError):
+            raise Refused("no-verify-key", f"refused: {path} is no PEM public key; set SANO_VERIFY_KEY_FILE") from None
+        if not isinstance(key, Ed25519PublicKey):
+            raise Refused("no-verify-key", f"refused: {path} is no Ed25519 public key")
+        return cls(key)
+
+    def verify(self, envelope: dict[str, Any], predicate_type: str) -> dict[str, Any]:
+        """The statement inside, once its signature, type and predicate type are right. Raises BadSignature."""
+        try:
+            parsed = Envelope.from_dict(_copied(envelope))
+            if parsed.payload_type != PAYLOAD_TYPE:
+                raise BadSignature("the envelope does not hold an in-toto statement")
+            parsed.verify([SSlibKey.from_crypto(self.public_key)], threshold=1)
+            statement = json.loads(parsed.payload)
+        except (VerificationError, KeyError, TypeError, ValueError) as error:
+            raise BadSignature(f"the signature does not verify ({type(error).__name__})") from None
+        if not isinstance(statement, dict) or statement.get("_type") != STATEMENT_TYPE:
+            raise BadSignature("the envelope does not hold an in-toto statement v1")
+        if statement.get("predicateType") != predicate_type:
+            raise BadSignature("the statement is of another kind than was asked for")
+        return statement
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Signs statements with the installation's private key."""
+
+    private_key: Ed25519PrivateKey
+
+    @classmethod
+    def read(cls, path: Path) -> Signer:
+        """Read a PEM private key. Raises :class:`Refused`."""
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except (OSError, ValueError, TypeError):
+            raise Refused("no-signing-key", f"refused: {path} is no PEM key; set SANO_SIGNING_KEY_FILE") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise Refused("no-signing-key", f"refused: {path} is no Ed25519 key")
+        return cls(key)
+
+    @property
+    def verifier(self) -> Verifier:
+        return Verifier(self.private_key.public_key())
+
+    def sign(self, statement: dict[str, Any]) -> dict[str, Any]:
+        """The DSSE envelope of the canonical JSON of ``statement``. Ed25519 signatures are deterministic."""
+        envelope = Envelope(canonical_json(statement), PAYLOAD_TYPE, {})
+        envelope.sign(CryptoSigner(self.private_key))
+        signed: dict[str, Any] = envelope.to_dict()
+        return signed
+
+
+def _copied(envelope: dict[str, Any]) -> dict[str, Any]:
+    """securesystemslib pops from the dict it parses."""
+    copied: dict[str, Any] = json.loads(json.dumps(envelope))
+    return copied
