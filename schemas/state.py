@@ -33,8 +33,11 @@ class CurationState(Contract):
 
     fresh: tuple[FreshExample, ...] = ()
     recent: tuple[OpaqueId, ...] = ()
+    suspended: tuple[FreshExample, ...] = Field(default=(), description="on their way from fresh to waiting for consent")
     batches: int = Field(default=0, ge=0)
-    withdrawals: int = Field(default=0, ge=0, description="grows with every withdrawal or revocation")
+    last_withdrawal: OpaqueId | None = Field(
+        default=None, description="the latest event that took eligibility away: a set frozen before it is checked again"
+    )
 
 
 class RunState(Contract):

@@ -18,7 +18,7 @@ from tenancy.tenant_id import TenantId
 
 ISSUER = "sanolith"
 AUDIENCE = "sanolith-inference"
-ALGORITHM = "EdDSA"
+ALGORITHM = "Ed25519"
 MAX_LIFETIME = timedelta(days=365)
 
 

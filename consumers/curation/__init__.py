@@ -1,0 +1,1 @@
+"""Reviewers' decisions and consents become sealed records that decide what may be trained on."""

@@ -1,0 +1,85 @@
+"""When enough new examples are eligible, a training is requested: pure changes of a tenant's state.
+
+A change marks an example as counted before the example's record is written, so that a record that exists was
+counted. In the one gap that is left, between the swap and the record, a redelivery finds the example in ``fresh`` or
+in ``recent`` and does not count it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from schemas.events import TrainingRequested
+from schemas.state import FreshExample, OutboxEntry, TenantState
+from tenancy.state import Change, owing, require_active
+
+NewEntry = Callable[[TrainingRequested], OutboxEntry]
+
+
+def batch_run_id(batch: int) -> str:
+    """The run that a tenant's n-th batch asks for; deterministic, so that asking twice is asking once."""
+    return f"batch-{batch}"
+
+
+def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:
+    """Count new eligible examples; complete a batch when the policy's number is reached."""
+    added = tuple(examples)
+
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        curation = state.curation
+        known = {held.example_id for held in curation.fresh} | set(curation.recent)
+        fresh = (*curation.fresh, *(new for new in added if new.example_id not in known))
+        if len(fresh) == len(curation.fresh):
+            return state
+        changed = state.model_copy(update={"curation": curation.model_copy(update={"fresh": fresh})})
+        if not state.policy.automatic_training or len(fresh) < state.policy.min_new_examples:
+            return changed
+        return _with_batch(changed, fresh, entry)
+
+    return change
+
+
+def _with_batch(state: TenantState, fresh: tuple[FreshExample, ...], entry: NewEntry) -> TenantState:
+    batch = state.curation.batches + 1
+    curation = state.curation.model_copy(
+        update={"fresh": (), "recent": tuple(held.example_id for held in fresh), "batches": batch}
+    )
+    requested = TrainingRequested(run_id=batch_run_id(batch), trigger="policy")
+    return owing(state.model_copy(update={"curation": curation}), entry(requested))
+
+
+def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, suspend: bool = False) -> Change:
+    """Take what is not eligible any more out of the count. Sets that were frozen earlier must be checked again.
+
+    With ``suspend`` the examples are kept aside in the same swap, until they are noted to wait for consent.
+    """
+
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        curation = state.curation
+        taken = tuple(held for held in curation.fresh if is_ineligible(held))
+        if not taken and curation.last_withdrawal == event_id:
+            return state
+        update: dict[str, object] = {
+            "fresh": tuple(held for held in curation.fresh if not is_ineligible(held)),
+            "last_withdrawal": event_id,
+        }
+        if suspend:
+            update["suspended"] = (*curation.suspended, *taken)
+        return state.model_copy(update={"curation": curation.model_copy(update=update)})
+
+    return change
+
+
+def settled(consent_id: str) -> Change:
+    """Forget the suspended examples of a consent, once its record knows that they wait."""
+
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        kept = tuple(held for held in state.curation.suspended if held.consent_id != consent_id)
+        if len(kept) == len(state.curation.suspended):
+            return state
+        return state.model_copy(update={"curation": state.curation.model_copy(update={"suspended": kept})})
+
+    return change

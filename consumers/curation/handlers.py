@@ -1,0 +1,255 @@
+"""Curation's use cases: approve, reject, withdraw, grant and revoke consent.
+
+Each is a function of an event and the tenancy's ports. The latest version of a decision wins; a withdrawal is for
+ever. Nothing here reads more than the one example, the one consent and the tenant's state, so that an approval costs
+the same however many came before it.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from consumers.curation.batches import counted, discounted, settled
+from schemas import object_keys
+from schemas.content import ClaimCheck, ExampleContent
+from schemas.envelope import Event
+from schemas.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
+from schemas.outcome import Outcome
+from schemas.records import ConsentRecord, ExampleRecord
+from schemas.state import FreshExample, TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
+from tenancy.state import Snapshot
+from tenancy.store import TenantStore
+from tenancy.tenant_id import TenantId
+
+
+async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
+    """Seal the approved example and make it eligible, if there is consent."""
+    data = cast(ExampleApproved, event.data)
+    tenant, snapshot, store = await _opened(event, tenancy)
+    record, etag = await _example(store, data.example_id)
+    if record is not None:
+        if record.event_id == event.id:
+            # The record exists, so the example was counted; only what the swap owes may be unpaid.
+            await tenancy.outbox.flush(tenant, snapshot)
+            return Outcome.NOOP_DUPLICATE
+        if record.status == "withdrawn" or record.version >= data.version:
+            return Outcome.NOOP_STALE
+    await _receive_content(data, store)
+    approved = ExampleRecord(
+        example_id=data.example_id,
+        version=data.version,
+        status="approved",
+        decided_at=event.time,
+        event_id=event.id,
+        reviewer_id=data.reviewer_id,
+        consent_id=data.consent_id,
+        commitment=data.content.commitment,
+    )
+    if await _has_consent(snapshot.state, data, store):
+        fresh = FreshExample(example_id=data.example_id, consent_id=data.consent_id)
+        snapshot = await tenancy.states.swap(
+            tenant,
+            counted([fresh], lambda requested: tenancy.outbox.entry(requested, event.id)),
+            base=snapshot,
+        )
+    await _write_example(store, approved, etag)
+    if record is not None and record.status == "approved":
+        await store.erase(object_keys.content(data.example_id, record.version))
+    await tenancy.outbox.flush(tenant, snapshot)
+    return Outcome.EFFECT
+
+
+async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
+    """Record the rejection; the example is not eligible in this or any earlier version."""
+    data = cast(ExampleRejected, event.data)
+    tenant, snapshot, store = await _opened(event, tenancy)
+    record, etag = await _example(store, data.example_id)
+    if record is not None:
+        if record.event_id == event.id:
+            await store.erase_folder("contents", data.example_id)
+            return Outcome.NOOP_DUPLICATE
+        if record.status == "withdrawn" or record.version >= data.version:
+            return Outcome.NOOP_STALE
+    rejected = ExampleRecord(
+        example_id=data.example_id,
+        version=data.version,
+        status="rejected",
+        decided_at=event.time,
+        event_id=event.id,
+        reviewer_id=data.reviewer_id,
+        reason_code=data.reason_code,
+    )
+    if record is not None and record.status == "approved":
+        await _uncount(tenancy, tenant, snapshot, event)
+    await _write_example(store, rejected, etag)
+    await store.erase_folder("contents", data.example_id)
+    return Outcome.EFFECT
+
+
+async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
+    """Take the example out for ever and erase its text. Also before any approval of it was seen."""
+    data = cast(ExampleWithdrawn, event.data)
+    tenant, snapshot, store = await _opened(event, tenancy)
+    record, etag = await _example(store, data.example_id)
+    if record is not None and record.status == "withdrawn":
+        await store.erase_folder("contents", data.example_id)
+        return Outcome.NOOP_DUPLICATE
+    withdrawn = ExampleRecord(
+        example_id=data.example_id,
+        version=record.version if record else 0,
+        status="withdrawn",
+        decided_at=event.time,
+        event_id=event.id,
+        commitment=record.commitment if record else None,
+        reviewer_id=record.reviewer_id if record else None,
+        consent_id=record.consent_id if record else None,
+        reason_code=data.reason_code,
+    )
+    if record is not None and record.status == "approved":
+        await _uncount(tenancy, tenant, snapshot, event)
+    await _write_example(store, withdrawn, etag)
+    await store.erase_folder("contents", data.example_id)
+    return Outcome.EFFECT
+
+
+async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
+    """Record the grant and count the examples that were approved while they waited for it."""
+    data = cast(ConsentGranted, event.data)
+    tenant, snapshot, store = await _opened(event, tenancy)
+    record, etag = await _consent(store, data.consent_id)
+    is_repeat = record.event_id == event.id
+    if record.version >= data.version and not is_repeat:
+        return Outcome.NOOP_STALE
+    if not is_repeat:
+        record = record.model_copy(
+            update={"version": data.version, "granted": True, "event_id": event.id, "decided_at": event.time}
+        )
+        etag = await _write_consent(store, record, etag)
+    if not record.waiting:
+        await tenancy.outbox.flush(tenant, snapshot)
+        return Outcome.NOOP_DUPLICATE if is_repeat else Outcome.EFFECT
+    fresh = []
+    for example_id in record.waiting:
+        example, _ = await _example(store, example_id)
+        if example is not None and example.status == "approved" and example.consent_id == data.consent_id:
+            fresh.append(FreshExample(example_id=example_id, consent_id=data.consent_id))
+    snapshot = await tenancy.states.swap(
+        tenant,
+        counted(fresh, lambda requested: tenancy.outbox.entry(requested, event.id)),
+        base=snapshot,
+    )
+    await _write_consent(store, record.model_copy(update={"waiting": ()}), etag)
+    await tenancy.outbox.flush(tenant, snapshot)
+    return Outcome.EFFECT
+
+
+async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
+    """Record the revocation; no example under this consent is eligible any more."""
+    data = cast(ConsentRevoked, event.data)
+    tenant, snapshot, store = await _opened(event, tenancy)
+    record, etag = await _consent(store, data.consent_id)
+    is_repeat = record.event_id == event.id
+    if record.version >= data.version and not is_repeat:
+        return Outcome.NOOP_STALE
+    if not is_repeat:
+        snapshot = await tenancy.states.swap(
+            tenant,
+            discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),
+            base=snapshot,
+        )
+        suspended = [
+            held.example_id for held in snapshot.state.curation.suspended if held.consent_id == data.consent_id
+        ]
+        revoked = record.model_copy(
+            update={
+                "version": data.version,
+                "granted": False,
+                "event_id": event.id,
+                "decided_at": event.time,
+                "waiting": tuple(dict.fromkeys((*record.waiting, *suspended))),
+            }
+        )
+        await _write_consent(store, revoked, etag)
+    done = await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
+    return Outcome.NOOP_DUPLICATE if is_repeat and done is snapshot else Outcome.EFFECT
+
+
+async def _opened(event: Event, tenancy: Tenancy) -> tuple[TenantId, Snapshot, TenantStore]:
+    tenant = TenantId(event.subject)
+    snapshot = await tenancy.active(tenant)
+    return tenant, snapshot, await tenancy.store(tenant)
+
+
+async def _example(store: TenantStore, example_id: str) -> tuple[ExampleRecord | None, str | None]:
+    try:
+        return await store.get_record(object_keys.example(example_id), ExampleRecord)
+    except ObjectNotFound:
+        return None, None
+
+
+async def _consent(store: TenantStore, consent_id: str) -> tuple[ConsentRecord, str | None]:
+    try:
+        return await store.get_record(object_keys.consent(consent_id), ConsentRecord)
+    except ObjectNotFound:
+        return ConsentRecord(consent_id=consent_id), None
+
+
+async def _write_example(store: TenantStore, record: ExampleRecord, etag: str | None) -> None:
+    try:
+        await store.put_record(object_keys.example(record.example_id), record, if_absent=etag is None, if_match=etag)
+    except PreconditionFailed:
+        # Another delivery of this tenant's events wrote in between; handled again, this one sees what it wrote.
+        raise Transient("the example's record changed during the handling") from None
+
+
+async def _write_consent(store: TenantStore, record: ConsentRecord, etag: str | None) -> str:
+    try:
+        return await store.put_record(
+            object_keys.consent(record.consent_id), record, if_absent=etag is None, if_match=etag
+        )
+    except PreconditionFailed:
+        raise Transient("the consent's record changed during the handling") from None
+
+
+async def _receive_content(data: ExampleApproved, store: TenantStore) -> None:
+    """Make sure that the approved text lies sealed where the record will point, and that it is what was approved."""
+    location = object_keys.content(data.example_id, data.version)
+    reference = data.content.reference
+    if isinstance(reference, ClaimCheck):
+        if (reference.example_id, reference.version) != (data.example_id, data.version):
+            raise Refused("foreign-claim-check", "refused: the claim check names another example")
+        try:
+            content, _ = await store.get_record(location, ExampleContent)
+        except ObjectNotFound:
+            raise Refused("no-content", "refused: the claim check names content that was not uploaded") from None
+    else:
+        content = store.keys.decrypt_inline(reference.jwe)
+    if content.commitment() != data.content.commitment:
+        raise Refused("commitment-mismatch", "refused: the content is not what the reviewer approved")
+    if not isinstance(reference, ClaimCheck):
+        try:
+            await store.put_record(location, content, if_absent=True)
+        except PreconditionFailed:
+            held, _ = await store.get_record(location, ExampleContent)
+            if held.commitment() != data.content.commitment:
+                raise Refused("content-exists", "refused: this version has other content already") from None
+
+
+async def _has_consent(state: TenantState, data: ExampleApproved, store: TenantStore) -> bool:
+    """Whether the example may count now; if it lacks only the grant, it is noted to wait for it."""
+    if data.consent_id is None:
+        return not state.policy.require_consent
+    record, etag = await _consent(store, data.consent_id)
+    if record.granted:
+        return True
+    if data.example_id not in record.waiting:
+        await _write_consent(store, record.model_copy(update={"waiting": (*record.waiting, data.example_id)}), etag)
+    return False
+
+
+async def _uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event: Event) -> None:
+    example_id = cast(ExampleRejected | ExampleWithdrawn, event.data).example_id
+    change = discounted(event.id, lambda held: held.example_id == example_id)
+    await tenancy.states.swap(tenant, change, base=snapshot)

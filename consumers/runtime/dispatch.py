@@ -1,0 +1,135 @@
+"""From a record to an outcome: decode, find the handler, retry what may pass, refuse what may not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import trace
+
+from consumers.runtime.parsing import Record
+from consumers.runtime.policy import HANDLING, HandlingPolicy
+from consumers.runtime.telemetry import SCOPE, Telemetry
+from schemas.envelope import Event, MalformedEvent, decode
+from schemas.events import OUTCOMES, EventData, OutcomeRecorded
+from schemas.outcome import Outcome
+from schemas.topics import TOPICS
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import KeyDestroyed, Refused, TenantFenced, Transient
+
+logger = logging.getLogger(f"{SCOPE}.runtime")
+
+Handler = Callable[[Event, Any], Awaitable[Outcome]]
+
+
+class Poison(Exception):
+    """This message cannot be handled, now or later. It goes to the dead-letter topic under this code."""
+
+    def __init__(self, code: str, detail: str, event: Event | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.event = event
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Handles the records of one service. ``ports`` is what its handlers act through."""
+
+    service: str
+    handlers: Mapping[type[EventData], Handler]
+    tenancy: Tenancy
+    ports: Any
+    telemetry: Telemetry
+    policy: HandlingPolicy = HANDLING
+
+    async def handle(self, record: Record) -> Outcome | None:
+        """Handle one record; None when it is none of this service's business.
+
+        Raises :class:`Poison` for what must be dead-lettered and :class:`Transient` for what must come again.
+        """
+        try:
+            event = decode(record.key, record.value, record.headers)
+            if event.topic != record.topic:
+                raise MalformedEvent("wrong-topic", "an event of this type does not belong on this topic")
+        except MalformedEvent as error:
+            if TOPICS[record.topic].owner != self.service:
+                return None  # dead-lettered once, by the topic's owner
+            raise Poison(error.code, str(error)) from None
+        handler = self.handlers.get(type(event.data))
+        if handler is None:
+            return None
+        started = time.perf_counter()
+        attributes = {"messaging.system": "kafka", "messaging.destination.name": record.topic, "event.type": event.type}
+        with self.telemetry.span(f"process {event.type}", event.traceparent, attributes) as span:
+            outcome = await self._outcome(handler, event)
+            span.set_attribute("sano.outcome", str(outcome))
+            await self.record(event, record, outcome)
+        self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
+        return outcome
+
+    async def _outcome(self, handler: Handler, event: Event) -> Outcome:
+        try:
+            async with asyncio.timeout(self.policy.deadline_seconds):
+                return await self._with_retries(handler, event)
+        except TimeoutError:
+            raise Transient(f"the handler took longer than {self.policy.deadline_seconds} s") from None
+        except (TenantFenced, KeyDestroyed):
+            # Only a purge destroys a key, and it fences first.
+            return Outcome.REFUSED_PURGED
+        except Refused as refusal:
+            raise Poison(refusal.code, str(refusal), event) from None
+
+    async def _with_retries(self, handler: Handler, event: Event) -> Outcome:
+        for attempt in range(1, self.policy.attempts + 1):
+            try:
+                return await handler(event, self.ports)
+            except Refused:
+                raise
+            except Transient:
+                if attempt == self.policy.attempts:
+                    raise
+            except Exception as error:
+                if attempt == self.policy.attempts:
+                    logger.exception("handler failed", extra={"event_type": event.type, "event_id": event.id})
+                    raise Poison("handler-error", f"{type(error).__name__} in {self.service}", event) from None
+            pause = min(self.policy.backoff_limit_seconds, self.policy.backoff_seconds * 2**attempt)
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+        raise AssertionError("the loop returns or raises")
+
+    async def record(self, event: Event, record: Record, outcome: Outcome) -> None:
+        """Publish what the handling came to, before the acknowledgement."""
+        self.telemetry.events.add(1, {"type": event.type, "outcome": str(outcome)})
+        context = trace.get_current_span().get_span_context()
+        logger.info(
+            "handled",
+            extra={
+                "event_type": event.type,
+                "event_id": event.id,
+                "outcome": str(outcome),
+                "trace_id": f"{context.trace_id:032x}",
+            },
+        )
+        if record.topic == OUTCOMES:
+            return  # an outcome of an outcome would never end
+        await self.tenancy.publisher.publish(
+            Event(
+                subject=event.subject,
+                data=OutcomeRecorded(
+                    event_id=event.id,
+                    event_type=event.type,
+                    consumer=self.service,
+                    outcome=outcome,
+                    delivery=f"{record.topic}/{record.partition}/{record.offset}",
+                    replay_id=event.replay_id,
+                ),
+                time=self.tenancy.clock(),
+                source=self.tenancy.outbox.source,
+                causation_id=event.id,
+            )
+        )

@@ -1,0 +1,33 @@
+"""A parser that no header can make fail.
+
+FastStream's own parser decodes headers as UTF-8. When that raises, the message is neither acknowledged nor sought
+back, and the next commit passes it: it is lost without a trace (reference/kafka.md 1.2). Here the framework only sees
+an empty header list; the runtime decodes the original record itself, where a failure becomes a dead letter. This
+also takes away ``reply_to``: a header with which a caller could make us publish to a topic of its choice.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from aiokafka import ConsumerRecord
+from faststream.message import StreamMessage
+
+Record: TypeAlias = ConsumerRecord
+OriginalParser = Callable[[Any], Awaitable[StreamMessage[Any]]]
+
+
+async def tolerant_parser(record: Record, original: OriginalParser) -> StreamMessage[Any]:
+    """Parse without headers and keep the record as it came."""
+    bare = copy.copy(record)
+    object.__setattr__(bare, "headers", ())
+    message = await original(bare)
+    message.raw_message = record
+    return message
+
+
+async def raw_body(message: StreamMessage[Any]) -> bytes:
+    """No decoding by the framework: what the body means is the contract's business."""
+    return bytes(message.body)

@@ -1,0 +1,179 @@
+"""One consumer service: a FastStream broker with one subscriber, and the health routes around it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import anyio
+import uvicorn
+from aiokafka import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from faststream import AckPolicy, Context
+from faststream.kafka import KafkaBroker, KafkaMessage
+from prometheus_client import make_asgi_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.liveness import Progress
+from consumers.runtime.middleware import outermost
+from consumers.runtime.parsing import raw_body, tolerant_parser
+from consumers.runtime.periodic import Periodic
+from consumers.runtime.policy import HANDLING, HandlingPolicy
+from consumers.runtime.settings import ConsumerSettings
+from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
+from schemas.events import EventData
+from tenancy.bootstrap import Tenancy, open_tenancy
+
+GROUP_VERSION = "v1"
+
+PortsFactory = Callable[[Tenancy], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
+
+
+class _Drain(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets the handler in hand finish and commit before its partition moves to another member."""
+
+    def __init__(self, progress: Progress, bound_seconds: float) -> None:
+        self._progress = progress
+        self._bound_seconds = bound_seconds
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await self._progress.wait_idle(self._bound_seconds)
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        return None
+
+
+@dataclass
+class Consumer:
+    """The bus side of a service, for anybody who runs an event loop: see :func:`serve` and the inference agent."""
+
+    dispatcher: Dispatcher
+    topics: Sequence[str]
+    group_id: str
+    settings: ConsumerSettings
+    progress: Progress = field(init=False)
+    broker: KafkaBroker = field(init=False)
+
+    def __post_init__(self) -> None:
+        policy = self.dispatcher.policy
+        self.progress = Progress(
+            stuck_after_seconds=policy.deadline_seconds * 1.5,
+            failures_before_stop=policy.consecutive_failures_before_stop,
+        )
+        client = self.settings.kafka_client()
+        self.broker = KafkaBroker(
+            client["bootstrap_servers"],
+            security=self.settings.faststream_security(),
+            acks="all",
+            enable_idempotence=True,
+            allow_auto_create_topics=False,
+            graceful_timeout=policy.graceful_stop_seconds,
+            middlewares=(outermost(self.dispatcher, self.progress),),
+            logger=None,
+        )
+        dispatcher = self.dispatcher
+
+        @self.broker.subscriber(
+            *self.topics,
+            group_id=self.group_id,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.NACK_ON_ERROR,
+            isolation_level="read_committed",
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+            session_timeout_ms=policy.session_timeout_ms,
+            heartbeat_interval_ms=policy.heartbeat_interval_ms,
+            max_poll_interval_ms=policy.max_poll_interval_ms,
+            rebalance_timeout_ms=policy.rebalance_timeout_ms,
+            listener=_Drain(self.progress, policy.deadline_seconds + 5),
+            parser=tolerant_parser,
+            decoder=raw_body,
+            no_reply=True,
+        )
+        async def handle(message: Annotated[KafkaMessage, Context("message")]) -> None:
+            record = message.raw_message
+            if isinstance(record, tuple):
+                raise TypeError("this subscriber does not read batches")
+            await dispatcher.handle(record)
+
+    def is_alive(self) -> bool:
+        """Whether this consumer gets on with its messages."""
+        return self.progress.is_alive()
+
+    async def is_ready(self) -> bool:
+        """Whether the bus answers."""
+        return bool(await self.broker.ping(timeout=3.0))
+
+
+def health_routes(
+    telemetry: Telemetry, is_alive: Callable[[], bool], is_ready: Callable[[], Any]
+) -> list[Route | Mount]:
+    """``/health/live``, ``/health/ready`` and ``/metrics``."""
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"alive": is_alive()}, 200 if is_alive() else 503)
+
+    async def ready(_: Request) -> Response:
+        is_up = bool(await is_ready())
+        return JSONResponse({"ready": is_up}, 200 if is_up else 503)
+
+    return [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Mount("/metrics", make_asgi_app(registry=telemetry.registry)),
+    ]
+
+
+def serve(
+    service: str,
+    *,
+    settings: ConsumerSettings,
+    topics: Sequence[str],
+    handlers: Mapping[type[EventData], Handler],
+    ports: PortsFactory,
+    policy: HandlingPolicy = HANDLING,
+) -> None:
+    """Run a consumer service until SIGTERM or SIGINT: then finish what is in hand, commit, and leave the group."""
+    configure_logging(service)
+    telemetry = configure_telemetry(service, settings.otlp_endpoint)
+    held: list[Consumer] = []
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            tenancy = await stack.enter_async_context(open_tenancy(settings, service))
+            made, periodics = await stack.enter_async_context(ports(tenancy))
+            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, policy)
+            consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings)
+            await consumer.broker.start()
+            stack.push_async_callback(consumer.broker.stop)
+            for periodic in periodics:
+                periodic.start()
+                stack.push_async_callback(periodic.stop)
+            held.append(consumer)
+            yield
+
+    async def is_ready() -> bool:
+        return bool(held) and await held[0].is_ready()
+
+    routes = health_routes(telemetry, lambda: not held or held[0].is_alive(), is_ready)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            Starlette(routes=routes, lifespan=lifespan),
+            host=settings.health_host,
+            port=settings.health_port,
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            lifespan="on",
+        )
+    )
+    anyio.run(server.serve)
+    if not held:
+        raise SystemExit(1)

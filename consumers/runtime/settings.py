@@ -1,0 +1,35 @@
+"""Settings that every consumer shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka.helpers import create_ssl_context
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from pydantic import Field
+
+from tenancy.settings import PlatformSettings
+
+_SASL: dict[str, Any] = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+
+
+class ConsumerSettings(PlatformSettings):
+    """A consumer's own settings on top of the platform's."""
+
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=8080, ge=1, le=65535)
+    reconcile_seconds: float = Field(default=15.0, gt=0.0, description="pause between two looks at unfinished work")
+
+    def faststream_security(self) -> BaseSecurity | None:
+        """The same security as :meth:`kafka_client`, in FastStream's words."""
+        if self.kafka_security_protocol == "PLAINTEXT":
+            return None
+        use_ssl = self.kafka_security_protocol.endswith("SSL")
+        context = create_ssl_context(cafile=self.kafka_ssl_ca_file) if use_ssl else None
+        if not self.kafka_security_protocol.startswith("SASL"):
+            return BaseSecurity(ssl_context=context, use_ssl=use_ssl)
+        password = self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else ""
+        made: BaseSecurity = _SASL[self.kafka_sasl_mechanism](
+            username=self.kafka_sasl_username or "", password=password, ssl_context=context, use_ssl=use_ssl
+        )
+        return made

@@ -1,0 +1,92 @@
+"""Logs, traces and metrics. Labels and attributes are closed vocabularies: never a tenant, never content."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from prometheus_client import CollectorRegistry
+from pythonjsonlogger.json import JsonFormatter
+
+SCOPE = "sanolith"
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """What a service reports through. ``registry`` is scraped at ``/metrics``; it holds only our own series."""
+
+    service: str
+    registry: CollectorRegistry
+    tracer: trace.Tracer
+    events: metrics.Counter
+    dead_letters: metrics.Counter
+    handling: metrics.Histogram
+    meter: metrics.Meter
+
+    @contextmanager
+    def span(self, name: str, traceparent: str | None, attributes: dict[str, str]) -> Iterator[trace.Span]:
+        """A consumer span that continues the trace of the message, where it has one."""
+        context = propagate.extract({"traceparent": traceparent}) if traceparent else None
+        with self.tracer.start_as_current_span(
+            name,
+            context=context,
+            kind=trace.SpanKind.CONSUMER,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            yield span
+
+
+def configure_logging(service: str, level: int = logging.INFO) -> None:
+    """JSON lines on standard error. Libraries speak only from WARNING on: their messages may quote their input."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        JsonFormatter(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+            static_fields={"service": service},
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(SCOPE).setLevel(level)
+
+
+def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
+    """Set up traces and metrics; with an endpoint both are exported by OTLP/HTTP."""
+    resource = Resource.create({"service.name": f"sanolith-{service}"})
+    registry = CollectorRegistry()
+    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
+    traces = TracerProvider(resource=resource)
+    if otlp_endpoint is not None:
+        base = otlp_endpoint.rstrip("/")
+        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(f"{base}/v1/metrics")))
+        traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
+    meters = MeterProvider(metric_readers=readers, resource=resource)
+    trace.set_tracer_provider(traces)
+    metrics.set_meter_provider(meters)
+    meter = meters.get_meter(SCOPE)
+    return Telemetry(
+        service=service,
+        registry=registry,
+        tracer=traces.get_tracer(SCOPE),
+        events=meter.create_counter("sano_events", description="handled events by type and outcome"),
+        dead_letters=meter.create_counter("sano_dead_letters", description="dead letters by topic and reason"),
+        handling=meter.create_histogram("sano_handling_seconds", unit="s", description="time to handle an event"),
+        meter=meter,
+    )
