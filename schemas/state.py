@@ -33,7 +33,7 @@ class CurationState(Contract):
 
     fresh: tuple[FreshExample, ...] = ()
     recent: tuple[OpaqueId, ...] = ()
-    suspended: tuple[FreshExample, ...] = Field(default=(), description="on their way from fresh to waiting for consent")
+    suspended: tuple[FreshExample, ...] = Field(default=(), description="between fresh and waiting for consent")
     batches: int = Field(default=0, ge=0)
     last_withdrawal: OpaqueId | None = Field(
         default=None, description="the latest event that took eligibility away: a set frozen before it is checked again"
@@ -50,6 +50,8 @@ class RunState(Contract):
     adapter_digest: Sha256Hex | None = None
     reason_code: ReasonCode | None = None
     requested_at: datetime
+    trained_tokens: int = Field(default=0, ge=0)
+    train_seconds: float = Field(default=0.0, ge=0.0)
 
 
 class AdapterState(Contract):

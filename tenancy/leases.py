@@ -103,7 +103,12 @@ class Leases:
         return lease
 
     async def renew(self, lease: Lease) -> Lease:
-        """Extend the lease. Raises :class:`LeaseLost` when anybody else wrote the record or removed it."""
+        """Extend the lease. Raises :class:`LeaseLost` when the fence moved on, the tenant was fenced, or anybody
+        else wrote or removed the record. So no lease outlives a fence by more than its own seconds.
+        """
+        state = (await self.outbox.states.read(self.store.tenant)).state
+        if not holds(state, lease.record.run_id, lease.record.fence):
+            raise LeaseLost(lease.record.run_id)
         record = self._record(lease.record.run_id, lease.record.fence)
         try:
             etag = await self.store.put_record(object_keys.lease(record.run_id), record, if_match=lease.etag)

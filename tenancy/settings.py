@@ -9,6 +9,8 @@ from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+CLOCK_SKEW_SECONDS = 5.0
+
 
 class PlatformSettings(BaseSettings):
     """Where the bus, the object store and the keys are."""
@@ -30,9 +32,18 @@ class PlatformSettings(BaseSettings):
     signing_key_file: Path | None = Field(default=None, description="Ed25519 private key, PEM")
     verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
 
+    handler_deadline_seconds: float = Field(default=60.0, gt=0.0, description="no handling of an event lasts longer")
+    lease_seconds: float = Field(default=30.0, gt=0.0, description="a training lease that is not renewed ends")
+    replica_lease_seconds: float = Field(default=30.0, gt=0.0, description="a replica that is not heard of ends")
+
     work_dir: Path = Field(default=Path(".sano/work"), description="scratch; nothing is written elsewhere")
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
     crash_at: str | None = Field(default=None, description="tests only: SIGKILL oneself before:EFFECT or after:EFFECT")
+
+    @property
+    def settle_seconds(self) -> float:
+        """After a fence and this long, no writer that was alive at the fence can still write."""
+        return max(self.handler_deadline_seconds, self.lease_seconds) + CLOCK_SKEW_SECONDS
 
     def kafka_client(self) -> dict[str, Any]:
         """Connection arguments for every aiokafka client."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 from consumers.curation import handlers
 from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.periodic import Periodic
-from consumers.runtime.service import serve
+from consumers.runtime.service import only_tenancy, serve
 from schemas import events
-from tenancy.bootstrap import Tenancy
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.ExampleApproved: handlers.on_example_approved,
@@ -22,13 +19,8 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
 }
 
 
-@asynccontextmanager
-async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:
-    yield tenancy, ()
-
-
 def main() -> None:
-    serve("curation", settings=CurationSettings(), topics=(events.CURATION,), handlers=HANDLERS, ports=ports)
+    serve("curation", settings=CurationSettings(), topics=(events.CURATION,), handlers=HANDLERS, ports=only_tenancy)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import outermost
 from consumers.runtime.parsing import raw_body, tolerant_parser
 from consumers.runtime.periodic import Periodic
-from consumers.runtime.policy import HANDLING, HandlingPolicy
+from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
 from schemas.events import EventData
@@ -130,6 +130,12 @@ def health_routes(
     ]
 
 
+@asynccontextmanager
+async def only_tenancy(tenancy: Tenancy) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:
+    """The ports of a consumer that needs nothing beyond the tenancy."""
+    yield tenancy, ()
+
+
 def serve(
     service: str,
     *,
@@ -137,7 +143,6 @@ def serve(
     topics: Sequence[str],
     handlers: Mapping[type[EventData], Handler],
     ports: PortsFactory,
-    policy: HandlingPolicy = HANDLING,
 ) -> None:
     """Run a consumer service until SIGTERM or SIGINT: then finish what is in hand, commit, and leave the group."""
     configure_logging(service)
@@ -149,6 +154,7 @@ def serve(
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, service))
             made, periodics = await stack.enter_async_context(ports(tenancy))
+            policy = HandlingPolicy(deadline_seconds=settings.handler_deadline_seconds)
             dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, policy)
             consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings)
             await consumer.broker.start()

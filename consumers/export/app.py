@@ -1,0 +1,31 @@
+"""Wiring of the export consumer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from consumers.export import handlers
+from consumers.export.handlers import ExportPorts
+from consumers.export.settings import ExportSettings
+from consumers.runtime.dispatch import Handler
+from consumers.runtime.periodic import Periodic
+from consumers.runtime.service import serve
+from schemas import events
+from tenancy.bootstrap import Tenancy, verifier
+
+HANDLERS: Mapping[type[events.EventData], Handler] = {events.ExportRequested: handlers.on_export_requested}
+
+
+def main() -> None:
+    settings = ExportSettings()
+
+    @asynccontextmanager
+    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[ExportPorts, Sequence[Periodic]]]:
+        yield ExportPorts(tenancy, verifier(settings)), ()
+
+    serve("export", settings=settings, topics=(events.TENANTS,), handlers=HANDLERS, ports=ports)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Wiring of the training consumer: intake, runner and reconciler in one process, workers in their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from consumers.runtime.dispatch import Handler
+from consumers.runtime.periodic import Periodic
+from consumers.runtime.service import serve
+from consumers.training import handlers
+from consumers.training.handlers import TrainingPorts
+from consumers.training.runner import Runner, SubprocessDispatcher
+from consumers.training.settings import TrainingSettings
+from schemas import events
+from tenancy.bootstrap import Tenancy
+
+HANDLERS: Mapping[type[events.EventData], Handler] = {
+    events.TrainingRequested: handlers.on_training_requested,
+}
+
+
+def main() -> None:
+    settings = TrainingSettings()
+
+    @asynccontextmanager
+    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[TrainingPorts, Sequence[Periodic]]]:
+        dispatcher = SubprocessDispatcher(settings.max_concurrent_runs, on_exit=lambda: periodic.poke())
+        runner = Runner(tenancy, dispatcher, settings.work_dir, settings.lease_seconds, settings.retry_backoff_seconds)
+        periodic = Periodic("training runner", settings.reconcile_seconds, runner.look)
+        try:
+            yield TrainingPorts(tenancy, periodic.poke), (periodic,)
+        finally:
+            await dispatcher.stop()
+
+    serve("training", settings=settings, topics=(events.TRAINING,), handlers=HANDLERS, ports=ports)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""The training set: exactly the tenant's approved, consented examples, frozen in an order that does not depend on
+when they arrived."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from schemas import object_keys
+from schemas.canonical import TRAINING_SET_DOMAIN, sha256_hex
+from schemas.content import ExampleContent
+from schemas.policy import TenantPolicy
+from schemas.records import ConsentRecord, ExampleRecord, TrainingSet, TrainingSetEntry
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
+from tenancy.store import TenantStore
+
+READS_AT_ONCE = 16
+
+T = TypeVar("T")
+
+
+class TrainingSetVoid(Exception):
+    """An example of the frozen set is not eligible any more: the set must be frozen anew."""
+
+
+@dataclass(frozen=True)
+class FrozenSet:
+    """A set and the text of its examples, in the set's order."""
+
+    training_set: TrainingSet
+    contents: tuple[ExampleContent, ...]
+
+
+async def freeze(store: TenantStore, policy: TenantPolicy) -> FrozenSet:
+    """Freeze what is eligible now and write it under its own digest.
+
+    Raises :class:`Refused` when fewer than the policy's minimum are eligible, or when a text is not what its
+    reviewer approved.
+    """
+    entries = await eligible(store, policy)
+    if len(entries) < policy.min_training_examples:
+        raise Refused(
+            "too-few-examples",
+            f"refused: {len(entries)} eligible examples, the tenant's policy asks for {policy.min_training_examples}",
+        )
+    training_set = TrainingSet(
+        set_id=training_set_id(store.tenant, entries), tenant=store.tenant, entries=tuple(entries)
+    )
+    contents = await _gather(_content(store, entry) for entry in entries)
+    with suppress(PreconditionFailed):  # the same examples were frozen before
+        await store.put_record(object_keys.training_set(training_set.set_id), training_set, if_absent=True)
+    return FrozenSet(training_set, tuple(contents))
+
+
+async def eligible(store: TenantStore, policy: TenantPolicy) -> list[TrainingSetEntry]:
+    """Every example that may be trained on now, by id."""
+    names = [relative async for relative in store.list("examples")]
+    records = await _gather(_record(store, name) for name in names)
+    consents = await _consents(store, records)
+    entries = []
+    for record in records:
+        consent = consents.get(record.consent_id) if record.consent_id else None
+        has_consent = consent.granted if consent else record.consent_id is None and not policy.require_consent
+        if record.status == "approved" and record.commitment and record.reviewer_id and has_consent:
+            entries.append(
+                TrainingSetEntry(
+                    example_id=record.example_id,
+                    version=record.version,
+                    commitment=record.commitment,
+                    reviewer_id=record.reviewer_id,
+                    approval_event_id=record.event_id,
+                    consent_id=record.consent_id,
+                    consent_event_id=consent.event_id if consent else None,
+                )
+            )
+    return sorted(entries, key=lambda entry: entry.example_id)
+
+
+async def require_still_eligible(store: TenantStore, policy: TenantPolicy, training_set: TrainingSet) -> None:
+    """Raises :class:`TrainingSetVoid` when any entry, as it was frozen, is not eligible any more."""
+    now = {(entry.example_id, entry.version, entry.commitment) for entry in await eligible(store, policy)}
+    for entry in training_set.entries:
+        if (entry.example_id, entry.version, entry.commitment) not in now:
+            raise TrainingSetVoid
+
+
+def training_set_id(tenant: str, entries: Iterable[TrainingSetEntry]) -> str:
+    """Digest over tenant and entries. Commitments are salted, so nothing can be guessed from it."""
+    return sha256_hex(
+        {
+            "domain": TRAINING_SET_DOMAIN,
+            "tenant": str(tenant),
+            "entries": [entry.model_dump(mode="json") for entry in entries],
+        }
+    )
+
+
+async def _record(store: TenantStore, relative: str) -> ExampleRecord:
+    record, _ = await store.get_record(relative, ExampleRecord)
+    return record
+
+
+async def _consents(store: TenantStore, records: Iterable[ExampleRecord]) -> dict[str, ConsentRecord]:
+    consents: dict[str, ConsentRecord] = {}
+    for consent_id in sorted({record.consent_id for record in records if record.consent_id}):
+        try:
+            consents[consent_id], _ = await store.get_record(object_keys.consent(consent_id), ConsentRecord)
+        except ObjectNotFound:
+            consents[consent_id] = ConsentRecord(consent_id=consent_id)
+    return consents
+
+
+async def _content(store: TenantStore, entry: TrainingSetEntry) -> ExampleContent:
+    try:
+        content, _ = await store.get_record(object_keys.content(entry.example_id, entry.version), ExampleContent)
+    except ObjectNotFound:
+        raise TrainingSetVoid from None  # withdrawn between the listing and this read
+    if content.commitment() != entry.commitment:
+        raise Refused("commitment-mismatch", "refused: a stored example is not what its reviewer approved")
+    return content
+
+
+async def _gather(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Await in order of arrival, a bounded number at a time."""
+    gate = asyncio.Semaphore(READS_AT_ONCE)
+
+    async def bounded(call: Awaitable[T]) -> T:
+        async with gate:
+            return await call
+
+    return list(await asyncio.gather(*(bounded(call) for call in calls)))

@@ -1,0 +1,200 @@
+"""From staged files to a published adapter: one swap of the tenant's state decides, everything after it is derived.
+
+The swap requires the fence that the worker was given and that no eligibility was taken away since the set was
+frozen. After it, moving the files out of staging and announcing them is work that anybody can finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumers.training.freeze import require_still_eligible
+from schemas import object_keys
+from schemas.events import (
+    AdapterReady,
+    EventData,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRejected,
+    UsageRecorded,
+)
+from schemas.manifests import TrainingManifest
+from schemas.state import AdapterState, RunState, TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import LeaseLost, PreconditionFailed
+from tenancy.leases import holds, with_run
+from tenancy.state import Change, owing, require_active
+from tenancy.store import TenantStore
+
+MAX_ATTEMPTS = 3
+
+
+class _EligibilityMoved(Exception):
+    """A withdrawal was recorded between the check of the set and the swap."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Publishes one tenant's runs."""
+
+    tenancy: Tenancy
+    store: TenantStore
+
+    async def publish(self, manifest: TrainingManifest, frozen_after: str | None) -> None:
+        """The one swap. ``frozen_after`` is the last withdrawal that the frozen set took into account.
+
+        Raises :class:`LeaseLost` when the fence has moved on or the tenant is being purged, and
+        :class:`TrainingSetVoid` when an example of the set must not be used any more.
+        """
+        while True:
+            snapshot = await self.tenancy.states.read(self.store.tenant)
+            last_withdrawal = snapshot.state.curation.last_withdrawal
+            if last_withdrawal != frozen_after:
+                await require_still_eligible(self.store, snapshot.state.policy, manifest.training_set)
+            try:
+                await self.tenancy.states.swap(
+                    self.store.tenant, self._published(manifest, last_withdrawal), base=snapshot
+                )
+                return
+            except _EligibilityMoved:
+                continue
+
+    def _published(self, manifest: TrainingManifest, last_withdrawal: str | None) -> Change:
+        now = self.tenancy.clock()
+
+        def change(state: TenantState) -> TenantState:
+            if not holds(state, manifest.run_id, manifest.fence):
+                raise LeaseLost(manifest.run_id)
+            if state.curation.last_withdrawal != last_withdrawal:
+                raise _EligibilityMoved
+            run = state.runs[manifest.run_id].model_copy(
+                update={
+                    "status": "publishing",
+                    "training_set_id": manifest.training_set.set_id,
+                    "adapter_digest": manifest.adapter_digest,
+                    "trained_tokens": manifest.trained_tokens,
+                    "train_seconds": manifest.train_seconds,
+                }
+            )
+            adapter = AdapterState(
+                status="publishing",
+                run_id=manifest.run_id,
+                fence=manifest.fence,
+                training_set_id=manifest.training_set.set_id,
+                base_model_digest=manifest.base_model_digest,
+                size_bytes=manifest.size_bytes,
+                published_at=now,
+            )
+            # The same examples and recipe give the same digest; what is published once stays as it is.
+            adapters = {manifest.adapter_digest: adapter, **state.adapters}
+            return with_run(state.model_copy(update={"adapters": adapters}), manifest.run_id, run)
+
+        return change
+
+    async def promote(self, run_id: str, scratch: Path) -> None:
+        """Move a published run's files out of staging and announce them. Anybody may do it, any number of times."""
+        state = (await self.tenancy.states.read(self.store.tenant)).state
+        run = state.runs.get(run_id)
+        if state.status != "active" or run is None or run.status != "publishing" or run.adapter_digest is None:
+            return
+        digest = run.adapter_digest
+        if state.adapters[digest].status == "publishing":
+            await self._copy(run_id, run.fence, digest, scratch)
+        await self.tenancy.outbox.swap(self.store.tenant, self._completed(run_id, digest))
+        await self.store.erase_folder("staging", run_id)
+
+    async def _copy(self, run_id: str, fence: int, digest: str, scratch: Path) -> None:
+        await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)
+        for file in object_keys.ADAPTER_FILES:
+            target = object_keys.adapter(digest, file)
+            if await self.store.exists(target):
+                continue  # somebody was here before
+            local = scratch / f"{run_id}-{fence}-{file}"
+            try:
+                await self.store.get_file(object_keys.staging(run_id, fence, file), local)
+                with suppress(PreconditionFailed):
+                    await self.store.put_file(target, local, if_absent=True)
+            finally:
+                local.unlink(missing_ok=True)
+
+    def _completed(self, run_id: str, digest: str) -> Change:
+        def change(state: TenantState) -> TenantState:
+            require_active(state)
+            run = state.runs[run_id]
+            if run.status != "publishing":
+                return state
+            adapter = state.adapters[digest]
+            events: tuple[EventData, ...] = (
+                AdapterReady(
+                    adapter_digest=digest,
+                    run_id=adapter.run_id,
+                    base_model_digest=adapter.base_model_digest,
+                    size_bytes=adapter.size_bytes,
+                ),
+                TrainingCompleted(
+                    run_id=run_id,
+                    fence=run.fence,
+                    training_set_id=adapter.training_set_id,
+                    adapter_digest=digest,
+                ),
+                UsageRecorded(
+                    usage_id=run_id,
+                    source="training",
+                    training_tokens=run.trained_tokens,
+                    engine_seconds=run.train_seconds,
+                    bytes_stored=adapter.size_bytes,
+                ),
+            )
+            ready = adapter if adapter.status == "retired" else adapter.model_copy(update={"status": "ready"})
+            done = with_run(
+                state.model_copy(update={"adapters": {**state.adapters, digest: ready}}),
+                run_id,
+                run.model_copy(update={"status": "completed"}),
+            )
+            return owing(done, *(self.tenancy.outbox.entry(data) for data in events))
+
+        return change
+
+    async def reject(self, run_id: str, fence: int, reason_code: str) -> None:
+        """The run cannot be done as asked."""
+
+        def rejected(run: RunState) -> tuple[RunState, EventData | None]:
+            event = TrainingRejected(run_id=run_id, reason_code=reason_code)
+            return run.model_copy(update={"status": "rejected", "reason_code": reason_code}), event
+
+        await self._end(run_id, fence, rejected)
+
+    async def fail(self, run_id: str, fence: int, reason_code: str) -> None:
+        """This attempt failed: wait for another one, or give up after :data:`MAX_ATTEMPTS`."""
+
+        def failed(run: RunState) -> tuple[RunState, EventData | None]:
+            if run.attempts < MAX_ATTEMPTS:
+                return run.model_copy(update={"status": "queued"}), None
+            event = TrainingFailed(run_id=run_id, attempts=run.attempts, reason_code=reason_code)
+            return run.model_copy(update={"status": "failed", "reason_code": reason_code}), event
+
+        await self._end(run_id, fence, failed)
+
+    async def void(self, run_id: str, fence: int) -> None:
+        """The frozen set lost an example: freeze anew. This was no failure and does not count as an attempt."""
+
+        def queued(run: RunState) -> tuple[RunState, EventData | None]:
+            return run.model_copy(update={"status": "queued", "attempts": run.attempts - 1}), None
+
+        await self._end(run_id, fence, queued)
+
+    async def _end(
+        self, run_id: str, fence: int, ended: Callable[[RunState], tuple[RunState, EventData | None]]
+    ) -> None:
+        def change(state: TenantState) -> TenantState:
+            if not holds(state, run_id, fence):
+                raise LeaseLost(run_id)
+            run, event = ended(state.runs[run_id])
+            changed = with_run(state, run_id, run)
+            return changed if event is None else owing(changed, self.tenancy.outbox.entry(event))
+
+        await self.tenancy.outbox.swap(self.store.tenant, change)

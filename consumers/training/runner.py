@@ -1,0 +1,145 @@
+"""The runner and reconciler: starts workers for runs that wait, finishes what a crash left half done.
+
+It keeps nothing across looks but the handles of the workers that it started. Two runners are no harm: a second worker
+finds the lease held and leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from consumers.runtime.telemetry import SCOPE
+from consumers.training.publication import MAX_ATTEMPTS, Publication
+from schemas.events import TrainingFailed
+from schemas.state import RunState, TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import KeyDestroyed
+from tenancy.leases import Leases, with_run
+from tenancy.state import owing
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.training")
+
+STOP_SECONDS = 20.0
+
+
+class Dispatcher(Protocol):
+    """Starts worker processes: locally subprocesses, in production Kubernetes Jobs named after tenant and run."""
+
+    def has_capacity(self) -> bool: ...
+
+    def is_running(self, tenant: TenantId, run_id: str) -> bool: ...
+
+    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None: ...
+
+
+@dataclass
+class SubprocessDispatcher:
+    """Workers as child processes with this process's environment."""
+
+    max_concurrent: int
+    on_exit: Callable[[], None]
+    _children: dict[tuple[str, str], asyncio.subprocess.Process] = field(default_factory=dict)
+    _watchers: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def has_capacity(self) -> bool:
+        return len(self._children) < self.max_concurrent
+
+    def is_running(self, tenant: TenantId, run_id: str) -> bool:
+        return (tenant, run_id) in self._children
+
+    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None:
+        arguments = ("--tenant", tenant, "--run", run_id, "--holder", f"attempt-{attempt}")
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "consumers.training.worker", *arguments, stdin=asyncio.subprocess.DEVNULL
+        )
+        self._children[(tenant, run_id)] = child
+        watcher = asyncio.create_task(self._watch(tenant, run_id, child))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _watch(self, tenant: TenantId, run_id: str, child: asyncio.subprocess.Process) -> None:
+        status = await child.wait()
+        self._children.pop((tenant, run_id), None)
+        logger.info("worker ended", extra={"run_id": run_id, "status": status})
+        self.on_exit()
+
+    async def stop(self) -> None:
+        """Ask the children to end, then end them: an interrupted attempt is made again elsewhere."""
+        for child in list(self._children.values()):
+            child.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*self._watchers)
+        except TimeoutError:
+            for child in list(self._children.values()):
+                child.kill()
+
+
+@dataclass
+class Runner:
+    """One look at every tenant: pay the outbox, finish publications, start what waits."""
+
+    tenancy: Tenancy
+    dispatcher: Dispatcher
+    scratch: Path
+    lease_seconds: float
+    retry_backoff_seconds: float
+    now: Callable[[], float] = time.monotonic
+    _not_before: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    async def look(self) -> None:
+        async for tenant in self.tenancy.states.tenants():
+            snapshot = await self.tenancy.states.read(tenant)
+            if snapshot.state.status != "active":
+                continue
+            if snapshot.state.outbox:
+                snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
+            unfinished = [
+                (run_id, run)
+                for run_id, run in snapshot.state.runs.items()
+                if run.status in ("queued", "running", "publishing")
+            ]
+            if unfinished:
+                await self._tend(tenant, unfinished)
+
+    async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]]) -> None:
+        try:
+            store = await self.tenancy.store(tenant)
+        except KeyDestroyed:
+            return  # purged since the look began
+        leases = Leases(store, self.tenancy.outbox, "runner", self.tenancy.clock, self.lease_seconds)
+        busy = any([await leases.alive(run_id, run) for run_id, run in unfinished])
+        for run_id, run in sorted(unfinished, key=lambda item: item[1].requested_at):
+            if self.dispatcher.is_running(tenant, run_id):
+                continue
+            if run.status == "publishing":
+                await Publication(self.tenancy, store).promote(run_id, self.scratch)
+            elif run.attempts >= MAX_ATTEMPTS and not await leases.alive(run_id, run):
+                await self._give_up(tenant, run_id, run)
+            elif not busy and self.dispatcher.has_capacity() and self._is_due(tenant, run_id):
+                self._not_before[(tenant, run_id)] = self.now() + self.retry_backoff_seconds
+                await self.dispatcher.start(tenant, run_id, run.attempts + 1)
+                busy = True  # one run of a tenant at a time: each is trained on what the one before left
+
+    def _is_due(self, tenant: TenantId, run_id: str) -> bool:
+        return self.now() >= self._not_before.get((tenant, run_id), 0.0)
+
+    async def _give_up(self, tenant: TenantId, run_id: str, seen: RunState) -> None:
+        """Every attempt died without a word: say so, once."""
+
+        def change(state: TenantState) -> TenantState:
+            if state.status != "active" or state.runs.get(run_id) != seen:
+                return state
+            failed = seen.model_copy(update={"status": "failed", "reason_code": "worker-died"})
+            event = TrainingFailed(run_id=run_id, attempts=seen.attempts, reason_code="worker-died")
+            return owing(with_run(state, run_id, failed), self.tenancy.outbox.entry(event))
+
+        await self.tenancy.outbox.swap(tenant, change)

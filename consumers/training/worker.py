@@ -1,0 +1,250 @@
+"""One attempt at one training run, in a process of its own.
+
+It holds a lease with a fencing number, writes only to ``staging/<run>/<fence>/``, and publishes by one swap of the
+tenant's state. Killed anywhere, it leaves nothing that another attempt could not do again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import logging
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry
+from consumers.training.base_model import BaseModel, prepare_base_model
+from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
+from consumers.training.lora import train_lora
+from consumers.training.publication import Publication
+from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
+from consumers.training.settings import TrainingSettings
+from consumers.training.tokenization import TrainingExample
+from schemas import object_keys
+from schemas.canonical import adapter_digest
+from schemas.events import TrainingStarted
+from schemas.manifests import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
+from schemas.records import JobRecord
+from schemas.state import TenantState
+from schemas.version import VERSION
+from tenancy.bootstrap import Tenancy, open_tenancy, signer
+from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced
+from tenancy.leases import Lease, Leases
+from tenancy.signing import Signer
+from tenancy.state import owing
+from tenancy.store import TenantStore
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.training")
+
+
+class Worker:
+    """Does one attempt. ``holder`` names this process in the lease."""
+
+    def __init__(
+        self, tenancy: Tenancy, store: TenantStore, signing: Signer, settings: TrainingSettings, holder: str
+    ) -> None:
+        self.tenancy = tenancy
+        self.store = store
+        self.signing = signing
+        self.settings = settings
+        self.leases = Leases(store, tenancy.outbox, holder, tenancy.clock, settings.lease_seconds)
+        self.publication = Publication(tenancy, store)
+        self.stop = threading.Event()
+
+    async def attempt(self, run_id: str) -> None:
+        """Raises :class:`LeaseHeld`, :class:`LeaseLost` and :class:`TenantFenced`; ends the run otherwise."""
+        job, _ = await self.store.get_record(object_keys.job(run_id), JobRecord)
+        lease = await self.leases.acquire(run_id, self._announced(run_id))
+        fence = lease.record.fence
+        scratch = self.settings.work_dir / f"{self.store.tenant}-{run_id}-{fence}"
+        state = (await self.tenancy.states.read(self.store.tenant)).state
+        try:
+            await self._ended(job, lease, state, scratch)
+        except LeaseLost:
+            await self.store.erase_folder("staging", run_id, str(fence))
+            raise
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        await self.publication.promote(run_id, self.settings.work_dir)
+
+    async def _ended(self, job: JobRecord, lease: Lease, state: TenantState, scratch: Path) -> None:
+        """Train and publish, or say in the run's state why not. Raises :class:`LeaseLost`."""
+        run_id, fence = job.run_id, lease.record.fence
+        try:
+            async with self._kept(lease):
+                await self._train_and_publish(job, state, fence, scratch)
+        except LeaseLost:
+            raise
+        except TrainingSetVoid:
+            await self.store.erase_folder("staging", run_id, str(fence))
+            await self.publication.void(run_id, fence)
+        except Refused as refusal:
+            await self.publication.reject(run_id, fence, refusal.code)
+        except Exception as error:
+            logger.exception("attempt failed", extra={"run_id": run_id, "fence": fence})
+            await self.publication.fail(run_id, fence, _reason(error))
+
+    def _announced(self, run_id: str) -> Callable[[TenantState, int], TenantState]:
+        def change(state: TenantState, fence: int) -> TenantState:
+            return owing(state, self.tenancy.outbox.entry(TrainingStarted(run_id=run_id, fence=fence)))
+
+        return change
+
+    @asynccontextmanager
+    async def _kept(self, lease: Lease) -> AsyncIterator[None]:
+        """Renew the lease until the work is done; a lost lease stops the training at its next step."""
+
+        async def renew() -> None:
+            held = lease
+            while True:
+                await asyncio.sleep(self.settings.lease_seconds / 3)
+                held = await self.leases.renew(held)
+
+        renewal = asyncio.create_task(renew())
+        renewal.add_done_callback(lambda _: self.stop.set())
+        try:
+            yield
+        except TrainingStopped:
+            raise LeaseLost(lease.record.run_id) from None
+        finally:
+            renewal.cancel()
+            await asyncio.gather(renewal, return_exceptions=True)
+
+    async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
+        frozen_after = state.curation.last_withdrawal
+        frozen = await freeze(self.store, state.policy)
+        base = await asyncio.to_thread(prepare_base_model, self.settings.base_model, self.settings.work_dir / "models")
+        output = scratch / "adapter"
+        started_at = self.tenancy.clock()
+        metrics: list[StepMetric] = []
+        result = await asyncio.to_thread(self._train, job, frozen, base, output, metrics)
+        manifest = self._manifest(job, fence, frozen, base, result, metrics, started_at)
+        signed = self.signing.sign(
+            statement(
+                TRAINING_PREDICATE,
+                {
+                    object_keys.ADAPTER_WEIGHTS: manifest.weights_sha256,
+                    object_keys.ADAPTER_CONFIG: _file_sha256(output / object_keys.ADAPTER_CONFIG),
+                },
+                manifest,
+            )
+        )
+        (output / object_keys.ADAPTER_MANIFEST).write_text(json.dumps(signed))
+        for file in object_keys.ADAPTER_FILES:
+            await self.store.put_file(object_keys.staging(job.run_id, fence, file), output / file)
+        await self.publication.publish(manifest, frozen_after)
+
+    def _train(
+        self, job: JobRecord, frozen: FrozenSet, base: BaseModel, output: Path, metrics: list[StepMetric]
+    ) -> TrainingResult:
+        examples = [
+            TrainingExample(entry.example_id, content.messages)
+            for entry, content in zip(frozen.training_set.entries, frozen.contents, strict=True)
+        ]
+
+        def progress(step: StepMetrics) -> None:
+            metrics.append(
+                StepMetric(step=step.step, loss=step.loss, learning_rate=step.learning_rate, tokens=step.tokens)
+            )
+            logger.info("step", extra={"run_id": job.run_id, "step": step.step, "of": step.total_steps})
+
+        return train_lora(
+            examples,
+            base,
+            job.hyperparameters,
+            output,
+            progress,
+            self.stop.is_set,
+            base_model_name=self.settings.model_name(),
+        )
+
+    def _manifest(
+        self,
+        job: JobRecord,
+        fence: int,
+        frozen: FrozenSet,
+        base: BaseModel,
+        result: TrainingResult,
+        metrics: list[StepMetric],
+        started_at: datetime,
+    ) -> TrainingManifest:
+        return TrainingManifest(
+            tenant=self.store.tenant,
+            adapter_digest=adapter_digest(
+                tenant=self.store.tenant,
+                base_model_digest=base.digest,
+                config_sha256=result.config_sha256,
+                weights_sha256=result.weights_sha256,
+            ),
+            run_id=job.run_id,
+            fence=fence,
+            base_model=self.settings.model_name(),
+            base_model_digest=base.digest,
+            config_sha256=result.config_sha256,
+            weights_sha256=result.weights_sha256,
+            size_bytes=(result.output_dir / object_keys.ADAPTER_WEIGHTS).stat().st_size,
+            training_set=frozen.training_set,
+            trained_example_ids=result.trained_ids,
+            heldout_example_ids=result.heldout_ids,
+            hyperparameters=job.hyperparameters,
+            precision=result.processor.precision,
+            library_versions=result.library_versions,
+            code_version=VERSION,
+            processor=result.processor.description,
+            started_at=started_at,
+            finished_at=self.tenancy.clock(),
+            train_seconds=result.seconds,
+            trained_tokens=result.tokens,
+            heldout_loss_before=result.heldout_loss_before,
+            heldout_loss_after=result.heldout_loss_after,
+            metrics=tuple(metrics),
+        )
+
+
+def _reason(error: Exception) -> str:
+    """A reason code from an error's type: its text could quote what it failed on."""
+    name = type(error).__name__
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).strip("-").replace("_", "-")
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder: str) -> int:
+    """One attempt. Exit statuses: 0 ended, 75 somebody else has the run, 3 the tenant is being purged."""
+    async with open_tenancy(settings, "training") as tenancy:
+        try:
+            store = await tenancy.store(tenant)
+            await Worker(tenancy, store, signer(settings), settings, holder).attempt(run_id)
+        except (LeaseHeld, LeaseLost):
+            return 75
+        except TenantFenced:
+            return 3
+        return 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="one attempt at one training run")
+    parser.add_argument("--tenant", required=True)
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--holder", default=socket.gethostname())
+    arguments = parser.parse_args()
+    settings = TrainingSettings()
+    configure_logging("training-worker")
+    configure_telemetry("training-worker", settings.otlp_endpoint)
+    sys.exit(asyncio.run(work(settings, TenantId(arguments.tenant), arguments.run, arguments.holder)))
+
+
+if __name__ == "__main__":
+    main()
