@@ -78,7 +78,6 @@ class StoreFinding(Contract):
 
     store: str
     method: str
-    before: Residue
     after: Residue
 
 

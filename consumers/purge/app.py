@@ -1,0 +1,39 @@
+"""Wiring of the purge consumer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from consumers.purge import handlers
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts
+from consumers.purge.settings import PurgeSettings
+from consumers.runtime.dispatch import Handler
+from consumers.runtime.periodic import Periodic
+from consumers.runtime.service import serve
+from schemas import events
+from tenancy.bootstrap import Tenancy, signer
+
+HANDLERS: Mapping[type[events.EventData], Handler] = {
+    events.TenantChurned: handlers.on_tenant_churned,
+    events.PurgeRequested: handlers.on_purge_requested,
+    events.ReplicaEvicted: handlers.on_replica_evicted,
+}
+
+
+def main() -> None:
+    settings = PurgeSettings()
+
+    @asynccontextmanager
+    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:
+        signing = signer(settings)
+        driver = PurgeDriver(tenancy, signing, settings.settle_seconds)
+        periodic = Periodic("purge driver", settings.reconcile_seconds, driver.look)
+        yield PurgePorts(tenancy, signing.verifier, driver, periodic.poke), (periodic,)
+
+    serve("purge", settings=settings, topics=(events.TENANTS, events.REPLICAS), handlers=HANDLERS, ports=ports)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The events of a purge. What takes longer than a handler may is done by the driver, which these wake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.fence import fence
+from schemas.canonical import sha256_hex
+from schemas.envelope import Event, event_id
+from schemas.events import PurgeRequested, ReplicaEvicted, TenantChurned
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
+from schemas.model import read_tolerant
+from schemas.outcome import Outcome
+from schemas.records import ReplicaAcknowledgement
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound, Refused
+from tenancy.signing import Verifier
+from tenancy.tenant_id import TenantId
+
+
+@dataclass(frozen=True)
+class PurgePorts:
+    """What the purge acts through."""
+
+    tenancy: Tenancy
+    verifier: Verifier
+    driver: PurgeDriver
+    wake_driver: Callable[[], None]
+
+
+def churn_purge_id(tenant: str) -> str:
+    """The purge that a churn asks for; deterministic, so that a redelivered churn asks for the same one."""
+    return f"purge-{event_id(PurgeRequested.type, tenant, 'churned')}"
+
+
+async def on_tenant_churned(event: Event, ports: PurgePorts) -> Outcome:
+    """The contract ended: command the purge."""
+    data = cast(TenantChurned, event.data)
+    tenancy, tenant = ports.tenancy, TenantId(event.subject)
+    state = (await tenancy.states.read(tenant)).state
+    requested = PurgeRequested(purge_id=churn_purge_id(tenant), reason_code="churned", requested_by=data.requested_by)
+    await tenancy.publisher.publish(
+        Event(subject=tenant, data=requested, time=event.time, source=tenancy.outbox.source, causation_id=event.id)
+    )
+    return Outcome.EFFECT if state.status == "active" else Outcome.NOOP_DUPLICATE
+
+
+async def on_purge_requested(event: Event, ports: PurgePorts) -> Outcome:
+    """Fence the tenant. From the swap on nothing can create data for it."""
+    data = cast(PurgeRequested, event.data)
+    outcome = await fence(TenantId(event.subject), data, event, ports.tenancy, ports.driver.settle_seconds)
+    ports.wake_driver()
+    return outcome
+
+
+async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
+    """Note a replica's acknowledgement, once its signature and its words are right."""
+    data = cast(ReplicaEvicted, event.data)
+    statement = ports.verifier.verify(data.receipt, EVICTION_PREDICATE)
+    receipt = read_tolerant(EvictionReceipt, statement["predicate"])
+    if (receipt.tenant, receipt.replica_id, receipt.cause_id) != (event.subject, data.replica_id, data.cause_id):
+        raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
+    if not (receipt.local_files_deleted and receipt.slots_overwritten):
+        raise Refused("incomplete-eviction", "refused: the receipt says that something of the tenant is left")
+    acknowledgement = ReplicaAcknowledgement(
+        replica_id=data.replica_id,
+        outcome="evicted",
+        at=receipt.evicted_at,
+        receipt_sha256=sha256_hex(data.receipt),
+    )
+    try:
+        noted = await ports.driver.acknowledge(data.cause_id, acknowledgement)
+    except ObjectNotFound:
+        return Outcome.NOOP_STALE  # the acknowledgement of a retirement, or of a purge that is not ours
+    ports.wake_driver()
+    return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
