@@ -83,10 +83,15 @@ class PurgeDriver:
         return read_tolerant(PurgeRecord, stored.body), stored.etag
 
     async def acknowledge(self, purge_id: str, acknowledgement: ReplicaAcknowledgement) -> bool:
-        """Note a replica's acknowledgement; False when it was noted already. Raises :class:`ObjectNotFound`."""
+        """Note the acknowledgement of a replica that the purge waits for; False when there is none to wait for.
+
+        A replica that started after the fence acknowledges too, when it reads the topic from its beginning.
+        Raises :class:`ObjectNotFound`.
+        """
         for _ in range(RECORD_ATTEMPTS):
             record, etag = await self.read(purge_id)
-            if any(noted.replica_id == acknowledgement.replica_id for noted in record.acknowledgements):
+            known = {noted.replica_id for noted in record.acknowledgements}
+            if acknowledgement.replica_id in known or acknowledgement.replica_id not in record.replicas:
                 return False
             noted = (*record.acknowledgements, acknowledgement)
             with suppress(PreconditionFailed):

@@ -1,0 +1,177 @@
+"""Trains one LoRA adapter on one tenant's examples. The same inputs give the same bytes on the same processor."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from consumers.training.adapter_output import save_adapter
+from consumers.training.base_model import BaseModel
+from consumers.training.batches import epoch_batches, split_heldout
+from consumers.training.loss import answer_loss, collate, heldout_loss
+from consumers.training.processor import Processor, select_processor
+from consumers.training.result import NothingToTrain, StepMetrics, TrainingDiverged, TrainingResult, TrainingStopped
+from consumers.training.tokenization import TokenizedExample, TrainingExample, tokenize_examples
+from schemas.hyperparameters import Hyperparameters
+
+_LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class _PlannedStep:
+    epoch: int
+    examples: list[TokenizedExample]
+
+
+def train_lora(
+    examples: Sequence[TrainingExample],
+    base: BaseModel,
+    hyperparameters: Hyperparameters,
+    output_dir: Path,
+    progress: Callable[[StepMetrics], None],
+    should_stop: Callable[[], bool],
+    *,
+    base_model_name: str,
+    clock: Callable[[], float] = time.perf_counter,
+) -> TrainingResult:
+    """Train and save ``adapter_model.safetensors`` and ``adapter_config.json`` into ``output_dir``.
+
+    The order of ``examples`` does not matter. ``progress`` is called after each optimizer step and ``should_stop``
+    before it. ``base_model_name`` is what the configuration names as its base, the same on every machine.
+    Seeds the global generators of ``random``, numpy and torch, so it belongs into a process of its own.
+
+    Raises :class:`NothingToTrain`, :class:`~consumers.training.tokenization.ExampleRefused`,
+    :class:`TrainingStopped` when ``should_stop`` says so, and :class:`TrainingDiverged`.
+    """
+    started = clock()
+    processor = select_processor(hyperparameters.precision)
+    tokenizer = AutoTokenizer.from_pretrained(str(base.path), local_files_only=True)
+    tokenized = tokenize_examples(tokenizer, examples, hyperparameters.max_length)
+    if not tokenized:
+        raise NothingToTrain("the training set is empty; approve examples before asking for a training")
+    split = split_heldout(list(tokenized), hyperparameters.heldout_fraction, hyperparameters.seed)
+    plan = list(_plan(tokenized, split.trained, hyperparameters))
+
+    model = _adapted_model(base, hyperparameters, processor)
+    pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    held_out = [tokenized[name] for name in split.heldout]
+    batch_size = hyperparameters.per_device_train_batch_size
+    before = heldout_loss(model, held_out, batch_size, pad_token_id, processor)
+    losses = _optimize(model, plan, hyperparameters, processor, pad_token_id, progress, should_stop)
+    after = heldout_loss(model, held_out, batch_size, pad_token_id, processor)
+    if should_stop():
+        raise TrainingStopped
+    saved = save_adapter(model, output_dir, base.path, base_model_name)
+
+    seen = [example for step in plan for example in step.examples]
+    return TrainingResult(
+        output_dir=output_dir,
+        config_sha256=saved.config_sha256,
+        weights_sha256=saved.weights_sha256,
+        trained_ids=tuple(sorted({example.example_id for example in seen})),
+        heldout_ids=split.heldout,
+        step_losses=tuple(losses),
+        heldout_loss_before=before,
+        heldout_loss_after=after,
+        tokens=sum(len(example.input_ids) for example in seen),
+        answer_tokens=sum(example.answer_tokens for example in seen),
+        seconds=clock() - started,
+        processor=processor,
+        library_versions={name: version(name) for name in _LIBRARIES},
+    )
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
+    """The share of the peak learning rate at ``step`` (from 0): linear up over the warm-up, then linear to zero.
+
+    The first step is not spent at zero, unlike transformers' ``get_linear_schedule_with_warmup``.
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    return (total_steps - step) / (total_steps - warmup_steps)
+
+
+def _plan(
+    tokenized: dict[str, TokenizedExample], trained: Sequence[str], hyperparameters: Hyperparameters
+) -> Iterator[_PlannedStep]:
+    batch_size, steps = hyperparameters.per_device_train_batch_size, 0
+    for epoch in range(hyperparameters.num_train_epochs):
+        for batch in epoch_batches(tokenized, trained, batch_size, epoch, hyperparameters.seed):
+            if steps == hyperparameters.max_steps:
+                return
+            steps += 1
+            yield _PlannedStep(epoch, batch)
+
+
+def _adapted_model(base: BaseModel, hyperparameters: Hyperparameters, processor: Processor) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(
+        str(base.path), dtype=processor.base_dtype, local_files_only=True, use_safetensors=True
+    ).to(processor.device)
+    # get_peft_model draws the initial lora_A from the global generator, so seeding it later would be too late.
+    random.seed(hyperparameters.seed)
+    numpy.random.seed(hyperparameters.seed)
+    torch.manual_seed(hyperparameters.seed)
+    return get_peft_model(
+        model,
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            r=hyperparameters.r,
+            lora_alpha=hyperparameters.lora_alpha,
+            lora_dropout=hyperparameters.lora_dropout,
+            target_modules=sorted(hyperparameters.target_modules),
+            bias="none",
+        ),
+    )
+
+
+def _optimize(
+    model: Any,
+    plan: Sequence[_PlannedStep],
+    hyperparameters: Hyperparameters,
+    processor: Processor,
+    pad_token_id: int,
+    progress: Callable[[StepMetrics], None],
+    should_stop: Callable[[], bool],
+) -> list[float]:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, weight_decay=hyperparameters.weight_decay)
+    warmup_steps = math.floor(hyperparameters.warmup_ratio * len(plan))
+    losses: list[float] = []
+    model.train()
+    for index, step in enumerate(plan):
+        if should_stop():
+            raise TrainingStopped
+        learning_rate = hyperparameters.learning_rate * learning_rate_factor(index, len(plan), warmup_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+        loss = answer_loss(model, collate(step.examples, pad_token_id, processor.device), processor, "mean")
+        loss.backward()
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, hyperparameters.max_grad_norm))
+        losses.append(float(loss.detach()))
+        if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
+            raise TrainingDiverged(index + 1)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        progress(
+            StepMetrics(
+                step=index + 1,
+                total_steps=len(plan),
+                epoch=step.epoch + 1,
+                loss=losses[-1],
+                learning_rate=learning_rate,
+                gradient_norm=norm,
+                tokens=sum(len(example.input_ids) for example in step.examples),
+            )
+        )
+    return losses

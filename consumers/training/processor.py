@@ -1,0 +1,57 @@
+"""The processor that a run uses and the arithmetic it does there. Both are part of the run's record."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from schemas.hyperparameters import Precision
+
+
+@dataclass(frozen=True)
+class Processor:
+    """Where a run computes: torch promises equal results only on the same kind of processor."""
+
+    device: Literal["cpu", "cuda"]
+    description: str
+    threads: int
+    precision: Precision
+
+    def autocast(self) -> Any:
+        """The autocast context of this precision. It changes nothing in float32."""
+        return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16-autocast")
+
+    @property
+    def base_dtype(self) -> Any:
+        """The dtype that the frozen base is held in. The adapter is float32 in either case."""
+        return torch.bfloat16 if self.precision == "bfloat16-autocast" else torch.float32
+
+
+def select_processor(precision: Literal["auto"] | Precision) -> Processor:
+    """CUDA where there is a device, else the CPU with torch's present number of threads.
+
+    ``auto`` is bfloat16 autocast where the processor has bfloat16 arithmetic, and float32 where it would be emulated.
+    """
+    device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
+    best: Precision = "bfloat16-autocast" if _has_bfloat16(device) else "float32"
+    chosen = best if precision == "auto" else precision
+    return Processor(device, _description(device), torch.get_num_threads(), chosen)
+
+
+def _has_bfloat16(device: Literal["cpu", "cuda"]) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def _description(device: Literal["cpu", "cuda"]) -> str:
+    if device == "cuda":
+        major, minor = torch.cuda.get_device_capability()
+        return f"{torch.cuda.get_device_name()}, compute {major}.{minor}, CUDA {torch.version.cuda}"
+    capabilities = torch.cpu.get_capabilities()
+    name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,61 @@
+"""What a training run reports: at each step, and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from consumers.training.processor import Processor
+
+
+@dataclass(frozen=True)
+class StepMetrics:
+    """One optimizer step. ``loss`` is the batch's mean NLL per answer token, in nats."""
+
+    step: int
+    total_steps: int
+    epoch: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run and the two files that it left in ``output_dir``.
+
+    Losses are the mean NLL per answer token in nats. The held-out ones are ``None`` where nothing was held out.
+    ``tokens`` counts prompt and answer tokens that were trained on, once per epoch, without padding.
+    ``seconds`` runs from loading the base model to the written files.
+    """
+
+    output_dir: Path
+    config_sha256: str
+    weights_sha256: str
+    trained_ids: tuple[str, ...]
+    heldout_ids: tuple[str, ...]
+    step_losses: tuple[float, ...]
+    heldout_loss_before: float | None
+    heldout_loss_after: float | None
+    tokens: int
+    answer_tokens: int
+    seconds: float
+    processor: Processor
+    library_versions: dict[str, str]
+
+
+class TrainingStopped(Exception):
+    """The caller asked to stop, since the run's lease is lost. Nothing was saved."""
+
+
+class TrainingDiverged(Exception):
+    """The loss or the gradient of a step is not finite. Nothing was saved."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"the loss or gradient of step {step} is not finite; lower learning_rate")
+        self.step = step
+
+
+class NothingToTrain(ValueError):
+    """The training set is empty."""

@@ -1,0 +1,127 @@
+"""The replica's agent: it follows activations, retirements and purges, and it holds the replica's lease.
+
+It consumes in a group of its own, so that every replica sees every event. A replica whose lease is over serves no
+adapter: a purge that waits for it may then go on without its acknowledgement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import cast
+
+from inference.binding import TenantViews
+from inference.placement import Placement, Removal
+from schemas import object_keys
+from schemas.canonical import sha256_hex
+from schemas.envelope import Event
+from schemas.events import AdapterRetired, PurgeFenced, ReplicaEvicted, ReplicaRegistered
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
+from schemas.outcome import Outcome
+from schemas.records import ReplicaRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+
+
+@dataclass
+class ReplicaLease:
+    """The replica's record under ``replicas/``. Not renewed in time, it ends the serving of adapters here too."""
+
+    tenancy: Tenancy
+    replica_id: str
+    base_model_digest: str
+    seconds: float
+    started_at: datetime
+    expires_at: datetime | None = None
+
+    async def renew(self) -> None:
+        # Counted from before the write: the record never claims to live longer than this replica believes.
+        expires_at = self.tenancy.clock() + timedelta(seconds=self.seconds)
+        record = ReplicaRecord(
+            replica_id=self.replica_id,
+            base_model_digest=self.base_model_digest,
+            started_at=self.started_at,
+            expires_at=expires_at,
+        )
+        await self.tenancy.objects.put(object_keys.replica_key(self.replica_id), record.model_dump_json().encode())
+        self.expires_at = expires_at
+
+    def is_held(self) -> bool:
+        return self.expires_at is not None and self.tenancy.clock() < self.expires_at
+
+    async def register(self) -> None:
+        """Announce this replica, after the first renewal."""
+        await self.renew()
+        data = ReplicaRegistered(replica_id=self.replica_id, base_model_digest=self.base_model_digest)
+        await self.tenancy.publisher.publish(
+            Event(
+                subject=self.replica_id,
+                data=data,
+                time=self.tenancy.clock(),
+                source=self.tenancy.outbox.source,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class AgentPorts:
+    """What the agent acts through."""
+
+    tenancy: Tenancy
+    signer: Signer
+    views: TenantViews
+    placement: Placement
+    replica_id: str
+
+
+async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
+    """The next request of this tenant sees the new active adapter."""
+    ports.views.forget(TenantId(event.subject))
+    return Outcome.EFFECT
+
+
+async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:
+    """Evict one adapter and acknowledge it."""
+    data = cast(AdapterRetired, event.data)
+    tenant = TenantId(event.subject)
+    ports.views.forget(tenant)
+    removal = await ports.placement.remove_adapter(tenant, data.adapter_digest)
+    await _acknowledge(ports, tenant, data.adapter_digest, removal, event)
+    return Outcome.EFFECT
+
+
+async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
+    """Admit nothing of the tenant any more, evict all of it, and acknowledge with a signed receipt."""
+    data = cast(PurgeFenced, event.data)
+    tenant = TenantId(event.subject)
+    ports.views.block(tenant)
+    removal = await ports.placement.remove_tenant(tenant)
+    await _acknowledge(ports, tenant, data.purge_id, removal, event)
+    return Outcome.EFFECT
+
+
+async def _acknowledge(ports: AgentPorts, tenant: TenantId, cause: str, removal: Removal, event: Event) -> None:
+    receipt = EvictionReceipt(
+        replica_id=ports.replica_id,
+        tenant=tenant,
+        cause_id=cause,
+        evicted=removal.evicted,
+        remaining=removal.remaining,
+        slots_overwritten=removal.slots_overwritten,
+        prefix_cache_reset=removal.prefix_cache_reset,
+        local_files_deleted=removal.local_files_deleted,
+        requests_aborted=removal.requests_aborted,
+        evicted_at=ports.tenancy.clock(),
+    )
+    subject = {f"replica:{ports.replica_id}": sha256_hex({"replica": ports.replica_id, "cause": cause})}
+    signed = ports.signer.sign(statement(EVICTION_PREDICATE, subject, receipt))
+    await ports.tenancy.publisher.publish(
+        Event(
+            subject=tenant,
+            data=ReplicaEvicted(replica_id=ports.replica_id, cause_id=cause, receipt=signed),
+            time=ports.tenancy.clock(),
+            source=ports.tenancy.outbox.source,
+            causation_id=event.id,
+        )
+    )

@@ -1,0 +1,121 @@
+"""The replica's HTTP routes: OpenAI's shapes, bound to the bearer's tenant. There are no others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from opentelemetry import metrics
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Lifespan
+
+from inference.answers import Answer, Answers, Kind
+from inference.engine_errors import EngineError, EngineRefused
+from inference.errors import RequestRefused, bad_request, cannot_load, unauthorized
+from tenancy.errors import Transient
+from tenancy.tenant_id import TenantId
+from tenancy.tokens import BadToken, TokenVerifier
+
+ADAPTER_HEADER = "X-Sano-Adapter"
+MAX_BODY_BYTES = 1_048_576
+
+
+class Api:
+    """The routes. ``answers`` is there once the engine runs."""
+
+    def __init__(self, tokens: TokenVerifier, requests: metrics.Counter) -> None:
+        self.tokens = tokens
+        self.requests = requests
+        self.answers: Answers | None = None
+
+    def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
+        """The application, without generated documentation routes."""
+        app = FastAPI(title="sanolith", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+        app.add_exception_handler(RequestRefused, _refused)
+        app.add_exception_handler(EngineRefused, _engine_refused)
+        app.add_exception_handler(EngineError, _engine_failed)
+        app.add_exception_handler(Transient, _unavailable)
+        app.add_api_route("/v1/chat/completions", self._route("chat"), methods=["POST"])
+        app.add_api_route("/v1/completions", self._route("completion"), methods=["POST"])
+        app.add_api_route("/v1/models", self._models, methods=["GET"])
+        return app
+
+    def _tenant(self, request: Request) -> TenantId:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise unauthorized()
+        try:
+            return self.tokens.tenant(token.strip())
+        except BadToken:
+            raise unauthorized() from None
+
+    def _ready(self) -> Answers:
+        if self.answers is None:
+            raise RequestRefused(503, "starting", "this replica is starting")
+        return self.answers
+
+    def _route(self, kind: Kind) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            tenant = self._tenant(request)
+            body = await _body(request)
+            made = await self._ready().answer(tenant, kind, body)
+            self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
+            return _response(made)
+
+        return answer
+
+    async def _models(self, request: Request) -> Response:
+        names = await self._ready().models(self._tenant(request))
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "tenant"} for name in names]
+        return JSONResponse({"object": "list", "data": data})
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    received = bytearray()
+    async for chunk in request.stream():
+        received += chunk
+        if len(received) > MAX_BODY_BYTES:
+            raise RequestRefused(413, "too_large", f"a request body holds at most {MAX_BODY_BYTES} bytes")
+    try:
+        body = json.loads(received)
+    except (ValueError, RecursionError):
+        raise bad_request("the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise bad_request("the body is not a JSON object")
+    return body
+
+
+def _response(made: Answer) -> Response:
+    headers = {ADAPTER_HEADER: made.adapter}
+    if isinstance(made.body, dict):
+        return JSONResponse(made.body, headers=headers)
+    return StreamingResponse(made.body, media_type="text/event-stream", headers=headers)
+
+
+def _error(status: int, code: str, message: str) -> JSONResponse:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    headers = {"Retry-After": "5"} if status == 503 else None
+    return JSONResponse({"error": {"message": message, "type": kind, "code": code}}, status, headers=headers)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestRefused):
+        raise error
+    return _error(error.status, error.code, error.message)
+
+
+async def _engine_refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, EngineRefused):
+        raise error
+    return _error(error.status, "engine_refused", error.message)
+
+
+async def _engine_failed(_: Request, __: Exception) -> Response:
+    refusal = cannot_load()
+    return _error(refusal.status, refusal.code, refusal.message)
+
+
+async def _unavailable(_: Request, __: Exception) -> Response:
+    return _error(503, "store_unavailable", "the tenant's state is out of reach; try again")

@@ -1,0 +1,93 @@
+"""From a verified tenant and the ``model`` it names to the adapter that answers, and to nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from inference.errors import no_such_model, not_active
+from schemas.state import TenantState
+from tenancy.errors import TenantFenced, UnknownTenant
+from tenancy.state import StateRegistry, require_active
+from tenancy.tenant_id import TenantId
+
+BASE = "base"
+ACTIVE = "active"
+
+
+@dataclass
+class TenantViews:
+    """Tenants' states, at most ``ttl_seconds`` old. Events shorten that; ``block`` ends it for good.
+
+    A stale view can only be one of the same tenant: it can name an adapter that was active a moment ago, never
+    another tenant's.
+    """
+
+    states: StateRegistry
+    ttl_seconds: float
+    now: Callable[[], float] = time.monotonic
+    _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
+    _blocked: set[str] = field(default_factory=set)
+
+    async def active(self, tenant: TenantId) -> TenantState:
+        """The state, if the tenant is served. Raises :class:`RequestRefused` (403)."""
+        if tenant in self._blocked:
+            raise not_active()
+        held = self._held.get(tenant)
+        if held is not None and self.now() - held[0] <= self.ttl_seconds:
+            return held[1]
+        read_at = self.now()
+        try:
+            state = require_active((await self.states.read(tenant)).state)
+        except (UnknownTenant, TenantFenced):
+            self.forget(tenant)
+            raise not_active() from None
+        if tenant in self._blocked:
+            raise not_active()  # blocked while the state was being read
+        self._held[tenant] = (read_at, state)
+        return state
+
+    def forget(self, tenant: TenantId) -> None:
+        """The next request reads the state anew."""
+        self._held.pop(tenant, None)
+
+    def block(self, tenant: TenantId) -> None:
+        """Admit nothing of this tenant any more; the first step of its eviction."""
+        self._blocked.add(tenant)
+        self.forget(tenant)
+
+
+def adapter_for(state: TenantState, model: object) -> str | None:
+    """The digest that answers, None for the base model. Raises :class:`RequestRefused` (404).
+
+    ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
+    """
+    if model is None or model == ACTIVE:
+        return state.active_adapter
+    if model == BASE:
+        return None
+    adapter = state.adapters.get(model) if isinstance(model, str) else None
+    if adapter is None or adapter.status != "ready":
+        raise no_such_model()
+    return str(model)
+
+
+@dataclass(frozen=True)
+class Salts:
+    """The engine's cache salt: no prefix of one tenant or adapter is ever found for another.
+
+    HMAC-SHA256 over length-prefixed fields, so that no two pairs run together. The key lives as long as the process,
+    as the cache does.
+    """
+
+    key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def salt(self, tenant: str, adapter: str | None) -> str:
+        message = b"".join(
+            len(part).to_bytes(4, "big") + part for part in (tenant.encode(), (adapter or BASE).encode())
+        )
+        return hmac.new(self.key, message, hashlib.sha256).hexdigest()

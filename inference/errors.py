@@ -1,0 +1,43 @@
+"""Why a request is refused, as OpenAI's clients expect it. No message holds anything that the caller sent."""
+
+from __future__ import annotations
+
+
+class RequestRefused(Exception):
+    """Answered with ``status`` and an error object of this code."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def unauthorized() -> RequestRefused:
+    return RequestRefused(401, "invalid_token", "the bearer token is missing, malformed, expired or not ours")
+
+
+def not_active() -> RequestRefused:
+    return RequestRefused(403, "tenant_not_active", "this tenant is not served")
+
+
+def no_such_model() -> RequestRefused:
+    """A foreign adapter and a missing one get this same answer."""
+    return RequestRefused(404, "model_not_found", "the model does not exist")
+
+
+def cannot_load() -> RequestRefused:
+    """Never the base model instead."""
+    return RequestRefused(503, "adapter_unavailable", "the adapter cannot be loaded on this replica now")
+
+
+def lease_over() -> RequestRefused:
+    return RequestRefused(503, "replica_fenced", "this replica's lease is over; it serves no adapter until renewed")
+
+
+def no_room() -> RequestRefused:
+    return RequestRefused(503, "replica_busy", "all adapter places of this replica are in use; try again")
+
+
+def bad_request(message: str) -> RequestRefused:
+    return RequestRefused(400, "invalid_request", message)

@@ -1,0 +1,101 @@
+"""From the tenant's prefix to memory-backed files: seal, signature, hashes and shapes, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from schemas import object_keys
+from schemas.adapter_files import AdapterRefused, check_adapter, config_sha256, weights_sha256
+from schemas.canonical import adapter_digest
+from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
+from schemas.model import read_tolerant
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
+from tenancy.signing import Verifier
+from tenancy.tenant_id import TenantId
+
+
+class NotServable(Exception):
+    """The adapter's objects are missing, changed, foreign or unfit. The message holds a reason, no content."""
+
+
+@dataclass(frozen=True)
+class AdapterFiles:
+    """Fetches adapters into ``root``/<digest>. ``base_shapes``: (out, in) features of the base's linear layers."""
+
+    tenancy: Tenancy
+    verifier: Verifier
+    root: Path
+    base_model_digest: str
+    base_shapes: Mapping[str, tuple[int, int]]
+    max_rank: int
+
+    def clear(self) -> None:
+        """Remove what an earlier process of this replica left."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True, mode=0o700)
+
+    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+        """The directory with exactly the two checked files. Raises :class:`NotServable`."""
+        try:
+            store = await self.tenancy.store(tenant)
+            bodies: dict[str, bytes] = {}
+            for file in object_keys.ADAPTER_FILES:
+                bodies[file], _ = await store.get(object_keys.adapter(digest, file))
+            manifest = bodies.pop(object_keys.ADAPTER_MANIFEST)
+            return await asyncio.to_thread(self._checked, tenant, digest, manifest, bodies)
+        except ObjectNotFound:
+            raise NotServable("a file of the adapter is missing") from None
+        except (Refused, AdapterRefused, Transient) as error:
+            raise NotServable(str(error)) from None
+
+    def _checked(self, tenant: TenantId, digest: str, envelope: bytes, files: dict[str, bytes]) -> Path:
+        manifest = self._manifest(envelope)
+        config_digest = config_sha256(files[object_keys.ADAPTER_CONFIG])
+        weights_digest = weights_sha256(files[object_keys.ADAPTER_WEIGHTS])
+        if manifest.tenant != tenant:
+            raise BadSignature("the manifest is another tenant's")
+        if manifest.base_model_digest != self.base_model_digest:
+            raise BadSignature("the adapter was trained on another base model than this replica serves")
+        if (manifest.config_sha256, manifest.weights_sha256) != (config_digest, weights_digest):
+            raise BadSignature("a file's hash is not the manifest's")
+        computed = adapter_digest(
+            tenant=tenant,
+            base_model_digest=self.base_model_digest,
+            config_sha256=config_digest,
+            weights_sha256=weights_digest,
+        )
+        if computed != digest or manifest.adapter_digest != digest:
+            raise BadSignature("the files do not make the digest that they are stored under")
+        check_adapter(files, self.base_shapes, self.max_rank)
+        return self._written(digest, files)
+
+    def _manifest(self, envelope: bytes) -> TrainingManifest:
+        try:
+            statement = self.verifier.verify(json.loads(envelope), TRAINING_PREDICATE)
+            return read_tolerant(TrainingManifest, statement["predicate"])
+        except (ValueError, ValidationError, KeyError):
+            raise BadSignature("the manifest is not a training statement") from None
+
+    def _written(self, digest: str, files: Mapping[str, bytes]) -> Path:
+        directory, partial = self.root / digest, self.root / f"{digest}.part"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+        for name, body in files.items():
+            (partial / name).write_bytes(body)
+        self.remove(digest)
+        partial.rename(directory)
+        return directory
+
+    def remove(self, digest: str) -> bool:
+        """Delete an adapter's files. True when nothing of it is left."""
+        directory = self.root / digest
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()

@@ -1,0 +1,37 @@
+"""Settings of a serving replica."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from consumers.runtime.settings import ConsumerSettings
+from schemas.identifiers import TenantName
+
+
+def _default_replica() -> str:
+    name = "".join(c if c.isalnum() else "-" for c in socket.gethostname().lower()).strip("-")
+    return f"replica-{name}"[:63].strip("-")
+
+
+class InferenceSettings(ConsumerSettings):
+    """What a replica needs beyond the platform. Numbers of adapters are the engine's capacity on one GPU."""
+
+    inference_host: str = "127.0.0.1"
+    inference_port: int = Field(default=8000, ge=1, le=65535)
+    replica_id: TenantName = Field(default_factory=_default_replica, description="stable across restarts, unique")
+    base_model: Path = Field(description="directory of the frozen base model")
+    adapter_dir: Path = Field(default=Path("/dev/shm/sanolith"), description="memory-backed")  # noqa: S108
+    max_loras: int = Field(default=8, ge=1, description="adapters in one batch")
+    max_cpu_loras: int = Field(default=32, ge=1, description="adapters loaded")
+    max_lora_rank: Literal[8, 16, 32, 64] = 16
+    max_model_len: int = Field(default=2048, ge=128)
+    max_num_seqs: int = Field(default=16, ge=1)
+    kv_cache_gib: float | None = Field(default=1.0, gt=0, description="on a processor; absent: vLLM decides")
+    idle_seconds: float = Field(default=900.0, gt=0, description="an adapter not asked for this long is unloaded")
+    drain_seconds: float = Field(default=10.0, ge=0, description="running requests get this long before they end")
+    state_ttl_seconds: float = Field(default=1.0, ge=0, description="how old a tenant's state may be at admission")
+    usage_seconds: float = Field(default=10.0, gt=0, description="pause between two reports of usage")
