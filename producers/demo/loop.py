@@ -1,0 +1,94 @@
+"""The loop itself: what `make demo` shows."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from openai import APIStatusError
+from rich.console import Console
+
+from deploy.local.services import SERVICES
+from deploy.local.stack import LocalStack, Stage
+from deploy.local.stack_file import StackFile
+from producers.demo.acts import Act
+from producers.demo.report import DemoReport
+from producers.demo.screen import Screen
+from producers.settings import OperatorSettings
+from producers.topic_admin import apply_topics
+from tenancy.bootstrap import open_tenancy
+
+HOME = Path(".sano/demo")
+
+
+def run_demo(report_file: Path | None) -> int:
+    """Start a stack under ``.sano/demo``, run every act, stop the stack; 0 when every check held."""
+    screen = Screen(Console())
+    report = DemoReport()
+    HOME.mkdir(parents=True, exist_ok=True)
+    with screen.shown(), _stack(screen) as stack:
+        try:
+            asyncio.run(_acts(screen, stack, report))
+        finally:
+            report.timings = screen.timings
+            if report_file is not None:
+                report_file.write_text(report.model_dump_json(indent=2) + "\n")
+    failures = report.isolation["failures"]
+    screen.console.print("[green]every check held[/green]" if not failures else f"[red]failed: {failures}[/red]")
+    if report_file is not None:
+        screen.console.print(f"report: {report_file}")
+    return 1 if failures else 0
+
+
+@contextmanager
+def _stack(screen: Screen) -> Iterator[StackFile]:
+    def report(name: str, stage: Stage) -> None:
+        if stage is Stage.READY:
+            screen.say(f"{name} is ready")
+
+    def apply(bootstrap_servers: str) -> None:
+        asyncio.run(apply_topics({"bootstrap_servers": bootstrap_servers}))
+
+    stack = LocalStack(HOME, apply_topics=apply, services=SERVICES, tie_to_parent=True, report=report)
+    with screen.step("stack", "The stack starts: bus, object store, six consumers, one serving replica"):
+        described = stack.up()
+    try:
+        yield described
+    finally:
+        stack.down()
+
+
+async def _acts(screen: Screen, stack: StackFile, report: DemoReport) -> None:
+    settings = OperatorSettings(
+        kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
+        s3_endpoint_url=stack.s3_endpoint_url,
+        s3_bucket=stack.s3_bucket,
+        aws_access_key_id=stack.aws_access_key_id,
+        aws_secret_access_key=stack.aws_secret_access_key,
+        master_key_file=stack.master_key_file,
+        signing_key_file=stack.signing_key_file,
+        verify_key_file=stack.verify_key_file,
+        inference_url=stack.inference_url,
+        operator_id="demo",
+    )
+    scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="demo-", dir=HOME))
+    try:
+        async with open_tenancy(settings, "demo") as tenancy:
+            act = Act(tenancy, settings, stack.base_model, scratch, screen, report)
+            tenants = await act.onboard()
+            await act.curate(tenants)
+            await act.train(tenants)
+            await act.serve(tenants)
+            await act.trace(tenants.oncology)
+            await act.export(tenants)
+            await act.show(tenants)
+            await act.purge(tenants)
+    except APIStatusError as error:
+        # The client's own text could quote the request.
+        raise RuntimeError(f"the serving replica answered {error.status_code}") from None
+    finally:
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -1,0 +1,88 @@
+"""Delivering all of a tenant's events again, from offset 0, and counting what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from schemas.envelope import MalformedEvent, decode
+from schemas.events import OUTCOMES, OutcomeRecorded
+from schemas.outcome import Outcome
+from schemas.topics import LIVE_TOPICS
+from tenancy.bootstrap import Tenancy
+from tenancy.bus import RawMessage
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Redelivery:
+    """How many events were sent again and how many of them had an effect."""
+
+    events: int
+    effects: int
+    outcomes: dict[str, int]
+
+
+async def read_all(client_settings: Mapping[str, Any], topics: Sequence[str], tenant: str) -> list[RawMessage]:
+    """Every message of the tenant on these topics, in order, without a group: nothing is committed."""
+    consumer = AIOKafkaConsumer(**client_settings, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        found: list[RawMessage] = []
+        for topic in topics:
+            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            for partition in partitions:
+                while await consumer.position(partition) < ends[partition]:
+                    for records in (await consumer.getmany(partition, timeout_ms=1000)).values():
+                        found += [
+                            RawMessage(record.topic, record.key, record.value, record.headers)
+                            for record in records
+                            if record.key == tenant.encode()
+                        ]
+        return found
+    finally:
+        await consumer.stop()
+
+
+async def redeliver(
+    tenancy: Tenancy, client_settings: Mapping[str, Any], tenant: str, timeout_seconds: float
+) -> Redelivery:
+    """Send every event of the tenant again, same key, value and headers, and wait until all were handled again."""
+    topics = [topic for topic in LIVE_TOPICS if topic != OUTCOMES]
+    before = await _outcomes(client_settings, tenant)
+    messages = await read_all(client_settings, topics, tenant)
+    for message in messages:
+        await tenancy.publisher.publish_raw(message)
+    sent = Counter(decode(message.key, message.value, message.headers).id for message in messages)
+    # What was handled before is handled again by the same consumers, once for each time that it was sent now.
+    handlers = Counter({(o.event_id, o.consumer): 1 for o in before})
+    expected = sum(sent[event_id] for event_id, _ in handlers)
+    async with asyncio.timeout(timeout_seconds):
+        while True:
+            new = (await _outcomes(client_settings, tenant))[len(before) :]
+            if sum(1 for outcome in new if outcome.event_id in sent) >= expected:
+                break
+            await asyncio.sleep(POLL_SECONDS)
+    came = Counter(str(outcome.outcome) for outcome in new)
+    return Redelivery(len(messages), came[Outcome.EFFECT], dict(came))
+
+
+async def _outcomes(client_settings: Mapping[str, Any], tenant: str) -> list[OutcomeRecorded]:
+    outcomes = []
+    for message in await read_all(client_settings, [OUTCOMES], tenant):
+        try:
+            data = decode(message.key, message.value, message.headers).data
+        except MalformedEvent:
+            continue
+        if isinstance(data, OutcomeRecorded):
+            outcomes.append(data)
+    return outcomes
