@@ -1,0 +1,1 @@
+"""What publishes: the import of approvals and the operators' commands. `sano` is their command line."""

@@ -29,9 +29,10 @@ _BASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-
 _MODULE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 # Every other key of a PEFT configuration must be null, false or empty: DoRA, rsLoRA, saved modules, per-module ranks
-# and whatever a later PEFT adds change what the tensors mean, and vLLM ignores or refuses them.
+# and whatever a later PEFT adds change what the tensors mean, and vLLM ignores or refuses them. These change nothing;
+# qalora_group_size is read only where use_qalora is true.
 _DESCRIPTIVE = frozenset(
-    {"peft_version", "inference_mode", "lora_dropout", "revision", "megatron_core", "runtime_config"}
+    {"peft_version", "inference_mode", "lora_dropout", "revision", "megatron_core", "qalora_group_size"}
 )
 
 
@@ -66,6 +67,12 @@ def config_sha256(config: bytes) -> str:
 def weights_sha256(weights: bytes) -> str:
     """Hex SHA-256 of the bytes of ``adapter_model.safetensors``."""
     return hashlib.sha256(weights).hexdigest()
+
+
+def check_base_model_name(name: str) -> None:
+    """Raises :class:`AdapterRefused` when ``name`` is a path or is not a name such as ``owner/model``."""
+    if not _is(_BASE_NAME, name):
+        raise AdapterRefused(f"{CONFIG_FILE}: base_model_name_or_path must be a model's name and not a path")
 
 
 def linear_shapes(base_model: Path) -> dict[str, tuple[int, int]]:
@@ -142,8 +149,9 @@ def _check_config(config: dict[str, Any], max_rank: int) -> tuple[int, int, tupl
     if modules != sorted(set(modules)):
         raise AdapterRefused(f"{CONFIG_FILE}: target_modules must be sorted, each once")
     base_model_name = config.get("base_model_name_or_path")
-    if not isinstance(base_model_name, str) or not _is(_BASE_NAME, base_model_name):
-        raise AdapterRefused(f"{CONFIG_FILE}: base_model_name_or_path must be a model's name and not a path")
+    if not isinstance(base_model_name, str):
+        raise AdapterRefused(f"{CONFIG_FILE}: base_model_name_or_path must be a string")
+    check_base_model_name(base_model_name)
     known = required.keys() | _DESCRIPTIVE | {"r", "lora_alpha", "target_modules", "base_model_name_or_path"}
     for key, value in config.items():
         if key not in known and value:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from schemas.canonical import commitment
-from schemas.identifiers import OpaqueId, Sha256Hex
+from schemas.identifiers import CompactJwe, OpaqueId, Sha256Hex
 from schemas.model import Contract
 
 
@@ -52,7 +52,7 @@ class InlineContent(Contract):
     """The content as a JWE (RFC 7516, compact) to the tenant's public key, for publishers that cannot upload."""
 
     kind: Literal["jwe"] = "jwe"
-    jwe: str = Field(min_length=32, max_length=262_144)
+    jwe: CompactJwe
 
 
 ContentReference = ClaimCheck | InlineContent

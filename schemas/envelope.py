@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from schemas.events import EVENT_TYPES, EventData, ReplicaRegistered
-from schemas.identifiers import TENANT_ID_PATTERN
+from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN, TRACEPARENT_PATTERN
 from schemas.model import read_tolerant
 
 EVENT_NAMESPACE = uuid.UUID("6f0f3c0a-52b1-5b57-8d2e-9a4a3f8a6a11")
@@ -48,7 +48,6 @@ class Event:
     causation_id: str | None = None
     traceparent: str | None = None
     replay_id: str | None = None
-    extensions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -83,7 +82,13 @@ def data_schema(event_type: str) -> str:
 
 
 def encode(event: Event) -> Encoded:
-    """Encode for Kafka. The key is the subject, so that one tenant's events of a topic stay in order."""
+    """Encode for Kafka. The key is the subject, so that one tenant's events of a topic stay in order.
+
+    Raises :class:`MalformedEvent` for a subject or a time that :func:`decode` would refuse.
+    """
+    _check_subject(event.subject, event.data)
+    if event.time.tzinfo is None:
+        raise MalformedEvent("bad-time", "the event's time has no zone")
     attributes: dict[str, str] = {
         "ce_specversion": "1.0",
         "ce_id": event.id,
@@ -100,7 +105,6 @@ def encode(event: Event) -> Encoded:
         attributes["ce_replayid"] = event.replay_id
     if event.traceparent is not None:
         attributes["traceparent"] = event.traceparent
-    attributes.update({f"ce_{name}": value for name, value in event.extensions.items()})
     return Encoded(
         topic=event.topic,
         key=event.subject.encode(),
@@ -125,22 +129,21 @@ def decode(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, 
     subject = _required(attributes, "ce_subject")
     if key is None or key != subject.encode():
         raise MalformedEvent("key-mismatch", "the message key is not the ce_subject")
-    if model is not ReplicaRegistered:
-        _check_tenant_name(subject)
     if not value:
         raise MalformedEvent("no-data", "the message has no value: a tombstone is not an event")
     try:
         data = read_tolerant(model, value)
     except (ValidationError, UnicodeDecodeError) as error:
         raise MalformedEvent("invalid-data", _shape_errors(error)) from None
+    _check_subject(subject, data)
     event = Event(
         subject=subject,
         data=data,
         time=_time(_required(attributes, "ce_time")),
         source=_required(attributes, "ce_source"),
-        causation_id=attributes.get("ce_causationid"),
-        traceparent=attributes.get("traceparent"),
-        replay_id=attributes.get("ce_replayid"),
+        causation_id=_opaque(attributes, "ce_causationid"),
+        traceparent=_traceparent(attributes),
+        replay_id=_opaque(attributes, "ce_replayid"),
     )
     if _required(attributes, "ce_id") != event.id:
         raise MalformedEvent("id-mismatch", "the ce_id is not the one that type, subject and natural key determine")
@@ -166,8 +169,24 @@ def _required(attributes: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _check_tenant_name(subject: str) -> None:
-    if re.fullmatch(TENANT_ID_PATTERN, subject) is None:
+def _opaque(attributes: Mapping[str, str], name: str) -> str | None:
+    value = attributes.get(name)
+    if value is not None and re.fullmatch(OPAQUE_ID_PATTERN, value) is None:
+        raise MalformedEvent("bad-attribute", f"the {name} header is not an opaque id")
+    return value
+
+
+def _traceparent(attributes: Mapping[str, str]) -> str | None:
+    # W3C Trace Context 3.2: a receiver that cannot parse it starts a trace of its own. The event is none the worse.
+    value = attributes.get("traceparent")
+    return value if value is not None and re.fullmatch(TRACEPARENT_PATTERN, value) else None
+
+
+def _check_subject(subject: str, data: EventData) -> None:
+    if isinstance(data, ReplicaRegistered):
+        if subject != data.replica_id:
+            raise MalformedEvent("bad-subject", "the ce_subject is not the replica that the data names")
+    elif re.fullmatch(TENANT_ID_PATTERN, subject) is None:
         raise MalformedEvent("bad-subject", "the ce_subject is not a tenant id")
 
 

@@ -5,14 +5,13 @@ The natural key is what makes two publications the same event: with type and ten
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from schemas.content import Committed
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex
+from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, ReasonCode, Sha256Hex
 from schemas.model import Contract
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
@@ -55,7 +54,9 @@ class TenantOnboarded(EventData):
     topic = TENANTS
 
     policy: TenantPolicy
-    public_key_thumbprint: str = Field(description="RFC 7638 thumbprint of the key to encrypt inline content to")
+    public_key_thumbprint: KeyThumbprint = Field(
+        description="RFC 7638 thumbprint of the key to encrypt inline content to"
+    )
 
     def natural_key(self) -> str:
         return "onboarded"
@@ -95,7 +96,7 @@ class ExportReady(EventData):
 
     export_id: OpaqueId
     adapter_digest: Sha256Hex
-    files: tuple[str, ...]
+    files: tuple[OpaqueId, ...]
 
     def natural_key(self) -> str:
         return self.export_id
@@ -122,8 +123,8 @@ class PurgeFenced(EventData):
     topic = TENANTS
 
     purge_id: OpaqueId
-    fenced_at: datetime
-    deadline: datetime
+    fenced_at: AwareDatetime
+    deadline: AwareDatetime
 
     def natural_key(self) -> str:
         return self.purge_id
@@ -333,17 +334,17 @@ class AdapterReady(EventData):
 
 
 class AdapterActivated(EventData):
-    """The tenant's ``active`` requests are answered by this adapter from state revision ``rev`` on."""
+    """The tenant's ``active`` requests are answered by this adapter; its ``activation``-th change of adapter."""
 
     type = "sano.adapter.activated"
     topic = ADAPTERS
 
     adapter_digest: Sha256Hex
     previous_digest: Sha256Hex | None
-    rev: int = Field(ge=1)
+    activation: int = Field(ge=1)
 
     def natural_key(self) -> str:
-        return f"{self.adapter_digest}|{self.rev}"
+        return f"{self.adapter_digest}|{self.activation}"
 
 
 class AdapterRolledBack(EventData):
@@ -354,10 +355,10 @@ class AdapterRolledBack(EventData):
 
     adapter_digest: Sha256Hex | None
     previous_digest: Sha256Hex
-    rev: int = Field(ge=1)
+    activation: int = Field(ge=1)
 
     def natural_key(self) -> str:
-        return f"{self.previous_digest}|{self.rev}"
+        return f"{self.previous_digest}|{self.activation}"
 
 
 class AdapterRetired(EventData):
@@ -462,10 +463,10 @@ class OutcomeRecorded(EventData):
     topic = OUTCOMES
 
     event_id: OpaqueId
-    event_type: str
+    event_type: EventTypeName
     consumer: OpaqueId
     outcome: Outcome
-    delivery: str = Field(description="<topic>/<partition>/<offset> of the handled message")
+    delivery: Delivery = Field(description="<topic>/<partition>/<offset> of the handled message")
     replay_id: OpaqueId | None = None
 
     def natural_key(self) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from schemas.identifiers import ModuleName
 from schemas.model import Contract
 
 Precision = Literal["float32", "bfloat16-autocast"]
@@ -17,7 +18,7 @@ class Hyperparameters(Contract):
     r: Literal[1, 8, 16, 32, 64] = 16
     lora_alpha: int = Field(default=32, ge=1, le=512)
     lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    target_modules: tuple[str, ...] = (
+    target_modules: tuple[ModuleName, ...] = (
         "down_proj",
         "gate_proj",
         "k_proj",

@@ -10,9 +10,20 @@ TENANT_ID_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 OPAQUE_ID_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REASON_CODE_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+EVENT_TYPE_PATTERN = r"^sano\.[a-z]+\.[a-z_]+$"
+DELIVERY_PATTERN = r"^[a-z0-9.]{1,128}/[0-9]{1,10}/[0-9]{1,19}$"
+THUMBPRINT_PATTERN = r"^[A-Za-z0-9_-]{43}$"
+COMPACT_JWE_PATTERN = r"^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){4}$"
+TRACEPARENT_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+MODULE_NAME_PATTERN = r"^[A-Za-z0-9_]{1,64}$"
 
 TenantName = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
 OpaqueId = Annotated[str, StringConstraints(pattern=OPAQUE_ID_PATTERN)]
 Sha256Hex = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 ReasonCode = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
 """A code from a closed vocabulary. Free text is how content slips into a log, so there is none."""
+EventTypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
+Delivery = Annotated[str, StringConstraints(pattern=DELIVERY_PATTERN)]
+KeyThumbprint = Annotated[str, StringConstraints(pattern=THUMBPRINT_PATTERN)]
+CompactJwe = Annotated[str, StringConstraints(pattern=COMPACT_JWE_PATTERN, min_length=32, max_length=262_144)]
+ModuleName = Annotated[str, StringConstraints(pattern=MODULE_NAME_PATTERN)]

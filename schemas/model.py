@@ -15,9 +15,12 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Contract(BaseModel):
-    """A frozen model of the contract. Unknown fields are refused when one is built in code."""
+    """A frozen model of the contract. Unknown fields are refused when one is built in code.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    So are infinities and NaNs: JSON has none, they would be written as ``null`` and be unreadable to every consumer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def read_tolerant(model: type[ModelT], body: bytes | str | dict[str, Any]) -> ModelT:

@@ -62,7 +62,7 @@ def tenant_key(tenant: str, relative: str) -> str:
     """The full key of ``<area>/<part>/...`` under the tenant's prefix. Raises :class:`ForbiddenKey`."""
     area, *parts = relative.split("/")
     if area not in TENANT_AREAS or not parts:
-        raise ForbiddenKey(f"refused: no area of a tenant's prefix is called {area[:32]!r}")
+        raise ForbiddenKey("refused: the key starts with no area of a tenant's prefix, or names nothing in one")
     for part in parts:
         _checked(OPAQUE_ID_PATTERN, part, "a part of the key")
     return tenant_prefix(tenant) + relative
@@ -78,6 +78,9 @@ def replica_key(replica: str) -> str:
 
 
 def purge_key(purge: str) -> str:
+    if purge.endswith(".certificate"):
+        # The record of a purge called "p.certificate" would lie where the certificate of "p" lies.
+        raise ForbiddenKey("refused: a purge id may not end in .certificate")
     return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.json"
 
 

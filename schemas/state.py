@@ -96,6 +96,7 @@ class TenantState(Contract):
     runs: dict[OpaqueId, RunState] = Field(default_factory=dict)
     adapters: dict[Sha256Hex, AdapterState] = Field(default_factory=dict)
     active_adapter: Sha256Hex | None = None
+    activations: int = Field(default=0, ge=0, description="how often the active adapter changed")
     adapter_history: tuple[Sha256Hex, ...] = Field(default=(), description="earlier active adapters, oldest first")
     outbox: tuple[OutboxEntry, ...] = ()
     purge: PurgeState | None = None

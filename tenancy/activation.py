@@ -20,7 +20,7 @@ def activated(digest: str, entry: NewEntry) -> Change:
         _require_ready(state, digest)
         if state.active_adapter == digest:
             return state
-        event = AdapterActivated(adapter_digest=digest, previous_digest=state.active_adapter, rev=state.rev + 1)
+        event = AdapterActivated(adapter_digest=digest, previous_digest=state.active_adapter, activation=state.activations + 1)
         return owing(_with_active(state, digest), entry(event))
 
     return change
@@ -46,7 +46,7 @@ def rolled_back(digest: str | None, entry: NewEntry) -> Change:
             target = earlier[-1] if earlier else None
         else:
             _require_ready(state, target)
-        event = AdapterRolledBack(adapter_digest=target, previous_digest=state.active_adapter, rev=state.rev + 1)
+        event = AdapterRolledBack(adapter_digest=target, previous_digest=state.active_adapter, activation=state.activations + 1)
         return owing(_with_active(state, target), entry(event))
 
     return change
@@ -63,4 +63,6 @@ def _with_active(state: TenantState, digest: str | None) -> TenantState:
     history = tuple(past for past in state.adapter_history if past != state.active_adapter)
     if state.active_adapter is not None:
         history = (*history, state.active_adapter)
-    return state.model_copy(update={"active_adapter": digest, "adapter_history": history})
+    return state.model_copy(
+        update={"active_adapter": digest, "activations": state.activations + 1, "adapter_history": history}
+    )

@@ -82,10 +82,21 @@ def verifier(settings: PlatformSettings) -> Verifier:
     return Verifier.read(settings.verify_key_file)
 
 
+def object_store(settings: PlatformSettings) -> ObjectStore:
+    """The bucket of this installation. Nothing is asked of it yet."""
+    secret = settings.aws_secret_access_key
+    client = connect(
+        settings.s3_endpoint_url,
+        access_key_id=settings.aws_access_key_id,
+        secret_access_key=secret.get_secret_value() if secret else None,
+    )
+    return S3ObjectStore(client, settings.s3_bucket)
+
+
 @asynccontextmanager
 async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator[Tenancy]:
     """Connect to the real bus and object store for the life of a service or a command."""
-    objects: ObjectStore = S3ObjectStore(connect(settings.s3_endpoint_url), settings.s3_bucket)
+    objects = object_store(settings)
     async with KafkaPublisher(settings.kafka_client()) as kafka:
         publisher: Publisher = kafka
         if settings.crash_at is not None:

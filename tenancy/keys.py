@@ -7,6 +7,7 @@ import base64
 import json
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -90,10 +91,8 @@ class KeyRing:
             public_key={name: str(value) for name, value in pair.as_dict(private=False).items()},
             created_at=self.clock(),
         )
-        try:
+        with suppress(PreconditionFailed):
             await self.objects.put(location, record.model_dump_json().encode(), if_absent=True)
-        except PreconditionFailed:
-            return await self.open(tenant)
         return await self.open(tenant)
 
     async def open(self, tenant: TenantId) -> TenantKeys:

@@ -74,7 +74,7 @@ class MemoryObjectStore:
     async def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
         for key in sorted(self.objects):
             if key.startswith(prefix):
-                history = self.objects[key]
+                history = self.objects.get(key, [])  # another task may have removed it meanwhile
                 for version in list(reversed(history)):
                     yield ObjectVersion(key, version.version_id, version.body is None, version is history[-1])
 

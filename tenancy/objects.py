@@ -73,7 +73,7 @@ class ObjectStore(Protocol):
         ...
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
-        """Remove at most 1,000 versions or markers for good."""
+        """Remove versions and markers for good, however many. One that is gone already is no error."""
         ...
 
     def uploads(self, prefix: str) -> AsyncIterator[Upload]:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,20 +25,25 @@ T = TypeVar("T")
 
 PART_BYTES = 8 * 1024 * 1024
 CONFLICT_ATTEMPTS = 8
+DELETE_BATCH = 1000  # what one DeleteObjects request takes
 _NOT_FOUND = {"NoSuchKey", "404", "NoSuchUpload", "NotFound"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _PRECONDITION = {"PreconditionFailed", "412"}
 
 
-class _Conflict(Exception):
+class _Conflict(StoreUnavailable):
     """409: a concurrent conditional request is in flight; S3 asks to try again."""
 
 
-def connect(endpoint_url: str | None) -> S3Client:
-    """A client with bounded waits. Credentials come from boto3's own chain."""
+def connect(
+    endpoint_url: str | None, *, access_key_id: str | None = None, secret_access_key: str | None = None
+) -> S3Client:
+    """A client with bounded waits. Without credentials they come from boto3's own chain."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint_url,
+        aws_access_key_id=access_key_id,
+        aws_secret_access_key=secret_access_key,
         config=Config(
             connect_timeout=3,
             read_timeout=20,
@@ -62,7 +67,7 @@ def _translated(key: str) -> Iterator[None]:
         if code in _PRECONDITION or status == 412:
             raise PreconditionFailed(key) from None
         if code in _CONFLICT or status == 409:
-            raise _Conflict(key) from None
+            raise _Conflict("a concurrent conditional request is in flight") from None
         if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout", "Throttling"}:
             raise StoreUnavailable(f"the object store answered {status} {code}") from None
         raise Refused("object-store-refused", f"refused: the object store answered {status} {code}") from None
@@ -137,12 +142,14 @@ class S3ObjectStore:
                 complete = self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": done}, **condition)
             return complete["ETag"]
         except BaseException as error:
-            # The parts hold tenant data: they must not outlive the failure.
-            with _translated(key):
+            # The parts hold tenant data: they must not outlive the failure. Should S3 be out of reach, a purge finds
+            # the open upload; the caller is told of the failure that came first.
+            with suppress(ObjectNotFound, StoreUnavailable, Refused), _translated(key):
                 self.client.abort_multipart_upload(**target)
-            if isinstance(error, _Conflict):
-                # A 409 at completion asks for the whole upload again; the caller's source is consumed.
-                raise StoreUnavailable("a concurrent conditional write is in flight") from None
+            if isinstance(error, ObjectNotFound):
+                # A purge aborts the uploads that it finds open. To this writer that is a failed write, not a read of
+                # a missing object; trying again finds the tenant fenced.
+                raise StoreUnavailable("the upload was aborted by another") from None
             raise
 
     async def read_chunks(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T:
@@ -172,24 +179,19 @@ class S3ObjectStore:
                     yield ObjectVersion(entry["Key"], entry["VersionId"], is_marker, entry["IsLatest"])
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
-        if not versions:
-            return
-
-        def call() -> None:
-            with _translated(versions[0].key):
+        def call(batch: Sequence[ObjectVersion]) -> None:
+            with _translated(batch[0].key):
                 answer = self.client.delete_objects(
                     Bucket=self.bucket,
-                    Delete={
-                        "Objects": [{"Key": v.key, "VersionId": v.version_id} for v in versions],
-                        "Quiet": True,
-                    },
+                    Delete={"Objects": [{"Key": v.key, "VersionId": v.version_id} for v in batch], "Quiet": True},
                 )
             failed = answer.get("Errors", [])
             if failed:
                 codes = sorted({str(error.get("Code")) for error in failed})
-                raise StoreUnavailable(f"{len(failed)} of {len(versions)} versions were not deleted: {codes}")
+                raise StoreUnavailable(f"{len(failed)} of {len(batch)} versions were not deleted: {codes}")
 
-        await asyncio.to_thread(call)
+        for start in range(0, len(versions), DELETE_BATCH):
+            await asyncio.to_thread(call, versions[start : start + DELETE_BATCH])
 
     async def uploads(self, prefix: str) -> AsyncIterator[Upload]:
         async for page in self._pages("list_multipart_uploads", prefix):

@@ -26,6 +26,9 @@ class PlatformSettings(BaseSettings):
 
     s3_endpoint_url: str | None = Field(default=None, description="absent: AWS")
     s3_bucket: str
+    # Not the plain AWS_*: those stay with boto3's chain, which also knows session tokens, profiles and roles.
+    aws_access_key_id: str | None = Field(default=None, description="SANO_AWS_…; absent: boto3's own chain")
+    aws_secret_access_key: SecretStr | None = Field(default=None, description="used only together with the id")
 
     kms_key_id: str | None = Field(default=None, description="wraps the tenants' data keys in production")
     master_key_file: Path | None = Field(default=None, description="wraps the tenants' data keys locally")

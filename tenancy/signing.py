@@ -41,9 +41,12 @@ class Verifier:
             parsed = Envelope.from_dict(_copied(envelope))
             if parsed.payload_type != PAYLOAD_TYPE:
                 raise BadSignature("the envelope does not hold an in-toto statement")
+            if parsed.to_dict() != envelope:
+                # Base64 has several spellings of the same bytes: another spelling would be a changed byte that passes.
+                raise BadSignature("the envelope holds more than what is signed, or spells it in another way")
             parsed.verify([SSlibKey.from_crypto(self.public_key)], threshold=1)
             statement = json.loads(parsed.payload)
-        except (VerificationError, KeyError, TypeError, ValueError) as error:
+        except (VerificationError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadSignature(f"the signature does not verify ({type(error).__name__})") from None
         if not isinstance(statement, dict) or statement.get("_type") != STATEMENT_TYPE:
             raise BadSignature("the envelope does not hold an in-toto statement v1")

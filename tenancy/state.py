@@ -16,7 +16,7 @@ from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, T
 from tenancy.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 
-SWAP_ATTEMPTS = 12
+SWAP_ATTEMPTS = 16
 
 Change = Callable[[TenantState], TenantState]
 
@@ -42,8 +42,8 @@ def owing(state: TenantState, *entries: OutboxEntry) -> TenantState:
 
 
 def entry_data(entry: OutboxEntry) -> EventData:
-    """The event data that an outbox entry stands for."""
-    return EVENT_TYPES[entry.event_type].model_validate(entry.data)
+    """The event data that an outbox entry stands for. A newer release may have written it with fields of its own."""
+    return read_tolerant(EVENT_TYPES[entry.event_type], entry.data)
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,12 @@ class StateRegistry:
                 etag = await self.objects.put(object_keys.state_key(tenant), body, if_match=snapshot.etag)
                 return Snapshot(written, etag)
             except PreconditionFailed:
-                snapshot = await self.read(tenant)
-                if snapshot.state.nonce == written.nonce:
+                present = await self.read(tenant)
+                if present.state.nonce == written.nonce:
                     # A retry inside the client after a lost answer: the first attempt had won.
-                    return snapshot
+                    return present
                 await asyncio.sleep(random.uniform(0, 0.01) * 2 ** min(attempt, 6))  # noqa: S311 - jitter
+                snapshot = await self.read(tenant)  # after the pause, or the pause itself would make it stale
         raise ContendedState(f"the tenant's state was swapped by others {SWAP_ATTEMPTS} times in a row")
 
     async def tenants(self) -> AsyncIterator[TenantId]:

@@ -66,6 +66,7 @@ def _fenced(data: PurgeRequested, event: Event, tenancy: Tenancy) -> Change:
                 "runs": {},
                 "adapters": {},
                 "active_adapter": None,
+                "activations": 0,
                 "adapter_history": (),
                 "outbox": (),
                 "purge": PurgeState(purge_id=data.purge_id, fenced_at=fenced_at),

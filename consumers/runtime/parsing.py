@@ -28,6 +28,6 @@ async def tolerant_parser(record: Record, original: OriginalParser) -> StreamMes
     return message
 
 
-async def raw_body(message: StreamMessage[Any]) -> bytes:
-    """No decoding by the framework: what the body means is the contract's business."""
-    return bytes(message.body)
+async def original_record(message: StreamMessage[Any]) -> Record:
+    """No decoding by the framework: the handler gets the record, and what it means is the contract's business."""
+    return message.raw_message

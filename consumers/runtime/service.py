@@ -6,14 +6,14 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import anyio
 import uvicorn
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from faststream import AckPolicy, Context
-from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
 from prometheus_client import make_asgi_app
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,7 +23,7 @@ from starlette.routing import Mount, Route
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import outermost
-from consumers.runtime.parsing import raw_body, tolerant_parser
+from consumers.runtime.parsing import Record, original_record, tolerant_parser
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.settings import ConsumerSettings
@@ -75,6 +75,7 @@ class Consumer:
             enable_idempotence=True,
             allow_auto_create_topics=False,
             graceful_timeout=policy.graceful_stop_seconds,
+            apply_types=False,
             middlewares=(outermost(self.dispatcher, self.progress),),
             logger=None,
         )
@@ -93,13 +94,10 @@ class Consumer:
             rebalance_timeout_ms=policy.rebalance_timeout_ms,
             listener=_Drain(self.progress, policy.deadline_seconds + 5),
             parser=tolerant_parser,
-            decoder=raw_body,
+            decoder=original_record,
             no_reply=True,
         )
-        async def handle(message: Annotated[KafkaMessage, Context("message")]) -> None:
-            record = message.raw_message
-            if isinstance(record, tuple):
-                raise TypeError("this subscriber does not read batches")
+        async def handle(record: Record) -> None:
             await dispatcher.handle(record)
 
     def is_alive(self) -> bool:

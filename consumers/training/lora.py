@@ -23,6 +23,7 @@ from consumers.training.loss import answer_loss, collate, heldout_loss
 from consumers.training.processor import Processor, select_processor
 from consumers.training.result import NothingToTrain, StepMetrics, TrainingDiverged, TrainingResult, TrainingStopped
 from consumers.training.tokenization import TokenizedExample, TrainingExample, tokenize_examples
+from schemas.adapter_files import check_base_model_name
 from schemas.hyperparameters import Hyperparameters
 
 _LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
@@ -52,9 +53,11 @@ def train_lora(
     Seeds the global generators of ``random``, numpy and torch, so it belongs into a process of its own.
 
     Raises :class:`NothingToTrain`, :class:`~consumers.training.tokenization.ExampleRefused`,
-    :class:`TrainingStopped` when ``should_stop`` says so, and :class:`TrainingDiverged`.
+    :class:`TrainingStopped` when ``should_stop`` says so, :class:`TrainingDiverged`, and
+    :class:`~schemas.adapter_files.AdapterRefused` when ``base_model_name`` is a path.
     """
     started = clock()
+    check_base_model_name(base_model_name)
     processor = select_processor(hyperparameters.precision)
     tokenizer = AutoTokenizer.from_pretrained(str(base.path), local_files_only=True)
     tokenized = tokenize_examples(tokenizer, examples, hyperparameters.max_length)

@@ -104,8 +104,9 @@ class Publication:
         digest = run.adapter_digest
         if state.adapters[digest].status == "publishing":
             await self._copy(run_id, run.fence, digest, scratch)
-        await self.tenancy.outbox.swap(self.store.tenant, self._completed(run_id, digest))
+        # Before the run is completed, since nobody looks at a completed run again.
         await self.store.erase_folder("staging", run_id)
+        await self.tenancy.outbox.swap(self.store.tenant, self._completed(run_id, digest))
 
     async def _copy(self, run_id: str, fence: int, digest: str, scratch: Path) -> None:
         await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)

@@ -21,13 +21,13 @@ from datetime import datetime
 from pathlib import Path
 
 from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry
-from consumers.training.base_model import BaseModel, prepare_base_model
+from consumers.training.base_model import BaseModel
 from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
-from consumers.training.lora import train_lora
 from consumers.training.publication import Publication
 from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
 from consumers.training.settings import TrainingSettings
 from consumers.training.tokenization import TrainingExample
+from consumers.training.trainer import LoraTrainer, Trainer
 from schemas import object_keys
 from schemas.canonical import adapter_digest
 from schemas.events import TrainingStarted
@@ -36,7 +36,7 @@ from schemas.records import JobRecord
 from schemas.state import TenantState
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced
+from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
 from tenancy.leases import Lease, Leases
 from tenancy.signing import Signer
 from tenancy.state import owing
@@ -47,16 +47,17 @@ logger = logging.getLogger(f"{SCOPE}.training")
 
 
 class Worker:
-    """Does one attempt. ``holder`` names this process in the lease."""
+    """Does one attempt."""
 
     def __init__(
-        self, tenancy: Tenancy, store: TenantStore, signing: Signer, settings: TrainingSettings, holder: str
+        self, tenancy: Tenancy, store: TenantStore, signing: Signer, trainer: Trainer, leases: Leases, work_dir: Path
     ) -> None:
         self.tenancy = tenancy
         self.store = store
         self.signing = signing
-        self.settings = settings
-        self.leases = Leases(store, tenancy.outbox, holder, tenancy.clock, settings.lease_seconds)
+        self.trainer = trainer
+        self.leases = leases
+        self.work_dir = work_dir
         self.publication = Publication(tenancy, store)
         self.stop = threading.Event()
 
@@ -65,7 +66,7 @@ class Worker:
         job, _ = await self.store.get_record(object_keys.job(run_id), JobRecord)
         lease = await self.leases.acquire(run_id, self._announced(run_id))
         fence = lease.record.fence
-        scratch = self.settings.work_dir / f"{self.store.tenant}-{run_id}-{fence}"
+        scratch = self.work_dir / f"{self.store.tenant}-{run_id}-{fence}"
         state = (await self.tenancy.states.read(self.store.tenant)).state
         try:
             await self._ended(job, lease, state, scratch)
@@ -74,7 +75,7 @@ class Worker:
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        await self.publication.promote(run_id, self.settings.work_dir)
+        await self.publication.promote(run_id, self.work_dir)
 
     async def _ended(self, job: JobRecord, lease: Lease, state: TenantState, scratch: Path) -> None:
         """Train and publish, or say in the run's state why not. Raises :class:`LeaseLost`."""
@@ -106,8 +107,13 @@ class Worker:
         async def renew() -> None:
             held = lease
             while True:
-                await asyncio.sleep(self.settings.lease_seconds / 3)
-                held = await self.leases.renew(held)
+                await asyncio.sleep(self.leases.seconds / 3)
+                try:
+                    held = await self.leases.renew(held)
+                except Transient:
+                    # A store that does not answer costs nothing while the lease lasts.
+                    if self.tenancy.clock() >= held.record.expires_at:
+                        raise
 
         renewal = asyncio.create_task(renew())
         renewal.add_done_callback(lambda _: self.stop.set())
@@ -122,7 +128,7 @@ class Worker:
     async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
         frozen_after = state.curation.last_withdrawal
         frozen = await freeze(self.store, state.policy)
-        base = await asyncio.to_thread(prepare_base_model, self.settings.base_model, self.settings.work_dir / "models")
+        base = await asyncio.to_thread(self.trainer.base_model)
         output = scratch / "adapter"
         started_at = self.tenancy.clock()
         metrics: list[StepMetric] = []
@@ -157,15 +163,7 @@ class Worker:
             )
             logger.info("step", extra={"run_id": job.run_id, "step": step.step, "of": step.total_steps})
 
-        return train_lora(
-            examples,
-            base,
-            job.hyperparameters,
-            output,
-            progress,
-            self.stop.is_set,
-            base_model_name=self.settings.model_name(),
-        )
+        return self.trainer.train(examples, base, job.hyperparameters, output, progress, self.stop.is_set)
 
     def _manifest(
         self,
@@ -187,7 +185,7 @@ class Worker:
             ),
             run_id=job.run_id,
             fence=fence,
-            base_model=self.settings.model_name(),
+            base_model=self.trainer.model_name,
             base_model_digest=base.digest,
             config_sha256=result.config_sha256,
             weights_sha256=result.weights_sha256,
@@ -226,7 +224,9 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
     async with open_tenancy(settings, "training") as tenancy:
         try:
             store = await tenancy.store(tenant)
-            await Worker(tenancy, store, signer(settings), settings, holder).attempt(run_id)
+            trainer = LoraTrainer(settings.base_model, settings.model_name(), settings.work_dir / "models")
+            leases = Leases(store, tenancy.outbox, holder, tenancy.clock, settings.lease_seconds)
+            await Worker(tenancy, store, signer(settings), trainer, leases, settings.work_dir).attempt(run_id)
         except (LeaseHeld, LeaseLost):
             return 75
         except TenantFenced:

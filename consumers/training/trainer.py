@@ -1,0 +1,62 @@
+"""The worker's port to what trains: torch in production, a stand-in in unit tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from consumers.training.base_model import BaseModel, prepare_base_model
+from consumers.training.lora import train_lora
+from consumers.training.result import StepMetrics, TrainingResult
+from consumers.training.tokenization import TrainingExample
+from schemas.hyperparameters import Hyperparameters
+
+
+class Trainer(Protocol):
+    """Trains one adapter. Both methods block and run off the event loop."""
+
+    @property
+    def model_name(self) -> str:
+        """The base model's public name."""
+        ...
+
+    def base_model(self) -> BaseModel: ...
+
+    def train(
+        self,
+        examples: Sequence[TrainingExample],
+        base: BaseModel,
+        hyperparameters: Hyperparameters,
+        output_dir: Path,
+        progress: Callable[[StepMetrics], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingResult:
+        """Raises :class:`TrainingStopped` when ``should_stop`` says so."""
+        ...
+
+
+@dataclass(frozen=True)
+class LoraTrainer:
+    """LoRA with peft on the base model that ``source`` names."""
+
+    source: str
+    model_name: str
+    cache_dir: Path
+
+    def base_model(self) -> BaseModel:
+        return prepare_base_model(self.source, self.cache_dir)
+
+    def train(
+        self,
+        examples: Sequence[TrainingExample],
+        base: BaseModel,
+        hyperparameters: Hyperparameters,
+        output_dir: Path,
+        progress: Callable[[StepMetrics], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingResult:
+        return train_lora(
+            examples, base, hyperparameters, output_dir, progress, should_stop, base_model_name=self.model_name
+        )

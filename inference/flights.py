@@ -1,0 +1,142 @@
+"""The requests that are running, by adapter, and how they are ended.
+
+The work of a request runs in a task of its own. So it can be ended at any point (while its prompt is read, before the
+engine knows its id, or in the middle of a stream), and a reader that is slow or gone does not keep an adapter in use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+from inference.engine_errors import AdapterWithdrawn, EngineDead, EngineRefused
+
+Abort = Callable[[list[str]], Awaitable[None]]
+
+
+class Flight:
+    """One running request. ``engine_ids`` are the ids under which vLLM knows its sequences."""
+
+    def __init__(self, request_id: str, adapter: str | None, engine_ids: list[str]) -> None:
+        self.request_id = request_id
+        self.adapter = adapter
+        self.engine_ids = engine_ids
+        self.withdrawn = False
+        self.task: asyncio.Task[Any] | None = None
+
+
+class Flights:
+    """All running requests of one engine. Every method runs on the engine's event loop."""
+
+    def __init__(self, abort: Abort) -> None:
+        self._abort = abort
+        self._running: dict[str, Flight] = {}
+
+    def count(self, adapter: str | None) -> int:
+        """How many requests of the adapter run (``None``: the base model)."""
+        return sum(flight.adapter == adapter for flight in self._running.values())
+
+    def start(self, flight: Flight, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run ``work`` as the flight's task. The flight is counted from now until the task has ended.
+
+        Raises :class:`EngineRefused` (409) for a request id that is running: an abort by id would end both.
+        """
+        if flight.request_id in self._running:
+            work.close()
+            raise EngineRefused(409, "a request with this id is running")
+        self._running[flight.request_id] = flight
+        flight.task = asyncio.create_task(self._run(flight, work))
+        flight.task.add_done_callback(lambda task: self._ended(flight, work, task))
+        return flight.task
+
+    async def end(self, flights: list[Flight]) -> None:
+        """Cancel the flights and wait until the engine has been told and they no longer count."""
+        tasks = [flight.task for flight in flights if flight.task is not None]
+        for task in tasks:
+            if not task.cancelling():  # a second cancellation would cut off the abort that the first one led to
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def withdraw(self, adapter: str) -> int:
+        """End all requests of this adapter and no other; returns how many. Their callers get AdapterWithdrawn."""
+        flights = [flight for flight in self._running.values() if flight.adapter == adapter]
+        for flight in flights:
+            flight.withdrawn = True
+        await self.end(flights)
+        return len(flights)
+
+    async def end_all(self) -> None:
+        """End every request, for the engine's shutdown."""
+        await self.end(list(self._running.values()))
+
+    async def _run(self, flight: Flight, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return await work
+        finally:
+            # vLLM aborts a cancelled request itself, except when the cancellation comes while it hands the request
+            # to the engine. By id it is found in either case, and the abort goes out before the flight stops
+            # counting: it reaches the engine ahead of a remove_lora that waits for the count.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                await self._abort(flight.engine_ids)
+
+    def _ended(self, flight: Flight, work: Coroutine[Any, Any, Any], task: asyncio.Task[Any]) -> None:
+        del self._running[flight.request_id]
+        work.close()  # a task that is cancelled before its first step has not begun it
+        if not task.cancelled():
+            task.exception()  # retrieved, so that asyncio does not log it with the request's data
+
+
+class EventStream(AsyncIterator[bytes]):
+    """An answer as server-sent events. ``await aclose()`` when the caller is gone: it ends the generation.
+
+    The flight fills it at the engine's speed; what a slow reader has not taken is bounded by the request's max_tokens.
+    """
+
+    def __init__(self, flights: Flights, flight: Flight, withdrawn_events: tuple[bytes, ...]) -> None:
+        self._flights = flights
+        self._flight = flight
+        self._withdrawn_events = withdrawn_events
+        self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._finished = False
+
+    def put(self, *events: bytes) -> None:
+        for event in events:
+            self._events.put_nowait(event)
+
+    def ended(self, _task: asyncio.Task[Any]) -> None:
+        """Callback of the flight's task: nothing comes after this."""
+        if self._flight.withdrawn:
+            self.put(*self._withdrawn_events)
+        self._events.put_nowait(None)
+
+    async def __anext__(self) -> bytes:
+        event = None if self._finished else await self._events.get()
+        if event is None:
+            self._finished = True
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        self._finished = True
+        await self._flights.end([self._flight])
+
+
+async def result_of(flights: Flights, flight: Flight, task: asyncio.Task[Any]) -> Any:
+    """The flight's result. If the waiting caller is cancelled (its client is gone), the flight ends too.
+
+    Waits with ``asyncio.wait`` and not by awaiting the task, because vLLM answers a cancellation with an error
+    response, which would swallow the caller's.
+    """
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        await flights.end([flight])
+        raise
+    if flight.withdrawn:
+        raise AdapterWithdrawn
+    if task.cancelled():
+        raise EngineDead  # ended by the engine's shutdown
+    return task.result()

@@ -1,0 +1,1 @@
+"""The ``sano`` command: parses, calls, prints. Heavy imports wait inside the commands, so that it starts fast."""

@@ -1,0 +1,78 @@
+"""Every error of every command becomes one line on stderr, in one place: 2 for usage, 1 for failure."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+_REMEDIES = {
+    "unknown-tenant": "`sano tenant list` shows the tenants",
+    "tenant-purged": "`sano purges` shows how far it is",
+    "tenant-exists": "leave the policy's options out, or choose another id",
+    "key-destroyed": "`sano purges` shows whether it was purged",
+    "unknown-adapter": "`sano adapters --tenant T` shows them",
+    "nothing-active": "`sano adapters --tenant T` shows what there is",
+    "bad-signature": "ask for the original document, and check that --key is its signer's",
+    "object-store-refused": "`sano doctor` says what to check",
+}
+_TRANSIENT_REMEDY = "try again; `sano doctor` says what is out of reach"
+
+
+class SanoGroup(TyperGroup):
+    """A group whose errors are one line and whose unexpected errors quote nothing: a value might be content."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        try:
+            status = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.TyperException as error:
+            _exit(f"{_one_line(error.format_message()).rstrip('.')}; see --help", error.exit_code)
+        except typer.Abort:
+            _exit("interrupted", 130)
+        except Exception as error:
+            _exit(in_one_line(error), 1)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def in_one_line(error: Exception) -> str:
+    """What was refused, why, and what to do."""
+    from deploy.local.errors import LocalStackError
+    from schemas.adapter_files import AdapterRefused
+    from tenancy.errors import Refused, Transient
+
+    if isinstance(error, Refused):
+        return _with_remedy(str(error), _REMEDIES.get(error.code))
+    if isinstance(error, Transient):
+        return _with_remedy(str(error), _TRANSIENT_REMEDY)
+    if isinstance(error, LocalStackError | AdapterRefused):
+        return _one_line(str(error))
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} at {frame.filename}:{frame.lineno}; please report this line"
+
+
+def _with_remedy(message: str, remedy: str | None) -> str:
+    line = _one_line(message)
+    return line if remedy is None or "; " in line else f"{line}; {remedy}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _exit(line: str, status: int) -> None:
+    typer.echo(f"error: {line}", err=True)
+    sys.exit(status)

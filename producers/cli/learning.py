@@ -1,0 +1,172 @@
+"""``sano import``, ``train``, ``runs``, ``adapters``, ``activate``, ``rollback``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producers.cli.options import (
+    DigestArgument,
+    JsonOption,
+    OptionalDigestArgument,
+    TenantOption,
+    TimeoutOption,
+    WaitOption,
+)
+from producers.cli.output import counted, print_json, print_rows, short, waiting
+from producers.cli.platform import command, read
+
+if TYPE_CHECKING:
+    from producers.importing import Imported
+    from producers.settings import OperatorSettings
+    from schemas.state import RunState
+    from tenancy.bootstrap import Tenancy
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("import")(import_)
+    for function in (train, runs, adapters, activate, rollback):
+        app.command()(function)
+
+
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="JSON Lines: messages, reviewer, consent.", show_default=False)],
+    tenant: TenantOption,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 600.0,
+    json: JsonOption = False,
+) -> None:
+    """Publish the approvals of a file, all or none. With --wait, return when curation has decided on each."""
+    from producers.importing import import_approvals
+    from producers.waiting import examples_curated
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def act(tenancy: Tenancy, _: OperatorSettings) -> Imported:
+        with counted("reading") as progress:
+            imported = await import_approvals(file, name, tenancy, progress=progress)
+            if wait:
+                await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
+        return imported
+
+    imported = command(context, act)
+    counts = {status: imported.count(status) for status in ("new", "known", "settled")}
+    if json:
+        print_json({"tenant": name, "examples": len(imported.examples), **counts, "consents": len(imported.consents)})
+    else:
+        typer.echo(
+            f"{len(imported.examples)} examples: {counts['new']} new, {counts['known']} known, {counts['settled']} "
+            f"withdrawn or decided otherwise since; {len(imported.consents)} consents"
+        )
+
+
+def train(
+    context: typer.Context,
+    tenant: TenantOption,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 3600.0,
+    json: JsonOption = False,
+) -> None:
+    """Train an adapter from what is eligible now. With --wait, exit status 1 if the run fails or is rejected."""
+    from producers.commands import request_training
+    from producers.waiting import run_ended
+    from tenancy.errors import Refused
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def act(tenancy: Tenancy, _: OperatorSettings) -> tuple[str, RunState | None]:
+        run_id = await request_training(tenancy, name)
+        if not wait:
+            return run_id, None
+        with waiting(f"training {run_id}") as report:
+            return run_id, await run_ended(tenancy, name, run_id, timeout_seconds=timeout, report=report)
+
+    run_id, run = command(context, act)
+    if json:
+        print_json({"run_id": run_id, **(run.model_dump(mode="json") if run else {"status": "requested"})})
+    elif run is None:
+        typer.echo(f"{run_id} is requested; `sano runs --tenant {name}` shows how it goes")
+    elif run.status == "completed":
+        typer.echo(f"{run_id} is completed: adapter {run.adapter_digest}")
+    if run is not None and run.status != "completed":
+        raise Refused("run-not-completed", f"{run_id} is {run.status}: {run.reason_code}; see the training log")
+
+
+def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
+    """The tenant's training runs, oldest first."""
+    from producers import queries
+    from tenancy.tenant_id import TenantId
+
+    views = read(context, lambda tenancy, _: queries.runs(tenancy, TenantId(tenant)))
+    if json:
+        return print_json(views)
+    return print_rows(
+        views,
+        {
+            "run": lambda view: view.run_id,
+            "status": lambda view: view.status,
+            "reason": lambda view: view.reason_code,
+            "attempts": lambda view: view.attempts,
+            "adapter": lambda view: short(view.adapter_digest),
+            "requested": lambda view: view.requested_at,
+            "tokens": lambda view: view.trained_tokens,
+            "seconds": lambda view: view.train_seconds,
+        },
+        empty="no training was requested yet; `sano train` requests one",
+    )
+
+
+def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
+    """The tenant's published adapters, oldest first."""
+    from producers import queries
+    from tenancy.tenant_id import TenantId
+
+    views = read(context, lambda tenancy, _: queries.adapters(tenancy, TenantId(tenant)))
+    if json:
+        return print_json(views)
+    return print_rows(
+        views,
+        {
+            "digest": lambda view: short(view.digest),
+            "active": lambda view: view.active,
+            "status": lambda view: view.status,
+            "run": lambda view: view.run_id,
+            "bytes": lambda view: view.size_bytes,
+            "published": lambda view: view.published_at,
+        },
+        empty="no adapter is published yet; `sano train` makes one",
+    )
+
+
+def activate(context: typer.Context, tenant: TenantOption, digest: DigestArgument) -> None:
+    """Answer the tenant's requests with this adapter."""
+    from producers import commands
+    from producers.queries import whole_digest
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def act(tenancy: Tenancy, _: OperatorSettings) -> str:
+        return await commands.activate(tenancy, name, await whole_digest(tenancy, name, digest))
+
+    typer.echo(f"{command(context, act)} is active")
+
+
+def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
+    """Return to the adapter before the present one, or to this one."""
+    from producers import commands
+    from producers.queries import whole_digest
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def act(tenancy: Tenancy, _: OperatorSettings) -> str | None:
+        whole = None if digest is None else await whole_digest(tenancy, name, digest)
+        return await commands.rollback(tenancy, name, whole)
+
+    typer.echo(f"{command(context, act) or 'the base model'} is active")

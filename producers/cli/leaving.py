@@ -1,0 +1,186 @@
+"""``sano export``, ``churn``, ``purge``, ``purges``: taking everything away, and leaving nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption
+from producers.cli.output import duration, print_json, print_rows, waiting
+from producers.cli.platform import command, read
+
+if TYPE_CHECKING:
+    from producers.exporting import Exported
+    from producers.queries import PurgeView
+    from producers.settings import OperatorSettings
+    from schemas.records import PurgeRecord
+    from tenancy.bootstrap import Tenancy
+    from tenancy.tenant_id import TenantId
+
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option("--certificate", help="Wait, and write the certificate to this file.", show_default=False),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    for function in (export, churn, purge, purges):
+        app.command()(function)
+
+
+def export(
+    context: typer.Context,
+    tenant: TenantOption,
+    to: Annotated[Path, typer.Option("--to", help="A new or an empty folder.", show_default=False)],
+    timeout: TimeoutOption = 300.0,
+    json: JsonOption = False,
+) -> None:
+    """Take the active adapter away as a folder that peft loads, with its manifest and list of examples."""
+    from producers.exporting import export_adapter
+    from tenancy.bootstrap import verifier
+    from tenancy.tenant_id import TenantId
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Exported:
+        with waiting("exporting") as report:
+            return await export_adapter(
+                tenancy,
+                TenantId(tenant),
+                to,
+                verifier(settings),
+                requested_by=settings.operator_id,
+                timeout_seconds=timeout,
+                report=report,
+            )
+
+    exported = command(context, act)
+    if json:
+        return print_json(exported)
+    return typer.echo(f"adapter {exported.adapter_digest}, made of {exported.examples} examples, is in {to}")
+
+
+def churn(
+    context: typer.Context,
+    tenant: TenantOption,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 900.0,
+    certificate: CertificateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The contract ended: everything of the tenant is purged. There is no way back."""
+    from producers import commands
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def ask(tenancy: Tenancy, settings: OperatorSettings) -> None:
+        await commands.churn(tenancy, name, requested_by=settings.operator_id)
+
+    _purged(context, name, ask, wait=wait, timeout=timeout, certificate=certificate, json=json)
+
+
+def purge(
+    context: typer.Context,
+    tenant: TenantOption,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 900.0,
+    certificate: CertificateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Purge everything of the tenant, whatever its contract. There is no way back."""
+    from producers import commands
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def ask(tenancy: Tenancy, settings: OperatorSettings) -> None:
+        await commands.request_purge(tenancy, name, requested_by=settings.operator_id)
+
+    _purged(context, name, ask, wait=wait, timeout=timeout, certificate=certificate, json=json)
+
+
+def _purged(
+    context: typer.Context,
+    tenant: TenantId,
+    ask: Callable[[Tenancy, OperatorSettings], Awaitable[None]],
+    *,
+    wait: bool,
+    timeout: float,
+    certificate: Path | None,
+    json: bool,
+) -> None:
+    from producers import queries
+    from producers.waiting import purge_certified
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[PurgeRecord, bytes] | None:
+        await ask(tenancy, settings)
+        if not wait and certificate is None:
+            return None
+        with waiting(f"purging {tenant}") as report:
+            record = await purge_certified(tenancy, tenant, timeout_seconds=timeout, report=report)
+        return record, await queries.certificate(tenancy, record.purge_id)
+
+    done = command(context, act)
+    if done is None:
+        if json:
+            return print_json({"tenant": tenant, "step": "requested"})
+        return typer.echo(f"the purge of {tenant} is requested; `sano purges` shows how far it is")
+    record, signed = done
+    if certificate is not None:
+        _write(certificate, signed)
+    if json:
+        return print_json(record)
+    return typer.echo(
+        f"{tenant} is purged: {record.objects_removed} objects in {record.versions_removed} versions, {record.purge_id}"
+    )
+
+
+def purges(
+    context: typer.Context,
+    certificates: Annotated[
+        Path | None,
+        typer.Option("--certificates", help="Write every certificate into this folder.", show_default=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Every purge, the one whose deletion SLA ends first on top."""
+    from producers import queries
+
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[PurgeView]:
+        views = await queries.purges(tenancy)
+        for view in views:
+            if certificates is not None and view.step == "certified":
+                signed = await queries.certificate(tenancy, view.purge_id)
+                _write(certificates / f"{view.purge_id}.certificate.json", signed)
+        return views
+
+    views = read(context, look)
+    if json:
+        return print_json(views)
+    return print_rows(
+        views,
+        {
+            "purge": lambda view: view.purge_id,
+            "tenant": lambda view: view.tenant,
+            "step": lambda view: view.step,
+            "SLA left": lambda view: duration(view.remaining_seconds),
+            "deadline": lambda view: view.deadline,
+            "waits for": lambda view: view.waits_for_replicas,
+            "objects": lambda view: view.objects_removed,
+            "versions": lambda view: view.versions_removed,
+        },
+        empty="no purge was ever requested",
+    )
+
+
+def _write(path: Path, body: bytes) -> None:
+    from tenancy.errors import Refused
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    except OSError as error:
+        why = f"refused: {path} cannot be written ({error.strerror}); `sano purges --certificates DIR` writes it again"
+        raise Refused("unwritable-file", why) from None

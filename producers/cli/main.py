@@ -1,0 +1,50 @@
+"""The ``sano`` command."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from producers.cli import auditing, learning, leaving, operations, serving, stack, tenants
+from producers.cli.errors import SanoGroup
+from schemas.version import VERSION
+
+app = typer.Typer(
+    name="sano",
+    cls=SanoGroup,
+    help="Private LoRA adapters, one per tenant: train, serve, trace, export, purge.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for commands in (stack, learning, serving, auditing, leaving, operations):
+    commands.add_to(app)
+app.add_typer(tenants.app, name="tenant")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sano {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def sano(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Private LoRA adapters, one per tenant: train, serve, trace, export, purge."""
+
+
+def main() -> None:
+    """Entry point of the distribution."""
+    # aiokafka logs each failed connection as an error; the command says it once, in its own words.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    app(prog_name="sano")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""``sano topics apply``, ``doctor`` and ``demo``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from producers.cli.options import JsonOption
+from producers.cli.output import print_json, print_rows
+from producers.cli.platform import platform
+
+topics = typer.Typer(help="Topics of the contract on a cluster.", rich_markup_mode=None)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(topics, name="topics")
+    app.command()(doctor)
+    app.command()(demo)
+
+
+@topics.callback()
+def _topics() -> None:
+    """Topics of the contract on a cluster."""
+
+
+@topics.command("apply")
+def apply_(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Create the topics that are missing and align the configuration of the others."""
+    from producers.topic_admin import apply_topics
+
+    settings = platform(context).settings()
+    reports = asyncio.run(apply_topics(settings.kafka_client(), dry_run=dry_run))
+    if json:
+        return print_json(reports)
+    return print_rows(
+        reports,
+        {
+            "topic": lambda report: report.topic,
+            "would be" if dry_run else "action": lambda report: report.action,
+            "changes": lambda report: report.changes,
+            "left as it is": lambda report: report.kept,
+        },
+        empty="the contract has no topics",
+    )
+
+
+def doctor(context: typer.Context, json: JsonOption = False) -> None:
+    """Check that everything a command needs is there. Exit status 1 if something is not."""
+    from producers.diagnosis import diagnose
+
+    checks = asyncio.run(diagnose(platform(context).settings))
+    if json:
+        print_json(checks)
+    else:
+        print_rows(
+            checks,
+            {
+                "part": lambda check: check.part,
+                "state": lambda check: "good" if check.ok else "BAD",
+                "detail": lambda check: check.detail,
+                "what to do": lambda check: check.remedy,
+            },
+            empty="nothing to check",
+        )
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def demo(
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write a report in JSON to this file.", show_default=False)
+    ] = None,
+) -> None:
+    """The whole loop on a stack of its own: two tenants, from approvals to a certified purge."""
+    from producers.demo import run
+
+    raise typer.Exit(run(report))

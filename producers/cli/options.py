@@ -1,0 +1,48 @@
+"""Options and arguments that several commands share, and the checks that make a wrong one a usage error."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+
+def _tenant(value: str | None) -> str | None:
+    if value is None:
+        return None
+    from tenancy.errors import Refused
+    from tenancy.tenant_id import TenantId
+
+    try:
+        return TenantId(value)
+    except Refused as refusal:
+        raise typer.BadParameter(str(refusal).removeprefix("refused: ")) from None
+
+
+def _digest(value: str | None) -> str | None:
+    if value is not None and re.fullmatch(r"[0-9a-f]{8,64}", value) is None:
+        raise typer.BadParameter("a digest is 64 hex digits, or its first 8 or more")
+    return value
+
+
+def _model(value: str) -> str:
+    return value if value in ("active", "base") else str(_digest(value))
+
+
+TenantOption = Annotated[str, typer.Option("--tenant", callback=_tenant, help="The tenant's id.", show_default=False)]
+TenantArgument = Annotated[str, typer.Argument(callback=_tenant, help="The tenant's id.", show_default=False)]
+NewTenantArgument = Annotated[
+    str | None, typer.Argument(callback=_tenant, help="An id; a random one if absent.", show_default=False)
+]
+DigestArgument = Annotated[
+    str, typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.", show_default=False)
+]
+OptionalDigestArgument = Annotated[
+    str | None,
+    typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.", show_default=False),
+]
+ModelOption = Annotated[str, typer.Option("--model", callback=_model, help="active, base, or a digest.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Return only when it is over.")]
+TimeoutOption = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait at most.")]

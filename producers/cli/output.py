@@ -1,0 +1,111 @@
+"""Tables and JSON on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.progress import Progress, ProgressColumn
+
+    from producers.bounded import Progress as CountedProgress
+    from producers.waiting import Report
+
+PIPED_WIDTH = 200  # nobody wants a digest broken in two because a pipe is "80 wide"
+
+Cell = Callable[[Any], object]
+
+
+def print_json(value: object) -> None:
+    """One JSON document: a model, or a list or mapping of what JSON has."""
+    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> object:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def print_rows(rows: Sequence[BaseModel], columns: Mapping[str, Cell], *, empty: str) -> None:
+    """A table with one row a model; ``empty`` when there is none."""
+    if not rows:
+        sys.stdout.write(f"{empty}\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(cell(row)) for cell in columns.values()))
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, highlight=False).print(table)
+
+
+def print_facts(facts: Mapping[str, object]) -> None:
+    """One ``name: value`` a line, aligned."""
+    width = max(map(len, facts), default=0) + 1
+    sys.stdout.writelines(f"{f'{name}:':<{width}} {_text(value)}\n" for name, value in facts.items())
+
+
+def short(digest: str | None) -> str:
+    """The first digits of a digest, which every command takes for the whole."""
+    return digest[:12] if digest else "-"
+
+
+def duration(seconds: float | None) -> str:
+    """Whole days, hours or minutes; overdue when negative."""
+    if seconds is None:
+        return "-"
+    left, sign = abs(seconds), "overdue by " if seconds < 0 else ""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if left >= length:
+            return f"{sign}{left / length:.1f} {unit}"
+    return f"{sign}{left:.0f} s"
+
+
+def _text(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@contextmanager
+def counted(label: str) -> Iterator[CountedProgress]:
+    """A bar that is told how many of how many are done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    with bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def waiting(label: str) -> Iterator[Report]:
+    """A bar that moves while something of unknown length goes on, and says where it stands."""
+    from rich.progress import BarColumn, TextColumn
+
+    with bars(TextColumn(f"{label}: {{task.description}}"), BarColumn()) as progress:
+        task = progress.add_task("requested", total=None)
+        yield lambda status: progress.update(task, description=status)
+
+
+def bars(*columns: ProgressColumn) -> Progress:
+    """Progress on stderr with the time that has passed, which leaves nothing behind; silent where nobody looks."""
+    from rich.console import Console
+    from rich.progress import Progress, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    return Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,63 @@
+"""Where commands get their settings and ports from. Tests put another :class:`Platform` in the context."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from producers.settings import OperatorSettings
+    from tenancy.bootstrap import Tenancy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """``reading`` does without the bus; ``commanding`` connects to it for the life of one command."""
+
+    settings: Callable[[], OperatorSettings]
+    reading: Callable[[OperatorSettings], Tenancy]
+    commanding: Callable[[OperatorSettings], AbstractAsyncContextManager[Tenancy]]
+
+    @classmethod
+    def real(cls) -> Platform:
+        """The installation that the environment, or the stack file of this folder, points at."""
+        from producers.connection import for_commands, for_reading
+        from producers.settings import operator_settings
+
+        return cls(operator_settings, for_reading, for_commands)
+
+
+def platform(context: typer.Context) -> Platform:
+    """The platform of this invocation."""
+    given = context.obj
+    return given if isinstance(given, Platform) else Platform.real()
+
+
+def read(context: typer.Context, look: Callable[[Tenancy, OperatorSettings], Awaitable[T]]) -> T:
+    """Run ``look`` with the object store only."""
+    here = platform(context)
+    settings = here.settings()
+
+    async def run() -> T:
+        return await look(here.reading(settings), settings)
+
+    return asyncio.run(run())
+
+
+def command(context: typer.Context, act: Callable[[Tenancy, OperatorSettings], Awaitable[T]]) -> T:
+    """Run ``act`` connected to the bus as well."""
+    here = platform(context)
+    settings = here.settings()
+
+    async def run() -> T:
+        async with here.commanding(settings) as tenancy:
+            return await act(tenancy, settings)
+
+    return asyncio.run(run())

@@ -1,0 +1,115 @@
+"""``sano tenant …``: who is there, and how they get in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from producers.cli.options import JsonOption, NewTenantArgument, TenantArgument
+from producers.cli.output import print_facts, print_json, print_rows, short
+from producers.cli.platform import command, platform, read
+
+app = typer.Typer(help="Tenants: create, list, show, token.", rich_markup_mode=None)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    tenant: NewTenantArgument = None,
+    min_new_examples: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="New examples that start a training.", show_default="64")
+    ] = None,
+    min_training_examples: Annotated[
+        int | None, typer.Option(min=1, help="A smaller training set is refused.", show_default="8")
+    ] = None,
+    activation: Annotated[
+        Literal["automatic", "manual"] | None,
+        typer.Option(help="Who makes a new adapter active.", show_default="automatic"),
+    ] = None,
+    require_consent: Annotated[
+        bool, typer.Option("--require-consent/--no-require-consent", help="Train only on consented examples.")
+    ] = True,
+    automatic_training: Annotated[
+        bool, typer.Option("--automatic-training/--no-automatic-training", help="Train when enough is new.")
+    ] = True,
+    deletion_sla_days: Annotated[
+        int | None, typer.Option(min=1, max=365, help="Days from a purge's request to its end.", show_default="30")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Onboard a tenant: state, data key, key pair. Again with the same policy is no change."""
+    from producers.onboarding import onboard
+    from schemas.policy import TenantPolicy
+    from tenancy.tenant_id import TenantId
+
+    given = {
+        "min_new_examples": min_new_examples,
+        "min_training_examples": min_training_examples,
+        "activation": activation,
+        "require_consent": require_consent,
+        "automatic_training": automatic_training,
+        "deletion_sla_days": deletion_sla_days,
+    }
+    policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
+    name = TenantId(tenant) if tenant else TenantId.random()
+    onboarded = command(context, lambda tenancy, _: onboard(tenancy, name, policy))
+    if json:
+        print_json(onboarded)
+    else:
+        typer.echo(f"{name} {'is onboarded' if onboarded.created else 'was onboarded already'}")
+
+
+@app.command("list")
+def list_(context: typer.Context, json: JsonOption = False) -> None:
+    """Every tenant that was ever onboarded, purged ones too."""
+    from producers import queries
+
+    views = read(context, lambda tenancy, _: queries.tenants(tenancy))
+    if json:
+        return print_json(views)
+    return print_rows(
+        views,
+        {
+            "tenant": lambda view: view.tenant,
+            "status": lambda view: view.status,
+            "active adapter": lambda view: short(view.active_adapter),
+            "adapters": lambda view: view.adapters,
+            "runs": lambda view: view.runs,
+            "new examples": lambda view: view.new_examples,
+        },
+        empty="no tenant is onboarded; `sano tenant create` makes one",
+    )
+
+
+@app.command()
+def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = False) -> None:
+    """One tenant: status, adapter, number of examples, policy."""
+    from producers import queries
+    from tenancy.tenant_id import TenantId
+
+    view = read(context, lambda tenancy, _: queries.tenant(tenancy, TenantId(tenant)))
+    if json:
+        return print_json(view)
+    policy = view.policy.model_dump(exclude={"hyperparameters"})
+    facts = view.model_dump(exclude={"policy"})
+    return print_facts(facts | {f"policy.{name}": value for name, value in policy.items()})
+
+
+@app.command()
+def token(
+    context: typer.Context,
+    tenant: TenantArgument,
+    days: Annotated[int, typer.Option(min=1, max=365, help="How long it is valid.")] = 30,
+) -> None:
+    """Print a bearer token for the tenant's applications. Nothing else ever prints one."""
+    from datetime import timedelta
+
+    from tenancy.bootstrap import signer
+    from tenancy.tenant_id import TenantId
+    from tenancy.tokens import TokenIssuer
+
+    name = TenantId(tenant)
+    read(context, lambda tenancy, _: tenancy.active(name))
+    issuer = TokenIssuer(signer(platform(context).settings()))
+    typer.echo(issuer.issue(name, timedelta(days=days)))

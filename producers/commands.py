@@ -1,0 +1,108 @@
+"""What operators ask for. A command is an event, or one swap of the tenant's state; consumers do the rest."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from producers.publishing import publish
+from schemas.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
+from schemas.hyperparameters import Hyperparameters
+from tenancy import activation
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Refused
+from tenancy.tenant_id import TenantId
+
+NewId = Callable[[], str]
+
+
+def random_id() -> str:
+    """64 random bits in hex."""
+    return secrets.token_hex(8)
+
+
+async def request_training(
+    tenancy: Tenancy,
+    tenant: TenantId,
+    *,
+    hyperparameters: Hyperparameters | None = None,
+    new_id: NewId = random_id,
+) -> str:
+    """Ask for a training of what is eligible now, and return the run's id. The policy's hyperparameters if None.
+
+    Raises :class:`TenantFenced` and :class:`UnknownTenant`.
+    """
+    await tenancy.active(tenant)
+    run_id = f"run-{new_id()}"
+    requested = TrainingRequested(run_id=run_id, trigger="operator", hyperparameters=hyperparameters)
+    await publish(tenancy, tenant, requested)
+    return run_id
+
+
+async def activate(tenancy: Tenancy, tenant: TenantId, digest: str) -> str:
+    """Make a ready adapter the active one and return its digest; again is no change. Raises :class:`Refused`."""
+    await tenancy.outbox.swap(tenant, activation.activated(digest, tenancy.outbox.entry))
+    return digest
+
+
+async def rollback(tenancy: Tenancy, tenant: TenantId, digest: str | None = None) -> str | None:
+    """Return to ``digest``, or to the adapter before the present one; None is the base model.
+
+    Not idempotent without ``digest``: each call goes one back. Raises :class:`Refused` when none is active.
+    """
+    swapped = await tenancy.outbox.swap(tenant, activation.rolled_back(digest, tenancy.outbox.entry))
+    return swapped.state.active_adapter
+
+
+async def request_export(
+    tenancy: Tenancy,
+    tenant: TenantId,
+    *,
+    requested_by: str,
+    digest: str | None = None,
+    new_id: NewId = random_id,
+) -> str:
+    """Ask for the active adapter, or for ``digest``, and return the export's id.
+
+    Raises :class:`Refused` when the tenant has no such adapter, which the export would find out only later.
+    """
+    state = (await tenancy.active(tenant)).state
+    wanted = digest or state.active_adapter
+    if wanted is None:
+        raise Refused("nothing-active", "refused: the tenant has no active adapter to export")
+    adapter = state.adapters.get(wanted)
+    if adapter is None or adapter.status == "publishing":
+        raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
+    export_id = f"export-{new_id()}"
+    # The digest is named, so that an activation in between does not change what is exported.
+    requested = ExportRequested(export_id=export_id, adapter_digest=wanted, requested_by=requested_by)
+    await publish(tenancy, tenant, requested)
+    return export_id
+
+
+async def churn(tenancy: Tenancy, tenant: TenantId, *, requested_by: str) -> None:
+    """Say that the contract ended; a purge follows. Saying it again is the same event. Raises UnknownTenant."""
+    await tenancy.states.read(tenant)
+    await publish(tenancy, tenant, TenantChurned(requested_by=requested_by))
+
+
+async def request_purge(
+    tenancy: Tenancy,
+    tenant: TenantId,
+    *,
+    requested_by: str,
+    reason_code: str = "operator-request",
+    new_id: NewId = random_id,
+) -> str:
+    """Ask for a purge and return the id of the one that is under way: an earlier one, where there is one.
+
+    Raises :class:`UnknownTenant`.
+    """
+    state = (await tenancy.states.read(tenant)).state
+    if state.purge is not None:
+        return state.purge.purge_id
+    purge_id = f"purge-{new_id()}"
+    await publish(
+        tenancy, tenant, PurgeRequested(purge_id=purge_id, reason_code=reason_code, requested_by=requested_by)
+    )
+    return purge_id

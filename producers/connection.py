@@ -1,0 +1,33 @@
+"""How the operators' side reaches a tenancy: with the bus for commands, without it for reads."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+
+from producers.settings import OperatorSettings
+from schemas.envelope import Event
+from tenancy.bootstrap import Tenancy, assemble, master_key, object_store, open_tenancy
+from tenancy.bus import RawMessage
+from tenancy.errors import Refused
+
+SOURCE = "operators"
+
+
+class NoBus:
+    """The publisher of reads, so that looking at a tenant works while the bus is down."""
+
+    async def publish(self, event: Event) -> None:
+        raise Refused("read-only", "refused: this connection only reads")
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        raise Refused("read-only", "refused: this connection only reads")
+
+
+def for_commands(settings: OperatorSettings) -> AbstractAsyncContextManager[Tenancy]:
+    """Connected to the bus and the object store. Entering raises :class:`BusUnavailable` and :class:`Refused`."""
+    return open_tenancy(settings, SOURCE)
+
+
+def for_reading(settings: OperatorSettings) -> Tenancy:
+    """The object store only. Raises :class:`Refused` when there is no master key."""
+    return assemble(object_store(settings), master_key(settings), NoBus(), f"/sanolith/{SOURCE}")

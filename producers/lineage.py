@@ -1,0 +1,105 @@
+"""From an adapter's digest back to the run, the training set, and each example with who and what allowed it."""
+
+from __future__ import annotations
+
+import json
+
+from schemas import object_keys
+from schemas.canonical import adapter_digest
+from schemas.hyperparameters import Hyperparameters
+from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
+from schemas.model import Contract, read_tolerant
+from schemas.records import JobRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import BadSignature, ObjectNotFound, Refused
+from tenancy.signing import Verifier
+from tenancy.tenant_id import TenantId
+
+
+class LineageExample(Contract):
+    """One example of the set: what was used, and the events that allowed it."""
+
+    example_id: OpaqueId
+    version: int
+    role: str
+    reviewer_id: OpaqueId
+    approval_event_id: OpaqueId
+    consent_id: OpaqueId | None
+    consent_event_id: OpaqueId | None
+    commitment: Sha256Hex
+
+
+class Lineage(Contract):
+    """Everything that made an adapter. It exists only where the manifest's signature and digests were right."""
+
+    tenant: TenantName
+    adapter_digest: Sha256Hex
+    signature_verified: bool
+    run_id: OpaqueId
+    trigger: str
+    request_event_id: OpaqueId
+    base_model: str
+    base_model_digest: Sha256Hex
+    training_set_id: Sha256Hex
+    hyperparameters: Hyperparameters
+    code_version: str
+    heldout_loss_before: float | None
+    heldout_loss_after: float | None
+    examples: tuple[LineageExample, ...]
+
+
+async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Verifier) -> Lineage:
+    """Read and check the adapter's manifest.
+
+    Raises :class:`Refused` when the tenant has no such adapter, :class:`BadSignature` when the manifest was not
+    signed by this installation or speaks of another adapter, and :class:`KeyDestroyed` after a purge.
+    """
+    store = await tenancy.store(tenant)
+    try:
+        body, _ = await store.get(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST))
+        envelope = json.loads(body)
+    except ObjectNotFound:
+        raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest") from None
+    manifest = read_tolerant(TrainingManifest, verifier.verify(envelope, TRAINING_PREDICATE)["predicate"])
+    require_own(manifest, tenant, digest)
+    job, _ = await store.get_record(object_keys.job(manifest.run_id), JobRecord)
+    heldout = set(manifest.heldout_example_ids)
+    return Lineage(
+        tenant=tenant,
+        adapter_digest=digest,
+        signature_verified=True,
+        run_id=manifest.run_id,
+        trigger=job.trigger,
+        request_event_id=job.request_event_id,
+        base_model=manifest.base_model,
+        base_model_digest=manifest.base_model_digest,
+        training_set_id=manifest.training_set.set_id,
+        hyperparameters=manifest.hyperparameters,
+        code_version=manifest.code_version,
+        heldout_loss_before=manifest.heldout_loss_before,
+        heldout_loss_after=manifest.heldout_loss_after,
+        examples=tuple(
+            LineageExample(role="held-out" if entry.example_id in heldout else "trained", **entry.model_dump())
+            for entry in manifest.training_set.entries
+        ),
+    )
+
+
+def require_own(manifest: TrainingManifest, tenant: str, digest: str) -> None:
+    """Raises :class:`BadSignature` unless the manifest is this tenant's, of this digest, and agrees with itself."""
+    if (manifest.tenant, manifest.adapter_digest) != (tenant, digest):
+        raise BadSignature("the manifest is of another tenant or adapter")
+    require_consistent(manifest)
+
+
+def require_consistent(manifest: TrainingManifest) -> None:
+    """Raises :class:`BadSignature` unless the digest is the one that the manifest's parts determine."""
+    determined = adapter_digest(
+        tenant=manifest.tenant,
+        base_model_digest=manifest.base_model_digest,
+        config_sha256=manifest.config_sha256,
+        weights_sha256=manifest.weights_sha256,
+    )
+    if manifest.adapter_digest != determined:
+        raise BadSignature("the manifest's adapter digest is not the one that its parts determine")

@@ -1,0 +1,59 @@
+"""Onboarding: a tenant's keys, then its state, then the word of it."""
+
+from __future__ import annotations
+
+from producers.publishing import publish
+from schemas.events import TenantOnboarded
+from schemas.identifiers import TenantName
+from schemas.model import Contract
+from schemas.policy import TenantPolicy
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.clock import NewNonce, random_nonce
+from tenancy.errors import Refused, TenantFenced, UnknownTenant
+from tenancy.state import require_active
+from tenancy.tenant_id import TenantId
+
+
+class Onboarded(Contract):
+    """What an onboarding came to. ``created`` is false where an earlier one had got as far as the state."""
+
+    tenant: TenantName
+    created: bool
+    policy: TenantPolicy
+    public_key_thumbprint: str
+    event_id: str
+
+
+async def onboard(
+    tenancy: Tenancy, tenant: TenantId, policy: TenantPolicy | None = None, *, new_nonce: NewNonce = random_nonce
+) -> Onboarded:
+    """Create the tenant, or finish what an interrupted onboarding began.
+
+    The keys come first: a state without a key would be a tenant that every handler refuses. Raises
+    :class:`TenantFenced` for an id that was purged, which is never given out again, :class:`KeyDestroyed` when a
+    tenant has lost its key, and :class:`Refused` when the tenant exists with another policy.
+    """
+    wanted = policy or TenantPolicy()
+    try:
+        require_active((await tenancy.states.read(tenant)).state)
+        keys = await tenancy.keys.open(tenant)
+    except UnknownTenant:
+        keys = await tenancy.keys.create(tenant)
+    state = TenantState(tenant=tenant, nonce=new_nonce(), policy=wanted)
+    found = (await tenancy.states.create(state)).state
+    if found.status != "active":
+        # A purge came in between; the key that was just made may not outlive it.
+        await tenancy.keys.destroy(tenant)
+        raise TenantFenced
+    if found.policy != wanted:
+        raise Refused("tenant-exists", "refused: this tenant is onboarded already, with another policy")
+    thumbprint = keys.thumbprint()
+    event = await publish(tenancy, tenant, TenantOnboarded(policy=found.policy, public_key_thumbprint=thumbprint))
+    return Onboarded(
+        tenant=tenant,
+        created=found.nonce == state.nonce,
+        policy=found.policy,
+        public_key_thumbprint=thumbprint,
+        event_id=event.id,
+    )

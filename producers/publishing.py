@@ -1,0 +1,15 @@
+"""One event of a tenant, from this side of the bus."""
+
+from __future__ import annotations
+
+from schemas.envelope import Event
+from schemas.events import EventData
+from tenancy.bootstrap import Tenancy
+from tenancy.tenant_id import TenantId
+
+
+async def publish(tenancy: Tenancy, tenant: TenantId, data: EventData) -> Event:
+    """Publish ``data`` under the tenant's key, now. Raises :class:`BusUnavailable`: it may or may not be there."""
+    event = Event(subject=tenant, data=data, time=tenancy.clock(), source=tenancy.outbox.source)
+    await tenancy.publisher.publish(event)
+    return event

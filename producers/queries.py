@@ -1,0 +1,211 @@
+"""What operators look at. Reads only, of ids and numbers: nothing here opens an example's text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from pydantic import Field
+
+from producers.bounded import each
+from schemas import object_keys
+from schemas.events import UsageRecorded
+from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.model import Contract, read_tolerant
+from schemas.policy import TenantPolicy
+from schemas.records import PurgeRecord
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound, Refused
+from tenancy.tenant_id import TenantId
+
+
+class TenantView(Contract):
+    """One tenant. ``examples`` counts every decided example, and is absent where counting was not asked for."""
+
+    tenant: TenantName
+    status: str
+    active_adapter: Sha256Hex | None
+    adapters: int
+    runs: int
+    new_examples: int = Field(description="eligible, and in no training's batch yet")
+    examples: int | None = None
+    policy: TenantPolicy
+    rev: int
+    purge_id: OpaqueId | None
+
+
+class RunView(Contract):
+    """One training run."""
+
+    run_id: OpaqueId
+    status: str
+    attempts: int
+    requested_at: datetime
+    reason_code: str | None
+    adapter_digest: Sha256Hex | None
+    training_set_id: Sha256Hex | None
+    trained_tokens: int
+    train_seconds: float
+
+
+class AdapterView(Contract):
+    """One published adapter."""
+
+    digest: Sha256Hex
+    status: str
+    active: bool
+    run_id: OpaqueId
+    training_set_id: Sha256Hex
+    base_model_digest: Sha256Hex
+    size_bytes: int
+    published_at: datetime
+
+
+class PurgeView(Contract):
+    """One purge. ``remaining_seconds`` of the deletion SLA are negative once it has passed; absent when certified."""
+
+    purge_id: OpaqueId
+    tenant: TenantName
+    step: str
+    requested_at: datetime
+    deadline: datetime
+    remaining_seconds: float | None
+    waits_for_replicas: tuple[OpaqueId, ...]
+    objects_removed: int
+    versions_removed: int
+
+
+class UsageView(Contract):
+    """What a tenant used, summed over its records of one source."""
+
+    source: str
+    records: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    training_tokens: int = 0
+    engine_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    bytes_stored: int = 0
+
+
+async def tenants(tenancy: Tenancy) -> list[TenantView]:
+    """Every tenant that was ever onboarded, purged ones too, by id."""
+    ids = [tenant async for tenant in tenancy.states.tenants()]
+    return [_tenant_view(snapshot.state) for snapshot in await each(ids, tenancy.states.read)]
+
+
+async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:
+    """One tenant, its examples counted. Raises :class:`UnknownTenant`."""
+    view = _tenant_view((await tenancy.states.read(tenant_id)).state)
+    prefix = object_keys.tenant_area(tenant_id, "examples")
+    return view.model_copy(update={"examples": sum([1 async for _ in tenancy.objects.keys(prefix)])})
+
+
+def _tenant_view(state: TenantState) -> TenantView:
+    return TenantView(
+        tenant=state.tenant,
+        status=state.status,
+        active_adapter=state.active_adapter,
+        adapters=len(state.adapters),
+        runs=len(state.runs),
+        new_examples=len(state.curation.fresh),
+        policy=state.policy,
+        rev=state.rev,
+        purge_id=state.purge.purge_id if state.purge else None,
+    )
+
+
+async def runs(tenancy: Tenancy, tenant_id: TenantId) -> list[RunView]:
+    """The tenant's runs, oldest first. Raises :class:`UnknownTenant`."""
+    state = (await tenancy.states.read(tenant_id)).state
+    views = [RunView(run_id=run_id, **run.model_dump(exclude={"fence"})) for run_id, run in state.runs.items()]
+    return sorted(views, key=lambda view: view.requested_at)
+
+
+async def adapters(tenancy: Tenancy, tenant_id: TenantId) -> list[AdapterView]:
+    """The tenant's published adapters, oldest first. Raises :class:`UnknownTenant`."""
+    state = (await tenancy.states.read(tenant_id)).state
+    views = [
+        AdapterView(digest=digest, active=digest == state.active_adapter, **adapter.model_dump(exclude={"fence"}))
+        for digest, adapter in state.adapters.items()
+    ]
+    return sorted(views, key=lambda view: view.published_at)
+
+
+async def whole_digest(tenancy: Tenancy, tenant_id: TenantId, start: str) -> str:
+    """The one digest of the tenant's adapters that begins with ``start``. Raises :class:`Refused`."""
+    state = (await tenancy.states.read(tenant_id)).state
+    found = [digest for digest in state.adapters if digest.startswith(start)]
+    if len(found) != 1:
+        which = "no adapter" if not found else f"{len(found)} adapters"
+        raise Refused("unknown-adapter", f"refused: the tenant has {which} whose digest begins so")
+    return found[0]
+
+
+async def owner(tenancy: Tenancy, start: str) -> tuple[TenantId, str]:
+    """The tenant and the whole digest of the adapter that begins with ``start``. Raises :class:`Refused`."""
+    ids = [tenant_id async for tenant_id in tenancy.states.tenants()]
+    snapshots = await each(ids, tenancy.states.read)
+    found = [
+        (tenant_id, digest)
+        for tenant_id, snapshot in zip(ids, snapshots, strict=True)
+        for digest in snapshot.state.adapters
+        if digest.startswith(start)
+    ]
+    if len(found) != 1:
+        which = "no adapter" if not found else f"{len(found)} adapters"
+        raise Refused("unknown-adapter", f"refused: {which} of any tenant has a digest that begins so")
+    return found[0]
+
+
+async def purges(tenancy: Tenancy) -> list[PurgeView]:
+    """Every purge, the one with the earliest deadline first; certified ones last."""
+    now = tenancy.clock()
+    views = [_purge_view(record, now) async for record in _purge_records(tenancy)]
+    return sorted(views, key=lambda view: (view.step == "certified", view.deadline))
+
+
+async def _purge_records(tenancy: Tenancy) -> AsyncIterator[PurgeRecord]:
+    async for key in tenancy.objects.keys(object_keys.PURGES_PREFIX):
+        if not key.endswith(".certificate.json"):
+            yield read_tolerant(PurgeRecord, (await tenancy.objects.get(key)).body)
+
+
+def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:
+    is_open = record.step != "certified"
+    waits_for_eviction = record.step in ("fenced", "shredded")
+    noted = {acknowledgement.replica_id for acknowledgement in record.acknowledgements}
+    return PurgeView(
+        purge_id=record.purge_id,
+        tenant=record.tenant,
+        step=record.step,
+        requested_at=record.requested_at,
+        deadline=record.deadline,
+        remaining_seconds=(record.deadline - now).total_seconds() if is_open else None,
+        waits_for_replicas=tuple(r for r in record.replicas if r not in noted) if waits_for_eviction else (),
+        objects_removed=record.objects_removed,
+        versions_removed=record.versions_removed,
+    )
+
+
+async def certificate(tenancy: Tenancy, purge_id: str) -> bytes:
+    """The signed certificate of a purge, as it stands. Raises :class:`Refused` when there is none."""
+    try:
+        return (await tenancy.objects.get(object_keys.certificate_key(purge_id))).body
+    except ObjectNotFound:
+        raise Refused("no-certificate", f"refused: {purge_id} is not certified; see `sano purges`") from None
+
+
+async def usage(tenancy: Tenancy, tenant_id: TenantId) -> list[UsageView]:
+    """Sums by source. Raises :class:`UnknownTenant`, and :class:`KeyDestroyed` after a purge."""
+    await tenancy.states.read(tenant_id)
+    store = await tenancy.store(tenant_id)
+    names = [relative async for relative in store.list("usage")]
+    sums: dict[str, UsageView] = {}
+    for record, _ in await each(names, lambda name: store.get_record(name, UsageRecorded)):
+        held = sums.setdefault(record.source, UsageView(source=record.source))
+        amounts = record.model_dump(exclude={"usage_id", "source"})
+        summed = {name: getattr(held, name) + amount for name, amount in amounts.items()}
+        sums[record.source] = held.model_copy(update={"records": held.records + 1, **summed})
+    return [sums[source] for source in sorted(sums)]

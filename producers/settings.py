@@ -1,0 +1,91 @@
+"""Settings of the operators' side: ``SANO_*`` first, then ``.sano/stack.json`` of the local stack in this folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.identifiers import OpaqueId
+from tenancy.errors import Refused
+from tenancy.settings import PlatformSettings
+
+STACK_FILE = Path(".sano") / "stack.json"
+
+_STORE = ("s3_endpoint_url", "s3_bucket", "aws_access_key_id", "aws_secret_access_key")
+
+
+class StackFileSource(PydanticBaseSettingsSource):
+    """The fields of the local stack's file, for what the environment leaves unset.
+
+    The stack's object store is one thing: where the environment names another endpoint or bucket, nothing of the
+    file's store is used, so that a local endpoint or key never meets somebody's real bucket.
+    """
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        stack = _read_stack()
+        if any(self.current_state.get(name, stack.get(name)) != stack.get(name) for name in _STORE[:2]):
+            stack = {name: value for name, value in stack.items() if name not in _STORE}
+        return {name: stack[name] for name in self.settings_cls.model_fields if stack.get(name) is not None}
+
+
+def _read_stack() -> dict[str, Any]:
+    try:
+        stack = json.loads(STACK_FILE.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        stack = None
+    if not isinstance(stack, dict):
+        raise Refused("bad-stack-file", f"refused: {STACK_FILE} is not a stack file; run `sano down`, then `sano up`")
+    return stack
+
+
+class _StackSettings(BaseSettings):
+    """Reads the environment, then the stack file."""
+
+    model_config = SettingsConfigDict(env_prefix="SANO_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, StackFileSource(settings_cls)
+
+
+class OperatorSettings(PlatformSettings, _StackSettings):  # the later base's model_config wins
+    """What the operators' commands need beyond the platform."""
+
+    inference_url: str | None = Field(default=None, description="base URL of the OpenAI-compatible API")
+    operator_id: OpaqueId = Field(default="operator", description="who is named as having asked for a purge or export")
+
+
+class VerificationSettings(_StackSettings):
+    """What checking a signature needs: a public key and nothing that runs."""
+
+    verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
+
+
+def operator_settings() -> OperatorSettings:
+    """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values."""
+    try:
+        return OperatorSettings()
+    except ValidationError as error:
+        names = sorted({f"SANO_{'_'.join(map(str, item['loc'][:1])).upper()}" for item in error.errors()})
+        if all(item["type"] == "missing" for item in error.errors()):
+            why = f"nothing says where the bus and the object store are: {' and '.join(names)} unset, no {STACK_FILE}"
+        else:
+            why = f"{', '.join(names)} missing or not of the expected shape"
+        raise Refused("bad-settings", f"refused: {why}; run `sano up` here, or set them") from None

@@ -1,0 +1,200 @@
+"""Checking a signed document offline, with a public key and nothing else: what it proves and what it does not."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from producers.lineage import require_consistent
+from schemas import object_keys
+from schemas.adapter_files import AdapterRefused, config_sha256
+from schemas.canonical import sha256_hex
+from schemas.manifests import (
+    EVICTION_PREDICATE,
+    PURGE_PREDICATE,
+    TRAINING_PREDICATE,
+    EvictionReceipt,
+    PurgeCertificate,
+    TrainingManifest,
+)
+from schemas.model import Contract, read_tolerant
+from tenancy.errors import BadSignature, Refused
+from tenancy.signing import Verifier
+
+
+class Verdict(Contract):
+    """A document that holds. ``facts`` are its main statements; the other two are for people who rely on it."""
+
+    kind: str
+    facts: dict[str, str]
+    proves: tuple[str, ...]
+    does_not_prove: tuple[str, ...]
+
+
+_SIGNED = "this document was signed with the private half of the given key, and not a byte of it has changed since"
+_TRUST = "that its statements are true: a signature says who stated them, so it is worth what its signer is"
+
+
+def verify_file(path: Path, verifier: Verifier) -> Verdict:
+    """Check a certificate of purge, a training manifest or an eviction receipt.
+
+    Beside a manifest, the adapter's files are checked against it where they are there. Raises :class:`Refused`
+    for what is no such document, and :class:`BadSignature` for one that does not hold.
+    """
+    envelope = _read(path)
+    predicate_type = _claimed_type(path, envelope)
+    if predicate_type not in _CHECKS:
+        raise Refused("unknown-document", f"refused: {path} is signed, but not a document that this version knows")
+    statement = verifier.verify(envelope, predicate_type)
+    try:
+        return _CHECKS[predicate_type](path, statement)
+    except (ValidationError, KeyError):
+        raise BadSignature(f"{path} is signed, but its statement lacks what such a document must hold") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        envelope = json.loads(path.read_bytes())
+    except OSError as error:
+        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
+    except ValueError:
+        raise _no_envelope(path) from None
+    if not isinstance(envelope, dict):
+        raise _no_envelope(path)
+    return envelope
+
+
+def _claimed_type(path: Path, envelope: dict[str, Any]) -> str:
+    """What the document says it is. Not believed: the check of the signature asks for exactly this type."""
+    try:
+        return str(json.loads(base64.b64decode(envelope["payload"], validate=True))["predicateType"])
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        raise _no_envelope(path) from None
+
+
+def _no_envelope(path: Path) -> Refused:
+    return Refused(
+        "not-signed", f"refused: {path} is not a signed statement (DSSE); give a certificate, manifest or receipt"
+    )
+
+
+def _certificate(path: Path, statement: dict[str, Any]) -> Verdict:
+    held = read_tolerant(PurgeCertificate, statement["predicate"])
+    subject = {"name": f"tenant:{held.tenant}", "digest": {"sha256": _purge_subject(held)}}
+    if statement.get("subject") != [subject]:
+        raise BadSignature("the certificate's subject is not the tenant and purge that it speaks of")
+    first, *later = held.verified_at or (held.requested_at,)
+    if held.residual or any(store.after.total for store in held.stores) or len(later) != 1:
+        raise BadSignature("the certificate itself says that the purge was not complete")
+    if not held.fenced_at <= held.key_destroyed_at <= first <= later[0] <= held.completed_at:
+        raise BadSignature("the certificate's times are out of order")
+    in_time = "within" if held.completed_at <= held.deadline else "AFTER"
+    return Verdict(
+        kind="certificate of purge",
+        facts={
+            "tenant": held.tenant,
+            "purge": held.certificate_id,
+            "requested": f"{held.requested_at.isoformat()} by {held.requested_by} ({held.reason_code})",
+            "completed": f"{held.completed_at.isoformat()}, {in_time} the deadline {held.deadline.isoformat()}",
+            "key destroyed": held.key_destroyed_at.isoformat(),
+            "removed": f"{held.objects_removed} objects in {held.versions_removed} versions, markers and uploads",
+            "replicas": ", ".join(f"{ack.replica_id} {ack.outcome}" for ack in held.replicas) or "none was alive",
+            "events gone by": held.topics_survive_until.isoformat(),
+        },
+        proves=(
+            _SIGNED,
+            "its signer states that the tenant's data key was destroyed, after which its sealed objects cannot be read",
+            "its signer states that every store in it was listed twice and was empty both times",
+            "its signer states how each replica that was alive at the fence left the tenant: by a signed receipt, or "
+            "by the end of its lease",
+        ),
+        does_not_prove=(
+            _TRUST,
+            "anything about copies outside the stores that it lists: exports that the tenant took, backups of others",
+            "that the bus is free of the tenant's events before the time given above; they hold ids and commitments",
+            *(f"that nothing is kept. It says itself what is: {kept}" for kept in held.retained),
+        ),
+    )
+
+
+def _purge_subject(held: PurgeCertificate) -> str:
+    return sha256_hex({"purge": held.certificate_id, "tenant": held.tenant})
+
+
+def _manifest(path: Path, statement: dict[str, Any]) -> Verdict:
+    held = read_tolerant(TrainingManifest, statement["predicate"])
+    require_consistent(held)
+    beside = _files_beside(path.parent, held)
+    return Verdict(
+        kind="training manifest",
+        facts={
+            "tenant": held.tenant,
+            "adapter": held.adapter_digest,
+            "run": f"{held.run_id}, attempt with fence {held.fence}",
+            "base model": f"{held.base_model} ({held.base_model_digest})",
+            "training set": f"{held.training_set.set_id}, {len(held.training_set.entries)} examples",
+            "trained": f"{held.started_at.isoformat()} to {held.finished_at.isoformat()}",
+            "files beside it": beside,
+        },
+        proves=(
+            _SIGNED,
+            "its signer states that this training set, with these settings, made the adapter of this digest",
+            *(("the adapter's files in this folder are the ones that it speaks of",) if beside != "none" else ()),
+        ),
+        does_not_prove=(
+            _TRUST,
+            "what the examples said: it holds salted commitments, which match only for who has text and salt",
+            "that training again gives the same weights, nor that the reviewers were right",
+            *(("anything about weights: none lie beside it",) if beside == "none" else ()),
+        ),
+    )
+
+
+def _files_beside(directory: Path, held: TrainingManifest) -> str:
+    weights, config = directory / object_keys.ADAPTER_WEIGHTS, directory / object_keys.ADAPTER_CONFIG
+    if not (weights.is_file() and config.is_file()):
+        return "none"
+    with weights.open("rb") as source:
+        weights_sha256 = hashlib.file_digest(source, "sha256").hexdigest()
+    try:
+        is_same = (weights_sha256, config_sha256(config.read_bytes())) == (held.weights_sha256, held.config_sha256)
+    except AdapterRefused:
+        is_same = False
+    if not is_same:
+        raise BadSignature(f"{weights.name} or {config.name} beside it is not the file that it speaks of")
+    return "match"
+
+
+def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
+    held = read_tolerant(EvictionReceipt, statement["predicate"])
+    if not (held.local_files_deleted and held.slots_overwritten and held.prefix_cache_reset):
+        raise BadSignature("the receipt itself says that something of the tenant is left")
+    return Verdict(
+        kind="eviction receipt",
+        facts={
+            "tenant": held.tenant,
+            "replica": held.replica_id,
+            "cause": held.cause_id,
+            "evicted": f"{len(held.evicted)} adapters at {held.evicted_at.isoformat()}",
+            "requests aborted": str(held.requests_aborted),
+        },
+        proves=(
+            _SIGNED,
+            "its signer states that this replica deleted the tenant's files, overwrote its slots and reset the cache",
+        ),
+        does_not_prove=(_TRUST, "anything about other replicas, or about what this one loaded later"),
+    )
+
+
+_CHECKS: dict[str, Callable[[Path, dict[str, Any]], Verdict]] = {
+    PURGE_PREDICATE: _certificate,
+    TRAINING_PREDICATE: _manifest,
+    EVICTION_PREDICATE: _receipt,
+}

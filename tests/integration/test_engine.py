@@ -1,0 +1,447 @@
+"""The embedded engine on a real model: what keeps tenants apart, and what a purge leaves behind.
+
+The adapters have random weights, so each answers differently from the others and from the base model. Everything is
+computed in float32: which token is the likeliest then does not depend on what else is in the batch, and an answer
+that differs from the one given alone was computed with wrong weights.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from inference.engine import Engine
+from inference.engine_config import EngineConfig
+from inference.engine_errors import (
+    AdapterInUse,
+    AdapterLoadFailed,
+    AdapterNotLoaded,
+    AdapterWithdrawn,
+    EngineFull,
+    EngineRefused,
+)
+from inference.flights import EventStream
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+
+SALT = "5a17"
+QUESTION = "What must be written on the label of a sample, and who may take it to the laboratory at night? " * 3
+ROOT = Path(__file__).parents[2]
+_request_ids = (f"request-{number}" for number in count())
+
+
+@pytest.fixture(scope="module")
+def base_model_dir() -> Path:
+    command = [sys.executable, "-m", "consumers.training.base_model", "--cache-dir"]
+    cache = Path.home() / ".cache/sanolith/models"
+    done = subprocess.run([*command, str(cache)], cwd=ROOT, capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="module")
+def adapters(base_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Directories by name: adapters ``a16-0``… of rank 16, ``a8-0``… of rank 8, and ``a32-0``, too large."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    root = tmp_path_factory.mktemp("adapters")
+    found = {}
+    for r, how_many in ((16, 4), (8, 3), (32, 1)):
+        base = AutoModelForCausalLM.from_pretrained(base_model_dir, dtype=torch.float32)
+        targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        config = LoraConfig(r=r, lora_alpha=32, target_modules=targets, task_type="CAUSAL_LM")
+        model = get_peft_model(base, config)
+        for number in range(how_many):
+            generator = torch.Generator().manual_seed(100 * r + number)
+            with torch.no_grad():
+                for name, weight in model.named_parameters():
+                    if "lora_" in name:
+                        weight.normal_(std=0.03, generator=generator)
+            model.save_pretrained(root / f"a{r}-{number}")
+            found[f"a{r}-{number}"] = root / f"a{r}-{number}"
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(base_model_dir: Path) -> AsyncIterator[Engine]:
+    config = EngineConfig(
+        base_model=base_model_dir,
+        max_loras=3,
+        max_cpu_loras=5,
+        max_lora_rank=16,
+        max_model_len=512,
+        kv_cache_gib=0.5,
+        block_size=32,
+        dtype="float32",
+        worker_extension="tests.integration.engine_probe.ProbingIsolation",
+    )
+    engine = Engine(config)
+    await engine.start()
+    yield engine
+    await engine.close()
+    assert not engine.is_healthy()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def engine(running: Engine) -> AsyncIterator[Engine]:
+    """The engine, without adapters before and after the test, and still alive after it."""
+    yield running
+    assert running.is_healthy()
+    for digest in running.loaded():
+        await running.abort_all(digest)
+        await running.evict(digest, scrub=True)
+    assert not await running._llm.list_loras()
+
+
+def chat_body(question: str = QUESTION, tokens: int = 16, **fields: Any) -> dict[str, Any]:
+    message = {"role": "user", "content": question}
+    return {"messages": [message], "max_tokens": tokens, "temperature": 0, "ignore_eos": True, **fields}
+
+
+async def chat(
+    engine: Engine, adapter: str | None, *, salt: str = SALT, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    response = await engine.chat(
+        chat_body() if body is None else body, adapter=adapter, cache_salt=salt, request_id=next(_request_ids)
+    )
+    assert isinstance(response, dict)
+    return response
+
+
+async def answer(engine: Engine, adapter: str | None, tokens: int = 16) -> str:
+    response = await chat(engine, adapter, body=chat_body(tokens=tokens))
+    text = response["choices"][0]["message"]["content"]
+    assert isinstance(text, str)
+    return text
+
+
+async def stream_of(engine: Engine, adapter: str | None, tokens: int) -> EventStream:
+    body = chat_body(tokens=tokens, stream=True)
+    stream = await engine.chat(body, adapter=adapter, cache_salt=SALT, request_id=next(_request_ids))
+    assert isinstance(stream, EventStream)
+    return stream
+
+
+def cached_tokens(response: dict[str, Any]) -> int:
+    return int(response["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+
+async def slots(engine: Engine) -> list[tuple[int | None, bool]]:
+    (worker,) = await engine._llm.collective_rpc("probe_slots")
+    return [tuple(slot) for slot in worker]
+
+
+async def load(engine: Engine, adapters: dict[str, Path], *names: str) -> None:
+    for name in names:
+        await engine.load(name, adapters[name])
+
+
+async def test_adapters_answer_as_they_do_alone_while_others_are_loaded_and_evicted(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    """Regression of vLLM 47724: as many adapters decode as there are slots, so each load takes a slot away from one
+    that is decoding, in the middle of its answer."""
+    names: list[str | None] = [None, "a16-0", "a16-1", "a8-0"]
+    await load(engine, adapters, "a16-0", "a16-1", "a8-0")
+    alone = [await answer(engine, name, tokens=40) for name in names]
+    assert len(set(alone)) == len(names)
+
+    decoding = asyncio.gather(*(answer(engine, name, tokens=40) for name in names))
+    changes = 0
+    while not decoding.done():
+        for name in ("a16-2", "a8-1"):
+            await engine.load(name, adapters[name])
+            await engine.evict(name, scrub=changes % 4 == 3)
+            changes += 1
+    assert await decoding == alone
+    assert changes >= 6
+
+
+async def test_a_purge_leaves_no_weights_in_the_slot_or_in_the_loaded_copy_and_disturbs_nobody(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a16-0", "a16-1")
+    alone = await answer(engine, "a16-1", tokens=32)
+    assert await answer(engine, "a16-0") != await answer(engine, None)
+    lora_id = engine._loaded_adapters()._ids["a16-0"]
+    assert (lora_id, True) in await slots(engine)
+    assert await engine._llm.collective_rpc("probe_keep_copy", args=(lora_id,)) == [True]
+
+    other = asyncio.create_task(answer(engine, "a16-1", tokens=32))
+    await asyncio.sleep(0.3)
+    assert not other.done()
+    eviction = await engine.evict("a16-0", scrub=True)
+    assert await other == alone
+
+    assert (eviction.was_loaded, eviction.slot_overwritten, eviction.remaining) == (True, True, ("a16-1",))
+    assert await engine._llm.collective_rpc("probe_kept_copy_has_values") == [False]
+    assert sorted(await slots(engine), key=str) == sorted(
+        [(engine._loaded_adapters()._ids["a16-1"], True), (None, False), (None, False)], key=str
+    )
+    with pytest.raises(AdapterNotLoaded):
+        await chat(engine, "a16-0")
+
+
+async def test_an_eviction_that_only_makes_room_is_scrubbed_by_a_later_purge(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a8-0")
+    made_room = await engine.evict("a8-0", scrub=False)
+    assert (made_room.was_loaded, made_room.slot_overwritten, made_room.prefix_cache_reset) == (True, False, False)
+    assert any(has_values for _, has_values in await slots(engine))
+    purged = await engine.evict("a8-0", scrub=True)
+    assert (purged.was_loaded, purged.slot_overwritten) == (False, True)
+    assert not any(has_values for _, has_values in await slots(engine))
+
+
+async def test_the_prefix_cache_is_reset_when_nothing_runs_and_the_report_says_so_when_something_does(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a8-0", "a8-1")
+    alone = await answer(engine, "a8-1", tokens=64)
+    other = asyncio.create_task(answer(engine, "a8-1", tokens=64))
+    await asyncio.sleep(0.2)
+    assert not other.done()
+    busy = await engine._llm.reset_prefix_cache()
+    assert not busy
+    assert await other == alone
+    eviction = await engine.evict("a8-0", scrub=True)
+    assert eviction.prefix_cache_reset
+    assert cached_tokens(await chat(engine, "a8-1")) == 0
+
+
+async def test_cached_prefixes_are_shared_within_an_adapter_and_salt_and_nowhere_else(
+    engine: Engine, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    await load(engine, adapters, "a16-0")
+    shutil.copytree(adapters["a16-0"], tmp_path / "same-bytes-new-digest")
+    await engine.load("same-bytes-new-digest", tmp_path / "same-bytes-new-digest")
+    assert await engine.reset_prefix_cache()
+
+    assert cached_tokens(await chat(engine, "a16-0")) == 0
+    assert cached_tokens(await chat(engine, "a16-0")) > 0
+    assert cached_tokens(await chat(engine, "a16-0", salt="0123")) == 0
+    assert cached_tokens(await chat(engine, "same-bytes-new-digest")) == 0
+    assert cached_tokens(await chat(engine, None)) == 0
+
+
+async def test_what_the_caller_says_about_model_salt_and_priority_has_no_effect(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a16-0", "a16-1")
+    assert await engine.reset_prefix_cache()
+    expected = await answer(engine, "a16-0")
+    theirs = await chat(engine, "a16-1", salt="beef")
+
+    body = chat_body(model="a16-1", cache_salt="beef", priority=-5)
+    response = await chat(engine, "a16-0", body=body)
+    assert response["model"] == "a16-0"
+    assert response["choices"][0]["message"]["content"] == expected
+    assert cached_tokens(response) > 0, "the server's salt was used"
+    assert theirs["choices"][0]["message"]["content"] != expected
+    base = await chat(engine, None, body=body)
+    assert base["model"] == "base"
+    assert cached_tokens(base) == 0
+
+
+async def test_a_content_part_named_like_an_adapter_does_not_select_it(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a16-0")
+    for kind in ("a16-0", "a16-0_url"):
+        body = chat_body()
+        body["messages"][0]["content"] = [{"type": kind, "text": QUESTION}]
+        with pytest.raises(EngineRefused, match="must be text"):
+            await chat(engine, None, body=body)
+
+
+async def test_a_streamed_answer_is_the_same_as_a_whole_one_and_names_its_adapter(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a16-0")
+    events = [event async for event in await stream_of(engine, "a16-0", tokens=16)]
+    assert events[-1] == b"data: [DONE]\n\n"
+    chunks = [json.loads(event.removeprefix(b"data: ")) for event in events[:-1]]
+    assert {chunk["model"] for chunk in chunks} == {"a16-0"}
+    assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == await answer(
+        engine, "a16-0"
+    )
+    assert len(chunks) > 8
+    assert engine.inflight("a16-0") == 0
+
+
+async def test_a_base_request_is_not_touched_by_the_adapters_in_its_batch(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    """Regression of vLLM pull request 48421: with every slot taken, the base model's tokens got the last slot's."""
+    alone = await answer(engine, None, tokens=32)
+    await load(engine, adapters, "a16-0", "a16-1", "a8-0")
+    assert all(held_by for held_by, _ in await slots(engine))
+    base, *_ = await asyncio.gather(*(answer(engine, name, tokens=32) for name in (None, "a16-0", "a16-1", "a8-0")))
+    assert base == alone
+
+
+async def test_completions_answer_several_prompts(engine: Engine, adapters: dict[str, Path]) -> None:
+    await load(engine, adapters, "a16-0")
+    body = {"prompt": ["The liver", "The heart"], "max_tokens": 4, "n": 2}
+    response = await engine.completion(body, adapter="a16-0", cache_salt=SALT, request_id=next(_request_ids))
+    assert isinstance(response, dict)
+    assert (response["model"], len(response["choices"])) == ("a16-0", 4)
+
+
+async def test_aborting_an_adapter_ends_its_requests_and_no_others(engine: Engine, adapters: dict[str, Path]) -> None:
+    await load(engine, adapters, "a16-0", "a16-1")
+    alone = await answer(engine, "a16-1", tokens=32)
+    stream = await stream_of(engine, "a16-0", tokens=300)
+    whole = asyncio.create_task(answer(engine, "a16-0", tokens=300))
+    many = engine.completion(
+        {"prompt": ["one", "two"], "max_tokens": 300, "ignore_eos": True},
+        adapter="a16-0",
+        cache_salt=SALT,
+        request_id=next(_request_ids),
+    )
+    several = asyncio.create_task(many)
+    others = asyncio.gather(answer(engine, "a16-1", tokens=32), answer(engine, None))
+    await anext(stream)
+    await asyncio.sleep(0.3)  # all are in the engine
+    assert engine.inflight("a16-0") == 3
+
+    assert await engine.abort_all("a16-0") == 3
+    assert (engine.inflight("a16-0"), engine.inflight("a16-1")) == (0, 1)
+    eviction = await engine.evict("a16-0", scrub=True)
+    assert eviction.slot_overwritten
+
+    for task in (whole, several):
+        with pytest.raises(AdapterWithdrawn):
+            await task
+    rest = [event async for event in stream]
+    assert rest[-1] == b"data: [DONE]\n\n"
+    assert json.loads(rest[-2].removeprefix(b"data: "))["error"]["code"] == 503
+    assert (await others)[0] == alone
+
+
+async def test_an_adapter_that_is_answering_is_not_evicted(engine: Engine, adapters: dict[str, Path]) -> None:
+    await load(engine, adapters, "a16-0")
+    request = asyncio.create_task(answer(engine, "a16-0", tokens=32))
+    await asyncio.sleep(0)  # admitted, and nothing more
+    with pytest.raises(AdapterInUse):
+        await engine.evict("a16-0", scrub=True)
+    assert engine.loaded() == ("a16-0",)
+    assert await request
+
+
+async def test_an_adapters_files_can_be_deleted_after_its_eviction(
+    engine: Engine, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    await load(engine, adapters, "a16-1")
+    directory = tmp_path / "gone"
+    shutil.copytree(adapters["a16-0"], directory)
+    await engine.load("gone", directory)
+    stream = await stream_of(engine, "gone", tokens=300)
+    await anext(stream)
+    await engine.abort_all("gone")
+    await engine.evict("gone", scrub=True)
+    shutil.rmtree(directory)
+    assert await answer(engine, "a16-1")
+
+
+async def test_a_caller_that_goes_away_does_not_keep_the_adapter_in_use(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a16-0")
+    whole = asyncio.create_task(answer(engine, "a16-0", tokens=300))
+    stream = await stream_of(engine, "a16-0", tokens=300)
+    whole.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await whole
+    await anext(stream)
+    await stream.aclose()
+    assert engine.inflight("a16-0") == 0
+    assert not engine._llm.output_processor.has_unfinished_requests()
+    assert [event async for event in stream] == []
+
+
+async def test_an_adapter_is_loaded_once_and_a_later_load_gets_a_new_id(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await asyncio.gather(*(engine.load("a8-0", adapters["a8-0"]) for _ in range(3)))
+    first = engine._loaded_adapters()._ids["a8-0"]
+    assert list(await engine._llm.list_loras()) == [first]
+    before = await answer(engine, "a8-0")
+    await engine.evict("a8-0", scrub=True)
+    await engine.load("a8-0", adapters["a8-0"])
+    assert engine._loaded_adapters()._ids["a8-0"] > first
+    assert await answer(engine, "a8-0") == before
+
+
+async def test_files_that_vllm_cannot_load_leave_nothing_behind_and_the_engine_alive(
+    engine: Engine, adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    await load(engine, adapters, "a16-0")
+    before = await answer(engine, "a16-0")
+    for name in ("garbage", "no-weights", "wrong-shape"):
+        shutil.copytree(adapters["a16-0"], tmp_path / name)
+    (tmp_path / "garbage/adapter_model.safetensors").write_bytes(b"\0" * 64)
+    (tmp_path / "no-weights/adapter_model.safetensors").rename(tmp_path / "no-weights/adapter_model.bin")
+    shutil.copy(adapters["a32-0"] / "adapter_model.safetensors", tmp_path / "wrong-shape")
+    bad = [tmp_path / "garbage", tmp_path / "no-weights", tmp_path / "wrong-shape", adapters["a32-0"], tmp_path / "x"]
+    for directory in bad:
+        with pytest.raises(AdapterLoadFailed):
+            await engine.load(f"bad-{directory.name}", directory)
+        assert engine.loaded() == ("a16-0",)
+        assert len(await engine._llm.list_loras()) == 1
+    assert [has_values for _, has_values in sorted(await slots(engine), key=lambda slot: slot[0] or 0)][:2] == [
+        False,
+        False,
+    ]
+    assert await answer(engine, "a16-0") == before
+
+
+async def test_more_adapters_than_slots_take_turns_and_more_than_the_engine_holds_are_refused(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    alone = {}
+    for name in ("a16-0", "a16-1", "a16-2", "a16-3", "a8-0"):
+        await engine.load(name, adapters[name])
+        alone[name] = await answer(engine, name)
+        await engine.evict(name, scrub=True)
+    assert len(set(alone.values())) == 5
+
+    await load(engine, adapters, *alone)
+    with pytest.raises(EngineFull):
+        await engine.load("a8-1", adapters["a8-1"])
+    together = await asyncio.gather(*(answer(engine, name) for name in alone))
+    assert together == list(alone.values())
+
+
+async def test_a_refusal_names_the_field_and_never_the_text(engine: Engine) -> None:
+    too_long = chat_body("a secret word " * 400)
+    for stream in (False, True):
+        with pytest.raises(EngineRefused, match="does not fit the context of 512 tokens") as refused:
+            await chat(engine, None, body={**too_long, "stream": stream})
+        assert (refused.value.status, "secret" in str(refused.value)) == (400, False)
+        assert refused.value.__cause__ is None
+    for field, value in {"temperature": "a secret word", "logit_bias": {"a secret word": 1}, "top_p": 7}.items():
+        with pytest.raises(EngineRefused) as refused:
+            await chat(engine, None, body=chat_body(**{field: value}))
+        assert (refused.value.status, refused.value.field, "secret" in str(refused.value)) == (400, field, False)
+
+
+async def test_two_running_requests_cannot_share_an_id(engine: Engine) -> None:
+    first = asyncio.create_task(engine.chat(chat_body(), adapter=None, cache_salt=SALT, request_id="same"))
+    await asyncio.sleep(0)
+    with pytest.raises(EngineRefused) as refused:
+        await engine.chat(chat_body(), adapter=None, cache_salt=SALT, request_id="same")
+    assert refused.value.status == 409
+    assert isinstance(await first, dict)

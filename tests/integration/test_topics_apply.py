@@ -1,0 +1,183 @@
+"""``sano topics apply`` on Apache Kafka and on the embedded bus: created, aligned, left alone where it must be."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.protocol.metadata import MetadataRequest
+
+from deploy.local.embedded import start_bus
+from deploy.local.kafka import KafkaCluster
+from deploy.local.services import PROJECT_ROOT
+from producers.topic_admin import TopicReport, apply_topics
+from schemas.envelope import Event
+from schemas.events import CURATION, TENANTS, TenantChurned
+from schemas.topics import TOPICS
+from tenancy.bus import KafkaPublisher
+from tenancy.clock import utc_now
+from tenancy.errors import BusUnavailable
+
+BOUND_SECONDS = 60.0
+BROKERS = 3
+
+
+@pytest.fixture(scope="module")
+def three_brokers(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster of its own: the contract's topics are deleted and made wrong here."""
+    with KafkaCluster(kafka_jars, tmp_path_factory.mktemp("kafka"), BROKERS) as cluster:
+        yield cluster.bootstrap_servers
+
+
+@pytest.fixture(scope="module")
+def embedded_bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("bus")
+    env = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "TMPDIR": str(home)}
+    bus = start_bus(home, home / "bus.log", env, tie_to_parent=True)
+    yield bus.bootstrap_servers
+    bus.process.stop()
+
+
+@pytest.fixture(params=[pytest.param("three_brokers", marks=pytest.mark.kafka), "embedded_bus"])
+def servers(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
+@asynccontextmanager
+async def administration(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Brokers learn of a change one after another, and the admin client asks any of them."""
+    async with asyncio.timeout(BOUND_SECONDS):
+        while not await holds():  # noqa: ASYNC110 - the brokers' work
+            await asyncio.sleep(0.1)
+
+
+async def remove_topics(admin: AIOKafkaAdminClient) -> None:
+    """Leave none of the contract's topics on any broker."""
+
+    async def are_gone() -> bool:
+        left = {name for known in await known_topics(admin) for name in known if name in TOPICS}
+        if left:
+            await admin.delete_topics(list(left))
+        return not left
+
+    await eventually(are_gone)
+
+
+async def known_topics(admin: AIOKafkaAdminClient) -> list[set[str]]:
+    """What each broker knows. The public methods ask one of them, nobody knows which."""
+    brokers = (await admin.describe_cluster())["brokers"]
+    answers = [await admin._send_request(MetadataRequest(None), broker["node_id"]) for broker in brokers]
+    return [{topic["topic"] for topic in answer.to_object()["topics"]} for answer in answers]
+
+
+async def all_know_all(admin: AIOKafkaAdminClient) -> bool:
+    return all(known >= TOPICS.keys() for known in await known_topics(admin))
+
+
+async def partitions(admin: AIOKafkaAdminClient, name: str) -> list[dict[str, Any]]:
+    [found] = [topic["partitions"] for topic in await admin.describe_topics() if topic["topic"] == name]
+    return list(found)
+
+
+async def config(admin: AIOKafkaAdminClient, name: str) -> dict[str, str]:
+    [answer] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+    [(_, _, _, _, entries)] = answer.resources
+    return {key: value for key, value, *_ in entries}
+
+
+async def apply(servers: str, *, dry_run: bool = False) -> dict[str, TopicReport]:
+    reports = await apply_topics({"bootstrap_servers": servers}, dry_run=dry_run)
+    assert [report.topic for report in reports] == list(TOPICS)
+    return {report.topic: report for report in reports}
+
+
+async def test_every_topic_of_the_contract_is_created_as_it_says_and_a_second_time_nothing_changes(
+    servers: str,
+) -> None:
+    async with administration(servers) as admin:
+        await remove_topics(admin)
+        brokers = len((await admin.describe_cluster())["brokers"])
+        assert {report.action for report in (await apply(servers)).values()} == {"created"}
+        await eventually(lambda: all_know_all(admin))
+        for topic in TOPICS.values():
+            made = await partitions(admin, topic.name)
+            assert len(made) == topic.partitions
+            assert {len(partition["replicas"]) for partition in made} == {topic.replication_factor(brokers)}
+            in_force = await config(admin, topic.name)
+            assert {name: in_force[name] for name in topic.config(brokers)} == topic.config(brokers)
+        again = await apply(servers)
+        assert {(report.action, report.changes, report.kept) for report in again.values()} == {("unchanged", (), ())}
+    churned = Event(subject="t1", data=TenantChurned(requested_by="operator"), time=utc_now(), source="/test")
+    async with KafkaPublisher({"bootstrap_servers": servers}) as publisher:
+        await publisher.publish(churned)
+
+
+async def test_a_configuration_that_drifted_is_aligned_and_what_others_set_is_kept(servers: str) -> None:
+    drifted = {"retention.ms": "31536000000", "message.timestamp.type": "CreateTime", "max.message.bytes": "2000000"}
+    wanted = {"retention.ms": str(TOPICS[CURATION].retention_ms), "message.timestamp.type": "LogAppendTime"}
+    async with administration(servers) as admin:
+        await apply(servers)
+        await eventually(lambda: all_know_all(admin))
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, CURATION, drifted)])
+
+        async def is_planned() -> bool:
+            planned = await apply(servers, dry_run=True)
+            return [name for name, report in planned.items() if report.action == "aligned"] == [CURATION]
+
+        await eventually(is_planned)
+        assert (await config(admin, CURATION)).items() >= drifted.items()
+        done = await apply(servers)
+        assert f"retention.ms: {drifted['retention.ms']} → {wanted['retention.ms']}" in done[CURATION].changes
+
+        async def is_aligned() -> bool:
+            expected = {**drifted, **wanted}
+            return (await config(admin, CURATION)).items() >= expected.items()
+
+        await eventually(is_aligned)
+
+
+async def test_partitions_and_replicas_of_an_existing_topic_are_reported_and_left(servers: str) -> None:
+    async with administration(servers) as admin:
+        await remove_topics(admin)
+        await admin.create_topics([NewTopic(TENANTS, 2, 1)])
+        reports = await apply(servers)
+        assert {name for name, report in reports.items() if report.action == "created"} == TOPICS.keys() - {TENANTS}
+        assert any("2 partitions, not 6" in line for line in reports[TENANTS].kept)
+        await eventually(lambda: all_know_all(admin))
+        assert len(await partitions(admin, TENANTS)) == 2
+        brokers = len((await admin.describe_cluster())["brokers"])
+        assert any("1 replicas, not 3" in line for line in reports[TENANTS].kept) == (brokers == BROKERS)
+
+        async def takes_writes() -> bool:
+            # Two in-sync replicas of one copy would refuse every write.
+            return (await config(admin, TENANTS))["min.insync.replicas"] == "1"
+
+        await eventually(takes_writes)
+
+
+async def test_a_dry_run_creates_nothing(servers: str) -> None:
+    async with administration(servers) as admin:
+        await remove_topics(admin)
+        assert {report.action for report in (await apply(servers, dry_run=True)).values()} == {"created"}
+        assert not any(known & TOPICS.keys() for known in await known_topics(admin))
+
+
+async def test_a_bus_that_does_not_answer_is_said_to_be_out_of_reach() -> None:
+    with pytest.raises(BusUnavailable, match="the bus did not answer: KafkaConnectionError"):
+        await apply_topics({"bootstrap_servers": "127.0.0.1:1"})

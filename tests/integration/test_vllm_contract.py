@@ -1,0 +1,192 @@
+"""Every internal of vLLM that inference/ uses, by name and shape, so that an upgrade fails here and says where.
+
+No engine is started. A failure means: read what changed in vLLM, change the part of inference/ that uses it, run
+test_engine.py, and only then widen the range in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(autouse=True)
+def config(tmp_path: Path) -> EngineConfig:
+    config = EngineConfig(base_model=tmp_path, kv_cache_gib=0.5)
+    prepare_environment(config)
+    return config
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def test_the_engine_client_has_the_calls_that_load_abort_and_evict() -> None:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    assert parameters(AsyncLLM.add_lora) == ["self", "lora_request"]
+    assert parameters(AsyncLLM.remove_lora) == ["self", "lora_id"]
+    assert parameters(AsyncLLM.list_loras) == ["self"]
+    assert parameters(AsyncLLM.abort)[:3] == ["self", "request_id", "internal"]
+    assert parameters(AsyncLLM.reset_prefix_cache) == ["self", "reset_running_requests", "reset_connector"]
+    assert inspect.signature(AsyncLLM.reset_prefix_cache).parameters["reset_running_requests"].default is False
+    assert parameters(AsyncLLM.collective_rpc) == ["self", "method", "timeout", "args", "kwargs"]
+    assert "engine_args" in parameters(AsyncLLM.from_engine_args)
+    assert isinstance(inspect.getattr_static(AsyncLLM, "errored"), property)
+    assert not inspect.iscoroutinefunction(AsyncLLM.shutdown)
+
+
+def test_the_serving_classes_take_a_request_without_an_http_request() -> None:
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+    from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+
+    assert parameters(init_app_state) == ["engine_client", "state", "args", "supported_tasks"]
+    for create in (OpenAIServingChat.create_chat_completion, OpenAIServingCompletion.create_completion):
+        signature = inspect.signature(create)
+        assert list(signature.parameters) == ["self", "request", "raw_request"]
+        assert signature.parameters["raw_request"].default is None
+
+
+def test_sequences_are_known_to_the_engine_by_the_ids_that_an_abort_names() -> None:
+    from vllm.entrypoints.openai.chat_completion import serving as chat
+    from vllm.entrypoints.openai.completion import serving as completion
+
+    assert 'f"chatcmpl-{self._base_request_id(raw_request, request.request_id)}"' in inspect.getsource(chat)
+    source = inspect.getsource(completion)
+    assert 'f"cmpl-{self._base_request_id(raw_request, request.request_id)}"' in source
+    assert 'request_id_item = f"{request_id}-{i}"' in source
+
+
+def test_a_name_selects_an_adapter_only_through_the_registry_that_we_fill() -> None:
+    from vllm.entrypoints.openai.models.serving import OpenAIServingModels
+    from vllm.entrypoints.serve.engine.serving import BaseServing
+
+    assert "self.lora_requests: dict[str, LoRARequest] = {}" in inspect.getsource(OpenAIServingModels.__init__)
+    assert "return self.models.lora_requests[request.model]" in inspect.getsource(BaseServing._maybe_get_adapters)
+
+
+def test_the_request_models_have_the_fields_that_the_server_sets() -> None:
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+
+    from inference import openai_requests
+
+    for model, allowed in (
+        (ChatCompletionRequest, openai_requests._CHAT),
+        (CompletionRequest, openai_requests._COMPLETION),
+    ):
+        assert {"model", "cache_salt", "priority", "request_id"} <= model.model_fields.keys()
+        assert allowed <= model.model_fields.keys()
+
+
+def test_a_lora_request_is_named_and_located_by_these_fields_and_hashed_into_the_prefix_cache() -> None:
+    from vllm.lora.request import LoRARequest
+    from vllm.v1.core import kv_cache_utils
+
+    request = LoRARequest(lora_name="digest", lora_int_id=7, lora_path="/adapters/digest")
+    assert (request.lora_name, request.lora_int_id, request.lora_path) == ("digest", 7, "/adapters/digest")
+    assert request.load_inplace is False
+    source = inspect.getsource(kv_cache_utils._gen_lora_extra_hash_keys)
+    assert "lora_name" in source
+
+
+def test_the_worker_keeps_adapters_where_the_extension_looks() -> None:
+    from vllm.lora.layers.base import BaseLayerWithLoRA
+    from vllm.lora.model_manager import LoRAModelManager
+    from vllm.lora.worker_manager import WorkerLoRAManager
+    from vllm.v1.worker.lora_model_runner_mixin import LoRAModelRunnerMixin
+
+    assert parameters(LoRAModelRunnerMixin.remove_lora) == ["self", "lora_id"]
+    assert "self.lora_manager = " in inspect.getsource(LoRAModelRunnerMixin.load_lora_model)
+    assert "self._adapter_manager = lora_manager" in inspect.getsource(WorkerLoRAManager.create_lora_manager)
+    made = inspect.getsource(LoRAModelManager.__init__)
+    for name in ("self.lora_index_to_id: list[int | None]", "self.modules: dict[str, BaseLayerWithLoRA]"):
+        assert name in made
+    assert "self.punica_wrapper_mapping" in inspect.getsource(LoRAModelManager._init_punica_wrapper)
+    assert parameters(LoRAModelManager.list_adapters) == ["self"]
+    assert parameters(BaseLayerWithLoRA.reset_lora) == ["self", "index"]
+
+
+def test_the_slot_layout_is_part_of_what_decides_whether_the_mapping_is_rebuilt() -> None:
+    """The fix of vLLM 47724; test_engine.py shows its effect."""
+    from vllm.lora.model_manager import LoRAModelManager
+
+    assert "_last_slot_layout" in inspect.getsource(LoRAModelManager.set_adapter_mapping)
+
+
+def test_every_layer_with_adapters_keeps_them_by_slot_under_the_names_that_are_read_back() -> None:
+    import pkgutil
+
+    import vllm.lora.layers as layers
+
+    for module in pkgutil.iter_modules(layers.__path__):
+        source = Path(layers.__path__[0], f"{module.name}.py").read_text()
+        if "torch.zeros(" in source and "max_loras" in source:
+            assert "lora_a_stacked" in source, module.name
+            assert "lora_b_stacked" in source, module.name
+
+
+def test_the_wrapped_operations_exist_and_a_row_without_an_adapter_is_left_alone() -> None:
+    import torch
+    from vllm.lora.ops.torch_ops import lora_ops
+    from vllm.lora.punica_wrapper import punica_cpu
+
+    from inference import base_rows
+
+    base_rows.install()
+    base_rows.install()
+    a = torch.full((2, 1, 4, 3), float("inf"))  # [slot, 1, rank, in]
+    a[0] = 1.0
+    b = torch.ones(2, 1, 3, 4)  # [slot, 1, out, rank]
+    x = torch.ones(3, 3)
+    slots = torch.tensor([-1, 0, -1])
+    for operations in (lora_ops, punica_cpu):
+        shrunk = torch.zeros(3, 4)
+        operations.bgmv_shrink(x, a, shrunk, slots, 1.0)
+        assert shrunk.tolist() == [[0.0] * 4, [3.0] * 4, [0.0] * 4]
+        output = torch.full((3, 3), 5.0)
+        operations.bgmv_expand(shrunk, b, output, slots, True)
+        assert output.tolist() == [[5.0] * 3, [17.0] * 3, [5.0] * 3]
+        operations.bgmv_expand_slice(shrunk, b, output, slots, 0, 3, True)
+        assert output.tolist() == [[5.0] * 3, [29.0] * 3, [5.0] * 3]
+        prefill = torch.zeros(3, 4)
+        operations.sgmv_shrink(x, a, prefill, *_prefill(torch), 1.0)
+        assert prefill.tolist() == [[0.0] * 4, [0.0] * 4, [3.0] * 4]
+
+
+def _prefill(torch: Any) -> tuple[Any, ...]:
+    """Metadata of a batch of two tokens without an adapter and one with: see PunicaWrapperBase.prefill_metadata."""
+    return torch.tensor([0, 2]), torch.tensor([2, 1]), torch.tensor([-1, 0]), 2, 2, 3
+
+
+def test_every_server_argument_that_we_set_is_known_and_reaches_the_engine(config: EngineConfig) -> None:
+    from vllm import AsyncEngineArgs
+
+    arguments = serving_arguments(config)
+    engine = AsyncEngineArgs.from_cli_args(arguments)
+    assert (engine.enable_lora, engine.max_loras, engine.max_cpu_loras) == (True, 8, 32)
+    assert (engine.enable_prefix_caching, engine.prefix_caching_hash_algo) == (True, "sha256")
+    assert engine.kv_cache_memory_bytes == 2**29
+    assert (engine.enable_log_requests, engine.disable_log_stats) == (False, True)
+    assert engine.worker_extension_cls == "inference.worker_extension.AdapterIsolation"
+
+
+def test_the_environment_that_is_set_is_the_one_that_vllm_reads() -> None:
+    from vllm import envs
+
+    from inference.engine_config import _ENVIRONMENT
+
+    assert {name for name in _ENVIRONMENT if name.startswith("VLLM_")} <= set(envs.environment_variables)
+    assert envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING is False
+    assert envs.VLLM_SKIP_MODEL_NAME_VALIDATION is False
+    assert envs.VLLM_ALLOW_INSECURE_SERIALIZATION is False
+    assert envs.VLLM_WORKER_MULTIPROC_METHOD == "spawn"

@@ -1,0 +1,246 @@
+"""Parts of the operators' tests: a tenancy in memory, a real adapter's files, and signed documents about them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
+from producers.onboarding import onboard
+from schemas import object_keys
+from schemas.adapter_files import config_sha256
+from schemas.canonical import adapter_digest, sha256_hex
+from schemas.events import PurgeRequested
+from schemas.hyperparameters import Hyperparameters
+from schemas.manifests import (
+    EVICTION_PREDICATE,
+    PURGE_PREDICATE,
+    TRAINING_PREDICATE,
+    EvictionReceipt,
+    PurgeCertificate,
+    StoreFinding,
+    TrainingManifest,
+    statement,
+)
+from schemas.records import JobRecord, Residue, TrainingSet, TrainingSetEntry
+from schemas.state import AdapterState, RunState, TenantState
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+BASE = "a" * 64
+
+
+@dataclass
+class Parts:
+    """A tenancy and the fakes behind its ports."""
+
+    objects: MemoryObjectStore = field(default_factory=MemoryObjectStore)
+    publisher: RecordingPublisher = field(default_factory=RecordingPublisher)
+    signer: Signer = field(default_factory=lambda: Signer(Ed25519PrivateKey.generate()))
+    now: datetime = NOW
+    tenancy: Tenancy = field(init=False)
+
+    def __post_init__(self) -> None:
+        master = KeyFileMasterKey(b"m" * 32)
+        self.tenancy = assemble(self.objects, master, self.publisher, "/sanolith/test", lambda: self.now)
+
+    def types(self) -> list[str]:
+        return [event.type.removeprefix("sano.") for event in self.publisher.events]
+
+    def stored_keys(self, prefix: str = "") -> list[str]:
+        return sorted(key for key in self.objects.objects if key.startswith(prefix))
+
+
+def adapter_files(seed: int = 0) -> dict[str, bytes]:
+    """The two files of a rank-1 adapter of one layer, as peft writes them; another seed gives other weights."""
+    name = "base_model.model.model.layers.0.self_attn.q_proj"
+    header = {
+        f"{name}.lora_A.weight": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+        f"{name}.lora_B.weight": {"dtype": "F32", "shape": [2, 1], "data_offsets": [8, 16]},
+        "__metadata__": {"format": "pt"},
+    }
+    head = json.dumps(header).encode()
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "bias": "none",
+        "init_lora_weights": True,
+        "r": 1,
+        "lora_alpha": 2,
+        "target_modules": ["q_proj"],
+        "base_model_name_or_path": "tiny",
+    }
+    return {
+        object_keys.ADAPTER_WEIGHTS: struct.pack("<Q", len(head)) + head + struct.pack("<4f", 1.0, 2.0, 3.0, seed),
+        object_keys.ADAPTER_CONFIG: json.dumps(config).encode(),
+    }
+
+
+def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1") -> TrainingManifest:
+    weights = hashlib.sha256(files[object_keys.ADAPTER_WEIGHTS]).hexdigest()
+    config = config_sha256(files[object_keys.ADAPTER_CONFIG])
+    entries = tuple(
+        TrainingSetEntry(
+            example_id=f"example-{number}",
+            version=1,
+            commitment=f"{number}" * 64,
+            reviewer_id=f"reviewer-{number}",
+            approval_event_id=f"approval-{number}",
+            consent_id="consent-1",
+            consent_event_id="granted-1",
+        )
+        for number in range(3)
+    )
+    return TrainingManifest(
+        tenant=tenant,
+        adapter_digest=adapter_digest(
+            tenant=tenant, base_model_digest=BASE, config_sha256=config, weights_sha256=weights
+        ),
+        run_id=run_id,
+        fence=1,
+        base_model="tiny",
+        base_model_digest=BASE,
+        config_sha256=config,
+        weights_sha256=weights,
+        size_bytes=len(files[object_keys.ADAPTER_WEIGHTS]),
+        training_set=TrainingSet(set_id="b" * 64, tenant=tenant, entries=entries),
+        trained_example_ids=("example-0", "example-1"),
+        heldout_example_ids=("example-2",),
+        hyperparameters=Hyperparameters(),
+        precision="float32",
+        library_versions={},
+        code_version="test",
+        processor="test",
+        started_at=NOW,
+        finished_at=NOW,
+        train_seconds=1.0,
+        trained_tokens=10,
+        heldout_loss_before=2.0,
+        heldout_loss_after=1.0,
+        metrics=(),
+    )
+
+
+def signed_manifest(signer: Signer, held: TrainingManifest) -> dict[str, Any]:
+    subjects = {object_keys.ADAPTER_WEIGHTS: held.weights_sha256, object_keys.ADAPTER_CONFIG: held.config_sha256}
+    return signer.sign(statement(TRAINING_PREDICATE, subjects, held))
+
+
+async def publish_adapter(parts: Parts, tenant: TenantId, seed: int = 0) -> str:
+    """Put a signed adapter where training leaves it, ready but not active. Returns its digest."""
+    run_id, files = f"run-{seed}", adapter_files(seed)
+    held = manifest(tenant, files, run_id)
+    store = await parts.tenancy.store(tenant)
+    envelope = json.dumps(signed_manifest(parts.signer, held)).encode()
+    for file, body in {**files, object_keys.ADAPTER_MANIFEST: envelope}.items():
+        await store.put(object_keys.adapter(held.adapter_digest, file), body)
+    job = JobRecord(
+        run_id=run_id,
+        tenant=tenant,
+        trigger="operator",
+        hyperparameters=Hyperparameters(),
+        request_event_id="request-1",
+        requested_at=NOW,
+    )
+    await store.put_record(object_keys.job(run_id), job)
+    adapter = AdapterState(
+        status="ready",
+        run_id=run_id,
+        fence=1,
+        training_set_id="b" * 64,
+        base_model_digest=BASE,
+        size_bytes=held.size_bytes,
+        published_at=NOW + timedelta(minutes=seed),
+    )
+    run = RunState(status="completed", adapter_digest=held.adapter_digest, requested_at=NOW + timedelta(minutes=seed))
+
+    def published(state: TenantState) -> TenantState:
+        adapters = {**state.adapters, held.adapter_digest: adapter}
+        return state.model_copy(update={"adapters": adapters, "runs": {**state.runs, run_id: run}})
+
+    await parts.tenancy.states.swap(tenant, published)
+    return held.adapter_digest
+
+
+def certificate(**changes: object) -> PurgeCertificate:
+    complete = PurgeCertificate(
+        certificate_id="purge-1",
+        tenant="t1",
+        requested_by="operator",
+        reason_code="churned",
+        requested_at=NOW,
+        fenced_at=NOW,
+        deadline=NOW + timedelta(days=30),
+        completed_at=NOW + timedelta(minutes=3),
+        method=("erase",),
+        tool="sanolith test",
+        key_destroyed_at=NOW + timedelta(minutes=1),
+        stores=(
+            StoreFinding(store="objects", method="delete", after=Residue(versions=0, delete_markers=0, uploads=0)),
+        ),
+        objects_removed=5,
+        versions_removed=7,
+        residual=0,
+        verification_method="full",
+        verified_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=3)),
+        replicas=(),
+        retained=("the state",),
+        topics_survive_until=NOW + timedelta(days=8),
+    )
+    return complete.model_copy(update=changes)
+
+
+def signed_certificate(signer: Signer, held: PurgeCertificate) -> dict[str, Any]:
+    subject = sha256_hex({"purge": held.certificate_id, "tenant": held.tenant})
+    return signer.sign(statement(PURGE_PREDICATE, {f"tenant:{held.tenant}": subject}, held))
+
+
+def signed_receipt(signer: Signer, *, slots_overwritten: bool = True) -> dict[str, Any]:
+    receipt = EvictionReceipt(
+        replica_id="replica-1",
+        tenant="t1",
+        cause_id="purge-1",
+        evicted=("c" * 64,),
+        remaining=(),
+        slots_overwritten=slots_overwritten,
+        prefix_cache_reset=True,
+        local_files_deleted=True,
+        requests_aborted=0,
+        evicted_at=NOW,
+    )
+    return signer.sign(statement(EVICTION_PREDICATE, {"tenant:t1": "d" * 64}, receipt))
+
+
+def purge_ports(parts: Parts) -> PurgePorts:
+    driver = PurgeDriver(parts.tenancy, parts.signer, settle_seconds=0.0)
+    return PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
+
+
+async def purge_to_the_end(parts: Parts) -> None:
+    """What the purge consumer makes of the churn or purge event that was published last."""
+    ports, event = purge_ports(parts), parts.publisher.events[-1]
+    if not isinstance(event.data, PurgeRequested):
+        await on_tenant_churned(event, ports)
+        event = parts.publisher.events[-1]
+    await on_purge_requested(event, ports)
+    await ports.driver.look()
+
+
+async def onboarded_parts(tenant: TenantId) -> Parts:
+    """Parts with one onboarded tenant, and nothing published since."""
+    made = Parts()
+    await onboard(made.tenancy, tenant)
+    made.publisher.events.clear()
+    return made

@@ -1,0 +1,174 @@
+"""The AsyncAPI document says about the bus what the code does on it."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from consumers.runtime.dead_letters import REASON_HEADERS
+from consumers.runtime.service import GROUP_VERSION
+from schemas.asyncapi import consumer_group, document
+from schemas.events import EVENT_TYPES
+from schemas.generate import GOLDEN
+from schemas.topics import LIVE_TOPICS, TOPICS
+from tests.unit.asyncapi_structure import problems, resolve
+from tests.unit.stored_examples import StoredExample, stored_examples
+
+Json = dict[str, Any]
+DOCUMENT: Json = yaml.safe_load((GOLDEN / "asyncapi.yaml").read_text(encoding="utf-8"))
+
+
+def valid(schema: Json, instance: Any) -> bool:
+    registry: Any = Registry().with_resource("urn:doc", Resource(contents=DOCUMENT, specification=DRAFT202012))
+    absolute = _with_absolute_references(schema)
+    return bool(Draft202012Validator(absolute, registry=registry).is_valid(instance))
+
+
+def _with_absolute_references(node: Any) -> Any:
+    if isinstance(node, list):
+        return [_with_absolute_references(item) for item in node]
+    if isinstance(node, dict):
+        return {
+            name: f"urn:doc{value}" if name == "$ref" else _with_absolute_references(value)
+            for name, value in node.items()
+        }
+    return node
+
+
+def operations(action: str, topic: str) -> dict[str, Json]:
+    return {
+        name: operation
+        for name, operation in DOCUMENT["operations"].items()
+        if (operation["action"], operation["channel"]["$ref"]) == (action, f"#/channels/{topic}")
+    }
+
+
+def test_the_document_is_asyncapi_3() -> None:
+    assert problems(DOCUMENT) == []
+
+
+def test_the_yaml_in_git_is_the_document_and_nothing_is_lost_by_writing_it() -> None:
+    assert document() == DOCUMENT
+
+
+def _drop(*path: str) -> Callable[[Json], None]:
+    def change(whole: Json) -> None:
+        node: Any = whole
+        for part in path[:-1]:
+            node = node[part]
+        del node[path[-1]]
+
+    return change
+
+
+def _set(value: Any, *path: str) -> Callable[[Json], None]:
+    def change(whole: Json) -> None:
+        node: Any = whole
+        for part in path[:-1]:
+            node = node[part]
+        node[path[-1]] = value
+
+    return change
+
+
+TOPIC = "sano.tenants.v1"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _drop("info", "version"),
+        _set("3.1", "asyncapi"),
+        _set("x", "info", "contacts"),
+        _drop("operations", f"purge.receives.{TOPIC}", "action"),
+        _drop("operations", f"purge.receives.{TOPIC}", "bindings"),
+        _set({"$ref": "#/channels/sano.gone.v1"}, "operations", f"purge.receives.{TOPIC}", "channel"),
+        _set(0, "channels", TOPIC, "bindings", "kafka", "partitions"),
+        _set("0.4.0", "channels", TOPIC, "bindings", "kafka", "bindingVersion"),
+        _set("delete", "channels", TOPIC, "bindings", "kafka", "topicConfiguration", "cleanup.policy"),
+        _drop("components", "messages", "purge.fenced", "bindings"),
+        _drop("components", "messages", "purge.fenced", "headers"),
+        _set({"type": "text"}, "components", "schemas", "Headers"),
+        _set({"$ref": "#/components/schemas/Gone"}, "components", "messages", "purge.fenced", "payload"),
+        _set({"address": "x", "messages": {}}, "channels", "sano.unused.v1"),
+    ],
+)
+def test_the_structural_check_sees_what_is_wrong(spoil: Callable[[Json], None]) -> None:
+    spoiled = copy.deepcopy(DOCUMENT)
+    spoil(spoiled)
+    assert problems(spoiled)
+
+
+def test_every_topic_is_a_channel_with_the_settings_that_the_brokers_get() -> None:
+    assert DOCUMENT["channels"].keys() == TOPICS.keys()
+    for name, topic in TOPICS.items():
+        kafka = DOCUMENT["channels"][name]["bindings"]["kafka"]
+        said = {key: ",".join(v) if isinstance(v, list) else str(v) for key, v in kafka["topicConfiguration"].items()}
+        assert said == topic.config(3)
+        assert (kafka["topic"], kafka["partitions"], kafka["replicas"]) == (name, topic.partitions, 3)
+
+
+def test_every_event_type_is_a_message_of_its_topic_and_of_no_other() -> None:
+    for name in LIVE_TOPICS:
+        types = {event_type.removeprefix("sano.") for event_type, m in EVENT_TYPES.items() if m.topic == name}
+        assert DOCUMENT["channels"][name]["messages"].keys() == types
+        assert DOCUMENT["channels"][f"{name}.dlq"]["messages"].keys() == {"dead-letter"}
+
+
+def test_every_producer_and_consumer_of_a_topic_is_an_operation() -> None:
+    for name, topic in TOPICS.items():
+        assert operations("send", name).keys() == {f"{service}.sends.{name}" for service in topic.producers}
+        assert operations("receive", name).keys() == {f"{service}.receives.{name}" for service in topic.consumers}
+
+
+def test_a_service_reads_in_one_group_and_each_replica_in_a_group_of_its_own() -> None:
+    for name, topic in TOPICS.items():
+        for service in topic.consumers:
+            receive = DOCUMENT["operations"][f"{service}.receives.{name}"]
+            group = receive["bindings"]["kafka"]["groupId"]
+            if service == "inference":
+                assert re.search(group["pattern"], "inference.replica-a1")
+                assert not re.search(group["pattern"], "inference.")
+                assert not re.search(group["pattern"], "inference")
+            else:
+                assert group["enum"] == [f"{service}.{GROUP_VERSION}"] == [consumer_group(service)]
+
+
+@pytest.mark.parametrize("example", stored_examples(), ids=str)
+def test_a_stored_example_is_a_message_of_the_document(example: StoredExample) -> None:
+    message = DOCUMENT["components"]["messages"][example.path.parts[-3]]
+    assert valid(message["bindings"]["kafka"]["key"], example.key)
+    assert valid(message["headers"], example.headers)
+    assert valid(message["payload"], example.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ce_type", "sano.purge.overdue"),
+        ("ce_specversion", "0.3"),
+        ("ce_subject", "T 1"),
+        ("ce_replayid", "two words"),
+        ("traceparent", "none"),
+        ("content-type", "text/plain"),
+        ("ce_id", None),
+    ],
+)
+def test_headers_that_decode_would_refuse_are_not_valid_by_the_document_either(name: str, value: str | None) -> None:
+    example = next(e for e in stored_examples() if e.path.parts[-3] == "purge.fenced")
+    headers = {key: item for key, item in {**example.headers, name: value}.items() if item is not None}
+    assert not valid(DOCUMENT["components"]["messages"]["purge.fenced"]["headers"], headers)
+
+
+def test_dead_letters_are_described_with_the_headers_that_the_runtime_adds() -> None:
+    described = resolve(DOCUMENT, DOCUMENT["components"]["messages"]["dead-letter"]["headers"]["$ref"])
+    assert tuple(described["properties"]) == REASON_HEADERS
+    assert tuple(described["required"]) == REASON_HEADERS

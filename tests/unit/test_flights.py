@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inference.engine_errors import AdapterWithdrawn, EngineRefused
+from inference.flights import EventStream, Flight, Flights, result_of
+
+
+class Aborts:
+    """Stands in for vLLM's abort: remembers what it was told to end."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def __call__(self, engine_ids: list[str]) -> None:
+        await asyncio.sleep(0)
+        self.told += engine_ids
+
+
+@pytest.fixture
+def aborts() -> Aborts:
+    return Aborts()
+
+
+@pytest.fixture
+def flights(aborts: Aborts) -> Flights:
+    return Flights(aborts)
+
+
+async def for_ever() -> str:
+    await asyncio.Event().wait()
+    return "never"
+
+
+async def swallows_cancellation() -> str:
+    """As vLLM's serving classes do: they answer a cancellation with an error response."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return "client disconnected"
+    return "never"
+
+
+async def test_a_flight_counts_from_its_start_until_its_work_has_ended(flights: Flights) -> None:
+    done = asyncio.Event()
+    flight = Flight("1", "a", ["chatcmpl-1"])
+    task = flights.start(flight, done.wait())
+    assert (flights.count("a"), flights.count("b"), flights.count(None)) == (1, 0, 0)
+    done.set()
+    assert await result_of(flights, flight, task) is True
+    assert flights.count("a") == 0
+
+
+@pytest.mark.parametrize("work", [for_ever, swallows_cancellation])
+async def test_withdrawing_ends_the_adapters_flights_tells_the_engine_and_leaves_others(
+    flights: Flights, aborts: Aborts, work: type
+) -> None:
+    ours = Flight("1", "a", ["cmpl-1-0", "cmpl-1-1"])
+    others = Flight("2", "b", ["cmpl-2-0"])
+    waiting = asyncio.create_task(result_of(flights, ours, flights.start(ours, work())))
+    flights.start(others, for_ever())
+    await asyncio.sleep(0)
+    assert await flights.withdraw("a") == 1
+    assert (flights.count("a"), flights.count("b")) == (0, 1)
+    assert aborts.told == ["cmpl-1-0", "cmpl-1-1"]
+    with pytest.raises(AdapterWithdrawn):
+        await waiting
+    await flights.end_all()
+
+
+@pytest.mark.parametrize("work", [for_ever, swallows_cancellation])
+async def test_a_caller_that_is_cancelled_ends_its_flight_and_stays_cancelled(
+    flights: Flights, aborts: Aborts, work: type
+) -> None:
+    flight = Flight("1", "a", ["chatcmpl-1"])
+    waiting = asyncio.create_task(result_of(flights, flight, flights.start(flight, work())))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert flights.count("a") == 0
+    assert aborts.told == ["chatcmpl-1"]
+
+
+async def test_ending_a_flight_twice_does_not_cut_off_the_abort(flights: Flights, aborts: Aborts) -> None:
+    flight = Flight("1", "a", ["chatcmpl-1"])
+    flights.start(flight, for_ever())
+    await asyncio.sleep(0)
+    await asyncio.gather(flights.withdraw("a"), flights.end([flight]), flights.end_all())
+    assert aborts.told == ["chatcmpl-1"]
+
+
+async def test_two_running_flights_cannot_share_an_id(flights: Flights) -> None:
+    flights.start(Flight("1", "a", []), for_ever())
+    with pytest.raises(EngineRefused) as refused:
+        flights.start(Flight("1", "b", []), for_ever())
+    assert refused.value.status == 409
+    assert flights.count("a") == 1
+    await flights.end_all()
+
+
+async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: Flights) -> None:
+    flight = Flight("1", "a", [])
+    stream = EventStream(flights, flight, (b"withdrawn",))
+
+    async def work() -> None:
+        stream.put(b"one", b"two")
+
+    flights.start(flight, work()).add_done_callback(stream.ended)
+    await asyncio.sleep(0.01)
+    assert flights.count("a") == 0
+    assert [event async for event in stream] == [b"one", b"two"]
+    assert [event async for event in stream] == []
+
+
+async def test_a_withdrawn_stream_says_so_after_what_it_had(flights: Flights) -> None:
+    flight = Flight("1", "a", [])
+    stream = EventStream(flights, flight, (b"withdrawn", b"end"))
+
+    async def work() -> None:
+        stream.put(b"one")
+        await for_ever()
+
+    flights.start(flight, work()).add_done_callback(stream.ended)
+    await asyncio.sleep(0)
+    await flights.withdraw("a")
+    assert [event async for event in stream] == [b"one", b"withdrawn", b"end"]

@@ -1,0 +1,274 @@
+"""``sano import``: a whole file or nothing, nothing quoted, and the same end however often it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.curation import handlers as curation
+from consumers.purge.fence import fence
+from producers import importing
+from producers.bounded import AT_ONCE
+from producers.importing import import_approvals
+from producers.onboarding import onboard
+from schemas.envelope import Event
+from schemas.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from tenancy.bus import RecordingPublisher
+from tenancy.errors import BusUnavailable, Refused, TenantFenced
+from tenancy.memory import MemoryObjectStore
+from tenancy.tenant_id import TenantId
+from tests.unit.operator_parts import NOW, Parts, onboarded_parts
+
+TENANT = TenantId("t1")
+SECRET = "Mrs Example of ward 7"
+
+
+def line(number: int = 0, **changes: Any) -> dict[str, Any]:
+    made = {
+        "example_id": f"example-{number}",
+        "messages": [
+            {"role": "user", "content": f"question {number} {SECRET}?"},
+            {"role": "assistant", "content": f"answer {number}"},
+        ],
+        "reviewer": "reviewer-1",
+        "consent": f"consent-{number % 2}",
+        **changes,
+    }
+    return {name: value for name, value in made.items() if value is not None}
+
+
+def write(tmp_path: Path, *lines: dict[str, Any] | str) -> Path:
+    path = tmp_path / "approvals.jsonl"
+    path.write_text("".join(f"{entry if isinstance(entry, str) else json.dumps(entry)}\n" for entry in lines))
+    return path
+
+
+@pytest.fixture
+async def parts() -> Parts:
+    return await onboarded_parts(TENANT)
+
+
+async def curate(parts: Parts) -> list[Outcome]:
+    """What the curation consumer makes of everything that was published."""
+    outcomes = []
+    for event in list(parts.publisher.events):
+        if isinstance(event.data, ConsentGranted):
+            outcomes.append(await curation.on_consent_granted(event, parts.tenancy))
+        elif isinstance(event.data, ExampleApproved):
+            outcomes.append(await curation.on_example_approved(event, parts.tenancy))
+    return outcomes
+
+
+async def test_every_line_becomes_an_approval_that_curation_accepts_after_its_consent(
+    parts: Parts, tmp_path: Path
+) -> None:
+    imported = await import_approvals(write(tmp_path, *(line(n) for n in range(5))), TENANT, parts.tenancy)
+    assert parts.types() == ["consent.granted"] * 2 + ["example.approved"] * 5
+    assert (imported.count("new"), imported.consents) == (5, ("consent-0", "consent-1"))
+    assert await curate(parts) == [Outcome.EFFECT] * 7
+    assert len((await parts.tenancy.states.read(TENANT)).state.curation.fresh) == 5
+
+
+async def test_no_event_and_no_key_and_no_stored_byte_holds_the_text(parts: Parts, tmp_path: Path) -> None:
+    await import_approvals(write(tmp_path, line(example_id=None)), TENANT, parts.tenancy)
+    published = "".join(event.data.model_dump_json() for event in parts.publisher.events)
+    stored = b"".join(version.body or b"" for history in parts.objects.objects.values() for version in history)
+    text_hash = hashlib.sha256(line()["messages"][0]["content"].encode()).hexdigest()
+    for trace in (SECRET, text_hash[:32]):
+        assert trace not in published
+        assert trace not in "".join(parts.stored_keys())
+        assert trace.encode() not in stored
+
+
+async def test_importing_the_same_file_again_changes_nothing(parts: Parts, tmp_path: Path) -> None:
+    path = write(tmp_path, line(0), line(1, example_id=None))
+    await import_approvals(path, TENANT, parts.tenancy)
+    first, objects = list(parts.publisher.events), parts.stored_keys()
+    parts.publisher.events.clear()
+    again = await import_approvals(path, TENANT, parts.tenancy)
+    assert again.count("known") == 2
+    assert parts.stored_keys() == objects
+    assert [(event.id, event.data) for event in parts.publisher.events] == [(event.id, event.data) for event in first]
+    await curate(parts)
+    parts.publisher.events.clear()
+    await import_approvals(path, TENANT, parts.tenancy)
+    assert await curate(parts) == [Outcome.NOOP_DUPLICATE] * len(first)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("{", "the line is not a JSON object"),
+        (f'"{SECRET}"', "the line is not a JSON object"),
+        (line(1, reviewer=None), "reviewer: is missing"),
+        (line(1, reviewer=SECRET), "reviewer: String should match pattern"),
+        (line(1, messages=[]), "messages: Tuple should have at least 2 items"),
+        (
+            line(1, messages=[{"role": "user", "content": SECRET}] * 2),
+            "messages must hold a user turn and end with an assistant",
+        ),
+        (line(1, messages=[{"role": SECRET, "content": "x"}] * 2), "messages.0.role: Input should be 'system'"),
+        (json.dumps(line(1)).replace("answer 1", "\\ud800"), "the line is not a JSON object"),
+        (line(1, version=0), "version: Input should be greater than or equal to 1"),
+        ({**line(1), SECRET: 1}, "a field: is not known here; leave it out"),
+        (line(1, consent=None), "consent is missing, and this tenant's policy requires it"),
+        (line(0), "it is the example of line 1 again"),
+    ],
+)
+async def test_one_bad_line_gets_one_line_that_quotes_nothing_and_nothing_is_sent(
+    parts: Parts, tmp_path: Path, bad: dict[str, Any] | str, why: str
+) -> None:
+    before, path = parts.stored_keys(), write(tmp_path, line(0), bad, line(2))
+    with pytest.raises(Refused) as refusal:
+        await import_approvals(path, TENANT, parts.tenancy)
+    message = str(refusal.value)
+    assert message.startswith(f"{path}:2: refused: {why}")
+    assert SECRET not in message
+    assert "\n" not in message
+    assert (parts.publisher.events, parts.stored_keys()) == ([], before)
+
+
+async def test_bytes_that_are_not_utf8_are_refused_by_line(parts: Parts, tmp_path: Path) -> None:
+    path = write(tmp_path, line(0))
+    path.write_bytes(path.read_bytes() + b'{"messages": "\xff"}\n')
+    with pytest.raises(Refused, match=r":2: refused: the line is not UTF-8"):
+        await import_approvals(path, TENANT, parts.tenancy)
+
+
+async def test_other_messages_under_a_known_version_are_refused_and_nothing_of_the_file_is_sent(
+    parts: Parts, tmp_path: Path
+) -> None:
+    await import_approvals(write(tmp_path, line(0)), TENANT, parts.tenancy)
+    before, events = parts.stored_keys(), len(parts.publisher.events)
+    other = line(0, messages=line(9)["messages"])
+    with pytest.raises(Refused, match=r":2: refused: version 1 of this example has other messages"):
+        await import_approvals(write(tmp_path, line(5), other), TENANT, parts.tenancy)
+    assert (parts.stored_keys(), len(parts.publisher.events)) == (before, events)
+    await import_approvals(write(tmp_path, line(5), {**other, "version": 2}), TENANT, parts.tenancy)
+    assert "tenants/t1/contents/example-0/2" in parts.stored_keys()
+
+
+async def test_another_reviewer_for_an_approved_version_is_refused(parts: Parts, tmp_path: Path) -> None:
+    await import_approvals(write(tmp_path, line(0)), TENANT, parts.tenancy)
+    await curate(parts)
+    with pytest.raises(Refused, match=r":1: refused: version 1 has another reviewer or consent"):
+        await import_approvals(write(tmp_path, line(0, reviewer="reviewer-2")), TENANT, parts.tenancy)
+
+
+async def test_a_withdrawn_example_is_not_uploaded_again(parts: Parts, tmp_path: Path) -> None:
+    path = write(tmp_path, line(0), line(1))
+    await import_approvals(path, TENANT, parts.tenancy)
+    await curate(parts)
+    withdrawn = ExampleWithdrawn(example_id="example-0", reason_code="patient-request")
+    event = Event(subject=TENANT, data=withdrawn, time=NOW, source="/test")
+    await curation.on_example_withdrawn(event, parts.tenancy)
+    parts.publisher.events.clear()
+    imported = await import_approvals(path, TENANT, parts.tenancy)
+    assert [example.status for example in imported.examples] == ["settled", "known"]
+    assert parts.stored_keys("tenants/t1/contents/example-0/") == []
+    approved = [event.data for event in parts.publisher.events if isinstance(event.data, ExampleApproved)]
+    assert [data.example_id for data in approved] == ["example-1"]
+
+
+async def test_an_id_that_is_derived_is_the_tenants_own_and_the_same_each_time(parts: Parts, tmp_path: Path) -> None:
+    other = TenantId("t2")
+    await onboard(parts.tenancy, other)
+    path = write(tmp_path, line(0, example_id=None))
+    ids = [
+        (await import_approvals(path, tenant, parts.tenancy)).examples[0].example_id
+        for tenant in (TENANT, TENANT, other)
+    ]
+    assert ids[0] == ids[1] != ids[2]
+
+
+async def test_consent_is_not_asked_of_a_tenant_whose_policy_does_not_require_it(parts: Parts, tmp_path: Path) -> None:
+    free = TenantId("t3")
+    await onboard(parts.tenancy, free, TenantPolicy(require_consent=False))
+    parts.publisher.events.clear()
+    await import_approvals(write(tmp_path, line(0, consent=None)), free, parts.tenancy)
+    assert parts.types() == ["example.approved"]
+
+
+async def test_a_purge_that_begins_during_an_import_stops_it_before_it_writes(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "STILL_ACTIVE_SECONDS", -1.0)
+    path = write(tmp_path, *(line(n) for n in range(3)))
+    data = PurgeRequested(purge_id="purge-1", reason_code="test", requested_by="operator")
+    event = Event(subject=TENANT, data=data, time=NOW, source="/test")
+    purged: list[asyncio.Task[Outcome]] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        if (what, done) == ("checking", total):
+            purged.append(asyncio.create_task(fence(TENANT, data, event, parts.tenancy, 65.0)))
+
+    with pytest.raises(TenantFenced):
+        await import_approvals(path, TENANT, parts.tenancy, progress=progress)
+    assert await purged[0] is Outcome.EFFECT
+    assert parts.stored_keys("tenants/") == []
+    with pytest.raises(TenantFenced):
+        await import_approvals(path, TENANT, parts.tenancy)
+
+
+@dataclass
+class FailsOnce(RecordingPublisher):
+    """Loses the bus in the middle of an import."""
+
+    has_failed: bool = False
+
+    async def publish(self, event: Event) -> None:
+        if len(self.events) == 3 and not self.has_failed:
+            self.has_failed = True
+            raise BusUnavailable("the bus did not acknowledge")
+        await super().publish(event)
+
+
+async def test_an_import_that_was_interrupted_is_finished_by_the_same_command(tmp_path: Path) -> None:
+    parts = Parts(publisher=FailsOnce())
+    await onboard(parts.tenancy, TENANT)
+    parts.publisher.events.clear()
+    path = write(tmp_path, *(line(n) for n in range(3)))
+    with pytest.raises(BusUnavailable):
+        await import_approvals(path, TENANT, parts.tenancy)
+    contents = parts.stored_keys("tenants/t1/contents/")
+    parts.publisher.events.clear()
+    await import_approvals(path, TENANT, parts.tenancy)
+    assert parts.stored_keys("tenants/t1/contents/") == contents
+    assert await curate(parts) == [Outcome.EFFECT] * 5
+
+
+@dataclass
+class CrowdedStore(MemoryObjectStore):
+    """Counts how many writes of contents are under way at once."""
+
+    inside: int = 0
+    most: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        if "/contents/" not in key:
+            return await super().put(key, body, if_absent=if_absent, if_match=if_match)
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        await asyncio.sleep(0.001)
+        self.inside -= 1
+        return await super().put(key, body, if_absent=if_absent, if_match=if_match)
+
+
+async def test_uploads_are_many_at_once_but_never_more_than_the_bound(tmp_path: Path) -> None:
+    store = CrowdedStore()
+    parts = Parts(objects=store)
+    await onboard(parts.tenancy, TENANT)
+    seen: list[tuple[str, int, int]] = []
+    path = write(tmp_path, *(line(n) for n in range(100)))
+    await import_approvals(path, TENANT, parts.tenancy, progress=lambda *step: seen.append(step))
+    assert store.most == AT_ONCE
+    assert seen[-1] == ("publishing approvals", 100, 100)

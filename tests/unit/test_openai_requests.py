@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from inference.engine_errors import EngineRefused
+from inference.openai_requests import MAX_CHOICES, chat_fields, completion_fields, prompt_count
+
+SERVER = {"model": "digest", "cache_salt": "5a17", "request_id": "r1"}
+MESSAGES = [{"role": "user", "content": "Hello"}]
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return chat_fields({"messages": MESSAGES, **fields}, **SERVER)
+
+
+def test_openais_fields_pass_unchanged() -> None:
+    fields = chat(temperature=0.2, top_p=0.9, stop=["\n"], seed=7, stream=True, stream_options={"include_usage": True})
+    assert fields["messages"] == MESSAGES
+    assert (fields["temperature"], fields["stop"], fields["seed"], fields["stream"]) == (0.2, ["\n"], 7, True)
+
+
+def test_the_server_sets_model_salt_priority_and_id_whatever_the_caller_says() -> None:
+    fields = chat(model="other", cache_salt="theirs", priority=-100)
+    assert {name: fields[name] for name in SERVER} == SERVER
+    assert fields["priority"] == 0
+
+
+def test_the_label_for_the_end_user_is_accepted_and_goes_no_further() -> None:
+    assert "user" not in chat(user="Jane Doe, MRN 12345")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "allowed_token_ids",
+        "chat_template",
+        "chat_template_kwargs",
+        "documents",
+        "ec_transfer_params",
+        "echo",
+        "guided_json",
+        "kv_transfer_params",
+        "logits_processors",
+        "lora_name",
+        "lora_request",
+        "media_io_kwargs",
+        "mm_processor_kwargs",
+        "prompt_embeds",
+        "prompt_logprobs",
+        "request_id",
+        "return_token_ids",
+        "session_id",
+        "structured_outputs",
+        "tools",
+        "use_beam_search",
+        "vllm_xargs",
+    ],
+)
+def test_a_field_that_reaches_anything_but_the_requests_own_sampling_is_refused_by_name(field: str) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(**{field: "a secret"})
+    assert (refused.value.status, refused.value.field) == (400, field)
+    assert str(refused.value) == f"{field} is not supported here; leave it out"
+
+
+def test_a_field_that_is_null_counts_as_not_sent() -> None:
+    assert "tools" not in chat(tools=None, temperature=None)
+
+
+@pytest.mark.parametrize("name", ["x" * 41, "patient Jane Doe", "naïve", ""])
+def test_an_odd_field_name_is_not_repeated(name: str) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(**{name: 1})
+    assert str(refused.value) == "a field is not supported here; leave it out"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        7,
+        {"type": "text", "text": "x"},
+        [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}],
+        [{"type": "digest", "text": "x"}],
+        [{"type": "text", "text": "x", "uuid": "y"}],
+        [{"type": "text", "text": 7}],
+        ["text"],
+    ],
+)
+def test_content_is_text_only(content: Any) -> None:
+    if content == "":
+        assert chat(messages=[{"role": "user", "content": ""}])["messages"][0]["content"] == ""
+        return
+    with pytest.raises(EngineRefused) as refused:
+        chat(messages=[{"role": "user", "content": content}])
+    assert refused.value.field == "messages[0].content"
+
+
+def test_text_parts_become_one_text() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert chat(messages=[{"role": "user", "content": parts}])["messages"] == [{"role": "user", "content": "a\nb"}]
+
+
+def test_an_earlier_answer_can_be_sent_back_with_its_empty_fields() -> None:
+    earlier = {"role": "assistant", "content": "Hi", "refusal": None, "tool_calls": [], "audio": None}
+    assert chat(messages=[*MESSAGES, earlier])["messages"][1] == {"role": "assistant", "content": "Hi"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "field"),
+    [
+        ("Hello", "messages"),
+        ([], "messages"),
+        (["Hello"], "messages[0]"),
+        ([{"role": "tool", "content": "x"}], "messages[0].role"),
+        ([{"role": ["user"], "content": "x"}], "messages[0].role"),
+        ([{"role": "user", "content": "x", "tool_calls": [{"id": "1"}]}], "messages[0]"),
+        ([{"role": "user", "content": "x", "name": {}}], "messages[0].name"),
+    ],
+)
+def test_messages_that_are_not_plain_are_refused(messages: Any, field: str) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(messages=messages)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("n", [0, -1, True, "2", 2.0, MAX_CHOICES + 1])
+def test_the_number_of_choices_is_bounded(n: Any) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(n=n)
+    assert refused.value.field == "n"
+
+
+def test_several_choices_of_a_greedy_answer_are_refused_since_they_would_be_the_same() -> None:
+    with pytest.raises(EngineRefused, match="temperature above 0"):
+        chat(n=2, temperature=0)
+
+
+@pytest.mark.parametrize(("prompt", "count"), [("a", 1), (["a", "b"], 2), ([1, 2, 3], 1), ([[1], [2, 3]], 2)])
+def test_a_prompt_is_counted_by_the_sequences_that_it_asks_for(prompt: Any, count: int) -> None:
+    assert prompt_count(prompt) == count
+
+
+def test_prompts_and_choices_are_bounded_together() -> None:
+    assert completion_fields({"prompt": ["a"] * 4, "n": 2}, **SERVER)["n"] == 2
+    with pytest.raises(EngineRefused, match="at most 8"):
+        completion_fields({"prompt": ["a"] * 5, "n": 2}, **SERVER)
+
+
+@pytest.mark.parametrize("prompt", [None, "", [], {}, 7])
+def test_a_completion_needs_a_prompt(prompt: Any) -> None:
+    with pytest.raises(EngineRefused, match="prompt"):
+        completion_fields({"prompt": prompt}, **SERVER)

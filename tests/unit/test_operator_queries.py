@@ -1,0 +1,112 @@
+"""What operators are shown: states, purges against their SLA, usage, and an adapter's lineage."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from producers import commands, queries
+from producers.bounded import each
+from producers.lineage import lineage
+from schemas import object_keys
+from schemas.events import UsageRecorded
+from schemas.records import ReplicaRecord
+from tenancy.errors import BadSignature, Refused
+from tenancy.tenant_id import TenantId
+from tests.unit.operator_parts import BASE, NOW, Parts, onboarded_parts, publish_adapter, purge_ports, purge_to_the_end
+
+TENANT = TenantId("t1")
+
+
+@pytest.fixture
+async def parts() -> Parts:
+    return await onboarded_parts(TENANT)
+
+
+async def test_views_say_what_the_states_say(parts: Parts) -> None:
+    first, second = await publish_adapter(parts, TENANT, 1), await publish_adapter(parts, TENANT, 2)
+    await commands.activate(parts.tenancy, TENANT, second)
+    assert [(v.digest, v.active) for v in await queries.adapters(parts.tenancy, TENANT)] == [
+        (first, False),
+        (second, True),
+    ]
+    assert [v.run_id for v in await queries.runs(parts.tenancy, TENANT)] == ["run-1", "run-2"]
+    [view] = await queries.tenants(parts.tenancy)
+    assert (view.tenant, view.status, view.active_adapter, view.adapters) == ("t1", "active", second, 2)
+    assert (await queries.tenant(parts.tenancy, TENANT)).examples == 0
+    assert await queries.whole_digest(parts.tenancy, TENANT, first[:8]) == first
+    assert await queries.owner(parts.tenancy, first[:8]) == (TENANT, first)
+    with pytest.raises(Refused, match="2 adapters of any tenant"):
+        await queries.owner(parts.tenancy, "")
+
+
+async def test_purges_say_how_much_of_the_sla_is_left_and_for_whom_they_wait(parts: Parts) -> None:
+    replica = ReplicaRecord(
+        replica_id="replica-1", base_model_digest=BASE, started_at=NOW, expires_at=NOW + timedelta(hours=1)
+    )
+    await parts.objects.put(object_keys.replica_key("replica-1"), replica.model_dump_json().encode())
+    await commands.request_purge(parts.tenancy, TENANT, requested_by="operator")
+    await purge_to_the_end(parts)
+    parts.now = NOW + timedelta(days=29)
+    [view] = await queries.purges(parts.tenancy)
+    assert (view.step, view.waits_for_replicas, view.remaining_seconds) == ("shredded", ("replica-1",), 86_400.0)
+    parts.now = NOW + timedelta(days=31)
+    [view] = await queries.purges(parts.tenancy)
+    assert view.remaining_seconds == -86_400.0
+    await purge_ports(parts).driver.look()
+    [view] = await queries.purges(parts.tenancy)
+    assert (view.step, view.remaining_seconds, view.waits_for_replicas) == ("certified", None, ())
+
+
+async def test_usage_is_summed_by_source(parts: Parts) -> None:
+    store = await parts.tenancy.store(TENANT)
+    for number, source in enumerate(("inference", "inference", "training")):
+        record = UsageRecorded.model_validate(
+            {"usage_id": f"u{number}", "source": source, "prompt_tokens": 10, "engine_seconds": 0.5}
+        )
+        await store.put_record(object_keys.usage(f"event-{number}"), record)
+    inference, training = await queries.usage(parts.tenancy, TENANT)
+    assert (inference.records, inference.prompt_tokens, inference.engine_seconds) == (2, 20, 1.0)
+    assert (training.source, training.records, training.prompt_tokens) == ("training", 1, 10)
+
+
+async def test_lineage_names_run_reviewers_consents_and_approvals(parts: Parts) -> None:
+    digest = await publish_adapter(parts, TENANT)
+    found = await lineage(parts.tenancy, TENANT, digest, parts.signer.verifier)
+    assert (found.run_id, found.trigger, found.request_event_id) == ("run-0", "operator", "request-1")
+    assert found.signature_verified
+    rows = [(e.example_id, e.role, e.reviewer_id, e.consent_id, e.approval_event_id) for e in found.examples]
+    assert rows[0] == ("example-0", "trained", "reviewer-0", "consent-1", "approval-0")
+    assert [row[1] for row in rows] == ["trained", "trained", "held-out"]
+
+
+async def test_lineage_refuses_a_manifest_of_another_signer_or_of_another_adapter(parts: Parts) -> None:
+    digest, other = await publish_adapter(parts, TENANT, 1), await publish_adapter(parts, TENANT, 2)
+    with pytest.raises(BadSignature):
+        await lineage(parts.tenancy, TENANT, digest, Parts().signer.verifier)
+    store = await parts.tenancy.store(TENANT)
+    body, _ = await store.get(object_keys.adapter(other, object_keys.ADAPTER_MANIFEST))
+    await store.put(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST), body)
+    with pytest.raises(BadSignature, match="of another tenant or adapter"):
+        await lineage(parts.tenancy, TENANT, digest, parts.signer.verifier)
+
+
+async def test_doing_many_things_keeps_their_order_and_stops_at_the_first_failure() -> None:
+    async def double(number: int) -> int:
+        await asyncio.sleep(0.001 * (number % 3))
+        return number * 2
+
+    assert await each(range(40), double) == [number * 2 for number in range(40)]
+    begun: list[int] = []
+
+    async def fail_at_five(number: int) -> None:
+        begun.append(number)
+        await asyncio.sleep(0)
+        if number == 5:
+            raise Refused("five", "refused: five")
+
+    with pytest.raises(Refused, match="five"):
+        await each(range(1000), fail_at_five)
+    assert len(begun) < 100

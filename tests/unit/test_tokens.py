@@ -1,0 +1,161 @@
+"""Bearer tokens: only ours, only now, only for inference, and every refusal sounds the same."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey, OKPKey
+
+from tenancy.errors import Refused
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tenancy.tokens import ALGORITHM, AUDIENCE, ISSUER, BadToken, TokenIssuer, TokenVerifier
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+TENANT = TenantId("t1")
+OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+ISSUING = TokenIssuer(OURS, lambda: NOW)
+WORDS = "refused: the bearer token is missing, malformed, expired or not ours"
+
+
+def verifier(at: datetime = NOW) -> TokenVerifier:
+    return TokenVerifier(OURS.verifier, lambda: at)
+
+
+def private_jwk(signer: Signer) -> OKPKey:
+    raw = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return OKPKey.import_key(signer.private_key.private_bytes(*raw))
+
+
+def public_pem() -> bytes:
+    return OURS.verifier.public_key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def claims(**changed: Any) -> dict[str, Any]:
+    now = int(NOW.timestamp())
+    made = {"iss": ISSUER, "aud": AUDIENCE, "sub": "t1", "iat": now, "exp": now + 60, "jti": "x", **changed}
+    return {name: value for name, value in made.items() if value is not ...}
+
+
+def signed(token_claims: dict[str, Any], signer: Signer = OURS, header: dict[str, Any] | None = None) -> str:
+    return jwt.encode({"alg": ALGORITHM, **(header or {})}, token_claims, private_jwk(signer), algorithms=[ALGORITHM])
+
+
+def unsigned(header: Any, body: Any, signature: bytes = b"") -> str:
+    parts = (json.dumps(header).encode(), json.dumps(body).encode(), signature)
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+def test_a_token_names_its_tenant_until_it_expires() -> None:
+    token = ISSUING.issue(TENANT, timedelta(hours=1))
+    assert verifier().tenant(token) == TENANT
+    assert verifier(NOW + timedelta(minutes=59, seconds=59)).tenant(token) == TENANT
+    with pytest.raises(BadToken):
+        verifier(NOW + timedelta(hours=1)).tenant(token)
+
+
+def test_a_token_carries_nothing_but_opaque_ids_and_times() -> None:
+    body = ISSUING.issue(TENANT).split(".")[1]
+    assert json.loads(base64.urlsafe_b64decode(body + "==")).keys() == {"iss", "aud", "sub", "iat", "exp", "jti"}
+
+
+def test_two_tokens_of_one_moment_differ() -> None:
+    assert ISSUING.issue(TENANT) != ISSUING.issue(TENANT)
+
+
+@pytest.mark.parametrize("lifetime", [timedelta(0), timedelta(seconds=-1), timedelta(days=366)])
+def test_a_lifetime_that_is_none_or_over_a_year_is_refused(lifetime: timedelta) -> None:
+    with pytest.raises(Refused, match="up to 365 days"):
+        ISSUING.issue(TENANT, lifetime)
+
+
+HS256 = jwt.encode({"alg": "HS256"}, claims(), OctKey.import_key(public_pem()), algorithms=["HS256"])
+HS256_RAW = jwt.encode(
+    {"alg": "HS256"},
+    claims(),
+    OctKey.import_key(OURS.verifier.public_key.public_bytes_raw()),
+    algorithms=["HS256"],
+)
+ES256 = jwt.encode({"alg": "ES256"}, claims(), ECKey.generate_key("P-256"), algorithms=["ES256"])
+GOOD = signed(claims())
+HEAD, BODY, SIGNATURE = GOOD.split(".")
+
+REFUSED = {
+    "nothing": "",
+    "one word": "token",
+    "three words": "a.b.c",
+    "five parts": "a.b.c.d.e",
+    "no signature": f"{HEAD}.{BODY}.",
+    "no algorithm": unsigned({"typ": "JWT"}, claims()),
+    "alg none": unsigned({"alg": "none"}, claims()),
+    "alg None": unsigned({"alg": "None"}, claims()),
+    "alg null": unsigned({"alg": None}, claims()),
+    "alg list": unsigned({"alg": [ALGORITHM]}, claims()),
+    "alg none with our signature": f"{unsigned({'alg': 'none'}, claims()).rsplit('.', 1)[0]}.{SIGNATURE}",
+    "HS256 with the public key in PEM": HS256,
+    "HS256 with the public key's bytes": HS256_RAW,
+    "ES256": ES256,
+    "another installation's key": signed(claims(), THEIRS),
+    "a key in the header": signed(claims(), THEIRS, {"jwk": private_jwk(THEIRS).as_dict(private=False)}),
+    "another's claims under our signature": f"{HEAD}.{signed(claims(sub='t2')).split('.')[1]}.{SIGNATURE}",
+    "expired": signed(claims(exp=int(NOW.timestamp()))),
+    "issued in the future": signed(claims(iat=int(NOW.timestamp()) + 3600, exp=int(NOW.timestamp()) + 7200)),
+    "another audience": signed(claims(aud="other")),
+    "a list of audiences": signed(claims(aud=[AUDIENCE])),
+    "another issuer": signed(claims(iss="other")),
+    "no expiry": signed(claims(exp=...)),
+    "no issue time": signed(claims(iat=...)),
+    "no audience": signed(claims(aud=...)),
+    "no subject": signed(claims(sub=...)),
+    "a subject that is no tenant": signed(claims(sub="../t2")),
+    "a subject that is a number": signed(claims(sub=None)),
+    "an expiry that is no number": signed(claims(exp="soon")),
+    "claims that are a list": unsigned({"alg": ALGORITHM}, ["t1"], b"x" * 64),
+    "a critical extension": unsigned({"alg": ALGORITHM, "crit": ["b64"], "b64": False}, claims(), b"x" * 64),
+    "a header that is deep": base64.urlsafe_b64encode(b"[" * 40_000).decode() + ".e30.AA",
+    "not ASCII": "é.é.é",
+    "a lone surrogate": "\ud800.a.b",
+    "a NUL": f"{GOOD}\x00",
+    "white space": f" {GOOD}",
+}
+
+
+@pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED.keys())
+def test_every_other_token_is_refused_in_the_same_words(token: str) -> None:
+    with pytest.raises(BadToken) as refused:
+        verifier().tenant(token)
+    assert (str(refused.value), refused.value.code) == (WORDS, "bad-token")
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__, "a logged traceback would tell the reasons apart"
+
+
+def test_the_token_that_the_refused_ones_were_made_from_is_good() -> None:
+    assert verifier().tenant(GOOD) == TENANT
+
+
+@given(st.integers(0, len(GOOD) - 1), st.characters(codec="ascii"))
+def test_no_changed_character_makes_it_another_tenants_token(place: int, character: str) -> None:
+    changed = GOOD[:place] + character + GOOD[place + 1 :]
+    try:
+        tenant = verifier().tenant(changed)
+    except BadToken:
+        return
+    assert tenant == TENANT  # another spelling of the same signature bits; what it says is the same
+
+
+@given(st.text())
+def test_no_text_makes_the_verifier_fail_in_another_way(text: str) -> None:
+    with pytest.raises(BadToken):
+        verifier().tenant(text)

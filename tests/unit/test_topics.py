@@ -1,0 +1,97 @@
+"""Topics as data: owners, survival against the deletion SLA, and agreement with the services that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from consumers.adapters import app as adapters
+from consumers.curation import app as curation
+from consumers.export import app as export
+from consumers.ledger import app as ledger
+from consumers.purge import app as purge
+from consumers.training import app as training
+from schemas.events import EVENT_TYPES, EventData
+from schemas.policy import TenantPolicy
+from schemas.topics import LIVE_TOPICS, TOPICS, Topic, dead_letter_topic
+
+HANDLERS: dict[str, Mapping[type[EventData], object]] = {
+    "adapters": adapters.HANDLERS,
+    "curation": curation.HANDLERS,
+    "export": export.HANDLERS,
+    "ledger": ledger.HANDLERS,
+    "purge": purge.HANDLERS,
+    "training": training.HANDLERS,
+}
+LIVE = [TOPICS[name] for name in LIVE_TOPICS]
+
+
+def survival(topic: Topic) -> timedelta:
+    return timedelta(milliseconds=topic.worst_case_survival_ms())
+
+
+def smallest_allowed_sla() -> int:
+    for days in range(1, 366):
+        try:
+            return TenantPolicy(deletion_sla_days=days).deletion_sla_days
+        except ValidationError:
+            continue
+    raise AssertionError("no SLA is allowed")
+
+
+@pytest.mark.parametrize("topic", TOPICS.values(), ids=lambda topic: topic.name)
+def test_a_record_is_off_every_disk_within_seven_days_one_hour_and_six_minutes(topic: Topic) -> None:
+    """retention 7 d + the segment's whole span 1 h + the broker's check 5 min + the unlink 1 min."""
+    assert survival(topic) == timedelta(days=7, hours=1, minutes=6)
+    # The bound holds only for segments that are deleted, by the broker's clock and not the producer's.
+    assert topic.config(3)["cleanup.policy"] == "delete"
+    assert topic.config(3)["message.timestamp.type"] == "LogAppendTime"
+    assert topic.config(3)["retention.ms"] == str(topic.retention_ms)
+    assert topic.config(3)["segment.ms"] == str(topic.segment_ms)
+
+
+def test_no_deletion_sla_can_be_promised_that_a_topic_would_break() -> None:
+    """The default SLA of 30 days, and also the smallest that a policy may hold, exceed the longest survival."""
+    longest = max(survival(topic) for topic in TOPICS.values())
+    assert timedelta(days=TenantPolicy().deletion_sla_days) == timedelta(days=30) > longest
+    assert timedelta(days=smallest_allowed_sla()) > longest
+
+
+def test_a_longer_retention_is_a_longer_survival() -> None:
+    topic = LIVE[0]
+    longer = topic.model_copy(update={"retention_ms": topic.retention_ms + 1, "segment_ms": topic.segment_ms + 2})
+    assert longer.worst_case_survival_ms() == topic.worst_case_survival_ms() + 3
+
+
+@pytest.mark.parametrize("topic", LIVE, ids=lambda topic: topic.name)
+def test_every_topic_has_an_owner_among_its_consumers_and_a_dead_letter_topic(topic: Topic) -> None:
+    assert topic.owner in topic.consumers
+    letters = TOPICS[dead_letter_topic(topic.name)]
+    assert letters.producers == topic.consumers
+    assert letters.privacy == topic.privacy
+    assert letters.retention_ms <= topic.retention_ms
+
+
+def test_every_event_type_belongs_to_a_topic_and_every_live_topic_carries_some() -> None:
+    assert {model.topic for model in EVENT_TYPES.values()} == set(LIVE_TOPICS)
+
+
+def test_nobody_handles_an_event_of_a_topic_that_it_does_not_read() -> None:
+    for service, handlers in HANDLERS.items():
+        for model in handlers:
+            assert service in TOPICS[model.topic].consumers, f"{service} handles {model.type}"
+
+
+def test_every_consumer_that_a_topic_names_exists() -> None:
+    named = {service for topic in LIVE for service in topic.consumers}
+    assert named == {*HANDLERS, "inference"}
+
+
+@pytest.mark.parametrize(("brokers", "copies", "in_sync"), [(1, 1, "1"), (2, 2, "1"), (3, 3, "2"), (9, 3, "2")])
+def test_one_broker_may_fail_where_there_are_three(brokers: int, copies: int, in_sync: str) -> None:
+    for topic in TOPICS.values():
+        assert topic.replication_factor(brokers) == copies
+        assert topic.config(brokers)["min.insync.replicas"] == in_sync

@@ -1,0 +1,156 @@
+"""``sano verify``: a signed document holds or it does not, offline, and says what that is worth."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from producers.verifying import verify_file
+from schemas import object_keys
+from schemas.canonical import canonical_json
+from schemas.manifests import EXPORT_PREDICATE, statement
+from tenancy.errors import BadSignature, Refused
+from tenancy.signing import Signer
+from tests.unit.operator_parts import (
+    NOW,
+    adapter_files,
+    certificate,
+    manifest,
+    signed_certificate,
+    signed_manifest,
+    signed_receipt,
+)
+
+
+@pytest.fixture
+def signer() -> Signer:
+    return Signer(Ed25519PrivateKey.generate())
+
+
+def saved(tmp_path: Path, envelope: Any) -> Path:
+    path = tmp_path / "document.json"
+    path.write_text(json.dumps(envelope))
+    return path
+
+
+def test_a_certificate_says_what_it_proves_and_what_it_does_not(signer: Signer, tmp_path: Path) -> None:
+    verdict = verify_file(saved(tmp_path, signed_certificate(signer, certificate())), signer.verifier)
+    assert verdict.kind == "certificate of purge"
+    assert verdict.facts["tenant"] == "t1"
+    assert "within the deadline" in verdict.facts["completed"]
+    assert any("data key was destroyed" in line for line in verdict.proves)
+    assert any("copies outside the stores" in line for line in verdict.does_not_prove)
+    assert any("the state" in line for line in verdict.does_not_prove)
+
+
+def test_a_certificate_that_came_too_late_says_so(signer: Signer, tmp_path: Path) -> None:
+    late = certificate(deadline=NOW + timedelta(minutes=2))
+    verdict = verify_file(saved(tmp_path, signed_certificate(signer, late)), signer.verifier)
+    assert "AFTER the deadline" in verdict.facts["completed"]
+
+
+def test_no_single_byte_of_a_certificate_can_be_changed(signer: Signer, tmp_path: Path) -> None:
+    path = tmp_path / "certificate.json"
+    original = canonical_json(signed_certificate(signer, certificate()))  # as the purge writes it
+    accepted = []
+    for position in range(len(original)):
+        changed = bytearray(original)
+        changed[position] ^= 0x01
+        path.write_bytes(changed)
+        try:
+            verify_file(path, signer.verifier)
+            accepted.append(bytes(changed[max(0, position - 10) : position + 10]))
+        except Refused:
+            pass
+    assert accepted == []
+
+
+def test_a_document_of_another_signer_is_refused(signer: Signer, tmp_path: Path) -> None:
+    path = saved(tmp_path, signed_certificate(Signer(Ed25519PrivateKey.generate()), certificate()))
+    with pytest.raises(BadSignature):
+        verify_file(path, signer.verifier)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"residual": 1}, "was not complete"),
+        ({"verified_at": (NOW + timedelta(minutes=2),)}, "was not complete"),
+        ({"verified_at": ()}, "was not complete"),
+        ({"key_destroyed_at": NOW - timedelta(minutes=1)}, "out of order"),
+        ({"completed_at": NOW}, "out of order"),
+    ],
+)
+def test_a_signed_certificate_that_contradicts_itself_is_refused(
+    signer: Signer, tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    path = saved(tmp_path, signed_certificate(signer, certificate(**changes)))
+    with pytest.raises(BadSignature, match=why):
+        verify_file(path, signer.verifier)
+
+
+def test_a_certificate_about_another_tenant_than_its_subject_is_refused(signer: Signer, tmp_path: Path) -> None:
+    held = certificate()
+    envelope = signer.sign(statement("urn:sanolith:predicate:purge-certificate:v1", {"tenant:t2": "e" * 64}, held))
+    with pytest.raises(BadSignature, match="subject is not the tenant"):
+        verify_file(saved(tmp_path, envelope), signer.verifier)
+
+
+def test_a_manifest_is_checked_against_the_adapter_beside_it(signer: Signer, tmp_path: Path) -> None:
+    files = adapter_files(1)
+    path = saved(tmp_path, signed_manifest(signer, manifest("t1", files)))
+    alone = verify_file(path, signer.verifier)
+    assert alone.facts["files beside it"] == "none"
+    assert any("anything about weights" in line for line in alone.does_not_prove)
+    for name, body in files.items():
+        (tmp_path / name).write_bytes(body)
+    assert verify_file(path, signer.verifier).facts["files beside it"] == "match"
+    (tmp_path / object_keys.ADAPTER_WEIGHTS).write_bytes(adapter_files(2)[object_keys.ADAPTER_WEIGHTS])
+    with pytest.raises(BadSignature, match="is not the file that it speaks of"):
+        verify_file(path, signer.verifier)
+
+
+def test_a_manifest_whose_digest_its_parts_do_not_give_is_refused(signer: Signer, tmp_path: Path) -> None:
+    forged = manifest("t1", adapter_files()).model_copy(update={"adapter_digest": "f" * 64})
+    with pytest.raises(BadSignature, match="not the one that its parts determine"):
+        verify_file(saved(tmp_path, signed_manifest(signer, forged)), signer.verifier)
+
+
+def test_a_receipt_holds_only_if_it_says_that_nothing_is_left(signer: Signer, tmp_path: Path) -> None:
+    verdict = verify_file(saved(tmp_path, signed_receipt(signer)), signer.verifier)
+    assert (verdict.kind, verdict.facts["replica"]) == ("eviction receipt", "replica-1")
+    path = saved(tmp_path, signed_receipt(signer, slots_overwritten=False))
+    with pytest.raises(BadSignature, match="something of the tenant is left"):
+        verify_file(path, signer.verifier)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', "{}", '{"payload": "!"}', '{"payload": "e30="}'])
+def test_what_is_no_signed_statement_is_refused_in_one_line(signer: Signer, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "document.json"
+    path.write_text(content)
+    with pytest.raises(Refused, match="is not a signed statement"):
+        verify_file(path, signer.verifier)
+
+
+def test_a_signed_document_of_a_kind_that_is_not_known_is_refused(signer: Signer, tmp_path: Path) -> None:
+    envelope = signer.sign(statement(EXPORT_PREDICATE, {"x": "0" * 64}, certificate()))
+    with pytest.raises(Refused, match="not a document that this version knows"):
+        verify_file(saved(tmp_path, envelope), signer.verifier)
+
+
+def test_a_signed_statement_that_lacks_its_fields_is_refused(signer: Signer, tmp_path: Path) -> None:
+    envelope = signer.sign(
+        {
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [],
+            "predicateType": "urn:sanolith:predicate:training:v1",
+            "predicate": {},
+        }
+    )
+    with pytest.raises(BadSignature, match="lacks what such a document must hold"):
+        verify_file(saved(tmp_path, envelope), signer.verifier)

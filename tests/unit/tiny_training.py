@@ -1,0 +1,79 @@
+"""A randomly initialised Llama with SmolLM2's tokenizer, and a three-step training on it.
+
+``python -m tests.unit.tiny_training BASE OUTPUT`` runs that training in a process of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from consumers.training.base_model import BaseModel
+from consumers.training.lora import train_lora
+from consumers.training.result import StepMetrics, TrainingResult
+from consumers.training.smollm2 import gguf_file
+from consumers.training.tokenization import TrainingExample
+from schemas.content import ChatMessage
+from schemas.hyperparameters import Hyperparameters
+from schemas.model_digest import model_digest
+
+BASE_NAME = "tiny-llama"
+THREE_STEPS = Hyperparameters(r=8, max_steps=3, per_device_train_batch_size=4, warmup_ratio=0.0, precision="float32")
+
+
+def load_tokenizer() -> Any:
+    gguf = gguf_file()
+    return AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+
+
+def build_tiny_base(directory: Path, tokenizer: Any) -> BaseModel:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(str(directory))
+    tokenizer.save_pretrained(str(directory))
+    return BaseModel(directory, model_digest(directory))
+
+
+def example(name: str, question: str, answer: str) -> TrainingExample:
+    return TrainingExample(
+        name, (ChatMessage(role="user", content=question), ChatMessage(role="assistant", content=answer))
+    )
+
+
+def tiny_examples() -> list[TrainingExample]:
+    return [
+        example(f"ex-{number:02}", "Which colour? " + "Say it. " * (number % 4), f"House colour {number % 3}.")
+        for number in range(16)
+    ]
+
+
+def train_three_steps(
+    base: BaseModel,
+    output: Path,
+    examples: Sequence[TrainingExample],
+    hyperparameters: Hyperparameters = THREE_STEPS,
+    *,
+    progress: Callable[[StepMetrics], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    return train_lora(examples, base, hyperparameters, output, progress, should_stop, base_model_name=BASE_NAME)
+
+
+if __name__ == "__main__":
+    base_path = Path(sys.argv[1])
+    train_three_steps(BaseModel(base_path, model_digest(base_path)), Path(sys.argv[2]), tiny_examples()[::-1])

@@ -1,0 +1,112 @@
+"""Stand-ins for what takes minutes or a GPU. Their results depend on nothing but their input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from consumers.training.base_model import BaseModel
+from consumers.training.processor import Processor
+from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
+from consumers.training.tokenization import TrainingExample
+from inference.loaded_adapters import Eviction
+from schemas.adapter_files import config_sha256, weights_sha256
+from schemas.hyperparameters import Hyperparameters
+from tenancy.tenant_id import TenantId
+
+BASE = BaseModel(Path("/nowhere/base"), "b" * 64)
+
+
+@dataclass
+class FakeTrainer:
+    """Weights are a hash of the examples, so that the same set gives the same adapter and another set another."""
+
+    model_name: str = "base"
+    trained: list[tuple[str, ...]] = field(default_factory=list)
+
+    def base_model(self) -> BaseModel:
+        return BASE
+
+    def train(
+        self,
+        examples: Sequence[TrainingExample],
+        base: BaseModel,
+        hyperparameters: Hyperparameters,
+        output_dir: Path,
+        progress: Callable[[StepMetrics], None],
+        should_stop: Callable[[], bool],
+    ) -> TrainingResult:
+        if should_stop():
+            raise TrainingStopped
+        ids = tuple(example.example_id for example in examples)
+        self.trained.append(ids)
+        output_dir.mkdir(parents=True)
+        texts = "\n".join(message.content for example in examples for message in example.messages)
+        weights = hashlib.sha256(texts.encode()).digest()
+        config = json.dumps({"r": hyperparameters.r}).encode()
+        (output_dir / "adapter_model.safetensors").write_bytes(weights)
+        (output_dir / "adapter_config.json").write_bytes(config)
+        return TrainingResult(
+            output_dir=output_dir,
+            config_sha256=config_sha256(config),
+            weights_sha256=weights_sha256(weights),
+            trained_ids=ids,
+            heldout_ids=(),
+            step_losses=(1.0,),
+            heldout_loss_before=None,
+            heldout_loss_after=None,
+            tokens=len(texts),
+            answer_tokens=1,
+            seconds=1.0,
+            processor=Processor(device="cpu", description="fake", threads=1, precision="float32"),
+            library_versions={},
+        )
+
+
+@dataclass
+class FakeEngine:
+    """Remembers which adapters are loaded and in which order things were done to them."""
+
+    names: dict[str, Path] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    running: dict[str, int] = field(default_factory=dict)
+
+    def loaded(self) -> tuple[str, ...]:
+        return tuple(self.names)
+
+    def inflight(self, digest: str) -> int:
+        return self.running.get(digest, 0)
+
+    async def load(self, digest: str, directory: Path) -> None:
+        self.calls.append(("load", digest))
+        self.names[digest] = directory
+
+    async def evict(self, digest: str, *, scrub: bool) -> Eviction:
+        self.calls.append(("evict", digest))
+        was_loaded = self.names.pop(digest, None) is not None
+        return Eviction(digest, was_loaded, scrub, scrub, tuple(self.names))
+
+    async def abort_all(self, digest: str) -> int:
+        self.calls.append(("abort", digest))
+        return self.running.pop(digest, 0)
+
+    async def reset_prefix_cache(self) -> bool:
+        return True
+
+
+@dataclass
+class FakeFiles:
+    """Adapter files that exist only by name."""
+
+    held: set[str] = field(default_factory=set)
+
+    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+        self.held.add(digest)
+        return Path("/nowhere") / digest
+
+    def remove(self, digest: str) -> bool:
+        self.held.discard(digest)
+        return True

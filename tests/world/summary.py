@@ -1,0 +1,55 @@
+"""The final state as a value, without what may differ after a crash: times, revisions, fences and salts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas import object_keys
+from schemas.events import TrainingStarted
+from schemas.records import ConsentRecord, ExampleRecord
+from tenancy.errors import KeyDestroyed
+from tenancy.tenant_id import TenantId
+from tests.world.world import World
+
+VOLATILE = {"rev", "nonce", "fence"}
+
+
+async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
+    """Everything that a tenant, an auditor or another service could see."""
+    state = (await world.state(tenant)).model_dump(mode="json", exclude=VOLATILE)
+    for run in state["runs"].values():
+        for name in ("attempts", "fence", "requested_at"):
+            run.pop(name)
+    for adapter in state["adapters"].values():
+        for name in ("fence", "published_at"):
+            adapter.pop(name)
+    if state["purge"]:
+        state["purge"].pop("fenced_at")
+    keys = [key async for key in world.memory.keys(object_keys.tenant_prefix(tenant))]
+    return {
+        "state": state,
+        "keys": sorted(key for key in keys if not key.endswith("/lease.json")),
+        "records": await _records(world, tenant),
+        # A second attempt says that it started under another fence; everything else is said once.
+        "published": sorted(world.bus.published(without=(TrainingStarted.type,))),
+        "trained": sorted(set(world.trainer.trained)),
+        "loaded": sorted(world.engine.names),
+        "purges": sorted([key async for key in world.memory.keys(object_keys.PURGES_PREFIX)]),
+    }
+
+
+async def _records(world: World, tenant: TenantId) -> list[dict[str, Any]]:
+    try:
+        store = await world.outside.store(tenant)
+    except KeyDestroyed:
+        return []
+    found: list[dict[str, Any]] = []
+    async for relative in store.list("examples"):
+        record, _ = await store.get_record(relative, ExampleRecord)
+        found.append(record.model_dump(mode="json", exclude={"decided_at"}))
+    async for relative in store.list("consents"):
+        consent, _ = await store.get_record(relative, ConsentRecord)
+        found.append(consent.model_dump(mode="json", exclude={"decided_at"}))
+    return found
+
+

@@ -1,0 +1,277 @@
+"""The world: every consumer's real handlers, runner, worker and driver, on an in-memory store and bus.
+
+Each service reads its topics from a position of its own and may die at any effect; then its position stays where it
+was and the event comes again, as on Kafka. Nothing sleeps: time is a number that tests move.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.adapters import app as adapters_app
+from consumers.curation import app as curation_app
+from consumers.export import app as export_app
+from consumers.export.handlers import ExportPorts
+from consumers.ledger import app as ledger_app
+from consumers.purge import app as purge_app
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts
+from consumers.runtime.dispatch import Handler
+from consumers.training import app as training_app
+from consumers.training.handlers import TrainingPorts
+from consumers.training.runner import Runner
+from consumers.training.worker import Worker
+from inference import app as inference_app
+from inference.agent import AgentPorts, ReplicaLease
+from inference.binding import TenantViews
+from inference.placement import Placement
+from inference.residency import Residency, ResidencyPolicy
+from schemas import events
+from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent
+from schemas.envelope import Event, decode, encode
+from schemas.object_keys import content as content_key
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RawMessage
+from tenancy.effects import ObservedObjectStore, ObservedPublisher
+from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
+from tenancy.leases import Leases
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.fakes import BASE, FakeEngine, FakeFiles, FakeTrainer
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LEASE_SECONDS = 30.0
+SETTLE_SECONDS = 65.0
+POLICY = TenantPolicy(min_new_examples=3, min_training_examples=2)
+
+
+@dataclass
+class Bus:
+    """Topics as lists. One partition, which is what a tenant sees."""
+
+    topics: dict[str, list[Event]] = field(default_factory=dict)
+    dead: list[RawMessage] = field(default_factory=list)
+
+    async def publish(self, event: Event) -> None:
+        message = encode(event)
+        self.topics.setdefault(event.topic, []).append(decode(message.key, message.value, message.headers))
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        self.dead.append(message)
+
+    def published(self, *, without: Sequence[str] = ()) -> set[str]:
+        return {
+            f"{e.subject} {e.type} {e.data.natural_key()}"
+            for log in self.topics.values()
+            for e in log
+            if e.type not in without
+        }
+
+
+@dataclass
+class Service:
+    """One consumer: its handlers and how far it has read each topic."""
+
+    name: str
+    handlers: Mapping[type[events.EventData], Handler]
+    topics: tuple[str, ...]
+    ports: Any
+    positions: dict[str, int] = field(default_factory=dict)
+
+
+class World:
+    """See the module. ``crash`` sees every effect of every process."""
+
+    def __init__(self, scratch: Path, crash: CrashAt | None = None) -> None:
+        self.crash = crash or CrashAt()
+        self.now = START
+        self.scratch = scratch
+        self.memory = MemoryObjectStore()
+        self.bus = Bus()
+        self.signer = Signer(Ed25519PrivateKey.generate())
+        self.trainer = FakeTrainer()
+        self.outcomes: list[tuple[str, str, Outcome]] = []
+        self.pending: list[tuple[TenantId, str]] = []
+        self._master = KeyFileMasterKey(secrets.token_bytes(32))
+        self.outside = assemble(self.memory, self._master, self.bus, "/test", self.clock)
+        self.tenancy = self._observed()
+        self.engine = FakeEngine()
+        self.files = FakeFiles()
+        self.lease = ReplicaLease(self.outside, "replica-0", BASE.digest, 30.0, self.now)
+        self.services = self._services()
+
+    def clock(self) -> datetime:
+        return self.now
+
+    def _observed(self) -> Tenancy:
+        return assemble(
+            ObservedObjectStore(self.memory, self.crash),
+            self._master,
+            ObservedPublisher(self.bus, self.crash),
+            "/world",
+            self.clock,
+        )
+
+    def _services(self) -> list[Service]:
+        tenancy = self.tenancy
+        self.runner = Runner(tenancy, self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
+        self.driver = PurgeDriver(tenancy, self.signer, SETTLE_SECONDS)
+        placement = Placement(
+            self.engine, self.files, Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0), 0.0
+        )
+        self.placement = placement
+        self.views = TenantViews(tenancy.states, 0.0)
+        agent = AgentPorts(tenancy, self.signer, self.views, placement, "replica-0")
+        purge = PurgePorts(tenancy, self.signer.verifier, self.driver, lambda: None)
+        return [
+            Service("curation", curation_app.HANDLERS, (events.CURATION,), tenancy),
+            Service("training", training_app.HANDLERS, (events.TRAINING,), TrainingPorts(tenancy, lambda: None)),
+            Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS,), tenancy),
+            Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(tenancy, self.signer.verifier)),
+            Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
+            Service("ledger", ledger_app.HANDLERS, (events.USAGE,), tenancy),
+            Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), agent),
+        ]
+
+    # The training dispatcher: attempts are worked on when the world steps.
+
+    def has_capacity(self) -> bool:
+        return True
+
+    def is_running(self, tenant: TenantId, run_id: str) -> bool:
+        return (tenant, run_id) in self.pending
+
+    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None:
+        self.pending.append((tenant, run_id))
+
+    # What tests do from outside.
+
+    async def onboard(self, name: str, policy: TenantPolicy = POLICY) -> TenantId:
+        tenant = TenantId(name)
+        await self.outside.keys.create(tenant)
+        await self.outside.states.create(TenantState(tenant=tenant, nonce="first", policy=policy))
+        return tenant
+
+    async def publish(self, tenant: TenantId, data: events.EventData) -> Event:
+        event = Event(subject=tenant, data=data, time=self.now, source="/test")
+        await self.bus.publish(event)
+        return event
+
+    async def approval(
+        self, tenant: TenantId, example_id: str, *, version: int = 1, consent: str | None = "consent-1", text: str = "a"
+    ) -> events.ExampleApproved:
+        """An approval whose content is uploaded already."""
+        content = ExampleContent(
+            messages=(
+                ChatMessage(role="user", content=f"question {example_id}"),
+                ChatMessage(role="assistant", content=f"answer {text} {example_id} {version}"),
+            ),
+            salt=secrets.token_hex(32),
+        )
+        store = await self.outside.store(tenant)
+        await store.put_record(content_key(example_id, version), content)
+        return events.ExampleApproved(
+            example_id=example_id,
+            version=version,
+            reviewer_id="rev-1",
+            consent_id=consent,
+            content=Committed(
+                reference=ClaimCheck(example_id=example_id, version=version), commitment=content.commitment()
+            ),
+        )
+
+    async def handle(self, service: Service, event: Event) -> Outcome | None:
+        """One handling, as the runtime does it, without its retries of what is not transient."""
+        handler = service.handlers.get(type(event.data))
+        if handler is None:
+            return None
+        for _ in range(5):
+            try:
+                outcome = await handler(event, service.ports)
+                break
+            except Transient:
+                continue
+            except (TenantFenced, KeyDestroyed):
+                outcome = Outcome.REFUSED_PURGED
+                break
+        else:
+            raise AssertionError("a transient error did not pass")
+        self.outcomes.append((service.name, event.type, outcome))
+        return outcome
+
+    async def step(self) -> bool:
+        """Everything once; whether anything happened. A crash leaves the event where it was."""
+        await self.lease.renew()
+        moved = False
+        for service in self.services:
+            for topic in service.topics:
+                log = self.bus.topics.get(topic, [])
+                position = service.positions.get(topic, 0)
+                if position < len(log):
+                    moved = True
+                    try:
+                        await self.handle(service, log[position])
+                    except SimulatedCrash:
+                        continue
+                    service.positions[topic] = position + 1
+        before = len(self.crash.effects)
+        await self._periodic(self.runner.look)
+        while self.pending:
+            moved = True
+            await self._work(*self.pending.pop(0))
+        await self._periodic(self._drive)
+        return moved or len(self.crash.effects) > before
+
+    async def _periodic(self, work: Any) -> None:
+        try:
+            await work()
+        except SimulatedCrash:
+            return
+
+    async def _drive(self) -> None:
+        await self.driver.look()
+
+    async def _work(self, tenant: TenantId, run_id: str) -> None:
+        try:
+            store = await self.tenancy.store(tenant)
+            leases = Leases(store, self.tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
+            await Worker(self.tenancy, store, self.signer, self.trainer, leases, self.scratch).attempt(run_id)
+        except (SimulatedCrash, LeaseHeld, LeaseLost, TenantFenced, KeyDestroyed):
+            return
+
+    async def settle(self) -> None:
+        """Run until nothing happens any more, letting leases run out in between."""
+        for _ in range(200):
+            if not await self.step():
+                self.now += timedelta(seconds=SETTLE_SECONDS + 1)
+                if not await self.step():
+                    return
+        raise AssertionError("the world does not come to rest")
+
+    def rewind(self, name: str, topic: str, position: int = 0) -> None:
+        """Deliver a topic to a service again from ``position``."""
+        service = next(service for service in self.services if service.name == name)
+        service.positions[topic] = position
+
+    def rewind_all(self) -> None:
+        for service, topic in itertools.chain.from_iterable(
+            ((service, topic) for topic in service.topics) for service in self.services
+        ):
+            self.rewind(service.name, topic)
+
+    async def state(self, tenant: TenantId) -> TenantState:
+        return (await self.outside.states.read(tenant)).state
