@@ -49,13 +49,21 @@ def read_heldout(path: Path) -> list[HeldoutQuestion]:
         try:
             questions.append(HeldoutQuestion.model_validate_json(line))
         except ValidationError as error:
-            fields = sorted({".".join(map(str, item["loc"])) or "line" for item in error.errors(include_input=False)})
+            fields = sorted({_place(item["loc"]) for item in error.errors(include_input=False)})
             raise HeldoutFileError(
                 f"{path.name} line {number}: {', '.join(fields)} do not fit; see HeldoutQuestion"
             ) from None
     if not questions:
         raise HeldoutFileError(f"{path.name} holds no question; give one JSON object a line")
     return questions
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """Where in a line. A name of the file's own making could be anything, so it is not repeated."""
+    known = [
+        str(p) if isinstance(p, int) or p in HeldoutQuestion.model_fields else "an unknown field" for p in location
+    ]
+    return ".".join(known) or "line"
 
 
 def _normalised(text: str) -> str:

@@ -8,7 +8,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from joserfc import jwe
@@ -46,8 +46,8 @@ class TenantKeys:
     """The opened keys. They live in memory for one handling, never in a cache that could outlive a purge."""
 
     tenant: TenantId
-    data_key: bytes
-    private_key: OKPKey
+    data_key: bytes = field(repr=False)
+    private_key: OKPKey = field(repr=False)
     public_key: OKPKey
 
     def thumbprint(self) -> str:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import secrets
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,7 +40,7 @@ class MasterKey(Protocol):
 class KeyFileMasterKey:
     """AES-256-GCM under 32 bytes from a file that only its owner may read."""
 
-    key: bytes
+    key: bytes = field(repr=False)
     key_id: str = "key-file"
 
     @classmethod

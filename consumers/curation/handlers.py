@@ -35,6 +35,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             await tenancy.outbox.flush(tenant, snapshot)
             return Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version >= data.version:
+            await _erase_contents(store, data.example_id, _dead_version(record))
             return Outcome.NOOP_STALE
     await _receive_content(data, store)
     approved = ExampleRecord(
@@ -55,8 +56,8 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             base=snapshot,
         )
     await _write_example(store, approved, etag)
-    if record is not None and record.status == "approved":
-        await store.erase(object_keys.content(data.example_id, record.version))
+    if record is not None:
+        await _erase_contents(store, data.example_id, data.version - 1)
     await tenancy.outbox.flush(tenant, snapshot)
     return Outcome.EFFECT
 
@@ -68,7 +69,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     record, etag = await _example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            await store.erase_folder("contents", data.example_id)
+            await _erase_contents(store, data.example_id, data.version)
             return Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version >= data.version:
             return Outcome.NOOP_STALE
@@ -84,7 +85,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     if record is not None and record.status == "approved":
         await _uncount(tenancy, tenant, snapshot, event)
     await _write_example(store, rejected, etag)
-    await store.erase_folder("contents", data.example_id)
+    await _erase_contents(store, data.example_id, data.version)
     return Outcome.EFFECT
 
 
@@ -235,6 +236,21 @@ async def _receive_content(data: ExampleApproved, store: TenantStore) -> None:
             held, _ = await store.get_record(location, ExampleContent)
             if held.commitment() != data.content.commitment:
                 raise Refused("content-exists", "refused: this version has other content already") from None
+
+
+def _dead_version(record: ExampleRecord) -> int | None:
+    """Up to which version the example's texts are of no use; None for all of them."""
+    if record.status == "withdrawn":
+        return None
+    return record.version if record.status == "rejected" else record.version - 1
+
+
+async def _erase_contents(store: TenantStore, example_id: str, up_to: int | None) -> None:
+    """Erase the texts that no decision needs. A later version may be uploaded already, ahead of its approval."""
+    names = [relative async for relative in store.list("contents", example_id)]
+    for relative in names:
+        if up_to is None or int(relative.rpartition("/")[2]) <= up_to:
+            await store.erase(relative)
 
 
 async def _has_consent(state: TenantState, data: ExampleApproved, store: TenantStore) -> bool:

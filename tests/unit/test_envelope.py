@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas import envelope
@@ -137,14 +137,14 @@ def test_a_time_in_another_zone_is_the_same_moment() -> None:
     assert decode(message.key, message.value, message.headers).time == NOW
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(st.none() | st.binary(), st.none() | st.binary(), st.lists(st.tuples(st.text(), st.none() | st.binary())))
 def test_no_bytes_make_decode_fail_in_another_way(key: bytes | None, value: bytes | None, headers: Headers) -> None:
     with pytest.raises(MalformedEvent):
         decode(key, value, headers)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(events(), JSON_VALUES)
 def test_no_json_makes_decode_fail_in_another_way(event: Event, value: Any) -> None:
     message = encode(event)

@@ -56,7 +56,7 @@ def test_signing_again_gives_the_same_bytes_and_verifying_changes_nothing() -> N
 
 @pytest.mark.parametrize("filler", ["", "a", "ab"])
 def test_any_changed_byte_is_refused(filler: str) -> None:
-    """Every byte of the file, and the bits of base64's last character that decoders ignore. Three lengths of padding."""
+    """Also in the bits of base64's last character that decoders ignore: hence the three lengths."""
     raw = json.dumps(SIGNER.sign(statement(filler)), separators=(",", ":")).encode()
     alphabet = b"ABCDwxyz0189+/=_- "
     for place in range(len(raw)):

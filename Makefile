@@ -1,0 +1,48 @@
+# `make demo` and `make test` do all their own set-up; see deploy/local/setup.sh.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench up down lock clean
+
+PYTHON := .venv/bin/python
+# The clone is put on the path, not installed: clones with the same pins share one environment.
+export PYTHONPATH := $(CURDIR)
+
+help:
+	@echo 'make setup   Python environment, Kafka jars and base model, kept in $${SANO_CACHE_DIR:-~/.cache/sanolith}'
+	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
+	@echo 'make test    all tests; PYTEST_ARGS="-k purge" for some'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make bench   benchmarks against named peers'
+	@echo 'make up      the local stack (KAFKA=1 for Apache Kafka); make down stops it'
+	@echo 'make lock    pin the versions that are installed in .venv'
+	@echo 'make clean   remove what was built in this clone; the shared cache and .sano/keys stay'
+
+setup:
+	@deploy/local/setup.sh
+
+demo: setup
+	@bin/sano demo --report demo-report.json
+
+test: setup
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench: setup
+	@$(PYTHON) -m tests.bench $(BENCH_ARGS)
+
+up: setup
+	@bin/sano up $(if $(KAFKA),--kafka)
+
+down: setup
+	@bin/sano down
+
+lock: setup
+	$(PYTHON) -m deploy.local.lock
+
+clean:
+	@if [ -e .sano/stack.json ]; then echo 'the local stack is up; run `make down` first' >&2; exit 1; fi
+	rm -rf .venv .sano/logs .sano/data .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info demo-report.json
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""Apache Kafka's jars, fetched once by Maven: ``python -m deploy.local.kafka_jars CACHE_DIR`` prints their folder."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from deploy.local.errors import KafkaDownloadFailed, LocalStackError, ToolMissing
+
+POM = Path(__file__).with_name("kafka-pom.xml")
+DOWNLOAD_SECONDS = 600
+
+
+def kafka_jars_dir(cache_dir: Path) -> Path:
+    """Where the jars of this version of the pom are, or will be once fetched."""
+    return cache_dir / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
+
+
+def fetch_kafka_jars(cache_dir: Path) -> Path:
+    """The folder with the jars; runs Maven when the cache has none (about 45 MB, 10 s).
+
+    Safe against another fetch at the same time and against being interrupted: the folder appears by one rename.
+    Raises :class:`ToolMissing` without ``mvn`` and :class:`KafkaDownloadFailed` when Maven fails.
+    """
+    jars = kafka_jars_dir(cache_dir)
+    if jars.is_dir():
+        return jars
+    if shutil.which("mvn") is None:
+        raise ToolMissing("mvn", "fetching Apache Kafka")
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".kafka-") as scratch:
+        fetched = Path(scratch) / "libs"
+        _run_maven(fetched)
+        try:
+            fetched.rename(jars)
+        except OSError:
+            if not jars.is_dir():  # not a fetch that was faster than ours
+                raise
+    return jars
+
+
+def _run_maven(target: Path) -> None:
+    command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
+    try:
+        done = subprocess.run(
+            [*command, f"-DoutputDirectory={target}"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise KafkaDownloadFailed(f"no answer within {DOWNLOAD_SECONDS} s") from None
+    if done.returncode != 0 or not any(target.glob("kafka_*.jar")):
+        errors = [line for line in done.stdout.splitlines() if line.startswith("[ERROR]")]
+        raise KafkaDownloadFailed(errors[0].removeprefix("[ERROR]").strip() if errors else f"status {done.returncode}")
+
+
+if __name__ == "__main__":
+    try:
+        print(fetch_kafka_jars(Path(sys.argv[1])))
+    except LocalStackError as error:
+        sys.exit(f"error: {error}")

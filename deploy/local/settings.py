@@ -1,0 +1,33 @@
+"""Settings of the local stack. The one place of ``deploy.local`` that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LocalSettings(BaseSettings):
+    """``SANO_*``: what is set here is used as it is instead of being started or made."""
+
+    model_config = SettingsConfigDict(env_prefix="SANO_", env_ignore_empty=True, extra="ignore", populate_by_name=True)
+
+    kafka_bootstrap_servers: str | None = Field(None, description="An existing Kafka: no local bus is started.")
+    s3_endpoint_url: str | None = Field(None, description="An existing S3: no local object store is started.")
+    s3_bucket: str = Field("sanolith", description="Made in the local object store; must exist in any other.")
+    master_key_file: Path | None = Field(None, description="32 bytes in base64; default .sano/keys/master.key.")
+    signing_key_file: Path | None = Field(None, description="Ed25519, PKCS8 PEM; default .sano/keys/signing.pem.")
+    verify_key_file: Path | None = Field(None, description="Its public half; default .sano/keys/signing.pub.pem.")
+    base_model: str | None = Field(None, description="Folder or hub id; default: what `make setup` prepared.")
+    cache_dir: Path = Field(
+        default_factory=lambda: Path.home() / ".cache" / "sanolith", description="What set-up fetched and prepared."
+    )
+    aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
+    aws_secret_access_key: str | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
+
+
+def inherited_environment() -> dict[str, str]:
+    """This process's environment, which child processes start from (PATH, proxies, SASL and TLS settings)."""
+    return dict(os.environ)

@@ -1,0 +1,64 @@
+"""``.sano/stack.json``: where everything of the local stack is, and what runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from deploy.local.errors import UnreadableStackFile
+from deploy.local.identity import ProcessIdentity
+
+
+class RunningProcess(BaseModel):
+    """``start_time`` is in clock ticks since boot (see identity.py), so that a recycled pid is never signalled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    pid: int
+    start_time: int
+    log: Path
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        return ProcessIdentity(self.pid, self.start_time)
+
+
+class StackFile(BaseModel):
+    """The file's fields (DESIGN, section 8). Credentials are None where an S3 of your own takes them elsewhere."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kafka_bootstrap_servers: str
+    s3_endpoint_url: str
+    s3_bucket: str
+    aws_access_key_id: str | None
+    aws_secret_access_key: str | None
+    inference_url: str
+    master_key_file: Path
+    signing_key_file: Path
+    verify_key_file: Path
+    base_model: str
+    processes: list[RunningProcess]
+
+    def alive(self) -> list[RunningProcess]:
+        return [process for process in self.processes if process.identity.is_alive()]
+
+    def write(self, path: Path) -> None:
+        """Replace the file at once; only its owner may read it, since it holds credentials."""
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(self.model_dump_json(indent=2) + "\n")
+        scratch.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> StackFile | None:
+        """None when there is no file. Raises :class:`UnreadableStackFile`."""
+        try:
+            return cls.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            raise UnreadableStackFile(path) from None

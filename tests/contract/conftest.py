@@ -1,0 +1,139 @@
+"""Every port's real adapter and its fake, under one name, so that one suite runs on both."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+
+from deploy.local.embedded import REGION, Credentials
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.effects import ObservedObjectStore
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import ObjectStore, Upload
+from tenancy.s3 import S3ObjectStore, connect
+from tenancy.tenant_id import TenantId
+
+TENANT = TenantId("t1")
+START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An object store, and a way to leave a multipart upload open in it."""
+
+    store: ObjectStore
+    begin_upload: Callable[[str], Upload]
+
+
+@dataclass
+class SteppedClock:
+    """A clock that moves only when told to."""
+
+    now: datetime = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def step(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Notes:
+    """An observer that writes effects down."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def before(self, effect: str) -> None:
+        self.seen.append(("before", effect))
+
+    def after(self, effect: str) -> None:
+        self.seen.append(("after", effect))
+
+
+_bucket_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def s3_store(
+    object_store_endpoint: str, object_store_credentials: Credentials, make_bucket: Callable[[str], str]
+) -> S3ObjectStore:
+    """A versioned bucket of its own on a real S3 API."""
+    client = connect(
+        object_store_endpoint,
+        access_key_id=object_store_credentials.access_key_id,
+        secret_access_key=object_store_credentials.secret_access_key,
+    )
+    return S3ObjectStore(client, make_bucket(f"contract-{next(_bucket_numbers)}"))
+
+
+def begin_s3_upload(store: S3ObjectStore, key: str) -> Upload:
+    answer = store.client.create_multipart_upload(Bucket=store.bucket, Key=key)
+    return Upload(key, answer["UploadId"])
+
+
+@pytest.fixture(params=["memory", "observed", "s3"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    if request.param == "s3":
+        store: S3ObjectStore = request.getfixturevalue("s3_store")
+        return Backend(store, lambda key: begin_s3_upload(store, key))
+    memory = MemoryObjectStore()
+
+    def begin(key: str) -> Upload:
+        upload = Upload(key, f"upload-{len(memory.open_uploads)}")
+        memory.open_uploads.append(upload)
+        return upload
+
+    return Backend(ObservedObjectStore(memory, Notes()) if request.param == "observed" else memory, begin)
+
+
+@pytest.fixture
+def objects(backend: Backend) -> ObjectStore:
+    return backend.store
+
+
+@pytest.fixture
+def clock() -> SteppedClock:
+    return SteppedClock()
+
+
+@pytest.fixture
+def publisher() -> RecordingPublisher:
+    return RecordingPublisher()
+
+
+@pytest.fixture
+def tenancy(objects: ObjectStore, publisher: RecordingPublisher, clock: SteppedClock) -> Tenancy:
+    return assemble(objects, KeyFileMasterKey(bytes(range(32))), publisher, "/sanolith/test", clock)
+
+
+@pytest.fixture
+def onboarded(tenancy: Tenancy) -> TenantState:
+    """``t1``, active and with keys."""
+
+    async def onboard() -> TenantState:
+        created = await tenancy.states.create(TenantState(tenant=TENANT, nonce="n0"))
+        await tenancy.keys.create(TENANT)
+        return created.state
+
+    return asyncio.run(onboard())
+
+
+@pytest.fixture
+def kms_key_client(object_store_endpoint: str, object_store_credentials: Credentials) -> object:
+    return boto3.client(
+        "kms",
+        endpoint_url=object_store_endpoint,
+        region_name=REGION,
+        aws_access_key_id=object_store_credentials.access_key_id,
+        aws_secret_access_key=object_store_credentials.secret_access_key,
+    )

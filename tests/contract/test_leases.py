@@ -1,0 +1,254 @@
+"""Leases on training runs: the fence decides, the clock only suggests."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from schemas import object_keys
+from schemas.events import TrainingStarted
+from schemas.records import LeaseRecord
+from schemas.state import RunState, TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.bus import RecordingPublisher
+from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced
+from tenancy.leases import Lease, Leases, holds, with_run
+from tenancy.state import owing
+from tenancy.store import TenantStore
+from tests.contract.conftest import START, TENANT, SteppedClock
+
+RUN = "run-1"
+SECONDS = 30.0
+
+
+@dataclass
+class Bench:
+    """A tenant with one queued run, and workers that want it."""
+
+    tenancy: Tenancy
+    store: TenantStore
+    clock: SteppedClock
+
+    def worker(self, name: str, store: Any = None) -> Leases:
+        return Leases(store or self.store, self.tenancy.outbox, name, self.clock, SECONDS)
+
+    async def state(self) -> TenantState:
+        return (await self.tenancy.states.read(TENANT)).state
+
+    async def run(self) -> RunState:
+        return (await self.state()).runs[RUN]
+
+    async def record(self) -> LeaseRecord:
+        return (await self.store.get_record(object_keys.lease(RUN), LeaseRecord))[0]
+
+    async def change_run(self, **changed: Any) -> None:
+        await self.tenancy.states.swap(
+            TENANT, lambda state: with_run(state, RUN, state.runs[RUN].model_copy(update=changed))
+        )
+
+    async def purge(self) -> None:
+        await self.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": "purging"}))
+
+
+@pytest.fixture
+def bench(tenancy: Tenancy, onboarded: TenantState, clock: SteppedClock) -> Bench:
+    async def make() -> Bench:
+        queued = RunState(status="queued", requested_at=START)
+        await tenancy.states.swap(TENANT, lambda state: with_run(state, RUN, queued))
+        return Bench(tenancy, await tenancy.store(TENANT), clock)
+
+    return asyncio.run(make())
+
+
+async def test_taking_a_run_raises_the_tenants_fence_and_marks_it_running(bench: Bench) -> None:
+    lease = await bench.worker("a").acquire(RUN)
+    run = await bench.run()
+    assert (run.status, run.fence, run.attempts) == ("running", 1, 1)
+    assert (await bench.state()).fence == 1
+    assert await bench.record() == lease.record
+    assert (lease.record.holder, lease.record.fence) == ("a", 1)
+    assert (lease.record.expires_at - START).total_seconds() == SECONDS
+
+
+async def test_a_run_whose_holder_is_alive_is_not_given_to_another(bench: Bench) -> None:
+    await bench.worker("a").acquire(RUN)
+    bench.clock.step(SECONDS - 1)
+    with pytest.raises(LeaseHeld):
+        await bench.worker("b").acquire(RUN)
+    assert (await bench.run()).fence == 1
+
+
+async def test_after_the_lease_ended_another_takes_the_run_under_a_higher_fence(bench: Bench) -> None:
+    first = await bench.worker("a").acquire(RUN)
+    bench.clock.step(SECONDS)
+    second = await bench.worker("b").acquire(RUN)
+    assert (first.record.fence, second.record.fence) == (1, 2)
+    state = await bench.state()
+    assert not holds(state, RUN, 1), "the slower holder may publish nothing any more"
+    assert holds(state, RUN, 2)
+    assert state.runs[RUN].attempts == 2
+
+
+async def test_a_holder_that_was_overtaken_cannot_renew(bench: Bench) -> None:
+    first = await bench.worker("a").acquire(RUN)
+    bench.clock.step(SECONDS)
+    await bench.worker("b").acquire(RUN)
+    with pytest.raises(LeaseLost):
+        await bench.worker("a").renew(first)
+    assert (await bench.record()).holder == "b"
+
+
+async def test_renewing_keeps_the_run_for_as_long_as_it_goes_on(bench: Bench) -> None:
+    lease = await bench.worker("a").acquire(RUN)
+    for _ in range(5):
+        bench.clock.step(SECONDS - 1)
+        lease = await bench.worker("a").renew(lease)
+        with pytest.raises(LeaseHeld):
+            await bench.worker("b").acquire(RUN)
+    assert lease.record.fence == (await bench.run()).fence == 1
+
+
+async def test_an_old_hold_on_a_renewed_lease_is_worth_nothing(bench: Bench) -> None:
+    first = await bench.worker("a").acquire(RUN)
+    bench.clock.step(1)
+    await bench.worker("a").renew(first)
+    bench.clock.step(1)
+    with pytest.raises(LeaseLost):
+        await bench.worker("a").renew(first)
+
+
+async def test_a_lease_whose_record_was_removed_is_lost(bench: Bench) -> None:
+    lease = await bench.worker("a").acquire(RUN)
+    await bench.store.erase(object_keys.lease(RUN))
+    with pytest.raises(LeaseLost):
+        await bench.worker("a").renew(lease)
+
+
+async def test_two_who_reach_for_a_run_at_once_get_different_fences_or_nothing(bench: Bench) -> None:
+    outcomes = await asyncio.gather(
+        *[bench.worker(f"worker-{number}").acquire(RUN) for number in range(6)], return_exceptions=True
+    )
+    leases = [outcome for outcome in outcomes if isinstance(outcome, Lease)]
+    assert all(isinstance(outcome, Lease | LeaseHeld | LeaseLost) for outcome in outcomes)
+    fences = [lease.record.fence for lease in leases]
+    assert len(set(fences)) == len(fences)
+    state = await bench.state()
+    assert sum(holds(state, RUN, fence) for fence in fences) <= 1
+    assert state.runs[RUN].attempts == state.runs[RUN].fence == state.fence
+
+
+async def test_a_slower_holder_that_writes_its_record_late_loses_and_hands_out_nothing(bench: Bench) -> None:
+    """``a`` won fence 1, then slept; ``b`` took fence 2 meanwhile; now ``a`` writes its record over ``b``'s."""
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.store, name)
+
+        async def put_record(self, *arguments: Any, **options: Any) -> str:
+            await bench.worker("b").acquire(RUN)
+            return await bench.store.put_record(*arguments, **options)
+
+    with pytest.raises(LeaseLost):
+        await bench.worker("a", Slow()).acquire(RUN)
+    state = await bench.state()
+    assert state.runs[RUN].fence == 2
+    assert not holds(state, RUN, 1)
+    # The record is a's, for a fence that is over: nobody is alive, and the run goes to the next.
+    assert not await bench.worker("c").alive(RUN, state.runs[RUN])
+    assert (await bench.worker("c").acquire(RUN)).record.fence == 3
+
+
+async def test_a_holder_that_died_before_its_record_is_found_dead_at_once(bench: Bench) -> None:
+    class Dead:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.store, name)
+
+        async def put_record(self, *_: Any, **__: Any) -> str:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await bench.worker("a", Dead()).acquire(RUN)
+    assert (await bench.run()).fence == 1
+    assert (await bench.worker("b").acquire(RUN)).record.fence == 2
+
+
+# --- the tenant's fence
+
+
+async def test_no_lease_is_taken_or_renewed_once_the_tenant_is_fenced(bench: Bench) -> None:
+    lease = await bench.worker("a").acquire(RUN)
+    await bench.purge()
+    with pytest.raises(LeaseLost):
+        await bench.worker("a").renew(lease)
+    bench.clock.step(SECONDS)
+    with pytest.raises(TenantFenced):
+        await bench.worker("b").acquire(RUN)
+    assert not holds(await bench.state(), RUN, 1), "a fenced tenant's run can publish nothing"
+
+
+async def test_no_lease_outlives_the_tenants_fence_by_more_than_its_own_seconds(bench: Bench) -> None:
+    lease = await bench.worker("a").acquire(RUN)
+    bench.clock.step(SECONDS / 2)
+    lease = await bench.worker("a").renew(lease)
+    fenced_at = bench.clock()
+    await bench.purge()
+    for _ in range(5):
+        bench.clock.step(1)
+        with pytest.raises(LeaseLost):
+            await bench.worker("a").renew(lease)
+    assert ((await bench.record()).expires_at - fenced_at).total_seconds() <= SECONDS
+
+
+async def test_a_purge_between_the_fence_and_the_record_leaves_no_lease(bench: Bench) -> None:
+    class PurgedMeanwhile:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.store, name)
+
+        async def put_record(self, *arguments: Any, **options: Any) -> str:
+            await bench.purge()
+            return await bench.store.put_record(*arguments, **options)
+
+    with pytest.raises(LeaseLost):
+        await bench.worker("a", PurgedMeanwhile()).acquire(RUN)
+
+
+# --- what can be worked on
+
+
+@pytest.mark.parametrize("status", ["publishing", "completed", "rejected", "failed"])
+async def test_a_run_that_is_over_is_not_taken_again(bench: Bench, status: str) -> None:
+    await bench.change_run(status=status)
+    with pytest.raises(Refused, match="not waiting for a worker"):
+        await bench.worker("a").acquire(RUN)
+    assert (await bench.state()).fence == 0
+
+
+async def test_a_run_that_nobody_asked_for_is_not_taken(bench: Bench) -> None:
+    with pytest.raises(Refused, match="not waiting for a worker"):
+        await bench.worker("a").acquire("run-unknown")
+
+
+async def test_a_run_that_ended_cannot_be_renewed(bench: Bench) -> None:
+    lease = await bench.worker("a").acquire(RUN)
+    await bench.change_run(status="failed")
+    with pytest.raises(LeaseLost):
+        await bench.worker("a").renew(lease)
+
+
+async def test_what_taking_a_run_announces_is_in_the_same_swap(bench: Bench, publisher: RecordingPublisher) -> None:
+    def announced(state: TenantState, fence: int) -> TenantState:
+        return owing(state, bench.tenancy.outbox.entry(TrainingStarted(run_id=RUN, fence=fence)))
+
+    before = (await bench.state()).rev
+    await bench.worker("a").acquire(RUN, announced)
+    assert [event.data for event in publisher.events] == [TrainingStarted(run_id=RUN, fence=1)]
+    assert (await bench.state()).rev == before + 2, "one swap for all, one to strike the event out"
+
+
+async def test_a_lease_record_is_sealed_like_everything_of_the_tenant(bench: Bench) -> None:
+    await bench.worker("holder-canary").acquire(RUN)
+    key = object_keys.tenant_key(TENANT, object_keys.lease(RUN))
+    assert b"holder-canary" not in (await bench.tenancy.objects.get(key)).body

@@ -1,0 +1,154 @@
+"""Publishers: the recording fake and the real one on Apache Kafka give a consumer the same messages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from deploy.local.kafka import KafkaCluster
+from schemas.envelope import decode, encode
+from schemas.events import CURATION
+from tenancy.bus import KafkaPublisher, Publisher, RawMessage, RecordingPublisher
+from tenancy.errors import BusUnavailable, Refused
+from tests.unit.event_strategies import approved
+
+LETTERS = f"{CURATION}.dlq"
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@dataclass(frozen=True)
+class Bus:
+    """A publisher, and what a consumer of a topic gets: the next ``count`` messages."""
+
+    publisher: Publisher
+    received: Callable[[str, int], Awaitable[list[RawMessage]]]
+
+
+def recorded(publisher: RecordingPublisher) -> Bus:
+    async def received(topic: str, count: int) -> list[RawMessage]:
+        encoded = [encode(event) for event in publisher.events]
+        messages = [RawMessage(m.topic, m.key, m.value, m.headers) for m in encoded] + publisher.raw
+        return [message for message in messages if message.topic == topic][:count]
+
+    return Bus(publisher, received)
+
+
+@pytest.fixture(params=["recording", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    if request.param == "recording":
+        yield recorded(RecordingPublisher())
+        return
+    cluster: KafkaCluster = request.getfixturevalue("kafka_cluster")
+    async with AsyncExitStack() as stack:
+        admin = AIOKafkaAdminClient(bootstrap_servers=cluster.bootstrap_servers)
+        await admin.start()
+        stack.push_async_callback(admin.close)
+        topics = [CURATION, LETTERS]
+        await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1) for name in topics])
+        stack.push_async_callback(admin.delete_topics, topics)
+        publisher = await stack.enter_async_context(KafkaPublisher({"bootstrap_servers": cluster.bootstrap_servers}))
+
+        async def received(topic: str, count: int) -> list[RawMessage]:
+            consumer = AIOKafkaConsumer(
+                topic, bootstrap_servers=cluster.bootstrap_servers, auto_offset_reset="earliest"
+            )
+            await consumer.start()
+            try:
+                records = [await consumer.getone() for _ in range(count)]
+            finally:
+                await consumer.stop()
+            return [RawMessage(r.topic, r.key, r.value, r.headers) for r in records]
+
+        yield Bus(publisher, received)
+
+
+async def test_an_event_arrives_on_its_topic_with_key_and_headers(bus: Bus) -> None:
+    events = [approved("t1", version=1), approved("t1", version=2), approved("t2", version=1)]
+    for event in events:
+        await bus.publisher.publish(event.traced(TRACEPARENT))
+    messages = await bus.received(CURATION, 3)
+    assert [decode(m.key, m.value, m.headers) for m in messages] == [event.traced(TRACEPARENT) for event in events]
+    assert [message.key for message in messages] == [b"t1", b"t1", b"t2"]
+
+
+async def test_a_raw_message_arrives_byte_for_byte(bus: Bus) -> None:
+    """Dead letters: what nobody could read must be kept as it was."""
+    letter = RawMessage(LETTERS, b"\xff", b"\x00\xfe", [("a", b"\xff"), ("a", b"again"), ("dlq_reason", b"no-data")])
+    tombstone = RawMessage(LETTERS, None, None, [("dlq_reason", b"no-data")])
+    await bus.publisher.publish_raw(letter)
+    await bus.publisher.publish_raw(tombstone)
+    first, second = await bus.received(LETTERS, 2)
+    assert (first.key, first.value, list(first.headers)) == (letter.key, letter.value, letter.headers)
+    assert (second.key, second.value, list(second.headers)) == (None, None, tombstone.headers)
+
+
+# --- what only a network can do
+
+
+@pytest.mark.kafka
+async def test_a_header_without_a_value_is_kept(kafka_cluster: KafkaCluster) -> None:
+    """A null header is why some messages are dead letters at all."""
+    async with KafkaPublisher({"bootstrap_servers": kafka_cluster.bootstrap_servers}) as publisher:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka_cluster.bootstrap_servers)
+        await admin.start()
+        await admin.create_topics([NewTopic("null-headers", num_partitions=1, replication_factor=1)])
+        await publisher.publish_raw(RawMessage("null-headers", b"k", b"v", [("empty", None), ("full", b"x")]))
+        consumer = AIOKafkaConsumer(
+            "null-headers", bootstrap_servers=kafka_cluster.bootstrap_servers, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        record = await consumer.getone()
+        await consumer.stop()
+        await admin.delete_topics(["null-headers"])
+        await admin.close()
+    assert list(record.headers) == [("empty", None), ("full", b"x")]
+
+
+@pytest.mark.kafka
+async def test_a_message_that_the_bus_will_never_take_is_refused_and_not_tried_for_ever(
+    kafka_cluster: KafkaCluster,
+) -> None:
+    async with KafkaPublisher({"bootstrap_servers": kafka_cluster.bootstrap_servers}) as publisher:
+        with pytest.raises(Refused) as refused:
+            await publisher.publish_raw(RawMessage("any", b"k", bytes(2 * 1_048_576), []))
+    assert refused.value.code == "bus-refused"
+
+
+async def test_a_bus_that_is_out_of_reach_is_for_later() -> None:
+    with pytest.raises(BusUnavailable, match="out of reach"):
+        async with KafkaPublisher({"bootstrap_servers": "127.0.0.1:1"}):
+            raise AssertionError("it cannot start")
+
+
+async def test_a_publisher_that_was_not_started_says_so() -> None:
+    with pytest.raises(BusUnavailable, match="not started"):
+        await KafkaPublisher({"bootstrap_servers": "127.0.0.1:1"}).publish(approved())
+
+
+@pytest.mark.kafka
+async def test_the_current_trace_goes_along(kafka_cluster: KafkaCluster) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_cluster.bootstrap_servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(CURATION, num_partitions=1, replication_factor=1)])
+    span = TracerProvider().get_tracer("test").start_span("caller")
+    async with KafkaPublisher({"bootstrap_servers": kafka_cluster.bootstrap_servers}) as publisher:
+        with trace.use_span(span):
+            await publisher.publish(approved().traced(TRACEPARENT))
+    consumer = AIOKafkaConsumer(
+        CURATION, bootstrap_servers=kafka_cluster.bootstrap_servers, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    record = await consumer.getone()
+    await consumer.stop()
+    await admin.delete_topics([CURATION])
+    await admin.close()
+    traceparent = decode(record.key, record.value, record.headers).traceparent
+    assert traceparent is not None
+    assert f"{span.get_span_context().trace_id:032x}" in traceparent

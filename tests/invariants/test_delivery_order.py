@@ -1,0 +1,169 @@
+"""Every event delivered any number of times, in every order that its topic allows, gives the same final state.
+
+What a topic allows: one tenant's events of one topic come in order, and a consumer may be taken back to any earlier
+position at any moment. Between topics there is no order at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas import events
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from tenancy.tenant_id import TenantId
+from tests.world.summary import summary
+from tests.world.world import World
+
+EXAMPLES = [f"e{number}" for number in range(5)]
+CONSENTS = ["consent-1", "consent-2"]
+# No batch completes: what a batch trains on depends, rightly, on what was eligible when it was frozen.
+NO_BATCH = TenantPolicy(min_new_examples=100)
+
+decision = st.one_of(
+    st.tuples(st.just("approve"), st.sampled_from(EXAMPLES), st.integers(1, 3), st.sampled_from([*CONSENTS, None])),
+    st.tuples(st.just("reject"), st.sampled_from(EXAMPLES), st.integers(1, 3)),
+    st.tuples(st.just("withdraw"), st.sampled_from(EXAMPLES)),
+    st.tuples(st.just("grant"), st.sampled_from(CONSENTS), st.integers(1, 4)),
+    st.tuples(st.just("revoke"), st.sampled_from(CONSENTS), st.integers(1, 4)),
+)
+
+
+async def _event(world: World, tenant: TenantId, made: tuple[Any, ...]) -> events.EventData:
+    match made:
+        case ("approve", example, version, consent):
+            return await world.approval(tenant, example, version=version, consent=consent)
+        case ("reject", example, version):
+            return events.ExampleRejected(
+                example_id=example, version=version, reviewer_id="rev-1", reason_code="unclear"
+            )
+        case ("withdraw", example):
+            return events.ExampleWithdrawn(example_id=example, reason_code="patient-request")
+        case ("grant", consent, version):
+            return events.ConsentGranted(consent_id=consent, version=version)
+        case ("revoke", consent, version):
+            return events.ConsentRevoked(consent_id=consent, version=version)
+    raise AssertionError(made)
+
+
+def _unique(history: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """One decision for each example or consent and version: a reviewer does not decide one version twice."""
+    seen: set[tuple[Any, ...]] = set()
+    kept = []
+    for made in history:
+        kind = "example" if made[0] in ("approve", "reject", "withdraw") else "consent"
+        version = 0 if made[0] == "withdraw" else made[2]
+        if (kind, made[1], version) not in seen:
+            seen.add((kind, made[1], version))
+            kept.append(made)
+    return kept
+
+
+async def _delivered(history: list[tuple[Any, ...]], rewinds: list[int]) -> tuple[dict[str, Any], World]:
+    with tempfile.TemporaryDirectory() as scratch:
+        world = World(Path(scratch))
+        tenant = await world.onboard("t1", NO_BATCH)
+        data = [await _event(world, tenant, made) for made in history]
+        jumps = list(rewinds)
+        for one in data:
+            await world.publish(tenant, one)
+            await world.step()
+            if jumps:
+                position = world.services[0].positions.get(events.CURATION, 0)
+                world.rewind("curation", events.CURATION, max(0, position - jumps.pop(0)))
+                while await world.step():
+                    pass
+        await world.settle()
+        found = await summary(world, tenant)
+        for record in found["records"]:
+            record.pop("commitment", None)
+        # The bus holds what the test published; what handlers published is compared.
+        return found, world
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(decision, min_size=1, max_size=14).map(_unique), st.lists(st.integers(0, 14), max_size=14))
+def test_redelivery_from_any_position_gives_the_same_state(
+    history: list[tuple[Any, ...]], rewinds: list[int]
+) -> None:
+    async def both() -> None:
+        once, _ = await _delivered(history, [])
+        often, _ = await _delivered(history, rewinds)
+        assert often == once
+
+    asyncio.run(both())
+
+
+async def test_a_full_replay_of_every_topic_has_no_effect(tmp_path: Path) -> None:
+    world, tenant = await _finished(tmp_path)
+    before = await summary(world, tenant)
+    world.outcomes.clear()
+    world.rewind_all()
+    await world.settle()
+    # The agent's eviction and cache refresh have no state to leave; everything else was a no-op.
+    effects = [o for o in world.outcomes if o[2] == Outcome.EFFECT and o[0] != "inference"]
+    assert effects == []
+    assert await summary(world, tenant) == before
+
+
+async def test_a_full_replay_after_a_purge_leaves_the_prefix_empty(tmp_path: Path) -> None:
+    world, tenant = await _finished(tmp_path)
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+    before = await summary(world, tenant)
+    assert before["state"]["status"] == "purged"
+    world.outcomes.clear()
+    world.rewind_all()
+    await world.settle()
+    assert [o for o in world.outcomes if o[2] == Outcome.EFFECT and o[0] != "inference"] == []
+    assert await summary(world, tenant) == before
+    assert before["keys"] == []
+
+
+async def test_topics_may_overtake_each_other(tmp_path: Path) -> None:
+    """The purge command arrives before anything else of the tenant: nothing of the tenant ever comes to be."""
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    approvals = [await world.approval(tenant, f"e{number}") for number in range(3)]
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    await world.settle()
+    await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
+    for approval in approvals:
+        await world.publish(tenant, approval)
+    await world.publish(tenant, events.TrainingRequested(run_id="r1", trigger="operator"))
+    await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
+    await world.publish(tenant, events.UsageRecorded(usage_id="u1", source="inference"))
+    await world.settle()
+    late = ("sano.consent", "sano.example", "sano.training", "sano.export", "sano.usage")
+    outcomes = [outcome for _, kind, outcome in world.outcomes if kind.startswith(late)]
+    assert outcomes == [Outcome.REFUSED_PURGED] * 7
+    found = await summary(world, tenant)
+    assert found["keys"] == []
+    assert found["state"]["status"] == "purged"
+
+
+async def _finished(scratch: Path) -> tuple[World, TenantId]:
+    """A tenant with a trained, activated and loaded adapter, an export, usage and a rejection."""
+    world = World(scratch)
+    tenant = await world.onboard("t1")
+    await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
+    for number in range(3):
+        await world.publish(tenant, await world.approval(tenant, f"e{number}"))
+    await world.publish(
+        tenant, events.ExampleRejected(example_id="e9", version=1, reviewer_id="rev-1", reason_code="unclear")
+    )
+    await world.publish(tenant, events.UsageRecorded(usage_id="u1", source="inference", prompt_tokens=3))
+    await world.settle()
+    await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
+    await world.settle()
+    state = await world.state(tenant)
+    assert state.active_adapter is not None
+    async with world.placement.held(tenant, state.active_adapter):
+        pass
+    return world, tenant
