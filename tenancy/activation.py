@@ -20,7 +20,9 @@ def activated(digest: str, entry: NewEntry) -> Change:
         _require_ready(state, digest)
         if state.active_adapter == digest:
             return state
-        event = AdapterActivated(adapter_digest=digest, previous_digest=state.active_adapter, activation=state.activations + 1)
+        event = AdapterActivated(
+            adapter_digest=digest, previous_digest=state.active_adapter, activation=state.activations + 1
+        )
         return owing(_with_active(state, digest), entry(event))
 
     return change
@@ -46,7 +48,9 @@ def rolled_back(digest: str | None, entry: NewEntry) -> Change:
             target = earlier[-1] if earlier else None
         else:
             _require_ready(state, target)
-        event = AdapterRolledBack(adapter_digest=target, previous_digest=state.active_adapter, activation=state.activations + 1)
+        event = AdapterRolledBack(
+            adapter_digest=target, previous_digest=state.active_adapter, activation=state.activations + 1
+        )
         return owing(_with_active(state, target), entry(event))
 
     return change

@@ -93,9 +93,11 @@ class KafkaPublisher:
     async def publish_raw(self, message: RawMessage) -> None:
         if self._producer is None:
             raise BusUnavailable("the publisher is not started")
+        # aiokafka refuses to send neither key nor value, which is what some dead letters are: they get an empty value.
+        value = b"" if message.key is None and message.value is None else message.value
         try:
             await self._producer.send_and_wait(
-                message.topic, value=message.value, key=message.key, headers=list(message.headers)
+                message.topic, value=value, key=message.key, headers=list(message.headers)
             )
         except KafkaError as error:
             if getattr(error, "retriable", False) or type(error).__name__ in {"KafkaTimeoutError", "ConnectionError"}:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +31,8 @@ def run_demo(report_file: Path | None) -> int:
     """Start a stack under ``.sano/demo``, run every act, stop the stack; 0 when every check held."""
     screen = Screen(Console())
     report = DemoReport()
+    # A polite kill stops the stack and leaves nothing behind, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     HOME.mkdir(parents=True, exist_ok=True)
     with screen.shown(), _stack(screen) as stack:
         try:

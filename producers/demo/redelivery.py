@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from schemas.envelope import MalformedEvent, decode
 from schemas.events import OUTCOMES, OutcomeRecorded
@@ -29,25 +29,24 @@ class Redelivery:
     outcomes: dict[str, int]
 
 
-async def read_all(client_settings: Mapping[str, Any], topics: Sequence[str], tenant: str) -> list[RawMessage]:
-    """Every message of the tenant on these topics, in order, without a group: nothing is committed."""
-    consumer = AIOKafkaConsumer(**client_settings, enable_auto_commit=False, auto_offset_reset="earliest")
+async def read_all(client_settings: Mapping[str, Any], topics: Sequence[str], tenant: str | None) -> list[RawMessage]:
+    """Every message of the tenant, or of anybody, on these topics, in order and without a group."""
+    # Without a group every partition is assigned, also those that were added since the contract was written.
+    consumer = AIOKafkaConsumer(
+        *topics, **client_settings, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
     await consumer.start()
     try:
         found: list[RawMessage] = []
-        for topic in topics:
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
-            consumer.assign(partitions)
-            await consumer.seek_to_beginning(*partitions)
-            ends = await consumer.end_offsets(partitions)
-            for partition in partitions:
-                while await consumer.position(partition) < ends[partition]:
-                    for records in (await consumer.getmany(partition, timeout_ms=1000)).values():
-                        found += [
-                            RawMessage(record.topic, record.key, record.value, record.headers)
-                            for record in records
-                            if record.key == tenant.encode()
-                        ]
+        ends = await consumer.end_offsets(consumer.assignment())
+        for partition in sorted(ends):
+            while await consumer.position(partition) < ends[partition]:
+                for records in (await consumer.getmany(partition, timeout_ms=1000)).values():
+                    found += [
+                        RawMessage(record.topic, record.key, record.value, record.headers)
+                        for record in records
+                        if tenant is None or record.key == tenant.encode()
+                    ]
         return found
     finally:
         await consumer.stop()

@@ -164,6 +164,6 @@ async def test_two_who_pay_at_once_pay_the_same_and_both_come_to_an_end(
 async def test_moments_and_nulls_come_through_the_outbox_unchanged(
     tenancy: Tenancy, publisher: RecordingPublisher, onboarded: TenantState
 ) -> None:
-    data: Any = AdapterActivated(adapter_digest="a" * 64, previous_digest=None, rev=2)
+    data: Any = AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=1)
     await tenancy.outbox.swap(TENANT, lambda state: owing(state, tenancy.outbox.entry(data)))
     assert publisher.events[0].data == data

@@ -81,12 +81,19 @@ async def test_an_event_arrives_on_its_topic_with_key_and_headers(bus: Bus) -> N
 async def test_a_raw_message_arrives_byte_for_byte(bus: Bus) -> None:
     """Dead letters: what nobody could read must be kept as it was."""
     letter = RawMessage(LETTERS, b"\xff", b"\x00\xfe", [("a", b"\xff"), ("a", b"again"), ("dlq_reason", b"no-data")])
-    tombstone = RawMessage(LETTERS, None, None, [("dlq_reason", b"no-data")])
+    tombstone = RawMessage(LETTERS, b"t1", None, [("dlq_reason", b"no-data")])
     await bus.publisher.publish_raw(letter)
     await bus.publisher.publish_raw(tombstone)
     first, second = await bus.received(LETTERS, 2)
     assert (first.key, first.value, list(first.headers)) == (letter.key, letter.value, letter.headers)
-    assert (second.key, second.value, list(second.headers)) == (None, None, tombstone.headers)
+    assert (second.key, second.value, list(second.headers)) == (b"t1", None, tombstone.headers)
+
+
+async def test_a_message_with_neither_key_nor_value_is_not_lost(bus: Bus) -> None:
+    nothing = RawMessage(LETTERS, None, None, [("dlq_reason", b"no-specversion")])
+    await bus.publisher.publish_raw(nothing)
+    (arrived,) = await bus.received(LETTERS, 1)
+    assert (arrived.key, arrived.value or b"", list(arrived.headers)) == (None, b"", nothing.headers)
 
 
 # --- what only a network can do
@@ -115,9 +122,14 @@ async def test_a_header_without_a_value_is_kept(kafka_cluster: KafkaCluster) -> 
 async def test_a_message_that_the_bus_will_never_take_is_refused_and_not_tried_for_ever(
     kafka_cluster: KafkaCluster,
 ) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_cluster.bootstrap_servers)
+    await admin.start()
+    await admin.create_topics([NewTopic(LETTERS, num_partitions=1, replication_factor=1)])
     async with KafkaPublisher({"bootstrap_servers": kafka_cluster.bootstrap_servers}) as publisher:
         with pytest.raises(Refused) as refused:
-            await publisher.publish_raw(RawMessage("any", b"k", bytes(2 * 1_048_576), []))
+            await publisher.publish_raw(RawMessage(LETTERS, b"k", bytes(2 * 1_048_576), []))
+    await admin.delete_topics([LETTERS])
+    await admin.close()
     assert refused.value.code == "bus-refused"
 
 

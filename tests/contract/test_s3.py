@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ def failing(s3_store: S3ObjectStore) -> Failure:
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
-    monkeypatch.setattr(s3.time, "sleep", taken.append)
+    monkeypatch.setattr(time, "sleep", taken.append)
     return taken
 
 

@@ -121,7 +121,7 @@ async def test_a_write_whose_answer_was_lost_counts_once(objects: ObjectStore) -
         raise PreconditionFailed(key)
 
     store = Meddled(objects, lose_the_answer)
-    states = StateRegistry(store)  # type: ignore[arg-type]
+    states = StateRegistry(store)
     await states.create(FIRST)
     swapped = await states.swap(TENANT, raised_fence)
     assert (swapped.state.fence, swapped.state.rev) == (1, 2)
@@ -135,7 +135,7 @@ async def test_a_lost_race_is_run_again_on_what_is_there(objects: ObjectStore) -
             await StateRegistry(store.inner).swap(TENANT, raised_fence)
         return str(await store.inner.put(key, body, if_match=etag))
 
-    states = StateRegistry(Meddled(objects, lose_the_first))  # type: ignore[arg-type]
+    states = StateRegistry(Meddled(objects, lose_the_first))
     await states.create(FIRST)
     assert (await states.swap(TENANT, raised_fence)).state.fence == 2
 
@@ -161,7 +161,7 @@ async def test_a_race_that_is_always_lost_ends_and_may_be_tried_later(
         raise PreconditionFailed(key)
 
     store = Meddled(objects, always_lost)
-    states = StateRegistry(store)  # type: ignore[arg-type]
+    states = StateRegistry(store)
     await states.create(FIRST)
     with pytest.raises(ContendedState):
         await states.swap(TENANT, raised_fence)

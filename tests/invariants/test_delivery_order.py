@@ -89,9 +89,7 @@ async def _delivered(history: list[tuple[Any, ...]], rewinds: list[int]) -> tupl
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(decision, min_size=1, max_size=14).map(_unique), st.lists(st.integers(0, 14), max_size=14))
-def test_redelivery_from_any_position_gives_the_same_state(
-    history: list[tuple[Any, ...]], rewinds: list[int]
-) -> None:
+def test_redelivery_from_any_position_gives_the_same_state(history: list[tuple[Any, ...]], rewinds: list[int]) -> None:
     async def both() -> None:
         once, _ = await _delivered(history, [])
         often, _ = await _delivered(history, rewinds)

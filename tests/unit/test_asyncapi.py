@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from consumers.runtime.dead_letters import REASON_HEADERS
@@ -27,7 +27,7 @@ DOCUMENT: Json = yaml.safe_load((GOLDEN / "asyncapi.yaml").read_text(encoding="u
 
 
 def valid(schema: Json, instance: Any) -> bool:
-    registry: Any = Registry().with_resource("urn:doc", Resource(contents=DOCUMENT, specification=DRAFT202012))
+    registry: Any = Registry().with_resource("urn:doc", DRAFT202012.create_resource(DOCUMENT))
     absolute = _with_absolute_references(schema)
     return bool(Draft202012Validator(absolute, registry=registry).is_valid(instance))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -112,8 +113,9 @@ def test_an_area_that_nobody_declared_is_refused() -> None:
 @example(["p", "p.certificate"], 1)
 def test_no_two_things_share_a_key(ids: list[str], number: int) -> None:
     made: dict[str, tuple[str, str]] = {}
+    ways: dict[str, Callable[[str], str]]
     for name in ids:
-        for what, make in {
+        ways = {
             "replica": object_keys.replica_key,
             "purge": object_keys.purge_key,
             "certificate": object_keys.certificate_key,
@@ -126,7 +128,8 @@ def test_no_two_things_share_a_key(ids: list[str], number: int) -> None:
             "adapter": lambda text: object_keys.tenant_key("t1", object_keys.adapter(text, "manifest.json")),
             "export": lambda text: object_keys.tenant_key("t1", object_keys.export(text, "manifest.json")),
             "usage": lambda text: object_keys.tenant_key("t1", object_keys.usage(text)),
-        }.items():
+        }
+        for what, make in ways.items():
             try:
                 key = make(name)
             except ForbiddenKey:

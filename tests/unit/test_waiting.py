@@ -44,7 +44,8 @@ async def swap(parts: Parts, change: Change) -> None:
 
 
 async def test_waiting_for_a_run_reports_its_way_and_returns_once_its_adapter_is_active(parts: Parts) -> None:
-    digest = await publish_adapter(parts, TENANT)
+    older, digest = await publish_adapter(parts, TENANT, 1), await publish_adapter(parts, TENANT, 2)
+    await commands.activate(parts.tenancy, TENANT, older)
 
     async def consumers() -> None:
         for status in ("queued", "running", "completed"):
@@ -58,10 +59,10 @@ async def test_waiting_for_a_run_reports_its_way_and_returns_once_its_adapter_is
     run = await waiting.run_ended(
         parts.tenancy, TENANT, "run-9", timeout_seconds=BOUND_SECONDS, report=lambda status: seen.append(status)
     )
+    active_on_return = (await parts.tenancy.states.read(TENANT)).state.active_adapter
     await working
-    assert run.status == "completed"
+    assert (run.status, active_on_return) == ("completed", digest)
     assert list(dict.fromkeys(seen)) == ["requested", "queued", "running", "activating"]
-    assert (await parts.tenancy.states.read(TENANT)).state.active_adapter == digest
 
 
 async def test_waiting_ends_with_a_rejection_and_with_a_purge(parts: Parts) -> None:

@@ -51,5 +51,3 @@ async def _records(world: World, tenant: TenantId) -> list[dict[str, Any]]:
         consent, _ = await store.get_record(relative, ConsentRecord)
         found.append(consent.model_dump(mode="json", exclude={"decided_at"}))
     return found
-
-

@@ -1,0 +1,124 @@
+"""Two thousand malformed messages on every topic: each becomes a dead letter with a reason, none is lost, the
+consumers live, and the good events between them are handled."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from producers.demo.redelivery import read_all
+from producers.publishing import publish
+from schemas import events
+from schemas.envelope import Event, encode
+from schemas.policy import TenantPolicy
+from schemas.topics import LIVE_TOPICS, dead_letter_topic
+from tenancy.clock import utc_now
+from tenancy.tenant_id import TenantId
+from tests.fixtures.history import approvals, onboarded
+from tests.fixtures.platform import Platform, eventually
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+PER_TOPIC = 2000
+TENANT = TenantId("garbage")
+
+Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+
+
+def _good(topic: str) -> Message:
+    """An event that is right in everything, to be spoilt."""
+    data: dict[str, events.EventData] = {
+        events.TENANTS: events.ExportRequested(export_id="x", requested_by="op"),
+        events.CURATION: events.ConsentGranted(consent_id="c", version=1),
+        events.TRAINING: events.TrainingRequested(run_id="r", trigger="operator"),
+        events.ADAPTERS: events.AdapterRetired(adapter_digest="a" * 64, reason_code="test"),
+        events.REPLICAS: events.ReplicaEvicted(replica_id="r", cause_id="p", receipt={}),
+        events.KNOWLEDGE: events.DocumentRemoved(document_id="d", version=1),
+        events.USAGE: events.UsageRecorded(usage_id="u", source="storage"),
+        events.OUTCOMES: events.OutcomeRecorded(
+            event_id="e", event_type="sano.usage.recorded", consumer="c", outcome="EFFECT", delivery="t/0/0"
+        ),
+    }
+    message = encode(Event(subject=TENANT, data=data[topic], time=utc_now(), source="/test"))
+    return message.key, message.value, list(message.headers)
+
+
+def _spoilt(topic: str, number: int, rng: random.Random) -> Message:
+    """One of ten ways to be malformed."""
+    key, value, headers = _good(topic)
+    named: dict[str, bytes | None] = dict(headers)
+    way = number % 10
+    if way == 0:
+        return key, rng.randbytes(rng.randint(1, 200)), headers
+    if way == 1:
+        return key, None, headers  # a tombstone
+    if way == 2:
+        named["ce_type"] = b"sano.no.such.type"
+    elif way == 3:
+        named["ce_source"] = None
+    elif way == 4:
+        named["ce_source"] = b"\xff\xfe\xfd"
+    elif way == 5:
+        return key, b'{"wrong": ["types", 1, null]}', headers
+    elif way == 6:
+        return b"another-tenant", value, headers
+    elif way == 7:
+        named["ce_id"] = b"00000000-0000-0000-0000-000000000000"
+    elif way == 8:
+        return rng.randbytes(8), rng.randbytes(64), [(f"h{rng.randint(0, 9)}", rng.randbytes(4))]
+    else:
+        del named["ce_time"]
+    return key, value, list(named.items())
+
+
+@pytest.mark.timeout(900)
+async def test_garbage_on_every_topic_becomes_dead_letters_and_stops_nobody(platform: Platform) -> None:
+    rng = random.Random(7)
+    async with platform.tenancy() as tenancy:
+        await onboarded(tenancy, TENANT, TenantPolicy(min_new_examples=1000))
+        dead_before = {topic: await _dead(platform, topic) for topic in LIVE_TOPICS}
+        good = await approvals(tenancy, TENANT, 20)
+        await publish(tenancy, TENANT, events.ConsentGranted(consent_id="c-1", version=1))
+        producer = AIOKafkaProducer(**platform.settings.kafka_client(), acks="all")
+        await producer.start()
+        try:
+            for number in range(PER_TOPIC):
+                for topic in LIVE_TOPICS:
+                    key, value, headers = _spoilt(topic, number, rng)
+                    await producer.send(topic, value, key=key, headers=headers)
+                if number % 100 == 50:
+                    await producer.flush()
+                    await publish(tenancy, TENANT, good[number // 100])
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+        async def curated() -> bool | None:
+            state = (await tenancy.states.read(TENANT)).state
+            return len(state.curation.fresh) == len(good) or None
+
+        await eventually(curated, "the good events between the garbage were handled")
+        for topic in LIVE_TOPICS:
+            letters: Counter[str] = Counter()
+
+            async def all_dead(topic: str = topic) -> Counter[str] | None:
+                now = await _dead(platform, topic)
+                return now - dead_before[topic] if now.total() - dead_before[topic].total() >= PER_TOPIC else None
+
+            letters = await eventually(all_dead, f"the garbage on {topic} is in its dead-letter topic")
+            assert letters.total() == PER_TOPIC, f"{topic}: {letters}"
+            assert "" not in letters, "every letter has a reason"
+            assert {"unknown-type", "no-data", "null-header", "header-not-utf8", "invalid-data"} <= set(letters)
+        assert all(process.is_running() for process in platform.processes.values())
+
+
+async def _dead(platform: Platform, topic: str) -> Counter[str]:
+    """How many dead letters there are, by reason. Letters keep whatever key they had, so all are read."""
+    found = await read_all(platform.settings.kafka_client(), [dead_letter_topic(topic)], None)
+    reasons = [dict(letter.headers).get("dlq_reason") or b"" for letter in found]
+    await asyncio.sleep(0)
+    return Counter(reason.decode() for reason in reasons)

@@ -1,0 +1,196 @@
+"""kill -9 of each consumer and of the worker at its effects, on real Kafka and a real S3 API.
+
+``tests/invariants/test_crash_points.py`` enumerates every effect of the whole loop in one process. Here each kind of
+effect of each process is hit by a real SIGKILL, and what Kafka and S3 make of it is seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from consumers.training.handlers import TrainingPorts, on_training_requested
+from producers.publishing import publish
+from schemas import events, object_keys
+from schemas.hyperparameters import Hyperparameters
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from schemas.records import PurgeRecord
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound
+from tenancy.tenant_id import TenantId
+from tests.fixtures.history import approvals, onboarded
+from tests.fixtures.platform import Platform, eventually
+from tests.unit.tiny_training import build_tiny_base, load_tokenizer
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+_numbers = itertools.count()
+ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, heldout_fraction=0.0)
+
+
+@dataclass(frozen=True)
+class CrashPoint:
+    """One consumer and one of its effects."""
+
+    consumer: str
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.consumer}, {self.effect}"
+
+
+CRASH_POINTS = [
+    CrashPoint("curation", "put:consents"),
+    CrashPoint("curation", "swap:state"),
+    CrashPoint("curation", "put:examples"),
+    CrashPoint("curation", "publish:sano.training.requested"),
+    CrashPoint("curation", "publish:sano.outcome.recorded"),
+    CrashPoint("training", "put:runs"),
+    CrashPoint("training", "swap:state"),
+    CrashPoint("ledger", "put:usage"),
+    CrashPoint("purge", "publish:sano.purge.requested"),
+    CrashPoint("purge", "swap:state"),
+    CrashPoint("purge", "publish:sano.purge.fenced"),
+    CrashPoint("purge", "put:purges"),
+    CrashPoint("purge", "erase:key.json"),
+    CrashPoint("purge", "erase:contents"),
+    CrashPoint("purge", "put:certificate"),
+    CrashPoint("purge", "publish:sano.purge.completed"),
+]
+WORKER_CRASH_POINTS = [
+    "put:lease",
+    "put:training-sets",
+    "put:staging",
+    "swap:state",
+    "put:adapters",
+    "erase:staging",
+    "publish:sano.adapter.ready",
+]
+ATTEMPTS_UNTIL_DONE = 4
+
+
+@pytest.fixture
+async def tenancy(platform: Platform) -> AsyncIterator[Tenancy]:
+    async with platform.tenancy() as connected:
+        yield connected
+
+
+def _tenant() -> TenantId:
+    return TenantId(f"kill-{next(_numbers)}")
+
+
+async def _state(tenancy: Tenancy, tenant: TenantId) -> TenantState:
+    return (await tenancy.states.read(tenant)).state
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("point", CRASH_POINTS, ids=str)
+async def test_a_killed_consumer_loses_nothing_and_does_nothing_twice(
+    platform: Platform, tenancy: Tenancy, point: CrashPoint, when: str
+) -> None:
+    platform.restart(point.consumer, f"{when}:{point.effect}")
+    tenant = await onboarded(tenancy, _tenant(), TenantPolicy(min_new_examples=3, min_training_examples=50))
+    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    for approval in await approvals(tenancy, tenant, 3):
+        await publish(tenancy, tenant, approval)
+    await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+    if point.consumer != "purge":
+        await platform.died(point.consumer)
+        platform.restart(point.consumer)
+
+    async def rejected() -> TenantState | None:
+        # Three examples complete the batch; the training then refuses, as the policy asks for fifty.
+        state = await _state(tenancy, tenant)
+        run = state.runs.get("batch-1")
+        return state if run is not None and run.status == "rejected" and not state.outbox else None
+
+    state = await eventually(rejected, "the batch was asked for and refused")
+    assert state.curation.fresh == ()
+    assert len(state.curation.recent) == 3
+    assert set(state.runs) == {"batch-1"}
+    store = await tenancy.store(tenant)
+
+    async def counted() -> bool | None:
+        return len([key async for key in store.list("usage")]) == 1 or None
+
+    await eventually(counted, "the usage was recorded once")
+    assert len([key async for key in store.list("examples")]) == 3
+    await publish(tenancy, tenant, events.TenantChurned(requested_by="op"))
+    if point.consumer == "purge":
+        await platform.died("purge")
+        platform.restart("purge")
+
+    async def certified() -> PurgeRecord | None:
+        state = await _state(tenancy, tenant)
+        if state.purge is None or state.status != "purged" or state.outbox:
+            return None
+        try:
+            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+        except ObjectNotFound:
+            return None
+        record = PurgeRecord.model_validate_json(stored.body)
+        return record if record.step == "certified" else None
+
+    record = await eventually(certified, "the purge was certified")
+    assert record.key_destroyed_at is not None
+    left = [v.key async for v in tenancy.objects.versions(object_keys.tenant_prefix(tenant))]
+    assert left == []
+    assert [v.key async for v in tenancy.objects.versions(object_keys.key_key(tenant))] == []
+    certificate = await tenancy.objects.get(object_keys.certificate_key(record.purge_id))
+    assert len(certificate.body) > 0
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_base(tmp_path_factory.mktemp("tiny"), load_tokenizer()).path
+
+
+@pytest.mark.parametrize("effect", WORKER_CRASH_POINTS)
+async def test_a_killed_worker_is_followed_by_one_that_publishes_once(
+    platform: Platform, tenancy: Tenancy, tiny_base: Path, effect: str
+) -> None:
+    platform.processes["training"].kill()  # this test is the runner
+    try:
+        tenant = await onboarded(tenancy, _tenant(), TenantPolicy(min_new_examples=100, min_training_examples=2))
+        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+        for approval in await approvals(tenancy, tenant, 3):
+            await publish(tenancy, tenant, approval)
+
+        async def curated() -> bool | None:
+            return len((await _state(tenancy, tenant)).curation.fresh) == 3 or None
+
+        await eventually(curated, "three examples were curated")
+        command = events.TrainingRequested(run_id="r-1", trigger="operator", hyperparameters=ONE_STEP)
+        event = await publish(tenancy, tenant, command)
+        ports = TrainingPorts(tenancy, lambda: None)
+        assert await on_training_requested(event, ports) == Outcome.EFFECT
+        assert await platform.work(tenant, "r-1", tiny_base, f"before:{effect}") == -9
+
+        async def published() -> TenantState | None:
+            state = await _state(tenancy, tenant)
+            if state.runs["r-1"].status in ("queued", "running"):
+                await platform.work(tenant, "r-1", tiny_base)  # ends at once while the dead one's lease lasts
+                state = await _state(tenancy, tenant)
+            return state if state.runs["r-1"].status in ("publishing", "completed") else None
+
+        state = await eventually(published, "a second worker published")
+        platform.restart("training")  # its reconciler finishes what the worker left
+
+        async def completed() -> TenantState | None:
+            state = await _state(tenancy, tenant)
+            done = state.runs["r-1"].status == "completed" and state.active_adapter is not None and not state.outbox
+            return state if done else None
+
+        state = await eventually(completed, "the run was completed and its adapter activated")
+        assert list(state.adapters) == [state.active_adapter]
+        store = await tenancy.store(tenant)
+        assert [key async for key in store.list("staging")] == []
+        assert len([key async for key in store.list("adapters")]) == len(object_keys.ADAPTER_FILES)
+    finally:
+        platform.restart("training")
