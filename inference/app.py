@@ -16,7 +16,6 @@ from fastapi import FastAPI
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.periodic import Periodic
-from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.service import Consumer, health_routes
 from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
 from inference import agent
@@ -134,7 +133,7 @@ class Replica:
             self.api.answers = None
 
     async def _consume(self, stack: AsyncExitStack, tenancy: Tenancy, ports: AgentPorts) -> None:
-        policy = HandlingPolicy(deadline_seconds=self.settings.handler_deadline_seconds)
+        policy = self.settings.handling_policy()
         dispatcher = Dispatcher(SERVICE, HANDLERS, tenancy, ports, self.telemetry, policy)
         consumer = Consumer(
             dispatcher,

@@ -27,10 +27,10 @@ class Hyperparameters(Contract):
         "up_proj",
         "v_proj",
     )
-    learning_rate: float = Field(default=5e-4, gt=0.0, le=1e-2)
-    num_train_epochs: int = Field(default=6, ge=1, le=50)
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1e-2)
+    num_train_epochs: int = Field(default=3, ge=1, le=50)
     max_steps: int | None = Field(default=None, ge=1, description="stop after this many optimizer steps")
-    per_device_train_batch_size: int = Field(default=8, ge=1, le=256)
+    per_device_train_batch_size: int = Field(default=4, ge=1, le=256)
     warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)
     max_grad_norm: float = Field(default=1.0, gt=0.0)

@@ -10,8 +10,8 @@ class HandlingPolicy:
     """Bounds of one handling.
 
     ``deadline_seconds`` is enforced and lies far below ``max_poll_interval_ms``: aiokafka evicts a member whose
-    handler is slower and runs the event again elsewhere. ``rebalance_timeout_ms`` is longer than the deadline, so
-    that a running handler can finish and commit before its partition moves.
+    handler is slower and runs the event again elsewhere. ``rebalance_timeout_ms`` and ``graceful_stop_seconds`` are
+    longer than the deadline, so that a running handler can finish and commit before its partition moves.
     """
 
     deadline_seconds: float = 60.0
@@ -21,10 +21,20 @@ class HandlingPolicy:
     redelivery_pause_seconds: float = 2.0
     consecutive_failures_before_stop: int = 50
     session_timeout_ms: int = 45_000
-    heartbeat_interval_ms: int = 3_000
     max_poll_interval_ms: int = 300_000
-    rebalance_timeout_ms: int = 70_000
-    graceful_stop_seconds: float = 75.0
+
+    @property
+    def heartbeat_interval_ms(self) -> int:
+        """At most a third of the session, so that one lost heartbeat ends nothing."""
+        return min(3_000, self.session_timeout_ms // 3)
+
+    @property
+    def rebalance_timeout_ms(self) -> int:
+        return int((self.deadline_seconds + 10) * 1000)
+
+    @property
+    def graceful_stop_seconds(self) -> float:
+        return self.deadline_seconds + 15
 
 
 HANDLING = HandlingPolicy()

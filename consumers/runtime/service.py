@@ -25,7 +25,6 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import outermost
 from consumers.runtime.parsing import Record, original_record, tolerant_parser
 from consumers.runtime.periodic import Periodic
-from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
 from schemas.events import EventData
@@ -152,8 +151,7 @@ def serve(
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, service))
             made, periodics = await stack.enter_async_context(ports(tenancy))
-            policy = HandlingPolicy(deadline_seconds=settings.handler_deadline_seconds)
-            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, policy)
+            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, settings.handling_policy())
             consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings)
             await consumer.broker.start()
             stack.push_async_callback(consumer.broker.stop)

@@ -8,6 +8,7 @@ from aiokafka.helpers import create_ssl_context
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from pydantic import Field
 
+from consumers.runtime.policy import HandlingPolicy
 from tenancy.settings import PlatformSettings
 
 _SASL: dict[str, Any] = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
@@ -19,6 +20,16 @@ class ConsumerSettings(PlatformSettings):
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=8080, ge=1, le=65535)
     reconcile_seconds: float = Field(default=15.0, gt=0.0, description="pause between two looks at unfinished work")
+
+    kafka_session_timeout_ms: int = Field(
+        default=45_000, ge=1_000, description="after this long without a heartbeat a dead consumer's partitions move"
+    )
+
+    def handling_policy(self) -> HandlingPolicy:
+        """The bounds of handling that these settings ask for."""
+        return HandlingPolicy(
+            deadline_seconds=self.handler_deadline_seconds, session_timeout_ms=self.kafka_session_timeout_ms
+        )
 
     def faststream_security(self) -> BaseSecurity | None:
         """The same security as :meth:`kafka_client`, in FastStream's words."""

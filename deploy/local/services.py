@@ -26,6 +26,7 @@ LOCAL_PROFILE = {
     "SANO_LEASE_SECONDS": "20",
     "SANO_REPLICA_LEASE_SECONDS": "30",
     "SANO_RECONCILE_SECONDS": "3",
+    "SANO_KAFKA_SESSION_TIMEOUT_MS": "10000",
 }
 
 # What would send a client of the embedded object store to somebody's real account.

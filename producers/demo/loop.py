@@ -59,6 +59,7 @@ def _stack(screen: Screen) -> Iterator[StackFile]:
 
     stack = LocalStack(HOME, apply_topics=apply, services=SERVICES, tie_to_parent=True, report=report)
     with screen.step("stack", "The stack starts: bus, object store, six consumers, one serving replica"):
+        stack.down()  # what an interrupted demo may have left
         described = stack.up()
     try:
         yield described
