@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import anyio
 import uvicorn
@@ -32,7 +33,7 @@ from inference.settings import InferenceSettings
 from inference.usage import UsageMeter, UsageReporter
 from schemas import events
 from schemas.adapter_files import linear_shapes
-from schemas.model_digest import model_digest
+from schemas.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.tokens import TokenVerifier
 
@@ -46,10 +47,20 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
 }
 
 
-def engine_config(settings: InferenceSettings) -> EngineConfig:
+def base_model_directory(settings: InferenceSettings) -> Path:
+    """Where the base model is; a hub id is fetched first, as the trainer fetches it."""
+    if Path(settings.base_model).is_dir():
+        return Path(settings.base_model).resolve()
+    from huggingface_hub import snapshot_download
+
+    cache = settings.work_dir / "models"
+    return Path(snapshot_download(settings.base_model, cache_dir=cache, allow_patterns=list(HUB_PATTERNS)))
+
+
+def engine_config(settings: InferenceSettings, base_model: Path) -> EngineConfig:
     """The engine that these settings ask for."""
     return EngineConfig(
-        base_model=settings.base_model,
+        base_model=base_model,
         max_loras=settings.max_loras,
         max_cpu_loras=settings.max_cpu_loras,
         max_lora_rank=settings.max_lora_rank,
@@ -66,7 +77,8 @@ class Replica:
         self.settings = settings
         self.telemetry = telemetry
         self.signer = signer(settings)
-        self.engine = Engine(engine_config(settings))
+        self.base_model = base_model_directory(settings)
+        self.engine = Engine(engine_config(settings, self.base_model))
         requests = telemetry.meter.create_counter("sano_requests", description="answered requests by route")
         self.loads = telemetry.meter.create_histogram(
             "sano_adapter_load_seconds", unit="s", description="from the object store into the engine"
@@ -90,13 +102,13 @@ class Replica:
         settings = self.settings
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
-            digest = model_digest(settings.base_model)
+            digest = model_digest(self.base_model)
             files = AdapterFiles(
                 tenancy=tenancy,
                 verifier=self.signer.verifier,
                 root=settings.adapter_dir / settings.replica_id,
                 base_model_digest=digest,
-                base_shapes=linear_shapes(settings.base_model),
+                base_shapes=linear_shapes(self.base_model),
                 max_rank=settings.max_lora_rank,
             )
             files.clear()

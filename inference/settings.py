@@ -23,7 +23,7 @@ class InferenceSettings(ConsumerSettings):
     inference_host: str = "127.0.0.1"
     inference_port: int = Field(default=8000, ge=1, le=65535)
     replica_id: TenantName = Field(default_factory=_default_replica, description="stable across restarts, unique")
-    base_model: Path = Field(description="directory of the frozen base model")
+    base_model: str = Field(description="directory, or hub id, of the frozen base model")
     adapter_dir: Path = Field(default=Path("/dev/shm/sanolith"), description="memory-backed")  # noqa: S108
     max_loras: int = Field(default=8, ge=1, description="adapters in one batch")
     max_cpu_loras: int = Field(default=32, ge=1, description="adapters loaded")

@@ -25,6 +25,9 @@ _DEFINING_NAMES = frozenset(
     }
 )
 
+HUB_PATTERNS = ("*.json", "*.jinja", "*.safetensors", "merges.txt", "tokenizer.model")
+"""What is fetched of a model from a hub: never pickled weights, and the same by trainers and servers."""
+
 
 class NotAModelDirectory(ValueError):
     """The directory lacks ``config.json``, a tokenizer or safetensors weights."""

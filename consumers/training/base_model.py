@@ -13,11 +13,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.model_digest import model_digest
+from schemas.model_digest import HUB_PATTERNS, model_digest
 
 SMOLLM2 = "smollm2"
 _SMOLLM2_DIRECTORY = "SmolLM2-135M-Instruct"
-_HUB_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "merges.txt", "tokenizer.model"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def _locate(source: str, cache_dir: Path) -> Path:
         return _built_smollm2(cache_dir)
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(source, cache_dir=cache_dir, allow_patterns=_HUB_PATTERNS))
+    return Path(snapshot_download(source, cache_dir=cache_dir, allow_patterns=list(HUB_PATTERNS)))
 
 
 def _built_smollm2(cache_dir: Path) -> Path:

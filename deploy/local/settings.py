@@ -24,8 +24,6 @@ class LocalSettings(BaseSettings):
     cache_dir: Path = Field(
         default_factory=lambda: Path.home() / ".cache" / "sanolith", description="What set-up fetched and prepared."
     )
-    aws_access_key_id: str | None = Field(None, validation_alias="AWS_ACCESS_KEY_ID")
-    aws_secret_access_key: str | None = Field(None, validation_alias="AWS_SECRET_ACCESS_KEY")
 
 
 def inherited_environment() -> dict[str, str]:

@@ -27,17 +27,18 @@ from tenancy.bootstrap import open_tenancy
 HOME = Path(".sano/demo")
 
 
-def run_demo(report_file: Path | None) -> int:
-    """Start a stack under ``.sano/demo``, run every act, stop the stack; 0 when every check held."""
+def run_demo(report_file: Path | None, home: Path = HOME, *, kafka: bool = False) -> int:
+    """Start a stack under ``home``, run every act, stop the stack; 0 when every check held."""
     screen = Screen(Console())
     report = DemoReport()
     # A polite kill stops the stack and leaves nothing behind, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    HOME.mkdir(parents=True, exist_ok=True)
-    with screen.shown(), _stack(screen) as stack:
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    home.mkdir(parents=True, exist_ok=True)
+    with screen.shown(), _stack(screen, home, kafka) as stack:
         try:
-            asyncio.run(_acts(screen, stack, report))
+            asyncio.run(_acts(screen, stack, report, home))
         finally:
+            signal.signal(signal.SIGTERM, before)
             report.timings = screen.timings
             if report_file is not None:
                 report_file.write_text(report.model_dump_json(indent=2) + "\n")
@@ -49,7 +50,7 @@ def run_demo(report_file: Path | None) -> int:
 
 
 @contextmanager
-def _stack(screen: Screen) -> Iterator[StackFile]:
+def _stack(screen: Screen, home: Path, kafka: bool) -> Iterator[StackFile]:
     def report(name: str, stage: Stage) -> None:
         if stage is Stage.READY:
             screen.say(f"{name} is ready")
@@ -57,17 +58,17 @@ def _stack(screen: Screen) -> Iterator[StackFile]:
     def apply(bootstrap_servers: str) -> None:
         asyncio.run(apply_topics({"bootstrap_servers": bootstrap_servers}))
 
-    stack = LocalStack(HOME, apply_topics=apply, services=SERVICES, tie_to_parent=True, report=report)
+    stack = LocalStack(home, apply_topics=apply, services=SERVICES, tie_to_parent=True, report=report)
     with screen.step("stack", "The stack starts: bus, object store, six consumers, one serving replica"):
         stack.down()  # what an interrupted demo may have left
-        described = stack.up()
+        described = stack.up(kafka=kafka)
     try:
         yield described
     finally:
         stack.down()
 
 
-async def _acts(screen: Screen, stack: StackFile, report: DemoReport) -> None:
+async def _acts(screen: Screen, stack: StackFile, report: DemoReport, home: Path) -> None:
     settings = OperatorSettings(
         kafka_bootstrap_servers=stack.kafka_bootstrap_servers,
         s3_endpoint_url=stack.s3_endpoint_url,
@@ -80,7 +81,7 @@ async def _acts(screen: Screen, stack: StackFile, report: DemoReport) -> None:
         inference_url=stack.inference_url,
         operator_id="demo",
     )
-    scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="demo-", dir=HOME))
+    scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="demo-", dir=home))
     try:
         async with open_tenancy(settings, "demo") as tenancy:
             act = Act(tenancy, settings, stack.base_model, scratch, screen, report)

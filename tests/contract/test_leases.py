@@ -140,6 +140,25 @@ async def test_two_who_reach_for_a_run_at_once_get_different_fences_or_nothing(b
     assert state.runs[RUN].attempts == state.runs[RUN].fence == state.fence
 
 
+async def test_a_run_that_another_took_between_the_look_and_the_swap_is_left_to_it(bench: Bench) -> None:
+    """``c`` finds ``a``'s lease over; before it swaps, ``b`` has taken the run and is alive."""
+    await bench.worker("a").acquire(RUN)
+    bench.clock.step(SECONDS)
+
+    class Overtaken:
+        tenant = TENANT
+
+        async def get_record(self, *arguments: Any) -> Any:
+            seen = await bench.store.get_record(*arguments)
+            await bench.worker("b").acquire(RUN)
+            return seen
+
+    with pytest.raises(LeaseHeld):
+        await bench.worker("c", Overtaken()).acquire(RUN)
+    assert holds(await bench.state(), RUN, 2)
+    assert (await bench.record()).holder == "b"
+
+
 async def test_a_slower_holder_that_writes_its_record_late_loses_and_hands_out_nothing(bench: Bench) -> None:
     """``a`` won fence 1, then slept; ``b`` took fence 2 meanwhile; now ``a`` writes its record over ``b``'s."""
 

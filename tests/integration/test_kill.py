@@ -59,7 +59,7 @@ CRASH_POINTS = [
     CrashPoint("purge", "publish:sano.purge.fenced"),
     CrashPoint("purge", "put:purges"),
     CrashPoint("purge", "erase:key.json"),
-    CrashPoint("purge", "erase:contents"),
+    CrashPoint("purge", "erase:consents"),
     CrashPoint("purge", "put:certificate"),
     CrashPoint("purge", "publish:sano.purge.completed"),
 ]

@@ -18,6 +18,13 @@ LARGE = bytes(range(256)) * (FRAME_BYTES // 256) * 2 + b"tail"
 """Two whole frames and a short one."""
 
 
+EARLIER = bytes.fromhex(
+    "53414e4f31000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f26fdf660d65a17b1b71951"
+    "cebb270558c5c28b92d98963cc17201906e275fce995c42e8095cbc90f454296bd"
+)
+"""What this release's first version wrote. It lies in buckets, so every later version must open it."""
+
+
 def cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
     """``data`` in pieces of the given sizes, over and over."""
     start = turn = 0
@@ -46,6 +53,10 @@ def test_streams_may_be_cut_anywhere_on_both_ways(size: int, sizes: list[int]) -
     frames = max(1, -(-size // FRAME_BYTES))
     assert len(sealed) == HEADER_BYTES + size + frames * TAG_BYTES
     assert b"".join(open_chunks(KEY, NAME, cut(sealed, sizes))) == plain
+
+
+def test_what_an_earlier_release_sealed_still_opens() -> None:
+    assert open_sealed(KEY, NAME, EARLIER) == b"stored by an earlier release"
 
 
 def test_the_same_text_is_sealed_differently_each_time() -> None:

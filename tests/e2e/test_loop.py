@@ -1,0 +1,86 @@
+"""The whole loop, from onboarding to a certified purge, on real Apache Kafka, a real S3 API, real training and the
+real engine: the acts of the demo, and what their report must say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.local.services import Folders
+from deploy.local.stack_file import StackFile
+from producers.demo.loop import run_demo
+from producers.verifying import verify_file
+from tenancy.errors import BadSignature, Refused
+from tenancy.signing import Verifier
+
+pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("loop")
+
+
+@pytest.fixture(scope="module")
+def report(kafka_jars: Path, home: Path) -> dict[str, Any]:
+    """The report of one run, which every check held in."""
+    file = home / "report.json"
+    status = run_demo(file, home, kafka=True)
+    found: dict[str, Any] = json.loads(file.read_text())
+    assert status == 0, found["isolation"]
+    return found
+
+
+@pytest.mark.timeout(2400)
+def test_every_check_between_the_tenants_holds(report: dict[str, Any]) -> None:
+    assert report["isolation"]["failures"] == []
+    assert report["isolation"]["checks"] >= 14
+
+
+def test_both_tenants_learnt_their_own_rules_and_not_the_others(report: dict[str, Any]) -> None:
+    assert len(report["tenants"]) == 2
+    for tenant in report["tenants"]:
+        assert tenant["examples"] >= 80
+        assert tenant["heldout_questions"] >= 20
+        assert tenant["score"]["own"] >= tenant["score"]["base"] + 0.3
+        assert tenant["score"]["own"] >= tenant["score"]["other"] + 0.3
+        assert tenant["heldout_loss_after"] < tenant["heldout_loss_before"]
+
+
+def test_the_two_adapters_are_different_and_their_use_was_metered(report: dict[str, Any]) -> None:
+    first, second = report["tenants"]
+    assert first["adapter_digest"] != second["adapter_digest"]
+    for tenant in report["tenants"]:
+        assert tenant["usage"]["inference completion_tokens"] > 0
+        assert tenant["usage"]["training training_tokens"] > 0
+
+
+def test_the_exported_adapter_answers_as_the_served_one(report: dict[str, Any]) -> None:
+    assert report["export"]["same_answers"] >= 0.9 * report["export"]["answers"]
+
+
+def test_the_purge_left_nothing_and_redelivery_brought_nothing_back(report: dict[str, Any]) -> None:
+    purge = report["purge"]
+    assert purge["objects"] > 200
+    assert purge["versions"] >= purge["objects"]
+    assert purge["residual"] == 0
+    assert purge["redelivered_events"] > 100
+    assert purge["redelivery_effects"] == 0
+
+
+def test_the_certificate_stays_verifiable_after_the_stack_is_gone(report: dict[str, Any], home: Path) -> None:
+    verifier = Verifier.read(home / ".sano" / "keys" / "signing.pub.pem")
+    certificate = Path(report["purge"]["certificate"])
+    assert verify_file(certificate, verifier).proves
+    certificate.write_bytes(certificate.read_bytes().replace(b"A", b"B", 1))
+    with pytest.raises((BadSignature, Refused)):
+        verify_file(certificate, verifier)
+
+
+def test_the_stack_left_nothing_behind(report: dict[str, Any], home: Path) -> None:
+    assert StackFile.read(home / ".sano" / "stack.json") is None
+    assert not (home / ".sano" / "data").exists()
+    assert not Folders(home / ".sano").memory.exists()

@@ -1,0 +1,88 @@
+"""kill -9 of the serving replica between its eviction and its acknowledgement: the purge waits for it, and goes on
+when the replica is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from deploy.local.base_model import base_model_folder
+from deploy.local.services import INFERENCE
+from deploy.local.settings import LocalSettings, inherited_environment
+from producers.publishing import publish
+from schemas import events, object_keys
+from schemas.policy import TenantPolicy
+from schemas.records import PurgeRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound
+from tenancy.tenant_id import TenantId
+from tests.fixtures.history import onboarded
+from tests.fixtures.platform import Platform, eventually
+
+pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow]
+
+TENANT = TenantId("server-kill")
+
+
+def _purge(tenancy: Tenancy) -> Callable[[], object]:
+    async def look() -> PurgeRecord | None:
+        state = (await tenancy.states.read(TENANT)).state
+        if state.purge is None:
+            return None
+        try:
+            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+        except ObjectNotFound:
+            return None
+        return PurgeRecord.model_validate_json(stored.body)
+
+    return look
+
+
+@pytest.mark.timeout(1200)
+async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: Platform) -> None:
+    base = base_model_folder(LocalSettings(), inherited_environment())
+    settings = {
+        "SANO_BASE_MODEL": base,
+        "SANO_REPLICA_ID": "replica-kill",
+        "SANO_ADAPTER_DIR": str(platform.home / "adapters"),
+        "SANO_KV_CACHE_GIB": "0.25",
+        "SANO_MAX_CPU_LORAS": "2",
+        "SANO_MAX_LORAS": "2",
+        # Longer than a restart, so that the dead replica counts as alive until it is back.
+        "SANO_REPLICA_LEASE_SECONDS": "600",
+        "SANO_CRASH_AT": "before:publish:sano.replica.evicted",
+    }
+    await asyncio.to_thread(platform.start, INFERENCE, None, **settings)
+    try:
+        async with platform.tenancy() as tenancy:
+            await onboarded(tenancy, TENANT, TenantPolicy())
+            await publish(tenancy, TENANT, events.TenantChurned(requested_by="op"))
+            await platform.died("inference")
+            look = _purge(tenancy)
+
+            async def waits() -> PurgeRecord | None:
+                record = await look()  # type: ignore[misc]
+                return record if record is not None and record.step == "shredded" else None
+
+            record = await eventually(waits, "the purge waits for the replica")
+            assert record.replicas == ("replica-kill",)
+            assert record.acknowledgements == ()
+            await asyncio.sleep(3 * float(platform.environment["SANO_RECONCILE_SECONDS"]))
+            assert await waits() is not None, "looking again does not skip the replica"
+            del settings["SANO_CRASH_AT"]
+            await asyncio.to_thread(platform.start, INFERENCE, None, **settings)
+
+            async def certified() -> PurgeRecord | None:
+                record = await look()  # type: ignore[misc]
+                return record if record is not None and record.step == "certified" else None
+
+            record = await eventually(certified, "the purge was certified")
+            assert [noted.outcome for noted in record.acknowledgements] == ["evicted"]
+    finally:
+        # Its record would make later purges wait for it until its long lease ends.
+        process = platform.processes.pop("inference")
+        await asyncio.to_thread(process.kill)
+        async with platform.tenancy() as tenancy:
+            await tenancy.objects.delete(object_keys.replica_key("replica-kill"))

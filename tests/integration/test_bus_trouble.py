@@ -1,0 +1,200 @@
+"""What a real Kafka does to consumers: rebalances, broker restarts, stops; and the trace that goes through it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from deploy.local.kafka import KafkaCluster
+from deploy.local.services import Service
+from producers.demo.redelivery import read_all
+from producers.publishing import publish
+from schemas import events
+from schemas.envelope import Event
+from schemas.hyperparameters import Hyperparameters
+from schemas.policy import TenantPolicy
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.clock import utc_now
+from tenancy.tenant_id import TenantId
+from tests.fixtures.history import approvals, onboarded
+from tests.fixtures.platform import Platform, eventually
+from tests.unit.tiny_training import build_tiny_base, load_tokenizer
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, heldout_fraction=0.0)
+
+
+@pytest.fixture
+async def tenancy(platform: Platform) -> AsyncIterator[Tenancy]:
+    async with platform.tenancy() as connected:
+        yield connected
+
+
+async def _with_examples(tenancy: Tenancy, name: str, count: int, policy: TenantPolicy) -> TenantId:
+    tenant = await onboarded(tenancy, TenantId(name), policy)
+    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    for approval in await approvals(tenancy, tenant, count):
+        await publish(tenancy, tenant, approval)
+    return tenant
+
+
+async def test_a_rebalance_during_a_job_runs_it_once_and_publishes_once(
+    platform: Platform, tenancy: Tenancy, tmp_path: Path
+) -> None:
+    base = build_tiny_base(tmp_path / "base", load_tokenizer()).path
+    platform.restart("training", SANO_BASE_MODEL=str(base))
+    second = Service("training-2", "consumers.training.app")
+    try:
+        policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
+        tenant = await _with_examples(tenancy, "rebalance", 3, policy)
+
+        async def status(*wanted: str) -> TenantState | None:
+            state = (await tenancy.states.read(tenant)).state
+            run = state.runs.get("batch-1")
+            return state if run is not None and run.status in wanted else None
+
+        await eventually(lambda: status("running", "publishing", "completed"), "the worker started")
+        platform.start(second, SANO_BASE_MODEL=str(base))  # joins the group: every partition is revoked
+        state = await eventually(lambda: status("completed"), "the run was completed")
+        platform.processes["training-2"].kill()  # and leaves it
+        assert state.runs["batch-1"].attempts == 1
+        assert len(state.adapters) == 1
+        messages = await read_all(platform.settings.kafka_client(), [events.TRAINING, events.ADAPTERS], tenant)
+        types = [dict(message.headers)["ce_type"] for message in messages]
+        for once in (b"sano.training.started", b"sano.training.completed", b"sano.adapter.ready"):
+            assert types.count(once) == 1, types
+    finally:
+        platform.processes.pop("training-2", None)
+        platform.restart("training")
+
+
+async def test_a_broker_restart_in_the_middle_loses_nothing(
+    platform: Platform, tenancy: Tenancy, kafka_cluster: KafkaCluster
+) -> None:
+    policy = TenantPolicy(min_new_examples=1000)
+    tenant = await _with_examples(tenancy, "broker-restart", 10, policy)
+    later = await approvals(tenancy, tenant, 10, start=10)
+    restart = asyncio.create_task(asyncio.to_thread(kafka_cluster.restart_broker, 0))
+    for approval in later:
+        await publish(tenancy, tenant, approval)
+        await asyncio.sleep(0.2)
+    await restart
+
+    async def curated() -> TenantState | None:
+        state = (await tenancy.states.read(tenant)).state
+        return state if len(state.curation.fresh) == 20 else None
+
+    state = await eventually(curated, "all twenty examples were curated")
+    assert len({held.example_id for held in state.curation.fresh}) == 20
+
+
+async def test_a_polite_stop_finishes_and_commits(platform: Platform, tenancy: Tenancy) -> None:
+    tenant = await _with_examples(tenancy, "polite-stop", 5, TenantPolicy(min_new_examples=1000))
+
+    async def curated() -> bool | None:
+        return len((await tenancy.states.read(tenant)).state.curation.fresh) == 5 or None
+
+    await eventually(curated, "the examples were curated")
+    process = platform.processes["curation"]
+    process.terminate()
+    assert await asyncio.to_thread(process.wait_exit, 60) == 0
+    outcomes_before = len(await read_all(platform.settings.kafka_client(), [events.OUTCOMES], tenant))
+    platform.restart("curation")
+    for approval in await approvals(tenancy, tenant, 1, start=5):
+        await publish(tenancy, tenant, approval)
+
+    async def six() -> bool | None:
+        return len((await tenancy.states.read(tenant)).state.curation.fresh) == 6 or None
+
+    await eventually(six, "the next example was curated")
+
+    async def told() -> int | None:
+        told = len(await read_all(platform.settings.kafka_client(), [events.OUTCOMES], tenant))
+        return told if told > outcomes_before else None
+
+    # Everything before the stop was committed: only the one new event was handled after it.
+    assert await eventually(told, "the outcome was published") == outcomes_before + 1
+
+
+@dataclass
+class Collector:
+    """An OTLP/HTTP collector that keeps what it is sent."""
+
+    url: str
+    bodies: dict[str, list[bytes]] = field(default_factory=dict)
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    held: dict[str, list[bytes]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            held.setdefault(self.path, []).append(body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Collector(f"http://127.0.0.1:{server.server_port}", held)
+    server.shutdown()
+    thread.join()
+
+
+async def test_a_trace_goes_through_the_bus_and_to_the_collector(
+    platform: Platform, tenancy: Tenancy, collector: Collector
+) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    platform.restart("curation", SANO_OTLP_ENDPOINT=collector.url)
+    try:
+        policy = TenantPolicy(min_new_examples=2, min_training_examples=50)
+        tenant = await _with_examples(tenancy, "traced", 1, policy)
+        for approval in await approvals(tenancy, tenant, 1, start=1):
+            event = Event(
+                subject=tenant,
+                data=approval,
+                time=utc_now(),
+                source="/test",
+                traceparent=f"00-{trace_id}-00f067aa0ba902b7-01",
+            )
+            await tenancy.publisher.publish(event)
+
+        async def asked() -> bytes | None:
+            found = await read_all(platform.settings.kafka_client(), [events.TRAINING], tenant)
+            headers = [dict(message.headers) for message in found]
+            asked = [h for h in headers if h["ce_type"] == b"sano.training.requested"]
+            return asked[0]["traceparent"] if asked else None
+
+        traceparent = await eventually(asked, "training was asked for")
+        assert trace_id.encode() in traceparent, "the trace of the last approval goes on in what it led to"
+
+        async def exported() -> bool | None:
+            return any(bytes.fromhex(trace_id) in body for body in collector.bodies.get("/v1/traces", ())) or None
+
+        await eventually(exported, "the span reached the collector")
+        spans = b"".join(collector.bodies["/v1/traces"])
+        for secret in (b"traced", b"Question number", b"Answer number", b"rev-1"):
+            assert secret not in spans, "spans carry neither tenant nor content nor reviewer"
+    finally:
+        platform.restart("curation")
+
+
+async def test_health_and_metrics_tell_of_progress(platform: Platform) -> None:
+    log = (platform.home / "curation.log").read_text().splitlines()
+    lines = [json.loads(line) for line in log if line.startswith("{")]
+    assert any(line["message"] == "handled" for line in lines)
+    assert all("tenant" not in line for line in lines)
