@@ -24,6 +24,9 @@ from tenancy.errors import KeyDestroyed, Refused, TenantFenced, Transient
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
+HANDLER_ERROR = "handler-error"
+"""The reason of a dead letter whose handler raised what nobody foresaw."""
+
 Handler = Callable[[Event, Any], Awaitable[Outcome]]
 
 
@@ -97,7 +100,7 @@ class Dispatcher:
             except Exception as error:
                 if attempt == self.policy.attempts:
                     logger.exception("handler failed", extra={"event_type": event.type, "event_id": event.id})
-                    raise Poison("handler-error", f"{type(error).__name__} in {self.service}", event) from None
+                    raise Poison(HANDLER_ERROR, f"{type(error).__name__} in {self.service}", event) from None
             pause = min(self.policy.backoff_limit_seconds, self.policy.backoff_seconds * 2**attempt)
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
         raise AssertionError("the loop returns or raises")

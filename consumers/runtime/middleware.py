@@ -16,7 +16,7 @@ from typing import Any
 from faststream import BaseMiddleware
 
 from consumers.runtime.dead_letters import dead_letter
-from consumers.runtime.dispatch import Dispatcher, Poison
+from consumers.runtime.dispatch import HANDLER_ERROR, Dispatcher, Poison
 from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Record
 from consumers.runtime.telemetry import SCOPE
@@ -55,9 +55,14 @@ class OutermostMiddleware(BaseMiddleware):
                 await self._pause()
                 return False
             poison = exc_val if isinstance(exc_val, Poison) else Poison("unparsable", type(exc_val).__name__)
-            await self._bury(poison)
             # Malformed input is the sender's fault; only our own failures count towards stopping this consumer.
-            failed = poison.code == "handler-error"
+            failed = poison.code == HANDLER_ERROR
+            if failed and not self._progress.is_alive():
+                # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
+                logger.error("stopped, everything fails", extra={"consumer": self._dispatcher.service})
+                await self._pause()
+                return False
+            await self._bury(poison)
             return True
         except Transient as error:
             logger.warning("dead letter not accepted, will come again", extra={"reason": str(error)})

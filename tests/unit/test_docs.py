@@ -1,0 +1,353 @@
+"""The documentation says what the code does: settings, commands, events, codes, files. Prose is left to readers."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+import pytest
+import typer.main
+from click import Command, Group
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from deploy.local.services import LOCAL_PROFILE
+from inference import openai_requests
+from producers.approvals import ApprovalLine
+from producers.cli.main import app
+from schemas.envelope import EVENT_NAMESPACE, event_id
+from schemas.events import EVENT_TYPES, EventData
+from schemas.object_keys import TENANT_AREAS
+from schemas.records import PurgeRecord
+from schemas.topics import LIVE_TOPICS
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+HOUSE = ("producers", "consumers", "inference", "tenancy", "schemas", "deploy", "tests", "docs")
+
+# Read by the set-up script and by `sano down`, before and beside every settings class.
+BESIDE_SETTINGS = {"SANO_PYTHON", "SANO_STACK_MEMBER"}
+
+MADE_DEFAULTS = {"replica_id": "`replica-` and the host name", "cache_dir": "`.cache/sanolith` in the home folder"}
+"""Defaults that a function makes on each machine, in words."""
+
+Row = tuple[str, ...]
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading, down to the next one of its level or above."""
+    level = len(heading) - len(heading.lstrip("#"))
+    start = re.search(rf"^{re.escape(heading)}$", text, re.MULTILINE)
+    assert start is not None, f"there is no heading {heading!r}"
+    rest = text[start.end() :]
+    end = re.search(rf"^#{{1,{level}}} ", rest, re.MULTILINE)
+    return rest[: end.start()] if end else rest
+
+
+def rows(text: str) -> list[Row]:
+    """The cells of every table row, without headings. ``\\|`` is a bar inside a cell."""
+    found: list[Row] = []
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        is_heading = lines[number + 1 : number + 2] and re.fullmatch(r"\|[-:| ]+\|", lines[number + 1])
+        if line.startswith("|") and not is_heading and not re.fullmatch(r"\|[-:| ]+\|", line):
+            cells = re.split(r"(?<!\\)\|", line.strip())[1:-1]
+            found.append(tuple(cell.strip().replace("\\|", "|") for cell in cells))
+    return found
+
+
+def ticked(text: str) -> list[str]:
+    """The inline code of a text."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def code(text: str) -> Iterator[str]:
+    """Every piece of code: inline, and the lines of blocks, continued lines joined."""
+    yield from ticked(text)
+    for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield from block.replace("\\\n", " ").splitlines()
+
+
+# --- settings
+
+
+def settings_classes() -> list[type[BaseSettings]]:
+    """Every settings class of the house that adds fields of its own."""
+    found: list[type[BaseSettings]] = []
+    for path in sorted(path for part in HOUSE for path in (ROOT / part).rglob("settings.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for held in vars(importlib.import_module(name)).values():
+            if isinstance(held, type) and issubclass(held, BaseSettings) and held.__module__ == name and own(held):
+                found.append(held)
+    return found
+
+
+def own(settings: type[BaseSettings]) -> dict[str, FieldInfo]:
+    declared = vars(settings).get("__annotations__", {})
+    return {name: field for name, field in settings.model_fields.items() if name in declared}
+
+
+def variable(settings: type[BaseSettings], name: str) -> str:
+    return f"{settings.model_config['env_prefix']}{name}".upper()
+
+
+def type_in_words(field: FieldInfo) -> str:
+    parts = [part for part in _alternatives(field.annotation) if part is not NoneType]
+    assert len(parts) == 1, "one kind of value, or nothing"
+    if get_origin(parts[0]) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(parts[0]))
+    words = {str: "text", int: "integer", float: "number", Path: "path", SecretStr: "secret"}[parts[0]]
+    bounds = {type(bound): bound for bound in field.metadata}
+    ge, gt, le = (bounds.get(kind) for kind in (annotated_types.Ge, annotated_types.Gt, annotated_types.Le))
+    limits = [f"≥ {ge.ge}" if ge else "", f"> {gt.gt:g}" if gt else "", f"≤ {le.le}" if le else ""]
+    return " ".join([words, *filter(None, limits)])
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+
+
+def default_in_words(name: str, field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default_factory is not None:
+        return MADE_DEFAULTS[name]
+    return "none" if field.default in (None, "") else f"`{field.default}`"
+
+
+def test_every_setting_is_documented_with_its_name_type_and_default() -> None:
+    text = page("docs/settings.md")
+    classes = settings_classes()
+    assert {f"{held.__module__}.{held.__name__}" for held in classes} == {
+        heading.strip("`") for heading in re.findall(r"^### (`[a-z_.]+\.[A-Za-z]+`)$", text, re.MULTILINE)
+    }
+    for held in classes:
+        heading = f"### `{held.__module__}.{held.__name__}`"
+        documented = [row[:3] for row in rows(section(text, heading))]
+        expected = [
+            (f"`{variable(held, name)}`", type_in_words(field), default_in_words(name, field))
+            for name, field in own(held).items()
+        ]
+        assert documented == expected, heading
+        assert all(len(row) == 4 and row[3] for row in rows(section(text, heading))), "each has a meaning"
+
+
+def test_the_values_of_the_local_stack_are_documented() -> None:
+    documented = rows(section(page("docs/settings.md"), "## What the local stack sets"))
+    assert {row[0].strip("`"): row[1].strip("`") for row in documented} == LOCAL_PROFILE
+
+
+def test_no_page_mentions_a_setting_that_does_not_exist() -> None:
+    known = {variable(held, name) for held in settings_classes() for name in own(held)}
+    setup = page("deploy/local/setup.sh") + page("deploy/local/services.py")
+    assert all(name in setup for name in BESIDE_SETTINGS)
+    assert set(re.findall(r"SANO_[A-Z0-9_]*[A-Z0-9]", page("docs/settings.md"))) == known
+    for path in PAGES:
+        assert set(re.findall(r"SANO_[A-Z0-9_]*[A-Z0-9]", path.read_text())) <= known | BESIDE_SETTINGS, path.name
+
+
+# --- commands
+
+
+@cache
+def commands() -> dict[str, Command]:
+    """Every command by its words: ``tenant create``, ``purge`` …"""
+
+    def walk(command: Any, words: str) -> Iterator[tuple[str, Any]]:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield words, command
+        for name, sub in (inner or {}).items():
+            yield from walk(sub, f"{words} {name}".strip())
+
+    return dict(walk(typer.main.get_command(app), ""))
+
+
+def invocations(text: str) -> Iterator[str]:
+    for piece in code(text):
+        for match in re.finditer(r"(?:^|[\s;&(])(?:bin/)?sano (?=[a-z])([^;&#]*)", piece):
+            yield match[1].strip()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_and_option_that_is_mentioned_exists(path: Path) -> None:
+    for invocation in invocations(path.read_text(encoding="utf-8")):
+        words = invocation.split()
+        name = next((name for name in (" ".join(words[:2]), words[0]) if name in commands()), None)
+        is_group = any(known.startswith(f"{words[0]} ") for known in commands()) and len(words) == 1
+        assert name or is_group, f"sano {invocation}"
+        known_options = {option for held in (commands()[name].params if name else ()) for option in _options(held)}
+        for option in re.findall(r"(?:^|\s|\[)(--[a-z-]+)", invocation):
+            assert option in known_options | {"--help"}, f"sano {invocation}"
+
+
+def _options(parameter: Any) -> list[str]:
+    return [*parameter.opts, *parameter.secondary_opts]
+
+
+def test_the_readme_or_a_page_mentions_every_command() -> None:
+    """What nobody can find in the documentation might as well not be there."""
+    mentioned = [invocation for path in PAGES for invocation in invocations(path.read_text(encoding="utf-8"))]
+    for name in commands():
+        assert any(f"{given} ".startswith(f"{name} ") for given in mentioned), f"sano {name}"
+
+
+def test_every_make_target_that_is_mentioned_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", page("Makefile"), re.MULTILINE))
+    for path in PAGES:
+        for piece in code(path.read_text(encoding="utf-8")):
+            for target in re.findall(r"(?:^|\s)make ([a-z]+)", piece):
+                assert target in targets, f"{path.name}: make {target}"
+
+
+# --- files and links
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(#[^)\s]*)?\)", path.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        led_to = (path.parent / target).resolve() if target else path
+        assert led_to.exists(), f"{path.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", led_to.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor[1:] in {_anchor(heading) for heading in headings}, f"{path.name}: {target}{anchor}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_file_of_the_house_that_is_cited_exists(path: Path) -> None:
+    for piece in ticked(path.read_text(encoding="utf-8")):
+        is_path = re.fullmatch(r"[\w./-]+", piece) and piece.split("/")[0] in HOUSE and "/" in piece
+        if is_path and not piece.startswith("tests/bench/"):
+            assert (ROOT / piece).exists(), f"{path.name}: {piece}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_page_holds_a_path_of_somebodys_machine(path: Path) -> None:
+    assert not re.findall(r"(?<![\w.])/(?:root|work|tmp|home|Users)\b", path.read_text(encoding="utf-8"))
+
+
+def test_the_readme_cites_tests_for_each_of_the_ten_invariants() -> None:
+    found = rows(section(page("README.md"), "## What is guaranteed, and how that is tested"))
+    assert [row[0].split(".")[0].strip("* ") for row in found] == [str(number) for number in range(1, 11)]
+    for row in found:
+        assert re.search(r"tests/[a-z0-9_]+/test_[a-z0-9_]+\.py", row[-1]), row[0]
+
+
+def test_the_readme_names_every_topic_and_every_area_of_a_tenants_prefix() -> None:
+    text = section(page("README.md"), "## Where the data lives")
+    assert set(LIVE_TOPICS) <= set(ticked(text))
+    assert {f"{area}/" for area in TENANT_AREAS} <= set(ticked(text))
+
+
+# --- what integrators rely on
+
+
+def natural_key_in_words(model: type[EventData]) -> str:
+    """The key with ``<field>`` where a field's value goes."""
+    return model.model_construct(**{name: f"<{name}>" for name in model.model_fields}).natural_key()
+
+
+def test_the_table_of_natural_keys_is_the_contracts() -> None:
+    documented = rows(section(page("docs/integrators.md"), "### Natural keys"))
+    assert {tuple(cell.strip("`") for cell in row[:3]) for row in documented} == {
+        (model.type, model.topic, natural_key_in_words(model)) for model in EVENT_TYPES.values()
+    }
+
+
+def test_the_worked_example_of_an_id_is_right() -> None:
+    text = section(page("docs/integrators.md"), "### Deterministic id")
+    assert str(EVENT_NAMESPACE) in text
+    found = re.search(r"`([a-z.]+\|[a-z0-9-]+\|[^`]+)` → `([0-9a-f-]{36})`", text)
+    assert found is not None
+    assert event_id(*found[1].split("|", 2)) == found[2]
+
+
+def test_the_fields_of_an_import_line_are_documented() -> None:
+    documented = rows(section(page("docs/integrators.md"), "## Import file"))
+    assert {row[0].strip("`") for row in documented} == set(ApprovalLine.model_fields)
+
+
+def test_the_request_fields_are_those_that_the_server_allows() -> None:
+    documented = rows(section(page("docs/integrators.md"), "### Request fields"))
+    by_route = {"chat": set[str](), "completion": set[str]()}
+    for names, chat, completion, _ in documented:
+        for route, mark in (("chat", chat), ("completion", completion)):
+            by_route[route] |= set(ticked(names)) if mark == "yes" else set()
+    beside = openai_requests._SET_BY_SERVER | openai_requests._IGNORED
+    assert by_route["chat"] - beside == openai_requests._CHAT
+    assert by_route["completion"] - beside == openai_requests._COMPLETION
+    assert beside <= by_route["chat"] & by_route["completion"]
+
+
+def test_every_error_code_of_the_api_is_documented() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "inference").glob("*.py"))
+    raised = set(re.findall(r'RequestRefused\((\d{3}), "([a-z_]+)"', source))
+    raised |= set(re.findall(r'_error\((\d{3}), "([a-z_]+)"', source))
+    documented = rows(section(page("docs/integrators.md"), "### Errors"))
+    assert {(status.strip(), row[1].strip("`")) for row in documented for status in row[0].split(",")} >= raised
+    assert {row[1].strip("`") for row in documented} == {code for _, code in raised} | {"engine_refused"}
+
+
+# --- what operators rely on
+
+
+def test_every_metric_is_documented_under_the_name_that_is_scraped() -> None:
+    source = "".join(path.read_text() for part in HOUSE[:5] for path in (ROOT / part).rglob("*.py"))
+    made = {
+        f"{name}_total" if kind == "counter" else name
+        for kind, name in re.findall(r'create_(counter|histogram|up_down_counter|gauge)\(\s*"(\w+)"', source)
+    }
+    assert made == {row[0].strip("`") for row in rows(section(page("docs/operations.md"), "### Metrics"))}
+
+
+def test_every_reason_of_a_dead_letter_is_documented() -> None:
+    envelope = page("schemas/envelope.py") + page("consumers/runtime/dispatch.py")
+    raised = set(re.findall(r'MalformedEvent\(\s*"([a-z0-9-]+)"', envelope)) | {"handler-error", "unparsable"}
+    handlers = "".join(path.read_text() for path in (ROOT / "consumers").glob("*/handlers.py"))
+    boundary = page("tenancy/errors.py") + page("tenancy/keys.py")
+    raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
+    raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))
+    raised -= {"tenant-purged", "key-destroyed"}  # an outcome, REFUSED_PURGED, and no dead letter
+    raised |= {"bus-refused", "object-store-refused"}
+    documented = rows(section(page("docs/operations.md"), "### Reasons"))
+    assert {reason for row in documented for reason in ticked(row[0])} == raised
+
+
+def test_every_step_of_a_purge_is_documented() -> None:
+    steps = get_args(PurgeRecord.model_fields["step"].annotation)
+    documented = rows(section(page("docs/operations.md"), "### Steps"))
+    assert [row[0].strip("`") for row in documented] == list(steps)
+
+
+def test_the_region_that_the_benchmarks_fill_is_there() -> None:
+    text = page("docs/benchmarks.md")
+    assert text.count("<!-- results:begin -->") == text.count("<!-- results:end -->") == 1
+    assert text.index("<!-- results:begin -->") < text.index("<!-- results:end -->")
+
+
+# --- the checks themselves
+
+
+def test_the_checks_see_what_they_look_for() -> None:
+    text = "# a\n## b\n| h | i |\n|---|---|\n| `x\\|y` | 2 |\n### c\n| k | l |\n## d\n`sano no-such --x`\n"
+    assert rows(section(text, "## b")) == [("`x|y`", "2"), ("k", "l")]
+    assert list(invocations(text)) == ["no-such --x"]
+    assert list(invocations("```sh\nmake up && bin/sano tenant \\\n  list # all\n```\n")) == ["tenant    list"]
+    assert isinstance(typer.main.get_command(app), Group) or hasattr(typer.main.get_command(app), "commands")

@@ -1,0 +1,254 @@
+"""The one copy of acknowledgement, retry and dead letters: what becomes of a record in every case."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord
+
+from consumers.runtime.dispatch import Dispatcher, Poison
+from consumers.runtime.liveness import Progress
+from consumers.runtime.middleware import OutermostMiddleware
+from consumers.runtime.parsing import tolerant_parser
+from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.telemetry import configure_telemetry
+from schemas import events
+from schemas.envelope import Event, encode
+from schemas.outcome import Outcome
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RawMessage, RecordingPublisher
+from tenancy.clock import utc_now
+from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, StoreUnavailable, TenantFenced, UnknownTenant
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+
+POLICY = HandlingPolicy(
+    deadline_seconds=2.0,
+    attempts=3,
+    backoff_seconds=0.0,
+    redelivery_pause_seconds=0.0,
+    consecutive_failures_before_stop=3,
+)
+TELEMETRY = configure_telemetry("test", None)
+
+Handle = Callable[[Event, Any], Awaitable[Outcome]]
+
+
+@dataclass
+class FailingPublisher(RecordingPublisher):
+    """A bus that takes events but no dead letters."""
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        raise BusUnavailable("the bus did not acknowledge")
+
+
+@dataclass
+class Raising:
+    """A handler that raises each of these in turn, then has an effect."""
+
+    errors: list[Exception]
+    calls: int = field(default=0)
+
+    async def __call__(self, event: Event, ports: Any) -> Outcome:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return Outcome.EFFECT
+
+
+@dataclass(frozen=True)
+class Result:
+    """Whether the message is acknowledged, and what was published."""
+
+    acknowledged: bool
+    letters: list[RawMessage]
+    outcomes: list[Outcome]
+
+
+def _record(data: events.EventData | None = None, **changed: Any) -> Any:
+    message = encode(
+        Event(
+            subject="t1", data=data or events.ConsentGranted(consent_id="c", version=1), time=utc_now(), source="/test"
+        )
+    )
+    record = ConsumerRecord(
+        topic=message.topic,
+        partition=3,
+        offset=7,
+        timestamp=0,
+        timestamp_type=0,
+        key=message.key,
+        value=message.value,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        headers=tuple(message.headers),
+    )
+    return replace(record, **changed)
+
+
+def _tenancy(publisher: RecordingPublisher) -> Tenancy:
+    return assemble(MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
+
+
+async def _delivered(
+    handler: Handle,
+    record: Any,
+    publisher: RecordingPublisher | None = None,
+    progress: Progress | None = None,
+    service: str = "curation",
+) -> Result:
+    """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
+    bus = publisher or RecordingPublisher()
+    dispatcher = Dispatcher(service, {events.ConsentGranted: handler}, _tenancy(bus), None, TELEMETRY, POLICY)
+    middleware = OutermostMiddleware(
+        record, context=None, dispatcher=dispatcher, progress=progress or Progress(60.0, 3)
+    )
+    await middleware.on_receive()
+    error: Exception | None = None
+    try:
+        await dispatcher.handle(record)
+    except Exception as raised:
+        error = raised
+    suppressed = await middleware.after_processed(type(error) if error else None, error, None)
+    outcomes = [e.data.outcome for e in bus.events if isinstance(e.data, events.OutcomeRecorded)]
+    return Result(error is None or bool(suppressed), bus.raw, outcomes)
+
+
+async def test_an_effect_is_told_and_acknowledged() -> None:
+    result = await _delivered(Raising([]), _record())
+    assert result == Result(True, [], [Outcome.EFFECT])
+
+
+async def test_what_is_transient_is_tried_again_in_place() -> None:
+    handler = Raising([StoreUnavailable("x"), BusUnavailable("y")])
+    result = await _delivered(handler, _record())
+    assert (handler.calls, result.outcomes) == (3, [Outcome.EFFECT])
+
+
+async def test_what_stays_transient_comes_again_and_is_never_dead_lettered() -> None:
+    handler = Raising([StoreUnavailable("x") for _ in range(9)])
+    result = await _delivered(handler, _record())
+    assert handler.calls == POLICY.attempts
+    assert result == Result(False, [], [])
+
+
+async def test_a_handler_that_is_too_slow_comes_again() -> None:
+    async def slow(event: Event, ports: Any) -> Outcome:
+        await asyncio.Event().wait()
+        return Outcome.EFFECT
+
+    bus = RecordingPublisher()
+    policy = replace(POLICY, deadline_seconds=0.01)
+    dispatcher = Dispatcher("curation", {events.ConsentGranted: slow}, _tenancy(bus), None, TELEMETRY, policy)
+    with pytest.raises(Exception, match="longer than"):
+        await dispatcher.handle(_record())
+
+
+@pytest.mark.parametrize("error", [TenantFenced(), KeyDestroyed()])
+async def test_a_purged_tenant_is_refused_and_the_event_acknowledged(error: Exception) -> None:
+    result = await _delivered(Raising([error]), _record())
+    assert result == Result(True, [], [Outcome.REFUSED_PURGED])
+
+
+@pytest.mark.parametrize("error", [UnknownTenant(), Refused("foreign-claim-check", "refused: another example")])
+async def test_what_is_refused_goes_to_the_dead_letters_at_once(error: Refused) -> None:
+    handler = Raising([error])
+    result = await _delivered(handler, _record())
+    assert handler.calls == 1
+    assert result.acknowledged
+    assert result.outcomes == [Outcome.DEAD_LETTERED]
+    headers = dict(result.letters[0].headers)
+    assert headers["dlq_reason"] == error.code.encode()
+    assert headers["dlq_topic"] == b"sano.curation.v1"
+    assert (headers["dlq_partition"], headers["dlq_offset"]) == (b"3", b"7")
+    assert headers["ce_type"] == b"sano.consent.granted", "the original headers are kept"
+
+
+async def test_an_unforeseen_error_is_tried_again_and_then_dead_lettered_without_its_text() -> None:
+    handler = Raising([ValueError("secret question") for _ in range(9)])
+    result = await _delivered(handler, _record())
+    assert handler.calls == POLICY.attempts
+    headers = dict(result.letters[0].headers)
+    assert headers["dlq_reason"] == b"handler-error"
+    assert b"secret" not in b"".join(value or b"" for value in headers.values())
+
+
+async def test_a_dead_letter_that_the_bus_does_not_take_keeps_the_message() -> None:
+    result = await _delivered(Raising([Refused("x", "refused: x")]), _record(), FailingPublisher())
+    assert not result.acknowledged
+
+
+async def test_when_everything_fails_the_consumer_stops_instead_of_dead_lettering_all() -> None:
+    progress = Progress(60.0, POLICY.consecutive_failures_before_stop)
+    results = []
+    for _ in range(5):
+        handler = Raising([ValueError("bug") for _ in range(9)])
+        results.append(await _delivered(handler, _record(), progress=progress))
+    assert [result.acknowledged for result in results] == [True, True, True, False, False]
+    assert not progress.is_alive()
+
+
+async def test_malformed_input_never_stops_a_consumer() -> None:
+    progress = Progress(60.0, POLICY.consecutive_failures_before_stop)
+    for _ in range(10):
+        assert (await _delivered(Raising([]), _record(value=b"\xff"), progress=progress)).acknowledged
+    assert progress.is_alive()
+
+
+async def test_only_a_topics_owner_dead_letters_what_nobody_can_read() -> None:
+    garbage = _record(value=b"not json")
+    assert len((await _delivered(Raising([]), garbage)).letters) == 1
+    assert (await _delivered(Raising([]), garbage, service="ledger")).letters == []
+
+
+async def test_an_event_on_a_topic_where_it_does_not_belong_is_dead_lettered() -> None:
+    dispatcher = Dispatcher("training", {}, _tenancy(RecordingPublisher()), None, TELEMETRY, POLICY)
+    with pytest.raises(Poison, match="wrong-topic"):
+        await dispatcher.handle(_record(topic=events.TRAINING))
+
+
+async def test_the_outcome_of_an_outcome_is_not_told() -> None:
+    data = events.OutcomeRecorded(
+        event_id="e", event_type="sano.consent.granted", consumer="c", outcome=Outcome.EFFECT, delivery="t/0/0"
+    )
+    bus = RecordingPublisher()
+    handlers = {events.OutcomeRecorded: Raising([])}
+    dispatcher = Dispatcher("ledger", handlers, _tenancy(bus), None, TELEMETRY, POLICY)
+    assert await dispatcher.handle(_record(data)) == Outcome.EFFECT
+    assert bus.events == []
+
+
+@pytest.mark.parametrize("headers", [(("reply_to", b"sano.tenants.v1"),), (("x", None),), (("x", b"\xff\xfe"),)])
+async def test_no_header_can_break_the_parser_or_choose_a_topic(headers: Any) -> None:
+    seen: list[Any] = []
+
+    @dataclass
+    class Message:
+        raw_message: Any
+
+    async def original(record: Any) -> Any:
+        seen.append(record.headers)
+        return Message(record)
+
+    record = _record(headers=headers)
+    message = await tolerant_parser(record, original)
+    assert seen == [()]
+    assert message.raw_message is record
+
+
+def test_a_message_in_hand_for_too_long_is_not_alive() -> None:
+    now = [0.0]
+    progress = Progress(90.0, 3, now=lambda: now[0])
+    progress.begin()
+    now[0] = 89.0
+    assert progress.is_alive()
+    now[0] = 91.0
+    assert not progress.is_alive()
+    progress.end(failed=False)
+    assert progress.is_alive()
