@@ -18,7 +18,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from schemas.adapter_files import check_adapter_directory, linear_shapes
+from schemas.adapter_files import ADAPTER_FILES, check_adapter, linear_shapes
 from schemas.heldout import HeldoutQuestion, is_correct, read_heldout
 
 BATCH_SIZE = 17
@@ -40,7 +40,8 @@ class Scorer:
             str(base), dtype=_serving_dtype(self._device), local_files_only=True, use_safetensors=True
         )
         if adapter is not None:
-            check_adapter_directory(adapter, linear_shapes(base))
+            # An export holds its manifest and list of examples beside the adapter's own two files.
+            check_adapter({name: (adapter / name).read_bytes() for name in ADAPTER_FILES}, linear_shapes(base))
             model = PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
         self._model = model.to(self._device).eval()
 

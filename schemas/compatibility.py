@@ -20,7 +20,8 @@ REMEDY = (
     "this one, publish both until every consumer reads the new one, and only then stop publishing the old one."
 )
 
-_ANNOTATIONS = {"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "deprecated"}
+# A default is advice: our producers write every value, so no stored message changes its meaning with one.
+_ANNOTATIONS = {"$schema", "$id", "$defs", "$comment", "title", "description", "examples", "deprecated", "default"}
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _COMPARED = {
@@ -33,7 +34,6 @@ _COMPARED = {
     "required",
     "items",
     "additionalProperties",
-    "default",
     "discriminator",
     "anyOf",
     "oneOf",
@@ -60,11 +60,6 @@ class _Comparison:
     def changes(self, path: str, old: Schema, new: Schema) -> Iterator[str]:
         where = path or "the data"
         old, new = _resolved(self.old_root, old), _resolved(self.new_root, new)
-        if "default" in old and "default" in new and not _same(old["default"], new["default"]):
-            yield (
-                f"{where}: the default changed from {_show(old['default'])} to {_show(new['default'])}: a message that "
-                "leaves it out would mean something else"
-            )
         yield from _discriminator_changes(where, old, new)
         old_choices, new_choices = _choices(self.old_root, old), _choices(self.new_root, new)
         if len(old_choices) == len(new_choices) == 1:

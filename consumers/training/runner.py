@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from tenancy.tenant_id import TenantId
 logger = logging.getLogger(f"{SCOPE}.training")
 
 STOP_SECONDS = 20.0
+OUTBOX_GRACE_SECONDS = 5.0
 
 
 class Dispatcher(Protocol):
@@ -100,7 +102,7 @@ class Runner:
             snapshot = await self.tenancy.states.read(tenant)
             if snapshot.state.status != "active":
                 continue
-            if snapshot.state.outbox:
+            if self._is_overdue(snapshot.state):
                 snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
             unfinished = [
                 (run_id, run)
@@ -109,6 +111,11 @@ class Runner:
             ]
             if unfinished:
                 await self._tend(tenant, unfinished)
+
+    def _is_overdue(self, state: TenantState) -> bool:
+        """Whether an entry of the outbox was left by a process that died: a living one pays at once."""
+        paid_by = self.tenancy.clock() - timedelta(seconds=OUTBOX_GRACE_SECONDS)
+        return any(entry.time <= paid_by for entry in state.outbox)
 
     async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]]) -> None:
         try:

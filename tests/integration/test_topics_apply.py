@@ -63,7 +63,7 @@ async def administration(servers: str) -> AsyncIterator[AIOKafkaAdminClient]:
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
     """Brokers learn of a change one after another, and the admin client asks any of them."""
     async with asyncio.timeout(BOUND_SECONDS):
-        while not await holds():  # noqa: ASYNC110 - the brokers' work
+        while not await holds():
             await asyncio.sleep(0.1)
 
 

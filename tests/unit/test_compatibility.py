@@ -166,7 +166,6 @@ BREAKING = [
     ("properties/at/format", "date", "at: the format changed from 'date-time' to 'date'"),
     ("properties/open/additionalProperties", {"type": "string"}, "open.*: the type was narrowed"),
     ("properties/open/additionalProperties", False, "open.*: additionalProperties was narrowed"),
-    ("properties/note/default", "", 'note: the default changed from null to ""'),
     ("properties/content/discriminator/propertyName", "sort", "content: the discriminator changed"),
     ("properties/content/oneOf", [{"$ref": "#/$defs/P"}], "content: Q is accepted no more"),
     ("$defs/Q/properties/kind/const", "r", "content: Q is accepted no more"),
@@ -197,6 +196,7 @@ COMPATIBLE = [
     ("properties/content/oneOf", [{"$ref": "#/$defs/Q"}, {"$ref": "#/$defs/P"}, {"type": "null"}]),
     ("$defs/P/title", "Renamed"),
     ("description", "said better"),
+    ("properties/note/default", ""),
     ("$defs/P/properties/y", {"type": "string"}),
 ]
 

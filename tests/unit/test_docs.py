@@ -110,8 +110,9 @@ def type_in_words(field: FieldInfo) -> str:
     words = {str: "text", int: "integer", float: "number", Path: "path", SecretStr: "secret"}[parts[0]]
     bounds = {type(bound): bound for bound in field.metadata}
     ge, gt, le = (bounds.get(kind) for kind in (annotated_types.Ge, annotated_types.Gt, annotated_types.Le))
-    limits = [f"≥ {ge.ge}" if ge else "", f"> {gt.gt:g}" if gt else "", f"≤ {le.le}" if le else ""]
-    return " ".join([words, *filter(None, limits)])
+    if ge and le:
+        return f"{words}, {ge.ge} to {le.le}"
+    return " ".join([words, *([f"≥ {ge.ge:g}"] if ge else []), *([f"> {gt.gt:g}"] if gt else [])])
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
