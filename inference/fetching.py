@@ -81,21 +81,29 @@ class AdapterFiles:
         try:
             statement = self.verifier.verify(json.loads(envelope), TRAINING_PREDICATE)
             return read_tolerant(TrainingManifest, statement["predicate"])
-        except (ValueError, ValidationError, KeyError):
+        except (ValueError, ValidationError, KeyError, RecursionError):
             raise BadSignature("the manifest is not a training statement") from None
 
     def _written(self, digest: str, files: Mapping[str, bytes]) -> Path:
-        directory, partial = self.root / digest, self.root / f"{digest}.part"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
-        for name, body in files.items():
-            (partial / name).write_bytes(body)
         self.remove(digest)
-        partial.rename(directory)
+        directory, partial = self._places(digest)
+        try:
+            partial.mkdir(mode=0o700)
+            for name, body in files.items():
+                (partial / name).write_bytes(body)
+            partial.rename(directory)
+        except OSError as error:
+            self.remove(digest)
+            raise NotServable(f"its files could not be written here: {error.strerror}") from None
         return directory
 
+    def _places(self, digest: str) -> tuple[Path, Path]:
+        """The adapter's directory, and the one that it is written in."""
+        return self.root / digest, self.root / f"{digest}.part"
+
     def remove(self, digest: str) -> bool:
-        """Delete an adapter's files. True when nothing of it is left."""
-        directory = self.root / digest
-        shutil.rmtree(directory, ignore_errors=True)
-        return not directory.exists()
+        """Delete an adapter's files, also those of a fetch that was cut off. True when nothing of it is left."""
+        places = self._places(digest)
+        for directory in places:
+            shutil.rmtree(directory, ignore_errors=True)
+        return not any(directory.exists() for directory in places)

@@ -11,17 +11,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from consumers.runtime.telemetry import SCOPE
-from inference.engine_errors import AdapterLoadFailed, EngineFull
-from inference.errors import cannot_load, no_room, not_active
+from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineFull
+from inference.errors import cannot_load, no_room, no_such_model, not_active
 from inference.fetching import NotServable
 from inference.loaded_adapters import Eviction
-from inference.residency import NoRoom, Residency, Withdrawn
+from inference.residency import NoRoom, Reservation, Residency, Withdrawn
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
@@ -65,6 +65,17 @@ class Removal:
     local_files_deleted: bool
     requests_aborted: int
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the weights is left. Cached blocks do not count: without its salt none is found."""
+        return self.slots_overwritten and self.local_files_deleted
+
+
+@dataclass(frozen=True)
+class _Load:
+    tenant: TenantId
+    task: asyncio.Task[None]
+
 
 @dataclass
 class Placement:
@@ -76,10 +87,12 @@ class Placement:
     drain_seconds: float
     now: Callable[[], float] = time.monotonic
     on_loaded: Callable[[float], None] = lambda seconds: None
-    _loads: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _loads: dict[str, _Load] = field(default_factory=dict)
+    # Every adapter that the engine was given, also one that is unloaded: its slot may hold its weights still.
     _owners: dict[str, TenantId] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
     _gone: set[TenantId] = field(default_factory=set)
+    _retired: set[tuple[TenantId, str]] = field(default_factory=set)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @asynccontextmanager
@@ -87,51 +100,71 @@ class Placement:
         """Hold the tenant's adapter, loaded, for the life of one answer. Raises :class:`RequestRefused`."""
         if self.now() < self._failed.get(digest, float("-inf")):
             raise cannot_load()
+        reservation = await self._reserved(tenant, digest)
         try:
-            while (victim := self.residency.victim(digest)) is not None:
-                await self._unload(victim)
-            # No await from here to the reservation: a purge that comes later finds it and drains it.
-            if tenant in self._gone:
-                raise not_active()
-            reservation = self.residency.reserve(digest)
-        except NoRoom:
-            raise no_room() from None
-        except Withdrawn:
-            raise not_active() from None
-        try:
-            self._owners[digest] = tenant
             await self._loaded(tenant, digest)
             yield
         finally:
             self.residency.release(reservation)
+
+    async def _reserved(self, tenant: TenantId, digest: str) -> Reservation:
+        for has_waited in (False, True):
+            try:
+                while (victim := self.residency.victim(digest)) is not None:
+                    await self._unload(victim)
+                # No await from here to the start of the load: a purge that comes later finds it and drains it.
+                self._require_servable(tenant, digest)
+                return self.residency.reserve(digest)
+            except NoRoom:
+                raise no_room() from None
+            except Withdrawn:
+                if not has_waited:
+                    async with self._changing:
+                        continue  # it was being unloaded, and is loaded anew
+        raise cannot_load()
+
+    def _require_servable(self, tenant: TenantId, digest: str) -> None:
+        """A tenant's view may be a moment old: it can still name what has left since."""
+        if tenant in self._gone:
+            raise not_active()
+        if (tenant, digest) in self._retired or self._owner(digest) not in (None, tenant):
+            raise no_such_model()
+
+    def _owner(self, digest: str) -> TenantId | None:
+        load = self._loads.get(digest)
+        return self._owners.get(digest) if load is None else load.tenant
 
     async def _loaded(self, tenant: TenantId, digest: str) -> None:
         if digest in self.engine.loaded() and digest not in self._loads:
             return
         load = self._loads.get(digest)
         if load is None:
-            load = asyncio.create_task(self._load(tenant, digest))
-            self._loads[digest] = load
-            load.add_done_callback(lambda _: self._loads.pop(digest, None))
+            # The load holds the adapter itself: its callers may all have gone before it ends.
+            work = self._load(tenant, digest, self.residency.reserve(digest))
+            load = self._loads[digest] = _Load(tenant, asyncio.create_task(work))
+            load.task.add_done_callback(lambda _: self._loads.pop(digest, None))
         try:
             # Shielded: the load goes on for the others when this caller goes away.
-            await asyncio.shield(load)
+            await asyncio.shield(load.task)
         except (NotServable, AdapterLoadFailed, EngineFull) as error:
             logger.warning("adapter not loaded", extra={"adapter": digest, "reason": str(error)})
             raise cannot_load() from None
 
-    async def _load(self, tenant: TenantId, digest: str) -> None:
+    async def _load(self, tenant: TenantId, digest: str, reservation: Reservation) -> None:
         started = self.now()
         try:
             directory = await self.files.fetch(tenant, digest)
             if tenant in self._gone:
                 raise NotServable("its tenant is being purged")
+            self._owners[digest] = tenant
             await self.engine.load(digest, directory)
         except BaseException:
             # A negative cache: a broken adapter must not cost the other tenants a download per request.
             self._failed[digest] = self.now() + RETRY_AFTER_SECONDS
             self.files.remove(digest)
             raise
+        finally:
+            self.residency.release(reservation)
         self._failed.pop(digest, None)
         self.on_loaded(self.now() - started)
 
@@ -141,11 +174,17 @@ class Placement:
             if digest not in self.residency.resident() or self.residency.reservations(digest):
                 return  # gone already, or asked for while this waited
             self.residency.withdraw(digest)
-            if digest in self.engine.loaded():
+            try:
+                # Also where the engine lists no such name: an eviction that was cut off leaves an adapter without.
                 await self.engine.evict(digest, scrub=False)
+            except BaseException:
+                # It keeps its place, or the replica would be smaller by one for ever.
+                self.residency.drop(digest)
+                with suppress(NoRoom):
+                    self.residency.release(self.residency.reserve(digest))
+                raise
             self.files.remove(digest)
             self.residency.drop(digest)
-            self._owners.pop(digest, None)
 
     async def unload_idle(self) -> None:
         """Unload what nobody asked for lately."""
@@ -155,41 +194,75 @@ class Placement:
     async def remove_tenant(self, tenant: TenantId) -> Removal:
         """Remove everything of a tenant whose requests are not admitted any more."""
         self._gone.add(tenant)
-        return await self._remove([digest for digest, owner in self._owners.items() if owner == tenant])
+        loading = [digest for digest, load in self._loads.items() if load.tenant == tenant]
+        known = [digest for digest, owner in self._owners.items() if owner == tenant]
+        digests = list(dict.fromkeys((*known, *loading)))
+        if digests:
+            return await self._remove(digests)
+        # What the tenant asked the base model lies in cached blocks too.
+        return self._nothing_here(prefix_cache_reset=await self.engine.reset_prefix_cache())
 
     async def remove_adapter(self, tenant: TenantId, digest: str) -> Removal:
-        """Remove a retired adapter of this tenant."""
-        return await self._remove([digest] if self._owners.get(digest) == tenant else [])
+        """Remove a retired adapter of this tenant, which is served no more."""
+        self._retired.add((tenant, digest))
+        if self._owner(digest) != tenant:
+            return self._nothing_here(prefix_cache_reset=True)
+        return await self._remove([digest])
+
+    def _nothing_here(self, *, prefix_cache_reset: bool) -> Removal:
+        return Removal(
+            evicted=(),
+            remaining=self.engine.loaded(),
+            slots_overwritten=True,
+            prefix_cache_reset=prefix_cache_reset,
+            local_files_deleted=True,
+            requests_aborted=0,
+        )
 
     async def _remove(self, digests: list[str]) -> Removal:
         """Drain or abort, forget the name, remove, overwrite the slot, reset the cache, delete the files.
 
         Another order can end the engine for everybody: a step that finds an adapter registered but its files gone
-        raises inside the engine's loop.
+        raises inside the engine's loop. What is not complete is done again, whole, by the next call.
         """
-        for digest in digests:
+        resident = [digest for digest in digests if digest in self.residency.resident()]
+        for digest in resident:
             self.residency.withdraw(digest)
         aborted = 0
         evictions: list[Eviction] = []
-        files_deleted = True
         async with self._changing:
-            for digest in digests:
-                load = self._loads.get(digest)
-                if load is not None:
-                    await asyncio.wait([load])
-                aborted += await self._drained(digest)
-                evictions.append(await self.engine.evict(digest, scrub=True))
-                files_deleted = self.files.remove(digest) and files_deleted
+            # One eviction overwrites all free slots: it stands for the adapters that were unloaded before.
+            for digest in resident or digests[:1]:
+                eviction, ended = await self._evicted(digest)
+                evictions.append(eviction)
+                aborted += ended
                 self.residency.drop(digest)
-                self._owners.pop(digest, None)
-        return Removal(
+            files_deleted = all([self.files.remove(digest) for digest in digests])
+        removal = Removal(
             evicted=tuple(eviction.digest for eviction in evictions if eviction.was_loaded),
-            remaining=evictions[-1].remaining if evictions else self.engine.loaded(),
+            remaining=evictions[-1].remaining,
             slots_overwritten=all(eviction.slot_overwritten for eviction in evictions),
             prefix_cache_reset=all(eviction.prefix_cache_reset for eviction in evictions),
             local_files_deleted=files_deleted,
             requests_aborted=aborted,
         )
+        if removal.is_complete:
+            for digest in digests:
+                self._owners.pop(digest, None)
+        return removal
+
+    async def _evicted(self, digest: str) -> tuple[Eviction, int]:
+        """The eviction of an adapter that admits nothing more, and how many requests it ended."""
+        load = self._loads.get(digest)
+        if load is not None:
+            await asyncio.wait([load.task])
+        aborted = await self._drained(digest)
+        while True:
+            try:
+                return await self.engine.evict(digest, scrub=True), aborted
+            except AdapterInUse:
+                # A request that held the adapter reached the engine only now. Nobody comes after those that hold it.
+                aborted += await self.engine.abort_all(digest)
 
     async def _drained(self, digest: str) -> int:
         for _ in range(int(self.drain_seconds / DRAIN_POLL_SECONDS)):

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas import object_keys
 from schemas.canonical import sha256_hex
 from schemas.safetensors_header import MalformedSafetensors, SafetensorsHeader, parse_header, read_header, unique_keys
 
-WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = object_keys.ADAPTER_WEIGHTS
+CONFIG_FILE = object_keys.ADAPTER_CONFIG
 ADAPTER_FILES = frozenset({WEIGHTS_FILE, CONFIG_FILE})
 
 LinearShapes = Mapping[str, tuple[int, int]]

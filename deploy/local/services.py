@@ -41,12 +41,14 @@ class Service:
     module: str
     port_setting: str = "SANO_HEALTH_PORT"
     ready_seconds: float = 120.0
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 INFERENCE = Service("inference", "inference.app", "SANO_INFERENCE_PORT", ready_seconds=600.0)
 SERVICES = (
     Service("curation", "consumers.curation.app"),
-    Service("training", "consumers.training.app"),
+    # Threads that spin at a barrier take the core from the thread that they wait for, where cores are shared.
+    Service("training", "consumers.training.app", environment=(("OMP_WAIT_POLICY", "PASSIVE"),)),
     Service("adapters", "consumers.adapters.app"),
     Service("export", "consumers.export.app"),
     Service("purge", "consumers.purge.app"),
@@ -133,7 +135,7 @@ def service_command(service: Service, port: int, shared: Mapping[str, str], fold
     work = folders.data / service.name
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     own = {service.port_setting: str(port), "SANO_WORK_DIR": str(work), "SANO_ADAPTER_DIR": str(folders.memory)}
-    env = {**LOCAL_PROFILE, **shared, **own}
+    env = {**LOCAL_PROFILE, **dict(service.environment), **shared, **own}
     argv = [sys.executable, "-m", service.module]
     return Command(service.name, argv, folders.log(service.name), env, cwd=work)
 

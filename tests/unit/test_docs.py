@@ -13,7 +13,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 import annotated_types
 import pytest
 import typer.main
-from click import Command, Group
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
@@ -87,9 +86,8 @@ def settings_classes() -> list[type[BaseSettings]]:
     found: list[type[BaseSettings]] = []
     for path in sorted(path for part in HOUSE for path in (ROOT / part).rglob("settings.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for held in vars(importlib.import_module(name)).values():
-            if isinstance(held, type) and issubclass(held, BaseSettings) and held.__module__ == name and own(held):
-                found.append(held)
+        declared = [held for held in vars(importlib.import_module(name)).values() if isinstance(held, type)]
+        found += [h for h in declared if issubclass(h, BaseSettings) and h.__module__ == name and own(h)]
     return found
 
 
@@ -149,20 +147,25 @@ def test_the_values_of_the_local_stack_are_documented() -> None:
     assert {row[0].strip("`"): row[1].strip("`") for row in documented} == LOCAL_PROFILE
 
 
+def variables(text: str) -> set[str]:
+    """Every whole ``SANO_*`` name; ``SANO_KAFKA_…`` stands for several and is none."""
+    return set(re.findall(r"SANO_[A-Z0-9_]*[A-Z0-9](?![A-Z0-9_])", text))
+
+
 def test_no_page_mentions_a_setting_that_does_not_exist() -> None:
     known = {variable(held, name) for held in settings_classes() for name in own(held)}
     setup = page("deploy/local/setup.sh") + page("deploy/local/services.py")
     assert all(name in setup for name in BESIDE_SETTINGS)
-    assert set(re.findall(r"SANO_[A-Z0-9_]*[A-Z0-9]", page("docs/settings.md"))) == known
+    assert variables(page("docs/settings.md")) == known
     for path in PAGES:
-        assert set(re.findall(r"SANO_[A-Z0-9_]*[A-Z0-9]", path.read_text())) <= known | BESIDE_SETTINGS, path.name
+        assert variables(path.read_text(encoding="utf-8")) <= known | BESIDE_SETTINGS, path.name
 
 
 # --- commands
 
 
 @cache
-def commands() -> dict[str, Command]:
+def commands() -> dict[str, Any]:
     """Every command by its words: ``tenant create``, ``purge`` …"""
 
     def walk(command: Any, words: str) -> Iterator[tuple[str, Any]]:
@@ -237,6 +240,14 @@ def test_every_file_of_the_house_that_is_cited_exists(path: Path) -> None:
         is_path = re.fullmatch(r"[\w./-]+", piece) and piece.split("/")[0] in HOUSE and "/" in piece
         if is_path and not piece.startswith("tests/bench/"):
             assert (ROOT / piece).exists(), f"{path.name}: {piece}"
+
+
+def test_every_test_that_is_cited_by_name_exists() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for path in PAGES:
+        for name in ticked(path.read_text(encoding="utf-8")):
+            if re.fullmatch(r"test_\w+", name):
+                assert f"def {name}(" in source, f"{path.name}: {name}"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -351,4 +362,5 @@ def test_the_checks_see_what_they_look_for() -> None:
     assert rows(section(text, "## b")) == [("`x|y`", "2"), ("k", "l")]
     assert list(invocations(text)) == ["no-such --x"]
     assert list(invocations("```sh\nmake up && bin/sano tenant \\\n  list # all\n```\n")) == ["tenant    list"]
-    assert isinstance(typer.main.get_command(app), Group) or hasattr(typer.main.get_command(app), "commands")
+    assert {"up", "tenant create", "topics apply"} <= commands().keys()
+    assert variables("`SANO_KAFKA_…` and SANO_S3_BUCKET=x") == {"SANO_S3_BUCKET"}

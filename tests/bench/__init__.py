@@ -1,0 +1,1 @@
+"""Benchmarks: ours against a named peer, in the same run, on the same parts. ``python -m tests.bench``."""

@@ -1,0 +1,76 @@
+"""``python -m tests.bench [--only NAME] [--quick] [--rounds N]``.
+
+vLLM's processes are spawned and import this module anew, so nothing may start outside ``main``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench import adapter_first_token, approval_cost, curation_events, machine, report
+from tests.bench.frame import Entry, Options, say
+
+ENTRIES: tuple[Entry, ...] = (curation_events.ENTRY, approval_cost.ENTRY, adapter_first_token.ENTRY)
+ROUNDS = 7
+QUICK_ROUNDS = 2
+
+
+def main() -> None:
+    names = [entry.name for entry in ENTRIES]
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="ours against named peers")
+    parser.add_argument("--only", choices=names, action="append", help="this entry; may be given several times")
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; nothing is kept")
+    parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
+    if rounds < 1:
+        parser.error("--rounds must be at least 1")
+    options = Options(rounds=rounds, quick=arguments.quick)
+    # The loop of each entry cancels its work at SIGINT, so that every process it started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    results = []
+    for entry in ENTRIES:
+        if arguments.only and entry.name not in arguments.only:
+            continue
+        say(f"{entry.name}:")
+        with _scratch() as home:
+            measured = entry.run(options, home)
+        result = {**measured.as_json(), "quick": options.quick, **machine.described(entry.packages)}
+        results.append(result)
+        if not options.quick:
+            report.keep(result)
+    report.show(results)
+    if not options.quick and not report.update_document(report.kept(names)):
+        say(f"{report.DOCUMENT} has no region for results: not updated")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder that everything is written to, temporary files of libraries and child processes too."""
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="sano-bench-") as folder:
+        temporary = Path(folder) / "tmp"
+        temporary.mkdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
+        try:
+            yield Path(folder)
+        finally:
+            tempfile.tempdir = None
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,3 @@
+from tests.bench.frame import Entry
+
+ENTRY = Entry("adapter_first_token", None, ())

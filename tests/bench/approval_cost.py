@@ -1,0 +1,3 @@
+from tests.bench.frame import Entry
+
+ENTRY = Entry("approval_cost", None, ())

@@ -1,0 +1,114 @@
+"""The real services that entries measure on, each stopped by its own handle, and a way to look at their processes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
+from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
+from deploy.local.key_files import ensure_master_key, ensure_signing_key
+from deploy.local.processes import ChildProcess
+from deploy.local.services import PROJECT_ROOT
+from deploy.local.settings import LocalSettings, inherited_environment
+from tenancy.s3 import connect
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_ELSEWHERE = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Store:
+    """An S3 that runs. ``process`` is the server's."""
+
+    endpoint_url: str
+    credentials: Credentials
+    process: ChildProcess
+
+    def bucket(self, name: str) -> str:
+        """A new versioned bucket whose name begins with ``name``."""
+        made = f"{name}-{secrets.token_hex(4)}"
+        create_bucket(self.endpoint_url, made, self.credentials)
+        return made
+
+    def client(self) -> S3Client:
+        """The client that production uses."""
+        return connect(
+            self.endpoint_url,
+            access_key_id=self.credentials.access_key_id,
+            secret_access_key=self.credentials.secret_access_key,
+        )
+
+
+@contextmanager
+def object_store(home: Path) -> Iterator[Store]:
+    """moto's server, as the local stack starts it."""
+    started = start_object_store(home / "object-store.log", child_environment(), tie_to_parent=True)
+    try:
+        yield Store(started.endpoint_url, Credentials(), started.process)
+    finally:
+        started.process.stop()
+
+
+@contextmanager
+def kafka(home: Path) -> Iterator[KafkaCluster]:
+    """One Apache Kafka broker."""
+    with KafkaCluster(fetch_kafka_jars(LocalSettings().cache_dir), home / "kafka") as cluster:
+        yield cluster
+
+
+@dataclass(frozen=True)
+class KeyFiles:
+    """An installation's keys."""
+
+    master: Path
+    signing: Path
+    verify: Path
+
+    @classmethod
+    def made(cls, home: Path) -> KeyFiles:
+        files = cls(home / "master.key", home / "signing.pem", home / "signing.pub.pem")
+        ensure_master_key(files.master)
+        ensure_signing_key(files.signing, files.verify)
+        return files
+
+
+def child_environment(**settings: str) -> dict[str, str]:
+    """For a child process: ours is importable, and nothing points at a real account."""
+    inherited = {name: value for name, value in inherited_environment().items() if name not in _ELSEWHERE}
+    return {**inherited, "PYTHONPATH": str(PROJECT_ROOT), "AWS_DEFAULT_REGION": REGION, **settings}
+
+
+def processor_seconds(process: ChildProcess) -> float:
+    """User and system time that the process has used so far: fields 14 and 15 of proc(5)'s ``stat``."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+class RequestCount:
+    """Counts what boto3 clients really send, repeats included: by method and precondition."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+
+    def watch(self, client: S3Client) -> S3Client:
+        client.meta.events.register("before-send.s3", self._count)
+        return client
+
+    def _count(self, request: Any, **_: object) -> None:
+        conditions = [name for name in ("If-Match", "If-None-Match") if name in request.headers]
+        self.sent[" ".join([request.method, *conditions])] += 1
+
+    def taken(self) -> dict[str, int]:
+        """What was sent since the last call."""
+        sent, self.sent = self.sent, Counter()
+        return dict(sorted(sent.items()))

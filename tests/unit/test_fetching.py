@@ -1,0 +1,425 @@
+"""An adapter's files reach the disk only when seal, signature, hashes and shapes are right; else nothing does."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import stat
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from inference.fetching import AdapterFiles, NotServable
+from schemas import object_keys
+from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, config_sha256, weights_sha256
+from schemas.canonical import adapter_digest
+from schemas.hyperparameters import Hyperparameters
+from schemas.manifests import EXPORT_PREDICATE, TRAINING_PREDICATE, TrainingManifest, statement
+from schemas.object_keys import ADAPTER_MANIFEST
+from schemas.records import TrainingSet, TrainingSetEntry
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.errors import StoreUnavailable
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import StoredObject
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tests.unit.test_adapter_files import IN, OUT, PREFIX, R, good_config, good_tensors, safetensors
+
+TENANT, OTHER = TenantId("t1"), TenantId("t10")
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+BASE, ANOTHER_BASE = "b" * 64, "c" * 64
+SHAPES = {"model.layers.0.self_attn.q_proj": (OUT, IN)}
+OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter as it is to be stored: everything about it may be told wrong."""
+
+    tenant: TenantId = TENANT
+    config: bytes = json.dumps(good_config()).encode()
+    weights: bytes = safetensors(good_tensors())
+    base: str = BASE
+    signer: Signer = OURS
+    predicate: str = TRAINING_PREDICATE
+    manifest_tenant: str | None = None
+    manifest_base: str | None = None
+    manifest_digest: str | None = None
+
+    @property
+    def digest(self) -> str:
+        return adapter_digest(
+            tenant=self.tenant,
+            base_model_digest=self.base,
+            config_sha256=config_sha256(self.config),
+            weights_sha256=weights_sha256(self.weights),
+        )
+
+    def manifest(self) -> bytes:
+        entry = TrainingSetEntry(
+            example_id="e1",
+            version=1,
+            commitment="a" * 64,
+            reviewer_id="rev-1",
+            approval_event_id="event-1",
+            consent_id=None,
+            consent_event_id=None,
+        )
+        manifest = TrainingManifest(
+            tenant=self.manifest_tenant or self.tenant,
+            adapter_digest=self.manifest_digest or self.digest,
+            run_id="run-1",
+            fence=1,
+            base_model="smollm2",
+            base_model_digest=self.manifest_base or self.base,
+            config_sha256=config_sha256(self.config),
+            weights_sha256=weights_sha256(self.weights),
+            size_bytes=len(self.weights),
+            training_set=TrainingSet(set_id="d" * 64, tenant=self.tenant, entries=(entry,)),
+            trained_example_ids=("e1",),
+            heldout_example_ids=(),
+            hyperparameters=Hyperparameters(),
+            precision="float32",
+            library_versions={},
+            code_version="1",
+            processor="none",
+            started_at=NOW,
+            finished_at=NOW,
+            train_seconds=1.0,
+            trained_tokens=1,
+            heldout_loss_before=None,
+            heldout_loss_after=None,
+            metrics=(),
+        )
+        return json.dumps(self.signer.sign(statement(self.predicate, {WEIGHTS_FILE: "e" * 64}, manifest))).encode()
+
+
+class Bench:
+    """Two onboarded tenants, and a replica's adapter files."""
+
+    def __init__(self, root: Path) -> None:
+        self.objects = MemoryObjectStore()
+        self.tenancy = assemble(
+            self.objects, KeyFileMasterKey(bytes(range(32))), RecordingPublisher(), "/test", lambda: NOW
+        )
+        self.root = root
+        self.files = self.with_tenancy(self.tenancy)
+        self.files.clear()
+
+    def with_tenancy(self, tenancy: Tenancy) -> AdapterFiles:
+        return AdapterFiles(tenancy, OURS.verifier, self.root, BASE, SHAPES, max_rank=16)
+
+    async def onboard(self) -> None:
+        for tenant in (TENANT, OTHER):
+            await self.tenancy.keys.create(tenant)
+            await self.tenancy.states.create(TenantState(tenant=tenant, nonce="n"))
+
+    async def store(
+        self, adapter: Adapter, *, under: str | None = None, owner: TenantId = TENANT, **changed: bytes | None
+    ) -> str:
+        """Seal the adapter's files; ``changed`` puts other bytes, or none, in place of one of them."""
+        digest = under or adapter.digest
+        store = await self.tenancy.store(owner)
+        bodies = {"weights": adapter.weights, "config": adapter.config, "manifest": adapter.manifest(), **changed}
+        names = {"weights": WEIGHTS_FILE, "config": CONFIG_FILE, "manifest": ADAPTER_MANIFEST}
+        for name, body in bodies.items():
+            if body is not None:
+                await store.put(object_keys.adapter(digest, names[name]), body)
+        return digest
+
+    async def refused(self, digest: str, tenant: TenantId = TENANT) -> str:
+        """The reason of the refusal, after which nothing is on the disk."""
+        with pytest.raises(NotServable) as refusal:
+            await self.files.fetch(tenant, digest)
+        assert list(self.root.rglob("*")) == []
+        return str(refusal.value)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> Bench:
+    made = Bench(tmp_path / "adapters")
+    await made.onboard()
+    return made
+
+
+async def test_a_good_adapter_lies_in_a_directory_of_its_digest_with_exactly_the_two_files(bench: Bench) -> None:
+    adapter = Adapter()
+    directory = await bench.files.fetch(TENANT, await bench.store(adapter))
+    assert directory == bench.root / adapter.digest
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == {
+        WEIGHTS_FILE: adapter.weights,
+        CONFIG_FILE: adapter.config,
+    }
+    assert [path.name for path in bench.root.iterdir()] == [adapter.digest]
+
+
+async def test_nobody_but_the_replica_may_read_the_files(bench: Bench) -> None:
+    directory = await bench.files.fetch(TENANT, await bench.store(Adapter()))
+    for path in (bench.root, directory):
+        assert stat.S_IMODE(path.stat().st_mode) == stat.S_IRWXU
+
+
+async def test_fetching_again_gives_the_same_directory(bench: Bench) -> None:
+    digest = await bench.store(Adapter())
+    assert await bench.files.fetch(TENANT, digest) == await bench.files.fetch(TENANT, digest)
+    assert [path.name for path in bench.root.iterdir()] == [digest]
+
+
+async def test_removing_leaves_nothing_and_may_be_done_twice(bench: Bench) -> None:
+    digest = await bench.store(Adapter())
+    await bench.files.fetch(TENANT, digest)
+    assert bench.files.remove(digest)
+    assert bench.files.remove(digest)
+    assert list(bench.root.rglob("*")) == []
+
+
+async def test_what_an_earlier_process_left_is_cleared_at_the_start(bench: Bench) -> None:
+    await bench.files.fetch(TENANT, await bench.store(Adapter()))
+    bench.files.clear()
+    assert list(bench.root.rglob("*")) == []
+
+
+# --- what is not there, or not as it was stored
+
+
+@pytest.mark.parametrize("file", ["weights", "config", "manifest"])
+async def test_without_one_of_its_files_an_adapter_is_refused(bench: Bench, file: str) -> None:
+    assert "missing" in await bench.refused(await bench.store(Adapter(), **{file: None}))
+
+
+async def test_an_adapter_that_nobody_stored_is_refused(bench: Bench) -> None:
+    assert "missing" in await bench.refused("f" * 64)
+
+
+async def test_weights_as_pickle_are_never_looked_at(bench: Bench) -> None:
+    adapter = Adapter()
+    digest = await bench.store(adapter, weights=None)
+    store = await bench.tenancy.store(TENANT)
+    await store.put(object_keys.adapter(digest, "adapter_model.bin"), pickle.dumps({"weights": 1}))
+    assert "missing" in await bench.refused(digest)
+    beside = await bench.store(adapter)
+    directory = await bench.files.fetch(TENANT, beside)
+    assert {path.name for path in directory.iterdir()} == {WEIGHTS_FILE, CONFIG_FILE}
+
+
+async def test_a_pickle_under_the_name_of_the_weights_is_refused_although_it_is_signed(bench: Bench) -> None:
+    assert "safetensors" in await bench.refused(await bench.store(Adapter(weights=pickle.dumps({"weights": 1}))))
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, CONFIG_FILE, ADAPTER_MANIFEST])
+async def test_a_changed_byte_of_a_stored_object_breaks_its_seal(bench: Bench, file: str) -> None:
+    digest = await bench.store(Adapter())
+    key = object_keys.tenant_key(TENANT, object_keys.adapter(digest, file))
+    body = bytearray((await bench.objects.get(key)).body)
+    body[-1] ^= 1
+    await bench.objects.put(key, bytes(body))
+    assert "sealed object does not open" in await bench.refused(digest)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, CONFIG_FILE, ADAPTER_MANIFEST])
+async def test_an_object_that_was_never_sealed_is_refused(bench: Bench, file: str) -> None:
+    digest = await bench.store(Adapter())
+    await bench.objects.put(object_keys.tenant_key(TENANT, object_keys.adapter(digest, file)), b"plain")
+    assert "no seal" in await bench.refused(digest)
+
+
+async def test_other_weights_sealed_in_their_place_are_refused(bench: Bench) -> None:
+    """Whoever can seal cannot sign: a byte that was changed before sealing does not fit the manifest."""
+    adapter = Adapter()
+    weights = bytearray(adapter.weights)
+    weights[-1] ^= 1
+    assert "hash" in await bench.refused(await bench.store(adapter, weights=bytes(weights)))
+
+
+async def test_another_config_sealed_in_its_place_is_refused(bench: Bench) -> None:
+    other = json.dumps({**good_config(), "lora_alpha": 32}).encode()
+    assert "hash" in await bench.refused(await bench.store(Adapter(), config=other))
+
+
+@pytest.mark.parametrize("manifest", [b"", b"{}", b"[]", b"null", b"1", b'"x"', b"\xff", b"[" * 100_000])
+async def test_a_manifest_that_is_none_is_refused(bench: Bench, manifest: bytes) -> None:
+    await bench.refused(await bench.store(Adapter(), manifest=manifest))
+
+
+async def test_every_changed_byte_of_the_manifest_is_refused(bench: Bench) -> None:
+    adapter = Adapter()
+    manifest = adapter.manifest()
+    for position in range(0, len(manifest), 97):
+        changed = bytearray(manifest)
+        changed[position] ^= 1
+        await bench.refused(await bench.store(adapter, manifest=bytes(changed)))
+
+
+# --- whose it is
+
+
+async def test_objects_copied_from_another_tenant_do_not_open(bench: Bench) -> None:
+    theirs = Adapter(tenant=OTHER)
+    digest = await bench.store(theirs, owner=OTHER)
+    for file in object_keys.ADAPTER_FILES:
+        relative = object_keys.adapter(digest, file)
+        stored = await bench.objects.get(object_keys.tenant_key(OTHER, relative))
+        await bench.objects.put(object_keys.tenant_key(TENANT, relative), stored.body)
+    assert "sealed object does not open" in await bench.refused(digest)
+
+
+async def test_another_tenants_adapter_sealed_anew_by_this_one_is_refused(bench: Bench) -> None:
+    """A tenant that got hold of another's plain files and their true manifest still cannot have them served."""
+    theirs = Adapter(tenant=OTHER)
+    assert "another tenant" in await bench.refused(await bench.store(theirs, owner=TENANT))
+
+
+async def test_another_tenants_adapter_cannot_be_asked_for_by_its_digest(bench: Bench) -> None:
+    digest = await bench.store(Adapter(tenant=OTHER), owner=OTHER)
+    assert "missing" in await bench.refused(digest, TENANT)
+    assert await bench.files.fetch(OTHER, digest)
+
+
+async def test_an_adapter_under_another_digest_than_its_own_is_refused(bench: Bench) -> None:
+    assert "digest" in await bench.refused(await bench.store(Adapter(), under="f" * 64))
+    assert "digest" in await bench.refused(
+        await bench.store(Adapter(manifest_digest="f" * 64), under="f" * 64)
+    ), "also where the manifest says so itself"
+    assert "digest" in await bench.refused(await bench.store(Adapter(manifest_digest="f" * 64)))
+
+
+async def test_an_adapter_of_another_base_model_is_refused(bench: Bench) -> None:
+    assert "another base model" in await bench.refused(await bench.store(Adapter(base=ANOTHER_BASE)))
+    assert "digest" in await bench.refused(await bench.store(Adapter(base=ANOTHER_BASE, manifest_base=BASE)))
+
+
+async def test_a_manifest_signed_by_another_key_is_refused(bench: Bench) -> None:
+    assert "signature" in await bench.refused(await bench.store(Adapter(signer=THEIRS)))
+
+
+async def test_a_statement_of_another_kind_is_no_manifest(bench: Bench) -> None:
+    assert "another kind" in await bench.refused(await bench.store(Adapter(predicate=EXPORT_PREDICATE)))
+
+
+async def test_after_its_key_is_destroyed_nothing_of_a_tenant_is_served(bench: Bench) -> None:
+    digest = await bench.store(Adapter())
+    await bench.tenancy.keys.destroy(TENANT)
+    assert "key" in await bench.refused(digest)
+
+
+# --- what is in it: true, signed, and unfit
+
+
+def _tensors(change: Callable[[dict[str, Any]], None]) -> bytes:
+    tensors: dict[str, Any] = good_tensors()
+    change(tensors)
+    return safetensors(tensors)
+
+
+def _rank_32(tensors: dict[str, Any]) -> None:
+    tensors[f"{PREFIX}.lora_A.weight"] = ("F32", (32, IN), bytes(4 * 32 * IN))
+    tensors[f"{PREFIX}.lora_B.weight"] = ("F32", (OUT, 32), bytes(4 * OUT * 32))
+
+
+def _not_finite(tensors: dict[str, Any]) -> None:
+    tensors[f"{PREFIX}.lora_A.weight"] = ("F32", (R, IN), struct.pack("<f", float("nan")) * (R * IN))
+
+
+def _extra(tensors: dict[str, Any]) -> None:
+    tensors["base_model.model.lm_head.weight"] = ("F32", (1,), bytes(4))
+
+
+def _other_layer(tensors: dict[str, Any]) -> None:
+    for name in list(tensors):
+        tensors[name.replace("layers.0", "layers.7")] = tensors.pop(name)
+
+
+UNFIT = {
+    "too high a rank": (
+        Adapter(config=json.dumps({**good_config(), "r": 32}).encode(), weights=_tensors(_rank_32)),
+        "r must be an integer from 1 to 16",
+    ),
+    "a rank that the weights do not have": (
+        Adapter(config=json.dumps({**good_config(), "r": 16}).encode()),
+        "does not fit r=16",
+    ),
+    "not a number": (Adapter(weights=_tensors(_not_finite)), "infinity or a NaN"),
+    "an extra tensor": (Adapter(weights=_tensors(_extra)), "not named"),
+    "a layer that the base does not have": (Adapter(weights=_tensors(_other_layer)), "linear layer"),
+    "trailing bytes": (Adapter(weights=safetensors(good_tensors()) + b"x"), "longer or shorter"),
+    "another kind of adapter": (
+        Adapter(config=json.dumps({**good_config(), "use_dora": True}).encode()),
+        "use_dora",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+async def test_what_is_signed_and_unfit_is_refused_all_the_same(bench: Bench, what: str) -> None:
+    adapter, reason = UNFIT[what]
+    assert reason in await bench.refused(await bench.store(adapter))
+
+
+# --- what goes wrong on the way
+
+
+class Failing(MemoryObjectStore):
+    """A store that does not answer for the manifests."""
+
+    async def get(self, key: str) -> StoredObject:
+        if key.endswith(ADAPTER_MANIFEST):
+            raise StoreUnavailable("the object store did not answer")
+        return await super().get(key)
+
+
+async def test_a_store_that_does_not_answer_is_a_refusal_and_no_crash(bench: Bench) -> None:
+    digest = await bench.store(Adapter())
+    failing = Failing(bench.objects.objects)
+    bench.files = bench.with_tenancy(
+        replace(bench.tenancy, objects=failing, keys=replace(bench.tenancy.keys, objects=failing))
+    )
+    assert "did not answer" in await bench.refused(digest)
+
+
+@pytest.mark.parametrize("file", [WEIGHTS_FILE, CONFIG_FILE])
+async def test_a_full_disk_is_a_refusal_and_leaves_no_part_of_the_weights(
+    bench: Bench, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = await bench.store(Adapter())
+    write = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name != file:
+            return write(path, data)
+        write(path, data[:10])
+        raise OSError(28, os.strerror(28), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert "could not be written" in await bench.refused(digest)
+    monkeypatch.undo()
+    assert await bench.files.fetch(TENANT, digest)
+
+
+async def test_a_directory_that_an_interrupted_fetch_left_counts_as_left_and_is_removed(bench: Bench) -> None:
+    digest = await bench.store(Adapter())
+    partial = bench.root / f"{digest}.part"
+    partial.mkdir()
+    (partial / WEIGHTS_FILE).write_bytes(Adapter().weights)
+    assert bench.files.remove(digest)
+    assert list(bench.root.rglob("*")) == []
+
+
+async def test_no_refusal_names_what_is_in_the_files(bench: Bench) -> None:
+    for adapter in (
+        Adapter(config=json.dumps({**good_config(), "peft_type": "canary-8841"}).encode()),
+        Adapter(config=json.dumps({**good_config(), "base_model_name_or_path": "/home/canary-8841"}).encode()),
+        Adapter(weights=safetensors({"canary-8841": ("F32", (1,), bytes(4))})),
+        Adapter(manifest_tenant="canary-8841"),
+    ):
+        assert "canary-8841" not in await bench.refused(await bench.store(adapter))
