@@ -20,6 +20,7 @@ from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
 from schemas.outcome import Outcome
 from schemas.records import ReplicaRecord
 from tenancy.bootstrap import Tenancy
+from tenancy.errors import Transient
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 
@@ -76,9 +77,10 @@ class AgentPorts:
 
 
 async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
-    """The next request of this tenant sees the new active adapter."""
+    """The next request of this tenant sees the new active adapter. The state was swapped before this was published,
+    so that nothing is changed by it: only a cached view is dropped."""
     ports.views.forget(TenantId(event.subject))
-    return Outcome.EFFECT
+    return Outcome.NOOP_DUPLICATE
 
 
 async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:
@@ -86,19 +88,33 @@ async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:
     data = cast(AdapterRetired, event.data)
     tenant = TenantId(event.subject)
     ports.views.forget(tenant)
-    removal = await ports.placement.remove_adapter(tenant, data.adapter_digest)
+    removal = _complete(await ports.placement.remove_adapter(tenant, data.adapter_digest))
     await _acknowledge(ports, tenant, data.adapter_digest, removal, event)
-    return Outcome.EFFECT
+    return Outcome.EFFECT if removal.evicted else Outcome.NOOP_DUPLICATE
 
 
 async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
-    """Admit nothing of the tenant any more, evict all of it, and acknowledge with a signed receipt."""
+    """Admit nothing of the tenant any more, evict all of it, and acknowledge with a signed receipt.
+
+    A redelivery acknowledges again, under the same id, as long as the purge may wait for it.
+    """
     data = cast(PurgeFenced, event.data)
     tenant = TenantId(event.subject)
-    ports.views.block(tenant)
-    removal = await ports.placement.remove_tenant(tenant)
-    await _acknowledge(ports, tenant, data.purge_id, removal, event)
-    return Outcome.EFFECT
+    was_blocked = ports.views.block(tenant)
+    removal = _complete(await ports.placement.remove_tenant(tenant))
+    is_over = (await ports.tenancy.states.read(tenant)).state.status == "purged"
+    if not is_over:
+        await _acknowledge(ports, tenant, data.purge_id, removal, event)
+    return Outcome.EFFECT if removal.evicted or not (was_blocked or is_over) else Outcome.NOOP_DUPLICATE
+
+
+def _complete(removal: Removal) -> Removal:
+    """Raises :class:`Transient` where something is left: the event comes again, and a replica that does not get on
+    with it is restarted, which leaves nothing.
+    """
+    if not removal.is_complete:
+        raise Transient("an adapter's slot or files are not gone yet")
+    return removal
 
 
 async def _acknowledge(ports: AgentPorts, tenant: TenantId, cause: str, removal: Removal, event: Event) -> None:

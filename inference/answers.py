@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
+
+import anyio
 
 from consumers.runtime.telemetry import SCOPE
 from inference.agent import ReplicaLease
@@ -25,12 +28,45 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 Kind = Literal["chat", "completion"]
 
 
+class MeteredStream(AsyncIterator[bytes]):
+    """The server-sent events of one answer. It holds the adapter until ``await aclose()``, which whoever gets it owes:
+    also for a stream that was never read, since a caller can be gone before the first event.
+    """
+
+    def __init__(
+        self, events: EventStream, held: AsyncExitStack, count: Callable[[object], None], *, drops_usage: bool
+    ) -> None:
+        self._events = events
+        self._held = held
+        self._count = count
+        self._drops_usage = drops_usage
+
+    async def __anext__(self) -> bytes:
+        while True:
+            event = await anext(self._events)
+            usage = _usage(event)
+            if usage is None:
+                return event
+            self._count(usage)
+            if not self._drops_usage:
+                return event
+
+    async def aclose(self) -> None:
+        """End the generation, then let the adapter go. Does nothing the second time."""
+        try:
+            # Starlette cancels a response whose caller is gone again and again, at each await.
+            with anyio.CancelScope(shield=True):
+                await self._events.aclose()
+        finally:
+            await self._held.aclose()
+
+
 @dataclass(frozen=True)
 class Answer:
     """A whole answer, or a stream of server-sent events. ``adapter`` is the digest that answers, or ``base``."""
 
     adapter: str
-    body: dict[str, Any] | AsyncIterator[bytes]
+    body: dict[str, Any] | MeteredStream
 
 
 @dataclass(frozen=True)
@@ -70,7 +106,8 @@ class Answers:
             await stack.aclose()
             raise
         if isinstance(result, EventStream):
-            return Answer(adapter or BASE, self._stream(tenant, result, stack, adds_usage))
+            count = partial(self._count, tenant)
+            return Answer(adapter or BASE, MeteredStream(result, stack, count, drops_usage=adds_usage))
         await stack.aclose()
         self._count(tenant, result.get("usage"))
         return Answer(adapter or BASE, result)
@@ -86,21 +123,6 @@ class Answers:
         async with self.placement.held(tenant, adapter), self.meter.running(tenant):
             yield
 
-    async def _stream(
-        self, tenant: TenantId, events: EventStream, stack: AsyncExitStack, drops_usage: bool
-    ) -> AsyncIterator[bytes]:
-        try:
-            async for event in events:
-                usage = _usage(event)
-                if usage is not None:
-                    self._count(tenant, usage)
-                    if drops_usage:
-                        continue
-                yield event
-        finally:
-            await events.aclose()
-            await stack.aclose()
-
     def _count(self, tenant: TenantId, usage: object) -> None:
         if isinstance(usage, dict):
             self.meter.tokens(tenant, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
@@ -113,7 +135,11 @@ def _ask_for_usage(body: dict[str, Any]) -> bool:
     options = body.get("stream_options")
     if options is not None and not isinstance(options, dict):
         raise bad_request("stream_options must be an object")
-    if options and options.get("include_usage"):
+    wants_usage = (options or {}).get("include_usage")
+    if wants_usage is not None and not isinstance(wants_usage, bool):
+        # vLLM takes "no" for False, and the answer would be metered by nobody.
+        raise bad_request("stream_options.include_usage must be true or false")
+    if wants_usage:
         return False
     body["stream_options"] = {**(options or {}), "include_usage": True}
     return True

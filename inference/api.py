@@ -9,9 +9,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from opentelemetry import metrics
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import Lifespan
+from starlette.types import Lifespan, Receive, Scope, Send
 
-from inference.answers import Answer, Answers, Kind
+from inference.answers import Answer, Answers, Kind, MeteredStream
 from inference.engine_errors import EngineError, EngineRefused
 from inference.errors import RequestRefused, bad_request, cannot_load, unauthorized
 from tenancy.errors import Transient
@@ -91,7 +91,21 @@ def _response(made: Answer) -> Response:
     headers = {ADAPTER_HEADER: made.adapter}
     if isinstance(made.body, dict):
         return JSONResponse(made.body, headers=headers)
-    return StreamingResponse(made.body, media_type="text/event-stream", headers=headers)
+    return _Streamed(made.body, headers)
+
+
+class _Streamed(StreamingResponse):
+    """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
+
+    def __init__(self, stream: MeteredStream, headers: dict[str, str]) -> None:
+        super().__init__(stream, media_type="text/event-stream", headers=headers)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._stream.aclose()
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

@@ -55,10 +55,12 @@ class TenantViews:
         """The next request reads the state anew."""
         self._held.pop(tenant, None)
 
-    def block(self, tenant: TenantId) -> None:
-        """Admit nothing of this tenant any more; the first step of its eviction."""
+    def block(self, tenant: TenantId) -> bool:
+        """Admit nothing of this tenant any more, the first step of its eviction. True when it was blocked already."""
+        was_blocked = tenant in self._blocked
         self._blocked.add(tenant)
         self.forget(tenant)
+        return was_blocked
 
 
 def adapter_for(state: TenantState, model: object) -> str | None:

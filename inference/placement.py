@@ -237,13 +237,13 @@ class Placement:
                 evictions.append(eviction)
                 aborted += ended
                 self.residency.drop(digest)
-            files_deleted = all([self.files.remove(digest) for digest in digests])
+            undeleted = [digest for digest in digests if not self.files.remove(digest)]
         removal = Removal(
             evicted=tuple(eviction.digest for eviction in evictions if eviction.was_loaded),
             remaining=evictions[-1].remaining,
             slots_overwritten=all(eviction.slot_overwritten for eviction in evictions),
             prefix_cache_reset=all(eviction.prefix_cache_reset for eviction in evictions),
-            local_files_deleted=files_deleted,
+            local_files_deleted=not undeleted,
             requests_aborted=aborted,
         )
         if removal.is_complete:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,33 +69,39 @@ class UsageMeter:
         taken, self._amounts = self._amounts, {}
         return taken
 
-    def give_back(self, tenant: TenantId, amounts: Amounts) -> None:
-        """Add back what could not be reported."""
-        held = self._of(tenant)
-        held.prompt_tokens += amounts.prompt_tokens
-        held.completion_tokens += amounts.completion_tokens
-        held.engine_seconds += amounts.engine_seconds
 
-
-@dataclass(frozen=True)
+@dataclass
 class UsageReporter:
-    """Publishes the meter's sums. A report that the bus did not take is added to the next one."""
+    """Publishes the meter's sums. What the bus did not acknowledge is published again as the same event: it may have
+    been taken, and usage that is counted twice is paid twice.
+    """
 
     meter: UsageMeter
     tenancy: Tenancy
     new_nonce: NewNonce = random_nonce
+    _unsent: deque[Event] = field(default_factory=deque)
 
     async def report(self) -> None:
-        for tenant, amounts in self.meter.take().items():
-            data = UsageRecorded(
-                usage_id=self.new_nonce(),
-                source="inference",
-                prompt_tokens=amounts.prompt_tokens,
-                completion_tokens=amounts.completion_tokens,
-                engine_seconds=round(amounts.engine_seconds, 6),
-            )
-            event = Event(subject=tenant, data=data, time=self.tenancy.clock(), source=self.tenancy.outbox.source)
+        # While the bus takes nothing the sums go on in the meter, which does not grow.
+        if await self._sent_all():
+            self._unsent.extend(self._event(tenant, amounts) for tenant, amounts in self.meter.take().items())
+            await self._sent_all()
+
+    async def _sent_all(self) -> bool:
+        while self._unsent:
             try:
-                await self.tenancy.publisher.publish(event)
+                await self.tenancy.publisher.publish(self._unsent[0])
             except Transient:
-                self.meter.give_back(tenant, amounts)
+                return False
+            self._unsent.popleft()
+        return True
+
+    def _event(self, tenant: TenantId, amounts: Amounts) -> Event:
+        data = UsageRecorded(
+            usage_id=self.new_nonce(),
+            source="inference",
+            prompt_tokens=amounts.prompt_tokens,
+            completion_tokens=amounts.completion_tokens,
+            engine_seconds=round(amounts.engine_seconds, 6),
+        )
+        return Event(subject=tenant, data=data, time=self.tenancy.clock(), source=self.tenancy.outbox.source)

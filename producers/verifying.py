@@ -174,7 +174,7 @@ def _files_beside(directory: Path, held: TrainingManifest) -> str:
 
 def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
     held = read_tolerant(EvictionReceipt, statement["predicate"])
-    if not (held.local_files_deleted and held.slots_overwritten and held.prefix_cache_reset):
+    if not (held.local_files_deleted and held.slots_overwritten):
         raise BadSignature("the receipt itself says that something of the tenant is left")
     return Verdict(
         kind="eviction receipt",
@@ -184,10 +184,12 @@ def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
             "cause": held.cause_id,
             "evicted": f"{len(held.evicted)} adapters at {held.evicted_at.isoformat()}",
             "requests aborted": str(held.requests_aborted),
+            "prefix cache": "dropped" if held.prefix_cache_reset else "not dropped: others' requests were running",
         },
         proves=(
             _SIGNED,
-            "its signer states that this replica deleted the tenant's files, overwrote its slots and reset the cache",
+            "its signer states that this replica deleted the tenant's files and overwrote its slots, and that cached "
+            "blocks, where they were not dropped, can be found by no request: their key holds a salt of the tenant's",
         ),
         does_not_prove=(_TRUST, "anything about other replicas, or about what this one loaded later"),
     )

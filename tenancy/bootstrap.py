@@ -87,6 +87,7 @@ def object_store(settings: PlatformSettings) -> ObjectStore:
     secret = settings.aws_secret_access_key
     client = connect(
         settings.s3_endpoint_url,
+        timeout_seconds=settings.s3_timeout_seconds,
         access_key_id=settings.aws_access_key_id,
         secret_access_key=secret.get_secret_value() if secret else None,
     )

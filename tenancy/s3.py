@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.objects import ObjectVersion, StoredObject, Upload
+from tenancy.settings import REQUEST_ATTEMPTS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -36,19 +37,26 @@ class _Conflict(StoreUnavailable):
 
 
 def connect(
-    endpoint_url: str | None, *, access_key_id: str | None = None, secret_access_key: str | None = None
+    endpoint_url: str | None,
+    *,
+    timeout_seconds: float,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
 ) -> S3Client:
-    """A client with bounded waits. Without credentials they come from boto3's own chain."""
+    """A client with bounded waits: see :meth:`PlatformSettings.store_write_seconds`.
+
+    Without credentials they come from boto3's own chain.
+    """
     return boto3.client(
         "s3",
         endpoint_url=endpoint_url,
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret_access_key,
         config=Config(
-            connect_timeout=3,
-            read_timeout=20,
+            connect_timeout=timeout_seconds,
+            read_timeout=timeout_seconds,
             max_pool_connections=32,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
             s3={"addressing_style": "path" if endpoint_url else "auto"},
         ),
     )

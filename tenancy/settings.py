@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 CLOCK_SKEW_SECONDS = 5.0
+REQUEST_ATTEMPTS = 3  # of one request to the object store
 
 
 class PlatformSettings(BaseSettings):
@@ -30,6 +31,8 @@ class PlatformSettings(BaseSettings):
     aws_access_key_id: str | None = Field(default=None, description="SANO_AWS_…; absent: boto3's own chain")
     aws_secret_access_key: SecretStr | None = Field(default=None, description="used only together with the id")
 
+    s3_timeout_seconds: float = Field(default=10.0, gt=0.0, description="to connect, and to answer, at each attempt")
+
     kms_key_id: str | None = Field(default=None, description="wraps the tenants' data keys in production")
     master_key_file: Path | None = Field(default=None, description="wraps the tenants' data keys locally")
     signing_key_file: Path | None = Field(default=None, description="Ed25519 private key, PEM")
@@ -46,7 +49,15 @@ class PlatformSettings(BaseSettings):
     @property
     def settle_seconds(self) -> float:
         """After a fence and this long, no writer that was alive at the fence can still write."""
-        return max(self.handler_deadline_seconds, self.lease_seconds) + CLOCK_SKEW_SECONDS
+        longest = max(self.handler_deadline_seconds, self.lease_seconds)
+        return longest + self.store_write_seconds + CLOCK_SKEW_SECONDS
+
+    @property
+    def store_write_seconds(self) -> float:
+        """How long one write can go on in its thread after the handler that began it was cancelled: each attempt may
+        wait for a connection and for an answer, and boto3's standard mode backs off at most 20 s over three attempts.
+        """
+        return REQUEST_ATTEMPTS * 2 * self.s3_timeout_seconds + min(20.0, 4 * self.s3_timeout_seconds)
 
     def kafka_client(self) -> dict[str, Any]:
         """Connection arguments for every aiokafka client."""

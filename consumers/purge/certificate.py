@@ -21,7 +21,8 @@ METHOD = (
 RETAINED = (
     "the tenant's state object, which holds its id, policy and the fence that keeps it purged",
     "this certificate and the purge's record",
-    "events on the bus, which hold opaque ids and salted commitments, until the topics' retention removes them",
+    "events on the bus, which hold opaque ids and salted commitments, until the topics' retention removes them, "
+    "counted from the last one; one that is sent again after this certificate counts from then",
 )
 
 
@@ -50,7 +51,7 @@ def certificate(record: PurgeRecord, findings: Sequence[StoreFinding]) -> dict[s
         verified_at=record.verified_at,
         replicas=record.acknowledgements,
         retained=RETAINED,
-        topics_survive_until=record.fenced_at + timedelta(milliseconds=longest),
+        topics_survive_until=record.verified_at[1] + timedelta(milliseconds=longest),
     )
     subject = {f"tenant:{record.tenant}": sha256_hex({"purge": record.purge_id, "tenant": record.tenant})}
     return statement(PURGE_PREDICATE, subject, predicate)

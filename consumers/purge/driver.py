@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from consumers.purge.certificate import certificate
 from consumers.purge.sweep import Store, residue, sweep
-from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
 from schemas.canonical import canonical_json, sha256_hex
 from schemas.events import PurgeCompleted
@@ -61,6 +61,9 @@ class PurgeDriver:
                 await self.advance(purge_id)
             except _Waiting as waiting:
                 logger.info("purge waits", extra={"purge_id": purge_id, "reason": str(waiting)})
+            except Exception as error:
+                # One purge that fails must not hold up those listed behind it; the next look tries it again.
+                logger.error("purge failed", extra={"purge_id": purge_id, "error": where(error)})
 
     async def advance(self, purge_id: str) -> PurgeRecord:
         """Take one purge to its end. Raises :class:`_Waiting` where that must wait."""

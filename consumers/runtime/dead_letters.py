@@ -28,7 +28,7 @@ def dead_letter(record: Record, *, code: str, detail: str, consumer: str, now: d
     headers: Sequence[tuple[str, bytes | None]] = [
         *record.headers,
         ("dlq_reason", code.encode()),
-        ("dlq_detail", detail.encode()[:512]),
+        ("dlq_detail", detail.encode()[:512].decode(errors="ignore").encode()),
         ("dlq_consumer", consumer.encode()),
         ("dlq_time", now.isoformat().encode()),
         ("dlq_topic", record.topic.encode()),

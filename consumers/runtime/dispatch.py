@@ -14,7 +14,7 @@ from opentelemetry import trace
 
 from consumers.runtime.parsing import Record
 from consumers.runtime.policy import HANDLING, HandlingPolicy
-from consumers.runtime.telemetry import SCOPE, Telemetry
+from consumers.runtime.telemetry import SCOPE, Telemetry, where
 from schemas.envelope import Event, MalformedEvent, decode
 from schemas.events import OUTCOMES, EventData, OutcomeRecorded
 from schemas.outcome import Outcome
@@ -99,7 +99,8 @@ class Dispatcher:
                     raise
             except Exception as error:
                 if attempt == self.policy.attempts:
-                    logger.exception("handler failed", extra={"event_type": event.type, "event_id": event.id})
+                    details = {"event_type": event.type, "event_id": event.id, "error": where(error)}
+                    logger.error("handler failed", extra=details)
                     raise Poison(HANDLER_ERROR, f"{type(error).__name__} in {self.service}", event) from None
             pause = min(self.policy.backoff_limit_seconds, self.policy.backoff_seconds * 2**attempt)
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter

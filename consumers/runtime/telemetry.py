@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -21,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from pythonjsonlogger.json import JsonFormatter
 
 SCOPE = "sanolith"
+FRAMES_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,13 @@ class Telemetry:
             set_status_on_exception=False,
         ) as span:
             yield span
+
+
+def where(error: BaseException) -> str:
+    """An error's type and the lines that it came through. Its text is left out: it may quote what it failed on."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
+    lines = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__} at {lines}"
 
 
 def configure_logging(service: str, level: int = logging.INFO) -> None:

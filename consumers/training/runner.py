@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from schemas.events import TrainingFailed
 from schemas.state import RunState, TenantState
@@ -99,18 +99,25 @@ class Runner:
 
     async def look(self) -> None:
         async for tenant in self.tenancy.states.tenants():
-            snapshot = await self.tenancy.states.read(tenant)
-            if snapshot.state.status != "active":
-                continue
-            if self._is_overdue(snapshot.state):
-                snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
-            unfinished = [
-                (run_id, run)
-                for run_id, run in snapshot.state.runs.items()
-                if run.status in ("queued", "running", "publishing")
-            ]
-            if unfinished:
-                await self._tend(tenant, unfinished)
+            try:
+                await self._look_at(tenant)
+            except Exception as error:
+                # One tenant's trouble must not hold up those listed behind it; the next look tries again.
+                logger.error("tenant not tended", extra={"error": where(error)})
+
+    async def _look_at(self, tenant: TenantId) -> None:
+        snapshot = await self.tenancy.states.read(tenant)
+        if snapshot.state.status != "active":
+            return
+        if self._is_overdue(snapshot.state):
+            snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
+        unfinished = [
+            (run_id, run)
+            for run_id, run in snapshot.state.runs.items()
+            if run.status in ("queued", "running", "publishing")
+        ]
+        if unfinished:
+            await self._tend(tenant, unfinished)
 
     def _is_overdue(self, state: TenantState) -> bool:
         """Whether an entry of the outbox was left by a process that died: a living one pays at once."""

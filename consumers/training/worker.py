@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry
+from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, where
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
 from consumers.training.publication import Publication
@@ -91,7 +91,7 @@ class Worker:
         except Refused as refusal:
             await self.publication.reject(run_id, fence, refusal.code)
         except Exception as error:
-            logger.exception("attempt failed", extra={"run_id": run_id, "fence": fence})
+            logger.error("attempt failed", extra={"run_id": run_id, "fence": fence, "error": where(error)})
             await self.publication.fail(run_id, fence, _reason(error))
 
     def _announced(self, run_id: str) -> Callable[[TenantState, int], TenantState]:

@@ -34,7 +34,7 @@ def create(
         bool, typer.Option("--automatic-training/--no-automatic-training", help="Train when enough is new.")
     ] = True,
     deletion_sla_days: Annotated[
-        int | None, typer.Option(min=1, max=365, help="Days from a purge's request to its end.", show_default="30")
+        int | None, typer.Option(min=8, max=365, help="Days from a purge's request to its end.", show_default="30")
     ] = None,
     json: JsonOption = False,
 ) -> None:

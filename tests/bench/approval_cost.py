@@ -1,3 +1,192 @@
-from tests.bench.frame import Entry
+"""One approval at 10, 1,000 and 100,000 stored examples: what it costs must not depend on what came before.
 
-ENTRY = Entry("approval_cost", None, ())
+Three pasts are measured. ``stored examples``: the bucket holds so many, and the tenant's state is that of a new
+tenant. ``and their batches``: the state also holds the run and the adapter of every batch of 64, as automatic training
+leaves it. ``and trained by hand only``: automatic training is off, so that nothing empties the count of new examples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consumers.curation.handlers import on_example_approved
+from deploy.local.embedded import Credentials
+from deploy.local.ports import accepts_connections, free_ports
+from deploy.local.processes import Command, start_ready
+from schemas import object_keys
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.tenant_id import TenantId
+from tests.bench import histories, seeded_store
+from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
+from tests.bench.stand import KeyFiles, RequestCount, Store, child_environment
+
+SEED_SECONDS = 300.0
+BATCH = TenantPolicy().min_new_examples
+STORED, BATCHED, BY_HAND = "stored examples", "and their batches", "and trained by hand only"
+
+
+@dataclass
+class Past:
+    """A tenant with ``size`` stored examples in a bucket of its own."""
+
+    kind: str
+    size: int
+    per_round: int
+    tenancy: Tenancy
+    count: RequestCount
+    tenant: TenantId
+    requests: list[dict[str, int]] = field(default_factory=list)
+    state_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.size:,} {self.kind}"
+
+
+def run(options: Options, home: Path) -> Result:
+    sizes = (10, 1_000) if options.quick else (10, 1_000, 100_000)
+    keys = KeyFiles.made(home)
+    master = KeyFileMasterKey.read(keys.master)
+    seed = home / "seed"
+    buckets = asyncio.run(_seed(seed, master, sizes))
+    port = free_ports(1)[0]
+    argv = [sys.executable, "-m", seeded_store.__name__, "--port", str(port), "--seed", str(seed)]
+    say("  loading them into the object store")
+    process = start_ready(
+        Command("seeded-store", argv, home / "store.log", child_environment()),
+        lambda: accepts_connections(port),
+        SEED_SECONDS,
+        tie_to_parent=True,
+    )
+    try:
+        store = Store(f"http://127.0.0.1:{port}", Credentials(), process)
+        return asyncio.run(_measure(options, store, master, buckets, sizes))
+    finally:
+        process.stop()
+
+
+ENTRY = Entry("approval_cost", run, ("boto3", "moto", "pydantic", "cryptography"))
+
+Buckets = Mapping[str, tuple[str, int]]
+"""Bucket to the kind and the size of the past in it. Its tenant has the bucket's name."""
+
+
+async def _seed(path: Path, master: KeyFileMasterKey, sizes: tuple[int, ...]) -> Buckets:
+    """Make every past in memory, sealed as in production, and write it out; each kind has its own keys."""
+    buckets = {}
+    for kind in (STORED, BATCHED, BY_HAND):
+        for size in sizes:
+            say(f"  sealing {size:,} {kind}")
+            bucket = f"past-{len(buckets)}"
+            memory = MemoryObjectStore()
+            tenancy = assemble(memory, master, RecordingPublisher(), "/sanolith/bench")
+            tenant = await histories.onboarded(tenancy, bucket, _policy(kind), **_state(tenancy, kind, size))
+            # The other pasts differ in the state alone; how many objects there are is measured by the first.
+            if kind == STORED:
+                await histories.stored(tenancy, tenant, size)
+            current = ((key, versions[-1].body or b"") for key, versions in memory.objects.items())
+            seeded_store.write_seed(path, ((bucket, key, body) for key, body in current))
+            buckets[bucket] = (kind, size)
+    return buckets
+
+
+def _policy(kind: str) -> TenantPolicy:
+    return TenantPolicy(automatic_training=kind != BY_HAND)
+
+
+def _state(tenancy: Tenancy, kind: str, size: int) -> dict[str, Any]:
+    if kind == BATCHED:
+        return histories.after_batches(tenancy, size // BATCH)
+    return histories.approved_by_hand(size) if kind == BY_HAND else {}
+
+
+async def _measure(
+    options: Options, store: Store, master: KeyFileMasterKey, buckets: Buckets, sizes: tuple[int, ...]
+) -> Result:
+    async with asyncio.timeout(ENTRY_SECONDS):
+        pasts = [_past(store, master, bucket, kind, size, options.quick) for bucket, (kind, size) in buckets.items()]
+        for past in pasts:
+            await _approve(past, "warm", 2)
+            past.requests.clear()
+        gc.collect()
+        gc.freeze()  # what the seeding left is not looked at again in the middle of a measurement
+
+        def step(past: Past) -> Step:
+            return lambda number: _approve(past, f"r{number}", past.per_round)
+
+        values = await interleaved(options.rounds, {past.name: step(past) for past in pasts})
+        gc.unfreeze()
+        for past in pasts:
+            stored = await past.tenancy.objects.get(object_keys.state_key(past.tenant))
+            past.state_bytes = len(stored.body)
+    _require_equal_requests(pasts)
+    measured = {past.name: Measured("ms", values[past.name]) for past in pasts}
+    small, large = f"{sizes[0]:,} {STORED}", f"{sizes[-1]:,} {STORED}"
+    first = pasts[0]
+    return Result(
+        entry=ENTRY.name,
+        question="Does an approval cost the same however many came before it?",
+        better="lower",
+        ours=Side(
+            large,
+            "on_example_approved on the S3 API: the median of "
+            f"{first.per_round} approvals in a round, content uploaded before the clock runs.",
+            measured[large],
+        ),
+        peer=Side(small, "the same, at the smallest size.", measured[small]),
+        more=measured,
+        facts={
+            "ratio to 10 examples of the same past": {
+                past.name: round(measured[past.name].median / measured[f"{sizes[0]:,} {past.kind}"].median, 2)
+                for past in pasts
+                if past.size != sizes[0]
+            },
+            "S3 requests of one approval, the same at every size and past": first.requests[0],
+            "bytes of state.json, read once and written once per approval": {
+                past.name: past.state_bytes for past in pasts
+            },
+        },
+    )
+
+
+def _past(store: Store, master: KeyFileMasterKey, bucket: str, kind: str, size: int, quick: bool) -> Past:
+    objects, count = store.objects(bucket), RequestCount()
+    count.watch(objects.client)
+    tenancy = assemble(objects, master, RecordingPublisher(), "/sanolith/curation")
+    per_round = 4 if quick or kind == BY_HAND else 16
+    return Past(kind, size, per_round, tenancy, count, TenantId(bucket))
+
+
+async def _approve(past: Past, name: str, count: int) -> float:
+    """The median of ``count`` approvals, in ms."""
+    events = [await histories.uploaded(past.tenancy, past.tenant, f"{name}-{number}") for number in range(count)]
+    took = []
+    for event in events:
+        past.count.taken()
+        started = time.perf_counter()
+        outcome = await on_example_approved(event, past.tenancy)
+        took.append((time.perf_counter() - started) * 1000)
+        if outcome is not Outcome.EFFECT:
+            raise RuntimeError(f"an approval came to {outcome}")
+        past.requests.append(past.count.taken())
+    return statistics.median(took)
+
+
+def _require_equal_requests(pasts: list[Past]) -> None:
+    for past in pasts:
+        same_kind = next(other for other in pasts if other.kind == past.kind)
+        if past.requests != same_kind.requests:
+            raise RuntimeError(f"an approval sends other requests at {past.name} than at {same_kind.name}")

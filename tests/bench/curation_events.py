@@ -35,7 +35,6 @@ from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.objects import ObjectStore
-from tenancy.s3 import S3ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.bench import bare_loop, histories
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
@@ -110,8 +109,8 @@ async def _measure(options: Options, home: Path, bootstrap: str, store: Store, s
         ours_bucket, peer_bucket = store.bucket("ours"), store.bucket("peer")
         policy = TenantPolicy()
         master = KeyFileMasterKey.read(keys.master)
-        tenancy = assemble(S3ObjectStore(store.client(), ours_bucket), master, RecordingPublisher(), "/sanolith/bench")
-        plain = PlainUpload(S3ObjectStore(store.client(), peer_bucket), tenancy)
+        tenancy = assemble(store.objects(ours_bucket), master, RecordingPublisher(), "/sanolith/bench")
+        plain = PlainUpload(store.objects(peer_bucket), tenancy)
         for name in TENANTS:
             await histories.onboarded(tenancy, name, policy)
             await plain.onboard(name, policy)
@@ -125,7 +124,7 @@ async def _measure(options: Options, home: Path, bootstrap: str, store: Store, s
         stack.callback(peer_process.stop)
         ours = Contestant("ours", CURATION, OUTCOMES, upload, ours_process)
         peer = Contestant("peer", PEER_EVENTS, PEER_OUTCOMES, plain.upload, peer_process)
-        events = 100 if options.quick else 256
+        events = 16 if options.quick else 256
         async with _producer(bootstrap) as producer:
             for contestant in (ours, peer):
                 await _round(contestant, producer, bootstrap, store, "warm", 2 * len(TENANTS))
@@ -299,10 +298,12 @@ async def _requests(store: Store, master: KeyFileMasterKey, policy: TenantPolicy
     """What each side sends to S3 for one whole batch of approvals, counted in this process; both must be the same."""
     count = RequestCount()
     bucket, plain_bucket = store.bucket("counted"), store.bucket("counted-plain")
-    client = count.watch(store.client())
-    tenancy = assemble(S3ObjectStore(client, bucket), master, RecordingPublisher(), "/sanolith/curation")
+    objects, plain_objects = store.objects(bucket), store.objects(plain_bucket)
+    count.watch(objects.client)
+    count.watch(plain_objects.client)
+    tenancy = assemble(objects, master, RecordingPublisher(), "/sanolith/curation")
     tenant = await histories.onboarded(tenancy, TENANTS[0], policy)
-    plain = PlainUpload(S3ObjectStore(client, plain_bucket), tenancy)
+    plain = PlainUpload(plain_objects, tenancy)
     await plain.onboard(tenant, policy)
     names = [f"counted-{number}" for number in range(policy.min_new_examples)]
     ours = [await histories.uploaded(tenancy, tenant, name) for name in names]
@@ -313,7 +314,9 @@ async def _requests(store: Store, master: KeyFileMasterKey, policy: TenantPolicy
     sent = count.taken()
     for message in theirs:
         attributes = {name: value.decode() for name, value in message.headers}
-        await asyncio.to_thread(bare_loop.approve, client, plain_bucket, attributes, json.loads(message.value))
+        await asyncio.to_thread(
+            bare_loop.approve, plain_objects.client, plain_bucket, attributes, json.loads(message.value)
+        )
     sent_by_peer = count.taken()
     if sent != sent_by_peer:
         raise RuntimeError(f"the two sides do not do the same work: {sent} and {sent_by_peer}")

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import SecretStr
+
 from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
 from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
 from deploy.local.key_files import ensure_master_key, ensure_signing_key
 from deploy.local.processes import ChildProcess
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import LocalSettings, inherited_environment
-from tenancy.s3 import connect
+from tenancy import bootstrap
+from tenancy.s3 import S3ObjectStore
+from tenancy.settings import PlatformSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -40,13 +44,19 @@ class Store:
         create_bucket(self.endpoint_url, made, self.credentials)
         return made
 
-    def client(self) -> S3Client:
-        """The client that production uses."""
-        return connect(
-            self.endpoint_url,
-            access_key_id=self.credentials.access_key_id,
-            secret_access_key=self.credentials.secret_access_key,
+    def objects(self, bucket: str) -> S3ObjectStore:
+        """The bucket through production's own adapter and client."""
+        # No service has this bus: nobody publishes through these settings.
+        settings = PlatformSettings(
+            kafka_bootstrap_servers="localhost:1",
+            s3_endpoint_url=self.endpoint_url,
+            s3_bucket=bucket,
+            aws_access_key_id=self.credentials.access_key_id,
+            aws_secret_access_key=SecretStr(self.credentials.secret_access_key),
         )
+        made = bootstrap.object_store(settings)
+        assert isinstance(made, S3ObjectStore)
+        return made
 
 
 @contextmanager

@@ -70,6 +70,7 @@ def s3_store(
     """A versioned bucket of its own on a real S3 API."""
     client = connect(
         object_store_endpoint,
+        timeout_seconds=10.0,
         access_key_id=object_store_credentials.access_key_id,
         secret_access_key=object_store_credentials.secret_access_key,
     )

@@ -104,9 +104,7 @@ async def test_a_full_replay_of_every_topic_has_no_effect(tmp_path: Path) -> Non
     world.outcomes.clear()
     world.rewind_all()
     await world.settle()
-    # The agent's eviction and cache refresh have no state to leave; everything else was a no-op.
-    effects = [o for o in world.outcomes if o[2] == Outcome.EFFECT and o[0] != "inference"]
-    assert effects == []
+    assert [o for o in world.outcomes if o[2] == Outcome.EFFECT] == []
     assert await summary(world, tenant) == before
 
 
@@ -119,7 +117,7 @@ async def test_a_full_replay_after_a_purge_leaves_the_prefix_empty(tmp_path: Pat
     world.outcomes.clear()
     world.rewind_all()
     await world.settle()
-    assert [o for o in world.outcomes if o[2] == Outcome.EFFECT and o[0] != "inference"] == []
+    assert [o for o in world.outcomes if o[2] == Outcome.EFFECT] == []
     assert await summary(world, tenant) == before
     assert before["keys"] == []
 

@@ -215,6 +215,15 @@ def test_every_make_target_that_is_mentioned_exists() -> None:
                 assert target in targets, f"{path.name}: make {target}"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_inline_code_is_broken_over_two_lines(path: Path) -> None:
+    """The checks here would not see it."""
+    for line in re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL).split(
+        "\n"
+    ):
+        assert line.count("`") % 2 == 0, f"{path.name}: {line}"
+
+
 # --- files and links
 
 

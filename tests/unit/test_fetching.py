@@ -288,9 +288,9 @@ async def test_another_tenants_adapter_cannot_be_asked_for_by_its_digest(bench: 
 
 async def test_an_adapter_under_another_digest_than_its_own_is_refused(bench: Bench) -> None:
     assert "digest" in await bench.refused(await bench.store(Adapter(), under="f" * 64))
-    assert "digest" in await bench.refused(
-        await bench.store(Adapter(manifest_digest="f" * 64), under="f" * 64)
-    ), "also where the manifest says so itself"
+    assert "digest" in await bench.refused(await bench.store(Adapter(manifest_digest="f" * 64), under="f" * 64)), (
+        "also where the manifest says so itself"
+    )
     assert "digest" in await bench.refused(await bench.store(Adapter(manifest_digest="f" * 64)))
 
 

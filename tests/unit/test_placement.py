@@ -700,4 +700,3 @@ async def _quiet(is_quiet: Callable[[], bool]) -> None:
             return
         await steps(1)
     raise AssertionError("something is still held")
-

@@ -387,9 +387,6 @@ async def test_a_malformed_event_shows_by_its_code_only(tenancy: Tenancy, watch:
     assert CANARY not in watch.everything()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="consumers.runtime.dispatch logs the handler's exception with its text (logger.exception)"
-)
 async def test_an_exception_that_quotes_content_does_not_reach_log_span_or_dead_letter(
     tenancy: Tenancy, watch: Watch
 ) -> None:

@@ -1,0 +1,468 @@
+"""The replica's agent: what it does on each event, what it signs, and the lease without which it serves no adapter."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
+from inference.agent import AgentPorts, ReplicaLease, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.app import HANDLERS
+from inference.binding import TenantViews, adapter_for
+from inference.errors import RequestRefused
+from inference.loaded_adapters import Eviction
+from inference.placement import Placement
+from inference.residency import Residency, ResidencyPolicy
+from schemas import object_keys
+from schemas.canonical import sha256_hex
+from schemas.envelope import Event, decode, encode
+from schemas.events import (
+    ADAPTERS,
+    TENANTS,
+    AdapterActivated,
+    AdapterRetired,
+    AdapterRolledBack,
+    EventData,
+    PurgeFenced,
+    PurgeRequested,
+    ReplicaEvicted,
+    ReplicaRegistered,
+)
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
+from schemas.model import read_tolerant
+from schemas.outcome import Outcome
+from schemas.records import ReplicaRecord
+from schemas.state import AdapterState, PurgeState, TenantState
+from tenancy.bootstrap import assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.errors import BusUnavailable, StoreUnavailable, Transient
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import StoredObject
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tests.world.fakes import FakeEngine, FakeFiles
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+TENANT, OTHER = TenantId("t1"), TenantId("t10")
+FIRST, SECOND, FOREIGN = "a" * 64, "c" * 64, "b" * 64
+BASE_DIGEST = "d" * 64
+OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+FENCED = PurgeFenced(purge_id="purge-1", fenced_at=NOW, deadline=NOW + timedelta(days=30))
+
+
+@dataclass
+class LoggedEngine(FakeEngine):
+    """The fake of the world, on one log with the files and the bus, and perhaps with a slot that stays dirty."""
+
+    log: list[str] = field(default_factory=list)
+    slots_clear: bool = True
+    before_eviction: asyncio.Event | None = None
+
+    async def abort_all(self, digest: str) -> int:
+        self.log.append(f"abort {digest[:1]}")
+        return await super().abort_all(digest)
+
+    async def evict(self, digest: str, *, scrub: bool) -> Eviction:
+        if self.before_eviction is not None:
+            await self.before_eviction.wait()
+        done = await super().evict(digest, scrub=scrub)
+        self.log.append(f"evict {digest[:1]}")
+        return Eviction(digest, done.was_loaded, scrub and self.slots_clear, scrub, done.remaining)
+
+
+@dataclass
+class LoggedFiles(FakeFiles):
+    log: list[str] = field(default_factory=list)
+
+    def remove(self, digest: str) -> bool:
+        self.log.append(f"remove {digest[:1]}")
+        return super().remove(digest)
+
+
+@dataclass
+class LoggedPublisher(RecordingPublisher):
+    log: list[str] = field(default_factory=list)
+    failing: int = 0
+
+    async def publish(self, event: Event) -> None:
+        if self.failing:
+            self.failing -= 1
+            raise BusUnavailable("the bus did not acknowledge")
+        self.log.append(event.type.removeprefix("sano."))
+        message = encode(event)
+        await super().publish(decode(message.key, message.value, message.headers))
+
+
+class Objects(MemoryObjectStore):
+    """An object store that counts what is read and can be out of reach."""
+
+    reads = 0
+    is_down = False
+
+    async def get(self, key: str) -> StoredObject:
+        self.reads += 1
+        return await super().get(key)
+
+    async def put(self, key: str, body: bytes, **conditions: Any) -> str:
+        if self.is_down:
+            raise StoreUnavailable("the object store did not answer")
+        return await super().put(key, body, **conditions)
+
+
+class Bench:
+    """An agent whose replica holds two adapters of one tenant and one of another."""
+
+    def __init__(self, view_ttl: float = 1000.0) -> None:
+        self.now = NOW
+        self.log: list[str] = []
+        self.objects = Objects()
+        self.publisher = LoggedPublisher(log=self.log)
+        self.tenancy = assemble(
+            self.objects, KeyFileMasterKey(bytes(range(32))), self.publisher, "/sanolith/inference", lambda: self.now
+        )
+        self.engine, self.files = LoggedEngine(log=self.log), LoggedFiles(log=self.log)
+        residency = Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0)
+        self.placement = Placement(self.engine, self.files, residency, 0.0, lambda: 0.0)
+        self.views = TenantViews(self.tenancy.states, view_ttl, lambda: 0.0)
+        self.ports = AgentPorts(self.tenancy, OURS, self.views, self.placement, "replica-0")
+        self.lease = ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, NOW)
+
+    async def start(self) -> None:
+        await self.onboard(TENANT, FIRST, SECOND)
+        await self.onboard(OTHER, FOREIGN)
+        for tenant, digest in ((TENANT, FIRST), (TENANT, SECOND), (OTHER, FOREIGN)):
+            async with self.placement.held(tenant, digest):
+                pass
+        self.log.clear()
+        self.engine.calls.clear()
+
+    async def onboard(self, tenant: TenantId, *digests: str) -> None:
+        adapter = AdapterState(
+            status="ready",
+            run_id="r1",
+            fence=1,
+            training_set_id="e" * 64,
+            base_model_digest=BASE_DIGEST,
+            size_bytes=1,
+            published_at=NOW,
+        )
+        await self.tenancy.keys.create(tenant)
+        await self.tenancy.states.create(
+            TenantState(
+                tenant=tenant,
+                nonce="n",
+                adapters=dict.fromkeys(digests, adapter),
+                active_adapter=digests[0],
+            )
+        )
+
+    async def activate(self, digest: str) -> None:
+        await self.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"active_adapter": digest}))
+
+    async def active(self) -> str | None:
+        return adapter_for(await self.views.active(TENANT), "active")
+
+    def acknowledgements(self) -> list[Event]:
+        return [event for event in self.publisher.events if isinstance(event.data, ReplicaEvicted)]
+
+    def receipt(self, position: int = -1) -> EvictionReceipt:
+        data = self.acknowledgements()[position].data
+        assert isinstance(data, ReplicaEvicted)
+        signed = OURS.verifier.verify(data.receipt, EVICTION_PREDICATE)
+        return read_tolerant(EvictionReceipt, signed["predicate"])
+
+
+@pytest.fixture
+async def bench() -> Bench:
+    made = Bench()
+    await made.start()
+    return made
+
+
+def event(data: EventData, tenant: TenantId = TENANT) -> Event:
+    return Event(subject=tenant, data=data, time=NOW, source="/sanolith/purge")
+
+
+# --- purge
+
+
+async def test_a_fenced_tenant_is_evicted_in_order_and_only_then_acknowledged(bench: Bench) -> None:
+    assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.EFFECT
+    assert bench.engine.calls == [("abort", FIRST), ("evict", FIRST), ("abort", SECOND), ("evict", SECOND)]
+    assert bench.log == ["abort a", "evict a", "abort c", "evict c", "remove a", "remove c", "replica.evicted"]
+    assert bench.engine.loaded() == (FOREIGN,)
+    assert bench.files.held == {FOREIGN}
+
+
+async def test_a_fenced_tenant_is_refused_from_the_first_moment_and_the_others_are_not(bench: Bench) -> None:
+    await bench.views.active(TENANT)
+    goes_on = asyncio.Event()
+    bench.engine.before_eviction = goes_on
+    handling = asyncio.create_task(on_purge_fenced(event(FENCED), bench.ports))
+    await asyncio.sleep(0)
+    assert bench.engine.loaded() == (FIRST, SECOND, FOREIGN), "the eviction has not begun"
+    with pytest.raises(RequestRefused) as refused:
+        await bench.views.active(TENANT)
+    assert (refused.value.status, refused.value.code) == (403, "tenant_not_active")
+    assert await bench.views.active(OTHER)
+    goes_on.set()
+    await handling
+    with pytest.raises(RequestRefused):
+        async with bench.placement.held(TENANT, FIRST):
+            pass
+
+
+async def test_a_view_that_is_being_read_while_the_tenant_is_blocked_is_not_served(bench: Bench) -> None:
+    reading = asyncio.Event()
+    read = bench.objects.get
+
+    async def slow(key: str) -> StoredObject:
+        stored = await read(key)
+        await reading.wait()
+        return stored
+
+    bench.objects.get = slow  # type: ignore[method-assign]
+    view = asyncio.create_task(bench.views.active(TENANT))
+    await asyncio.sleep(0)
+    bench.views.block(TENANT)
+    reading.set()
+    with pytest.raises(RequestRefused):
+        await view
+
+
+async def test_the_receipt_is_signed_and_says_what_was_done(bench: Bench) -> None:
+    bench.engine.running[FIRST] = 2
+    bench.now += timedelta(seconds=5)
+    fenced = event(FENCED)
+    await on_purge_fenced(fenced, bench.ports)
+    (acknowledgement,) = bench.acknowledgements()
+    assert (acknowledgement.subject, acknowledgement.causation_id) == (TENANT, fenced.id)
+    assert bench.receipt() == EvictionReceipt(
+        replica_id="replica-0",
+        tenant=TENANT,
+        cause_id="purge-1",
+        evicted=(FIRST, SECOND),
+        remaining=(FOREIGN,),
+        slots_overwritten=True,
+        prefix_cache_reset=True,
+        local_files_deleted=True,
+        requests_aborted=2,
+        evicted_at=NOW + timedelta(seconds=5),
+    )
+    data = acknowledgement.data
+    assert isinstance(data, ReplicaEvicted)
+    subject = OURS.verifier.verify(data.receipt, EVICTION_PREDICATE)["subject"]
+    cause = sha256_hex({"replica": "replica-0", "cause": "purge-1"})
+    assert subject == [{"name": "replica:replica-0", "digest": {"sha256": cause}}]
+
+
+async def test_a_redelivery_acknowledges_again_under_the_same_id_and_evicts_nothing(bench: Bench) -> None:
+    assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.EFFECT
+    assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.NOOP_DUPLICATE
+    first, second = bench.acknowledgements()
+    assert first.id == second.id
+    assert bench.receipt().evicted == ()
+    assert bench.receipt().local_files_deleted
+    assert len(bench.engine.calls) == 4
+
+
+async def test_an_acknowledgement_that_the_bus_did_not_take_is_made_at_the_redelivery(bench: Bench) -> None:
+    bench.publisher.failing = 1
+    with pytest.raises(Transient):
+        await on_purge_fenced(event(FENCED), bench.ports)
+    assert bench.acknowledgements() == []
+    await on_purge_fenced(event(FENCED), bench.ports)
+    assert len(bench.acknowledgements()) == 1
+
+
+@pytest.mark.parametrize("left", ["files", "slot"])
+async def test_what_is_not_gone_is_not_acknowledged_and_the_event_comes_again(
+    bench: Bench, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.engine.slots_clear = left != "slot"
+    if left == "files":
+        monkeypatch.setattr(LoggedFiles, "remove", lambda self, digest: False)
+    for _ in range(2):
+        with pytest.raises(Transient):
+            await on_purge_fenced(event(FENCED), bench.ports)
+    assert bench.acknowledgements() == []
+    monkeypatch.undo()
+    bench.engine.slots_clear = True
+    await on_purge_fenced(event(FENCED), bench.ports)
+    assert bench.receipt().slots_overwritten
+    assert bench.receipt().local_files_deleted
+    assert bench.files.held == {FOREIGN}
+
+
+async def test_a_replica_that_never_held_the_tenant_acknowledges_too(bench: Bench) -> None:
+    await bench.onboard(TenantId("t2"), "f" * 64)
+    await on_purge_fenced(event(FENCED, TenantId("t2")), bench.ports)
+    receipt = bench.receipt()
+    assert (receipt.evicted, receipt.tenant) == ((), "t2")
+    assert set(receipt.remaining) == {FIRST, SECOND, FOREIGN}
+
+
+async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
+    """Both sides of the acknowledgement, without anything between them but the event."""
+    driver = PurgeDriver(bench.tenancy, OURS, 65.0)
+    purge = PurgePorts(bench.tenancy, OURS.verifier, driver, lambda: None)
+    await bench.lease.renew()
+    requested = PurgeRequested(purge_id="purge-1", reason_code="churned", requested_by="op")
+    assert await on_purge_requested(event(requested), purge) is Outcome.EFFECT
+    fenced = next(made for made in bench.publisher.events if isinstance(made.data, PurgeFenced))
+    await on_purge_fenced(fenced, bench.ports)
+    assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.EFFECT
+    assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.NOOP_DUPLICATE
+    record, _ = await driver.read("purge-1")
+    assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
+
+
+async def test_once_the_purge_is_over_a_redelivery_still_evicts_and_publishes_nothing(bench: Bench) -> None:
+    purge = PurgeState(purge_id="purge-1", fenced_at=NOW)
+    await bench.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": "purged", "purge": purge}))
+    assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.EFFECT
+    assert bench.engine.loaded() == (FOREIGN,)
+    assert bench.publisher.events == []
+    assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.NOOP_DUPLICATE
+
+
+# --- retirement
+
+
+async def test_a_retired_adapter_is_evicted_and_acknowledged_by_its_digest(bench: Bench) -> None:
+    retired = event(AdapterRetired(adapter_digest=FIRST, reason_code="superseded"))
+    assert await on_adapter_retired(retired, bench.ports) is Outcome.EFFECT
+    assert set(bench.engine.loaded()) == {SECOND, FOREIGN}
+    receipt = bench.receipt()
+    assert (receipt.cause_id, receipt.evicted, receipt.tenant) == (FIRST, (FIRST,), TENANT)
+    assert await bench.active() is not None, "the tenant itself is still served"
+
+
+async def test_a_retirement_that_names_another_tenants_adapter_evicts_nothing(bench: Bench) -> None:
+    await on_adapter_retired(event(AdapterRetired(adapter_digest=FOREIGN, reason_code="superseded")), bench.ports)
+    assert bench.engine.calls == []
+    assert bench.receipt().evicted == ()
+    async with bench.placement.held(OTHER, FOREIGN):
+        assert FOREIGN in bench.engine.loaded()
+
+
+# --- activation
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        AdapterActivated(adapter_digest=SECOND, previous_digest=FIRST, activation=2),
+        AdapterRolledBack(adapter_digest=SECOND, previous_digest=FIRST, activation=2),
+    ],
+    ids=["activated", "rolled back"],
+)
+async def test_an_activation_shortens_the_views_life(bench: Bench, data: EventData) -> None:
+    assert await bench.active() == FIRST
+    await bench.activate(SECOND)
+    assert await bench.active() == FIRST, "a view may be as old as its time to live"
+    assert await HANDLERS[type(data)](event(data), bench.ports) is Outcome.NOOP_DUPLICATE
+    assert await bench.active() == SECOND
+    assert bench.engine.calls == [], "nothing is loaded or evicted by it"
+
+
+async def test_an_activation_does_not_unblock_a_fenced_tenant(bench: Bench) -> None:
+    await on_purge_fenced(event(FENCED), bench.ports)
+    activated = AdapterActivated(adapter_digest=SECOND, previous_digest=FIRST, activation=2)
+    await on_adapter_activated(event(activated), bench.ports)
+    with pytest.raises(RequestRefused):
+        await bench.views.active(TENANT)
+
+
+async def test_a_view_is_read_once_in_its_time_to_live_and_then_again(bench: Bench) -> None:
+    now = [0.0]
+    views = TenantViews(bench.tenancy.states, 1.0, lambda: now[0])
+    bench.objects.reads = 0
+    for moment, reads in ((0.0, 1), (0.5, 1), (1.0, 1), (1.1, 2)):
+        now[0] = moment
+        await views.active(TENANT)
+        assert bench.objects.reads == reads
+    await bench.tenancy.states.swap(
+        TENANT,
+        lambda state: state.model_copy(update={"status": "purging", "purge": PurgeState(purge_id="p", fenced_at=NOW)}),
+    )
+    now[0] = 2.2
+    with pytest.raises(RequestRefused):
+        await views.active(TENANT)
+    now[0] = 2.3
+    with pytest.raises(RequestRefused):
+        await views.active(TENANT)
+
+
+def test_the_agent_listens_to_what_concerns_replicas() -> None:
+    assert {data.type for data in HANDLERS} == {
+        "sano.adapter.activated",
+        "sano.adapter.rolledback",
+        "sano.adapter.retired",
+        "sano.purge.fenced",
+    }
+    assert {data.topic for data in HANDLERS} == {ADAPTERS, TENANTS}
+
+
+# --- the lease
+
+
+async def _record(bench: Bench) -> ReplicaRecord:
+    return read_tolerant(ReplicaRecord, (await bench.objects.get(object_keys.replica_key("replica-0"))).body)
+
+
+async def test_registering_writes_the_lease_before_it_says_so(bench: Bench) -> None:
+    await bench.lease.register()
+    assert (await _record(bench)).expires_at == NOW + timedelta(seconds=30)
+    announced = bench.publisher.events[-1]
+    assert announced.subject == "replica-0"
+    assert announced.data == ReplicaRegistered(replica_id="replica-0", base_model_digest=BASE_DIGEST)
+
+
+async def test_a_replica_that_could_not_register_holds_no_lease_and_is_not_announced(bench: Bench) -> None:
+    bench.objects.is_down = True
+    with pytest.raises(Transient):
+        await bench.lease.register()
+    assert not bench.lease.is_held()
+    assert bench.publisher.events == []
+
+
+async def test_a_lease_is_held_until_its_end_and_renewed_from_the_moment_of_renewal(bench: Bench) -> None:
+    assert not bench.lease.is_held()
+    await bench.lease.renew()
+    bench.now += timedelta(seconds=29)
+    assert bench.lease.is_held()
+    await bench.lease.renew()
+    bench.now += timedelta(seconds=29)
+    assert bench.lease.is_held()
+    bench.now += timedelta(seconds=1)
+    assert not bench.lease.is_held()
+
+
+async def test_a_renewal_that_failed_extends_nothing(bench: Bench) -> None:
+    await bench.lease.renew()
+    bench.now += timedelta(seconds=20)
+    bench.objects.is_down = True
+    with pytest.raises(Transient):
+        await bench.lease.renew()
+    bench.now += timedelta(seconds=10)
+    assert not bench.lease.is_held()
+
+
+async def test_the_record_never_lives_longer_than_the_replica_believes(bench: Bench) -> None:
+    put = bench.objects.put
+
+    async def slow(key: str, body: bytes, **conditions: Any) -> str:
+        bench.now += timedelta(seconds=12)
+        return await put(key, body, **conditions)
+
+    bench.objects.put = slow  # type: ignore[method-assign]
+    await bench.lease.renew()
+    assert bench.lease.expires_at == (await _record(bench)).expires_at == NOW + timedelta(seconds=30)
