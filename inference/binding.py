@@ -31,6 +31,7 @@ class TenantViews:
     ttl_seconds: float
     now: Callable[[], float] = time.monotonic
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
+    _reading: dict[str, object] = field(default_factory=dict)
     _blocked: set[str] = field(default_factory=set)
 
     async def active(self, tenant: TenantId) -> TenantState:
@@ -41,6 +42,7 @@ class TenantViews:
         if held is not None and self.now() - held[0] <= self.ttl_seconds:
             return held[1]
         read_at = self.now()
+        reading = self._reading[tenant] = object()
         try:
             state = require_active((await self.states.read(tenant)).state)
         except (UnknownTenant, TenantFenced):
@@ -48,12 +50,14 @@ class TenantViews:
             raise not_active() from None
         if tenant in self._blocked:
             raise not_active()  # blocked while the state was being read
-        self._held[tenant] = (read_at, state)
+        if self._reading.get(tenant) is reading:  # else it was forgotten meanwhile, and may be the older state
+            self._held[tenant] = (read_at, state)
         return state
 
     def forget(self, tenant: TenantId) -> None:
         """The next request reads the state anew."""
         self._held.pop(tenant, None)
+        self._reading.pop(tenant, None)
 
     def block(self, tenant: TenantId) -> bool:
         """Admit nothing of this tenant any more, the first step of its eviction. True when it was blocked already."""

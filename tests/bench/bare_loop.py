@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
@@ -106,9 +107,7 @@ def message(cause: Attributes, kind: str, natural_key: str, data: dict[str, Any]
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    s3 = boto3.client(
-        "s3", endpoint_url=arguments.endpoint, config=boto3.session.Config(s3={"addressing_style": "path"})
-    )
+    s3 = boto3.client("s3", endpoint_url=arguments.endpoint, config=Config(s3={"addressing_style": "path"}))
     consumer = AIOKafkaConsumer(
         arguments.events,
         bootstrap_servers=arguments.bootstrap,

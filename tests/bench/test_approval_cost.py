@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import pytest
+import pytest_asyncio
 
 from consumers.curation.handlers import on_example_approved
 from schemas.outcome import Outcome
@@ -17,6 +18,8 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.objects import ObjectVersion, StoredObject
 from tenancy.tenant_id import TenantId
 from tests.bench import histories
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SIZES = (10, 1_000, 10_000)
 PAGE = 1_000  # keys in one answer to a listing
@@ -80,7 +83,7 @@ class Stored:
         return list(self.objects.requests)
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pasts() -> list[Stored]:
     made = []
     for size in SIZES:

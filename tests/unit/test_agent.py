@@ -373,6 +373,28 @@ async def test_an_activation_shortens_the_views_life(bench: Bench, data: EventDa
     assert bench.engine.calls == [], "nothing is loaded or evicted by it"
 
 
+async def test_a_view_that_was_being_read_at_the_activation_is_not_kept(bench: Bench) -> None:
+    may_go_on = asyncio.Event()
+    read = bench.objects.get
+
+    async def slow(key: str) -> StoredObject:
+        stored = await read(key)
+        await may_go_on.wait()
+        return stored
+
+    bench.objects.get = slow  # type: ignore[method-assign]
+    earlier = asyncio.create_task(bench.active())
+    await asyncio.sleep(0)
+    bench.objects.get = read  # type: ignore[method-assign]
+    await bench.activate(SECOND)
+    await on_adapter_activated(
+        event(AdapterActivated(adapter_digest=SECOND, previous_digest=FIRST, activation=2)), bench.ports
+    )
+    may_go_on.set()
+    assert await earlier == FIRST, "it began before"
+    assert await bench.active() == SECOND
+
+
 async def test_an_activation_does_not_unblock_a_fenced_tenant(bench: Bench) -> None:
     await on_purge_fenced(event(FENCED), bench.ports)
     activated = AdapterActivated(adapter_digest=SECOND, previous_digest=FIRST, activation=2)

@@ -1,0 +1,233 @@
+"""A serving replica without its HTTP server and bus, and vLLM's own way in the same engine beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inference.agent import ReplicaLease
+from inference.answers import Answers
+from inference.binding import Salts, TenantViews
+from inference.engine import Engine
+from inference.fetching import AdapterFiles
+from inference.placement import Placement
+from inference.residency import Residency, ResidencyPolicy
+from inference.usage import UsageMeter
+from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
+from schemas.model_digest import model_digest
+from tenancy.bootstrap import Tenancy
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tests.bench.random_adapters import RANK
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+PEER_IDS = 1_000_000  # far from the ids that the engine gives, which begin at 1
+_numbers = itertools.count(1)
+
+
+def body(tokens: int) -> dict[str, Any]:
+    """A question that nobody asked before, so that no block of it lies in the prefix cache."""
+    question = f"{next(_numbers)}: what must be written on the label of a sample, and who takes it to the laboratory?"
+    return {
+        "messages": [{"role": "user", "content": question}],
+        "max_tokens": tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream": True,
+    }
+
+
+def has_text(event: bytes) -> bool:
+    """Whether a server-sent event carries text of the answer; the first one only names the role."""
+    if not event.startswith(b"data: {"):
+        return False
+    choices = json.loads(event.removeprefix(b"data: ")).get("choices")
+    return bool(choices and choices[0]["delta"].get("content"))
+
+
+@dataclass
+class TimedFiles:
+    """The replica's adapter files; remembers how long the last fetch took."""
+
+    inner: AdapterFiles
+    fetch_ms: float = 0.0
+
+    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+        started = time.perf_counter()
+        directory = await self.inner.fetch(tenant, digest)
+        self.fetch_ms = (time.perf_counter() - started) * 1000
+        return directory
+
+    def remove(self, digest: str) -> bool:
+        return self.inner.remove(digest)
+
+
+@dataclass
+class Replica:
+    """Our path: what a request goes through from the verified tenant on."""
+
+    engine: Engine
+    tenancy: Tenancy
+    files: TimedFiles
+    placement: Placement
+    views: TenantViews
+    answers: Answers
+    load_ms: list[float] = field(default_factory=list)
+
+    @classmethod
+    async def made(
+        cls, engine: Engine, tenancy: Tenancy, signer: Signer, base_model: Path, root: Path, residents: int
+    ) -> Replica:
+        base_digest = model_digest(base_model)
+        files = TimedFiles(
+            AdapterFiles(
+                tenancy=tenancy,
+                verifier=signer.verifier,
+                root=root,
+                base_model_digest=base_digest,
+                base_shapes=linear_shapes(base_model),
+                max_rank=RANK,
+            )
+        )
+        files.inner.clear()
+        loads: list[float] = []
+        placement = Placement(
+            engine=engine,
+            files=files,
+            residency=Residency(ResidencyPolicy(max_resident=residents, idle_seconds=3600), time.monotonic),
+            drain_seconds=5.0,
+            on_loaded=lambda seconds: loads.append(seconds * 1000),
+        )
+        views = TenantViews(tenancy.states, 1.0)
+        lease = ReplicaLease(tenancy, "bench", base_digest, 7200.0, tenancy.clock())
+        await lease.renew()
+        answers = Answers(engine, views, placement, lease, UsageMeter(), Salts())
+        return cls(engine, tenancy, files, placement, views, answers, loads)
+
+    async def first_token_ms(self, tenant: TenantId) -> float:
+        """From the verified request to the first text of its streamed answer, which is then read to its end."""
+        started = time.perf_counter()
+        answer = await self.answers.answer(tenant, "chat", body(4))
+        if isinstance(answer.body, dict):
+            raise RuntimeError("the answer was not streamed")
+        return await _first_text_ms(answer.body, started)
+
+
+@dataclass
+class PlainVllm:
+    """The peer: vLLM's ``add_lora`` from local disk, and its own serving class. ``engine`` is shared with ours."""
+
+    engine: Engine
+    client: S3Client
+    bucket: str
+    root: Path
+    _ids: Any = field(default_factory=lambda: itertools.count(PEER_IDS))
+    _loaded: dict[str, int] = field(default_factory=dict)
+
+    async def upload(self, name: str, folder: Path) -> None:
+        """The weights to the bucket as they are; the configuration lies on the local disk already."""
+        weights = (folder / WEIGHTS_FILE).read_bytes()
+        await asyncio.to_thread(self.client.put_object, Bucket=self.bucket, Key=name, Body=weights)
+        (self.root / name).mkdir(parents=True)
+        (self.root / name / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes())
+
+    async def load(self, name: str) -> None:
+        """One GetObject to disk, then add_lora."""
+        from vllm.lora.request import LoRARequest
+
+        def get() -> None:
+            weights = self.client.get_object(Bucket=self.bucket, Key=name)["Body"].read()
+            (self.root / name / WEIGHTS_FILE).write_bytes(weights)
+
+        await asyncio.to_thread(get)
+        request = LoRARequest(lora_name=name, lora_int_id=next(self._ids), lora_path=str(self.root / name))
+        if not await self.engine._llm.add_lora(request):
+            raise RuntimeError("vLLM did not add the adapter")
+        self._loaded[name] = request.lora_int_id
+        self._names()[name] = request
+
+    async def first_token_ms(self, name: str) -> float:
+        """From GetObject to the first text of vLLM's streamed answer, which is then read to its end."""
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+        started = time.perf_counter()
+        await self.load(name)
+        request = ChatCompletionRequest(model=name, **body(4))
+        events = await self.engine._serving.openai_serving_chat.create_chat_completion(request)
+        return await _first_text_ms(_encoded(events), started)
+
+    async def remove(self, name: str) -> None:
+        self._names().pop(name)
+        await self.engine._llm.remove_lora(self._loaded.pop(name))
+
+    def _names(self) -> dict[str, Any]:
+        names: dict[str, Any] = self.engine._serving.openai_serving_models.lora_requests
+        return names
+
+
+async def _encoded(events: Any) -> AsyncGenerator[bytes, None]:
+    async for event in events:
+        yield event.encode()
+
+
+async def _first_text_ms(events: Any, started: float) -> float:
+    first = None
+    async with aclosing(events):
+        async for event in events:
+            if first is None and has_text(event):
+                first = (time.perf_counter() - started) * 1000
+    if first is None:
+        raise RuntimeError("the answer had no text")
+    return first
+
+
+@dataclass
+class Decoding:
+    """Another tenant's answer while it is generated; ``times``: when each of its tokens came."""
+
+    times: list[float] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def longest_gap_ms(self) -> float:
+        """The longest wait between two tokens, the first few left out: their prompt is still being read."""
+        times = self.times[WARM_TOKENS:]
+        return max(after - before for before, after in zip(times, times[1:], strict=False)) * 1000
+
+
+WARM_TOKENS = 4
+
+
+@asynccontextmanager
+async def decoding(engine: Engine, adapter: str, tokens: int) -> AsyncIterator[Decoding]:
+    """Generate beside what the caller does, and wait for the end."""
+    watched = Decoding()
+    task = asyncio.create_task(_decode(engine, adapter, tokens, watched))
+    try:
+        await asyncio.wait({task, asyncio.create_task(watched.started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        yield watched
+        await task
+    finally:
+        task.cancel()
+
+
+async def _decode(engine: Engine, adapter: str, tokens: int, watched: Decoding) -> None:
+    stream = await engine.chat(
+        body(tokens), adapter=adapter, cache_salt="5a17", request_id=f"decoding-{next(_numbers)}"
+    )
+    if isinstance(stream, dict):
+        raise RuntimeError("the answer was not streamed")
+    async with aclosing(stream):
+        async for event in stream:
+            if b'"choices"' in event:
+                watched.times.append(time.perf_counter())
+            if len(watched.times) > WARM_TOKENS:
+                watched.started.set()
