@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.identifiers import TenantName
@@ -27,7 +27,10 @@ class InferenceSettings(ConsumerSettings):
     adapter_dir: Path = Field(default=Path("/dev/shm/sanolith"), description="memory-backed")  # noqa: S108
     max_loras: int = Field(default=8, ge=1, description="adapters in one batch")
     max_cpu_loras: int = Field(default=32, ge=1, description="adapters loaded")
-    max_lora_rank: Literal[8, 16, 32, 64] = Field(default=64, description="the largest r that a policy may ask for")
+    # The environment holds text, which a literal of numbers would refuse.
+    max_lora_rank: Annotated[Literal[8, 16, 32, 64], BeforeValidator(int)] = Field(
+        default=64, description="the largest r that a policy may ask for"
+    )
     max_model_len: int = Field(default=2048, ge=128)
     max_num_seqs: int = Field(default=16, ge=1)
     kv_cache_gib: float | None = Field(default=None, gt=0, description="a must on a processor; absent: vLLM decides")

@@ -18,7 +18,7 @@ from tests.bench import adapter_first_token, approval_cost, curation_events, mac
 from tests.bench.frame import Entry, Options, say
 
 ENTRIES: tuple[Entry, ...] = (curation_events.ENTRY, approval_cost.ENTRY, adapter_first_token.ENTRY)
-ROUNDS = 7
+ROUNDS = 5
 QUICK_ROUNDS = 2
 
 

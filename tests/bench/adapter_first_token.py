@@ -53,7 +53,8 @@ LOAD_DISK = "local disk → engine, without the token"
 LOAD_S3 = "S3 → engine, without the token"
 FETCH = "of which fetch and checks"
 LOAD = "of which engine.load"
-COPY = "loaded → slot, without the token"
+COPY = "loaded → slot, the copy alone"
+PEER_LOAD = "GetObject + add_lora, without the token"
 GAP_QUIET = "longest gap between another tenant's tokens, no load"
 GAP_OURS = "longest gap between another tenant's tokens, our load"
 GAP_PEER = "longest gap between another tenant's tokens, GetObject + add_lora"
@@ -103,6 +104,10 @@ class Bench:
         (held,) = await self.engine._llm.collective_rpc("probe_slots")
         return [lora_id for lora_id, _ in held]
 
+    async def activation_ms(self, lora_id: int) -> float:
+        (milliseconds,) = await self.engine._llm.collective_rpc("probe_activation_ms", args=(lora_id,))
+        return float(milliseconds)
+
 
 def run(options: Options, home: Path) -> Result:
     base_model = Path(base_model_folder(LocalSettings(), child_environment()))
@@ -140,7 +145,7 @@ async def _measure(
             max_model_len=512,
             max_num_seqs=4,
             kv_cache_gib=0.5,
-            worker_extension="tests.integration.engine_probe.ProbingIsolation",
+            worker_extension="tests.bench.worker_probe.TimingIsolation",
         )
     )
     async with asyncio.timeout(ENTRY_SECONDS):
@@ -197,15 +202,15 @@ async def _ours(bench: Bench) -> float:
     first = await bench.replica.first_token_ms(bench.tenant)
     load = bench.note(LOAD_S3, bench.replica.load_ms[-1])
     bench.note(LOAD, load - bench.note(FETCH, bench.replica.files.fetch_ms))
-    resident = bench.note(RESIDENT, await bench.replica.first_token_ms(bench.tenant))
+    bench.note(RESIDENT, await bench.replica.first_token_ms(bench.tenant))
     await bench.fill_slots()
     lora_id = bench.engine._loaded_adapters()._ids[digest]
     if lora_id in await bench.slots():
         raise RuntimeError("the adapter was to have no slot")
-    copied = bench.note(COPIED, await bench.replica.first_token_ms(bench.tenant))
+    bench.note(COPIED, await bench.replica.first_token_ms(bench.tenant))
     if lora_id not in await bench.slots():
         raise RuntimeError("the adapter was to have a slot")
-    bench.note(COPY, copied - resident)
+    bench.note(COPY, await bench.activation_ms(lora_id))
     await bench.remove(digest)
     return first
 
@@ -214,6 +219,7 @@ async def _peer(bench: Bench) -> float:
     name = f"peer-{len(bench.made)}"
     await bench.peer.upload(name, bench.made.pop())
     first = await bench.peer.first_token_ms(name)
+    bench.note(PEER_LOAD, bench.peer.load_ms)
     await bench.peer.remove(name)
     return first
 
@@ -238,9 +244,11 @@ async def _quiet(bench: Bench) -> float:
 
 async def _stall(bench: Bench) -> float:
     digest = await bench.publish()
-    async with decoding(bench.engine, bench.crowd[0], TOKENS) as watched:
-        async with bench.replica.placement.held(bench.tenant, digest):
-            pass
+    async with (
+        decoding(bench.engine, bench.crowd[0], TOKENS) as watched,
+        bench.replica.placement.held(bench.tenant, digest),
+    ):
+        pass
     await bench.remove(digest)
     return watched.longest_gap_ms()
 
@@ -254,6 +262,16 @@ async def _stall_peer(bench: Bench) -> float:
     return watched.longest_gap_ms()
 
 
+MEASUREMENTS: dict[str, Callable[[Bench], Awaitable[float]]] = {
+    "ours": _ours,
+    "peer": _peer,
+    "disk": _disk,
+    "quiet": _quiet,
+    "stall": _stall,
+    "stall-peer": _stall_peer,
+}
+
+
 def _result(bench: Bench, values: dict[str, tuple[float, ...]]) -> Result:
     named = {FROM_S3: "ours", FROM_S3_PEER: "peer", FROM_DISK: "disk"}
     gaps = {GAP_QUIET: "quiet", GAP_OURS: "stall", GAP_PEER: "stall-peer"}
@@ -262,7 +280,7 @@ def _result(bench: Bench, values: dict[str, tuple[float, ...]]) -> Result:
     more = {
         **{name: noted[name] for name in (RESIDENT, COPIED)},
         **{name: first[name] for name in (FROM_DISK, FROM_S3, FROM_S3_PEER)},
-        **{name: noted[name] for name in (COPY, LOAD_DISK, LOAD_S3, FETCH, LOAD)},
+        **{name: noted[name] for name in (COPY, LOAD_DISK, LOAD_S3, FETCH, LOAD, PEER_LOAD)},
         **{name: Measured("ms", values[side]) for name, side in gaps.items()},
     }
     return Result(
@@ -283,8 +301,8 @@ def _result(bench: Bench, values: dict[str, tuple[float, ...]]) -> Result:
         ),
         more=more,
         facts={
-            f"hot load under {GOAL_MS:.0f} ms, first token not counted": {
-                name: more[name].median < GOAL_MS for name in (COPY, LOAD_DISK, LOAD_S3)
+            f"median under {GOAL_MS:.0f} ms": {
+                name: more[name].median < GOAL_MS for name in (COPY, LOAD_DISK, LOAD_S3, PEER_LOAD)
             },
             "rank": random_adapters.RANK,
             "slots": SLOTS,

@@ -137,7 +137,7 @@ async def _measure(
     _require_equal_requests(pasts)
     measured = {past.name: Measured("ms", tuple(medians[past.name] for medians in rounds)) for past in pasts}
     small, large = f"{sizes[0]:,} {STORED}", f"{sizes[-1]:,} {STORED}"
-    first = pasts[0]
+    processor = {f"{past.name}: processor time of the handler": _processor(past, per_round) for past in pasts}
     return Result(
         entry=ENTRY.name,
         question="Does an approval cost the same however many came before it?",
@@ -149,17 +149,14 @@ async def _measure(
             measured[large],
         ),
         peer=Side(small, "the same, at the smallest size.", measured[small]),
-        more={
-            **measured,
-            **{f"{past.name}: processor time of the handler": _processor(past, per_round) for past in pasts},
-        },
+        more={**measured, **processor},
         facts={
             "ratio to the smallest size of the same past": {
                 past.name: round(measured[past.name].median / measured[f"{sizes[0]:,} {past.kind}"].median, 2)
                 for past in pasts
                 if past.size != sizes[0]
             },
-            "S3 requests of one approval, the same at every size and past": first.requests[0],
+            "S3 requests of one approval, the same at every size and past": pasts[0].requests[0],
             "bytes of state.json, read once and written once per approval": {
                 past.name: past.state_bytes for past in pasts
             },

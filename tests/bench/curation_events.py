@@ -124,7 +124,7 @@ async def _measure(options: Options, home: Path, bootstrap: str, store: Store, s
         stack.callback(peer_process.stop)
         ours = Contestant("ours", CURATION, OUTCOMES, upload, ours_process)
         peer = Contestant("peer", PEER_EVENTS, PEER_OUTCOMES, plain.upload, peer_process)
-        events = 16 if options.quick else 256
+        events = 16 if options.quick else 200
         async with _producer(bootstrap) as producer:
             for contestant in (ours, peer):
                 await _round(contestant, producer, bootstrap, store, "warm", 2 * len(TENANTS))

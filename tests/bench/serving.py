@@ -130,6 +130,7 @@ class PlainVllm:
     client: S3Client
     bucket: str
     root: Path
+    load_ms: float = 0.0
     _ids: Any = field(default_factory=lambda: itertools.count(PEER_IDS))
     _loaded: dict[str, int] = field(default_factory=dict)
 
@@ -141,8 +142,10 @@ class PlainVllm:
         (self.root / name / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes())
 
     async def load(self, name: str) -> None:
-        """One GetObject to disk, then add_lora."""
+        """One GetObject to disk, then add_lora; ``load_ms`` says how long it took."""
         from vllm.lora.request import LoRARequest
+
+        started = time.perf_counter()
 
         def get() -> None:
             weights = self.client.get_object(Bucket=self.bucket, Key=name)["Body"].read()
@@ -154,6 +157,7 @@ class PlainVllm:
             raise RuntimeError("vLLM did not add the adapter")
         self._loaded[name] = request.lora_int_id
         self._names()[name] = request
+        self.load_ms = (time.perf_counter() - started) * 1000
 
     async def first_token_ms(self, name: str) -> float:
         """From GetObject to the first text of vLLM's streamed answer, which is then read to its end."""
@@ -200,7 +204,7 @@ class Decoding:
     def longest_gap_ms(self) -> float:
         """The longest wait between two tokens, the first few left out: their prompt is still being read."""
         times = self.times[WARM_TOKENS:]
-        return max(after - before for before, after in zip(times, times[1:], strict=False)) * 1000
+        return max(after - before for before, after in itertools.pairwise(times)) * 1000
 
 
 WARM_TOKENS = 4
@@ -211,12 +215,15 @@ async def decoding(engine: Engine, adapter: str, tokens: int) -> AsyncIterator[D
     """Generate beside what the caller does, and wait for the end."""
     watched = Decoding()
     task = asyncio.create_task(_decode(engine, adapter, tokens, watched))
+    started = asyncio.create_task(watched.started.wait())
     try:
-        await asyncio.wait({task, asyncio.create_task(watched.started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, started}, return_when=asyncio.FIRST_COMPLETED)
         yield watched
         await task
     finally:
+        started.cancel()
         task.cancel()
+        await asyncio.wait({task, started})
 
 
 async def _decode(engine: Engine, adapter: str, tokens: int, watched: Decoding) -> None:

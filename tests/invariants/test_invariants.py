@@ -1,4 +1,4 @@
-"""The invariants of DESIGN section 3 that no single module can keep: bound, fenced for ever, declared, fail closed, quiet.
+"""Invariants of DESIGN section 3 that no module can keep alone: bound, fenced for ever, declared, fail closed, quiet.
 
 All of them are asked of the whole world: every consumer's handlers, runner, worker, driver and agent.
 """
@@ -1173,7 +1173,7 @@ async def test_quiet_what_people_wrote_is_nowhere_but_sealed(tmp_path: Path) -> 
     # Something was looked at.
     assert world.trainer.trained
     assert {"attempt failed", "handled", "purge step"} <= {json.loads(line)["message"] for line in said.splitlines()}
-    assert len(spans) > 20
+    assert len(spans) > 10
     assert "sano_events_total" in metrics
     assert len(world.bus.dead) == 3
     assert len(names) > 20

@@ -1,0 +1,45 @@
+"""Every service starts from the environment that the local stack gives it."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic_settings import BaseSettings
+
+from consumers.adapters.settings import AdaptersSettings
+from consumers.curation.settings import CurationSettings
+from consumers.export.settings import ExportSettings
+from consumers.ledger.settings import LedgerSettings
+from consumers.purge.settings import PurgeSettings
+from consumers.training.settings import TrainingSettings
+from deploy.local.services import LOCAL_PROFILE
+from inference.settings import InferenceSettings
+
+SHARED = {
+    "SANO_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+    "SANO_S3_BUCKET": "bucket",
+    "SANO_BASE_MODEL": "/models/base",
+    "SANO_HEALTH_PORT": "8081",
+    "SANO_INFERENCE_PORT": "8000",
+}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        AdaptersSettings,
+        CurationSettings,
+        ExportSettings,
+        LedgerSettings,
+        PurgeSettings,
+        TrainingSettings,
+        InferenceSettings,
+    ],
+)
+def test_a_service_reads_the_local_profile(settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**LOCAL_PROFILE, **SHARED}.items():
+        monkeypatch.setenv(name, value)
+    made = settings().model_dump()
+    read = {f"SANO_{name.upper()}": value for name, value in made.items()}
+    for name, value in LOCAL_PROFILE.items():
+        if name in read:
+            assert float(read[name]) == float(value)
