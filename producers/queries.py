@@ -16,7 +16,7 @@ from schemas.policy import TenantPolicy
 from schemas.records import PurgeRecord
 from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
 from tenancy.tenant_id import TenantId
 
 
@@ -33,6 +33,7 @@ class TenantView(Contract):
     policy: TenantPolicy
     rev: int
     purge_id: OpaqueId | None
+    public_key: dict[str, str] | None = Field(default=None, description="JWK to encrypt inline content to")
 
 
 class RunView(Contract):
@@ -99,7 +100,12 @@ async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:
     """One tenant, its examples counted. Raises :class:`UnknownTenant`."""
     view = _tenant_view((await tenancy.states.read(tenant_id)).state)
     prefix = object_keys.tenant_area(tenant_id, "examples")
-    return view.model_copy(update={"examples": sum([1 async for _ in tenancy.objects.keys(prefix)])})
+    examples = sum([1 async for _ in tenancy.objects.keys(prefix)])
+    try:
+        public_key = await tenancy.keys.public_key(tenant_id)
+    except KeyDestroyed:
+        public_key = None
+    return view.model_copy(update={"examples": examples, "public_key": public_key})
 
 
 def _tenant_view(state: TenantState) -> TenantView:

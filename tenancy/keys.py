@@ -98,15 +98,22 @@ class KeyRing:
     async def open(self, tenant: TenantId) -> TenantKeys:
         """Raises :class:`KeyDestroyed` when there is no key, :class:`SealBroken` when it is another tenant's."""
         location = object_keys.key_key(tenant)
-        try:
-            stored = await self.objects.get(location)
-        except ObjectNotFound:
-            raise KeyDestroyed from None
-        record = read_tolerant(KeyRecord, stored.body)
+        record = await self._record(tenant)
         wrapped = base64.b64decode(record.wrapped_data_key)
         data_key = await asyncio.to_thread(self.master.unwrap, tenant, wrapped)
         private = json.loads(open_sealed(data_key, location, base64.b64decode(record.sealed_private_key)))
         return TenantKeys(tenant, data_key, OKPKey.import_key(private), OKPKey.import_key(dict(record.public_key)))
+
+    async def public_key(self, tenant: TenantId) -> dict[str, str]:
+        """The JWK to encrypt inline content to. No master key is needed for it. Raises :class:`KeyDestroyed`."""
+        return dict((await self._record(tenant)).public_key)
+
+    async def _record(self, tenant: TenantId) -> KeyRecord:
+        try:
+            stored = await self.objects.get(object_keys.key_key(tenant))
+        except ObjectNotFound:
+            raise KeyDestroyed from None
+        return read_tolerant(KeyRecord, stored.body)
 
     async def destroy(self, tenant: TenantId) -> int:
         """Remove every version of the wrapped key. Returns how many there were; zero when it was gone already."""
