@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import anyio
-
 from consumers.runtime.telemetry import SCOPE
 from inference.agent import ReplicaLease
 from inference.binding import BASE, Salts, TenantViews, adapter_for
@@ -54,11 +52,9 @@ class MeteredStream(AsyncIterator[bytes]):
     async def aclose(self) -> None:
         """End the generation, then let the adapter go. Does nothing the second time."""
         try:
-            # Starlette cancels a response whose caller is gone again and again, at each await.
-            with anyio.CancelScope(shield=True):
-                await self._events.aclose()
+            await self._events.aclose()
         finally:
-            await self._held.aclose()
+            await self._held.aclose()  # also when this is cancelled while it waits for the engine
 
 
 @dataclass(frozen=True)

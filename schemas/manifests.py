@@ -65,7 +65,7 @@ class EvictionReceipt(Contract):
     tenant: TenantName
     cause_id: OpaqueId
     evicted: tuple[Sha256Hex, ...]
-    remaining: tuple[Sha256Hex, ...] = Field(description="what the engine holds afterwards, of other tenants")
+    remaining: tuple[OpaqueId, ...] = Field(description="what the engine lists afterwards, of other tenants")
     slots_overwritten: bool
     prefix_cache_reset: bool
     local_files_deleted: bool

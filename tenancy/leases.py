@@ -93,7 +93,10 @@ class Leases:
             return on_acquired(with_run(state.model_copy(update={"fence": fence}), run_id, taken), fence)
 
         taken = await self.outbox.swap(tenant, take, base=current)
-        fence = taken.state.runs[run_id].fence
+        held = taken.state.runs.get(run_id)
+        if held is None:
+            raise LeaseLost(run_id)  # a purge fenced the tenant while the swap's events were published
+        fence = held.fence
         record = self._record(run_id, fence)
         etag = await self.store.put_record(object_keys.lease(run_id), record)
         lease = Lease(record, etag)

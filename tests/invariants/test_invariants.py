@@ -723,7 +723,7 @@ def every_name(names: set[str]) -> Iterator[None]:
         names.add(key)
         return await put(self, key, body, **conditions)
 
-    MemoryObjectStore.put = noting  # type: ignore[method-assign,assignment]
+    MemoryObjectStore.put = noting  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -1147,7 +1147,7 @@ async def _whole_loop_with_canaries(world: DispatchedWorld, tenant: TenantId) ->
     def fails(*arguments: Any) -> Any:
         raise ValueError(f"cannot train on {CANARY}")
 
-    world.trainer.train = fails  # type: ignore[method-assign]
+    world.trainer.train = fails  # type: ignore[method-assign,assignment]
     await world.publish(tenant, events.TrainingRequested(run_id="run-9", trigger="operator"))
     await world.settle()
     assert (await world.state(tenant)).runs["run-9"].status == "failed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -626,10 +626,10 @@ async def _asgi(bench: Bench, *, events_before_leaving: int, spec_version: str) 
         await left.wait()
         return {"type": "http.disconnect"}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: MutableMapping[str, Any]) -> None:
         if left.is_set() and spec_version == "2.4":
             raise OSError("the caller is gone")
-        sent.append(message)
+        sent.append(dict(message))
         if sum(m["type"] == "http.response.body" for m in sent) >= events_before_leaving > 0:
             left.set()
 
@@ -656,12 +656,9 @@ async def _asgi(bench: Bench, *, events_before_leaving: int, spec_version: str) 
     return sent
 
 
-@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
-@pytest.mark.parametrize(("events", "stalls"), [(0, False), (0, True), (1, True), (1, False), (2, False)])
-async def test_a_caller_that_goes_away_leaves_no_hold_on_its_adapter(
-    bench: Bench, events: int, stalls: bool, spec_version: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = []  # or the garbage collector would let go what the code has forgotten
+def _kept_answers(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """Every answer, kept: or the garbage collector would let go what the code has forgotten."""
+    kept: list[Answer] = []
     answer = Answers.answer
 
     async def kept_answer(self: Answers, *arguments: Any) -> Answer:
@@ -669,6 +666,15 @@ async def test_a_caller_that_goes_away_leaves_no_hold_on_its_adapter(
         return kept[-1]
 
     monkeypatch.setattr(Answers, "answer", kept_answer)
+    return kept
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+@pytest.mark.parametrize(("events", "stalls"), [(0, False), (0, True), (1, True), (1, False), (2, False)])
+async def test_a_caller_that_goes_away_leaves_no_hold_on_its_adapter(
+    bench: Bench, events: int, stalls: bool, spec_version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _kept_answers(monkeypatch)
     bench.engine.stalls = stalls and spec_version == "2.3"
     await _asgi(bench, events_before_leaving=events, spec_version=spec_version)
     for _ in range(5):
@@ -676,6 +682,27 @@ async def test_a_caller_that_goes_away_leaves_no_hold_on_its_adapter(
     assert bench.holds() == 0
     assert bench.engine.inflight(ACTIVE) == 0, "its generation is ended"
     assert bench.meter._running == {}, "and is charged no more"
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_response_that_is_cancelled_and_cancelled_again_leaves_no_hold(
+    bench: Bench, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = _kept_answers(monkeypatch)
+    bench.engine.stalls = True
+    response = asyncio.create_task(_asgi(bench, events_before_leaving=100, spec_version="2.3"))
+    while not kept:
+        await asyncio.sleep(0)
+    for _ in range(2):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        response.cancel()
+    await asyncio.gather(response, return_exceptions=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert response.cancelled()
+    assert bench.holds() == 0
+    assert bench.engine.inflight(ACTIVE) == 0
 
 
 # --- what is not there

@@ -195,7 +195,8 @@ async def test_what_an_earlier_process_left_is_cleared_at_the_start(bench: Bench
 
 @pytest.mark.parametrize("file", ["weights", "config", "manifest"])
 async def test_without_one_of_its_files_an_adapter_is_refused(bench: Bench, file: str) -> None:
-    assert "missing" in await bench.refused(await bench.store(Adapter(), **{file: None}))
+    without: dict[str, Any] = {file: None}
+    assert "missing" in await bench.refused(await bench.store(Adapter(), **without))
 
 
 async def test_an_adapter_that_nobody_stored_is_refused(bench: Bench) -> None:
