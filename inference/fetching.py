@@ -46,9 +46,9 @@ class AdapterFiles:
         """The directory with exactly the two checked files. Raises :class:`NotServable`."""
         try:
             store = await self.tenancy.store(tenant)
-            bodies: dict[str, bytes] = {}
-            for file in object_keys.ADAPTER_FILES:
-                bodies[file], _ = await store.get(object_keys.adapter(digest, file))
+            names = object_keys.ADAPTER_FILES
+            opened = await asyncio.gather(*(store.get(object_keys.adapter(digest, name)) for name in names))
+            bodies = {name: body for name, (body, _) in zip(names, opened, strict=True)}
             manifest = bodies.pop(object_keys.ADAPTER_MANIFEST)
             return await asyncio.to_thread(self._checked, tenant, digest, manifest, bodies)
         except ObjectNotFound:

@@ -72,9 +72,11 @@ def _frames(chunks: Iterable[bytes], size: int) -> Iterator[tuple[bytes, bool]]:
     buffer = bytearray()
     for chunk in chunks:
         buffer += chunk
-        while len(buffer) > size:
-            yield bytes(buffer[:size]), False
-            del buffer[:size]
+        start = 0
+        while len(buffer) - start > size:
+            yield bytes(buffer[start : start + size]), False
+            start += size
+        del buffer[:start]  # once per chunk: what is left moves to the front
     yield bytes(buffer), True
 
 

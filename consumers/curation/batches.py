@@ -32,21 +32,23 @@ def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:
         fresh = (*curation.fresh, *(new for new in added if new.example_id not in known))
         if len(fresh) == len(curation.fresh):
             return state
-        changed = state.model_copy(update={"curation": curation.model_copy(update={"fresh": fresh})})
-        if not state.policy.automatic_training or len(fresh) < state.policy.min_new_examples:
-            return changed
-        return _with_batch(changed, fresh, entry)
+        if len(fresh) < state.policy.min_new_examples:
+            return state.model_copy(update={"curation": curation.model_copy(update={"fresh": fresh})})
+        return _with_batch(state, fresh, entry)
 
     return change
 
 
 def _with_batch(state: TenantState, fresh: tuple[FreshExample, ...], entry: NewEntry) -> TenantState:
+    """Close the batch. Also where trainings are asked for by hand only: an open one would grow with every approval."""
     batch = state.curation.batches + 1
     curation = state.curation.model_copy(
         update={"fresh": (), "recent": tuple(held.example_id for held in fresh), "batches": batch}
     )
-    requested = TrainingRequested(run_id=batch_run_id(batch), trigger="policy")
-    return owing(state.model_copy(update={"curation": curation}), entry(requested))
+    closed = state.model_copy(update={"curation": curation})
+    if not state.policy.automatic_training:
+        return closed
+    return owing(closed, entry(TrainingRequested(run_id=batch_run_id(batch), trigger="policy")))
 
 
 def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, suspend: bool = False) -> Change:

@@ -33,7 +33,9 @@ def main() -> None:
     if rounds < 1:
         parser.error("--rounds must be at least 1")
     options = Options(rounds=rounds, quick=arguments.quick)
-    # The loop of each entry cancels its work at SIGINT, so that every process it started is stopped.
+    # The loop of each entry cancels its work at SIGINT, so that every process it started is stopped. A shell starts
+    # what it runs in the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     results = []
     for entry in ENTRIES:

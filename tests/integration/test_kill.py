@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.export.handlers import EXPORT_FILES
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from producers.publishing import publish
 from schemas import events, object_keys
@@ -143,6 +144,52 @@ async def test_a_killed_consumer_loses_nothing_and_does_nothing_twice(
     assert [v.key async for v in tenancy.objects.versions(object_keys.key_key(tenant))] == []
     certificate = await tenancy.objects.get(object_keys.certificate_key(record.purge_id))
     assert len(certificate.body) > 0
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        CrashPoint("adapters", "swap:state"),
+        CrashPoint("adapters", "publish:sano.adapter.activated"),
+        CrashPoint("export", "put:exports"),
+        CrashPoint("export", "publish:sano.export.ready"),
+    ],
+    ids=str,
+)
+async def test_an_activation_and_an_export_survive_the_kill_of_their_consumer(
+    platform: Platform, tenancy: Tenancy, tiny_base: Path, point: CrashPoint
+) -> None:
+    platform.restart("training", SANO_BASE_MODEL=str(tiny_base))
+    platform.restart(point.consumer, f"after:{point.effect}")
+    try:
+        policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
+        tenant = await onboarded(tenancy, _tenant(), policy)
+        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+        for approval in await approvals(tenancy, tenant, 3):
+            await publish(tenancy, tenant, approval)
+        if point.consumer == "adapters":
+            await platform.died("adapters")
+            platform.restart("adapters")
+
+        async def activated() -> TenantState | None:
+            state = await _state(tenancy, tenant)
+            return state if state.active_adapter is not None and not state.outbox else None
+
+        state = await eventually(activated, "the adapter was activated")
+        assert state.activations == 1
+        await publish(tenancy, tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
+        if point.consumer == "export":
+            await platform.died("export")
+            platform.restart("export")
+        store = await tenancy.store(tenant)
+
+        async def exported() -> list[str] | None:
+            files = [key async for key in store.list("exports")]
+            return files if len(files) == len(EXPORT_FILES) else None
+
+        await eventually(exported, "the export was written")
+    finally:
+        platform.restart("training")
 
 
 @pytest.fixture(scope="module")
