@@ -22,13 +22,13 @@ MEMBER_MARKER = "SANO_STACK_MEMBER"
 
 # On one machine with two cores nobody waits a minute for a peer. What is set outside wins over these.
 LOCAL_PROFILE = {
-    "SANO_HANDLER_DEADLINE_SECONDS": "20",
-    "SANO_LEASE_SECONDS": "20",
+    "SANO_HANDLER_DEADLINE_SECONDS": "15",
+    "SANO_LEASE_SECONDS": "15",
     "SANO_REPLICA_LEASE_SECONDS": "30",
     "SANO_RECONCILE_SECONDS": "3",
     "SANO_KV_CACHE_GIB": "1.0",
     "SANO_MAX_LORA_RANK": "16",
-    "SANO_S3_TIMEOUT_SECONDS": "4",
+    "SANO_S3_TIMEOUT_SECONDS": "2",
     "SANO_KAFKA_SESSION_TIMEOUT_MS": "10000",
 }
 
