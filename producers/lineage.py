@@ -64,7 +64,7 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
     manifest = read_tolerant(TrainingManifest, verifier.verify(envelope, TRAINING_PREDICATE)["predicate"])
     require_own(manifest, tenant, digest)
     job, _ = await store.get_record(object_keys.job(manifest.run_id), JobRecord)
-    heldout = set(manifest.heldout_example_ids)
+    roles = manifest.roles()
     return Lineage(
         tenant=tenant,
         adapter_digest=digest,
@@ -80,7 +80,7 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
         heldout_loss_before=manifest.heldout_loss_before,
         heldout_loss_after=manifest.heldout_loss_after,
         examples=tuple(
-            LineageExample(role="held-out" if entry.example_id in heldout else "trained", **entry.model_dump())
+            LineageExample(role=roles[entry.example_id], **entry.model_dump())
             for entry in manifest.training_set.entries
         ),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from schemas.manifests import (
     TrainingManifest,
 )
 from schemas.model import Contract, read_tolerant
+from schemas.model_digest import file_sha256
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Verifier
 
@@ -161,10 +161,11 @@ def _files_beside(directory: Path, held: TrainingManifest) -> str:
     weights, config = directory / object_keys.ADAPTER_WEIGHTS, directory / object_keys.ADAPTER_CONFIG
     if not (weights.is_file() and config.is_file()):
         return "none"
-    with weights.open("rb") as source:
-        weights_sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     try:
-        is_same = (weights_sha256, config_sha256(config.read_bytes())) == (held.weights_sha256, held.config_sha256)
+        is_same = (file_sha256(weights), config_sha256(config.read_bytes())) == (
+            held.weights_sha256,
+            held.config_sha256,
+        )
     except AdapterRefused:
         is_same = False
     if not is_same:

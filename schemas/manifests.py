@@ -57,6 +57,14 @@ class TrainingManifest(Contract):
     heldout_loss_after: float | None
     metrics: tuple[StepMetric, ...]
 
+    def roles(self) -> dict[str, Literal["trained", "held-out"]]:
+        """What each example of the set was used for, by id."""
+        heldout = set(self.heldout_example_ids)
+        return {
+            entry.example_id: "held-out" if entry.example_id in heldout else "trained"
+            for entry in self.training_set.entries
+        }
+
 
 class EvictionReceipt(Contract):
     """A replica's word that it holds nothing of the tenant any more, with what its engine lists afterwards."""

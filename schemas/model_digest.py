@@ -67,7 +67,7 @@ def model_digest(model: Path) -> str:
     cached = _read_cache(model / CACHE_FILE, stamps)
     if cached is not None:
         return cached
-    digest = sha256_hex([[path.name, _file_sha256(path)] for path in files])
+    digest = sha256_hex([[path.name, file_sha256(path)] for path in files])
     _write_cache(model / CACHE_FILE, {"digest": digest, "files": stamps})
     return digest
 
@@ -77,7 +77,8 @@ def _stamp(path: Path) -> list[str | int]:
     return [path.name, status.st_size, status.st_mtime_ns]
 
 
-def _file_sha256(path: Path) -> str:
+def file_sha256(path: Path) -> str:
+    """Lower-case hex SHA-256 of a file of any size."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -10,7 +10,6 @@ REGISTRY_PREFIX = "registry/"
 TENANTS_PREFIX = "tenants/"
 REPLICAS_PREFIX = "replicas/"
 PURGES_PREFIX = "purges/"
-AUDIT_PREFIX = "audit/"
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"

@@ -34,7 +34,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             # The record exists, so the example was counted; only what the swap owes may be unpaid.
             await tenancy.outbox.flush(tenant, snapshot)
             return Outcome.NOOP_DUPLICATE
-        if record.status == "withdrawn" or record.version >= data.version:
+        if _is_superseded(record, data.version):
             await _erase_contents(store, data.example_id, _dead_version(record))
             return Outcome.NOOP_STALE
     await _receive_content(data, store)
@@ -71,7 +71,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
         if record.event_id == event.id:
             await _erase_contents(store, data.example_id, data.version)
             return Outcome.NOOP_DUPLICATE
-        if record.status == "withdrawn" or record.version >= data.version:
+        if _is_superseded(record, data.version):
             return Outcome.NOOP_STALE
     rejected = ExampleRecord(
         example_id=data.example_id,
@@ -124,9 +124,7 @@ async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
     if not is_repeat:
-        record = record.model_copy(
-            update={"version": data.version, "granted": True, "event_id": event.id, "decided_at": event.time}
-        )
+        record = record.model_copy(update=_word(event, granted=True))
         etag = await _write_consent(store, record, etag)
     if not record.waiting:
         await tenancy.outbox.flush(tenant, snapshot)
@@ -163,15 +161,8 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
         suspended = [
             held.example_id for held in snapshot.state.curation.suspended if held.consent_id == data.consent_id
         ]
-        revoked = record.model_copy(
-            update={
-                "version": data.version,
-                "granted": False,
-                "event_id": event.id,
-                "decided_at": event.time,
-                "waiting": tuple(dict.fromkeys((*record.waiting, *suspended))),
-            }
-        )
+        waiting = tuple(dict.fromkeys((*record.waiting, *suspended)))
+        revoked = record.model_copy(update={**_word(event, granted=False), "waiting": waiting})
         await _write_consent(store, revoked, etag)
     done = await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
     return Outcome.NOOP_DUPLICATE if is_repeat and done is snapshot else Outcome.EFFECT
@@ -236,6 +227,17 @@ async def _receive_content(data: ExampleApproved, store: TenantStore) -> None:
             held, _ = await store.get_record(location, ExampleContent)
             if held.commitment() != data.content.commitment:
                 raise Refused("content-exists", "refused: this version has other content already") from None
+
+
+def _is_superseded(record: ExampleRecord, version: int) -> bool:
+    """Whether a decision on ``version`` comes too late to count."""
+    return record.status == "withdrawn" or record.version >= version
+
+
+def _word(event: Event, *, granted: bool) -> dict[str, object]:
+    """What a consent's record says after this event."""
+    version = cast(ConsentGranted | ConsentRevoked, event.data).version
+    return {"version": version, "granted": granted, "event_id": event.id, "decided_at": event.time}
 
 
 def _dead_version(record: ExampleRecord) -> int | None:

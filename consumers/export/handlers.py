@@ -68,7 +68,7 @@ async def _write(store: TenantStore, verifier: Verifier, export_id: str, digest:
 
 def exported_examples(manifest: TrainingManifest) -> list[ExportedExample]:
     """Every example of the run's set and what it was used for."""
-    heldout = set(manifest.heldout_example_ids)
+    roles = manifest.roles()
     return [
         ExportedExample(
             example_id=entry.example_id,
@@ -76,7 +76,7 @@ def exported_examples(manifest: TrainingManifest) -> list[ExportedExample]:
             commitment=entry.commitment,
             reviewer_id=entry.reviewer_id,
             consent_id=entry.consent_id,
-            role="held-out" if entry.example_id in heldout else "trained",
+            role=roles[entry.example_id],
         )
         for entry in manifest.training_set.entries
     ]

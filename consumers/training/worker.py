@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import logging
 import shutil
@@ -32,6 +31,7 @@ from schemas import object_keys
 from schemas.canonical import adapter_digest
 from schemas.events import TrainingStarted
 from schemas.manifests import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
+from schemas.model_digest import file_sha256
 from schemas.records import JobRecord
 from schemas.state import TenantState
 from schemas.version import VERSION
@@ -139,7 +139,7 @@ class Worker:
                 TRAINING_PREDICATE,
                 {
                     object_keys.ADAPTER_WEIGHTS: manifest.weights_sha256,
-                    object_keys.ADAPTER_CONFIG: _file_sha256(output / object_keys.ADAPTER_CONFIG),
+                    object_keys.ADAPTER_CONFIG: file_sha256(output / object_keys.ADAPTER_CONFIG),
                 },
                 manifest,
             )
@@ -212,11 +212,6 @@ def _reason(error: Exception) -> str:
     """A reason code from an error's type: its text could quote what it failed on."""
     name = type(error).__name__
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).strip("-").replace("_", "-")
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder: str) -> int:
