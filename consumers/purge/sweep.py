@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schemas.records import Residue
+from tenancy.errors import DeletionRefused
 from tenancy.objects import ObjectStore, ObjectVersion
 
 BATCH = 1000  # what one DeleteObjects request takes
@@ -35,8 +36,9 @@ class Swept:
 
 
 async def sweep(objects: ObjectStore, store: Store) -> Swept:
-    """Remove everything and say what was there."""
+    """Remove everything and say what was there. Raises :class:`DeletionRefused` once all else is removed."""
     versions = markers = uploads = distinct = 0
+    kept: dict[str, str] = {}
     last_key: str | None = None
     batch: list[ObjectVersion] = []
     async for version in objects.versions(store.prefix):
@@ -48,23 +50,22 @@ async def sweep(objects: ObjectStore, store: Store) -> Swept:
         last_key = version.key
         batch.append(version)
         if len(batch) == BATCH:
-            await objects.delete_versions(batch)
+            kept |= await _removed(objects, batch)
             batch = []
     if batch:
-        await objects.delete_versions(batch)
+        kept |= await _removed(objects, batch)
     async for upload in objects.uploads(store.prefix):
         uploads += 1
         await objects.abort_upload(upload)
+    if kept:
+        raise DeletionRefused(kept)
     return Swept(distinct, Residue(versions=versions, delete_markers=markers, uploads=uploads))
 
 
-async def residue(objects: ObjectStore, store: Store) -> Residue:
-    """What a listing finds. It lists again what :func:`sweep` listed, and believes nothing."""
-    versions = markers = uploads = 0
-    async for version in objects.versions(store.prefix):
-        if store.is_doomed(version):
-            versions += not version.is_delete_marker
-            markers += version.is_delete_marker
-    async for _ in objects.uploads(store.prefix):
-        uploads += 1
-    return Residue(versions=versions, delete_markers=markers, uploads=uploads)
+async def _removed(objects: ObjectStore, batch: list[ObjectVersion]) -> dict[str, str]:
+    """Remove a batch; what the store keeps of it, and why."""
+    try:
+        await objects.delete_versions(batch)
+    except DeletionRefused as refused:
+        return refused.codes
+    return {}

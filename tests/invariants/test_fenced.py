@@ -58,7 +58,7 @@ from tests.invariants.worlds import (
     samples,
     service,
 )
-from tests.world.world import LEASE_SECONDS, POLICY, SETTLE_SECONDS, World
+from tests.world.world import LEASE_SECONDS, POLICY, PURGE, SETTLE_SECONDS, World
 
 
 async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: Pair) -> None:
@@ -262,7 +262,7 @@ class Scene:
 
     async def purge(self, tenancy: Tenancy) -> None:
         """Fence, and go as far as it goes without waiting for late writers to end."""
-        driver = PurgeDriver(tenancy, self.world.signer, SETTLE_SECONDS)
+        driver = PurgeDriver(tenancy, self.world.signer, PURGE)
         ports = PurgePorts(tenancy, self.world.signer.verifier, driver, lambda: None)
         requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
         await on_purge_requested(self.event(requested), ports)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
+from consumers.purge.policy import PurgePolicy
 from producers.onboarding import onboard
 from schemas import object_keys
 from schemas.adapter_files import config_sha256
@@ -224,7 +225,7 @@ def signed_receipt(signer: Signer, *, slots_overwritten: bool = True) -> dict[st
 
 
 def purge_ports(parts: Parts) -> PurgePorts:
-    driver = PurgeDriver(parts.tenancy, parts.signer, settle_seconds=0.0)
+    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=0.0))
     return PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
 
 

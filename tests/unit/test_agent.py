@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
-from inference.agent import AgentPorts, ReplicaLease, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from consumers.purge.policy import PurgePolicy
+from inference.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
 from inference.app import HANDLERS
 from inference.binding import TenantViews, adapter_for
 from inference.errors import RequestRefused
+from inference.lease import ReplicaLease
 from inference.loaded_adapters import Eviction
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
@@ -311,7 +313,7 @@ async def test_a_replica_that_never_held_the_tenant_acknowledges_too(bench: Benc
 
 async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     """Both sides of the acknowledgement, without anything between them but the event."""
-    driver = PurgeDriver(bench.tenancy, OURS, 65.0)
+    driver = PurgeDriver(bench.tenancy, OURS, PurgePolicy(settle_seconds=65.0))
     purge = PurgePorts(bench.tenancy, OURS.verifier, driver, lambda: None)
     await bench.lease.renew()
     requested = PurgeRequested(purge_id="purge-1", reason_code="churned", requested_by="op")
@@ -320,7 +322,7 @@ async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     await on_purge_fenced(fenced, bench.ports)
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.EFFECT
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.NOOP_DUPLICATE
-    record, _ = await driver.read("purge-1")
+    record = await driver.records.read("purge-1")
     assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
 
 

@@ -50,6 +50,7 @@ class StrictEngine:
     names: dict[str, Path] = field(default_factory=dict)
     leftovers: set[str] = field(default_factory=set)  # registered without a name: an interrupted eviction
     flights: dict[str, list[asyncio.Event]] = field(default_factory=dict)
+    owned: dict[str, list[asyncio.Event]] = field(default_factory=dict)  # what tenants ask the base model
     failures: dict[str, Exception] = field(default_factory=dict)
     slots_clear: bool = True
     has_traces: bool = False  # weights in a free slot: of an adapter that was removed and not overwritten
@@ -99,6 +100,17 @@ class StrictEngine:
         for flight in flights:
             flight.set()
         while any(flight in self.flights.get(digest, ()) for flight in flights):
+            await steps(1)
+        return len(flights)
+
+    def inflight_of(self, owner: str) -> int:
+        return len(self.owned.get(owner, ()))
+
+    async def abort_all_of(self, owner: str) -> int:
+        flights = list(self.owned.get(owner, ()))
+        for flight in flights:
+            flight.set()
+        while any(flight in self.owned.get(owner, ()) for flight in flights):
             await steps(1)
         return len(flights)
 
