@@ -83,6 +83,12 @@ class Store(Contract):
     versions: Literal["all", "current", "superseded"] = Field(
         default="all", description="which versions of its objects; other media have no versions"
     )
+    paths: tuple[str, ...] = Field(
+        default=(),
+        description="of files: where they lie, as /-ending folders or starts of names, with roots in braces that are "
+        "settings, or {home}, {tmp}, {cwd}",
+    )
+    written_by: tuple[str, ...] = Field(default=(), description="of files: the modules of ours that write them")
     holds: str
     protection: Protection
     purger: Purger
@@ -118,6 +124,12 @@ class Store(Contract):
     def covers(self, key: str) -> bool:
         """Whether an object's key lies in this store."""
         return self.medium in IN_BUCKET and self._pattern().match(key) is not None
+
+    def covers_path(self, path: str, roots: Mapping[str, str]) -> bool:
+        """Whether a file or folder lies in this store, where ``roots`` says what the names in braces are."""
+        known = [template for template in self.paths if re.sub(r"^\{([a-z_]+)\}.*", r"\1", template) in roots]
+        starts = [template.format_map(roots) for template in known]
+        return any(f"{path}/".startswith(start) if start.endswith("/") else path.startswith(start) for start in starts)
 
     def _pattern(self) -> re.Pattern[str]:
         parts = re.split(r"(\{[a-z_]+\})", self.where)
