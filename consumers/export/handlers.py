@@ -8,6 +8,7 @@ from consumers.export.bundle import EXPORT_FILES, write_export
 from schemas.envelope import Event
 from schemas.events import ExportReady, ExportRequested
 from schemas.outcome import Outcome
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.signing import Verifier
@@ -30,10 +31,11 @@ async def on_export_requested(event: Event, ports: ExportPorts) -> Outcome:
     digest = data.adapter_digest or state.active_adapter
     if digest is None:
         return Outcome.REFUSED_POLICY  # there is nothing to take away yet
-    adapter = state.adapters.get(digest)
+    store = await tenancy.store(tenant)
+    adapter = await Archive(store).known_adapter(state, digest)
     if adapter is None or adapter.status == "publishing":
         raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
-    was_written = await write_export(await tenancy.store(tenant), ports.verifier, data.export_id, digest)
+    was_written = await write_export(store, ports.verifier, data.export_id, digest)
     ready = ExportReady(export_id=data.export_id, adapter_digest=digest, files=EXPORT_FILES)
     await tenancy.publisher.publish(
         Event(subject=tenant, data=ready, time=tenancy.clock(), source=tenancy.outbox.source, causation_id=event.id)
