@@ -75,8 +75,8 @@ async def request_export(
     if wanted is None:
         raise Refused("nothing-active", "refused: the tenant has no active adapter to export")
     adapter = await Archive(await tenancy.store(tenant)).known_adapter(state, wanted)
-    if adapter is None or adapter.status == "publishing":
-        raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
+    if adapter is None or adapter.status != "ready":
+        raise Refused("unknown-adapter", "refused: the tenant has no adapter of this digest that it may take away")
     export_id = f"export-{new_id()}"
     # The digest is named, so that an activation in between does not change what is exported.
     requested = ExportRequested(export_id=export_id, adapter_digest=wanted, requested_by=requested_by)

@@ -27,6 +27,7 @@ TENANT_AREAS: dict[str, str] = {
     "knowledge": "documents and the index of the tenant's retrieval",
     "exports": "what the tenant asked to take away",
     "usage": "what the tenant used",
+    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts",
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
@@ -136,6 +137,22 @@ def adapter_record(digest: str) -> str:
 
 def export(export_id: str, file: str) -> str:
     return f"exports/{export_id}/{file}"
+
+
+def open_withdrawal(withdrawal_id: str) -> str:
+    return f"withdrawals/open/{withdrawal_id}"
+
+
+def closed_withdrawal(withdrawal_id: str) -> str:
+    return f"withdrawals/closed/{withdrawal_id}"
+
+
+def withdrawal_receipt(withdrawal_id: str) -> str:
+    return f"withdrawals/receipts/{withdrawal_id}"
+
+
+def retirement_acknowledgement(digest: str, replica_id: str) -> str:
+    return f"withdrawals/acknowledgements/{digest}/{replica_id}"
 
 
 def usage(event_id: str) -> str:

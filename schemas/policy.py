@@ -28,6 +28,13 @@ class TenantPolicy(Contract):
     )
     min_training_examples: int = Field(default=8, ge=1, description="a smaller set is refused")
     automatic_training: bool = True
+    on_withdrawal: Literal["flag", "retrain", "stop"] = Field(
+        default="retrain",
+        description="what becomes of adapters that contain a withdrawn example: listed; replaced and retired; retired",
+    )
+    retrain_within_days: int = Field(
+        default=30, ge=1, le=365, description="such an adapter is retired by then, with or without a replacement"
+    )
     activation: Literal["automatic", "manual"] = "automatic"
     hyperparameters: Hyperparameters = Hyperparameters()
 

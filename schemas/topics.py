@@ -102,7 +102,7 @@ _LIVE = (
         name=events.REPLICAS,
         description="serving replicas and their signed acknowledgements",
         owner="purge",
-        consumers=("purge",),
+        consumers=("purge", "adapters"),
         producers=("inference",),
         privacy="references-only",
     ),

@@ -33,8 +33,8 @@ async def on_export_requested(event: Event, ports: ExportPorts) -> Outcome:
         return Outcome.REFUSED_POLICY  # there is nothing to take away yet
     store = await tenancy.store(tenant)
     adapter = await Archive(store).known_adapter(state, digest)
-    if adapter is None or adapter.status == "publishing":
-        raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
+    if adapter is None or adapter.status != "ready":
+        raise Refused("unknown-adapter", "refused: the tenant has no adapter of this digest that it may take away")
     was_written = await write_export(store, ports.verifier, data.export_id, digest)
     ready = ExportReady(export_id=data.export_id, adapter_digest=digest, files=EXPORT_FILES)
     await tenancy.publisher.publish(

@@ -26,7 +26,6 @@ from consumers.purge.fence import fence
 from consumers.purge.handover import Handover
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.records import PurgeRecords
-from consumers.purge.replicas import Replicas
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
 from consumers.runtime.telemetry import SCOPE, where
@@ -39,6 +38,7 @@ from schemas.stores import swept
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
 from tenancy.holds import Held, destruction_decided
+from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.state import owing
 from tenancy.tenant_id import TenantId
@@ -179,7 +179,7 @@ class PurgeDriver:
         for replica in record.replicas:
             if replica in noted:
                 continue
-            expired = await self.replicas.ended(replica, record)
+            expired = await self.replicas.ended(replica, record.purge_id, record.fenced_at or record.requested_at)
             if expired is None:
                 waits_for.append(replica)
             else:

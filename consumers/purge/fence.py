@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from consumers.purge.records import PurgeRecords
-from consumers.purge.replicas import Replicas
 from schemas.envelope import Event
 from schemas.events import PurgeFenced, PurgeRequested
 from schemas.records import PurgeExport, PurgeRecord
 from schemas.state import CurationState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy
+from tenancy.replicas import Replicas
 from tenancy.state import Change, owing
 from tenancy.tenant_id import TenantId
 

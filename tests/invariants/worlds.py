@@ -40,7 +40,8 @@ async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
     await world.publish(
         tenant, events.ExampleRejected(example_id="e8", version=1, reviewer_id="rev-1", reason_code="unclear")
     )
-    await world.publish(tenant, events.ExampleWithdrawn(example_id="e9", reason_code="patient-request"))
+    for example_id in ("e8", "e9"):
+        await world.publish(tenant, events.ExampleWithdrawn(example_id=example_id, reason_code="patient-request"))
     await world.publish(tenant, events.UsageRecorded(usage_id="u1", source="inference", prompt_tokens=3))
     await world.settle()
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))

@@ -17,6 +17,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.adapters import app as adapters_app
+from consumers.adapters.handlers import AdaptersPorts
+from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation import app as curation_app
 from consumers.export import app as export_app
 from consumers.export.handlers import ExportPorts
@@ -51,6 +53,7 @@ from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Tra
 from tenancy.leases import Leases
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
+from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -141,11 +144,18 @@ class World:
         self.placement = placement
         self.views = TenantViews(tenancy, 0.0)
         agent = AgentPorts(tenancy, self.signer, self.views, placement, "replica-0")
+        self.withdrawals = WithdrawalDriver(
+            tenancy,
+            self.signer,
+            Replicas(tenancy.objects, self.clock, PURGE.replica_answer_seconds),
+            SETTLE_SECONDS,
+        )
+        adapters = AdaptersPorts(tenancy, self.signer.verifier, lambda: None)
         purge = PurgePorts(tenancy, self.signer.verifier, self.driver, lambda: None)
         return [
             Service("curation", curation_app.HANDLERS, (events.CURATION,), tenancy),
             Service("training", training_app.HANDLERS, (events.TRAINING,), TrainingPorts(tenancy, lambda: None)),
-            Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS,), tenancy),
+            Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS, events.REPLICAS), adapters),
             Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(tenancy, self.signer.verifier)),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
             Service("ledger", ledger_app.HANDLERS, (events.USAGE,), tenancy),
@@ -238,6 +248,7 @@ class World:
         while self.pending:
             moved = True
             await self._work(*self.pending.pop(0))
+        await self._periodic(self.withdrawals.look)
         await self._periodic(self._drive)
         return moved or len(self.crash.effects) > before
 
