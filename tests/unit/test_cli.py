@@ -17,14 +17,19 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from typer.testing import CliRunner, Result
 
+from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.curation.handlers import on_example_rejected, on_example_withdrawn
 from producers.cli.errors import in_one_line
 from producers.cli.main import app
 from producers.cli.platform import Platform
 from producers.commands import activate
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
+from schemas.envelope import Event
+from schemas.events import ExampleRejected, ExampleWithdrawn
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable
+from tenancy.replicas import Replicas
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 from tests.unit.operator_parts import (
@@ -240,6 +245,28 @@ def test_a_churn_ends_with_a_certificate_that_verifies(sano: Sano, parts: Parts,
     saved.write_bytes(changed)
     error_line(sano("verify", str(saved), "--key", "signing.pub.pem"), 1)
     assert "purged or being purged" in error_line(sano("train", "--tenant", "t1"), 1)
+
+
+def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: Parts, tmp_path: Path) -> None:
+    async def withdraw() -> str:
+        rejected = ExampleRejected(example_id="e1", version=1, reviewer_id="rev-1", reason_code="unclear")
+        left = ExampleWithdrawn(example_id="e1", reason_code="patient-request")
+        decided, gone = (Event(subject=TENANT, data=data, time=parts.now, source="/test") for data in (rejected, left))
+        await on_example_rejected(decided, parts.tenancy)
+        await on_example_withdrawn(gone, parts.tenancy)
+        return gone.id
+
+    withdrawal = asyncio.run(withdraw())
+    [waiting] = shape(sano("withdrawals", "--tenant", TENANT, "--json"))
+    assert (waiting["withdrawal_id"], waiting["of"], waiting["step"]) == (withdrawal, "example e1", "open")
+    replicas = Replicas(parts.objects, parts.tenancy.clock, 300.0)
+    asyncio.run(WithdrawalDriver(parts.tenancy, parts.signer, replicas, 0.0).look())
+    listed = sano("withdrawals", "--tenant", TENANT, "--receipts", str(tmp_path / "receipts"))
+    assert listed.exit_code == 0 and "not-affected" in listed.stdout
+    receipt = tmp_path / "receipts" / f"{withdrawal}.receipt.json"
+    assert "receipt of a withdrawal" in sano("verify", str(receipt)).stdout
+    receipt.write_bytes(receipt.read_bytes().replace(b"A", b"B", 1))
+    assert sano("verify", str(receipt)).exit_code == 1
 
 
 def test_verifying_prints_what_is_proved_and_what_is_not(
