@@ -264,9 +264,10 @@ def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: 
     listed = sano("withdrawals", "--tenant", TENANT, "--receipts", str(tmp_path / "receipts"))
     assert listed.exit_code == 0 and "not-affected" in listed.stdout
     receipt = tmp_path / "receipts" / f"{withdrawal}.receipt.json"
-    assert "receipt of a withdrawal" in sano("verify", str(receipt)).stdout
+    key = ("--key", str(tmp_path / "signing.pub.pem"))
+    assert "receipt of a withdrawal" in sano("verify", str(receipt), *key).stdout
     receipt.write_bytes(receipt.read_bytes().replace(b"A", b"B", 1))
-    assert sano("verify", str(receipt)).exit_code == 1
+    assert sano("verify", str(receipt), *key).exit_code == 1
 
 
 def test_verifying_prints_what_is_proved_and_what_is_not(
