@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
-from consumers.export.bundle import EXPORT_FILES, write_export
 from schemas.envelope import Event
 from schemas.events import ExportReady, ExportRequested
 from schemas.outcome import Outcome
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
+from tenancy.exports import EXPORT_FILES, write_export
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 

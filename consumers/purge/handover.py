@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.export.bundle import EXPORT_FILES, write_export
 from consumers.purge.records import PurgeRecords
 from consumers.purge.waiting import Waiting
 from schemas.envelope import Event
@@ -18,6 +17,7 @@ from schemas.events import ExportAcknowledged, ExportReady
 from schemas.records import PurgeExport, PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
+from tenancy.exports import EXPORT_FILES, write_export
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
