@@ -21,12 +21,10 @@ from schemas.model import Contract, read_tolerant
 from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, Refused
+from tenancy.exports import EXAMPLES_FILE, EXPORT_FILES
 from tenancy.signing import Verifier
 from tenancy.state import require_active
 from tenancy.tenant_id import TenantId
-
-EXAMPLES_FILE = "examples.jsonl"
-EXPORT_FILES = (*object_keys.ADAPTER_FILES, EXAMPLES_FILE)
 
 
 class Exported(Contract):

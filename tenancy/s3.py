@@ -199,7 +199,7 @@ class S3ObjectStore:
             failed = answer.get("Errors", [])
             passing = sorted({str(error.get("Code")) for error in failed} & _PASSING)
             if passing:
-                raise StoreUnavailable(f"some of {len(batch)} versions were not deleted: {passing}")
+                raise StoreUnavailable(f"{len(failed)} of {len(batch)} versions were not deleted: {passing}")
             return {str(error.get("Key")): _reason(str(error.get("Code"))) for error in failed}
 
         kept: dict[str, str] = {}

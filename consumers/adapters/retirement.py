@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from schemas import object_keys
 from schemas.canonical import sha256_hex
-from schemas.manifests import TRAINING_PREDICATE, WITHDRAWAL_PREDICATE, statement
+from schemas.manifests import WITHDRAWAL_PREDICATE, statement
 from schemas.records import ReplicaAcknowledgement
 from schemas.state import AdapterState
 from schemas.withdrawals import RetiredAdapter, WithdrawalOutcome, WithdrawalReceipt, WithdrawalRecord
@@ -18,6 +18,7 @@ from tenancy.activation import retired
 from tenancy.archive import KEPT_ADAPTERS, Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed
+from tenancy.exports import erase_export_weights, exported_digest
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
@@ -150,20 +151,10 @@ class Retirement:
         for digest in digests:
             for file in WEIGHTS:
                 await self.store.erase(object_keys.adapter(digest, file))
-        for export_id in await self._exports_of(digests):
-            await self.store.erase_folder("exports", export_id)
-
-    async def _exports_of(self, digests: tuple[str, ...]) -> list[str]:
-        """The copies that wait to be taken away. What the tenant has taken is the tenant's."""
-        found = []
-        names = [relative async for relative in self.store.list("exports")]
-        for relative in names:
-            if relative.endswith(f"/{object_keys.ADAPTER_MANIFEST}"):
-                body, _ = await self.store.get(relative)
-                signed = self.signer.verifier.verify(json.loads(body), TRAINING_PREDICATE)
-                if signed["predicate"]["adapter_digest"] in digests:
-                    found.append(relative.split("/")[1])
-        return found
+        exports = dict.fromkeys([relative.split("/")[1] async for relative in self.store.list("exports")])
+        for export_id in exports:
+            if await exported_digest(self.store, self.signer.verifier, export_id) in digests:
+                await erase_export_weights(self.store, export_id)
 
 
 _COPIED = {

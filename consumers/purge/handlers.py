@@ -9,6 +9,7 @@ from typing import cast
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.fence import opened
+from consumers.purge.handover import awaits_acknowledgement
 from schemas import object_keys
 from schemas.envelope import Event, event_id
 from schemas.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
@@ -66,11 +67,14 @@ async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
     """The tenant took its export. Where a purge waits for that, it goes on."""
     data = cast(ExportAcknowledged, event.data)
     try:
-        noted = await ports.driver.handover.acknowledge(event.subject, data, event.time)
+        purge = await ports.driver.records.read(data.export_id)
     except ObjectNotFound:
         return Outcome.NOOP_STALE  # an export that the tenant asked for itself
-    if noted is None:
-        return Outcome.NOOP_STALE  # the purge went on without waiting for it
+    if purge.tenant != event.subject or purge.export is None or not awaits_acknowledgement(purge):
+        return Outcome.NOOP_STALE  # none that a purge waits for
+    if purge.export.adapter_digest != data.adapter_digest:
+        raise Refused("foreign-acknowledgement", "refused: this export holds another adapter than is acknowledged")
+    noted = await ports.driver.handover.acknowledge(purge.purge_id, data.acknowledged_by, event.time)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
 

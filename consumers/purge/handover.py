@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.export.bundle import EXPORT_FILES, write_export
 from consumers.purge.records import PurgeRecords
 from consumers.purge.waiting import Waiting
 from schemas.envelope import Event
-from schemas.events import ExportAcknowledged, ExportReady
+from schemas.events import ExportReady
 from schemas.records import PurgeExport, PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
+from tenancy.exports import EXPORT_FILES, write_export
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
@@ -62,28 +62,20 @@ class Handover:
             raise Waiting("the tenant has not taken its export")
         return await self.records.step(record, step="acknowledged")
 
-    async def acknowledge(self, tenant: str, data: ExportAcknowledged, at: datetime) -> bool | None:
-        """Note that the tenant took its export; False for a repetition, None where no purge waits for it.
+    async def acknowledge(self, purge_id: str, acknowledged_by: str, at: datetime) -> bool:
+        """Note that the tenant took its export; False for a repetition, and once the purge went on.
 
-        Raises :class:`ObjectNotFound` when the export is no purge's, and :class:`Refused` for another one than was
-        put out.
+        It may come before the purge has noted that it wrote the export: what was written can be taken.
         """
-        record = await self.records.read(data.export_id)
-        if record.tenant != tenant:
-            raise ObjectNotFound(data.export_id)
-        if record.export is None or record.step not in ("fenced", "exported"):
-            return None
-        if record.export.adapter_digest != data.adapter_digest:
-            raise Refused("foreign-acknowledgement", "refused: this export holds another adapter than is acknowledged")
 
         def note(current: PurgeRecord) -> PurgeRecord:
             export = current.export
-            if export is None or export.acknowledged_at is not None or current.step not in ("fenced", "exported"):
+            if export is None or export.acknowledged_at is not None or not awaits_acknowledgement(current):
                 return current
-            taken = export.model_copy(update={"acknowledged_at": at, "acknowledged_by": data.acknowledged_by})
+            taken = export.model_copy(update={"acknowledged_at": at, "acknowledged_by": acknowledged_by})
             return current.model_copy(update={"export": taken})
 
-        return (await self.records.note(record.purge_id, note))[1]
+        return (await self.records.note(purge_id, note))[1]
 
     async def _note(self, record: PurgeRecord, step: str = "fenced", **update: object) -> PurgeRecord:
         """Change the export alone: an acknowledgement may be noted in the same moment."""
@@ -93,6 +85,11 @@ class Handover:
                 update={"step": step, "export": _export(current).model_copy(update=update)}
             ),
         )
+
+
+def awaits_acknowledgement(record: PurgeRecord) -> bool:
+    """Whether the tenant's word still makes a difference."""
+    return record.export is not None and record.step in ("fenced", "exported")
 
 
 def _export(record: PurgeRecord) -> PurgeExport:

@@ -53,6 +53,23 @@ async def test_a_flight_counts_from_its_start_until_its_work_has_ended(flights: 
     assert flights.count("a") == 0
 
 
+async def test_an_owners_requests_end_together_whatever_answers_them_and_nobody_elses(
+    flights: Flights, aborts: Aborts
+) -> None:
+    by_adapter, by_base = Flight("1", "a", ["cmpl-1"], "t1"), Flight("2", None, ["cmpl-2"], "t1")
+    other = Flight("3", None, ["cmpl-3"], "t10")
+    tasks = [flights.start(flight, for_ever()) for flight in (by_adapter, by_base, other)]
+    await asyncio.sleep(0)
+    assert (flights.count_of("t1"), flights.count_of("t10")) == (2, 1)
+    assert await flights.withdraw_of("t1") == 2
+    assert sorted(aborts.told) == ["cmpl-1", "cmpl-2"]
+    for flight, task in zip((by_adapter, by_base), tasks, strict=False):
+        with pytest.raises(AdapterWithdrawn):
+            await result_of(flights, flight, task)
+    assert not tasks[2].done()
+    await flights.end_all()
+
+
 @pytest.mark.parametrize("work", [for_ever, swallows_cancellation])
 async def test_withdrawing_ends_the_adapters_flights_tells_the_engine_and_leaves_others(
     flights: Flights, aborts: Aborts, work: type
