@@ -19,6 +19,7 @@ from tenancy.archive import KEPT_ADAPTERS, Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.exports import erase_export_weights, exported_digest
+from tenancy.holds import open_holds
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
@@ -87,6 +88,8 @@ class Retirement:
                 return False  # another withdrawal retires it, and erases it once every replica is rid of it
         if self.tenancy.clock() < (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.settle_seconds):
             return False  # an export that began before the retirement may still be writing
+        if open_holds((await self.tenancy.active(self.store.tenant)).state):
+            return False  # evicted, and kept
         await self._erase(record.retiring)
         await self.close(record, "retired", {digest: affected[digest] for digest in record.affected})
         return True

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from schemas import events, object_keys
+from schemas.holds import LegalHold
 from schemas.manifests import WITHDRAWAL_PREDICATE
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
@@ -19,6 +20,7 @@ from schemas.records import TrainingSet
 from schemas.state import TenantState
 from schemas.withdrawals import WithdrawalReceipt, WithdrawalRecord
 from tenancy.errors import ObjectNotFound
+from tenancy.holds import placed, released
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt
 from tests.world.summary import summary
@@ -234,6 +236,20 @@ async def test_nothing_is_erased_while_a_replica_may_still_serve_it(tmp_path: Pa
     await world.settle()
     assert weights(world, tenant, old) == []
     assert (await receipt(world, tenant, withdrawal)).affected[0].replicas[0].outcome == "evicted"
+
+
+async def test_a_legal_hold_keeps_the_weights_that_nobody_is_served_any_more(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant, old = await trained(world, policy("stop"))
+    held = LegalHold(hold_id="hold-1", reason_code="litigation", placed_by="op", placed_at=world.now)
+    await world.outside.states.swap(tenant, placed(held))
+    withdrawal = await withdrawn(world, tenant)
+    assert old not in world.engine.names and (await world.state(tenant)).active_adapter is None
+    assert weights(world, tenant, old), "the hold keeps them"
+    await world.outside.states.swap(tenant, released("hold-1", "op", world.now))
+    await world.settle()
+    assert weights(world, tenant, old) == []
+    assert (await receipt(world, tenant, withdrawal)).outcome == "retired"
 
 
 async def test_a_full_replay_after_a_retirement_has_no_effect(tmp_path: Path) -> None:
