@@ -15,22 +15,24 @@ from deploy.local.embedded import REGION
 from deploy.local.object_store import serve
 
 _LENGTHS = struct.Struct(">HHI")  # of bucket, key and body
+_MARKER = 2**32 - 1  # in place of a body's length
 
-Seed = Iterable[tuple[str, str, bytes]]
-"""Bucket, key and body of each object."""
+Seed = Iterable[tuple[str, str, bytes | None]]
+"""Bucket, key and body of each object, the oldest version of a key first. Without a body: a delete marker."""
 
 
 def write_seed(path: Path, objects: Seed) -> None:
     with path.open("ab") as file:
         for bucket, key, body in objects:
-            file.write(_LENGTHS.pack(len(bucket), len(key), len(body)))
-            file.write(bucket.encode() + key.encode() + body)
+            file.write(_LENGTHS.pack(len(bucket), len(key), _MARKER if body is None else len(body)))
+            file.write(bucket.encode() + key.encode() + (body or b""))
 
 
-def _read_seed(file: BinaryIO) -> Iterator[tuple[str, str, bytes]]:
+def _read_seed(file: BinaryIO) -> Iterator[tuple[str, str, bytes | None]]:
     while lengths := file.read(_LENGTHS.size):
-        bucket, key, body = (file.read(length) for length in _LENGTHS.unpack(lengths))
-        yield bucket.decode(), key.decode(), body
+        of_bucket, of_key, of_body = _LENGTHS.unpack(lengths)
+        bucket, key = file.read(of_bucket).decode(), file.read(of_key).decode()
+        yield bucket, key, None if of_body == _MARKER else file.read(of_body)
 
 
 def load(path: Path) -> None:
@@ -46,7 +48,10 @@ def load(path: Path) -> None:
                 backend.create_bucket(bucket, REGION)
                 backend.put_bucket_versioning(bucket, "Enabled")
                 made.add(bucket)
-            backend.put_object(bucket, key, body)
+            if body is None:
+                backend.delete_object(bucket, key)
+            else:
+                backend.put_object(bucket, key, body)
 
 
 def main() -> None:
