@@ -126,8 +126,8 @@ class LoadedAdapters:
         """Send more messages, and get more answers, than are kept. All at once, and twice as many: the engine hands on
         what has come together without a step of its own in between, which would take the place of one of them.
         """
-        send = self._llm.collective_rpc
-        await asyncio.gather(*(send("give_back", args=(self._blank,)) for _ in range(2 * _MESSAGES)))
+        call = self._llm.collective_rpc
+        await asyncio.gather(*(call("give_back", args=(self._blank,)) for _ in range(2 * _MESSAGES)))
 
     async def _reset(self) -> bool:
         for attempt in range(_RESET_ATTEMPTS):

@@ -31,7 +31,7 @@ class Store:
 
 @dataclass(frozen=True)
 class Swept:
-    """What one sweep removed."""
+    """What one sweep removed. ``objects``: distinct keys that had a version; one of delete markers alone is none."""
 
     objects: int
     residue: Residue
@@ -49,10 +49,12 @@ async def sweep(objects: ObjectStore, store: Store) -> Swept:
         async for version in objects.versions(store.prefix):
             if not store.is_doomed(version):
                 continue
-            versions += not version.is_delete_marker
             markers += version.is_delete_marker
-            distinct += version.key != last_key
-            last_key = version.key
+            if not version.is_delete_marker:
+                versions += 1
+                # A page of S3's lists its delete markers after its versions, not among them.
+                distinct += version.key != last_key
+                last_key = version.key
             await removal.take(version)
         await removal.finish()
     finally:
