@@ -40,7 +40,11 @@ _SERVING = (
         paths=("{shm}/psm_", "{shm}/sem.mp-"),
         holds="prompts and answers while they are computed; in shared memory as token ids, until they are overwritten",
         protection="clear",
-        purger=Purger(who="replica agent", method="evict", how="drained up to a bound, then aborted"),
+        purger=Purger(
+            who="replica agent",
+            method="evict",
+            how="drained up to a bound, then aborted; messages in shared memory are overwritten",
+        ),
         probe=_RECEIPT,
         survives=timedelta(),
         survives_settings=("drain_seconds",),
