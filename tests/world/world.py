@@ -21,6 +21,8 @@ from consumers.curation import app as curation_app
 from consumers.export import app as export_app
 from consumers.export.handlers import ExportPorts
 from consumers.ledger import app as ledger_app
+from consumers.ledger.keeper import AuditKeeper
+from consumers.ledger.ports import LedgerPorts
 from consumers.purge import app as purge_app
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
@@ -32,6 +34,7 @@ from consumers.training.worker import Worker
 from inference import app as inference_app
 from inference.agent import AgentPorts, ReplicaLease
 from inference.binding import TenantViews
+from inference.load_audit import LoadAudit
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from schemas import events
@@ -41,6 +44,8 @@ from schemas.object_keys import content as content_key
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from schemas.state import TenantState
+from schemas.topics import LIVE_TOPICS
+from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.effects import ObservedObjectStore, ObservedPublisher
@@ -130,8 +135,15 @@ class World:
         tenancy = self.tenancy
         self.runner = Runner(tenancy, self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
         self.driver = PurgeDriver(tenancy, self.signer, SETTLE_SECONDS)
+        checkpointer = Checkpointer(tenancy.audit, self.signer)
+        self.keeper = AuditKeeper(tenancy, checkpointer)
+        self.load_audit = LoadAudit(tenancy, "replica-0", lambda: None)
         placement = Placement(
-            self.engine, self.files, Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0), 0.0
+            self.engine,
+            self.files,
+            Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
+            0.0,
+            on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
         self.placement = placement
         self.views = TenantViews(tenancy.states, 0.0)
@@ -143,7 +155,7 @@ class World:
             Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS,), tenancy),
             Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(tenancy, self.signer.verifier)),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
-            Service("ledger", ledger_app.HANDLERS, (events.USAGE,), tenancy),
+            Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(tenancy, checkpointer, 8)),
             Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), agent),
         ]
 
@@ -234,6 +246,8 @@ class World:
             moved = True
             await self._work(*self.pending.pop(0))
         await self._periodic(self._drive)
+        await self._periodic(self.load_audit.enter)
+        await self._periodic(self.keeper.look)
         return moved or len(self.crash.effects) > before
 
     async def _periodic(self, work: Any) -> None:
