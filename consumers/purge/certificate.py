@@ -21,6 +21,7 @@ METHOD = (
 RETAINED = (
     "the tenant's state object, which holds its id, policy and the fence that keeps it purged",
     "this certificate and the purge's record",
+    "the tenant's audit log, which holds opaque ids, digests, salted commitments and pseudonyms whose key is destroyed",
     "events on the bus, which hold opaque ids and salted commitments, until the topics' retention removes them, "
     "counted from the last one; one that is sent again after this certificate counts from then",
 )

@@ -53,7 +53,9 @@ def create(
     }
     policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
     name = TenantId(tenant) if tenant else TenantId.random()
-    onboarded = command(context, lambda tenancy, _: onboard(tenancy, name, policy))
+    onboarded = command(
+        context, lambda tenancy, settings: onboard(tenancy, name, policy, requested_by=settings.operator_id)
+    )
     if json:
         print_json(onboarded)
     else:

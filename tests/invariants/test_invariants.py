@@ -38,7 +38,9 @@ from pythonjsonlogger.json import JsonFormatter
 from consumers.adapters.handlers import on_adapter_ready
 from consumers.curation.handlers import on_consent_granted, on_example_approved
 from consumers.export.handlers import ExportPorts, on_export_requested
+from consumers.ledger.audit import on_audited
 from consumers.ledger.handlers import on_usage_recorded
+from consumers.ledger.ports import LedgerPorts
 from consumers.purge.certificate import RETAINED
 from consumers.purge.driver import PurgeDriver, stores
 from consumers.purge.handlers import PurgePorts, on_purge_requested
@@ -51,9 +53,12 @@ from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.publication import Publication
 from consumers.training.worker import Worker
 from producers import commands
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
 from producers.importing import import_approvals
 from producers.onboarding import onboard
 from schemas import events, object_keys
+from schemas.audit import UNLINKABLE
 from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent, InlineContent
 from schemas.envelope import Event, MalformedEvent, decode, encode
 from schemas.manifests import EVICTION_PREDICATE, TRAINING_PREDICATE, EvictionReceipt, TrainingManifest, statement
@@ -61,6 +66,7 @@ from schemas.model import read_tolerant
 from schemas.outcome import Outcome
 from schemas.records import ExampleRecord
 from schemas.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
+from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.errors import (
@@ -79,6 +85,7 @@ from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier
 from tests.unit import test_fetching
+from tests.world.summary import audited
 from tests.world.world import LEASE_SECONDS, POLICY, SETTLE_SECONDS, Service, World
 
 ROOT = Path(__file__).parents[2]
@@ -349,6 +356,19 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
         events.PurgeRequested(purge_id="p50", reason_code="churned", requested_by="op"),
         events.PurgeFenced(purge_id="p50", fenced_at=world.now, deadline=world.now),
         events.ReplicaEvicted(replica_id="replica-0", cause_id="p50", receipt=receipt(world, tenant, cause="p50")),
+        # What nobody but the audit log listens to.
+        events.TenantOnboarded(policy=POLICY, public_key_thumbprint="k" * 43),
+        events.ExportReady(export_id="x50", adapter_digest=digest, files=("adapter_config.json",)),
+        events.PurgeAtRisk(purge_id="p50", percent=50),
+        events.PurgeOverdue(purge_id="p50"),
+        events.PurgeCompleted(purge_id="p50", objects_removed=1, residual=0, certificate_sha256="c" * 64),
+        events.TrainingStarted(run_id="r50", fence=9),
+        events.TrainingCompleted(run_id="r50", fence=9, training_set_id="a" * 64, adapter_digest=digest),
+        events.TrainingRejected(run_id="r51", reason_code="too-few-examples"),
+        events.TrainingFailed(run_id="r52", attempts=3, reason_code="worker-died"),
+        events.OutcomeRecorded(
+            event_id="x", event_type="sano.usage.recorded", consumer="ledger", outcome=Outcome.EFFECT, delivery="t/0/1"
+        ),
     ]
 
 
@@ -369,7 +389,7 @@ async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: 
     world = pair.world
     approval = await world.approval(pair.one, "e50x")
     await purged(world, pair.one)
-    before = frozen(world)
+    before, known = frozen(world), len((await read_copy(world.outside, pair.one)).entries)
     made = samples(world, pair.one, pair.digest, approval)
     handled = {kind for found in world.services for kind in found.handlers}
     assert {type(data) for data in made} == handled, "a new handler needs a sample here"
@@ -377,12 +397,28 @@ async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: 
     for found in world.services:
         for data in made:
             await world.handle(found, event(pair.one, data, world))
-    assert {kind for _, kind, outcome in world.outcomes if outcome is Outcome.REFUSED_PURGED} == REFUSED_AFTER_A_PURGE
+    refused = {(name, kind) for name, kind, outcome in world.outcomes if outcome is Outcome.REFUSED_PURGED}
+    noted = {kind for name, kind in refused if name == "ledger"}
+    assert {kind for name, kind in refused if name != "ledger"} | {"sano.usage.recorded"} == REFUSED_AFTER_A_PURGE
+    # The audit log notes what came too late, and refuses it too; the adapter's event it has from before.
+    assert noted >= REFUSED_AFTER_A_PURGE - {"sano.adapter.ready"}
     assert [entry for entry in world.outcomes if entry[2] is Outcome.EFFECT] == []
-    assert frozen(world) == before
+    assert _beside_the_audit_log(frozen(world)) == _beside_the_audit_log(before)
     await world.settle()
     await assert_purged(world, pair.one)
     assert frozen(world, pair.other) == {key: ids for key, ids in before.items() if f"/{pair.other}/" in key}
+    entries = entries_of(await read_copy(world.outside, pair.one))
+    assert len(entries) > known
+    late = [entry for entry in entries[known:] if entry.kind.startswith(("example.", "consent."))]
+    named = [entry.facts[name] for entry in late for name in ("example", "consent") if name in entry.facts]
+    assert named == [UNLINKABLE] * 6
+    assert {entry.recorded_while for entry in entries[known:]} == {"purged"}
+    assert (await audited(world, pair.one))["problems"] == ()
+
+
+def _beside_the_audit_log(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The audit log holds no content and outlives a purge: it alone notes what came after one."""
+    return {key: ids for key, ids in found.items() if not key.startswith(object_keys.AUDIT_PREFIX)}
 
 
 @pytest.mark.parametrize("status", ["purging", "purged"])
@@ -611,6 +647,10 @@ async def _work(scene: Scene, tenancy: Tenancy) -> None:
     await Worker(tenancy, store, scene.world.signer, scene.world.trainer, leases, scene.scratch).attempt("run-2")
 
 
+def _ledger(scene: Scene, tenancy: Tenancy) -> LedgerPorts:
+    return LedgerPorts(tenancy, Checkpointer(tenancy.audit, scene.world.signer), 1)
+
+
 WRITERS: dict[str, Writer] = {
     "worker": _work,
     "approval": lambda scene, tenancy: on_example_approved(scene.event(scene.approval), tenancy),
@@ -625,8 +665,9 @@ WRITERS: dict[str, Writer] = {
         ExportPorts(tenancy, scene.world.signer.verifier),
     ),
     "usage": lambda scene, tenancy: on_usage_recorded(
-        scene.event(events.UsageRecorded(usage_id="u9", source="inference", prompt_tokens=1)), tenancy
+        scene.event(events.UsageRecorded(usage_id="u9", source="inference", prompt_tokens=1)), _ledger(scene, tenancy)
     ),
+    "audit": lambda scene, tenancy: on_audited(scene.event(scene.approval), _ledger(scene, tenancy)),
     "roll back": lambda scene, tenancy: commands.rollback(tenancy, scene.tenant),
     "onboard": lambda scene, tenancy: onboard(tenancy, scene.tenant, POLICY),
 }
@@ -693,8 +734,8 @@ def test_declared_every_topic_has_its_dead_letters_and_they_are_declared_too() -
     assert set(TOPICS) == {*LIVE_TOPICS, *map(dead_letter_topic, LIVE_TOPICS)}
 
 
-KEPT_PLACES = ("kept: the purge", "kept: no tenant's data")
-KEPT_AND_SAID = ("this certificate and the purge's record", "the tenant's state object")
+KEPT_PLACES = ("kept: the purge", "kept: no tenant's data", "kept: the audit log")
+KEPT_AND_SAID = ("this certificate and the purge's record", "the tenant's state object", "the tenant's audit log")
 
 
 def place_of(key: str) -> str:
@@ -711,6 +752,10 @@ def place_of(key: str) -> str:
         return KEPT_PLACES[0]
     if re.fullmatch(r"replicas/[^/]+\.json", key):
         return KEPT_PLACES[1]
+    if re.fullmatch(
+        r"audit/[^/]+/(?:entries/\d{12}|checkpoints/\d{8}\.json|claims/[0-9a-f-]{36}(?:\.[a-z_]+)?|head\.json)", key
+    ):
+        return KEPT_PLACES[2]
     raise AssertionError(f"{key.partition('/')[0]}/… is declared nowhere")
 
 
@@ -739,7 +784,9 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
     assert {place_of(name) for name in names} == {*(store.name for store in stores(tenant)), *KEPT_PLACES}
     used = {name.split("/")[2] for name in names if name.startswith("tenants/")}
     assert used == set(object_keys.TENANT_AREAS) - {"knowledge"}, "every area but the one that nothing uses yet"
-    assert [key for key in world.memory.objects if tenant in key.split("/")] == [object_keys.state_key(tenant)]
+    left = [key for key in world.memory.objects if tenant in key.split("/")]
+    kept = [key for key in left if not key.startswith(object_keys.audit_prefix(tenant))]
+    assert kept == [object_keys.state_key(tenant)]
     for sentence in KEPT_AND_SAID:
         assert any(sentence in kept for kept in RETAINED), "what is kept is said in the certificate"
     replica = await world.memory.get(object_keys.replica_key("replica-0"))
@@ -1189,6 +1236,16 @@ async def test_quiet_what_people_wrote_is_nowhere_but_sealed(tmp_path: Path) -> 
     for place in (said, *spans, metrics, *names, *world.errors, repr(headers)):
         assert REVIEWER not in place
     assert any(REVIEWER.encode() in message.value for message in messages)
+    # The audit log outlives the tenant: it holds no name that came from outside.
+    audit = [
+        version.body or b""
+        for key, versions in world.memory.objects.items()
+        if key.startswith(object_keys.AUDIT_PREFIX)
+        for version in versions
+    ]
+    assert any(b'"kind":"example.approved"' in body for body in audit)
+    for name in (REVIEWER, "consent-1", '"e0"', '"e8"'):
+        assert all(name.encode() not in body for body in audit), name
     # No tenant in a label, an attribute or a log line.
     for place in (said, *spans, metrics):
         assert NAME not in place
