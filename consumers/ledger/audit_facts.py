@@ -17,6 +17,12 @@ from schemas.events import EVENT_TYPES, EventData
 from tenancy.audit import Facts
 from tenancy.pseudonyms import Named, Pseudonyms
 
+EXACT = 2**53
+"""From here on RFC 8785 has no integers: other readers of JSON would round them."""
+
+UNREADABLE = "unreadable"
+"""Stands where a digest would, for what has no canonical form; nobody signed that either."""
+
 SERVICE_SOURCE = "/sanolith/"
 
 AUDITED: tuple[type[EventData], ...] = tuple(
@@ -84,15 +90,22 @@ def facts(data: EventData, pseudonyms: Pseudonyms | None) -> Facts:
         if value is None:
             continue
         if name in PLAIN:
-            told[name] = value if isinstance(value, int) else _text(value)
+            told[name] = value if isinstance(value, int) and abs(value) < EXACT else _text(value)
         elif name in PSEUDONYMOUS:
             told[PSEUDONYMOUS[name]] = pseudonyms.of(PSEUDONYMOUS[name], value) if pseudonyms else UNLINKABLE
         elif name in DIGESTED:
-            told[f"{name}_sha256"] = sha256_hex(value if isinstance(value, dict) else value.model_dump(mode="json"))
+            told[f"{name}_sha256"] = _digest(value if isinstance(value, dict) else value.model_dump(mode="json"))
         elif name in SPECIAL:
             fact, said = SPECIAL[name](value)
             told[fact] = said
     return told
+
+
+def _digest(value: dict[str, Any]) -> str:
+    try:
+        return sha256_hex(value)
+    except ValueError:
+        return UNREADABLE
 
 
 def _text(value: Any) -> str:
