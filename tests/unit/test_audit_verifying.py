@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from producers.audit_copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
 from producers.audit_verifying import read_held, verify_copy
-from schemas.audit import Actor, AuditEntry, body_sha256, entry_bytes, genesis
+from schemas.audit import CHECKPOINT_PREDICATE, Actor, AuditEntry, body_sha256, entry_bytes, genesis
 from schemas.canonical import canonical_json
 from tenancy.audit import AuditLog, AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
@@ -186,6 +186,14 @@ def test_checkpoints_in_another_order_or_of_another_log_are_found() -> None:
     # Signed by the same installation, about other entries of the same tenant.
     again = asyncio.run(_made("t1", SIGNER, 0))
     assert problems(replace(log(), checkpoints=again.checkpoints))
+
+
+def test_a_checkpoint_that_was_signed_anew_with_the_right_key_does_not_fit_between_the_others() -> None:
+    signed = SIGNER.verifier.verify(json.loads(log().checkpoints[1].body), CHECKPOINT_PREDICATE)
+    signed["predicate"]["signed_at"] = "2027-01-01T00:00:00Z"
+    checkpoints = list(log().checkpoints)
+    checkpoints[1] = StoredBody(checkpoints[1].name, canonical_json(SIGNER.sign(signed)))
+    assert problems(replace(log(), checkpoints=tuple(checkpoints))) == ("checkpoint 3 does not follow checkpoint 2",)
 
 
 def test_another_tenants_log_is_not_this_tenants() -> None:
