@@ -247,7 +247,9 @@ class World:
             await self._work(*self.pending.pop(0))
         await self._periodic(self._drive)
         await self._periodic(self.load_audit.enter)
-        await self._periodic(self.keeper.look)
+        moved = moved or len(self.crash.effects) > before
+        if not moved:  # the keeper comes by seldom
+            await self._periodic(self.keeper.look)
         return moved or len(self.crash.effects) > before
 
     async def _periodic(self, work: Any) -> None:
