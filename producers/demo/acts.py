@@ -12,6 +12,8 @@ from openai import APIStatusError
 
 from deploy.local.services import PROJECT_ROOT
 from producers import commands, queries, waiting
+from producers.audit_copy import read_copy
+from producers.audit_verifying import verify_copy
 from producers.demo.questions import Answered, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
 from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
@@ -303,6 +305,9 @@ class Act:
             again = await redeliver(self.tenancy, self.settings.kafka_client(), a.id, REDELIVERY_TIMEOUT_SECONDS)
             self.screen.say(f"{again.events} events sent again: {again.outcomes}")
             residual = await self._residual(a)
+            log = verify_copy(await read_copy(self.tenancy, a.id), self.verifier)
+            self.screen.say(f"the audit log has {log.entries} entries, {log.signed_entries} of them signed")
+            self.check("the audit log of the purged tenant holds", log.entries > 0 and not log.problems)
             self.check("redelivery had no effect and left nothing", again.effects == 0 and residual == 0)
         self.report.purge = PurgeReport(
             objects=record.objects_removed,
