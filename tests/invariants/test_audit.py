@@ -12,6 +12,7 @@ from producers.audit_copy import AuditCopy, read_copy
 from producers.audit_verifying import verify_copy
 from schemas import events, object_keys
 from schemas.audit import UNLINKABLE, Actor, AuditEntry
+from schemas.envelope import Event
 from schemas.outcome import Outcome
 from tenancy.audit import AuditRecord
 from tenancy.tenant_id import TenantId
@@ -276,6 +277,18 @@ async def test_the_purge_is_signed_when_it_fences_and_when_it_is_over(tmp_path: 
 class _Keeper:
     def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
         self.look = look
+
+
+async def test_a_busy_tenants_log_is_signed_without_waiting_for_the_keeper(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    ledger = next(service for service in world.services if service.name == "ledger")
+    for number in range(30):
+        data = events.ConsentGranted(consent_id=f"c-{number}", version=1)
+        await world.handle(ledger, Event(subject=tenant, data=data, time=world.now, source="/test"))
+        head = await world.outside.audit.head(tenant)
+        assert head is not None
+        assert (head.seq, head.unsigned) == (number + 1, (number + 1) % ledger.ports.checkpoint_entries)
 
 
 async def test_one_tenants_trouble_does_not_keep_the_others_unsigned(tmp_path: Path) -> None:
