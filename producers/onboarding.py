@@ -26,7 +26,12 @@ class Onboarded(Contract):
 
 
 async def onboard(
-    tenancy: Tenancy, tenant: TenantId, policy: TenantPolicy | None = None, *, new_nonce: NewNonce = random_nonce
+    tenancy: Tenancy,
+    tenant: TenantId,
+    policy: TenantPolicy | None = None,
+    *,
+    requested_by: str | None = None,
+    new_nonce: NewNonce = random_nonce,
 ) -> Onboarded:
     """Create the tenant, or finish what an interrupted onboarding began.
 
@@ -49,7 +54,8 @@ async def onboard(
     if found.policy != wanted:
         raise Refused("tenant-exists", "refused: this tenant is onboarded already, with another policy")
     thumbprint = keys.thumbprint()
-    event = await publish(tenancy, tenant, TenantOnboarded(policy=found.policy, public_key_thumbprint=thumbprint))
+    onboarded = TenantOnboarded(policy=found.policy, public_key_thumbprint=thumbprint, requested_by=requested_by)
+    event = await publish(tenancy, tenant, onboarded)
     return Onboarded(
         tenant=tenant,
         created=found.nonce == state.nonce,

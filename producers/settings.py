@@ -69,7 +69,7 @@ class OperatorSettings(PlatformSettings, _StackSettings):  # the later base's mo
     """What the operators' commands need beyond the platform."""
 
     inference_url: str | None = Field(default=None, description="base URL of the OpenAI-compatible API")
-    operator_id: OpaqueId = Field(default="operator", description="who is named as having asked for a purge or export")
+    operator_id: OpaqueId = Field(default="operator", description="who is named as having asked, by a command")
 
 
 class VerificationSettings(_StackSettings):

@@ -10,6 +10,7 @@ REGISTRY_PREFIX = "registry/"
 TENANTS_PREFIX = "tenants/"
 REPLICAS_PREFIX = "replicas/"
 PURGES_PREFIX = "purges/"
+AUDIT_PREFIX = "audit/"
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -86,6 +87,42 @@ def purge_key(purge: str) -> str:
 
 def certificate_key(purge: str) -> str:
     return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.certificate.json"
+
+
+# The audit log. It lies outside ``tenants/``, since it outlives a purge; it holds no content.
+
+
+def audit_prefix(tenant: str) -> str:
+    return f"{AUDIT_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def audit_entries_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}entries/"
+
+
+def audit_entry(tenant: str, seq: int) -> str:
+    """Zero-padded, so that the lexical order of a listing is the order of the log."""
+    return f"{audit_entries_prefix(tenant)}{seq:012d}"
+
+
+def audit_claims_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}claims/"
+
+
+def audit_claim(tenant: str, occurrence: str) -> str:
+    return f"{audit_claims_prefix(tenant)}{_checked(OPAQUE_ID_PATTERN, occurrence, 'id of an occurrence')}"
+
+
+def audit_checkpoints_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}checkpoints/"
+
+
+def audit_checkpoint(tenant: str, number: int) -> str:
+    return f"{audit_checkpoints_prefix(tenant)}{number:08d}.json"
+
+
+def audit_head(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}head.json"
 
 
 # Relative keys, for TenantStore.

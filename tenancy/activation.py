@@ -12,7 +12,9 @@ from tenancy.state import Change, owing, require_active
 NewEntry = Callable[[EventData], OutboxEntry]
 
 
-def activated(digest: str, entry: NewEntry, *, archived: AdapterState | None = None) -> Change:
+def activated(
+    digest: str, entry: NewEntry, requested_by: str | None = None, *, archived: AdapterState | None = None
+) -> Change:
     """Make a ready adapter the active one. Raises :class:`Refused` when the tenant has no such adapter.
 
     ``archived`` is the adapter's record where it was moved out of the state: it comes back in by the same swap.
@@ -25,14 +27,19 @@ def activated(digest: str, entry: NewEntry, *, archived: AdapterState | None = N
         if state.active_adapter == digest:
             return state
         event = AdapterActivated(
-            adapter_digest=digest, previous_digest=state.active_adapter, activation=state.activations + 1
+            adapter_digest=digest,
+            previous_digest=state.active_adapter,
+            activation=state.activations + 1,
+            requested_by=requested_by,
         )
         return owing(_with_active(state, digest), entry(event))
 
     return change
 
 
-def rolled_back(digest: str | None, entry: NewEntry, *, archived: AdapterState | None = None) -> Change:
+def rolled_back(
+    digest: str | None, entry: NewEntry, requested_by: str | None = None, *, archived: AdapterState | None = None
+) -> Change:
     """Return to ``digest``, or to the adapter that was active before the present one.
 
     Without an earlier one the tenant returns to the base model. Raises :class:`Refused` when none is active.
@@ -49,7 +56,10 @@ def rolled_back(digest: str | None, entry: NewEntry, *, archived: AdapterState |
             state = _with_known(state, target, archived)
             _require_ready(state, target)
         event = AdapterRolledBack(
-            adapter_digest=target, previous_digest=state.active_adapter, activation=state.activations + 1
+            adapter_digest=target,
+            previous_digest=state.active_adapter,
+            activation=state.activations + 1,
+            requested_by=requested_by,
         )
         return owing(_with_active(state, target), entry(event))
 

@@ -73,7 +73,9 @@ def create(
     except ValueError:
         raise typer.BadParameter("--export-wait-days must be less than --deletion-sla-days") from None
     name = TenantId(tenant) if tenant else TenantId.random()
-    onboarded = command(context, lambda tenancy, _: onboard(tenancy, name, policy))
+    onboarded = command(
+        context, lambda tenancy, settings: onboard(tenancy, name, policy, requested_by=settings.operator_id)
+    )
     if json:
         print_json(onboarded)
     else:

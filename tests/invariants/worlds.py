@@ -147,6 +147,19 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
         events.PurgeRequested(purge_id="p50", reason_code="churned", requested_by="op"),
         events.PurgeFenced(purge_id="p50", fenced_at=world.now, deadline=world.now),
         events.ReplicaEvicted(replica_id="replica-0", cause_id="p50", receipt=receipt(world, tenant, cause="p50")),
+        # What nobody but the audit log listens to.
+        events.TenantOnboarded(policy=POLICY, public_key_thumbprint="k" * 43),
+        events.ExportReady(export_id="x50", adapter_digest=digest, files=("adapter_config.json",)),
+        events.PurgeAtRisk(purge_id="p50", percent=50),
+        events.PurgeOverdue(purge_id="p50"),
+        events.PurgeCompleted(purge_id="p50", objects_removed=1, residual=0, certificate_sha256="c" * 64),
+        events.TrainingStarted(run_id="r50", fence=9),
+        events.TrainingCompleted(run_id="r50", fence=9, training_set_id="a" * 64, adapter_digest=digest),
+        events.TrainingRejected(run_id="r51", reason_code="too-few-examples"),
+        events.TrainingFailed(run_id="r52", attempts=3, reason_code="worker-died"),
+        events.OutcomeRecorded(
+            event_id="x", event_type="sano.usage.recorded", consumer="ledger", outcome=Outcome.EFFECT, delivery="t/0/1"
+        ),
     ]
 
 
