@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from consumers.purge import handlers
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
+from consumers.purge.onboarding import on_tenant_onboarded
 from consumers.purge.settings import PurgeSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.periodic import Periodic
@@ -16,6 +17,7 @@ from schemas import events
 from tenancy.bootstrap import Tenancy, signer
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
+    events.TenantOnboarded: on_tenant_onboarded,
     events.TenantChurned: handlers.on_tenant_churned,
     events.PurgeRequested: handlers.on_purge_requested,
     events.ReplicaEvicted: handlers.on_replica_evicted,

@@ -858,6 +858,7 @@ class DispatchedWorld(World):
             tracer=traces.get_tracer(SCOPE),
             events=meter.create_counter("sano_events"),
             dead_letters=meter.create_counter("sano_dead_letters"),
+            sent_back=meter.create_counter("sano_sent_back"),
             handling=meter.create_histogram("sano_handling_seconds"),
             meter=meter,
         )
