@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from producers.cli import auditing, learning, leaving, operations, serving, stack, tenants
+from producers.cli import auditing, dead_letters, learning, leaving, operations, replaying, serving, stack, tenants
 from producers.cli.errors import SanoGroup
 from schemas.version import VERSION
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (stack, learning, serving, auditing, leaving, operations):
+for commands in (stack, learning, serving, auditing, leaving, replaying, dead_letters, operations):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
 

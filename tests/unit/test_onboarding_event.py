@@ -1,4 +1,4 @@
-"""``tenant.onboarded`` in an installation that does not know the tenant: its state begins, and a purged one stays gone."""
+"""``tenant.onboarded`` where the tenant is not known: its state begins; and that of a purged one does not."""
 
 from __future__ import annotations
 
