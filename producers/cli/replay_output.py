@@ -48,6 +48,7 @@ def print_report(done: ReplayReport, *, json: bool) -> None:
             "replay": done.replay_id,
             "status": f"{done.status}{f' ({done.reason})' if done.reason else ''}",
             "sent": f"{done.sent} of {done.planned}",
+            **{f"  left out, {what}": count for what, count in done.left_out.items()},
             "effects": done.effects,
             "no-ops": done.no_ops,
             "refusals": done.refusals,

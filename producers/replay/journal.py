@@ -17,7 +17,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from producers.replay.log import Place
 from producers.replay.selection import Candidate
@@ -57,7 +57,7 @@ class Ended(Contract):
     kind: Literal["stopped", "finished"]
     at: AwareDatetime
     reason: str | None = None
-    excluded: int = 0
+    left_out: dict[str, int] = Field(default_factory=dict)
 
 
 @dataclass

@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from producers.replay.log import Message, PartitionRange, Place, removed_by_retention
-from tenancy.errors import BusUnavailable, Refused
+from producers.replay.log import Message, PartitionRange, Place, no_topic, removed_by_retention
+from tenancy.errors import BusUnavailable
 
 REQUEST_TIMEOUT_MS = 20_000
 POLL_MS = 500
@@ -52,7 +52,7 @@ class KafkaLog:
         known = {topic["topic"]: topic["partitions"] for topic in await self._admin.describe_topics()}
         missing = [topic for topic in topics if topic not in known]
         if missing:
-            raise Refused("no-topic", f"refused: the bus has no topic {missing[0]}; run `sano topics apply`")
+            raise no_topic(missing[0])
         return [
             TopicPartition(topic, number)
             for topic in topics

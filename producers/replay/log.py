@@ -80,6 +80,10 @@ class EventLog(Protocol):
         ...
 
 
+def no_topic(topic: str) -> Refused:
+    return Refused("no-topic", f"refused: the bus has no topic {topic}; run `sano topics apply`")
+
+
 def removed_by_retention() -> Refused:
     return Refused(
         "retention", "refused: retention has removed a part of what was to be read since the plan was made; plan anew"
@@ -127,6 +131,8 @@ class MemoryLog:
     ) -> tuple[PartitionRange, ...]:
         found = []
         for topic in topics:
+            if topic not in self.topics:
+                raise no_topic(topic)
             for partition, held in enumerate(self.topics[topic]):
                 begin = max(self.removed.get((topic, partition), 0), _first(held, since, 0))
                 end = max(begin, _first(held, until, len(held)))

@@ -35,6 +35,7 @@ class ReplayReport(Contract):
     reason: str | None
     planned: int = Field(ge=0)
     sent: int = Field(ge=0)
+    left_out: dict[str, int]
     effects: int = Field(ge=0)
     no_ops: int = Field(ge=0)
     refusals: int = Field(ge=0)
@@ -77,6 +78,7 @@ async def report(plan: ReplayPlan, journal: Journal, log: EventLog) -> ReplayRep
         reason=journal.ended.reason if journal.ended else None,
         planned=plan.messages,
         sent=len(journal.sent),
+        left_out=journal.ended.left_out if journal.ended else {},
         effects=came[Outcome.EFFECT],
         no_ops=came[Outcome.NOOP_DUPLICATE] + came[Outcome.NOOP_STALE],
         refusals=came[Outcome.REFUSED_PURGED] + came[Outcome.REFUSED_POLICY],

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
@@ -28,6 +28,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
 from tenancy.errors import Refused, Transient
 
+TENANT_PURGED = "tenant purged"
 LOOK_SECONDS = 1.0
 """Between two looks at the outcomes while sending."""
 
@@ -63,6 +64,10 @@ class Order(Protocol):
 
     def was_sent(self, event: Event) -> None: ...
 
+    def notes(self) -> dict[str, int]:
+        """What was left out or missed, in words, and how often."""
+        ...
+
 
 @dataclass(frozen=True)
 class Target:
@@ -81,6 +86,9 @@ class InAnyOrder:
 
     def was_sent(self, event: Event) -> None:
         return None
+
+    def notes(self) -> dict[str, int]:
+        return {}
 
 
 @dataclass
@@ -163,10 +171,15 @@ class Run:
             await self._send_all(ranges)
             await self._settled()
         except (Refused, Transient) as error:
-            self.journal.end(Ended(kind="stopped", at=clock(), reason=str(error), excluded=self.excluded))
+            self._end("stopped", str(error))
             raise
-        self.journal.end(Ended(kind="finished", at=clock(), excluded=self.excluded))
+        self._end("finished")
         return self.journal
+
+    def _end(self, kind: Literal["stopped", "finished"], reason: str | None = None) -> None:
+        left_out = {TENANT_PURGED: self.excluded} if self.excluded else {}
+        at = self.target.tenancy.clock()
+        self.journal.end(Ended(kind=kind, at=at, reason=reason, left_out={**left_out, **self.order.notes()}))
 
     async def _send_all(self, ranges: Sequence[PartitionRange]) -> None:
         done = await already_redriven(self.source, self.plan, ranges)

@@ -274,7 +274,7 @@ async def test_a_tenant_that_is_purged_between_plan_and_run_is_left_out() -> Non
     await run.execute("op")
     assert {m.key for m in made.log.sent} == {b"t1"}
     assert run.journal.ended is not None
-    assert run.journal.ended.excluded == 6
+    assert run.journal.ended.left_out == {"tenant purged": 6}
 
 
 async def test_a_tenant_that_is_purged_during_a_run_is_left_out_from_then_on() -> None:
