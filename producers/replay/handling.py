@@ -14,7 +14,7 @@ from schemas.model import read_tolerant
 from schemas.records import ReplicaRecord
 from schemas.topics import TOPICS
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound
+from tenancy.errors import BusUnavailable, ObjectNotFound
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class Handling:
 
     async def _by(self, group: str, ends: dict[tuple[str, int], int]) -> None:
         async def look() -> bool | None:
-            committed = await self.log.committed(group)
+            try:
+                committed = await self.log.committed(group)
+            except BusUnavailable:
+                return None  # the group's coordinator moves, or there was never a group yet
             return all(committed.get(at, 0) >= end for at, end in ends.items()) or None
 
         await until(look, what=f"handling by the group {group}", timeout_seconds=self.timeout_seconds)
