@@ -12,6 +12,9 @@ REPLICAS_PREFIX = "replicas/"
 PURGES_PREFIX = "purges/"
 AUDIT_PREFIX = "audit/"
 
+NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
+"""No object has this key. A write on the condition that it has one is answered like any other and writes nothing."""
+
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_MANIFEST = "manifest.json"

@@ -149,3 +149,6 @@ class ObservedPublisher:
         self.observer.before("publish:dead-letter")
         await self.inner.publish_raw(message)
         self.observer.after("publish:dead-letter")
+
+    async def answers(self) -> bool:
+        return await self.inner.answers()

@@ -1,4 +1,5 @@
-"""Delivering all of a tenant's events again, from offset 0, and counting what came of it."""
+"""Delivering all of a purged tenant's events again, from offset 0, past every plan of a replay, which would leave them
+out: consumers must refuse them by themselves."""
 
 from __future__ import annotations
 
@@ -8,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-
+from producers.replay.kafka_log import kafka_log
 from schemas.envelope import MalformedEvent, decode
 from schemas.events import OUTCOMES, OutcomeRecorded
 from schemas.outcome import Outcome
@@ -31,26 +31,13 @@ class Redelivery:
 
 
 async def read_all(client_settings: Mapping[str, Any], topics: Sequence[str], tenant: str | None) -> list[RawMessage]:
-    """Every message of the tenant, or of anybody, on these topics, in order and without a group."""
-    # Without a group every partition is assigned, also those that were added since the contract was written.
-    consumer = AIOKafkaConsumer(
-        *topics, **client_settings, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        found: list[RawMessage] = []
-        ends = await consumer.end_offsets(consumer.assignment())
-        for partition in sorted(ends):
-            while await consumer.position(partition) < ends[partition]:
-                for records in (await consumer.getmany(partition, timeout_ms=1000)).values():
-                    found += [
-                        RawMessage(record.topic, record.key, record.value, record.headers)
-                        for record in records
-                        if tenant is None or record.key == tenant.encode()
-                    ]
-        return found
-    finally:
-        await consumer.stop()
+    """Every message of the tenant, or of anybody, on these topics, in the order in which they were appended."""
+    async with kafka_log(client_settings) as log:
+        return [
+            RawMessage(message.place.topic, message.key, message.value, message.headers)
+            async for message in log.messages(await log.ranges(topics))
+            if tenant is None or message.key == tenant.encode()
+        ]
 
 
 async def redeliver(

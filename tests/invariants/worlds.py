@@ -27,7 +27,7 @@ from schemas.outcome import Outcome
 from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
-from tests.world.world import Service, World
+from tests.world.world import POLICY, Service, World
 
 NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
 
@@ -229,6 +229,7 @@ class DispatchedWorld(World):
             tracer=traces.get_tracer(SCOPE),
             events=meter.create_counter("sano_events"),
             dead_letters=meter.create_counter("sano_dead_letters"),
+            sent_back=meter.create_counter("sano_sent_back"),
             handling=meter.create_histogram("sano_handling_seconds"),
             meter=meter,
         )

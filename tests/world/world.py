@@ -85,6 +85,9 @@ class Bus:
     async def publish_raw(self, message: RawMessage) -> None:
         self.dead.append(message)
 
+    async def answers(self) -> bool:
+        return True
+
     def published(self, *, without: Sequence[str] = ()) -> set[str]:
         return {
             f"{e.subject} {e.type} {e.data.natural_key()}"
