@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from consumers.purge.replicas import Replicas
 
 from inference.lease import ReplicaLease
 from schemas import object_keys
@@ -18,6 +17,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseLost, StoreUnavailable, Transient
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
+from tenancy.replicas import Replicas
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE_DIGEST = "d" * 64
