@@ -124,7 +124,7 @@ class Replica:
                 drain_seconds=settings.drain_seconds,
                 on_loaded=lambda seconds: self.loads.record(seconds),
             )
-            views = TenantViews(tenancy.states, settings.state_ttl_seconds)
+            views = TenantViews(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.report)

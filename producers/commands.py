@@ -9,6 +9,7 @@ from producers.publishing import publish
 from schemas.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.hyperparameters import Hyperparameters
 from tenancy import activation
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
@@ -41,7 +42,8 @@ async def request_training(
 
 async def activate(tenancy: Tenancy, tenant: TenantId, digest: str) -> str:
     """Make a ready adapter the active one and return its digest; again is no change. Raises :class:`Refused`."""
-    await tenancy.outbox.swap(tenant, activation.activated(digest, tenancy.outbox.entry))
+    archived = await Archive(await tenancy.store(tenant)).adapter(digest)
+    await tenancy.outbox.swap(tenant, activation.activated(digest, tenancy.outbox.entry, archived=archived))
     return digest
 
 
@@ -50,7 +52,9 @@ async def rollback(tenancy: Tenancy, tenant: TenantId, digest: str | None = None
 
     Not idempotent without ``digest``: each call goes one back. Raises :class:`Refused` when none is active.
     """
-    swapped = await tenancy.outbox.swap(tenant, activation.rolled_back(digest, tenancy.outbox.entry))
+    archived = None if digest is None else await Archive(await tenancy.store(tenant)).adapter(digest)
+    change = activation.rolled_back(digest, tenancy.outbox.entry, archived=archived)
+    swapped = await tenancy.outbox.swap(tenant, change)
     return swapped.state.active_adapter
 
 
@@ -70,7 +74,7 @@ async def request_export(
     wanted = digest or state.active_adapter
     if wanted is None:
         raise Refused("nothing-active", "refused: the tenant has no active adapter to export")
-    adapter = state.adapters.get(wanted)
+    adapter = await Archive(await tenancy.store(tenant)).known_adapter(state, wanted)
     if adapter is None or adapter.status == "publishing":
         raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
     export_id = f"export-{new_id()}"

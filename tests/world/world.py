@@ -134,7 +134,7 @@ class World:
             self.engine, self.files, Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0), 0.0
         )
         self.placement = placement
-        self.views = TenantViews(tenancy.states, 0.0)
+        self.views = TenantViews(tenancy, 0.0)
         agent = AgentPorts(tenancy, self.signer, self.views, placement, "replica-0")
         purge = PurgePorts(tenancy, self.signer.verifier, self.driver, lambda: None)
         return [
