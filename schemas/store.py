@@ -86,7 +86,7 @@ class Store(Contract):
     paths: tuple[str, ...] = Field(
         default=(),
         description="of files: where they lie, as /-ending folders or starts of names, with roots in braces that are "
-        "settings, or {home}, {tmp}, {cwd}",
+        "settings, or {home}, {tmp}, {shm}, {cwd}",
     )
     written_by: tuple[str, ...] = Field(default=(), description="of files: the modules of ours that write them")
     holds: str

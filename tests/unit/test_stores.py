@@ -7,10 +7,13 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
+from consumers.training.settings import TrainingSettings
+from inference.settings import InferenceSettings
 from schemas import object_keys
 from schemas.policy import TenantPolicy
 from schemas.store import IN_BUCKET, Probe, Purger, Store
 from schemas.stores import STORES, UndeclaredStore, kept, of_medium, store_of_key, store_of_topic, swept
+from schemas.stores_page import PAGE, page
 from schemas.topics import TOPICS, dead_letter_topic
 
 TENANT = "t1"
@@ -131,3 +134,20 @@ def test_every_entry_says_who_empties_it_and_how_that_is_shown() -> None:
             assert store.probe.evidence == "receipt"
         if store.purger.method == "delete-versions":
             assert store.probe.evidence == "listing"
+
+
+def test_the_page_is_the_registry() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m schemas.stores_page`"
+    for store in STORES.values():
+        assert page().count(f"| {store.name} |") == 1, store.name
+
+
+def test_every_setting_that_bounds_a_survival_exists_and_is_in_seconds() -> None:
+    settings = {**InferenceSettings.model_fields, **TrainingSettings.model_fields}
+    for store in STORES.values():
+        for name in store.survives_settings:
+            assert name.endswith("_seconds")
+            assert settings[name].annotation is float
+        for path in store.paths:
+            root = path.partition("}")[0].removeprefix("{")
+            assert root in {*settings, "cache_dir", "home", "tmp", "shm", "cwd"}, store.name
