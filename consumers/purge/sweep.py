@@ -40,8 +40,8 @@ class Swept:
 async def sweep(objects: ObjectStore, store: Store) -> Swept:
     """Remove everything and say what was there.
 
-    What the store refuses to remove holds up nothing else. Once everything was tried, raises the first :class:`Refused`
-    of a whole request or, where single versions were kept, :class:`DeletionRefused` with all of them.
+    What the store refuses to remove holds up nothing else: it is raised after everything was tried, as one
+    :class:`DeletionRefused` of all that was kept or, where whole requests were refused, as the first refusal.
     """
     versions = markers = uploads = distinct = 0
     last_key: str | None = None
@@ -63,10 +63,10 @@ async def sweep(objects: ObjectStore, store: Store) -> Swept:
     async for upload in objects.uploads(store.prefix):
         uploads += 1
         await objects.abort_upload(upload)
-    if removal.refusals:
-        raise removal.refusals[0]
     if removal.kept:
         raise DeletionRefused(removal.kept)
+    if removal.refusals:
+        raise removal.refusals[0]
     return Swept(distinct, Residue(versions=versions, delete_markers=markers, uploads=uploads))
 
 
