@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from schemas.records import Residue
-from tenancy.errors import Refused
+from tenancy.errors import DeletionRefused
 from tenancy.objects import ObjectStore, ObjectVersion
 
 BATCH = 1000  # what one DeleteObjects request takes, and the most that a page of a listing holds
@@ -38,10 +38,7 @@ class Swept:
 
 
 async def sweep(objects: ObjectStore, store: Store) -> Swept:
-    """Remove everything and say what was there.
-
-    What the store refuses to remove holds up nothing else: the first refusal is raised after everything was tried.
-    """
+    """Remove everything and say what was there. Raises :class:`DeletionRefused` once all else is removed."""
     versions = markers = uploads = distinct = 0
     last_key: str | None = None
     removal = _Removal(objects)
@@ -62,8 +59,8 @@ async def sweep(objects: ObjectStore, store: Store) -> Swept:
     async for upload in objects.uploads(store.prefix):
         uploads += 1
         await objects.abort_upload(upload)
-    if removal.refusals:
-        raise removal.refusals[0]
+    if removal.kept:
+        raise DeletionRefused(removal.kept)
     return Swept(distinct, Residue(versions=versions, delete_markers=markers, uploads=uploads))
 
 
@@ -79,7 +76,7 @@ class _Removal:
     filling: list[ObjectVersion] = field(default_factory=list)
     behind: list[ObjectVersion] = field(default_factory=list)
     running: set[asyncio.Task[None]] = field(default_factory=set)
-    refusals: list[Refused] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
 
     async def take(self, version: ObjectVersion) -> None:
         """Returns once there is room for more, so that no more than a few batches are held."""
@@ -109,20 +106,8 @@ class _Removal:
         if not self.running:
             return
         done, self.running = await asyncio.wait(self.running, return_when=until)
-        for task in done:
-            try:
-                task.result()
-            except Refused as refusal:
-                self.refusals.append(refusal)
-
-
-async def residue(objects: ObjectStore, store: Store) -> Residue:
-    """What a listing finds. It lists again what :func:`sweep` listed, and believes nothing."""
-    versions = markers = uploads = 0
-    async for version in objects.versions(store.prefix):
-        if store.is_doomed(version):
-            versions += not version.is_delete_marker
-            markers += version.is_delete_marker
-    async for _ in objects.uploads(store.prefix):
-        uploads += 1
-    return Residue(versions=versions, delete_markers=markers, uploads=uploads)
+        errors = [error for task in done if (error := task.exception()) is not None]
+        for error in errors:
+            if not isinstance(error, DeletionRefused):
+                raise error
+            self.kept |= error.codes

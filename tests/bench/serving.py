@@ -228,7 +228,7 @@ async def decoding(engine: Engine, adapter: str, tokens: int) -> AsyncIterator[D
 
 async def _decode(engine: Engine, adapter: str, tokens: int, watched: Decoding) -> None:
     stream = await engine.chat(
-        body(tokens), adapter=adapter, cache_salt="5a17", request_id=f"decoding-{next(_numbers)}"
+        body(tokens), owner="decoding", adapter=adapter, cache_salt="5a17", request_id=f"decoding-{next(_numbers)}"
     )
     if isinstance(stream, dict):
         raise RuntimeError("the answer was not streamed")
