@@ -52,8 +52,9 @@ class Bench:
         self.requests["ours"] = count.taken()
         if swept.residue.total != self.size + UPLOADS:
             raise RuntimeError(f"{swept.residue.total} versions, markers and uploads were swept")
-        if [version async for version in objects.versions("")] or [upload async for upload in objects.uploads("")]:
-            raise RuntimeError("the sweep left something behind")
+        left = len([1 async for _ in objects.versions("")]) + len([1 async for _ in objects.uploads("")])
+        if left:
+            raise RuntimeError(f"the sweep left {left} behind")
         return took
 
     async def bare(self, number: int) -> float:
