@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from schemas.records import Residue
-from tenancy.errors import DeletionRefused
+from tenancy.errors import DeletionRefused, Refused
 from tenancy.objects import ObjectStore, ObjectVersion
 
 BATCH = 1000  # what one DeleteObjects request takes, and the most that a page of a listing holds
@@ -38,7 +38,11 @@ class Swept:
 
 
 async def sweep(objects: ObjectStore, store: Store) -> Swept:
-    """Remove everything and say what was there. Raises :class:`DeletionRefused` once all else is removed."""
+    """Remove everything and say what was there.
+
+    What the store refuses to remove holds up nothing else: it is raised after everything was tried, as one
+    :class:`DeletionRefused` of all that was kept or, where whole requests were refused, as the first :class:`Refused`.
+    """
     versions = markers = uploads = distinct = 0
     last_key: str | None = None
     removal = _Removal(objects)
@@ -61,6 +65,8 @@ async def sweep(objects: ObjectStore, store: Store) -> Swept:
         await objects.abort_upload(upload)
     if removal.kept:
         raise DeletionRefused(removal.kept)
+    if removal.refusals:
+        raise removal.refusals[0]
     return Swept(distinct, Residue(versions=versions, delete_markers=markers, uploads=uploads))
 
 
@@ -77,6 +83,7 @@ class _Removal:
     behind: list[ObjectVersion] = field(default_factory=list)
     running: set[asyncio.Task[None]] = field(default_factory=set)
     kept: dict[str, str] = field(default_factory=dict)
+    refusals: list[Refused] = field(default_factory=list)
 
     async def take(self, version: ObjectVersion) -> None:
         """Returns once there is room for more, so that no more than a few batches are held."""
@@ -106,8 +113,10 @@ class _Removal:
         if not self.running:
             return
         done, self.running = await asyncio.wait(self.running, return_when=until)
-        errors = [error for task in done if (error := task.exception()) is not None]
-        for error in errors:
-            if not isinstance(error, DeletionRefused):
+        for error in [error for task in done if (error := task.exception()) is not None]:
+            if isinstance(error, DeletionRefused):
+                self.kept |= error.codes
+            elif isinstance(error, Refused):
+                self.refusals.append(error)
+            else:
                 raise error
-            self.kept |= error.codes

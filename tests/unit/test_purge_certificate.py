@@ -27,6 +27,7 @@ from tenancy.errors import DeletionRefused, Refused
 from tenancy.objects import ObjectVersion, Upload
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, onboarded_parts, publish_adapter, purge_ports
+from tests.world.purging import LockingObjectStore
 
 TENANT = TenantId("t1")
 
@@ -158,6 +159,39 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     assert exception.until == parts.now
     [view] = await queries.purges(parts.tenancy)
     assert view.flags == ("overdue",)
+
+
+async def test_one_version_that_is_kept_does_not_keep_the_thousands_behind_it(parts: Parts) -> None:
+    locking = LockingObjectStore.instead_of(parts.objects)
+    for number in range(2500):
+        await parts.objects.put(object_keys.tenant_key(TENANT, f"usage/u{number:04}"), b"x")
+    locking.locked = {object_keys.tenant_key(TENANT, "usage/u0007")}
+    record = await purged(parts)
+    assert parts.stored_keys("tenants/") == sorted(locking.locked)
+    [refusal] = record.refusals
+    assert (refusal.store, refusal.count, record.step) == ("objects.usage", 1, "evicted")
+
+
+async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destroying(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_adapter(parts, TENANT)
+    fast, slow = purge_ports(parts).driver, purge_ports(parts).driver
+    delete = parts.objects.delete_versions
+
+    async def overtaken(versions: list[ObjectVersion]) -> None:
+        await delete(versions)
+        if versions and versions[0].key == object_keys.key_key(TENANT):
+            seen = await slow.records.read("p1")
+            await slow._counted(seen.model_copy(update={"counted_at": None}))  # it read the record a while ago
+
+    monkeypatch.setattr(parts.objects, "delete_versions", overtaken)
+    requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    await on_purge_requested(await publish(parts.tenancy, TENANT, requested), purge_ports(parts))
+    await fast.look()
+    record = await fast.records.read("p1")
+    assert record.step == "certified"
+    assert {count.store: count.versions for count in record.found}["keys.tenant"] == 1
 
 
 async def test_a_store_that_refuses_the_whole_request_is_partial_too(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from consumers.purge.sweep import BATCH, IN_FLIGHT, Store, sweep
-from tenancy.errors import DeletionRefused, StoreUnavailable
+from tenancy.errors import DeletionRefused, Refused, StoreUnavailable
 from tenancy.memory import MemoryObjectStore
 from tenancy.objects import ObjectVersion, Upload
 
@@ -29,6 +29,7 @@ class PagedStore(MemoryObjectStore):
     most_deleting: int = 0
     refuses: tuple[str, ...] = ()
     fails_after: int | None = None
+    denied: bool = False
     batches: list[int] = field(default_factory=list)
 
     async def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
@@ -50,10 +51,13 @@ class PagedStore(MemoryObjectStore):
         self.deleting += 1
         self.most_deleting = max(self.most_deleting, self.deleting)
         self.batches.append(len(versions))
+        number = len(self.batches)
         await asyncio.sleep(0)
         self.deleting -= 1
-        if self.fails_after is not None and len(self.batches) > self.fails_after:
+        if self.fails_after is not None and number > self.fails_after:
             raise StoreUnavailable("out of reach")
+        if self.denied and number == 1:
+            raise Refused("object-store-refused", "refused: this request")
         kept = [version for version in versions if version.key in self.refuses]
         await super().delete_versions([version for version in versions if version not in kept])
         self.deleted += len(versions)
@@ -114,6 +118,14 @@ async def test_what_the_store_keeps_is_said_after_everything_else_is_gone() -> N
         await sweep(store, EVERYTHING)
     assert refused.value.codes == dict.fromkeys(locked, "locked")
     assert sorted(store.objects) == sorted(locked)
+    assert store.open_uploads == []
+
+
+async def test_a_request_that_is_refused_as_a_whole_is_said_after_everything_else_is_gone() -> None:
+    store = await filled(PagedStore(denied=True), 4 * BATCH)
+    with pytest.raises(Refused, match="this request"):
+        await sweep(store, EVERYTHING)
+    assert sum(map(len, store.objects.values())) == BATCH
     assert store.open_uploads == []
 
 
