@@ -41,7 +41,7 @@ async def sweep(objects: ObjectStore, store: Store) -> Swept:
     """Remove everything and say what was there.
 
     What the store refuses to remove holds up nothing else: it is raised after everything was tried, as one
-    :class:`DeletionRefused` of all that was kept or, where whole requests were refused, as the first refusal.
+    :class:`DeletionRefused` of all that was kept or, where whole requests were refused, as the first :class:`Refused`.
     """
     versions = markers = uploads = distinct = 0
     last_key: str | None = None
@@ -113,10 +113,10 @@ class _Removal:
         if not self.running:
             return
         done, self.running = await asyncio.wait(self.running, return_when=until)
-        for task in done:
-            try:
-                task.result()
-            except DeletionRefused as refused:
-                self.kept |= refused.codes
-            except Refused as refusal:
-                self.refusals.append(refusal)
+        for error in [error for task in done if (error := task.exception()) is not None]:
+            if isinstance(error, DeletionRefused):
+                self.kept |= error.codes
+            elif isinstance(error, Refused):
+                self.refusals.append(error)
+            else:
+                raise error

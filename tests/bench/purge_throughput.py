@@ -24,7 +24,6 @@ from schemas import object_keys
 from tests.bench import seeded_store
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.stand import RequestCount, Store, child_environment
-from tests.fixtures.leftovers import leftovers
 
 if TYPE_CHECKING:
     from tenancy.s3 import S3ObjectStore
@@ -53,9 +52,9 @@ class Bench:
         self.requests["ours"] = count.taken()
         if swept.residue.total != self.size + UPLOADS:
             raise RuntimeError(f"{swept.residue.total} versions, markers and uploads were swept")
-        left = await leftovers(objects, PREFIX)
-        if left.total:
-            raise RuntimeError(f"the sweep left {left.total} behind")
+        left = len([1 async for _ in objects.versions("")]) + len([1 async for _ in objects.uploads("")])
+        if left:
+            raise RuntimeError(f"the sweep left {left} behind")
         return took
 
     async def bare(self, number: int) -> float:

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.agent import ReplicaLease
 from inference.answers import Answers
 from inference.binding import Salts, TenantViews
 from inference.engine import Engine
 from inference.fetching import AdapterFiles
+from inference.lease import ReplicaLease
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from inference.usage import UsageMeter
