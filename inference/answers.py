@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from consumers.runtime.telemetry import SCOPE
 from inference.agent import ReplicaLease
-from inference.binding import BASE, Salts, TenantViews, adapter_for
+from inference.binding import BASE, Salts, TenantViews
 from inference.engine import Engine
 from inference.errors import bad_request, lease_over
 from inference.flights import EventStream
@@ -77,15 +77,14 @@ class Answers:
     salts: Salts
 
     async def models(self, tenant: TenantId) -> list[str]:
-        """The names that this tenant may ask for."""
+        """The names that this tenant may ask for; of its adapters the latest, since older ones need no listing."""
         state = await self.views.active(tenant)
         ready = [digest for digest, adapter in sorted(state.adapters.items()) if adapter.status == "ready"]
         return [BASE, *(["active"] if state.active_adapter else []), *ready]
 
     async def answer(self, tenant: TenantId, kind: Kind, body: Mapping[str, Any]) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
-        state = await self.views.active(tenant)
-        adapter = adapter_for(state, body.get("model"))
+        adapter = await self.views.adapter(tenant, body.get("model"))
         asked = dict(body)
         adds_usage = _ask_for_usage(asked)
         stack = AsyncExitStack()

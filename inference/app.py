@@ -136,7 +136,7 @@ class Replica:
                 drain_seconds=settings.drain_seconds,
                 on_loaded=loaded,
             )
-            views = TenantViews(tenancy.states, settings.state_ttl_seconds)
+            views = TenantViews(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.report)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.errors import no_such_model, not_active
-from schemas.state import TenantState
-from tenancy.errors import TenantFenced, UnknownTenant
-from tenancy.state import StateRegistry, require_active
+from schemas.identifiers import SHA256_PATTERN
+from schemas.state import AdapterState, TenantState
+from tenancy.archive import Archive
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
+from tenancy.state import require_active
 from tenancy.tenant_id import TenantId
 
 BASE = "base"
@@ -27,7 +31,7 @@ class TenantViews:
     another tenant's.
     """
 
-    states: StateRegistry
+    tenancy: Tenancy
     ttl_seconds: float
     now: Callable[[], float] = time.monotonic
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
@@ -44,7 +48,7 @@ class TenantViews:
         read_at = self.now()
         reading = self._reading[tenant] = object()
         try:
-            state = require_active((await self.states.read(tenant)).state)
+            state = require_active((await self.tenancy.states.read(tenant)).state)
         except (UnknownTenant, TenantFenced):
             self.forget(tenant)
             raise not_active() from None
@@ -53,6 +57,31 @@ class TenantViews:
         if self._reading.get(tenant) is reading:  # else it was forgotten meanwhile, and may be the older state
             self._held[tenant] = (read_at, state)
         return state
+
+    async def adapter(self, tenant: TenantId, model: object) -> str | None:
+        """The digest that answers, None for the base model. Raises :class:`RequestRefused` (403, 404).
+
+        ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
+        """
+        state = await self.active(tenant)
+        if model is None or model == ACTIVE:
+            return state.active_adapter
+        if model == BASE:
+            return None
+        adapter = await self._own(tenant, state, model) if isinstance(model, str) else None
+        if adapter is None or adapter.status != "ready":
+            raise no_such_model()
+        return str(model)
+
+    async def _own(self, tenant: TenantId, state: TenantState, digest: str) -> AdapterState | None:
+        """The tenant's adapter. An older one is looked up under the tenant's prefix, where no other tenant's lies."""
+        if re.fullmatch(SHA256_PATTERN, digest) is None or digest in state.adapters:
+            return state.adapters.get(digest)
+        try:
+            store = await self.tenancy.store(tenant)
+        except KeyDestroyed:
+            raise not_active() from None
+        return await Archive(store).adapter(digest)
 
     def forget(self, tenant: TenantId) -> None:
         """The next request reads the state anew."""
@@ -65,21 +94,6 @@ class TenantViews:
         self._blocked.add(tenant)
         self.forget(tenant)
         return was_blocked
-
-
-def adapter_for(state: TenantState, model: object) -> str | None:
-    """The digest that answers, None for the base model. Raises :class:`RequestRefused` (404).
-
-    ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
-    """
-    if model is None or model == ACTIVE:
-        return state.active_adapter
-    if model == BASE:
-        return None
-    adapter = state.adapters.get(model) if isinstance(model, str) else None
-    if adapter is None or adapter.status != "ready":
-        raise no_such_model()
-    return str(model)
 
 
 @dataclass(frozen=True)

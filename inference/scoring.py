@@ -1,8 +1,9 @@
-"""Scores a base model, with or without an adapter, on held-out questions that have a house rule for an answer.
+"""Scores adapters over a base model on held-out questions that have a house rule for an answer.
 
-``python -m inference.scoring --base PATH [--adapter DIR] --heldout FILE --report FILE.json [--max-new-tokens 64]``
+``python -m inference.scoring --base PATH --jobs FILE.json [--max-new-tokens 64]``
 
-The report holds each answer's token ids and not its text.
+``FILE`` is a list of jobs: see :class:`Job`. All are done by one process, which loads the base model once. A report
+holds each answer's token ids and not its text.
 """
 
 from __future__ import annotations
@@ -16,22 +17,34 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from schemas.adapter_files import ADAPTER_FILES, check_adapter, linear_shapes
 from schemas.heldout import HeldoutQuestion, is_correct, read_heldout
+from schemas.model import Contract
 
 BATCH_SIZE = 17
+
+
+class Job(Contract):
+    """One scoring: ``adapter`` is a directory, ``heldout`` a file of questions, ``report`` where the result is written.
+
+    ``served`` are a server's answers to the same questions, of which those that are equal to the token are counted.
+    """
+
+    adapter: Path
+    heldout: Path
+    report: Path
+    served: tuple[str, ...] | None = None
 
 
 class Scorer:
     """A model and its tokenizer, held in the bfloat16 it is served in, or float32 where a CPU would emulate that."""
 
-    def __init__(self, base: Path, adapter: Path | None) -> None:
-        """Load ``base`` and put ``adapter`` on it.
-
-        Raises :class:`~schemas.adapter_files.AdapterRefused` when the adapter's files do not pass the checks.
-        """
+    def __init__(self, base: Path) -> None:
+        """Load ``base``."""
+        self._base = base
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(str(base), local_files_only=True, padding_side="left")
         if self._tokenizer.pad_token_id is None:
@@ -39,11 +52,20 @@ class Scorer:
         model: Any = AutoModelForCausalLM.from_pretrained(
             str(base), dtype=_serving_dtype(self._device), local_files_only=True, use_safetensors=True
         )
-        if adapter is not None:
-            # An export holds its manifest and list of examples beside the adapter's own two files.
-            check_adapter({name: (adapter / name).read_bytes() for name in ADAPTER_FILES}, linear_shapes(base))
-            model = PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)
-        self._model = model.to(self._device).eval()
+        self._plain: Any = model.to(self._device).eval()
+        self._model = self._plain
+
+    def wear(self, adapter: Path) -> None:
+        """Answer with ``adapter`` from now on, instead of the one before.
+
+        Raises :class:`~schemas.adapter_files.AdapterRefused` when the adapter's files do not pass the checks.
+        """
+        # An export holds its manifest and list of examples beside the adapter's own two files.
+        check_adapter({name: (adapter / name).read_bytes() for name in ADAPTER_FILES}, linear_shapes(self._base))
+        if self._model is not self._plain:
+            self._plain = self._model.unload()
+        adapted = PeftModel.from_pretrained(self._plain, str(adapter), autocast_adapter_dtype=False)
+        self._model = adapted.to(self._device).eval()
 
     def answer(self, questions: Sequence[str], max_new_tokens: int) -> list[list[int]]:
         """Greedy answers to ``questions``, each asked as one user turn: token ids without end-of-turn and padding."""
@@ -103,19 +125,20 @@ def _serving_dtype(device: str) -> Any:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m inference.scoring", description="score held-out questions")
     parser.add_argument("--base", type=Path, required=True, help="directory of the base model")
-    parser.add_argument("--adapter", type=Path, help="directory of an adapter; without it the base model is scored")
-    parser.add_argument("--heldout", type=Path, required=True, help="JSON Lines of held-out questions")
-    parser.add_argument("--report", type=Path, required=True, help="where the report is written")
-    parser.add_argument("--served", type=Path, help="JSON list of a server's answers, to count equal ones")
+    parser.add_argument("--jobs", type=Path, required=True, help="JSON list of adapter, heldout, report, served")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (default: %(default)s)")
     options = parser.parse_args(arguments)
-    questions = read_heldout(options.heldout)
-    scorer = Scorer(options.base, options.adapter)
-    report = score(scorer, questions, options.max_new_tokens)
-    if options.served is not None:
-        report["same_as_served"] = same_as_served(scorer, report["answers"], json.loads(options.served.read_text()))
-    options.report.write_text(json.dumps(report, indent=2) + "\n")
-    sys.stdout.write(f"{report['correct']} of {report['total']} correct\n")
+    scorer = Scorer(options.base)
+    worn: Path | None = None
+    for job in TypeAdapter(list[Job]).validate_json(options.jobs.read_bytes()):
+        if job.adapter != worn:
+            scorer.wear(job.adapter)
+            worn = job.adapter
+        report = score(scorer, read_heldout(job.heldout), options.max_new_tokens)
+        if job.served is not None:
+            report["same_as_served"] = same_as_served(scorer, report["answers"], job.served)
+        job.report.write_text(json.dumps(report, indent=2) + "\n")
+        sys.stdout.write(f"{report['correct']} of {report['total']} correct\n")
     return 0
 
 

@@ -130,8 +130,8 @@ async def names(tenancy: Tenancy, tenant: TenantId, known: Pseudonyms | None) ->
     if known is None:
         return {}
     store = await tenancy.store(tenant)
-    examples = [key.partition("/")[2] async for key in store.list("examples")]
-    consents = [key.partition("/")[2] async for key in store.list("consents")]
+    examples = [key.split("/")[1] async for key in store.list("examples")]
+    consents = {key.split("/")[1] async for key in store.list("consents")}  # also those that are only waited for
     records = await each(examples, lambda name: store.get_record(object_keys.example(name), ExampleRecord))
     reviewers = {record.reviewer_id for record, _ in records if record.reviewer_id}
     return {

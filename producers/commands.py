@@ -9,6 +9,7 @@ from producers.publishing import publish
 from schemas.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.hyperparameters import Hyperparameters
 from tenancy import activation
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
@@ -44,7 +45,9 @@ async def request_training(
 
 async def activate(tenancy: Tenancy, tenant: TenantId, digest: str, *, requested_by: str | None = None) -> str:
     """Make a ready adapter the active one and return its digest; again is no change. Raises :class:`Refused`."""
-    await tenancy.outbox.swap(tenant, activation.activated(digest, tenancy.outbox.entry, requested_by))
+    archived = await Archive(await tenancy.store(tenant)).adapter(digest)
+    change = activation.activated(digest, tenancy.outbox.entry, archived=archived, requested_by=requested_by)
+    await tenancy.outbox.swap(tenant, change)
     return digest
 
 
@@ -55,7 +58,9 @@ async def rollback(
 
     Not idempotent without ``digest``: each call goes one back. Raises :class:`Refused` when none is active.
     """
-    swapped = await tenancy.outbox.swap(tenant, activation.rolled_back(digest, tenancy.outbox.entry, requested_by))
+    archived = None if digest is None else await Archive(await tenancy.store(tenant)).adapter(digest)
+    change = activation.rolled_back(digest, tenancy.outbox.entry, archived=archived, requested_by=requested_by)
+    swapped = await tenancy.outbox.swap(tenant, change)
     return swapped.state.active_adapter
 
 
@@ -75,7 +80,7 @@ async def request_export(
     wanted = digest or state.active_adapter
     if wanted is None:
         raise Refused("nothing-active", "refused: the tenant has no active adapter to export")
-    adapter = state.adapters.get(wanted)
+    adapter = await Archive(await tenancy.store(tenant)).known_adapter(state, wanted)
     if adapter is None or adapter.status == "publishing":
         raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
     export_id = f"export-{new_id()}"

@@ -8,6 +8,7 @@ from datetime import datetime
 from pydantic import Field
 
 from producers.bounded import each
+from producers.past import all_adapters, all_digests, all_runs
 from schemas import object_keys
 from schemas.events import UsageRecorded
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
@@ -21,13 +22,13 @@ from tenancy.tenant_id import TenantId
 
 
 class TenantView(Contract):
-    """One tenant. ``examples`` counts every decided example, and is absent where counting was not asked for."""
+    """One tenant. ``examples``, ``adapters`` and ``runs`` are absent where counting was not asked for."""
 
     tenant: TenantName
     status: str
     active_adapter: Sha256Hex | None
-    adapters: int
-    runs: int
+    adapters: int | None = None
+    runs: int | None = None
     new_examples: int = Field(description="eligible, and in no training's batch yet")
     examples: int | None = None
     policy: TenantPolicy
@@ -97,15 +98,19 @@ async def tenants(tenancy: Tenancy) -> list[TenantView]:
 
 
 async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:
-    """One tenant, its examples counted. Raises :class:`UnknownTenant`."""
+    """One tenant, its examples, adapters and runs counted. Raises :class:`UnknownTenant`."""
     view = _tenant_view((await tenancy.states.read(tenant_id)).state)
     prefix = object_keys.tenant_area(tenant_id, "examples")
-    examples = sum([1 async for _ in tenancy.objects.keys(prefix)])
+    counts = {
+        "examples": sum([1 async for _ in tenancy.objects.keys(prefix)]),
+        "adapters": len(await all_adapters(tenancy, tenant_id)),
+        "runs": len(await all_runs(tenancy, tenant_id)),
+    }
     try:
         public_key = await tenancy.keys.public_key(tenant_id)
     except KeyDestroyed:
         public_key = None
-    return view.model_copy(update={"examples": examples, "public_key": public_key})
+    return view.model_copy(update={**counts, "public_key": public_key})
 
 
 def _tenant_view(state: TenantState) -> TenantView:
@@ -113,8 +118,6 @@ def _tenant_view(state: TenantState) -> TenantView:
         tenant=state.tenant,
         status=state.status,
         active_adapter=state.active_adapter,
-        adapters=len(state.adapters),
-        runs=len(state.runs),
         new_examples=len(state.curation.fresh),
         policy=state.policy,
         rev=state.rev,
@@ -124,8 +127,8 @@ def _tenant_view(state: TenantState) -> TenantView:
 
 async def runs(tenancy: Tenancy, tenant_id: TenantId) -> list[RunView]:
     """The tenant's runs, oldest first. Raises :class:`UnknownTenant`."""
-    state = (await tenancy.states.read(tenant_id)).state
-    views = [RunView(run_id=run_id, **run.model_dump(exclude={"fence"})) for run_id, run in state.runs.items()]
+    runs = await all_runs(tenancy, tenant_id)
+    views = [RunView(run_id=run_id, **run.model_dump(exclude={"fence", "trigger"})) for run_id, run in runs.items()]
     return sorted(views, key=lambda view: view.requested_at)
 
 
@@ -134,15 +137,14 @@ async def adapters(tenancy: Tenancy, tenant_id: TenantId) -> list[AdapterView]:
     state = (await tenancy.states.read(tenant_id)).state
     views = [
         AdapterView(digest=digest, active=digest == state.active_adapter, **adapter.model_dump(exclude={"fence"}))
-        for digest, adapter in state.adapters.items()
+        for digest, adapter in (await all_adapters(tenancy, tenant_id)).items()
     ]
     return sorted(views, key=lambda view: view.published_at)
 
 
 async def whole_digest(tenancy: Tenancy, tenant_id: TenantId, start: str) -> str:
     """The one digest of the tenant's adapters that begins with ``start``. Raises :class:`Refused`."""
-    state = (await tenancy.states.read(tenant_id)).state
-    found = [digest for digest in state.adapters if digest.startswith(start)]
+    found = [digest for digest in await all_digests(tenancy, tenant_id) if digest.startswith(start)]
     if len(found) != 1:
         which = "no adapter" if not found else f"{len(found)} adapters"
         raise Refused("unknown-adapter", f"refused: the tenant has {which} whose digest begins so")
@@ -152,11 +154,11 @@ async def whole_digest(tenancy: Tenancy, tenant_id: TenantId, start: str) -> str
 async def owner(tenancy: Tenancy, start: str) -> tuple[TenantId, str]:
     """The tenant and the whole digest of the adapter that begins with ``start``. Raises :class:`Refused`."""
     ids = [tenant_id async for tenant_id in tenancy.states.tenants()]
-    snapshots = await each(ids, tenancy.states.read)
+    held = await each(ids, lambda tenant_id: all_digests(tenancy, tenant_id))
     found = [
         (tenant_id, digest)
-        for tenant_id, snapshot in zip(ids, snapshots, strict=True)
-        for digest in snapshot.state.adapters
+        for tenant_id, digests in zip(ids, held, strict=True)
+        for digest in digests
         if digest.startswith(start)
     ]
     if len(found) != 1:

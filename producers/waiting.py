@@ -12,6 +12,7 @@ from schemas import object_keys
 from schemas.model import read_tolerant
 from schemas.records import ExampleRecord, PurgeRecord
 from schemas.state import RunState, TenantState
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Transient
 from tenancy.state import require_active
@@ -62,7 +63,7 @@ async def run_ended(
         run = state.runs.get(run_id)
         if run is None:
             report("requested")
-            return None
+            return await Archive(await tenancy.store(tenant)).run(run_id)
         is_over = run.status in ("rejected", "failed") or (run.status == "completed" and _is_settled(state, run))
         report("activating" if run.status == "completed" else run.status)
         return run if is_over else None
@@ -77,8 +78,8 @@ def _is_settled(state: TenantState, run: RunState) -> bool:
         return True
     if state.active_adapter is None:
         return False
-    active, own = state.adapters[state.active_adapter], state.adapters[digest]
-    return state.active_adapter == digest or active.published_at > own.published_at
+    active, own = state.adapters[state.active_adapter], state.adapters.get(digest)
+    return own is None or state.active_adapter == digest or active.published_at > own.published_at
 
 
 async def examples_curated(

@@ -20,9 +20,9 @@ ADAPTER_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_MANIFEST)
 TENANT_AREAS: dict[str, str] = {
     "examples": "one record per example: decision, commitment, consent",
     "contents": "the sealed text of each version of an example",
-    "consents": "one record per consent",
+    "consents": "one record per consent, and the examples that wait for it",
     "training-sets": "frozen, ordered lists of example ids and commitments",
-    "runs": "job records and leases",
+    "runs": "job records, leases and how runs ended",
     "staging": "what a worker wrote under its own fencing number, before publication",
     "adapters": "published adapters, by digest",
     "knowledge": "documents and the index of the tenant's retrieval",
@@ -139,12 +139,20 @@ def consent(consent_id: str) -> str:
     return f"consents/{consent_id}"
 
 
+def waiting_example(consent_id: str, example_id: str) -> str:
+    return f"consents/{consent_id}/waiting/{example_id}"
+
+
 def training_set(set_id: str) -> str:
     return f"training-sets/{set_id}"
 
 
 def job(run_id: str) -> str:
     return f"runs/{run_id}/job.json"
+
+
+def ended_run(run_id: str) -> str:
+    return f"runs/{run_id}/result.json"
 
 
 def lease(run_id: str) -> str:
@@ -157,6 +165,10 @@ def staging(run_id: str, fence: int, file: str) -> str:
 
 def adapter(digest: str, file: str) -> str:
     return f"adapters/{digest}/{file}"
+
+
+def adapter_record(digest: str) -> str:
+    return f"adapters/{digest}/record.json"
 
 
 def export(export_id: str, file: str) -> str:

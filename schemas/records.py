@@ -27,14 +27,23 @@ class ExampleRecord(Contract):
 
 
 class ConsentRecord(Contract):
-    """The latest word on a consent. ``waiting``: examples approved while there was no consent."""
+    """The latest word on a consent."""
 
     consent_id: OpaqueId
     version: int = Field(default=0, ge=0)
     granted: bool = False
     event_id: OpaqueId | None = None
     decided_at: datetime | None = None
-    waiting: tuple[OpaqueId, ...] = ()
+
+
+class WaitingExample(Contract):
+    """An example that was approved while there was no consent, or lost it: it counts once consent is granted.
+
+    One object each, since one consent may cover any number of examples.
+    """
+
+    example_id: OpaqueId
+    consent_id: OpaqueId
 
 
 class TrainingSetEntry(Contract):

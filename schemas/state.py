@@ -41,8 +41,9 @@ class CurationState(Contract):
 
 
 class RunState(Contract):
-    """One training run."""
+    """One training run. Ended ones move out of the state: see ``tenancy.archive``."""
 
+    trigger: Literal["policy", "operator"] = "operator"
     status: Literal["queued", "running", "publishing", "completed", "rejected", "failed"]
     attempts: int = Field(default=0, ge=0)
     fence: int = Field(default=0, ge=0, description="fencing number of the attempt that holds or held the lease")
@@ -55,7 +56,10 @@ class RunState(Contract):
 
 
 class AdapterState(Contract):
-    """One published adapter. ``publishing``: the swap is done, the files are being moved out of staging."""
+    """One published adapter. ``publishing``: the swap is done, the files are being moved out of staging.
+
+    All but the latest move out of the state: see ``tenancy.archive``.
+    """
 
     status: Literal["publishing", "ready", "retired"]
     run_id: OpaqueId

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schemas.events import AdapterActivated, AdapterRolledBack, EventData
-from schemas.state import OutboxEntry, TenantState
+from schemas.state import AdapterState, OutboxEntry, TenantState
 from tenancy.errors import Refused
 from tenancy.state import Change, owing, require_active
 
 NewEntry = Callable[[EventData], OutboxEntry]
 
 
-def activated(digest: str, entry: NewEntry, requested_by: str | None = None) -> Change:
-    """Make a ready adapter the active one. Raises :class:`Refused` when the tenant has no such adapter."""
+def activated(
+    digest: str, entry: NewEntry, *, archived: AdapterState | None = None, requested_by: str | None = None
+) -> Change:
+    """Make a ready adapter the active one. Raises :class:`Refused` when the tenant has no such adapter.
+
+    ``archived`` is the adapter's record where it was moved out of the state: it comes back in by the same swap.
+    """
 
     def change(state: TenantState) -> TenantState:
         require_active(state)
+        state = _with_known(state, digest, archived)
         _require_ready(state, digest)
         if state.active_adapter == digest:
             return state
@@ -31,7 +37,9 @@ def activated(digest: str, entry: NewEntry, requested_by: str | None = None) -> 
     return change
 
 
-def rolled_back(digest: str | None, entry: NewEntry, requested_by: str | None = None) -> Change:
+def rolled_back(
+    digest: str | None, entry: NewEntry, *, archived: AdapterState | None = None, requested_by: str | None = None
+) -> Change:
     """Return to ``digest``, or to the adapter that was active before the present one.
 
     Without an earlier one the tenant returns to the base model. Raises :class:`Refused` when none is active.
@@ -50,6 +58,7 @@ def rolled_back(digest: str | None, entry: NewEntry, requested_by: str | None = 
             ]
             target = earlier[-1] if earlier else None
         else:
+            state = _with_known(state, target, archived)
             _require_ready(state, target)
         event = AdapterRolledBack(
             adapter_digest=target,
@@ -60,6 +69,12 @@ def rolled_back(digest: str | None, entry: NewEntry, requested_by: str | None = 
         return owing(_with_active(state, target), entry(event))
 
     return change
+
+
+def _with_known(state: TenantState, digest: str, archived: AdapterState | None) -> TenantState:
+    if archived is None or digest in state.adapters:
+        return state
+    return state.model_copy(update={"adapters": {**state.adapters, digest: archived}})
 
 
 def _require_ready(state: TenantState, digest: str) -> None:

@@ -8,6 +8,7 @@ from schemas.envelope import Event
 from schemas.events import AdapterReady
 from schemas.outcome import Outcome
 from tenancy.activation import activated
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
@@ -20,6 +21,8 @@ async def on_adapter_ready(event: Event, tenancy: Tenancy) -> Outcome:
     snapshot = await tenancy.active(tenant)
     state = snapshot.state
     adapter = state.adapters.get(data.adapter_digest)
+    if adapter is None and await Archive(await tenancy.store(tenant)).adapter(data.adapter_digest) is not None:
+        return Outcome.NOOP_STALE
     if adapter is None or adapter.status == "publishing":
         raise Refused("unknown-adapter", "refused: the tenant's state knows no such published adapter")
     if data.adapter_digest == state.active_adapter or data.adapter_digest in state.adapter_history:

@@ -7,6 +7,8 @@ the same however many came before it.
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import cast
 
 from consumers.curation.batches import counted, discounted, settled
@@ -15,13 +17,16 @@ from schemas.content import ClaimCheck, ExampleContent
 from schemas.envelope import Event
 from schemas.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
 from schemas.outcome import Outcome
-from schemas.records import ConsentRecord, ExampleRecord
+from schemas.records import ConsentRecord, ExampleRecord, WaitingExample
 from schemas.state import FreshExample, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
 from tenancy.state import Snapshot
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+
+WAITING_AT_ONCE = 32
+"""Examples that are counted by one swap; also how many requests are in flight then."""
 
 
 async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
@@ -118,30 +123,40 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
 async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
     """Record the grant and count the examples that were approved while they waited for it."""
     data = cast(ConsentGranted, event.data)
-    tenant, snapshot, store = await _opened(event, tenancy)
+    _, snapshot, store = await _opened(event, tenancy)
     record, etag = await _consent(store, data.consent_id)
     is_repeat = record.event_id == event.id
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
     if not is_repeat:
         record = record.model_copy(update=_word(event, granted=True))
-        etag = await _write_consent(store, record, etag)
-    if not record.waiting:
-        await tenancy.outbox.flush(tenant, snapshot)
-        return Outcome.NOOP_DUPLICATE if is_repeat else Outcome.EFFECT
-    fresh = []
-    for example_id in record.waiting:
-        example, _ = await _example(store, example_id)
-        if example is not None and example.status == "approved" and example.consent_id == data.consent_id:
-            fresh.append(FreshExample(example_id=example_id, consent_id=data.consent_id))
-    snapshot = await tenancy.states.swap(
-        tenant,
-        counted(fresh, lambda requested: tenancy.outbox.entry(requested, event.id)),
-        base=snapshot,
-    )
-    await _write_consent(store, record.model_copy(update={"waiting": ()}), etag)
-    await tenancy.outbox.flush(tenant, snapshot)
-    return Outcome.EFFECT
+        await _write_consent(store, record, etag)
+    counted_any = await _count_waiting(event, data.consent_id, tenancy, snapshot, store)
+    return Outcome.NOOP_DUPLICATE if is_repeat and not counted_any else Outcome.EFFECT
+
+
+async def _count_waiting(
+    event: Event, consent_id: str, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore
+) -> bool:
+    """Count the examples that wait for this consent, some at a time: there may be more than a handling has time for.
+
+    A mark goes once its example is counted, so that a redelivery goes on where this one stopped.
+    """
+    names = [relative async for relative in store.list("consents", consent_id, "waiting")]
+    for start in range(0, len(names), WAITING_AT_ONCE):
+        marks = names[start : start + WAITING_AT_ONCE]
+        examples = await asyncio.gather(*(_example(store, mark.rpartition("/")[2]) for mark in marks))
+        fresh = [
+            FreshExample(example_id=example.example_id, consent_id=consent_id)
+            for example, _ in examples
+            if example is not None and example.status == "approved" and example.consent_id == consent_id
+        ]
+        change = counted(fresh, lambda requested: tenancy.outbox.entry(requested, event.id))
+        snapshot = await tenancy.states.swap(store.tenant, change, base=snapshot)
+        await asyncio.gather(*(store.erase(mark) for mark in marks))
+        snapshot = await tenancy.outbox.flush(store.tenant, snapshot)
+    await tenancy.outbox.flush(store.tenant, snapshot)
+    return bool(names)
 
 
 async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
@@ -158,11 +173,10 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
             discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),
             base=snapshot,
         )
-        suspended = [
-            held.example_id for held in snapshot.state.curation.suspended if held.consent_id == data.consent_id
-        ]
-        waiting = tuple(dict.fromkeys((*record.waiting, *suspended)))
-        revoked = record.model_copy(update={**_word(event, granted=False), "waiting": waiting})
+        for held in snapshot.state.curation.suspended:
+            if held.consent_id == data.consent_id:
+                await _wait_for_consent(store, held.example_id, data.consent_id)
+        revoked = record.model_copy(update=_word(event, granted=False))
         await _write_consent(store, revoked, etag)
     done = await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
     return Outcome.NOOP_DUPLICATE if is_repeat and done is snapshot else Outcome.EFFECT
@@ -196,11 +210,9 @@ async def _write_example(store: TenantStore, record: ExampleRecord, etag: str | 
         raise Transient("the example's record changed during the handling") from None
 
 
-async def _write_consent(store: TenantStore, record: ConsentRecord, etag: str | None) -> str:
+async def _write_consent(store: TenantStore, record: ConsentRecord, etag: str | None) -> None:
     try:
-        return await store.put_record(
-            object_keys.consent(record.consent_id), record, if_absent=etag is None, if_match=etag
-        )
+        await store.put_record(object_keys.consent(record.consent_id), record, if_absent=etag is None, if_match=etag)
     except PreconditionFailed:
         raise Transient("the consent's record changed during the handling") from None
 
@@ -259,12 +271,20 @@ async def _has_consent(state: TenantState, data: ExampleApproved, store: TenantS
     """Whether the example may count now; if it lacks only the grant, it is noted to wait for it."""
     if data.consent_id is None:
         return not state.policy.require_consent
-    record, etag = await _consent(store, data.consent_id)
-    if record.granted:
+    if (await _consent(store, data.consent_id))[0].granted:
         return True
-    if data.example_id not in record.waiting:
-        await _write_consent(store, record.model_copy(update={"waiting": (*record.waiting, data.example_id)}), etag)
-    return False
+    await _wait_for_consent(store, data.example_id, data.consent_id)
+    # A grant that was recorded in between, by another process, may have listed who waits before this one did.
+    is_granted = (await _consent(store, data.consent_id))[0].granted
+    if is_granted:
+        await store.erase(object_keys.waiting_example(data.consent_id, data.example_id))
+    return is_granted
+
+
+async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str) -> None:
+    waiting = WaitingExample(example_id=example_id, consent_id=consent_id)
+    with suppress(PreconditionFailed):
+        await store.put_record(object_keys.waiting_example(consent_id, example_id), waiting, if_absent=True)
 
 
 async def _uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event: Event) -> None:

@@ -11,6 +11,7 @@ from schemas.events import ExportReady, ExportRequested
 from schemas.manifests import TRAINING_PREDICATE, ExportedExample, TrainingManifest
 from schemas.model import read_tolerant
 from schemas.outcome import Outcome
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.signing import Verifier
@@ -41,10 +42,10 @@ async def on_export_requested(event: Event, ports: ExportPorts) -> Outcome:
     digest = data.adapter_digest or state.active_adapter
     if digest is None:
         return Outcome.REFUSED_POLICY  # there is nothing to take away yet
-    adapter = state.adapters.get(digest)
+    store = await tenancy.store(tenant)
+    adapter = await Archive(store).known_adapter(state, digest)
     if adapter is None or adapter.status == "publishing":
         raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
-    store = await tenancy.store(tenant)
     is_complete = await store.exists(object_keys.export(data.export_id, EXAMPLES_FILE))
     if not is_complete:
         await _write(store, ports.verifier, data.export_id, digest)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from consumers.purge.audit import enter_step
 from consumers.purge.certificate import certificate
 from consumers.purge.sweep import Store, residue, sweep
 from consumers.runtime.telemetry import SCOPE, where
@@ -76,6 +77,8 @@ class PurgeDriver:
         }
         record, _ = await self.read(purge_id)
         while record.step != "certified":
+            # Before the next step is taken: who goes on after a crash finds the step that was reached and enters it.
+            await enter_step(record, self.tenancy)
             record = await steps[record.step](record)
             logger.info("purge step", extra={"purge_id": purge_id, "step": record.step})
         return record

@@ -13,15 +13,18 @@ from typing import cast
 
 from schemas import object_keys
 from schemas.envelope import Event
-from schemas.events import TrainingRequested
+from schemas.events import TrainingRejected, TrainingRequested
 from schemas.outcome import Outcome
 from schemas.records import JobRecord
 from schemas.state import RunState, TenantState
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
 from tenancy.leases import with_run
-from tenancy.state import require_active
+from tenancy.state import owing, require_active
 from tenancy.tenant_id import TenantId
+
+MAX_QUEUED_RUNS = 16
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     snapshot = await tenancy.active(tenant)
     if data.run_id in snapshot.state.runs:
+        await tenancy.outbox.flush(tenant, snapshot)
         return Outcome.NOOP_DUPLICATE
     store = await tenancy.store(tenant)
+    if await Archive(store).run(data.run_id) is not None:
+        return Outcome.NOOP_DUPLICATE
     job = JobRecord(
         run_id=data.run_id,
         tenant=tenant,
@@ -55,8 +61,26 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
         require_active(state)
         if data.run_id in state.runs:
             return state
-        return with_run(state, data.run_id, RunState(status="queued", requested_at=event.time))
+        run = RunState(trigger=data.trigger, status="queued", requested_at=event.time)
+        refusal = _refusal(state, data)
+        if refusal is None:
+            return with_run(state, data.run_id, run)
+        rejected = run.model_copy(update={"status": "rejected", "reason_code": refusal})
+        answer = TrainingRejected(run_id=data.run_id, reason_code=refusal)
+        return owing(with_run(state, data.run_id, rejected), tenancy.outbox.entry(answer, event.id))
 
-    await tenancy.states.swap(tenant, enqueue, base=snapshot)
+    await tenancy.outbox.swap(tenant, enqueue, base=snapshot)
     ports.wake_runner()
     return Outcome.EFFECT
+
+
+def _refusal(state: TenantState, data: TrainingRequested) -> str | None:
+    """Why this run need not or must not wait in the queue, which is part of the state and so must stay small.
+
+    A set is frozen when its run starts: a run of the policy's that has not started will train on everything that
+    another one asked for now would.
+    """
+    queued = [run for run in state.runs.values() if run.status == "queued"]
+    if data.trigger == "policy" and any(run.trigger == "policy" and run.attempts == 0 for run in queued):
+        return "covered-by-queued-run"
+    return "queue-full" if len(queued) >= MAX_QUEUED_RUNS else None

@@ -11,6 +11,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +21,9 @@ from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from schemas.events import TrainingFailed
 from schemas.state import RunState, TenantState
+from tenancy.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed
+from tenancy.errors import KeyDestroyed, TenantFenced
 from tenancy.leases import Leases, with_run
 from tenancy.state import owing
 from tenancy.tenant_id import TenantId
@@ -111,6 +113,8 @@ class Runner:
             return
         if self._is_overdue(snapshot.state):
             snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
+        if surplus_runs(snapshot.state) or surplus_adapters(snapshot.state):
+            await self._tidy(tenant)
         unfinished = [
             (run_id, run)
             for run_id, run in snapshot.state.runs.items()
@@ -118,6 +122,10 @@ class Runner:
         ]
         if unfinished:
             await self._tend(tenant, unfinished)
+
+    async def _tidy(self, tenant: TenantId) -> None:
+        with suppress(KeyDestroyed, TenantFenced):  # purged since the look began
+            await Archive(await self.tenancy.store(tenant)).tidy(self.tenancy.states)
 
     def _is_overdue(self, state: TenantState) -> bool:
         """Whether an entry of the outbox was left by a process that died: a living one pays at once."""

@@ -76,8 +76,6 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
             "tenant": lambda view: view.tenant,
             "status": lambda view: view.status,
             "active adapter": lambda view: short(view.active_adapter),
-            "adapters": lambda view: view.adapters,
-            "runs": lambda view: view.runs,
             "new examples": lambda view: view.new_examples,
         },
         empty="no tenant is onboarded; `sano tenant create` makes one",

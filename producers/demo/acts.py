@@ -15,7 +15,7 @@ from producers import commands, queries, waiting
 from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
 from producers.audit_verifying import verify_copy
-from producers.demo.questions import Answered, ask_all, client, score_with_harness
+from producers.demo.questions import Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
 from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
 from producers.demo.screen import Screen
@@ -236,14 +236,21 @@ class Act:
                 )
                 if tenant is a:
                     count = exported.examples
-            loaded = await score_with_harness(self.base_model, folders[a.id], a.heldout, self.scratch, a.own)
+            loaded, a.other, b.other = await self._harness(a, b, folders)
             self.report.export = ExportReport(
-                directory=a.dataset, examples=count, answers=len(a.questions), same_answers=loaded.same_as_served
+                directory=a.dataset, examples=count, answers=len(a.questions), same_answers=loaded
             )
-            self.screen.say(f"{loaded.same_as_served} of {len(a.questions)} answers are the served ones, to the token")
-            for tenant, stranger in ((a, b), (b, a)):
-                found = await score_with_harness(self.base_model, folders[stranger.id], tenant.heldout, self.scratch)
-                tenant.other = found.score
+            self.screen.say(f"{loaded} of {len(a.questions)} answers are the served ones, to the token")
+
+    async def _harness(self, a: Tenant, b: Tenant, folders: dict[TenantId, Path]) -> tuple[int, float, float]:
+        """How many of A's served answers its exported adapter gives; what A and B score with the other's adapter."""
+        jobs = (
+            HarnessJob(folders[a.id], a.heldout, a.own),
+            HarnessJob(folders[a.id], b.heldout),
+            HarnessJob(folders[b.id], a.heldout),
+        )
+        loaded, b_with_as, a_with_bs = await score_with_harness(self.base_model, jobs, self.scratch)
+        return loaded.same_as_served, a_with_bs.score, b_with_as.score
 
     async def show(self, tenants: Tenants) -> None:
         """A table per tenant."""

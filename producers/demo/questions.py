@@ -14,7 +14,7 @@ from openai import AsyncOpenAI
 from schemas.heldout import HeldoutQuestion, is_correct
 from tenancy.errors import Refused
 
-AT_ONCE = 8
+AT_ONCE = 16
 MAX_TOKENS = 48
 TIMEOUT_SECONDS = 180.0
 ADAPTER_HEADER = "x-sano-adapter"
@@ -60,6 +60,15 @@ async def ask_all(
 
 
 @dataclass(frozen=True)
+class HarnessJob:
+    """Score ``adapter`` on the questions in ``heldout``, and compare with ``served`` answers where there are any."""
+
+    adapter: Path
+    heldout: Path
+    served: Answered | None = None
+
+
+@dataclass(frozen=True)
 class HarnessScore:
     """The share of correct answers, and how many answers equal the served ones, where there were any to compare."""
 
@@ -67,18 +76,23 @@ class HarnessScore:
     same_as_served: int
 
 
-async def score_with_harness(
-    base: str, adapter: Path, heldout: Path, scratch: Path, served: Answered | None = None
-) -> HarnessScore:
-    """Load ``adapter`` with peft over the base model, in a process of its own, and score it."""
-    report = scratch / f"{adapter.name}-{heldout.stem}.json"
-    arguments = ["--base", base, "--adapter", adapter, "--heldout", heldout, "--report", report]
-    if served is not None:
-        texts = scratch / f"served-{heldout.stem}.json"
-        await asyncio.to_thread(texts.write_text, json.dumps(served.texts))
-        arguments += ["--served", texts]
+async def score_with_harness(base: str, jobs: Sequence[HarnessJob], scratch: Path) -> list[HarnessScore]:
+    """Load adapters with peft over the base model, in one process of its own, and score each; in order of ``jobs``."""
+    reports = [scratch / f"score-{number}.json" for number in range(len(jobs))]
+    asked = [
+        {
+            "adapter": str(job.adapter),
+            "heldout": str(job.heldout),
+            "report": str(report),
+            "served": job.served.texts if job.served else None,
+        }
+        for job, report in zip(jobs, reports, strict=True)
+    ]
+    listed = scratch / "scoring-jobs.json"
+    await asyncio.to_thread(listed.write_text, json.dumps(asked))
+    arguments = ("--base", base, "--jobs", str(listed), "--max-new-tokens", str(MAX_TOKENS))
     child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "inference.scoring", *map(str, arguments), "--max-new-tokens", str(MAX_TOKENS)),
+        *(sys.executable, "-m", "inference.scoring", *arguments),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -86,5 +100,5 @@ async def score_with_harness(
     if child.returncode != 0:
         last = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise Refused("harness-failed", f"the scoring harness ended with status {child.returncode}: {last}")
-    found = json.loads(await asyncio.to_thread(report.read_text))
-    return HarnessScore(float(found["score"]), int(found.get("same_as_served", 0)))
+    found = [json.loads(await asyncio.to_thread(report.read_text)) for report in reports]
+    return [HarnessScore(float(one["score"]), int(one.get("same_as_served", 0))) for one in found]

@@ -1,8 +1,8 @@
 """One approval at 10, 1,000 and 100,000 stored examples: what it costs must not depend on what came before.
 
 Three pasts are measured. ``stored examples``: the bucket holds so many, and the tenant's state is that of a new
-tenant. ``and their batches``: the state also holds the run and the adapter of every batch of 64, as automatic training
-leaves it. ``and trained by hand only``: automatic training is off, so that nothing empties the count of new examples.
+tenant. ``and their batches``: every batch of 64 was also trained and activated, and the state is as the runner tidies
+it. ``and trained by hand only``: automatic training is off, and batches are closed without a request.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from deploy.local.processes import Command, start_ready
 from schemas import object_keys
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
+from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.master_keys import KeyFileMasterKey
@@ -97,6 +98,9 @@ async def _seed(path: Path, master: KeyFileMasterKey, sizes: tuple[int, ...]) ->
             # The other pasts differ in the state alone; how many objects there are is measured by the first.
             if kind == STORED:
                 await histories.stored(tenancy, tenant, size)
+            if kind == BATCHED:
+                # As the training consumer's runner does after every run.
+                await Archive(await tenancy.store(tenant)).tidy(tenancy.states)
             current = ((key, versions[-1].body or b"") for key, versions in memory.objects.items())
             seeded_store.write_seed(path, ((bucket, key, body) for key, body in current))
             buckets[bucket] = (kind, size)
@@ -110,7 +114,7 @@ def _policy(kind: str) -> TenantPolicy:
 def _state(tenancy: Tenancy, kind: str, size: int) -> dict[str, Any]:
     if kind == BATCHED:
         return histories.after_batches(tenancy, size // BATCH)
-    return histories.approved_by_hand(size) if kind == BY_HAND else {}
+    return histories.approved_by_hand(size, BATCH) if kind == BY_HAND else {}
 
 
 async def _measure(

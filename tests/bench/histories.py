@@ -126,7 +126,10 @@ def after_batches(tenancy: Tenancy, batches: int) -> dict[str, Any]:
     }
 
 
-def approved_by_hand(count: int) -> dict[str, Any]:
+def approved_by_hand(count: int, batch: int) -> dict[str, Any]:
     """The fields of a state whose tenant asks for its trainings itself, after ``count`` approvals."""
-    fresh = tuple(FreshExample(example_id=f"stored-{number}", consent_id=CONSENT) for number in range(count))
-    return {"curation": CurationState(fresh=fresh)}
+    ids = [f"stored-{number}" for number in range(count)]
+    batches = count // batch
+    fresh = tuple(FreshExample(example_id=held, consent_id=CONSENT) for held in ids[batches * batch :])
+    recent = tuple(ids[max(0, batches - 1) * batch : batches * batch])
+    return {"curation": CurationState(fresh=fresh, recent=recent, batches=batches)}

@@ -107,7 +107,7 @@ class Replica:
             drain_seconds=5.0,
             on_loaded=lambda _tenant, _digest, seconds: loads.append(seconds * 1000),
         )
-        views = TenantViews(tenancy.states, 1.0)
+        views = TenantViews(tenancy, 1.0)
         lease = ReplicaLease(tenancy, "bench", base_digest, 7200.0, tenancy.clock())
         await lease.renew()
         answers = Answers(engine, views, placement, lease, UsageMeter(), Salts())

@@ -61,7 +61,8 @@ async def test_every_decision_and_effect_is_an_entry(tmp_path: Path) -> None:
     tenant, _ = await lived(world)
     await world.publish(tenant, events.TenantChurned(requested_by=OPERATOR))
     await world.settle()
-    kinds = [entry.kind for entry in await entries(world, tenant)]
+    log = await entries(world, tenant)
+    kinds = [entry.kind for entry in log]
     assert sorted(kinds) == sorted(
         [
             "tenant.onboarded",
@@ -81,10 +82,14 @@ async def test_every_decision_and_effect_is_an_entry(tmp_path: Path) -> None:
             "tenant.churned",
             "purge.requested",
             "purge.fenced",
+            *["purge.step"] * 4,
             "replica.evicted",
             "purge.completed",
         ]
     )
+
+    steps = [entry.facts["step"] for entry in log if entry.kind == "purge.step"]
+    assert steps == ["shredded", "evicted", "deleted", "verified"]
 
 
 async def test_an_adapter_leads_to_its_run_code_seed_loads_and_to_who_approved_each_example(tmp_path: Path) -> None:

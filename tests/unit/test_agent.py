@@ -14,7 +14,7 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from inference.agent import AgentPorts, ReplicaLease, on_adapter_activated, on_adapter_retired, on_purge_fenced
 from inference.app import HANDLERS
-from inference.binding import TenantViews, adapter_for
+from inference.binding import TenantViews
 from inference.errors import RequestRefused
 from inference.loaded_adapters import Eviction
 from inference.placement import Placement
@@ -130,7 +130,7 @@ class Bench:
         self.engine, self.files = LoggedEngine(log=self.log), LoggedFiles(log=self.log)
         residency = Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, residency, 0.0, lambda: 0.0)
-        self.views = TenantViews(self.tenancy.states, view_ttl, lambda: 0.0)
+        self.views = TenantViews(self.tenancy, view_ttl, lambda: 0.0)
         self.ports = AgentPorts(self.tenancy, OURS, self.views, self.placement, "replica-0")
         self.lease = ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, NOW)
 
@@ -167,7 +167,7 @@ class Bench:
         await self.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"active_adapter": digest}))
 
     async def active(self) -> str | None:
-        return adapter_for(await self.views.active(TENANT), "active")
+        return await self.views.adapter(TENANT, "active")
 
     def acknowledgements(self) -> list[Event]:
         return [event for event in self.publisher.events if isinstance(event.data, ReplicaEvicted)]
@@ -405,7 +405,7 @@ async def test_an_activation_does_not_unblock_a_fenced_tenant(bench: Bench) -> N
 
 async def test_a_view_is_read_once_in_its_time_to_live_and_then_again(bench: Bench) -> None:
     now = [0.0]
-    views = TenantViews(bench.tenancy.states, 1.0, lambda: now[0])
+    views = TenantViews(bench.tenancy, 1.0, lambda: now[0])
     bench.objects.reads = 0
     for moment, reads in ((0.0, 1), (0.5, 1), (1.0, 1), (1.1, 2)):
         now[0] = moment

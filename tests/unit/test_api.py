@@ -161,7 +161,7 @@ class Bench:
         self.engine, self.files, self.meter = AnsweringEngine(), BreakableFiles(), UsageMeter(lambda: 0.0)
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
-        self.views = TenantViews(self.tenancy.states, 0.0)
+        self.views = TenantViews(self.tenancy, 0.0)
         self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
@@ -201,6 +201,8 @@ class Bench:
         ]
         for state in states:
             await self.tenancy.states.create(state)
+            if state.status == "active":
+                await self.tenancy.keys.create(TenantId(state.tenant))
         await self.lease.renew()
 
     def client(self) -> httpx.AsyncClient:

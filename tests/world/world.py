@@ -146,7 +146,7 @@ class World:
             on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
         self.placement = placement
-        self.views = TenantViews(tenancy.states, 0.0)
+        self.views = TenantViews(tenancy, 0.0)
         agent = AgentPorts(tenancy, self.signer, self.views, placement, "replica-0")
         purge = PurgePorts(tenancy, self.signer.verifier, self.driver, lambda: None)
         return [

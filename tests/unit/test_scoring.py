@@ -1,0 +1,63 @@
+"""The scoring harness: one process, several adapters, and each answers as if it were alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference import scoring
+from schemas.hyperparameters import Hyperparameters
+from tests.unit.tiny_training import build_tiny_base, load_tokenizer, tiny_examples, train_three_steps
+
+QUESTIONS = [
+    {"id": f"q{number}", "question": f"Which colour is {number}?", "must": [["x"]], "must_not": [], "answer": "x"}
+    for number in range(3)
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base, two adapters that answer differently, and questions."""
+    home = tmp_path_factory.mktemp("scoring")
+    base = build_tiny_base(home / "base", load_tokenizer())
+    for seed in (1, 2):
+        strong = Hyperparameters(r=8, max_steps=8, learning_rate=1e-2, precision="float32", seed=seed, lora_alpha=256)
+        train_three_steps(base, home / f"adapter-{seed}", tiny_examples()[seed::seed], strong)
+    (home / "heldout.jsonl").write_text("\n".join(map(json.dumps, QUESTIONS)) + "\n")
+    return home
+
+
+def scored(folder: Path, *adapters: str, served: list[str] | None = None) -> list[dict[str, Any]]:
+    reports = [folder / f"report-{number}.json" for number in range(len(adapters))]
+    jobs = [
+        {
+            "adapter": str(folder / adapter),
+            "heldout": str(folder / "heldout.jsonl"),
+            "report": str(report),
+            "served": served,
+        }
+        for adapter, report in zip(adapters, reports, strict=True)
+    ]
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    arguments = ["--base", str(folder / "base"), "--jobs", str(folder / "jobs.json"), "--max-new-tokens", "6"]
+    assert scoring.main(arguments) == 0
+    return [json.loads(report.read_text()) for report in reports]
+
+
+def test_an_adapter_answers_the_same_alone_and_after_another(folder: Path) -> None:
+    [alone] = scored(folder, "adapter-1")
+    first, other, again = scored(folder, "adapter-1", "adapter-2", "adapter-1")
+    assert first["answers"] == alone["answers"] == again["answers"]
+    assert other["answers"] != first["answers"]
+
+
+def test_equal_answers_are_counted_to_the_token(folder: Path) -> None:
+    [found] = scored(folder, "adapter-1")
+    scorer = scoring.Scorer(folder / "base")
+    texts = [scorer.decode(answer["token_ids"]) for answer in found["answers"]]
+    [same] = scored(folder, "adapter-1", served=texts)
+    [different] = scored(folder, "adapter-1", served=[*texts[:2], texts[2] + " or not"])
+    assert (same["same_as_served"], different["same_as_served"]) == (3, 2)
