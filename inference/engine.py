@@ -64,6 +64,7 @@ class Engine:
             serving.openai_serving_models.lora_requests,
             capacity=self._config.max_cpu_loras,
             running=self._flights.count,
+            message_bytes=self._config.largest_message_bytes,
         )
         self._serving = serving
 

@@ -67,6 +67,13 @@ class EngineConfig:
         if self.kv_cache_gib is not None and self.kv_cache_gib <= 0:
             raise ValueError("kv_cache_gib must be positive; leave it out for vLLM's own choice on a GPU")
 
+    @property
+    def largest_message_bytes(self) -> int:
+        """More than any message between the engine's processes takes: all prompts that one step can begin, as pickled
+        token ids of at most 5 bytes, and 64 KiB for the rest of it.
+        """
+        return self.max_num_seqs * self.max_model_len * 5 + 65_536
+
 
 def prepare_environment(config: EngineConfig) -> None:
     """Set the environment that vLLM and its worker processes read. Call it before anything imports vllm.

@@ -33,6 +33,10 @@ class AdapterIsolation:
             return True
         return {kernel.__name__ for kernel in kernels} == {"PunicaWrapperGPU"}
 
+    def give_back(self, blank: bytes) -> bytes:
+        """Answer with what came. Both messages lie over earlier ones: see ``LoadedAdapters.reset_prefix_cache``."""
+        return blank
+
     def forget_lora_and_overwrite(self, lora_id: int) -> dict[str, bool]:
         """Remove the adapter, then write zeros over its loaded copy and over every slot that no adapter holds.
 

@@ -6,13 +6,13 @@ frozen. After it, moving the files out of staging and announcing them is work th
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.training.freeze import require_still_eligible
+from consumers.training.scratch import scratch_folder
 from schemas import object_keys
 from schemas.events import (
     AdapterReady,
@@ -97,7 +97,7 @@ class Publication:
 
         return change
 
-    async def promote(self, run_id: str, scratch: Path) -> None:
+    async def promote(self, run_id: str, work_dir: Path) -> None:
         """Move a published run's files out of staging and announce them. Anybody may do it, any number of times."""
         state = (await self.tenancy.states.read(self.store.tenant)).state
         run = state.runs.get(run_id)
@@ -105,24 +105,20 @@ class Publication:
             return
         digest = run.adapter_digest
         if state.adapters[digest].status == "publishing":
-            await self._copy(run_id, run.fence, digest, scratch)
+            with scratch_folder(work_dir, f"{run_id}-{run.fence}") as scratch:
+                await self._copy(run_id, run.fence, digest, scratch)
         # Before the run is completed, since nobody looks at a completed run again.
         await self.store.erase_folder("staging", run_id)
         await self.tenancy.outbox.swap(self.store.tenant, self._completed(run_id, digest))
 
     async def _copy(self, run_id: str, fence: int, digest: str, scratch: Path) -> None:
-        await asyncio.to_thread(scratch.mkdir, parents=True, exist_ok=True)
         for file in object_keys.ADAPTER_FILES:
             target = object_keys.adapter(digest, file)
             if await self.store.exists(target):
                 continue  # somebody was here before
-            local = scratch / f"{run_id}-{fence}-{file}"
-            try:
-                await self.store.get_file(object_keys.staging(run_id, fence, file), local)
-                with suppress(PreconditionFailed):
-                    await self.store.put_file(target, local, if_absent=True)
-            finally:
-                local.unlink(missing_ok=True)
+            await self.store.get_file(object_keys.staging(run_id, fence, file), scratch / file)
+            with suppress(PreconditionFailed):
+                await self.store.put_file(target, scratch / file, if_absent=True)
 
     def _completed(self, run_id: str, digest: str) -> Change:
         def change(state: TenantState) -> TenantState:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
+from consumers.training.scratch import sweep_scratch
 from schemas.events import TrainingFailed
 from schemas.state import RunState, TenantState
 from tenancy.archive import Archive, surplus_adapters, surplus_runs
@@ -89,17 +90,20 @@ class SubprocessDispatcher:
 
 @dataclass
 class Runner:
-    """One look at every tenant: pay the outbox, finish publications, start what waits."""
+    """One look at every tenant: pay the outbox, finish publications, start what waits. What killed workers left in
+    their scratch folders goes too.
+    """
 
     tenancy: Tenancy
     dispatcher: Dispatcher
-    scratch: Path
+    work_dir: Path
     lease_seconds: float
     retry_backoff_seconds: float
     now: Callable[[], float] = time.monotonic
     _not_before: dict[tuple[str, str], float] = field(default_factory=dict)
 
     async def look(self) -> None:
+        await asyncio.to_thread(sweep_scratch, self.work_dir)
         async for tenant in self.tenancy.states.tenants():
             try:
                 await self._look_at(tenant)
@@ -143,7 +147,7 @@ class Runner:
             if self.dispatcher.is_running(tenant, run_id):
                 continue
             if run.status == "publishing":
-                await Publication(self.tenancy, store).promote(run_id, self.scratch)
+                await Publication(self.tenancy, store).promote(run_id, self.work_dir)
             elif run.attempts >= MAX_ATTEMPTS and not await leases.alive(run_id, run):
                 await self._give_up(tenant, run_id, run)
             elif not busy and self.dispatcher.has_capacity() and self._is_due(tenant, run_id):

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import logging
-import shutil
 import socket
 import sys
 import threading
@@ -25,6 +24,7 @@ from consumers.training.base_model import BaseModel
 from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
 from consumers.training.publication import Publication
 from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
+from consumers.training.scratch import scratch_folder
 from consumers.training.settings import TrainingSettings
 from consumers.training.tokenization import TrainingExample
 from consumers.training.trainer import LoraTrainer, Trainer
@@ -67,15 +67,13 @@ class Worker:
         job, _ = await self.store.get_record(object_keys.job(run_id), JobRecord)
         lease = await self.leases.acquire(run_id, self._announced(run_id))
         fence = lease.record.fence
-        scratch = self.work_dir / f"{self.store.tenant}-{run_id}-{fence}"
         state = (await self.tenancy.states.read(self.store.tenant)).state
         try:
-            await self._ended(job, lease, state, scratch)
+            with scratch_folder(self.work_dir, f"{run_id}-{fence}") as scratch:
+                await self._ended(job, lease, state, scratch)
         except LeaseLost:
             await self.store.erase_folder("staging", run_id, str(fence))
             raise
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         await self.publication.promote(run_id, self.work_dir)
 
     async def _ended(self, job: JobRecord, lease: Lease, state: TenantState, scratch: Path) -> None:

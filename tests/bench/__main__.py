@@ -14,10 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import adapter_first_token, approval_cost, curation_events, machine, report
+from tests.bench import adapter_first_token, approval_cost, curation_events, machine, purge_throughput, report
 from tests.bench.frame import Entry, Options, say
 
-ENTRIES: tuple[Entry, ...] = (curation_events.ENTRY, approval_cost.ENTRY, adapter_first_token.ENTRY)
+ENTRIES: tuple[Entry, ...] = (
+    curation_events.ENTRY,
+    approval_cost.ENTRY,
+    purge_throughput.ENTRY,
+    adapter_first_token.ENTRY,
+)
 ROUNDS = 5
 QUICK_ROUNDS = 2
 

@@ -31,6 +31,8 @@ from inference.engine_errors import (
     EngineRefused,
 )
 from inference.flights import EventStream
+from tests.fixtures.markers import new_marker, token_forms
+from tests.fixtures.raw_bytes import files
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
@@ -219,6 +221,27 @@ async def test_the_prefix_cache_is_reset_when_nothing_runs_and_the_report_says_s
     eviction = await engine.evict("a8-0", scrub=True)
     assert eviction.prefix_cache_reset
     assert cached_tokens(await chat(engine, "a8-1")) == 0
+
+
+async def test_prompts_and_answers_do_not_stay_in_shared_memory_after_the_cache_is_reset(
+    engine: Engine, base_model_dir: Path
+) -> None:
+    """vLLM's processes hand token ids on through files in shared memory, and leave them there."""
+    from transformers import AutoTokenizer
+
+    marker = new_marker()
+    ids = AutoTokenizer.from_pretrained(base_model_dir)(f" {marker}", add_special_tokens=False)["input_ids"]
+
+    def holding() -> list[str]:
+        """Files in which the ids stand one by one as pickle writes them; the first and last depend on the context."""
+        forms = token_forms(ids[2:-2])
+        return [name for name, body in files(*Path("/dev/shm").glob("psm_*")) if any(form in body for form in forms)]
+
+    assert holding() == []
+    await chat(engine, None, body=chat_body(f"Say {marker} again. " * 5, tokens=1))
+    assert holding(), "or the search is blind"
+    assert await engine.reset_prefix_cache()
+    assert holding() == []
 
 
 async def test_cached_prefixes_are_shared_within_an_adapter_and_salt_and_nowhere_else(

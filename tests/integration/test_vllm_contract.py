@@ -44,6 +44,14 @@ def test_the_engine_client_has_the_calls_that_load_abort_and_evict() -> None:
     assert not inspect.iscoroutinefunction(AsyncLLM.shutdown)
 
 
+def test_the_processes_keep_as_many_messages_as_are_overwritten() -> None:
+    from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
+
+    from inference.loaded_adapters import _MESSAGES
+
+    assert inspect.signature(MessageQueue.__init__).parameters["max_chunks"].default == _MESSAGES
+
+
 def test_the_serving_classes_take_a_request_without_an_http_request() -> None:
     from vllm.entrypoints.launchers.api_server.app_state import init_app_state
     from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat

@@ -1,0 +1,52 @@
+"""The registry of stores: every place that can hold tenant data, who empties it, how that is shown, and when at worst.
+
+What is not here must not exist: tests run everything and fail on an object, topic, directory or cache that no entry
+covers (``tests/invariants/test_declared.py``). The purge takes its work, and the certificate its words, from here.
+"""
+
+from __future__ import annotations
+
+from schemas.durable_stores import DURABLE
+from schemas.process_stores import OF_PROCESSES
+from schemas.store import IN_BUCKET, Medium, Store
+
+STORES: dict[str, Store] = {store.name: store for store in (*DURABLE, *OF_PROCESSES)}
+
+
+class UndeclaredStore(LookupError):
+    """Something lies where no store is declared. The message holds no more of a name than its first part."""
+
+
+def store_of_key(key: str, *, is_current: bool = True) -> Store:
+    """The store that an object lies in: of those that cover its key the one that says most about it.
+
+    ``is_current``: whether it is the current version of its key. Raises :class:`UndeclaredStore`.
+    """
+    other = "superseded" if is_current else "current"
+    covering = [store for store in STORES.values() if store.covers(key) and store.versions != other]
+    if not covering:
+        raise UndeclaredStore(f"{key.partition('/')[0]}/… is declared nowhere; add it to schemas/stores.py")
+    return max(covering, key=lambda store: len(store.where))
+
+
+def store_of_topic(topic: str) -> Store:
+    """Raises :class:`UndeclaredStore`."""
+    found = STORES.get(topic)
+    if found is None or found.medium != "bus":
+        raise UndeclaredStore(f"topic {topic} is declared nowhere; add it to schemas/topics.py")
+    return found
+
+
+def of_medium(*media: Medium) -> tuple[Store, ...]:
+    """The stores of these media, in the registry's order."""
+    return tuple(store for store in STORES.values() if store.medium in media)
+
+
+def swept() -> tuple[Store, ...]:
+    """The stores in the bucket that a purge empties."""
+    return tuple(store for store in of_medium(*IN_BUCKET) if store.purger.method != "none")
+
+
+def kept() -> tuple[Store, ...]:
+    """What outlives a purge on purpose; each says why."""
+    return tuple(store for store in STORES.values() if store.survives == "kept")

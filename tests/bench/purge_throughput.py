@@ -1,0 +1,184 @@
+"""A tenant with 20,000 object versions is swept, next to a bare loop of boto3's listing and deletion.
+
+Both sides empty buckets of equal content: two versions of each key, delete markers, and a few open uploads, which the
+bare loop does not know of. What the sweep holds in memory is measured at a tenth of the size too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+import tracemalloc
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consumers.purge.sweep import Store as Prefix
+from consumers.purge.sweep import residue, sweep
+from deploy.local.embedded import Credentials
+from deploy.local.ports import accepts_connections, free_ports
+from deploy.local.processes import Command, start_ready
+from schemas import object_keys
+from tests.bench import seeded_store
+from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
+from tests.bench.stand import RequestCount, Store, child_environment
+
+if TYPE_CHECKING:
+    from tenancy.s3 import S3ObjectStore
+
+SEED_SECONDS = 600.0
+UPLOADS = 5
+BODY = b"SANO1" + bytes(123)
+TENANT = "bench"
+PREFIX = object_keys.tenant_prefix(TENANT)
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A seeded object store, and the sizes: versions and delete markers of one tenant."""
+
+    store: Store
+    size: int
+    requests: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    async def ours(self, number: int) -> float:
+        objects, count = self.objects(f"ours-{number}")
+        started = time.perf_counter()
+        swept = await sweep(objects, Prefix("objects", PREFIX))
+        took = time.perf_counter() - started
+        self.requests["ours"] = count.taken()
+        if swept.residue.total != self.size + UPLOADS:
+            raise RuntimeError(f"{swept.residue.total} versions, markers and uploads were swept")
+        left = await residue(objects, Prefix("objects", PREFIX))
+        if left.total:
+            raise RuntimeError(f"the sweep left {left.total} behind")
+        return took
+
+    async def bare(self, number: int) -> float:
+        """The peer, in one thread and without a loop of events around it."""
+        objects, count = self.objects(f"bare-{number}")
+        started = time.perf_counter()
+        deleted = await asyncio.to_thread(_bare_loop, objects.client, objects.bucket)
+        took = time.perf_counter() - started
+        self.requests["bare loop"] = count.taken()
+        if deleted != self.size:
+            raise RuntimeError(f"the bare loop deleted {deleted}")
+        return took
+
+    def objects(self, bucket: str) -> tuple[S3ObjectStore, RequestCount]:
+        """A bucket with open uploads too, and a count of what is sent to it from here on."""
+        objects, count = self.store.objects(bucket), RequestCount()
+        for number in range(UPLOADS):
+            objects.client.create_multipart_upload(Bucket=bucket, Key=f"{PREFIX}runs/open-{number}")
+        count.watch(objects.client)
+        return objects, count
+
+
+def _bare_loop(client: Any, bucket: str) -> int:
+    deleted = 0
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=PREFIX):
+        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        if found:
+            doomed = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]
+            client.delete_objects(Bucket=bucket, Delete={"Objects": doomed, "Quiet": True})
+            deleted += len(doomed)
+    return deleted
+
+
+def _seed(buckets: dict[str, int]) -> seeded_store.Seed:
+    """Nine of twenty versions are first ones, nine second ones, and two are markers."""
+    for bucket, size in buckets.items():
+        for number in range(size * 9 // 20):
+            key = f"{PREFIX}examples/{number:08}"
+            yield bucket, key, BODY
+            yield bucket, key, BODY
+            if number < size // 10:
+                yield bucket, key, None
+
+
+def run(options: Options, home: Path) -> Result:
+    size = 2_000 if options.quick else 20_000
+    rounds = {f"{side}-{number}": size for side in ("ours", "bare") for number in range(options.rounds)}
+    memory = {f"memory-{versions}": versions for versions in (size // 10, size)}
+    seed = home / "seed"
+    seeded_store.write_seed(seed, _seed(rounds | memory))
+    port = free_ports(1)[0]
+    argv = [sys.executable, "-m", seeded_store.__name__, "--port", str(port), "--seed", str(seed)]
+    say(f"  loading {len(rounds)} buckets of {size:,} versions into the object store")
+    process = start_ready(
+        Command("seeded-store", argv, home / "store.log", child_environment()),
+        lambda: accepts_connections(port),
+        SEED_SECONDS,
+        tie_to_parent=True,
+    )
+    try:
+        bench = Bench(Store(f"http://127.0.0.1:{port}", Credentials(), process), size)
+        return asyncio.run(_measure(options, bench, memory))
+    finally:
+        process.stop()
+
+
+ENTRY = Entry("purge_throughput", run, ("boto3", "moto"))
+
+
+async def _measure(options: Options, bench: Bench, memory: dict[str, int]) -> Result:
+    async with asyncio.timeout(ENTRY_SECONDS):
+        timed = await interleaved(options.rounds, {"ours": bench.ours, "bare": bench.bare})
+        held = {versions: await _held(bench, bucket) for bucket, versions in memory.items()}
+    ours, bare = (Measured("s", timed[side]) for side in ("ours", "bare"))
+    small, large = sorted(held)
+    return Result(
+        entry=ENTRY.name,
+        question=f"How long does the purge take to sweep a tenant of {bench.size:,} object versions?",
+        better="lower",
+        ours=Side(
+            "consumers.purge.sweep",
+            f"lists all versions, delete markers and open uploads under the tenant's prefix and removes them; "
+            f"{UPLOADS} open uploads among them.",
+            ours,
+        ),
+        peer=Side(
+            "boto3 list_object_versions + delete_objects",
+            "the same listing and the same deletions, page by page in one thread, checking nothing; no uploads.",
+            bare,
+        ),
+        more={
+            "versions a second, ours": Measured("1/s", tuple(bench.size / took for took in timed["ours"])),
+            "versions a second, bare loop": Measured("1/s", tuple(bench.size / took for took in timed["bare"])),
+        },
+        facts={
+            "S3 requests of one sweep": bench.requests,
+            "most memory held by Python objects, in MiB": {f"{n:,} versions": held[n][0] for n in (small, large)},
+            "growth of resident memory, in MiB": {f"{n:,} versions": held[n][1] for n in (small, large)},
+            "memory held at ten times the size": f"{held[large][0] / held[small][0]:.2f} times as much",
+        },
+    )
+
+
+async def _held(bench: Bench, bucket: str) -> tuple[float, float]:
+    """The peak of traced memory and of resident memory over where they stood before, in MiB, of one sweep."""
+    objects, _ = bench.objects(bucket)
+    await asyncio.to_thread(objects.client.head_bucket, Bucket=bucket)  # the connection's own memory
+    gc.collect()
+    resident = _resident_from_now()
+    tracemalloc.start()
+    try:
+        await sweep(objects, Prefix("objects", PREFIX))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    return round(peak / MIB, 2), round((_resident("VmHWM") - resident) / MIB, 2)
+
+
+def _resident_from_now() -> int:
+    """The resident memory in bytes; its peak begins anew here (proc(5), ``clear_refs``)."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _resident("VmRSS")
+
+
+def _resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

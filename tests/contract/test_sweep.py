@@ -1,0 +1,33 @@
+"""The sweep on a real S3 API, over more versions than one page of a listing holds."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from consumers.purge.sweep import BATCH, Store, residue, sweep
+from tenancy.s3 import S3ObjectStore
+from tests.contract.conftest import begin_s3_upload
+
+EVERYTHING = Store("objects", "tenants/t1/")
+
+
+@pytest.mark.slow
+async def test_versions_markers_and_uploads_on_several_pages_all_go(s3_store: S3ObjectStore) -> None:
+    client, bucket = s3_store.client, s3_store.bucket
+
+    def put(number: int) -> None:
+        client.put_object(Bucket=bucket, Key=f"tenants/t1/examples/{number}", Body=b"sealed")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, [*range(BATCH), *range(60)]))
+    for number in range(50):
+        client.delete_object(Bucket=bucket, Key=f"tenants/t1/examples/{number}")
+    begin_s3_upload(s3_store, "tenants/t1/runs/open")
+    client.put_object(Bucket=bucket, Key="tenants/t10/examples/1", Body=b"another tenant's")
+    swept = await sweep(s3_store, EVERYTHING)
+    assert swept.objects == BATCH
+    assert (swept.residue.versions, swept.residue.delete_markers, swept.residue.uploads) == (BATCH + 60, 50, 1)
+    assert (await residue(s3_store, EVERYTHING)).total == 0
+    assert [version.key async for version in s3_store.versions("")] == ["tenants/t10/examples/1"]

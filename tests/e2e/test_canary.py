@@ -1,0 +1,324 @@
+"""Markers in every input of two tenants, through the whole loop on real Kafka, a real S3 API, real training and the
+real engine; then one of them is purged. The raw bytes of every medium are searched, before and after.
+
+What is content (``Canary.secret``) may be nowhere in clear. What is an id or a code (``Canary.opaque``) may be where
+the contract puts ids: in object names, in the sealed records, in the events, and in what is kept of a purge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.base_model import base_model_folder
+from deploy.local.kafka import KafkaCluster
+from deploy.local.services import INFERENCE, SHARED_MEMORY
+from deploy.local.settings import LocalSettings, inherited_environment
+from producers.verifying import verify_file
+from schemas import events, object_keys
+from schemas.stores import STORES, kept, of_medium, store_of_key, store_of_topic
+from schemas.topics import dead_letter_topic
+from tenancy.bootstrap import master_key, verifier
+from tenancy.bus import RawMessage
+from tenancy.errors import SealBroken
+from tenancy.keys import KeyRecord
+from tenancy.sealing import MAGIC, open_sealed
+from tests.fixtures import raw_bytes, write_audit
+from tests.fixtures.canaries import Canary
+from tests.fixtures.canary_life import Evidence, Life, replica_settings
+from tests.fixtures.leaks import planted_in_files, planted_in_telemetry, planted_in_the_bucket
+from tests.fixtures.markers import Hit, new_marker, search, token_forms
+from tests.fixtures.platform import Platform
+
+pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(2400)]
+
+MEDIA = {"bucket", "bus", "logs", "memory", "files", "traces", "metrics"}
+
+
+@pytest.fixture(scope="module")
+def base_model() -> str:
+    return base_model_folder(LocalSettings(), inherited_environment())
+
+
+@pytest.fixture(scope="module")
+def life(platform: Platform, kafka_cluster: KafkaCluster, base_model: str) -> Iterator[Life]:
+    """One life for all tests of this file; the replica runs on until they are over."""
+    memory_before = set(SHARED_MEMORY.iterdir())
+    adapter_dir = SHARED_MEMORY / f"sanolith-canary-{secrets.token_hex(8)}"
+    platform.start(INFERENCE, None, **replica_settings(base_model, adapter_dir))
+    try:
+        patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "120", "OMP_WAIT_POLICY": "PASSIVE"}
+        platform.restart("training", None, **patient)
+        lived = Life(platform, kafka_cluster, adapter_dir, memory_before)
+        asyncio.run(lived.live_through())
+        yield lived
+    finally:
+        platform.processes.pop("inference").stop()
+        platform.ports.pop("inference")
+        shutil.rmtree(adapter_dir, ignore_errors=True)
+        platform.restart("training")
+
+
+@pytest.fixture(params=["one", "other"])
+def canary(request: pytest.FixtureRequest, life: Life) -> Canary:
+    found: Canary = getattr(life, request.param)
+    return found
+
+
+def hits(marker: str | bytes, evidence: Evidence) -> list[tuple[str, Hit]]:
+    """Medium and hit, of everything."""
+    return [(medium, hit) for medium, places in evidence.items() for hit in search(marker, places)]
+
+
+def key_of(place: str) -> str:
+    """The key of an object, of which the place names a version."""
+    return place.partition("@")[0]
+
+
+def topic_of(place: str) -> str:
+    """The topic of a segment file."""
+    return Path(place).parent.name.rpartition("-")[0]
+
+
+# --- the search is not blind
+
+
+def test_the_life_was_whole_and_every_medium_holds_something(life: Life) -> None:
+    for evidence in (life.live, life.after):
+        assert set(evidence) == MEDIA
+        assert all(evidence.values()), {medium: len(places) for medium, places in evidence.items()}
+    for tenant in (life.one.tenant, life.other.tenant):
+        areas = {relative.partition("/")[0] for relative, _ in life.opened[tenant]}
+        unused = {"staging", "knowledge"}  # a run that is over has no staging; nothing stores documents yet
+        assert areas >= {"examples", "contents", "consents", "training-sets", "runs", "adapters", "exports", "usage"}
+        assert areas <= set(object_keys.TENANT_AREAS) - unused
+        assert (
+            len([name for name, _ in life.messages[tenant] if name.startswith(dead_letter_topic(events.CURATION))]) == 2
+        )
+        assert [name for name, _ in life.answers[tenant]][-4:] == [
+            "answer 5, status 404",
+            "answer 6, status 400",
+            "answer 7, status 400",
+            "models",
+        ]
+
+
+def test_the_markers_are_found_where_they_have_to_be(life: Life, canary: Canary) -> None:
+    tenant = canary.tenant
+    assert {hit.place.partition("/")[0] for hit in search(canary.secret, life.opened[tenant])} == {"contents"}
+    assert search(canary.opaque, life.opened[tenant])
+    assert search(canary.opaque, life.messages[tenant])
+    by_heart = [hit for hit in search(canary.secret, life.answers[tenant]) if "status 200" in hit.place]
+    assert len({hit.place for hit in by_heart}) >= 3, "the adapter knows its tenant's marker by heart"
+    assert any(b"sano_events" in body for _, body in life.live["metrics"])
+    assert any(b"example.approved" in body for _, body in life.live["traces"])
+
+
+def test_what_the_brokers_wrote_is_not_compressed_or_the_search_would_not_see_it(life: Life) -> None:
+    segments = [(name, body) for name, body in life.after["bus"] if name.endswith(".log") and body]
+    assert {topic_of(name) for name, _ in segments} >= {events.CURATION, events.TENANTS, "__consumer_offsets"}
+    for name, body in segments:
+        assert raw_bytes.codecs(body) <= {0}, name
+
+
+# --- two live tenants
+
+
+def test_no_content_no_key_and_no_token_is_in_clear_anywhere(life: Life, canary: Canary) -> None:
+    data_key, token = life.keys[canary.tenant], life.tokens[canary.tenant]
+    for evidence in (life.live, life.after):
+        markers: list[str | bytes] = [canary.secret, data_key, token, *canary.salts]
+        for marker in markers:
+            assert hits(marker, evidence) == []
+
+
+def test_an_id_is_only_where_the_contract_puts_ids(life: Life, canary: Canary) -> None:
+    found = hits(canary.opaque, life.live)
+    assert {medium for medium, _ in found} == {"bucket", "bus"}
+    for medium, hit in found:
+        if medium == "bus":
+            assert store_of_topic(topic_of(hit.place)).protection in (
+                "references",
+                "references-or-ciphertext",
+                "as-sent",
+            )
+            continue
+        key = key_of(hit.place)
+        store = store_of_key(key)
+        assert store.name != "objects.strays"
+        # Sealed objects have it in their names; their bytes are the matter of the test before.
+        assert store.protection in ("tenant-key", "references"), store.name
+        assert store.protection != "tenant-key" or canary.opaque in key
+
+
+def test_text_that_is_sent_in_clear_stays_where_it_was_sent(life: Life, canary: Canary) -> None:
+    places = {(medium, topic_of(hit.place)) for medium, hit in hits(canary.careless, life.after)}
+    assert places == {("bus", events.CURATION), ("bus", dead_letter_topic(events.CURATION))}
+    assert store_of_topic(dead_letter_topic(events.CURATION)).protection == "as-sent"
+
+
+def test_nothing_of_one_tenant_is_served_to_stored_for_or_published_under_the_other(life: Life) -> None:
+    for mine, others in ((life.one, life.other), (life.other, life.one)):
+        tenant = mine.tenant
+        under_its_name = [place for place in life.live["bucket"] if tenant in key_of(place[0]).split("/")]
+        assert len(under_its_name) > 20
+        for places in (life.opened[tenant], life.messages[tenant], life.answers[tenant], under_its_name):
+            for marker in (others.secret, others.opaque, others.careless):
+                assert search(marker, places) == []
+            assert search(mine.opaque, places) or search(mine.secret, places)
+
+
+# --- after the purge of one
+
+
+def test_the_purge_is_certified_and_delivering_everything_again_has_no_effect(life: Life, tmp_path: Path) -> None:
+    file = tmp_path / "certificate.json"
+    file.write_bytes(life.certificate)
+    assert verify_file(file, verifier(life.platform.settings)).proves
+    assert life.redelivery is not None
+    assert life.redelivery.events > 20
+    assert life.redelivery.effects == 0
+
+
+def test_in_the_bucket_only_what_is_kept_on_purpose_names_the_purged_tenant(life: Life) -> None:
+    purged = life.one
+    found = search(purged.opaque, life.after["bucket"])
+    assert {store_of_key(key_of(hit.place)).name for hit in found} <= {store.name for store in kept()}
+    for name, body in life.after["bucket"]:
+        # Who it was and who asked for the purge; no id of an example, consent, reviewer, export or document.
+        without = body.replace(purged.tenant.encode(), b"").replace(purged.id("operator").encode(), b"")
+        if store_of_key(key_of(name)).name != "purges.certificate":
+            assert search(purged.opaque, [(name.replace(purged.tenant, ""), without)]) == []
+    assert search(life.other.opaque, life.after["bucket"]), "the other tenant is all there"
+
+
+def test_on_the_bus_its_ids_end_with_the_topics_retention_and_nowhere_else_is_any(life: Life) -> None:
+    found = hits(life.one.opaque, life.after)
+    assert {medium for medium, _ in found} == {"bucket", "bus"}
+    for medium, hit in found:
+        if medium == "bus":
+            assert store_of_topic(topic_of(hit.place)).purger.method == "retention"
+
+
+def test_sealed_bytes_of_the_purged_tenant_open_with_no_key_that_is_left(life: Life) -> None:
+    purged, master = life.one.tenant, master_key(life.platform.settings)
+
+    def data_key(key_record: bytes) -> tuple[str, bytes]:
+        record = KeyRecord.model_validate_json(key_record)
+        return record.tenant, master.unwrap(record.tenant, base64.b64decode(record.wrapped_data_key))
+
+    sealed = {
+        key_of(name): body
+        for name, body in life.live["bucket"]
+        if name.startswith(object_keys.tenant_prefix(purged)) and body.startswith(MAGIC)
+    }
+    assert len(sealed) > 15
+    # Before: the tenant's key record, under the master key, opened every one of them.
+    tenant, key = data_key(life.key_record)
+    assert (tenant, key) == (purged, life.keys[purged])
+    assert any(life.one.secret.encode() in open_sealed(key, name, body) for name, body in sealed.items())
+    # After: no version of any key record is the purged tenant's, and none opens any of them.
+    left = dict(
+        data_key(body) for name, body in life.after["bucket"] if store_of_key(key_of(name)).name == "keys.tenant"
+    )
+    assert purged not in left
+    assert life.other.tenant in left
+    for key in left.values():
+        for name, body in sealed.items():
+            with pytest.raises(SealBroken):
+                open_sealed(key, name, body)
+
+
+def test_the_replica_holds_the_other_tenants_adapter_and_no_trace_of_the_purged_ones(life: Life) -> None:
+    def digests(evidence: Evidence) -> set[str]:
+        return {Path(name).parent.name for name, _ in evidence["memory"] if name.endswith(object_keys.ADAPTER_WEIGHTS)}
+
+    assert len(digests(life.live)) == 2
+    assert len(digests(life.after)) == 1
+    gone = (digests(life.live) - digests(life.after)).pop()
+    weights = next(body for name, body in life.live["memory"] if name.endswith(f"{gone}/{object_keys.ADAPTER_WEIGHTS}"))
+    assert search(weights[-4096:], life.after["memory"]) == []
+
+
+def test_no_prompt_of_the_purged_tenant_is_left_in_shared_memory_as_token_ids(life: Life, base_model: str) -> None:
+    """vLLM's processes hand prompts on as token ids, through files in shared memory."""
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(base_model)(life.one.secret, add_special_tokens=False)["input_ids"]
+    for form in token_forms(ids[2:-2]):
+        assert [name for name, body in life.after["memory"] if form in body] == []
+
+
+def test_the_remaining_tenant_is_answered_as_before_with_nothing_of_the_purged_one(life: Life) -> None:
+    for marker in (life.one.secret, life.one.opaque, life.one.careless):
+        assert search(marker, life.later_answers) == []
+    assert len({hit.place for hit in search(life.other.secret, life.later_answers)}) >= 3
+
+
+async def test_a_leak_into_any_medium_would_be_found(life: Life) -> None:
+    leak, platform = new_marker(), life.platform
+    with planted_in_the_bucket(life, leak), planted_in_files(life, leak):
+        planted_in_telemetry(platform.telemetry.url, leak)
+        async with platform.tenancy() as tenancy:
+            await tenancy.publisher.publish_raw(RawMessage(events.CURATION, b"nobody", leak.encode(), ()))
+        found = hits(leak, life.evidence())
+    assert {medium for medium, _ in found} == MEDIA
+    in_bucket = {hit.place.partition("@")[0] for medium, hit in found if medium == "bucket"}
+    assert in_bucket == {"leaks/overwritten", "leaks/metadata", f"leaks/{leak}"}
+    assert hits(leak, life.after) == []
+
+
+# --- everything that was written is declared
+
+
+def test_every_object_and_topic_is_declared(life: Life) -> None:
+    for name, _ in (*life.live["bucket"], *life.after["bucket"]):
+        assert store_of_key(key_of(name)).name != "objects.strays"
+    topics = {
+        topic_of(name) for name, _ in life.after["bus"] if name.endswith(".log") and "-" in Path(name).parent.name
+    }
+    declared = {store.where for store in of_medium("bus")} | {"__consumer_offsets", "__cluster_metadata"}
+    assert topics <= declared | {"__share_group_state", "__transaction_state"}
+
+
+def test_every_file_that_any_process_wrote_is_declared(life: Life, base_model: str) -> None:
+    """Python's audit events of all processes, and what lies in the folders for what native code writes unheard."""
+    platform = life.platform
+    written = write_audit.noted(platform.writes) - {"/dev/null"}
+    assert any("/scratch/" in path for path in written), "or nobody was watched"
+    assert any(path.startswith(str(life.adapter_dir)) for path in written)
+    lying = {name for name, _ in raw_bytes.files(platform.user, platform.home / "work", platform.home / "tmp")}
+    new = [path for path in SHARED_MEMORY.iterdir() if path not in life.memory_before]
+    lying |= {name for name, _ in raw_bytes.files(*new)}
+    undeclared = {path for path in written | lying if not is_declared(path, life, base_model)}
+    assert undeclared == set(), "add it to a store in schemas/process_stores.py"
+
+
+def is_declared(path: str, life: Life, base_model: str) -> bool:
+    platform = life.platform
+    if any(str(folder).startswith(path) for folder in (life.adapter_dir, platform.user, platform.home / "tmp")):
+        return True  # a folder that we made for the purpose
+    for name in platform.processes | {"inference": None}:
+        work = platform.work_dir(name)
+        if path in (str(work), str(work.parent), str(work / "scratch")):
+            return True
+        roots = {
+            "work_dir": str(work),
+            "adapter_dir": str(life.adapter_dir),
+            "home": str(platform.user),
+            "base_model": base_model,
+            "shm": str(SHARED_MEMORY),
+        }
+        if name in ("inference", "training"):  # no other service may use temporary files
+            roots["tmp"] = str(platform.temporary(name))
+        elif path == str(platform.temporary(name)):
+            return True
+        if any(store.covers_path(path, roots) for store in STORES.values()):
+            return True
+    return False

@@ -1,0 +1,34 @@
+"""Fixtures of the invariants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.invariants.worlds import (
+    NAME,
+    OTHER_NAME,
+    DispatchedWorld,
+    Pair,
+    learned,
+)
+from tests.world.world import World
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> Pair:
+    world = World(tmp_path / "scratch")
+    one, other = await world.onboard(NAME), await world.onboard(OTHER_NAME)
+    digest, foreign = await learned(world, one), await learned(world, other, text="b")
+    assert digest != foreign
+    return Pair(world, one, other, digest, foreign)
+
+
+@pytest.fixture
+async def dispatched(tmp_path: Path) -> DispatchedWorld:
+    world = DispatchedWorld(tmp_path)
+    for name in (NAME, OTHER_NAME):
+        await learned(world, await world.onboard(name), text=name)
+    assert world.bus.dead == []
+    return world

@@ -1,0 +1,386 @@
+"""Invariant 5, fenced for ever: after the fence nothing can create data for the tenant."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consumers.curation.handlers import on_consent_granted, on_example_approved
+from consumers.export.handlers import ExportPorts, on_export_requested
+from consumers.ledger.audit import on_audited
+from consumers.ledger.handlers import on_usage_recorded
+from consumers.ledger.ports import LedgerPorts
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_purge_requested
+from consumers.training.freeze import freeze
+from consumers.training.handlers import TrainingPorts, on_training_requested
+from consumers.training.publication import Publication
+from consumers.training.worker import Worker
+from producers import commands
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
+from producers.importing import import_approvals
+from producers.onboarding import onboard
+from schemas import events, object_keys
+from schemas.audit import UNLINKABLE
+from schemas.envelope import Event
+from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
+from schemas.model import read_tolerant
+from schemas.outcome import Outcome
+from tenancy.audit_checkpoints import Checkpointer
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RawMessage
+from tenancy.errors import (
+    KeyDestroyed,
+    LeaseLost,
+    ObjectNotFound,
+    Refused,
+    TenantFenced,
+)
+from tenancy.leases import Leases
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import ObjectVersion
+from tenancy.tenant_id import TenantId
+from tests.invariants.worlds import (
+    NAME,
+    OTHER_NAME,
+    REFUSED_AFTER_A_PURGE,
+    Pair,
+    assert_purged,
+    event,
+    frozen,
+    learned,
+    purged,
+    samples,
+    service,
+)
+from tests.world.summary import audited
+from tests.world.world import LEASE_SECONDS, POLICY, SETTLE_SECONDS, World
+
+
+async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: Pair) -> None:
+    world = pair.world
+    approval = await world.approval(pair.one, "e50x")
+    await purged(world, pair.one)
+    before, known = frozen(world), len((await read_copy(world.outside, pair.one)).entries)
+    made = samples(world, pair.one, pair.digest, approval)
+    handled = {kind for found in world.services for kind in found.handlers}
+    assert {type(data) for data in made} == handled, "a new handler needs a sample here"
+    world.outcomes.clear()
+    for found in world.services:
+        for data in made:
+            await world.handle(found, event(pair.one, data, world))
+    refused = {(name, kind) for name, kind, outcome in world.outcomes if outcome is Outcome.REFUSED_PURGED}
+    noted = {kind for name, kind in refused if name == "ledger"}
+    assert {kind for name, kind in refused if name != "ledger"} | {"sano.usage.recorded"} == REFUSED_AFTER_A_PURGE
+    # The audit log notes what came too late, and refuses it too; the adapter's event it has from before.
+    assert noted >= REFUSED_AFTER_A_PURGE - {"sano.adapter.ready"}
+    assert [entry for entry in world.outcomes if entry[2] is Outcome.EFFECT] == []
+    assert _beside_the_audit_log(frozen(world)) == _beside_the_audit_log(before)
+    await world.settle()
+    await assert_purged(world, pair.one)
+    assert frozen(world, pair.other) == {key: ids for key, ids in before.items() if f"/{pair.other}/" in key}
+    entries = entries_of(await read_copy(world.outside, pair.one))
+    assert len(entries) > known
+    late = [entry for entry in entries[known:] if entry.kind.startswith(("example.", "consent."))]
+    named = [entry.facts[name] for entry in late for name in ("example", "consent") if name in entry.facts]
+    assert named == [UNLINKABLE] * 6
+    assert {entry.recorded_while for entry in entries[known:]} == {"purged"}
+    assert (await audited(world, pair.one))["problems"] == ()
+
+
+def _beside_the_audit_log(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The audit log holds no content and outlives a purge: it alone notes what came after one."""
+    return {key: ids for key, ids in found.items() if not key.startswith(object_keys.AUDIT_PREFIX)}
+
+
+@pytest.mark.parametrize("status", ["purging", "purged"])
+async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_anything(
+    pair: Pair, tmp_path: Path, status: str
+) -> None:
+    world, tenant = pair.world, pair.one
+    tenancy = world.tenancy
+    store = await tenancy.store(tenant)  # with the data key, from before the fence
+    leases = Leases(store, tenancy.outbox, "late", world.clock, LEASE_SECONDS)
+    envelope = json.loads((await store.get(object_keys.adapter(pair.digest, object_keys.ADAPTER_MANIFEST)))[0])
+    signed = world.signer.verifier.verify(envelope, TRAINING_PREDICATE)
+    manifest = read_tolerant(TrainingManifest, signed["predicate"])
+    await world.handle(
+        service(world, "training"),
+        event(tenant, events.TrainingRequested(run_id="late", trigger="operator"), world),
+    )
+    lease = await leases.acquire("late")
+    if status == "purged":
+        await purged(world, tenant)
+    else:
+        requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+        await on_purge_requested(event(tenant, requested, world), service(world, "purge").ports)
+    lines = tmp_path / "approvals.jsonl"
+    message = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    lines.write_text(json.dumps({"messages": message, "reviewer": "rev-1", "consent": "consent-1"}) + "\n")
+    publication = Publication(tenancy, store)
+    worker = Worker(tenancy, store, world.signer, world.trainer, leases, tmp_path)
+    writers: dict[str, Callable[[], Awaitable[Any]]] = {
+        "onboard": lambda: onboard(tenancy, tenant, POLICY),
+        "onboard with another policy": lambda: onboard(tenancy, tenant),
+        "import": lambda: import_approvals(lines, tenant, tenancy),
+        "request training": lambda: commands.request_training(tenancy, tenant),
+        "request export": lambda: commands.request_export(tenancy, tenant, requested_by="op", digest=pair.digest),
+        "activate": lambda: commands.activate(tenancy, tenant, pair.digest),
+        "roll back": lambda: commands.rollback(tenancy, tenant, None),
+        "acquire": lambda: leases.acquire("late"),
+        "renew": lambda: leases.renew(lease),
+        "attempt": lambda: worker.attempt("late"),
+        "publish": lambda: publication.publish(manifest, None),
+        "reject": lambda: publication.reject("late", lease.record.fence, "late"),
+        "fail": lambda: publication.fail("late", lease.record.fence, "late"),
+        "void": lambda: publication.void("late", lease.record.fence),
+    }
+    before = frozen(world)
+    for name, write in writers.items():
+        with pytest.raises((TenantFenced, LeaseLost, KeyDestroyed, ObjectNotFound)):
+            await write()
+        assert frozen(world) == before, name
+    # These look first and find nothing to do.
+    await publication.promote("batch-1", tmp_path)
+    await world.runner.look()
+    assert world.pending == []
+    assert (
+        await world.outside.states.create((await world.state(pair.other)).model_copy(update={"tenant": tenant}))
+    ).state.status == status
+    assert frozen(world) == before
+    if status == "purged":
+        with pytest.raises(Refused):
+            await freeze(store, POLICY)
+        assert frozen(world) == before
+
+
+class Process:
+    """A process that stops before each of its effects until a test lets it go on."""
+
+    def __init__(self) -> None:
+        self.effects: list[str] = []
+        self._turn = asyncio.Semaphore(0)
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+
+    async def about_to(self, effect: str) -> None:
+        self.effects.append(effect)
+        self._stopped.set()
+        await self._turn.acquire()
+
+    async def start(self, work: Awaitable[Any]) -> None:
+        self._task = asyncio.ensure_future(work)
+        await self._until_it_stops()
+
+    async def _until_it_stops(self) -> None:
+        assert self._task is not None
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait({self._task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+
+    async def go(self, effects: int | None = None) -> None:
+        """So many effects further, or to the end."""
+        assert self._task is not None
+        while not self._task.done() and effects != 0:
+            effects = effects if effects is None else effects - 1
+            self._stopped.clear()
+            self._turn.release()
+            await self._until_it_stops()
+        if self._task.done():
+            self._task.result()
+
+
+class SteppedStore:
+    """The world's objects, as one process writes them."""
+
+    def __init__(self, inner: MemoryObjectStore, process: Process) -> None:
+        self._inner = inner
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def put(self, key: str, body: bytes, **conditions: Any) -> str:
+        await self._process.about_to(f"put {key}")
+        return await self._inner.put(key, body, **conditions)
+
+    async def put_chunks(self, key: str, chunks: Any, **conditions: Any) -> str:
+        await self._process.about_to(f"put {key}")
+        return await self._inner.put_chunks(key, chunks, **conditions)
+
+    async def delete_versions(self, versions: list[ObjectVersion]) -> None:
+        if versions:
+            await self._process.about_to(f"erase {versions[0].key}")
+        await self._inner.delete_versions(versions)
+
+
+@dataclass
+class SteppedPublisher:
+    """The world's bus, as one process publishes to it."""
+
+    world: World
+    process: Process
+
+    async def publish(self, made: Event) -> None:
+        await self.process.about_to(f"publish {made.type}")
+        await self.world.bus.publish(made)
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        raise AssertionError("no process of this test buries anything")
+
+
+def stepped(world: World, process: Process) -> Tenancy:
+    objects: Any = SteppedStore(world.memory, process)
+    return assemble(objects, world._master, SteppedPublisher(world, process), "/stepped", world.clock)
+
+
+Writer = Callable[["Scene", Tenancy], Awaitable[Any]]
+
+
+@dataclass
+class Scene:
+    """A tenant with everything, as it was before writer and purge met. It can be set up again and again."""
+
+    world: World
+    tenant: TenantId
+    other: TenantId
+    digest: str
+    approval: events.ExampleApproved
+    scratch: Path
+    _objects: dict[str, list[Any]] = field(default_factory=dict)
+    _topics: dict[str, list[Event]] = field(default_factory=dict)
+
+    @classmethod
+    async def made(cls, scratch: Path) -> Scene:
+        world = World(scratch)
+        tenant, other = await world.onboard(NAME), await world.onboard(OTHER_NAME)
+        digest = await learned(world, tenant)
+        await learned(world, other, text="b")
+        asked = events.TrainingRequested(run_id="run-2", trigger="operator")
+        await world.handle(service(world, "training"), event(tenant, asked, world))
+        approval = await world.approval(tenant, "e60")
+        del world.memory.objects["replicas/replica-0.json"]  # no purge waits for a replica here
+        scene = cls(world, tenant, other, digest, approval, scratch)
+        scene._objects = {key: list(versions) for key, versions in world.memory.objects.items()}
+        scene._topics = {name: list(log) for name, log in world.bus.topics.items()}
+        return scene
+
+    def again(self) -> None:
+        self.world.memory.objects = {key: list(versions) for key, versions in self._objects.items()}
+        self.world.bus.topics = {name: list(log) for name, log in self._topics.items()}
+
+    def event(self, data: events.EventData) -> Event:
+        return event(self.tenant, data, self.world)
+
+    async def purge(self, tenancy: Tenancy) -> None:
+        """Fence, and go as far as it goes without waiting for late writers to end."""
+        driver = PurgeDriver(tenancy, self.world.signer, SETTLE_SECONDS)
+        ports = PurgePorts(tenancy, self.world.signer.verifier, driver, lambda: None)
+        requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+        await on_purge_requested(self.event(requested), ports)
+        await driver.look()
+
+    async def meet(self, write: Writer, schedule: list[tuple[str, int]]) -> tuple[Process, Process]:
+        """Let writer and purge take turns as scheduled, then both run to their end; then the purge is over."""
+        self.again()
+        started = self.world.now
+        before = frozen(self.world, self.other)
+        writer, purge = Process(), Process()
+        await writer.start(_as_dispatched(write, self, stepped(self.world, writer)))
+        await purge.start(self.purge(stepped(self.world, purge)))
+        for who, effects in schedule:
+            await (writer if who == "writer" else purge).go(effects)
+        await writer.go()
+        await purge.go()
+        for _ in range(4):
+            self.world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+            await self.world.driver.look()
+        await assert_purged(self.world, self.tenant)
+        assert frozen(self.world, self.other) == before
+        self.world.now = started
+        return writer, purge
+
+
+async def _as_dispatched(write: Writer, scene: Scene, tenancy: Tenancy) -> None:
+    """With the runtime's retries: a handler whose data vanishes under it is called again, and is refused then."""
+    for _ in range(5):
+        try:
+            await write(scene, tenancy)
+            return
+        except (Refused, LeaseLost):
+            return
+        except Exception:  # noqa: S112 - what counts here is what is left, not how the writer ends
+            continue
+
+
+async def _work(scene: Scene, tenancy: Tenancy) -> None:
+    store = await tenancy.store(scene.tenant)
+    leases = Leases(store, tenancy.outbox, "worker", scene.world.clock, LEASE_SECONDS)
+    await Worker(tenancy, store, scene.world.signer, scene.world.trainer, leases, scene.scratch).attempt("run-2")
+
+
+def _ledger(scene: Scene, tenancy: Tenancy) -> LedgerPorts:
+    return LedgerPorts(tenancy, Checkpointer(tenancy.audit, scene.world.signer), 1)
+
+
+WRITERS: dict[str, Writer] = {
+    "worker": _work,
+    "approval": lambda scene, tenancy: on_example_approved(scene.event(scene.approval), tenancy),
+    "consent": lambda scene, tenancy: on_consent_granted(
+        scene.event(events.ConsentGranted(consent_id="consent-7", version=1)), tenancy
+    ),
+    "intake": lambda scene, tenancy: on_training_requested(
+        scene.event(events.TrainingRequested(run_id="run-3", trigger="operator")), TrainingPorts(tenancy, lambda: None)
+    ),
+    "export": lambda scene, tenancy: on_export_requested(
+        scene.event(events.ExportRequested(export_id="x9", requested_by="op")),
+        ExportPorts(tenancy, scene.world.signer.verifier),
+    ),
+    "usage": lambda scene, tenancy: on_usage_recorded(
+        scene.event(events.UsageRecorded(usage_id="u9", source="inference", prompt_tokens=1)), _ledger(scene, tenancy)
+    ),
+    "audit": lambda scene, tenancy: on_audited(scene.event(scene.approval), _ledger(scene, tenancy)),
+    "roll back": lambda scene, tenancy: commands.rollback(tenancy, scene.tenant),
+    "onboard": lambda scene, tenancy: onboard(tenancy, scene.tenant, POLICY),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+async def test_fenced_a_writer_that_meets_a_purge_between_any_two_effects_of_both_leaves_nothing(
+    name: str, tmp_path: Path
+) -> None:
+    scene = await Scene.made(tmp_path)
+    alone, purge = await scene.meet(WRITERS[name], [("writer", 1000)])
+    assert alone.effects
+    assert len(purge.effects) > 6
+    assert name != "worker" or len(alone.effects) > 12
+    for done in range(len(alone.effects) + 1):
+        for purge_done in range(len(purge.effects) + 1):
+            await scene.meet(WRITERS[name], [("writer", done), ("purge", purge_done)])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(["worker", "export", "approval"]),
+    st.lists(st.tuples(st.sampled_from(["writer", "purge"]), st.integers(1, 4)), max_size=12),
+)
+def test_fenced_in_any_order_of_turns_a_writer_and_a_purge_leave_nothing(
+    name: str, schedule: list[tuple[str, int]]
+) -> None:
+    async def met() -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            scene = await Scene.made(Path(scratch))
+            await scene.meet(WRITERS[name], schedule)
+
+    asyncio.run(met())

@@ -1,0 +1,254 @@
+"""The world in a state worth breaking into, for every file of invariants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import ConsumerRecord
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
+
+from consumers.runtime.dead_letters import dead_letter
+from consumers.runtime.dispatch import Dispatcher, Poison
+from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.telemetry import SCOPE, Telemetry
+from schemas import events, object_keys
+from schemas.envelope import Event, encode
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
+from schemas.outcome import Outcome
+from tenancy.memory import MemoryObjectStore
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tests.world.world import POLICY, Service, World
+
+NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
+
+
+async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
+    """Take a tenant through the whole loop, everything declared used; returns its active, loaded adapter."""
+    await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
+    for number in range(3):
+        await world.publish(tenant, await world.approval(tenant, f"e{number}", text=text))
+    await world.publish(
+        tenant, events.ExampleRejected(example_id="e8", version=1, reviewer_id="rev-1", reason_code="unclear")
+    )
+    await world.publish(tenant, events.ExampleWithdrawn(example_id="e9", reason_code="patient-request"))
+    await world.publish(tenant, events.UsageRecorded(usage_id="u1", source="inference", prompt_tokens=3))
+    await world.settle()
+    await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
+    await world.settle()
+    active = (await world.state(tenant)).active_adapter
+    assert active is not None
+    async with world.placement.held(tenant, active):
+        pass
+    await world.settle()  # the load is entered into the audit log beside the events
+    return active
+
+
+async def purged(world: World, tenant: TenantId) -> None:
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+    await assert_purged(world, tenant)
+
+
+async def assert_purged(world: World, tenant: TenantId) -> None:
+    """Nothing of the tenant is anywhere, and its state keeps it so."""
+    left = [key for key in world.memory.objects if key.startswith(object_keys.tenant_prefix(tenant))]
+    assert left == []
+    assert object_keys.key_key(tenant) not in world.memory.objects
+    assert len(world.memory.objects[object_keys.state_key(tenant)]) == 1, "no superseded state is kept"
+    state = await world.state(tenant)
+    assert state.status == "purged"
+    assert (state.runs, state.adapters, state.active_adapter, state.outbox) == ({}, {}, None, ())
+    assert state.curation.model_dump(exclude={"batches"}) == type(state.curation)().model_dump(exclude={"batches"})
+    assert state.purge is not None
+    assert object_keys.certificate_key(state.purge.purge_id) in world.memory.objects
+
+
+def frozen(world: World, tenant: TenantId | None = None) -> dict[str, list[str]]:
+    """Every object version, of one tenant or of everybody."""
+    return {
+        key: [version.version_id for version in versions]
+        for key, versions in world.memory.objects.items()
+        if tenant is None or f"/{tenant}/" in key
+    }
+
+
+def service(world: World, name: str) -> Service:
+    return next(found for found in world.services if found.name == name)
+
+
+def event(tenant: TenantId | str, data: events.EventData, world: World) -> Event:
+    return Event(subject=tenant, data=data, time=world.now, source="/test")
+
+
+def receipt(
+    world: World,
+    tenant: str,
+    *,
+    replica: str = "replica-0",
+    cause: str = "p1",
+    signer: Signer | None = None,
+    **said: Any,
+) -> dict[str, Any]:
+    data = {
+        "replica_id": replica,
+        "tenant": tenant,
+        "cause_id": cause,
+        "evicted": (),
+        "remaining": (),
+        "slots_overwritten": True,
+        "prefix_cache_reset": True,
+        "local_files_deleted": True,
+        "requests_aborted": 0,
+        "evicted_at": world.now,
+        **said,
+    }
+    made = EvictionReceipt.model_validate(data)
+    return (signer or world.signer).sign(statement(EVICTION_PREDICATE, {"replica:x": "a" * 64}, made))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two tenants that have learned, each with an adapter of its own."""
+
+    world: World
+    one: TenantId
+    other: TenantId
+    digest: str
+    foreign: str
+
+
+def samples(world: World, tenant: TenantId, digest: str, approval: events.ExampleApproved) -> list[events.EventData]:
+    """One event of every type that anything reacts to; each would have an effect on a tenant that is alive."""
+    return [
+        approval,
+        events.ExampleRejected(example_id="e50", version=1, reviewer_id="rev-1", reason_code="unclear"),
+        events.ExampleWithdrawn(example_id="e51", reason_code="patient-request"),
+        events.ConsentGranted(consent_id="consent-9", version=1),
+        events.ConsentRevoked(consent_id="consent-1", version=2),
+        events.TrainingRequested(run_id="r50", trigger="operator"),
+        events.AdapterReady(adapter_digest=digest, run_id="batch-1", base_model_digest="b" * 64, size_bytes=1),
+        events.AdapterActivated(adapter_digest=digest, previous_digest=None, activation=7),
+        events.AdapterRolledBack(adapter_digest=None, previous_digest=digest, activation=8),
+        events.AdapterRetired(adapter_digest=digest, reason_code="superseded"),
+        events.ExportRequested(export_id="x50", adapter_digest=digest, requested_by="op"),
+        events.UsageRecorded(usage_id="u50", source="inference", prompt_tokens=1),
+        events.TenantChurned(requested_by="op"),
+        events.PurgeRequested(purge_id="p50", reason_code="churned", requested_by="op"),
+        events.PurgeFenced(purge_id="p50", fenced_at=world.now, deadline=world.now),
+        events.ReplicaEvicted(replica_id="replica-0", cause_id="p50", receipt=receipt(world, tenant, cause="p50")),
+        # What nobody but the audit log listens to.
+        events.TenantOnboarded(policy=POLICY, public_key_thumbprint="k" * 43),
+        events.ExportReady(export_id="x50", adapter_digest=digest, files=("adapter_config.json",)),
+        events.PurgeAtRisk(purge_id="p50", percent=50),
+        events.PurgeOverdue(purge_id="p50"),
+        events.PurgeCompleted(purge_id="p50", objects_removed=1, residual=0, certificate_sha256="c" * 64),
+        events.TrainingStarted(run_id="r50", fence=9),
+        events.TrainingCompleted(run_id="r50", fence=9, training_set_id="a" * 64, adapter_digest=digest),
+        events.TrainingRejected(run_id="r51", reason_code="too-few-examples"),
+        events.TrainingFailed(run_id="r52", attempts=3, reason_code="worker-died"),
+        events.OutcomeRecorded(
+            event_id="x", event_type="sano.usage.recorded", consumer="ledger", outcome=Outcome.EFFECT, delivery="t/0/1"
+        ),
+    ]
+
+
+REFUSED_AFTER_A_PURGE = {
+    "sano.example.approved",
+    "sano.example.rejected",
+    "sano.example.withdrawn",
+    "sano.consent.granted",
+    "sano.consent.revoked",
+    "sano.training.requested",
+    "sano.adapter.ready",
+    "sano.export.requested",
+    "sano.usage.recorded",
+}
+
+
+@contextmanager
+def every_name(names: set[str]) -> Iterator[None]:
+    """Every key under which anything is ever stored."""
+    put = MemoryObjectStore.put
+
+    async def noting(self: MemoryObjectStore, key: str, body: bytes, **conditions: Any) -> str:
+        names.add(key)
+        return await put(self, key, body, **conditions)
+
+    MemoryObjectStore.put = noting  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        MemoryObjectStore.put = put  # type: ignore[method-assign]
+
+
+# --- the world with the real runtime around its handlers
+
+
+def record_of(made: Event, **changed: Any) -> ConsumerRecord[Any, Any]:
+    message = encode(made)
+    fields: dict[str, Any] = {
+        "topic": message.topic,
+        "partition": 0,
+        "offset": 7,
+        "timestamp": 0,
+        "timestamp_type": 1,
+        "key": message.key,
+        "value": message.value,
+        "checksum": None,
+        "serialized_key_size": 0,
+        "serialized_value_size": 0,
+        "headers": tuple(message.headers),
+        **changed,
+    }
+    return ConsumerRecord(**fields)
+
+
+class DispatchedWorld(World):
+    """Handlings go through the dispatcher: with outcomes, dead letters, logs, spans and metrics."""
+
+    def __init__(self, scratch: Path) -> None:
+        super().__init__(scratch)
+        self.registry, self.spans = CollectorRegistry(), InMemorySpanExporter()
+        traces = TracerProvider()
+        traces.add_span_processor(SimpleSpanProcessor(self.spans))
+        meter = MeterProvider(metric_readers=[PrometheusMetricReader(registry=self.registry)]).get_meter(SCOPE)
+        self.telemetry = Telemetry(
+            service="world",
+            registry=self.registry,
+            tracer=traces.get_tracer(SCOPE),
+            events=meter.create_counter("sano_events"),
+            dead_letters=meter.create_counter("sano_dead_letters"),
+            handling=meter.create_histogram("sano_handling_seconds"),
+            meter=meter,
+        )
+        self.errors: list[str] = []
+
+    async def handle(self, found: Service, made: Event) -> Outcome | None:
+        return await self.dispatch(found, record_of(made))
+
+    async def dispatch(self, found: Service, record: ConsumerRecord[Any, Any]) -> Outcome | None:
+        policy = HandlingPolicy(attempts=2, backoff_seconds=0.0)
+        dispatcher = Dispatcher(found.name, found.handlers, self.tenancy, found.ports, self.telemetry, policy)
+        try:
+            outcome = await dispatcher.handle(record)
+        except Poison as poison:
+            self.errors.append(str(poison))
+            letter = dead_letter(record, code=poison.code, detail=poison.detail, consumer=found.name, now=self.now)
+            await self.tenancy.publisher.publish_raw(letter)
+            self.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": poison.code})
+            if poison.event is not None:
+                await dispatcher.record(poison.event, record, Outcome.DEAD_LETTERED)
+            outcome = Outcome.DEAD_LETTERED
+        if outcome is not None:
+            self.outcomes.append((found.name, dict(record.headers)["ce_type"].decode(), outcome))
+        return outcome
