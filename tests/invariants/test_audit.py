@@ -168,6 +168,8 @@ async def test_names_are_resolved_while_the_key_lives(tmp_path: Path) -> None:
     shown = [audit_answers.shown(entry, resolved) for entry in log]
     assert {entry.facts["example"] for entry in shown if entry.kind == "example.approved"} == {"e0", "e1", "e2"}
     assert {entry.who for entry in shown if entry.kind == "example.approved"} == {"rev-1"}
+    assert {entry.facts["reason"] for entry in shown if entry.kind == "example.withdrawn"} == {"patient-request"}
+    assert {entry.facts["export"] for entry in shown if entry.kind == "export.ready"} == {"x1"}
     assert {entry.facts["consent"] for entry in shown if entry.kind == "consent.granted"} == {"consent-1"}
     for entry in log:
         assert not {"e0", "e1", "e2", "rev-1", "rev-2", "consent-1"} & {entry.actor.id, *map(str, entry.facts.values())}
