@@ -126,18 +126,22 @@ def person(name: str, known: Pseudonyms | None) -> frozenset[str]:
 
 
 async def names(tenancy: Tenancy, tenant: TenantId, known: Pseudonyms | None) -> Mapping[str, str]:
-    """Pseudonym to name, for the examples, consents and reviewers that the tenant's records know."""
+    """Pseudonym to name, for what the tenant's records know."""
     if known is None:
         return {}
     store = await tenancy.store(tenant)
-    examples = [key.partition("/")[2] async for key in store.list("examples")]
-    consents = [key.partition("/")[2] async for key in store.list("consents")]
+    examples = [key.split("/")[1] async for key in store.list("examples")]
+    consents = {key.split("/")[1] async for key in store.list("consents")}  # also those that are only waited for
+    exports = {key.split("/")[1] async for key in store.list("exports")}
     records = await each(examples, lambda name: store.get_record(object_keys.example(name), ExampleRecord))
     reviewers = {record.reviewer_id for record, _ in records if record.reviewer_id}
+    reasons = {record.reason_code for record, _ in records if record.reason_code}
     return {
         **{known.of("example", name): name for name in examples},
         **{known.of("consent", name): name for name in consents},
+        **{known.of("export", name): name for name in exports},
         **{known.of("reviewer", name): name for name in reviewers},
+        **{known.of("reason", name): name for name in reasons},
     }
 
 

@@ -228,6 +228,18 @@ _LOCAL = (
         kept_because="the tenant's proof",
     ),
     Store(
+        name="operator.audit-copies",
+        medium="operator-files",
+        where="the file that `sano audit export --to` is given",
+        written_by=("producers.audit_copy",),
+        holds="a copy of a tenant's audit log",
+        protection="references",
+        purger=KEPT,
+        probe=Probe(evidence="operator", how="outside of this system"),
+        survives="kept",
+        kept_because="the log's witness",
+    ),
+    Store(
         name="operator.replays",
         medium="operator-files",
         where="plan and progress files of a replay",

@@ -79,16 +79,18 @@ class AuditLog:
     clock: Clock = utc_now
     new_tag: NewNonce = random_nonce
 
-    async def append(self, tenant: TenantId, record: AuditRecord) -> Appended:
+    async def append(self, tenant: TenantId, record: AuditRecord, *, is_repeated: bool = False) -> Appended:
         """Enter ``record``, or find where it was entered before.
 
         Four requests where nobody else appends at the same time, four for a repetition, and a few more for each entry
         that got in between. Raises :class:`AuditContended` when that goes on, and :class:`AuditBroken` when an entry
         that was there is gone.
+        Who enters the same thing again and again says ``is_repeated``: a repetition then is reads only.
         """
         head, head_etag = await self._head(tenant)
         end = _End(head.seq, head.entry_sha256)
-        claim, claim_etag, must_look = await self._claimed(tenant, record.occurrence, end.seq + 1)
+        known = await self._claim(tenant, record.occurrence) if is_repeated else None
+        claim, claim_etag, must_look = known or await self._claimed(tenant, record.occurrence, end.seq + 1)
         for _ in range(APPEND_ATTEMPTS):
             there = await self._read(tenant, claim.position) if must_look else None
             if there is None:
@@ -119,11 +121,8 @@ class AuditLog:
 
     async def tag_of(self, tenant: TenantId, occurrence: str) -> str | None:
         """The tag under which an occurrence is or will be entered; None when it is not known here."""
-        try:
-            stored = await self.objects.get(object_keys.audit_claim(tenant, occurrence))
-        except ObjectNotFound:
-            return None
-        return read_tolerant(AuditClaim, stored.body).tag
+        known = await self._claim(tenant, occurrence)
+        return None if known is None else known[0].tag
 
     async def forget_claims(self, tenant: TenantId) -> None:
         """Erase which event each entry was. An event that is delivered after that would be entered again."""
@@ -143,6 +142,14 @@ class AuditLog:
         except ObjectNotFound:
             return AuditHead(entry_sha256=genesis(tenant)), None
         return read_tolerant(AuditHead, stored.body), stored.etag
+
+    async def _claim(self, tenant: TenantId, occurrence: str) -> tuple[AuditClaim, str, bool] | None:
+        """The claim that is there, its ETag, and that it was there."""
+        try:
+            stored = await self.objects.get(object_keys.audit_claim(tenant, occurrence))
+        except ObjectNotFound:
+            return None
+        return read_tolerant(AuditClaim, stored.body), stored.etag, True
 
     async def _claimed(self, tenant: TenantId, occurrence: str, position: int) -> tuple[AuditClaim, str, bool]:
         """The claim, its ETag, and whether it was there before."""

@@ -14,7 +14,7 @@ from tenancy.keys import TenantKeys
 
 PSEUDONYM_DIGITS = 32  # 128 bits: no two names of a tenant meet
 
-Named = Literal["reviewer", "example", "consent"]
+Named = Literal["reviewer", "example", "consent", "export", "reason"]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ PLAIN = frozenset(
         "cause_id",
         "certificate_sha256",
         "deadline",
-        "export_id",
         "fence",
         "fenced_at",
         "objects_removed",
@@ -62,8 +61,8 @@ PLAIN = frozenset(
 )
 """Opaque ids, digests, codes, times and counts of this installation's own making."""
 
-PSEUDONYMOUS: Mapping[str, Named] = {"example_id": "example", "consent_id": "consent"}
-"""Ids that upstream systems chose: they may identify somebody."""
+PSEUDONYMOUS: Mapping[str, Named] = {"example_id": "example", "consent_id": "consent", "export_id": "export"}
+"""Ids that others choose: they may identify somebody. So may the reasons of a curation tool, see :func:`_named`."""
 
 DIGESTED = frozenset({"hyperparameters", "policy", "receipt"})
 """Entered as the digest of their canonical JSON."""
@@ -79,7 +78,14 @@ SPECIAL: Mapping[str, Callable[[Any], tuple[str, str | int]]] = {
 
 def needs_pseudonyms(data: EventData) -> bool:
     """Whether the event names somebody or something whose name comes from outside."""
-    return any(name in PSEUDONYMOUS or name == "reviewer_id" for name in type(data).model_fields)
+    return any(_named(type(data), name) or name == "reviewer_id" for name in type(data).model_fields)
+
+
+def _named(model: type[EventData], field: str) -> Named | None:
+    """As what the field's value gets a pseudonym; None where it gets none."""
+    if field == "reason_code" and model.topic == events.CURATION:
+        return "reason"
+    return PSEUDONYMOUS.get(field)
 
 
 def facts(data: EventData, pseudonyms: Pseudonyms | None) -> Facts:
@@ -89,10 +95,11 @@ def facts(data: EventData, pseudonyms: Pseudonyms | None) -> Facts:
         value = getattr(data, name)
         if value is None:
             continue
-        if name in PLAIN:
+        named = _named(type(data), name)
+        if named is not None:
+            told[named] = pseudonyms.of(named, value) if pseudonyms else UNLINKABLE
+        elif name in PLAIN:
             told[name] = value if isinstance(value, int) and abs(value) < EXACT else _text(value)
-        elif name in PSEUDONYMOUS:
-            told[PSEUDONYMOUS[name]] = pseudonyms.of(PSEUDONYMOUS[name], value) if pseudonyms else UNLINKABLE
         elif name in DIGESTED:
             told[f"{name}_sha256"] = _digest(value if isinstance(value, dict) else value.model_dump(mode="json"))
         elif name in SPECIAL:

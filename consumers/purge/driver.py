@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from consumers.purge.audit import enter_step
 from consumers.purge.certificate import certificate
 from consumers.purge.destruction import (
     KEY_STORE,
@@ -99,6 +100,8 @@ class PurgeDriver:
             "verified": self._certify,
         }
         while record is not None and record.step != "certified":
+            # Before the next step is taken: who goes on after a crash finds the step that was reached and enters it.
+            await enter_step(record, self.tenancy)
             record = await steps[record.step](record)
             if record is not None:
                 logger.info("purge step", extra={"purge_id": purge_id, "step": record.step})

@@ -11,7 +11,7 @@ from typing import Any
 
 from producers.replay.kafka_log import kafka_log
 from schemas.envelope import MalformedEvent, decode
-from schemas.events import OUTCOMES, OutcomeRecorded
+from schemas.events import KNOWLEDGE, OUTCOMES, OutcomeRecorded
 from schemas.outcome import Outcome
 from schemas.topics import LIVE_TOPICS
 from tenancy.bootstrap import Tenancy
@@ -46,12 +46,14 @@ async def redeliver(
     """Send every event of the tenant again, same key, value and headers, and wait until all were handled again."""
     topics = [topic for topic in LIVE_TOPICS if topic != OUTCOMES]
     messages = await read_all(client_settings, topics, tenant)
-    sent = Counter(decode(message.key, message.value, message.headers).id for message in messages)
-    # The ledger enters every event: the first time is over when it has, or its entries would be counted as effects.
+    decoded = [decode(message.key, message.value, message.headers) for message in messages]
+    sent = Counter(event.id for event in decoded)
+    # The ledger enters every event but documents: the first time is over when it has, or that would be an effect.
+    entered = {event.id for event in decoded if event.topic != KNOWLEDGE}
     async with asyncio.timeout(timeout_seconds):
         while True:
             before = await _outcomes(client_settings, tenant)
-            if sent.keys() <= {outcome.event_id for outcome in before if outcome.consumer == LEDGER}:
+            if entered <= {outcome.event_id for outcome in before if outcome.consumer == LEDGER}:
                 break
             await asyncio.sleep(POLL_SECONDS)
     for message in messages:

@@ -111,6 +111,9 @@ async def test_an_append_costs_the_same_however_long_the_log_is(objects: ObjectS
         counted.asked.clear()
         await log.append(TENANT, record(f"o{number}"))
         assert counted.asked == {"get": 3, "put": 1}, number
+        counted.asked.clear()
+        await log.append(TENANT, record(f"o{number}"), is_repeated=True)
+        assert counted.asked == {"get": 3}, "who asks again and again writes nothing"
 
 
 async def test_a_head_that_lags_behind_is_caught_up_with(log: AuditLog, objects: ObjectStore) -> None:

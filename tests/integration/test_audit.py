@@ -114,6 +114,7 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
         "tenant.churned": 1,
         "purge.requested": 1,
         "purge.fenced": 1,
+        "purge.step": 4,
         "purge.completed": 1,
     }
     completed = next(entry for entry in entries_of(copy) if entry.kind == "purge.completed")

@@ -61,7 +61,8 @@ async def test_every_decision_and_effect_is_an_entry(tmp_path: Path) -> None:
     tenant, _ = await lived(world)
     await world.publish(tenant, events.TenantChurned(requested_by=OPERATOR))
     await world.settle()
-    kinds = [entry.kind for entry in await entries(world, tenant)]
+    log = await entries(world, tenant)
+    kinds = [entry.kind for entry in log]
     assert sorted(kinds) == sorted(
         [
             "tenant.onboarded",
@@ -81,10 +82,14 @@ async def test_every_decision_and_effect_is_an_entry(tmp_path: Path) -> None:
             "tenant.churned",
             "purge.requested",
             "purge.fenced",
+            *["purge.step"] * 4,
             "replica.evicted",
             "purge.completed",
         ]
     )
+
+    steps = [entry.facts["step"] for entry in log if entry.kind == "purge.step"]
+    assert steps == ["shredded", "evicted", "deleted", "verified"]
 
 
 async def test_an_adapter_leads_to_its_run_code_seed_loads_and_to_who_approved_each_example(tmp_path: Path) -> None:
@@ -163,6 +168,8 @@ async def test_names_are_resolved_while_the_key_lives(tmp_path: Path) -> None:
     shown = [audit_answers.shown(entry, resolved) for entry in log]
     assert {entry.facts["example"] for entry in shown if entry.kind == "example.approved"} == {"e0", "e1", "e2"}
     assert {entry.who for entry in shown if entry.kind == "example.approved"} == {"rev-1"}
+    assert {entry.facts["reason"] for entry in shown if entry.kind == "example.withdrawn"} == {"patient-request"}
+    assert {entry.facts["export"] for entry in shown if entry.kind == "export.ready"} == {"x1"}
     assert {entry.facts["consent"] for entry in shown if entry.kind == "consent.granted"} == {"consent-1"}
     for entry in log:
         assert not {"e0", "e1", "e2", "rev-1", "rev-2", "consent-1"} & {entry.actor.id, *map(str, entry.facts.values())}

@@ -50,6 +50,7 @@ async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
     assert active is not None
     async with world.placement.held(tenant, active):
         pass
+    await world.settle()  # the load is entered into the audit log beside the events
     return active
 
 

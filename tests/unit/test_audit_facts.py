@@ -84,11 +84,20 @@ def test_a_pseudonym_is_the_same_for_the_same_name_and_tenant_and_for_no_other()
     found = {
         pseudonyms.of(named, name)
         for pseudonyms in (ONE, OTHER)
-        for named in ("reviewer", "example", "consent")
+        for named in ("reviewer", "example", "consent", "export", "reason")
         for name in ("a", "b")
     }
-    assert len(found) == 12
+    assert len(found) == 20
     assert ONE.of("example", "a") == Pseudonyms(b"k" * 32).of("example", "a")
+
+
+def test_what_a_curation_tool_gives_as_reason_is_a_pseudonym_and_what_our_services_give_is_a_code() -> None:
+    withdrawn = events.ExampleWithdrawn(example_id="e1", reason_code="mrn-123456")
+    assert facts(withdrawn, ONE) == {"example": ONE.of("example", "e1"), "reason": ONE.of("reason", "mrn-123456")}
+    failed = events.TrainingFailed(run_id="r1", attempts=3, reason_code="worker-died")
+    assert facts(failed, None)["reason_code"] == "worker-died"
+    asked = events.ExportRequested(export_id="mrn-123456", requested_by="op")
+    assert facts(asked, ONE) == {"export": ONE.of("export", "mrn-123456")}
 
 
 def test_inline_content_is_its_commitment_only() -> None:

@@ -90,7 +90,7 @@ async def _records(world: World, tenant: TenantId) -> list[dict[str, Any]]:
     return found
 
 
-STABLE_FACTS = ("run_id", "export_id", "purge_id", "cause_id", "adapter_digest", "version", "reason_code", "replica_id")
+STABLE_FACTS = ("run_id", "purge_id", "cause_id", "adapter_digest", "version", "reason_code", "replica_id")
 PER_ATTEMPT = ("training.started", "training_set.frozen")
 
 
