@@ -70,7 +70,7 @@ class Journal:
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def begin(self, begun: Begun) -> None:
-        """Raises :class:`Refused` when it was begun with another installation: what was sent there was not sent here."""
+        """Raises :class:`Refused` when it was begun with another installation: what is there was not sent here."""
         if self.to not in (None, begun.to):
             raise Refused("other-target", f"refused: this plan was run into {self.to}; plan anew to run it elsewhere")
         self.to = begun.to
