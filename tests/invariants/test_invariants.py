@@ -59,6 +59,7 @@ from schemas.envelope import Event, MalformedEvent, decode, encode
 from schemas.manifests import EVICTION_PREDICATE, TRAINING_PREDICATE, EvictionReceipt, TrainingManifest, statement
 from schemas.model import read_tolerant
 from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
 from schemas.records import ExampleRecord
 from schemas.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
 from tenancy.bootstrap import Tenancy, assemble
@@ -331,7 +332,8 @@ def test_bound_a_token_is_for_the_tenant_it_was_issued_to_and_for_no_other_insta
 
 
 def samples(world: World, tenant: TenantId, digest: str, approval: events.ExampleApproved) -> list[events.EventData]:
-    """One event of every type that anything reacts to; each would have an effect on a tenant that is alive."""
+    """One event of every type that anything reacts to; each would have an effect on a tenant that is alive, or, the
+    onboarding, on one that nobody knows."""
     return [
         approval,
         events.ExampleRejected(example_id="e50", version=1, reviewer_id="rev-1", reason_code="unclear"),
@@ -345,6 +347,7 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
         events.AdapterRetired(adapter_digest=digest, reason_code="superseded"),
         events.ExportRequested(export_id="x50", adapter_digest=digest, requested_by="op"),
         events.UsageRecorded(usage_id="u50", source="inference", prompt_tokens=1),
+        events.TenantOnboarded(policy=TenantPolicy(), public_key_thumbprint="x" * 43),
         events.TenantChurned(requested_by="op"),
         events.PurgeRequested(purge_id="p50", reason_code="churned", requested_by="op"),
         events.PurgeFenced(purge_id="p50", fenced_at=world.now, deadline=world.now),
@@ -353,6 +356,7 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
 
 
 REFUSED_AFTER_A_PURGE = {
+    "sano.tenant.onboarded",
     "sano.example.approved",
     "sano.example.rejected",
     "sano.example.withdrawn",
