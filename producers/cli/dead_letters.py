@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption
-from producers.cli.output import print_facts, print_json, print_rows
+from producers.cli.output import print_facts, print_json, print_rows, waiting
 from producers.cli.replay_connection import fences, reading, running
 from producers.cli.replay_options import (
     CanaryOption,
@@ -62,7 +62,9 @@ def list_(
     chosen = letters_of(topic, reason, consumer, tenant, event_id)
 
     async def act(tenancy: Tenancy, settings: OperatorSettings, log: EventLog) -> list[Letter]:
-        return await letters(log, fences(tenancy), chosen)
+        with waiting("dead letters") as report:
+            report("reading")
+            return await letters(log, fences(tenancy), chosen)
 
     found = reading(context, act)
     if json:
@@ -112,9 +114,11 @@ def redrive(
     chosen = letters_of(topic, reason, consumer, tenant, event_id)
 
     async def plan(tenancy: Tenancy, settings: OperatorSettings, log: EventLog) -> ReplayPlan:
-        return await Planner(log, fences(tenancy)).plan(
-            chosen, replay_id=f"redrive-{random_id()}", made_by=settings.operator_id, made_at=tenancy.clock()
-        )
+        with waiting("dead letters") as report:
+            report("reading")
+            return await Planner(log, fences(tenancy)).plan(
+                chosen, replay_id=f"redrive-{random_id()}", made_by=settings.operator_id, made_at=tenancy.clock()
+            )
 
     made = reading(context, plan)
     if not execute:

@@ -81,13 +81,19 @@ def running(
             source = await stack.enter_async_context(here.log(settings))
             log = await stack.enter_async_context(here.log(target_settings))
             tenancy = await stack.enter_async_context(here.commanding(target_settings))
-            target = Target(str(to) if to else "the same installation", log, tenancy)
+            name = f"{target_settings.kafka_bootstrap_servers}, bucket {target_settings.s3_bucket}"
+            target = Target(name, log, tenancy)
             registries = [here.reading(settings).states, tenancy.states] if to else [tenancy.states]
             order: Order = InAnyOrder()
             with counted("replay") as progress:
                 if to:
                     handling = Handling(log, tenancy, limits.timeout_seconds)
-                    order = CausalOrder(target, handling, limits.timeout_seconds)
+                    order = CausalOrder(
+                        target,
+                        handling,
+                        limits.timeout_seconds,
+                        lambda status: progress(status, len(journal.sent), plan.messages),
+                    )
                 fences = Fences(registries, spares_a_purge=to is None)
                 return await act(Run(plan, source, target, fences, journal, limits, order, progress))
 

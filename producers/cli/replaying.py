@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption
-from producers.cli.output import counted, print_facts, print_json
+from producers.cli.output import counted, print_facts, print_json, waiting
 from producers.cli.platform import platform
 from producers.cli.replay_connection import fences, reading, running
 from producers.cli.replay_options import (
@@ -183,7 +183,9 @@ def report_(context: typer.Context, plan: PlanArgument, to: ToOption = None, jso
     held = read_journal(journal_path(plan), made.sha256())
 
     async def act(tenancy: Tenancy, settings: OperatorSettings, log: EventLog) -> ReplayReport:
-        return await joined(made, held, log)
+        with waiting("outcomes") as report:
+            report("reading")
+            return await joined(made, held, log)
 
     done = reading(context, act, installation_settings(to) if to else None)
     return print_report(done, json=json)

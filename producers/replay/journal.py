@@ -66,9 +66,14 @@ class Journal:
 
     sent: list[Sent] = field(default_factory=list)
     ended: Ended | None = None
+    to: str | None = None
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def begin(self, begun: Begun) -> None:
+        """Raises :class:`Refused` when it was begun with another installation: what is there was not sent here."""
+        if self.to not in (None, begun.to):
+            raise Refused("other-target", f"refused: this plan was run into {self.to}; plan anew to run it elsewhere")
+        self.to = begun.to
         self._write(begun)
 
     def has(self, place: Place) -> bool:
@@ -166,7 +171,9 @@ def _read(held: FileJournal, body: bytes, path: Path, plan_sha256: str) -> None:
                 held._take(read_tolerant(Sent, made))
             elif made["kind"] == "begun":
                 held.ended = None
-                if read_tolerant(Begun, made).plan_sha256 != plan_sha256:
+                begun = read_tolerant(Begun, made)
+                held.to = begun.to
+                if begun.plan_sha256 != plan_sha256:
                     raise Refused("other-plan", f"refused: {path} is the journal of another plan")
             else:
                 held.ended = Ended.model_validate_json(line)

@@ -21,6 +21,7 @@ from producers.replay.planning import still_there
 from producers.replay.redriven import REPLAY_ID, origin_headers, redriven
 from producers.replay.selection import Candidate, Reading
 from schemas.envelope import Event
+from schemas.events import EVENT_TYPES
 from schemas.identifiers import OpaqueId
 from schemas.model import Contract
 from schemas.outcome import Outcome
@@ -130,9 +131,11 @@ class Run:
     progress: Progress = silent
     now: Callable[[], float] = time.monotonic
     excluded: int = 0
-    _topics: set[str] = field(default_factory=set)
+    _topics: set[str] = field(init=False)
 
     def __post_init__(self) -> None:
+        # What an interrupted run has sent is waited for too.
+        self._topics = {EVENT_TYPES[line.type].topic for line in self.journal.sent}
         self._outcomes = Outcomes(self.target.log, self.plan.replay_id, self.plan.made_at)
         self._handling = Handling(self.target.log, self.target.tenancy, self.limits.timeout_seconds)
 

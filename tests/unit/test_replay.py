@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -381,6 +382,29 @@ async def test_a_death_between_the_bus_and_the_journal_sends_one_message_twice(t
     with journal(path, plan.sha256()) as held:
         await made.run(plan, held).execute("op")
     assert len(made.log.sent) == 12 + 8
+
+
+async def test_what_an_interrupted_run_has_sent_is_waited_for_when_it_goes_on(tmp_path: Path) -> None:
+    made = await history()
+    plan, path = await made.plan(), tmp_path / "p.journal.jsonl"
+    with journal(path, plan.sha256()) as held:
+        await made.run(plan, held).execute("op")
+    made.log.handled["curation.v1"] = {}
+    with journal(path, plan.sha256()) as held, pytest.raises(WaitedTooLong, match=r"curation\.v1"):
+        await made.run(plan, held).execute("op")
+
+
+async def test_a_plan_that_was_run_into_one_installation_is_not_run_into_another(tmp_path: Path) -> None:
+    made = await history()
+    plan, path = await made.plan(), tmp_path / "p.journal.jsonl"
+    with journal(path, plan.sha256()) as held:
+        await made.run(plan, held).execute("op")
+    with journal(path, plan.sha256()) as held:
+        run = made.run(plan, held)
+        run.target = replace(run.target, name="elsewhere")
+        with pytest.raises(Refused, match="was run into here; plan anew"):
+            await run.execute("op")
+    assert len(made.log.sent) == 12
 
 
 async def test_a_plan_is_run_once_at_a_time_and_with_its_own_journal(tmp_path: Path) -> None:
