@@ -37,9 +37,12 @@ async def onboard(
 
     The keys come first: a state without a key would be a tenant that every handler refuses. Raises
     :class:`TenantFenced` for an id that was purged, which is never given out again, :class:`KeyDestroyed` when a
-    tenant has lost its key, and :class:`Refused` when the tenant exists with another policy.
+    tenant has lost its key, and :class:`Refused` when the tenant exists with another policy, or
+    the policy contradicts itself.
     """
     wanted = policy or TenantPolicy()
+    if not wanted.keeps_its_promise:
+        raise Refused("bad-policy", "refused: export_wait_days must be less than deletion_sla_days; choose others")
     try:
         require_active((await tenancy.states.read(tenant)).state)
         keys = await tenancy.keys.open(tenant)

@@ -57,7 +57,7 @@ async def fence(
         return None
     export = None
     if state.policy.right_of_export:
-        waits_until = purge.fenced_at + timedelta(days=state.policy.export_wait_days)
+        waits_until = purge.fenced_at + state.policy.export_wait
         export = PurgeExport(adapter_digest=purge.export_digest, waits_until=waits_until)
     return await records.step(
         record,

@@ -68,10 +68,9 @@ def create(
         "on_withdrawal": on_withdrawal,
         "retrain_within_days": retrain_within_days,
     }
-    try:
-        policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValueError:
-        raise typer.BadParameter("--export-wait-days must be less than --deletion-sla-days") from None
+    policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
+    if not policy.keeps_its_promise:
+        raise typer.BadParameter("--export-wait-days must be less than --deletion-sla-days")
     name = TenantId(tenant) if tenant else TenantId.random()
     onboarded = command(
         context, lambda tenancy, settings: onboard(tenancy, name, policy, requested_by=settings.operator_id)

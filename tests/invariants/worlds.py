@@ -129,7 +129,8 @@ class Pair:
 
 
 def samples(world: World, tenant: TenantId, digest: str, approval: events.ExampleApproved) -> list[events.EventData]:
-    """One event of every type that anything reacts to; each would have an effect on a tenant that is alive."""
+    """One event of every type that anything reacts to; each would have an effect on a tenant that is alive or,
+    the onboarding, on one that nobody knows."""
     return [
         approval,
         events.ExampleRejected(example_id="e50", version=1, reviewer_id="rev-1", reason_code="unclear"),
@@ -165,6 +166,7 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
 
 
 REFUSED_AFTER_A_PURGE = {
+    "sano.tenant.onboarded",
     "sano.example.approved",
     "sano.example.rejected",
     "sano.example.withdrawn",
