@@ -180,9 +180,9 @@ def test_show_takes_a_person_a_kind_a_time_and_withdrawals(sano: Sano, lived: Li
     assert "adapter.loaded" in kinds("--since", "2026-01-01")
     found = shape(sano("show", "--tenant", TENANT, "--withdrawn", "--json"))
     assert [(row["name"], row["adapters"], row["active"]) for row in found["withdrawals"]] == [
-        ("e1", [lived.adapter], True)
+        ("e1", [lived.adapter], False)
     ]
-    assert any("e1" in row and "yes" in row for row in rows(sano("show", "--tenant", TENANT, "--withdrawn")))
+    assert any("e1" in row and " no" in row for row in rows(sano("show", "--tenant", TENANT, "--withdrawn")))
 
 
 def test_after_the_purge_everything_is_shown_without_names(sano: Sano, lived: Lived, key_file: Path) -> None:

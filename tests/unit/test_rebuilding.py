@@ -22,6 +22,7 @@ FROM_OUTSIDE = {
     events.TenantOnboarded,
     events.TenantChurned,
     events.ExportRequested,
+    events.ExportAcknowledged,
     events.PurgeRequested,
     events.ExampleApproved,
     events.ExampleRejected,
