@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from pydantic import ValidationError
+
 from schemas import object_keys
 from schemas.audit import Actor, AuditClaim, AuditEntry, AuditHead, body_sha256, entry_bytes, genesis
 from schemas.model import read_tolerant
@@ -141,7 +143,10 @@ class AuditLog:
             stored = await self.objects.get(object_keys.audit_head(tenant))
         except ObjectNotFound:
             return AuditHead(entry_sha256=genesis(tenant)), None
-        return read_tolerant(AuditHead, stored.body), stored.etag
+        try:
+            return read_tolerant(AuditHead, stored.body), stored.etag
+        except ValidationError:  # somebody wrote over it: it is found again from the entries
+            return AuditHead(entry_sha256=genesis(tenant)), stored.etag
 
     async def _claim(self, tenant: TenantId, occurrence: str) -> tuple[AuditClaim, str, bool] | None:
         """The claim that is there, its ETag, and that it was there."""

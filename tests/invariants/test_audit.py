@@ -305,7 +305,8 @@ async def test_one_tenants_trouble_does_not_keep_the_others_unsigned(tmp_path: P
         await world.outside.audit.append(
             tenant, AuditRecord("o1", "adapter.loaded", world.now, Actor(role="replica", id="replica-0"))
         )
-    await world.memory.put(object_keys.audit_head("t1"), b"nothing")
+    # Somebody else's signature where the first checkpoint of t1 would be.
+    await world.memory.put(object_keys.audit_checkpoint("t1", 1), b"{}")
     await world.keeper.look()
     head = await world.outside.audit.head(TenantId("t10"))
     assert head is not None
