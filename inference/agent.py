@@ -1,68 +1,24 @@
-"""The replica's agent: it follows activations, retirements and purges, and it holds the replica's lease.
+"""The replica's agent: it follows activations, retirements and purges.
 
-It consumes in a group of its own, so that every replica sees every event. A replica whose lease is over serves no
-adapter: a purge that waits for it may then go on without its acknowledgement.
+It consumes in a group of its own, so that every replica sees every event.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import cast
 
 from inference.binding import TenantViews
 from inference.placement import Placement, Removal
-from schemas import object_keys
 from schemas.canonical import sha256_hex
 from schemas.envelope import Event
-from schemas.events import AdapterRetired, PurgeFenced, ReplicaEvicted, ReplicaRegistered
+from schemas.events import AdapterRetired, PurgeFenced, ReplicaEvicted
 from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
 from schemas.outcome import Outcome
-from schemas.records import ReplicaRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
-
-
-@dataclass
-class ReplicaLease:
-    """The replica's record under ``replicas/``. Not renewed in time, it ends the serving of adapters here too."""
-
-    tenancy: Tenancy
-    replica_id: str
-    base_model_digest: str
-    seconds: float
-    started_at: datetime
-    expires_at: datetime | None = None
-
-    async def renew(self) -> None:
-        # Counted from before the write: the record never claims to live longer than this replica believes.
-        expires_at = self.tenancy.clock() + timedelta(seconds=self.seconds)
-        record = ReplicaRecord(
-            replica_id=self.replica_id,
-            base_model_digest=self.base_model_digest,
-            started_at=self.started_at,
-            expires_at=expires_at,
-        )
-        await self.tenancy.objects.put(object_keys.replica_key(self.replica_id), record.model_dump_json().encode())
-        self.expires_at = expires_at
-
-    def is_held(self) -> bool:
-        return self.expires_at is not None and self.tenancy.clock() < self.expires_at
-
-    async def register(self) -> None:
-        """Announce this replica, after the first renewal."""
-        await self.renew()
-        data = ReplicaRegistered(replica_id=self.replica_id, base_model_digest=self.base_model_digest)
-        await self.tenancy.publisher.publish(
-            Event(
-                subject=self.replica_id,
-                data=data,
-                time=self.tenancy.clock(),
-                source=self.tenancy.outbox.source,
-            )
-        )
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from functools import partial
 from typing import Any, Literal
 
 from consumers.runtime.telemetry import SCOPE
-from inference.agent import ReplicaLease
 from inference.binding import BASE, Salts, TenantViews
 from inference.engine import Engine
 from inference.errors import bad_request, lease_over
 from inference.flights import EventStream
+from inference.lease import ReplicaLease
 from inference.placement import Placement
 from inference.usage import UsageMeter
 from tenancy.clock import random_nonce
@@ -93,6 +93,7 @@ class Answers:
             ask = self.engine.chat if kind == "chat" else self.engine.completion
             result = await ask(
                 asked,
+                owner=tenant,
                 adapter=adapter,
                 cache_salt=self.salts.salt(tenant, adapter),
                 request_id=random_nonce(),

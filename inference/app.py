@@ -20,13 +20,14 @@ from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import Consumer, health_routes
 from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
 from inference import agent
-from inference.agent import AgentPorts, ReplicaLease
+from inference.agent import AgentPorts
 from inference.answers import Answers
 from inference.api import Api
 from inference.binding import Salts, TenantViews
 from inference.engine import Engine
 from inference.engine_config import EngineConfig
 from inference.fetching import AdapterFiles
+from inference.lease import ReplicaLease
 from inference.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
@@ -93,6 +94,9 @@ class Replica:
         self.lease: ReplicaLease | None = None
 
     def is_alive(self) -> bool:
+        """Also false for a replica that a purge cut off: only a new start leaves nothing of what it held."""
+        if self.lease is not None and self.lease.is_fenced:
+            return False
         starting = self.consumer is None
         return starting or (self.engine.is_healthy() and self.consumer is not None and self.consumer.is_alive())
 

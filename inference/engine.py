@@ -97,6 +97,14 @@ class Engine:
         """
         return await self._flights.withdraw(digest)
 
+    def inflight_of(self, owner: str) -> int:
+        """How many requests of the owner run, by its adapters and by the base model."""
+        return self._flights.count_of(owner)
+
+    async def abort_all_of(self, owner: str) -> int:
+        """End the owner's running requests and no others, as :meth:`abort_all` does an adapter's."""
+        return await self._flights.withdraw_of(owner)
+
     async def load(self, digest: str, directory: Path) -> None:
         """Load the adapter in ``directory`` under the name ``digest``. Does nothing if it is loaded.
 
@@ -115,24 +123,25 @@ class Engine:
         return await self._loaded_adapters().reset_prefix_cache()
 
     async def chat(
-        self, body: Mapping[str, Any], *, adapter: str | None, cache_salt: str, request_id: str
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI chat request: the response as JSON, or a stream of server-sent events.
 
         ``adapter`` is a loaded digest, or ``None`` for the base model. It, the salt and the id take the place of
-        whatever the caller's body says. ``cache_salt`` is 1 to 128 hexadecimal digits; ``request_id`` is unique among
-        the running ones. Raises :class:`EngineRefused`, for a stream too as long as no event has been made.
+        whatever the caller's body says. ``owner`` is whose request it is. ``cache_salt`` is 1 to 128
+        hexadecimal digits; ``request_id`` is unique among the running ones. Raises :class:`EngineRefused`, for a
+        stream too as long as no event has been made.
         """
         model = self._admit(adapter, request_id)
         fields = chat_fields(body, model=model, cache_salt=cache_salt, request_id=request_id)
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
-        flight = Flight(request_id, adapter, [f"chatcmpl-{request_id}"])
+        flight = Flight(request_id, adapter, [f"chatcmpl-{request_id}"], owner)
         create = self._serving.openai_serving_chat.create_chat_completion
         return await self._answer(flight, create, self._request(ChatCompletionRequest, fields))
 
     async def completion(
-        self, body: Mapping[str, Any], *, adapter: str | None, cache_salt: str, request_id: str
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI completion request. As :meth:`chat`."""
         model = self._admit(adapter, request_id)
@@ -141,7 +150,9 @@ class Engine:
 
         ids = [f"cmpl-{request_id}-{index}" for index in range(prompt_count(fields["prompt"]))]
         create = self._serving.openai_serving_completion.create_completion
-        return await self._answer(Flight(request_id, adapter, ids), create, self._request(CompletionRequest, fields))
+        return await self._answer(
+            Flight(request_id, adapter, ids, owner), create, self._request(CompletionRequest, fields)
+        )
 
     def _admit(self, adapter: str | None, request_id: str) -> str:
         """The name vLLM knows the model by. From here to Flights.start there is no await: between this check and the

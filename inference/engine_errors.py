@@ -21,10 +21,12 @@ class EngineRefused(EngineError):
 
 
 class AdapterWithdrawn(EngineRefused):
-    """The adapter was withdrawn (purged or retired) while it was answering. Never answered by another one instead."""
+    """What was answering was withdrawn: the adapter was retired, or its tenant is purged. Never answered by another
+    one instead.
+    """
 
     def __init__(self) -> None:
-        super().__init__(503, "the adapter was withdrawn while it was answering; ask again for the active one")
+        super().__init__(503, "what was answering was withdrawn; ask again for the active adapter")
 
 
 class AdapterNotLoaded(EngineRefused):

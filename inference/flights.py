@@ -1,4 +1,4 @@
-"""The requests that are running, by adapter, and how they are ended.
+"""The requests that are running, by adapter and by owner, and how they are ended.
 
 The work of a request runs in a task of its own. So it can be ended at any point (while its prompt is read, before the
 engine knows its id, or in the middle of a stream), and a reader that is slow or gone does not keep an adapter in use.
@@ -16,11 +16,14 @@ Abort = Callable[[list[str]], Awaitable[None]]
 
 
 class Flight:
-    """One running request. ``engine_ids`` are the ids under which vLLM knows its sequences."""
+    """One running request. ``engine_ids`` are the ids under which vLLM knows its sequences, ``owner`` is whoever asked:
+    a tenant, of which the engine knows nothing but that its requests end together.
+    """
 
-    def __init__(self, request_id: str, adapter: str | None, engine_ids: list[str]) -> None:
+    def __init__(self, request_id: str, adapter: str | None, engine_ids: list[str], owner: str) -> None:
         self.request_id = request_id
         self.adapter = adapter
+        self.owner = owner
         self.engine_ids = engine_ids
         self.withdrawn = False
         self.task: asyncio.Task[Any] | None = None
@@ -36,6 +39,10 @@ class Flights:
     def count(self, adapter: str | None) -> int:
         """How many requests of the adapter run (``None``: the base model)."""
         return sum(flight.adapter == adapter for flight in self._running.values())
+
+    def count_of(self, owner: str) -> int:
+        """How many requests of the owner run, by its adapters and by the base model."""
+        return sum(flight.owner == owner for flight in self._running.values())
 
     def start(self, flight: Flight, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run ``work`` as the flight's task. The flight is counted from now until the task has ended.
@@ -61,7 +68,13 @@ class Flights:
 
     async def withdraw(self, adapter: str) -> int:
         """End all requests of this adapter and no other; returns how many. Their callers get AdapterWithdrawn."""
-        flights = [flight for flight in self._running.values() if flight.adapter == adapter]
+        return await self._withdraw([flight for flight in self._running.values() if flight.adapter == adapter])
+
+    async def withdraw_of(self, owner: str) -> int:
+        """End all requests of this owner and no other, as :meth:`withdraw`."""
+        return await self._withdraw([flight for flight in self._running.values() if flight.owner == owner])
+
+    async def _withdraw(self, flights: list[Flight]) -> int:
         for flight in flights:
             flight.withdrawn = True
         await self.end(flights)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +42,10 @@ class AdapterEngine(Protocol):
     async def evict(self, digest: str, *, scrub: bool) -> Eviction: ...
 
     async def abort_all(self, digest: str) -> int: ...
+
+    def inflight_of(self, owner: str) -> int: ...
+
+    async def abort_all_of(self, owner: str) -> int: ...
 
     async def reset_prefix_cache(self) -> bool: ...
 
@@ -192,15 +196,20 @@ class Placement:
             await self._unload(digest)
 
     async def remove_tenant(self, tenant: TenantId) -> Removal:
-        """Remove everything of a tenant whose requests are not admitted any more."""
+        """Remove everything of a tenant whose requests are not admitted any more: those that run get ``drain_seconds``,
+        by the base model too, and are ended then. Other tenants' requests go on.
+        """
         self._gone.add(tenant)
+        aborted = await self._drained(lambda: self.engine.inflight_of(tenant), lambda: self.engine.abort_all_of(tenant))
         loading = [digest for digest, load in self._loads.items() if load.tenant == tenant]
         known = [digest for digest, owner in self._owners.items() if owner == tenant]
         digests = list(dict.fromkeys((*known, *loading)))
         if digests:
-            return await self._remove(digests)
+            removal = await self._remove(digests)
+            return replace(removal, requests_aborted=removal.requests_aborted + aborted)
         # What the tenant asked the base model lies in cached blocks too.
-        return self._nothing_here(prefix_cache_reset=await self.engine.reset_prefix_cache())
+        reset = await self.engine.reset_prefix_cache()
+        return replace(self._nothing_here(prefix_cache_reset=reset), requests_aborted=aborted)
 
     async def remove_adapter(self, tenant: TenantId, digest: str) -> Removal:
         """Remove a retired adapter of this tenant, which is served no more."""
@@ -256,7 +265,7 @@ class Placement:
         load = self._loads.get(digest)
         if load is not None:
             await asyncio.wait([load.task])
-        aborted = await self._drained(digest)
+        aborted = await self._drained(lambda: self.engine.inflight(digest), lambda: self.engine.abort_all(digest))
         while True:
             try:
                 return await self.engine.evict(digest, scrub=True), aborted
@@ -264,9 +273,10 @@ class Placement:
                 # A request that held the adapter reached the engine only now. Nobody comes after those that hold it.
                 aborted += await self.engine.abort_all(digest)
 
-    async def _drained(self, digest: str) -> int:
+    async def _drained(self, running: Callable[[], int], abort: Callable[[], Awaitable[int]]) -> int:
+        """Wait for what runs, up to ``drain_seconds``, then end it; returns how many had to be ended."""
         for _ in range(int(self.drain_seconds / DRAIN_POLL_SECONDS)):
-            if not self.engine.inflight(digest):
+            if not running():
                 break
             await asyncio.sleep(DRAIN_POLL_SECONDS)
-        return await self.engine.abort_all(digest)
+        return await abort()

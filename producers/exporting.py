@@ -10,19 +10,21 @@ from pathlib import Path
 
 from producers.commands import request_export
 from producers.lineage import require_own
+from producers.publishing import publish
 from producers.waiting import Report, ignore, until
 from schemas import object_keys
 from schemas.adapter_files import check_adapter
+from schemas.events import ExportAcknowledged
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.manifests import TRAINING_PREDICATE, ExportedExample, TrainingManifest
 from schemas.model import Contract, read_tolerant
+from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, Refused
+from tenancy.exports import EXAMPLES_FILE, EXPORT_FILES
 from tenancy.signing import Verifier
+from tenancy.state import require_active
 from tenancy.tenant_id import TenantId
-
-EXAMPLES_FILE = "examples.jsonl"
-EXPORT_FILES = (*object_keys.ADAPTER_FILES, EXAMPLES_FILE)
 
 
 class Exported(Contract):
@@ -49,11 +51,13 @@ async def export_adapter(
 ) -> Exported:
     """Export the active adapter, or ``digest``, into ``directory``, which is made and must be empty.
 
-    Nothing appears there before the manifest's signature and the files' hashes were right. Raises
+    Nothing appears there before the manifest's signature and the files' hashes were right. Of a tenant that is being
+    purged and has a right of export, the purge's own export is taken, and that is acknowledged. Raises
     :class:`Refused`, :class:`BadSignature`, :class:`TenantFenced` and :class:`WaitedTooLong`.
     """
     require_empty(directory)
-    export_id = await request_export(tenancy, tenant, requested_by=requested_by, digest=digest)
+    put_out = await export_of_purge(tenancy, tenant)
+    export_id = put_out or await request_export(tenancy, tenant, requested_by=requested_by, digest=digest)
     await export_written(tenancy, tenant, export_id, timeout_seconds=timeout_seconds, report=report)
     report("downloading")
     store = await tenancy.store(tenant)
@@ -65,6 +69,11 @@ async def export_adapter(
         await asyncio.to_thread(_move_files, partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    if put_out is not None:
+        acknowledged = ExportAcknowledged(
+            export_id=export_id, adapter_digest=manifest.adapter_digest, acknowledged_by=requested_by
+        )
+        await publish(tenancy, tenant, acknowledged)
     return Exported(
         tenant=tenant,
         export_id=export_id,
@@ -73,6 +82,20 @@ async def export_adapter(
         files=EXPORT_FILES,
         examples=len(manifest.training_set.entries),
     )
+
+
+async def export_of_purge(tenancy: Tenancy, tenant: TenantId) -> str | None:
+    """The export that the tenant's purge makes before it destroys anything: its id is the purge's. None otherwise."""
+    state = (await tenancy.states.read(tenant)).state
+    if not _is_put_out(state) or state.purge is None:
+        return None
+    return state.purge.purge_id
+
+
+def _is_put_out(state: TenantState) -> bool:
+    purge = state.purge
+    is_open = state.status == "purging" and purge is not None and purge.destruction_decided_at is None
+    return is_open and purge is not None and purge.export_digest is not None
 
 
 async def export_written(
@@ -85,7 +108,9 @@ async def export_written(
     store = await tenancy.store(tenant)
 
     async def look() -> bool | None:
-        await tenancy.active(tenant)
+        state = (await tenancy.states.read(tenant)).state
+        if not _is_put_out(state):
+            require_active(state)
         report("requested")
         return await store.exists(object_keys.export(export_id, EXAMPLES_FILE)) or None
 

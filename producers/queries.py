@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
 from pydantic import Field
@@ -11,10 +11,11 @@ from producers.bounded import each
 from producers.past import all_adapters, all_digests, all_runs
 from schemas import object_keys
 from schemas.events import UsageRecorded
+from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract, read_tolerant
 from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord
+from schemas.records import PurgeRecord, StoreRefusal
 from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
@@ -34,6 +35,7 @@ class TenantView(Contract):
     policy: TenantPolicy
     rev: int
     purge_id: OpaqueId | None
+    holds: tuple[LegalHold, ...] = ()
     public_key: dict[str, str] | None = Field(default=None, description="JWK to encrypt inline content to")
 
 
@@ -65,15 +67,23 @@ class AdapterView(Contract):
 
 
 class PurgeView(Contract):
-    """One purge. ``remaining_seconds`` of the deletion SLA are negative once it has passed; absent when certified."""
+    """One purge. ``remaining_seconds`` of the deletion SLA are negative once it has passed; absent when certified.
+
+    ``flags`` are the side states: ``blocked-by-hold``, ``partial``, ``overdue``. They do not replace the step.
+    """
 
     purge_id: OpaqueId
     tenant: TenantName
     step: str
+    flags: tuple[str, ...]
+    waits_for: tuple[str, ...]
     requested_at: datetime
+    moved_at: datetime
     deadline: datetime
     remaining_seconds: float | None
     waits_for_replicas: tuple[OpaqueId, ...]
+    open_holds: tuple[OpaqueId, ...]
+    refusals: tuple[StoreRefusal, ...]
     objects_removed: int
     versions_removed: int
 
@@ -122,6 +132,7 @@ def _tenant_view(state: TenantState) -> TenantView:
         policy=state.policy,
         rev=state.rev,
         purge_id=state.purge.purge_id if state.purge else None,
+        holds=state.holds,
     )
 
 
@@ -182,19 +193,47 @@ async def _purge_records(tenancy: Tenancy) -> AsyncIterator[PurgeRecord]:
 
 def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:
     is_open = record.step != "certified"
-    waits_for_eviction = record.step in ("fenced", "shredded")
     noted = {acknowledgement.replica_id for acknowledgement in record.acknowledgements}
+    replicas = tuple(r for r in record.replicas if r not in noted) if is_open else ()
+    is_flagged = {
+        "blocked-by-hold": record.is_blocked_by_hold,
+        "partial": record.is_partial,
+        "overdue": (now if is_open else record.moved_at) > record.deadline,
+    }
     return PurgeView(
         purge_id=record.purge_id,
         tenant=record.tenant,
         step=record.step,
+        flags=tuple(flag for flag, is_set in is_flagged.items() if is_set),
+        waits_for=tuple(_waits_for(record, replicas, now)),
         requested_at=record.requested_at,
+        moved_at=record.moved_at,
         deadline=record.deadline,
         remaining_seconds=(record.deadline - now).total_seconds() if is_open else None,
-        waits_for_replicas=tuple(r for r in record.replicas if r not in noted) if waits_for_eviction else (),
+        waits_for_replicas=replicas,
+        open_holds=tuple(hold.hold_id for hold in record.open_holds),
+        refusals=tuple(refusal for refusal in record.refusals if refusal.until is None),
         objects_removed=record.objects_removed,
         versions_removed=record.versions_removed,
     )
+
+
+def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) -> Iterator[str]:
+    """What must happen before the next step, in words."""
+    export = record.export
+    if record.step in ("fenced", "exported") and export is not None and export.adapter_digest is not None:
+        if export.refusal_code is not None:
+            yield f"an export that cannot be made ({export.refusal_code})"
+        yield f"the tenant to take its export, until {export.waits_until.isoformat(timespec='minutes')}"
+    elif record.is_blocked_by_hold:
+        yield from (f"release of hold {hold.hold_id} ({hold.reason_code})" for hold in record.open_holds)
+    if record.step == "shredded":
+        yield from (f"replica {replica}" for replica in replicas)
+    for refusal in record.refusals:
+        if refusal.until is None:
+            yield f"store {refusal.store} to let go of {refusal.count} ({refusal.reason_code})"
+    if record.step == "deleted" and record.verified_at and record.settled_at is not None and now < record.settled_at:
+        yield f"late writers, until {record.settled_at.isoformat(timespec='seconds')}"
 
 
 async def certificate(tenancy: Tenancy, purge_id: str) -> bytes:

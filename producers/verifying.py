@@ -12,34 +12,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from producers.lineage import require_consistent
+from producers.purge_certificate import checked_certificate
+from producers.verdict import SIGNED, TRUST, Verdict
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, config_sha256
-from schemas.canonical import sha256_hex
 from schemas.manifests import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
     TRAINING_PREDICATE,
     EvictionReceipt,
-    PurgeCertificate,
     TrainingManifest,
 )
-from schemas.model import Contract, read_tolerant
+from schemas.model import read_tolerant
 from schemas.model_digest import file_sha256
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Verifier
-
-
-class Verdict(Contract):
-    """A document that holds. ``facts`` are its main statements; the other two are for people who rely on it."""
-
-    kind: str
-    facts: dict[str, str]
-    proves: tuple[str, ...]
-    does_not_prove: tuple[str, ...]
-
-
-_SIGNED = "this document was signed with the private half of the given key, and not a byte of it has changed since"
-_TRUST = "that its statements are true: a signature says who stated them, so it is worth what its signer is"
 
 
 def verify_file(path: Path, verifier: Verifier) -> Verdict:
@@ -85,49 +72,6 @@ def _no_envelope(path: Path) -> Refused:
     )
 
 
-def _certificate(path: Path, statement: dict[str, Any]) -> Verdict:
-    held = read_tolerant(PurgeCertificate, statement["predicate"])
-    subject = {"name": f"tenant:{held.tenant}", "digest": {"sha256": _purge_subject(held)}}
-    if statement.get("subject") != [subject]:
-        raise BadSignature("the certificate's subject is not the tenant and purge that it speaks of")
-    first, *later = held.verified_at or (held.requested_at,)
-    if held.residual or any(store.after.total for store in held.stores) or len(later) != 1:
-        raise BadSignature("the certificate itself says that the purge was not complete")
-    if not held.fenced_at <= held.key_destroyed_at <= first <= later[0] <= held.completed_at:
-        raise BadSignature("the certificate's times are out of order")
-    in_time = "within" if held.completed_at <= held.deadline else "AFTER"
-    return Verdict(
-        kind="certificate of purge",
-        facts={
-            "tenant": held.tenant,
-            "purge": held.certificate_id,
-            "requested": f"{held.requested_at.isoformat()} by {held.requested_by} ({held.reason_code})",
-            "completed": f"{held.completed_at.isoformat()}, {in_time} the deadline {held.deadline.isoformat()}",
-            "key destroyed": held.key_destroyed_at.isoformat(),
-            "removed": f"{held.objects_removed} objects in {held.versions_removed} versions, markers and uploads",
-            "replicas": ", ".join(f"{ack.replica_id} {ack.outcome}" for ack in held.replicas) or "none was alive",
-            "events gone by": held.topics_survive_until.isoformat(),
-        },
-        proves=(
-            _SIGNED,
-            "its signer states that the tenant's data key was destroyed, after which its sealed objects cannot be read",
-            "its signer states that every store in it was listed twice and was empty both times",
-            "its signer states how each replica that was alive at the fence left the tenant: by a signed receipt, or "
-            "by the end of its lease",
-        ),
-        does_not_prove=(
-            _TRUST,
-            "anything about copies outside the stores that it lists: exports that the tenant took, backups of others",
-            "that the bus is free of the tenant's events before the time given above; they hold ids and commitments",
-            *(f"that nothing is kept. It says itself what is: {kept}" for kept in held.retained),
-        ),
-    )
-
-
-def _purge_subject(held: PurgeCertificate) -> str:
-    return sha256_hex({"purge": held.certificate_id, "tenant": held.tenant})
-
-
 def _manifest(path: Path, statement: dict[str, Any]) -> Verdict:
     held = read_tolerant(TrainingManifest, statement["predicate"])
     require_consistent(held)
@@ -144,12 +88,12 @@ def _manifest(path: Path, statement: dict[str, Any]) -> Verdict:
             "files beside it": beside,
         },
         proves=(
-            _SIGNED,
+            SIGNED,
             "its signer states that this training set, with these settings, made the adapter of this digest",
             *(("the adapter's files in this folder are the ones that it speaks of",) if beside != "none" else ()),
         ),
         does_not_prove=(
-            _TRUST,
+            TRUST,
             "what the examples said: it holds salted commitments, which match only for who has text and salt",
             "that training again gives the same weights, nor that the reviewers were right",
             *(("anything about weights: none lie beside it",) if beside == "none" else ()),
@@ -188,16 +132,16 @@ def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
             "prefix cache": "dropped" if held.prefix_cache_reset else "not dropped: others' requests were running",
         },
         proves=(
-            _SIGNED,
+            SIGNED,
             "its signer states that this replica deleted the tenant's files and overwrote its slots, and that cached "
             "blocks, where they were not dropped, can be found by no request: their key holds a salt of the tenant's",
         ),
-        does_not_prove=(_TRUST, "anything about other replicas, or about what this one loaded later"),
+        does_not_prove=(TRUST, "anything about other replicas, or about what this one loaded later"),
     )
 
 
 _CHECKS: dict[str, Callable[[Path, dict[str, Any]], Verdict]] = {
-    PURGE_PREDICATE: _certificate,
+    PURGE_PREDICATE: checked_certificate,
     TRAINING_PREDICATE: _manifest,
     EVICTION_PREDICATE: _receipt,
 }

@@ -103,6 +103,20 @@ class ExportReady(EventData):
         return self.export_id
 
 
+class ExportAcknowledged(EventData):
+    """The tenant has taken the export and found it whole. A purge that made it for the tenant need not wait longer."""
+
+    type = "sano.export.acknowledged"
+    topic = TENANTS
+
+    export_id: OpaqueId
+    adapter_digest: Sha256Hex
+    acknowledged_by: OpaqueId
+
+    def natural_key(self) -> str:
+        return self.export_id
+
+
 class PurgeRequested(EventData):
     """A command: remove everything of this tenant. It is safe at any time and in any order."""
 

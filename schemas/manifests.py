@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract
-from schemas.records import ReplicaAcknowledgement, Residue, TrainingSet
+from schemas.records import PurgeExport, ReplicaAcknowledgement, Residue, StoreCount, StoreRefusal, TrainingSet
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -82,11 +83,49 @@ class EvictionReceipt(Contract):
 
 
 class StoreFinding(Contract):
-    """What the purge found and did in one store."""
+    """What became of the tenant's data in one store of the registry, and how that is shown.
+
+    ``before`` and ``after`` are of stores in the bucket, which are listed; ``late`` is what writers that were alive at
+    the fence left there after it was counted. ``outcome`` of what cannot be listed says on whose word it stands.
+    """
 
     store: str
+    medium: str
     method: str
-    after: Residue
+    how: str
+    outcome: Literal[
+        "empty",  # listed twice, and nothing was there
+        "receipts",  # every replica signed for it, or its lease is over
+        "ended",  # with the processes that the fence stopped
+        "expires",  # by retention, at the latest at gone_by
+        "kept",  # on purpose: see retained
+        "none-held",  # nothing of a tenant is written there, which tests look for
+        "operator",  # outside of this system: whoever runs it answers for it
+    ]
+    before: StoreCount | None = None
+    late: StoreCount | None = None
+    after: Residue | None = None
+    probe: str
+    probed_at: tuple[datetime, ...] = ()
+    gone_by: datetime | None = None
+
+
+class KeyDestruction(Contract):
+    """The end of one key. ``destroyed_at`` is when it was unusable, ``scheduled_for`` when its provider drops it."""
+
+    key: str
+    method: str
+    destroyed_at: datetime | None
+    scheduled_for: datetime | None = None
+    note: str
+
+
+class Retained(Contract):
+    """What outlives the purge on purpose."""
+
+    store: str
+    holds: str
+    because: str
 
 
 class PurgeCertificate(Contract):
@@ -97,22 +136,36 @@ class PurgeCertificate(Contract):
     requested_by: OpaqueId
     reason_code: str
     requested_at: datetime
-    fenced_at: datetime
+    request_event_id: OpaqueId | None = None
+    sla_days: int | None = Field(default=None, description="what the tenant's contract promises, from the request on")
     deadline: datetime
+    fenced_at: datetime
+    export: PurgeExport | None = Field(default=None, description="absent: the contract gives no right of export")
+    holds: tuple[LegalHold, ...] = ()
+    destruction_decided_at: datetime
+    key_destroyed_at: datetime
+    settled_at: datetime = Field(description="no writer that was alive at the fence could still write after this")
     completed_at: datetime
     description: Literal["purge"] = "purge"
     method: tuple[str, ...]
     tool: str
-    key_destroyed_at: datetime
+    performed_by: str
+    keys: tuple[KeyDestruction, ...]
     stores: tuple[StoreFinding, ...]
     objects_removed: int
     versions_removed: int
     residual: int
     verification_method: str
     verified_at: tuple[datetime, ...]
+    replicas_found: tuple[OpaqueId, ...]
     replicas: tuple[ReplicaAcknowledgement, ...]
-    retained: tuple[str, ...]
+    exceptions: tuple[StoreRefusal, ...] = Field(default=(), description="what a store kept back for a while")
+    retained: tuple[Retained, ...]
+    backups: str
     topics_survive_until: datetime = Field(description="by then no event of the tenant is on any broker's disk")
+    audit_checkpoint: dict[str, Any] | None = Field(
+        default=None, description="the latest signed checkpoint of the tenant's audit log"
+    )
 
 
 class ExportedExample(Contract):

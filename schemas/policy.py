@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.hyperparameters import Hyperparameters
 from schemas.model import Contract
@@ -16,6 +16,12 @@ class TenantPolicy(Contract):
     # 8: a record of the tenant can survive 7 days, 1 hour and 6 minutes in a topic (schemas.topics), and a promise
     # that the topics cannot keep is none.
     deletion_sla_days: int = Field(default=30, ge=8, le=365, description="days from the purge request to certificate")
+    right_of_export: bool = Field(
+        default=False, description="a purge first hands the active adapter over, and waits for the tenant to take it"
+    )
+    export_wait_days: int = Field(
+        default=7, ge=1, le=364, description="how long a purge waits for the tenant to take its export"
+    )
     require_consent: bool = Field(default=True, description="an example without a granted consent is never trained on")
     min_new_examples: int = Field(
         default=64, ge=1, le=1000, description="new eligible examples after which training is requested by itself"
@@ -24,3 +30,10 @@ class TenantPolicy(Contract):
     automatic_training: bool = True
     activation: Literal["automatic", "manual"] = "automatic"
     hyperparameters: Hyperparameters = Hyperparameters()
+
+    @model_validator(mode="after")
+    def _export_within_the_sla(self) -> TenantPolicy:
+        """Raises ValueError where waiting for the tenant alone would break the promise that is made to it."""
+        if self.right_of_export and self.export_wait_days >= self.deletion_sla_days:
+            raise ValueError("export_wait_days must be shorter than deletion_sla_days, or the purge ends too late")
+        return self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
 from schemas.model import Contract
@@ -84,15 +85,23 @@ class LeaseRecord(Contract):
     holder: OpaqueId
     fence: int = Field(ge=1)
     expires_at: datetime
+    seconds: float | None = Field(default=None, gt=0, description="how long a renewal of it lasts")
 
 
 class ReplicaRecord(Contract):
-    """A serving replica's lease. After ``expires_at`` it serves no adapter any more, by itself."""
+    """A serving replica's lease. After ``expires_at`` it serves no adapter any more, by itself.
+
+    Only the process that wrote it, named by ``incarnation``, renews it, and only over its own last version. Whoever
+    sets ``fenced_at`` therefore ends the lease for good: the replica must be started anew.
+    """
 
     replica_id: OpaqueId
     base_model_digest: Sha256Hex
     started_at: datetime
     expires_at: datetime
+    incarnation: OpaqueId | None = None
+    fenced_at: datetime | None = None
+    fenced_by: OpaqueId | None = Field(default=None, description="the purge that it did not answer")
 
 
 class Residue(Contract):
@@ -107,30 +116,135 @@ class Residue(Contract):
         return self.versions + self.delete_markers + self.uploads
 
 
+class StoreCount(Contract):
+    """What a listing found in one store of the registry: distinct keys, and what they consist of."""
+
+    store: str
+    objects: int = Field(default=0, ge=0)
+    versions: int = Field(default=0, ge=0)
+    delete_markers: int = Field(default=0, ge=0)
+    uploads: int = Field(default=0, ge=0)
+
+    @property
+    def total(self) -> int:
+        return self.versions + self.delete_markers + self.uploads
+
+
+class StoreRefusal(Contract):
+    """A store that did not let something be removed. ``until`` is when it did; open while absent."""
+
+    store: str
+    reason_code: ReasonCode
+    count: int = Field(ge=1, description="versions, markers and uploads that it kept, when it was last asked")
+    since: datetime
+    until: datetime | None = None
+
+
 class ReplicaAcknowledgement(Contract):
-    """How a replica that was alive at the fence left the tenant: it evicted, or its lease expired."""
+    """How a replica that the fence found left the tenant: it evicted, or its lease expired and cannot be renewed."""
 
     replica_id: OpaqueId
     outcome: Literal["evicted", "expired"]
     at: datetime
     receipt_sha256: Sha256Hex | None = None
+    adapters_evicted: int = Field(default=0, ge=0)
+    requests_aborted: int = Field(default=0, ge=0)
+    lease_ended_at: datetime | None = Field(default=None, description="of one that expired")
+    fenced_at: datetime | None = Field(default=None, description="when it was cut off its lease")
+
+
+class PurgeExport(Contract):
+    """The export that the tenant has a right to before anything is destroyed."""
+
+    adapter_digest: Sha256Hex | None = Field(default=None, description="absent: the tenant had no adapter to take")
+    waits_until: datetime
+    ready_at: datetime | None = None
+    acknowledged_at: datetime | None = None
+    acknowledged_by: OpaqueId | None = None
+    refusal_code: ReasonCode | None = Field(default=None, description="why it cannot be made, as long as it cannot")
+
+
+class SlaWarning(Contract):
+    """A warning that was published, and when it was due and noticed."""
+
+    kind: Literal["at-risk-50", "at-risk-80", "overdue"]
+    at: datetime
+
+
+PurgeStep = Literal[
+    "requested",
+    "fenced",
+    "exported",
+    "acknowledged",
+    "shredded",
+    "evicted",
+    "deleted",
+    "verified",
+    "certified",
+]
+"""``exported`` and ``acknowledged`` only where the tenant has a right of export and an adapter."""
 
 
 class PurgeRecord(Contract):
-    """A purge in progress. Every step is idempotent, so that any process can take it further."""
+    """A purge in progress. Every step is idempotent, so that any process can take it further.
+
+    What it is blocked by does not replace the step: ``holds`` (blocked by hold), ``refusals`` (partial) and
+    ``warnings`` (overdue) stand beside it, and the deadline does not move for any of them.
+    """
 
     purge_id: OpaqueId
     tenant: TenantName
-    step: Literal["fenced", "shredded", "evicted", "deleted", "verified", "certified"]
+    step: PurgeStep
     requested_at: datetime
     requested_by: OpaqueId
     reason_code: ReasonCode
-    fenced_at: datetime
+    request_event_id: OpaqueId | None = None
     deadline: datetime
-    settled_at: datetime = Field(description="no writer that was alive at the fence can still write after this")
-    replicas: tuple[OpaqueId, ...] = Field(default=(), description="alive at the fence")
+    sla_days: int | None = Field(default=None, description="what the tenant's contract promises")
+    moved_at: datetime = Field(description="when it reached its step")
+    fenced_at: datetime | None = None
+    export: PurgeExport | None = Field(default=None, description="absent: no right of export")
+    holds: tuple[LegalHold, ...] = ()
+    destruction_decided_at: datetime | None = Field(default=None, description="from here on no hold is accepted")
+    settled_at: datetime | None = Field(
+        default=None, description="no writer that was alive at the fence can still write after this"
+    )
+    longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
+    replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence and not cut off before")
     acknowledgements: tuple[ReplicaAcknowledgement, ...] = ()
     key_destroyed_at: datetime | None = None
-    objects_removed: int = Field(default=0, ge=0)
-    versions_removed: int = Field(default=0, ge=0)
+    found: tuple[StoreCount, ...] = Field(default=(), description="before anything was destroyed")
+    counted_at: datetime | None = None
+    late: tuple[StoreCount, ...] = Field(default=(), description="what writers left after that, and was swept too")
+    refusals: tuple[StoreRefusal, ...] = ()
     verified_at: tuple[datetime, ...] = Field(default=(), description="when the prefixes were listed and found empty")
+    warnings: tuple[SlaWarning, ...] = ()
+    audit_checkpoint: dict[str, Any] | None = Field(
+        default=None, description="the latest of the tenant's audit log when everything was verified, a DSSE envelope"
+    )
+
+    @property
+    def open_holds(self) -> tuple[LegalHold, ...]:
+        return tuple(hold for hold in self.holds if hold.is_open)
+
+    @property
+    def is_blocked_by_hold(self) -> bool:
+        return self.destruction_decided_at is None and bool(self.open_holds)
+
+    @property
+    def is_partial(self) -> bool:
+        """Some store keeps something back. Nothing is certified before it has let go."""
+        return any(refusal.until is None for refusal in self.refusals)
+
+    @property
+    def _is_swept(self) -> bool:
+        return self.step in ("deleted", "verified", "certified")
+
+    @property
+    def objects_removed(self) -> int:
+        return sum(count.objects for count in (*self.found, *self.late)) if self._is_swept else 0
+
+    @property
+    def versions_removed(self) -> int:
+        """Versions, delete markers and open uploads."""
+        return sum(count.total for count in (*self.found, *self.late)) if self._is_swept else 0

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.policy import TenantPolicy
@@ -81,10 +82,16 @@ class OutboxEntry(Contract):
 
 
 class PurgeState(Contract):
-    """The purge that fenced this tenant."""
+    """The purge that fenced this tenant. ``destruction_decided_at`` and ``holds`` change by swaps of one object, so
+    that a hold is placed either before the point of no return or not at all.
+    """
 
     purge_id: OpaqueId
     fenced_at: datetime
+    export_digest: Sha256Hex | None = Field(
+        default=None, description="the adapter that the tenant has a right to take, as it was at the fence"
+    )
+    destruction_decided_at: datetime | None = Field(default=None, description="the point of no return")
 
 
 class TenantState(Contract):
@@ -104,3 +111,4 @@ class TenantState(Contract):
     adapter_history: tuple[Sha256Hex, ...] = Field(default=(), description="earlier active adapters, oldest first")
     outbox: tuple[OutboxEntry, ...] = ()
     purge: PurgeState | None = None
+    holds: tuple[LegalHold, ...] = Field(default=(), description="open and released ones, in the order they came")

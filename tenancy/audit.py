@@ -14,11 +14,12 @@ hold the events of a purged tenant any more. The head is a hint of where the log
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -120,6 +121,15 @@ class AuditLog:
         """
         head, etag = await self._head(tenant)
         return None if etag is None else head
+
+    async def latest_checkpoint(self, tenant: TenantId) -> dict[str, Any] | None:
+        """The envelope of the latest signed checkpoint; None where nothing is signed yet."""
+        head = await self.head(tenant)
+        if head is None or head.checkpoint is None:
+            return None
+        stored = await self.objects.get(object_keys.audit_checkpoint(tenant, head.checkpoint.number))
+        envelope: dict[str, Any] = json.loads(stored.body)
+        return envelope
 
     async def tag_of(self, tenant: TenantId, occurrence: str) -> str | None:
         """The tag under which an occurrence is or will be entered; None when it is not known here."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class Transient(Exception):
     """Trying again later may succeed: a timeout, an unreachable service, a lost race that a retry settles."""
@@ -17,6 +19,17 @@ class Refused(Exception):
 
 class StoreUnavailable(Transient):
     """The object store did not answer, or asked us to slow down."""
+
+
+class DeletionRefused(StoreUnavailable):
+    """Some versions were kept by the object store (a lock, missing rights); the others of the request are gone.
+
+    ``codes`` says for each key that keeps something why, as a reason code.
+    """
+
+    def __init__(self, codes: Mapping[str, str]) -> None:
+        super().__init__(f"{len(codes)} keys were kept by the object store: {sorted(set(codes.values()))}")
+        self.codes = dict(codes)
 
 
 class BusUnavailable(Transient):

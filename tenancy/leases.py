@@ -121,4 +121,4 @@ class Leases:
 
     def _record(self, run_id: str, fence: int) -> LeaseRecord:
         expires_at = self.clock() + timedelta(seconds=self.seconds)
-        return LeaseRecord(run_id=run_id, holder=self.holder, fence=fence, expires_at=expires_at)
+        return LeaseRecord(run_id=run_id, holder=self.holder, fence=fence, expires_at=expires_at, seconds=self.seconds)

@@ -76,7 +76,10 @@ class ObjectStore(Protocol):
         ...
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
-        """Remove versions and markers for good, however many. One that is gone already is no error."""
+        """Remove versions and markers for good, however many. One that is gone already is no error.
+
+        Raises :class:`DeletionRefused` when some are kept, after all others were removed.
+        """
         ...
 
     def uploads(self, prefix: str) -> AsyncIterator[Upload]:

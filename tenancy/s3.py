@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
+from schemas.identifiers import REASON_CODE_PATTERN
+from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.objects import ObjectVersion, StoredObject, Upload
 from tenancy.settings import REQUEST_ATTEMPTS
 
@@ -29,6 +31,7 @@ CONFLICT_ATTEMPTS = 8
 DELETE_BATCH = 1000  # what one DeleteObjects request takes
 _NOT_FOUND = {"NoSuchKey", "404", "NoSuchUpload", "NotFound"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
+_PASSING = {"InternalError", "ServiceUnavailable", "SlowDown", "OperationAborted"}  # of one version in a batch
 _PRECONDITION = {"PreconditionFailed", "412"}
 
 
@@ -187,19 +190,23 @@ class S3ObjectStore:
                     yield ObjectVersion(entry["Key"], entry["VersionId"], is_marker, entry["IsLatest"])
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
-        def call(batch: Sequence[ObjectVersion]) -> None:
+        def call(batch: Sequence[ObjectVersion]) -> dict[str, str]:
             with _translated(batch[0].key):
                 answer = self.client.delete_objects(
                     Bucket=self.bucket,
                     Delete={"Objects": [{"Key": v.key, "VersionId": v.version_id} for v in batch], "Quiet": True},
                 )
             failed = answer.get("Errors", [])
-            if failed:
-                codes = sorted({str(error.get("Code")) for error in failed})
-                raise StoreUnavailable(f"{len(failed)} of {len(batch)} versions were not deleted: {codes}")
+            passing = sorted({str(error.get("Code")) for error in failed} & _PASSING)
+            if passing:
+                raise StoreUnavailable(f"{len(failed)} of {len(batch)} versions were not deleted: {passing}")
+            return {str(error.get("Key")): _reason(str(error.get("Code"))) for error in failed}
 
+        kept: dict[str, str] = {}
         for start in range(0, len(versions), DELETE_BATCH):
-            await asyncio.to_thread(call, versions[start : start + DELETE_BATCH])
+            kept |= await asyncio.to_thread(call, versions[start : start + DELETE_BATCH])
+        if kept:
+            raise DeletionRefused(kept)
 
     async def uploads(self, prefix: str) -> AsyncIterator[Upload]:
         async for page in self._pages("list_multipart_uploads", prefix):
@@ -226,6 +233,12 @@ class S3ObjectStore:
 
         while page := await asyncio.to_thread(advance):
             yield page
+
+
+def _reason(code: str) -> str:
+    """``AccessDenied`` as ``access-denied``."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", code).lower()
+    return words if re.fullmatch(REASON_CODE_PATTERN, words) else "refused"
 
 
 def _again_on_conflict(call: Callable[[], T]) -> T:

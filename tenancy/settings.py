@@ -49,8 +49,12 @@ class PlatformSettings(BaseSettings):
     @property
     def settle_seconds(self) -> float:
         """After a fence and this long, no writer that was alive at the fence can still write."""
-        longest = max(self.handler_deadline_seconds, self.lease_seconds)
-        return longest + self.store_write_seconds + CLOCK_SKEW_SECONDS
+        return max(self.handler_deadline_seconds, self.lease_seconds) + self.late_write_seconds
+
+    @property
+    def late_write_seconds(self) -> float:
+        """How long after its lease or deadline a writer's last write can still arrive, by another machine's clock."""
+        return self.store_write_seconds + CLOCK_SKEW_SECONDS
 
     @property
     def store_write_seconds(self) -> float:

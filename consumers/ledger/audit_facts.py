@@ -67,7 +67,7 @@ PSEUDONYMOUS: Mapping[str, Named] = {"example_id": "example", "consent_id": "con
 DIGESTED = frozenset({"hyperparameters", "policy", "receipt"})
 """Entered as the digest of their canonical JSON."""
 
-ACTORS = frozenset({"requested_by", "reviewer_id"})
+ACTORS = frozenset({"acknowledged_by", "requested_by", "reviewer_id"})
 """Entered as who did it."""
 
 SPECIAL: Mapping[str, Callable[[Any], tuple[str, str | int]]] = {
@@ -122,9 +122,9 @@ def _text(value: Any) -> str:
 def actor(event: Event, pseudonyms: Pseudonyms | None) -> Actor:
     """Who decided or did it: the one whom the event names, else the service that published it."""
     data = event.data
-    requested_by: str | None = getattr(data, "requested_by", None)
-    if requested_by is not None:
-        return Actor(role="operator", id=requested_by)
+    operator: str | None = getattr(data, "requested_by", None) or getattr(data, "acknowledged_by", None)
+    if operator is not None:
+        return Actor(role="operator", id=operator)
     reviewer: str | None = getattr(data, "reviewer_id", None)
     if reviewer is not None:
         return Actor(role="reviewer", id=pseudonyms.of("reviewer", reviewer) if pseudonyms else UNLINKABLE)

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+from opentelemetry import metrics
+
 from consumers.purge import handlers
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.settings import PurgeSettings
+from consumers.purge.watchdog import Watchdog
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
+from consumers.runtime.telemetry import SCOPE
 from schemas import events
 from tenancy.bootstrap import Tenancy, signer
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TenantChurned: handlers.on_tenant_churned,
     events.PurgeRequested: handlers.on_purge_requested,
+    events.ExportAcknowledged: handlers.on_export_acknowledged,
     events.ReplicaEvicted: handlers.on_replica_evicted,
 }
 
@@ -28,9 +33,12 @@ def main() -> None:
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:
         signing = signer(settings)
-        driver = PurgeDriver(tenancy, signing, settings.settle_seconds)
-        periodic = Periodic("purge driver", settings.reconcile_seconds, driver.look)
-        yield PurgePorts(tenancy, signing.verifier, driver, periodic.poke), (periodic,)
+        driver = PurgeDriver(tenancy, signing, settings.purge_policy())
+        watchdog = Watchdog(driver)
+        watchdog.export(metrics.get_meter(SCOPE))
+        driving = Periodic("purge driver", settings.reconcile_seconds, driver.look)
+        watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.look)
+        yield PurgePorts(tenancy, signing.verifier, driver, driving.poke), (driving, watching)
 
     serve("purge", settings=settings, topics=(events.TENANTS, events.REPLICAS), handlers=HANDLERS, ports=ports)
 

@@ -16,7 +16,7 @@ from tenancy.tenant_id import TenantId
 logger = logging.getLogger(f"{SCOPE}.purge")
 
 STEP = "purge.step"
-TOLD_BY_EVENTS = ("fenced", "certified")
+TOLD_BY_EVENTS = ("requested", "fenced", "certified")
 
 
 async def enter_step(record: PurgeRecord, tenancy: Tenancy) -> None:

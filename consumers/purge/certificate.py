@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from consumers.purge.destruction import KEY_STORE
 from schemas.canonical import sha256_hex
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate, StoreFinding, statement
-from schemas.records import PurgeRecord
+from schemas.manifests import (
+    PURGE_PREDICATE,
+    KeyDestruction,
+    PurgeCertificate,
+    Retained,
+    StoreFinding,
+    statement,
+)
+from schemas.records import PurgeRecord, Residue, StoreCount
+from schemas.store import Store
+from schemas.stores import STORES, kept, swept
 from schemas.topics import TOPICS
 from schemas.version import VERSION
 
@@ -16,21 +25,28 @@ METHOD = (
     "cryptographic erase: every version of the wrapped data key was deleted; all objects of the tenant were sealed "
     "under that key by AES-256-GCM before they were stored",
     "deletion of every object version, delete marker and open multipart upload",
-    "eviction from every serving replica, with a signed receipt, or the end of its lease",
+    "eviction from every serving replica, with a signed receipt, or the end of a lease that it could not renew",
 )
-RETAINED = (
-    "the tenant's state object, which holds its id, policy and the fence that keeps it purged",
-    "this certificate and the purge's record",
-    "the tenant's audit log, which holds opaque ids, digests, salted commitments and pseudonyms whose key is destroyed",
-    "events on the bus, which hold opaque ids and salted commitments, until the topics' retention removes them, "
-    "counted from the last one; one that is sent again after this certificate counts from then",
+VERIFICATION = (
+    "full: every listed prefix was listed twice and was empty of versions, markers and uploads, the second time after "
+    "no writer that was alive at the fence could still write"
 )
+NOTHING = Residue(versions=0, delete_markers=0, uploads=0)
 
 
-def certificate(record: PurgeRecord, findings: Sequence[StoreFinding]) -> dict[str, Any]:
+def certificate(record: PurgeRecord) -> dict[str, Any]:
     """The statement to sign. It is a function of the record alone, so that certifying again gives the same one."""
-    if record.key_destroyed_at is None or len(record.verified_at) != 2:
+    if (
+        record.fenced_at is None
+        or record.settled_at is None
+        or record.destruction_decided_at is None
+        or record.key_destroyed_at is None
+        or len(record.verified_at) != 2
+    ):
         raise ValueError("a purge is certified after its key is destroyed and it was verified twice")
+    if record.is_partial or {noted.replica_id for noted in record.acknowledgements} != set(record.replicas):
+        raise ValueError("a purge is certified when no store keeps anything back and no replica is left to answer")
+    completed_at = record.verified_at[1]
     longest = max(topic.worst_case_survival_ms() for topic in TOPICS.values())
     predicate = PurgeCertificate(
         certificate_id=record.purge_id,
@@ -38,21 +54,92 @@ def certificate(record: PurgeRecord, findings: Sequence[StoreFinding]) -> dict[s
         requested_by=record.requested_by,
         reason_code=record.reason_code,
         requested_at=record.requested_at,
-        fenced_at=record.fenced_at,
+        request_event_id=record.request_event_id,
+        sla_days=record.sla_days,
         deadline=record.deadline,
-        completed_at=record.verified_at[1],
+        fenced_at=record.fenced_at,
+        export=record.export,
+        holds=record.holds,
+        destruction_decided_at=record.destruction_decided_at,
+        key_destroyed_at=record.key_destroyed_at,
+        settled_at=record.settled_at,
+        completed_at=completed_at,
         method=METHOD,
         tool=f"sanolith {VERSION}",
-        key_destroyed_at=record.key_destroyed_at,
-        stores=tuple(findings),
+        performed_by="purge service, by itself; it performed and verified, and holds the signing key",
+        keys=_keys(record.key_destroyed_at),
+        stores=tuple(_finding(store, record, completed_at) for store in STORES.values()),
         objects_removed=record.objects_removed,
         versions_removed=record.versions_removed,
         residual=0,
-        verification_method="full: every listed prefix was listed twice and was empty of versions, markers and uploads",
+        verification_method=VERIFICATION,
         verified_at=record.verified_at,
+        replicas_found=record.replicas,
         replicas=record.acknowledgements,
-        retained=RETAINED,
-        topics_survive_until=record.verified_at[1] + timedelta(milliseconds=longest),
+        exceptions=record.refusals,
+        retained=tuple(
+            Retained(store=store.name, holds=store.holds, because=str(store.kept_because))
+            for store in kept()
+            if store.protection != "no-tenant-data"
+        ),
+        backups=f"none is made by this system; {STORES['copies.bucket'].purger.how}",
+        topics_survive_until=completed_at + timedelta(milliseconds=longest),
+        audit_checkpoint=record.audit_checkpoint,
     )
     subject = {f"tenant:{record.tenant}": sha256_hex({"purge": record.purge_id, "tenant": record.tenant})}
     return statement(PURGE_PREDICATE, subject, predicate)
+
+
+def _keys(destroyed_at: datetime) -> tuple[KeyDestruction, ...]:
+    own, provider = STORES[KEY_STORE], STORES["keys.tenant-kms"]
+    return (
+        KeyDestruction(
+            key=own.name,
+            method=own.purger.how,
+            destroyed_at=destroyed_at,
+            note="at once and for good: no copy of the wrapped key is left, so nothing is scheduled",
+        ),
+        KeyDestruction(
+            key=provider.name,
+            method=provider.purger.how,
+            destroyed_at=None,
+            note="only where the operator gave the tenant one; KMS's own record says when it was scheduled and is gone",
+        ),
+    )
+
+
+def _finding(store: Store, record: PurgeRecord, completed_at: datetime) -> StoreFinding:
+    finding = StoreFinding(
+        store=store.name,
+        medium=store.medium,
+        method=store.purger.method,
+        how=store.purger.how,
+        outcome="operator",
+        probe=store.probe.how,
+    )
+    if store in swept():
+        return finding.model_copy(
+            update={
+                "outcome": "empty",
+                "before": _of(store, record.found) or StoreCount(store=store.name),
+                "late": _of(store, record.late),
+                "after": NOTHING,
+                "probed_at": record.verified_at,
+            }
+        )
+    if store.protection == "no-tenant-data":
+        return finding.model_copy(update={"outcome": "none-held"})
+    if store.survives == "kept":
+        return finding.model_copy(update={"outcome": "kept"})
+    if store.probe.evidence == "receipt":
+        answered = tuple(sorted({noted.at for noted in record.acknowledgements}))
+        return finding.model_copy(update={"outcome": "receipts", "probed_at": answered})
+    if store.medium == "bus" and isinstance(store.survives, timedelta):
+        return finding.model_copy(update={"outcome": "expires", "gone_by": completed_at + store.survives})
+    if store.medium in ("process-memory", "worker-scratch"):
+        return finding.model_copy(update={"outcome": "ended"})
+    return finding
+
+
+def _of(store: Store, counts: tuple[StoreCount, ...]) -> StoreCount | None:
+    return next((count for count in counts if count.store == store.name), None)

@@ -1,50 +1,50 @@
 """The purge's driver: takes each purge as far as it can go now. Any process may, at any time, again and again.
 
-The record under ``purges/<id>.json`` is changed only by compare-and-swap. What a step did is found out by doing it
-again: a second sweep of an empty prefix removes nothing, a second destruction finds no key, a second certificate is
-the first one.
+What a step did is found out by doing it again: a second sweep of an empty prefix removes nothing, a second
+destruction finds no key, a second certificate is the first one. What must outlast a step's own effect (the counts,
+the leases, the holds) is noted before it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 
 from consumers.purge.audit import enter_step
 from consumers.purge.certificate import certificate
-from consumers.purge.sweep import Store, residue, sweep
+from consumers.purge.destruction import (
+    KEY_STORE,
+    Destruction,
+    Kept,
+    added,
+    roots,
+    still_listed,
+    with_refusals,
+)
+from consumers.purge.fence import fence
+from consumers.purge.handover import Handover
+from consumers.purge.policy import PurgePolicy
+from consumers.purge.records import PurgeRecords
+from consumers.purge.replicas import Replicas
+from consumers.purge.sweep import sweep
+from consumers.purge.waiting import Waiting
 from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
 from schemas.canonical import canonical_json, sha256_hex
 from schemas.events import PurgeCompleted
-from schemas.manifests import StoreFinding
-from schemas.model import read_tolerant
-from schemas.records import PurgeRecord, ReplicaAcknowledgement, ReplicaRecord, Residue
+from schemas.records import PurgeRecord, ReplicaAcknowledgement
 from schemas.state import TenantState
+from schemas.stores import swept
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, PreconditionFailed
+from tenancy.errors import PreconditionFailed
+from tenancy.holds import Held, destruction_decided
 from tenancy.signing import Signer
 from tenancy.state import owing
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
-
-RECORD_ATTEMPTS = 20
-
-
-def stores(tenant: str) -> tuple[Store, ...]:
-    """Every place in the bucket that can hold this tenant's data."""
-    return (
-        Store("objects of the tenant", object_keys.tenant_prefix(tenant)),
-        Store("wrapped data key", object_keys.key_key(tenant)),
-        Store("superseded states", object_keys.state_key(tenant), keeps_current=True),
-    )
-
-
-class _Waiting(Exception):
-    """The purge cannot go on before something else happens: an acknowledgement, or time."""
 
 
 @dataclass(frozen=True)
@@ -53,40 +53,62 @@ class PurgeDriver:
 
     tenancy: Tenancy
     signer: Signer
-    settle_seconds: float
+    policy: PurgePolicy
+
+    @property
+    def records(self) -> PurgeRecords:
+        return PurgeRecords(self.tenancy.objects, self.tenancy.clock)
+
+    @property
+    def replicas(self) -> Replicas:
+        return Replicas(self.tenancy.objects, self.tenancy.clock, self.policy.replica_answer_seconds)
+
+    @property
+    def handover(self) -> Handover:
+        return Handover(self.tenancy, self.signer.verifier, self.records)
+
+    @property
+    def destruction(self) -> Destruction:
+        return Destruction(self.tenancy)
 
     async def look(self) -> None:
         """Take every purge that is not certified as far as it goes."""
-        async for purge_id in self._open_purges():
-            try:
-                await self.advance(purge_id)
-            except _Waiting as waiting:
-                logger.info("purge waits", extra={"purge_id": purge_id, "reason": str(waiting)})
-            except Exception as error:
-                # One purge that fails must not hold up those listed behind it; the next look tries it again.
-                logger.error("purge failed", extra={"purge_id": purge_id, "error": where(error)})
+        async for record in self.records.open():
+            await self.try_to_advance(record.purge_id)
 
-    async def advance(self, purge_id: str) -> PurgeRecord:
-        """Take one purge to its end. Raises :class:`_Waiting` where that must wait."""
+    async def try_to_advance(self, purge_id: str) -> None:
+        """:meth:`advance`, for a caller with more purges behind this one: what stops it is logged."""
+        try:
+            await self.advance(purge_id)
+        except Waiting as waiting:
+            logger.info("purge waits", extra={"purge_id": purge_id, "reason": str(waiting)})
+        except Exception as error:
+            # One purge that fails must not hold up those listed behind it; the next look tries it again.
+            logger.error("purge failed", extra={"purge_id": purge_id, "error": where(error)})
+
+    async def advance(self, purge_id: str) -> None:
+        """Take one purge to its end. Raises :class:`Waiting` where that must wait, and :class:`ObjectNotFound`."""
+        record: PurgeRecord | None = await self.records.read(purge_id)
         steps = {
-            "fenced": self._shred,
+            "requested": self.fence,
+            "fenced": self._hand_over,
+            "exported": self.handover.taken,
+            "acknowledged": self._shred,
             "shredded": self._evicted,
             "evicted": self._delete,
             "deleted": self._verify,
             "verified": self._certify,
         }
-        record, _ = await self.read(purge_id)
-        while record.step != "certified":
+        while record is not None and record.step != "certified":
             # Before the next step is taken: who goes on after a crash finds the step that was reached and enters it.
             await enter_step(record, self.tenancy)
             record = await steps[record.step](record)
-            logger.info("purge step", extra={"purge_id": purge_id, "step": record.step})
-        return record
+            if record is not None:
+                logger.info("purge step", extra={"purge_id": purge_id, "step": record.step})
 
-    async def read(self, purge_id: str) -> tuple[PurgeRecord, str]:
-        """Raises :class:`ObjectNotFound`."""
-        stored = await self.tenancy.objects.get(object_keys.purge_key(purge_id))
-        return read_tolerant(PurgeRecord, stored.body), stored.etag
+    async def fence(self, record: PurgeRecord) -> PurgeRecord | None:
+        """Fence the tenant for this purge; None where another purge did."""
+        return await fence(record, self.tenancy, self.records, self.replicas, self.policy.settle_seconds)
 
     async def acknowledge(self, purge_id: str, acknowledgement: ReplicaAcknowledgement) -> bool:
         """Note the acknowledgement of a replica that the purge waits for; False when there is none to wait for.
@@ -94,56 +116,101 @@ class PurgeDriver:
         A replica that started after the fence acknowledges too, when it reads the topic from its beginning.
         Raises :class:`ObjectNotFound`.
         """
-        for _ in range(RECORD_ATTEMPTS):
-            record, etag = await self.read(purge_id)
+
+        def note(record: PurgeRecord) -> PurgeRecord:
             known = {noted.replica_id for noted in record.acknowledgements}
             if acknowledgement.replica_id in known or acknowledgement.replica_id not in record.replicas:
-                return False
-            noted = (*record.acknowledgements, acknowledgement)
-            with suppress(PreconditionFailed):
-                await self._write(record.model_copy(update={"acknowledgements": noted}), etag)
-                return True
-        raise PreconditionFailed(purge_id)
+                return record
+            return record.model_copy(update={"acknowledgements": (*record.acknowledgements, acknowledgement)})
+
+        return (await self.records.note(purge_id, note))[1]
+
+    async def _hand_over(self, record: PurgeRecord) -> PurgeRecord:
+        if record.export is None or record.export.adapter_digest is None:
+            return await self._shred(record)
+        return await self.handover.made(record)
 
     async def _shred(self, record: PurgeRecord) -> PurgeRecord:
-        await self.tenancy.keys.destroy(TenantId(record.tenant))
-        return await self._step(record, step="shredded", key_destroyed_at=self.tenancy.clock())
+        tenant = TenantId(record.tenant)
+        record = await self._counted(await self._decided(record))
+        kept = await self.destruction.destroy_key(tenant)
+        if not kept:
+            await self._note_refusals(record, {}, asked=(KEY_STORE,))
+            return await self.records.step(record, step="shredded", key_destroyed_at=self.tenancy.clock())
+        # The destruction is decided: what the key seals need not stay as long as the key does.
+        raise await self._partial(record, {**await self.destruction.sweep(tenant), **kept})
+
+    async def _decided(self, record: PurgeRecord) -> PurgeRecord:
+        """Pass the point of no return. A hold is looked for in the same swap, so that none can come in between."""
+        tenant = TenantId(record.tenant)
+        change = destruction_decided(record.purge_id, self.tenancy.clock())
+        try:
+            state = (await self.tenancy.outbox.swap(tenant, change)).state
+        except Held:
+            holds = (await self.tenancy.states.read(tenant)).state.holds
+            await self.records.step(record, holds=holds)
+            raise Waiting("a legal hold is open") from None
+        decided_at = state.purge.destruction_decided_at if state.purge else None
+        return await self.records.step(record, holds=state.holds, destruction_decided_at=decided_at)
+
+    async def _counted(self, record: PurgeRecord) -> PurgeRecord:
+        """Note what there is to destroy, and which leases must end, while both can still be found out."""
+        if record.counted_at is not None or record.fenced_at is None or record.settled_at is None:
+            return record
+        found = await self.destruction.found(record.tenant)
+        longest = await self.destruction.longest_lease(TenantId(record.tenant))
+        settled_at = record.settled_at
+        if longest is not None:
+            # Twice: a renewal may have read the state right before the fence, and its holder's last write may come
+            # right before its new end.
+            seconds = longest + 2 * self.policy.late_write_seconds
+            settled_at = max(settled_at, record.fenced_at + timedelta(seconds=seconds))
+        now = self.tenancy.clock()
+
+        def note(current: PurgeRecord) -> PurgeRecord:
+            if current.counted_at is not None:  # by somebody who may have destroyed some of it since
+                return current
+            update = {"found": found, "longest_lease_seconds": longest, "settled_at": settled_at, "counted_at": now}
+            return current.model_copy(update=update)
+
+        return await self.records.move(record, note)
 
     async def _evicted(self, record: PurgeRecord) -> PurgeRecord:
-        """Every replica that was alive at the fence has evicted, or its lease is over and it serves nothing."""
+        """Every replica has evicted, or cannot renew its lease any more and serves nothing."""
         noted = {acknowledgement.replica_id for acknowledgement in record.acknowledgements}
+        waits_for = []
         for replica in record.replicas:
             if replica in noted:
                 continue
-            if await self._is_alive(replica):
-                raise _Waiting(f"replica {replica} has not acknowledged")
-            expired = ReplicaAcknowledgement(replica_id=replica, outcome="expired", at=self.tenancy.clock())
-            await self.acknowledge(record.purge_id, expired)
-        return await self._step(record, step="evicted")
-
-    async def _is_alive(self, replica: str) -> bool:
-        try:
-            stored = await self.tenancy.objects.get(object_keys.replica_key(replica))
-        except ObjectNotFound:
-            return False
-        return read_tolerant(ReplicaRecord, stored.body).expires_at > self.tenancy.clock()
+            expired = await self.replicas.ended(replica, record)
+            if expired is None:
+                waits_for.append(replica)
+            else:
+                await self.acknowledge(record.purge_id, expired)
+        if waits_for:
+            raise Waiting(f"replica {', '.join(waits_for)} has not acknowledged")
+        return await self.records.step(record, step="evicted")
 
     async def _delete(self, record: PurgeRecord) -> PurgeRecord:
-        objects, removed = await self._sweep_all(record)
-        return await self._step(
-            record,
-            step="deleted",
-            objects_removed=record.objects_removed + objects,
-            versions_removed=record.versions_removed + removed,
-        )
+        await self._sweep(record)
+        return await self.records.step(record, step="deleted")
 
-    async def _sweep_all(self, record: PurgeRecord) -> tuple[int, int]:
-        objects = removed = 0
-        for store in stores(record.tenant):
-            swept = await sweep(self.tenancy.objects, store)
-            objects += swept.objects
-            removed += swept.residue.total
-        return objects, removed
+    async def _sweep(self, record: PurgeRecord) -> None:
+        """Raises :class:`Waiting` while any store keeps something back."""
+        kept = await self.destruction.sweep(record.tenant)
+        kept = kept or still_listed(await self.destruction.found(record.tenant))
+        if kept:
+            raise await self._partial(record, kept)
+        await self._note_refusals(record, {})
+
+    async def _partial(self, record: PurgeRecord, kept: Kept) -> Waiting:
+        await self._note_refusals(record, kept)
+        return Waiting(f"kept by {', '.join(f'{store} ({code})' for store, (code, _) in sorted(kept.items()))}")
+
+    async def _note_refusals(self, record: PurgeRecord, kept: Kept, asked: tuple[str, ...] | None = None) -> None:
+        stores = asked or tuple(store.name for store in swept())
+        now = self.tenancy.clock()
+        await self.records.note(record.purge_id, lambda current: with_refusals(current, kept, stores, now))
 
     async def _verify(self, record: PurgeRecord) -> PurgeRecord:
         """List empty twice: now, and again once no writer that was alive at the fence can still write.
@@ -151,33 +218,22 @@ class PurgeDriver:
         What such a writer left is sealed under the key that is gone; it is swept all the same, and the listing
         starts over.
         """
-        if await self._residual(record):
-            objects, removed = await self._sweep_all(record)
-            return await self._step(
-                record,
-                objects_removed=record.objects_removed + objects,
-                versions_removed=record.versions_removed + removed,
-                verified_at=(),
-            )
+        late = [count for count in await self.destruction.found(record.tenant) if count.total]
+        if late:
+            await self._sweep(record)
+            return await self.records.step(record, late=added(record.late, late), verified_at=())
         now = self.tenancy.clock()
         if not record.verified_at:
-            return await self._step(record, verified_at=(now,))
-        if now < record.settled_at:
-            raise _Waiting("a writer that was alive at the fence may still write")
-        return await self._step(record, step="verified", verified_at=(record.verified_at[0], now))
-
-    async def _residual(self, record: PurgeRecord) -> int:
-        findings = [await residue(self.tenancy.objects, store) for store in stores(record.tenant)]
-        return sum(finding.total for finding in findings)
+            return await self.records.step(record, verified_at=(now,))
+        if record.settled_at is None or now < record.settled_at:
+            raise Waiting("a writer that was alive at the fence may still write")
+        signed = await self.tenancy.audit.latest_checkpoint(TenantId(record.tenant))
+        both = (record.verified_at[0], now)
+        return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:
-        nothing = Residue(versions=0, delete_markers=0, uploads=0)
-        findings = tuple(
-            StoreFinding(store=store.name, method="delete every version, marker and upload", after=nothing)
-            for store in stores(record.tenant)
-        )
-        envelope = self.signer.sign(certificate(record, findings))
         location = object_keys.certificate_key(record.purge_id)
+        envelope = self.signer.sign(certificate(record))
         with suppress(PreconditionFailed):  # the same record gives the same certificate
             await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)
         completed = PurgeCompleted(
@@ -196,31 +252,5 @@ class PurgeDriver:
         tenant = TenantId(record.tenant)
         await self.tenancy.outbox.swap(tenant, purged)
         # The swaps of the purge itself left superseded states behind.
-        await sweep(self.tenancy.objects, stores(tenant)[2])
-        return await self._step(record, step="certified")
-
-    async def _step(self, record: PurgeRecord, **update: object) -> PurgeRecord:
-        """Write the record with ``update``, unless somebody else took it elsewhere: then theirs counts."""
-        for _ in range(RECORD_ATTEMPTS):
-            current, etag = await self.read(record.purge_id)
-            if (current.step, current.verified_at) != (record.step, record.verified_at):
-                return current
-            changed = current.model_copy(update=update)
-            with suppress(PreconditionFailed):
-                await self._write(changed, etag)
-                return changed
-        raise PreconditionFailed(record.purge_id)
-
-    async def _write(self, record: PurgeRecord, etag: str) -> None:
-        await self.tenancy.objects.put(
-            object_keys.purge_key(record.purge_id), record.model_dump_json().encode(), if_match=etag
-        )
-
-    async def _open_purges(self) -> AsyncIterator[str]:
-        async for key in self.tenancy.objects.keys(object_keys.PURGES_PREFIX):
-            name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
-            if name.endswith(".certificate"):
-                continue
-            record, _ = await self.read(name)
-            if record.step != "certified":
-                yield name
+        await sweep(self.tenancy.objects, roots(tenant)[2])
+        return await self.records.step(record, step="certified")

@@ -2,58 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from datetime import datetime, timedelta
 
-from schemas import object_keys
+from consumers.purge.records import PurgeRecords
+from consumers.purge.replicas import Replicas
 from schemas.envelope import Event
 from schemas.events import PurgeFenced, PurgeRequested
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.records import PurgeRecord, ReplicaRecord
+from schemas.records import PurgeExport, PurgeRecord
 from schemas.state import CurationState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.state import Change, owing
 from tenancy.tenant_id import TenantId
 
 
-async def fence(
-    tenant: TenantId, data: PurgeRequested, event: Event, tenancy: Tenancy, settle_seconds: float
-) -> Outcome:
-    """Swap the state to ``purging``, emptied, and open the purge's record.
+async def opened(data: PurgeRequested, event: Event, tenancy: Tenancy, records: PurgeRecords) -> bool:
+    """Write the command down as a purge in step ``requested``; whether the tenant was active until now.
 
-    A crash between the two is repaired by the redelivery: the state then names this purge and the record is absent.
-    A tenant that is fenced already stays with the purge that fenced it.
+    From here on no Kafka offset has to remember it. Nothing is written for a tenant that another purge fenced.
+    Raises :class:`UnknownTenant`.
     """
-    before = await tenancy.states.read(tenant)
-    was_active = before.state.status == "active"
-    snapshot = await tenancy.outbox.swap(tenant, _fenced(data, event, tenancy), base=before)
-    purge = snapshot.state.purge
-    if purge is None or purge.purge_id != data.purge_id:
-        return Outcome.NOOP_DUPLICATE
-    record = PurgeRecord(
-        purge_id=data.purge_id,
-        tenant=tenant,
-        step="fenced",
-        requested_at=event.time,
-        requested_by=data.requested_by,
-        reason_code=data.reason_code,
-        fenced_at=purge.fenced_at,
-        deadline=_deadline(event.time, snapshot.state),
-        settled_at=purge.fenced_at + timedelta(seconds=settle_seconds),
-        replicas=tuple([replica async for replica in _alive_replicas(tenancy)]),
-    )
-    if snapshot.state.status != "purged":
-        with suppress(PreconditionFailed):
-            await tenancy.objects.put(
-                object_keys.purge_key(data.purge_id), record.model_dump_json().encode(), if_absent=True
+    state = (await tenancy.states.read(TenantId(event.subject))).state
+    is_own = state.status == "purging" and state.purge is not None and state.purge.purge_id == data.purge_id
+    if state.status == "active" or is_own:
+        await records.create(
+            PurgeRecord(
+                purge_id=data.purge_id,
+                tenant=state.tenant,
+                step="requested",
+                requested_at=event.time,
+                requested_by=data.requested_by,
+                reason_code=data.reason_code,
+                request_event_id=event.id,
+                deadline=_deadline(event.time, state),
+                sla_days=state.policy.deletion_sla_days,
+                moved_at=tenancy.clock(),
             )
-    return Outcome.EFFECT if was_active else Outcome.NOOP_DUPLICATE
+        )
+    return state.status == "active"
 
 
-def _fenced(data: PurgeRequested, event: Event, tenancy: Tenancy) -> Change:
+async def fence(
+    record: PurgeRecord, tenancy: Tenancy, records: PurgeRecords, replicas: Replicas, settle_seconds: float
+) -> PurgeRecord | None:
+    """Swap the state to ``purging``, emptied, and note what was there at that moment.
+
+    Any process may, again and again: the swap finds the tenant fenced, and the record moves once. Returns None, and
+    removes the record, where another purge fenced the tenant first.
+    """
+    tenant = TenantId(record.tenant)
+    state = (await tenancy.outbox.swap(tenant, _fenced(record, tenancy))).state
+    purge = state.purge
+    if purge is None or purge.purge_id != record.purge_id:
+        await records.remove(record.purge_id)
+        return None
+    export = None
+    if state.policy.right_of_export:
+        waits_until = purge.fenced_at + timedelta(days=state.policy.export_wait_days)
+        export = PurgeExport(adapter_digest=purge.export_digest, waits_until=waits_until)
+    return await records.step(
+        record,
+        step="fenced",
+        fenced_at=purge.fenced_at,
+        deadline=_deadline(record.requested_at, state),
+        sla_days=state.policy.deletion_sla_days,
+        export=export,
+        holds=state.holds,
+        settled_at=purge.fenced_at + timedelta(seconds=settle_seconds),
+        # Listed after the swap: a replica that is not in the list yet reads the fenced state before it serves.
+        replicas=tuple([replica async for replica in replicas.answerable()]),
+    )
+
+
+def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
     def change(state: TenantState) -> TenantState:
         if state.status != "active":
             return state
@@ -69,23 +89,28 @@ def _fenced(data: PurgeRequested, event: Event, tenancy: Tenancy) -> Change:
                 "activations": 0,
                 "adapter_history": (),
                 "outbox": (),
-                "purge": PurgeState(purge_id=data.purge_id, fenced_at=fenced_at),
+                "purge": PurgeState(
+                    purge_id=record.purge_id,
+                    fenced_at=fenced_at,
+                    export_digest=_adapter_to_take(state) if state.policy.right_of_export else None,
+                ),
             }
         )
-        announcement = PurgeFenced(purge_id=data.purge_id, fenced_at=fenced_at, deadline=_deadline(event.time, state))
-        return owing(emptied, tenancy.outbox.entry(announcement, event.id))
+        announcement = PurgeFenced(
+            purge_id=record.purge_id, fenced_at=fenced_at, deadline=_deadline(record.requested_at, state)
+        )
+        return owing(emptied, tenancy.outbox.entry(announcement, record.request_event_id))
 
     return change
 
 
+def _adapter_to_take(state: TenantState) -> str | None:
+    """The active adapter or, where the base model answered, the one that was published last."""
+    if state.active_adapter is not None:
+        return state.active_adapter
+    ready = [(adapter.published_at, digest) for digest, adapter in state.adapters.items() if adapter.status == "ready"]
+    return max(ready)[1] if ready else None
+
+
 def _deadline(requested_at: datetime, state: TenantState) -> datetime:
     return requested_at + timedelta(days=state.policy.deletion_sla_days)
-
-
-async def _alive_replicas(tenancy: Tenancy) -> AsyncIterator[str]:
-    now = tenancy.clock()
-    async for key in tenancy.objects.keys(object_keys.REPLICAS_PREFIX):
-        with suppress(ObjectNotFound):
-            record = read_tolerant(ReplicaRecord, (await tenancy.objects.get(key)).body)
-            if record.expires_at > now:
-                yield record.replica_id

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from consumers.purge.driver import PurgeDriver
-from consumers.purge.fence import fence
+from consumers.purge.fence import opened
+from consumers.purge.handover import awaits_acknowledgement
+from schemas import object_keys
 from schemas.canonical import sha256_hex
 from schemas.envelope import Event, event_id
-from schemas.events import PurgeRequested, ReplicaEvicted, TenantChurned
+from schemas.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
 from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
 from schemas.model import read_tolerant
 from schemas.outcome import Outcome
@@ -49,11 +52,34 @@ async def on_tenant_churned(event: Event, ports: PurgePorts) -> Outcome:
 
 
 async def on_purge_requested(event: Event, ports: PurgePorts) -> Outcome:
-    """Fence the tenant. From the swap on nothing can create data for it."""
+    """Write the purge down and fence the tenant. From the swap on nothing can create data for it."""
     data = cast(PurgeRequested, event.data)
-    outcome = await fence(TenantId(event.subject), data, event, ports.tenancy, ports.driver.settle_seconds)
+    driver = ports.driver
+    was_active = await opened(data, event, ports.tenancy, driver.records)
+    with suppress(ObjectNotFound):  # a command for a tenant that another purge fenced leaves no record
+        record = await driver.records.read(data.purge_id)
+        if record.tenant != event.subject:
+            raise Refused("foreign-purge", "refused: a purge of this id is another tenant's; ask again under a new id")
+        if record.step == "requested" and await driver.fence(record) is None:
+            return Outcome.NOOP_DUPLICATE
+        ports.wake_driver()
+    return Outcome.EFFECT if was_active else Outcome.NOOP_DUPLICATE
+
+
+async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
+    """The tenant took its export. Where a purge waits for that, it goes on."""
+    data = cast(ExportAcknowledged, event.data)
+    try:
+        purge = await ports.driver.records.read(data.export_id)
+    except ObjectNotFound:
+        return Outcome.NOOP_STALE  # an export that the tenant asked for itself
+    if purge.tenant != event.subject or purge.export is None or not awaits_acknowledgement(purge):
+        return Outcome.NOOP_STALE  # none that a purge waits for
+    if purge.export.adapter_digest != data.adapter_digest:
+        raise Refused("foreign-acknowledgement", "refused: this export holds another adapter than is acknowledged")
+    noted = await ports.driver.handover.acknowledge(purge.purge_id, data.acknowledged_by, event.time)
     ports.wake_driver()
-    return outcome
+    return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
 
 
 async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
@@ -70,10 +96,23 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
         outcome="evicted",
         at=receipt.evicted_at,
         receipt_sha256=sha256_hex(data.receipt),
+        adapters_evicted=len(receipt.evicted),
+        requests_aborted=receipt.requests_aborted,
     )
     try:
-        noted = await ports.driver.acknowledge(data.cause_id, acknowledgement)
+        purge = await ports.driver.records.read(data.cause_id)
     except ObjectNotFound:
         return Outcome.NOOP_STALE  # the acknowledgement of a retirement, or of a purge that is not ours
+    if purge.tenant != event.subject:
+        raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
+    if set(receipt.remaining) & {*receipt.evicted, *await _adapters_of(TenantId(event.subject), ports.tenancy)}:
+        raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
+    noted = await ports.driver.acknowledge(data.cause_id, acknowledgement)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
+
+
+async def _adapters_of(tenant: TenantId, tenancy: Tenancy) -> set[str]:
+    """The digests under which the tenant has files, until the purge deletes them: the state was emptied before."""
+    prefix = object_keys.tenant_area(tenant, "adapters")
+    return {key.removeprefix(prefix).partition("/")[0] async for key in tenancy.objects.keys(prefix)}

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from pydantic import Field
+
+from consumers.purge.policy import PurgePolicy
 from consumers.runtime.settings import ConsumerSettings
 
 
 class PurgeSettings(ConsumerSettings):
-    """Nothing beyond what every consumer needs: the SLA is the tenant's, not the service's."""
+    """Bounds of a purge. The deletion SLA is not here: it is the tenant's, not the service's."""
+
+    purge_target_hours: float = Field(default=72.0, gt=0, description="what operations aim at, far below every SLA")
+    replica_answer_seconds: float = Field(
+        default=300.0, gt=0, description="a live replica that has not acknowledged by then is cut off its lease"
+    )
+
+    def purge_policy(self) -> PurgePolicy:
+        """The bounds that these settings ask for."""
+        return PurgePolicy(
+            settle_seconds=self.settle_seconds,
+            late_write_seconds=self.late_write_seconds,
+            replica_answer_seconds=self.replica_answer_seconds,
+            target=timedelta(hours=self.purge_target_hours),
+            stalled_seconds=10 * self.reconcile_seconds,
+        )

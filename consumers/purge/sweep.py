@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from schemas.records import Residue
-from tenancy.errors import Refused
+from tenancy.errors import DeletionRefused, Refused
 from tenancy.objects import ObjectStore, ObjectVersion
 
 BATCH = 1000  # what one DeleteObjects request takes, and the most that a page of a listing holds
@@ -40,7 +40,8 @@ class Swept:
 async def sweep(objects: ObjectStore, store: Store) -> Swept:
     """Remove everything and say what was there.
 
-    What the store refuses to remove holds up nothing else: the first refusal is raised after everything was tried.
+    What the store refuses to remove holds up nothing else: it is raised after everything was tried, as one
+    :class:`DeletionRefused` of all that was kept or, where whole requests were refused, as the first :class:`Refused`.
     """
     versions = markers = uploads = distinct = 0
     last_key: str | None = None
@@ -62,6 +63,8 @@ async def sweep(objects: ObjectStore, store: Store) -> Swept:
     async for upload in objects.uploads(store.prefix):
         uploads += 1
         await objects.abort_upload(upload)
+    if removal.kept:
+        raise DeletionRefused(removal.kept)
     if removal.refusals:
         raise removal.refusals[0]
     return Swept(distinct, Residue(versions=versions, delete_markers=markers, uploads=uploads))
@@ -79,6 +82,7 @@ class _Removal:
     filling: list[ObjectVersion] = field(default_factory=list)
     behind: list[ObjectVersion] = field(default_factory=list)
     running: set[asyncio.Task[None]] = field(default_factory=set)
+    kept: dict[str, str] = field(default_factory=dict)
     refusals: list[Refused] = field(default_factory=list)
 
     async def take(self, version: ObjectVersion) -> None:
@@ -109,20 +113,10 @@ class _Removal:
         if not self.running:
             return
         done, self.running = await asyncio.wait(self.running, return_when=until)
-        for task in done:
-            try:
-                task.result()
-            except Refused as refusal:
-                self.refusals.append(refusal)
-
-
-async def residue(objects: ObjectStore, store: Store) -> Residue:
-    """What a listing finds. It lists again what :func:`sweep` listed, and believes nothing."""
-    versions = markers = uploads = 0
-    async for version in objects.versions(store.prefix):
-        if store.is_doomed(version):
-            versions += not version.is_delete_marker
-            markers += version.is_delete_marker
-    async for _ in objects.uploads(store.prefix):
-        uploads += 1
-    return Residue(versions=versions, delete_markers=markers, uploads=uploads)
+        for error in [error for task in done if (error := task.exception()) is not None]:
+            if isinstance(error, DeletionRefused):
+                self.kept |= error.codes
+            elif isinstance(error, Refused):
+                self.refusals.append(error)
+            else:
+                raise error

@@ -147,6 +147,8 @@ class Worker:
         )
         (output / object_keys.ADAPTER_MANIFEST).write_text(json.dumps(signed))
         for file in object_keys.ADAPTER_FILES:
+            if self.stop.is_set():
+                raise TrainingStopped  # so that what is written without a lease is one file at most
             await self.store.put_file(object_keys.staging(job.run_id, fence, file), output / file)
         await self.publication.publish(manifest, frozen_after)
 

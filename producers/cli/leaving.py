@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tenancy.bootstrap import Tenancy
     from tenancy.tenant_id import TenantId
 
+    Ask = Callable[[Tenancy, TenantId, str], Awaitable[None]]
+
 CertificateOption = Annotated[
     Path | None,
     typer.Option("--certificate", help="Wait, and write the certificate to this file.", show_default=False),
@@ -61,80 +63,64 @@ def export(
     return typer.echo(f"adapter {exported.adapter_digest}, made of {exported.examples} examples, is in {to}")
 
 
-def churn(
-    context: typer.Context,
-    tenant: TenantOption,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = 900.0,
-    certificate: CertificateOption = None,
-    json: JsonOption = False,
-) -> None:
-    """The contract ended: everything of the tenant is purged. There is no way back."""
-    from producers import commands
-    from tenancy.tenant_id import TenantId
+def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
+    """A command that asks for a purge by ``ask``."""
 
-    name = TenantId(tenant)
+    def run(
+        context: typer.Context,
+        tenant: TenantOption,
+        wait: WaitOption = False,
+        timeout: TimeoutOption = 900.0,
+        certificate: CertificateOption = None,
+        json: JsonOption = False,
+    ) -> None:
+        from producers import queries
+        from producers.waiting import purge_certified
+        from tenancy.tenant_id import TenantId
 
-    async def ask(tenancy: Tenancy, settings: OperatorSettings) -> None:
-        await commands.churn(tenancy, name, requested_by=settings.operator_id)
+        asked = TenantId(tenant)
 
-    _purged(context, name, ask, wait=wait, timeout=timeout, certificate=certificate, json=json)
+        async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[PurgeRecord, bytes] | None:
+            await ask(tenancy, asked, settings.operator_id)
+            if not wait and certificate is None:
+                return None
+            with waiting(f"purging {tenant}") as report:
+                record = await purge_certified(tenancy, asked, timeout_seconds=timeout, report=report)
+            return record, await queries.certificate(tenancy, record.purge_id)
 
-
-def purge(
-    context: typer.Context,
-    tenant: TenantOption,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = 900.0,
-    certificate: CertificateOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Purge everything of the tenant, whatever its contract. There is no way back."""
-    from producers import commands
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
-
-    async def ask(tenancy: Tenancy, settings: OperatorSettings) -> None:
-        await commands.request_purge(tenancy, name, requested_by=settings.operator_id)
-
-    _purged(context, name, ask, wait=wait, timeout=timeout, certificate=certificate, json=json)
-
-
-def _purged(
-    context: typer.Context,
-    tenant: TenantId,
-    ask: Callable[[Tenancy, OperatorSettings], Awaitable[None]],
-    *,
-    wait: bool,
-    timeout: float,
-    certificate: Path | None,
-    json: bool,
-) -> None:
-    from producers import queries
-    from producers.waiting import purge_certified
-
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[PurgeRecord, bytes] | None:
-        await ask(tenancy, settings)
-        if not wait and certificate is None:
-            return None
-        with waiting(f"purging {tenant}") as report:
-            record = await purge_certified(tenancy, tenant, timeout_seconds=timeout, report=report)
-        return record, await queries.certificate(tenancy, record.purge_id)
-
-    done = command(context, act)
-    if done is None:
+        done = command(context, act)
+        if done is None:
+            if json:
+                return print_json({"tenant": tenant, "step": "requested"})
+            return typer.echo(f"the purge of {tenant} is requested; `sano purges` shows how far it is")
+        record, signed = done
+        if certificate is not None:
+            _write(certificate, signed)
         if json:
-            return print_json({"tenant": tenant, "step": "requested"})
-        return typer.echo(f"the purge of {tenant} is requested; `sano purges` shows how far it is")
-    record, signed = done
-    if certificate is not None:
-        _write(certificate, signed)
-    if json:
-        return print_json(record)
-    return typer.echo(
-        f"{tenant} is purged: {record.objects_removed} objects in {record.versions_removed} versions, {record.purge_id}"
-    )
+            return print_json(record)
+        return typer.echo(
+            f"{tenant} is purged: {record.objects_removed} objects in {record.versions_removed} versions, "
+            f"{record.purge_id}"
+        )
+
+    run.__name__, run.__doc__ = name, said
+    return run
+
+
+async def _churn(tenancy: Tenancy, tenant: TenantId, requested_by: str) -> None:
+    from producers import commands
+
+    await commands.churn(tenancy, tenant, requested_by=requested_by)
+
+
+async def _request_purge(tenancy: Tenancy, tenant: TenantId, requested_by: str) -> None:
+    from producers import commands
+
+    await commands.request_purge(tenancy, tenant, requested_by=requested_by)
+
+
+churn = _asking("churn", "The contract ended: everything of the tenant is purged. There is no way back.", _churn)
+purge = _asking("purge", "Purge everything of the tenant, whatever its contract. There is no way back.", _request_purge)
 
 
 def purges(
@@ -165,9 +151,10 @@ def purges(
             "purge": lambda view: view.purge_id,
             "tenant": lambda view: view.tenant,
             "step": lambda view: view.step,
+            "flags": lambda view: view.flags,
             "SLA left": lambda view: duration(view.remaining_seconds),
             "deadline": lambda view: view.deadline,
-            "waits for": lambda view: view.waits_for_replicas,
+            "waits for": lambda view: view.waits_for,
             "objects": lambda view: view.objects_removed,
             "versions": lambda view: view.versions_removed,
         },

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from producers.cli import audit, auditing, learning, leaving, operations, serving, stack, tenants
+from producers.cli import audit, auditing, holds, learning, leaving, operations, serving, stack, tenants
 from producers.cli.errors import SanoGroup
 from schemas.version import VERSION
 
@@ -23,6 +23,7 @@ for commands in (stack, learning, serving, auditing, leaving, operations):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(audit.app, name="audit")
+app.add_typer(holds.app, name="hold")
 
 
 def _version(wanted: bool) -> None:

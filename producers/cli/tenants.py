@@ -36,6 +36,12 @@ def create(
     deletion_sla_days: Annotated[
         int | None, typer.Option(min=8, max=365, help="Days from a purge's request to its end.", show_default="30")
     ] = None,
+    right_of_export: Annotated[
+        bool, typer.Option("--right-of-export/--no-right-of-export", help="A purge first hands the adapter over.")
+    ] = False,
+    export_wait_days: Annotated[
+        int | None, typer.Option(min=1, max=364, help="Days a purge waits for that.", show_default="7")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Onboard a tenant: state, data key, key pair. Again with the same policy is no change."""
@@ -50,8 +56,13 @@ def create(
         "require_consent": require_consent,
         "automatic_training": automatic_training,
         "deletion_sla_days": deletion_sla_days,
+        "right_of_export": right_of_export,
+        "export_wait_days": export_wait_days,
     }
-    policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
+    try:
+        policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
+    except ValueError:
+        raise typer.BadParameter("--export-wait-days must be less than --deletion-sla-days") from None
     name = TenantId(tenant) if tenant else TenantId.random()
     onboarded = command(
         context, lambda tenancy, settings: onboard(tenancy, name, policy, requested_by=settings.operator_id)

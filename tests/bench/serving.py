@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.agent import ReplicaLease
 from inference.answers import Answers
 from inference.binding import Salts, TenantViews
 from inference.engine import Engine
 from inference.fetching import AdapterFiles
+from inference.lease import ReplicaLease
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from inference.usage import UsageMeter
@@ -228,7 +228,7 @@ async def decoding(engine: Engine, adapter: str, tokens: int) -> AsyncIterator[D
 
 async def _decode(engine: Engine, adapter: str, tokens: int, watched: Decoding) -> None:
     stream = await engine.chat(
-        body(tokens), adapter=adapter, cache_salt="5a17", request_id=f"decoding-{next(_numbers)}"
+        body(tokens), owner="decoding", adapter=adapter, cache_salt="5a17", request_id=f"decoding-{next(_numbers)}"
     )
     if isinstance(stream, dict):
         raise RuntimeError("the answer was not streamed")

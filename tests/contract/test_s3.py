@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tenancy import s3
-from tenancy.errors import PreconditionFailed, Refused, StoreUnavailable, Transient
+from tenancy.errors import DeletionRefused, PreconditionFailed, Refused, StoreUnavailable, Transient
 from tenancy.objects import ObjectVersion, Upload
 from tenancy.s3 import S3ObjectStore
 from tests.contract.conftest import begin_s3_upload
@@ -187,6 +187,25 @@ async def test_versions_are_deleted_by_the_thousand(s3_store: S3ObjectStore) -> 
     store = S3ObjectStore(Counting(), "b")  # type: ignore[arg-type]
     await store.delete_versions([ObjectVersion("a/x", str(number), False, False) for number in range(2001)])
     assert sizes == [1000, 1000, 1]
+
+
+async def test_versions_that_s3_keeps_are_named_with_a_reason_after_all_others_are_gone() -> None:
+    batches: list[list[str]] = []
+
+    class Locked:
+        def delete_objects(self, *, Delete: dict[str, Any], **_: Any) -> dict[str, Any]:
+            keys = [entry["Key"] for entry in Delete["Objects"]]
+            batches.append(keys)
+            locked = [key for key in keys if key.endswith("7")]
+            return {"Errors": [{"Key": key, "Code": "AccessDenied", "Message": CANARY} for key in locked[:1]]}
+
+    store = S3ObjectStore(Locked(), "b")  # type: ignore[arg-type]
+    versions = [ObjectVersion(f"a/{number}", "1", False, True) for number in range(2500)]
+    with pytest.raises(DeletionRefused) as raised:
+        await store.delete_versions(versions)
+    assert raised.value.codes == {"a/7": "access-denied", "a/1007": "access-denied", "a/2007": "access-denied"}
+    assert [len(batch) for batch in batches] == [1000, 1000, 500]
+    assert CANARY not in str(raised.value)
 
 
 async def test_versions_that_s3_could_not_delete_are_counted_and_not_named(s3_store: S3ObjectStore) -> None:

@@ -36,6 +36,7 @@ from tests.fixtures.raw_bytes import files
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
+OWNER = "t1"
 SALT = "5a17"
 QUESTION = "What must be written on the label of a sample, and who may take it to the laboratory at night? " * 3
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,11 @@ async def chat(
     engine: Engine, adapter: str | None, *, salt: str = SALT, body: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     response = await engine.chat(
-        chat_body() if body is None else body, adapter=adapter, cache_salt=salt, request_id=next(_request_ids)
+        chat_body() if body is None else body,
+        adapter=adapter,
+        owner=OWNER,
+        cache_salt=salt,
+        request_id=next(_request_ids),
     )
     assert isinstance(response, dict)
     return response
@@ -130,7 +135,7 @@ async def answer(engine: Engine, adapter: str | None, tokens: int = 16) -> str:
 
 async def stream_of(engine: Engine, adapter: str | None, tokens: int) -> EventStream:
     body = chat_body(tokens=tokens, stream=True)
-    stream = await engine.chat(body, adapter=adapter, cache_salt=SALT, request_id=next(_request_ids))
+    stream = await engine.chat(body, adapter=adapter, owner=OWNER, cache_salt=SALT, request_id=next(_request_ids))
     assert isinstance(stream, EventStream)
     return stream
 
@@ -318,7 +323,9 @@ async def test_a_base_request_is_not_touched_by_the_adapters_in_its_batch(
 async def test_completions_answer_several_prompts(engine: Engine, adapters: dict[str, Path]) -> None:
     await load(engine, adapters, "a16-0")
     body = {"prompt": ["The liver", "The heart"], "max_tokens": 4, "n": 2}
-    response = await engine.completion(body, adapter="a16-0", cache_salt=SALT, request_id=next(_request_ids))
+    response = await engine.completion(
+        body, adapter="a16-0", owner=OWNER, cache_salt=SALT, request_id=next(_request_ids)
+    )
     assert isinstance(response, dict)
     assert (response["model"], len(response["choices"])) == ("a16-0", 4)
 
@@ -331,6 +338,7 @@ async def test_aborting_an_adapter_ends_its_requests_and_no_others(engine: Engin
     many = engine.completion(
         {"prompt": ["one", "two"], "max_tokens": 300, "ignore_eos": True},
         adapter="a16-0",
+        owner=OWNER,
         cache_salt=SALT,
         request_id=next(_request_ids),
     )
@@ -462,9 +470,9 @@ async def test_a_refusal_names_the_field_and_never_the_text(engine: Engine) -> N
 
 
 async def test_two_running_requests_cannot_share_an_id(engine: Engine) -> None:
-    first = asyncio.create_task(engine.chat(chat_body(), adapter=None, cache_salt=SALT, request_id="same"))
+    first = asyncio.create_task(engine.chat(chat_body(), adapter=None, owner=OWNER, cache_salt=SALT, request_id="same"))
     await asyncio.sleep(0)
     with pytest.raises(EngineRefused) as refused:
-        await engine.chat(chat_body(), adapter=None, cache_salt=SALT, request_id="same")
+        await engine.chat(chat_body(), adapter=None, owner=OWNER, cache_salt=SALT, request_id="same")
     assert refused.value.status == 409
     assert isinstance(await first, dict)

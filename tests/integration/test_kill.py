@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from consumers.export.handlers import EXPORT_FILES
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from producers.publishing import publish
 from schemas import events, object_keys
@@ -24,6 +23,7 @@ from schemas.records import PurgeRecord
 from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
+from tenancy.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually

@@ -2,21 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from producers import holds
 from schemas import events
+from schemas.policy import TenantPolicy
+from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt
 from tests.world.summary import summary
-from tests.world.world import World
+from tests.world.world import POLICY, World
 
 
-async def _loop(world: World, *, with_purge: bool) -> dict[str, Any]:
+@dataclass
+class Purge:
+    """A way to be purged, and at which effect it begins."""
+
+    policy: TenantPolicy
+    run: Callable[[World, TenantId], Awaitable[None]]
+    begins_at: int = 0
+
+
+async def _churned(world: World, tenant: TenantId) -> None:
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+
+
+async def _taken_under_a_hold(world: World, tenant: TenantId) -> None:
+    """The tenant takes its export, and then a hold that was there all the time is released."""
+    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="hold-1")
+    await _churned(world, tenant)
+    purge = (await world.state(tenant)).purge
+    assert purge is not None
+    assert purge.export_digest is not None
+    taken = events.ExportAcknowledged(
+        export_id=purge.purge_id, adapter_digest=purge.export_digest, acknowledged_by="op"
+    )
+    await world.publish(tenant, taken)
+    await world.settle()
+    assert (await world.driver.records.read(purge.purge_id)).is_blocked_by_hold
+    await holds.release(world.outside, tenant, "hold-1", released_by="op")
+    await world.settle()
+
+
+async def _not_taken(world: World, tenant: TenantId) -> None:
+    """The tenant lets the time pass in which it could take its export."""
+    await _churned(world, tenant)
+    world.now += timedelta(days=POLICY.export_wait_days)
+    await world.settle()
+
+
+EXPORTING = POLICY.model_copy(update={"right_of_export": True})
+
+
+async def _loop(world: World, purge: Purge) -> dict[str, Any]:
     """Two tenants through the whole loop; one of them is purged at the end."""
-    tenant, other = await world.onboard("t1"), await world.onboard("t10")
+    tenant, other = await world.onboard("t1", purge.policy), await world.onboard("t10")
     for owner in (tenant, other):
         await world.publish(owner, events.ConsentGranted(consent_id="consent-1", version=1))
         await world.publish(owner, await world.approval(owner, "e0", text=owner))
@@ -34,9 +80,8 @@ async def _loop(world: World, *, with_purge: bool) -> dict[str, Any]:
             pass
     await world.publish(tenant, events.ExportRequested(export_id="export-1", requested_by="op"))
     await world.settle()
-    if with_purge:
-        await world.publish(tenant, events.TenantChurned(requested_by="op"))
-        await world.settle()
+    purge.begins_at = len(world.crash.effects)
+    await purge.run(world, tenant)
     return {"tenant": await summary(world, tenant), "other": await summary(world, other)}
 
 
@@ -61,15 +106,30 @@ def scratches(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_kill_at_any_effect_changes_nothing_in_the_end(when: str, scratches: Any) -> None:
-    recorder = CrashAt()
-    undisturbed = _without_salts(await _loop(World(next(scratches), recorder), with_purge=True))
+    await _kill_at_each(when, lambda: Purge(POLICY, _churned), scratches, whole_loop=True)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("run", [_taken_under_a_hold, _not_taken])
+async def test_a_kill_at_any_effect_of_a_purge_that_waits_changes_nothing_in_the_end(
+    when: str, run: Callable[[World, TenantId], Awaitable[None]], scratches: Any
+) -> None:
+    await _kill_at_each(when, lambda: Purge(EXPORTING, run), scratches, whole_loop=False)
+
+
+async def _kill_at_each(when: str, make: Callable[[], Purge], scratches: Any, *, whole_loop: bool) -> None:
+    recorder, purge = CrashAt(), make()
+    undisturbed = _without_salts(await _loop(World(next(scratches), recorder), purge))
     assert undisturbed["tenant"]["state"]["status"] == "purged"
+    assert undisturbed["tenant"]["purge"]["step"] == "certified"
     assert undisturbed["tenant"]["keys"] == []
     assert undisturbed["other"]["state"]["active_adapter"] is not None
     wrong = []
-    for position, effect in enumerate(recorder.effects):
+    first = 0 if whole_loop else purge.begins_at
+    assert len(recorder.effects) - first > 20
+    for position, effect in list(enumerate(recorder.effects))[first:]:
         crash = CrashAt(position, when)
-        result = _without_salts(await _loop(World(next(scratches), crash), with_purge=True))
+        result = _without_salts(await _loop(World(next(scratches), crash), make()))
         assert crash.has_crashed, "every position of the list is reached"
         if result != undisturbed:
             wrong.append((position, effect, _difference(result, undisturbed)))

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.training.freeze import freeze
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.publication import Publication
+from consumers.training.result import TrainingResult
 from consumers.training.worker import Worker
 from producers import commands
 from producers.audit_answers import entries_of
@@ -47,7 +48,7 @@ from tenancy.errors import (
     Refused,
     TenantFenced,
 )
-from tenancy.leases import Leases
+from tenancy.leases import Lease, Leases
 from tenancy.memory import MemoryObjectStore
 from tenancy.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
@@ -65,7 +66,7 @@ from tests.invariants.worlds import (
     service,
 )
 from tests.world.summary import audited
-from tests.world.world import LEASE_SECONDS, POLICY, SETTLE_SECONDS, World
+from tests.world.world import LEASE_SECONDS, POLICY, PURGE, SETTLE_SECONDS, World
 
 
 async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: Pair) -> None:
@@ -189,6 +190,11 @@ class Process:
         await asyncio.wait({self._task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
 
+    def result(self) -> Any:
+        """What the process came to, once it is done."""
+        assert self._task is not None
+        return self._task.result()
+
     async def go(self, effects: int | None = None) -> None:
         """So many effects further, or to the end."""
         assert self._task is not None
@@ -258,20 +264,23 @@ class Scene:
     digest: str
     approval: events.ExampleApproved
     scratch: Path
+    waits: timedelta = timedelta()  # of the purge, for the tenant to take its export
     _objects: dict[str, list[Any]] = field(default_factory=dict)
     _topics: dict[str, list[Event]] = field(default_factory=dict)
 
     @classmethod
-    async def made(cls, scratch: Path) -> Scene:
+    async def made(cls, scratch: Path, *, right_of_export: bool = False) -> Scene:
         world = World(scratch)
-        tenant, other = await world.onboard(NAME), await world.onboard(OTHER_NAME)
+        policy = POLICY.model_copy(update={"right_of_export": right_of_export})
+        tenant, other = await world.onboard(NAME, policy), await world.onboard(OTHER_NAME)
         digest = await learned(world, tenant)
         await learned(world, other, text="b")
         asked = events.TrainingRequested(run_id="run-2", trigger="operator")
         await world.handle(service(world, "training"), event(tenant, asked, world))
         approval = await world.approval(tenant, "e60")
         del world.memory.objects["replicas/replica-0.json"]  # no purge waits for a replica here
-        scene = cls(world, tenant, other, digest, approval, scratch)
+        waits = timedelta(days=policy.export_wait_days) if right_of_export else timedelta()
+        scene = cls(world, tenant, other, digest, approval, scratch, waits)
         scene._objects = {key: list(versions) for key, versions in world.memory.objects.items()}
         scene._topics = {name: list(log) for name, log in world.bus.topics.items()}
         return scene
@@ -285,7 +294,7 @@ class Scene:
 
     async def purge(self, tenancy: Tenancy) -> None:
         """Fence, and go as far as it goes without waiting for late writers to end."""
-        driver = PurgeDriver(tenancy, self.world.signer, SETTLE_SECONDS)
+        driver = PurgeDriver(tenancy, self.world.signer, PURGE)
         ports = PurgePorts(tenancy, self.world.signer.verifier, driver, lambda: None)
         requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
         await on_purge_requested(self.event(requested), ports)
@@ -303,6 +312,7 @@ class Scene:
             await (writer if who == "writer" else purge).go(effects)
         await writer.go()
         await purge.go()
+        self.world.now += self.waits
         for _ in range(4):
             self.world.now += timedelta(seconds=SETTLE_SECONDS + 1)
             await self.world.driver.look()
@@ -368,6 +378,97 @@ async def test_fenced_a_writer_that_meets_a_purge_between_any_two_effects_of_bot
     for done in range(len(alone.effects) + 1):
         for purge_done in range(len(purge.effects) + 1):
             await scene.meet(WRITERS[name], [("writer", done), ("purge", purge_done)])
+
+
+@pytest.mark.parametrize("name", ["worker", "export"])
+async def test_fenced_a_writer_that_meets_a_purge_that_hands_the_adapter_over_leaves_nothing(
+    name: str, tmp_path: Path
+) -> None:
+    scene = await Scene.made(tmp_path, right_of_export=True)
+    alone, purge = await scene.meet(WRITERS[name], [("writer", 1000)])
+    assert "publish sano.export.ready" in purge.effects
+    written = [effect for effect in purge.effects if effect.startswith(f"put tenants/{scene.tenant}/")]
+    assert {effect.split("/")[2] for effect in written} == {"exports"}, "the purge writes an export and nothing else"
+    for done in range(len(alone.effects) + 1):
+        for purge_done in range(len(purge.effects) + 1):
+            await scene.meet(WRITERS[name], [("writer", done), ("purge", purge_done)])
+
+
+@pytest.mark.parametrize("seconds", [10.0, LEASE_SECONDS, 600.0])
+async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_that_was_renewed(
+    seconds: float, tmp_path: Path
+) -> None:
+    """A worker of another configuration has a lease longer than all that the purge knows by its own settings."""
+    scene = await Scene.made(tmp_path)
+    world, tenant = scene.world, scene.tenant
+    margin = timedelta(seconds=PURGE.late_write_seconds)
+    alone = Process()
+    await alone.start(scene.purge(stepped(world, alone)))
+    await alone.go()
+    lost = set()
+    for purge_done in range(len(alone.effects) + 1):
+        scene.again()
+        started = world.now
+        store = await world.outside.store(tenant)
+        lease = await Leases(store, world.outside.outbox, "long", world.clock, seconds).acquire("run-2")
+        world.now += timedelta(seconds=seconds - 1)
+        renewal, purge = Process(), Process()
+        held = stepped(world, renewal)
+        leases = Leases(await held.store(tenant), held.outbox, "long", world.clock, seconds)
+        ends_at = lease.record.expires_at
+
+        async def renewed(leases: Leases = leases, lease: Lease = lease) -> datetime | None:
+            try:
+                return (await leases.renew(lease)).record.expires_at
+            except LeaseLost:
+                return None
+
+        await renewal.start(renewed())  # it has read the state, and is about to write
+        await purge.start(scene.purge(stepped(world, purge)))
+        await purge.go(purge_done)
+        await renewal.go()
+        ends_at = renewal.result() or ends_at
+        lost.add(renewal.result() is None)
+        await purge.go()
+        record = await world.driver.records.read("p1")
+        assert record.settled_at is not None
+        assert record.settled_at >= ends_at + margin, purge_done
+        assert record.longest_lease_seconds == max(seconds, LEASE_SECONDS), "the other run's lease is an ordinary one"
+        # The last write of the holder of that lease, in the last moment in which it can come.
+        world.now = ends_at + margin - timedelta(seconds=1)
+        await world.driver.look()
+        late = object_keys.tenant_key(tenant, object_keys.staging("run-2", lease.record.fence, "late"))
+        await world.memory.put(late, b"sealed under a key that is gone")
+        for _ in range(3):
+            world.now += timedelta(seconds=2 * SETTLE_SECONDS + seconds)
+            await world.driver.look()
+        await assert_purged(world, tenant)
+        swept_late = (await world.driver.records.read("p1")).late
+        assert [(count.store, count.versions) for count in swept_late if count.store == "objects.staging"] == [
+            ("objects.staging", 1)
+        ]
+        world.now = started
+    assert lost == {False, True}
+
+
+async def test_fenced_a_worker_that_lost_its_lease_while_it_trained_uploads_nothing(tmp_path: Path) -> None:
+    scene = await Scene.made(tmp_path)
+    world = scene.world
+    store = await world.outside.store(scene.tenant)
+    leases = Leases(store, world.outside.outbox, "worker", world.clock, LEASE_SECONDS)
+    worker = Worker(world.outside, store, world.signer, world.trainer, leases, tmp_path)
+    train = world.trainer.train
+
+    def outlived(*arguments: Any) -> TrainingResult:
+        result = train(*arguments)
+        worker.stop.set()  # as the renewal does that finds the lease lost
+        return result
+
+    world.trainer.train = outlived  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost):
+        await worker.attempt("run-2")
+    staging = object_keys.tenant_area(scene.tenant, "staging")
+    assert [key for key in world.memory.objects if key.startswith(staging)] == []
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
+from consumers.purge.policy import PurgePolicy
 from producers.onboarding import onboard
 from schemas import object_keys
 from schemas.adapter_files import config_sha256
@@ -25,11 +26,19 @@ from schemas.manifests import (
     TRAINING_PREDICATE,
     EvictionReceipt,
     PurgeCertificate,
+    Retained,
     StoreFinding,
     TrainingManifest,
     statement,
 )
-from schemas.records import JobRecord, Residue, TrainingSet, TrainingSetEntry
+from schemas.records import (
+    JobRecord,
+    ReplicaAcknowledgement,
+    Residue,
+    StoreCount,
+    TrainingSet,
+    TrainingSetEntry,
+)
 from schemas.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -174,6 +183,20 @@ async def publish_adapter(parts: Parts, tenant: TenantId, seed: int = 0) -> str:
     return held.adapter_digest
 
 
+def finding(store: str, medium: str, left: int = 0) -> StoreFinding:
+    return StoreFinding(
+        store=store,
+        medium=medium,
+        method="delete-versions",
+        how="every version is deleted",
+        outcome="empty",
+        before=StoreCount(store=store, objects=1, versions=1),
+        after=Residue(versions=left, delete_markers=0, uploads=0),
+        probe="listed twice",
+        probed_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=4)),
+    )
+
+
 def certificate(**changes: object) -> PurgeCertificate:
     complete = PurgeCertificate(
         certificate_id="purge-1",
@@ -183,20 +206,28 @@ def certificate(**changes: object) -> PurgeCertificate:
         requested_at=NOW,
         fenced_at=NOW,
         deadline=NOW + timedelta(days=30),
-        completed_at=NOW + timedelta(minutes=3),
+        destruction_decided_at=NOW + timedelta(seconds=30),
+        settled_at=NOW + timedelta(minutes=3),
+        completed_at=NOW + timedelta(minutes=4),
         method=("erase",),
         tool="sanolith test",
+        performed_by="purge service",
         key_destroyed_at=NOW + timedelta(minutes=1),
+        keys=(),
         stores=(
-            StoreFinding(store="objects", method="delete", after=Residue(versions=0, delete_markers=0, uploads=0)),
+            finding("objects.examples", "object-store"),
+            finding("state.superseded", "object-store"),
+            finding("keys.tenant", "key-material"),
         ),
-        objects_removed=5,
-        versions_removed=7,
+        objects_removed=3,
+        versions_removed=3,
         residual=0,
         verification_method="full",
-        verified_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=3)),
-        replicas=(),
-        retained=("the state",),
+        verified_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=4)),
+        replicas_found=("replica-1",),
+        replicas=(ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64),),
+        retained=(Retained(store="state.current", holds="tenant id", because="it refuses every later event"),),
+        backups="none is made",
         topics_survive_until=NOW + timedelta(days=8),
     )
     return complete.model_copy(update=changes)
@@ -224,7 +255,7 @@ def signed_receipt(signer: Signer, *, slots_overwritten: bool = True) -> dict[st
 
 
 def purge_ports(parts: Parts) -> PurgePorts:
-    driver = PurgeDriver(parts.tenancy, parts.signer, settle_seconds=0.0)
+    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=0.0))
     return PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
 
 

@@ -12,14 +12,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
-from inference.agent import AgentPorts, ReplicaLease, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from consumers.purge.policy import PurgePolicy
+from inference.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
 from inference.app import HANDLERS
 from inference.binding import TenantViews
 from inference.errors import RequestRefused
+from inference.lease import ReplicaLease
 from inference.loaded_adapters import Eviction
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
-from schemas import object_keys
 from schemas.canonical import sha256_hex
 from schemas.envelope import Event, decode, encode
 from schemas.events import (
@@ -32,12 +33,10 @@ from schemas.events import (
     PurgeFenced,
     PurgeRequested,
     ReplicaEvicted,
-    ReplicaRegistered,
 )
 from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
 from schemas.model import read_tolerant
 from schemas.outcome import Outcome
-from schemas.records import ReplicaRecord
 from schemas.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
@@ -311,7 +310,7 @@ async def test_a_replica_that_never_held_the_tenant_acknowledges_too(bench: Benc
 
 async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     """Both sides of the acknowledgement, without anything between them but the event."""
-    driver = PurgeDriver(bench.tenancy, OURS, 65.0)
+    driver = PurgeDriver(bench.tenancy, OURS, PurgePolicy(settle_seconds=65.0))
     purge = PurgePorts(bench.tenancy, OURS.verifier, driver, lambda: None)
     await bench.lease.renew()
     requested = PurgeRequested(purge_id="purge-1", reason_code="churned", requested_by="op")
@@ -320,7 +319,7 @@ async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     await on_purge_fenced(fenced, bench.ports)
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.EFFECT
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.NOOP_DUPLICATE
-    record, _ = await driver.read("purge-1")
+    record = await driver.records.read("purge-1")
     assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
 
 
@@ -431,60 +430,3 @@ def test_the_agent_listens_to_what_concerns_replicas() -> None:
         "sano.purge.fenced",
     }
     assert {data.topic for data in HANDLERS} == {ADAPTERS, TENANTS}
-
-
-# --- the lease
-
-
-async def _record(bench: Bench) -> ReplicaRecord:
-    return read_tolerant(ReplicaRecord, (await bench.objects.get(object_keys.replica_key("replica-0"))).body)
-
-
-async def test_registering_writes_the_lease_before_it_says_so(bench: Bench) -> None:
-    await bench.lease.register()
-    assert (await _record(bench)).expires_at == NOW + timedelta(seconds=30)
-    announced = bench.publisher.events[-1]
-    assert announced.subject == "replica-0"
-    assert announced.data == ReplicaRegistered(replica_id="replica-0", base_model_digest=BASE_DIGEST)
-
-
-async def test_a_replica_that_could_not_register_holds_no_lease_and_is_not_announced(bench: Bench) -> None:
-    bench.objects.is_down = True
-    with pytest.raises(Transient):
-        await bench.lease.register()
-    assert not bench.lease.is_held()
-    assert bench.publisher.events == []
-
-
-async def test_a_lease_is_held_until_its_end_and_renewed_from_the_moment_of_renewal(bench: Bench) -> None:
-    assert not bench.lease.is_held()
-    await bench.lease.renew()
-    bench.now += timedelta(seconds=29)
-    assert bench.lease.is_held()
-    await bench.lease.renew()
-    bench.now += timedelta(seconds=29)
-    assert bench.lease.is_held()
-    bench.now += timedelta(seconds=1)
-    assert not bench.lease.is_held()
-
-
-async def test_a_renewal_that_failed_extends_nothing(bench: Bench) -> None:
-    await bench.lease.renew()
-    bench.now += timedelta(seconds=20)
-    bench.objects.is_down = True
-    with pytest.raises(Transient):
-        await bench.lease.renew()
-    bench.now += timedelta(seconds=10)
-    assert not bench.lease.is_held()
-
-
-async def test_the_record_never_lives_longer_than_the_replica_believes(bench: Bench) -> None:
-    put = bench.objects.put
-
-    async def slow(key: str, body: bytes, **conditions: Any) -> str:
-        bench.now += timedelta(seconds=12)
-        return await put(key, body, **conditions)
-
-    bench.objects.put = slow  # type: ignore[method-assign]
-    await bench.lease.renew()
-    assert bench.lease.expires_at == (await _record(bench)).expires_at == NOW + timedelta(seconds=30)

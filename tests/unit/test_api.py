@@ -22,13 +22,13 @@ from prometheus_client import CollectorRegistry
 
 from consumers.runtime.service import health_routes
 from consumers.runtime.telemetry import Telemetry
-from inference.agent import ReplicaLease
 from inference.answers import Answer, Answers
 from inference.api import ADAPTER_HEADER, MAX_BODY_BYTES, Api
 from inference.binding import Salts, TenantViews
 from inference.engine_errors import AdapterLoadFailed, EngineRefused
 from inference.fetching import NotServable
 from inference.flights import EventStream, Flight, Flights
+from inference.lease import ReplicaLease
 from inference.openai_requests import chat_fields, completion_fields
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
@@ -93,19 +93,19 @@ class AnsweringEngine(FakeEngine):
         return self.flights.count(digest)
 
     async def chat(
-        self, body: Mapping[str, Any], *, adapter: str | None, cache_salt: str, request_id: str
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
     ) -> dict[str, Any] | EventStream:
         fields = chat_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
-        return await self._answer(adapter, request_id, fields)
+        return await self._answer(owner, adapter, request_id, fields)
 
     async def completion(
-        self, body: Mapping[str, Any], *, adapter: str | None, cache_salt: str, request_id: str
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
     ) -> dict[str, Any] | EventStream:
         fields = completion_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
-        return await self._answer(adapter, request_id, fields)
+        return await self._answer(owner, adapter, request_id, fields)
 
     async def _answer(
-        self, adapter: str | None, request_id: str, fields: dict[str, Any]
+        self, owner: str, adapter: str | None, request_id: str, fields: dict[str, Any]
     ) -> dict[str, Any] | EventStream:
         assert adapter is None or adapter in self.names, "the engine is asked for what it does not hold"
         if self.refusal is not None:
@@ -113,7 +113,7 @@ class AnsweringEngine(FakeEngine):
         self.asked.append(Asked(adapter, fields))
         if not fields.get("stream"):
             return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
-        flight = Flight(request_id, adapter, [request_id])
+        flight = Flight(request_id, adapter, [request_id], owner)
         stream = EventStream(self.flights, flight, (b"withdrawn",))
         wants_usage = (fields.get("stream_options") or {}).get("include_usage")
         events = [*TEXT_EVENTS, *([USAGE_EVENT] if wants_usage else []), DONE]

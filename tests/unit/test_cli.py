@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ from tests.unit.operator_parts import (
     Parts,
     certificate,
     publish_adapter,
+    purge_ports,
     purge_to_the_end,
     signed_certificate,
 )
@@ -240,6 +242,46 @@ def test_a_churn_ends_with_a_certificate_that_verifies(sano: Sano, parts: Parts,
     saved.write_bytes(changed)
     error_line(sano("verify", str(saved), "--key", "signing.pub.pem"), 1)
     assert "purged or being purged" in error_line(sano("train", "--tenant", "t1"), 1)
+
+
+def test_a_hold_is_placed_shown_and_released_and_comes_too_late_in_the_end(sano: Sano, parts: Parts) -> None:
+    placed = shape(sano("hold", "place", "--tenant", "t1", "--reason", "litigation", "--id", "h1", "--json"))
+    assert (placed["hold_id"], placed["reason_code"], placed["placed_by"]) == ("h1", "litigation", "operator")
+    assert shape(sano("tenant", "show", "t1", "--json"))["holds"][0]["released_at"] is None
+    sano("purge", "--tenant", "t1")
+    asyncio.run(purge_to_the_end(parts))
+    [view] = shape(sano("purges", "--json"))
+    assert (view["step"], view["flags"], view["open_holds"]) == ("fenced", ["blocked-by-hold"], ["h1"])
+    assert "blocked-by-hold" in sano("purges").stdout
+    assert "no hold of this id" in error_line(sano("hold", "release", "h2", "--tenant", "t1"), 1)
+    assert "h1 is released" in sano("hold", "release", "h1", "--tenant", "t1").stdout
+    asyncio.run(purge_ports(parts).driver.look())
+    [view] = shape(sano("purges", "--json"))
+    assert (view["step"], view["flags"], view["waits_for"]) == ("certified", [], [])
+    assert "was decided already" in error_line(sano("hold", "place", "--tenant", "t1", "--reason", "audit"), 1)
+
+
+@pytest.mark.parametrize("reason", ["Mrs Example", "a_b", ""])
+def test_a_hold_takes_a_code_and_no_text(sano: Sano, reason: str) -> None:
+    done = sano("hold", "place", "--tenant", "t1", "--reason", reason)
+    assert done.exit_code == 2
+    assert "Mrs Example" not in done.stdout
+
+
+def test_a_right_of_export_must_fit_into_the_deletion_sla(sano: Sano) -> None:
+    options = ("--right-of-export", "--export-wait-days", "9", "--deletion-sla-days")
+    assert sano("tenant", "create", "t8", *options, "9").exit_code == 2
+    sano("tenant", "create", "t8", *options, "10")
+    policy = shape(sano("tenant", "show", "t8", "--json"))["policy"]
+    assert (policy["right_of_export"], policy["export_wait_days"], policy["deletion_sla_days"]) == (True, 9, 10)
+
+
+def test_churn_and_purge_take_the_same_options(sano: Sano) -> None:
+    helps = [sano(name, "--help").stdout for name in ("churn", "purge")]
+    options = [sorted(set(re.findall(r"--[a-z]+", text))) for text in helps]
+    assert options[0] == options[1] == ["--certificate", "--help", "--json", "--tenant", "--timeout", "--wait"]
+    assert "The contract ended" in helps[0]
+    assert "whatever its contract" in helps[1]
 
 
 def test_verifying_prints_what_is_proved_and_what_is_not(

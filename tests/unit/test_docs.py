@@ -333,7 +333,9 @@ def test_every_metric_is_documented_under_the_name_that_is_scraped() -> None:
     source = "".join(path.read_text() for part in HOUSE[:5] for path in (ROOT / part).rglob("*.py"))
     made = {
         f"{name}_total" if kind == "counter" else name
-        for kind, name in re.findall(r'create_(counter|histogram|up_down_counter|gauge)\(\s*"(\w+)"', source)
+        for kind, name in re.findall(
+            r'create_(?:observable_)?(counter|histogram|up_down_counter|gauge)\(\s*"(\w+)"', source
+        )
     }
     assert made == {row[0].strip("`") for row in rows(section(page("docs/operations.md"), "### Metrics"))}
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from consumers.export import handlers as export_handlers
 from consumers.export.handlers import ExportPorts, on_export_requested
 from producers import commands, exporting, waiting
-from producers.exporting import EXPORT_FILES, export_adapter
+from producers.exporting import export_adapter
 from schemas import object_keys
 from tenancy.errors import BadSignature, Refused
+from tenancy.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, publish_adapter
 
@@ -63,7 +63,6 @@ async def exported(parts: Parts, directory: Path) -> exporting.Exported:
 async def test_an_export_is_a_plain_folder_with_the_adapter_its_manifest_and_its_examples(
     parts: Parts, tmp_path: Path
 ) -> None:
-    assert EXPORT_FILES == export_handlers.EXPORT_FILES
     digest = await publish_adapter(parts, TENANT)
     await commands.activate(parts.tenancy, TENANT, digest)
     made = await exported(parts, tmp_path / "out")

@@ -45,7 +45,7 @@ async def swallows_cancellation() -> str:
 
 async def test_a_flight_counts_from_its_start_until_its_work_has_ended(flights: Flights) -> None:
     done = asyncio.Event()
-    flight = Flight("1", "a", ["chatcmpl-1"])
+    flight = Flight("1", "a", ["chatcmpl-1"], "t1")
     task = flights.start(flight, done.wait())
     assert (flights.count("a"), flights.count("b"), flights.count(None)) == (1, 0, 0)
     done.set()
@@ -53,12 +53,29 @@ async def test_a_flight_counts_from_its_start_until_its_work_has_ended(flights: 
     assert flights.count("a") == 0
 
 
+async def test_an_owners_requests_end_together_whatever_answers_them_and_nobody_elses(
+    flights: Flights, aborts: Aborts
+) -> None:
+    by_adapter, by_base = Flight("1", "a", ["cmpl-1"], "t1"), Flight("2", None, ["cmpl-2"], "t1")
+    other = Flight("3", None, ["cmpl-3"], "t10")
+    tasks = [flights.start(flight, for_ever()) for flight in (by_adapter, by_base, other)]
+    await asyncio.sleep(0)
+    assert (flights.count_of("t1"), flights.count_of("t10")) == (2, 1)
+    assert await flights.withdraw_of("t1") == 2
+    assert sorted(aborts.told) == ["cmpl-1", "cmpl-2"]
+    for flight, task in zip((by_adapter, by_base), tasks, strict=False):
+        with pytest.raises(AdapterWithdrawn):
+            await result_of(flights, flight, task)
+    assert not tasks[2].done()
+    await flights.end_all()
+
+
 @pytest.mark.parametrize("work", [for_ever, swallows_cancellation])
 async def test_withdrawing_ends_the_adapters_flights_tells_the_engine_and_leaves_others(
     flights: Flights, aborts: Aborts, work: type
 ) -> None:
-    ours = Flight("1", "a", ["cmpl-1-0", "cmpl-1-1"])
-    others = Flight("2", "b", ["cmpl-2-0"])
+    ours = Flight("1", "a", ["cmpl-1-0", "cmpl-1-1"], "t1")
+    others = Flight("2", "b", ["cmpl-2-0"], "t1")
     waiting = asyncio.create_task(result_of(flights, ours, flights.start(ours, work())))
     flights.start(others, for_ever())
     await asyncio.sleep(0)
@@ -74,7 +91,7 @@ async def test_withdrawing_ends_the_adapters_flights_tells_the_engine_and_leaves
 async def test_a_caller_that_is_cancelled_ends_its_flight_and_stays_cancelled(
     flights: Flights, aborts: Aborts, work: type
 ) -> None:
-    flight = Flight("1", "a", ["chatcmpl-1"])
+    flight = Flight("1", "a", ["chatcmpl-1"], "t1")
     waiting = asyncio.create_task(result_of(flights, flight, flights.start(flight, work())))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -85,7 +102,7 @@ async def test_a_caller_that_is_cancelled_ends_its_flight_and_stays_cancelled(
 
 
 async def test_ending_a_flight_twice_does_not_cut_off_the_abort(flights: Flights, aborts: Aborts) -> None:
-    flight = Flight("1", "a", ["chatcmpl-1"])
+    flight = Flight("1", "a", ["chatcmpl-1"], "t1")
     flights.start(flight, for_ever())
     await asyncio.sleep(0)
     await asyncio.gather(flights.withdraw("a"), flights.end([flight]), flights.end_all())
@@ -93,16 +110,16 @@ async def test_ending_a_flight_twice_does_not_cut_off_the_abort(flights: Flights
 
 
 async def test_two_running_flights_cannot_share_an_id(flights: Flights) -> None:
-    flights.start(Flight("1", "a", []), for_ever())
+    flights.start(Flight("1", "a", [], "t1"), for_ever())
     with pytest.raises(EngineRefused) as refused:
-        flights.start(Flight("1", "b", []), for_ever())
+        flights.start(Flight("1", "b", [], "t1"), for_ever())
     assert refused.value.status == 409
     assert flights.count("a") == 1
     await flights.end_all()
 
 
 async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: Flights) -> None:
-    flight = Flight("1", "a", [])
+    flight = Flight("1", "a", [], "t1")
     stream = EventStream(flights, flight, (b"withdrawn",))
 
     async def work() -> None:
@@ -116,7 +133,7 @@ async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: F
 
 
 async def test_a_withdrawn_stream_says_so_after_what_it_had(flights: Flights) -> None:
-    flight = Flight("1", "a", [])
+    flight = Flight("1", "a", [], "t1")
     stream = EventStream(flights, flight, (b"withdrawn", b"end"))
 
     async def work() -> None:

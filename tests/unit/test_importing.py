@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from consumers.curation import handlers as curation
-from consumers.purge.fence import fence
+from consumers.purge.handlers import on_purge_requested
 from producers import importing
 from producers.bounded import AT_ONCE
 from producers.importing import import_approvals
@@ -25,7 +25,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused, TenantFenced
 from tenancy.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
-from tests.unit.operator_parts import NOW, Parts, onboarded_parts
+from tests.unit.operator_parts import NOW, Parts, onboarded_parts, purge_ports
 
 TENANT = TenantId("t1")
 SECRET = "Mrs Example of ward 7"
@@ -208,7 +208,7 @@ async def test_a_purge_that_begins_during_an_import_stops_it_before_it_writes(
 
     def progress(what: str, done: int, total: int) -> None:
         if (what, done) == ("checking", total):
-            purged.append(asyncio.create_task(fence(TENANT, data, event, parts.tenancy, 65.0)))
+            purged.append(asyncio.create_task(on_purge_requested(event, purge_ports(parts))))
 
     with pytest.raises(TenantFenced):
         await import_approvals(path, TENANT, parts.tenancy, progress=progress)

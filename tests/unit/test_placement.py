@@ -50,6 +50,7 @@ class StrictEngine:
     names: dict[str, Path] = field(default_factory=dict)
     leftovers: set[str] = field(default_factory=set)  # registered without a name: an interrupted eviction
     flights: dict[str, list[asyncio.Event]] = field(default_factory=dict)
+    owned: dict[str, list[asyncio.Event]] = field(default_factory=dict)  # what tenants ask the base model
     failures: dict[str, Exception] = field(default_factory=dict)
     slots_clear: bool = True
     has_traces: bool = False  # weights in a free slot: of an adapter that was removed and not overwritten
@@ -102,24 +103,41 @@ class StrictEngine:
             await steps(1)
         return len(flights)
 
+    def inflight_of(self, owner: str) -> int:
+        self.polls += 1
+        return len(self.owned.get(owner, ()))
+
+    async def abort_all_of(self, owner: str) -> int:
+        flights = list(self.owned.get(owner, ()))
+        for flight in flights:
+            flight.set()
+        while any(flight in self.owned.get(owner, ()) for flight in flights):
+            await steps(1)
+        return len(flights)
+
     async def reset_prefix_cache(self) -> bool:
         await steps(1)
         self.log.append("reset")
         return True
 
-    async def answer(self, digest: str, turns: int) -> None:
+    async def answer(self, digest: str | None, turns: int, owner: str = "nobody") -> None:
         """One request in the engine. A name that is missing refuses it, as the engine's own admission does."""
-        if digest not in self.names:
+        if digest is not None and digest not in self.names:
             raise AdapterNotLoaded
         aborted = asyncio.Event()
-        self.flights.setdefault(digest, []).append(aborted)
+        counted = [self.owned.setdefault(owner, [])]
+        if digest is not None:
+            counted.append(self.flights.setdefault(digest, []))
+        for flights in counted:
+            flights.append(aborted)
         try:
             for _ in range(turns):
                 await steps(1)
                 if aborted.is_set():
                     raise AdapterWithdrawn
         finally:
-            self.flights[digest].remove(aborted)
+            for flights in counted:
+                flights.remove(aborted)
 
 
 @dataclass
@@ -166,7 +184,7 @@ class Bench:
 
     async def request(self, tenant: TenantId, digest: str, turns: int = 1) -> None:
         async with self.placement.held(tenant, digest):
-            await self.engine.answer(digest, turns)
+            await self.engine.answer(digest, turns, tenant)
 
     def start(self, tenant: TenantId, digest: str, turns: int = 1) -> asyncio.Task[None]:
         return asyncio.create_task(self.request(tenant, digest, turns))
@@ -518,8 +536,51 @@ async def test_running_requests_get_the_drain_time_and_are_then_ended(
     bench.engine.polls = 0
     removal = await bench.placement.remove_tenant(A)
     assert removal.requests_aborted == aborted
-    assert bench.engine.polls <= 5, "the drain is bounded"
+    assert bench.engine.polls <= 6, "the drain is bounded"
     assert await status_of(running) == (503 if aborted else 200)
+    nothing_left(bench, "a")
+
+
+@pytest.mark.parametrize("has_adapter", [True, False])
+async def test_requests_to_the_base_model_are_drained_and_ended_too(
+    monkeypatch: pytest.MonkeyPatch, has_adapter: bool
+) -> None:
+    monkeypatch.setattr(placement_module, "DRAIN_POLL_SECONDS", 0.001)
+    bench = Bench(drain_seconds=0.005)
+    if has_adapter:
+        await bench.request(A, "a1")
+    short = asyncio.create_task(status_of(bench.engine.answer(None, 3, A)))
+    long = asyncio.create_task(status_of(bench.engine.answer(None, 1_000_000, A)))
+    await steps(1)
+    removal = await bench.placement.remove_tenant(A)
+    assert (await short, await long) == (200, 503)
+    assert removal.requests_aborted == 1
+    assert bench.engine.inflight_of(A) == 0
+
+
+async def test_a_purge_fails_no_request_of_any_other_tenant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of three tenants, by adapters and by the base model, before, during and after the purge of one."""
+    monkeypatch.setattr(placement_module, "DRAIN_POLL_SECONDS", 0.001)
+    bench = Bench(max_resident=4, drain_seconds=0.003)
+
+    async def streams(tenant: TenantId, digest: str) -> list[int]:
+        statuses = []
+        for turns in (1, 40, 7, 200, 3) * 4:
+            by_adapter = asyncio.create_task(status_of(bench.request(tenant, digest, turns)))
+            by_base = asyncio.create_task(status_of(bench.engine.answer(None, turns, tenant)))
+            statuses += [await by_adapter, await by_base]
+        return statuses
+
+    others = [asyncio.create_task(streams(B, "b1")), asyncio.create_task(streams(C, "c1"))]
+    ours = [bench.start(A, "a1", 1_000_000), bench.start(A, "a2", 2), bench.start(A, "a1", 50)]
+    base = asyncio.create_task(status_of(bench.engine.answer(None, 1_000_000, A)))
+    await steps(30)
+    removal = await bench.placement.remove_tenant(A)
+    assert removal.is_complete
+    assert {status for done in await asyncio.gather(*others) for status in done} == {200}
+    ended = await asyncio.gather(*map(status_of, ours), base)
+    assert ended[0] == ended[3] == 503
+    assert removal.requests_aborted >= 2
     nothing_left(bench, "a")
 
 

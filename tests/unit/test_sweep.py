@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from consumers.purge.sweep import BATCH, IN_FLIGHT, Store, residue, sweep
-from tenancy.errors import Refused, StoreUnavailable
+from consumers.purge.sweep import BATCH, IN_FLIGHT, Store, sweep
+from tenancy.errors import DeletionRefused, Refused, StoreUnavailable
 from tenancy.memory import MemoryObjectStore
 from tenancy.objects import ObjectVersion, Upload
 
@@ -27,8 +27,9 @@ class PagedStore(MemoryObjectStore):
     most_held: int = 0
     deleting: int = 0
     most_deleting: int = 0
-    refuses: str | None = None
+    refuses: tuple[str, ...] = ()
     fails_after: int | None = None
+    denied: bool = False
     batches: list[int] = field(default_factory=list)
 
     async def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
@@ -50,15 +51,18 @@ class PagedStore(MemoryObjectStore):
         self.deleting += 1
         self.most_deleting = max(self.most_deleting, self.deleting)
         self.batches.append(len(versions))
+        number = len(self.batches)
         await asyncio.sleep(0)
         self.deleting -= 1
-        if self.fails_after is not None and len(self.batches) > self.fails_after:
+        if self.fails_after is not None and number > self.fails_after:
             raise StoreUnavailable("out of reach")
-        kept = [version for version in versions if version.key == self.refuses]
+        if self.denied and number == 1:
+            raise Refused("object-store-refused", "refused: this request")
+        kept = [version for version in versions if version.key in self.refuses]
         await super().delete_versions([version for version in versions if version not in kept])
         self.deleted += len(versions)
         if kept:
-            raise Refused("locked", "refused: a version is locked")
+            raise DeletionRefused({version.key: "locked" for version in kept})
 
 
 async def filled(store: PagedStore, versions: int) -> PagedStore:
@@ -86,7 +90,6 @@ async def test_a_listing_whose_place_is_deleted_under_it_still_ends_with_everyth
     markers = len(range(0, versions // 2, 10))
     found = (swept.objects, swept.residue.versions, swept.residue.delete_markers, swept.residue.uploads)
     assert found == (versions // 2, versions - markers, markers, 3)
-    assert (await residue(store, EVERYTHING)).total == 0
 
 
 async def test_what_is_held_and_what_is_asked_at_a_time_do_not_grow_with_the_tenant() -> None:
@@ -108,11 +111,21 @@ async def test_only_superseded_versions_go_where_the_current_one_stays() -> None
     assert [version.body for version in store.objects[f"{PREFIX}state.json"]] == [str(2 * BATCH + 4).encode()]
 
 
-async def test_a_version_that_the_store_keeps_is_said_after_everything_else_is_gone() -> None:
-    store = await filled(PagedStore(refuses=f"{PREFIX}examples/000003"), 4 * BATCH)
-    with pytest.raises(Refused, match="locked"):
+async def test_what_the_store_keeps_is_said_after_everything_else_is_gone() -> None:
+    locked = (f"{PREFIX}examples/000003", f"{PREFIX}examples/001999")  # in the first batch and in the last
+    store = await filled(PagedStore(refuses=locked), 4 * BATCH)
+    with pytest.raises(DeletionRefused) as refused:
         await sweep(store, EVERYTHING)
-    assert list(store.objects) == [f"{PREFIX}examples/000003"]
+    assert refused.value.codes == dict.fromkeys(locked, "locked")
+    assert sorted(store.objects) == sorted(locked)
+    assert store.open_uploads == []
+
+
+async def test_a_request_that_is_refused_as_a_whole_is_said_after_everything_else_is_gone() -> None:
+    store = await filled(PagedStore(denied=True), 4 * BATCH)
+    with pytest.raises(Refused, match="this request"):
+        await sweep(store, EVERYTHING)
+    assert sum(map(len, store.objects.values())) == BATCH
     assert store.open_uploads == []
 
 

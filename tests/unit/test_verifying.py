@@ -13,18 +13,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from producers.verifying import verify_file
 from schemas import object_keys
 from schemas.canonical import canonical_json
+from schemas.holds import LegalHold
 from schemas.manifests import EXPORT_PREDICATE, statement
+from schemas.records import PurgeExport, ReplicaAcknowledgement, StoreRefusal
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Signer
 from tests.unit.operator_parts import (
     NOW,
     adapter_files,
     certificate,
+    finding,
     manifest,
     signed_certificate,
     signed_manifest,
     signed_receipt,
 )
+
+EVICTED = certificate().replicas[0]
+REFUSAL = StoreRefusal(store="objects.runs", reason_code="access-denied", count=1, since=NOW)
+HOLD = LegalHold(hold_id="h1", reason_code="litigation", placed_by="op", placed_at=NOW)
 
 
 @pytest.fixture
@@ -45,7 +52,23 @@ def test_a_certificate_says_what_it_proves_and_what_it_does_not(signer: Signer, 
     assert "within the deadline" in verdict.facts["completed"]
     assert any("data key was destroyed" in line for line in verdict.proves)
     assert any("copies outside the stores" in line for line in verdict.does_not_prove)
-    assert any("the state" in line for line in verdict.does_not_prove)
+    assert any("state.current" in line for line in verdict.does_not_prove)
+    assert any("backups" in line for line in verdict.does_not_prove)
+    assert any("no legal hold was open" in line for line in verdict.proves)
+
+
+def test_a_certificate_tells_of_holds_exports_exceptions_and_expired_replicas(signer: Signer, tmp_path: Path) -> None:
+    told = certificate(
+        holds=(HOLD.model_copy(update={"released_at": NOW + timedelta(seconds=10), "released_by": "op"}),),
+        export=PurgeExport(adapter_digest="a" * 64, waits_until=NOW, ready_at=NOW),
+        exceptions=(REFUSAL.model_copy(update={"until": NOW + timedelta(minutes=1)}),),
+        replicas=(EVICTED.model_copy(update={"outcome": "expired", "receipt_sha256": None}),),
+    )
+    facts = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.verifier).facts
+    assert "h1 (litigation)" in facts["legal holds"]
+    assert "not taken until" in facts["export"]
+    assert facts["kept back for a while"] == "objects.runs (access-denied)"
+    assert facts["replicas"] == "replica-1 expired"
 
 
 def test_a_certificate_that_came_too_late_says_so(signer: Signer, tmp_path: Path) -> None:
@@ -80,6 +103,31 @@ def test_a_document_of_another_signer_is_refused(signer: Signer, tmp_path: Path)
     ("changes", "why"),
     [
         ({"residual": 1}, "was not complete"),
+        ({"stores": (*certificate().stores, finding("objects.usage", "object-store", left=1))}, "was not complete"),
+        (
+            {"stores": (finding("keys.tenant", "key-material").model_copy(update={"after": None}),)},
+            "was not complete",
+        ),
+        ({"stores": certificate().stores[:2]}, "does not speak of the tenant's key"),
+        ({"exceptions": (REFUSAL,)}, "still keeps something back"),
+        ({"replicas": ()}, "does not say how each replica"),
+        ({"replicas_found": ("replica-1", "replica-2")}, "does not say how each replica"),
+        ({"replicas": (EVICTED.model_copy(update={"receipt_sha256": None}),)}, "does not name it"),
+        (
+            {
+                "replicas": (
+                    ReplicaAcknowledgement(
+                        replica_id="replica-1", outcome="expired", at=NOW, lease_ended_at=NOW + timedelta(seconds=1)
+                    ),
+                )
+            },
+            "lease had not ended",
+        ),
+        ({"holds": (HOLD,)}, "under a legal hold"),
+        ({"holds": (HOLD.model_copy(update={"released_at": NOW + timedelta(minutes=1)}),)}, "under a legal hold"),
+        ({"export": PurgeExport(adapter_digest="a" * 64, waits_until=NOW + timedelta(days=7))}, "less time"),
+        ({"settled_at": NOW + timedelta(minutes=5)}, "out of order"),
+        ({"destruction_decided_at": NOW + timedelta(minutes=2)}, "out of order"),
         ({"verified_at": (NOW + timedelta(minutes=2),)}, "was not complete"),
         ({"verified_at": ()}, "was not complete"),
         ({"key_destroyed_at": NOW - timedelta(minutes=1)}, "out of order"),

@@ -93,6 +93,12 @@ class FakeEngine:
         self.calls.append(("abort", digest))
         return self.running.pop(digest, 0)
 
+    def inflight_of(self, owner: str) -> int:
+        return self.running.get(owner, 0)
+
+    async def abort_all_of(self, owner: str) -> int:
+        return self.running.pop(owner, 0)
+
     async def reset_prefix_cache(self) -> bool:
         return True
 

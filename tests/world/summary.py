@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from producers.audit_answers import entries_of
@@ -9,7 +10,8 @@ from producers.audit_copy import read_copy
 from producers.audit_verifying import verify_copy
 from schemas import object_keys
 from schemas.events import TrainingStarted
-from schemas.records import ConsentRecord, ExampleRecord
+from schemas.model import read_tolerant
+from schemas.records import ConsentRecord, ExampleRecord, PurgeRecord
 from tenancy.errors import KeyDestroyed
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
@@ -27,7 +29,8 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         for name in ("fence", "published_at"):
             adapter.pop(name)
     if state["purge"]:
-        state["purge"].pop("fenced_at")
+        state["purge"] = _timeless(state["purge"])
+    state["holds"] = _timeless(state["holds"])
     keys = [key async for key in world.memory.keys(object_keys.tenant_prefix(tenant))]
     return {
         "state": state,
@@ -39,7 +42,35 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         "loaded": sorted(world.engine.names),
         "audit": await audited(world, tenant),
         "purges": sorted([key async for key in world.memory.keys(object_keys.PURGES_PREFIX)]),
+        "purge": await _purge(world, tenant),
     }
+
+
+async def _purge(world: World, tenant: TenantId) -> Any:
+    """The tenant's purge as its record tells it, in every word and number but the times."""
+    async for key in world.memory.keys(object_keys.PURGES_PREFIX):
+        if not key.endswith(".certificate.json"):
+            record = read_tolerant(PurgeRecord, (await world.memory.get(key)).body)
+            if record.tenant == tenant:
+                return _timeless(record.model_dump(mode="json", exclude=_OF_THE_WAY))
+    return None
+
+
+# How often something was swapped or evicted before is the way's, not the result's; a receipt holds a time.
+_OF_THE_WAY: Any = {
+    "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted"}},
+    "found": {"__all__": {"versions", "delete_markers"}},
+}
+
+
+def _timeless(value: Any) -> Any:
+    """Times as whether there is one: after a crash everything happens a little later."""
+    if isinstance(value, dict):
+        return {name: _timeless(held) for name, held in value.items()}
+    if isinstance(value, list):
+        return [_timeless(held) for held in value]
+    is_time = isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+Z", value)
+    return "a time" if is_time else value
 
 
 async def _records(world: World, tenant: TenantId) -> list[dict[str, Any]]:

@@ -26,14 +26,17 @@ from consumers.ledger.ports import LedgerPorts
 from consumers.purge import app as purge_app
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
+from consumers.purge.policy import PurgePolicy
+from consumers.purge.watchdog import Watchdog
 from consumers.runtime.dispatch import Handler
 from consumers.training import app as training_app
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from inference import app as inference_app
-from inference.agent import AgentPorts, ReplicaLease
+from inference.agent import AgentPorts
 from inference.binding import TenantViews
+from inference.lease import ReplicaLease
 from inference.load_audit import LoadAudit
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
@@ -61,6 +64,7 @@ from tests.world.fakes import BASE, FakeEngine, FakeFiles, FakeTrainer
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_SECONDS = 30.0
 SETTLE_SECONDS = 65.0
+PURGE = PurgePolicy(settle_seconds=SETTLE_SECONDS)
 POLICY = TenantPolicy(min_new_examples=3, min_training_examples=2)
 
 
@@ -134,7 +138,8 @@ class World:
     def _services(self) -> list[Service]:
         tenancy = self.tenancy
         self.runner = Runner(tenancy, self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
-        self.driver = PurgeDriver(tenancy, self.signer, SETTLE_SECONDS)
+        self.driver = PurgeDriver(tenancy, self.signer, PURGE)
+        self.watchdog = Watchdog(self.driver)
         checkpointer = Checkpointer(tenancy.audit, self.signer)
         self.keeper = AuditKeeper(tenancy, checkpointer)
         self.load_audit = LoadAudit(tenancy, "replica-0", lambda: None)
@@ -260,6 +265,7 @@ class World:
 
     async def _drive(self) -> None:
         await self.driver.look()
+        await self.watchdog.look()
 
     async def _work(self, tenant: TenantId, run_id: str) -> None:
         try:

@@ -1,0 +1,98 @@
+"""The right of export: before anything is destroyed the tenant's adapter is put out for it, sealed, for some days.
+
+The fence refuses every other writer, so the purge writes the export itself. A deadline ends the wait, not a person:
+a tenant that does not take its adapter does not keep its data from being destroyed, and neither does an adapter that
+cannot be exported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from consumers.purge.records import PurgeRecords
+from consumers.purge.waiting import Waiting
+from schemas.envelope import Event
+from schemas.events import ExportReady
+from schemas.records import PurgeExport, PurgeRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound, Refused
+from tenancy.exports import EXPORT_FILES, write_export
+from tenancy.signing import Verifier
+from tenancy.tenant_id import TenantId
+
+
+@dataclass(frozen=True)
+class Handover:
+    """The steps ``exported`` and ``acknowledged`` of a purge whose tenant has an adapter to take."""
+
+    tenancy: Tenancy
+    verifier: Verifier
+    records: PurgeRecords
+
+    async def made(self, record: PurgeRecord) -> PurgeRecord:
+        """Write the export and announce it. Raises :class:`Waiting` while it cannot be made."""
+        export = _export(record)
+        if self.tenancy.clock() >= export.waits_until:
+            return await self.records.step(record, step="acknowledged")
+        tenant = TenantId(record.tenant)
+        digest = str(export.adapter_digest)
+        try:
+            await write_export(await self.tenancy.store(tenant), self.verifier, record.purge_id, digest)
+        except (Refused, ObjectNotFound) as error:
+            code = error.code if isinstance(error, Refused) else "object-not-found"
+            await self._note(record, refusal_code=code)
+            raise Waiting(f"the export cannot be made: {code}") from None
+        now = self.tenancy.clock()
+        await self.tenancy.publisher.publish(
+            Event(
+                subject=tenant,
+                data=ExportReady(export_id=record.purge_id, adapter_digest=digest, files=EXPORT_FILES),
+                time=now,
+                source=self.tenancy.outbox.source,
+                causation_id=record.request_event_id,
+            )
+        )
+        return await self._note(record, step="exported", ready_at=now, refusal_code=None)
+
+    async def taken(self, record: PurgeRecord) -> PurgeRecord:
+        """Go on when the tenant has said that it took its export, or its time is over. Raises :class:`Waiting`."""
+        export = _export(record)
+        if export.acknowledged_at is None and self.tenancy.clock() < export.waits_until:
+            raise Waiting("the tenant has not taken its export")
+        return await self.records.step(record, step="acknowledged")
+
+    async def acknowledge(self, purge_id: str, acknowledged_by: str, at: datetime) -> bool:
+        """Note that the tenant took its export; False for a repetition, and once the purge went on.
+
+        It may come before the purge has noted that it wrote the export: what was written can be taken.
+        """
+
+        def note(current: PurgeRecord) -> PurgeRecord:
+            export = current.export
+            if export is None or export.acknowledged_at is not None or not awaits_acknowledgement(current):
+                return current
+            taken = export.model_copy(update={"acknowledged_at": at, "acknowledged_by": acknowledged_by})
+            return current.model_copy(update={"export": taken})
+
+        return (await self.records.note(purge_id, note))[1]
+
+    async def _note(self, record: PurgeRecord, step: str = "fenced", **update: object) -> PurgeRecord:
+        """Change the export alone: an acknowledgement may be noted in the same moment."""
+        return await self.records.move(
+            record,
+            lambda current: current.model_copy(
+                update={"step": step, "export": _export(current).model_copy(update=update)}
+            ),
+        )
+
+
+def awaits_acknowledgement(record: PurgeRecord) -> bool:
+    """Whether the tenant's word still makes a difference."""
+    return record.export is not None and record.step in ("fenced", "exported")
+
+
+def _export(record: PurgeRecord) -> PurgeExport:
+    if record.export is None:
+        raise ValueError("a purge without a right of export has no such step")
+    return record.export

@@ -1,0 +1,26 @@
+"""The bounds of a purge, as one value. The deletion SLA is not among them: it is the tenant's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tenancy.settings import CLOCK_SKEW_SECONDS
+
+
+@dataclass(frozen=True)
+class PurgePolicy:
+    """Seconds, except for the target.
+
+    ``settle_seconds``: after a fence and this long no handler and no worker with an ordinary lease can still write.
+    ``late_write_seconds``: how long one read or write can go on after its lease; added to leases that are longer.
+    ``replica_answer_seconds``: how long a live replica may take to acknowledge before it is cut off its lease.
+    ``target``: what operations aim at, far below every SLA. ``stalled_seconds``: a purge that has not moved for this
+    long is driven by the watchdog as well.
+    """
+
+    settle_seconds: float
+    late_write_seconds: float = CLOCK_SKEW_SECONDS
+    replica_answer_seconds: float = 300.0
+    target: timedelta = timedelta(hours=72)
+    stalled_seconds: float = 900.0

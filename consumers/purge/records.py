@@ -1,0 +1,93 @@
+"""The records under ``purges/<id>.json``, changed by compare-and-swap only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from schemas import object_keys
+from schemas.model import read_tolerant
+from schemas.records import PurgeRecord
+from tenancy.clock import Clock
+from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed
+from tenancy.objects import ObjectStore
+
+ATTEMPTS = 20
+
+Note = Callable[[PurgeRecord], PurgeRecord]
+
+
+@dataclass(frozen=True)
+class PurgeRecords:
+    """Reads and changes the records of all purges."""
+
+    objects: ObjectStore
+    clock: Clock
+
+    async def read(self, purge_id: str) -> PurgeRecord:
+        """Raises :class:`ObjectNotFound`."""
+        return (await self._read(purge_id))[0]
+
+    async def create(self, record: PurgeRecord) -> None:
+        """Write the record, unless there is one: then that one counts."""
+        with suppress(PreconditionFailed):
+            await self.objects.put(_key(record), record.model_dump_json().encode(), if_absent=True)
+
+    async def note(self, purge_id: str, change: Note) -> tuple[PurgeRecord, bool]:
+        """Apply ``change``, which is pure and may run several times; whether anything was written.
+
+        Raises :class:`ObjectNotFound`, and
+        :class:`ContendedState` after too many lost races.
+        """
+        for _ in range(ATTEMPTS):
+            current, etag = await self._read(purge_id)
+            changed = change(current)
+            if changed == current:
+                return current, False
+            with suppress(PreconditionFailed):
+                await self.objects.put(_key(changed), changed.model_dump_json().encode(), if_match=etag)
+                return changed, True
+        raise ContendedState("a purge's record was changed by others too many times in a row")
+
+    async def move(self, record: PurgeRecord, change: Note) -> PurgeRecord:
+        """Note ``change``, unless somebody else took the purge elsewhere since ``record``: then theirs counts.
+
+        The moment at which a step is reached is noted with it.
+        """
+
+        def moved(current: PurgeRecord) -> PurgeRecord:
+            if (current.step, current.verified_at) != (record.step, record.verified_at):
+                return current
+            changed = change(current)
+            return changed if changed.step == current.step else changed.model_copy(update={"moved_at": self.clock()})
+
+        return (await self.note(record.purge_id, moved))[0]
+
+    async def step(self, record: PurgeRecord, **update: object) -> PurgeRecord:
+        """:meth:`move` by an update of fields that nobody changes beside a step."""
+        return await self.move(record, lambda current: current.model_copy(update=update))
+
+    async def remove(self, purge_id: str) -> None:
+        """Remove the record of a command that another purge overtook, with its versions."""
+        key = object_keys.purge_key(purge_id)
+        await self.objects.delete_versions([v async for v in self.objects.versions(key) if v.key == key])
+
+    async def open(self) -> AsyncIterator[PurgeRecord]:
+        """Every purge that is not certified."""
+        async for key in self.objects.keys(object_keys.PURGES_PREFIX):
+            name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
+            if name.endswith(".certificate"):
+                continue
+            with suppress(ObjectNotFound):  # removed since it was listed
+                record = await self.read(name)
+                if record.step != "certified":
+                    yield record
+
+    async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:
+        stored = await self.objects.get(object_keys.purge_key(purge_id))
+        return read_tolerant(PurgeRecord, stored.body), stored.etag
+
+
+def _key(record: PurgeRecord) -> str:
+    return object_keys.purge_key(record.purge_id)

@@ -1,0 +1,79 @@
+"""Waiting for every replica: it acknowledges, or it is cut off its lease and the lease ends. None is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from schemas import object_keys
+from schemas.model import read_tolerant
+from schemas.records import PurgeRecord, ReplicaAcknowledgement, ReplicaRecord
+from tenancy.clock import Clock
+from tenancy.errors import ObjectNotFound, PreconditionFailed
+from tenancy.objects import ObjectStore
+from tenancy.settings import CLOCK_SKEW_SECONDS
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """The leases of the serving replicas, as a purge sees them."""
+
+    objects: ObjectStore
+    clock: Clock
+    answer_seconds: float
+
+    async def answerable(self) -> AsyncIterator[str]:
+        """Every replica that serves or may come back to serving: also one whose lease is over, since it may only
+        have lost touch with the bucket. One that was cut off is over for good.
+        """
+        async for key in self.objects.keys(object_keys.REPLICAS_PREFIX):
+            with suppress(ObjectNotFound):
+                record = read_tolerant(ReplicaRecord, (await self.objects.get(key)).body)
+                if record.fenced_at is None:
+                    yield record.replica_id
+
+    async def ended(self, replica_id: str, purge: PurgeRecord) -> ReplicaAcknowledgement | None:
+        """How a replica that has not acknowledged is over, or None while it may still serve.
+
+        A live one is cut off once it had its time to answer, counted anew for one that was started since. From then
+        on it cannot renew, and it stops serving by itself when its lease ends.
+        """
+        held = await self._record(replica_id)
+        now = self.clock()
+        if held is None:
+            return ReplicaAcknowledgement(replica_id=replica_id, outcome="expired", at=now)
+        record, etag = held
+        if record.fenced_at is None:
+            asked_at = max(purge.fenced_at or purge.requested_at, record.started_at)
+            is_due = now >= asked_at + timedelta(seconds=self.answer_seconds)
+            if not (is_due or self._is_over(record, now)):
+                return None
+            record = record.model_copy(update={"fenced_at": now, "fenced_by": purge.purge_id})
+            try:
+                await self.objects.put(
+                    object_keys.replica_key(replica_id), record.model_dump_json().encode(), if_match=etag
+                )
+            except (PreconditionFailed, ObjectNotFound):
+                return None  # it renewed in this moment, or was taken away; the next look decides
+        if not self._is_over(record, now):
+            return None
+        return ReplicaAcknowledgement(
+            replica_id=replica_id,
+            outcome="expired",
+            at=now,
+            lease_ended_at=record.expires_at,
+            fenced_at=record.fenced_at,
+        )
+
+    async def _record(self, replica_id: str) -> tuple[ReplicaRecord, str] | None:
+        try:
+            stored = await self.objects.get(object_keys.replica_key(replica_id))
+        except ObjectNotFound:
+            return None
+        return read_tolerant(ReplicaRecord, stored.body), stored.etag
+
+    def _is_over(self, record: ReplicaRecord, now: datetime) -> bool:
+        """By the replica's own clock too, which may be behind."""
+        return now >= record.expires_at + timedelta(seconds=CLOCK_SKEW_SECONDS)

@@ -1,0 +1,142 @@
+"""The watchdog of the deletion SLAs: says when one is at risk or over, and drives what stands still.
+
+It keeps nothing: what it has said stands in each purge's record, and a warning has the same id however often it is
+published. The numbers that it shows name no tenant and no purge.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal, get_args
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from consumers.purge.driver import PurgeDriver
+from consumers.runtime.telemetry import SCOPE, where
+from schemas.envelope import Event
+from schemas.events import EventData, PurgeAtRisk, PurgeOverdue
+from schemas.records import PurgeRecord, PurgeStep, SlaWarning
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.purge")
+
+Kind = Literal["at-risk-50", "at-risk-80", "overdue"]
+DUE: tuple[tuple[Kind, float], ...] = (("at-risk-50", 0.5), ("at-risk-80", 0.8), ("overdue", 1.0))
+
+OPEN_STEPS = tuple(step for step in get_args(PurgeStep) if step != "certified")
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All open purges in numbers. ``remaining_seconds`` is of the one whose deadline is next, negative once over."""
+
+    steps: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+    remaining_seconds: float | None = None
+
+
+FLAGS: dict[str, Callable[[PurgeRecord, datetime, timedelta], bool]] = {
+    "blocked_by_hold": lambda record, now, target: record.is_blocked_by_hold,
+    "partial": lambda record, now, target: record.is_partial,
+    "overdue": lambda record, now, target: now >= record.deadline,
+    "past_target": lambda record, now, target: now >= record.requested_at + target,
+}
+
+
+def due(record: PurgeRecord, now: datetime) -> tuple[Kind, ...]:
+    """The warnings whose share of the SLA has passed and that were not given yet. A hold stops no clock."""
+    promised = record.deadline - record.requested_at
+    given = {warning.kind for warning in record.warnings}
+    return tuple(kind for kind, share in DUE if kind not in given and now >= record.requested_at + share * promised)
+
+
+@dataclass
+class Watchdog:
+    """Looks at every open purge."""
+
+    driver: PurgeDriver
+    overview: Overview = field(default_factory=Overview)
+
+    async def look(self) -> None:
+        """Warn of what is due, drive what is stalled, and count."""
+        seen = []
+        async for record in self.driver.records.open():
+            try:
+                await self._warn(record)
+            except Exception as error:
+                logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": where(error)})
+            if self._now() >= record.moved_at + timedelta(seconds=self.driver.policy.stalled_seconds):
+                await self.driver.try_to_advance(record.purge_id)
+            seen.append(record)
+        self.overview = self._counted(seen)
+
+    async def _warn(self, record: PurgeRecord) -> None:
+        """Publish, then note: a crash in between publishes the same event again."""
+        tenancy = self.driver.tenancy
+        for kind in due(record, self._now()):
+            await tenancy.publisher.publish(
+                Event(
+                    subject=TenantId(record.tenant),
+                    data=_event(kind, record.purge_id),
+                    time=self._now(),
+                    source=tenancy.outbox.source,
+                    causation_id=record.request_event_id,
+                )
+            )
+            await self.driver.records.note(record.purge_id, partial(_with, SlaWarning(kind=kind, at=self._now())))
+            logger.warning("purge is late", extra={"purge_id": record.purge_id, "warning": kind, "step": record.step})
+
+    def _counted(self, records: Iterable[PurgeRecord]) -> Overview:
+        now, target = self._now(), self.driver.policy.target
+        held = list(records)
+        return Overview(
+            steps=dict(Counter(record.step for record in held)),
+            flags={name: sum(is_set(record, now, target) for record in held) for name, is_set in FLAGS.items()},
+            remaining_seconds=min(((record.deadline - now).total_seconds() for record in held), default=None),
+        )
+
+    def _now(self) -> datetime:
+        return self.driver.tenancy.clock()
+
+    def export(self, meter: Meter) -> None:
+        """Show the latest overview as metrics."""
+
+        def remaining(_: CallbackOptions) -> Iterable[Observation]:
+            seconds = self.overview.remaining_seconds
+            return () if seconds is None else (Observation(seconds),)
+
+        def steps(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(self.overview.steps.get(step, 0), {"step": step}) for step in OPEN_STEPS]
+
+        def flags(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(self.overview.flags.get(flag, 0), {"flag": flag}) for flag in FLAGS]
+
+        meter.create_observable_gauge(
+            "sano_purge_remaining_seconds",
+            [remaining],
+            unit="s",
+            description="left of the deletion SLA that ends first; negative once it has passed",
+        )
+        meter.create_observable_gauge("sano_purges_open", [steps], description="open purges by step")
+        meter.create_observable_gauge("sano_purges_flagged", [flags], description="open purges in each side state")
+
+
+def _event(kind: Kind, purge_id: str) -> EventData:
+    match kind:
+        case "at-risk-50":
+            return PurgeAtRisk(purge_id=purge_id, percent=50)
+        case "at-risk-80":
+            return PurgeAtRisk(purge_id=purge_id, percent=80)
+        case "overdue":
+            return PurgeOverdue(purge_id=purge_id)
+
+
+def _with(warning: SlaWarning, record: PurgeRecord) -> PurgeRecord:
+    if any(given.kind == warning.kind for given in record.warnings):
+        return record
+    return record.model_copy(update={"warnings": (*record.warnings, warning)})

@@ -1,0 +1,84 @@
+"""``sano hold …``: what keeps a tenant's data from being destroyed, however long its deletion SLA has passed."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producers.cli.options import JsonOption, TenantOption
+from producers.cli.output import print_json
+from producers.cli.platform import read
+
+if TYPE_CHECKING:
+    from schemas.holds import LegalHold
+
+app = typer.Typer(help="Legal holds: place, release.", rich_markup_mode=None)
+
+
+def _code(value: str) -> str:
+    from schemas.identifiers import REASON_CODE_PATTERN
+
+    if re.fullmatch(REASON_CODE_PATTERN, value) is None:
+        raise typer.BadParameter("a reason is a code of lower-case letters, digits and hyphens; no free text")
+    return value
+
+
+def _id(value: str | None) -> str | None:
+    from schemas.identifiers import OPAQUE_ID_PATTERN
+
+    if value is not None and re.fullmatch(OPAQUE_ID_PATTERN, value) is None:
+        raise typer.BadParameter("an id is up to 128 letters, digits, dots, dashes and underscores")
+    return value
+
+
+HoldArgument = Annotated[str, typer.Argument(callback=_id, help="The hold's id.", show_default=False)]
+
+
+# Both work on the object store alone: a hold must not have to wait for the bus.
+
+
+@app.command()
+def place(
+    context: typer.Context,
+    tenant: TenantOption,
+    reason: Annotated[
+        str, typer.Option("--reason", callback=_code, help="A code, such as litigation.", show_default=False)
+    ],
+    hold: Annotated[
+        str | None, typer.Option("--id", callback=_id, help="An opaque id; a random one if absent.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Stop every destruction of the tenant's data that is not decided yet. The deletion SLA runs on."""
+    from producers import holds
+    from tenancy.tenant_id import TenantId
+
+    placed = read(
+        context,
+        lambda tenancy, settings: holds.place(
+            tenancy, TenantId(tenant), reason_code=reason, placed_by=settings.operator_id, hold_id=hold
+        ),
+    )
+    _say(placed, f"{placed.hold_id} is placed on {tenant}; nothing of it is destroyed until it is released", json)
+
+
+@app.command()
+def release(context: typer.Context, hold: HoldArgument, tenant: TenantOption, json: JsonOption = False) -> None:
+    """Release one hold. A purge that waited for it goes on."""
+    from producers import holds
+    from tenancy.tenant_id import TenantId
+
+    released = read(
+        context,
+        lambda tenancy, settings: holds.release(tenancy, TenantId(tenant), hold, released_by=settings.operator_id),
+    )
+    _say(released, f"{released.hold_id} is released", json)
+
+
+def _say(hold: LegalHold, sentence: str, json: bool) -> None:
+    if json:
+        print_json(hold)
+    else:
+        typer.echo(sentence)

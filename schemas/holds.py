@@ -1,0 +1,23 @@
+"""Legal holds: while one is open nothing of the tenant is destroyed, however long its deletion SLA has passed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from schemas.identifiers import OpaqueId, ReasonCode
+from schemas.model import Contract
+
+
+class LegalHold(Contract):
+    """One hold. A tenant may be under several, each for a matter of its own and released by itself."""
+
+    hold_id: OpaqueId
+    reason_code: ReasonCode
+    placed_by: OpaqueId
+    placed_at: datetime
+    released_by: OpaqueId | None = None
+    released_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.released_at is None

@@ -1,0 +1,49 @@
+"""What an export consists of, and writing one. The export consumer does it on request, a purge before it destroys."""
+
+from __future__ import annotations
+
+import json
+
+from schemas import object_keys
+from schemas.manifests import TRAINING_PREDICATE, ExportedExample, TrainingManifest
+from schemas.model import read_tolerant
+from tenancy.signing import Verifier
+from tenancy.store import TenantStore
+
+EXAMPLES_FILE = "examples.jsonl"
+EXPORT_FILES = (*object_keys.ADAPTER_FILES, EXAMPLES_FILE)
+
+
+async def write_export(store: TenantStore, verifier: Verifier, export_id: str, digest: str) -> bool:
+    """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``; False when it was done before.
+
+    ``examples.jsonl`` is written last: where it exists the export is complete. Raises :class:`BadSignature` and
+    :class:`ObjectNotFound`.
+    """
+    if await store.exists(object_keys.export(export_id, EXAMPLES_FILE)):
+        return False
+    for file in object_keys.ADAPTER_FILES:
+        body, _ = await store.get(object_keys.adapter(digest, file))
+        await store.put(object_keys.export(export_id, file), body)
+        if file == object_keys.ADAPTER_MANIFEST:
+            statement = verifier.verify(json.loads(body), TRAINING_PREDICATE)
+            manifest = read_tolerant(TrainingManifest, statement["predicate"])
+    lines = [line.model_dump_json() for line in exported_examples(manifest)]
+    await store.put(object_keys.export(export_id, EXAMPLES_FILE), ("\n".join(lines) + "\n").encode())
+    return True
+
+
+def exported_examples(manifest: TrainingManifest) -> list[ExportedExample]:
+    """Every example of the run's set and what it was used for."""
+    roles = manifest.roles()
+    return [
+        ExportedExample(
+            example_id=entry.example_id,
+            version=entry.version,
+            commitment=entry.commitment,
+            reviewer_id=entry.reviewer_id,
+            consent_id=entry.consent_id,
+            role=roles[entry.example_id],
+        )
+        for entry in manifest.training_set.entries
+    ]

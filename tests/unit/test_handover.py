@@ -1,0 +1,163 @@
+"""The right of export: a purge hands the adapter over before it destroys anything, and waits until a deadline."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.purge.handlers import PurgePorts, on_export_acknowledged, on_purge_requested
+from producers import commands, queries, waiting
+from producers.exporting import export_adapter
+from producers.onboarding import onboard
+from producers.verifying import verify_file
+from schemas import object_keys
+from schemas.envelope import Event
+from schemas.events import ExportAcknowledged
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from schemas.records import PurgeRecord
+from tenancy.errors import BadSignature, Refused, TenantFenced
+from tenancy.exports import EXPORT_FILES
+from tenancy.tenant_id import TenantId
+from tests.unit.operator_parts import NOW, Parts, publish_adapter, purge_ports
+
+TENANT = TenantId("t1")
+POLICY = TenantPolicy(right_of_export=True, export_wait_days=5)
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+async def parts() -> Parts:
+    made = Parts()
+    await onboard(made.tenancy, TENANT, POLICY)
+    made.publisher.events.clear()
+    return made
+
+
+@pytest.fixture
+def ports(parts: Parts) -> PurgePorts:
+    return purge_ports(parts)
+
+
+async def purging(parts: Parts, ports: PurgePorts) -> PurgeRecord:
+    """The purge as far as it goes at once."""
+    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    await on_purge_requested(parts.publisher.events[-1], ports)
+    await ports.driver.look()
+    return await ports.driver.records.read(purge_id)
+
+
+async def taken(parts: Parts, directory: Path) -> Any:
+    return await export_adapter(
+        parts.tenancy, TENANT, directory, parts.signer.verifier, requested_by="op-2", timeout_seconds=5.0
+    )
+
+
+async def test_the_tenant_takes_its_adapter_while_it_is_purged_and_the_purge_goes_on(
+    parts: Parts, ports: PurgePorts, tmp_path: Path
+) -> None:
+    digest = await publish_adapter(parts, TENANT)
+    await commands.activate(parts.tenancy, TENANT, digest)
+    record = await purging(parts, ports)
+    assert record.step == "exported"
+    assert parts.types()[-2:] == ["purge.fenced", "export.ready"]
+    [view] = await queries.purges(parts.tenancy)
+    assert view.waits_for == ("the tenant to take its export, until 2026-03-06T12:00+00:00",)
+    made = await taken(parts, tmp_path / "out")
+    assert (made.adapter_digest, made.export_id) == (digest, record.purge_id)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(EXPORT_FILES)
+    acknowledged = parts.publisher.events[-1]
+    assert acknowledged.data == ExportAcknowledged(
+        export_id=record.purge_id, adapter_digest=digest, acknowledged_by="op-2"
+    )
+    assert await on_export_acknowledged(acknowledged, ports) is Outcome.EFFECT
+    assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_DUPLICATE
+    await ports.driver.look()
+    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_STALE
+    assert parts.stored_keys("tenants/") == []
+    (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, record.purge_id))
+    facts = verify_file(tmp_path / "c.json", parts.signer.verifier).facts
+    assert facts["export"].startswith(f"{digest} taken at")
+    with pytest.raises(TenantFenced):
+        await taken(parts, tmp_path / "late")
+
+
+async def test_a_tenant_that_does_not_take_it_keeps_nothing_from_being_destroyed(
+    parts: Parts, ports: PurgePorts
+) -> None:
+    await publish_adapter(parts, TENANT)
+    record = await purging(parts, ports)
+    parts.now = NOW + timedelta(days=5) - timedelta(seconds=1)
+    await ports.driver.look()
+    assert (await ports.driver.records.read(record.purge_id)).step == "exported"
+    parts.now += timedelta(seconds=1)
+    await ports.driver.look()
+    ended = await ports.driver.records.read(record.purge_id)
+    assert ended.step == "certified"
+    assert ended.export is not None
+    assert ended.export.acknowledged_at is None
+
+
+async def test_where_the_base_model_answered_the_adapter_that_was_published_last_is_put_out(
+    parts: Parts, ports: PurgePorts
+) -> None:
+    await publish_adapter(parts, TENANT, 1)
+    last = await publish_adapter(parts, TENANT, 2)
+    record = await purging(parts, ports)
+    assert record.export is not None
+    assert record.export.adapter_digest == last
+
+
+@pytest.mark.parametrize("has_right", [True, False])
+async def test_nothing_to_take_and_no_right_to_take_it_wait_for_nobody(has_right: bool) -> None:
+    parts = Parts()
+    await onboard(parts.tenancy, TENANT, POLICY.model_copy(update={"right_of_export": has_right}))
+    if not has_right:
+        await publish_adapter(parts, TENANT)
+    record = await purging(parts, purge_ports(parts))
+    assert record.step == "certified"
+    assert (record.export is not None) == has_right
+    assert "export.ready" not in parts.types()
+
+
+async def test_an_adapter_that_cannot_be_exported_is_said_so_and_ends_with_the_wait(
+    parts: Parts, ports: PurgePorts
+) -> None:
+    digest = await publish_adapter(parts, TENANT)
+    store = await parts.tenancy.store(TENANT)
+    await store.put(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST), b'{"payload": "e30=", "signatures": []}')
+    record = await purging(parts, ports)
+    assert record.step == "fenced"
+    assert record.export is not None
+    assert record.export.refusal_code == BadSignature("x").code
+    [view] = await queries.purges(parts.tenancy)
+    assert "cannot be made (bad-signature)" in view.waits_for[0]
+    parts.now += timedelta(days=5)
+    await ports.driver.look()
+    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+
+
+async def test_an_acknowledgement_counts_only_for_what_was_put_out(parts: Parts, ports: PurgePorts) -> None:
+    digest = await publish_adapter(parts, TENANT)
+    other = TenantId("t2")
+    await onboard(parts.tenancy, other, POLICY)
+    record = await purging(parts, ports)
+
+    def said(tenant: TenantId = TENANT, **changed: str) -> Event:
+        data = {"export_id": record.purge_id, "adapter_digest": digest, "acknowledged_by": "op", **changed}
+        return Event(subject=tenant, data=ExportAcknowledged.model_validate(data), time=NOW, source="/test")
+
+    with pytest.raises(Refused, match="another adapter"):
+        await on_export_acknowledged(said(adapter_digest="f" * 64), ports)
+    assert await on_export_acknowledged(said(export_id="export-1"), ports) is Outcome.NOOP_STALE
+    assert await on_export_acknowledged(said(other), ports) is Outcome.NOOP_STALE, "another tenant's word"
+    assert (await ports.driver.records.read(record.purge_id)).export == record.export
+    assert await on_export_acknowledged(said(), ports) is Outcome.EFFECT

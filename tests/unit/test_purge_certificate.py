@@ -1,0 +1,245 @@
+"""The certificate: a function of the purge's record, in every byte, and never about a purge that is not over."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.purge.certificate import certificate
+from consumers.purge.handlers import on_purge_requested
+from producers import commands, queries
+from producers.onboarding import onboard
+from producers.publishing import publish
+from producers.verifying import verify_file
+from schemas import object_keys
+from schemas.canonical import canonical_json
+from schemas.events import PurgeRequested
+from schemas.manifests import PURGE_PREDICATE, PurgeCertificate
+from schemas.model import read_tolerant
+from schemas.outcome import Outcome
+from schemas.records import PurgeRecord, StoreRefusal
+from schemas.stores import STORES, swept
+from tenancy.errors import DeletionRefused, Refused
+from tenancy.objects import ObjectVersion, Upload
+from tenancy.tenant_id import TenantId
+from tests.unit.operator_parts import NOW, Parts, onboarded_parts, publish_adapter, purge_ports
+from tests.world.purging import LockingObjectStore
+
+TENANT = TenantId("t1")
+
+
+@pytest.fixture
+async def parts() -> Parts:
+    return await onboarded_parts(TENANT)
+
+
+async def purged(parts: Parts) -> PurgeRecord:
+    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    ports = purge_ports(parts)
+    await on_purge_requested(parts.publisher.events[-1], ports)
+    await ports.driver.look()
+    return await ports.driver.records.read(purge_id)
+
+
+async def certified(parts: Parts, record: PurgeRecord) -> PurgeCertificate:
+    envelope = json.loads(await queries.certificate(parts.tenancy, record.purge_id))
+    return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
+
+
+async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_word(
+    parts: Parts, tmp_path: Path
+) -> None:
+    await publish_adapter(parts, TENANT)
+    store = await parts.tenancy.store(TENANT)
+    await store.put(object_keys.example("e1"), b"one")
+    await store.put(object_keys.example("e1"), b"two")
+    await parts.objects.delete(object_keys.tenant_key(TENANT, object_keys.example("e2")))
+    parts.objects.open_uploads.append(Upload(object_keys.tenant_key(TENANT, "knowledge/k1"), "u1"))
+    await parts.objects.put("tenants/t1/elsewhere/x", b"from outside")
+    record = await purged(parts)
+    said = await certified(parts, record)
+    assert [finding.store for finding in said.stores] == list(STORES)
+    found = {finding.store: finding for finding in said.stores}
+
+    def before(name: str) -> tuple[int, int, int, int]:
+        count = found[name].before
+        assert count is not None
+        return count.objects, count.versions, count.delete_markers, count.uploads
+
+    assert before("objects.examples") == (1, 2, 1, 0)
+    assert before("objects.adapters") == (3, 3, 0, 0)
+    assert before("objects.knowledge") == (0, 0, 0, 1)
+    assert before("objects.strays") == (1, 1, 0, 0)
+    assert before("keys.tenant") == (1, 1, 0, 0)
+    assert before("objects.exports") == (0, 0, 0, 0)
+    for finding in said.stores:
+        is_swept = finding.store in {store.name for store in swept()}
+        assert (finding.outcome == "empty") == is_swept
+        assert (finding.after is not None and finding.after.total == 0) == is_swept
+        assert finding.probed_at == (record.verified_at if is_swept else finding.probed_at)
+        assert finding.how
+        assert finding.probe
+    assert found["sano.tenants.v1"].outcome == "expires"
+    assert found["sano.tenants.v1"].gone_by is not None
+    assert found["engine.slots"].outcome == "receipts"
+    assert found["telemetry.logs"].outcome == "none-held"
+    assert found["copies.bucket"].outcome == "operator"
+    assert said.objects_removed == sum((f.before.objects if f.before else 0) for f in said.stores)
+    (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, record.purge_id))
+    verdict = verify_file(tmp_path / "c.json", parts.signer.verifier)
+    assert verdict.facts["removed"].startswith(f"{said.objects_removed} objects in {said.versions_removed} versions")
+    assert any("copies.bucket" in line for line in verdict.does_not_prove)
+
+
+async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Parts) -> None:
+    await publish_adapter(parts, TENANT)
+    record = await purged(parts)
+    stored = await queries.certificate(parts.tenancy, record.purge_id)
+    parts.now += timedelta(days=400)
+    again = await purge_ports(parts).driver.records.read(record.purge_id)
+    assert canonical_json(parts.signer.sign(certificate(again))) == stored
+    key = object_keys.certificate_key(record.purge_id)
+    await parts.objects.delete_versions([version async for version in parts.objects.versions(key)])
+    body = again.model_copy(update={"step": "verified"}).model_dump_json().encode()
+    await parts.objects.put(object_keys.purge_key(record.purge_id), body)
+    await purge_ports(parts).driver.look()
+    assert await queries.certificate(parts.tenancy, record.purge_id) == stored
+
+
+async def test_there_is_no_certificate_while_anything_is_open(parts: Parts) -> None:
+    record = await purged(parts)
+    certificate(record)
+    refusal = StoreRefusal(store="objects.runs", reason_code="access-denied", count=1, since=NOW)
+    broken: list[dict[str, Any]] = [
+        {"key_destroyed_at": None},
+        {"verified_at": record.verified_at[:1]},
+        {"destruction_decided_at": None},
+        {"settled_at": None},
+        {"replicas": ("replica-1",)},
+        {"refusals": (refusal,)},
+    ]
+    for update in broken:
+        with pytest.raises(ValueError, match="a purge is certified"):
+            certificate(record.model_copy(update=update))
+
+
+async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_deleted(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_adapter(parts, TENANT)
+    locked = object_keys.key_key(TENANT)
+    delete = parts.objects.delete_versions
+
+    async def locking(versions: list[ObjectVersion]) -> None:
+        await delete([version for version in versions if version.key != locked])
+        if any(version.key == locked for version in versions):
+            raise DeletionRefused({locked: "access-denied"})
+
+    monkeypatch.setattr(parts.objects, "delete_versions", locking)
+    record = await purged(parts)
+    assert (record.step, record.key_destroyed_at, record.is_partial) == ("fenced", None, True)
+    [refusal] = record.refusals
+    assert (refusal.store, refusal.reason_code, refusal.count) == ("keys.tenant", "access-denied", 1)
+    assert parts.stored_keys("tenants/") == []
+    [view] = await queries.purges(parts.tenancy)
+    assert view.flags == ("partial",)
+    assert view.waits_for == ("store keys.tenant to let go of 1 (access-denied)",)
+    counted = record.found
+    monkeypatch.undo()
+    parts.now += timedelta(days=40)
+    await purge_ports(parts).driver.look()
+    done = await purge_ports(parts).driver.records.read(record.purge_id)
+    assert (done.step, done.found) == ("certified", counted), "counted once, before anything was destroyed"
+    said = await certified(parts, done)
+    [exception] = said.exceptions
+    assert exception.until == parts.now
+    [view] = await queries.purges(parts.tenancy)
+    assert view.flags == ("overdue",)
+
+
+async def test_one_version_that_is_kept_does_not_keep_the_thousands_behind_it(parts: Parts) -> None:
+    locking = LockingObjectStore.instead_of(parts.objects)
+    for number in range(2500):
+        await parts.objects.put(object_keys.tenant_key(TENANT, f"usage/u{number:04}"), b"x")
+    locking.locked = {object_keys.tenant_key(TENANT, "usage/u0007")}
+    record = await purged(parts)
+    assert parts.stored_keys("tenants/") == sorted(locking.locked)
+    [refusal] = record.refusals
+    assert (refusal.store, refusal.count, record.step) == ("objects.usage", 1, "evicted")
+
+
+async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destroying(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_adapter(parts, TENANT)
+    fast, slow = purge_ports(parts).driver, purge_ports(parts).driver
+    delete = parts.objects.delete_versions
+
+    async def overtaken(versions: list[ObjectVersion]) -> None:
+        await delete(versions)
+        if versions and versions[0].key == object_keys.key_key(TENANT):
+            seen = await slow.records.read("p1")
+            await slow._counted(seen.model_copy(update={"counted_at": None}))  # it read the record a while ago
+
+    monkeypatch.setattr(parts.objects, "delete_versions", overtaken)
+    requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    await on_purge_requested(await publish(parts.tenancy, TENANT, requested), purge_ports(parts))
+    await fast.look()
+    record = await fast.records.read("p1")
+    assert record.step == "certified"
+    assert {count.store: count.versions for count in record.found}["keys.tenant"] == 1
+
+
+async def test_a_store_that_refuses_the_whole_request_is_partial_too(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_adapter(parts, TENANT)
+    delete = parts.objects.delete_versions
+
+    async def denied(versions: list[ObjectVersion]) -> None:
+        if versions and versions[0].key.startswith(object_keys.tenant_prefix(TENANT)):
+            raise Refused("object-store-refused", "refused: the object store answered 403 AccessDenied")
+        await delete(versions)
+
+    monkeypatch.setattr(parts.objects, "delete_versions", denied)
+    record = await purged(parts)
+    assert (record.step, record.is_partial) == ("evicted", True)
+    assert [refusal.reason_code for refusal in record.refusals] == ["object-store-refused"]
+    assert record.key_destroyed_at is not None
+    monkeypatch.undo()
+    await purge_ports(parts).driver.look()
+    assert (await purge_ports(parts).driver.records.read(record.purge_id)).step == "certified"
+
+
+async def test_what_a_store_lists_after_it_was_emptied_is_not_certified(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it removed everything, and keeps it."""
+    await publish_adapter(parts, TENANT)
+    delete = parts.objects.delete_versions
+
+    async def pretending(versions: list[ObjectVersion]) -> None:
+        await delete([version for version in versions if not version.key.startswith("tenants/")])
+
+    monkeypatch.setattr(parts.objects, "delete_versions", pretending)
+    record = await purged(parts)
+    assert (record.step, record.is_partial) == ("evicted", True)
+    assert {(refusal.store, refusal.reason_code) for refusal in record.refusals} == {
+        ("objects.adapters", "still-listed"),
+        ("objects.runs", "still-listed"),
+    }
+
+
+async def test_a_purge_id_of_another_tenant_purges_neither(parts: Parts) -> None:
+    ports = purge_ports(parts)
+    requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    other = TenantId("t2")
+    await onboard(parts.tenancy, other)
+    assert await on_purge_requested(await publish(parts.tenancy, TENANT, requested), ports) is Outcome.EFFECT
+    with pytest.raises(Refused, match="another tenant's"):
+        await on_purge_requested(await publish(parts.tenancy, other, requested), ports)
+    assert (await parts.tenancy.states.read(other)).state.status == "active"
