@@ -107,9 +107,9 @@ def of_adapter(entries: Sequence[AuditEntry], start: str) -> tuple[str, list[Aud
         which = "no adapter" if not digests else f"{len(digests)} adapters"
         raise Refused("unknown-adapter", f"refused: the audit log knows {which} whose digest begins so")
     digest = digests.pop()
-    about = [entry for entry in entries if digest in [entry.facts.get(name) for name in ADAPTER_FACTS]]
-    runs = {entry.facts["run_id"] for entry in about if "run_id" in entry.facts}
-    return digest, [entry for entry in entries if entry in about or entry.facts.get("run_id") in runs]
+    about = {entry.seq for entry in entries if digest in [entry.facts.get(name) for name in ADAPTER_FACTS]}
+    runs = {entry.facts["run_id"] for entry in entries if entry.seq in about and "run_id" in entry.facts}
+    return digest, [entry for entry in entries if entry.seq in about or entry.facts.get("run_id") in runs]
 
 
 async def pseudonyms(tenancy: Tenancy, tenant: TenantId) -> Pseudonyms | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -215,7 +216,9 @@ def _check_held(check: _Check, envelope: dict[str, Any], verifier: Verifier) -> 
 
 
 def read_held(path: Path) -> list[dict[str, Any]]:
-    """The checkpoints of a file: one envelope, or those of a copy by ``sano audit export``. Raises :class:`Refused`."""
+    """The checkpoints of a file: one envelope, that of a certificate of purge, or those of a copy by ``sano audit
+    export``. Raises :class:`Refused`.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -225,8 +228,18 @@ def read_held(path: Path) -> list[dict[str, Any]]:
     except ValueError:
         envelope = None
     if isinstance(envelope, dict) and "payload" in envelope:
-        return [envelope]
+        return [_of_certificate(envelope) or envelope]
     try:
         return [json.loads(stored.body) for stored in load_copy(path).checkpoints]
     except ValueError:
         raise Refused("no-audit-copy", f"refused: {path} holds no checkpoints that can be read") from None
+
+
+def _of_certificate(envelope: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint that a certificate of purge names; it has a signature of its own, which is checked."""
+    try:
+        predicate = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+        named = predicate.get("audit_checkpoint")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return named if isinstance(named, dict) else None

@@ -14,11 +14,14 @@ hold the events of a purged tenant any more. The head is a hint of where the log
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from schemas import object_keys
 from schemas.audit import Actor, AuditClaim, AuditEntry, AuditHead, body_sha256, entry_bytes, genesis
@@ -119,6 +122,15 @@ class AuditLog:
         head, etag = await self._head(tenant)
         return None if etag is None else head
 
+    async def latest_checkpoint(self, tenant: TenantId) -> dict[str, Any] | None:
+        """The envelope of the latest signed checkpoint; None where nothing is signed yet."""
+        head = await self.head(tenant)
+        if head is None or head.checkpoint is None:
+            return None
+        stored = await self.objects.get(object_keys.audit_checkpoint(tenant, head.checkpoint.number))
+        envelope: dict[str, Any] = json.loads(stored.body)
+        return envelope
+
     async def tag_of(self, tenant: TenantId, occurrence: str) -> str | None:
         """The tag under which an occurrence is or will be entered; None when it is not known here."""
         known = await self._claim(tenant, occurrence)
@@ -141,7 +153,10 @@ class AuditLog:
             stored = await self.objects.get(object_keys.audit_head(tenant))
         except ObjectNotFound:
             return AuditHead(entry_sha256=genesis(tenant)), None
-        return read_tolerant(AuditHead, stored.body), stored.etag
+        try:
+            return read_tolerant(AuditHead, stored.body), stored.etag
+        except ValidationError:  # somebody wrote over it: it is found again from the entries
+            return AuditHead(entry_sha256=genesis(tenant)), stored.etag
 
     async def _claim(self, tenant: TenantId, occurrence: str) -> tuple[AuditClaim, str, bool] | None:
         """The claim that is there, its ETag, and that it was there."""

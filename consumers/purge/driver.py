@@ -227,7 +227,9 @@ class PurgeDriver:
             return await self.records.step(record, verified_at=(now,))
         if record.settled_at is None or now < record.settled_at:
             raise Waiting("a writer that was alive at the fence may still write")
-        return await self.records.step(record, step="verified", verified_at=(record.verified_at[0], now))
+        signed = await self.tenancy.audit.latest_checkpoint(TenantId(record.tenant))
+        both = (record.verified_at[0], now)
+        return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:
         location = object_keys.certificate_key(record.purge_id)

@@ -41,7 +41,9 @@ def verify(
     expect_checkpoint: Annotated[
         Path | None,
         typer.Option(
-            "--expect-checkpoint", help="A checkpoint, or an earlier copy, that must be in it.", show_default=False
+            "--expect-checkpoint",
+            help="A checkpoint, certificate or copy that must be in it.",
+            show_default=False,
         ),
     ] = None,
     json: JsonOption = False,

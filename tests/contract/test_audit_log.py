@@ -131,6 +131,20 @@ async def test_a_head_that_lags_behind_is_caught_up_with(log: AuditLog, objects:
     assert len(await entries(objects)) == 5
 
 
+async def test_a_head_that_somebody_wrote_over_is_made_anew_from_the_entries(
+    log: AuditLog, objects: ObjectStore
+) -> None:
+    for name in ("a", "b"):
+        await log.append(TENANT, record(name))
+    await objects.put(object_keys.audit_head(TENANT), b"nothing")
+    assert (await log.append(TENANT, record("a"))).seq == 1
+    assert (await log.append(TENANT, record("c"))).seq == 3
+    head = await log.head(TENANT)
+    assert head is not None
+    assert head.seq == 3
+    assert len(await entries(objects)) == 3
+
+
 async def test_after_forgetting_no_object_names_an_event(log: AuditLog, objects: ObjectStore) -> None:
     for name in ("event-a", "event-b"):
         await log.append(TENANT, record(name))

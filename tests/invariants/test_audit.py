@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from consumers.ledger.keeper import SURVIVAL
-from producers import audit_answers
+from producers import audit_answers, holds
 from producers.audit_copy import AuditCopy, read_copy
-from producers.audit_verifying import verify_copy
+from producers.audit_verifying import read_held, verify_copy
 from schemas import events, object_keys
-from schemas.audit import UNLINKABLE, Actor, AuditEntry
+from schemas.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
 from schemas.envelope import Event
 from schemas.outcome import Outcome
 from tenancy.audit import AuditRecord
@@ -286,6 +287,41 @@ class _Keeper:
         self.look = look
 
 
+async def test_the_certificate_of_the_purge_names_a_checkpoint_and_is_a_witness(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant, _ = await lived(world)
+    await world.publish(tenant, events.TenantChurned(requested_by=OPERATOR))
+    await world.settle()
+    purge = (await world.state(tenant)).purge
+    assert purge is not None
+    file = tmp_path / "certificate.json"
+    file.write_bytes((await world.memory.get(object_keys.certificate_key(purge.purge_id))).body)
+    (held,) = read_held(file)
+    copy = await copied(world, tenant)
+    assert verify_copy(copy, world.signer.verifier, [held]).problems == ()
+    log = audit_answers.entries_of(copy)
+    fenced = next(entry.seq for entry in log if entry.kind == "purge.fenced")
+    signed = world.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]
+    assert signed["seq"] >= fenced, "the whole life of the tenant is under it"
+    cut = replace(copy, entries=copy.entries[: fenced - 1], checkpoints=(), head=None)
+    assert any("which you hold" in problem for problem in verify_copy(cut, world.signer.verifier, [held]).problems)
+
+
+async def test_a_legal_hold_is_entered_by_who_placed_and_by_who_released_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    for _ in range(2):
+        await holds.place(world.outside, tenant, reason_code="litigation", placed_by="counsel-1", hold_id="hold-1")
+    for _ in range(2):
+        await holds.release(world.outside, tenant, "hold-1", released_by="counsel-2")
+    await world.settle()
+    log = await entries(world, tenant)
+    assert [(entry.kind, entry.actor.id, entry.facts["hold_id"]) for entry in log] == [
+        ("hold.placed", "counsel-1", "hold-1"),
+        ("hold.released", "counsel-2", "hold-1"),
+    ]
+
+
 async def test_a_busy_tenants_log_is_signed_without_waiting_for_the_keeper(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant = await world.onboard("t1")
@@ -305,7 +341,8 @@ async def test_one_tenants_trouble_does_not_keep_the_others_unsigned(tmp_path: P
         await world.outside.audit.append(
             tenant, AuditRecord("o1", "adapter.loaded", world.now, Actor(role="replica", id="replica-0"))
         )
-    await world.memory.put(object_keys.audit_head("t1"), b"nothing")
+    # Somebody else's signature where the first checkpoint of t1 would be.
+    await world.memory.put(object_keys.audit_checkpoint("t1", 1), b"{}")
     await world.keeper.look()
     head = await world.outside.audit.head(TenantId("t10"))
     assert head is not None
