@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from schemas import object_keys
+from schemas.audit import Actor
 from schemas.canonical import sha256_hex
+from schemas.envelope import event_id
 from schemas.manifests import WITHDRAWAL_PREDICATE, statement
 from schemas.records import ReplicaAcknowledgement
 from schemas.state import AdapterState
 from schemas.withdrawals import RetiredAdapter, WithdrawalOutcome, WithdrawalReceipt, WithdrawalRecord
 from tenancy.activation import retired
 from tenancy.archive import KEPT_ADAPTERS, Archive
+from tenancy.audit import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.exports import erase_export_weights, exported_digest
@@ -25,6 +28,7 @@ from tenancy.signing import Signer
 from tenancy.store import TenantStore
 
 REASON = "withdrawn-example"
+CLOSED = "withdrawal.closed"
 WEIGHTS = (object_keys.ADAPTER_WEIGHTS, object_keys.ADAPTER_CONFIG)
 """What is erased of a retired adapter. Its manifest and record stay: they say which examples it was made of."""
 
@@ -111,6 +115,7 @@ class Retirement:
             await self.store.put(
                 object_keys.withdrawal_receipt(record.withdrawal_id), json.dumps(signed).encode(), if_absent=True
             )
+        await self.tenancy.audit.append(self.store.tenant, _entry(self.store.tenant, closed))
         with suppress(PreconditionFailed):
             await self.store.put_record(object_keys.closed_withdrawal(record.withdrawal_id), closed, if_absent=True)
         await self.store.erase(object_keys.open_withdrawal(record.withdrawal_id))
@@ -158,6 +163,24 @@ class Retirement:
         for export_id in exports:
             if await exported_digest(self.store, self.signer.verifier, export_id) in digests:
                 await erase_export_weights(self.store, export_id)
+
+
+def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:
+    """What the audit log says; which example it was is told by the entry of the event that withdrew it."""
+    facts: dict[str, str | int] = {
+        "outcome": str(closed.outcome),
+        "adapters": len(closed.affected),
+        "replicas": len(closed.replicas),
+    }
+    if closed.replacement is not None:
+        facts["adapter_digest"] = closed.replacement
+    return AuditRecord(
+        occurrence=event_id(CLOSED, tenant, closed.withdrawal_id),
+        kind=CLOSED,
+        time=closed.closed_at or closed.withdrawn_at,
+        actor=Actor(role="service", id="adapters"),
+        facts=facts,
+    )
 
 
 _COPIED = {

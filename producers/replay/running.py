@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 from pydantic import Field
 
 from producers.bounded import Progress, silent
+from producers.replay.audit import ReplayAudit
 from producers.replay.fences import Fences
 from producers.replay.handling import Handling
 from producers.replay.journal import Begun, Ended, Journal
@@ -160,23 +161,22 @@ class Run:
         :class:`Transient` when the bus or a consumer does not get on. After each the plan can be run again.
         """
         ranges = await still_there(self.source, self.plan)
-        clock = self.target.tenancy.clock
+        tenancy, plan_sha256 = self.target.tenancy, self.plan.sha256()
         self.journal.begin(
             Begun(
-                replay_id=self.plan.replay_id,
-                plan_sha256=self.plan.sha256(),
-                by=by,
-                at=clock(),
-                to=self.target.name,
+                replay_id=self.plan.replay_id, plan_sha256=plan_sha256, by=by, at=tenancy.clock(), to=self.target.name
             )
         )
+        audit = ReplayAudit(tenancy, self.plan.replay_id, plan_sha256, by)
         try:
-            await self._send_all(ranges)
+            await self._send_all(ranges, audit)
             await self._settled()
         except (Refused, Transient) as error:
             self._end("stopped", str(error))
+            await audit.ended("stopped", self.journal)
             raise
         self._end("finished")
+        await audit.ended("finished", self.journal)
         return self.journal
 
     def _end(self, kind: Literal["stopped", "finished"], reason: str | None = None) -> None:
@@ -184,7 +184,7 @@ class Run:
         at = self.target.tenancy.clock()
         self.journal.end(Ended(kind=kind, at=at, reason=reason, left_out={**left_out, **self.order.notes()}))
 
-    async def _send_all(self, ranges: Sequence[PartitionRange]) -> None:
+    async def _send_all(self, ranges: Sequence[PartitionRange], audit: ReplayAudit) -> None:
         done = await already_redriven(self.source, self.plan, ranges)
         pace, looked, sent = Pace(self.limits.rate), self.now(), 0
         async for candidate in Reading(self.source, self.plan.selection).candidates(ranges):
@@ -196,6 +196,7 @@ class Run:
             if not await self.order.is_to_be_sent(candidate.event):
                 continue
             await pace()
+            await audit.begun(candidate.event.subject)
             await self.target.tenancy.publisher.publish_raw(resent(candidate, self.plan.replay_id))
             self.journal.note(candidate)
             self.order.was_sent(candidate.event)

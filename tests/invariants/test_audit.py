@@ -17,14 +17,15 @@ from schemas.envelope import Event
 from schemas.outcome import Outcome
 from tenancy.audit import AuditRecord
 from tenancy.tenant_id import TenantId
-from tests.world.world import World
+from tests.world.world import POLICY, World
 
 OPERATOR = "op-7"
 
 
 async def lived(world: World, name: str = "t1") -> tuple[TenantId, str]:
     """From onboarding to a served adapter, with a rejection, a withdrawal after training, an export and a rollback."""
-    tenant = await world.onboard(name)
+    # The adapter stays as it is after a withdrawal; what retraining does is the subject of test_withdrawals.
+    tenant = await world.onboard(name, POLICY.model_copy(update={"on_withdrawal": "flag"}))
     policy = (await world.state(tenant)).policy
     await world.publish(
         tenant, events.TenantOnboarded(policy=policy, public_key_thumbprint="k" * 43, requested_by=OPERATOR)
@@ -80,6 +81,7 @@ async def test_every_decision_and_effect_is_an_entry(tmp_path: Path) -> None:
             "export.requested",
             "export.ready",
             "example.withdrawn",
+            "withdrawal.closed",
             "tenant.churned",
             "purge.requested",
             "purge.fenced",

@@ -20,7 +20,7 @@ from producers.settings import OperatorSettings
 from schemas import events, object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId
-from tests.world.world import World
+from tests.world.world import POLICY, World
 
 TENANT = TenantId("t1")
 Sano = Callable[..., Result]
@@ -35,7 +35,7 @@ class Lived:
 
 
 async def _lived(world: World) -> str:
-    await world.onboard(TENANT)
+    await world.onboard(TENANT, POLICY.model_copy(update={"on_withdrawal": "flag"}))
     await world.publish(TENANT, events.ConsentGranted(consent_id="consent-1", version=1))
     for number in range(3):
         await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
@@ -180,9 +180,9 @@ def test_show_takes_a_person_a_kind_a_time_and_withdrawals(sano: Sano, lived: Li
     assert "adapter.loaded" in kinds("--since", "2026-01-01")
     found = shape(sano("show", "--tenant", TENANT, "--withdrawn", "--json"))
     assert [(row["name"], row["adapters"], row["active"]) for row in found["withdrawals"]] == [
-        ("e1", [lived.adapter], False)
+        ("e1", [lived.adapter], True)
     ]
-    assert any("e1" in row and " no" in row for row in rows(sano("show", "--tenant", TENANT, "--withdrawn")))
+    assert any("e1" in row and "yes" in row for row in rows(sano("show", "--tenant", TENANT, "--withdrawn")))
 
 
 def test_after_the_purge_everything_is_shown_without_names(sano: Sano, lived: Lived, key_file: Path) -> None:
