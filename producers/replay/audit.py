@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from producers.replay.journal import Journal
 from schemas.audit import Actor
-from schemas.envelope import event_id
+from schemas.envelope import Event, event_id
+from schemas.events import ReplicaRegistered
 from tenancy.audit import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import UnknownTenant
@@ -27,9 +28,11 @@ class ReplayAudit:
     by: str
     _begun: set[str] = field(default_factory=set)
 
-    async def begun(self, tenant: str) -> None:
+    async def begun(self, event: Event) -> None:
         """Enter the replay once for each tenant, however often it is taken up again."""
-        if tenant not in self._begun:
+        tenant = event.subject
+        # A replica's registration is no tenant's.
+        if tenant not in self._begun and not isinstance(event.data, ReplicaRegistered):
             await self._enter(tenant, BEGUN, self.replay_id, {})
             self._begun.add(tenant)
 

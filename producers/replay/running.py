@@ -196,7 +196,7 @@ class Run:
             if not await self.order.is_to_be_sent(candidate.event):
                 continue
             await pace()
-            await audit.begun(candidate.event.subject)
+            await audit.begun(candidate.event)
             await self.target.tenancy.publisher.publish_raw(resent(candidate, self.plan.replay_id))
             self.journal.note(candidate)
             self.order.was_sent(candidate.event)

@@ -16,6 +16,8 @@ from producers.replay.plan import ReplayPlan
 from producers.replay.planning import Planner
 from producers.replay.running import Limits, Run, Target
 from producers.replay.selection import Selection
+from schemas import object_keys
+from schemas.audit import AuditEntry
 from schemas.envelope import Event, decode
 from schemas.events import OUTCOMES, EventData, OutcomeRecorded
 from schemas.outcome import Outcome
@@ -99,6 +101,12 @@ class Installation:
         )
         await self.log.publish(event)
         return event
+
+    async def audited(self, tenant: str) -> list[AuditEntry]:
+        """The entries of a tenant's audit log."""
+        prefix = object_keys.audit_entries_prefix(tenant)
+        bodies = [(await self.objects.get(key)).body async for key in self.objects.keys(prefix)]
+        return [AuditEntry.model_validate_json(body) for body in bodies]
 
     async def garbage(self, topic: str, value: bytes = b"not json") -> None:
         await self.log.publish_raw(RawMessage(topic, b"t1", value, [("ce_type", b"sano.example.approved")]))

@@ -20,8 +20,8 @@ from producers.replay.reporting import report
 from producers.replay.running import Pace, ReplayStopped
 from producers.replay.selection import REPLAYABLE, Selection
 from producers.waiting import WaitedTooLong
-from schemas import events
-from schemas.envelope import decode
+from schemas import events, object_keys
+from schemas.envelope import Event, decode
 from schemas.outcome import Outcome
 from tenancy.errors import Refused
 from tests.unit.replay_parts import START, Installation
@@ -311,6 +311,28 @@ async def test_more_effects_than_allowed_stop_the_replay() -> None:
         await made.run(await made.plan(), canary=2).execute("op")
     again = await made.plan()
     await made.run(again.model_copy(update={"replay_id": "replay-2"}), canary=0, max_effects=12).execute("op")
+
+
+async def test_a_replay_is_in_the_audit_log_of_each_tenant_before_it_sends_and_when_it_ends() -> None:
+    made = await history()
+    await made.publish("replica-1", events.ReplicaRegistered(replica_id="replica-1", base_model_digest="a" * 64))
+    plan = await made.plan()
+    unrecorded = []
+
+    def recorded_first(event: Event) -> Outcome:
+        log = object_keys.audit_entries_prefix(event.subject)
+        if event.subject != "replica-1" and not any(key.startswith(log) for key in made.objects.objects):
+            unrecorded.append(event.id)
+        return Outcome.NOOP_DUPLICATE
+
+    made.log.answer = recorded_first
+    await made.run(plan).execute("op-1")
+    assert unrecorded == []
+    for tenant in ("t1", "t2"):
+        begun, ended = await made.audited(tenant)
+        assert (begun.kind, begun.actor.id, begun.facts["plan_sha256"]) == ("replay.begun", "op-1", plan.sha256())
+        assert (ended.kind, ended.facts["sent"], ended.facts["end"]) == ("replay.ended", 6, "finished")
+    assert await made.audited("replica-1") == []
 
 
 async def test_outcomes_of_another_replay_do_not_count() -> None:
