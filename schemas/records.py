@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -219,6 +219,9 @@ class PurgeRecord(Contract):
     refusals: tuple[StoreRefusal, ...] = ()
     verified_at: tuple[datetime, ...] = Field(default=(), description="when the prefixes were listed and found empty")
     warnings: tuple[SlaWarning, ...] = ()
+    audit_checkpoint: dict[str, Any] | None = Field(
+        default=None, description="the tenant's audit log as it was when the purge was verified"
+    )
 
     @property
     def open_holds(self) -> tuple[LegalHold, ...]:

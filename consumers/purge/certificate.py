@@ -84,6 +84,7 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
         ),
         backups=f"none is made by this system; {STORES['copies.bucket'].purger.how}",
         topics_survive_until=completed_at + timedelta(milliseconds=longest),
+        audit_checkpoint=record.audit_checkpoint,
     )
     subject = {f"tenant:{record.tenant}": sha256_hex({"purge": record.purge_id, "tenant": record.tenant})}
     return statement(PURGE_PREDICATE, subject, predicate)

@@ -87,7 +87,8 @@ class PurgeDriver:
 
     async def advance(self, purge_id: str) -> None:
         """Take one purge to its end. Raises :class:`Waiting` where that must wait, and :class:`ObjectNotFound`."""
-        record: PurgeRecord | None = await self.records.read(purge_id)
+        record: PurgeRecord | None
+        record = await self.records.read(purge_id)
         steps = {
             "requested": self.fence,
             "fenced": self._hand_over,
@@ -98,6 +99,8 @@ class PurgeDriver:
             "deleted": self._verify,
             "verified": self._certify,
         }
+        if record.step != "requested" and record.destruction_decided_at is None:
+            record = await self._with_holds(record)
         while record is not None and record.step != "certified":
             record = await steps[record.step](record)
             if record is not None:
@@ -128,8 +131,10 @@ class PurgeDriver:
         return await self.handover.made(record)
 
     async def _shred(self, record: PurgeRecord) -> PurgeRecord:
-        tenant = TenantId(record.tenant)
+        tenant, step = TenantId(record.tenant), record.step
         record = await self._counted(await self._decided(record))
+        if record.step != step:
+            return record  # somebody else was faster; the time of the key's end is theirs
         kept = await self.destruction.destroy_key(tenant)
         if not kept:
             await self._note_refusals(record, {}, asked=(KEY_STORE,))
@@ -144,11 +149,15 @@ class PurgeDriver:
         try:
             state = (await self.tenancy.outbox.swap(tenant, change)).state
         except Held:
-            holds = (await self.tenancy.states.read(tenant)).state.holds
-            await self.records.step(record, holds=holds)
+            await self._with_holds(record)
             raise Waiting("a legal hold is open") from None
         decided_at = state.purge.destruction_decided_at if state.purge else None
         return await self.records.step(record, holds=state.holds, destruction_decided_at=decided_at)
+
+    async def _with_holds(self, record: PurgeRecord) -> PurgeRecord:
+        """Show the holds as they are, also while the purge waits for something else: what decides is the state."""
+        holds = (await self.tenancy.states.read(TenantId(record.tenant))).state.holds
+        return await self.records.step(record, holds=holds)
 
     async def _counted(self, record: PurgeRecord) -> PurgeRecord:
         """Note what there is to destroy, and which leases must end, while both can still be found out."""

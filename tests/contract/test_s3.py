@@ -208,6 +208,24 @@ async def test_versions_that_s3_keeps_are_named_with_a_reason_after_all_others_a
     assert CANARY not in str(raised.value)
 
 
+async def test_a_version_under_object_lock_is_kept_and_named_and_goes_once_it_is_let_go(
+    s3_store: S3ObjectStore,
+) -> None:
+    client, bucket = s3_store.client, f"{s3_store.bucket}-locked"
+    client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    store = S3ObjectStore(client, bucket)
+    for number in range(3):
+        await store.put(f"a/{number}", b"x")
+    client.put_object_legal_hold(Bucket=bucket, Key="a/1", LegalHold={"Status": "ON"})
+    with pytest.raises(DeletionRefused) as raised:
+        await store.delete_versions([version async for version in store.versions("a/")])
+    assert raised.value.codes == {"a/1": "access-denied"}
+    assert [version.key async for version in store.versions("a/")] == ["a/1"]
+    client.put_object_legal_hold(Bucket=bucket, Key="a/1", LegalHold={"Status": "OFF"})
+    await store.delete_versions([version async for version in store.versions("a/")])
+    assert [version.key async for version in store.versions("a/")] == []
+
+
 async def test_versions_that_s3_could_not_delete_are_counted_and_not_named(s3_store: S3ObjectStore) -> None:
     class Partial:
         def delete_objects(self, **_: Any) -> dict[str, Any]:

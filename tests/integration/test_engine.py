@@ -133,9 +133,9 @@ async def answer(engine: Engine, adapter: str | None, tokens: int = 16) -> str:
     return text
 
 
-async def stream_of(engine: Engine, adapter: str | None, tokens: int) -> EventStream:
+async def stream_of(engine: Engine, adapter: str | None, tokens: int, owner: str = OWNER) -> EventStream:
     body = chat_body(tokens=tokens, stream=True)
-    stream = await engine.chat(body, adapter=adapter, owner=OWNER, cache_salt=SALT, request_id=next(_request_ids))
+    stream = await engine.chat(body, adapter=adapter, owner=owner, cache_salt=SALT, request_id=next(_request_ids))
     assert isinstance(stream, EventStream)
     return stream
 
@@ -328,6 +328,25 @@ async def test_completions_answer_several_prompts(engine: Engine, adapters: dict
     )
     assert isinstance(response, dict)
     assert (response["model"], len(response["choices"])) == ("a16-0", 4)
+
+
+async def test_an_owners_requests_end_by_the_base_model_too_and_other_owners_answers_are_whole(
+    engine: Engine, adapters: dict[str, Path]
+) -> None:
+    await load(engine, adapters, "a16-0")
+    alone = await answer(engine, None, tokens=32)
+    purged = [await stream_of(engine, adapter, tokens=300, owner="t2") for adapter in (None, "a16-0")]
+    other = asyncio.create_task(answer(engine, None, tokens=32))
+    for stream in purged:
+        await anext(stream)
+    assert engine.inflight_of("t2") == 2
+    assert await engine.abort_all_of("t2") == 2
+    assert engine.inflight_of("t2") == 0
+    for stream in purged:
+        events = [event async for event in stream]
+        assert any(b"withdrawn" in event for event in events)
+    assert await other == alone
+    assert await answer(engine, "a16-0"), "the adapter itself is there for its other requests"
 
 
 async def test_aborting_an_adapter_ends_its_requests_and_no_others(engine: Engine, adapters: dict[str, Path]) -> None:

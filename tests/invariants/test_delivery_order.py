@@ -14,12 +14,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from producers import holds
 from schemas import events
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.world.summary import summary
-from tests.world.world import World
+from tests.world.world import POLICY, World
 
 EXAMPLES = [f"e{number}" for number in range(5)]
 CONSENTS = ["consent-1", "consent-2"]
@@ -122,6 +123,53 @@ async def test_a_full_replay_after_a_purge_leaves_the_prefix_empty(tmp_path: Pat
     assert before["keys"] == []
 
 
+async def test_a_full_replay_at_every_step_of_a_purge_that_waits_changes_nothing(tmp_path: Path) -> None:
+    """With a right of export and a hold that is released later; everything comes again at each stop, and at the end."""
+    world, tenant = await _finished(tmp_path, POLICY.model_copy(update={"right_of_export": True}))
+    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+    purge = (await world.state(tenant)).purge
+    assert purge is not None
+    assert purge.export_digest is not None
+    taken = events.ExportAcknowledged(
+        export_id=purge.purge_id, adapter_digest=purge.export_digest, acknowledged_by="op"
+    )
+    stops = []
+
+    async def again() -> None:
+        before = await summary(world, tenant)
+        world.outcomes.clear()
+        world.rewind_all()
+        await world.settle()
+        assert [outcome for outcome in world.outcomes if outcome[2] == Outcome.EFFECT] == []
+        assert await summary(world, tenant) == before
+        stops.append(before["purge"]["step"])
+
+    await again()
+    await world.publish(tenant, taken)
+    await world.settle()
+    await again()
+    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await world.settle()
+    await again()
+    assert stops == ["exported", "acknowledged", "certified"]
+    assert (await summary(world, tenant))["keys"] == []
+
+
+async def test_an_acknowledgement_that_comes_before_the_purge_counts_for_nothing(tmp_path: Path) -> None:
+    world, tenant = await _finished(tmp_path, POLICY.model_copy(update={"right_of_export": True}))
+    digest = (await world.state(tenant)).active_adapter
+    early = events.ExportAcknowledged(export_id="p1", adapter_digest=str(digest), acknowledged_by="op")
+    await world.publish(tenant, early)
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    await world.settle()
+    assert (await world.driver.records.read("p1")).step == "exported"
+    world.rewind("purge", events.TENANTS)
+    await world.settle()
+    assert (await world.driver.records.read("p1")).step == "certified", "now it speaks of what was put out"
+
+
 async def test_topics_may_overtake_each_other(tmp_path: Path) -> None:
     """The purge command arrives before anything else of the tenant: nothing of the tenant ever comes to be."""
     world = World(tmp_path)
@@ -144,10 +192,10 @@ async def test_topics_may_overtake_each_other(tmp_path: Path) -> None:
     assert found["state"]["status"] == "purged"
 
 
-async def _finished(scratch: Path) -> tuple[World, TenantId]:
+async def _finished(scratch: Path, policy: TenantPolicy = POLICY) -> tuple[World, TenantId]:
     """A tenant with a trained, activated and loaded adapter, an export, usage and a rejection."""
     world = World(scratch)
-    tenant = await world.onboard("t1")
+    tenant = await world.onboard("t1", policy)
     await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
     for number in range(3):
         await world.publish(tenant, await world.approval(tenant, f"e{number}"))

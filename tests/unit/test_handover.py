@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consumers.purge.handlers import PurgePorts, on_export_acknowledged, on_purge_requested
-from producers import commands, queries, waiting
+from producers import commands, holds, queries, waiting
 from producers.exporting import export_adapter
 from producers.onboarding import onboard
 from producers.verifying import verify_file
@@ -104,6 +104,22 @@ async def test_a_tenant_that_does_not_take_it_keeps_nothing_from_being_destroyed
     assert ended.step == "certified"
     assert ended.export is not None
     assert ended.export.acknowledged_at is None
+
+
+async def test_a_hold_that_comes_and_goes_while_the_tenant_is_waited_for_is_shown_as_it_is(
+    parts: Parts, ports: PurgePorts
+) -> None:
+    await publish_adapter(parts, TENANT)
+    await purging(parts, ports)
+    await holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
+    await ports.driver.look()
+    [view] = await queries.purges(parts.tenancy)
+    assert (view.step, view.flags, view.open_holds) == ("exported", ("blocked-by-hold",), ("h1",))
+    assert view.waits_for[1:] == ("release of hold h1 (litigation)",)
+    await holds.release(parts.tenancy, TENANT, "h1", released_by="op")
+    await ports.driver.look()
+    [view] = await queries.purges(parts.tenancy)
+    assert (view.step, view.flags, view.open_holds) == ("exported", (), ())
 
 
 async def test_where_the_base_model_answered_the_adapter_that_was_published_last_is_put_out(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
 from consumers.purge.replicas import Replicas
+from inference.app import Replica
 from inference.lease import ReplicaLease
 from schemas import object_keys
 from schemas.events import ReplicaRegistered
@@ -167,6 +170,20 @@ async def test_a_live_replica_is_waited_for_until_its_time_to_answer_is_over_and
     )
     assert expired.at >= fenced.expires_at
     assert [replica async for replica in bench.replicas.answerable()] == [], "no later purge waits for it"
+
+
+async def test_a_replica_that_was_cut_off_is_neither_ready_nor_alive_so_that_it_is_started_anew(bench: Bench) -> None:
+    await bench.lease.register()
+    well: Any = SimpleNamespace(is_healthy=lambda: True, is_alive=lambda: True, is_ready=AsyncMock(return_value=True))
+    replica = Replica.__new__(Replica)
+    replica.engine, replica.consumer, replica.lease = well, well, bench.lease
+    assert (replica.is_alive(), await replica.is_ready()) == (True, True)
+    bench.lives(40)
+    assert (replica.is_alive(), await replica.is_ready()) == (True, False), "a lease that ran out can be renewed"
+    await bench.ended()
+    with pytest.raises(LeaseLost):
+        await bench.lease.renew()
+    assert (replica.is_alive(), await replica.is_ready()) == (False, False)
 
 
 async def test_a_cut_off_replica_that_hears_nothing_stops_by_itself_when_its_lease_ends(bench: Bench) -> None:
