@@ -60,6 +60,7 @@ async def _purge(world: World, tenant: TenantId) -> Any:
 _OF_THE_WAY: Any = {
     "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted"}},
     "found": {"__all__": {"versions", "delete_markers"}},
+    "audit_checkpoint": True,  # commitments are salted, and the log's order between topics is the way's
 }
 
 
