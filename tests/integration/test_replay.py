@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from consumers.export.handlers import EXAMPLES_FILE
 from deploy.local.embedded import Credentials
 from deploy.local.kafka import KafkaCluster
 from producers import commands
@@ -32,6 +31,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
 from tenancy.clock import utc_now
 from tenancy.errors import KeyDestroyed, ObjectNotFound
+from tenancy.exports import EXAMPLES_FILE
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually, running
