@@ -13,12 +13,12 @@ from consumers.ledger.ports import LedgerPorts
 from schemas import events
 from schemas.audit import Actor
 from schemas.envelope import Event
-from schemas.events import EventData, OutcomeRecorded, PurgeCompleted, PurgeFenced, TenantChurned
+from schemas.events import EventData, OutcomeRecorded, PurgeCompleted, PurgeFenced, TenantChurned, TenantOnboarded
 from schemas.outcome import Outcome
 from schemas.state import TenantState
 from tenancy.audit import Appended, AuditRecord, Facts
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, UnknownTenant
+from tenancy.errors import KeyDestroyed, Transient, UnknownTenant
 from tenancy.pseudonyms import Pseudonyms
 from tenancy.tenant_id import TenantId
 
@@ -39,10 +39,16 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
     """Enter the event, once.
 
     ``REFUSED_PURGED`` where the tenant was fenced before and the event is none of its purge: it is noted, and names
-    that would need the tenant's key are not.
+    that would need the tenant's key are not. Raises :class:`Transient` for an onboarding that came before the state.
     """
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
-    state = (await tenancy.states.read(tenant)).state
+    try:
+        state = (await tenancy.states.read(tenant)).state
+    except UnknownTenant:
+        if isinstance(event.data, TenantOnboarded):
+            # Where a history is replayed into an empty installation another consumer creates the state from this event.
+            raise Transient("the tenant's state is not there yet") from None
+        raise
     pseudonyms = await _pseudonyms(event.data, state, tenancy)
     record = AuditRecord(
         occurrence=event.id,
