@@ -28,6 +28,7 @@ from inference.engine import Engine
 from inference.engine_config import EngineConfig
 from inference.fetching import AdapterFiles
 from inference.lease import ReplicaLease
+from inference.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from inference.settings import InferenceSettings
@@ -36,6 +37,7 @@ from schemas import events
 from schemas.adapter_files import linear_shapes
 from schemas.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
+from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 
 SERVICE = "inference"
@@ -84,6 +86,9 @@ class Replica:
         self.loads = telemetry.meter.create_histogram(
             "sano_adapter_load_seconds", unit="s", description="from the object store into the engine"
         )
+        self.unaudited = telemetry.meter.create_counter(
+            "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
+        )
         self.api = Api(TokenVerifier(self.signer.verifier), requests)
         self.consumer: Consumer | None = None
         self.lease: ReplicaLease | None = None
@@ -118,6 +123,13 @@ class Replica:
             files.clear()
             await self.engine.start()
             stack.push_async_callback(self.engine.close)
+            audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
+            stack.push_async_callback(audit.enter)
+
+            def loaded(tenant: TenantId, adapter: str, seconds: float) -> None:
+                self.loads.record(seconds)
+                audit.note(tenant, adapter)
+
             placement = Placement(
                 engine=self.engine,
                 files=files,
@@ -126,7 +138,7 @@ class Replica:
                     time.monotonic,
                 ),
                 drain_seconds=settings.drain_seconds,
-                on_loaded=lambda seconds: self.loads.record(seconds),
+                on_loaded=loaded,
             )
             views = TenantViews(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
@@ -140,6 +152,7 @@ class Replica:
                 Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),
                 Periodic("idle adapters", min(settings.idle_seconds, 30.0), placement.unload_idle),
                 Periodic("usage", settings.usage_seconds, reporter.report),
+                Periodic("audit of loads", AUDIT_SECONDS, audit.enter),
             ):
                 periodic.start()
                 stack.push_async_callback(periodic.stop)

@@ -90,7 +90,7 @@ class Placement:
     residency: Residency
     drain_seconds: float
     now: Callable[[], float] = time.monotonic
-    on_loaded: Callable[[float], None] = lambda seconds: None
+    on_loaded: Callable[[TenantId, str, float], None] = lambda tenant, digest, seconds: None
     _loads: dict[str, _Load] = field(default_factory=dict)
     # Every adapter that the engine was given, also one that is unloaded: its slot may hold its weights still.
     _owners: dict[str, TenantId] = field(default_factory=dict)
@@ -170,7 +170,7 @@ class Placement:
         finally:
             self.residency.release(reservation)
         self._failed.pop(digest, None)
-        self.on_loaded(self.now() - started)
+        self.on_loaded(tenant, digest, self.now() - started)
 
     async def _unload(self, digest: str) -> None:
         """Take an adapter out that nobody uses: forget it in the engine first, then its files."""

@@ -26,6 +26,7 @@ async def request_training(
     tenancy: Tenancy,
     tenant: TenantId,
     *,
+    requested_by: str | None = None,
     hyperparameters: Hyperparameters | None = None,
     new_id: NewId = random_id,
 ) -> str:
@@ -35,25 +36,30 @@ async def request_training(
     """
     await tenancy.active(tenant)
     run_id = f"run-{new_id()}"
-    requested = TrainingRequested(run_id=run_id, trigger="operator", hyperparameters=hyperparameters)
+    requested = TrainingRequested(
+        run_id=run_id, trigger="operator", hyperparameters=hyperparameters, requested_by=requested_by
+    )
     await publish(tenancy, tenant, requested)
     return run_id
 
 
-async def activate(tenancy: Tenancy, tenant: TenantId, digest: str) -> str:
+async def activate(tenancy: Tenancy, tenant: TenantId, digest: str, *, requested_by: str | None = None) -> str:
     """Make a ready adapter the active one and return its digest; again is no change. Raises :class:`Refused`."""
     archived = await Archive(await tenancy.store(tenant)).adapter(digest)
-    await tenancy.outbox.swap(tenant, activation.activated(digest, tenancy.outbox.entry, archived=archived))
+    change = activation.activated(digest, tenancy.outbox.entry, requested_by, archived=archived)
+    await tenancy.outbox.swap(tenant, change)
     return digest
 
 
-async def rollback(tenancy: Tenancy, tenant: TenantId, digest: str | None = None) -> str | None:
+async def rollback(
+    tenancy: Tenancy, tenant: TenantId, digest: str | None = None, *, requested_by: str | None = None
+) -> str | None:
     """Return to ``digest``, or to the adapter before the present one; None is the base model.
 
     Not idempotent without ``digest``: each call goes one back. Raises :class:`Refused` when none is active.
     """
     archived = None if digest is None else await Archive(await tenancy.store(tenant)).adapter(digest)
-    change = activation.rolled_back(digest, tenancy.outbox.entry, archived=archived)
+    change = activation.rolled_back(digest, tenancy.outbox.entry, requested_by, archived=archived)
     swapped = await tenancy.outbox.swap(tenant, change)
     return swapped.state.active_adapter
 
@@ -75,8 +81,8 @@ async def request_export(
     if wanted is None:
         raise Refused("nothing-active", "refused: the tenant has no active adapter to export")
     adapter = await Archive(await tenancy.store(tenant)).known_adapter(state, wanted)
-    if adapter is None or adapter.status == "publishing":
-        raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
+    if adapter is None or adapter.status != "ready":
+        raise Refused("unknown-adapter", "refused: the tenant has no adapter of this digest that it may take away")
     export_id = f"export-{new_id()}"
     # The digest is named, so that an activation in between does not change what is exported.
     requested = ExportRequested(export_id=export_id, adapter_digest=wanted, requested_by=requested_by)

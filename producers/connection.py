@@ -22,6 +22,9 @@ class NoBus:
     async def publish_raw(self, message: RawMessage) -> None:
         raise Refused("read-only", "refused: this connection only reads")
 
+    async def answers(self) -> bool:
+        return False
+
 
 def for_commands(settings: OperatorSettings) -> AbstractAsyncContextManager[Tenancy]:
     """Connected to the bus and the object store. Entering raises :class:`BusUnavailable` and :class:`Refused`."""

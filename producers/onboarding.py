@@ -26,15 +26,23 @@ class Onboarded(Contract):
 
 
 async def onboard(
-    tenancy: Tenancy, tenant: TenantId, policy: TenantPolicy | None = None, *, new_nonce: NewNonce = random_nonce
+    tenancy: Tenancy,
+    tenant: TenantId,
+    policy: TenantPolicy | None = None,
+    *,
+    requested_by: str | None = None,
+    new_nonce: NewNonce = random_nonce,
 ) -> Onboarded:
     """Create the tenant, or finish what an interrupted onboarding began.
 
     The keys come first: a state without a key would be a tenant that every handler refuses. Raises
     :class:`TenantFenced` for an id that was purged, which is never given out again, :class:`KeyDestroyed` when a
-    tenant has lost its key, and :class:`Refused` when the tenant exists with another policy.
+    tenant has lost its key, and :class:`Refused` when the tenant exists with another policy, or
+    the policy contradicts itself.
     """
     wanted = policy or TenantPolicy()
+    if not wanted.keeps_its_promise:
+        raise Refused("bad-policy", "refused: export_wait_days must be less than deletion_sla_days; choose others")
     try:
         require_active((await tenancy.states.read(tenant)).state)
         keys = await tenancy.keys.open(tenant)
@@ -49,7 +57,8 @@ async def onboard(
     if found.policy != wanted:
         raise Refused("tenant-exists", "refused: this tenant is onboarded already, with another policy")
     thumbprint = keys.thumbprint()
-    event = await publish(tenancy, tenant, TenantOnboarded(policy=found.policy, public_key_thumbprint=thumbprint))
+    onboarded = TenantOnboarded(policy=found.policy, public_key_thumbprint=thumbprint, requested_by=requested_by)
+    event = await publish(tenancy, tenant, onboarded)
     return Onboarded(
         tenant=tenant,
         created=found.nonce == state.nonce,

@@ -69,7 +69,22 @@ class OperatorSettings(PlatformSettings, _StackSettings):  # the later base's mo
     """What the operators' commands need beyond the platform."""
 
     inference_url: str | None = Field(default=None, description="base URL of the OpenAI-compatible API")
-    operator_id: OpaqueId = Field(default="operator", description="who is named as having asked for a purge or export")
+    operator_id: OpaqueId = Field(default="operator", description="who is named as having asked, by a command")
+
+
+class InstallationSettings(OperatorSettings):
+    """Another installation, described by a file like ``.sano/stack.json`` alone: nothing of this one may get in."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
 
 class VerificationSettings(_StackSettings):
@@ -89,3 +104,14 @@ def operator_settings() -> OperatorSettings:
         else:
             why = f"{', '.join(names)} missing or not of the expected shape"
         raise Refused("bad-settings", f"refused: {why}; run `sano up` here, or set them") from None
+
+
+def installation_settings(path: Path) -> InstallationSettings:
+    """The installation that a file describes. Raises :class:`Refused`, quoting nothing of the file."""
+    try:
+        return InstallationSettings(**json.loads(path.read_bytes()))
+    except OSError as error:
+        raise Refused("bad-settings", f"refused: {path} cannot be read ({error.strerror})") from None
+    except (ValidationError, ValueError, TypeError):
+        why = f"refused: {path} describes no installation; it has the fields of {STACK_FILE}"
+        raise Refused("bad-settings", why) from None

@@ -14,12 +14,14 @@ from pydantic import ValidationError
 from producers.lineage import require_consistent
 from producers.purge_certificate import checked_certificate
 from producers.verdict import SIGNED, TRUST, Verdict
+from producers.withdrawal_receipt import checked_withdrawal
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, config_sha256
 from schemas.manifests import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
     TRAINING_PREDICATE,
+    WITHDRAWAL_PREDICATE,
     EvictionReceipt,
     TrainingManifest,
 )
@@ -30,7 +32,7 @@ from tenancy.signing import Verifier
 
 
 def verify_file(path: Path, verifier: Verifier) -> Verdict:
-    """Check a certificate of purge, a training manifest or an eviction receipt.
+    """Check a certificate of purge, a training manifest, or a receipt of an eviction or a withdrawal.
 
     Beside a manifest, the adapter's files are checked against it where they are there. Raises :class:`Refused`
     for what is no such document, and :class:`BadSignature` for one that does not hold.
@@ -144,4 +146,5 @@ _CHECKS: dict[str, Callable[[Path, dict[str, Any]], Verdict]] = {
     PURGE_PREDICATE: checked_certificate,
     TRAINING_PREDICATE: _manifest,
     EVICTION_PREDICATE: _receipt,
+    WITHDRAWAL_PREDICATE: checked_withdrawal,
 }

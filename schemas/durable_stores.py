@@ -107,9 +107,14 @@ _OBJECTS = (
         name="audit",
         medium="object-store",
         where="audit/{tenant}/",
-        holds="hash-chained entries of decisions and effects: types, times, opaque ids, salted commitments",
+        holds=(
+            "hash-chained entries of decisions and effects: types, times, opaque ids, digests, salted commitments, "
+            "pseudonyms; and, in claims/, event ids"
+        ),
         protection="references",
-        purger=KEPT.model_copy(update={"how": "kept; the salts that link a commitment to content die with the key"}),
+        purger=KEPT.model_copy(
+            update={"how": "kept; salts and pseudonyms die with the key, event ids when no topic holds them"}
+        ),
         probe=SCANNED,
         survives="kept",
         kept_because="documentation of who did what is kept six years (45 CFR 164.316(b)(2)(i))",

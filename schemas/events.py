@@ -57,6 +57,7 @@ class TenantOnboarded(EventData):
     public_key_thumbprint: KeyThumbprint = Field(
         description="RFC 7638 thumbprint of the key to encrypt inline content to"
     )
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
         return "onboarded"
@@ -269,6 +270,7 @@ class TrainingRequested(EventData):
     run_id: OpaqueId
     trigger: Literal["policy", "operator"]
     hyperparameters: Hyperparameters | None = Field(default=None, description="absent: the tenant policy's")
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
         return self.run_id
@@ -356,6 +358,7 @@ class AdapterActivated(EventData):
     adapter_digest: Sha256Hex
     previous_digest: Sha256Hex | None
     activation: int = Field(ge=1)
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
         return f"{self.adapter_digest}|{self.activation}"
@@ -370,6 +373,7 @@ class AdapterRolledBack(EventData):
     adapter_digest: Sha256Hex | None
     previous_digest: Sha256Hex
     activation: int = Field(ge=1)
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
         return f"{self.previous_digest}|{self.activation}"

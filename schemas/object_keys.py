@@ -10,6 +10,10 @@ REGISTRY_PREFIX = "registry/"
 TENANTS_PREFIX = "tenants/"
 REPLICAS_PREFIX = "replicas/"
 PURGES_PREFIX = "purges/"
+AUDIT_PREFIX = "audit/"
+
+NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
+"""No object has this key. A write on the condition that it has one is answered like any other and writes nothing."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -27,6 +31,7 @@ TENANT_AREAS: dict[str, str] = {
     "knowledge": "documents and the index of the tenant's retrieval",
     "exports": "what the tenant asked to take away",
     "usage": "what the tenant used",
+    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts",
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
@@ -87,6 +92,42 @@ def certificate_key(purge: str) -> str:
     return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.certificate.json"
 
 
+# The audit log. It lies outside ``tenants/``, since it outlives a purge; it holds no content.
+
+
+def audit_prefix(tenant: str) -> str:
+    return f"{AUDIT_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def audit_entries_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}entries/"
+
+
+def audit_entry(tenant: str, seq: int) -> str:
+    """Zero-padded, so that the lexical order of a listing is the order of the log."""
+    return f"{audit_entries_prefix(tenant)}{seq:012d}"
+
+
+def audit_claims_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}claims/"
+
+
+def audit_claim(tenant: str, occurrence: str) -> str:
+    return f"{audit_claims_prefix(tenant)}{_checked(OPAQUE_ID_PATTERN, occurrence, 'id of an occurrence')}"
+
+
+def audit_checkpoints_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}checkpoints/"
+
+
+def audit_checkpoint(tenant: str, number: int) -> str:
+    return f"{audit_checkpoints_prefix(tenant)}{number:08d}.json"
+
+
+def audit_head(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}head.json"
+
+
 # Relative keys, for TenantStore.
 
 
@@ -136,6 +177,22 @@ def adapter_record(digest: str) -> str:
 
 def export(export_id: str, file: str) -> str:
     return f"exports/{export_id}/{file}"
+
+
+def open_withdrawal(withdrawal_id: str) -> str:
+    return f"withdrawals/open/{withdrawal_id}"
+
+
+def closed_withdrawal(withdrawal_id: str) -> str:
+    return f"withdrawals/closed/{withdrawal_id}"
+
+
+def withdrawal_receipt(withdrawal_id: str) -> str:
+    return f"withdrawals/receipts/{withdrawal_id}"
+
+
+def retirement_acknowledgement(digest: str, replica_id: str) -> str:
+    return f"withdrawals/acknowledgements/{digest}/{replica_id}"
 
 
 def usage(event_id: str) -> str:

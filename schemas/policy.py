@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from schemas.hyperparameters import Hyperparameters
 from schemas.model import Contract
@@ -28,12 +29,25 @@ class TenantPolicy(Contract):
     )
     min_training_examples: int = Field(default=8, ge=1, description="a smaller set is refused")
     automatic_training: bool = True
+    on_withdrawal: Literal["flag", "retrain", "stop"] = Field(
+        default="retrain",
+        description="what becomes of adapters that contain a withdrawn example: listed; replaced and retired; retired",
+    )
+    retrain_within_days: int = Field(
+        default=30, ge=1, le=365, description="such an adapter is retired by then, with or without a replacement"
+    )
     activation: Literal["automatic", "manual"] = "automatic"
     hyperparameters: Hyperparameters = Hyperparameters()
 
-    @model_validator(mode="after")
-    def _export_within_the_sla(self) -> TenantPolicy:
-        """Raises ValueError where waiting for the tenant alone would break the promise that is made to it."""
-        if self.right_of_export and self.export_wait_days >= self.deletion_sla_days:
-            raise ValueError("export_wait_days must be shorter than deletion_sla_days, or the purge ends too late")
-        return self
+    @property
+    def keeps_its_promise(self) -> bool:
+        """Whether waiting for the tenant to take its export leaves time for the deletion that is promised to it.
+
+        Not a rule of the schema: what says so in an event that exists already must still be readable.
+        """
+        return not self.right_of_export or self.export_wait_days < self.deletion_sla_days
+
+    @property
+    def export_wait(self) -> timedelta:
+        """How long a purge waits for the tenant; shorter than the deletion SLA in any case."""
+        return timedelta(days=min(self.export_wait_days, self.deletion_sla_days - 1))

@@ -220,7 +220,7 @@ class PurgeRecord(Contract):
     verified_at: tuple[datetime, ...] = Field(default=(), description="when the prefixes were listed and found empty")
     warnings: tuple[SlaWarning, ...] = ()
     audit_checkpoint: dict[str, Any] | None = Field(
-        default=None, description="the tenant's audit log as it was when the purge was verified"
+        default=None, description="the latest of the tenant's audit log when everything was verified, a DSSE envelope"
     )
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tenancy.audit import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
 from tenancy.clock import Clock, utc_now
 from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher
@@ -32,6 +33,11 @@ class Tenancy:
     outbox: Outbox
     publisher: Publisher
     clock: Clock = utc_now
+
+    @property
+    def audit(self) -> AuditLog:
+        """The tenants' audit logs."""
+        return AuditLog(self.objects, self.clock)
 
     async def store(self, tenant: TenantId) -> TenantStore:
         """The tenant's sealed store. Raises :class:`KeyDestroyed`."""

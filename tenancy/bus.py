@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from schemas.envelope import Event, encode
 from tenancy.errors import BusUnavailable, Refused
 
 REQUEST_TIMEOUT_MS = 20_000
+ANSWER_SECONDS = 5.0
 
 RawHeaders = Sequence[tuple[str, bytes | None]]
 
@@ -35,6 +37,10 @@ class Publisher(Protocol):
 
     async def publish_raw(self, message: RawMessage) -> None: ...
 
+    async def answers(self) -> bool:
+        """Whether the latest publication was acknowledged and the bus answers now. Raises nothing."""
+        ...
+
 
 @dataclass
 class RecordingPublisher:
@@ -49,6 +55,9 @@ class RecordingPublisher:
     async def publish_raw(self, message: RawMessage) -> None:
         self.raw.append(message)
 
+    async def answers(self) -> bool:
+        return True
+
 
 class KafkaPublisher:
     """Publishes to Kafka. Use as an async context manager."""
@@ -56,6 +65,7 @@ class KafkaPublisher:
     def __init__(self, client_settings: dict[str, Any]) -> None:
         self._settings = client_settings
         self._producer: AIOKafkaProducer | None = None
+        self._is_acknowledged = True
 
     async def start(self) -> None:
         producer = AIOKafkaProducer(
@@ -95,11 +105,24 @@ class KafkaPublisher:
             raise BusUnavailable("the publisher is not started")
         # aiokafka refuses to send neither key nor value, which is what some dead letters are: they get an empty value.
         value = b"" if message.key is None and message.value is None else message.value
+        self._is_acknowledged = False  # and so it stays where this is cancelled at a handler's deadline
         try:
             await self._producer.send_and_wait(
                 message.topic, value=value, key=message.key, headers=list(message.headers)
             )
+            self._is_acknowledged = True
         except KafkaError as error:
             if getattr(error, "retriable", False) or type(error).__name__ in {"KafkaTimeoutError", "ConnectionError"}:
                 raise BusUnavailable(f"the bus did not acknowledge: {type(error).__name__}") from None
+            self._is_acknowledged = True  # an answer all the same
             raise Refused("bus-refused", f"refused: the bus answered {type(error).__name__}") from None
+
+    async def answers(self) -> bool:
+        if self._producer is None or not self._is_acknowledged:
+            return False
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._producer.client.fetch_all_metadata()
+        except (KafkaError, TimeoutError):
+            return False
+        return True

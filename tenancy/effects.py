@@ -69,6 +69,8 @@ def object_effect(operation: str, key: str) -> str:
         return "swap:state" if (operation, parts[-1]) == ("put", "state.json") else f"{operation}:{parts[-1]}"
     if parts[0] == "purges" and key.endswith(".certificate.json"):
         return f"{operation}:certificate"
+    if parts[0] == "audit" and len(parts) > 2:
+        return f"{operation}:audit-{parts[2].removesuffix('.json')}"
     return f"{operation}:{parts[0]}"
 
 
@@ -147,3 +149,6 @@ class ObservedPublisher:
         self.observer.before("publish:dead-letter")
         await self.inner.publish_raw(message)
         self.observer.after("publish:dead-letter")
+
+    async def answers(self) -> bool:
+        return await self.inner.answers()

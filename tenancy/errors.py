@@ -40,6 +40,11 @@ class ContendedState(Transient):
     """Too many concurrent swaps of one tenant's state; the event is handled again."""
 
 
+class AuditContended(Transient):
+    def __init__(self) -> None:
+        super().__init__("too many others append to the tenant's audit log at once")
+
+
 class ObjectNotFound(Exception):
     """No object under this key."""
 
@@ -75,6 +80,11 @@ class SealBroken(Refused):
 class BadSignature(Refused):
     def __init__(self, why: str) -> None:
         super().__init__("bad-signature", f"refused: {why}")
+
+
+class AuditBroken(Refused):
+    def __init__(self) -> None:
+        super().__init__("audit-broken", "refused: an entry of the tenant's audit log is gone; see `sano audit verify`")
 
 
 class LeaseLost(Exception):

@@ -14,14 +14,29 @@ EXAMPLES_FILE = "examples.jsonl"
 EXPORT_FILES = (*object_keys.ADAPTER_FILES, EXAMPLES_FILE)
 
 
-async def write_export(store: TenantStore, verifier: Verifier, export_id: str, digest: str) -> bool:
-    """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``; False when it was done before.
+async def exported_digest(store: TenantStore, verifier: Verifier, export_id: str) -> str | None:
+    """Which adapter a complete export is of, by its signed manifest; None where there is no complete one."""
+    if not await store.exists(object_keys.export(export_id, EXAMPLES_FILE)):
+        return None
+    body, _ = await store.get(object_keys.export(export_id, object_keys.ADAPTER_MANIFEST))
+    statement = verifier.verify(json.loads(body), TRAINING_PREDICATE)
+    return read_tolerant(TrainingManifest, statement["predicate"]).adapter_digest
+
+
+async def erase_export_weights(store: TenantStore, export_id: str) -> None:
+    """Take the weights out of an export that was not taken away. What remains says that it was made, and of what."""
+    for file in (object_keys.ADAPTER_WEIGHTS, object_keys.ADAPTER_CONFIG):
+        await store.erase(object_keys.export(export_id, file))
+
+
+async def write_export(store: TenantStore, verifier: Verifier, export_id: str, digest: str) -> None:
+    """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``, unless it was done before.
 
     ``examples.jsonl`` is written last: where it exists the export is complete. Raises :class:`BadSignature` and
     :class:`ObjectNotFound`.
     """
     if await store.exists(object_keys.export(export_id, EXAMPLES_FILE)):
-        return False
+        return
     for file in object_keys.ADAPTER_FILES:
         body, _ = await store.get(object_keys.adapter(digest, file))
         await store.put(object_keys.export(export_id, file), body)
@@ -30,7 +45,6 @@ async def write_export(store: TenantStore, verifier: Verifier, export_id: str, d
             manifest = read_tolerant(TrainingManifest, statement["predicate"])
     lines = [line.model_dump_json() for line in exported_examples(manifest)]
     await store.put(object_keys.export(export_id, EXAMPLES_FILE), ("\n".join(lines) + "\n").encode())
-    return True
 
 
 def exported_examples(manifest: TrainingManifest) -> list[ExportedExample]:

@@ -39,6 +39,9 @@ class Upload:
     upload_id: str
 
 
+ERASE_BATCH = 1000  # what one DeleteObjects request takes
+
+
 class ObjectStore(Protocol):
     """Conditional, versioned object storage. Every method may raise :class:`tenancy.errors.StoreUnavailable`."""
 
@@ -86,3 +89,14 @@ class ObjectStore(Protocol):
     async def abort_upload(self, upload: Upload) -> None:
         """Remove an open upload's parts. An upload that is gone already is no error."""
         ...
+
+
+async def erase_prefix(objects: ObjectStore, prefix: str) -> None:
+    """Remove every version and delete marker under ``prefix``, in constant memory."""
+    batch: list[ObjectVersion] = []
+    async for version in objects.versions(prefix):
+        batch.append(version)
+        if len(batch) == ERASE_BATCH:
+            await objects.delete_versions(batch)
+            batch = []
+    await objects.delete_versions(batch)

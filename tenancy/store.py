@@ -14,7 +14,7 @@ from schemas import object_keys
 from schemas.model import read_tolerant
 from tenancy.errors import SealBroken
 from tenancy.keys import TenantKeys
-from tenancy.objects import ObjectStore
+from tenancy.objects import ObjectStore, erase_prefix
 from tenancy.sealing import FRAME_BYTES, open_chunks, open_sealed, seal, seal_chunks
 from tenancy.tenant_id import TenantId
 
@@ -98,14 +98,7 @@ class TenantStore:
 
     async def erase_folder(self, *parts: str) -> None:
         """Remove every version of everything in a folder of the tenant's prefix."""
-        prefix = object_keys.tenant_area(self.tenant, *parts)
-        batch = []
-        async for version in self.objects.versions(prefix):
-            batch.append(version)
-            if len(batch) == 1000:
-                await self.objects.delete_versions(batch)
-                batch = []
-        await self.objects.delete_versions(batch)
+        await erase_prefix(self.objects, object_keys.tenant_area(self.tenant, *parts))
 
     async def list(self, *parts: str) -> AsyncIterator[str]:
         """Relative keys of everything current in an area or a folder of it, in lexical order."""

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from consumers.adapters import handlers
+from consumers.adapters.handlers import AdaptersPorts
 from consumers.adapters.settings import AdaptersSettings
+from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.service import only_tenancy, serve
+from consumers.runtime.periodic import Periodic
+from consumers.runtime.service import serve
 from schemas import events
+from tenancy.bootstrap import Tenancy, signer
+from tenancy.replicas import Replicas
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {events.AdapterReady: handlers.on_adapter_ready}
+HANDLERS: Mapping[type[events.EventData], Handler] = {
+    events.AdapterReady: handlers.on_adapter_ready,
+    events.ReplicaEvicted: handlers.on_replica_evicted,
+}
 
 
 def main() -> None:
-    serve(
-        "adapters",
-        settings=AdaptersSettings(),
-        topics=(events.ADAPTERS,),
-        handlers=HANDLERS,
-        ports=only_tenancy,
-    )
+    settings = AdaptersSettings()
+
+    @asynccontextmanager
+    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[AdaptersPorts, Sequence[Periodic]]]:
+        signing = signer(settings)
+        replicas = Replicas(tenancy.objects, tenancy.clock, settings.replica_answer_seconds)
+        driver = WithdrawalDriver(tenancy, signing, replicas, settings.settle_seconds)
+        driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.look)
+        yield AdaptersPorts(tenancy, signing.verifier, driving.poke), (driving,)
+
+    serve("adapters", settings=settings, topics=(events.ADAPTERS, events.REPLICAS), handlers=HANDLERS, ports=ports)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,39 @@
-"""Activation: which adapter answers a tenant's requests is one field of its state, changed by compare-and-swap."""
+"""Activation, one field of a tenant's state that is changed by compare-and-swap; and replicas' words on retirements."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
+from consumers.adapters.retirement import note_acknowledgement
 from schemas.envelope import Event
-from schemas.events import AdapterReady
+from schemas.events import AdapterReady, ReplicaEvicted
+from schemas.identifiers import SHA256_PATTERN
 from schemas.outcome import Outcome
 from tenancy.activation import activated
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
+from tenancy.evictions import acknowledged, checked_eviction
+from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
 
-async def on_adapter_ready(event: Event, tenancy: Tenancy) -> Outcome:
+@dataclass(frozen=True)
+class AdaptersPorts:
+    """What the adapters consumer acts through. A lost wake of the driver costs time only."""
+
+    tenancy: Tenancy
+    verifier: Verifier
+    wake_driver: Callable[[], None]
+
+
+async def on_adapter_ready(event: Event, ports: AdaptersPorts) -> Outcome:
     """Activate a new adapter once, if the policy is automatic. A later rollback is not undone by a redelivery."""
     data = cast(AdapterReady, event.data)
-    tenant = TenantId(event.subject)
+    tenancy, tenant = ports.tenancy, TenantId(event.subject)
     snapshot = await tenancy.active(tenant)
     state = snapshot.state
     adapter = state.adapters.get(data.adapter_digest)
@@ -38,4 +54,19 @@ async def on_adapter_ready(event: Event, tenancy: Tenancy) -> Outcome:
         activated(data.adapter_digest, lambda made: tenancy.outbox.entry(made, event.id)),
         base=snapshot,
     )
+    ports.wake_driver()
     return Outcome.EFFECT
+
+
+async def on_replica_evicted(event: Event, ports: AdaptersPorts) -> Outcome:
+    """Note that a replica is rid of a retired adapter, once its signature and its words are right."""
+    data = cast(ReplicaEvicted, event.data)
+    if re.fullmatch(SHA256_PATTERN, data.cause_id) is None:
+        return Outcome.NOOP_STALE  # the acknowledgement of a purge
+    tenancy, tenant = ports.tenancy, TenantId(event.subject)
+    await tenancy.active(tenant)
+    acknowledgement = acknowledged(data, checked_eviction(tenant, data, ports.verifier))
+    store = await tenancy.store(tenant)
+    was_noted = await note_acknowledgement(store, data.cause_id, acknowledgement)
+    ports.wake_driver()
+    return Outcome.EFFECT if was_noted else Outcome.NOOP_DUPLICATE

@@ -19,6 +19,7 @@ from schemas.events import ConsentGranted, ConsentRevoked, ExampleApproved, Exam
 from schemas.outcome import Outcome
 from schemas.records import ConsentRecord, ExampleRecord, WaitingExample
 from schemas.state import FreshExample, TenantState
+from schemas.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
 from tenancy.state import Snapshot
@@ -113,7 +114,8 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
         consent_id=record.consent_id if record else None,
         reason_code=data.reason_code,
     )
-    if record is not None and record.status == "approved":
+    if record is not None:
+        await _open_withdrawal(store, event)
         await _uncount(tenancy, tenant, snapshot, event)
     await _write_example(store, withdrawn, etag)
     await store.erase_folder("contents", data.example_id)
@@ -168,6 +170,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
     if not is_repeat:
+        await _open_withdrawal(store, event)
         snapshot = await tenancy.states.swap(
             tenant,
             discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),
@@ -285,6 +288,20 @@ async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str
     waiting = WaitingExample(example_id=example_id, consent_id=consent_id)
     with suppress(PreconditionFailed):
         await store.put_record(object_keys.waiting_example(consent_id, example_id), waiting, if_absent=True)
+
+
+async def _open_withdrawal(store: TenantStore, event: Event) -> None:
+    """Note that adapters may have to go. Before the swap that the state remembers it by: who sees that finds this."""
+    data = cast(ExampleWithdrawn | ConsentRevoked, event.data)
+    record = WithdrawalRecord(
+        withdrawal_id=event.id,
+        example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
+        consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
+        consent_version=data.version if isinstance(data, ConsentRevoked) else None,
+        withdrawn_at=event.time,
+    )
+    with suppress(PreconditionFailed):
+        await store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)
 
 
 async def _uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event: Event) -> None:

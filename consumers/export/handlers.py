@@ -10,7 +10,7 @@ from schemas.outcome import Outcome
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.exports import EXPORT_FILES, write_export
+from tenancy.exports import EXPORT_FILES, exported_digest, write_export
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
@@ -28,16 +28,19 @@ async def on_export_requested(event: Event, ports: ExportPorts) -> Outcome:
     data = cast(ExportRequested, event.data)
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     state = (await tenancy.active(tenant)).state
-    digest = data.adapter_digest or state.active_adapter
+    store = await tenancy.store(tenant)
+    exported = await exported_digest(store, ports.verifier, data.export_id)
+    digest = exported or data.adapter_digest or state.active_adapter
     if digest is None:
         return Outcome.REFUSED_POLICY  # there is nothing to take away yet
-    store = await tenancy.store(tenant)
     adapter = await Archive(store).known_adapter(state, digest)
-    if adapter is None or adapter.status == "publishing":
-        raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest")
-    was_written = await write_export(store, ports.verifier, data.export_id, digest)
+    if exported and adapter is not None and adapter.status == "retired":
+        return Outcome.NOOP_STALE  # its weights were taken out again
+    if adapter is None or adapter.status != "ready":
+        raise Refused("unknown-adapter", "refused: the tenant has no adapter of this digest that it may take away")
+    await write_export(store, ports.verifier, data.export_id, digest)
     ready = ExportReady(export_id=data.export_id, adapter_digest=digest, files=EXPORT_FILES)
     await tenancy.publisher.publish(
         Event(subject=tenant, data=ready, time=tenancy.clock(), source=tenancy.outbox.source, causation_id=event.id)
     )
-    return Outcome.EFFECT if was_written else Outcome.NOOP_DUPLICATE
+    return Outcome.NOOP_DUPLICATE if exported else Outcome.EFFECT

@@ -1,1 +1,1 @@
-"""What each tenant used, kept under its own prefix; and the owner of topics that nobody else reads yet."""
+"""What each tenant used, and the audit logs: what was decided and done, in the order in which it was seen."""

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
-from consumers.ledger import handlers
+from consumers.ledger import audit, handlers
+from consumers.ledger.audit_facts import AUDITED
+from consumers.ledger.keeper import AuditKeeper
+from consumers.ledger.ports import LedgerPorts
 from consumers.ledger.settings import LedgerSettings
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.service import only_tenancy, serve
+from consumers.runtime.periodic import Periodic
+from consumers.runtime.service import serve
 from schemas import events
+from schemas.topics import LIVE_TOPICS
+from tenancy.audit_checkpoints import Checkpointer
+from tenancy.bootstrap import Tenancy, signer
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {events.UsageRecorded: handlers.on_usage_recorded}
+HANDLERS: Mapping[type[events.EventData], Handler] = {
+    events.UsageRecorded: handlers.on_usage_recorded,
+    events.OutcomeRecorded: audit.on_outcome_recorded,
+    **dict.fromkeys(AUDITED, audit.on_audited),
+}
 
 
 def main() -> None:
-    serve(
-        "ledger",
-        settings=LedgerSettings(),
-        topics=(events.USAGE, events.OUTCOMES, events.KNOWLEDGE),
-        handlers=HANDLERS,
-        ports=only_tenancy,
-    )
+    settings = LedgerSettings()
+
+    @asynccontextmanager
+    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:
+        checkpointer = Checkpointer(tenancy.audit, signer(settings))
+        keeper = AuditKeeper(tenancy, checkpointer)
+        periodic = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.look)
+        yield LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries), (periodic,)
+
+    serve("ledger", settings=settings, topics=LIVE_TOPICS, handlers=HANDLERS, ports=ports)
 
 
 if __name__ == "__main__":

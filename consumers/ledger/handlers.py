@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import cast
 
+from consumers.ledger.ports import LedgerPorts
 from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import UsageRecorded
 from schemas.outcome import Outcome
-from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
 from tenancy.tenant_id import TenantId
 
 
-async def on_usage_recorded(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_usage_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     """Keep the usage under the event's own id, create-if-absent."""
-    tenant = TenantId(event.subject)
+    tenancy, tenant = ports.tenancy, TenantId(event.subject)
     await tenancy.active(tenant)
     store = await tenancy.store(tenant)
     try:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from consumers.runtime.settings import ConsumerSettings
 
 
 class LedgerSettings(ConsumerSettings):
-    """Nothing beyond what every consumer needs."""
+    """How often the audit logs are signed."""
+
+    audit_checkpoint_entries: int = Field(default=256, ge=1, description="entries of a tenant after which to sign")
+    audit_checkpoint_seconds: float = Field(default=900.0, gt=0.0, description="no entry stays unsigned longer")

@@ -10,6 +10,7 @@ from opentelemetry import metrics
 from consumers.purge import handlers
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
+from consumers.purge.onboarding import on_tenant_onboarded
 from consumers.purge.settings import PurgeSettings
 from consumers.purge.watchdog import Watchdog
 from consumers.runtime.dispatch import Handler
@@ -20,6 +21,7 @@ from schemas import events
 from tenancy.bootstrap import Tenancy, signer
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
+    events.TenantOnboarded: on_tenant_onboarded,
     events.TenantChurned: handlers.on_tenant_churned,
     events.PurgeRequested: handlers.on_purge_requested,
     events.ExportAcknowledged: handlers.on_export_acknowledged,

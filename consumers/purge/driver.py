@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from consumers.purge.audit import enter_step
 from consumers.purge.certificate import certificate
 from consumers.purge.destruction import (
     KEY_STORE,
@@ -26,7 +27,6 @@ from consumers.purge.fence import fence
 from consumers.purge.handover import Handover
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.records import PurgeRecords
-from consumers.purge.replicas import Replicas
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
 from consumers.runtime.telemetry import SCOPE, where
@@ -39,6 +39,7 @@ from schemas.stores import swept
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
 from tenancy.holds import Held, destruction_decided
+from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.state import owing
 from tenancy.tenant_id import TenantId
@@ -102,6 +103,8 @@ class PurgeDriver:
         if record.step != "requested" and record.destruction_decided_at is None:
             record = await self._with_holds(record)
         while record is not None and record.step != "certified":
+            # Before the next step is taken: who goes on after a crash finds the step that was reached and enters it.
+            await enter_step(record, self.tenancy)
             record = await steps[record.step](record)
             if record is not None:
                 logger.info("purge step", extra={"purge_id": purge_id, "step": record.step})
@@ -188,7 +191,7 @@ class PurgeDriver:
         for replica in record.replicas:
             if replica in noted:
                 continue
-            expired = await self.replicas.ended(replica, record)
+            expired = await self.replicas.ended(replica, record.purge_id, record.fenced_at or record.requested_at)
             if expired is None:
                 waits_for.append(replica)
             else:
@@ -233,7 +236,9 @@ class PurgeDriver:
             return await self.records.step(record, verified_at=(now,))
         if record.settled_at is None or now < record.settled_at:
             raise Waiting("a writer that was alive at the fence may still write")
-        return await self.records.step(record, step="verified", verified_at=(record.verified_at[0], now))
+        signed = await self.tenancy.audit.latest_checkpoint(TenantId(record.tenant))
+        both = (record.verified_at[0], now)
+        return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:
         location = object_keys.certificate_key(record.purge_id)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from consumers.purge.records import PurgeRecords
-from consumers.purge.replicas import Replicas
 from schemas.envelope import Event
 from schemas.events import PurgeFenced, PurgeRequested
 from schemas.records import PurgeExport, PurgeRecord
 from schemas.state import CurationState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy
+from tenancy.replicas import Replicas
 from tenancy.state import Change, owing
 from tenancy.tenant_id import TenantId
 
@@ -57,7 +57,7 @@ async def fence(
         return None
     export = None
     if state.policy.right_of_export:
-        waits_until = purge.fenced_at + timedelta(days=state.policy.export_wait_days)
+        waits_until = purge.fenced_at + state.policy.export_wait
         export = PurgeExport(adapter_digest=purge.export_digest, waits_until=waits_until)
     return await records.step(
         record,

@@ -11,15 +11,12 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.fence import opened
 from consumers.purge.handover import awaits_acknowledgement
 from schemas import object_keys
-from schemas.canonical import sha256_hex
 from schemas.envelope import Event, event_id
 from schemas.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
-from schemas.model import read_tolerant
 from schemas.outcome import Outcome
-from schemas.records import ReplicaAcknowledgement
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
+from tenancy.evictions import acknowledged, checked_eviction
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
@@ -85,20 +82,8 @@ async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
 async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
     """Note a replica's acknowledgement, once its signature and its words are right."""
     data = cast(ReplicaEvicted, event.data)
-    statement = ports.verifier.verify(data.receipt, EVICTION_PREDICATE)
-    receipt = read_tolerant(EvictionReceipt, statement["predicate"])
-    if (receipt.tenant, receipt.replica_id, receipt.cause_id) != (event.subject, data.replica_id, data.cause_id):
-        raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
-    if not (receipt.local_files_deleted and receipt.slots_overwritten):
-        raise Refused("incomplete-eviction", "refused: the receipt says that something of the tenant is left")
-    acknowledgement = ReplicaAcknowledgement(
-        replica_id=data.replica_id,
-        outcome="evicted",
-        at=receipt.evicted_at,
-        receipt_sha256=sha256_hex(data.receipt),
-        adapters_evicted=len(receipt.evicted),
-        requests_aborted=receipt.requests_aborted,
-    )
+    receipt = checked_eviction(event.subject, data, ports.verifier)
+    acknowledgement = acknowledged(data, receipt)
     try:
         purge = await ports.driver.records.read(data.cause_id)
     except ObjectNotFound:

@@ -14,9 +14,6 @@ class PurgeSettings(ConsumerSettings):
     """Bounds of a purge. The deletion SLA is not here: it is the tenant's, not the service's."""
 
     purge_target_hours: float = Field(default=72.0, gt=0, description="what operations aim at, far below every SLA")
-    replica_answer_seconds: float = Field(
-        default=300.0, gt=0, description="a live replica that has not acknowledged by then is cut off its lease"
-    )
 
     def purge_policy(self) -> PurgePolicy:
         """The bounds that these settings ask for."""

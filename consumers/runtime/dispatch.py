@@ -26,6 +26,8 @@ logger = logging.getLogger(f"{SCOPE}.runtime")
 
 HANDLER_ERROR = "handler-error"
 """The reason of a dead letter whose handler raised what nobody foresaw."""
+KEEPS_FAILING = "keeps-failing"
+"""The reason of a dead letter whose handling failed again and again although store and bus answered."""
 
 Handler = Callable[[Event, Any], Awaitable[Outcome]]
 

@@ -12,6 +12,9 @@ class HandlingPolicy:
     ``deadline_seconds`` is enforced and lies far below ``max_poll_interval_ms``: aiokafka evicts a member whose
     handler is slower and runs the event again elsewhere. ``rebalance_timeout_ms`` and ``graceful_stop_seconds`` are
     longer than the deadline, so that a running handler can finish and commit before its partition moves.
+
+    ``deliveries``: so often an event may fail while store and bus answer before it is passed over. With the pause
+    after each this is a minute for one that fails at once, and 8 times the deadline plus pauses for one that hangs.
     """
 
     deadline_seconds: float = 60.0
@@ -19,6 +22,7 @@ class HandlingPolicy:
     backoff_seconds: float = 0.2
     backoff_limit_seconds: float = 5.0
     redelivery_pause_seconds: float = 2.0
+    deliveries: int = 8
     consecutive_failures_before_stop: int = 50
     session_timeout_ms: int = 45_000
     max_poll_interval_ms: int = 300_000

@@ -21,6 +21,10 @@ class ConsumerSettings(PlatformSettings):
     health_port: int = Field(default=8080, ge=1, le=65535)
     reconcile_seconds: float = Field(default=15.0, gt=0.0, description="pause between two looks at unfinished work")
 
+    replica_answer_seconds: float = Field(
+        default=300.0, gt=0, description="a live replica that has not acknowledged by then is cut off its lease"
+    )
+
     kafka_session_timeout_ms: int = Field(
         default=45_000, ge=1_000, description="after this long without a heartbeat a dead consumer's partitions move"
     )

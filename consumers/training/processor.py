@@ -26,7 +26,7 @@ class Processor:
 
     @property
     def base_dtype(self) -> Any:
-        """The dtype that the frozen base is held in. The adapter is float32 in either case."""
+        """The dtype that the frozen base is held in. The adapter is trained in float32 and then given it too."""
         return torch.bfloat16 if self.precision == "bfloat16-autocast" else torch.float32
 
 

@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, where
+from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
 from consumers.training.publication import Publication
@@ -127,6 +128,8 @@ class Worker:
         frozen_after = state.curation.last_withdrawal
         frozen = await freeze(self.store, state.policy)
         base = await asyncio.to_thread(self.trainer.base_model)
+        record = frozen_record(job, fence, frozen.training_set, base.digest, self.tenancy.clock())
+        await self.tenancy.audit.append(self.store.tenant, record)
         output = scratch / "adapter"
         started_at = self.tenancy.clock()
         metrics: list[StepMetric] = []

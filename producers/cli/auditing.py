@@ -1,4 +1,4 @@
-"""``sano lineage``, ``usage``, ``verify``: what made an adapter, what was used, what a document proves."""
+"""``sano lineage``, ``withdrawals``, ``usage``, ``verify``: what made an adapter, what left it, what was used."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import DigestArgument, JsonOption, TenantOption
-from producers.cli.output import print_facts, print_json, print_rows
+from producers.cli.output import duration, print_facts, print_json, print_rows, short, write_file
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
     from producers.lineage import Lineage
     from producers.settings import OperatorSettings
+    from producers.withdrawals import WithdrawalView
     from tenancy.bootstrap import Tenancy
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (lineage, usage, verify):
+    for function in (lineage, withdrawals, usage, verify):
         app.command()(function)
 
 
@@ -49,6 +50,47 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
             "consent event": lambda row: row.consent_event_id,
         },
         empty="no examples",
+    )
+
+
+def withdrawals(
+    context: typer.Context,
+    tenant: TenantOption,
+    receipts: Annotated[
+        Path | None, typer.Option("--receipts", help="Write every receipt into this folder.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Every withdrawal: the adapters that contain the example, and what became of them. Open ones first."""
+    from producers import withdrawals as read_withdrawals
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[WithdrawalView]:
+        views = await read_withdrawals.withdrawals(tenancy, name)
+        for view in views:
+            if receipts is not None and view.step == "closed":
+                signed = await read_withdrawals.withdrawal_receipt(tenancy, name, view.withdrawal_id)
+                write_file(receipts / f"{view.withdrawal_id}.receipt.json", signed, "sano withdrawals --receipts DIR")
+        return views
+
+    views = read(context, look)
+    if json:
+        return print_json(views)
+    return print_rows(
+        views,
+        {
+            "withdrawal": lambda view: view.withdrawal_id,
+            "of": lambda view: view.of,
+            "at": lambda view: view.withdrawn_at,
+            "step": lambda view: view.step,
+            "outcome": lambda view: view.outcome,
+            "adapters": lambda view: tuple(short(digest) for digest in view.affected),
+            "replaced by": lambda view: short(view.replacement),
+            "time left": lambda view: duration(view.remaining_seconds),
+        },
+        empty="nothing was withdrawn yet",
     )
 
 

@@ -79,8 +79,8 @@ def train(
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, _: OperatorSettings) -> tuple[str, RunState | None]:
-        run_id = await request_training(tenancy, name)
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[str, RunState | None]:
+        run_id = await request_training(tenancy, name, requested_by=settings.operator_id)
         if not wait:
             return run_id, None
         with waiting(f"training {run_id}") as report:
@@ -151,8 +151,9 @@ def activate(context: typer.Context, tenant: TenantOption, digest: DigestArgumen
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, _: OperatorSettings) -> str:
-        return await commands.activate(tenancy, name, await whole_digest(tenancy, name, digest))
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> str:
+        whole = await whole_digest(tenancy, name, digest)
+        return await commands.activate(tenancy, name, whole, requested_by=settings.operator_id)
 
     typer.echo(f"{command(context, act)} is active")
 
@@ -165,8 +166,8 @@ def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDiges
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, _: OperatorSettings) -> str | None:
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> str | None:
         whole = None if digest is None else await whole_digest(tenancy, name, digest)
-        return await commands.rollback(tenancy, name, whole)
+        return await commands.rollback(tenancy, name, whole, requested_by=settings.operator_id)
 
     typer.echo(f"{command(context, act) or 'the base model'} is active")

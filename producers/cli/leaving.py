@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption
-from producers.cli.output import duration, print_json, print_rows, waiting
+from producers.cli.output import duration, print_json, print_rows, waiting, write_file
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
             return typer.echo(f"the purge of {tenant} is requested; `sano purges` shows how far it is")
         record, signed = done
         if certificate is not None:
-            _write(certificate, signed)
+            write_file(certificate, signed, "sano purges --certificates DIR")
         if json:
             return print_json(record)
         return typer.echo(
@@ -139,7 +139,7 @@ def purges(
         for view in views:
             if certificates is not None and view.step == "certified":
                 signed = await queries.certificate(tenancy, view.purge_id)
-                _write(certificates / f"{view.purge_id}.certificate.json", signed)
+                write_file(certificates / f"{view.purge_id}.certificate.json", signed, "sano purges --certificates DIR")
         return views
 
     views = read(context, look)
@@ -160,14 +160,3 @@ def purges(
         },
         empty="no purge was ever requested",
     )
-
-
-def _write(path: Path, body: bytes) -> None:
-    from tenancy.errors import Refused
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
-    except OSError as error:
-        why = f"refused: {path} cannot be written ({error.strerror}); `sano purges --certificates DIR` writes it again"
-        raise Refused("unwritable-file", why) from None

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from producers.cli import auditing, holds, learning, leaving, operations, serving, stack, tenants
+from producers.cli import (
+    audit,
+    auditing,
+    dead_letters,
+    holds,
+    learning,
+    leaving,
+    operations,
+    replaying,
+    serving,
+    stack,
+    tenants,
+)
 from producers.cli.errors import SanoGroup
 from schemas.version import VERSION
 
@@ -19,10 +31,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (stack, learning, serving, auditing, leaving, operations):
+for commands in (stack, learning, serving, auditing, leaving, replaying, dead_letters, operations):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(holds.app, name="hold")
+app.add_typer(audit.app, name="audit")
 
 
 def _version(wanted: bool) -> None:

@@ -46,3 +46,12 @@ ModelOption = Annotated[str, typer.Option("--model", callback=_model, help="acti
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return only when it is over.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait at most.")]
+OptionalTenantOption = Annotated[
+    str | None, typer.Option("--tenant", callback=_tenant, help="One tenant; all if absent.", show_default=False)
+]
+AdapterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter", callback=_digest, help="One adapter, by its digest or its first 8 digits.", show_default=False
+    ),
+]

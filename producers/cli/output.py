@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,6 +81,18 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.1f}"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def write_file(path: Path, body: bytes, again: str) -> None:
+    """Write a document that can be had again by the command ``again``. Raises :class:`Refused`."""
+    from tenancy.errors import Refused
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+    except OSError as error:
+        why = f"refused: {path} cannot be written ({error.strerror}); `{again}` writes it again"
+        raise Refused("unwritable-file", why) from None
 
 
 @contextmanager

@@ -11,19 +11,28 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from producers.replay.log import EventLog
     from producers.settings import OperatorSettings
     from tenancy.bootstrap import Tenancy
 
 T = TypeVar("T")
 
 
+def _kafka_log(settings: OperatorSettings) -> AbstractAsyncContextManager[EventLog]:
+    from producers.replay.kafka_log import kafka_log
+
+    return kafka_log(settings.kafka_client())
+
+
 @dataclass(frozen=True)
 class Platform:
-    """``reading`` does without the bus; ``commanding`` connects to it for the life of one command."""
+    """``reading`` does without the bus; ``commanding`` connects to it for the life of one command, and ``log`` reads
+    its topics."""
 
     settings: Callable[[], OperatorSettings]
     reading: Callable[[OperatorSettings], Tenancy]
     commanding: Callable[[OperatorSettings], AbstractAsyncContextManager[Tenancy]]
+    log: Callable[[OperatorSettings], AbstractAsyncContextManager[EventLog]] = _kafka_log
 
     @classmethod
     def real(cls) -> Platform:

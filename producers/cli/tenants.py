@@ -42,6 +42,13 @@ def create(
     export_wait_days: Annotated[
         int | None, typer.Option(min=1, max=364, help="Days a purge waits for that.", show_default="7")
     ] = None,
+    on_withdrawal: Annotated[
+        Literal["flag", "retrain", "stop"] | None,
+        typer.Option(help="What becomes of adapters that contain a withdrawn example.", show_default="retrain"),
+    ] = None,
+    retrain_within_days: Annotated[
+        int | None, typer.Option(min=1, max=365, help="They are retired by then.", show_default="30")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Onboard a tenant: state, data key, key pair. Again with the same policy is no change."""
@@ -58,13 +65,16 @@ def create(
         "deletion_sla_days": deletion_sla_days,
         "right_of_export": right_of_export,
         "export_wait_days": export_wait_days,
+        "on_withdrawal": on_withdrawal,
+        "retrain_within_days": retrain_within_days,
     }
-    try:
-        policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
-    except ValueError:
-        raise typer.BadParameter("--export-wait-days must be less than --deletion-sla-days") from None
+    policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
+    if not policy.keeps_its_promise:
+        raise typer.BadParameter("--export-wait-days must be less than --deletion-sla-days")
     name = TenantId(tenant) if tenant else TenantId.random()
-    onboarded = command(context, lambda tenancy, _: onboard(tenancy, name, policy))
+    onboarded = command(
+        context, lambda tenancy, settings: onboard(tenancy, name, policy, requested_by=settings.operator_id)
+    )
     if json:
         print_json(onboarded)
     else:

@@ -12,6 +12,9 @@ from openai import APIStatusError
 
 from deploy.local.services import PROJECT_ROOT
 from producers import commands, queries, waiting
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
+from producers.audit_verifying import verify_copy
 from producers.demo.questions import Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
 from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
@@ -310,6 +313,11 @@ class Act:
             again = await redeliver(self.tenancy, self.settings.kafka_client(), a.id, REDELIVERY_TIMEOUT_SECONDS)
             self.screen.say(f"{again.events} events sent again: {again.outcomes}")
             residual = await self._residual(a)
+            copy = await read_copy(self.tenancy, a.id)
+            log, kinds = verify_copy(copy, self.verifier), {entry.kind for entry in entries_of(copy)}
+            self.screen.say(f"the audit log has {log.entries} entries, {log.signed_entries} of them signed")
+            whole = {"tenant.onboarded", "example.approved", "adapter.loaded", "purge.completed"} <= kinds
+            self.check("the audit log of the purged tenant holds, from its onboarding on", whole and not log.problems)
             self.check("redelivery had no effect and left nothing", again.effects == 0 and residual == 0)
         self.report.purge = PurgeReport(
             objects=record.objects_removed,

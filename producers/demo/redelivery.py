@@ -1,4 +1,5 @@
-"""Delivering all of a tenant's events again, from offset 0, and counting what came of it."""
+"""Delivering all of a purged tenant's events again, from offset 0, past every plan of a replay, which would leave them
+out: consumers must refuse them by themselves."""
 
 from __future__ import annotations
 
@@ -8,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer
-
+from producers.replay.kafka_log import kafka_log
 from schemas.envelope import MalformedEvent, decode
-from schemas.events import OUTCOMES, OutcomeRecorded
+from schemas.events import KNOWLEDGE, OUTCOMES, OutcomeRecorded
 from schemas.outcome import Outcome
 from schemas.topics import LIVE_TOPICS
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
 
 POLL_SECONDS = 0.5
+LEDGER = "ledger"
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,13 @@ class Redelivery:
 
 
 async def read_all(client_settings: Mapping[str, Any], topics: Sequence[str], tenant: str | None) -> list[RawMessage]:
-    """Every message of the tenant, or of anybody, on these topics, in order and without a group."""
-    # Without a group every partition is assigned, also those that were added since the contract was written.
-    consumer = AIOKafkaConsumer(
-        *topics, **client_settings, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        found: list[RawMessage] = []
-        ends = await consumer.end_offsets(consumer.assignment())
-        for partition in sorted(ends):
-            while await consumer.position(partition) < ends[partition]:
-                for records in (await consumer.getmany(partition, timeout_ms=1000)).values():
-                    found += [
-                        RawMessage(record.topic, record.key, record.value, record.headers)
-                        for record in records
-                        if tenant is None or record.key == tenant.encode()
-                    ]
-        return found
-    finally:
-        await consumer.stop()
+    """Every message of the tenant, or of anybody, on these topics, in the order in which they were appended."""
+    async with kafka_log(client_settings) as log:
+        return [
+            RawMessage(message.place.topic, message.key, message.value, message.headers)
+            async for message in log.messages(await log.ranges(topics))
+            if tenant is None or message.key == tenant.encode()
+        ]
 
 
 async def redeliver(
@@ -57,11 +45,19 @@ async def redeliver(
 ) -> Redelivery:
     """Send every event of the tenant again, same key, value and headers, and wait until all were handled again."""
     topics = [topic for topic in LIVE_TOPICS if topic != OUTCOMES]
-    before = await _outcomes(client_settings, tenant)
     messages = await read_all(client_settings, topics, tenant)
+    decoded = [decode(message.key, message.value, message.headers) for message in messages]
+    sent = Counter(event.id for event in decoded)
+    # The ledger enters every event but documents: the first time is over when it has, or that would be an effect.
+    entered = {event.id for event in decoded if event.topic != KNOWLEDGE}
+    async with asyncio.timeout(timeout_seconds):
+        while True:
+            before = await _outcomes(client_settings, tenant)
+            if entered <= {outcome.event_id for outcome in before if outcome.consumer == LEDGER}:
+                break
+            await asyncio.sleep(POLL_SECONDS)
     for message in messages:
         await tenancy.publisher.publish_raw(message)
-    sent = Counter(decode(message.key, message.value, message.headers).id for message in messages)
     # What was handled before is handled again by the same consumers, once for each time that it was sent now.
     handlers = Counter({(o.event_id, o.consumer): 1 for o in before})
     expected = sum(sent[event_id] for event_id, _ in handlers)

@@ -88,7 +88,7 @@ def _manifest(tenancy: Tenancy, tenant: TenantId, base_digest: str, config: byte
         trained_example_ids=ids,
         heldout_example_ids=(),
         hyperparameters=Hyperparameters(),
-        precision="float32",
+        precision="bfloat16-autocast",
         library_versions={},
         code_version=VERSION,
         processor="none: the weights are random",

@@ -22,8 +22,9 @@ def make(base_model: Path, to: Path, count: int) -> None:
     from consumers.training.adapter_output import save_adapter
 
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    base = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32)
-    model = get_peft_model(base, LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, task_type="CAUSAL_LM"))
+    base = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.bfloat16)
+    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules=targets, task_type="CAUSAL_LM")
+    model = get_peft_model(base, config, autocast_adapter_dtype=False)
     generator = torch.Generator()
     generator.seed()
     for number in range(count):

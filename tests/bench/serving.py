@@ -105,7 +105,7 @@ class Replica:
             files=files,
             residency=Residency(ResidencyPolicy(max_resident=residents, idle_seconds=3600), time.monotonic),
             drain_seconds=5.0,
-            on_loaded=lambda seconds: loads.append(seconds * 1000),
+            on_loaded=lambda _tenant, _digest, seconds: loads.append(seconds * 1000),
         )
         views = TenantViews(tenancy, 1.0)
         lease = ReplicaLease(tenancy, "bench", base_digest, 7200.0, tenancy.clock())

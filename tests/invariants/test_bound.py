@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from consumers.adapters.handlers import on_adapter_ready
+from consumers.adapters.handlers import AdaptersPorts, on_adapter_ready
 from consumers.curation.handlers import on_example_approved
 from consumers.export.handlers import ExportPorts, on_export_requested
 from consumers.purge.handlers import on_purge_requested
@@ -118,8 +118,9 @@ async def test_bound_a_foreign_adapter_is_not_announced_activated_exported_or_ev
     ready = events.AdapterReady(adapter_digest=pair.foreign, run_id="batch-1", base_model_digest="b" * 64, size_bytes=1)
     export = events.ExportRequested(export_id="x2", adapter_digest=pair.foreign, requested_by="op")
     ports = ExportPorts(world.tenancy, world.signer.verifier)
+    adapters = AdaptersPorts(world.tenancy, world.signer.verifier, lambda: None)
     attempts: list[Callable[[], Awaitable[Any]]] = [
-        lambda: on_adapter_ready(event(pair.one, ready, world), world.tenancy),
+        lambda: on_adapter_ready(event(pair.one, ready, world), adapters),
         lambda: commands.activate(world.tenancy, pair.one, pair.foreign),
         lambda: commands.rollback(world.tenancy, pair.one, pair.foreign),
         lambda: on_export_requested(event(pair.one, export, world), ports),

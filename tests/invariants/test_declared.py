@@ -75,10 +75,12 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
         await purged(world, tenant)
     lain_in = {store_of_key(name, is_current=current).name for name in names for current in (True, False)}
     assert "objects.strays" not in lain_in, "everything lies in an area of its own"
-    unused = {"objects.strays", "objects.knowledge", "audit"}
+    unused = {"objects.strays", "objects.knowledge"}
     assert lain_in == {store.name for store in of_medium("object-store", "key-material")} - unused
     assert {store_of_key(key).name for key in world.memory.objects} <= {store.name for store in kept()}
-    assert [key for key in world.memory.objects if tenant in key.split("/")] == [object_keys.state_key(tenant)]
+    left = [key for key in world.memory.objects if tenant in key.split("/")]
+    audited = object_keys.audit_prefix(tenant)
+    assert [key for key in left if not key.startswith(audited)] == [object_keys.state_key(tenant)]
     replica = await world.memory.get(object_keys.replica_key("replica-0"))
     assert tenant.encode() not in replica.body
 
@@ -124,7 +126,7 @@ async def test_declared_the_purge_empties_every_store_that_says_so_of_versions_m
     assert frozen(world, pair.other) == before
 
 
-@pytest.mark.parametrize("key", ["cache/t1/x", "tenants/t1", "registry/t1/other.json", "audit/x", "t1/examples/x"])
+@pytest.mark.parametrize("key", ["cache/t1/x", "tenants/t1", "registry/t1/other.json", "audits/t1/x", "t1/examples/x"])
 async def test_declared_an_object_elsewhere_would_be_found(key: str) -> None:
     names = set[str]()
     with every_name(names):

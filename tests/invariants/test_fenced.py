@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from consumers.curation.handlers import on_consent_granted, on_example_approved
 from consumers.export.handlers import ExportPorts, on_export_requested
+from consumers.ledger.audit import on_audited
 from consumers.ledger.handlers import on_usage_recorded
+from consumers.ledger.ports import LedgerPorts
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.training.freeze import freeze
@@ -26,13 +28,17 @@ from consumers.training.publication import Publication
 from consumers.training.result import TrainingResult
 from consumers.training.worker import Worker
 from producers import commands
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
 from producers.importing import import_approvals
 from producers.onboarding import onboard
 from schemas import events, object_keys
+from schemas.audit import UNLINKABLE
 from schemas.envelope import Event
 from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
 from schemas.model import read_tolerant
 from schemas.outcome import Outcome
+from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.errors import (
@@ -59,6 +65,7 @@ from tests.invariants.worlds import (
     samples,
     service,
 )
+from tests.world.summary import audited
 from tests.world.world import LEASE_SECONDS, POLICY, PURGE, SETTLE_SECONDS, World
 
 
@@ -66,7 +73,7 @@ async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: 
     world = pair.world
     approval = await world.approval(pair.one, "e50x")
     await purged(world, pair.one)
-    before = frozen(world)
+    before, known = frozen(world), len((await read_copy(world.outside, pair.one)).entries)
     made = samples(world, pair.one, pair.digest, approval)
     handled = {kind for found in world.services for kind in found.handlers}
     assert {type(data) for data in made} == handled, "a new handler needs a sample here"
@@ -74,12 +81,28 @@ async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: 
     for found in world.services:
         for data in made:
             await world.handle(found, event(pair.one, data, world))
-    assert {kind for _, kind, outcome in world.outcomes if outcome is Outcome.REFUSED_PURGED} == REFUSED_AFTER_A_PURGE
+    refused = {(name, kind) for name, kind, outcome in world.outcomes if outcome is Outcome.REFUSED_PURGED}
+    noted = {kind for name, kind in refused if name == "ledger"}
+    assert {kind for name, kind in refused if name != "ledger"} | {"sano.usage.recorded"} == REFUSED_AFTER_A_PURGE
+    # The audit log notes what came too late, and refuses it too; the adapter's event it has from before.
+    assert noted >= REFUSED_AFTER_A_PURGE - {"sano.adapter.ready"}
     assert [entry for entry in world.outcomes if entry[2] is Outcome.EFFECT] == []
-    assert frozen(world) == before
+    assert _beside_the_audit_log(frozen(world)) == _beside_the_audit_log(before)
     await world.settle()
     await assert_purged(world, pair.one)
     assert frozen(world, pair.other) == {key: ids for key, ids in before.items() if f"/{pair.other}/" in key}
+    entries = entries_of(await read_copy(world.outside, pair.one))
+    assert len(entries) > known
+    late = [entry for entry in entries[known:] if entry.kind.startswith(("example.", "consent."))]
+    named = [entry.facts[name] for entry in late for name in ("example", "consent") if name in entry.facts]
+    assert named == [UNLINKABLE] * 6
+    assert {entry.recorded_while for entry in entries[known:]} == {"purged"}
+    assert (await audited(world, pair.one))["problems"] == ()
+
+
+def _beside_the_audit_log(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The audit log holds no content and outlives a purge: it alone notes what came after one."""
+    return {key: ids for key, ids in found.items() if not key.startswith(object_keys.AUDIT_PREFIX)}
 
 
 @pytest.mark.parametrize("status", ["purging", "purged"])
@@ -317,6 +340,10 @@ async def _work(scene: Scene, tenancy: Tenancy) -> None:
     await Worker(tenancy, store, scene.world.signer, scene.world.trainer, leases, scene.scratch).attempt("run-2")
 
 
+def _ledger(scene: Scene, tenancy: Tenancy) -> LedgerPorts:
+    return LedgerPorts(tenancy, Checkpointer(tenancy.audit, scene.world.signer), 1)
+
+
 WRITERS: dict[str, Writer] = {
     "worker": _work,
     "approval": lambda scene, tenancy: on_example_approved(scene.event(scene.approval), tenancy),
@@ -331,8 +358,9 @@ WRITERS: dict[str, Writer] = {
         ExportPorts(tenancy, scene.world.signer.verifier),
     ),
     "usage": lambda scene, tenancy: on_usage_recorded(
-        scene.event(events.UsageRecorded(usage_id="u9", source="inference", prompt_tokens=1)), tenancy
+        scene.event(events.UsageRecorded(usage_id="u9", source="inference", prompt_tokens=1)), _ledger(scene, tenancy)
     ),
+    "audit": lambda scene, tenancy: on_audited(scene.event(scene.approval), _ledger(scene, tenancy)),
     "roll back": lambda scene, tenancy: commands.rollback(tenancy, scene.tenant),
     "onboard": lambda scene, tenancy: onboard(tenancy, scene.tenant, POLICY),
 }

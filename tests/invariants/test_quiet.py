@@ -166,6 +166,16 @@ async def test_quiet_what_people_wrote_is_nowhere_but_sealed(tmp_path: Path) -> 
     for place in (said, *spans, metrics, *names, *world.errors, repr(headers)):
         assert REVIEWER not in place
     assert any(REVIEWER.encode() in message.value for message in messages)
+    # The audit log outlives the tenant: it holds no name that came from outside.
+    audit = [
+        version.body or b""
+        for key, versions in world.memory.objects.items()
+        if key.startswith(object_keys.AUDIT_PREFIX)
+        for version in versions
+    ]
+    assert any(b'"kind":"example.approved"' in body for body in audit)
+    for name in (REVIEWER, "consent-1", '"e0"', '"e8"', "unclear", '"x1"'):
+        assert all(name.encode() not in body for body in audit), name
     # No tenant in a label, an attribute or a log line.
     for place in (said, *spans, metrics):
         assert NAME not in place

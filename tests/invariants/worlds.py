@@ -27,7 +27,7 @@ from schemas.outcome import Outcome
 from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
-from tests.world.world import Service, World
+from tests.world.world import POLICY, Service, World
 
 NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
 
@@ -40,7 +40,8 @@ async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
     await world.publish(
         tenant, events.ExampleRejected(example_id="e8", version=1, reviewer_id="rev-1", reason_code="unclear")
     )
-    await world.publish(tenant, events.ExampleWithdrawn(example_id="e9", reason_code="patient-request"))
+    for example_id in ("e8", "e9"):
+        await world.publish(tenant, events.ExampleWithdrawn(example_id=example_id, reason_code="patient-request"))
     await world.publish(tenant, events.UsageRecorded(usage_id="u1", source="inference", prompt_tokens=3))
     await world.settle()
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
@@ -49,6 +50,7 @@ async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
     assert active is not None
     async with world.placement.held(tenant, active):
         pass
+    await world.settle()  # the load is entered into the audit log beside the events
     return active
 
 
@@ -127,7 +129,8 @@ class Pair:
 
 
 def samples(world: World, tenant: TenantId, digest: str, approval: events.ExampleApproved) -> list[events.EventData]:
-    """One event of every type that anything reacts to; each would have an effect on a tenant that is alive."""
+    """One event of every type that anything reacts to; each would have an effect on a tenant that is alive or,
+    the onboarding, on one that nobody knows."""
     return [
         approval,
         events.ExampleRejected(example_id="e50", version=1, reviewer_id="rev-1", reason_code="unclear"),
@@ -146,10 +149,24 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
         events.PurgeRequested(purge_id="p50", reason_code="churned", requested_by="op"),
         events.PurgeFenced(purge_id="p50", fenced_at=world.now, deadline=world.now),
         events.ReplicaEvicted(replica_id="replica-0", cause_id="p50", receipt=receipt(world, tenant, cause="p50")),
+        # What nobody but the audit log listens to.
+        events.TenantOnboarded(policy=POLICY, public_key_thumbprint="k" * 43),
+        events.ExportReady(export_id="x50", adapter_digest=digest, files=("adapter_config.json",)),
+        events.PurgeAtRisk(purge_id="p50", percent=50),
+        events.PurgeOverdue(purge_id="p50"),
+        events.PurgeCompleted(purge_id="p50", objects_removed=1, residual=0, certificate_sha256="c" * 64),
+        events.TrainingStarted(run_id="r50", fence=9),
+        events.TrainingCompleted(run_id="r50", fence=9, training_set_id="a" * 64, adapter_digest=digest),
+        events.TrainingRejected(run_id="r51", reason_code="too-few-examples"),
+        events.TrainingFailed(run_id="r52", attempts=3, reason_code="worker-died"),
+        events.OutcomeRecorded(
+            event_id="x", event_type="sano.usage.recorded", consumer="ledger", outcome=Outcome.EFFECT, delivery="t/0/1"
+        ),
     ]
 
 
 REFUSED_AFTER_A_PURGE = {
+    "sano.tenant.onboarded",
     "sano.example.approved",
     "sano.example.rejected",
     "sano.example.withdrawn",
@@ -215,6 +232,7 @@ class DispatchedWorld(World):
             tracer=traces.get_tracer(SCOPE),
             events=meter.create_counter("sano_events"),
             dead_letters=meter.create_counter("sano_dead_letters"),
+            sent_back=meter.create_counter("sano_sent_back"),
             handling=meter.create_histogram("sano_handling_seconds"),
             meter=meter,
         )

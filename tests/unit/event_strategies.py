@@ -92,14 +92,7 @@ def _strings(node: Json) -> st.SearchStrategy[str]:
 def data_of(event_type: str) -> st.SearchStrategy[Json]:
     """JSON data of one event type, as anybody's producer may send it."""
     schema = golden_schema(event_type)
-    return values(schema, schema).filter(_waits_within_the_sla)
-
-
-def _waits_within_the_sla(data: Json) -> bool:
-    """What a JSON Schema cannot say about a policy: its wait for an export is shorter than its deletion SLA."""
-    policy = data.get("policy", {})
-    waits: int = policy.get("export_wait_days", 7)
-    return not policy.get("right_of_export") or waits < policy.get("deletion_sla_days", 30)
+    return values(schema, schema)
 
 
 event_types = st.sampled_from(sorted(EVENT_TYPES))

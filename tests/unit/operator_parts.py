@@ -11,6 +11,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from consumers.adapters.handlers import AdaptersPorts
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
 from consumers.purge.policy import PurgePolicy
@@ -252,6 +253,10 @@ def signed_receipt(signer: Signer, *, slots_overwritten: bool = True) -> dict[st
         evicted_at=NOW,
     )
     return signer.sign(statement(EVICTION_PREDICATE, {"tenant:t1": "d" * 64}, receipt))
+
+
+def adapters_ports(parts: Parts) -> AdaptersPorts:
+    return AdaptersPorts(parts.tenancy, parts.signer.verifier, lambda: None)
 
 
 def purge_ports(parts: Parts) -> PurgePorts:

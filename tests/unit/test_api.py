@@ -167,7 +167,7 @@ class Bench:
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
         self.api = Api(TokenVerifier(OURS.verifier, lambda: self.now), meter.create_counter("sano_requests"))
         self.app = self.api.build(_no_lifespan)
-        telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 5)  # type: ignore[arg-type]
+        telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
         self.app.router.routes.extend(health_routes(telemetry, lambda: True, _is_ready))
         engine: Any = self.engine
         self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))

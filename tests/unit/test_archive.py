@@ -26,7 +26,7 @@ from tenancy.errors import Refused
 from tenancy.memory import MemoryObjectStore
 from tenancy.state import Change, Snapshot, StateRegistry
 from tenancy.tenant_id import TenantId
-from tests.unit.operator_parts import NOW, Parts, onboarded_parts, publish_adapter, purge_to_the_end
+from tests.unit.operator_parts import NOW, Parts, adapters_ports, onboarded_parts, publish_adapter, purge_to_the_end
 
 TENANT = TenantId("t1")
 TRAININGS = KEPT_ADAPTERS + 4
@@ -147,7 +147,7 @@ async def test_an_event_of_an_archived_run_or_adapter_is_no_news(parts: Parts) -
     run = TrainingRequested(run_id="run-0", trigger="operator")
     assert await on_training_requested(requested(run), ports(parts)) == Outcome.NOOP_DUPLICATE
     ready = AdapterReady(adapter_digest=digests[0], run_id="run-0", base_model_digest="a" * 64, size_bytes=1)
-    assert await on_adapter_ready(requested(ready), parts.tenancy) == Outcome.NOOP_STALE
+    assert await on_adapter_ready(requested(ready), adapters_ports(parts)) == Outcome.NOOP_STALE
     assert await state_of(parts) == before
 
 

@@ -342,8 +342,13 @@ def test_every_metric_is_documented_under_the_name_that_is_scraped() -> None:
 
 def test_every_reason_of_a_dead_letter_is_documented() -> None:
     envelope = page("schemas/envelope.py") + page("consumers/runtime/dispatch.py")
-    raised = set(re.findall(r'MalformedEvent\(\s*"([a-z0-9-]+)"', envelope)) | {"handler-error", "unparsable"}
+    raised = set(re.findall(r'MalformedEvent\(\s*"([a-z0-9-]+)"', envelope)) | {
+        "handler-error",
+        "keeps-failing",
+        "unparsable",
+    }
     handlers = "".join(path.read_text() for path in (ROOT / "consumers").glob("*/handlers.py"))
+    handlers += page("consumers/purge/onboarding.py")
     boundary = page("tenancy/errors.py") + page("tenancy/keys.py")
     raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
     raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))

@@ -95,6 +95,9 @@ def test_the_process_is_killed_at_the_nth_occurrence_and_at_no_other(crash_at: s
         ("put", "purges/p-1.json", "put:purges"),
         ("put", "purges/p-1.certificate.json", "put:certificate"),
         ("put", "replicas/r-1.json", "put:replicas"),
+        ("put", "audit/t1/entries/000000000001", "put:audit-entries"),
+        ("put", "audit/t1/head.json", "put:audit-head"),
+        ("erase", "audit/t1/claims/event-1", "erase:audit-claims"),
     ],
 )
 def test_an_effect_is_named_by_where_it_writes(operation: str, key: str, effect: str) -> None:

@@ -77,7 +77,14 @@ def test_the_refusal_of_a_key_does_not_repeat_it(tenant: str, relative: str) -> 
 @example("t1%2f")
 def test_only_a_tenant_id_makes_a_prefix(text: str) -> None:
     is_tenant = re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text, re.ASCII) is not None
-    for make in (object_keys.tenant_prefix, object_keys.registry_prefix, object_keys.state_key, object_keys.key_key):
+    for make in (
+        object_keys.tenant_prefix,
+        object_keys.registry_prefix,
+        object_keys.state_key,
+        object_keys.key_key,
+        object_keys.audit_prefix,
+        object_keys.audit_head,
+    ):
         if is_tenant:
             assert f"/{text}/" in make(text)
         else:
@@ -92,6 +99,7 @@ def test_no_tenants_prefix_covers_a_key_of_another(one: str, other: str) -> None
     key = object_keys.tenant_key(other, "examples/x")
     assert key.startswith(object_keys.tenant_prefix(one)) == (one == other)
     assert object_keys.state_key(other).startswith(object_keys.registry_prefix(one)) == (one == other)
+    assert object_keys.audit_entry(other, 1).startswith(object_keys.audit_prefix(one)) == (one == other)
 
 
 @given(opaque_ids, opaque_ids)
@@ -119,6 +127,7 @@ def test_no_two_things_share_a_key(ids: list[str], number: int) -> None:
             "replica": object_keys.replica_key,
             "purge": object_keys.purge_key,
             "certificate": object_keys.certificate_key,
+            "claim": lambda text: object_keys.audit_claim("t1", text),
             "example": lambda text: object_keys.tenant_key("t1", object_keys.example(text)),
             "content": lambda text: object_keys.tenant_key("t1", object_keys.content(text, number)),
             "consent": lambda text: object_keys.tenant_key("t1", object_keys.consent(text)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.settings import VerificationSettings, operator_settings
+from producers.settings import VerificationSettings, installation_settings, operator_settings
 from tenancy.bootstrap import object_store
 from tenancy.errors import Refused
 from tenancy.s3 import S3ObjectStore
@@ -97,3 +97,15 @@ def test_a_stack_file_that_cannot_be_read_is_refused(stack_file: Path, content: 
     stack_file.write_text(content)
     with pytest.raises(Refused, match="is not a stack file"):
         operator_settings()
+
+
+def test_another_installation_gets_nothing_of_this_one(
+    stack_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANO_MASTER_KEY_FILE", "/keys/of-this-one")
+    monkeypatch.setenv("SANO_AWS_ACCESS_KEY_ID", "id-of-this-one")
+    described = tmp_path / "other.json"
+    described.write_text(json.dumps({"kafka_bootstrap_servers": "other:9092", "s3_bucket": "other", "processes": []}))
+    other = installation_settings(described)
+    assert (other.kafka_bootstrap_servers, other.s3_bucket) == ("other:9092", "other")
+    assert (other.master_key_file, other.s3_endpoint_url, other.aws_access_key_id) == (None, None, None)

@@ -234,7 +234,7 @@ async def test_what_is_loaded_is_not_fetched_again(bench: Bench) -> None:
 
 async def test_the_time_of_a_load_is_reported_once(bench: Bench) -> None:
     seconds: list[float] = []
-    bench.placement.on_loaded = seconds.append
+    bench.placement.on_loaded = lambda _tenant, _digest, took: seconds.append(took)
     await bench.request(A, "a1")
     await bench.request(A, "a1")
     assert seconds == [0.0]

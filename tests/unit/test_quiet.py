@@ -323,6 +323,7 @@ def watch() -> Iterator[Watch]:
         tracer=traces.get_tracer(SCOPE),
         events=meter.create_counter("sano_events"),
         dead_letters=meter.create_counter("sano_dead_letters"),
+        sent_back=meter.create_counter("sano_sent_back"),
         handling=meter.create_histogram("sano_handling_seconds"),
         meter=meter,
     )

@@ -9,18 +9,18 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from consumers.purge.replicas import Replicas
 from inference.app import Replica
 from inference.lease import ReplicaLease
 from schemas import object_keys
 from schemas.events import ReplicaRegistered
 from schemas.model import read_tolerant
-from schemas.records import PurgeRecord, ReplicaAcknowledgement, ReplicaRecord
+from schemas.records import ReplicaAcknowledgement, ReplicaRecord
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseLost, StoreUnavailable, Transient
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
+from tenancy.replicas import Replicas
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE_DIGEST = "d" * 64
@@ -60,22 +60,8 @@ class Bench:
         """A process of this replica that starts now."""
         return ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, self.now)
 
-    def purge(self) -> PurgeRecord:
-        return PurgeRecord(
-            purge_id="p1",
-            tenant="t1",
-            step="shredded",
-            requested_at=NOW,
-            requested_by="op",
-            reason_code="churned",
-            deadline=NOW + timedelta(days=30),
-            moved_at=NOW,
-            fenced_at=NOW,
-            replicas=("replica-0",),
-        )
-
     async def ended(self) -> ReplicaAcknowledgement | None:
-        return await self.replicas.ended("replica-0", self.purge())
+        return await self.replicas.ended("replica-0", "p1", NOW)
 
     def lives(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)

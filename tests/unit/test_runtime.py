@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -16,6 +16,7 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.parsing import tolerant_parser
 from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events
 from schemas.envelope import Event, encode
@@ -23,15 +24,25 @@ from schemas.outcome import Outcome
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.clock import utc_now
-from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, StoreUnavailable, TenantFenced, UnknownTenant
+from tenancy.errors import (
+    BusUnavailable,
+    KeyDestroyed,
+    Refused,
+    StoreUnavailable,
+    TenantFenced,
+    Transient,
+    UnknownTenant,
+)
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
+from tenancy.objects import ObjectStore
 
 POLICY = HandlingPolicy(
     deadline_seconds=2.0,
     attempts=3,
     backoff_seconds=0.0,
     redelivery_pause_seconds=0.0,
+    deliveries=3,
     consecutive_failures_before_stop=3,
 )
 TELEMETRY = configure_telemetry("test", None)
@@ -92,8 +103,8 @@ def _record(data: events.EventData | None = None, **changed: Any) -> Any:
     return replace(record, **changed)
 
 
-def _tenancy(publisher: RecordingPublisher) -> Tenancy:
-    return assemble(MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
+def _tenancy(publisher: RecordingPublisher, objects: ObjectStore | None = None) -> Tenancy:
+    return assemble(objects or MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
 
 
 async def _delivered(
@@ -102,12 +113,19 @@ async def _delivered(
     publisher: RecordingPublisher | None = None,
     progress: Progress | None = None,
     service: str = "curation",
+    redeliveries: Redeliveries | None = None,
+    objects: ObjectStore | None = None,
 ) -> Result:
     """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
     bus = publisher or RecordingPublisher()
-    dispatcher = Dispatcher(service, {events.ConsentGranted: handler}, _tenancy(bus), None, TELEMETRY, POLICY)
+    handlers = {events.ConsentGranted: handler, events.PurgeRequested: handler}
+    dispatcher = Dispatcher(service, handlers, _tenancy(bus, objects), None, TELEMETRY, POLICY)
     middleware = OutermostMiddleware(
-        record, context=None, dispatcher=dispatcher, progress=progress or Progress(60.0, 3)
+        record,
+        context=None,
+        dispatcher=dispatcher,
+        progress=progress or Progress(60.0, 99),
+        redeliveries=redeliveries or Redeliveries(POLICY.deliveries),
     )
     await middleware.on_receive()
     error: Exception | None = None
@@ -131,11 +149,150 @@ async def test_what_is_transient_is_tried_again_in_place() -> None:
     assert (handler.calls, result.outcomes) == (3, [Outcome.EFFECT])
 
 
-async def test_what_stays_transient_comes_again_and_is_never_dead_lettered() -> None:
+async def test_what_stays_transient_comes_again() -> None:
     handler = Raising([StoreUnavailable("x") for _ in range(9)])
     result = await _delivered(handler, _record())
     assert handler.calls == POLICY.attempts
     assert result == Result(False, [], [])
+
+
+class OutOfReach(MemoryObjectStore):
+    """A store that reads and does not write, or the other way round."""
+
+    def __init__(self, *, reads: bool, writes: bool) -> None:
+        super().__init__()
+        self.reads, self.writes = reads, writes
+
+    async def exists(self, key: str) -> bool:
+        if not self.reads:
+            raise StoreUnavailable("the object store answered 503")
+        return await super().exists(key)
+
+    async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        if not self.writes:
+            raise StoreUnavailable("the object store answered 503")
+        return await super().put(key, body, if_absent=if_absent, if_match=if_match)
+
+
+class SilentPublisher(RecordingPublisher):
+    """A bus whose latest publication was not acknowledged."""
+
+    async def answers(self) -> bool:
+        return False
+
+
+async def _again_and_again(record: Any, error: Exception, times: int, **parts: Any) -> list[Result]:
+    redeliveries = Redeliveries(POLICY.deliveries)
+    return [
+        await _delivered(Raising([error] * POLICY.attempts), record, redeliveries=redeliveries, **parts)
+        for _ in range(times)
+    ]
+
+
+async def test_an_event_that_fails_again_and_again_while_everything_answers_is_dead_lettered_after_a_bound() -> None:
+    objects = MemoryObjectStore()
+    results = await _again_and_again(_record(), Transient("the record changed"), POLICY.deliveries, objects=objects)
+    assert [result.acknowledged for result in results] == [False, False, True]
+    assert results[-1].outcomes == [Outcome.DEAD_LETTERED]
+    assert dict(results[-1].letters[0].headers)["dlq_reason"] == b"keeps-failing"
+    assert objects.objects == {}, "asking whether the store answers wrote nothing"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"objects": OutOfReach(reads=False, writes=True)},
+        {"objects": OutOfReach(reads=True, writes=False)},
+        {"publisher": SilentPublisher()},
+    ],
+    ids=["no reads", "no writes", "no acknowledgement"],
+)
+@pytest.mark.parametrize("data", [None, events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op")])
+async def test_an_outage_dead_letters_nothing_however_long(parts: Any, data: Any) -> None:
+    results = await _again_and_again(_record(data), StoreUnavailable("x"), 20, **parts)
+    assert {(result.acknowledged, len(result.letters)) for result in results} == {(False, 0)}
+
+
+async def test_after_an_outage_patience_begins_anew() -> None:
+    redeliveries = Redeliveries(POLICY.deliveries)
+    store = OutOfReach(reads=True, writes=True)
+    acknowledged = []
+    for answers in (True, True, False, True, True, True):
+        store.reads = answers
+        handler = Raising([Transient("x")] * POLICY.attempts)
+        result = await _delivered(handler, _record(), redeliveries=redeliveries, objects=store)
+        acknowledged.append(result.acknowledged)
+    assert acknowledged == [False, False, False, False, False, True]
+
+
+async def test_patience_is_with_one_event_and_not_with_its_partition() -> None:
+    redeliveries = Redeliveries(POLICY.deliveries)
+    for offset in (1, 1, 2, 2):
+        handler = Raising([Transient("x")] * POLICY.attempts)
+        assert not (await _delivered(handler, _record(offset=offset), redeliveries=redeliveries)).acknowledged
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Transient("x"), ValueError("bug"), Refused("object-store-refused", "refused: 403")],
+    ids=["transient", "defect", "refused by the store"],
+)
+async def test_a_purge_command_that_fails_is_sent_to_the_back_of_its_topic_and_never_dead_lettered(
+    error: Exception,
+) -> None:
+    record = _record(events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op"))
+    results = await _again_and_again(record, error, POLICY.deliveries)
+    assert [result.acknowledged for result in results] == [False, False, True]
+    [back] = results[-1].letters
+    assert (back.topic, back.key, back.value, list(back.headers)) == (
+        record.topic,
+        record.key,
+        record.value,
+        list(record.headers),
+    )
+    assert results[-1].outcomes == [], "it was not handled: there is nothing to tell"
+
+
+async def test_a_purge_command_for_nobody_is_dead_lettered_at_once() -> None:
+    record = _record(events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op"))
+    result = await _delivered(Raising([UnknownTenant()]), record)
+    assert dict(result.letters[0].headers)["dlq_reason"] == b"unknown-tenant"
+
+
+async def test_a_purge_command_behind_a_failing_event_is_handled_and_no_command_is_skipped() -> None:
+    """One partition, as Kafka delivers it: what is not acknowledged comes again, and holds what is behind it."""
+    bus, redeliveries, handled = RecordingPublisher(), Redeliveries(POLICY.deliveries), []
+    first_attempts = POLICY.attempts * POLICY.deliveries
+
+    async def handle(event: Event, ports: Any) -> Outcome:
+        nonlocal first_attempts
+        if isinstance(event.data, events.ConsentGranted):
+            raise Transient("never")
+        if cast(events.PurgeRequested, event.data).purge_id == "stubborn" and first_attempts > 0:
+            first_attempts -= 1
+            raise Transient("not yet")
+        handled.append(cast(events.PurgeRequested, event.data).purge_id)
+        return Outcome.EFFECT
+
+    partition = [
+        _record(),
+        *(_record(events.PurgeRequested(purge_id=p, reason_code="test", requested_by="op")) for p in ("stubborn", "p")),
+    ]
+    position = deliveries = 0
+    while position < len(partition):
+        record = replace(partition[position], offset=position)
+        sent_back = len(bus.raw)
+        result = await _delivered(handle, record, bus, redeliveries=redeliveries)
+        deliveries += 1
+        assert deliveries < 20
+        partition += [
+            replace(record, key=m.key, value=m.value, headers=m.headers)
+            for m in bus.raw[sent_back:]
+            if m.topic == record.topic
+        ]
+        position += result.acknowledged
+    assert handled == ["p", "stubborn"]
+    assert [letter.topic for letter in bus.raw if letter.topic.endswith(".dlq")] == ["sano.curation.v1.dlq"]
 
 
 async def test_a_handler_that_is_too_slow_comes_again() -> None:

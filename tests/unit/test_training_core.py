@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from consumers.training.base_model import BaseModel, prepare_base_model
 from consumers.training.batches import epoch_batches, split_heldout
 from consumers.training.lora import learning_rate_factor
-from consumers.training.loss import answer_loss, collate
+from consumers.training.loss import answer_loss, collate, heldout_loss
 from consumers.training.processor import Processor, select_processor
 from consumers.training.result import NothingToTrain, StepMetrics, TrainingDiverged, TrainingResult, TrainingStopped
 from consumers.training.tokenization import (
@@ -207,6 +209,24 @@ def test_lora_is_saved_without_default_in_its_names_and_has_learnt(trained: Trai
     assert len(names) == 2 * 2 * len(THREE_STEPS.target_modules)
     assert not any(".default." in name for name in names)
     assert all(learnt)
+
+
+def test_an_adapter_over_a_bfloat16_base_is_saved_in_bfloat16_and_measured_as_it_is_saved(
+    base: BaseModel, tokenizer: Any, tmp_path: Path
+) -> None:
+    half = THREE_STEPS.model_copy(update={"precision": "bfloat16-autocast"})
+    result = train_three_steps(base, tmp_path / "half", tiny_examples(), half)
+    saved = load_file(tmp_path / "half" / "adapter_model.safetensors")
+    assert {str(tensor.dtype) for tensor in saved.values()} == {"torch.bfloat16"}
+    served = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(str(base.path), dtype=torch.bfloat16),
+        str(tmp_path / "half"),
+        autocast_adapter_dtype=False,
+    )
+    tokenized = tokenize_examples(tokenizer, tiny_examples(), half.max_length)
+    held_out = [tokenized[name] for name in result.heldout_ids]
+    processor = Processor("cpu", "test", 1, "bfloat16-autocast")
+    assert heldout_loss(served, held_out, 4, tokenizer.eos_token_id, processor) == result.heldout_loss_after
 
 
 def test_a_second_run_elsewhere_writes_the_same_bytes(trained: TrainingResult, base: BaseModel, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from producers.verifying import verify_file
 from schemas import object_keys
 from schemas.canonical import canonical_json
 from schemas.holds import LegalHold
-from schemas.manifests import EXPORT_PREDICATE, statement
+from schemas.manifests import EXPORT_PREDICATE, WITHDRAWAL_PREDICATE, statement
 from schemas.records import PurgeExport, ReplicaAcknowledgement, StoreRefusal
+from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Signer
 from tests.unit.operator_parts import (
@@ -202,3 +203,52 @@ def test_a_signed_statement_that_lacks_its_fields_is_refused(signer: Signer, tmp
     )
     with pytest.raises(BadSignature, match="lacks what such a document must hold"):
         verify_file(saved(tmp_path, envelope), signer.verifier)
+
+
+def withdrawal(**changes: Any) -> WithdrawalReceipt:
+    affected = RetiredAdapter(adapter_digest="c" * 64, run_id="run-1", training_set_id="b" * 64)
+    made = WithdrawalReceipt(
+        withdrawal_id="w-1",
+        tenant="t1",
+        example_id="example-1",
+        consent_id=None,
+        withdrawn_at=NOW,
+        outcome="retired",
+        affected=(affected,),
+        retired_at=NOW,
+        replacement="d" * 64,
+        weights_erased=True,
+        deadline=NOW + timedelta(days=30),
+        closed_at=NOW,
+    )
+    return made.model_copy(update=changes)
+
+
+def signed_withdrawal(signer: Signer, held: WithdrawalReceipt) -> dict[str, Any]:
+    return signer.sign(statement(WITHDRAWAL_PREDICATE, {"withdrawal:w-1": "e" * 64}, held))
+
+
+def test_a_receipt_of_a_withdrawal_says_what_became_of_the_adapters(signer: Signer, tmp_path: Path) -> None:
+    verdict = verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal())), signer.verifier)
+    assert verdict.kind == "receipt of a withdrawal"
+    assert (verdict.facts["withdrawn"], verdict.facts["adapters"]) == ("example example-1", "c" * 64)
+    assert any("weights were erased" in line for line in verdict.proves)
+    assert any("copies that the tenant took away" in line for line in verdict.does_not_prove)
+
+
+@pytest.mark.parametrize(
+    "contradiction",
+    [
+        {"affected": ()},
+        {"weights_erased": False},
+        {"retired_at": None},
+        {"outcome": "not-affected"},
+        {"consent_id": "consent-1"},
+        {"example_id": None},
+    ],
+)
+def test_a_receipt_of_a_withdrawal_that_contradicts_itself_is_refused(
+    contradiction: dict[str, Any], signer: Signer, tmp_path: Path
+) -> None:
+    with pytest.raises(BadSignature):
+        verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal(**contradiction))), signer.verifier)

@@ -19,7 +19,15 @@ from schemas.state import RunState
 from tenancy.errors import TenantFenced
 from tenancy.state import Change
 from tenancy.tenant_id import TenantId
-from tests.unit.operator_parts import BASE, NOW, Parts, onboarded_parts, publish_adapter, purge_to_the_end
+from tests.unit.operator_parts import (
+    BASE,
+    NOW,
+    Parts,
+    adapters_ports,
+    onboarded_parts,
+    publish_adapter,
+    purge_to_the_end,
+)
 
 TENANT = TenantId("t1")
 BOUND_SECONDS = 10.0
@@ -53,7 +61,8 @@ async def test_waiting_for_a_run_reports_its_way_and_returns_once_its_adapter_is
             await swap(parts, with_run(run))
             await asyncio.sleep(0.05)
         ready = AdapterReady(adapter_digest=digest, run_id="run-9", base_model_digest=BASE, size_bytes=1)
-        await on_adapter_ready(Event(subject=TENANT, data=ready, time=NOW, source="/test"), parts.tenancy)
+        event = Event(subject=TENANT, data=ready, time=NOW, source="/test")
+        await on_adapter_ready(event, adapters_ports(parts))
 
     working, seen = asyncio.create_task(consumers()), list[str]()
     run = await waiting.run_ended(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
+from producers.audit_verifying import verify_copy
 from schemas import object_keys
 from schemas.events import TrainingStarted
 from schemas.model import read_tolerant
@@ -37,6 +40,7 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         "published": sorted(world.bus.published(without=(TrainingStarted.type,))),
         "trained": sorted(set(world.trainer.trained)),
         "loaded": sorted(world.engine.names),
+        "audit": await audited(world, tenant),
         "purges": sorted([key async for key in world.memory.keys(object_keys.PURGES_PREFIX)]),
         "purge": await _purge(world, tenant),
     }
@@ -56,6 +60,7 @@ async def _purge(world: World, tenant: TenantId) -> Any:
 _OF_THE_WAY: Any = {
     "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted"}},
     "found": {"__all__": {"versions", "delete_markers"}},
+    "audit_checkpoint": True,  # commitments are salted, and the log's order between topics is the way's
 }
 
 
@@ -84,3 +89,22 @@ async def _records(world: World, tenant: TenantId) -> list[dict[str, Any]]:
         consent, _ = await store.get_record(relative, ConsentRecord)
         found.append(consent.model_dump(mode="json", exclude={"decided_at"}))
     return found
+
+
+STABLE_FACTS = ("run_id", "purge_id", "cause_id", "adapter_digest", "version", "reason_code", "replica_id")
+PER_ATTEMPT = ("training.started", "training_set.frozen")
+
+
+async def audited(world: World, tenant: TenantId) -> dict[str, Any]:
+    """What the audit log says, whatever the order: topics have none between them. And whether it holds."""
+    copy = await read_copy(world.outside, tenant)
+    verdict = verify_copy(copy, world.signer.verifier)
+    return {
+        "problems": verdict.problems,
+        "unsigned": verdict.entries - verdict.signed_entries,
+        "said": sorted(
+            f"{entry.kind} {[entry.facts[name] for name in STABLE_FACTS if name in entry.facts]}"
+            for entry in entries_of(copy)
+            if entry.kind not in PER_ATTEMPT
+        ),
+    }

@@ -17,10 +17,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.adapters import app as adapters_app
+from consumers.adapters.handlers import AdaptersPorts
+from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation import app as curation_app
 from consumers.export import app as export_app
 from consumers.export.handlers import ExportPorts
 from consumers.ledger import app as ledger_app
+from consumers.ledger.keeper import AuditKeeper
+from consumers.ledger.ports import LedgerPorts
 from consumers.purge import app as purge_app
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
@@ -35,6 +39,7 @@ from inference import app as inference_app
 from inference.agent import AgentPorts
 from inference.binding import TenantViews
 from inference.lease import ReplicaLease
+from inference.load_audit import LoadAudit
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from schemas import events
@@ -44,6 +49,8 @@ from schemas.object_keys import content as content_key
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from schemas.state import TenantState
+from schemas.topics import LIVE_TOPICS
+from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.effects import ObservedObjectStore, ObservedPublisher
@@ -51,6 +58,7 @@ from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Tra
 from tenancy.leases import Leases
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
+from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -76,6 +84,9 @@ class Bus:
 
     async def publish_raw(self, message: RawMessage) -> None:
         self.dead.append(message)
+
+    async def answers(self) -> bool:
+        return True
 
     def published(self, *, without: Sequence[str] = ()) -> set[str]:
         return {
@@ -133,22 +144,36 @@ class World:
     def _services(self) -> list[Service]:
         tenancy = self.tenancy
         self.runner = Runner(tenancy, self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
+        checkpointer = Checkpointer(tenancy.audit, self.signer)
         self.driver = PurgeDriver(tenancy, self.signer, PURGE)
         self.watchdog = Watchdog(self.driver)
+        self.keeper = AuditKeeper(tenancy, checkpointer)
+        self.load_audit = LoadAudit(tenancy, "replica-0", lambda: None)
         placement = Placement(
-            self.engine, self.files, Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0), 0.0
+            self.engine,
+            self.files,
+            Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
+            0.0,
+            on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
         self.placement = placement
         self.views = TenantViews(tenancy, 0.0)
         agent = AgentPorts(tenancy, self.signer, self.views, placement, "replica-0")
+        self.withdrawals = WithdrawalDriver(
+            tenancy,
+            self.signer,
+            Replicas(tenancy.objects, self.clock, PURGE.replica_answer_seconds),
+            SETTLE_SECONDS,
+        )
+        adapters = AdaptersPorts(tenancy, self.signer.verifier, lambda: None)
         purge = PurgePorts(tenancy, self.signer.verifier, self.driver, lambda: None)
         return [
             Service("curation", curation_app.HANDLERS, (events.CURATION,), tenancy),
             Service("training", training_app.HANDLERS, (events.TRAINING,), TrainingPorts(tenancy, lambda: None)),
-            Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS,), tenancy),
+            Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS, events.REPLICAS), adapters),
             Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(tenancy, self.signer.verifier)),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
-            Service("ledger", ledger_app.HANDLERS, (events.USAGE,), tenancy),
+            Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(tenancy, checkpointer, 8)),
             Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), agent),
         ]
 
@@ -238,7 +263,12 @@ class World:
         while self.pending:
             moved = True
             await self._work(*self.pending.pop(0))
+        await self._periodic(self.withdrawals.look)
         await self._periodic(self._drive)
+        await self._periodic(self.load_audit.enter)
+        moved = moved or len(self.crash.effects) > before
+        if not moved:  # the keeper comes by seldom
+            await self._periodic(self.keeper.look)
         return moved or len(self.crash.effects) > before
 
     async def _periodic(self, work: Any) -> None:

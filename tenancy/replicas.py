@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from schemas import object_keys
 from schemas.model import read_tolerant
-from schemas.records import PurgeRecord, ReplicaAcknowledgement, ReplicaRecord
+from schemas.records import ReplicaAcknowledgement, ReplicaRecord
 from tenancy.clock import Clock
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.objects import ObjectStore
@@ -18,7 +18,7 @@ from tenancy.settings import CLOCK_SKEW_SECONDS
 
 @dataclass(frozen=True)
 class Replicas:
-    """The leases of the serving replicas, as a purge sees them."""
+    """The leases of the serving replicas, as a purge or a retirement sees them."""
 
     objects: ObjectStore
     clock: Clock
@@ -34,10 +34,11 @@ class Replicas:
                 if record.fenced_at is None:
                     yield record.replica_id
 
-    async def ended(self, replica_id: str, purge: PurgeRecord) -> ReplicaAcknowledgement | None:
+    async def ended(self, replica_id: str, cause_id: str, since: datetime) -> ReplicaAcknowledgement | None:
         """How a replica that has not acknowledged is over, or None while it may still serve.
 
-        A live one is cut off once it had its time to answer, counted anew for one that was started since. From then
+        A live one is cut off once it had its time to answer since it was asked, or since it started where that is
+        later. From then
         on it cannot renew, and it stops serving by itself when its lease ends.
         """
         held = await self._record(replica_id)
@@ -46,11 +47,11 @@ class Replicas:
             return ReplicaAcknowledgement(replica_id=replica_id, outcome="expired", at=now)
         record, etag = held
         if record.fenced_at is None:
-            asked_at = max(purge.fenced_at or purge.requested_at, record.started_at)
+            asked_at = max(since, record.started_at)
             is_due = now >= asked_at + timedelta(seconds=self.answer_seconds)
             if not (is_due or self._is_over(record, now)):
                 return None
-            record = record.model_copy(update={"fenced_at": now, "fenced_by": purge.purge_id})
+            record = record.model_copy(update={"fenced_at": now, "fenced_by": cause_id})
             try:
                 await self.objects.put(
                     object_keys.replica_key(replica_id), record.model_dump_json().encode(), if_match=etag

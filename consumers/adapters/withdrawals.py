@@ -1,0 +1,159 @@
+"""The driver of withdrawals: what the tenant's policy says becomes of adapters that contain a withdrawn example.
+
+Any process may drive, at any time, again and again. A withdrawal is an object under ``withdrawals/open/`` until its
+receipt is signed; each step is found out by doing it again.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from consumers.adapters.affected import Uses
+from consumers.adapters.retirement import Retirement
+from consumers.runtime.telemetry import SCOPE, where
+from schemas import object_keys
+from schemas.envelope import Event
+from schemas.events import TrainingRequested
+from schemas.records import ConsentRecord, ExampleRecord
+from schemas.state import AdapterState, TenantState
+from schemas.withdrawals import WithdrawalRecord
+from tenancy.archive import Archive
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import KeyDestroyed, ObjectNotFound, TenantFenced
+from tenancy.replicas import Replicas
+from tenancy.signing import Signer
+from tenancy.store import TenantStore
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.adapters")
+
+UNFINISHED = ("queued", "running", "publishing")
+
+
+@dataclass(frozen=True)
+class WithdrawalDriver:
+    """Drives the open withdrawals of every tenant.
+
+    ``settle_seconds``: after a retirement and this long no handler that began before it can still write.
+    """
+
+    tenancy: Tenancy
+    signer: Signer
+    replicas: Replicas
+    settle_seconds: float
+
+    async def look(self) -> None:
+        """Take every open withdrawal as far as it goes now."""
+        async for tenant in self.tenancy.states.tenants():
+            try:
+                await self._look_at(tenant)
+            except (TenantFenced, KeyDestroyed):
+                continue  # purged since the look began, withdrawals and all
+            except Exception as error:
+                # One tenant's trouble must not hold up those listed behind it; the next look tries again.
+                logger.error("withdrawals not driven", extra={"error": where(error)})
+
+    async def _look_at(self, tenant: TenantId) -> None:
+        state = (await self.tenancy.states.read(tenant)).state
+        if state.status != "active" or state.curation.last_withdrawal is None:
+            return
+        store = await self.tenancy.store(tenant)
+        uses = Uses(store)
+        names = [relative async for relative in store.list("withdrawals", "open")]
+        opened = [await store.get_record(relative, WithdrawalRecord) for relative in names]
+        asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
+        for record, etag in opened:
+            await self._advance(store, uses, record, etag, asked_for)
+
+    async def _advance(
+        self, store: TenantStore, uses: Uses, record: WithdrawalRecord, etag: str, asked_for: list[str]
+    ) -> None:
+        state = (await self.tenancy.active(store.tenant)).state
+        retirement = Retirement(self.tenancy, store, self.signer, self.replicas, self.settle_seconds)
+        if record.step == "retiring":
+            await retirement.finish(record, await uses.affected(state, record))
+            return
+        is_in_force = await _is_in_force(store, record)
+        if is_in_force is None:
+            return  # the event is being handled, or will be handled again
+        affected = await uses.affected(state, record)
+        if not is_in_force:
+            await retirement.close(record, "consent-renewed", affected)
+        elif not affected:
+            await retirement.close(record, "not-affected", affected)
+        elif state.policy.on_withdrawal == "flag":
+            await retirement.close(record, "flagged", affected)
+        elif any(adapter.status == "publishing" for adapter in affected.values()):
+            return  # its files are being moved; retired in between, some would be left
+        elif self._is_due(state, record, affected):
+            await retirement.begin(record, etag, affected)
+        else:
+            await self._retrain(store, state, record, etag, affected, asked_for)
+
+    def _is_due(self, state: TenantState, record: WithdrawalRecord, affected: dict[str, AdapterState]) -> bool:
+        """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer."""
+        is_needed = state.active_adapter in affected and affected[state.active_adapter].status == "ready"
+        return not is_needed or state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= _deadline(state, record)
+
+    async def _retrain(
+        self,
+        store: TenantStore,
+        state: TenantState,
+        record: WithdrawalRecord,
+        etag: str,
+        affected: dict[str, AdapterState],
+        asked_for: list[str],
+    ) -> None:
+        """Ask for a training without the example, once, unless one is under way: it publishes none with it.
+
+        Publication checks the frozen set again when anything was withdrawn since. Where the training ends without an
+        adapter, one of a later batch may replace the affected ones; the deadline ends the wait.
+        """
+        is_under_way = any(run.status in UNFINISHED for run in state.runs.values()) or _is_replaced(state, affected)
+        for run_id in asked_for:  # on other withdrawals' account, and maybe not taken in yet
+            is_under_way |= run_id not in state.runs and await Archive(store).run(run_id) is None
+        noted = record.model_copy(update={"affected": tuple(affected), "deadline": _deadline(state, record)})
+        if record.run_id is None and not is_under_way:
+            run_id = f"retrain-{record.withdrawal_id}"
+            await self.tenancy.publisher.publish(
+                Event(
+                    subject=store.tenant,
+                    data=TrainingRequested(run_id=run_id, trigger="policy"),
+                    time=self.tenancy.clock(),
+                    source=self.tenancy.outbox.source,
+                    causation_id=record.withdrawal_id,
+                )
+            )
+            asked_for.append(run_id)
+            noted = noted.model_copy(update={"run_id": run_id})
+        if noted != record:
+            await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=etag)
+
+
+def _is_replaced(state: TenantState, affected: dict[str, AdapterState]) -> bool:
+    """Whether a newer adapter without the example is published, which only waits to be activated."""
+    active = state.adapters[state.active_adapter or ""]
+    return any(
+        digest not in affected and adapter.status != "retired" and adapter.published_at >= active.published_at
+        for digest, adapter in state.adapters.items()
+    )
+
+
+def _deadline(state: TenantState, record: WithdrawalRecord) -> datetime:
+    return record.withdrawn_at + timedelta(days=state.policy.retrain_within_days)
+
+
+async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool | None:
+    """Whether the example may still not be used; None as long as its own record does not say so."""
+    try:
+        if record.example_id is not None:
+            example, _ = await store.get_record(object_keys.example(record.example_id), ExampleRecord)
+            return True if example.status == "withdrawn" else None
+        consent, _ = await store.get_record(object_keys.consent(record.consent_id or ""), ConsentRecord)
+    except ObjectNotFound:
+        return None
+    if consent.version < (record.consent_version or 0):
+        return None
+    return not consent.granted

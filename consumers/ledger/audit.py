@@ -1,0 +1,120 @@
+"""Every decision and effect becomes an entry of its tenant's audit log, also when the tenant is purged.
+
+The log lies outside the tenant's prefix and holds no content, so it is written after the fence too: what the purge did
+must be in it, and what came too late and was refused. Nothing of a tenant is created by that.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms
+from consumers.ledger.ports import LedgerPorts
+from schemas import events
+from schemas.audit import Actor
+from schemas.envelope import Event
+from schemas.events import EventData, OutcomeRecorded, PurgeCompleted, PurgeFenced, TenantChurned
+from schemas.outcome import Outcome
+from schemas.state import TenantState
+from tenancy.audit import Appended, AuditRecord, Facts
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import KeyDestroyed, UnknownTenant
+from tenancy.pseudonyms import Pseudonyms
+from tenancy.tenant_id import TenantId
+
+SERVICE = "ledger"
+
+SIGNED_AT_ONCE = (PurgeFenced, PurgeCompleted)
+"""The fence ends a tenant's life: all of it is signed while the purge goes on, and again when that is over."""
+
+ENTERED_OUTCOMES = {
+    Outcome.REFUSED_PURGED: "event.refused",
+    Outcome.REFUSED_POLICY: "event.refused",
+    Outcome.DEAD_LETTERED: "event.dead_lettered",
+}
+"""Outcomes that say what the handled event's own entry does not."""
+
+
+async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
+    """Enter the event, once.
+
+    ``REFUSED_PURGED`` where the tenant was fenced before and the event is none of its purge: it is noted, and names
+    that would need the tenant's key are not.
+    """
+    tenancy, tenant = ports.tenancy, TenantId(event.subject)
+    state = (await tenancy.states.read(tenant)).state
+    pseudonyms = await _pseudonyms(event.data, state, tenancy)
+    record = AuditRecord(
+        occurrence=event.id,
+        kind=event.type.removeprefix("sano."),
+        time=event.time,
+        actor=actor(event, pseudonyms),
+        facts=facts(event.data, pseudonyms),
+        recorded_while=state.status,
+    )
+    appended = await tenancy.audit.append(tenant, record)
+    await _sign_if_due(tenant, appended, ports, at_once=isinstance(event.data, SIGNED_AT_ONCE))
+    if not appended.is_new:
+        return Outcome.NOOP_DUPLICATE
+    return Outcome.EFFECT if state.status == "active" or _is_of_its_purge(event.data, state) else Outcome.REFUSED_PURGED
+
+
+async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
+    """Enter what was refused or dead-lettered, by whom, and in which replay.
+
+    Nothing is entered for a tenant that does not exist: the dead letter says so.
+    """
+    data = cast(OutcomeRecorded, event.data)
+    kind = ENTERED_OUTCOMES.get(data.outcome)
+    if kind is None or _is_said_already(data):
+        return Outcome.NOOP_DUPLICATE
+    tenancy, tenant = ports.tenancy, TenantId(event.subject)
+    try:
+        state = (await tenancy.states.read(tenant)).state
+    except UnknownTenant:
+        return Outcome.NOOP_STALE
+    told: Facts = {"outcome": data.outcome, "event_type": data.event_type, "delivery": data.delivery}
+    if data.replay_id is not None:
+        told["replay_id"] = data.replay_id
+    tag = await tenancy.audit.tag_of(tenant, data.event_id)
+    if tag is not None:
+        told["about"] = tag
+    record = AuditRecord(
+        # The id of an outcome does not hold the outcome: the same delivery may be refused after it had an effect.
+        occurrence=f"{event.id}.{data.outcome.lower()}",
+        kind=kind,
+        time=event.time,
+        actor=Actor(role="service", id=data.consumer),
+        facts=told,
+        recorded_while=state.status,
+    )
+    appended = await tenancy.audit.append(tenant, record)
+    await _sign_if_due(tenant, appended, ports)
+    return Outcome.EFFECT if appended.is_new else Outcome.NOOP_DUPLICATE
+
+
+def _is_said_already(data: OutcomeRecorded) -> bool:
+    """Our own refusal of an event that we entered all the same."""
+    is_own = data.consumer == SERVICE and data.outcome is Outcome.REFUSED_PURGED
+    return is_own and data.event_type != events.UsageRecorded.type
+
+
+async def _pseudonyms(data: EventData, state: TenantState, tenancy: Tenancy) -> Pseudonyms | None:
+    if state.status != "active" or not needs_pseudonyms(data):
+        return None
+    try:
+        return Pseudonyms.derived(await tenancy.keys.open(TenantId(state.tenant)))
+    except KeyDestroyed:
+        return None
+
+
+def _is_of_its_purge(data: EventData, state: TenantState) -> bool:
+    if isinstance(data, TenantChurned):
+        return True
+    named = getattr(data, "purge_id", None) or getattr(data, "cause_id", None)
+    return state.purge is not None and named == state.purge.purge_id
+
+
+async def _sign_if_due(tenant: TenantId, appended: Appended, ports: LedgerPorts, *, at_once: bool = False) -> None:
+    if appended.head.unsigned >= (1 if at_once else ports.checkpoint_entries):
+        await ports.checkpointer.seal(tenant)

@@ -1,0 +1,140 @@
+"""What the audit log says about an event: every field of every audited type has its treatment here, or is left out.
+
+A field that nobody declared is never entered: it might be content. A test asks for a treatment of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from schemas import events
+from schemas.audit import UNLINKABLE, Actor
+from schemas.canonical import sha256_hex
+from schemas.content import Committed
+from schemas.envelope import Event
+from schemas.events import EVENT_TYPES, EventData
+from tenancy.audit import Facts
+from tenancy.pseudonyms import Named, Pseudonyms
+
+EXACT = 2**53
+"""From here on RFC 8785 has no integers: other readers of JSON would round them."""
+
+UNREADABLE = "unreadable"
+"""Stands where a digest would, for what has no canonical form; nobody signed that either."""
+
+SERVICE_SOURCE = "/sanolith/"
+
+AUDITED: tuple[type[EventData], ...] = tuple(
+    model
+    for model in EVENT_TYPES.values()
+    if model.topic in (events.TENANTS, events.CURATION, events.TRAINING, events.ADAPTERS)
+    or model is events.ReplicaEvicted
+)
+"""Decisions and effects. Usage is no decision, and a replica that starts concerns no tenant."""
+
+PLAIN = frozenset(
+    {
+        "activation",
+        "adapter_digest",
+        "attempts",
+        "base_model_digest",
+        "cause_id",
+        "certificate_sha256",
+        "deadline",
+        "fence",
+        "fenced_at",
+        "objects_removed",
+        "percent",
+        "previous_digest",
+        "public_key_thumbprint",
+        "purge_id",
+        "reason_code",
+        "residual",
+        "replica_id",
+        "run_id",
+        "size_bytes",
+        "training_set_id",
+        "trigger",
+        "version",
+    }
+)
+"""Opaque ids, digests, codes, times and counts of this installation's own making."""
+
+PSEUDONYMOUS: Mapping[str, Named] = {"example_id": "example", "consent_id": "consent", "export_id": "export"}
+"""Ids that others choose: they may identify somebody. So may the reasons of a curation tool, see :func:`_named`."""
+
+DIGESTED = frozenset({"hyperparameters", "policy", "receipt"})
+"""Entered as the digest of their canonical JSON."""
+
+ACTORS = frozenset({"acknowledged_by", "requested_by", "reviewer_id"})
+"""Entered as who did it."""
+
+SPECIAL: Mapping[str, Callable[[Any], tuple[str, str | int]]] = {
+    "content": lambda value: ("commitment", cast(Committed, value).commitment),
+    "files": lambda value: ("files", len(value)),
+}
+
+
+def needs_pseudonyms(data: EventData) -> bool:
+    """Whether the event names somebody or something whose name comes from outside."""
+    return any(_named(type(data), name) or name == "reviewer_id" for name in type(data).model_fields)
+
+
+def _named(model: type[EventData], field: str) -> Named | None:
+    """As what the field's value gets a pseudonym; None where it gets none."""
+    if field == "reason_code" and model.topic == events.CURATION:
+        return "reason"
+    return PSEUDONYMOUS.get(field)
+
+
+def facts(data: EventData, pseudonyms: Pseudonyms | None) -> Facts:
+    """The event as facts. Without ``pseudonyms`` what would stand under one is :data:`UNLINKABLE`."""
+    told: Facts = {}
+    for name in type(data).model_fields:
+        value = getattr(data, name)
+        if value is None:
+            continue
+        named = _named(type(data), name)
+        if named is not None:
+            told[named] = pseudonyms.of(named, value) if pseudonyms else UNLINKABLE
+        elif name in PLAIN:
+            told[name] = value if isinstance(value, int) and abs(value) < EXACT else _text(value)
+        elif name in DIGESTED:
+            told[f"{name}_sha256"] = _digest(value if isinstance(value, dict) else value.model_dump(mode="json"))
+        elif name in SPECIAL:
+            fact, said = SPECIAL[name](value)
+            told[fact] = said
+    return told
+
+
+def _digest(value: dict[str, Any]) -> str:
+    try:
+        return sha256_hex(value)
+    except ValueError:
+        return UNREADABLE
+
+
+def _text(value: Any) -> str:
+    return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
+
+
+def actor(event: Event, pseudonyms: Pseudonyms | None) -> Actor:
+    """Who decided or did it: the one whom the event names, else the service that published it."""
+    data = event.data
+    operator: str | None = getattr(data, "requested_by", None) or getattr(data, "acknowledged_by", None)
+    if operator is not None:
+        return Actor(role="operator", id=operator)
+    reviewer: str | None = getattr(data, "reviewer_id", None)
+    if reviewer is not None:
+        return Actor(role="reviewer", id=pseudonyms.of("reviewer", reviewer) if pseudonyms else UNLINKABLE)
+    if isinstance(data, events.ReplicaEvicted):
+        return Actor(role="replica", id=data.replica_id)
+    return Actor(role="service", id=_service(event.source))
+
+
+def _service(source: str) -> str:
+    """Our own services by name; a source of somebody else's is text that nobody checked."""
+    name = source.removeprefix(SERVICE_SOURCE)
+    known = name != source and name.replace("-", "").isalnum() and name.isascii() and len(name) <= 40
+    return name if known else "external"

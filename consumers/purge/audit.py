@@ -1,0 +1,37 @@
+"""The steps of a purge in the tenant's audit log: those that no event tells."""
+
+from __future__ import annotations
+
+import logging
+
+from consumers.runtime.telemetry import SCOPE
+from schemas.audit import Actor
+from schemas.envelope import event_id
+from schemas.records import PurgeRecord
+from tenancy.audit import AuditRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Refused
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.purge")
+
+STEP = "purge.step"
+TOLD_BY_EVENTS = ("requested", "fenced", "certified")
+
+
+async def enter_step(record: PurgeRecord, tenancy: Tenancy) -> None:
+    """Enter the step that the purge has reached, once. A log that does not take it holds up no deletion."""
+    if record.step in TOLD_BY_EVENTS:
+        return
+    step = AuditRecord(
+        occurrence=event_id(STEP, record.tenant, f"{record.purge_id}|{record.step}"),
+        kind=STEP,
+        time=tenancy.clock(),
+        actor=Actor(role="service", id="purge"),
+        facts={"purge_id": record.purge_id, "step": record.step},
+        recorded_while="purging",
+    )
+    try:
+        await tenancy.audit.append(TenantId(record.tenant), step, is_repeated=True)
+    except Refused as refusal:
+        logger.error("purge step not audited", extra={"purge_id": record.purge_id, "reason": refusal.code})

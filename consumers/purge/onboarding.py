@@ -1,0 +1,40 @@
+"""A tenant's state, where there is none, from the event that says that it was onboarded.
+
+Onboarding makes keys and state before it publishes, so that in the installation where it happened there is nothing to
+do. In an empty one, into which a history is replayed, this event is where the tenant begins. It is handled here, in
+the group that handles purges: the topic's order then holds, and no purge is looked at before the tenant that it ends.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from consumers.purge.handlers import PurgePorts
+from schemas.envelope import Event
+from schemas.events import TenantOnboarded
+from schemas.outcome import Outcome
+from schemas.state import TenantState
+from tenancy.clock import random_nonce
+from tenancy.errors import Refused, UnknownTenant
+from tenancy.state import require_active
+from tenancy.tenant_id import TenantId
+
+
+async def on_tenant_onboarded(event: Event, ports: PurgePorts) -> Outcome:
+    """Create the state, if there is none and the tenant's key is there; one conditional write.
+
+    A purge destroys the key and keeps the state, so a purged tenant is refused twice over. The key must be the one
+    that the event names: with another, what was sealed for the tenant would not open.
+    """
+    data = cast(TenantOnboarded, event.data)
+    tenancy, tenant = ports.tenancy, TenantId(event.subject)
+    try:
+        await tenancy.active(tenant)
+        return Outcome.NOOP_DUPLICATE
+    except UnknownTenant:
+        keys = await tenancy.keys.open(tenant)
+    if keys.thumbprint() != data.public_key_thumbprint:
+        raise Refused("foreign-key", "refused: the tenant's key is not the one that it was onboarded with")
+    state = TenantState(tenant=tenant, nonce=random_nonce(), policy=data.policy)
+    found = require_active((await tenancy.states.create(state)).state)
+    return Outcome.EFFECT if found.nonce == state.nonce else Outcome.NOOP_DUPLICATE

@@ -1,0 +1,36 @@
+"""What the audit log says about a frozen training set. No event does: it exists only inside an attempt."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from schemas.audit import Actor
+from schemas.canonical import sha256_hex
+from schemas.envelope import event_id
+from schemas.records import JobRecord, TrainingSet
+from schemas.version import VERSION
+from tenancy.audit import AuditRecord
+
+FROZEN = "training_set.frozen"
+
+
+def frozen_record(
+    job: JobRecord, fence: int, training_set: TrainingSet, base_model_digest: str, now: datetime
+) -> AuditRecord:
+    """Which set an attempt trains on, with which code, settings and base model. One for each fence."""
+    return AuditRecord(
+        occurrence=event_id(FROZEN, job.tenant, f"{job.run_id}|{fence}"),
+        kind=FROZEN,
+        time=now,
+        actor=Actor(role="service", id="training"),
+        facts={
+            "run_id": job.run_id,
+            "fence": fence,
+            "training_set_id": training_set.set_id,
+            "examples": len(training_set.entries),
+            "base_model_digest": base_model_digest,
+            "hyperparameters_sha256": sha256_hex(job.hyperparameters.model_dump(mode="json")),
+            "seed": job.hyperparameters.seed,
+            "code_version": VERSION,
+        },
+    )

@@ -1,0 +1,66 @@
+"""Which adapter was loaded here and when, for the tenants' audit logs. No answer waits for it or fails by it."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from consumers.runtime.telemetry import SCOPE
+from schemas.audit import Actor
+from schemas.envelope import event_id
+from tenancy.audit import AuditRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.clock import NewNonce, random_nonce
+from tenancy.errors import Refused, Transient
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.inference")
+
+AUDIT_SECONDS = 2.0
+WAITING = 1000
+LOADED = "adapter.loaded"
+
+
+@dataclass
+class LoadAudit:
+    """Loads are noted in memory and entered by :meth:`enter` every :data:`AUDIT_SECONDS`, and when the replica stops.
+
+    What is lost: the loads of the last seconds when the process is killed, and those beyond :data:`WAITING` while the
+    object store is out of reach, which ``on_lost`` counts. The adapters that are loaded then end with the process.
+    """
+
+    tenancy: Tenancy
+    replica_id: str
+    on_lost: Callable[[], None]
+    new_nonce: NewNonce = random_nonce
+    _waiting: deque[tuple[TenantId, AuditRecord]] = field(default_factory=deque)
+
+    def note(self, tenant: TenantId, digest: str) -> None:
+        """Remember a load. Its nonce makes entering it again, after a lost answer, one entry."""
+        if len(self._waiting) >= WAITING:
+            self.on_lost()
+            return
+        record = AuditRecord(
+            occurrence=event_id(LOADED, tenant, f"{self.replica_id}|{digest}|{self.new_nonce()}"),
+            kind=LOADED,
+            time=self.tenancy.clock(),
+            actor=Actor(role="replica", id=self.replica_id),
+            facts={"adapter_digest": digest, "replica_id": self.replica_id},
+        )
+        self._waiting.append((tenant, record))
+
+    async def enter(self) -> None:
+        """Enter what is noted, oldest first; what the store does not take now stays for the next time."""
+        while self._waiting:
+            tenant, record = self._waiting[0]
+            try:
+                status = (await self.tenancy.states.read(tenant)).state.status
+                await self.tenancy.audit.append(tenant, replace(record, recorded_while=status))
+            except Transient:
+                return
+            except Refused as refusal:
+                logger.error("load not audited", extra={"reason": refusal.code})
+                self.on_lost()
+            self._waiting.popleft()

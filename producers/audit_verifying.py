@@ -1,0 +1,245 @@
+"""Checking a tenant's audit log with a public key and nothing else: every entry, every link, every signature."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+from pydantic import ValidationError
+
+from producers.audit_copy import AuditCopy, StoredBody, load_copy
+from schemas.audit import (
+    CHECKPOINT_PREDICATE,
+    AuditCheckpoint,
+    AuditEntry,
+    AuditHead,
+    CheckpointRef,
+    body_sha256,
+    genesis,
+)
+from schemas.canonical import canonical_json
+from schemas.identifiers import TenantName
+from schemas.model import Contract, read_tolerant
+from tenancy.errors import BadSignature, Refused
+from tenancy.signing import Verifier
+
+PROVES = (
+    "the log is this tenant's: its first entry follows from the tenant's id",
+    "up to the last checkpoint no entry was changed, removed, put in or put elsewhere since it was signed",
+    "each checkpoint was signed with the private half of the given key and follows the one before",
+)
+DOES_NOT_PROVE = (
+    "that what entries say is true, nor that everything was entered: a signature says who stated it",
+    "anything about entries after the last checkpoint beyond their order: who may write to the bucket could have "
+    "written them anew",
+    "that the log was not cut back to an earlier checkpoint with all that followed, unless you hold a later one: "
+    "keep what `sano audit export` gives you, and compare with --expect-checkpoint",
+    "when something happened beyond what the clocks of the services said",
+)
+
+
+class AuditVerdict(Contract):
+    """What became of checking one log. It holds when there are no ``problems``."""
+
+    tenant: TenantName
+    entries: int
+    signed_entries: int
+    checkpoints: int
+    last_checkpoint: CheckpointRef | None
+    problems: tuple[str, ...]
+    proves: tuple[str, ...] = PROVES
+    does_not_prove: tuple[str, ...] = DOES_NOT_PROVE
+
+
+@dataclass
+class _Check:
+    """The running result of one log."""
+
+    tenant: str
+    problems: list[str] = field(default_factory=list)
+    hashes: dict[int, str] = field(default_factory=dict)
+    tags: dict[str, int] = field(default_factory=dict)
+    checkpoints: dict[int, tuple[AuditCheckpoint, str]] = field(default_factory=dict)
+
+    def wrong(self, problem: str) -> None:
+        self.problems.append(problem)
+
+
+def verify_copy(copy: AuditCopy, verifier: Verifier, held: Iterable[dict[str, Any]] = ()) -> AuditVerdict:
+    """Check a log, and that the checkpoints that somebody else ``held`` are in it."""
+    check = _Check(copy.tenant)
+    _check_entries(check, copy.entries)
+    _check_checkpoints(check, copy.checkpoints, verifier)
+    _check_head(check, copy.head)
+    for envelope in held:
+        _check_held(check, envelope, verifier)
+    if not check.hashes:
+        check.wrong("there is no entry: nothing was entered yet, or all of it was removed")
+    number = max(check.checkpoints, default=0)
+    last = check.checkpoints.get(number)
+    return AuditVerdict(
+        tenant=copy.tenant,
+        entries=len(check.hashes),
+        signed_entries=last[0].seq if last else 0,
+        checkpoints=len(check.checkpoints),
+        last_checkpoint=CheckpointRef(number=number, seq=last[0].seq, sha256=last[1]) if last else None,
+        problems=tuple(check.problems),
+    )
+
+
+def _numbered(check: _Check, stored: Sequence[StoredBody], pattern: str, what: str) -> Iterable[tuple[int, bytes]]:
+    """Bodies by their number in the name, in order; names that are none, twins and gaps are problems."""
+    found: dict[int, bytes] = {}
+    for held in stored:
+        match = re.fullmatch(pattern, held.name)
+        if match is None or int(match[1]) < 1:
+            check.wrong(f"{held.name!r} is the name of no {what}")
+        elif int(match[1]) in found:
+            check.wrong(f"{what} {int(match[1])} is there twice")
+        else:
+            found[int(match[1])] = held.body
+    expected = 1
+    for number in sorted(found):
+        if number > expected:
+            gap = str(expected) if number - expected == 1 else f"{expected} to {number - 1}"
+            check.wrong(f"{what} {gap} is missing")
+        expected = number + 1
+        yield number, found[number]
+
+
+def _check_entries(check: _Check, stored: Sequence[StoredBody]) -> None:
+    previous = genesis(check.tenant)
+    last = 0
+    for seq, body in _numbered(check, stored, r"entries/([0-9]{12})", "entry"):
+        check.hashes[seq] = body_sha256(body)
+        try:
+            is_canonical = canonical_json(json.loads(body)) == body
+            entry = read_tolerant(AuditEntry, body)
+        except (ValidationError, ValueError, rfc8785.CanonicalizationError):
+            check.wrong(f"entry {seq} is no entry: its bytes were changed")
+        else:
+            if not is_canonical:
+                check.wrong(f"entry {seq} is not in canonical form: its bytes were changed")
+            if entry.seq != seq:
+                check.wrong(f"entry {seq} says that it is entry {entry.seq}: it was put elsewhere")
+            if entry.tenant != check.tenant:
+                check.wrong(f"entry {seq} is another tenant's")
+            if seq == last + 1 and entry.previous != previous:
+                check.wrong(_broken_link(seq))
+            twin = check.tags.setdefault(entry.tag, seq)
+            if twin != seq:
+                check.wrong(f"entry {seq} repeats entry {twin}")
+        previous, last = check.hashes[seq], seq
+
+
+def _broken_link(seq: int) -> str:
+    if seq == 1:
+        return "entry 1 is not the first of this tenant's log: it was changed, or what was before it was removed"
+    return (
+        f"entry {seq} does not follow entry {seq - 1}: one of them was changed or put elsewhere, or another was put in "
+        "or taken out between them"
+    )
+
+
+def _check_checkpoints(check: _Check, stored: Sequence[StoredBody], verifier: Verifier) -> None:
+    previous: str | None = genesis(check.tenant)
+    last_number, last_seq = 0, 0
+    for number, body in _numbered(check, stored, r"checkpoints/([0-9]{8})\.json", "checkpoint"):
+        signed = _opened(body, verifier)
+        if isinstance(signed, str):
+            check.wrong(f"checkpoint {number} does not hold: {signed}")
+            previous, last_number = None, number
+            continue
+        if (signed.tenant, signed.number) != (check.tenant, number):
+            check.wrong(f"checkpoint {number} is another tenant's or has another number")
+        if number == last_number + 1 and previous is not None and signed.previous != previous:
+            check.wrong(f"checkpoint {number} does not follow checkpoint {number - 1}")
+        if signed.seq <= last_seq:
+            check.wrong(f"checkpoint {number} signs no more entries than the one before")
+        if signed.seq not in check.hashes:
+            check.wrong(
+                f"checkpoint {number} signed {signed.seq} entries, and entry {signed.seq} is not there: the log was cut"
+            )
+        elif check.hashes[signed.seq] != signed.entry_sha256:
+            check.wrong(f"entry {signed.seq} is not the one that checkpoint {number} signed")
+        previous, last_number, last_seq = body_sha256(body), number, signed.seq
+        check.checkpoints[number] = (signed, previous)
+
+
+def _opened(body: bytes, verifier: Verifier) -> AuditCheckpoint | str:
+    """The checkpoint inside an envelope, or why there is none to rely on."""
+    try:
+        envelope = json.loads(body)
+        if canonical_json(envelope) != body:
+            return "its bytes were changed"
+        return read_tolerant(AuditCheckpoint, verifier.verify(envelope, CHECKPOINT_PREDICATE)["predicate"])
+    except BadSignature as error:
+        return str(error).removeprefix("refused: ")
+    except (ValidationError, ValueError, KeyError, TypeError, rfc8785.CanonicalizationError):
+        return "it is no signed checkpoint"
+
+
+def _check_head(check: _Check, body: bytes | None) -> None:
+    """Not signed, so it proves nothing; but who cuts the log and forgets the head is found by it."""
+    if body is None:
+        return
+    try:
+        head = read_tolerant(AuditHead, body)
+    except ValidationError:
+        return
+    end = max(check.hashes, default=0)
+    if head.seq > end:
+        check.wrong(f"the log ends with entry {end}, and once had {head.seq}: it was cut")
+    if head.checkpoint is not None and head.checkpoint.number not in check.checkpoints:
+        check.wrong(f"checkpoint {head.checkpoint.number} was there once, and is missing or does not hold")
+
+
+def _check_held(check: _Check, envelope: dict[str, Any], verifier: Verifier) -> None:
+    body = canonical_json(envelope)
+    signed = _opened(body, verifier)
+    if isinstance(signed, str):
+        raise BadSignature(f"the checkpoint that you hold does not hold itself: {signed}")
+    if signed.tenant != check.tenant:
+        raise Refused("other-tenant", "refused: the checkpoint that you hold is another tenant's; give --tenant")
+    found = check.checkpoints.get(signed.number)
+    if found is None or found[1] != body_sha256(body):
+        check.wrong(
+            f"checkpoint {signed.number}, which you hold and which signed {signed.seq} entries, is not in the log: it "
+            "was cut back or written anew"
+        )
+
+
+def read_held(path: Path) -> list[dict[str, Any]]:
+    """The checkpoints of a file: one envelope, that of a certificate of purge, or those of a copy by ``sano audit
+    export``. Raises :class:`Refused`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        raise Refused("unreadable-file", f"refused: {path} cannot be read; give a checkpoint or a copy") from None
+    try:
+        envelope = json.loads(text)
+    except ValueError:
+        envelope = None
+    if isinstance(envelope, dict) and "payload" in envelope:
+        return [_of_certificate(envelope) or envelope]
+    try:
+        return [json.loads(stored.body) for stored in load_copy(path).checkpoints]
+    except ValueError:
+        raise Refused("no-audit-copy", f"refused: {path} holds no checkpoints that can be read") from None
+
+
+def _of_certificate(envelope: dict[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint that a certificate of purge names; it has a signature of its own, which is checked."""
+    try:
+        predicate = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
+        named = predicate.get("audit_checkpoint")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return named if isinstance(named, dict) else None

@@ -1,0 +1,93 @@
+"""Options that the commands of replays and dead letters share, and the selection that they make."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from producers.replay.selection import Selection
+
+
+def checked_moment(value: str | None) -> str | None:
+    if value is not None:
+        try:
+            is_good = datetime.fromisoformat(value).tzinfo is not None
+        except ValueError:
+            is_good = False
+        if not is_good:
+            raise typer.BadParameter("a time is like 2026-03-01T12:00:00Z, with its zone")
+    return value
+
+
+def checked_hash(value: str) -> str:
+    if not 8 <= len(value) <= 64 or set(value) - set("0123456789abcdef"):
+        raise typer.BadParameter("a plan's hash is 64 hex digits, or its first 8 or more")
+    return value
+
+
+TopicsOption = Annotated[
+    list[str] | None, typer.Option("--topic", help="Of this topic; may be repeated.", show_default=False)
+]
+TenantsOption = Annotated[
+    list[str] | None, typer.Option("--tenant", help="Of this tenant; may be repeated.", show_default=False)
+]
+EventsOption = Annotated[
+    list[str] | None, typer.Option("--event-id", help="With this ce_id; may be repeated.", show_default=False)
+]
+TypesOption = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="Of this type, such as example.approved; may be repeated.", show_default=False),
+]
+ReasonsOption = Annotated[
+    list[str] | None,
+    typer.Option("--reason", help="Dead-lettered for this reason; may be repeated.", show_default=False),
+]
+ConsumersOption = Annotated[
+    list[str] | None,
+    typer.Option("--consumer", help="Dead-lettered by this consumer; may be repeated.", show_default=False),
+]
+PlanArgument = Annotated[Path, typer.Argument(help="The plan's file.", show_default=False)]
+ToOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--to",
+        help="Another installation to send to: a file with the fields of .sano/stack.json.",
+        show_default=False,
+    ),
+]
+ExecuteOption = Annotated[bool, typer.Option("--execute", help="Send. Without it, only say what would be sent.")]
+RateOption = Annotated[float, typer.Option("--rate", min=0.01, help="Messages a second at most.")]
+CanaryOption = Annotated[
+    int, typer.Option("--canary", min=0, help="After so many, wait for their outcomes before going on; 0: do not.")
+]
+MaxDeadLettersOption = Annotated[
+    int, typer.Option("--max-dead-letters", min=0, help="Stop when more handlings than this end as dead letters.")
+]
+HandlingTimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=1.0, help="Seconds to wait for the consumers, and with --to for a training.")
+]
+
+
+def selection(**criteria: object) -> Selection:
+    """Raises a usage error for criteria that no message can meet."""
+    from pydantic import ValidationError
+
+    from producers.replay.selection import Selection
+
+    given = {name: value for name, value in criteria.items() if value is not None}
+    given["types"] = [f"sano.{name.removeprefix('sano.')}" for name in _texts(given.get("types"))]
+    try:
+        return Selection.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        field = " ".join(map(str, first["loc"][:1]))
+        why = first["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(f"{field}: {why}" if field else why) from None
+
+
+def _texts(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []

@@ -1,0 +1,43 @@
+"""Which dead letters were sent again already.
+
+The record of it is the message that was sent: it names the letter's place in its headers. So sending a letter and
+noting that it was sent are one write; no crash comes in between, nothing has to be kept anywhere else, and the record
+outlives the letter, since it was appended later to a topic of the same retention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from producers.replay.log import EventLog, Message, Place
+from producers.replay.selection import Candidate
+
+REPLAY_ID = "ce_replayid"
+ORIGIN = ("ce_originaltopic", "ce_originalpartition", "ce_originaloffset")
+"""Headers of a message that is sent again: from where. Each sending adds the three, in this order."""
+
+
+def origin_headers(place: Place) -> list[tuple[str, bytes | None]]:
+    """The place as headers."""
+    return [(name, str(value).encode()) for name, value in zip(ORIGIN, place, strict=True)]
+
+
+def origins(message: Message) -> Iterator[Place]:
+    """Every place that the message was sent again from, oldest first."""
+    named = [[value for name, value in message.headers if name == wanted] for wanted in ORIGIN]
+    for topic, partition, offset in zip(*named, strict=False):
+        if topic and partition and offset and partition.isdigit() and offset.isdigit():
+            yield Place(topic.decode(errors="replace"), int(partition), int(offset))
+
+
+async def redriven(log: EventLog, letters: Sequence[Candidate]) -> frozenset[Place]:
+    """The places of those letters that were sent again."""
+    if not letters:
+        return frozenset()
+    places = {letter.place for letter in letters}
+    topics = sorted({letter.event.topic for letter in letters})
+    oldest = min(letter.message.time for letter in letters)
+    found: set[Place] = set()
+    async for message in log.messages(await log.ranges(topics, since=oldest)):
+        found.update(place for place in origins(message) if place in places)
+    return frozenset(found)

@@ -1,0 +1,141 @@
+"""What a replay is about: which messages of which topics."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from pydantic import AwareDatetime, model_validator
+
+from producers.replay.log import EventLog, Message, PartitionRange, Place
+from schemas.envelope import Event, MalformedEvent, decode
+from schemas.events import EVENT_TYPES, OUTCOMES
+from schemas.identifiers import EventTypeName, OpaqueId, ReasonCode, TenantName
+from schemas.model import Contract
+from schemas.topics import LIVE_TOPICS, dead_letter_topic
+
+REPLAYABLE: tuple[str, ...] = tuple(topic for topic in LIVE_TOPICS if topic != OUTCOMES)
+"""Outcomes are what a replay is judged by. Nobody handles them, and sent again they would be counted again."""
+
+
+class Selection(Contract):
+    """All given criteria must hold; one that is empty holds for everything.
+
+    ``reasons`` and ``consumers`` are criteria of dead letters: with one of them, or with ``dead_letters``, the topics'
+    dead letters are read instead, and are sent again to the topic that they came from.
+    """
+
+    topics: tuple[str, ...] = ()
+    tenants: tuple[TenantName, ...] = ()
+    event_ids: tuple[OpaqueId, ...] = ()
+    types: tuple[EventTypeName, ...] = ()
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    dead_letters: bool = False
+    reasons: tuple[ReasonCode, ...] = ()
+    consumers: tuple[OpaqueId, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        unknown = [topic for topic in self.topics if topic not in REPLAYABLE]
+        if unknown:
+            raise ValueError(f"a replay can be of {', '.join(REPLAYABLE)}")
+        if any(name not in EVENT_TYPES for name in self.types):
+            raise ValueError("one of the types is none of the contract's")
+        if (self.reasons or self.consumers) and not self.dead_letters:
+            raise ValueError("reasons and consumers are criteria of dead letters")
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError("the range of time is empty")
+        return self
+
+    def read_from(self) -> tuple[str, ...]:
+        """The topics that are read."""
+        topics = self.topics or REPLAYABLE
+        return tuple(dead_letter_topic(topic) for topic in topics) if self.dead_letters else topics
+
+    def may_hold(self, message: Message) -> bool:
+        """Whether the criteria hold, by key and headers alone; what these say is not verified yet."""
+        named = dict(message.headers)
+        return (
+            _holds(self.tenants, message.key)
+            and _holds(self.event_ids, named.get("ce_id"))
+            and _holds(self.types, named.get("ce_type"))
+            and _holds(self.reasons, named.get("dlq_reason"))
+            and _holds(self.consumers, named.get("dlq_consumer"))
+        )
+
+
+def _holds(wanted: Sequence[str], found: bytes | None) -> bool:
+    return not wanted or (found is not None and any(found == one.encode() for one in wanted))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A message that the selection yields, and the event that it is."""
+
+    message: Message
+    event: Event
+
+    @property
+    def place(self) -> Place:
+        return self.message.place
+
+
+@dataclass
+class Reading:
+    """One pass over a selection: what it yielded, and what it left out.
+
+    ``unreadable``: no event of the contract, or on a topic that is not its own; its tenant cannot be known, so that
+    nobody could say whether it may be sent. ``repeated``: an event that came earlier in the pass already, such as a
+    copy that an earlier replay sent. A dead letter is a thing of its own and is never a repetition.
+    """
+
+    log: EventLog
+    selection: Selection
+    unreadable: int = 0
+    repeated: int = 0
+    firsts: dict[tuple[str, int], int] = field(default_factory=dict)
+    _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # noqa: UP037 - a private name of hashlib's stubs
+    _seen: set[bytes] = field(default_factory=set)
+
+    async def candidates(self, ranges: Sequence[PartitionRange]) -> AsyncIterator[Candidate]:
+        """What the selection yields in the ranges, in the log's order."""
+        async for message in self.log.messages(ranges):
+            if not self.selection.may_hold(message):
+                continue
+            event = read_event(message)
+            if event is None:
+                self.unreadable += 1
+                continue
+            if not self.selection.dead_letters and not self._is_first(event):
+                self.repeated += 1
+                continue
+            topic, partition, offset = message.place
+            self.firsts.setdefault((topic, partition), offset)
+            self._digest.update(f"{message.place} {event.id}\n".encode())
+            yield Candidate(message, event)
+
+    def _is_first(self, event: Event) -> bool:
+        identity = uuid.UUID(event.id).bytes
+        if identity in self._seen:
+            return False
+        self._seen.add(identity)
+        return True
+
+    def contents_sha256(self) -> str:
+        """Digest of places and ids of everything that was yielded: another pass that yields the same has the same."""
+        return self._digest.hexdigest()
+
+
+def read_event(message: Message) -> Event | None:
+    """The event, if the message is one of the contract and lies where it belongs."""
+    try:
+        event = decode(message.key, message.value, message.headers)
+    except MalformedEvent:
+        return None
+    if message.place.topic not in (event.topic, dead_letter_topic(event.topic)):
+        return None
+    return event

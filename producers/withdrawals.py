@@ -1,0 +1,72 @@
+"""What operators see of withdrawals: which adapters each touches, what became of them, and the signed receipts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from producers.bounded import each
+from schemas import object_keys
+from schemas.identifiers import OpaqueId, Sha256Hex
+from schemas.model import Contract
+from schemas.withdrawals import WithdrawalRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound, Refused
+from tenancy.tenant_id import TenantId
+
+
+class WithdrawalView(Contract):
+    """One withdrawal. ``remaining_seconds`` until the affected adapters must be retired; absent when closed."""
+
+    withdrawal_id: OpaqueId
+    of: str
+    withdrawn_at: datetime
+    step: str
+    outcome: str | None
+    affected: tuple[Sha256Hex, ...]
+    replacement: Sha256Hex | None
+    run_id: OpaqueId | None
+    remaining_seconds: float | None
+
+
+async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> list[WithdrawalView]:
+    """Every withdrawal of the tenant, the open ones first. Raises :class:`UnknownTenant`, :class:`KeyDestroyed`."""
+    await tenancy.states.read(tenant)
+    store = await tenancy.store(tenant)
+    now = tenancy.clock()
+    # Open ones first: one that is closed in between is then seen twice, and not missed.
+    names = [relative async for relative in store.list("withdrawals", "open")]
+    names += [relative async for relative in store.list("withdrawals", "closed")]
+
+    async def read(relative: str) -> WithdrawalRecord | None:
+        try:
+            return (await store.get_record(relative, WithdrawalRecord))[0]
+        except ObjectNotFound:
+            return None  # closed since it was listed
+
+    records = {record.withdrawal_id: record for record in await each(names, read) if record is not None}
+    views = [_view(record, now) for record in records.values()]
+    return sorted(views, key=lambda view: (view.step == "closed", view.withdrawn_at))
+
+
+def _view(record: WithdrawalRecord, now: datetime) -> WithdrawalView:
+    is_waiting = record.step == "open" and record.deadline is not None
+    return WithdrawalView(
+        withdrawal_id=record.withdrawal_id,
+        of=f"consent {record.consent_id}" if record.consent_id else f"example {record.example_id}",
+        withdrawn_at=record.withdrawn_at,
+        step=record.step,
+        outcome=record.outcome,
+        affected=record.affected,
+        replacement=record.replacement,
+        run_id=record.run_id,
+        remaining_seconds=(record.deadline - now).total_seconds() if is_waiting and record.deadline else None,
+    )
+
+
+async def withdrawal_receipt(tenancy: Tenancy, tenant: TenantId, withdrawal_id: str) -> bytes:
+    """The signed receipt, as it stands. Raises :class:`Refused` when there is none."""
+    store = await tenancy.store(tenant)
+    try:
+        return (await store.get(object_keys.withdrawal_receipt(withdrawal_id)))[0]
+    except ObjectNotFound:
+        raise Refused("no-receipt", f"refused: {withdrawal_id} is not closed; see `sano withdrawals`") from None

@@ -1,0 +1,67 @@
+"""Withdrawals after training: what becomes of the adapters that were made with the example."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.model import Contract
+from schemas.records import ReplicaAcknowledgement
+
+WithdrawalOutcome = Literal["not-affected", "consent-renewed", "flagged", "retired"]
+"""``consent-renewed``: consent was granted again before an adapter was retired for the lack of it."""
+
+
+class WithdrawalRecord(Contract):
+    """One withdrawal of an example or of a consent, from the event to the signed receipt.
+
+    ``affected`` are all adapters whose training set contains the example, or one under the consent, whether it was
+    trained on or held out. None of them is served after ``deadline``, unless the policy only flags.
+    """
+
+    withdrawal_id: OpaqueId = Field(description="the id of the event that withdrew")
+    example_id: OpaqueId | None = None
+    consent_id: OpaqueId | None = None
+    consent_version: int | None = None
+    withdrawn_at: datetime
+    step: Literal["open", "retiring", "closed"] = "open"
+    outcome: WithdrawalOutcome | None = None
+    affected: tuple[Sha256Hex, ...] = ()
+    retiring: tuple[Sha256Hex, ...] = Field(
+        default=(), description="of these, what this withdrawal itself retires; the others were retired before it"
+    )
+    deadline: datetime | None = None
+    run_id: OpaqueId | None = Field(default=None, description="the retraining that was asked for on its account")
+    retired_at: datetime | None = None
+    replacement: Sha256Hex | None = Field(default=None, description="active since; absent: the base model")
+    replicas: tuple[OpaqueId, ...] = Field(default=(), description="that must be rid of the affected adapters")
+    closed_at: datetime | None = None
+
+
+class RetiredAdapter(Contract):
+    """One affected adapter and how each replica left it."""
+
+    adapter_digest: Sha256Hex
+    run_id: OpaqueId
+    training_set_id: Sha256Hex
+    replicas: tuple[ReplicaAcknowledgement, ...] = ()
+
+
+class WithdrawalReceipt(Contract):
+    """What became of a withdrawal, for whoever withdrew: signed, and free of content."""
+
+    withdrawal_id: OpaqueId
+    tenant: TenantName
+    example_id: OpaqueId | None
+    consent_id: OpaqueId | None
+    withdrawn_at: datetime
+    outcome: WithdrawalOutcome
+    affected: tuple[RetiredAdapter, ...]
+    retired_at: datetime | None
+    replacement: Sha256Hex | None
+    weights_erased: bool
+    deadline: datetime | None
+    closed_at: datetime

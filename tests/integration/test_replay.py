@@ -1,0 +1,384 @@
+"""Replays on real Kafka: into the system where the events come from, after a purge, and into an empty installation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.export.handlers import EXAMPLES_FILE
+from deploy.local.embedded import Credentials
+from deploy.local.kafka import KafkaCluster
+from producers import commands
+from producers.onboarding import onboard
+from producers.publishing import publish
+from producers.replay.handling import Handling
+from producers.replay.kafka_log import kafka_log
+from producers.replay.outcomes import Outcomes
+from producers.replay.selection import REPLAYABLE
+from schemas import events, object_keys
+from schemas.hyperparameters import Hyperparameters
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from schemas.records import ConsentRecord, ExampleRecord, PurgeRecord
+from schemas.state import TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.bus import RawMessage
+from tenancy.clock import utc_now
+from tenancy.errors import KeyDestroyed, ObjectNotFound
+from tenancy.tenant_id import TenantId
+from tests.fixtures.history import approvals
+from tests.fixtures.platform import Platform, eventually, running
+from tests.unit.tiny_training import build_tiny_base, load_tokenizer
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, heldout_fraction=0.0)
+POLICY = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
+NO_TRAINING = TenantPolicy(min_new_examples=1000)
+FAST = ("--rate", "500", "--timeout", "120")
+
+
+@pytest.fixture
+async def tenancy(platform: Platform) -> AsyncIterator[Tenancy]:
+    async with platform.tenancy() as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_tiny_base(tmp_path_factory.mktemp("tiny"), load_tokenizer()).path
+
+
+async def sano(platform: Platform, *arguments: str) -> Any:
+    """The command, as an operator runs it; what it prints as JSON."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "producers.cli.main", *arguments, "--json"),
+        cwd=platform.home,
+        env=platform.environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, said = await child.communicate()
+    assert child.returncode == 0, said.decode()
+    return json.loads(printed)
+
+
+async def replayed(platform: Platform, *criteria: str, run: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """Plan and run; the plan and its report."""
+    made = await sano(platform, "replay", "plan", *criteria)
+    done = await sano(platform, "replay", "run", made["file"], made["sha256"], "--execute", *FAST, *run)
+    return made["plan"], done
+
+
+async def _state(tenancy: Tenancy, tenant: TenantId) -> TenantState:
+    return (await tenancy.states.read(tenant)).state
+
+
+async def _activated(tenancy: Tenancy, tenant: TenantId, activations: int) -> TenantState:
+    async def look() -> TenantState | None:
+        state = await _state(tenancy, tenant)
+        return state if state.activations == activations and not state.outbox else None
+
+    return await eventually(look, f"activation {activations}")
+
+
+async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
+    """A tenant with everything: a withdrawal, a batch, a revocation, an export, usage, a rollback, an activation."""
+    await onboard(tenancy, tenant, POLICY)
+    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    [withdrawn] = await approvals(tenancy, tenant, 1)
+    await publish(tenancy, tenant, withdrawn)
+    await publish(tenancy, tenant, events.ExampleWithdrawn(example_id="example-0", reason_code="patient-request"))
+    for approval in await approvals(tenancy, tenant, 3, start=1):
+        await publish(tenancy, tenant, approval)
+    digest = (await _activated(tenancy, tenant, 1)).active_adapter
+    assert digest is not None
+    # Approved after the set was frozen: a rebuilt set that has these two did not wait for the training.
+    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-2", version=1))
+    for approval in await approvals(tenancy, tenant, 2, start=4, consent="c-2"):
+        await publish(tenancy, tenant, approval)
+    await publish(tenancy, tenant, events.ConsentRevoked(consent_id="c-2", version=2))
+    for approval in await approvals(tenancy, tenant, 2, start=6):
+        await publish(tenancy, tenant, approval)
+    await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+    await publish(tenancy, tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
+    store = await tenancy.store(tenant)
+
+    async def is_exported() -> bool | None:
+        return await store.exists(object_keys.export("x-1", EXAMPLES_FILE)) or None
+
+    await eventually(is_exported, "the export is there")
+    await commands.rollback(tenancy, tenant)
+    await commands.activate(tenancy, tenant, digest)
+    return await _activated(tenancy, tenant, 3)
+
+
+@pytest.fixture(scope="module")
+def lived(platform: Platform, tiny_base: Path) -> TenantId:
+    tenant = TenantId("replay-lived")
+
+    async def live() -> None:
+        async with platform.tenancy() as tenancy:
+            await _lived(tenancy, tenant)
+
+    platform.restart("training", SANO_BASE_MODEL=str(tiny_base))
+    try:
+        asyncio.run(live())
+    finally:
+        platform.restart("training")
+    return tenant
+
+
+async def _everything(tenancy: Tenancy, tenant: TenantId) -> list[tuple[str, str]]:
+    """Every version of every object of the tenant: one more, and somebody wrote."""
+    prefixes = (object_keys.tenant_prefix(tenant), object_keys.registry_prefix(tenant))
+    return [(v.key, v.version_id) for prefix in prefixes for v in [v async for v in tenancy.objects.versions(prefix)]]
+
+
+async def test_a_full_replay_from_offset_0_has_no_effect_on_the_system_that_it_is_from(
+    platform: Platform, tenancy: Tenancy, lived: TenantId
+) -> None:
+    before = await _everything(tenancy, lived)
+    # Other tests of this session may have left events that can only be dead-lettered again.
+    plan, done = await replayed(platform, run=("--max-dead-letters", "100000"))
+    assert plan["types"]["sano.tenant.onboarded"] >= 1
+    assert {"sano.adapter.ready", "sano.adapter.rolledback", "sano.training.completed"} <= set(plan["types"])
+    assert (done["status"], done["sent"], done["effects"]) == ("finished", plan["messages"], 0)
+    assert done["no_ops"] >= 15
+    assert set(done["consumers"]) == {"adapters", "curation", "export", "ledger", "purge", "training"}
+    assert await _everything(tenancy, lived) == before
+    again = await sano(platform, "replay", "plan", "--tenant", lived)
+    assert again["plan"]["repeated"] >= again["plan"]["messages"], "copies are no events of their own"
+
+
+async def test_an_offset_of_a_live_group_is_never_moved_back(
+    platform: Platform, tenancy: Tenancy, lived: TenantId
+) -> None:
+    async with kafka_log(platform.settings.kafka_client()) as log:
+        await Handling(log, tenancy, 120.0).of(REPLAYABLE)
+        before = await log.committed("curation.v1")
+        await sano(platform, "replay", "plan", "--tenant", lived)
+        assert await log.committed("curation.v1") == before
+        plan, _ = await replayed(platform, "--tenant", lived, "--topic", events.CURATION)
+        after = await log.committed("curation.v1")
+        assert sum(after.values()) == sum(before.values()) + plan["messages"]
+        assert all(after[at] >= offset for at, offset in before.items())
+
+
+@pytest.fixture
+def empty(
+    kafka_jars: Path,
+    object_store_endpoint: str,
+    object_store_credentials: Credentials,
+    make_bucket: Callable[[str], str],
+    platform: Platform,
+    tiny_base: Path,
+    tmp_path: Path,
+) -> Iterator[Platform]:
+    """Another cluster, another bucket, consumers that have seen nothing; the same keys."""
+    config = {"group.min.session.timeout.ms": "1000"}
+    bucket = make_bucket(f"empty-{secrets.token_hex(4)}")
+    with (
+        KafkaCluster(kafka_jars, tmp_path / "kafka", config=config) as kafka,
+        running(
+            tmp_path / "home",
+            kafka,
+            object_store_endpoint,
+            object_store_credentials,
+            bucket,
+            platform.home,
+            platform.telemetry,
+            SANO_BASE_MODEL=str(tiny_base),
+        ) as held,
+    ):
+        yield held
+
+
+def _described(platform: Platform) -> str:
+    """The file that `--to` takes."""
+    settings = platform.settings
+    path = platform.home / "installation.json"
+    secret = settings.aws_secret_access_key
+    path.write_text(
+        json.dumps(
+            {
+                "kafka_bootstrap_servers": settings.kafka_bootstrap_servers,
+                "s3_endpoint_url": settings.s3_endpoint_url,
+                "s3_bucket": settings.s3_bucket,
+                "aws_access_key_id": settings.aws_access_key_id,
+                "aws_secret_access_key": secret.get_secret_value() if secret else None,
+                "master_key_file": str(settings.master_key_file),
+            }
+        )
+    )
+    return str(path)
+
+
+async def _copied(source: Tenancy, target: Tenancy, tenant: TenantId) -> None:
+    """What events refer to and do not hold: the tenant's key, and the texts that are claim-checked."""
+    await target.objects.put(object_keys.key_key(tenant), (await source.objects.get(object_keys.key_key(tenant))).body)
+    async for key in source.objects.keys(object_keys.tenant_area(tenant, "contents")):
+        await target.objects.put(key, (await source.objects.get(key)).body)
+
+
+def _comparable(state: TenantState) -> dict[str, Any]:
+    """Without what another run of the same history has of its own: revisions, fences, and when and how long."""
+    made = state.model_dump(mode="json", exclude={"rev", "nonce", "fence"})
+    for run in made["runs"].values():
+        for name in ("attempts", "fence", "requested_at", "train_seconds"):
+            run.pop(name)
+    for adapter in made["adapters"].values():
+        for name in ("fence", "published_at"):
+            adapter.pop(name)
+    return made
+
+
+async def _records(tenancy: Tenancy, tenant: TenantId) -> dict[str, Any]:
+    store = await tenancy.store(tenant)
+    records: dict[str, Any] = {}
+    async for relative in store.list("examples"):
+        example, _ = await store.get_record(relative, ExampleRecord)
+        if example.status == "withdrawn":
+            # Its approval is not sent again, since its text is gone: only that it is withdrawn is known there.
+            example = ExampleRecord(
+                example_id=example.example_id,
+                version=0,
+                status="withdrawn",
+                decided_at=example.decided_at,
+                event_id=example.event_id,
+                reason_code=example.reason_code,
+            )
+        records[relative] = example
+    async for relative in store.list("consents"):
+        records[relative], _ = await store.get_record(relative, ConsentRecord)
+    return records
+
+
+async def _derived(tenancy: Tenancy, tenant: TenantId) -> set[str]:
+    store = await tenancy.store(tenant)
+    areas = ("examples", "contents", "consents", "training-sets", "adapters", "exports", "usage", "staging")
+    return {relative for area in areas for relative in [r async for r in store.list(area)]}
+
+
+async def test_a_replay_into_an_empty_installation_rebuilds_the_same_state(
+    platform: Platform, tenancy: Tenancy, lived: TenantId, empty: Platform
+) -> None:
+    async with empty.tenancy() as rebuilt:
+        await _copied(tenancy, rebuilt, lived)
+        to = _described(empty)
+        made = await sano(platform, "replay", "plan", "--tenant", lived)
+        preview = await sano(platform, "replay", "run", made["file"], made["sha256"], "--to", to)
+        assert preview["messages"] == made["plan"]["messages"]
+        done = await sano(
+            platform, "replay", "run", made["file"], made["sha256"], "--to", to, "--execute", "--timeout", "180"
+        )
+        assert (done["status"], done["dead_letters"], done["refusals"]) == ("finished", 0, 0)
+        assert done["effects"] > 0
+        assert done["left_out"] == {"approvals whose text is not there": 1}, "the withdrawn one's; nothing was missed"
+        old, new = await _state(tenancy, lived), await _state(rebuilt, lived)
+        assert _comparable(new) == _comparable(old)
+        assert new.active_adapter == old.active_adapter
+        assert len(new.adapters) == 1
+        assert (new.activations, len(new.curation.fresh)) == (3, 2)
+        assert await _records(rebuilt, lived) == await _records(tenancy, lived)
+        assert await _derived(rebuilt, lived) == await _derived(tenancy, lived)
+        one, other = await tenancy.store(lived), await rebuilt.store(lived)
+        for digest in old.adapters:
+            weights = object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS)
+            assert (await one.get(weights))[0] == (await other.get(weights))[0]
+        # Sent once more, it has no effect there either.
+        later = await sano(platform, "replay", "plan", "--tenant", lived)
+        twice = await sano(
+            platform, "replay", "run", later["file"], later["sha256"], "--to", to, "--execute", "--max-effects", "0"
+        )
+        assert (twice["effects"], twice["dead_letters"]) == (0, 0)
+
+
+async def _certified(tenancy: Tenancy, tenant: TenantId) -> PurgeRecord:
+    async def look() -> PurgeRecord | None:
+        state = await _state(tenancy, tenant)
+        if state.purge is None or state.status != "purged":
+            return None
+        try:
+            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+        except ObjectNotFound:
+            return None
+        record = PurgeRecord.model_validate_json(stored.body)
+        return record if record.step == "certified" else None
+
+    return await eventually(look, "the purge was certified")
+
+
+async def test_after_a_purge_a_full_replay_has_no_effect_and_the_tenants_prefix_stays_empty(
+    platform: Platform, tenancy: Tenancy
+) -> None:
+    tenant = TenantId("replay-purged")
+    await onboard(tenancy, tenant, NO_TRAINING)
+    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    for approval in await approvals(tenancy, tenant, 3):
+        await publish(tenancy, tenant, approval)
+    await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+    planned_before = await sano(platform, "replay", "plan", "--tenant", tenant)
+    await publish(tenancy, tenant, events.TenantChurned(requested_by="op"))
+    await _certified(tenancy, tenant)
+
+    plan, done = await replayed(platform, run=("--max-dead-letters", "100000"))
+    assert [held for held in plan["excluded"] if held["tenant"] == tenant and held["status"] == "purged"]
+    assert (done["status"], done["effects"]) == ("finished", 0)
+    held = await sano(platform, "replay", "run", planned_before["file"], planned_before["sha256"], "--execute", *FAST)
+    assert (held["sent"], held["left_out"]) == (0, {"tenant purged": planned_before["plan"]["messages"]})
+
+    # And what no plan lets through is refused by every consumer: all events of the tenant, sent past the plans.
+    async with kafka_log(platform.settings.kafka_client()) as log:
+        since = utc_now()
+        ranges = await log.ranges(REPLAYABLE)
+        messages = [message async for message in log.messages(ranges) if message.key == tenant.encode()]
+        for message in messages:
+            headers = [*message.headers, ("ce_replayid", b"past-the-plans")]
+            await tenancy.publisher.publish_raw(RawMessage(message.place.topic, message.key, message.value, headers))
+        await Handling(log, tenancy, 120.0).of(REPLAYABLE)
+        outcomes = Outcomes(log, "past-the-plans", since)
+        await outcomes.look()
+    came = outcomes.counts()
+    assert came[Outcome.EFFECT] == 0
+    assert came[Outcome.REFUSED_PURGED] >= 6
+    types = {told.event_type for told in outcomes.told.values() if told.outcome == Outcome.REFUSED_PURGED}
+    assert {"sano.tenant.onboarded", "sano.example.approved", "sano.consent.granted"} <= types
+    assert [v async for v in tenancy.objects.versions(object_keys.tenant_prefix(tenant))] == []
+    with pytest.raises(KeyDestroyed):
+        await tenancy.store(tenant)
+
+
+async def test_a_dead_letter_is_redriven_once_after_the_fix(platform: Platform, tenancy: Tenancy) -> None:
+    tenant = TenantId("replay-letters")
+    await onboard(tenancy, tenant, NO_TRAINING)
+    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    [approval] = await approvals(tenancy, tenant, 1)
+    store = await tenancy.store(tenant)
+    content = object_keys.content("example-0", 1)
+    body, _ = await store.get(content)
+    await store.erase(content)
+    await publish(tenancy, tenant, approval)
+
+    async def letters() -> list[Any] | None:
+        return await sano(platform, "dlq", "list", "--tenant", tenant) or None
+
+    [letter] = await eventually(letters, "the approval without content is a dead letter")
+    assert (letter["reason"], letter["status"], letter["consumer"]) == ("no-content", "waiting", "curation")
+    selection = ("--tenant", str(tenant), "--reason", "no-content")
+    assert (await sano(platform, "dlq", "redrive", *selection))["messages"] == 1
+    await store.put(content, body)  # the fix
+    done = await sano(platform, "dlq", "redrive", *selection, "--execute")
+    assert (done["sent"], done["effects"], done["dead_letters"]) == (1, 1, 0)
+    again = await sano(platform, "dlq", "redrive", *selection, "--execute")
+    assert again["sent"] == 0
+    [letter] = await sano(platform, "dlq", "list", "--tenant", tenant)
+    assert letter["status"] == "redriven"
+    assert len((await _state(tenancy, tenant)).curation.fresh) == 1

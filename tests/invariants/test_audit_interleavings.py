@@ -1,0 +1,202 @@
+"""Appenders to one audit log in every order of their requests, and dying between any two: an entry each, and one chain.
+
+Nothing sleeps here. A process stops before each request to the store until the schedule gives it a turn, so that
+every order of the first requests is tried, and not the few that a scheduler happens to choose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from producers.audit_copy import read_copy
+from producers.audit_verifying import AuditVerdict, verify_copy
+from schemas.audit import Actor
+from tenancy.audit import Appended, AuditLog, AuditRecord
+from tenancy.audit_checkpoints import Checkpointer
+from tenancy.bootstrap import assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import StoredObject
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+
+TENANT = TenantId("t1")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SIGNER = Signer(Ed25519PrivateKey.generate())
+TURNS = 11
+
+
+class Process:
+    """A task that waits for a turn before each request to the store. Abandoned, it has died there."""
+
+    def __init__(self, memory: MemoryObjectStore) -> None:
+        self._memory = memory
+        self._turn = asyncio.Semaphore(0)
+        self._waits = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._memory, name)
+
+    async def _my_turn(self) -> None:
+        self._waits.set()
+        await self._turn.acquire()
+
+    async def get(self, key: str) -> StoredObject:
+        await self._my_turn()
+        return await self._memory.get(key)
+
+    async def put(self, key: str, body: bytes, **conditions: Any) -> str:
+        await self._my_turn()
+        return await self._memory.put(key, body, **conditions)
+
+    async def start(self, work: Awaitable[Any]) -> None:
+        self._task = asyncio.ensure_future(work)
+        await self._until_it_waits()
+
+    async def _until_it_waits(self) -> None:
+        assert self._task is not None
+        waits = asyncio.ensure_future(self._waits.wait())
+        await asyncio.wait({self._task, waits}, return_when=asyncio.FIRST_COMPLETED)
+        waits.cancel()
+
+    async def go(self) -> bool:
+        """One request further; False when it has nothing left to do."""
+        assert self._task is not None
+        if self._task.done():
+            return False
+        self._waits.clear()
+        self._turn.release()
+        await self._until_it_waits()
+        return True
+
+    async def finish(self) -> Any:
+        while await self.go():
+            pass
+        assert self._task is not None
+        return self._task.result()
+
+    async def die(self) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+def record(name: str) -> AuditRecord:
+    return AuditRecord(name, "example.approved", NOW, Actor(role="service", id="test"))
+
+
+def log_of(process: Any) -> AuditLog:
+    return AuditLog(process, lambda: NOW)
+
+
+async def verified(memory: MemoryObjectStore) -> AuditVerdict:
+    tenancy = assemble(memory, KeyFileMasterKey(b"k" * 32), RecordingPublisher(), "/test", lambda: NOW)
+    return verify_copy(await read_copy(tenancy, TENANT), SIGNER.verifier)
+
+
+async def assert_entered(memory: MemoryObjectStore, wanted: Iterable[str]) -> None:
+    """Every occurrence has one entry, where its claim says, and the chain holds."""
+    verdict = await verified(memory)
+    assert verdict.problems == ()
+    assert verdict.entries == len(set(wanted))
+    places = {name: (await log_of(memory).append(TENANT, record(name))) for name in set(wanted)}
+    assert not any(place.is_new for place in places.values())
+    assert sorted(place.seq for place in places.values()) == list(range(1, len(places) + 1))
+
+
+async def in_turns(names: tuple[str, ...], schedule: Iterable[int]) -> None:
+    memory = MemoryObjectStore()
+    await log_of(memory).append(TENANT, record("before"))
+    processes = [Process(memory) for _ in names]
+    for process, name in zip(processes, names, strict=True):
+        await process.start(log_of(process).append(TENANT, record(name)))
+    for turn in schedule:
+        await processes[turn % len(processes)].go()
+    appended: list[Appended] = [await process.finish() for process in processes]
+    await assert_entered(memory, ("before", *names))
+    assert sum(one.is_new for one in appended) == len(set(names))
+
+
+async def test_two_events_in_every_order_of_their_requests_are_two_entries() -> None:
+    for schedule in itertools.product((0, 1), repeat=TURNS):
+        await in_turns(("a", "b"), schedule)
+
+
+async def test_one_event_that_is_delivered_twice_is_one_entry_in_every_order_of_requests() -> None:
+    for schedule in itertools.product((0, 1), repeat=TURNS):
+        await in_turns(("a", "a"), schedule)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from("abc"), min_size=3, max_size=5).map(tuple),
+    st.lists(st.integers(0, 4), max_size=60),
+)
+def test_any_events_delivered_any_number_of_times_at_once_are_one_entry_each(
+    names: tuple[str, ...], schedule: list[int]
+) -> None:
+    asyncio.run(in_turns(names, schedule))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, 8),
+    st.integers(0, 8),
+    st.lists(st.integers(0, 2), max_size=40),
+)
+def test_a_process_that_dies_anywhere_leaves_its_entry_to_the_next_delivery(
+    died_after: int, others_before: int, schedule: list[int]
+) -> None:
+    """The first delivery of ``a`` dies; others append meanwhile; then it is delivered again, and again."""
+
+    async def died() -> None:
+        memory = MemoryObjectStore()
+        dying, other = Process(memory), Process(memory)
+        await dying.start(log_of(dying).append(TENANT, record("a")))
+        await other.start(log_of(other).append(TENANT, record("b")))
+        for _ in range(others_before):
+            await other.go()
+        for _ in range(died_after):
+            await dying.go()
+        await dying.die()
+        again = [Process(memory) for _ in range(2)]
+        for process in again:
+            await process.start(log_of(process).append(TENANT, record("a")))
+        for turn in schedule:
+            await [other, *again][turn].go()
+        for process in (other, *again):
+            await process.finish()
+        await assert_entered(memory, ("a", "b"))
+
+    asyncio.run(died())
+
+
+async def test_signers_and_appenders_in_every_order_of_their_requests_leave_one_chain_of_checkpoints() -> None:
+    for schedule in itertools.product((0, 1, 2), repeat=7):
+        memory = MemoryObjectStore()
+        await log_of(memory).append(TENANT, record("before"))
+        signers = [Process(memory) for _ in range(2)]
+        appender = Process(memory)
+        for process in signers:
+            await process.start(Checkpointer(log_of(process), SIGNER).seal(TENANT))
+        await appender.start(log_of(appender).append(TENANT, record("a")))
+        for turn in schedule:
+            await [*signers, appender][turn].go()
+        for process in (*signers, appender):
+            await process.finish()
+        await Checkpointer(log_of(memory), SIGNER).seal(TENANT)
+        verdict = await verified(memory)
+        assert (verdict.problems, verdict.entries, verdict.signed_entries) == ((), 2, 2)
+        before = len(memory.objects)
+        await Checkpointer(log_of(memory), SIGNER).seal(TENANT)
+        assert len(memory.objects) == before, "what is signed is not signed again"

@@ -1,0 +1,151 @@
+"""An installation in memory for tests of replays: a log, states, and consumers that answer as they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from consumers.runtime.dead_letters import dead_letter
+from consumers.runtime.parsing import Record
+from producers.replay.fences import Fences
+from producers.replay.journal import Journal
+from producers.replay.log import MemoryLog, Message
+from producers.replay.plan import ReplayPlan
+from producers.replay.planning import Planner
+from producers.replay.running import Limits, Run, Target
+from producers.replay.selection import Selection
+from schemas import object_keys
+from schemas.audit import AuditEntry
+from schemas.envelope import Event, decode
+from schemas.events import OUTCOMES, EventData, OutcomeRecorded
+from schemas.outcome import Outcome
+from schemas.state import TenantState
+from schemas.topics import dead_letter_topic
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RawMessage
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.tenant_id import TenantId
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+Answer = Callable[[Event], Outcome | None]
+
+
+def duplicates(event: Event) -> Outcome | None:
+    """What consumers on a live system say of what they have handled before."""
+    return Outcome.NOOP_DUPLICATE
+
+
+@dataclass
+class AnsweredLog(MemoryLog):
+    """Each message that carries a replay id is handled at once, by one consumer, and its outcome told."""
+
+    answer: Answer = duplicates
+    sent: list[RawMessage] = field(default_factory=list)
+    dies_after: int | None = None
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        is_replayed = "ce_replayid" in dict(message.headers) and message.topic != OUTCOMES
+        if is_replayed and self.dies_after is not None and len(self.sent) >= self.dies_after:
+            raise asyncio.CancelledError
+        await super().publish_raw(message)
+        if not is_replayed:
+            return
+        self.sent.append(message)
+        event = decode(message.key, message.value, message.headers)
+        outcome = self.answer(event)
+        if outcome is None:
+            return
+        last = max((m for held in self.topics[message.topic] for m in held), key=lambda m: (m.time, m.place))
+        told = OutcomeRecorded(
+            event_id=event.id,
+            event_type=event.type,
+            consumer="curation",
+            outcome=outcome,
+            delivery=str(last.place),
+            replay_id=event.replay_id,
+        )
+        await super().publish(Event(subject=event.subject, data=told, time=self.clock(), source="/test"))
+
+
+@dataclass
+class Installation:
+    """Time passes by a second with each reading of the clock."""
+
+    now: datetime = START
+    objects: MemoryObjectStore = field(default_factory=MemoryObjectStore)
+    log: AnsweredLog = field(init=False)
+    tenancy: Tenancy = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = AnsweredLog(self.clock)
+        self.tenancy = assemble(self.objects, KeyFileMasterKey(b"m" * 32), self.log, "/test", self.clock)
+
+    def clock(self) -> datetime:
+        self.now += timedelta(seconds=1)
+        return self.now
+
+    async def tenant(self, name: str, status: str = "active") -> TenantId:
+        tenant = TenantId(name)
+        await self.tenancy.states.create(TenantState(tenant=tenant, nonce="n", status=status))  # type: ignore[arg-type]
+        return tenant
+
+    async def fence(self, name: str, status: str = "purged") -> None:
+        await self.tenancy.states.swap(TenantId(name), lambda state: state.model_copy(update={"status": status}))
+
+    async def publish(self, tenant: str, data: EventData) -> Event:
+        event = Event(
+            subject=tenant, data=data, time=self.clock(), source="/ehr", traceparent=f"00-{'1' * 32}-{'2' * 16}-01"
+        )
+        await self.log.publish(event)
+        return event
+
+    async def audited(self, tenant: str) -> list[AuditEntry]:
+        """The entries of a tenant's audit log."""
+        prefix = object_keys.audit_entries_prefix(tenant)
+        bodies = [(await self.objects.get(key)).body async for key in self.objects.keys(prefix)]
+        return [AuditEntry.model_validate_json(body) for body in bodies]
+
+    async def garbage(self, topic: str, value: bytes = b"not json") -> None:
+        await self.log.publish_raw(RawMessage(topic, b"t1", value, [("ce_type", b"sano.example.approved")]))
+
+    async def bury(self, message: Message, *, code: str = "handler-error", consumer: str = "curation") -> None:
+        """Dead-letter a message of the log, as the runtime does."""
+        topic, partition, offset = message.place
+        record = Record(
+            topic=topic.removesuffix(".dlq"),
+            partition=partition,
+            offset=offset,
+            timestamp=0,
+            timestamp_type=0,
+            key=message.key,
+            value=message.value,
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            headers=message.headers,
+        )
+        letter = dead_letter(record, code=code, detail=f"{code} in {consumer}", consumer=consumer, now=self.clock())
+        await self.log.publish_raw(letter)
+
+    def held(self, topic: str) -> list[Message]:
+        """Everything on a topic, oldest first."""
+        return sorted((m for held in self.log.topics[topic] for m in held), key=lambda m: m.time)
+
+    def letters(self, topic: str) -> list[Message]:
+        return self.held(dead_letter_topic(topic))
+
+    def fences(self) -> Fences:
+        return Fences([self.tenancy.states], now=lambda: self.clock().timestamp() * 100)
+
+    async def plan(self, **criteria: object) -> ReplayPlan:
+        return await Planner(self.log, self.fences()).plan(
+            Selection.model_validate(criteria), replay_id="replay-1", made_by="op", made_at=self.clock()
+        )
+
+    def run(self, plan: ReplayPlan, journal: Journal | None = None, **limits: object) -> Run:
+        given = Limits(**{"rate": 1e9, "timeout_seconds": 0.2, **limits})  # type: ignore[arg-type]
+        target = Target("here", self.log, self.tenancy)
+        return Run(plan, self.log, target, self.fences(), journal or Journal(), given)

@@ -1,0 +1,206 @@
+"""``sano audit``: what it shows, what it finds, and that a copy can be checked without the installation."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from typer.testing import CliRunner, Result
+
+from producers.cli.main import app
+from producers.cli.platform import Platform
+from producers.settings import OperatorSettings
+from schemas import events, object_keys
+from tenancy.bootstrap import Tenancy
+from tenancy.tenant_id import TenantId
+from tests.world.world import POLICY, World
+
+TENANT = TenantId("t1")
+Sano = Callable[..., Result]
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A world with one tenant that has a served adapter, and its digest."""
+
+    world: World
+    adapter: str
+
+
+async def _lived(world: World) -> str:
+    await world.onboard(TENANT, POLICY.model_copy(update={"on_withdrawal": "flag"}))
+    await world.publish(TENANT, events.ConsentGranted(consent_id="consent-1", version=1))
+    for number in range(3):
+        await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
+    await world.settle()
+    active = (await world.state(TENANT)).active_adapter
+    assert active is not None
+    async with world.placement.held(TENANT, active):
+        pass
+    await world.publish(TENANT, events.ExportRequested(export_id="x1", requested_by="op-7"))
+    await world.publish(TENANT, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
+    await world.settle()
+    return active
+
+
+@pytest.fixture
+def lived(tmp_path: Path) -> Lived:
+    world = World(tmp_path / "scratch")
+    return Lived(world, asyncio.run(_lived(world)))
+
+
+@pytest.fixture
+def key_file(lived: Lived, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "signing.pub.pem"
+    public = lived.world.signer.private_key.public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    path.write_bytes(public.public_bytes(serialization.Encoding.PEM, form))
+    return path
+
+
+@pytest.fixture
+def sano(lived: Lived, key_file: Path) -> Sano:
+    settings = OperatorSettings(kafka_bootstrap_servers="127.0.0.1:1", s3_bucket="bucket", verify_key_file=key_file)
+
+    @asynccontextmanager
+    async def commanding(_: OperatorSettings) -> AsyncIterator[Tenancy]:
+        yield lived.world.outside
+
+    def run(*arguments: str, offline: bool = False) -> Result:
+        here = Platform(lambda: settings, lambda _: lived.world.outside, commanding)
+        return CliRunner().invoke(app, ["audit", *arguments], obj=None if offline else here)
+
+    return run
+
+
+def shape(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def rows(result: Result) -> list[str]:
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
+
+
+def test_verify_says_what_holds_and_what_that_proves(sano: Sano, key_file: Path) -> None:
+    for arguments in (("verify",), ("verify", "--tenant", TENANT)):
+        text = "\n".join(rows(sano(*arguments, "--key", str(key_file))))
+        assert "holds" in text
+        assert "It proves:" in text
+        assert "--expect-checkpoint" in text
+    (verdict,) = shape(sano("verify", "--tenant", TENANT, "--key", str(key_file), "--json"))
+    assert verdict["problems"] == []
+    assert verdict["entries"] == verdict["signed_entries"] > 10
+
+
+def test_verify_names_the_entry_that_was_changed_and_ends_with_one(sano: Sano, lived: Lived, key_file: Path) -> None:
+    place = object_keys.audit_entry(TENANT, 3)
+    stored = lived.world.memory.objects[place][0]
+    changed = stored.body.replace(b'"recorded_while":"active"', b'"recorded_while":"purged"')  # type: ignore[union-attr]
+    assert changed != stored.body
+    asyncio.run(lived.world.memory.put(place, changed))
+    result = sano("verify", "--tenant", TENANT, "--key", str(key_file))
+    assert result.exit_code == 1
+    assert "BROKEN" in result.stdout
+    assert "entry 4 does not follow entry 3" in result.stdout
+    assert "It proves" not in result.stdout
+    assert result.stderr.startswith("error: refused: the audit log of t1 does not hold")
+
+
+def test_a_copy_is_checked_without_the_installation_and_is_a_witness(
+    sano: Sano, lived: Lived, key_file: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "t1.audit.jsonl"
+    assert shape(sano("export", "--tenant", TENANT, "--to", str(copy), "--json"))["entries"] > 10
+    offline = ("verify", "--copy", str(copy), "--key", str(key_file))
+    assert "holds" in sano(*offline, offline=True).stdout
+    refused = sano(*offline, "--tenant", "t2", offline=True)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    witness = ("verify", "--tenant", TENANT, "--key", str(key_file), "--expect-checkpoint", str(copy))
+    assert sano(*witness).exit_code == 0
+    # Somebody cuts the log back to nothing but its first entry and signs nothing: all that is left is whole.
+    memory = lived.world.memory
+    for key in list(memory.objects):
+        is_entry = key.startswith(object_keys.audit_entries_prefix(TENANT))
+        if key != object_keys.audit_entry(TENANT, 1) and (is_entry or "/checkpoints/" in key or "/head" in key):
+            del memory.objects[key]
+    assert sano("verify", "--tenant", TENANT, "--key", str(key_file)).exit_code == 0
+    result = sano(*witness)
+    assert result.exit_code == 1
+    assert "which you hold" in result.stdout
+
+
+def test_a_checkpoint_to_expect_needs_its_tenant(sano: Sano, key_file: Path) -> None:
+    result = sano("verify", "--key", str(key_file), "--expect-checkpoint", str(key_file))
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+def test_verify_needs_a_public_key(sano: Sano) -> None:
+    result = sano("verify", "--tenant", TENANT)
+    assert result.exit_code == 1
+    assert "give --key" in result.stderr
+
+
+def test_show_names_who_did_what(sano: Sano) -> None:
+    table = rows(sano("show", "--tenant", TENANT))
+    assert any("example.approved" in row and "reviewer rev-1" in row and "example=e0" in row for row in table)
+    assert any("export.requested" in row and "operator op-7" in row for row in table)
+    assert any("adapter.loaded" in row and "replica replica-0" in row for row in table)
+
+
+def test_show_of_an_adapter_has_its_examples_and_who_approved_them(sano: Sano, lived: Lived) -> None:
+    found = shape(sano("show", "--tenant", TENANT, "--adapter", lived.adapter[:8], "--json"))
+    assert {"training_set.frozen", "adapter.loaded", "adapter.activated"} <= {row["kind"] for row in found["entries"]}
+    assert [(row["example_id"], row["reviewer_id"]) for row in found["examples"]] == [
+        (f"e{number}", "rev-1") for number in range(3)
+    ]
+    assert any("e1" in row for row in rows(sano("show", "--tenant", TENANT, "--adapter", lived.adapter)))
+    refused = sano("show", "--tenant", TENANT, "--adapter", "f" * 64)
+    assert (refused.exit_code, refused.stdout) == (1, "")
+
+
+def test_show_takes_a_person_a_kind_a_time_and_withdrawals(sano: Sano, lived: Lived) -> None:
+    def kinds(*arguments: str) -> set[str]:
+        return {row["kind"] for row in shape(sano("show", "--tenant", TENANT, *arguments, "--json"))["entries"]}
+
+    assert kinds("--person", "rev-1") == {"example.approved"}
+    assert kinds("--person", "op-7") == {"export.requested"}
+    assert kinds("--kind", "export") == {"export.requested", "export.ready"}
+    assert kinds("--kind", "export.ready") == {"export.ready"}
+    assert kinds("--since", "2099-01-01") == set()
+    assert "adapter.loaded" in kinds("--since", "2026-01-01")
+    found = shape(sano("show", "--tenant", TENANT, "--withdrawn", "--json"))
+    assert [(row["name"], row["adapters"], row["active"]) for row in found["withdrawals"]] == [
+        ("e1", [lived.adapter], True)
+    ]
+    assert any("e1" in row and "yes" in row for row in rows(sano("show", "--tenant", TENANT, "--withdrawn")))
+
+
+def test_after_the_purge_everything_is_shown_without_names(sano: Sano, lived: Lived, key_file: Path) -> None:
+    async def churned() -> None:
+        await lived.world.publish(TENANT, events.TenantChurned(requested_by="op-7"))
+        await lived.world.settle()
+
+    asyncio.run(churned())
+    text = "\n".join(rows(sano("show", "--tenant", TENANT)))
+    assert "purge.completed" in text
+    assert "rev-1" not in text
+    assert "operator op-7" in text
+    text = "\n".join(rows(sano("show", "--tenant", TENANT, "--adapter", lived.adapter)))
+    assert "the tenant's key is destroyed" in text
+    assert sano("verify", "--tenant", TENANT, "--key", str(key_file)).exit_code == 0
+
+
+def test_an_unknown_tenant_is_one_line(sano: Sano, key_file: Path) -> None:
+    for arguments in (("show",), ("verify", "--key", str(key_file)), ("export", "--to", "x")):
+        result = sano(*arguments, "--tenant", "nobody")
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)

@@ -1,0 +1,472 @@
+"""Planning, running and reporting a replay: what is chosen, what is refused, what is sent, and when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from producers.replay.journal import Journal, journal, journal_path, read_journal
+from producers.replay.plan import read_plan, require_hash, write_plan
+from producers.replay.reporting import report
+from producers.replay.running import Pace, ReplayStopped
+from producers.replay.selection import REPLAYABLE, Selection
+from producers.waiting import WaitedTooLong
+from schemas import events, object_keys
+from schemas.envelope import Event, decode
+from schemas.outcome import Outcome
+from tenancy.errors import Refused
+from tests.unit.replay_parts import START, Installation
+
+
+def granted(consent: str, version: int = 1) -> events.ConsentGranted:
+    return events.ConsentGranted(consent_id=consent, version=version)
+
+
+async def history(count: int = 6) -> Installation:
+    """Two tenants' consents and usages, one after the other."""
+    made = Installation()
+    for tenant in ("t1", "t2"):
+        await made.tenant(tenant)
+    for number in range(count):
+        tenant = f"t{number % 2 + 1}"
+        await made.publish(tenant, granted(f"c-{number}"))
+        await made.publish(tenant, events.UsageRecorded(usage_id=f"u-{number}", source="storage"))
+    return made
+
+
+# --- what is planned
+
+
+async def test_a_plan_says_what_would_be_sent_and_sends_nothing() -> None:
+    made = await history()
+    before = {topic: made.held(topic) for topic in REPLAYABLE}
+    plan = await made.plan()
+    assert (plan.messages, plan.tenants) == (12, 2)
+    assert plan.topics == {events.CURATION: 6, events.USAGE: 6}
+    assert plan.types == {"sano.consent.granted": 6, "sano.usage.recorded": 6}
+    assert {topic: made.held(topic) for topic in REPLAYABLE} == before
+    assert made.log.sent == []
+
+
+async def test_what_is_appended_after_a_plan_is_not_in_it() -> None:
+    made = await history()
+    plan = await made.plan()
+    await made.publish("t1", granted("later"))
+    await made.run(plan).execute("op")
+    assert len(made.log.sent) == 12
+
+
+async def test_what_cannot_be_read_and_what_comes_twice_is_left_out_and_counted() -> None:
+    made = await history(2)
+    await made.publish("t1", granted("c-0"))
+    await made.garbage(events.CURATION)
+    plan = await made.plan()
+    assert (plan.messages, plan.unreadable, plan.repeated) == (4, 1, 1)
+    await made.run(plan).execute("op")
+    again = await made.plan()
+    assert (again.messages, again.repeated) == (4, 5), "a copy that a replay sent is no event of its own"
+
+
+@pytest.mark.parametrize("status", ["purging", "purged"])
+async def test_a_fenced_tenant_is_left_out_and_named(status: str) -> None:
+    made = await history()
+    await made.fence("t2", status)
+    plan = await made.plan()
+    assert plan.messages == 6
+    assert [(held.tenant, held.status, held.events) for held in plan.excluded] == [("t2", status, 6)]
+
+
+async def test_what_a_purge_under_way_may_wait_for_is_sent_until_it_is_over() -> None:
+    made = await history(2)
+    await made.publish("t2", events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op"))
+    await made.fence("t2", "purging")
+    plan = await made.plan(tenants=["t2"])
+    assert plan.types == {"sano.purge.requested": 1}
+    await made.fence("t2", "purged")
+    assert (await made.plan(tenants=["t2"])).messages == 0
+
+
+async def test_a_replicas_registration_belongs_to_no_tenant_and_is_never_left_out() -> None:
+    made = Installation()
+    await made.publish("replica-1", events.ReplicaRegistered(replica_id="replica-1", base_model_digest="a" * 64))
+    assert (await made.plan()).messages == 1
+
+
+CRITERIA = st.fixed_dictionaries(
+    {},
+    optional={
+        "topics": st.lists(st.sampled_from([events.CURATION, events.USAGE, events.TRAINING]), max_size=2, unique=True),
+        "tenants": st.lists(st.sampled_from(["t1", "t2", "t3"]), max_size=2, unique=True),
+        "types": st.lists(st.sampled_from(["sano.consent.granted", "sano.usage.recorded"]), max_size=2, unique=True),
+        "since": st.integers(0, 30).map(lambda seconds: START + timedelta(seconds=seconds)),
+        "until": st.integers(31, 60).map(lambda seconds: START + timedelta(seconds=seconds)),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CRITERIA)
+def test_a_selection_yields_exactly_what_meets_all_of_its_criteria(criteria: dict[str, Any]) -> None:
+    async def check() -> None:
+        made = await history(8)
+        expected = [
+            message
+            for topic in criteria.get("topics") or REPLAYABLE
+            for message in made.held(topic)
+            if not criteria.get("tenants") or (message.key or b"").decode() in criteria["tenants"]
+            if not criteria.get("types") or dict(message.headers)["ce_type"].decode() in criteria["types"]  # type: ignore[union-attr]
+            if "since" not in criteria or message.time >= criteria["since"]
+            if "until" not in criteria or message.time < criteria["until"]
+        ]
+        plan = await made.plan(**criteria)
+        assert plan.messages == len(expected)
+        await made.run(plan).execute("op")
+        assert [(m.key, m.value) for m in made.log.sent] == [
+            (m.key, m.value) for m in sorted(expected, key=lambda m: m.time)
+        ]
+
+    asyncio.run(check())
+
+
+async def test_one_event_can_be_chosen_by_its_id() -> None:
+    made = await history()
+    event = await made.publish("t1", granted("chosen"))
+    plan = await made.plan(event_ids=[event.id])
+    await made.run(plan).execute("op")
+    assert [decode(m.key, m.value, m.headers).data for m in made.log.sent] == [event.data]
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        {"topics": [events.OUTCOMES]},
+        {"topics": ["sano.curation.v1.dlq"]},
+        {"types": ["sano.no.such"]},
+        {"reasons": ["handler-error"]},
+        {"since": START, "until": START},
+    ],
+)
+def test_criteria_that_nothing_can_meet_are_refused(criteria: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Selection.model_validate(criteria)
+
+
+# --- the plan's hash, and whether it still holds
+
+
+async def test_a_plan_is_read_back_and_its_hash_does_not_depend_on_how_the_file_is_laid_out(tmp_path: Path) -> None:
+    plan = await (await history()).plan()
+    path = tmp_path / "p.json"
+    write_plan(path, plan)
+    assert read_plan(path) == plan
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=4))
+    assert read_plan(path) == plan
+    require_hash(plan, plan.sha256()[:8])
+    with pytest.raises(Refused, match="File exists"):
+        write_plan(path, plan)
+
+
+@pytest.mark.parametrize("change", [{"messages": 5}, {"replay_id": "replay-2"}, {"excluded": []}, {"ranges": []}])
+async def test_a_plan_that_was_changed_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    made = await history()
+    await made.fence("t2")
+    path = tmp_path / "p.json"
+    write_plan(path, await made.plan())
+    held = json.loads(path.read_text())
+    held["plan"] |= change
+    path.write_text(json.dumps(held))
+    with pytest.raises(Refused, match="not what was planned"):
+        read_plan(path)
+
+
+@pytest.mark.parametrize("body", ["", "[]", '{"plan": {}, "sha256": ""}', '{"plan": 1}'])
+def test_what_is_no_plan_is_refused(tmp_path: Path, body: str) -> None:
+    (tmp_path / "p.json").write_text(body)
+    with pytest.raises(Refused, match="is no plan"):
+        read_plan(tmp_path / "p.json")
+
+
+async def test_the_hash_of_another_plan_is_refused() -> None:
+    made = await history()
+    one, other = await made.plan(), await made.plan(tenants=["t1"])
+    with pytest.raises(Refused, match="hash of another plan"):
+        require_hash(one, other.sha256())
+
+
+async def test_a_plan_of_which_retention_removed_a_part_is_refused_and_nothing_is_sent() -> None:
+    made = await history()
+    plan = await made.plan()
+    first = made.held(events.CURATION)[0].place
+    made.log.remove(first.topic, first.partition, first.offset + 1)
+    with pytest.raises(Refused, match="retention has removed a part"):
+        await made.run(plan).execute("op")
+    assert made.log.sent == []
+
+
+async def test_what_retention_removed_before_the_first_message_of_a_plan_does_no_harm() -> None:
+    made = await history()
+    plan = await made.plan(tenants=["t1"], since=made.held(events.CURATION)[2].time)
+    first = made.held(events.CURATION)[0].place
+    made.log.remove(first.topic, first.partition, first.offset + 1)
+    await made.run(plan).execute("op")
+    assert len(made.log.sent) == plan.messages > 0
+
+
+async def test_a_selection_that_yields_something_else_by_now_is_refused() -> None:
+    made = await history()
+    plan = await made.plan()
+    held = made.log.topics[events.USAGE]
+    held[:] = [partition[::-1] for partition in held]
+    with pytest.raises(Refused, match="does not yield what was planned"):
+        await made.run(plan).execute("op")
+    assert made.log.sent == []
+
+
+# --- what is sent
+
+
+async def test_a_message_is_sent_as_it_was_with_the_replay_and_its_origin_after_its_own_headers() -> None:
+    made = Installation()
+    await made.tenant("t1")
+    event = await made.publish("t1", granted("c"))
+    [original] = made.held(events.CURATION)
+    await made.run(await made.plan()).execute("op")
+    [sent] = made.log.sent
+    assert (sent.topic, sent.key, sent.value) == (events.CURATION, original.key, original.value)
+    assert tuple(sent.headers[: len(original.headers)]) == original.headers
+    assert sent.headers[len(original.headers) :] == [
+        ("ce_replayid", b"replay-1"),
+        ("ce_originaltopic", b"sano.curation.v1"),
+        ("ce_originalpartition", str(original.place.partition).encode()),
+        ("ce_originaloffset", b"0"),
+    ]
+    again = decode(sent.key, sent.value, sent.headers)
+    assert (again.id, again.time, again.traceparent, again.replay_id) == (
+        event.id,
+        event.time,
+        event.traceparent,
+        "replay-1",
+    )
+
+
+async def test_events_are_sent_in_the_order_in_which_they_were_appended() -> None:
+    made = await history()
+    await made.run(await made.plan()).execute("op")
+    times = [decode(m.key, m.value, m.headers).time for m in made.log.sent]
+    assert times == sorted(times)
+
+
+async def test_a_tenant_that_is_purged_between_plan_and_run_is_left_out() -> None:
+    made = await history()
+    plan = await made.plan()
+    await made.fence("t2", "purging")
+    preview = await made.run(plan).preview()
+    assert (preview.messages, preview.excluded) == (6, 6)
+    run = made.run(plan)
+    await run.execute("op")
+    assert {m.key for m in made.log.sent} == {b"t1"}
+    assert run.journal.ended is not None
+    assert run.journal.ended.left_out == {"tenant purged": 6}
+
+
+async def test_a_tenant_that_is_purged_during_a_run_is_left_out_from_then_on() -> None:
+    made = await history()
+    plan = await made.plan()
+    run = made.run(plan, canary=4)
+    judge = run._judge
+
+    async def purge_then_judge() -> None:
+        await made.fence("t2")
+        await judge()
+
+    run._judge = purge_then_judge  # type: ignore[method-assign]
+    await run.execute("op")
+    assert [m.key for m in made.log.sent].count(b"t2") == 2
+
+
+# --- when it stops
+
+
+async def test_a_canary_that_is_dead_lettered_stops_the_replay() -> None:
+    made = await history()
+    made.log.answer = lambda event: Outcome.DEAD_LETTERED
+    with pytest.raises(ReplayStopped, match="3 dead letters, and at most 0"):
+        await made.run(await made.plan(), canary=3).execute("op")
+    assert len(made.log.sent) == 3
+
+
+async def test_more_effects_than_allowed_stop_the_replay() -> None:
+    made = await history()
+    made.log.answer = lambda event: Outcome.EFFECT
+    with pytest.raises(ReplayStopped, match="2 effects, and at most 0"):
+        await made.run(await made.plan(), canary=2).execute("op")
+    again = await made.plan()
+    await made.run(again.model_copy(update={"replay_id": "replay-2"}), canary=0, max_effects=12).execute("op")
+
+
+async def test_a_replay_is_in_the_audit_log_of_each_tenant_before_it_sends_and_when_it_ends() -> None:
+    made = await history()
+    await made.publish("replica-1", events.ReplicaRegistered(replica_id="replica-1", base_model_digest="a" * 64))
+    plan = await made.plan()
+    unrecorded = []
+
+    def recorded_first(event: Event) -> Outcome:
+        log = object_keys.audit_entries_prefix(event.subject)
+        if event.subject != "replica-1" and not any(key.startswith(log) for key in made.objects.objects):
+            unrecorded.append(event.id)
+        return Outcome.NOOP_DUPLICATE
+
+    made.log.answer = recorded_first
+    await made.run(plan).execute("op-1")
+    assert unrecorded == []
+    for tenant in ("t1", "t2"):
+        begun, ended = await made.audited(tenant)
+        assert (begun.kind, begun.actor.id, begun.facts["plan_sha256"]) == ("replay.begun", "op-1", plan.sha256())
+        assert (ended.kind, ended.facts["sent"], ended.facts["end"]) == ("replay.ended", 6, "finished")
+    assert await made.audited("replica-1") == []
+
+
+async def test_outcomes_of_another_replay_do_not_count() -> None:
+    made = await history()
+    made.log.answer = lambda event: Outcome.EFFECT
+    await made.run(await made.plan(), max_effects=None).execute("op")
+    made.log.answer = lambda event: Outcome.NOOP_DUPLICATE
+    other = (await made.plan()).model_copy(update={"replay_id": "replay-2"})
+    await made.run(other, max_effects=0).execute("op")
+
+
+async def test_a_consumer_that_does_not_get_on_is_named_and_the_journal_kept() -> None:
+    made = await history()
+    made.log.handled["curation.v1"] = {}
+    run = made.run(await made.plan(), canary=0)
+    with pytest.raises(WaitedTooLong, match=r"handling by the group curation\.v1"):
+        await run.execute("op")
+    assert run.journal.ended is not None
+    assert (run.journal.ended.kind, len(run.journal.sent)) == ("stopped", 12)
+
+
+async def test_the_pace_is_even_and_owes_nothing_after_a_pause() -> None:
+    now, slept = [0.0], []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 6))
+        now[0] += seconds
+
+    pace = Pace(4.0, lambda: now[0], sleep)
+    for _ in range(3):
+        await pace()
+    assert slept == [0.25, 0.25]
+    now[0] += 100
+    for _ in range(2):
+        await pace()
+    assert slept == [0.25, 0.25, 0.25]
+
+
+# --- going on
+
+
+@pytest.mark.parametrize("dies_after", range(13))
+async def test_a_run_that_died_anywhere_goes_on_and_sends_each_message_once(tmp_path: Path, dies_after: int) -> None:
+    made = await history()
+    plan, path = await made.plan(), tmp_path / "p.journal.jsonl"
+    made.log.dies_after = dies_after
+    with journal(path, plan.sha256()) as held:
+        run = made.run(plan, held)
+        if dies_after < 12:
+            with pytest.raises(asyncio.CancelledError):
+                await run.execute("op")
+        else:
+            await run.execute("op")
+    made.log.dies_after = None
+    with journal(path, plan.sha256()) as held:
+        assert (await made.run(plan, held).preview()).messages == 12 - dies_after
+        await made.run(plan, held).execute("op")
+    assert len(made.log.sent) == 12
+    assert len({dict(m.headers)["ce_id"] for m in made.log.sent}) == 12
+
+
+async def test_a_death_between_the_bus_and_the_journal_sends_one_message_twice(tmp_path: Path) -> None:
+    made = await history()
+    plan, path = await made.plan(), tmp_path / "p.journal.jsonl"
+    with journal(path, plan.sha256()) as held:
+        await made.run(plan, held).execute("op")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:5]) + lines[5][:20])  # a line that was cut short
+    with journal(path, plan.sha256()) as held:
+        await made.run(plan, held).execute("op")
+    assert len(made.log.sent) == 12 + 8
+
+
+async def test_what_an_interrupted_run_has_sent_is_waited_for_when_it_goes_on(tmp_path: Path) -> None:
+    made = await history()
+    plan, path = await made.plan(), tmp_path / "p.journal.jsonl"
+    with journal(path, plan.sha256()) as held:
+        await made.run(plan, held).execute("op")
+    made.log.handled["curation.v1"] = {}
+    with journal(path, plan.sha256()) as held, pytest.raises(WaitedTooLong, match=r"curation\.v1"):
+        await made.run(plan, held).execute("op")
+
+
+async def test_a_plan_that_was_run_into_one_installation_is_not_run_into_another(tmp_path: Path) -> None:
+    made = await history()
+    plan, path = await made.plan(), tmp_path / "p.journal.jsonl"
+    with journal(path, plan.sha256()) as held:
+        await made.run(plan, held).execute("op")
+    with journal(path, plan.sha256()) as held:
+        run = made.run(plan, held)
+        run.target = replace(run.target, name="elsewhere")
+        with pytest.raises(Refused, match="was run into here; plan anew"):
+            await run.execute("op")
+    assert len(made.log.sent) == 12
+
+
+async def test_a_plan_is_run_once_at_a_time_and_with_its_own_journal(tmp_path: Path) -> None:
+    made = await history()
+    plan, path = await made.plan(), tmp_path / "p.journal.jsonl"
+    with journal(path, plan.sha256()) as held:
+        await made.run(plan, held).execute("op")
+        with pytest.raises(Refused, match="another run of this plan"), journal(path, plan.sha256()):
+            pass
+    with pytest.raises(Refused, match="journal of another plan"):
+        read_journal(path, "0" * 64)
+    assert journal_path(tmp_path / "p.json") == path
+
+
+# --- the report
+
+
+async def test_a_report_joins_what_was_sent_with_what_was_told() -> None:
+    made = await history()
+    answers = {"c-0": Outcome.EFFECT, "c-1": Outcome.REFUSED_PURGED, "c-2": Outcome.DEAD_LETTERED}
+
+    def answer(event: Any) -> Outcome | None:
+        if isinstance(event.data, events.UsageRecorded):
+            return None
+        return answers.get(event.data.consent_id, Outcome.NOOP_STALE)
+
+    made.log.answer = answer
+    plan = await made.plan()
+    run = made.run(plan, max_effects=None, max_dead_letters=None)
+    assert (await report(plan, Journal(), made.log)).status == "not run"
+    await run.execute("op")
+    told = await report(plan, run.journal, made.log)
+    assert (told.status, told.planned, told.sent) == ("finished", 12, 12)
+    assert (told.effects, told.no_ops, told.refusals, told.dead_letters) == (1, 3, 1, 1)
+    assert told.consumers == {
+        "curation": {"DEAD_LETTERED": 1, "EFFECT": 1, "NOOP_STALE": 3, "REFUSED_PURGED": 1},
+    }
+    assert told.unanswered == {"sano.usage.recorded": 6}
+    assert [(held.subject, held.outcome) for held in told.noted] == [
+        ("t1", "DEAD_LETTERED"),
+        ("t1", "EFFECT"),
+        ("t2", "REFUSED_PURGED"),
+    ]
