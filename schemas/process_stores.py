@@ -43,7 +43,8 @@ _SERVING = (
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="drained up to a bound, then aborted; messages in shared memory are overwritten",
+            how="drained up to a bound, then aborted; messages in shared memory are overwritten; of a killed "
+            "replica they end with its /dev/shm, which a pod has of its own",
         ),
         probe=_RECEIPT,
         survives=timedelta(),

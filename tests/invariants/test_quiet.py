@@ -39,7 +39,6 @@ from tests.world.world import World
 
 CANARY = "canary-8841"
 REVIEWER = "reviewer-canary-7712"
-TOKEN_TENANT = TenantId(NAME)
 
 
 @contextmanager
