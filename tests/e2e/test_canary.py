@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import secrets
 import shutil
 from collections.abc import Iterator
