@@ -482,7 +482,8 @@ async def test_a_refusal_names_the_field_and_never_the_text(engine: Engine) -> N
             await chat(engine, None, body={**too_long, "stream": stream})
         assert (refused.value.status, "secret" in str(refused.value)) == (400, False)
         assert refused.value.__cause__ is None
-    for field, value in {"temperature": "a secret word", "logit_bias": {"a secret word": 1}, "top_p": 7}.items():
+    bad: dict[str, Any] = {"temperature": "a secret word", "logit_bias": {"a secret word": 1}, "top_p": 7}
+    for field, value in bad.items():
         with pytest.raises(EngineRefused) as refused:
             await chat(engine, None, body=chat_body(**{field: value}))
         assert (refused.value.status, refused.value.field, "secret" in str(refused.value)) == (400, field, False)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from consumers.runtime.dispatch import Dispatcher
+from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
@@ -85,7 +85,10 @@ class Handlers:
 async def consuming(bootstrap: str, handlers: Handlers, tenancy: Tenancy) -> AsyncIterator[None]:
     settings = ConsumerSettings(kafka_bootstrap_servers=bootstrap, s3_bucket="unused")
     telemetry = configure_telemetry("test", None)
-    table = {events.ExportRequested: handlers.on_export, events.PurgeRequested: handlers.on_purge}
+    table: dict[type[events.EventData], Handler] = {
+        events.ExportRequested: handlers.on_export,
+        events.PurgeRequested: handlers.on_purge,
+    }
     dispatcher = Dispatcher("head-of-line", table, tenancy, None, telemetry, POLICY)
     consumer = Consumer(dispatcher, (events.TENANTS,), f"head-of-line.{secrets.token_hex(4)}", settings)
     await consumer.broker.start()

@@ -245,6 +245,9 @@ class SteppedPublisher:
     async def publish_raw(self, message: RawMessage) -> None:
         raise AssertionError("no process of this test buries anything")
 
+    async def answers(self) -> bool:
+        return True
+
 
 def stepped(world: World, process: Process) -> Tenancy:
     objects: Any = SteppedStore(world.memory, process)
@@ -464,7 +467,7 @@ async def test_fenced_a_worker_that_lost_its_lease_while_it_trained_uploads_noth
         worker.stop.set()  # as the renewal does that finds the lease lost
         return result
 
-    world.trainer.train = outlived  # type: ignore[method-assign]
+    world.trainer.train = outlived  # type: ignore[method-assign, assignment]
     with pytest.raises(LeaseLost):
         await worker.attempt("run-2")
     staging = object_keys.tenant_area(scene.tenant, "staging")

@@ -89,7 +89,7 @@ class Installation:
 
     async def tenant(self, name: str, status: str = "active") -> TenantId:
         tenant = TenantId(name)
-        await self.tenancy.states.create(TenantState(tenant=tenant, nonce="n", status=status))  # type: ignore[arg-type]
+        await self.tenancy.states.create(TenantState(tenant=tenant, nonce="n", status=status))
         return tenant
 
     async def fence(self, name: str, status: str = "purged") -> None:

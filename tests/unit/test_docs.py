@@ -282,7 +282,8 @@ def test_the_readme_names_every_topic_and_every_area_of_a_tenants_prefix() -> No
 
 def natural_key_in_words(model: type[EventData]) -> str:
     """The key with ``<field>`` where a field's value goes."""
-    return model.model_construct(**{name: f"<{name}>" for name in model.model_fields}).natural_key()
+    words: dict[str, Any] = {name: f"<{name}>" for name in model.model_fields}
+    return model.model_construct(**words).natural_key()
 
 
 def test_the_table_of_natural_keys_is_the_contracts() -> None:

@@ -105,7 +105,7 @@ def test_text_parts_become_one_text() -> None:
 
 
 def test_an_earlier_answer_can_be_sent_back_with_its_empty_fields() -> None:
-    earlier = {"role": "assistant", "content": "Hi", "refusal": None, "tool_calls": [], "audio": None}
+    earlier: dict[str, Any] = {"role": "assistant", "content": "Hi", "refusal": None, "tool_calls": [], "audio": None}
     assert chat(messages=[*MESSAGES, earlier])["messages"][1] == {"role": "assistant", "content": "Hi"}
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from aiokafka import ConsumerRecord
 
-from consumers.runtime.dispatch import Dispatcher, Poison
+from consumers.runtime.dispatch import Dispatcher, Handler, Poison
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.parsing import tolerant_parser
@@ -118,7 +118,10 @@ async def _delivered(
 ) -> Result:
     """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
     bus = publisher or RecordingPublisher()
-    handlers = {events.ConsentGranted: handler, events.PurgeRequested: handler}
+    handlers: dict[type[events.EventData], Handler] = {
+        events.ConsentGranted: handler,
+        events.PurgeRequested: handler,
+    }
     dispatcher = Dispatcher(service, handlers, _tenancy(bus, objects), None, TELEMETRY, POLICY)
     middleware = OutermostMiddleware(
         record,
@@ -375,7 +378,7 @@ async def test_the_outcome_of_an_outcome_is_not_told() -> None:
         event_id="e", event_type="sano.consent.granted", consumer="c", outcome=Outcome.EFFECT, delivery="t/0/0"
     )
     bus = RecordingPublisher()
-    handlers = {events.OutcomeRecorded: Raising([])}
+    handlers: dict[type[events.EventData], Handler] = {events.OutcomeRecorded: Raising([])}
     dispatcher = Dispatcher("ledger", handlers, _tenancy(bus), None, TELEMETRY, POLICY)
     assert await dispatcher.handle(_record(data)) == Outcome.EFFECT
     assert bus.events == []
