@@ -23,8 +23,14 @@ class Uses:
     _sets: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
 
     async def affected(self, state: TenantState, withdrawal: WithdrawalRecord) -> dict[str, AdapterState]:
-        """Every adapter with the example in its set, trained on or held out, wherever the adapter is kept."""
+        """Every adapter with the example in its set, trained on or held out, wherever the adapter is kept.
+
+        Once noted in the record they are not searched for again: none that contains it can be published any more.
+        """
         archive = Archive(self.store)
+        if withdrawal.affected:
+            noted = [await archive.known_adapter(state, digest) for digest in withdrawal.affected]
+            return {d: adapter for d, adapter in zip(withdrawal.affected, noted, strict=True) if adapter is not None}
         found: dict[str, AdapterState] = {}
         archived = [digest async for digest in archive.digests() if digest not in state.adapters]
         for start in range(0, len(archived), READS_AT_ONCE):
