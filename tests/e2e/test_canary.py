@@ -33,7 +33,7 @@ from tenancy.keys import KeyRecord
 from tenancy.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
-from tests.fixtures.canary_life import Evidence, Life, replica_settings
+from tests.fixtures.canary_life import REPLICA, Evidence, Life, replica_settings
 from tests.fixtures.leaks import planted_in_files, planted_in_telemetry, planted_in_the_bucket
 from tests.fixtures.markers import Hit, new_marker, search, token_forms
 from tests.fixtures.platform import Platform
@@ -63,6 +63,7 @@ def life(platform: Platform, kafka_cluster: KafkaCluster, base_model: str) -> It
     finally:
         platform.processes.pop("inference").stop()
         platform.ports.pop("inference")
+        asyncio.run(platform.forget_replica(REPLICA))
         shutil.rmtree(adapter_dir, ignore_errors=True)
         platform.restart("training")
 

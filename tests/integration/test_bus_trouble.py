@@ -18,7 +18,7 @@ from deploy.local.services import Service
 from producers.demo.redelivery import read_all
 from producers.publishing import publish
 from schemas import events
-from schemas.envelope import Event
+from schemas.envelope import Event, decode
 from schemas.hyperparameters import Hyperparameters
 from schemas.policy import TenantPolicy
 from schemas.state import TenantState
@@ -111,7 +111,7 @@ async def test_a_polite_stop_finishes_and_commits(platform: Platform, tenancy: T
     process.terminate()
     # uvicorn ends by the signal that asked for it, once the shutdown is done.
     assert await asyncio.to_thread(process.wait_exit, 60) in (0, -signal.SIGTERM)
-    outcomes_before = len(await read_all(platform.settings.kafka_client(), [events.OUTCOMES], tenant))
+    outcomes_before = await _handled(platform, tenant)
     platform.restart("curation")
     for approval in await approvals(tenancy, tenant, 1, start=5):
         await publish(tenancy, tenant, approval)
@@ -122,11 +122,18 @@ async def test_a_polite_stop_finishes_and_commits(platform: Platform, tenancy: T
     await eventually(six, "the next example was curated")
 
     async def told() -> int | None:
-        told = len(await read_all(platform.settings.kafka_client(), [events.OUTCOMES], tenant))
+        told = await _handled(platform, tenant)
         return told if told > outcomes_before else None
 
     # Everything before the stop was committed: only the one new event was handled after it.
     assert await eventually(told, "the outcome was published") == outcomes_before + 1
+
+
+async def _handled(platform: Platform, tenant: TenantId) -> int:
+    """How often the curation consumer has told what it made of an event of the tenant."""
+    messages = await read_all(platform.settings.kafka_client(), [events.OUTCOMES], tenant)
+    told = [decode(message.key, message.value, message.headers).data for message in messages]
+    return sum(isinstance(data, events.OutcomeRecorded) and data.consumer == "curation" for data in told)
 
 
 @dataclass
