@@ -30,6 +30,9 @@ _ENVIRONMENT = {
     # collective_rpc takes method names of our worker extension, never pickled functions.
     "VLLM_ALLOW_INSECURE_SERIALIZATION": "0",
     "VLLM_SERVER_DEV_MODE": "0",
+    # vLLM names its processes with setproctitle, which writes over their environment: by that a stack finds those that
+    # a killed server left behind.
+    "SPT_NOENV": "1",
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from deploy.local.base_model import base_model_folder
-from deploy.local.services import INFERENCE
+from deploy.local.services import INFERENCE, Folders
 from deploy.local.settings import LocalSettings, inherited_environment
+from deploy.local.teardown import running_members
 from producers.publishing import publish
 from schemas import events, object_keys
 from schemas.policy import TenantPolicy
@@ -60,6 +62,9 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
             await onboarded(tenancy, TENANT, TenantPolicy())
             await publish(tenancy, TENANT, events.TenantChurned(requested_by="op"))
             await platform.died("inference")
+            members = running_members(Folders(platform.home))
+            names = [Path(f"/proc/{member.pid}/comm").read_text() for member in members]
+            assert any(name.startswith("VLLM::") for name in names), "what outlives its server is found by its stack"
             look = _purge(tenancy)
 
             async def waits() -> PurgeRecord | None:

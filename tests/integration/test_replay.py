@@ -117,7 +117,13 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
     await eventually(is_exported, "the export is there")
     await commands.rollback(tenancy, tenant)
     await commands.activate(tenancy, tenant, digest)
-    return await _activated(tenancy, tenant, 3)
+    state = await _activated(tenancy, tenant, 3)
+
+    async def are_closed() -> bool | None:
+        return not [relative async for relative in store.list("withdrawals", "open")] or None
+
+    await eventually(are_closed, "the withdrawals are closed")
+    return state
 
 
 @pytest.fixture(scope="module")
