@@ -42,6 +42,11 @@ def _purge(tenancy: Tenancy) -> Callable[[], object]:
     return look
 
 
+def _names_of_members(platform: Platform) -> list[str]:
+    members = running_members(Folders(platform.home))
+    return [Path(f"/proc/{member.pid}/comm").read_text() for member in members]
+
+
 @pytest.mark.timeout(1200)
 async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: Platform) -> None:
     base = base_model_folder(LocalSettings(), inherited_environment())
@@ -62,9 +67,8 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
             await onboarded(tenancy, TENANT, TenantPolicy())
             await publish(tenancy, TENANT, events.TenantChurned(requested_by="op"))
             await platform.died("inference")
-            members = running_members(Folders(platform.home))
-            names = [Path(f"/proc/{member.pid}/comm").read_text() for member in members]
-            assert any(name.startswith("VLLM::") for name in names), "what outlives its server is found by its stack"
+            left = _names_of_members(platform)
+            assert any(name.startswith("VLLM::") for name in left), "what outlives its server is found by its stack"
             look = _purge(tenancy)
 
             async def waits() -> PurgeRecord | None:
