@@ -50,8 +50,9 @@ class Service:
 INFERENCE = Service("inference", "inference.app", "SANO_INFERENCE_PORT", ready_seconds=600.0)
 SERVICES = (
     Service("curation", "consumers.curation.app"),
-    # Threads that spin at a barrier take the core from the thread that they wait for, where cores are shared.
-    Service("training", "consumers.training.app", environment=(("OMP_WAIT_POLICY", "PASSIVE"),)),
+    # Threads that spin long at a barrier take the core from the thread that they wait for, where cores are shared; and
+    # where none spins at all (OMP_WAIT_POLICY=PASSIVE), each of the many short barriers of a step costs a wake-up.
+    Service("training", "consumers.training.app", environment=(("GOMP_SPINCOUNT", "20000"),)),
     Service("adapters", "consumers.adapters.app"),
     Service("export", "consumers.export.app"),
     Service("purge", "consumers.purge.app"),

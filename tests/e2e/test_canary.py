@@ -55,7 +55,7 @@ def life(platform: Platform, kafka_cluster: KafkaCluster, base_model: str) -> It
     adapter_dir = SHARED_MEMORY / f"sanolith-canary-{secrets.token_hex(8)}"
     platform.start(INFERENCE, None, **replica_settings(base_model, adapter_dir))
     try:
-        patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "120", "OMP_WAIT_POLICY": "PASSIVE"}
+        patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "120", "GOMP_SPINCOUNT": "20000"}
         platform.restart("training", None, **patient)
         lived = Life(platform, kafka_cluster, adapter_dir, memory_before)
         asyncio.run(lived.live_through())
