@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from producers.bounded import each
 from schemas.state import AdapterState, RunState
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
@@ -23,26 +22,26 @@ async def all_runs(tenancy: Tenancy, tenant_id: TenantId) -> dict[str, RunState]
     # The state is read first: what leaves it meanwhile is found in the archive.
     state = (await tenancy.states.read(tenant_id)).state
     archive = await _archive(tenancy, tenant_id)
-    if archive is None:
-        return dict(state.runs)
-    ids = [run_id async for run_id in archive.run_ids()]
-    archived = zip(ids, await each(ids, archive.run), strict=True)
-    return {**{run_id: run for run_id, run in archived if run is not None}, **state.runs}
+    return dict(state.runs) if archive is None else await archive.all_runs(state)
 
 
 async def all_adapters(tenancy: Tenancy, tenant_id: TenantId) -> dict[str, AdapterState]:
     """Every published adapter by digest. Raises :class:`UnknownTenant`."""
     state = (await tenancy.states.read(tenant_id)).state
     archive = await _archive(tenancy, tenant_id)
-    if archive is None:
-        return dict(state.adapters)
-    digests = [digest async for digest in archive.digests()]
-    archived = zip(digests, await each(digests, archive.adapter), strict=True)
-    return {**{digest: adapter for digest, adapter in archived if adapter is not None}, **state.adapters}
+    return dict(state.adapters) if archive is None else await archive.all_adapters(state)
+
+
+async def all_run_ids(tenancy: Tenancy, tenant_id: TenantId) -> set[str]:
+    """Every run's id; no record is opened. Raises :class:`UnknownTenant`."""
+    state = (await tenancy.states.read(tenant_id)).state
+    archive = await _archive(tenancy, tenant_id)
+    archived = set() if archive is None else {run_id async for run_id in archive.run_ids()}
+    return archived | set(state.runs)
 
 
 async def all_digests(tenancy: Tenancy, tenant_id: TenantId) -> set[str]:
-    """Every published adapter's digest. Raises :class:`UnknownTenant`."""
+    """Every published adapter's digest; no record is opened. Raises :class:`UnknownTenant`."""
     state = (await tenancy.states.read(tenant_id)).state
     archive = await _archive(tenancy, tenant_id)
     archived = set() if archive is None else {digest async for digest in archive.digests()}

@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import Field
 
 from producers.bounded import each
-from producers.past import all_adapters, all_digests, all_runs
+from producers.past import all_adapters, all_digests, all_run_ids, all_runs
 from schemas import object_keys
 from schemas.events import UsageRecorded
 from schemas.holds import LegalHold
@@ -113,8 +113,8 @@ async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:
     prefix = object_keys.tenant_area(tenant_id, "examples")
     counts = {
         "examples": sum([1 async for _ in tenancy.objects.keys(prefix)]),
-        "adapters": len(await all_adapters(tenancy, tenant_id)),
-        "runs": len(await all_runs(tenancy, tenant_id)),
+        "adapters": len(await all_digests(tenancy, tenant_id)),
+        "runs": len(await all_run_ids(tenancy, tenant_id)),
     }
     try:
         public_key = await tenancy.keys.public_key(tenant_id)

@@ -18,7 +18,9 @@ NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_MANIFEST = "manifest.json"
-ADAPTER_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG, ADAPTER_MANIFEST)
+ADAPTER_MODEL_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG)
+"""What is erased of an adapter that is retired. Its manifest stays: it says which examples the adapter was made of."""
+ADAPTER_FILES = (*ADAPTER_MODEL_FILES, ADAPTER_MANIFEST)
 
 TENANT_AREAS: dict[str, str] = {
     "examples": "one record per example: decision, commitment, consent",

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from schemas import object_keys
 from schemas.state import AdapterState, RunState, TenantState
+from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.state import StateRegistry, require_active
 from tenancy.store import TenantStore
@@ -63,6 +64,18 @@ class Archive:
     async def known_adapter(self, state: TenantState, digest: str) -> AdapterState | None:
         """The adapter, wherever it is kept. ``state`` must have been read before this is called."""
         return state.adapters.get(digest) or await self.adapter(digest)
+
+    async def all_adapters(self, state: TenantState) -> dict[str, AdapterState]:
+        """Every published adapter, wherever it is kept. ``state`` must have been read before this is called."""
+        digests = [digest async for digest in self.digests() if digest not in state.adapters]
+        archived = zip(digests, await gathered(self.adapter(digest) for digest in digests), strict=True)
+        return {**{digest: adapter for digest, adapter in archived if adapter is not None}, **state.adapters}
+
+    async def all_runs(self, state: TenantState) -> dict[str, RunState]:
+        """Every run, wherever it is kept. ``state`` must have been read before this is called."""
+        ids = [run_id async for run_id in self.run_ids() if run_id not in state.runs]
+        archived = zip(ids, await gathered(self.run(run_id) for run_id in ids), strict=True)
+        return {**{run_id: run for run_id, run in archived if run is not None}, **state.runs}
 
     async def run_ids(self) -> AsyncIterator[str]:
         """Every run that was ever moved here."""

@@ -25,7 +25,7 @@ async def exported_digest(store: TenantStore, verifier: Verifier, export_id: str
 
 async def erase_export_weights(store: TenantStore, export_id: str) -> None:
     """Take the weights out of an export that was not taken away. What remains says that it was made, and of what."""
-    for file in (object_keys.ADAPTER_WEIGHTS, object_keys.ADAPTER_CONFIG):
+    for file in object_keys.ADAPTER_MODEL_FILES:
         await store.erase(object_keys.export(export_id, file))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 
 from schemas import object_keys
@@ -11,8 +10,6 @@ from schemas.state import AdapterState, TenantState
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.archive import Archive
 from tenancy.store import TenantStore
-
-READS_AT_ONCE = 16
 
 
 @dataclass
@@ -31,13 +28,7 @@ class Uses:
         if withdrawal.affected:
             noted = [await archive.known_adapter(state, digest) for digest in withdrawal.affected]
             return {d: adapter for d, adapter in zip(withdrawal.affected, noted, strict=True) if adapter is not None}
-        found: dict[str, AdapterState] = {}
-        archived = [digest async for digest in archive.digests() if digest not in state.adapters]
-        for start in range(0, len(archived), READS_AT_ONCE):
-            some = archived[start : start + READS_AT_ONCE]
-            read = await asyncio.gather(*(archive.adapter(digest) for digest in some))
-            found |= {digest: adapter for digest, adapter in zip(some, read, strict=True) if adapter is not None}
-        known = {**found, **state.adapters}
+        known = await archive.all_adapters(state)
         return {digest: known[digest] for digest in sorted(known) if await self._contains(known[digest], withdrawal)}
 
     async def _contains(self, adapter: AdapterState, withdrawal: WithdrawalRecord) -> bool:

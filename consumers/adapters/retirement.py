@@ -29,8 +29,6 @@ from tenancy.store import TenantStore
 
 REASON = "withdrawn-example"
 CLOSED = "withdrawal.closed"
-WEIGHTS = (object_keys.ADAPTER_WEIGHTS, object_keys.ADAPTER_CONFIG)
-"""What is erased of a retired adapter. Its manifest and record stay: they say which examples it was made of."""
 
 Affected = Mapping[str, AdapterState]
 
@@ -157,7 +155,7 @@ class Retirement:
 
     async def _erase(self, digests: tuple[str, ...]) -> None:
         for digest in digests:
-            for file in WEIGHTS:
+            for file in object_keys.ADAPTER_MODEL_FILES:
                 await self.store.erase(object_keys.adapter(digest, file))
         exports = dict.fromkeys([relative.split("/")[1] async for relative in self.store.list("exports")])
         for export_id in exports:

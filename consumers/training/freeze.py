@@ -3,23 +3,18 @@ when they arrived."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 from schemas import object_keys
 from schemas.canonical import TRAINING_SET_DOMAIN, sha256_hex
 from schemas.content import ExampleContent
 from schemas.policy import TenantPolicy
 from schemas.records import ConsentRecord, ExampleRecord, TrainingSet, TrainingSetEntry
+from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.store import TenantStore
-
-READS_AT_ONCE = 16
-
-T = TypeVar("T")
 
 
 class TrainingSetVoid(Exception):
@@ -49,7 +44,7 @@ async def freeze(store: TenantStore, policy: TenantPolicy) -> FrozenSet:
     training_set = TrainingSet(
         set_id=training_set_id(store.tenant, entries), tenant=store.tenant, entries=tuple(entries)
     )
-    contents = await _gather(_content(store, entry) for entry in entries)
+    contents = await gathered(_content(store, entry) for entry in entries)
     with suppress(PreconditionFailed):  # the same examples were frozen before
         await store.put_record(object_keys.training_set(training_set.set_id), training_set, if_absent=True)
     return FrozenSet(training_set, tuple(contents))
@@ -58,7 +53,7 @@ async def freeze(store: TenantStore, policy: TenantPolicy) -> FrozenSet:
 async def eligible(store: TenantStore, policy: TenantPolicy) -> list[TrainingSetEntry]:
     """Every example that may be trained on now, by id."""
     names = [relative async for relative in store.list("examples")]
-    records = await _gather(_record(store, name) for name in names)
+    records = await gathered(_record(store, name) for name in names)
     consents = await _consents(store, records)
     entries = []
     for record in records:
@@ -121,14 +116,3 @@ async def _content(store: TenantStore, entry: TrainingSetEntry) -> ExampleConten
     if content.commitment() != entry.commitment:
         raise Refused("commitment-mismatch", "refused: a stored example is not what its reviewer approved")
     return content
-
-
-async def _gather(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Await in order of arrival, a bounded number at a time."""
-    gate = asyncio.Semaphore(READS_AT_ONCE)
-
-    async def bounded(call: Awaitable[T]) -> T:
-        async with gate:
-            return await call
-
-    return list(await asyncio.gather(*(bounded(call) for call in calls)))
