@@ -25,6 +25,7 @@ from tenancy.keys import encrypt_inline
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier
+from tests.fixtures.records import record_of
 from tests.invariants.worlds import (
     NAME,
     OTHER_NAME,
@@ -32,7 +33,6 @@ from tests.invariants.worlds import (
     assert_purged,
     event,
     every_name,
-    record_of,
     service,
 )
 from tests.world.world import World

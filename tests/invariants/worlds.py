@@ -21,12 +21,13 @@ from consumers.runtime.dispatch import Dispatcher, Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.telemetry import SCOPE, Telemetry
 from schemas import events, object_keys
-from schemas.envelope import Event, encode
+from schemas.envelope import Event
 from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
 from schemas.outcome import Outcome
 from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.fixtures.records import record_of
 from tests.world.world import POLICY, Service, World
 
 NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
@@ -196,25 +197,6 @@ def every_name(names: set[str]) -> Iterator[None]:
 
 
 # --- the world with the real runtime around its handlers
-
-
-def record_of(made: Event, **changed: Any) -> ConsumerRecord[Any, Any]:
-    message = encode(made)
-    fields: dict[str, Any] = {
-        "topic": message.topic,
-        "partition": 0,
-        "offset": 7,
-        "timestamp": 0,
-        "timestamp_type": 1,
-        "key": message.key,
-        "value": message.value,
-        "checksum": None,
-        "serialized_key_size": 0,
-        "serialized_value_size": 0,
-        "headers": tuple(message.headers),
-        **changed,
-    }
-    return ConsumerRecord(**fields)
 
 
 class DispatchedWorld(World):

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import ConsumerRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
@@ -39,7 +38,7 @@ from producers.onboarding import onboard
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, check_adapter
 from schemas.envelope import Event, MalformedEvent, decode, encode
-from schemas.events import CURATION, EventData, ExampleApproved
+from schemas.events import EventData, ExampleApproved
 from schemas.heldout import HeldoutFileError, read_heldout
 from schemas.object_keys import ForbiddenKey
 from schemas.outcome import Outcome
@@ -53,6 +52,7 @@ from tenancy.errors import Refused, SealBroken
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.records import record_of
 from tests.unit.event_strategies import approved, events
 
 CANARY = "canary-8841"
@@ -336,25 +336,6 @@ def watch() -> Iterator[Watch]:
     yield Watch(telemetry, spans, reader, log)
     logger.removeHandler(handler)
     logger.setLevel(level)
-
-
-def record_of(event: Event, **changed: Any) -> ConsumerRecord[Any, Any]:
-    message = encode(event)
-    fields: dict[str, Any] = {
-        "topic": CURATION,
-        "partition": 0,
-        "offset": 7,
-        "timestamp": 0,
-        "timestamp_type": 1,
-        "key": message.key,
-        "value": message.value,
-        "checksum": None,
-        "serialized_key_size": 0,
-        "serialized_value_size": 0,
-        "headers": tuple(message.headers),
-        **changed,
-    }
-    return ConsumerRecord(**fields)
 
 
 def dispatcher(tenancy: Tenancy, watch: Watch, handler: Handler) -> Dispatcher:
