@@ -26,6 +26,10 @@ class LocalSettings(BaseSettings):
     )
 
 
+# torch sets these in the environment of whoever compiles with it; to a child they name a folder outside its TMPDIR.
+_SET_BY_TORCH = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+
+
 def inherited_environment() -> dict[str, str]:
     """This process's environment, which child processes start from (PATH, proxies, SASL and TLS settings)."""
-    return dict(os.environ)
+    return {name: value for name, value in os.environ.items() if name not in _SET_BY_TORCH}

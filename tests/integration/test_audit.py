@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.services import PROJECT_ROOT
+from deploy.local.settings import inherited_environment
 from producers.audit_answers import entries_of
 from producers.audit_copy import AuditCopy, read_copy
 from producers.audit_verifying import verify_copy
@@ -59,7 +59,7 @@ async def log_with(tenancy: Tenancy, kind: str, count: int = 1) -> AuditCopy:
 
 def sano(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command as an auditor runs it: a process of its own."""
-    environment = {**os.environ, **platform.environment, "PYTHONPATH": str(PROJECT_ROOT)}
+    environment = {**inherited_environment(), **platform.environment, "PYTHONPATH": str(PROJECT_ROOT)}
     argv = [sys.executable, "-m", "producers.cli.main", "audit", *arguments]
     return subprocess.run(argv, env=environment, cwd=platform.home, capture_output=True, text=True, check=False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from deploy.local.embedded import start_bus
 from deploy.local.kafka import KafkaCluster
 from deploy.local.services import PROJECT_ROOT
+from deploy.local.settings import inherited_environment
 from producers.topic_admin import TopicReport, apply_topics
 from schemas.envelope import Event
 from schemas.events import CURATION, TENANTS, TenantChurned
@@ -39,7 +39,7 @@ def three_brokers(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def embedded_bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home = tmp_path_factory.mktemp("bus")
-    env = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT), "TMPDIR": str(home)}
+    env = {**inherited_environment(), "PYTHONPATH": str(PROJECT_ROOT), "TMPDIR": str(home)}
     bus = start_bus(home, home / "bus.log", env, tie_to_parent=True)
     yield bus.bootstrap_servers
     bus.process.stop()

@@ -12,6 +12,7 @@ from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.services import LOCAL_PROFILE
+from deploy.local.settings import inherited_environment
 from inference.settings import InferenceSettings
 
 SHARED = {
@@ -43,3 +44,11 @@ def test_a_service_reads_the_local_profile(settings: type[BaseSettings], monkeyp
     for name, value in LOCAL_PROFILE.items():
         if name in read:
             assert float(read[name]) == float(value)
+
+
+def test_a_child_does_not_inherit_where_torch_keeps_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")
+    monkeypatch.setenv("SANO_KAFKA_SASL_MECHANISM", "PLAIN")
+    inherited = inherited_environment()
+    assert "TORCHINDUCTOR_CACHE_DIR" not in inherited
+    assert inherited["SANO_KAFKA_SASL_MECHANISM"] == "PLAIN"
