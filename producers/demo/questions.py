@@ -96,7 +96,12 @@ async def score_with_harness(base: str, jobs: Sequence[HarnessJob], scratch: Pat
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
-    _, errors = await child.communicate()
+    try:
+        _, errors = await child.communicate()
+    finally:
+        if child.returncode is None:  # whoever waited gave up
+            child.kill()
+            await child.wait()
     if child.returncode != 0:
         last = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise Refused("harness-failed", f"the scoring harness ended with status {child.returncode}: {last}")

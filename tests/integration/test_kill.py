@@ -55,14 +55,17 @@ CRASH_POINTS = [
     CrashPoint("training", "put:runs"),
     CrashPoint("training", "swap:state"),
     CrashPoint("ledger", "put:usage"),
-    CrashPoint("purge", "publish:sano.purge.requested"),
-    CrashPoint("purge", "swap:state"),
-    CrashPoint("purge", "publish:sano.purge.fenced"),
-    CrashPoint("purge", "put:purges"),
-    CrashPoint("purge", "erase:key.json"),
-    CrashPoint("purge", "erase:consents"),
-    CrashPoint("purge", "put:certificate"),
-    CrashPoint("purge", "publish:sano.purge.completed"),
+]
+# In the order in which a purge has them.
+PURGE_CRASH_POINTS = [
+    "publish:sano.purge.requested",
+    "put:purges",
+    "swap:state",
+    "publish:sano.purge.fenced",
+    "erase:key.json",
+    "erase:consents",
+    "put:certificate",
+    "publish:sano.purge.completed",
 ]
 WORKER_CRASH_POINTS = [
     "put:lease",
@@ -94,17 +97,26 @@ async def test_a_killed_consumer_loses_nothing_and_does_nothing_twice(
     platform: Platform, tenancy: Tenancy, point: CrashPoint
 ) -> None:
     platform.restart(point.consumer, f"after:{point.effect}")
+    tenant = await _sent(tenancy)
+    await platform.died(point.consumer)
+    platform.restart(point.consumer)
+    await _handled(tenancy, tenant)
+
+
+async def _sent(tenancy: Tenancy) -> TenantId:
+    """A tenant with consent, three approvals, which complete a batch, and one use; it asks for fifty to train on."""
     tenant = await onboarded(tenancy, _tenant(), TenantPolicy(min_new_examples=3, min_training_examples=50))
     await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
     for approval in await approvals(tenancy, tenant, 3):
         await publish(tenancy, tenant, approval)
     await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
-    if point.consumer != "purge":
-        await platform.died(point.consumer)
-        platform.restart(point.consumer)
+    return tenant
+
+
+async def _handled(tenancy: Tenancy, tenant: TenantId) -> None:
+    """All that was sent had its effects, each once."""
 
     async def rejected() -> TenantState | None:
-        # Three examples complete the batch; the training then refuses, as the policy asks for fifty.
         state = await _state(tenancy, tenant)
         run = state.runs.get("batch-1")
         return state if run is not None and run.status == "rejected" and not state.outbox else None
@@ -120,9 +132,19 @@ async def test_a_killed_consumer_loses_nothing_and_does_nothing_twice(
 
     await eventually(counted, "the usage was recorded once")
     assert len([key async for key in store.list("examples")]) == 3
-    if point.consumer != "purge":
-        return
+
+
+async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certified(
+    platform: Platform, tenancy: Tenancy
+) -> None:
+    """One purge, eight kills: every process but the last goes on from what a killed one left."""
+    tenant = await _sent(tenancy)
+    await _handled(tenancy, tenant)
+    platform.restart("purge", f"after:{PURGE_CRASH_POINTS[0]}")
     await publish(tenancy, tenant, events.TenantChurned(requested_by="op"))
+    for effect in PURGE_CRASH_POINTS[1:]:
+        await platform.died("purge")
+        platform.restart("purge", f"after:{effect}")
     await platform.died("purge")
     platform.restart("purge")
 

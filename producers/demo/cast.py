@@ -1,0 +1,51 @@
+"""Who appears in the demo, and what the acts found out about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.local.services import PROJECT_ROOT
+from producers.demo.questions import Answered
+from producers.importing import Imported
+from schemas.heldout import HeldoutQuestion
+from schemas.manifests import TrainingManifest
+from tenancy.tenant_id import TenantId
+
+DATA = PROJECT_ROOT / "deploy" / "local" / "data"
+
+
+@dataclass
+class Tenant:
+    """One tenant of the demo and what the acts found out about it."""
+
+    id: TenantId
+    dataset: str
+    token: str
+    imported: Imported | None = None
+    digest: str = ""
+    manifest: TrainingManifest | None = None
+    base: Answered | None = None
+    own: Answered | None = None
+    exported: Path | None = None
+    exported_examples: int = 0
+    other: float = 0.0
+    usage: dict[str, float] = field(default_factory=dict)
+    questions: list[HeldoutQuestion] = field(default_factory=list)
+
+    @property
+    def heldout(self) -> Path:
+        return DATA / f"{self.dataset}.heldout.jsonl"
+
+
+@dataclass
+class Tenants:
+    """Two with data and contrasting house rules, one without."""
+
+    oncology: Tenant
+    paediatrics: Tenant
+    newcomer: Tenant
+
+    def __iter__(self) -> Iterator[Tenant]:
+        return iter((self.oncology, self.paediatrics))
