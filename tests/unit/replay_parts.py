@@ -19,7 +19,7 @@ from producers.replay.selection import Selection
 from schemas import object_keys
 from schemas.audit import AuditEntry
 from schemas.envelope import Event, decode
-from schemas.events import OUTCOMES, EventData, OutcomeRecorded
+from schemas.events import OUTCOMES, ConsentGranted, EventData, OutcomeRecorded, UsageRecorded
 from schemas.outcome import Outcome
 from schemas.state import TenantState
 from schemas.topics import dead_letter_topic
@@ -149,3 +149,19 @@ class Installation:
         given = Limits(**{"rate": 1e9, "timeout_seconds": 0.2, **limits})  # type: ignore[arg-type]
         target = Target("here", self.log, self.tenancy)
         return Run(plan, self.log, target, self.fences(), journal or Journal(), given)
+
+
+def granted(consent: str, version: int = 1) -> ConsentGranted:
+    return ConsentGranted(consent_id=consent, version=version)
+
+
+async def history(count: int = 6) -> Installation:
+    """Two tenants' consents and usages, one after the other."""
+    made = Installation()
+    for tenant in ("t1", "t2"):
+        await made.tenant(tenant)
+    for number in range(count):
+        tenant = f"t{number % 2 + 1}"
+        await made.publish(tenant, granted(f"c-{number}"))
+        await made.publish(tenant, UsageRecorded(usage_id=f"u-{number}", source="storage"))
+    return made

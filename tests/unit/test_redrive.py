@@ -11,13 +11,9 @@ from producers.replay.selection import Selection
 from schemas import events
 from schemas.envelope import decode
 from schemas.outcome import Outcome
-from tests.unit.replay_parts import Installation
+from tests.unit.replay_parts import Installation, granted
 
 LETTERS = {"dead_letters": True}
-
-
-def granted(consent: str) -> events.ConsentGranted:
-    return events.ConsentGranted(consent_id=consent, version=1)
 
 
 async def buried() -> Installation:
