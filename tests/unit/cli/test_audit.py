@@ -34,10 +34,7 @@ async def _lived(world: World) -> str:
     for number in range(3):
         await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
     await world.settle()
-    active = (await world.state(TENANT)).active_adapter
-    assert active is not None
-    async with world.placement.held(TENANT, active):
-        pass
+    active = await world.served(TENANT)
     await world.publish(TENANT, events.ExportRequested(export_id="x1", requested_by="op-7"))
     await world.publish(TENANT, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
     await world.settle()
