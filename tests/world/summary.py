@@ -11,6 +11,7 @@ from producers.audit_verifying import verify_copy
 from schemas import object_keys
 from schemas.events import TrainingStarted
 from schemas.model import read_tolerant
+from schemas.outcome import Outcome
 from schemas.records import ConsentRecord, ExampleRecord, PurgeRecord
 from tenancy.errors import KeyDestroyed
 from tenancy.tenant_id import TenantId
@@ -44,6 +45,17 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         "purges": sorted([key async for key in world.memory.keys(object_keys.PURGES_PREFIX)]),
         "purge": await _purge(world, tenant),
     }
+
+
+async def everything_again(world: World, tenant: TenantId) -> dict[str, Any]:
+    """Deliver all events once more: none has an effect, and the summary stays as it was. Returns it."""
+    before = await summary(world, tenant)
+    world.outcomes.clear()
+    world.rewind_all()
+    await world.settle()
+    assert [outcome for outcome in world.outcomes if outcome[2] is Outcome.EFFECT] == []
+    assert await summary(world, tenant) == before
+    return before
 
 
 async def _purge(world: World, tenant: TenantId) -> Any:
