@@ -175,6 +175,8 @@ class ExportedExample(Contract):
     example_id: OpaqueId
     version: int
     commitment: Sha256Hex
+    bytes_removed: int | None = Field(default=None, description="of the versions as they were stored")
+    counting_method: str | None = None
     reviewer_id: OpaqueId
     consent_id: OpaqueId | None
     role: Literal["trained", "held-out"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -110,6 +111,7 @@ class Residue(Contract):
     versions: int = Field(ge=0)
     delete_markers: int = Field(ge=0)
     uploads: int = Field(ge=0)
+    size_bytes: int | None = Field(default=None, ge=0, description="as in StoreCount")
 
     @property
     def total(self) -> int:
@@ -124,10 +126,27 @@ class StoreCount(Contract):
     versions: int = Field(default=0, ge=0)
     delete_markers: int = Field(default=0, ge=0)
     uploads: int = Field(default=0, ge=0)
+    size_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="of the versions as they are stored, sealed ones with their seal; the parts of an open multipart "
+        "upload are not in it, since no listing of uploads gives sizes. Absent: counted by a release that did not sum",
+    )
 
     @property
     def total(self) -> int:
         return self.versions + self.delete_markers + self.uploads
+
+    def __add__(self, other: StoreCount) -> StoreCount:
+        """Both counts of one store as one."""
+        return StoreCount(
+            store=self.store,
+            objects=self.objects + other.objects,
+            versions=self.versions + other.versions,
+            delete_markers=self.delete_markers + other.delete_markers,
+            uploads=self.uploads + other.uploads,
+            size_bytes=summed((self.size_bytes, other.size_bytes)),
+        )
 
 
 class StoreRefusal(Contract):
@@ -248,3 +267,14 @@ class PurgeRecord(Contract):
     def versions_removed(self) -> int:
         """Versions, delete markers and open uploads."""
         return sum(count.total for count in (*self.found, *self.late)) if self._is_swept else 0
+
+    @property
+    def bytes_removed(self) -> int | None:
+        """Of the versions; None where they were counted by a release that did not sum them."""
+        return summed(count.size_bytes for count in (*self.found, *self.late)) if self._is_swept else 0
+
+
+def summed(sizes: Iterable[int | None]) -> int | None:
+    """The sum, or None where one of them is not known."""
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)

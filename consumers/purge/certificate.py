@@ -31,7 +31,11 @@ VERIFICATION = (
     "full: every listed prefix was listed twice and was empty of versions, markers and uploads, the second time after "
     "no writer that was alive at the fence could still write"
 )
-NOTHING = Residue(versions=0, delete_markers=0, uploads=0)
+COUNTING = (
+    "by listing, before the key was destroyed; bytes are of the versions as they were stored, and without the parts of "
+    "open multipart uploads, whose size no listing gives"
+)
+NOTHING = Residue(versions=0, delete_markers=0, uploads=0, size_bytes=0)
 
 
 def certificate(record: PurgeRecord) -> dict[str, Any]:
@@ -73,6 +77,8 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
         versions_removed=record.versions_removed,
         residual=0,
         verification_method=VERIFICATION,
+        bytes_removed=record.bytes_removed,
+        counting_method=COUNTING,
         verified_at=record.verified_at,
         replicas_found=record.replicas,
         replicas=record.acknowledgements,
