@@ -165,7 +165,9 @@ class PurgeCertificate(Contract):
     backups: str
     topics_survive_until: datetime = Field(description="by then no event of the tenant is on any broker's disk")
     audit_checkpoint: dict[str, Any] | None = Field(
-        default=None, description="the latest signed checkpoint of the tenant's audit log"
+        default=None,
+        description="a signed checkpoint of the tenant's audit log: whoever has the log can show that each entry up to "
+        "the checkpoint's seq, the purge's steps up to the deletion among them, was there when this was certified",
     )
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from consumers.purge.audit import enter_step
+from consumers.purge.audit import enter_step, signed_log
 from consumers.purge.certificate import certificate
 from consumers.purge.destruction import (
     KEY_STORE,
@@ -236,7 +236,7 @@ class PurgeDriver:
             return await self.records.step(record, verified_at=(now,))
         if record.settled_at is None or now < record.settled_at:
             raise Waiting("a writer that was alive at the fence may still write")
-        signed = await self.tenancy.audit.latest_checkpoint(TenantId(record.tenant))
+        signed = await signed_log(TenantId(record.tenant), self.tenancy, self.signer)
         both = (record.verified_at[0], now)
         return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 
