@@ -15,6 +15,7 @@ from tenancy.errors import BadSignature
 LISTED = ("object-store", "key-material")
 
 
+KIND = "certificate of purge"
 def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
     """What a signed certificate proves. Raises :class:`BadSignature` for one that contradicts itself."""
     held = read_tolerant(PurgeCertificate, statement["predicate"])
@@ -24,7 +25,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
     for contradiction in _contradictions(held):
         raise BadSignature(contradiction)
     return Verdict(
-        kind="certificate of purge",
+        kind=KIND,
         facts=dict(_facts(held)),
         proves=(
             SIGNED,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption
-from producers.cli.output import duration, print_json, print_rows, waiting, write_file
+from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption, code, opaque_id
+from producers.cli.output import duration, print_json, print_rows, waiting, write_documents, write_file
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
@@ -136,10 +137,10 @@ def purges(
 
     async def look(tenancy: Tenancy, _: OperatorSettings) -> list[PurgeView]:
         views = await queries.purges(tenancy)
-        for view in views:
-            if certificates is not None and view.step == "certified":
-                signed = await queries.certificate(tenancy, view.purge_id)
-                write_file(certificates / f"{view.purge_id}.certificate.json", signed, "sano purges --certificates DIR")
+        if certificates is not None:
+            certified = [view.purge_id for view in views if view.step == "certified"]
+            signed = partial(queries.certificate, tenancy)
+            await write_documents(certificates, "certificate", certified, signed, "sano purges --certificates DIR")
         return views
 
     views = read(context, look)
