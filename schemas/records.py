@@ -10,7 +10,7 @@ from pydantic import Field
 
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
 
 
@@ -172,6 +172,15 @@ class ReplicaAcknowledgement(Contract):
     fenced_at: datetime | None = Field(default=None, description="when it was cut off its lease")
 
 
+class SubcontractorConfirmation(Contract):
+    """A subcontractor's word that it destroyed what it held, as an operator recorded it: the document stays outside."""
+
+    subcontractor: SubcontractorName
+    reference: OpaqueId
+    recorded_at: datetime
+    recorded_by: OpaqueId
+
+
 class PurgeExport(Contract):
     """The export that the tenant has a right to before anything is destroyed."""
 
@@ -220,6 +229,7 @@ class PurgeRecord(Contract):
     request_event_id: OpaqueId | None = None
     deadline: datetime
     sla_days: int | None = Field(default=None, description="what the tenant's contract promises")
+    baa_reference: OpaqueId | None = Field(default=None, description="which contract that is, as the policy names it")
     moved_at: datetime = Field(description="when it reached its step")
     fenced_at: datetime | None = None
     export: PurgeExport | None = Field(default=None, description="absent: no right of export")
@@ -231,6 +241,15 @@ class PurgeRecord(Contract):
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence and not cut off before")
     acknowledgements: tuple[ReplicaAcknowledgement, ...] = ()
+    subcontractors: tuple[SubcontractorName, ...] | None = Field(
+        default=None,
+        description="declared by the operator, at the fence, to hold tenant data; absent: fenced by a release that "
+        "knew of none",
+    )
+    confirmations: tuple[SubcontractorConfirmation, ...] = ()
+    confirmations_until: datetime | None = Field(
+        default=None, description="until then the certificate waits for those that did not confirm"
+    )
     key_destroyed_at: datetime | None = None
     found: tuple[StoreCount, ...] = Field(default=(), description="before anything was destroyed")
     counted_at: datetime | None = None
@@ -254,6 +273,12 @@ class PurgeRecord(Contract):
     def is_partial(self) -> bool:
         """Some store keeps something back. Nothing is certified before it has let go."""
         return any(refusal.until is None for refusal in self.refusals)
+
+    @property
+    def unconfirmed(self) -> tuple[str, ...]:
+        """The declared subcontractors whose confirmation nobody has recorded."""
+        confirmed = {confirmation.subcontractor for confirmation in self.confirmations}
+        return tuple(name for name in self.subcontractors or () if name not in confirmed)
 
     @property
     def _is_swept(self) -> bool:

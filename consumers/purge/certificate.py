@@ -13,6 +13,7 @@ from schemas.manifests import (
     PurgeCertificate,
     Retained,
     StoreFinding,
+    SubcontractorFinding,
     statement,
 )
 from schemas.records import PurgeRecord, Residue, StoreCount
@@ -55,6 +56,7 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
     predicate = PurgeCertificate(
         certificate_id=record.purge_id,
         tenant=record.tenant,
+        baa_reference=record.baa_reference,
         requested_by=record.requested_by,
         reason_code=record.reason_code,
         requested_at=record.requested_at,
@@ -75,14 +77,15 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
         stores=tuple(_finding(store, record, completed_at) for store in STORES.values()),
         objects_removed=record.objects_removed,
         versions_removed=record.versions_removed,
-        residual=0,
-        verification_method=VERIFICATION,
         bytes_removed=record.bytes_removed,
         counting_method=COUNTING,
+        residual=0,
+        verification_method=VERIFICATION,
         verified_at=record.verified_at,
         replicas_found=record.replicas,
         replicas=record.acknowledgements,
         exceptions=record.refusals,
+        subcontractors=_subcontractors(record),
         retained=tuple(
             Retained(store=store.name, holds=store.holds, because=str(store.kept_because))
             for store in kept()
@@ -94,6 +97,20 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
     )
     subject = {f"tenant:{record.tenant}": sha256_hex({"purge": record.purge_id, "tenant": record.tenant})}
     return statement(PURGE_PREDICATE, subject, predicate)
+
+
+def _subcontractors(record: PurgeRecord) -> tuple[SubcontractorFinding, ...] | None:
+    if record.subcontractors is None:
+        return None
+    confirmed = {confirmation.subcontractor: confirmation for confirmation in record.confirmations}
+    return tuple(
+        SubcontractorFinding(
+            subcontractor=name,
+            outcome="confirmed" if name in confirmed else "unconfirmed",
+            confirmation=confirmed.get(name),
+        )
+        for name in record.subcontractors
+    )
 
 
 def _keys(destroyed_at: datetime) -> tuple[KeyDestruction, ...]:

@@ -1,4 +1,4 @@
-"""``sano export``, ``churn``, ``purge``, ``purges``: taking everything away, and leaving nothing."""
+"""``sano export``, ``churn``, ``purge``, ``purges``, ``confirm``: taking everything away, and leaving nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CertificateOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (export, churn, purge, purges):
+    for function in (export, churn, purge, purges, confirm):
         app.command()(function)
 
 
@@ -161,3 +161,28 @@ def purges(
         },
         empty="no purge was ever requested",
     )
+
+
+def confirm(
+    context: typer.Context,
+    subcontractor: Annotated[str, typer.Argument(callback=code, help="As it is declared.", show_default=False)],
+    tenant: TenantOption,
+    reference: Annotated[
+        str,
+        typer.Option("--reference", callback=opaque_id, help="An opaque id of its document.", show_default=False),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Record that a subcontractor confirmed the destruction, for the certificate of the purge that is under way."""
+    from producers.subcontractors import confirm as record
+    from tenancy.tenant_id import TenantId
+
+    noted = read(
+        context,
+        lambda tenancy, settings: record(
+            tenancy, TenantId(tenant), subcontractor, reference=reference, recorded_by=settings.operator_id
+        ),
+    )
+    if json:
+        return print_json(noted)
+    return typer.echo(f"{subcontractor} has confirmed, by {noted.reference}; the certificate will say so")
