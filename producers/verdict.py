@@ -6,13 +6,11 @@ from schemas.model import Contract
 
 
 class Verdict(Contract):
-    """A document that holds. ``facts`` are its main statements; the last two are for people who rely on it.
-
-    ``signatures`` says of each signature in the document whether it is good, or that nobody looked.
+    """A document that holds. ``facts`` are its main statements, and which of its signatures are good; the other two are
+    for people who rely on it.
     """
 
     kind: str
-    signatures: tuple[str, ...] = ()
     facts: dict[str, str]
     proves: tuple[str, ...]
     does_not_prove: tuple[str, ...]

@@ -40,18 +40,19 @@ def verify_file(path: Path, verifier: Verifier, second: Verifier | None = None) 
     """
     envelope = read_signed(path)
     verdict = checked(path, envelope, verifier)
-    signatures, proved = ["the signature is good"], verdict.proves
+    signatures, proved = ["the signer's is good"], verdict.proves
     if second is not None:
         require_another(second, verifier)
         try:
             second.verify(envelope, _claimed_type(path, envelope))
         except BadSignature:
             raise BadSignature("the verifier's signature is not in it, or does not hold; the signer's does") from None
-        signatures.append("the verifier's signature, by another key, is good too")
+        signatures.append("the verifier's, by another key, is good too")
         proved = (*proved, COUNTERSIGNED)
     if unchecked := len(envelope["signatures"]) - len(signatures):
         signatures.append(f"{unchecked} more in it not checked, since --verifier-key did not name the key")
-    return verdict.model_copy(update={"signatures": tuple(signatures), "proves": proved})
+    facts = {"signatures": "; ".join(signatures), **verdict.facts}
+    return verdict.model_copy(update={"facts": facts, "proves": proved})
 
 
 def require_another(second: Verifier, first: Verifier) -> None:

@@ -137,7 +137,7 @@ def verify(
     verdict = verify_file(file, trusted(key), second)
     if json:
         return print_json(verdict)
-    typer.echo(f"{verdict.kind}: {'; '.join(verdict.signatures)}\n")
+    typer.echo(f"{verdict.kind}: the signature is good\n")
     print_facts(verdict.facts)
     typer.echo("\nIt proves:")
     typer.echo("\n".join(f"  - {line}" for line in verdict.proves))

@@ -25,8 +25,8 @@ def trusted(key: Path | None, option: str = "--key") -> Verifier:
     from tenancy.errors import Refused
     from tenancy.signing import Verifier
 
-    given_by = f"{option} or SANO_VERIFY_KEY_FILE"
     path = key or VerificationSettings().verify_key_file
     if path is None:
-        raise Refused("no-verify-key", f"refused: no public key is known; give one by {given_by}")
-    return Verifier.read(path, given_by)
+        why = f"refused: no public key is known; give {option}, or set SANO_VERIFY_KEY_FILE"
+        raise Refused("no-verify-key", why)
+    return Verifier.read(path, f"{option} or SANO_VERIFY_KEY_FILE")
