@@ -234,6 +234,12 @@ def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) ->
             yield f"store {refusal.store} to let go of {refusal.count} ({refusal.reason_code})"
     if record.step == "deleted" and record.verified_at and record.settled_at is not None and now < record.settled_at:
         yield f"late writers, until {record.settled_at.isoformat(timespec='seconds')}"
+    until = record.confirmations_until
+    if record.step in ("shredded", "evicted", "deleted") and until is not None and now < until:
+        yield from (
+            f"subcontractor {name} to confirm, until {until.isoformat(timespec='minutes')}"
+            for name in record.unconfirmed
+        )
 
 
 async def certificate(tenancy: Tenancy, purge_id: str) -> bytes:
