@@ -166,7 +166,7 @@ class Worker:
             )
             logger.info("step", extra={"run_id": job.run_id, "step": step.step, "of": step.total_steps})
 
-        return self.trainer.train(examples, base, job.hyperparameters, output, progress, self.stop.is_set)
+        return self.trainer.train(examples, base, job.hyperparameters, job.run_id, output, progress, self.stop.is_set)
 
     def _manifest(
         self,
