@@ -24,6 +24,7 @@ from schemas.events import (
 )
 from schemas.manifests import TrainingManifest
 from schemas.state import AdapterState, RunState, TenantState
+from tenancy.archive import ENDED
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.leases import holds, with_run
@@ -194,4 +195,9 @@ class Publication:
             changed = with_run(state, run_id, run)
             return changed if event is None else owing(changed, self.tenancy.outbox.entry(event))
 
-        await self.tenancy.outbox.swap(self.store.tenant, change)
+        swapped = await self.tenancy.outbox.swap(self.store.tenant, change)
+        # Staged weights are never published now, and were made of what may be withdrawn. Of a run that goes on only
+        # this attempt's are erased: another may have taken it. After a crash here the runner finds them.
+        run = swapped.state.runs.get(run_id)
+        is_over = run is None or run.status in ENDED
+        await self.store.erase_folder("staging", run_id, *(() if is_over else (str(fence),)))

@@ -85,7 +85,6 @@ class Worker:
         except LeaseLost:
             raise
         except TrainingSetVoid:
-            await self.store.erase_folder("staging", run_id, str(fence))
             await self.publication.void(run_id, fence)
         except Refused as refusal:
             await self.publication.reject(run_id, fence, refusal.code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from schemas import events, object_keys
 from schemas.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound
 from tenancy.tenant_id import TenantId
-from tests.world.world import World
+from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.world import LEASE_SECONDS, World
 
 EXAMPLES = 4
 
@@ -114,3 +116,107 @@ async def test_training_twice_on_the_same_examples_serves_what_was_trained_last(
     second = await trained(world, tenant, "r2")
     assert (await world.state(tenant)).active_adapter == second
     assert second != first and await weights_of(world, tenant, second) == await weights_of(world, tenant, first)
+
+
+# --- nothing stays in staging
+
+
+class AfterStaging(CrashAt):
+    """Ends every attempt right after its last staged file, in some way."""
+
+    def __init__(self, end: Callable[[], BaseException]) -> None:
+        super().__init__()
+        self.end: Callable[[], BaseException] | None = end
+        self.files = 0
+
+    def after(self, effect: str) -> None:
+        if effect == "put:staging" and self.end is not None:
+            self.files += 1
+            if self.files % len(object_keys.ADAPTER_FILES) == 0:
+                raise self.end()
+
+
+async def ended(world: World, tenant: TenantId) -> tuple[str, str | None]:
+    """How the tenant's run ended, leases running out in between."""
+    for _ in range(8):
+        await world.settle()
+        world.now += timedelta(seconds=4 * LEASE_SECONDS)
+    run = (await world.state(tenant)).runs["batch-1"]
+    return run.status, run.reason_code
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(lambda: SimulatedCrash("staged"), "worker-died"), (lambda: OSError("disk"), "o-s-error")],
+    ids=["killed", "failed"],
+)
+async def test_a_run_that_fails_leaves_nothing_staged(
+    tmp_path: Path, end: Callable[[], BaseException], reason: str
+) -> None:
+    world = World(tmp_path, AfterStaging(end))
+    tenant = await tenant_of(world)
+    assert await ended(world, tenant) == ("failed", reason)
+    assert staged(world) == []
+
+
+@pytest.mark.parametrize("end", [lambda: SimulatedCrash("staged"), lambda: OSError("disk")], ids=["killed", "failed"])
+async def test_a_crash_between_the_end_of_a_run_and_the_erasure_leaves_nothing_staged(
+    tmp_path: Path, end: Callable[[], BaseException]
+) -> None:
+    class ThenOnceMore(AfterStaging):
+        def before(self, effect: str) -> None:
+            super().before(effect)
+            # The third attempt's: the first two leave the run open.
+            if effect == "erase:staging" and self.files == 9 and not self.has_crashed:
+                self.has_crashed = True
+                raise SimulatedCrash(effect)
+
+    crash = ThenOnceMore(end)
+    world = World(tmp_path, crash)
+    tenant = await tenant_of(world)
+    assert (await ended(world, tenant))[0] == "failed"
+    assert crash.has_crashed and staged(world) == []
+
+
+async def test_a_run_that_is_rejected_leaves_nothing_staged_of_its_earlier_attempts(tmp_path: Path) -> None:
+    crash = AfterStaging(lambda: SimulatedCrash("staged"))
+    world = World(tmp_path, crash)
+    tenant = await tenant_of(world)
+    while not crash.files:
+        await world.step()
+    crash.end = None
+    assert staged(world)
+    for number in range(EXAMPLES - 1):
+        withdrawn = events.ExampleWithdrawn(example_id=f"e{number}", reason_code="patient-request")
+        await world.publish(tenant, withdrawn)
+    assert await ended(world, tenant) == ("rejected", "too-few-examples")
+    assert staged(world) == []
+
+
+async def test_what_a_worker_wrote_after_its_run_ended_is_erased_within_the_hour(tmp_path: Path) -> None:
+    """It lost its lease, wrote one more file, and was killed before it could erase it."""
+    world = World(tmp_path)
+    now = 0.0
+    world.runner.now = lambda: now
+    tenant = await tenant_of(world)
+    await world.settle()
+    store = await world.outside.store(tenant)
+    await store.put(object_keys.staging("batch-1", 1, object_keys.ADAPTER_WEIGHTS), b"late")
+    await store.put(object_keys.staging("archived-run", 1, object_keys.ADAPTER_WEIGHTS), b"late")
+    await world.runner.look()
+    assert len(staged(world)) == 2, "a listing for each tenant at each look would cost more than it finds"
+    now = 3601.0
+    await world.runner.look()
+    assert staged(world) == []
+
+
+async def test_what_a_living_attempt_has_staged_is_left_to_it(tmp_path: Path) -> None:
+    crash = AfterStaging(lambda: SimulatedCrash("staged"))
+    world = World(tmp_path, crash)
+    await tenant_of(world)
+    while not crash.files:
+        await world.step()
+    now = 3601.0
+    world.runner.now = lambda: now
+    await world.runner.look()
+    assert len(staged(world)) == len(object_keys.ADAPTER_FILES)
