@@ -30,6 +30,7 @@ from tenancy.leases import Leases, with_run
 from tenancy.state import owing
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.training")
 
@@ -110,11 +111,15 @@ class Runner:
     _not_before: dict[TenantId, dict[str, float]] = field(default_factory=dict)
     _swept_at: dict[TenantId, float] = field(default_factory=dict)
     _sweeps_left: int = field(default=0, init=False)
+    _unpurged: Unpurged = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._unpurged = Unpurged(self.tenancy.states)
 
     async def look(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
         self._sweeps_left = STAGING_SWEEPS
-        async for tenant in self.tenancy.states.tenants():
+        async for tenant in self._unpurged.tenants():
             try:
                 await self._look_at(tenant)
             except Exception as error:
@@ -122,7 +127,7 @@ class Runner:
                 logger.error("tenant not tended", extra={"error": where(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
-        snapshot = await self.tenancy.states.read(tenant)
+        snapshot = await self._unpurged.read(tenant)
         if snapshot.state.status != "active":
             self._not_before.pop(tenant, None)
             self._swept_at.pop(tenant, None)

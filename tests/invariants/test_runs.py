@@ -11,9 +11,11 @@ import pytest
 from schemas import events, object_keys
 from schemas.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt, SimulatedCrash
-from tests.world.world import LEASE_SECONDS, World
+from tests.world.world import LEASE_SECONDS, START, World
 
 EXAMPLES = 4
 
@@ -220,3 +222,53 @@ async def test_what_a_living_attempt_has_staged_is_left_to_it(tmp_path: Path) ->
     world.runner.now = lambda: now
     await world.runner.look()
     assert len(staged(world)) == len(object_keys.ADAPTER_FILES)
+
+
+# --- what a look costs and remembers
+
+
+class CountedReads(MemoryObjectStore):
+    """Which objects were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[str] = []
+
+    async def get(self, key: str) -> StoredObject:
+        self.read.append(key)
+        return await super().get(key)
+
+
+async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.world.world.MemoryObjectStore", CountedReads)
+    world = World(tmp_path)
+    assert isinstance(world.memory, CountedReads)
+    living, purged = await world.onboard("living"), await world.onboard("purged")
+    await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purging"}))
+    for look in (world.runner.look, world.withdrawals.look):
+        for _ in range(2):
+            world.memory.read.clear()
+            await look()
+            assert object_keys.state_key(purged) in world.memory.read, "a purge that goes on may still end otherwise"
+    await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purged"}))
+    for look in (world.runner.look, world.withdrawals.look):
+        await look()
+        world.memory.read.clear()
+        await look()
+        assert object_keys.state_key(purged) not in world.memory.read
+        assert object_keys.state_key(living) in world.memory.read
+
+
+async def test_the_runner_remembers_nothing_of_runs_that_ended_and_tenants_that_left(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await tenant_of(world)
+    await world.settle()
+    await trained(world, tenant, "r2")
+    assert world.runner._not_before == {}
+    requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    await world.publish(tenant, requested)
+    await world.settle()
+    assert (await world.state(tenant)).status != "active" and world.now > START
+    assert world.runner._swept_at == {}
