@@ -1,4 +1,4 @@
-"""Whatever fails behind the routes, the caller gets OpenAI's shape, a status that says whose fault it is, and no text."""
+"""Whatever fails behind the routes, the caller gets OpenAI's shape, a status that fits, and no text."""
 
 from __future__ import annotations
 
