@@ -22,7 +22,7 @@ from tenancy.tenant_id import TenantId
 
 BASE = "base"
 ACTIVE = "active"
-VIEWS = 4096
+VIEWS = 1024
 """States that are kept at most: some tens of kilobytes each."""
 
 
