@@ -112,3 +112,8 @@ class TenantState(Contract):
     outbox: tuple[OutboxEntry, ...] = ()
     purge: PurgeState | None = None
     holds: tuple[LegalHold, ...] = Field(default=(), description="open and released ones, in the order they came")
+    erasures: tuple[Sha256Hex, ...] = Field(
+        default=(),
+        description="retired adapters whose weights are being erased: decided while no hold was open, and not known to "
+        "be done",
+    )

@@ -1,17 +1,22 @@
 """Placing and releasing legal holds, as changes of the tenant's state.
 
-The decision to destroy is a swap of the same object and requires that no hold is open. So a hold is either placed
-before that decision, and then nothing is destroyed, or it is refused: it never comes too late without saying so.
+Each decision to destroy is a swap of the same object and requires that no hold is open. So a hold is placed before
+that decision, and then nothing is destroyed, or it is told: by a refusal, where all of the tenant's data is to be
+destroyed, and by the hold itself, where weights of retired adapters are. It never comes too late without saying so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from schemas.holds import LegalHold
 from schemas.state import TenantState
-from tenancy.errors import Refused
-from tenancy.state import Change
+from tenancy.errors import ContendedState, Refused
+from tenancy.state import Change, require_active
+
+MOST_ERASURES = 64
+"""So many adapters' weights are being erased at once, at most: each is in the state until it is done."""
 
 
 class Held(Exception):
@@ -45,7 +50,8 @@ def placed(hold: LegalHold) -> Change:
                 return state
         if state.status == "purged" or (state.purge is not None and state.purge.destruction_decided_at is not None):
             raise TooLateToHold
-        return state.model_copy(update={"holds": (*state.holds, hold)})
+        told = hold.model_copy(update={"erasures_decided": state.erasures})
+        return state.model_copy(update={"holds": (*state.holds, told)})
 
     return change
 
@@ -77,6 +83,37 @@ def destruction_decided(purge_id: str, at: datetime) -> Change:
         if open_holds(state):
             raise Held
         decided = purge.model_copy(update={"destruction_decided_at": at})
-        return state.model_copy(update={"purge": decided})
+        return state.model_copy(update={"purge": decided, "erasures": ()})
+
+    return change
+
+
+def erasure_decided(digests: Collection[str]) -> Change:
+    """The point of no return for the weights of retired adapters; again is no change, also under a hold that came
+    after it. The change raises :class:`Held`, and :class:`ContendedState` while too many others are under way.
+    """
+
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        added = tuple(digest for digest in digests if digest not in state.erasures)
+        if not added:
+            return state
+        if open_holds(state):
+            raise Held
+        if len(state.erasures) + len(added) > MOST_ERASURES:
+            raise ContendedState(
+                f"the weights of {len(state.erasures)} adapters of the tenant are being erased already"
+            )
+        return state.model_copy(update={"erasures": (*state.erasures, *added)})
+
+    return change
+
+
+def erasure_done(digests: Collection[str]) -> Change:
+    """The weights of these adapters are erased everywhere; again is no change."""
+
+    def change(state: TenantState) -> TenantState:
+        left = tuple(digest for digest in state.erasures if digest not in digests)
+        return state if left == state.erasures else state.model_copy(update={"erasures": left})
 
     return change

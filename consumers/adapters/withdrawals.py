@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consumers.adapters.affected import Uses
+from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
 from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
@@ -63,6 +64,7 @@ class WithdrawalDriver:
         uses = Uses(store)
         names = [relative async for relative in store.list("withdrawals", "open")]
         opened = [await store.get_record(relative, WithdrawalRecord) for relative in names]
+        await Erasure(self.tenancy, store, self.signer.verifier).strike_out(state, (record for record, _ in opened))
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
             await self._advance(store, uses, record, etag, asked_for)
@@ -73,7 +75,7 @@ class WithdrawalDriver:
         state = (await self.tenancy.active(store.tenant)).state
         retirement = Retirement(self.tenancy, store, self.signer, self.replicas, self.settle_seconds)
         if record.step == "retiring":
-            await retirement.finish(record, await uses.affected(state, record))
+            await retirement.finish(record, etag, await uses.affected(state, record))
             return
         is_in_force = await _is_in_force(store, record)
         if is_in_force is None:
