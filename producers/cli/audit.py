@@ -36,7 +36,12 @@ def verify(
         typer.Option("--copy", help="Check a file by `sano audit export` instead, offline.", show_default=False),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option("--key", help="Public key, PEM; SANO_VERIFY_KEY_FILE if absent.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            "--key",
+            help="Public key, PEM; once for each that signed. SANO_VERIFY_KEY_FILE if absent.",
+            show_default=False,
+        ),
     ] = None,
     expect_checkpoint: Annotated[
         Path | None,
@@ -55,17 +60,18 @@ def verify(
     from tenancy.errors import Refused
     from tenancy.signing import Verifier
 
-    trusted = key or VerificationSettings().verify_key_file
-    if trusted is None:
+    present = VerificationSettings().verify_key_file
+    files = key or ([present] if present else [])
+    if not files:
         raise Refused("no-verify-key", "refused: no public key is known; give --key, or set SANO_VERIFY_KEY_FILE")
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
-    verifier = Verifier.read(trusted)
+    trusted = [Verifier.read(file) for file in files]
     held = read_held(expect_checkpoint) if expect_checkpoint else []
     copies = [load_copy(copy)] if copy else read(context, lambda tenancy, _: _copies(tenancy, tenant))
     if copy is not None and tenant not in (None, copies[0].tenant):
         raise Refused("other-tenant", f"refused: {copy} is a copy of another tenant's log")
-    verdicts = [verify_copy(held_copy, verifier, held) for held_copy in copies]
+    verdicts = [verify_copy(held_copy, trusted, held) for held_copy in copies]
     if json:
         print_json(verdicts)
     else:
@@ -85,6 +91,10 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
                 "entries": f"{verdict.entries}, of which {verdict.signed_entries} are signed",
                 "checkpoints": verdict.checkpoints,
                 "last checkpoint": short(verdict.last_checkpoint.sha256 if verdict.last_checkpoint else None),
+                "signed by": tuple(
+                    f"{short(key.key_id)}, from checkpoint {key.first_checkpoint} through {key.last_checkpoint}"
+                    for key in verdict.signed_by
+                ),
                 "verdict": "BROKEN" if verdict.problems else "holds",
             }
         )
