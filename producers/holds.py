@@ -62,6 +62,8 @@ async def _entered(tenancy: Tenancy, tenant: TenantId, hold: LegalHold, kind: st
     facts: Facts = {"hold_id": hold.hold_id, "reason_code": hold.reason_code}
     if kind == PLACED:
         facts |= {f"too_late_for_{number}": digest for number, digest in enumerate(hold.erasures_decided, start=1)}
+        if hold.texts_being_erased:
+            facts["texts_being_erased"] = hold.texts_being_erased
     record = AuditRecord(
         occurrence=event_id(kind, tenant, hold.hold_id),
         kind=kind,

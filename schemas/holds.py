@@ -21,6 +21,9 @@ class LegalHold(Contract):
         default=(),
         description="retired adapters whose weights were being erased when it was placed: it came too late for these",
     )
+    texts_being_erased: int = Field(
+        default=0, ge=0, description="examples of which texts were being erased when it was placed: too late for these"
+    )
     released_by: OpaqueId | None = None
     released_at: datetime | None = None
 

@@ -34,7 +34,8 @@ TENANT_AREAS: dict[str, str] = {
     "knowledge": "documents and the index of the tenant's retrieval",
     "exports": "what the tenant asked to take away",
     "usage": "what the tenant used",
-    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts",
+    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts; texts "
+    "that only a legal hold keeps",
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
@@ -199,6 +200,10 @@ def closed_withdrawal(withdrawal_id: str) -> str:
 
 def withdrawal_receipt(withdrawal_id: str) -> str:
     return f"withdrawals/receipts/{withdrawal_id}"
+
+
+def kept_text(example_id: str, version: int) -> str:
+    return f"withdrawals/kept-texts/{example_id}/{version}"
 
 
 def retirement_acknowledgement(digest: str, replica_id: str) -> str:

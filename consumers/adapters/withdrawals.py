@@ -27,6 +27,7 @@ from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+from tenancy.texts import Texts
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 
@@ -58,9 +59,14 @@ class WithdrawalDriver:
 
     async def _look_at(self, tenant: TenantId) -> None:
         state = (await self.tenancy.states.read(tenant)).state
-        if state.status != "active" or state.curation.last_withdrawal is None:
+        if state.status != "active":
+            return
+        has_texts = bool(state.text_erasures or state.texts_kept)
+        if state.curation.last_withdrawal is None and not has_texts:
             return
         store = await self.tenancy.store(tenant)
+        if has_texts:
+            await Texts(self.tenancy.states, store).settle(state)
         uses = Uses(store)
         names = [relative async for relative in store.list("withdrawals", "open")]
         opened = [await store.get_record(relative, WithdrawalRecord) for relative in names]

@@ -65,6 +65,8 @@ def place(
     if placed.too_late_for:
         digests = ", ".join(short(digest) or "" for digest in placed.too_late_for)
         sentence += f"\nit came too late for the weights of {digests}: their erasure was decided before"
+    if placed.texts_being_erased:
+        sentence += f"\nit came too late for texts of {placed.texts_being_erased} examples, which were being erased"
     _say(placed, sentence, json)
 
 

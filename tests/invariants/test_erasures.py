@@ -24,6 +24,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState
 from tenancy.holds import MOST_ERASURES, Held, TooLateToHold, erasure_decided, erasure_done, placed, released
 from tenancy.tenant_id import TenantId
+from tenancy.texts import Texts
 from tests.invariants.test_fenced import Process, stepped
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.world.world import World
@@ -48,6 +49,8 @@ class Scene:
         await holds.place(world.outside, tenant, reason_code="audit", placed_by="op", hold_id="first")
         withdrawal = await withdrawn(world, tenant)
         await holds.release(world.outside, tenant, "first", released_by="op")
+        store = await world.outside.store(tenant)
+        await Texts(world.outside.states, store).settle(await world.state(tenant))  # they are tried elsewhere
         assert len(weights(world, tenant, digest)) == 4, "the adapter's files, and those of an export"
         scene = cls(world, tenant, digest, withdrawal)
         scene._objects = {key: list(versions) for key, versions in world.memory.objects.items()}
@@ -161,7 +164,7 @@ async def test_the_audit_log_says_that_an_erasure_was_decided_before_anything_is
     scene: Scene,
 ) -> None:
     effects = await effects_of_an_erasure(scene)
-    first = next(at for at, effect in enumerate(effects) if effect.startswith("erase "))
+    first = next(at for at, effect in enumerate(effects) if effect.startswith("erase ") and "/adapters/" in effect)
     scene.again()
     driver = Process()
     await driver.start(scene.driver(stepped(scene.world, driver)).look())
@@ -180,7 +183,7 @@ async def test_a_purge_in_the_middle_of_an_erasure_does_not_make_a_hold_forget_w
 ) -> None:
     """The fence empties the state's lists; what is being erased stays in it until the purge itself destroys."""
     effects = await effects_of_an_erasure(scene)
-    first = next(at for at, effect in enumerate(effects) if effect.startswith("erase "))
+    first = next(at for at, effect in enumerate(effects) if effect.startswith("erase ") and "/adapters/" in effect)
     scene.again()
     driver = Process()
     await driver.start(scene.driver(stepped(scene.world, driver)).look())
