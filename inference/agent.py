@@ -16,7 +16,7 @@ from schemas.events import AdapterRetired, PurgeFenced, ReplicaEvicted
 from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
 from schemas.outcome import Outcome
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Transient
+from tenancy.errors import Transient, UnknownTenant
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 
@@ -58,7 +58,10 @@ async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
     tenant = TenantId(event.subject)
     was_blocked = ports.views.block(tenant)
     removal = _complete(await ports.placement.remove_tenant(tenant))
-    is_over = (await ports.tenancy.states.read(tenant)).state.status == "purged"
+    try:
+        is_over = (await ports.tenancy.states.read(tenant)).state.status == "purged"
+    except UnknownTenant:
+        return Outcome.NOOP_STALE  # no purge waits for it; the ledger keeps the event, or each replica would
     if not is_over:
         await _acknowledge(ports, tenant, data.purge_id, removal, event)
     return Outcome.EFFECT if removal.evicted or not (was_blocked or is_over) else Outcome.NOOP_DUPLICATE

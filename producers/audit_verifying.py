@@ -1,4 +1,4 @@
-"""Checking a tenant's audit log with a public key and nothing else: every entry, every link, every signature."""
+"""Checking a tenant's audit log with public keys and nothing else: every entry, every link, every signature."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from tenancy.signing import Verifier
 PROVES = (
     "the log is this tenant's: its first entry follows from the tenant's id",
     "up to the last checkpoint no entry was changed, removed, put in or put elsewhere since it was signed",
-    "each checkpoint was signed with the private half of the given key and follows the one before",
+    "each checkpoint was signed with the private half of a given key and follows the one before; a key that another "
+    "one followed signed nothing after it",
 )
 DOES_NOT_PROVE = (
     "that what entries say is true, nor that everything was entered: a signature says who stated it",
@@ -44,6 +45,15 @@ DOES_NOT_PROVE = (
 )
 
 
+class SigningKey(Contract):
+    """A key, and from which checkpoint through which it signed, of those that hold."""
+
+    key_id: str
+    first_checkpoint: int
+    last_checkpoint: int
+    signed_entries: int
+
+
 class AuditVerdict(Contract):
     """What became of checking one log. It holds when there are no ``problems``."""
 
@@ -52,6 +62,7 @@ class AuditVerdict(Contract):
     signed_entries: int
     checkpoints: int
     last_checkpoint: CheckpointRef | None
+    signed_by: tuple[SigningKey, ...] = ()
     problems: tuple[str, ...]
     proves: tuple[str, ...] = PROVES
     does_not_prove: tuple[str, ...] = DOES_NOT_PROVE
@@ -62,23 +73,28 @@ class _Check:
     """The running result of one log."""
 
     tenant: str
+    trusted: Sequence[Verifier]
     problems: list[str] = field(default_factory=list)
     hashes: dict[int, str] = field(default_factory=dict)
     tags: dict[str, int] = field(default_factory=dict)
     checkpoints: dict[int, tuple[AuditCheckpoint, str]] = field(default_factory=dict)
+    signed_by: list[SigningKey] = field(default_factory=list)
 
     def wrong(self, problem: str) -> None:
         self.problems.append(problem)
 
 
-def verify_copy(copy: AuditCopy, verifier: Verifier, held: Iterable[dict[str, Any]] = ()) -> AuditVerdict:
-    """Check a log, and that the checkpoints that somebody else ``held`` are in it."""
-    check = _Check(copy.tenant)
+def verify_copy(copy: AuditCopy, trusted: Sequence[Verifier], held: Iterable[dict[str, Any]] = ()) -> AuditVerdict:
+    """Check a log, and that the checkpoints that somebody else ``held`` are in it.
+
+    ``trusted`` are the keys that the installation has had, in any order: each checkpoint must hold under one of them.
+    """
+    check = _Check(copy.tenant, trusted)
     _check_entries(check, copy.entries)
-    _check_checkpoints(check, copy.checkpoints, verifier)
+    _check_checkpoints(check, copy.checkpoints)
     _check_head(check, copy.head)
     for envelope in held:
-        _check_held(check, envelope, verifier)
+        _check_held(check, envelope)
     if not check.hashes:
         check.wrong("there is no entry: nothing was entered yet, or all of it was removed")
     number = max(check.checkpoints, default=0)
@@ -89,6 +105,7 @@ def verify_copy(copy: AuditCopy, verifier: Verifier, held: Iterable[dict[str, An
         signed_entries=last[0].seq if last else 0,
         checkpoints=len(check.checkpoints),
         last_checkpoint=CheckpointRef(number=number, seq=last[0].seq, sha256=last[1]) if last else None,
+        signed_by=tuple(check.signed_by),
         problems=tuple(check.problems),
     )
 
@@ -147,15 +164,17 @@ def _broken_link(seq: int) -> str:
     )
 
 
-def _check_checkpoints(check: _Check, stored: Sequence[StoredBody], verifier: Verifier) -> None:
+def _check_checkpoints(check: _Check, stored: Sequence[StoredBody]) -> None:
     previous: str | None = genesis(check.tenant)
     last_number, last_seq = 0, 0
     for number, body in _numbered(check, stored, r"checkpoints/([0-9]{8})\.json", "checkpoint"):
-        signed = _opened(body, verifier)
-        if isinstance(signed, str):
-            check.wrong(f"checkpoint {number} does not hold: {signed}")
+        opened = _opened(body, check.trusted)
+        if isinstance(opened, str):
+            check.wrong(f"checkpoint {number} does not hold: {opened}")
             previous, last_number = None, number
             continue
+        signed, key_id = opened
+        _note_key(check, key_id, number, signed.seq)
         if (signed.tenant, signed.number) != (check.tenant, number):
             check.wrong(f"checkpoint {number} is another tenant's or has another number")
         if number == last_number + 1 and previous is not None and signed.previous != previous:
@@ -172,17 +191,34 @@ def _check_checkpoints(check: _Check, stored: Sequence[StoredBody], verifier: Ve
         check.checkpoints[number] = (signed, previous)
 
 
-def _opened(body: bytes, verifier: Verifier) -> AuditCheckpoint | str:
-    """The checkpoint inside an envelope, or why there is none to rely on."""
+def _note_key(check: _Check, key_id: str, number: int, seq: int) -> None:
+    """Keys take turns once. Who stole one that was replaced could go on signing with it, and is found by that."""
+    known = check.signed_by
+    if known and known[-1].key_id == key_id:
+        known[-1] = known[-1].model_copy(update={"last_checkpoint": number, "signed_entries": seq})
+        return
+    if any(key.key_id == key_id for key in known):
+        check.wrong(f"checkpoint {number} is signed with a key that another one had followed before it")
+    known.append(SigningKey(key_id=key_id, first_checkpoint=number, last_checkpoint=number, signed_entries=seq))
+
+
+def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, str] | str:
+    """The checkpoint inside an envelope and the id of its key, or why there is none to rely on."""
+    why = "no key is trusted"
     try:
         envelope = json.loads(body)
         if canonical_json(envelope) != body:
             return "its bytes were changed"
-        return read_tolerant(AuditCheckpoint, verifier.verify(envelope, CHECKPOINT_PREDICATE)["predicate"])
-    except BadSignature as error:
-        return str(error).removeprefix("refused: ")
+        for verifier in trusted:
+            try:
+                statement = verifier.verify(envelope, CHECKPOINT_PREDICATE)
+            except BadSignature as error:
+                why = str(error).removeprefix("refused: ")
+            else:
+                return read_tolerant(AuditCheckpoint, statement["predicate"]), verifier.key_id
     except (ValidationError, ValueError, KeyError, TypeError, rfc8785.CanonicalizationError):
         return "it is no signed checkpoint"
+    return why
 
 
 def _check_head(check: _Check, body: bytes | None) -> None:
@@ -200,11 +236,12 @@ def _check_head(check: _Check, body: bytes | None) -> None:
         check.wrong(f"checkpoint {head.checkpoint.number} was there once, and is missing or does not hold")
 
 
-def _check_held(check: _Check, envelope: dict[str, Any], verifier: Verifier) -> None:
+def _check_held(check: _Check, envelope: dict[str, Any]) -> None:
     body = canonical_json(envelope)
-    signed = _opened(body, verifier)
-    if isinstance(signed, str):
-        raise BadSignature(f"the checkpoint that you hold does not hold itself: {signed}")
+    opened = _opened(body, check.trusted)
+    if isinstance(opened, str):
+        raise BadSignature(f"the checkpoint that you hold does not hold itself: {opened}")
+    signed, _ = opened
     if signed.tenant != check.tenant:
         raise Refused("other-tenant", "refused: the checkpoint that you hold is another tenant's; give --tenant")
     found = check.checkpoints.get(signed.number)

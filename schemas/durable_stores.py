@@ -82,6 +82,17 @@ _OBJECTS = (
         kept_because="it is how a purge knows which replicas must acknowledge",
     ),
     Store(
+        name="consumers.in-hand",
+        medium="object-store",
+        where="in-hand/{group}/{topic}/{partition}.json",
+        holds="a group's place on a topic, and how many processes ended over the record there; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=KEPT.model_copy(update={"how": "erased once the group is past that record"}),
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it is how an event that ends its process is passed over in the end",
+    ),
+    Store(
         name="purges.record",
         medium="object-store",
         where="purges/{purge}.json",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from schemas.identifiers import OpaqueId, ReasonCode
+from pydantic import Field
+
+from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.model import Contract
 
 
@@ -15,6 +17,13 @@ class LegalHold(Contract):
     reason_code: ReasonCode
     placed_by: OpaqueId
     placed_at: datetime
+    erasures_decided: tuple[Sha256Hex, ...] = Field(
+        default=(),
+        description="retired adapters whose weights were being erased when it was placed: it came too late for these",
+    )
+    texts_being_erased: int = Field(
+        default=0, ge=0, description="examples of which texts were being erased when it was placed: too late for these"
+    )
     released_by: OpaqueId | None = None
     released_at: datetime | None = None
 

@@ -11,6 +11,7 @@ TENANTS_PREFIX = "tenants/"
 REPLICAS_PREFIX = "replicas/"
 PURGES_PREFIX = "purges/"
 AUDIT_PREFIX = "audit/"
+IN_HAND_PREFIX = "in-hand/"
 
 NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
 """No object has this key. A write on the condition that it has one is answered like any other and writes nothing."""
@@ -33,7 +34,8 @@ TENANT_AREAS: dict[str, str] = {
     "knowledge": "documents and the index of the tenant's retrieval",
     "exports": "what the tenant asked to take away",
     "usage": "what the tenant used",
-    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts",
+    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts; texts "
+    "that only a legal hold keeps",
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
@@ -94,6 +96,13 @@ def purge_key(purge: str) -> str:
 
 def certificate_key(purge: str) -> str:
     return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.certificate.json"
+
+
+def record_in_hand(group: str, topic: str, partition: int) -> str:
+    """What a consumer group notes of the record that it took in hand first after an assignment. The key is no prefix of
+    another."""
+    checked = [_checked(OPAQUE_ID_PATTERN, part, "a consumer group or topic") for part in (group, topic)]
+    return f"{IN_HAND_PREFIX}{'/'.join(checked)}/{partition}.json"
 
 
 # The audit log. It lies outside ``tenants/``, since it outlives a purge; it holds no content.
@@ -193,6 +202,10 @@ def closed_withdrawal(withdrawal_id: str) -> str:
 
 def withdrawal_receipt(withdrawal_id: str) -> str:
     return f"withdrawals/receipts/{withdrawal_id}"
+
+
+def kept_text(example_id: str, version: int) -> str:
+    return f"withdrawals/kept-texts/{example_id}/{version}"
 
 
 def retirement_acknowledgement(digest: str, replica_id: str) -> str:

@@ -113,3 +113,16 @@ class TenantState(Contract):
     outbox: tuple[OutboxEntry, ...] = ()
     purge: PurgeState | None = None
     holds: tuple[LegalHold, ...] = Field(default=(), description="open and released ones, in the order they came")
+    text_erasures: tuple[OpaqueId, ...] = Field(
+        default=(), description="examples of which texts are being erased: decided while no hold was open"
+    )
+    texts_kept: int = Field(
+        default=0,
+        ge=0,
+        description="how often a hold kept texts that are of no use since the last time all were erased",
+    )
+    erasures: tuple[Sha256Hex, ...] = Field(
+        default=(),
+        description="retired adapters whose weights are being erased: decided while no hold was open, and not known to "
+        "be done",
+    )

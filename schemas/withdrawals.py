@@ -33,6 +33,7 @@ class WithdrawalRecord(Contract):
     retiring: tuple[Sha256Hex, ...] = Field(
         default=(), description="of these, what this withdrawal itself retires; the others were retired before it"
     )
+    erased: tuple[Sha256Hex, ...] = Field(default=(), description="of ``retiring``, those whose weights are erased")
     deadline: datetime | None = None
     run_id: OpaqueId | None = Field(default=None, description="the retraining that was asked for on its account")
     retired_at: datetime | None = None

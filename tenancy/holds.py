@@ -1,17 +1,24 @@
 """Placing and releasing legal holds, as changes of the tenant's state.
 
-The decision to destroy is a swap of the same object and requires that no hold is open. So a hold is either placed
-before that decision, and then nothing is destroyed, or it is refused: it never comes too late without saying so.
+Each decision to destroy is a swap of the same object and requires that no hold is open. So a hold is placed before
+that decision, and then nothing is destroyed, or it is told: by a refusal, where all of the tenant's data is to be
+destroyed, and by the hold itself, where weights of retired adapters are. It never comes too late without saying so.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Literal
 
 from schemas.holds import LegalHold
 from schemas.state import TenantState
-from tenancy.errors import Refused
-from tenancy.state import Change
+from tenancy.errors import ContendedState, Refused
+from tenancy.state import Change, require_active
+
+MOST_ERASURES = 64
+"""Of so many adapters the weights, and of so many examples texts, are being erased at once, at most: each is in the
+state until it is done."""
 
 
 class Held(Exception):
@@ -45,7 +52,10 @@ def placed(hold: LegalHold) -> Change:
                 return state
         if state.status == "purged" or (state.purge is not None and state.purge.destruction_decided_at is not None):
             raise TooLateToHold
-        return state.model_copy(update={"holds": (*state.holds, hold)})
+        told = hold.model_copy(
+            update={"erasures_decided": state.erasures, "texts_being_erased": len(state.text_erasures)}
+        )
+        return state.model_copy(update={"holds": (*state.holds, told)})
 
     return change
 
@@ -77,6 +87,76 @@ def destruction_decided(purge_id: str, at: datetime) -> Change:
         if open_holds(state):
             raise Held
         decided = purge.model_copy(update={"destruction_decided_at": at})
-        return state.model_copy(update={"purge": decided})
+        return state.model_copy(update={"purge": decided, "erasures": (), "text_erasures": (), "texts_kept": 0})
+
+    return change
+
+
+def erasure_decided(digests: Collection[str]) -> Change:
+    """The point of no return for the weights of retired adapters; again is no change, also under a hold that came
+    after it. The change raises :class:`Held`, and :class:`ContendedState` while too many others are under way.
+    """
+    return _decided("erasures", digests)
+
+
+def erasure_done(digests: Collection[str]) -> Change:
+    """The weights of these adapters are erased everywhere; again is no change."""
+    return _done("erasures", digests)
+
+
+def text_erasures_decided(example_ids: Collection[str]) -> Change:
+    """The point of no return for texts of these examples. Raises as :func:`erasure_decided` does."""
+    return _decided("text_erasures", example_ids)
+
+
+def text_erasures_done(example_ids: Collection[str]) -> Change:
+    """What was decided of these examples is erased; again is no change."""
+    return _done("text_erasures", example_ids)
+
+
+def texts_kept(example_id: str) -> Change:
+    """Texts of this example are put aside under a hold, which is noted; if none is open any more, it is decided."""
+
+    def change(state: TenantState) -> TenantState:
+        try:
+            return text_erasures_decided([example_id])(state)
+        except Held:
+            return state.model_copy(update={"texts_kept": state.texts_kept + 1})
+
+    return change
+
+
+def texts_released(seen: int) -> Change:
+    """All that was put aside is erased, unless a hold is open or more was put aside since ``seen`` was read."""
+
+    def change(state: TenantState) -> TenantState:
+        if state.texts_kept != seen or open_holds(state):
+            return state
+        return state.model_copy(update={"texts_kept": 0})
+
+    return change
+
+
+def _decided(which: Literal["erasures", "text_erasures"], ids: Collection[str]) -> Change:
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        under_way: tuple[str, ...] = getattr(state, which)
+        added = tuple(one for one in ids if one not in under_way)
+        if not added:
+            return state
+        if open_holds(state):
+            raise Held
+        if len(under_way) + len(added) > MOST_ERASURES:
+            raise ContendedState(f"{len(under_way)} erasures of the tenant are under way already")
+        return state.model_copy(update={which: (*under_way, *added)})
+
+    return change
+
+
+def _done(which: Literal["erasures", "text_erasures"], ids: Collection[str]) -> Change:
+    def change(state: TenantState) -> TenantState:
+        under_way: tuple[str, ...] = getattr(state, which)
+        left = tuple(one for one in under_way if one not in ids)
+        return state if left == under_way else state.model_copy(update={which: left})
 
     return change

@@ -37,6 +37,11 @@ class Verifier:
             raise Refused("no-verify-key", f"refused: {path} is no Ed25519 public key")
         return cls(key)
 
+    @property
+    def key_id(self) -> str:
+        """The name of the public key in DSSE envelopes: a digest of it."""
+        return str(SSlibKey.from_crypto(self.public_key).keyid)
+
     def verify(self, envelope: dict[str, Any], predicate_type: str) -> dict[str, Any]:
         """The statement inside, once its signature, type and predicate type are right. Raises BadSignature."""
         try:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from consumers.adapters.erasure import Erasure
 from schemas import object_keys
 from schemas.audit import Actor
 from schemas.canonical import sha256_hex
@@ -21,8 +22,6 @@ from tenancy.archive import KEPT_ADAPTERS, Archive
 from tenancy.audit import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed
-from tenancy.exports import erase_export_weights, exported_digest
-from tenancy.holds import open_holds
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
@@ -79,7 +78,11 @@ class Retirement:
             # What was archived came back in to be retired; it must not stay, or the state grows with the past.
             await Archive(self.store).tidy(self.tenancy.states)
 
-    async def finish(self, record: WithdrawalRecord, affected: Affected) -> bool:
+    @property
+    def erasure(self) -> Erasure:
+        return Erasure(self.tenancy, self.store, self.signer.verifier)
+
+    async def finish(self, record: WithdrawalRecord, etag: str, affected: Affected) -> bool:
         """Erase the weights and close, once every replica is rid of them; False as long as that must wait."""
         for digest in record.retiring:
             for replica in record.replicas:
@@ -90,10 +93,13 @@ class Retirement:
                 return False  # another withdrawal retires it, and erases it once every replica is rid of it
         if self.tenancy.clock() < (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.settle_seconds):
             return False  # an export that began before the retirement may still be writing
-        if open_holds((await self.tenancy.active(self.store.tenant)).state):
-            return False  # evicted, and kept
-        await self._erase(record.retiring)
-        await self.close(record, "retired", {digest: affected[digest] for digest in record.affected})
+        try:
+            erased = await self.erasure.erase_remaining(record, etag)
+        except PreconditionFailed:
+            return False  # another process took it further
+        if erased is None:
+            return False  # evicted, and kept under a legal hold
+        await self.close(erased[0], "retired", {digest: affected[digest] for digest in record.affected})
         return True
 
     async def close(self, record: WithdrawalRecord, outcome: WithdrawalOutcome, affected: Affected) -> None:
@@ -152,15 +158,6 @@ class Retirement:
             return (await self.store.get_record(relative, ReplicaAcknowledgement))[0]
         except ObjectNotFound:
             return None
-
-    async def _erase(self, digests: tuple[str, ...]) -> None:
-        for digest in digests:
-            for file in object_keys.ADAPTER_MODEL_FILES:
-                await self.store.erase(object_keys.adapter(digest, file))
-        exports = dict.fromkeys([relative.split("/")[1] async for relative in self.store.list("exports")])
-        for export_id in exports:
-            if await exported_digest(self.store, self.signer.verifier, export_id) in digests:
-                await erase_export_weights(self.store, export_id)
 
 
 def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from consumers.adapters.affected import Uses
+from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
 from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
@@ -26,6 +27,7 @@ from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+from tenancy.texts import Texts
 from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
@@ -62,12 +64,18 @@ class WithdrawalDriver:
 
     async def _look_at(self, tenant: TenantId) -> None:
         state = (await self._unpurged.read(tenant)).state
-        if state.status != "active" or state.curation.last_withdrawal is None:
+        if state.status != "active":
+            return
+        has_texts = bool(state.text_erasures or state.texts_kept)
+        if state.curation.last_withdrawal is None and not has_texts:
             return
         store = await self.tenancy.store(tenant)
+        if has_texts:
+            await Texts(self.tenancy.states, store).settle(state)
         uses = Uses(store)
         names = [relative async for relative in store.list("withdrawals", "open")]
         opened = [await store.get_record(relative, WithdrawalRecord) for relative in names]
+        await Erasure(self.tenancy, store, self.signer.verifier).strike_out(state, (record for record, _ in opened))
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
             await self._advance(store, uses, record, etag, asked_for)
@@ -78,7 +86,7 @@ class WithdrawalDriver:
         state = (await self.tenancy.active(store.tenant)).state
         retirement = Retirement(self.tenancy, store, self.signer, self.replicas, self.settle_seconds)
         if record.step == "retiring":
-            await retirement.finish(record, await uses.affected(state, record))
+            await retirement.finish(record, etag, await uses.affected(state, record))
             return
         is_in_force = await _is_in_force(store, record)
         if is_in_force is None:

@@ -25,6 +25,7 @@ from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transien
 from tenancy.state import Snapshot
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+from tenancy.texts import Texts
 
 WAITING_AT_ONCE = 32
 """Examples that are counted by one swap; also how many requests are in flight then."""
@@ -37,11 +38,12 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
     record, etag = await _example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            # The record exists, so the example was counted; only what the swap owes may be unpaid.
+            # The record exists, so the example was counted; an earlier text may be there, what the swap owes be unpaid.
+            await Texts(tenancy.states, store).drop(record)
             await tenancy.outbox.flush(tenant, snapshot)
             return Outcome.NOOP_DUPLICATE
         if _is_superseded(record, data.version):
-            await _erase_contents(store, data.example_id, _dead_version(record))
+            await Texts(tenancy.states, store).drop(record)
             return Outcome.NOOP_STALE
     await _receive_content(data, store)
     approved = ExampleRecord(
@@ -63,7 +65,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
         )
     await _write_example(store, approved, etag)
     if record is not None:
-        await _erase_contents(store, data.example_id, data.version - 1)
+        await Texts(tenancy.states, store).drop(approved)
     await tenancy.outbox.flush(tenant, snapshot)
     return Outcome.EFFECT
 
@@ -75,7 +77,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     record, etag = await _example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            await _erase_contents(store, data.example_id, data.version)
+            await Texts(tenancy.states, store).drop(record)
             return Outcome.NOOP_DUPLICATE
         if _is_superseded(record, data.version):
             return Outcome.NOOP_STALE
@@ -91,17 +93,17 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     if record is not None and record.status == "approved":
         await _uncount(tenancy, tenant, snapshot, event)
     await _write_example(store, rejected, etag)
-    await _erase_contents(store, data.example_id, data.version)
+    await Texts(tenancy.states, store).drop(rejected)
     return Outcome.EFFECT
 
 
 async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
-    """Take the example out for ever and erase its text. Also before any approval of it was seen."""
+    """Take the example out for ever and its text with it. Also before any approval of it was seen."""
     data = cast(ExampleWithdrawn, event.data)
     tenant, snapshot, store = await _opened(event, tenancy)
     record, etag = await _example(store, data.example_id)
     if record is not None and record.status == "withdrawn":
-        await store.erase_folder("contents", data.example_id)
+        await Texts(tenancy.states, store).drop(record)
         return Outcome.NOOP_DUPLICATE
     withdrawn = ExampleRecord(
         example_id=data.example_id,
@@ -118,7 +120,7 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
         await _open_withdrawal(store, event)
         await _uncount(tenancy, tenant, snapshot, event)
     await _write_example(store, withdrawn, etag)
-    await store.erase_folder("contents", data.example_id)
+    await Texts(tenancy.states, store).drop(withdrawn)
     return Outcome.EFFECT
 
 
@@ -253,21 +255,6 @@ def _word(event: Event, *, granted: bool) -> dict[str, object]:
     """What a consent's record says after this event."""
     version = cast(ConsentGranted | ConsentRevoked, event.data).version
     return {"version": version, "granted": granted, "event_id": event.id, "decided_at": event.time}
-
-
-def _dead_version(record: ExampleRecord) -> int | None:
-    """Up to which version the example's texts are of no use; None for all of them."""
-    if record.status == "withdrawn":
-        return None
-    return record.version if record.status == "rejected" else record.version - 1
-
-
-async def _erase_contents(store: TenantStore, example_id: str, up_to: int | None) -> None:
-    """Erase the texts that no decision needs. A later version may be uploaded already, ahead of its approval."""
-    names = [relative async for relative in store.list("contents", example_id)]
-    for relative in names:
-        if up_to is None or int(relative.rpartition("/")[2]) <= up_to:
-            await store.erase(relative)
 
 
 async def _has_consent(state: TenantState, data: ExampleApproved, store: TenantStore) -> bool:

@@ -6,6 +6,7 @@ must be in it, and what came too late and was refused. Nothing of a tenant is cr
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms
@@ -14,6 +15,7 @@ from schemas import events
 from schemas.audit import Actor
 from schemas.envelope import Event
 from schemas.events import EventData, OutcomeRecorded, PurgeCompleted, PurgeFenced, TenantChurned, TenantOnboarded
+from schemas.identifiers import SHA256_PATTERN
 from schemas.outcome import Outcome
 from schemas.state import TenantState
 from tenancy.audit import Appended, AuditRecord, Facts
@@ -27,6 +29,20 @@ SERVICE = "ledger"
 SIGNED_AT_ONCE = (PurgeFenced, PurgeCompleted)
 """The fence ends a tenant's life: all of it is signed while the purge goes on, and again when that is over."""
 
+KEPT_BY_THEIR_OWN = (
+    events.TenantChurned,
+    events.PurgeRequested,
+    events.ExportRequested,
+    events.ExampleApproved,
+    events.ExampleRejected,
+    events.ExampleWithdrawn,
+    events.ConsentGranted,
+    events.ConsentRevoked,
+    events.TrainingRequested,
+    events.AdapterReady,
+)
+"""Events whose own consumer dead-letters them where nobody knows the tenant. All others nobody else would keep."""
+
 ENTERED_OUTCOMES = {
     Outcome.REFUSED_PURGED: "event.refused",
     Outcome.REFUSED_POLICY: "event.refused",
@@ -39,7 +55,9 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
     """Enter the event, once.
 
     ``REFUSED_PURGED`` where the tenant was fenced before and the event is none of its purge: it is noted, and names
-    that would need the tenant's key are not. Raises :class:`Transient` for an onboarding that came before the state.
+    that would need the tenant's key are not. ``NOOP_STALE`` where nobody knows the tenant and the event's own consumer
+    keeps it as a dead letter: one is enough, and redriven it is entered here too. Raises :class:`Transient` for an
+    onboarding that came before the state.
     """
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     try:
@@ -48,6 +66,8 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
         if isinstance(event.data, TenantOnboarded):
             # Where a history is replayed into an empty installation another consumer creates the state from this event.
             raise Transient("the tenant's state is not there yet") from None
+        if _is_kept_by_its_own(event.data):
+            return Outcome.NOOP_STALE
         raise
     pseudonyms = await _pseudonyms(event.data, state, tenancy)
     record = AuditRecord(
@@ -97,6 +117,12 @@ async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     appended = await tenancy.audit.append(tenant, record)
     await _sign_if_due(tenant, appended, ports)
     return Outcome.EFFECT if appended.is_new else Outcome.NOOP_DUPLICATE
+
+
+def _is_kept_by_its_own(data: EventData) -> bool:
+    if isinstance(data, events.ReplicaEvicted):  # of a retirement, which is known by the adapter's digest
+        return re.fullmatch(SHA256_PATTERN, data.cause_id) is not None
+    return isinstance(data, KEPT_BY_THEIR_OWN)
 
 
 def _is_said_already(data: OutcomeRecorded) -> bool:

@@ -21,6 +21,7 @@ from faststream import BaseMiddleware
 
 from consumers.runtime.dead_letters import dead_letter
 from consumers.runtime.dispatch import HANDLER_ERROR, KEEPS_FAILING, Dispatcher, Poison
+from consumers.runtime.in_hand import ENDS_ITS_PROCESS
 from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Record
 from consumers.runtime.redeliveries import Redeliveries
@@ -35,7 +36,7 @@ logger = logging.getLogger(f"{SCOPE}.runtime")
 
 MUST_HAPPEN: tuple[type[EventData], ...] = (TenantChurned, PurgeRequested, PurgeFenced, AdapterRetired, ReplicaEvicted)
 """What removals are made of. All are safe at any time and in any order, so that they may wait at the back."""
-OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, "bus-refused", "object-store-refused"})
+OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS, "bus-refused", "object-store-refused"})
 """Reasons that are a failure of this installation, and none of the event's."""
 
 
@@ -71,7 +72,7 @@ class OutermostMiddleware(BaseMiddleware):
                 await self._pause()
                 return False
             # Malformed input is the sender's fault; only our own failures count towards stopping this consumer.
-            failed = poison.code in (HANDLER_ERROR, KEEPS_FAILING)
+            failed = poison.code in (HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS)
             if failed and not self._progress.is_alive():
                 # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
                 logger.error("stopped, everything fails", extra={"consumer": self._dispatcher.service})

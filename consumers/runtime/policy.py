@@ -15,6 +15,9 @@ class HandlingPolicy:
 
     ``deliveries``: so often an event may fail while store and bus answer before it is passed over. With the pause
     after each this is a minute for one that fails at once, and 8 times the deadline plus pauses for one that hangs.
+
+    ``ended_processes``: so many processes may end over an event, one after another and in the midst of its handling.
+    The one before an event was noted may be one more.
     """
 
     deadline_seconds: float = 60.0
@@ -23,6 +26,7 @@ class HandlingPolicy:
     backoff_limit_seconds: float = 5.0
     redelivery_pause_seconds: float = 2.0
     deliveries: int = 8
+    ended_processes: int = 5
     consecutive_failures_before_stop: int = 50
     session_timeout_ms: int = 45_000
     max_poll_interval_ms: int = 300_000

@@ -27,7 +27,8 @@ _NO_ETAG = '"00000000000000000000000000000000"'
 class Redeliveries:
     """Counts the failures of the one record that each partition is held by.
 
-    It lives in memory: a consumer that is restarted counts anew, which only makes it more patient.
+    It lives in memory: a consumer that is restarted counts anew, which only makes it more patient. What ends the
+    process itself is counted by :mod:`consumers.runtime.in_hand`.
     """
 
     limit: int

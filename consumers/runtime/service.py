@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import outermost
 from consumers.runtime.parsing import Record, original_record, tolerant_parser
@@ -35,18 +36,19 @@ GROUP_VERSION = "v1"
 PortsFactory = Callable[[Tenancy], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
 
 
-class _Drain(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Lets the handler in hand finish and commit before its partition moves to another member."""
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets the handler in hand finish and commit before its partition moves, and says which partitions are new."""
 
-    def __init__(self, progress: Progress, bound_seconds: float) -> None:
+    def __init__(self, progress: Progress, in_hand: InHand, bound_seconds: float) -> None:
         self._progress = progress
+        self._in_hand = in_hand
         self._bound_seconds = bound_seconds
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         await self._progress.wait_idle(self._bound_seconds)
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
-        return None
+        self._in_hand.assigned(assigned)
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Consumer:
             logger=None,
         )
         dispatcher = self.dispatcher
+        in_hand = InHand(self.group_id, dispatcher.tenancy, policy.ended_processes)
 
         @self.broker.subscriber(
             *self.topics,
@@ -91,13 +94,14 @@ class Consumer:
             heartbeat_interval_ms=policy.heartbeat_interval_ms,
             max_poll_interval_ms=policy.max_poll_interval_ms,
             rebalance_timeout_ms=policy.rebalance_timeout_ms,
-            listener=_Drain(self.progress, policy.deadline_seconds + 5),
+            listener=_Assignment(self.progress, in_hand, policy.deadline_seconds + 5),
             parser=tolerant_parser,
             decoder=original_record,
             no_reply=True,
         )
         async def handle(record: Record) -> None:
-            await dispatcher.handle(record)
+            async with in_hand.taken(record):
+                await dispatcher.handle(record)
 
     def is_alive(self) -> bool:
         """Whether this consumer gets on with its messages."""

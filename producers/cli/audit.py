@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.keys import KeyOption, trusted
+from producers.cli.keys import trusted
 from producers.cli.options import AdapterOption, JsonOption, OptionalTenantOption, TenantOption
 from producers.cli.output import counted, print_facts, print_json, print_rows, short
 from producers.cli.platform import read
@@ -36,7 +36,14 @@ def verify(
         Path | None,
         typer.Option("--copy", help="Check a file by `sano audit export` instead, offline.", show_default=False),
     ] = None,
-    key: KeyOption = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--key",
+            help="Public key, PEM; once for each that signed. SANO_VERIFY_KEY_FILE if absent.",
+            show_default=False,
+        ),
+    ] = None,
     expect_checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -54,12 +61,12 @@ def verify(
 
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
-    verifier = trusted(key)
+    verifiers = [trusted(file) for file in key] if key else [trusted(None)]
     held = read_held(expect_checkpoint) if expect_checkpoint else []
     copies = [load_copy(copy)] if copy else read(context, lambda tenancy, _: _copies(tenancy, tenant))
     if copy is not None and tenant not in (None, copies[0].tenant):
         raise Refused("other-tenant", f"refused: {copy} is a copy of another tenant's log")
-    verdicts = [verify_copy(held_copy, verifier, held) for held_copy in copies]
+    verdicts = [verify_copy(held_copy, verifiers, held) for held_copy in copies]
     if json:
         print_json(verdicts)
     else:
@@ -79,6 +86,10 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
                 "entries": f"{verdict.entries}, of which {verdict.signed_entries} are signed",
                 "checkpoints": verdict.checkpoints,
                 "last checkpoint": short(verdict.last_checkpoint.sha256 if verdict.last_checkpoint else None),
+                "signed by": tuple(
+                    f"{short(key.key_id)}, from checkpoint {key.first_checkpoint} through {key.last_checkpoint}"
+                    for key in verdict.signed_by
+                ),
                 "verdict": "BROKEN" if verdict.problems else "holds",
             }
         )

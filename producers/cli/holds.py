@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from producers.cli.options import JsonOption, TenantOption, code, opaque_id
-from producers.cli.output import print_json
+from producers.cli.output import print_json, short
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def place(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Stop every destruction of the tenant's data that is not decided yet. The deletion SLA runs on."""
+    """Stop every destruction of the tenant's data that is not decided yet; the deletion SLA runs on."""
     from producers import holds
     from tenancy.tenant_id import TenantId
 
@@ -45,7 +45,13 @@ def place(
             tenancy, TenantId(tenant), reason_code=reason, placed_by=settings.operator_id, hold_id=hold
         ),
     )
-    _say(placed, f"{placed.hold_id} is placed on {tenant}; nothing of it is destroyed until it is released", json)
+    sentence = f"{placed.hold_id} is placed on {tenant}; nothing of it is destroyed until it is released"
+    if placed.too_late_for:
+        digests = ", ".join(short(digest) or "" for digest in placed.too_late_for)
+        sentence += f"\nit came too late for the weights of {digests}: their erasure was decided before"
+    if placed.texts_being_erased:
+        sentence += f"\nit came too late for texts of {placed.texts_being_erased} examples, which were being erased"
+    _say(placed, sentence, json)
 
 
 @app.command()

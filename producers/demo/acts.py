@@ -296,7 +296,7 @@ class Act:
             self.screen.say(f"{again.events} events sent again: {again.outcomes}")
             residual = await self._residual(a)
             copy = await read_copy(self.tenancy, a.id)
-            log, kinds = verify_copy(copy, self.verifier), {entry.kind for entry in entries_of(copy)}
+            log, kinds = verify_copy(copy, [self.verifier]), {entry.kind for entry in entries_of(copy)}
             self.screen.say(f"the audit log has {log.entries} entries, {log.signed_entries} of them signed")
             whole = {"tenant.onboarded", "example.approved", "adapter.loaded", "purge.completed"} <= kinds
             self.check("the audit log of the purged tenant holds, from its onboarding on", whole and not log.problems)

@@ -45,7 +45,7 @@ async def lived(world: World, name: str = "t1") -> tuple[TenantId, str]:
 
 async def copied(world: World, tenant: TenantId) -> AuditCopy:
     copy = await read_copy(world.outside, tenant)
-    verdict = verify_copy(copy, world.signer.verifier)
+    verdict = verify_copy(copy, [world.signer.verifier])
     assert verdict.problems == ()
     assert verdict.signed_entries == verdict.entries, "at rest everything is signed"
     return copy
@@ -273,7 +273,7 @@ async def test_the_purge_is_signed_when_it_fences_and_when_it_is_over(tmp_path: 
     await world.settle()
     assert looked
     log = audit_answers.entries_of(await read_copy(world.outside, tenant))
-    verdict = verify_copy(await read_copy(world.outside, tenant), world.signer.verifier)
+    verdict = verify_copy(await read_copy(world.outside, tenant), [world.signer.verifier])
     completed = next(entry for entry in log if entry.kind == "purge.completed")
     assert verdict.signed_entries >= completed.seq
     head = await world.outside.audit.head(tenant)
@@ -297,13 +297,13 @@ async def test_the_certificate_of_the_purge_names_a_checkpoint_and_is_a_witness(
     file.write_bytes((await world.memory.get(object_keys.certificate_key(purge.purge_id))).body)
     (held,) = read_held(file)
     copy = await copied(world, tenant)
-    assert verify_copy(copy, world.signer.verifier, [held]).problems == ()
+    assert verify_copy(copy, [world.signer.verifier], [held]).problems == ()
     log = audit_answers.entries_of(copy)
     fenced = next(entry.seq for entry in log if entry.kind == "purge.fenced")
     signed = world.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]
     assert signed["seq"] >= fenced, "the whole life of the tenant is under it"
     cut = replace(copy, entries=copy.entries[: fenced - 1], checkpoints=(), head=None)
-    assert any("which you hold" in problem for problem in verify_copy(cut, world.signer.verifier, [held]).problems)
+    assert any("which you hold" in problem for problem in verify_copy(cut, [world.signer.verifier], [held]).problems)
 
 
 async def test_a_legal_hold_is_entered_by_who_placed_and_by_who_released_it(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def log_of(process: Any) -> AuditLog:
 
 async def verified(memory: MemoryObjectStore) -> AuditVerdict:
     tenancy = assemble(memory, KeyFileMasterKey(b"k" * 32), RecordingPublisher(), "/test", lambda: NOW)
-    return verify_copy(await read_copy(tenancy, TENANT), SIGNER.verifier)
+    return verify_copy(await read_copy(tenancy, TENANT), [SIGNER.verifier])
 
 
 async def assert_entered(memory: MemoryObjectStore, wanted: Iterable[str]) -> None:

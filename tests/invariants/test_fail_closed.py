@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
 from schemas import events, object_keys
 from schemas.content import ExampleContent, InlineContent
 from schemas.envelope import Event, encode
@@ -21,6 +23,7 @@ from tests.invariants.worlds import (
     DispatchedWorld,
     event,
     frozen,
+    receipt,
     samples,
     service,
 )
@@ -146,9 +149,46 @@ async def test_fail_closed_an_unknown_tenant_gets_nothing_by_any_event(dispatche
             assert outcome in (None, Outcome.DEAD_LETTERED, Outcome.NOOP_DUPLICATE, Outcome.NOOP_STALE), data.type
             if outcome is Outcome.DEAD_LETTERED:
                 _assert_buried(dispatched, made, "unknown-tenant")
-            elif outcome is not None:
+            elif outcome is not None and found.name != "ledger":
                 assert data.type not in REFUSED_AFTER_A_PURGE
     assert frozen(dispatched) == before
+
+
+async def test_fail_closed_an_event_of_an_unknown_tenant_is_one_dead_letter_whoever_reads_it(
+    dispatched: DispatchedWorld,
+) -> None:
+    stranger = TenantId("stranger")
+    made = samples(dispatched, stranger, "f" * 64, await dispatched.approval(TenantId(NAME), "e80"))
+    retired = receipt(dispatched, stranger, cause="f" * 64)
+    made.append(events.ReplicaEvicted(replica_id="replica-0", cause_id="f" * 64, receipt=retired))
+    kept_by: dict[str, set[str]] = {}
+    for data in made:
+        if isinstance(data, events.TenantOnboarded | events.OutcomeRecorded):
+            continue  # the one waits for its tenant, the other says what another letter says
+        dispatched.bus.dead.clear()
+        outcomes = {
+            found.name: await dispatched.handle(found, event(stranger, data, dispatched))
+            for found in dispatched.services
+        }
+        buriers = [name for name, outcome in outcomes.items() if outcome is Outcome.DEAD_LETTERED]
+        assert len(buriers) == len(dispatched.bus.dead) == 1, (data.type, outcomes)
+        assert outcomes["ledger"] in (Outcome.NOOP_STALE, Outcome.DEAD_LETTERED), data.type
+        kept_by.setdefault(buriers[0], set()).add(data.type)
+    assert kept_by.keys() == {"curation", "training", "adapters", "export", "purge", "ledger"}
+
+
+async def test_fail_closed_a_letter_of_an_unknown_tenant_that_is_redriven_is_entered_into_the_audit_log(
+    dispatched: DispatchedWorld,
+) -> None:
+    early = TenantId("early")
+    made = event(early, events.ConsentGranted(consent_id="consent-1", version=1), dispatched)
+    for name in ("ledger", "curation"):
+        await dispatched.handle(service(dispatched, name), made)
+    await dispatched.onboard(early)
+    for name in ("ledger", "curation"):
+        assert await dispatched.handle(service(dispatched, name), made) is Outcome.EFFECT
+    entries = entries_of(await read_copy(dispatched.outside, early))
+    assert [entry.kind for entry in entries] == ["consent.granted"]
 
 
 async def test_fail_closed_without_its_key_nothing_is_done_for_a_tenant(dispatched: DispatchedWorld) -> None:

@@ -54,7 +54,7 @@ def log(tenant: str = "t1", signer: Signer = SIGNER, unsigned: int = UNSIGNED) -
 
 
 def problems(copy: AuditCopy, held: tuple[dict[str, Any], ...] = ()) -> tuple[str, ...]:
-    return verify_copy(copy, SIGNER.verifier, held).problems
+    return verify_copy(copy, [SIGNER.verifier], held).problems
 
 
 def with_body(copy: AuditCopy, seq: int, body: bytes) -> AuditCopy:
@@ -79,7 +79,7 @@ def rechained(copy: AuditCopy) -> AuditCopy:
 
 
 def test_a_log_that_nobody_touched_holds() -> None:
-    verdict = verify_copy(log(), SIGNER.verifier)
+    verdict = verify_copy(log(), [SIGNER.verifier])
     assert verdict.problems == ()
     assert (verdict.entries, verdict.signed_entries, verdict.checkpoints) == (ENTRIES + UNSIGNED, ENTRIES, 3)
     assert verdict.last_checkpoint is not None
@@ -199,12 +199,12 @@ def test_a_checkpoint_that_was_signed_anew_with_the_right_key_does_not_fit_betwe
 def test_another_tenants_log_is_not_this_tenants() -> None:
     assert any("another tenant's" in problem for problem in problems(replace(log("t2"), tenant="t1")))
     with pytest.raises(Refused):
-        verify_copy(log(), SIGNER.verifier, [json.loads(log("t2").checkpoints[0].body)])
+        verify_copy(log(), [SIGNER.verifier], [json.loads(log("t2").checkpoints[0].body)])
 
 
 def test_a_checkpoint_that_nobody_signed_is_no_witness() -> None:
     with pytest.raises(BadSignature):
-        verify_copy(log(), SIGNER.verifier, [json.loads(log("t1", STRANGER).checkpoints[0].body)])
+        verify_copy(log(), [SIGNER.verifier], [json.loads(log("t1", STRANGER).checkpoints[0].body)])
 
 
 def test_an_empty_log_does_not_hold() -> None:

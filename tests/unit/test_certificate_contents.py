@@ -281,7 +281,7 @@ async def test_the_checkpoint_in_a_certificate_covers_every_step_of_the_destruct
     (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, purge_id))
     [held] = read_held(tmp_path / "c.json")
     copy = await read_copy(parts.tenancy, TENANT)
-    assert verify_copy(copy, parts.signer.verifier, [held]).problems == ()
+    assert verify_copy(copy, [parts.signer.verifier], [held]).problems == ()
     signed = parts.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]
     steps = {str(entry.facts.get("step")): entry.seq for entry in entries_of(copy) if entry.kind == "purge.step"}
     assert {"shredded", "evicted", "deleted"} <= steps.keys()

@@ -126,6 +126,7 @@ def test_no_two_things_share_a_key(ids: list[str], number: int) -> None:
         ways = {
             "replica": object_keys.replica_key,
             "purge": object_keys.purge_key,
+            "in hand": lambda text: object_keys.record_in_hand(text, "sano.tenants.v1", number),
             "certificate": object_keys.certificate_key,
             "claim": lambda text: object_keys.audit_claim("t1", text),
             "example": lambda text: object_keys.tenant_key("t1", object_keys.example(text)),

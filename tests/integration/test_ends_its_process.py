@@ -1,0 +1,137 @@
+"""An event that kills its consumer each time, with a real consumer, real SIGKILLs, Kafka and object store.
+
+What is noted and when is tried in ``tests/unit/test_in_hand.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from consumers.runtime.policy import HANDLING
+from deploy.local.embedded import REGION, Credentials
+from deploy.local.kafka import KafkaCluster
+from deploy.local.key_files import ensure_master_key
+from deploy.local.ports import LOOPBACK, free_ports
+from deploy.local.processes import ChildProcess, Command, start
+from deploy.local.services import PROJECT_ROOT
+from deploy.local.settings import inherited_environment
+from producers.publishing import publish
+from producers.replay.kafka_log import kafka_log
+from producers.settings import OperatorSettings
+from producers.topic_admin import apply_topics
+from schemas import events, object_keys
+from schemas.policy import TenantPolicy
+from schemas.topics import dead_letter_topic
+from tenancy.bootstrap import open_tenancy
+from tenancy.store import TenantStore
+from tenancy.tenant_id import TenantId
+from tests.fixtures.history import onboarded
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+BOUND_SECONDS = 60.0
+DIES_AT = "before:put:consents"
+
+
+@dataclass(frozen=True)
+class Stand:
+    home: Path
+    settings: OperatorSettings
+    environment: dict[str, str]
+
+    def consumer(self, crash_at: str) -> ChildProcess:
+        """The curation consumer, which kills itself when it gets to that effect."""
+        own = {"SANO_HEALTH_PORT": str(free_ports(1)[0]), "SANO_CRASH_AT": crash_at}
+        argv = [sys.executable, "-m", "consumers.curation.app"]
+        return start(
+            Command("curation", argv, self.home / "curation.log", {**self.environment, **own}, cwd=self.home),
+            tie_to_parent=True,
+        )
+
+
+@pytest.fixture
+def stand(
+    tmp_path: Path,
+    kafka_jars: Path,
+    object_store_endpoint: str,
+    object_store_credentials: Credentials,
+    make_bucket: Callable[[str], str],
+) -> Iterator[Stand]:
+    ensure_master_key(tmp_path / "master.key")
+    # A cluster of its own: the consumers of the other tests are in the same group.
+    config = {"group.min.session.timeout.ms": "1000"}
+    with KafkaCluster(kafka_jars, tmp_path / "kafka", config=config) as kafka:
+        settings = OperatorSettings(
+            kafka_bootstrap_servers=kafka.bootstrap_servers,
+            s3_endpoint_url=object_store_endpoint,
+            s3_bucket=make_bucket(f"ends-{secrets.token_hex(4)}"),
+            aws_access_key_id=object_store_credentials.access_key_id,
+            aws_secret_access_key=object_store_credentials.secret_access_key,
+            master_key_file=tmp_path / "master.key",
+        )
+        environment = {
+            **inherited_environment(),
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "SANO_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "SANO_S3_ENDPOINT_URL": object_store_endpoint,
+            "SANO_S3_BUCKET": settings.s3_bucket,
+            "SANO_MASTER_KEY_FILE": str(tmp_path / "master.key"),
+            "SANO_KAFKA_SESSION_TIMEOUT_MS": "2000",
+            "NO_PROXY": LOOPBACK,
+            "AWS_ACCESS_KEY_ID": object_store_credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": object_store_credentials.secret_access_key,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+        yield Stand(tmp_path, settings, environment)
+
+
+async def _letters(stand: Stand) -> list[tuple[bytes | None, bytes | None]]:
+    async with kafka_log(stand.settings.kafka_client()) as log:
+        found = log.messages(await log.ranges([dead_letter_topic(events.CURATION)]))
+        headers = [dict(message.headers) async for message in found]
+    return [(held["ce_type"], held["dlq_reason"]) for held in headers]
+
+
+async def _handled_or_dead(stand: Stand, store: TenantStore) -> bool:
+    """One consumer process: whether it got to what is behind the event, or was killed by the event."""
+    consumer = stand.consumer(DIES_AT)
+    try:
+        async with asyncio.timeout(BOUND_SECONDS):
+            while consumer.is_running():
+                if await store.exists(object_keys.example("e-1")):
+                    return True
+                await asyncio.sleep(0.1)
+        assert consumer.wait_exit(0.0) == -signal.SIGKILL
+        return False
+    finally:
+        consumer.stop()
+
+
+async def test_an_event_that_kills_its_consumer_each_time_is_passed_over_and_what_is_behind_it_is_handled(
+    stand: Stand,
+) -> None:
+    await apply_topics(stand.settings.kafka_client())
+    deaths = 0
+    async with open_tenancy(stand.settings, "test") as tenancy:
+        tenant = await onboarded(tenancy, TenantId("ends"), TenantPolicy())
+        store = await tenancy.store(tenant)
+        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+        behind = events.ExampleRejected(example_id="e-1", version=1, reviewer_id="rev-1", reason_code="unclear")
+        await publish(tenancy, tenant, behind)
+        while not await _handled_or_dead(stand, store):
+            assert await _letters(stand) == []
+            deaths += 1
+            assert deaths <= HANDLING.ended_processes
+        notes = [key async for key in tenancy.objects.keys(object_keys.IN_HAND_PREFIX)]
+        assert not await store.exists(object_keys.consent("c-1"))
+    assert deaths == HANDLING.ended_processes
+    assert await _letters(stand) == [(b"sano.consent.granted", b"ends-its-process")]
+    assert notes == []

@@ -1,0 +1,126 @@
+"""A log over a change of the signing key: each checkpoint holds under one of the keys, and it is said which signed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typer.testing import CliRunner, Result
+
+from producers.audit_copy import AuditCopy, read_copy, write_copy
+from producers.audit_verifying import AuditVerdict, verify_copy
+from producers.cli.main import app
+from schemas.audit import Actor
+from tenancy.audit import AuditLog, AuditRecord
+from tenancy.audit_checkpoints import Checkpointer
+from tenancy.bootstrap import assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.errors import BadSignature
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TENANT = TenantId("t1")
+OLD, NEW, STRANGER = (Signer(Ed25519PrivateKey.generate()) for _ in range(3))
+
+
+def signed_in_turn(*signers: Signer) -> AuditCopy:
+    """Two entries under each checkpoint."""
+
+    async def made() -> AuditCopy:
+        memory = MemoryObjectStore()
+        log = AuditLog(memory, lambda: NOW)
+        for number, signer in enumerate(signers):
+            for part in range(2):
+                actor = Actor(role="service", id="x")
+                await log.append(TENANT, AuditRecord(f"o{number}-{part}", "adapter.loaded", NOW, actor))
+            await Checkpointer(log, signer).seal(TENANT)
+        tenancy = assemble(memory, KeyFileMasterKey(b"k" * 32), RecordingPublisher(), "/test", lambda: NOW)
+        return await read_copy(tenancy, TENANT)
+
+    return asyncio.run(made())
+
+
+def verdict(copy: AuditCopy, *signers: Signer) -> AuditVerdict:
+    return verify_copy(copy, [signer.verifier for signer in signers])
+
+
+def turns(told: AuditVerdict) -> Sequence[tuple[str, int, int, int]]:
+    return [(key.key_id, key.first_checkpoint, key.last_checkpoint, key.signed_entries) for key in told.signed_by]
+
+
+@pytest.mark.parametrize("given", [(OLD, NEW), (NEW, OLD), (STRANGER, NEW, OLD, OLD)])
+def test_a_log_with_checkpoints_by_two_keys_holds_under_both_and_says_which_signed_from_where(
+    given: tuple[Signer, ...],
+) -> None:
+    told = verdict(signed_in_turn(OLD, OLD, NEW), *given)
+    assert told.problems == ()
+    assert turns(told) == [(OLD.verifier.key_id, 1, 2, 4), (NEW.verifier.key_id, 3, 3, 6)]
+    assert told.signed_entries == 6
+
+
+def test_without_the_earlier_key_its_checkpoints_do_not_hold() -> None:
+    copy = signed_in_turn(OLD, OLD, NEW)
+    told = verdict(copy, NEW)
+    assert [problem.partition(":")[0] for problem in told.problems] == [
+        "checkpoint 1 does not hold",
+        "checkpoint 2 does not hold",
+    ]
+    assert turns(told) == [(NEW.verifier.key_id, 3, 3, 6)]
+    assert verdict(copy).problems[0] == "checkpoint 1 does not hold: no key is trusted"
+
+
+def test_a_key_that_was_replaced_and_signs_again_is_found() -> None:
+    told = verdict(signed_in_turn(OLD, NEW, OLD), OLD, NEW)
+    assert told.problems == ("checkpoint 3 is signed with a key that another one had followed before it",)
+    assert [key for key, *_ in turns(told)] == [OLD.verifier.key_id, NEW.verifier.key_id, OLD.verifier.key_id]
+
+
+def test_a_checkpoint_by_a_key_that_nobody_gave_does_not_hold_among_those_that_do() -> None:
+    told = verdict(signed_in_turn(OLD, STRANGER, NEW), OLD, NEW)
+    assert len(told.problems) == 1
+    assert told.problems[0].startswith("checkpoint 2 does not hold")
+
+
+def test_a_checkpoint_that_somebody_holds_may_be_by_any_of_the_keys() -> None:
+    copy = signed_in_turn(OLD, NEW)
+    held = [json.loads(stored.body) for stored in copy.checkpoints]
+    assert verify_copy(copy, [NEW.verifier, OLD.verifier], held).problems == ()
+    cut = replace(copy, checkpoints=copy.checkpoints[:1], entries=copy.entries[:2], head=None)
+    assert any("which you hold" in problem for problem in verify_copy(cut, [NEW.verifier, OLD.verifier], held).problems)
+    with pytest.raises(BadSignature):
+        verify_copy(copy, [NEW.verifier], held)
+
+
+def test_the_command_takes_the_key_several_times_and_names_the_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    copy = signed_in_turn(OLD, NEW)
+    write_copy(copy, tmp_path / "t1.jsonl")
+    keys = []
+    for name, signer in (("old", OLD), ("new", NEW)):
+        path = tmp_path / f"{name}.pub.pem"
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        path.write_bytes(signer.private_key.public_key().public_bytes(serialization.Encoding.PEM, form))
+        keys.append(str(path))
+
+    def verify(*files: str, json: bool = False) -> Result:
+        options = [part for file in files for part in ("--key", file)] + ["--json"] * json
+        return CliRunner().invoke(app, ["audit", "verify", "--copy", str(tmp_path / "t1.jsonl"), *options])
+
+    text = verify(*keys).stdout
+    assert f"{OLD.verifier.key_id[:12]}, from checkpoint 1 through 1" in text
+    assert f"{NEW.verifier.key_id[:12]}, from checkpoint 2 through 2" in text
+    [told] = json.loads(verify(*keys, json=True).stdout)
+    assert [key["key_id"] for key in told["signed_by"]] == [OLD.verifier.key_id, NEW.verifier.key_id]
+    assert verify(keys[1]).exit_code == 1

@@ -1,0 +1,411 @@
+"""An event that ends its process is passed over after a bound; restarts, rebalances and outages count for nothing.
+
+A process that is killed is a task that is left where it stands: nothing of it runs any more. What the next process
+finds is what was committed and what is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+from aiokafka import ConsumerRecord
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.in_hand import InHand
+from consumers.runtime.liveness import Progress
+from consumers.runtime.middleware import OutermostMiddleware
+from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.telemetry import configure_telemetry
+from schemas import events, object_keys
+from schemas.envelope import Event
+from schemas.in_hand import RecordInHand
+from schemas.model import read_tolerant
+from schemas.outcome import Outcome
+from schemas.stores import store_of_key
+from tenancy.bootstrap import assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.clock import utc_now
+from tenancy.errors import Refused, StoreUnavailable, Transient
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import ObjectVersion, StoredObject
+from tests.fixtures.records import record_of
+
+POLICY = HandlingPolicy(
+    attempts=1, backoff_seconds=0.0, redelivery_pause_seconds=0.0, deliveries=3, ended_processes=3, deadline_seconds=600
+)
+TELEMETRY = configure_telemetry("test", None)
+PARTITION = (events.TENANTS, 0)
+GROUP = "curation.v1"
+DIES = "dies"
+
+
+@dataclass
+class Store(MemoryObjectStore):
+    """Counts requests, and can be taken away or refuse."""
+
+    requests: int = 0
+    error: Exception | None = None
+
+    def _asked(self) -> None:
+        self.requests += 1
+        if self.error is not None:
+            raise self.error
+
+    async def get(self, key: str) -> StoredObject:
+        self._asked()
+        return await super().get(key)
+
+    async def exists(self, key: str) -> bool:
+        self._asked()
+        return await super().exists(key)
+
+    async def put(self, key: str, body: bytes, **conditions: Any) -> str:
+        self._asked()
+        return await super().put(key, body, **conditions)
+
+    async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
+        self.requests += bool(versions)
+        await super().delete_versions(versions)
+
+    async def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
+        self._asked()
+        async for version in super().versions(prefix):
+            yield version
+
+
+@dataclass
+class Bus(RecordingPublisher):
+    is_out: bool = False
+
+    async def answers(self) -> bool:
+        return not self.is_out
+
+
+def command(purge: str) -> events.PurgeRequested:
+    return events.PurgeRequested(purge_id=purge, reason_code="test", requested_by="op")
+
+
+def asked(export: str) -> events.ExportRequested:
+    return events.ExportRequested(export_id=export, requested_by="op")
+
+
+@dataclass
+class Topic:
+    """One partition of a topic, a group's place on it, and what the installation holds."""
+
+    store: Store = field(default_factory=Store)
+    bus: Bus = field(default_factory=Bus)
+    records: list[ConsumerRecord[Any, Any]] = field(default_factory=list)
+    committed: int = 0
+    handled: list[str] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    _back: int = 0
+
+    def add(self, *made: events.EventData) -> None:
+        for data in made:
+            record = record_of(Event(subject="t1", data=data, time=utc_now(), source="/test"))
+            self._append(record)
+
+    def _append(self, record: ConsumerRecord[Any, Any]) -> None:
+        offset = len(self.records)
+        self.records.append(replace(record, partition=0, offset=offset, timestamp=1_000 + offset))
+
+    def take_back(self) -> None:
+        """What was published to the topic itself is at its end."""
+        for message in self.bus.raw[self._back :]:
+            if message.topic == events.TENANTS:
+                self._append(replace(self.records[0], key=message.key, value=message.value, headers=message.headers))
+        self._back = len(self.bus.raw)
+
+    @property
+    def letters(self) -> list[tuple[str, str]]:
+        found = [dict(letter.headers) for letter in self.bus.raw if letter.topic.endswith(".dlq")]
+        return [((h["ce_type"] or b"").decode(), (h["dlq_reason"] or b"").decode()) for h in found]
+
+    def note(self) -> RecordInHand | None:
+        versions = self.store.objects.get(object_keys.record_in_hand(GROUP, *PARTITION))
+        return read_tolerant(RecordInHand, versions[-1].body or b"") if versions else None
+
+
+@dataclass
+class Consuming:
+    """One process of the group, from its start; it has all of the partition."""
+
+    topic: Topic
+    act: Callable[[str], Any]
+    died: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        tenancy = assemble(self.topic.store, KeyFileMasterKey(secrets.token_bytes(32)), self.topic.bus, "/test")
+        handlers: dict[type[events.EventData], Handler] = {
+            events.ExportRequested: self._handle,
+            events.PurgeRequested: self._handle,
+        }
+        self.dispatcher = Dispatcher("purge", handlers, tenancy, None, TELEMETRY, POLICY)
+        self.in_hand = InHand(GROUP, tenancy, POLICY.ended_processes)
+        self.redeliveries = Redeliveries(POLICY.deliveries)
+        self.progress = Progress(600.0, 999)
+        self.position = self.topic.committed
+        self.in_hand.assigned([PARTITION])
+
+    async def _handle(self, event: Event, ports: Any) -> Outcome:
+        name = getattr(event.data, "export_id", None) or cast(events.PurgeRequested, event.data).purge_id
+        self.topic.begun.append(name)
+        does = self.act(name)
+        if does == DIES:
+            self.died.set()
+            await asyncio.Event().wait()
+        if isinstance(does, BaseException):
+            raise does
+        self.topic.handled.append(name)
+        return Outcome.EFFECT
+
+    async def deliver(self) -> None:
+        """The next record, as FastStream delivers it: acknowledged, or sought back."""
+        record = self.topic.records[self.position]
+        middleware = OutermostMiddleware(
+            record,
+            context=None,
+            dispatcher=self.dispatcher,
+            progress=self.progress,
+            redeliveries=self.redeliveries,
+        )
+        await middleware.on_receive()
+        error: BaseException | None = None
+        try:
+            async with self.in_hand.taken(record):
+                await self.dispatcher.handle(record)
+        except (Exception, asyncio.CancelledError) as raised:
+            error = raised
+        is_over = await middleware.after_processed(type(error) if error else None, error, None)
+        if error is None or is_over:
+            self.position += 1
+            self.topic.committed = self.position
+            self.topic.take_back()
+
+    async def run(self, deliveries: int = 99) -> bool:
+        """Until it is at the end, has made so many deliveries, or dies; whether it lives."""
+        for _ in range(deliveries):
+            if self.position == len(self.topic.records):
+                break
+            handling = asyncio.ensure_future(self.deliver())
+            dying = asyncio.ensure_future(self.died.wait())
+            await asyncio.wait({handling, dying}, return_when=asyncio.FIRST_COMPLETED)
+            if not handling.done():
+                GRAVEYARD.append(handling)
+                return False
+            dying.cancel()
+            handling.result()
+        return True
+
+
+GRAVEYARD: list[asyncio.Future[None]] = []
+"""Dead processes. They are kept so that nothing cleans up after them, as nothing does after a SIGKILL."""
+
+
+async def lives(topic: Topic, act: Callable[[str], Any], most: int = 99) -> int:
+    """One process after another, until one gets to the end; how many died."""
+    for deaths in range(most):
+        if await Consuming(topic, act).run():
+            return deaths
+    raise AssertionError("processes die for ever")
+
+
+def killer(*names: str) -> Callable[[str], Any]:
+    return lambda name: DIES if name in names else None
+
+
+@pytest.mark.parametrize("before", [0, 2])
+async def test_an_event_that_ends_every_process_is_passed_over_and_what_is_behind_it_is_handled(before: int) -> None:
+    topic = Topic()
+    topic.add(*(asked(f"x{n}") for n in range(before)), asked("poison"), command("p1"))
+    deaths = await lives(topic, killer("poison"))
+    # Where it came first it is noted from the first time on; else the first death is nobody's.
+    assert deaths == POLICY.ended_processes + (before > 0)
+    assert topic.handled[-1] == "p1"
+    assert topic.letters == [("sano.export.requested", "ends-its-process")]
+    outcomes = [e.data.outcome for e in topic.bus.events if isinstance(e.data, events.OutcomeRecorded)]
+    assert outcomes.count(Outcome.DEAD_LETTERED) == 1
+    assert topic.note() is None, "nothing is left once the group is past it"
+
+
+async def test_a_purge_command_that_ends_every_process_goes_to_the_back_and_is_never_a_dead_letter() -> None:
+    topic = Topic()
+    topic.add(command("stubborn"), command("p1"))
+    deaths = 0
+
+    def act(name: str) -> Any:
+        nonlocal deaths
+        if name == "stubborn" and deaths < 2 * POLICY.ended_processes:
+            deaths += 1
+            return DIES
+        return None
+
+    await lives(topic, act)
+    assert topic.letters == []
+    assert topic.handled == ["p1", "stubborn"], "what is behind it goes on, and after the fix it happens"
+
+
+async def test_an_event_that_fails_before_it_ends_the_process_is_bounded_too() -> None:
+    topic = Topic()
+    topic.add(asked("leak"), command("p1"))
+    calls = 0
+
+    def act(name: str) -> Any:
+        nonlocal calls
+        if name != "leak":
+            return None
+        calls += 1
+        return DIES if calls % 2 == 0 else Transient("not yet")
+
+    assert await lives(topic, act) == POLICY.ended_processes
+    assert (topic.handled, topic.letters) == (["p1"], [("sano.export.requested", "ends-its-process")])
+
+
+async def test_processes_that_end_in_good_order_count_for_nothing_however_often() -> None:
+    """In a rolling restart or a rebalance the event in hand is finished, or given up by cancelling its handling."""
+    topic = Topic()
+    topic.add(asked("slow"))
+    for number in range(10 * POLICY.ended_processes):
+        process = Consuming(topic, killer("slow") if number % 2 else lambda _: Transient("out"))
+        handling = asyncio.ensure_future(process.deliver())
+        if number % 2:
+            await process.died.wait()
+            handling.cancel()
+        await asyncio.gather(handling, return_exceptions=True)
+        note = topic.note()
+        assert note is not None
+        assert (note.ended_processes, note.is_in_hand) == (0, False)
+    assert await lives(topic, killer()) == 0
+    assert (topic.handled, topic.letters) == (["slow"], [])
+
+
+async def test_while_the_store_is_out_nothing_is_handled_and_nothing_is_a_dead_letter() -> None:
+    topic = Topic()
+    topic.add(asked("x"), command("p"))
+    topic.store.error = StoreUnavailable("the object store answered 503")
+    for _ in range(10):
+        assert await Consuming(topic, killer("x", "p")).run(deliveries=5), "and nobody dies of it"
+    assert (topic.begun, topic.bus.raw, topic.committed) == ([], [], 0)
+    topic.store.error = None
+    assert await lives(topic, killer()) == 0
+    assert topic.handled == ["x", "p"]
+
+
+async def test_processes_that_are_killed_while_the_bus_is_out_count_for_nothing() -> None:
+    """A restart by the orchestrator, because nothing gets on, ends a process in the midst of a handling."""
+    topic = Topic()
+    topic.add(asked("x"))
+    topic.bus.is_out = True
+    for _ in range(5 * POLICY.ended_processes):
+        assert not await Consuming(topic, killer("x")).run()
+    topic.bus.is_out = False
+    assert await lives(topic, killer()) == 0
+    assert (topic.handled, topic.letters) == (["x"], [])
+
+
+async def test_only_the_first_record_of_a_partition_that_is_new_to_the_process_costs_requests() -> None:
+    topic = Topic()
+    topic.add(*(asked(f"x{number}") for number in range(6)))
+    process = Consuming(topic, killer())
+    costs = []
+    for number in range(6):
+        before = topic.store.requests
+        await process.run(deliveries=1)
+        costs.append(topic.store.requests - before)
+        if number == 3:  # a rebalance that leaves the partition where it is, and brings another one
+            process.in_hand.assigned([PARTITION, (events.TENANTS, 1)])
+    assert costs == [4, 0, 0, 0, 0, 0]
+    process.in_hand.assigned([])
+    process.in_hand.assigned([PARTITION])
+    topic.add(asked("x6"))
+    before = topic.store.requests
+    await process.run(deliveries=1)
+    assert topic.store.requests - before == 4, "somebody else may have had it"
+
+
+async def test_a_record_is_not_blamed_for_another_one_at_its_place_in_a_topic_that_was_made_anew() -> None:
+    topic = Topic()
+    topic.add(asked("poison"))
+    for _ in range(POLICY.ended_processes):
+        assert not await Consuming(topic, killer("poison")).run()
+    topic.records = [replace(topic.records[0], timestamp=5_000_000)]
+    assert await lives(topic, killer()) == 0
+    assert (topic.handled, topic.letters) == (["poison"], [])
+
+
+async def test_without_rights_to_note_it_events_are_handled_all_the_same() -> None:
+    topic = Topic()
+    topic.add(asked("x"), asked("y"))
+    topic.store.error = Refused("object-store-refused", "refused: the object store answered 403")
+    assert await Consuming(topic, killer()).run()
+    assert (topic.handled, topic.letters) == (["x", "y"], [])
+
+
+async def test_a_note_that_cannot_be_read_is_written_over() -> None:
+    topic = Topic()
+    topic.add(asked("x"))
+    await topic.store.put(object_keys.record_in_hand(GROUP, *PARTITION), b"nothing")
+    assert await Consuming(topic, killer()).run()
+    assert (topic.handled, topic.note()) == (["x"], None)
+
+
+async def test_two_processes_with_the_same_record_in_hand_do_no_harm_to_each_other() -> None:
+    """One lost its partition without knowing it; the other one has it."""
+    topic = Topic()
+    topic.add(asked("x"), asked("y"))
+    old, new = Consuming(topic, killer("x")), Consuming(topic, killer())
+    handling = asyncio.ensure_future(old.deliver())
+    await old.died.wait()
+    assert await new.run()
+    assert (topic.handled, topic.note()) == (["x", "y"], None)
+    handling.cancel()  # it finds out, and gives up what it has in hand
+    await asyncio.gather(handling, return_exceptions=True)
+    old.act = killer()
+    assert await old.run()
+    assert (topic.handled[2:], topic.letters, topic.note()) == (["x", "y"], [], None)
+
+
+def test_what_is_noted_lies_in_a_declared_store_and_names_no_tenant() -> None:
+    key = object_keys.record_in_hand("inference.replica-0", events.TENANTS, 5)
+    store = store_of_key(key)
+    assert (store.name, store.protection) == ("consumers.in-hand", "no-tenant-data")
+    assert "tenant" not in RecordInHand.model_fields
+
+
+ENDS = st.sampled_from(["killed in hand", "killed between", "stopped", "bus out", "store out"])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ENDS, max_size=14))
+async def test_a_healthy_event_is_a_dead_letter_only_after_so_many_processes_were_killed_with_it_in_hand(
+    ends: list[str],
+) -> None:
+    topic, killed = Topic(), 0
+    topic.add(asked("healthy"))
+    for end in ends:
+        topic.bus.is_out, topic.store.error = end == "bus out", None
+        if end == "store out":
+            topic.store.error = StoreUnavailable("x")
+            await Consuming(topic, killer("healthy")).run(deliveries=2)
+        elif end in ("killed in hand", "bus out"):
+            killed += end == "killed in hand"
+            await Consuming(topic, killer("healthy")).run(deliveries=1)
+        else:
+            await Consuming(topic, lambda _: Transient("not yet")).run(deliveries=1 + (end == "stopped"))
+        if topic.committed:
+            break
+    topic.bus.is_out, topic.store.error = False, None
+    if not topic.committed:
+        assert await lives(topic, killer()) == 0
+    assert bool(topic.letters) == (killed >= POLICY.ended_processes)
+    assert (topic.handled == ["healthy"]) != bool(topic.letters)
