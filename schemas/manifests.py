@@ -143,7 +143,7 @@ class PurgeCertificate(Contract):
     fenced_at: datetime
     export: PurgeExport | None = Field(default=None, description="absent: the contract gives no right of export")
     holds: tuple[LegalHold, ...] = ()
-    destruction_decided_at: datetime
+    destruction_decided_at: datetime = Field(description="or, if a clock was behind, the latest time it came after")
     key_destroyed_at: datetime
     settled_at: datetime = Field(description="no writer that was alive at the fence could still write after this")
     completed_at: datetime
