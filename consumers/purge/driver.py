@@ -7,8 +7,8 @@ the leases, the holds) is noted before it.
 
 from __future__ import annotations
 
+import json
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,6 +47,10 @@ from tenancy.tenant_id import TenantId
 logger = logging.getLogger(f"{SCOPE}.purge")
 
 
+def _say_unreadable(purge_id: str, error: Exception) -> None:
+    logger.error("purge record not read", extra={"purge_id": purge_id, "error": where(error)})
+
+
 @dataclass(frozen=True)
 class PurgeDriver:
     """Drives every open purge."""
@@ -73,7 +77,7 @@ class PurgeDriver:
 
     async def look(self) -> None:
         """Take every purge that is not certified as far as it goes."""
-        async for record in self.records.open():
+        async for record in self.records.open(_say_unreadable):
             await self.try_to_advance(record.purge_id)
 
     async def try_to_advance(self, purge_id: str) -> None:
@@ -250,8 +254,12 @@ class PurgeDriver:
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:
         location = object_keys.certificate_key(record.purge_id)
         envelope = self.signer.sign(certificate(record))
-        with suppress(PreconditionFailed):  # the same record gives the same certificate
+        try:
             await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)
+        except PreconditionFailed:
+            # The first one stands, whoever made it. It need not be this one: the version, the registry of stores and
+            # the signing key can have changed since.
+            envelope = json.loads((await self.tenancy.objects.get(location)).body)
         completed = PurgeCompleted(
             purge_id=record.purge_id,
             objects_removed=record.objects_removed,
