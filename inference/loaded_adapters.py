@@ -108,7 +108,7 @@ class LoadedAdapters:
                 await self._remove(digest)
         # Outside of the lock: waiting for an idle moment must not hold up other tenants' loads.
         reset = await self.reset_prefix_cache() if scrub else False
-        return Eviction(digest, was_loaded, overwritten, reset, await self._listed())
+        return Eviction(digest, was_loaded, overwritten, reset, await self.listed())
 
     async def reset_prefix_cache(self) -> bool:
         """Drop all cached blocks, if a moment without running requests comes within about two seconds.
@@ -171,6 +171,7 @@ class LoadedAdapters:
         self._ids.pop(digest, None)
         return bool(answers) and all(answer["slots_clear"] for answer in answers)
 
-    async def _listed(self) -> tuple[str, ...]:
+    async def listed(self) -> tuple[str, ...]:
+        """The digests that vLLM itself lists, also one that requests cannot name any more."""
         ids = await self._llm.list_loras()
         return tuple(sorted(self._digests.get(lora_id, f"unknown-{lora_id}") for lora_id in ids))
