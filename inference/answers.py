@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from consumers.runtime.telemetry import SCOPE
 from inference.binding import BASE, Salts, TenantViews
 from inference.engine import Engine
 from inference.errors import bad_request, lease_over
@@ -20,8 +18,6 @@ from inference.placement import Placement
 from inference.usage import UsageMeter
 from tenancy.clock import random_nonce
 from tenancy.tenant_id import TenantId
-
-logger = logging.getLogger(f"{SCOPE}.inference")
 
 Kind = Literal["chat", "completion"]
 

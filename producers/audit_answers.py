@@ -9,7 +9,6 @@ from pydantic import ValidationError
 
 from producers import queries
 from producers.audit_copy import AuditCopy
-from producers.bounded import each
 from producers.lineage import Lineage, lineage
 from schemas import object_keys
 from schemas.audit import AuditClaim, AuditEntry
@@ -17,6 +16,7 @@ from schemas.identifiers import OpaqueId, Sha256Hex
 from schemas.model import Contract, read_tolerant
 from schemas.records import ExampleRecord
 from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
 from tenancy.pseudonyms import Pseudonyms
 from tenancy.signing import Verifier
@@ -133,7 +133,7 @@ async def names(tenancy: Tenancy, tenant: TenantId, known: Pseudonyms | None) ->
     examples = [key.split("/")[1] async for key in store.list("examples")]
     consents = {key.split("/")[1] async for key in store.list("consents")}  # also those that are only waited for
     exports = {key.split("/")[1] async for key in store.list("exports")}
-    records = await each(examples, lambda name: store.get_record(object_keys.example(name), ExampleRecord))
+    records = await gathered(store.get_record(object_keys.example(name), ExampleRecord) for name in examples)
     reviewers = {record.reviewer_id for record, _ in records if record.reviewer_id}
     reasons = {record.reason_code for record, _ in records if record.reason_code}
     return {
@@ -176,7 +176,7 @@ async def examples_of(
     withdrawn = {entry.facts.get("example"): entry.seq for entry in selected(entries, kind="example.withdrawn")}
     occurrences = [(example.approval_event_id, example.consent_event_id) for example in made.examples]
     wanted = list(dict.fromkeys(found for pair in occurrences for found in pair if found))
-    positions = dict(zip(wanted, await each(wanted, lambda found: _position(tenancy, tenant, found)), strict=True))
+    positions = dict(zip(wanted, await gathered(_position(tenancy, tenant, found) for found in wanted), strict=True))
     return [
         UsedExample(
             example_id=example.example_id,

@@ -1,13 +1,11 @@
-"""Doing the same to many things, a bounded number at a time."""
+"""Saying how far the doing of many things has come."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-AT_ONCE = 16
-"""Half of the connections that the object store's client keeps (``tenancy.s3``)."""
+from tenancy.bounded import gathered
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -21,33 +19,8 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 async def each(
-    items: Sequence[ItemT],
-    act: Callable[[ItemT], Awaitable[ResultT]],
-    *,
-    what: str = "",
-    progress: Progress = silent,
+    items: Sequence[ItemT], act: Callable[[ItemT], Awaitable[ResultT]], *, what: str, progress: Progress
 ) -> list[ResultT]:
-    """``act`` on every item, at most :data:`AT_ONCE` at a time; the results in the order of the items.
-
-    The first exception is raised once the calls in flight are over; nothing new is begun after it.
-    """
-    results: dict[int, ResultT] = {}
-    waiting = iter(enumerate(items))
-    failures: list[Exception] = []
+    """``act`` on every item as :func:`gathered` does it, with a word of progress from the first on."""
     progress(what, 0, len(items))
-
-    async def work() -> None:
-        for index, item in waiting:
-            if failures:
-                return
-            try:
-                results[index] = await act(item)
-            except Exception as error:
-                failures.append(error)
-                return
-            progress(what, len(results), len(items))
-
-    await asyncio.gather(*(work() for _ in range(min(AT_ONCE, len(items)))))
-    if failures:
-        raise failures[0]
-    return [results[index] for index in range(len(items))]
+    return await gathered((act(item) for item in items), lambda done: progress(what, done, len(items)))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from producers.verdict import SIGNED, TRUST, Verdict
+from schemas.audit import AuditCheckpoint
 from schemas.canonical import sha256_hex
 from schemas.manifests import PurgeCertificate, StoreFinding
 from schemas.model import read_tolerant
 from tenancy.errors import BadSignature
 
+KIND = "certificate of purge"
 LISTED = ("object-store", "key-material")
 
 
@@ -24,7 +28,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
     for contradiction in _contradictions(held):
         raise BadSignature(contradiction)
     return Verdict(
-        kind="certificate of purge",
+        kind=KIND,
         facts=dict(_facts(held)),
         proves=(
             SIGNED,
@@ -41,6 +45,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             "that the bus is free of the tenant's events before the time given above; they hold ids and commitments",
             f"anything about {', '.join(_of(held, 'operator'))}: whoever runs the installation answers for these",
             f"backups: {held.backups}",
+            *_unproved_of_subcontractors(held),
             *(
                 f"that nothing is kept. {kept.store} is ({kept.holds}), because {kept.because}"
                 for kept in held.retained
@@ -55,7 +60,7 @@ def _subject(held: PurgeCertificate) -> str:
 
 def _contradictions(held: PurgeCertificate) -> Iterator[str]:
     """Why the certificate cannot be true, the gravest first."""
-    left = [store.store for store in held.stores if store.after is not None and store.after.total]
+    left = [store.store for store in held.stores if store.after and (store.after.total or store.after.size_bytes)]
     unlisted = [store.store for store in held.stores if _is_listed(store) and store.after is None]
     if held.residual or left or unlisted or len(held.verified_at) != 2:
         yield "the certificate itself says that the purge was not complete"
@@ -88,6 +93,27 @@ def _contradictions(held: PurgeCertificate) -> Iterator[str]:
     if export is not None and is_owed and held.destruction_decided_at < export.waits_until:
         yield "the certificate itself says that the tenant was given less time for its export than it had a right to"
 
+    for found in held.subcontractors or ():
+        confirmation = found.confirmation
+        if (found.outcome == "confirmed") != (confirmation is not None):
+            yield "the certificate calls a subcontractor confirmed and names no confirmation, or the other way round"
+        elif confirmation is not None and confirmation.subcontractor != found.subcontractor:
+            yield "the certificate gives one subcontractor's confirmation for another"
+    checkpoint = _checkpoint(held)
+    if checkpoint is not None and checkpoint.tenant != held.tenant:
+        yield "the certificate names a checkpoint of another tenant's audit log"
+
+
+def _checkpoint(held: PurgeCertificate) -> AuditCheckpoint | None:
+    """What the checkpoint says. It lies in what is signed here; its own signature may be by an earlier key."""
+    if held.audit_checkpoint is None:
+        return None
+    try:
+        signed = json.loads(base64.b64decode(held.audit_checkpoint["payload"], validate=True))
+        return read_tolerant(AuditCheckpoint, signed["predicate"])
+    except (KeyError, TypeError, ValueError):
+        raise BadSignature("the certificate's checkpoint of the audit log is none") from None
+
 
 def _is_listed(store: StoreFinding) -> bool:
     return store.medium in LISTED and store.outcome == "empty"
@@ -102,15 +128,21 @@ def _facts(held: PurgeCertificate) -> Iterator[tuple[str, str]]:
     yield "tenant", held.tenant
     yield "purge", held.certificate_id
     yield "requested", f"{held.requested_at.isoformat()} by {held.requested_by} ({held.reason_code})"
+    yield "contract", held.baa_reference or "not named"
     yield "fenced", held.fenced_at.isoformat()
     yield "completed", f"{held.completed_at.isoformat()}, {in_time} the deadline {held.deadline.isoformat()}"
     yield "export", _export(held)
     yield "legal holds", _holds(held)
     yield "key destroyed", held.key_destroyed_at.isoformat()
-    yield "removed", f"{held.objects_removed} objects in {held.versions_removed} versions, markers and uploads"
+    yield (
+        "removed",
+        f"{held.objects_removed} objects in {held.versions_removed} versions, markers and uploads; {_size(held)}",
+    )
     yield "listed empty", ", ".join(moment.isoformat() for moment in held.verified_at)
     yield "replicas", ", ".join(f"{noted.replica_id} {noted.outcome}" for noted in held.replicas) or "none was found"
     yield "kept back for a while", ", ".join(f"{e.store} ({e.reason_code})" for e in held.exceptions) or "nothing"
+    yield "subcontractors", _subcontractors(held)
+    yield "audit log", _audit_log(held)
     yield "events gone by", held.topics_survive_until.isoformat()
     yield "performed by", f"{held.performed_by}; {held.tool}"
 
@@ -135,3 +167,39 @@ def _holds(held: PurgeCertificate) -> str:
         for hold in held.holds
     ]
     return ", ".join(periods) or "none"
+
+
+def _size(held: PurgeCertificate) -> str:
+    if held.bytes_removed is None:
+        return "bytes were not counted"
+    return f"{held.bytes_removed} bytes, without the parts of open uploads"
+
+
+def _subcontractors(held: PurgeCertificate) -> str:
+    if held.subcontractors is None:
+        return "not spoken of, by the release that made it"
+    said = []
+    for found in held.subcontractors:
+        noted = found.confirmation
+        how = f"({noted.reference}, recorded {noted.recorded_at.isoformat()} by {noted.recorded_by})" if noted else ""
+        said.append(f"{found.subcontractor} {found.outcome} {how}".strip())
+    return ", ".join(said) or "none was declared"
+
+
+def _unproved_of_subcontractors(held: PurgeCertificate) -> Iterator[str]:
+    if not held.subcontractors:
+        yield "that no subcontractor holds anything: it names none"
+    for found in held.subcontractors or ():
+        if found.confirmation is None:
+            yield f"that {found.subcontractor} destroyed what it holds: it was declared and is unconfirmed"
+        else:
+            yield f"that what {found.subcontractor} confirmed is true: ask for document {found.confirmation.reference}"
+
+
+def _audit_log(held: PurgeCertificate) -> str:
+    checkpoint = _checkpoint(held)
+    if checkpoint is None:
+        return "no checkpoint: nothing of it was signed"
+    if checkpoint.signed_at < held.key_destroyed_at:
+        return f"its first {checkpoint.seq} entries, signed before the destruction: they do not cover it"
+    return f"its first {checkpoint.seq} entries, signed {checkpoint.signed_at.isoformat()}, after the key's destruction"

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from pydantic import Field
 
-from producers.bounded import each
 from producers.past import all_adapters, all_digests, all_run_ids, all_runs
 from schemas import object_keys
 from schemas.events import UsageRecorded
@@ -18,6 +17,7 @@ from schemas.policy import TenantPolicy
 from schemas.records import PurgeRecord, StoreRefusal
 from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
 from tenancy.tenant_id import TenantId
 
@@ -104,7 +104,7 @@ class UsageView(Contract):
 async def tenants(tenancy: Tenancy) -> list[TenantView]:
     """Every tenant that was ever onboarded, purged ones too, by id."""
     ids = [tenant async for tenant in tenancy.states.tenants()]
-    return [_tenant_view(snapshot.state) for snapshot in await each(ids, tenancy.states.read)]
+    return [_tenant_view(snapshot.state) for snapshot in await gathered(map(tenancy.states.read, ids))]
 
 
 async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:
@@ -165,7 +165,7 @@ async def whole_digest(tenancy: Tenancy, tenant_id: TenantId, start: str) -> str
 async def owner(tenancy: Tenancy, start: str) -> tuple[TenantId, str]:
     """The tenant and the whole digest of the adapter that begins with ``start``. Raises :class:`Refused`."""
     ids = [tenant_id async for tenant_id in tenancy.states.tenants()]
-    held = await each(ids, lambda tenant_id: all_digests(tenancy, tenant_id))
+    held = await gathered(all_digests(tenancy, tenant_id) for tenant_id in ids)
     found = [
         (tenant_id, digest)
         for tenant_id, digests in zip(ids, held, strict=True)
@@ -234,6 +234,12 @@ def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) ->
             yield f"store {refusal.store} to let go of {refusal.count} ({refusal.reason_code})"
     if record.step == "deleted" and record.verified_at and record.settled_at is not None and now < record.settled_at:
         yield f"late writers, until {record.settled_at.isoformat(timespec='seconds')}"
+    until = record.confirmations_until
+    if record.step in ("shredded", "evicted", "deleted") and until is not None and now < until:
+        yield from (
+            f"subcontractor {name} to confirm, until {until.isoformat(timespec='minutes')}"
+            for name in record.unconfirmed
+        )
 
 
 async def certificate(tenancy: Tenancy, purge_id: str) -> bytes:
@@ -250,7 +256,7 @@ async def usage(tenancy: Tenancy, tenant_id: TenantId) -> list[UsageView]:
     store = await tenancy.store(tenant_id)
     names = [relative async for relative in store.list("usage")]
     sums: dict[str, UsageView] = {}
-    for record, _ in await each(names, lambda name: store.get_record(name, UsageRecorded)):
+    for record, _ in await gathered(store.get_record(name, UsageRecorded) for name in names):
         held = sums.setdefault(record.source, UsageView(source=record.source))
         amounts = record.model_dump(exclude={"usage_id", "source"})
         summed = {name: getattr(held, name) + amount for name, amount in amounts.items()}

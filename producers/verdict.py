@@ -6,7 +6,9 @@ from schemas.model import Contract
 
 
 class Verdict(Contract):
-    """A document that holds. ``facts`` are its main statements; the other two are for people who rely on it."""
+    """A document that holds. ``facts`` are its main statements, and which of its signatures are good; the other two are
+    for people who rely on it.
+    """
 
     kind: str
     facts: dict[str, str]
@@ -14,5 +16,12 @@ class Verdict(Contract):
     does_not_prove: tuple[str, ...]
 
 
-SIGNED = "this document was signed with the private half of the given key, and not a byte of it has changed since"
+SIGNED = (
+    "this document was signed with the private half of the given key, and not a byte of what it states has changed "
+    "since"
+)
 TRUST = "that its statements are true: a signature says who stated them, so it is worth what its signer is"
+COUNTERSIGNED = (
+    "the holder of the verifier's key signed the same statement; that this is somebody else than the signer is what "
+    "the custody of the two keys says"
+)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from producers.lineage import require_consistent
 from producers.purge_certificate import checked_certificate
-from producers.verdict import SIGNED, TRUST, Verdict
+from producers.verdict import COUNTERSIGNED, SIGNED, TRUST, Verdict
 from producers.withdrawal_receipt import checked_withdrawal
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, config_sha256
@@ -31,13 +31,40 @@ from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Verifier
 
 
-def verify_file(path: Path, verifier: Verifier) -> Verdict:
+def verify_file(path: Path, verifier: Verifier, second: Verifier | None = None) -> Verdict:
     """Check a certificate of purge, a training manifest, or a receipt of an eviction or a withdrawal.
 
-    Beside a manifest, the adapter's files are checked against it where they are there. Raises :class:`Refused`
-    for what is no such document, and :class:`BadSignature` for one that does not hold.
+    Beside a manifest, the adapter's files are checked against it where they are there. ``second`` is the key of who
+    countersigned it, and then that signature must be there and hold. Raises :class:`Refused` for what is no such
+    document, and :class:`BadSignature` for one that does not hold.
     """
-    envelope = _read(path)
+    envelope = read_signed(path)
+    verdict = checked(path, envelope, verifier)
+    signatures, proved = ["the signer's is good"], verdict.proves
+    if second is not None:
+        require_another(second, verifier)
+        try:
+            second.verify(envelope, _claimed_type(path, envelope))
+        except BadSignature:
+            raise BadSignature("the verifier's signature is not in it, or does not hold; the signer's does") from None
+        signatures.append("the verifier's, by another key, is good too")
+        proved = (*proved, COUNTERSIGNED)
+    if unchecked := len(envelope["signatures"]) - len(signatures):
+        signatures.append(f"{unchecked} more in it not checked, since --verifier-key did not name the key")
+    facts = {"signatures": "; ".join(signatures), **verdict.facts}
+    return verdict.model_copy(update={"facts": facts, "proves": proved})
+
+
+def require_another(second: Verifier, first: Verifier) -> None:
+    """Raises :class:`Refused` where the verifier's key is the signer's: one key signs for one role."""
+    if second == first:
+        raise Refused("same-key", "refused: the verifier's key is the signer's own; a verifier has a key of its own")
+
+
+def checked(path: Path, envelope: dict[str, Any], verifier: Verifier) -> Verdict:
+    """What the document ``envelope``, read from ``path``, proves by the signature of one key. Raises as
+    :func:`verify_file`.
+    """
     predicate_type = _claimed_type(path, envelope)
     if predicate_type not in _CHECKS:
         raise Refused("unknown-document", f"refused: {path} is signed, but not a document that this version knows")
@@ -48,7 +75,8 @@ def verify_file(path: Path, verifier: Verifier) -> Verdict:
         raise BadSignature(f"{path} is signed, but its statement lacks what such a document must hold") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_signed(path: Path) -> dict[str, Any]:
+    """The envelope in a file. Nothing of it is checked. Raises :class:`Refused`."""
     try:
         envelope = json.loads(path.read_bytes())
     except OSError as error:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from producers.bounded import each
 from schemas import object_keys
 from schemas.identifiers import OpaqueId, Sha256Hex
 from schemas.model import Contract
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, Refused
 from tenancy.tenant_id import TenantId
 
@@ -43,7 +43,7 @@ async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> list[WithdrawalView
         except ObjectNotFound:
             return None  # closed since it was listed
 
-    records = {record.withdrawal_id: record for record in await each(names, read) if record is not None}
+    records = {record.withdrawal_id: record for record in await gathered(map(read, names)) if record is not None}
     views = [_view(record, now) for record in records.values()]
     return sorted(views, key=lambda view: (view.step == "closed", view.withdrawn_at))
 

@@ -23,6 +23,8 @@ Sha256Hex = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 ReasonCode = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
 """A code from a closed vocabulary. Free text is how content slips into a log, so there is none."""
 EventTypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
+SubcontractorName = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
+"""A code that the operator chooses for a subcontractor, such as ``aws-s3``."""
 Delivery = Annotated[str, StringConstraints(pattern=DELIVERY_PATTERN)]
 KeyThumbprint = Annotated[str, StringConstraints(pattern=THUMBPRINT_PATTERN)]
 CompactJwe = Annotated[str, StringConstraints(pattern=COMPACT_JWE_PATTERN, min_length=32, max_length=262_144)]

@@ -9,9 +9,17 @@ from pydantic import Field
 
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
-from schemas.records import PurgeExport, ReplicaAcknowledgement, Residue, StoreCount, StoreRefusal, TrainingSet
+from schemas.records import (
+    PurgeExport,
+    ReplicaAcknowledgement,
+    Residue,
+    StoreCount,
+    StoreRefusal,
+    SubcontractorConfirmation,
+    TrainingSet,
+)
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -121,6 +129,17 @@ class KeyDestruction(Contract):
     note: str
 
 
+class SubcontractorFinding(Contract):
+    """What became of what a subcontractor holds: on its own word, which is kept outside under a reference, or on none.
+
+    ``unconfirmed`` is an exception that the certificate states: nobody says that this subcontractor destroyed anything.
+    """
+
+    subcontractor: SubcontractorName
+    outcome: Literal["confirmed", "unconfirmed"]
+    confirmation: SubcontractorConfirmation | None = None
+
+
 class Retained(Contract):
     """What outlives the purge on purpose."""
 
@@ -134,6 +153,7 @@ class PurgeCertificate(Contract):
 
     certificate_id: OpaqueId
     tenant: TenantName
+    baa_reference: OpaqueId | None = Field(default=None, description="the contract, as the tenant's policy names it")
     requested_by: OpaqueId
     reason_code: str
     requested_at: datetime
@@ -155,17 +175,24 @@ class PurgeCertificate(Contract):
     stores: tuple[StoreFinding, ...]
     objects_removed: int
     versions_removed: int
+    bytes_removed: int | None = Field(default=None, description="of the versions as they were stored")
+    counting_method: str | None = None
     residual: int
     verification_method: str
     verified_at: tuple[datetime, ...]
     replicas_found: tuple[OpaqueId, ...]
     replicas: tuple[ReplicaAcknowledgement, ...]
     exceptions: tuple[StoreRefusal, ...] = Field(default=(), description="what a store kept back for a while")
+    subcontractors: tuple[SubcontractorFinding, ...] | None = Field(
+        default=None, description="those that the operator declared; absent: made by a release that did not ask"
+    )
     retained: tuple[Retained, ...]
     backups: str
     topics_survive_until: datetime = Field(description="by then no event of the tenant is on any broker's disk")
     audit_checkpoint: dict[str, Any] | None = Field(
-        default=None, description="the latest signed checkpoint of the tenant's audit log"
+        default=None,
+        description="a signed checkpoint of the tenant's audit log: whoever has the log can show that each entry up to "
+        "the checkpoint's seq, the purge's steps up to the deletion among them, was there when this was certified",
     )
 
 

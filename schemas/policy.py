@@ -8,12 +8,16 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.hyperparameters import Hyperparameters
+from schemas.identifiers import OpaqueId
 from schemas.model import Contract
 
 
 class TenantPolicy(Contract):
     """One tenant's contract, as far as this system acts on it."""
 
+    baa_reference: OpaqueId | None = Field(
+        default=None, description="which contract this is: an opaque reference, repeated by the certificate of purge"
+    )
     # 8: a record of the tenant can survive 7 days, 1 hour and 6 minutes in a topic (schemas.topics), and a promise
     # that the topics cannot keep is none.
     deletion_sla_days: int = Field(default=30, ge=8, le=365, description="days from the purge request to certificate")

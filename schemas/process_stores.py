@@ -219,7 +219,8 @@ _LOCAL = (
     Store(
         name="operator.certificates",
         medium="operator-files",
-        where="what `sano purge --certificate`, `sano purges --certificates` and `sano withdrawals --receipts` write",
+        where="what `sano purge --certificate`, `sano purges --certificates`, `sano countersign` and `sano withdrawals "
+        "--receipts` write",
         written_by=("producers.cli.output",),
         holds="copies of certificates and of receipts of withdrawals",
         protection="references",

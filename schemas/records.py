@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
 
 
@@ -110,6 +111,7 @@ class Residue(Contract):
     versions: int = Field(ge=0)
     delete_markers: int = Field(ge=0)
     uploads: int = Field(ge=0)
+    size_bytes: int | None = Field(default=None, ge=0, description="as in StoreCount")
 
     @property
     def total(self) -> int:
@@ -124,10 +126,27 @@ class StoreCount(Contract):
     versions: int = Field(default=0, ge=0)
     delete_markers: int = Field(default=0, ge=0)
     uploads: int = Field(default=0, ge=0)
+    size_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="of the versions as they are stored, sealed ones with their seal; the parts of an open multipart "
+        "upload are not in it, since no listing of uploads gives sizes. Absent: counted by a release that did not sum",
+    )
 
     @property
     def total(self) -> int:
         return self.versions + self.delete_markers + self.uploads
+
+    def __add__(self, other: StoreCount) -> StoreCount:
+        """Both counts of one store as one."""
+        return StoreCount(
+            store=self.store,
+            objects=self.objects + other.objects,
+            versions=self.versions + other.versions,
+            delete_markers=self.delete_markers + other.delete_markers,
+            uploads=self.uploads + other.uploads,
+            size_bytes=summed((self.size_bytes, other.size_bytes)),
+        )
 
 
 class StoreRefusal(Contract):
@@ -153,6 +172,15 @@ class ReplicaAcknowledgement(Contract):
     fenced_at: datetime | None = Field(
         default=None, description="when it was cut off its lease, by this purge or before"
     )
+
+
+class SubcontractorConfirmation(Contract):
+    """A subcontractor's word that it destroyed what it held, as an operator recorded it: the document stays outside."""
+
+    subcontractor: SubcontractorName
+    reference: OpaqueId
+    recorded_at: datetime
+    recorded_by: OpaqueId
 
 
 class PurgeExport(Contract):
@@ -203,6 +231,7 @@ class PurgeRecord(Contract):
     request_event_id: OpaqueId | None = None
     deadline: datetime
     sla_days: int | None = Field(default=None, description="what the tenant's contract promises")
+    baa_reference: OpaqueId | None = Field(default=None, description="which contract that is, as the policy names it")
     moved_at: datetime = Field(description="when it reached its step")
     fenced_at: datetime | None = None
     export: PurgeExport | None = Field(default=None, description="absent: no right of export")
@@ -218,6 +247,15 @@ class PurgeRecord(Contract):
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence, cut off or not")
     acknowledgements: tuple[ReplicaAcknowledgement, ...] = ()
+    subcontractors: tuple[SubcontractorName, ...] | None = Field(
+        default=None,
+        description="declared by the operator, at the fence, to hold tenant data; absent: fenced by a release that "
+        "knew of none",
+    )
+    confirmations: tuple[SubcontractorConfirmation, ...] = ()
+    confirmations_until: datetime | None = Field(
+        default=None, description="until then the certificate waits for those that did not confirm"
+    )
     key_destroyed_at: datetime | None = Field(default=None, description="not before the decision, as noted")
     found: tuple[StoreCount, ...] = Field(default=(), description="before anything was destroyed")
     counted_at: datetime | None = None
@@ -243,6 +281,12 @@ class PurgeRecord(Contract):
         return any(refusal.until is None for refusal in self.refusals)
 
     @property
+    def unconfirmed(self) -> tuple[str, ...]:
+        """The declared subcontractors whose confirmation nobody has recorded."""
+        confirmed = {confirmation.subcontractor for confirmation in self.confirmations}
+        return tuple(name for name in self.subcontractors or () if name not in confirmed)
+
+    @property
     def _is_swept(self) -> bool:
         return self.step in ("deleted", "verified", "certified")
 
@@ -254,3 +298,14 @@ class PurgeRecord(Contract):
     def versions_removed(self) -> int:
         """Versions, delete markers and open uploads."""
         return sum(count.total for count in (*self.found, *self.late)) if self._is_swept else 0
+
+    @property
+    def bytes_removed(self) -> int | None:
+        """Of the versions; None where they were counted by a release that did not sum them."""
+        return summed(count.size_bytes for count in (*self.found, *self.late)) if self._is_swept else 0
+
+
+def summed(sizes: Iterable[int | None]) -> int | None:
+    """The sum, or None where one of them is not known."""
+    known = list(sizes)
+    return None if None in known else sum(size or 0 for size in known)

@@ -127,7 +127,11 @@ class AuditLog:
         head = await self.head(tenant)
         if head is None or head.checkpoint is None:
             return None
-        stored = await self.objects.get(object_keys.audit_checkpoint(tenant, head.checkpoint.number))
+        return await self.checkpoint(tenant, head.checkpoint.number)
+
+    async def checkpoint(self, tenant: TenantId, number: int) -> dict[str, Any]:
+        """The envelope of one signed checkpoint. Raises :class:`ObjectNotFound`."""
+        stored = await self.objects.get(object_keys.audit_checkpoint(tenant, number))
         envelope: dict[str, Any] = json.loads(stored.body)
         return envelope
 

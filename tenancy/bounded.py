@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-READS_AT_ONCE = 16
+AT_ONCE = 16
+"""Half of the connections that the object store's client keeps (``tenancy.s3``)."""
 
 T = TypeVar("T")
 
 
-async def gathered(calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The results in the order of the calls, of which :data:`READS_AT_ONCE` are under way at a time."""
-    gate = asyncio.Semaphore(READS_AT_ONCE)
+async def gathered(calls: Iterable[Awaitable[T]], on_done: Callable[[int], None] = lambda done: None) -> list[T]:
+    """The results in the order of the calls, of which at most :data:`AT_ONCE` are under way at a time.
 
-    async def bounded(call: Awaitable[T]) -> T:
-        async with gate:
-            return await call
+    A call is taken from ``calls`` when there is room for it, so these should be made as they are asked for.
+    ``on_done`` is told after each how many are done. The first exception is raised once the calls in flight are over;
+    no other is begun after it.
+    """
+    results: dict[int, T] = {}
+    waiting = iter(enumerate(calls))
+    failures: list[Exception] = []
 
-    return list(await asyncio.gather(*(bounded(call) for call in calls)))
+    async def work() -> None:
+        while not failures and (found := next(waiting, None)) is not None:
+            index, call = found
+            try:
+                results[index] = await call
+            except Exception as error:
+                failures.append(error)
+            else:
+                on_done(len(results))
+
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    if failures:
+        raise failures[0]
+    return [results[index] for index in range(len(results))]

@@ -76,7 +76,8 @@ class MemoryObjectStore:
             if key.startswith(prefix):
                 history = self.objects.get(key, [])  # another task may have removed it meanwhile
                 for version in list(reversed(history)):
-                    yield ObjectVersion(key, version.version_id, version.body is None, version is history[-1])
+                    size, is_marker = len(version.body or b""), version.body is None
+                    yield ObjectVersion(key, version.version_id, is_marker, version is history[-1], size)
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
         for doomed in versions:

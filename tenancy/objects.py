@@ -23,12 +23,13 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class ObjectVersion:
-    """One version or delete marker of a key."""
+    """One version or delete marker of a key. ``size_bytes`` is of the stored body; a marker has none."""
 
     key: str
     version_id: str
     is_delete_marker: bool
     is_latest: bool
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)

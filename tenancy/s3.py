@@ -187,7 +187,8 @@ class S3ObjectStore:
         async for page in self._pages("list_object_versions", prefix):
             for field, is_marker in (("Versions", False), ("DeleteMarkers", True)):
                 for entry in page.get(field, ()):
-                    yield ObjectVersion(entry["Key"], entry["VersionId"], is_marker, entry["IsLatest"])
+                    size = entry.get("Size", 0)
+                    yield ObjectVersion(entry["Key"], entry["VersionId"], is_marker, entry["IsLatest"], size)
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
         def call(batch: Sequence[ObjectVersion]) -> dict[str, str]:

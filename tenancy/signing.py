@@ -25,12 +25,14 @@ class Verifier:
     public_key: Ed25519PublicKey
 
     @classmethod
-    def read(cls, path: Path) -> Verifier:
-        """Read a PEM public key. Raises :class:`Refused`."""
+    def read(cls, path: Path, given_by: str = "SANO_VERIFY_KEY_FILE") -> Verifier:
+        """Read a PEM public key. ``given_by`` is where to name another file. Raises :class:`Refused`."""
         try:
             key = serialization.load_pem_public_key(path.read_bytes())
-        except (OSError, ValueError):
-            raise Refused("no-verify-key", f"refused: {path} is no PEM public key; set SANO_VERIFY_KEY_FILE") from None
+        except OSError as error:
+            raise _unreadable("no-verify-key", path, error, given_by) from None
+        except ValueError:
+            raise Refused("no-verify-key", f"refused: {path} is no PEM public key; give one by {given_by}") from None
         if not isinstance(key, Ed25519PublicKey):
             raise Refused("no-verify-key", f"refused: {path} is no Ed25519 public key")
         return cls(key)
@@ -62,12 +64,15 @@ class Signer:
     private_key: Ed25519PrivateKey
 
     @classmethod
-    def read(cls, path: Path) -> Signer:
-        """Read a PEM private key. Raises :class:`Refused`."""
+    def read(cls, path: Path, given_by: str = "SANO_SIGNING_KEY_FILE") -> Signer:
+        """Read a PEM private key. ``given_by`` is where to name another file. Raises :class:`Refused`."""
         try:
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError):
-            raise Refused("no-signing-key", f"refused: {path} is no PEM key; set SANO_SIGNING_KEY_FILE") from None
+        except OSError as error:
+            raise _unreadable("no-signing-key", path, error, given_by) from None
+        except (ValueError, TypeError):
+            why = f"refused: {path} is no PEM private key without a passphrase; give one by {given_by}"
+            raise Refused("no-signing-key", why) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise Refused("no-signing-key", f"refused: {path} is no Ed25519 key")
         return cls(key)
@@ -82,6 +87,19 @@ class Signer:
         envelope.sign(CryptoSigner(self.private_key))
         signed: dict[str, Any] = envelope.to_dict()
         return signed
+
+    def countersign(self, envelope: dict[str, Any]) -> dict[str, Any]:
+        """``envelope``, which the caller has verified, with a signature of this key beside those in it; again is no
+        change. Over the same bytes (DSSE's PAE), so that neither signature depends on the other.
+        """
+        parsed = Envelope.from_dict(_copied(envelope))
+        parsed.sign(CryptoSigner(self.private_key))
+        signed: dict[str, Any] = parsed.to_dict()
+        return signed
+
+
+def _unreadable(code: str, path: Path, error: OSError, given_by: str) -> Refused:
+    return Refused(code, f"refused: {path} cannot be read ({error.strerror}); give a key's file by {given_by}")
 
 
 def _copied(envelope: dict[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fail-on-skip", action="store_true", help="a test that is skipped for what is absent fails")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With ``--fail-on-skip`` nothing passes by not being run."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--fail-on-skip"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and nothing may be here: {report.longrepr}"
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:

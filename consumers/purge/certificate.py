@@ -13,6 +13,7 @@ from schemas.manifests import (
     PurgeCertificate,
     Retained,
     StoreFinding,
+    SubcontractorFinding,
     statement,
 )
 from schemas.records import PurgeRecord, Residue, StoreCount
@@ -31,7 +32,11 @@ VERIFICATION = (
     "full: every listed prefix was listed twice and was empty of versions, markers and uploads, the second time after "
     "no writer that was alive at the fence could still write"
 )
-NOTHING = Residue(versions=0, delete_markers=0, uploads=0)
+COUNTING = (
+    "by listing, before the key was destroyed; bytes are of the versions as they were stored, and without the parts of "
+    "open multipart uploads, whose size no listing gives"
+)
+NOTHING = Residue(versions=0, delete_markers=0, uploads=0, size_bytes=0)
 
 
 def certificate(record: PurgeRecord) -> dict[str, Any]:
@@ -51,6 +56,7 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
     predicate = PurgeCertificate(
         certificate_id=record.purge_id,
         tenant=record.tenant,
+        baa_reference=record.baa_reference,
         requested_by=record.requested_by,
         reason_code=record.reason_code,
         requested_at=record.requested_at,
@@ -71,12 +77,15 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
         stores=tuple(_finding(store, record, completed_at) for store in STORES.values()),
         objects_removed=record.objects_removed,
         versions_removed=record.versions_removed,
+        bytes_removed=record.bytes_removed,
+        counting_method=COUNTING,
         residual=0,
         verification_method=VERIFICATION,
         verified_at=record.verified_at,
         replicas_found=record.replicas,
         replicas=record.acknowledgements,
         exceptions=record.refusals,
+        subcontractors=_subcontractors(record),
         retained=tuple(
             Retained(store=store.name, holds=store.holds, because=str(store.kept_because))
             for store in kept()
@@ -88,6 +97,20 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
     )
     subject = {f"tenant:{record.tenant}": sha256_hex({"purge": record.purge_id, "tenant": record.tenant})}
     return statement(PURGE_PREDICATE, subject, predicate)
+
+
+def _subcontractors(record: PurgeRecord) -> tuple[SubcontractorFinding, ...] | None:
+    if record.subcontractors is None:
+        return None
+    confirmed = {confirmation.subcontractor: confirmation for confirmation in record.confirmations}
+    return tuple(
+        SubcontractorFinding(
+            subcontractor=name,
+            outcome="confirmed" if name in confirmed else "unconfirmed",
+            confirmation=confirmed.get(name),
+        )
+        for name in record.subcontractors
+    )
 
 
 def _keys(destroyed_at: datetime) -> tuple[KeyDestruction, ...]:

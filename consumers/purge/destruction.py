@@ -40,9 +40,10 @@ class Destruction:
     async def found(self, tenant: str) -> tuple[StoreCount, ...]:
         """What a listing finds in each store that a purge empties, in constant memory. It believes nothing.
 
-        ``objects`` counts keys that have a version; a key of delete markers alone is none.
+        ``objects`` counts keys that have a version; a key of delete markers alone is none. Sizes are those that the
+        listing gives: of versions, not of the parts of open uploads.
         """
-        counts: dict[str, Counter[str]] = {store.name: Counter() for store in swept()}
+        counts: dict[str, Counter[str]] = {store.name: Counter(size_bytes=0) for store in swept()}
         names = _Names()
         for root in roots(tenant):
             last_key: str | None = None
@@ -54,6 +55,7 @@ class Destruction:
                     count["delete_markers"] += 1
                     continue
                 count["versions"] += 1
+                count["size_bytes"] += version.size_bytes
                 # A page of a listing gives versions by key, and its markers apart from them.
                 count["objects"] += version.key != last_key
                 last_key = version.key
@@ -136,11 +138,11 @@ def with_refusals(record: PurgeRecord, kept: Kept, asked: Iterable[str], now: da
 
 def added(one: Iterable[StoreCount], other: Iterable[StoreCount]) -> tuple[StoreCount, ...]:
     """The sums by store; stores in which nothing was found are left out."""
-    sums: dict[str, Counter[str]] = {}
+    sums: dict[str, StoreCount] = {}
     for count in (*one, *other):
         if count.total:
-            sums.setdefault(count.store, Counter()).update(count.model_dump(exclude={"store"}))
-    return tuple(StoreCount(store=name, **counted) for name, counted in sums.items())
+            sums[count.store] = sums[count.store] + count if count.store in sums else count
+    return tuple(sums.values())
 
 
 class _Names:

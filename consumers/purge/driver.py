@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from consumers.purge.audit import enter_step
+from consumers.purge.audit import enter_step, signed_log
 from consumers.purge.certificate import certificate
 from consumers.purge.destruction import (
     KEY_STORE,
@@ -26,7 +26,6 @@ from consumers.purge.destruction import (
 from consumers.purge.fence import fence
 from consumers.purge.handover import Handover, waited_in_vain_until
 from consumers.purge.policy import PurgePolicy
-from consumers.purge.records import PurgeRecords
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
 from consumers.runtime.telemetry import SCOPE, where
@@ -39,6 +38,7 @@ from schemas.stores import swept
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
 from tenancy.holds import Held, destruction_decided
+from tenancy.purge_records import PurgeRecords
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.state import owing
@@ -115,7 +115,7 @@ class PurgeDriver:
 
     async def fence(self, record: PurgeRecord) -> PurgeRecord | None:
         """Fence the tenant for this purge; None where another purge did."""
-        return await fence(record, self.tenancy, self.records, self.replicas, self.policy.settle_seconds)
+        return await fence(record, self.tenancy, self.records, self.replicas, self.policy)
 
     async def acknowledge(self, purge_id: str, acknowledgement: ReplicaAcknowledgement) -> bool:
         """Note the acknowledgement of a replica that the purge waits for; False when there is none to wait for.
@@ -243,11 +243,14 @@ class PurgeDriver:
         if late:
             await self._sweep(record)
             return await self.records.step(record, late=added(record.late, late), verified_at=())
+        now = self.tenancy.clock()
         if not record.verified_at:
             return await self.records.step(record, verified_at=(self._not_before(record.key_destroyed_at),))
-        if record.settled_at is None or self.tenancy.clock() < record.settled_at:
+        if record.settled_at is None or now < record.settled_at:
             raise Waiting("a writer that was alive at the fence may still write")
-        signed = await self.tenancy.audit.latest_checkpoint(TenantId(record.tenant))
+        if record.unconfirmed and record.confirmations_until is not None and now < record.confirmations_until:
+            raise Waiting(f"subcontractor {', '.join(record.unconfirmed)} has not confirmed")
+        signed = await signed_log(TenantId(record.tenant), self.tenancy, self.signer)
         both = (record.verified_at[0], self._not_before(record.verified_at[0], record.settled_at))
         return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 

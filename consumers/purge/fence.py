@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from consumers.purge.records import PurgeRecords
+from consumers.purge.policy import PurgePolicy
 from schemas.envelope import Event
 from schemas.events import PurgeFenced, PurgeRequested
 from schemas.records import PurgeExport, PurgeRecord
 from schemas.state import CurationState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy
+from tenancy.purge_records import PurgeRecords
 from tenancy.replicas import Replicas
 from tenancy.state import Change, owing
 from tenancy.tenant_id import TenantId
@@ -35,6 +36,7 @@ async def opened(data: PurgeRequested, event: Event, tenancy: Tenancy, records: 
                 request_event_id=event.id,
                 deadline=_deadline(event.time, state),
                 sla_days=state.policy.deletion_sla_days,
+                baa_reference=state.policy.baa_reference,
                 moved_at=tenancy.clock(),
             )
         )
@@ -42,7 +44,7 @@ async def opened(data: PurgeRequested, event: Event, tenancy: Tenancy, records: 
 
 
 async def fence(
-    record: PurgeRecord, tenancy: Tenancy, records: PurgeRecords, replicas: Replicas, settle_seconds: float
+    record: PurgeRecord, tenancy: Tenancy, records: PurgeRecords, replicas: Replicas, policy: PurgePolicy
 ) -> PurgeRecord | None:
     """Swap the state to ``purging``, emptied, and note what was there at that moment.
 
@@ -59,17 +61,21 @@ async def fence(
     if state.policy.right_of_export:
         waits_until = purge.fenced_at + state.policy.export_wait
         export = PurgeExport(adapter_digest=purge.export_digest, waits_until=waits_until)
+    deadline = _deadline(record.requested_at, state)
     return await records.step(
         record,
         step="fenced",
         fenced_at=purge.fenced_at,
-        deadline=_deadline(record.requested_at, state),
+        deadline=deadline,
         sla_days=state.policy.deletion_sla_days,
+        baa_reference=state.policy.baa_reference,
         export=export,
         holds=state.holds,
-        settled_at=purge.fenced_at + timedelta(seconds=settle_seconds),
+        settled_at=purge.fenced_at + timedelta(seconds=policy.settle_seconds),
         # Listed after the swap: a replica that is not in the list yet reads the fenced state before it serves.
         replicas=tuple([replica async for replica in replicas.answerable()]),
+        subcontractors=policy.subcontractors,
+        confirmations_until=policy.confirmations_until(purge.fenced_at, deadline),
     )
 
 

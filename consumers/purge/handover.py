@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.purge.records import PurgeRecords
 from consumers.purge.waiting import Waiting
 from schemas.envelope import Event
 from schemas.events import ExportReady
@@ -18,6 +17,7 @@ from schemas.records import PurgeExport, PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
 from tenancy.exports import EXPORT_FILES, write_export
+from tenancy.purge_records import PurgeRecords
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tenancy.settings import CLOCK_SKEW_SECONDS
 
@@ -17,6 +17,8 @@ class PurgePolicy:
     ``replica_answer_seconds``: how long a live replica may take to acknowledge before it is cut off its lease.
     ``target``: what operations aim at, far below every SLA. ``stalled_seconds``: a purge that has not moved for this
     long is driven by the watchdog as well.
+    ``subcontractors``: who else holds tenants' data, as the operator declares it. ``confirmation_wait``: how long after
+    the fence a certificate waits for those that have not confirmed; it never costs the last day of an SLA.
     """
 
     settle_seconds: float
@@ -24,3 +26,11 @@ class PurgePolicy:
     replica_answer_seconds: float = 300.0
     target: timedelta = timedelta(hours=72)
     stalled_seconds: float = 900.0
+    subcontractors: tuple[str, ...] = ()
+    confirmation_wait: timedelta = timedelta()
+
+    def confirmations_until(self, fenced_at: datetime, deadline: datetime) -> datetime | None:
+        """When a certificate waits for no subcontractor any more; None where it never does."""
+        if not self.subcontractors or not self.confirmation_wait:
+            return None
+        return min(fenced_at + self.confirmation_wait, deadline - timedelta(days=1))

@@ -8,12 +8,24 @@ from pydantic import Field
 
 from consumers.purge.policy import PurgePolicy
 from consumers.runtime.settings import ConsumerSettings
+from schemas.identifiers import REASON_CODE_PATTERN
+
+SUBCONTRACTOR = REASON_CODE_PATTERN.strip("^$")
 
 
 class PurgeSettings(ConsumerSettings):
     """Bounds of a purge. The deletion SLA is not here: it is the tenant's, not the service's."""
 
     purge_target_hours: float = Field(default=72.0, gt=0, description="what operations aim at, far below every SLA")
+
+    subcontractors: str | None = Field(
+        default=None,
+        pattern=rf"^{SUBCONTRACTOR}(?:,{SUBCONTRACTOR})*$",
+        description="codes of those who hold tenants' data for the operator, comma-separated",
+    )
+    confirmation_wait_days: float = Field(
+        default=0.0, ge=0, description="how long a certificate waits for subcontractors that have not confirmed"
+    )
 
     def purge_policy(self) -> PurgePolicy:
         """The bounds that these settings ask for."""
@@ -23,4 +35,6 @@ class PurgeSettings(ConsumerSettings):
             replica_answer_seconds=self.replica_answer_seconds,
             target=timedelta(hours=self.purge_target_hours),
             stalled_seconds=10 * self.reconcile_seconds,
+            subcontractors=tuple(dict.fromkeys(self.subcontractors.split(","))) if self.subcontractors else (),
+            confirmation_wait=timedelta(days=self.confirmation_wait_days),
         )

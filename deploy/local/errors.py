@@ -52,6 +52,13 @@ class ToolMissing(LocalStackError):
         super().__init__(f"`{tool}` is not on PATH and {needed_for} needs it; install it and try again")
 
 
+class JavaTooOld(LocalStackError):
+    def __init__(self, version: int, oldest: int) -> None:
+        super().__init__(
+            f"Apache Kafka needs Java {oldest} and `java` is {version}; put a newer one first on PATH and try again"
+        )
+
+
 class KafkaDownloadFailed(LocalStackError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"Maven could not fetch Apache Kafka: {reason}; check that Maven reaches its repository")

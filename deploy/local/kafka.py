@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -15,7 +14,8 @@ from typing import Self
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from deploy.local.errors import ProcessExited, ToolMissing
+from deploy.local.errors import ProcessExited
+from deploy.local.java import require_java
 from deploy.local.kafka_config import BrokerAddress, server_properties
 from deploy.local.kafka_jars import fetch_kafka_jars, kafka_jars_dir
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
@@ -73,10 +73,10 @@ class KafkaCluster:
     def start(self, timeout_s: float = START_SECONDS) -> None:
         """Format the storage of new brokers, start all, and wait until each is in the cluster's metadata.
 
-        Raises :class:`ToolMissing`, :class:`ProcessExited` or :class:`NotReady`; nothing runs then.
+        Raises :class:`ToolMissing`, :class:`JavaTooOld`, :class:`ProcessExited` or :class:`NotReady`; nothing runs
+        then.
         """
-        if shutil.which("java") is None:
-            raise ToolMissing("java", "Apache Kafka")
+        require_java()
         indices = range(len(self._addresses))
         try:
             self._format([index for index in indices if not (self._home(index) / "data" / "meta.properties").exists()])

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from deploy.local.errors import KafkaDownloadFailed, LocalStackError, ToolMissing
+from deploy.local.java import require_java
 
 POM = Path(__file__).with_name("kafka-pom.xml")
 DOWNLOAD_SECONDS = 600
@@ -24,8 +25,10 @@ def fetch_kafka_jars(cache_dir: Path) -> Path:
     """The folder with the jars; runs Maven when the cache has none (about 45 MB, 10 s).
 
     Safe against another fetch at the same time and against being interrupted: the folder appears by one rename.
-    Raises :class:`ToolMissing` without ``mvn`` and :class:`KafkaDownloadFailed` when Maven fails.
+    Raises :class:`ToolMissing` without ``java`` or ``mvn``, :class:`JavaTooOld`, and :class:`KafkaDownloadFailed` when
+    Maven fails.
     """
+    require_java()  # before anything is fetched that could not run
     jars = kafka_jars_dir(cache_dir)
     if jars.is_dir():
         return jars

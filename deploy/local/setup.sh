@@ -88,16 +88,15 @@ if [ ! -e "$venv/.complete" ]; then
   [ -e "$venv/.complete" ] || make_environment
   exec 9>&-
 fi
+if [ -e "$root/.venv" ] && [ ! -L "$root/.venv" ]; then
+  fail "$root/.venv is a folder and not the link that set-up makes; move it away and run this again"
+fi
 [ "$(readlink "$root/.venv" || true)" = "$venv" ] || ln -sfn "$venv" "$root/.venv"
 
 cd "$root"
 export PYTHONPATH=$root
-if command -v java >/dev/null && command -v mvn >/dev/null; then
-  "$venv/bin/python" -m deploy.local.kafka_jars "$cache" >/dev/null ||
-    say "WARNING: no Apache Kafka: \`sano up --kafka\` and the tests that need it will fail"
-else
-  say "WARNING: \`java\` or \`mvn\` is missing, so there is no Apache Kafka: only the embedded bus works"
-fi
+"$venv/bin/python" -m deploy.local.kafka_jars "$cache" >/dev/null ||
+  say "WARNING: no Apache Kafka, so only the embedded bus works, and the tests that need Kafka are skipped or fail"
 [ -t 2 ] || export TQDM_DISABLE=1 # progress bars are for terminals
 model=$("$venv/bin/python" -m consumers.training.base_model --source smollm2 --cache-dir "$cache/models") ||
   fail "the base model could not be prepared; see above"

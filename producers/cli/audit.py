@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from producers.cli.keys import KeyOption, trusted
 from producers.cli.options import AdapterOption, JsonOption, OptionalTenantOption, TenantOption
 from producers.cli.output import counted, print_facts, print_json, print_rows, short
 from producers.cli.platform import read
@@ -35,9 +36,7 @@ def verify(
         Path | None,
         typer.Option("--copy", help="Check a file by `sano audit export` instead, offline.", show_default=False),
     ] = None,
-    key: Annotated[
-        Path | None, typer.Option("--key", help="Public key, PEM; SANO_VERIFY_KEY_FILE if absent.", show_default=False)
-    ] = None,
+    key: KeyOption = None,
     expect_checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -51,16 +50,11 @@ def verify(
     """Check every entry, link and signature, and say what that proves and what it does not. Exit status 1 if broken."""
     from producers.audit_copy import load_copy
     from producers.audit_verifying import read_held, verify_copy
-    from producers.settings import VerificationSettings
     from tenancy.errors import Refused
-    from tenancy.signing import Verifier
 
-    trusted = key or VerificationSettings().verify_key_file
-    if trusted is None:
-        raise Refused("no-verify-key", "refused: no public key is known; give --key, or set SANO_VERIFY_KEY_FILE")
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
-    verifier = Verifier.read(trusted)
+    verifier = trusted(key)
     held = read_held(expect_checkpoint) if expect_checkpoint else []
     copies = [load_copy(copy)] if copy else read(context, lambda tenancy, _: _copies(tenancy, tenant))
     if copy is not None and tenant not in (None, copies[0].tenant):

@@ -1,14 +1,16 @@
-"""``sano lineage``, ``withdrawals``, ``usage``, ``verify``: what made an adapter, what left it, what was used."""
+"""``sano lineage``, ``withdrawals``, ``usage``, ``verify``, ``countersign``: what was done, and what proves it."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from producers.cli.keys import KeyOption, SignerKeyOption, trusted
 from producers.cli.options import DigestArgument, JsonOption, TenantOption
-from producers.cli.output import duration, print_facts, print_json, print_rows, short, write_file
+from producers.cli.output import duration, print_facts, print_json, print_rows, short, write_documents, write_file
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (lineage, withdrawals, usage, verify):
+    for function in (lineage, withdrawals, usage, verify, countersign):
         app.command()(function)
 
 
@@ -69,10 +71,10 @@ def withdrawals(
 
     async def look(tenancy: Tenancy, _: OperatorSettings) -> list[WithdrawalView]:
         views = await read_withdrawals.withdrawals(tenancy, name)
-        for view in views:
-            if receipts is not None and view.step == "closed":
-                signed = await read_withdrawals.withdrawal_receipt(tenancy, name, view.withdrawal_id)
-                write_file(receipts / f"{view.withdrawal_id}.receipt.json", signed, "sano withdrawals --receipts DIR")
+        if receipts is not None:
+            closed = [view.withdrawal_id for view in views if view.step == "closed"]
+            signed = partial(read_withdrawals.withdrawal_receipt, tenancy, name)
+            await write_documents(receipts, "receipt", closed, signed, "sano withdrawals --receipts DIR")
         return views
 
     views = read(context, look)
@@ -120,21 +122,19 @@ def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False
 
 def verify(
     file: Annotated[Path, typer.Argument(help="A certificate, manifest or receipt.", show_default=False)],
-    key: Annotated[
-        Path | None, typer.Option("--key", help="Public key, PEM; SANO_VERIFY_KEY_FILE if absent.", show_default=False)
+    key: KeyOption = None,
+    verifier_key: Annotated[
+        Path | None,
+        typer.Option("--verifier-key", help="Public key of who countersigned it, PEM.", show_default=False),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check a signed document offline, and say what it proves and what it does not."""
-    from producers.settings import VerificationSettings
     from producers.verifying import verify_file
-    from tenancy.errors import Refused
     from tenancy.signing import Verifier
 
-    trusted = key or VerificationSettings().verify_key_file
-    if trusted is None:
-        raise Refused("no-verify-key", "refused: no public key is known; give --key, or set SANO_VERIFY_KEY_FILE")
-    verdict = verify_file(file, Verifier.read(trusted))
+    second = None if verifier_key is None else Verifier.read(verifier_key, "--verifier-key")
+    verdict = verify_file(file, trusted(key), second)
     if json:
         return print_json(verdict)
     typer.echo(f"{verdict.kind}: the signature is good\n")
@@ -143,3 +143,22 @@ def verify(
     typer.echo("\n".join(f"  - {line}" for line in verdict.proves))
     typer.echo("It does not prove:")
     return typer.echo("\n".join(f"  - {line}" for line in verdict.does_not_prove))
+
+
+def countersign(
+    file: Annotated[Path, typer.Argument(help="A certificate of purge.", show_default=False)],
+    key: Annotated[Path, typer.Option("--key", help="The verifier's own private key, PEM.", show_default=False)],
+    signer_key: SignerKeyOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The file to write; FILE's name with .countersigned.json if absent."),
+    ] = None,
+) -> None:
+    """Check a certificate offline, then sign it too, as a verifier in a role of its own."""
+    from producers.countersigning import countersigned
+    from tenancy.signing import Signer
+
+    signed = countersigned(file, trusted(signer_key, "--signer-key"), Signer.read(key, "--key"))
+    written = out or file.with_suffix(".countersigned.json")
+    write_file(written, signed, "sano countersign")
+    typer.echo(f"{written} holds both signatures; `sano verify` checks yours by --verifier-key")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producers.cli.options import JsonOption, TenantOption
+from producers.cli.options import JsonOption, TenantOption, code, opaque_id
 from producers.cli.output import print_json
 from producers.cli.platform import read
 
@@ -17,23 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Legal holds: place, release.", rich_markup_mode=None)
 
 
-def _code(value: str) -> str:
-    from schemas.identifiers import REASON_CODE_PATTERN
-
-    if re.fullmatch(REASON_CODE_PATTERN, value) is None:
-        raise typer.BadParameter("a reason is a code of lower-case letters, digits and hyphens; no free text")
-    return value
-
-
-def _id(value: str | None) -> str | None:
-    from schemas.identifiers import OPAQUE_ID_PATTERN
-
-    if value is not None and re.fullmatch(OPAQUE_ID_PATTERN, value) is None:
-        raise typer.BadParameter("an id is up to 128 letters, digits, dots, dashes and underscores")
-    return value
-
-
-HoldArgument = Annotated[str, typer.Argument(callback=_id, help="The hold's id.", show_default=False)]
+HoldArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The hold's id.", show_default=False)]
 
 
 # Both work on the object store alone: a hold must not have to wait for the bus.
@@ -44,10 +27,11 @@ def place(
     context: typer.Context,
     tenant: TenantOption,
     reason: Annotated[
-        str, typer.Option("--reason", callback=_code, help="A code, such as litigation.", show_default=False)
+        str, typer.Option("--reason", callback=code, help="A code, such as litigation.", show_default=False)
     ],
     hold: Annotated[
-        str | None, typer.Option("--id", callback=_id, help="An opaque id; a random one if absent.", show_default=False)
+        str | None,
+        typer.Option("--id", callback=opaque_id, help="An opaque id; a random one if absent.", show_default=False),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -1,15 +1,16 @@
-"""``sano export``, ``churn``, ``purge``, ``purges``: taking everything away, and leaving nothing."""
+"""``sano export``, ``churn``, ``purge``, ``purges``, ``confirm``: taking everything away, and leaving nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption
-from producers.cli.output import duration, print_json, print_rows, waiting, write_file
+from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption, code, opaque_id
+from producers.cli.output import duration, print_json, print_rows, waiting, write_documents, write_file
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ CertificateOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (export, churn, purge, purges):
+    for function in (export, churn, purge, purges, confirm):
         app.command()(function)
 
 
@@ -136,10 +137,10 @@ def purges(
 
     async def look(tenancy: Tenancy, _: OperatorSettings) -> list[PurgeView]:
         views = await queries.purges(tenancy)
-        for view in views:
-            if certificates is not None and view.step == "certified":
-                signed = await queries.certificate(tenancy, view.purge_id)
-                write_file(certificates / f"{view.purge_id}.certificate.json", signed, "sano purges --certificates DIR")
+        if certificates is not None:
+            certified = [view.purge_id for view in views if view.step == "certified"]
+            signed = partial(queries.certificate, tenancy)
+            await write_documents(certificates, "certificate", certified, signed, "sano purges --certificates DIR")
         return views
 
     views = read(context, look)
@@ -160,3 +161,28 @@ def purges(
         },
         empty="no purge was ever requested",
     )
+
+
+def confirm(
+    context: typer.Context,
+    subcontractor: Annotated[str, typer.Argument(callback=code, help="As it is declared.", show_default=False)],
+    tenant: TenantOption,
+    reference: Annotated[
+        str,
+        typer.Option("--reference", callback=opaque_id, help="An opaque id of its document.", show_default=False),
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Record that a subcontractor confirmed the destruction, for the certificate of the purge that is under way."""
+    from producers.subcontractors import confirm as record
+    from tenancy.tenant_id import TenantId
+
+    noted = read(
+        context,
+        lambda tenancy, settings: record(
+            tenancy, TenantId(tenant), subcontractor, reference=reference, recorded_by=settings.operator_id
+        ),
+    )
+    if json:
+        return print_json(noted)
+    return typer.echo(f"{subcontractor} has confirmed, by {noted.reference}; the certificate will say so")

@@ -20,6 +20,24 @@ def _tenant(value: str | None) -> str | None:
         raise typer.BadParameter(str(refusal).removeprefix("refused: ")) from None
 
 
+def code(value: str) -> str:
+    """The callback of what is a code."""
+    from schemas.identifiers import REASON_CODE_PATTERN
+
+    if re.fullmatch(REASON_CODE_PATTERN, value) is None:
+        raise typer.BadParameter("a code is lower-case letters, digits and hyphens; no free text")
+    return value
+
+
+def opaque_id(value: str | None) -> str | None:
+    """The callback of what is an id of others' choice."""
+    from schemas.identifiers import OPAQUE_ID_PATTERN
+
+    if value is not None and re.fullmatch(OPAQUE_ID_PATTERN, value) is None:
+        raise typer.BadParameter("an id is up to 128 letters, digits, dots, dashes and underscores")
+    return value
+
+
 def _digest(value: str | None) -> str | None:
     if value is not None and re.fullmatch(r"[0-9a-f]{8,64}", value) is None:
         raise typer.BadParameter("a digest is 64 hex digits, or its first 8 or more")

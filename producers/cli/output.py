@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -93,6 +93,14 @@ def write_file(path: Path, body: bytes, again: str) -> None:
     except OSError as error:
         why = f"refused: {path} cannot be written ({error.strerror}); `{again}` writes it again"
         raise Refused("unwritable-file", why) from None
+
+
+async def write_documents(
+    folder: Path, kind: str, ids: Iterable[str], signed: Callable[[str], Awaitable[bytes]], again: str
+) -> None:
+    """Write the document of each id into ``folder``, as ``<id>.<kind>.json``. Raises :class:`Refused`."""
+    for document_id in ids:
+        write_file(folder / f"{document_id}.{kind}.json", await signed(document_id), again)
 
 
 @contextmanager

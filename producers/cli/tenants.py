@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from producers.cli.options import JsonOption, NewTenantArgument, TenantArgument
+from producers.cli.options import JsonOption, NewTenantArgument, TenantArgument, opaque_id
 from producers.cli.output import print_facts, print_json, print_rows, short
 from producers.cli.platform import command, platform, read
 
@@ -49,6 +49,10 @@ def create(
     retrain_within_days: Annotated[
         int | None, typer.Option(min=1, max=365, help="They are retired by then.", show_default="30")
     ] = None,
+    baa_reference: Annotated[
+        str | None,
+        typer.Option(callback=opaque_id, help="The contract, by an opaque id that the certificate of purge repeats."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Onboard a tenant: state, data key, key pair. Again with the same policy is no change."""
@@ -67,6 +71,7 @@ def create(
         "export_wait_days": export_wait_days,
         "on_withdrawal": on_withdrawal,
         "retrain_within_days": retrain_within_days,
+        "baa_reference": baa_reference,
     }
     policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
     if not policy.keeps_its_promise:

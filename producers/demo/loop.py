@@ -18,6 +18,7 @@ from deploy.local.services import SERVICES
 from deploy.local.stack import LocalStack, Stage
 from deploy.local.stack_file import StackFile
 from producers.demo.acts import Act
+from producers.demo.memory import MemoryPeak
 from producers.demo.report import DemoReport
 from producers.demo.screen import Screen
 from producers.settings import OperatorSettings
@@ -34,16 +35,17 @@ def run_demo(report_file: Path | None, home: Path = HOME, *, kafka: bool = False
     # A polite kill stops the stack and leaves nothing behind, as Ctrl-C does.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     home.mkdir(parents=True, exist_ok=True)
-    with screen.shown(), _stack(screen, home, kafka) as stack:
+    with MemoryPeak() as memory, screen.shown(), _stack(screen, home, kafka) as stack:
         try:
             asyncio.run(_acts(screen, stack, report, home))
         finally:
             signal.signal(signal.SIGTERM, before)
-            report.timings = screen.timings
+            report.timings, report.peak_memory_gib = screen.timings, round(memory.gib, 2)
             if report_file is not None:
                 report_file.write_text(report.model_dump_json(indent=2) + "\n")
     failures = report.isolation["failures"]
     screen.console.print("[green]every check held[/green]" if not failures else f"[red]failed: {failures}[/red]")
+    screen.console.print(f"{sum(screen.timings.values()):.0f} s, at most {memory.gib:.1f} GiB of memory")
     if report_file is not None:
         screen.console.print(f"report: {report_file}")
     return 1 if failures else 0

@@ -66,11 +66,12 @@ class PurgeReport(_Report):
 
 
 class DemoReport(_Report):
-    """The whole report. ``timings`` are seconds per step."""
+    """The whole report. ``timings`` are seconds per step; memory is that of all processes of the demo together."""
 
     tenants: list[TenantReport] = Field(default_factory=list)
     isolation: dict[str, object] = Field(default_factory=dict)
     export: ExportReport | None = None
     purge: PurgeReport | None = None
     timings: dict[str, float] = Field(default_factory=dict)
+    peak_memory_gib: float = 0.0
     versions: dict[str, str] = Field(default_factory=dict)

@@ -34,25 +34,6 @@ TEXT_GONE = "approvals whose text is not there"
 NOT_CONCLUDED = "not concluded again"
 UNFINISHED = ("queued", "running", "publishing")
 
-CONCLUSIONS: tuple[type[events.EventData], ...] = (
-    events.ExportReady,
-    events.PurgeFenced,
-    events.PurgeCompleted,
-    events.PurgeAtRisk,
-    events.PurgeOverdue,
-    events.TrainingStarted,
-    events.TrainingCompleted,
-    events.TrainingRejected,
-    events.TrainingFailed,
-    events.AdapterReady,
-    events.AdapterActivated,
-    events.AdapterRolledBack,
-    events.AdapterRetired,
-    events.ReplicaRegistered,
-    events.ReplicaEvicted,
-)
-"""Types that only services publish."""
-
 MILESTONES: tuple[type[events.EventData], ...] = (
     events.TrainingCompleted,
     events.TrainingRejected,
@@ -64,6 +45,19 @@ MILESTONES: tuple[type[events.EventData], ...] = (
 )
 """Conclusions that others are built upon. The rest depends on clocks and on who was running: nobody waits for it. A
 purged tenant is in no replay."""
+
+CONCLUSIONS: tuple[type[events.EventData], ...] = (
+    *MILESTONES,
+    events.PurgeFenced,
+    events.PurgeCompleted,
+    events.PurgeAtRisk,
+    events.PurgeOverdue,
+    events.TrainingStarted,
+    events.AdapterRetired,
+    events.ReplicaRegistered,
+    events.ReplicaEvicted,
+)
+"""Types that only services publish."""
 
 
 def is_conclusion(event: Event) -> bool:

@@ -153,17 +153,10 @@ async def _measure(
         try:
             await engine.start()
             bench = await _bench(engine, home, memory, base_model, made, store)
-            steps = {
-                "ours": _ours,
-                "peer": _peer,
-                "disk": _disk,
-                "quiet": _quiet,
-                "stall": _stall,
-                "stall-peer": _stall_peer,
-            }
-            await interleaved(1, {name: _step(bench, step) for name, step in steps.items()})
+            steps = {name: _step(bench, step) for name, step in MEASUREMENTS.items()}
+            await interleaved(1, steps)
             bench.more.clear()
-            values = await interleaved(options.rounds, {name: _step(bench, step) for name, step in steps.items()})
+            values = await interleaved(options.rounds, steps)
         finally:
             await engine.close()
     return _result(bench, values)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import statistics
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from consumers.curation.handlers import on_example_approved
-from deploy.local.embedded import Credentials
-from deploy.local.ports import accepts_connections, free_ports
-from deploy.local.processes import Command, start_ready
 from schemas import object_keys
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
@@ -32,7 +28,7 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.bench import histories, seeded_store
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, say
-from tests.bench.stand import KeyFiles, RequestCount, Store, child_environment
+from tests.bench.stand import KeyFiles, RequestCount, Store, seeded_object_store
 
 SEED_SECONDS = 300.0
 BATCH = TenantPolicy().min_new_examples
@@ -63,20 +59,9 @@ def run(options: Options, home: Path) -> Result:
     master = KeyFileMasterKey.read(keys.master)
     seed = home / "seed"
     buckets = asyncio.run(_seed(seed, master, sizes))
-    port = free_ports(1)[0]
-    argv = [sys.executable, "-m", seeded_store.__name__, "--port", str(port), "--seed", str(seed)]
     say("  loading them into the object store")
-    process = start_ready(
-        Command("seeded-store", argv, home / "store.log", child_environment()),
-        lambda: accepts_connections(port),
-        SEED_SECONDS,
-        tie_to_parent=True,
-    )
-    try:
-        store = Store(f"http://127.0.0.1:{port}", Credentials(), process)
+    with seeded_object_store(home, seed, SEED_SECONDS) as store:
         return asyncio.run(_measure(options, store, master, buckets, sizes))
-    finally:
-        process.stop()
 
 
 ENTRY = Entry("approval_cost", run, ("boto3", "moto", "pydantic", "cryptography"))

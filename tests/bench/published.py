@@ -7,9 +7,6 @@ import json
 from pathlib import Path
 
 from schemas import object_keys
-from schemas.adapter_files import config_sha256, weights_sha256
-from schemas.canonical import adapter_digest
-from schemas.hyperparameters import Hyperparameters
 from schemas.manifests import TRAINING_PREDICATE, TrainingManifest, statement
 from schemas.records import TrainingSet, TrainingSetEntry
 from schemas.state import AdapterState, TenantState
@@ -17,6 +14,7 @@ from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.fixtures.manifests import training_manifest
 
 EXAMPLES = 64
 
@@ -55,7 +53,6 @@ async def publish(tenancy: Tenancy, signer: Signer, tenant: TenantId, base_diges
 
 
 def _manifest(tenancy: Tenancy, tenant: TenantId, base_digest: str, config: bytes, weights: bytes) -> TrainingManifest:
-    now = tenancy.clock()
     ids = tuple(f"example-{number}" for number in range(EXAMPLES))
     entries = tuple(
         TrainingSetEntry(
@@ -69,34 +66,15 @@ def _manifest(tenancy: Tenancy, tenant: TenantId, base_digest: str, config: byte
         )
         for example_id in ids
     )
-    return TrainingManifest(
-        tenant=tenant,
-        adapter_digest=adapter_digest(
-            tenant=tenant,
-            base_model_digest=base_digest,
-            config_sha256=config_sha256(config),
-            weights_sha256=weights_sha256(weights),
-        ),
+    return training_manifest(
+        TrainingSet(set_id=hashlib.sha256(b"set").hexdigest(), tenant=tenant, entries=entries),
+        base_digest,
+        config=config,
+        weights=weights,
+        at=tenancy.clock(),
         run_id="bench",
-        fence=1,
         base_model="bench-base",
-        base_model_digest=base_digest,
-        config_sha256=config_sha256(config),
-        weights_sha256=weights_sha256(weights),
-        size_bytes=len(weights),
-        training_set=TrainingSet(set_id=hashlib.sha256(b"set").hexdigest(), tenant=tenant, entries=entries),
-        trained_example_ids=ids,
-        heldout_example_ids=(),
-        hyperparameters=Hyperparameters(),
         precision="bfloat16-autocast",
-        library_versions={},
         code_version=VERSION,
         processor="none: the weights are random",
-        started_at=now,
-        finished_at=now,
-        train_seconds=0.0,
-        trained_tokens=0,
-        heldout_loss_before=None,
-        heldout_loss_after=None,
-        metrics=(),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import time
 import tracemalloc
 from dataclasses import dataclass, field
@@ -17,13 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from consumers.purge.sweep import Store as Prefix
 from consumers.purge.sweep import sweep
-from deploy.local.embedded import Credentials
-from deploy.local.ports import accepts_connections, free_ports
-from deploy.local.processes import Command, start_ready
 from schemas import object_keys
 from tests.bench import seeded_store
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
-from tests.bench.stand import RequestCount, Store, child_environment
+from tests.bench.stand import RequestCount, Store, seeded_object_store
 
 if TYPE_CHECKING:
     from tenancy.s3 import S3ObjectStore
@@ -105,20 +101,9 @@ def run(options: Options, home: Path) -> Result:
     memory = {f"memory-{versions}": versions for versions in (size // 10, size)}
     seed = home / "seed"
     seeded_store.write_seed(seed, _seed(rounds | memory))
-    port = free_ports(1)[0]
-    argv = [sys.executable, "-m", seeded_store.__name__, "--port", str(port), "--seed", str(seed)]
     say(f"  loading {len(rounds)} buckets of {size:,} versions into the object store")
-    process = start_ready(
-        Command("seeded-store", argv, home / "store.log", child_environment()),
-        lambda: accepts_connections(port),
-        SEED_SECONDS,
-        tie_to_parent=True,
-    )
-    try:
-        bench = Bench(Store(f"http://127.0.0.1:{port}", Credentials(), process), size)
-        return asyncio.run(_measure(options, bench, memory))
-    finally:
-        process.stop()
+    with seeded_object_store(home, seed, SEED_SECONDS) as store:
+        return asyncio.run(_measure(options, Bench(store, size), memory))
 
 
 ENTRY = Entry("purge_throughput", run, ("boto3", "moto"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,14 @@ from pydantic import SecretStr
 from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
 from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
 from deploy.local.key_files import ensure_master_key, ensure_signing_key
-from deploy.local.processes import ChildProcess
+from deploy.local.ports import accepts_connections, free_ports
+from deploy.local.processes import ChildProcess, Command, start_ready
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import LocalSettings, inherited_environment
 from tenancy import bootstrap
 from tenancy.s3 import S3ObjectStore
 from tenancy.settings import PlatformSettings
+from tests.bench import seeded_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -67,6 +70,23 @@ def object_store(home: Path) -> Iterator[Store]:
         yield Store(started.endpoint_url, Credentials(), started.process)
     finally:
         started.process.stop()
+
+
+@contextmanager
+def seeded_object_store(home: Path, seed: Path, seconds: float) -> Iterator[Store]:
+    """moto's server with what :mod:`seeded_store` wrote into ``seed``, once it serves: ``seconds`` at most."""
+    port = free_ports(1)[0]
+    argv = [sys.executable, "-m", seeded_store.__name__, "--port", str(port), "--seed", str(seed)]
+    process = start_ready(
+        Command("seeded-store", argv, home / "store.log", child_environment()),
+        lambda: accepts_connections(port),
+        seconds,
+        tie_to_parent=True,
+    )
+    try:
+        yield Store(f"http://127.0.0.1:{port}", Credentials(), process)
+    finally:
+        process.stop()
 
 
 @contextmanager

@@ -126,6 +126,19 @@ async def test_a_delete_hides_the_object_and_keeps_its_versions(objects: ObjectS
     assert len(versions) == len({v.version_id for v in versions}) == 3
 
 
+async def test_a_listing_gives_the_size_of_each_version_and_none_for_a_marker_or_an_open_upload(
+    backend: Backend,
+) -> None:
+    objects = backend.store
+    await objects.put("a/x", b"one")
+    await objects.put("a/x", b"")
+    await objects.put_chunks("a/y", iter([b"t" * PART, b"wo"]))
+    await objects.delete("a/x")
+    backend.begin_upload("a/z")
+    sizes = [(version.key, version.is_delete_marker, version.size_bytes) for version in await listed(objects, "a/")]
+    assert sorted(sizes) == [("a/x", False, 0), ("a/x", False, 3), ("a/x", True, 0), ("a/y", False, PART + 2)]
+
+
 async def test_deleting_versions_leaves_nothing_to_list(objects: ObjectStore) -> None:
     for body in (b"one", b"two"):
         await objects.put("a/x", body)

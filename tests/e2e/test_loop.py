@@ -62,6 +62,10 @@ def test_the_exported_adapter_answers_as_the_served_one(report: dict[str, Any]) 
     assert report["export"]["same_answers"] >= 0.9 * report["export"]["answers"]
 
 
+def test_the_whole_took_less_memory_than_a_small_machine_has(report: dict[str, Any]) -> None:
+    assert 1.0 < report["peak_memory_gib"] < 8.0
+
+
 def test_the_purge_left_nothing_and_redelivery_brought_nothing_back(report: dict[str, Any]) -> None:
     purge = report["purge"]
     assert purge["objects"] > 200

@@ -36,10 +36,7 @@ async def lived(world: World, name: str = "t1") -> tuple[TenantId, str]:
     rejected = events.ExampleRejected(example_id="e9", version=1, reviewer_id="rev-2", reason_code="unclear")
     await world.publish(tenant, rejected)
     await world.settle()
-    active = (await world.state(tenant)).active_adapter
-    assert active is not None
-    async with world.placement.held(tenant, active):
-        pass
+    active = await world.served(tenant)
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by=OPERATOR))
     await world.publish(tenant, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
     await world.settle()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.objects import StoredObject
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.invariants.stepping import Process
 
 TENANT = TenantId("t1")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,60 +36,23 @@ SIGNER = Signer(Ed25519PrivateKey.generate())
 TURNS = 11
 
 
-class Process:
-    """A task that waits for a turn before each request to the store. Abandoned, it has died there."""
+class Appending(Process):
+    """A process that stops before each request to the store. Abandoned, it has died there."""
 
     def __init__(self, memory: MemoryObjectStore) -> None:
+        super().__init__()
         self._memory = memory
-        self._turn = asyncio.Semaphore(0)
-        self._waits = asyncio.Event()
-        self._task: asyncio.Task[Any] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._memory, name)
 
-    async def _my_turn(self) -> None:
-        self._waits.set()
-        await self._turn.acquire()
-
     async def get(self, key: str) -> StoredObject:
-        await self._my_turn()
+        await self.about_to(f"get {key}")
         return await self._memory.get(key)
 
     async def put(self, key: str, body: bytes, **conditions: Any) -> str:
-        await self._my_turn()
+        await self.about_to(f"put {key}")
         return await self._memory.put(key, body, **conditions)
-
-    async def start(self, work: Awaitable[Any]) -> None:
-        self._task = asyncio.ensure_future(work)
-        await self._until_it_waits()
-
-    async def _until_it_waits(self) -> None:
-        assert self._task is not None
-        waits = asyncio.ensure_future(self._waits.wait())
-        await asyncio.wait({self._task, waits}, return_when=asyncio.FIRST_COMPLETED)
-        waits.cancel()
-
-    async def go(self) -> bool:
-        """One request further; False when it has nothing left to do."""
-        assert self._task is not None
-        if self._task.done():
-            return False
-        self._waits.clear()
-        self._turn.release()
-        await self._until_it_waits()
-        return True
-
-    async def finish(self) -> Any:
-        while await self.go():
-            pass
-        assert self._task is not None
-        return self._task.result()
-
-    async def die(self) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
 
 
 def record(name: str) -> AuditRecord:
@@ -117,12 +81,14 @@ async def assert_entered(memory: MemoryObjectStore, wanted: Iterable[str]) -> No
 async def in_turns(names: tuple[str, ...], schedule: Iterable[int]) -> None:
     memory = MemoryObjectStore()
     await log_of(memory).append(TENANT, record("before"))
-    processes = [Process(memory) for _ in names]
+    processes = [Appending(memory) for _ in names]
     for process, name in zip(processes, names, strict=True):
         await process.start(log_of(process).append(TENANT, record(name)))
     for turn in schedule:
-        await processes[turn % len(processes)].go()
-    appended: list[Appended] = [await process.finish() for process in processes]
+        await processes[turn % len(processes)].go(1)
+    for process in processes:
+        await process.go()
+    appended: list[Appended] = [process.result() for process in processes]
     await assert_entered(memory, ("before", *names))
     assert sum(one.is_new for one in appended) == len(set(names))
 
@@ -161,21 +127,21 @@ def test_a_process_that_dies_anywhere_leaves_its_entry_to_the_next_delivery(
 
     async def died() -> None:
         memory = MemoryObjectStore()
-        dying, other = Process(memory), Process(memory)
+        dying, other = Appending(memory), Appending(memory)
         await dying.start(log_of(dying).append(TENANT, record("a")))
         await other.start(log_of(other).append(TENANT, record("b")))
         for _ in range(others_before):
-            await other.go()
+            await other.go(1)
         for _ in range(died_after):
-            await dying.go()
+            await dying.go(1)
         await dying.die()
-        again = [Process(memory) for _ in range(2)]
+        again = [Appending(memory) for _ in range(2)]
         for process in again:
             await process.start(log_of(process).append(TENANT, record("a")))
         for turn in schedule:
-            await [other, *again][turn].go()
+            await [other, *again][turn].go(1)
         for process in (other, *again):
-            await process.finish()
+            await process.go()
         await assert_entered(memory, ("a", "b"))
 
     asyncio.run(died())
@@ -185,15 +151,15 @@ async def test_signers_and_appenders_in_every_order_of_their_requests_leave_one_
     for schedule in itertools.product((0, 1, 2), repeat=7):
         memory = MemoryObjectStore()
         await log_of(memory).append(TENANT, record("before"))
-        signers = [Process(memory) for _ in range(2)]
-        appender = Process(memory)
+        signers = [Appending(memory) for _ in range(2)]
+        appender = Appending(memory)
         for process in signers:
             await process.start(Checkpointer(log_of(process), SIGNER).seal(TENANT))
         await appender.start(log_of(appender).append(TENANT, record("a")))
         for turn in schedule:
-            await [*signers, appender][turn].go()
+            await [*signers, appender][turn].go(1)
         for process in (*signers, appender):
-            await process.finish()
+            await process.go()
         await Checkpointer(log_of(memory), SIGNER).seal(TENANT)
         verdict = await verified(memory)
         assert (verdict.problems, verdict.entries, verdict.signed_entries) == ((), 2, 2)

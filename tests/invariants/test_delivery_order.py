@@ -19,7 +19,7 @@ from schemas import events
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
-from tests.world.summary import summary
+from tests.world.summary import everything_again, summary
 from tests.world.world import POLICY, World
 
 EXAMPLES = [f"e{number}" for number in range(5)]
@@ -103,26 +103,16 @@ def test_redelivery_from_any_position_gives_the_same_state(history: list[tuple[A
 
 async def test_a_full_replay_of_every_topic_has_no_effect(tmp_path: Path) -> None:
     world, tenant = await _finished(tmp_path)
-    before = await summary(world, tenant)
-    world.outcomes.clear()
-    world.rewind_all()
-    await world.settle()
-    assert [o for o in world.outcomes if o[2] == Outcome.EFFECT] == []
-    assert await summary(world, tenant) == before
+    await everything_again(world, tenant)
 
 
 async def test_a_full_replay_after_a_purge_leaves_the_prefix_empty(tmp_path: Path) -> None:
     world, tenant = await _finished(tmp_path)
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
-    before = await summary(world, tenant)
-    assert before["state"]["status"] == "purged"
-    world.outcomes.clear()
-    world.rewind_all()
-    await world.settle()
-    assert [o for o in world.outcomes if o[2] == Outcome.EFFECT] == []
-    assert await summary(world, tenant) == before
-    assert before["keys"] == []
+    found = await everything_again(world, tenant)
+    assert found["state"]["status"] == "purged"
+    assert found["keys"] == []
 
 
 async def test_a_full_replay_at_every_step_of_a_purge_that_waits_changes_nothing(tmp_path: Path) -> None:
@@ -140,13 +130,7 @@ async def test_a_full_replay_at_every_step_of_a_purge_that_waits_changes_nothing
     stops = []
 
     async def again() -> None:
-        before = await summary(world, tenant)
-        world.outcomes.clear()
-        world.rewind_all()
-        await world.settle()
-        assert [outcome for outcome in world.outcomes if outcome[2] == Outcome.EFFECT] == []
-        assert await summary(world, tenant) == before
-        stops.append(before["purge"]["step"])
+        stops.append((await everything_again(world, tenant))["purge"]["step"])
 
     await again()
     await world.publish(tenant, taken)
@@ -209,9 +193,6 @@ async def _finished(scratch: Path, policy: TenantPolicy = POLICY) -> tuple[World
     await world.settle()
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
     await world.settle()
-    state = await world.state(tenant)
-    assert state.active_adapter is not None
-    async with world.placement.held(tenant, state.active_adapter):
-        pass
+    await world.served(tenant)
     await world.settle()  # the load is entered into the audit log beside the events
     return world, tenant

@@ -13,7 +13,7 @@ from producers import holds
 from schemas import events, object_keys
 from tenancy.errors import Refused
 from tenancy.holds import TooLateToHold
-from tests.invariants.test_fenced import Process, Scene, stepped
+from tests.invariants.stepping import Process, Scene, stepped
 from tests.invariants.worlds import assert_purged
 from tests.world.world import SETTLE_SECONDS, World
 

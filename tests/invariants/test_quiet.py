@@ -103,10 +103,7 @@ async def _whole_loop_with_canaries(world: DispatchedWorld, tenant: TenantId) ->
         tenant, events.ExampleRejected(example_id="e8", version=1, reviewer_id=REVIEWER, reason_code="unclear")
     )
     await world.settle()
-    active = (await world.state(tenant)).active_adapter
-    assert active is not None
-    async with world.placement.held(tenant, active):
-        pass
+    await world.served(tenant)
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
     # What goes wrong: an approval of other words, an unreadable value, a training that fails on what it reads.
     wrong = await _approval(world, tenant, "e20")

@@ -14,7 +14,6 @@ import pytest
 from schemas import events, object_keys
 from schemas.holds import LegalHold
 from schemas.manifests import WITHDRAWAL_PREDICATE
-from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from schemas.records import TrainingSet
 from schemas.state import TenantState
@@ -23,7 +22,7 @@ from tenancy.errors import ObjectNotFound
 from tenancy.holds import placed, released
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt
-from tests.world.summary import summary
+from tests.world.summary import everything_again, summary
 from tests.world.world import World
 
 EXAMPLES = 4
@@ -44,10 +43,7 @@ async def trained(world: World, held: TenantPolicy) -> tuple[TenantId, str]:
         consent = "consent-2" if number == 3 else "consent-1"
         await world.publish(tenant, await world.approval(tenant, f"e{number}", consent=consent))
     await world.settle()
-    active = (await world.state(tenant)).active_adapter
-    assert active is not None
-    async with world.placement.held(tenant, active):
-        pass
+    active = await world.served(tenant)
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
     await world.settle()
     return tenant, active
@@ -256,12 +252,7 @@ async def test_a_full_replay_after_a_retirement_has_no_effect(tmp_path: Path) ->
     world = World(tmp_path)
     tenant, _ = await trained(world, policy("retrain"))
     await withdrawn(world, tenant)
-    before = await summary(world, tenant)
-    world.outcomes.clear()
-    world.rewind_all()
-    await world.settle()
-    assert [one for one in world.outcomes if one[2] == Outcome.EFFECT] == []
-    assert await summary(world, tenant) == before
+    await everything_again(world, tenant)
 
 
 async def test_a_purge_in_the_middle_of_a_retirement_takes_everything(tmp_path: Path) -> None:

@@ -10,16 +10,12 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
 from consumers.runtime.dead_letters import dead_letter
 from consumers.runtime.dispatch import Dispatcher, Poison
 from consumers.runtime.policy import HandlingPolicy
-from consumers.runtime.telemetry import SCOPE, Telemetry
 from schemas import events, object_keys
 from schemas.envelope import Event
 from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
@@ -28,6 +24,7 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
+from tests.fixtures.telemetry import observed
 from tests.world.world import POLICY, Service, World
 
 NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
@@ -47,10 +44,7 @@ async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
     await world.settle()
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
     await world.settle()
-    active = (await world.state(tenant)).active_adapter
-    assert active is not None
-    async with world.placement.held(tenant, active):
-        pass
+    active = await world.served(tenant)
     await world.settle()  # the load is entered into the audit log beside the events
     return active
 
@@ -205,19 +199,8 @@ class DispatchedWorld(World):
     def __init__(self, scratch: Path) -> None:
         super().__init__(scratch)
         self.registry, self.spans = CollectorRegistry(), InMemorySpanExporter()
-        traces = TracerProvider()
-        traces.add_span_processor(SimpleSpanProcessor(self.spans))
-        meter = MeterProvider(metric_readers=[PrometheusMetricReader(registry=self.registry)]).get_meter(SCOPE)
-        self.telemetry = Telemetry(
-            service="world",
-            registry=self.registry,
-            tracer=traces.get_tracer(SCOPE),
-            events=meter.create_counter("sano_events"),
-            dead_letters=meter.create_counter("sano_dead_letters"),
-            sent_back=meter.create_counter("sano_sent_back"),
-            handling=meter.create_histogram("sano_handling_seconds"),
-            meter=meter,
-        )
+        metrics = PrometheusMetricReader(registry=self.registry)
+        self.telemetry = observed("world", self.spans, metrics, self.registry)
         self.errors: list[str] = []
 
     async def handle(self, found: Service, made: Event) -> Outcome | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
@@ -17,8 +16,7 @@ from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_c
 from consumers.purge.policy import PurgePolicy
 from producers.onboarding import onboard
 from schemas import object_keys
-from schemas.adapter_files import config_sha256
-from schemas.canonical import adapter_digest, sha256_hex
+from schemas.canonical import sha256_hex
 from schemas.events import PurgeRequested
 from schemas.hyperparameters import Hyperparameters
 from schemas.manifests import (
@@ -47,6 +45,7 @@ from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.fixtures.manifests import training_manifest
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 BASE = "a" * 64
@@ -99,8 +98,6 @@ def adapter_files(seed: int = 0) -> dict[str, bytes]:
 
 
 def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1") -> TrainingManifest:
-    weights = hashlib.sha256(files[object_keys.ADAPTER_WEIGHTS]).hexdigest()
-    config = config_sha256(files[object_keys.ADAPTER_CONFIG])
     entries = tuple(
         TrainingSetEntry(
             example_id=f"example-{number}",
@@ -113,33 +110,19 @@ def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1") -> Tra
         )
         for number in range(3)
     )
-    return TrainingManifest(
-        tenant=tenant,
-        adapter_digest=adapter_digest(
-            tenant=tenant, base_model_digest=BASE, config_sha256=config, weights_sha256=weights
-        ),
+    return training_manifest(
+        TrainingSet(set_id="b" * 64, tenant=tenant, entries=entries),
+        BASE,
+        config=files[object_keys.ADAPTER_CONFIG],
+        weights=files[object_keys.ADAPTER_WEIGHTS],
+        at=NOW,
         run_id=run_id,
-        fence=1,
-        base_model="tiny",
-        base_model_digest=BASE,
-        config_sha256=config,
-        weights_sha256=weights,
-        size_bytes=len(files[object_keys.ADAPTER_WEIGHTS]),
-        training_set=TrainingSet(set_id="b" * 64, tenant=tenant, entries=entries),
         trained_example_ids=("example-0", "example-1"),
         heldout_example_ids=("example-2",),
-        hyperparameters=Hyperparameters(),
-        precision="float32",
-        library_versions={},
-        code_version="test",
-        processor="test",
-        started_at=NOW,
-        finished_at=NOW,
         train_seconds=1.0,
         trained_tokens=10,
         heldout_loss_before=2.0,
         heldout_loss_after=1.0,
-        metrics=(),
     )
 
 

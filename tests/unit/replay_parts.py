@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from consumers.runtime.dead_letters import dead_letter
-from consumers.runtime.parsing import Record
 from producers.replay.fences import Fences
 from producers.replay.journal import Journal
 from producers.replay.log import MemoryLog, Message
@@ -19,7 +18,7 @@ from producers.replay.selection import Selection
 from schemas import object_keys
 from schemas.audit import AuditEntry
 from schemas.envelope import Event, decode
-from schemas.events import OUTCOMES, EventData, OutcomeRecorded
+from schemas.events import OUTCOMES, ConsentGranted, EventData, OutcomeRecorded, UsageRecorded
 from schemas.outcome import Outcome
 from schemas.state import TenantState
 from schemas.topics import dead_letter_topic
@@ -28,6 +27,7 @@ from tenancy.bus import RawMessage
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.records import raw_record
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 Answer = Callable[[Event], Outcome | None]
@@ -114,19 +114,8 @@ class Installation:
     async def bury(self, message: Message, *, code: str = "handler-error", consumer: str = "curation") -> None:
         """Dead-letter a message of the log, as the runtime does."""
         topic, partition, offset = message.place
-        record = Record(
-            topic=topic.removesuffix(".dlq"),
-            partition=partition,
-            offset=offset,
-            timestamp=0,
-            timestamp_type=0,
-            key=message.key,
-            value=message.value,
-            checksum=None,
-            serialized_key_size=0,
-            serialized_value_size=0,
-            headers=message.headers,
-        )
+        own_topic = topic.removesuffix(".dlq")
+        record = raw_record(own_topic, message.key, message.value, message.headers, partition=partition, offset=offset)
         letter = dead_letter(record, code=code, detail=f"{code} in {consumer}", consumer=consumer, now=self.clock())
         await self.log.publish_raw(letter)
 
@@ -149,3 +138,19 @@ class Installation:
         given = Limits(**{"rate": 1e9, "timeout_seconds": 0.2, **limits})  # type: ignore[arg-type]
         target = Target("here", self.log, self.tenancy)
         return Run(plan, self.log, target, self.fences(), journal or Journal(), given)
+
+
+def granted(consent: str, version: int = 1) -> ConsentGranted:
+    return ConsentGranted(consent_id=consent, version=version)
+
+
+async def history(count: int = 6) -> Installation:
+    """Two tenants' consents and usages, one after the other."""
+    made = Installation()
+    for tenant in ("t1", "t2"):
+        await made.tenant(tenant)
+    for number in range(count):
+        tenant = f"t{number % 2 + 1}"
+        await made.publish(tenant, granted(f"c-{number}"))
+        await made.publish(tenant, UsageRecorded(usage_id=f"u-{number}", source="storage"))
+    return made

@@ -100,14 +100,18 @@ class LoggedPublisher(RecordingPublisher):
 
 
 class Objects(MemoryObjectStore):
-    """An object store that counts what is read and can be out of reach."""
+    """An object store that counts what is read, can be slow to answer and can be out of reach."""
 
     reads = 0
     is_down = False
+    answers_wait: asyncio.Event | None = None
 
     async def get(self, key: str) -> StoredObject:
         self.reads += 1
-        return await super().get(key)
+        stored, wait = await super().get(key), self.answers_wait
+        if wait is not None:
+            await wait.wait()
+        return stored
 
     async def put(self, key: str, body: bytes, **conditions: Any) -> str:
         if self.is_down:
@@ -219,15 +223,7 @@ async def test_a_fenced_tenant_is_refused_from_the_first_moment_and_the_others_a
 
 
 async def test_a_view_that_is_being_read_while_the_tenant_is_blocked_is_not_served(bench: Bench) -> None:
-    reading = asyncio.Event()
-    read = bench.objects.get
-
-    async def slow(key: str) -> StoredObject:
-        stored = await read(key)
-        await reading.wait()
-        return stored
-
-    bench.objects.get = slow  # type: ignore[method-assign]
+    reading = bench.objects.answers_wait = asyncio.Event()
     view = asyncio.create_task(bench.views.active(TENANT))
     await asyncio.sleep(0)
     bench.views.block(TENANT)
@@ -373,18 +369,10 @@ async def test_an_activation_shortens_the_views_life(bench: Bench, data: EventDa
 
 
 async def test_a_view_that_was_being_read_at_the_activation_is_not_kept(bench: Bench) -> None:
-    may_go_on = asyncio.Event()
-    read = bench.objects.get
-
-    async def slow(key: str) -> StoredObject:
-        stored = await read(key)
-        await may_go_on.wait()
-        return stored
-
-    bench.objects.get = slow  # type: ignore[method-assign]
+    may_go_on = bench.objects.answers_wait = asyncio.Event()
     earlier = asyncio.create_task(bench.active())
     await asyncio.sleep(0)
-    bench.objects.get = read  # type: ignore[method-assign]
+    bench.objects.answers_wait = None
     await bench.activate(SECOND)
     await on_adapter_activated(
         event(AdapterActivated(adapter_digest=SECOND, previous_digest=FIRST, activation=2)), bench.ports

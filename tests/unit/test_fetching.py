@@ -20,8 +20,7 @@ from inference.fetching import AdapterFiles, NotServable
 from schemas import object_keys
 from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, config_sha256, weights_sha256
 from schemas.canonical import adapter_digest
-from schemas.hyperparameters import Hyperparameters
-from schemas.manifests import EXPORT_PREDICATE, TRAINING_PREDICATE, TrainingManifest, statement
+from schemas.manifests import EXPORT_PREDICATE, TRAINING_PREDICATE, statement
 from schemas.object_keys import ADAPTER_MANIFEST
 from schemas.records import TrainingSet, TrainingSetEntry
 from schemas.state import TenantState
@@ -33,6 +32,7 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.objects import StoredObject
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.fixtures.manifests import training_manifest
 from tests.unit.test_adapter_files import IN, OUT, PREFIX, R, good_config, good_tensors, safetensors
 
 TENANT, OTHER = TenantId("t1"), TenantId("t10")
@@ -76,31 +76,14 @@ class Adapter:
             consent_id=None,
             consent_event_id=None,
         )
-        manifest = TrainingManifest(
+        manifest = training_manifest(
+            TrainingSet(set_id="d" * 64, tenant=self.tenant, entries=(entry,)),
+            self.manifest_base or self.base,
+            config=self.config,
+            weights=self.weights,
+            at=NOW,
             tenant=self.manifest_tenant or self.tenant,
             adapter_digest=self.manifest_digest or self.digest,
-            run_id="run-1",
-            fence=1,
-            base_model="smollm2",
-            base_model_digest=self.manifest_base or self.base,
-            config_sha256=config_sha256(self.config),
-            weights_sha256=weights_sha256(self.weights),
-            size_bytes=len(self.weights),
-            training_set=TrainingSet(set_id="d" * 64, tenant=self.tenant, entries=(entry,)),
-            trained_example_ids=("e1",),
-            heldout_example_ids=(),
-            hyperparameters=Hyperparameters(),
-            precision="float32",
-            library_versions={},
-            code_version="1",
-            processor="none",
-            started_at=NOW,
-            finished_at=NOW,
-            train_seconds=1.0,
-            trained_tokens=1,
-            heldout_loss_before=None,
-            heldout_loss_after=None,
-            metrics=(),
         )
         return json.dumps(self.signer.sign(statement(self.predicate, {WEIGHTS_FILE: "e" * 64}, manifest))).encode()
 

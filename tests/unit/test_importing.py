@@ -14,13 +14,13 @@ import pytest
 from consumers.curation import handlers as curation
 from consumers.purge.handlers import on_purge_requested
 from producers import importing
-from producers.bounded import AT_ONCE
 from producers.importing import import_approvals
 from producers.onboarding import onboard
 from schemas.envelope import Event
 from schemas.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
+from tenancy.bounded import AT_ONCE
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused, TenantFenced
 from tenancy.memory import MemoryObjectStore

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import pytest
 
 from producers import commands, queries
-from producers.bounded import each
 from producers.lineage import lineage
 from schemas import object_keys
 from schemas.events import UsageRecorded
@@ -92,22 +90,3 @@ async def test_lineage_refuses_a_manifest_of_another_signer_or_of_another_adapte
     await store.put(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST), body)
     with pytest.raises(BadSignature, match="of another tenant or adapter"):
         await lineage(parts.tenancy, TENANT, digest, parts.signer.verifier)
-
-
-async def test_doing_many_things_keeps_their_order_and_stops_at_the_first_failure() -> None:
-    async def double(number: int) -> int:
-        await asyncio.sleep(0.001 * (number % 3))
-        return number * 2
-
-    assert await each(range(40), double) == [number * 2 for number in range(40)]
-    begun: list[int] = []
-
-    async def fail_at_five(number: int) -> None:
-        begun.append(number)
-        await asyncio.sleep(0)
-        if number == 5:
-            raise Refused("five", "refused: five")
-
-    with pytest.raises(Refused, match="five"):
-        await each(range(1000), fail_at_five)
-    assert len(begun) < 100

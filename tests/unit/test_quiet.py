@@ -19,10 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 from pythonjsonlogger.json import JsonFormatter
@@ -53,6 +50,7 @@ from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
+from tests.fixtures.telemetry import observed
 from tests.unit.event_strategies import approved, events
 
 CANARY = "canary-8841"
@@ -314,19 +312,7 @@ class Watch:
 @pytest.fixture
 def watch() -> Iterator[Watch]:
     spans, reader, log = InMemorySpanExporter(), InMemoryMetricReader(), io.StringIO()
-    traces, meters = TracerProvider(), MeterProvider(metric_readers=[reader])
-    traces.add_span_processor(SimpleSpanProcessor(spans))
-    meter = meters.get_meter(SCOPE)
-    telemetry = Telemetry(
-        service="curation",
-        registry=CollectorRegistry(),
-        tracer=traces.get_tracer(SCOPE),
-        events=meter.create_counter("sano_events"),
-        dead_letters=meter.create_counter("sano_dead_letters"),
-        sent_back=meter.create_counter("sano_sent_back"),
-        handling=meter.create_histogram("sano_handling_seconds"),
-        meter=meter,
-    )
+    telemetry = observed("curation", spans, reader, CollectorRegistry())
     handler = logging.StreamHandler(log)
     handler.setFormatter(JsonFormatter("{levelname}{name}{message}", style="{"))
     logger = logging.getLogger(SCOPE)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import pytest
 
 from producers.replay.letters import letters
+from producers.replay.log import Message
 from producers.replay.plan import ReplayPlan
 from producers.replay.running import ReplayStopped
 from producers.replay.selection import Selection
 from schemas import events
 from schemas.envelope import decode
 from schemas.outcome import Outcome
-from tests.unit.replay_parts import Installation
+from tests.unit.replay_parts import Installation, granted
 
 LETTERS = {"dead_letters": True}
-
-
-def granted(consent: str) -> events.ConsentGranted:
-    return events.ConsentGranted(consent_id=consent, version=1)
 
 
 async def buried() -> Installation:
@@ -32,6 +29,15 @@ async def buried() -> Installation:
         code = ("handler-error", "no-content", "handler-error", "invalid-data")[number]
         await made.bury(message, code=code)
     return made
+
+
+async def one_message() -> tuple[Installation, Message]:
+    """One tenant's consent, which nobody has failed on yet."""
+    made = Installation()
+    await made.tenant("t1")
+    await made.publish("t1", granted("c"))
+    [message] = made.held(events.CURATION)
+    return made, message
 
 
 async def redrive(made: Installation, **criteria: object) -> ReplayPlan:
@@ -110,10 +116,7 @@ async def test_a_letter_that_fails_again_keeps_the_history_of_both_failures_and_
 
 
 async def test_letters_of_one_event_that_two_consumers_failed_on_are_two() -> None:
-    made = Installation()
-    await made.tenant("t1")
-    await made.publish("t1", granted("c"))
-    [message] = made.held(events.CURATION)
+    made, message = await one_message()
     for consumer in ("curation", "ledger"):
         await made.bury(message, consumer=consumer)
     assert (await made.plan(**LETTERS, consumers=["ledger"])).messages == 1
@@ -122,10 +125,7 @@ async def test_letters_of_one_event_that_two_consumers_failed_on_are_two() -> No
 
 
 async def test_a_letter_on_a_topic_where_its_event_does_not_belong_is_not_moved_to_the_right_one() -> None:
-    made = Installation()
-    await made.tenant("t1")
-    await made.publish("t1", granted("c"))
-    [message] = made.held(events.CURATION)
+    made, message = await one_message()
     foreign = type(message)(
         message.place._replace(topic=events.TRAINING), message.time, message.key, message.value, message.headers
     )
@@ -135,10 +135,7 @@ async def test_a_letter_on_a_topic_where_its_event_does_not_belong_is_not_moved_
 
 
 async def test_what_a_sender_put_into_the_headers_of_a_failure_is_not_shown() -> None:
-    made = Installation()
-    await made.tenant("t1")
-    await made.publish("t1", granted("c"))
-    [message] = made.held(events.CURATION)
+    made, message = await one_message()
     forged = type(message)(
         message.place,
         message.time,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
-from aiokafka import ConsumerRecord
 
 from consumers.runtime.dispatch import Dispatcher, Handler, Poison
 from consumers.runtime.liveness import Progress
@@ -19,7 +18,7 @@ from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events
-from schemas.envelope import Event, encode
+from schemas.envelope import Event
 from schemas.outcome import Outcome
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage, RecordingPublisher
@@ -36,6 +35,7 @@ from tenancy.errors import (
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
 from tenancy.objects import ObjectStore
+from tests.fixtures.records import record_of
 
 POLICY = HandlingPolicy(
     deadline_seconds=2.0,
@@ -82,25 +82,9 @@ class Result:
 
 
 def _record(data: events.EventData | None = None, **changed: Any) -> Any:
-    message = encode(
-        Event(
-            subject="t1", data=data or events.ConsentGranted(consent_id="c", version=1), time=utc_now(), source="/test"
-        )
-    )
-    record = ConsumerRecord(
-        topic=message.topic,
-        partition=3,
-        offset=7,
-        timestamp=0,
-        timestamp_type=0,
-        key=message.key,
-        value=message.value,
-        checksum=None,
-        serialized_key_size=0,
-        serialized_value_size=0,
-        headers=tuple(message.headers),
-    )
-    return replace(record, **changed)
+    granted = events.ConsentGranted(consent_id="c", version=1)
+    made = Event(subject="t1", data=data or granted, time=utc_now(), source="/test")
+    return record_of(made, **{"partition": 3, **changed})
 
 
 def _tenancy(publisher: RecordingPublisher, objects: ObjectStore | None = None) -> Tenancy:

@@ -32,7 +32,6 @@ from tests.unit.stored_examples import StoredExample, stored_examples
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 DIGEST = "a" * 64
-Headers = list[tuple[str, bytes | None]]
 
 
 # --- golden files

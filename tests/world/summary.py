@@ -11,6 +11,7 @@ from producers.audit_verifying import verify_copy
 from schemas import object_keys
 from schemas.events import TrainingStarted
 from schemas.model import read_tolerant
+from schemas.outcome import Outcome
 from schemas.records import ConsentRecord, ExampleRecord, PurgeRecord
 from tenancy.errors import KeyDestroyed
 from tenancy.tenant_id import TenantId
@@ -46,6 +47,17 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
     }
 
 
+async def everything_again(world: World, tenant: TenantId) -> dict[str, Any]:
+    """Deliver all events once more: none has an effect, and the summary stays as it was. Returns it."""
+    before = await summary(world, tenant)
+    world.outcomes.clear()
+    world.rewind_all()
+    await world.settle()
+    assert [outcome for outcome in world.outcomes if outcome[2] is Outcome.EFFECT] == []
+    assert await summary(world, tenant) == before
+    return before
+
+
 async def _purge(world: World, tenant: TenantId) -> Any:
     """The tenant's purge as its record tells it, in every word and number but the times."""
     async for key in world.memory.keys(object_keys.PURGES_PREFIX):
@@ -59,7 +71,7 @@ async def _purge(world: World, tenant: TenantId) -> Any:
 # How often something was swapped or evicted before is the way's, not the result's; a receipt holds a time.
 _OF_THE_WAY: Any = {
     "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted"}},
-    "found": {"__all__": {"versions", "delete_markers"}},
+    "found": {"__all__": {"versions", "delete_markers", "size_bytes"}},
     "audit_checkpoint": True,  # commitments are salted, and the log's order between topics is the way's
 }
 

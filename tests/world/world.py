@@ -311,3 +311,11 @@ class World:
 
     async def state(self, tenant: TenantId) -> TenantState:
         return (await self.outside.states.read(tenant)).state
+
+    async def served(self, tenant: TenantId) -> str:
+        """One request by the tenant's active adapter, which is loaded for it; the adapter's digest."""
+        active = (await self.state(tenant)).active_adapter
+        assert active is not None
+        async with self.placement.held(tenant, active):
+            pass
+        return active

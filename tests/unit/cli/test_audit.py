@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
 from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
@@ -19,11 +16,8 @@ from producers.cli.platform import Platform
 from producers.settings import OperatorSettings
 from schemas import events, object_keys
 from tenancy.bootstrap import Tenancy
-from tenancy.tenant_id import TenantId
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem, shape
 from tests.world.world import POLICY, World
-
-TENANT = TenantId("t1")
-Sano = Callable[..., Result]
 
 
 @dataclass(frozen=True)
@@ -40,10 +34,7 @@ async def _lived(world: World) -> str:
     for number in range(3):
         await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
     await world.settle()
-    active = (await world.state(TENANT)).active_adapter
-    assert active is not None
-    async with world.placement.held(TENANT, active):
-        pass
+    active = await world.served(TENANT)
     await world.publish(TENANT, events.ExportRequested(export_id="x1", requested_by="op-7"))
     await world.publish(TENANT, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
     await world.settle()
@@ -60,15 +51,13 @@ def lived(tmp_path: Path) -> Lived:
 def key_file(lived: Lived, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "signing.pub.pem"
-    public = lived.world.signer.private_key.public_key()
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    path.write_bytes(public.public_bytes(serialization.Encoding.PEM, form))
+    path.write_bytes(public_pem(lived.world.signer))
     return path
 
 
 @pytest.fixture
 def sano(lived: Lived, key_file: Path) -> Sano:
-    settings = OperatorSettings(kafka_bootstrap_servers="127.0.0.1:1", s3_bucket="bucket", verify_key_file=key_file)
+    settings = OperatorSettings(kafka_bootstrap_servers=UNUSED_PORT, s3_bucket="bucket", verify_key_file=key_file)
 
     @asynccontextmanager
     async def commanding(_: OperatorSettings) -> AsyncIterator[Tenancy]:
@@ -79,11 +68,6 @@ def sano(lived: Lived, key_file: Path) -> Sano:
         return CliRunner().invoke(app, ["audit", *arguments], obj=None if offline else here)
 
     return run
-
-
-def shape(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 def rows(result: Result) -> list[str]:

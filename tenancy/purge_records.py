@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from schemas import object_keys
 from schemas.model import read_tolerant
-from schemas.records import PurgeRecord
+from schemas.records import PurgeRecord, SubcontractorConfirmation
 from tenancy.clock import Clock
 from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, Refused
 from tenancy.objects import ObjectStore
@@ -98,6 +98,37 @@ class PurgeRecords:
     async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:
         stored = await self.objects.get(object_keys.purge_key(purge_id))
         return read_tolerant(PurgeRecord, stored.body), stored.etag
+
+
+def confirmed(confirmation: SubcontractorConfirmation) -> Note:
+    """Record that a subcontractor destroyed what it held; again is no change.
+
+    Not before the destruction is decided, when there is nothing yet that could be confirmed, and not once everything is
+    verified: the certificate is a function of the record from there on. The change raises :class:`Refused`.
+    """
+
+    def change(record: PurgeRecord) -> PurgeRecord:
+        name = confirmation.subcontractor
+        known = {noted.subcontractor: noted for noted in record.confirmations}
+        if name in known:
+            if known[name].reference != confirmation.reference:
+                raise Refused("confirmation-exists", "refused: it is confirmed already, by another reference")
+            return record
+        if record.destruction_decided_at is None:
+            raise Refused("destruction-undecided", "refused: the destruction is not decided yet; confirm it after that")
+        if name not in (record.subcontractors or ()):
+            raise Refused(
+                "unknown-subcontractor",
+                "refused: it was not declared when this tenant was fenced; SANO_SUBCONTRACTORS declares for later ones",
+            )
+        if record.step in ("verified", "certified"):
+            why = (
+                "refused: the purge is certified, with this subcontractor as unconfirmed; keep both documents together"
+            )
+            raise Refused("purge-certified", why)
+        return record.model_copy(update={"confirmations": (*record.confirmations, confirmation)})
+
+    return change
 
 
 def _key(record: PurgeRecord) -> str:

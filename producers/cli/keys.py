@@ -1,0 +1,32 @@
+"""The keys that documents are checked with, as commands take them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tenancy.signing import Verifier
+
+KeyOption = Annotated[
+    Path | None, typer.Option("--key", help="Public key, PEM; SANO_VERIFY_KEY_FILE if absent.", show_default=False)
+]
+SignerKeyOption = Annotated[
+    Path | None,
+    typer.Option("--signer-key", help="The signer's public key; SANO_VERIFY_KEY_FILE if absent.", show_default=False),
+]
+
+
+def trusted(key: Path | None, option: str = "--key") -> Verifier:
+    """The public key that ``option`` gives, or the settings do. Raises :class:`Refused` where neither does."""
+    from producers.settings import VerificationSettings
+    from tenancy.errors import Refused
+    from tenancy.signing import Verifier
+
+    path = key or VerificationSettings().verify_key_file
+    if path is None:
+        why = f"refused: no public key is known; give {option}, or set SANO_VERIFY_KEY_FILE"
+        raise Refused("no-verify-key", why)
+    return Verifier.read(path, f"{option} or SANO_VERIFY_KEY_FILE")

@@ -1,0 +1,41 @@
+"""Subcontractors' confirmations of a destruction, as operators record them on a purge that is not certified yet."""
+
+from __future__ import annotations
+
+from schemas.audit import Actor
+from schemas.envelope import event_id
+from schemas.records import SubcontractorConfirmation
+from tenancy.audit import AuditRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Refused
+from tenancy.purge_records import PurgeRecords, confirmed
+from tenancy.tenant_id import TenantId
+
+CONFIRMED = "purge.confirmed"
+
+
+async def confirm(
+    tenancy: Tenancy, tenant: TenantId, subcontractor: str, *, reference: str, recorded_by: str
+) -> SubcontractorConfirmation:
+    """Record one confirmation on the tenant's purge and return it; again is no change.
+
+    Raises :class:`UnknownTenant`, and :class:`Refused` where there is no such purge or it takes no confirmation.
+    """
+    state = (await tenancy.states.read(tenant)).state
+    if state.purge is None:
+        raise Refused("no-purge", "refused: the tenant is not being purged; `sano purges` shows who is")
+    given = SubcontractorConfirmation(
+        subcontractor=subcontractor, reference=reference, recorded_at=tenancy.clock(), recorded_by=recorded_by
+    )
+    record, _ = await PurgeRecords(tenancy.objects, tenancy.clock).note(state.purge.purge_id, confirmed(given))
+    noted = next(found for found in record.confirmations if found.subcontractor == subcontractor)
+    entry = AuditRecord(
+        occurrence=event_id(CONFIRMED, tenant, f"{record.purge_id}|{subcontractor}"),
+        kind=CONFIRMED,
+        time=noted.recorded_at,
+        actor=Actor(role="operator", id=noted.recorded_by),
+        facts={"purge_id": record.purge_id, "subcontractor": subcontractor, "reference": noted.reference},
+        recorded_while=state.status,
+    )
+    await tenancy.audit.append(tenant, entry, is_repeated=True)
+    return noted

@@ -1,0 +1,238 @@
+"""A replica's application with everything behind it but the engine and the files, and callers to ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi import FastAPI
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import CollectorRegistry
+
+from consumers.runtime.service import health_routes
+from consumers.runtime.telemetry import Telemetry
+from inference.answers import Answers
+from inference.api import Api
+from inference.binding import Salts, TenantViews
+from inference.flights import EventStream, Flight, Flights
+from inference.lease import ReplicaLease
+from inference.openai_requests import chat_fields, completion_fields
+from inference.placement import Placement
+from inference.residency import Residency, ResidencyPolicy
+from inference.usage import UsageMeter
+from schemas.state import AdapterState, PurgeState, TenantState
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.errors import StoreUnavailable
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import StoredObject
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tenancy.tokens import TokenIssuer, TokenVerifier
+from tests.world.fakes import FakeEngine, FakeFiles
+
+NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
+TENANT, OTHER, PLAIN, PURGED, STRANGER = (TenantId(name) for name in ("t1", "t10", "t2", "t3", "t4"))
+ACTIVE, EARLIER, PUBLISHING, RETIRED = ("a" * 63 + str(number) for number in range(4))
+FOREIGN, MISSING = "b" * 64, "f" * 64
+OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": [{"role": "user", "content": "q"}]},
+    COMPLETIONS: {"prompt": "q"},
+}
+USAGE = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+TEXT_EVENTS = [
+    b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"\\"choices\\":[]"}}]}\n\n',
+    b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"two"}}]}\n\n',
+]
+USAGE_EVENT = b'data: {"id":"x","choices":[],"usage":' + json.dumps(USAGE).encode() + b"}\n\n"
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass
+class Asked:
+    """One request as the engine was asked it: the fields of vLLM's request, and the adapter that answers."""
+
+    adapter: str | None
+    fields: dict[str, Any]
+
+
+@dataclass
+class AnsweringEngine(FakeEngine):
+    """The fake of the world, answering. Requests are made of the real allow-list, streams are the real ones."""
+
+    asked: list[Asked] = field(default_factory=list)
+    refusal: Exception | None = None
+    stalls: bool = False
+    flights: Flights = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flights = Flights(self._abort)
+
+    async def _abort(self, engine_ids: list[str]) -> None:
+        await asyncio.sleep(0)
+
+    def inflight(self, digest: str) -> int:
+        return self.flights.count(digest)
+
+    async def chat(
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+    ) -> dict[str, Any] | EventStream:
+        fields = chat_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
+        return await self._answer(owner, adapter, request_id, fields)
+
+    async def completion(
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+    ) -> dict[str, Any] | EventStream:
+        fields = completion_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
+        return await self._answer(owner, adapter, request_id, fields)
+
+    async def _answer(
+        self, owner: str, adapter: str | None, request_id: str, fields: dict[str, Any]
+    ) -> dict[str, Any] | EventStream:
+        assert adapter is None or adapter in self.names, "the engine is asked for what it does not hold"
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append(Asked(adapter, fields))
+        if not fields.get("stream"):
+            return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
+        flight = Flight(request_id, adapter, [request_id], owner)
+        stream = EventStream(self.flights, flight, (b"withdrawn",))
+        wants_usage = (fields.get("stream_options") or {}).get("include_usage")
+        events = [*TEXT_EVENTS, *([USAGE_EVENT] if wants_usage else []), DONE]
+        self.flights.start(flight, self._pump(stream, events)).add_done_callback(stream.ended)
+        return stream
+
+    async def _pump(self, stream: EventStream, events: Iterable[bytes]) -> None:
+        for event in events:
+            stream.put(event)
+            if self.stalls:
+                await asyncio.Event().wait()
+
+
+@dataclass
+class BreakableFiles(FakeFiles):
+    broken: dict[str, Exception] = field(default_factory=dict)
+
+    async def fetch(self, tenant: TenantId, digest: str) -> Path:
+        if error := self.broken.get(digest):
+            raise error
+        return await super().fetch(tenant, digest)
+
+
+class Registry(MemoryObjectStore):
+    """An object store that can be out of reach."""
+
+    is_down = False
+
+    async def get(self, key: str) -> StoredObject:
+        if self.is_down:
+            raise StoreUnavailable("the object store did not answer")
+        return await super().get(key)
+
+
+class Bench:
+    """A replica's application, with everything behind it but the engine and the files."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.objects = Registry()
+        self.publisher = RecordingPublisher()
+        self.tenancy: Tenancy = assemble(
+            self.objects, KeyFileMasterKey(bytes(range(32))), self.publisher, "/sanolith/test", lambda: self.now
+        )
+        self.engine, self.files, self.meter = AnsweringEngine(), BreakableFiles(), UsageMeter(lambda: 0.0)
+        self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
+        self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
+        self.views = TenantViews(self.tenancy, 0.0)
+        self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
+        self.reader = InMemoryMetricReader()
+        meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
+        self.api = Api(TokenVerifier(OURS.verifier, lambda: self.now), meter.create_counter("sano_requests"))
+        self.app = self.api.build(_no_lifespan)
+        telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
+        self.app.router.routes.extend(health_routes(telemetry, lambda: True, _is_ready))
+        engine: Any = self.engine
+        self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))
+        self.api.answers = self.answers
+
+    async def start(self) -> None:
+        def adapter(status: str) -> AdapterState:
+            return AdapterState.model_validate(
+                {
+                    "status": status,
+                    "run_id": "r1",
+                    "fence": 1,
+                    "training_set_id": "d" * 64,
+                    "base_model_digest": "c" * 64,
+                    "size_bytes": 1,
+                    "published_at": NOW,
+                }
+            )
+
+        own = {ACTIVE: "ready", EARLIER: "ready", PUBLISHING: "publishing", RETIRED: "retired"}
+        states = [
+            TenantState(
+                tenant=TENANT,
+                nonce="n",
+                adapters={digest: adapter(status) for digest, status in own.items()},
+                active_adapter=ACTIVE,
+            ),
+            TenantState(tenant=OTHER, nonce="n", adapters={FOREIGN: adapter("ready")}, active_adapter=FOREIGN),
+            TenantState(tenant=PLAIN, nonce="n"),
+            TenantState(tenant=PURGED, nonce="n", status="purged", purge=PurgeState(purge_id="p1", fenced_at=NOW)),
+        ]
+        for state in states:
+            await self.tenancy.states.create(state)
+            if state.status == "active":
+                await self.tenancy.keys.create(TenantId(state.tenant))
+        await self.lease.renew()
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://replica")
+
+    async def post(self, path: str, by: TenantId | None = TENANT, /, **fields: Any) -> httpx.Response:
+        headers = {} if by is None else bearer(by)
+        content = json.dumps({**BODIES[path], **fields})  # httpx's own cannot send half a surrogate pair
+        async with self.client() as client:
+            return await client.post(path, content=content, headers=headers)
+
+    async def raw(self, body: bytes, path: str = CHAT) -> httpx.Response:
+        async with self.client() as client:
+            return await client.post(path, content=body, headers=bearer(TENANT))
+
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        async with self.client() as client:
+            return await client.get(path, headers=headers if headers is not None else bearer(TENANT))
+
+    def holds(self) -> int:
+        return sum(self.residency.reservations(digest) for digest in self.residency.resident())
+
+
+@asynccontextmanager
+async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+async def _is_ready() -> bool:
+    return True
+
+
+def bearer(tenant: TenantId, signer: Signer = OURS, at: datetime = NOW) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TokenIssuer(signer, lambda: at).issue(tenant, timedelta(hours=1))}"}
+
+
+def code(response: httpx.Response) -> str:
+    return str(response.json()["error"]["code"])

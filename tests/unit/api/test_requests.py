@@ -1,0 +1,120 @@
+"""What a caller may send, and what it cannot set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from inference.api import MAX_BODY_BYTES
+from inference.binding import Salts
+from tests.unit.api.replica import ACTIVE, BODIES, CHAT, COMPLETIONS, EARLIER, OTHER, PLAIN, TENANT, Bench, bearer, code
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b'{"a":1}{"a":1}']
+)
+async def test_a_body_that_is_not_a_json_object_is_refused(bench: Bench, body: bytes, path: str) -> None:
+    response = await bench.raw(body, path)
+    assert (response.status_code, code(response)) == (400, "invalid_request")
+    assert bench.engine.asked == []
+
+
+async def test_a_body_is_bounded_also_when_it_comes_in_pieces_without_a_length(bench: Bench) -> None:
+    start = json.dumps(BODIES[CHAT]).encode()
+    fits = start + b" " * (MAX_BODY_BYTES - len(start))
+    assert (await bench.raw(fits)).status_code == 200
+    response = await bench.raw(fits + b" ")
+    assert (response.status_code, code(response)) == (413, "too_large")
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        while True:
+            taken += 65_536
+            yield b" " * 65_536
+
+    async with bench.client() as client:
+        response = await client.post(CHAT, content=endless(), headers=bearer(TENANT))
+    assert response.status_code == 413
+    assert taken <= MAX_BODY_BYTES + 2 * 65_536, "it is not read to an end that may not come"
+
+
+async def test_a_body_is_not_read_before_the_token_is_known(bench: Bench) -> None:
+    async def unread() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async with bench.client() as client:
+        assert (await client.post(CHAT, content=unread())).status_code == 401
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+async def test_model_salt_and_priority_are_the_servers_whatever_the_caller_says(bench: Bench, path: str) -> None:
+    await bench.post(path, cache_salt="00" * 32, priority=-100, model="active", user="canary")
+    fields = bench.engine.asked[0].fields
+    assert fields["model"] == ACTIVE
+    assert fields["priority"] == 0
+    assert fields["cache_salt"] == bench.answers.salts.salt(TENANT, ACTIVE) != "00" * 32
+    assert "user" not in fields
+
+
+INTERNALS = [
+    "lora_request",
+    "lora_path",
+    "kv_transfer_params",
+    "request_id",
+    "mm_processor_kwargs",
+    "chat_template",
+    "chat_template_kwargs",
+    "documents",
+    "vllm_xargs",
+    "structured_outputs",
+    "guided_json",
+    "tools",
+    "add_special_tokens",
+    "return_token_ids",
+    "prompt_logprobs",
+    "data_parallel_rank",
+    "tenant",
+    "adapter",
+    "__class__",
+]
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("name", INTERNALS)
+async def test_the_engines_internals_cannot_be_named(bench: Bench, name: str, path: str) -> None:
+    response = await bench.post(path, **{name: "x"})
+    assert (response.status_code, code(response)) == (400, "engine_refused")
+    assert bench.engine.asked == []
+    assert bench.holds() == 0
+
+
+async def test_content_that_names_an_adapter_is_refused_and_selects_nothing(bench: Bench) -> None:
+    part = {"type": ACTIVE, ACTIVE: "x"}
+    response = await bench.post(CHAT, model="base", messages=[{"role": "user", "content": [part]}])
+    assert response.status_code == 400
+    assert bench.engine.asked == []
+
+
+async def test_every_request_has_an_id_of_its_own_and_every_pair_a_salt_of_its_own(bench: Bench) -> None:
+    for tenant, model in ((TENANT, "active"), (TENANT, EARLIER), (TENANT, "base"), (PLAIN, "base"), (OTHER, "active")):
+        await bench.post(CHAT, tenant, model=model)
+    await bench.post(COMPLETIONS, TENANT, model="active")
+    asked = [asked.fields for asked in bench.engine.asked]
+    assert len({fields["request_id"] for fields in asked}) == len(asked)
+    salts = [fields["cache_salt"] for fields in asked]
+    assert len(set(salts[:5])) == 5
+    assert salts[5] == salts[0], "one tenant's own prefix is found again"
+    assert all(0 < len(salt) <= 128 and int(salt, 16) >= 0 for salt in salts)
+
+
+def test_no_two_pairs_of_tenant_and_adapter_share_a_salt_and_processes_do_not_either() -> None:
+    salts = Salts(bytes(32))
+    pairs = [("t1", "0" * 64), ("t10", "0" * 64), ("t1", None), ("t1", "base0"), ("t1b", "ase0"), ("t", "1base")]
+    assert len({salts.salt(tenant, adapter) for tenant, adapter in pairs}) == len(pairs)
+    assert Salts().salt("t1", None) != Salts().salt("t1", None)
+    assert "key" not in repr(salts)

@@ -1,0 +1,115 @@
+"""The routes are those of the contract, and what they say tells nothing about who asked what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.api.replica import ACTIVE, BODIES, CHAT, COMPLETIONS, FOREIGN, MODELS, OTHER, TENANT, Bench, bearer
+
+UNKNOWN = [
+    "/",
+    "/v1",
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+    "/docs/oauth2-redirect",
+    "/v1/load_lora_adapter",
+    "/v1/unload_lora_adapter",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/audio/transcriptions",
+    "/v1/audio/speech",
+    "/v1/rerank",
+    "/v1/score",
+    "/v1/files",
+    f"/v1/models/{ACTIVE}",
+    "/v1/chat/completions/render",
+    "/v1/completions/render",
+    "/v1/messages",
+    "/tokenize",
+    "/detokenize",
+    "/tokenizer_info",
+    "/pooling",
+    "/classify",
+    "/score",
+    "/rerank",
+    "/invocations",
+    "/generate",
+    "/inference/v1/generate",
+    "/abort_requests",
+    "/sleep",
+    "/wake_up",
+    "/is_sleeping",
+    "/pause",
+    "/resume",
+    "/collective_rpc",
+    "/reset_prefix_cache",
+    "/reset_mm_cache",
+    "/scale_elastic_ep",
+    "/start_profile",
+    "/server_info",
+    "/health",
+    "/ping",
+    "/version",
+    "/load",
+    "/v2/models",
+    "/static/x",
+    "/.env",
+]
+
+
+@pytest.mark.parametrize("path", UNKNOWN)
+async def test_there_are_no_other_routes(bench: Bench, path: str) -> None:
+    async with bench.client() as client:
+        for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+            response = await client.request(method, path, headers=bearer(TENANT), json=BODIES[CHAT])
+            assert response.status_code == 404, method
+    assert bench.engine.asked == []
+
+
+def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
+    routes = {
+        (getattr(route, "path", ""), tuple(sorted(getattr(route, "methods", None) or ()))) for route in _routes(bench)
+    }
+    assert routes == {
+        (CHAT, ("POST",)),
+        (COMPLETIONS, ("POST",)),
+        (MODELS, ("GET",)),
+        ("/health/live", ("GET", "HEAD")),
+        ("/health/ready", ("GET", "HEAD")),
+        ("/metrics", ()),
+    }
+
+
+def _routes(bench: Bench) -> list[Any]:
+    return list(bench.app.router.routes)
+
+
+async def test_a_known_route_takes_its_own_method_only(bench: Bench) -> None:
+    async with bench.client() as client:
+        for method, path in (("GET", CHAT), ("DELETE", COMPLETIONS), ("POST", MODELS)):
+            assert (await client.request(method, path, headers=bearer(TENANT))).status_code == 405
+
+
+async def test_neither_errors_nor_metrics_say_who_asked_what(bench: Bench) -> None:
+    canary = "canary-8841"
+    responses = [
+        await bench.post(CHAT, model=canary),
+        await bench.post(CHAT, messages=canary),
+        await bench.post(CHAT, messages=[{"role": canary, "content": canary}]),
+        await bench.post(CHAT, **{f"{canary} x": canary}),
+        await bench.post(CHAT, stream=True, stream_options=canary),
+        await bench.raw(canary.encode()),
+        await bench.get(MODELS, {"Authorization": f"Bearer {canary}"}),
+        await bench.post(CHAT),
+        await bench.post(CHAT, OTHER),
+    ]
+    assert all(canary not in response.text + str(response.headers) for response in responses)
+    metrics = bench.reader.get_metrics_data()
+    assert metrics is not None
+    shown = metrics.to_json()
+    assert '"adapter": "own"' in shown
+    for secret in (canary, ACTIVE, FOREIGN, f'"{TENANT}"', f'"{OTHER}"'):
+        assert secret not in shown

@@ -1,0 +1,171 @@
+"""Answers as they are sent: whole or in events, metered, and given up when the caller goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import MutableMapping
+from typing import Any
+
+import httpx
+import pytest
+
+from inference.answers import Answer, Answers
+from inference.api import ADAPTER_HEADER
+from inference.usage import Amounts
+from tests.unit.api.replica import (
+    ACTIVE,
+    BODIES,
+    CHAT,
+    COMPLETIONS,
+    DONE,
+    OTHER,
+    TENANT,
+    TEXT_EVENTS,
+    USAGE,
+    USAGE_EVENT,
+    Bench,
+    bearer,
+    code,
+)
+
+
+def events_of(response: httpx.Response) -> list[bytes]:
+    return [event + b"\n\n" for event in response.content.split(b"\n\n") if event]
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+async def test_a_stream_passes_through_without_the_usage_that_nobody_asked_for(bench: Bench, path: str) -> None:
+    response = await bench.post(path, stream=True)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers[ADAPTER_HEADER] == ACTIVE
+    assert events_of(response) == [*TEXT_EVENTS, DONE]
+    assert bench.meter.take()[TENANT] == Amounts(5, 7)
+    assert bench.holds() == 0
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+async def test_a_stream_ends_with_its_usage_when_it_was_asked_for(bench: Bench, path: str) -> None:
+    response = await bench.post(path, stream=True, stream_options={"include_usage": True})
+    assert events_of(response) == [*TEXT_EVENTS, USAGE_EVENT, DONE]
+    assert bench.meter.take()[TENANT] == Amounts(5, 7)
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None}])
+async def test_usage_is_metered_whatever_the_caller_wants_to_see(bench: Bench, options: Any) -> None:
+    response = await bench.post(CHAT, stream=True, stream_options=options)
+    assert events_of(response) == [*TEXT_EVENTS, DONE]
+    assert bench.meter.take()[TENANT] == Amounts(5, 7)
+
+
+@pytest.mark.parametrize(
+    "options", [1, [], "x", [["include_usage", True]], {"include_usage": "no"}, {"include_usage": 1}]
+)
+async def test_stream_options_of_another_shape_are_refused(bench: Bench, options: Any) -> None:
+    """vLLM takes "no" for False: an answer asked for in this way would be metered by nobody."""
+    response = await bench.post(CHAT, stream=True, stream_options=options)
+    assert (response.status_code, code(response)) == (400, "invalid_request")
+    assert bench.engine.asked == []
+
+
+async def test_a_whole_answer_is_metered_for_its_tenant(bench: Bench) -> None:
+    response = await bench.post(CHAT)
+    assert response.json()["usage"] == USAGE
+    await bench.post(CHAT, OTHER)
+    await bench.post(CHAT, OTHER, model="base")
+    assert bench.meter.take() == {TENANT: Amounts(5, 7), OTHER: Amounts(10, 14)}
+    assert bench.meter.take() == {}
+
+
+async def _asgi(bench: Bench, *, events_before_leaving: int, spec_version: str) -> list[dict[str, Any]]:
+    """A caller that goes away: at once, or after so many events of the stream."""
+    body = json.dumps({**BODIES[CHAT], "stream": True}).encode()
+    sent: list[dict[str, Any]] = []
+    left = asyncio.Event()
+    if not events_before_leaving:
+        left.set()
+    requests = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        if (message := next(requests, None)) is not None:
+            return message
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if left.is_set() and spec_version == "2.4":
+            raise OSError("the caller is gone")
+        sent.append(dict(message))
+        if sum(m["type"] == "http.response.body" for m in sent) >= events_before_leaving > 0:
+            left.set()
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in bearer(TENANT).items()]
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": spec_version},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": CHAT,
+        "raw_path": CHAT.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "scheme": "http",
+        "server": ("replica", 80),
+        "client": ("caller", 1),
+        "root_path": "",
+    }
+    async with asyncio.timeout(10):
+        try:
+            await bench.app(scope, receive, send)
+        except Exception as error:  # what the server makes of a send that fails is its own business
+            assert spec_version == "2.4", repr(error)
+    return sent
+
+
+def _kept_answers(monkeypatch: pytest.MonkeyPatch) -> list[Answer]:
+    """Every answer, kept: or the garbage collector would let go what the code has forgotten."""
+    kept: list[Answer] = []
+    answer = Answers.answer
+
+    async def kept_answer(self: Answers, *arguments: Any) -> Answer:
+        kept.append(await answer(self, *arguments))
+        return kept[-1]
+
+    monkeypatch.setattr(Answers, "answer", kept_answer)
+    return kept
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+@pytest.mark.parametrize(("events", "stalls"), [(0, False), (0, True), (1, True), (1, False), (2, False)])
+async def test_a_caller_that_goes_away_leaves_no_hold_on_its_adapter(
+    bench: Bench, events: int, stalls: bool, spec_version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _kept_answers(monkeypatch)
+    bench.engine.stalls = stalls and spec_version == "2.3"
+    await _asgi(bench, events_before_leaving=events, spec_version=spec_version)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert bench.holds() == 0
+    assert bench.engine.inflight(ACTIVE) == 0, "its generation is ended"
+    assert bench.meter._running == {}, "and is charged no more"
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_response_that_is_cancelled_and_cancelled_again_leaves_no_hold(
+    bench: Bench, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = _kept_answers(monkeypatch)
+    bench.engine.stalls = True
+    response = asyncio.create_task(_asgi(bench, events_before_leaving=100, spec_version="2.3"))
+    while not kept:
+        await asyncio.sleep(0)
+    for _ in range(2):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        response.cancel()
+    await asyncio.gather(response, return_exceptions=True)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert response.cancelled()
+    assert bench.holds() == 0
+    assert bench.engine.inflight(ACTIVE) == 0

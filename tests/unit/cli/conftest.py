@@ -1,0 +1,57 @@
+"""The command, on a tenancy in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from typer.testing import CliRunner, Result
+
+from producers.cli.main import app
+from producers.cli.platform import Platform
+from producers.settings import OperatorSettings
+from tenancy.bootstrap import Tenancy
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem
+from tests.unit.operator_parts import Parts, onboarded_parts
+
+
+@pytest.fixture
+def parts() -> Parts:
+    return asyncio.run(onboarded_parts(TENANT))
+
+
+@pytest.fixture
+def settings(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
+    monkeypatch.chdir(tmp_path)
+    private, public = tmp_path / "signing.pem", tmp_path / "signing.pub.pem"
+    private.write_bytes(
+        parts.signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    )
+    public.write_bytes(public_pem(parts.signer))
+    return OperatorSettings(
+        kafka_bootstrap_servers=UNUSED_PORT,
+        s3_bucket="bucket",
+        s3_endpoint_url=f"http://{UNUSED_PORT}",
+        signing_key_file=private,
+        verify_key_file=public,
+    )
+
+
+@pytest.fixture
+def sano(parts: Parts, settings: OperatorSettings) -> Sano:
+    """Run the command on the tenancy in memory."""
+
+    @asynccontextmanager
+    async def commanding(_: OperatorSettings) -> AsyncIterator[Tenancy]:
+        yield parts.tenancy
+
+    def run(*arguments: str, **changes: Any) -> Result:
+        here = Platform(lambda: settings.model_copy(update=changes), lambda _: parts.tenancy, commanding)
+        return CliRunner().invoke(app, arguments, obj=here)
+
+    return run

@@ -1,0 +1,90 @@
+"""Tenants, imports, runs and adapters: what the commands print, as a table and as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from producers.commands import activate
+from tenancy.tokens import TokenVerifier
+from tests.unit.cli.command import TENANT, Sano, error_line, shape
+from tests.unit.operator_parts import Parts, publish_adapter
+
+
+def approvals(tmp_path: Path, *lines: str) -> str:
+    path = tmp_path / "approvals.jsonl"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+APPROVAL = json.dumps(
+    {
+        "example_id": "e1",
+        "messages": [{"role": "user", "content": "a question"}, {"role": "assistant", "content": "an answer"}],
+        "reviewer": "reviewer-1",
+        "consent": "consent-1",
+    }
+)
+
+
+def test_a_bad_line_of_an_import_is_named_and_not_quoted(sano: Sano, tmp_path: Path) -> None:
+    path = approvals(tmp_path, APPROVAL, '{"messages": "the secret"}')
+    line = error_line(sano("import", path, "--tenant", "t1"), 1)
+    assert f"{path}:2: refused: messages:" in line
+    assert "the secret" not in line
+
+
+def test_a_tenant_is_created_listed_and_shown(sano: Sano, parts: Parts) -> None:
+    created = shape(sano("tenant", "create", "t2", "--min-new-examples", "5", "--activation", "manual", "--json"))
+    assert (created["tenant"], created["created"], created["policy"]["min_new_examples"]) == ("t2", True, 5)
+    assert parts.types() == ["tenant.onboarded"]
+    assert [row["tenant"] for row in shape(sano("tenant", "list", "--json"))] == ["t1", "t2"]
+    shown = shape(sano("tenant", "show", "t2", "--json"))
+    assert (shown["policy"]["activation"], shown["examples"], shown["status"]) == ("manual", 0, "active")
+    assert (
+        "t2 was onboarded already"
+        in sano("tenant", "create", "t2", "--min-new-examples", "5", "--activation", "manual").stdout
+    )
+    random = sano("tenant", "create").stdout.split()[0]
+    assert random.startswith("t-")
+
+
+def test_a_token_is_the_tenants_own_and_is_printed_by_this_command_only(sano: Sano, parts: Parts) -> None:
+    token = sano("tenant", "token", "t1", "--days", "1").stdout.strip()
+    assert TokenVerifier(parts.signer.verifier).tenant(token) == TENANT
+    assert "no such tenant" in error_line(sano("tenant", "token", "t9"), 1)
+
+
+def test_an_import_counts_what_was_new(sano: Sano, parts: Parts, tmp_path: Path) -> None:
+    path = approvals(tmp_path, APPROVAL)
+    counts = shape(sano("import", path, "--tenant", "t1", "--json"))
+    assert counts == {"tenant": "t1", "examples": 1, "new": 1, "known": 0, "settled": 0, "consents": 1}
+    assert "1 examples: 0 new, 1 known" in sano("import", path, "--tenant", "t1").stdout
+    assert "a question" not in sano("import", path, "--tenant", "t1").output
+
+
+def test_reads_have_a_json_shape_and_a_table(sano: Sano, parts: Parts) -> None:
+    first = asyncio.run(publish_adapter(parts, TENANT, 1))
+    asyncio.run(activate(parts.tenancy, TENANT, first))
+    [adapter] = shape(sano("adapters", "--tenant", "t1", "--json"))
+    assert (adapter["digest"], adapter["active"], adapter["status"]) == (first, True, "ready")
+    [run] = shape(sano("runs", "--tenant", "t1", "--json"))
+    assert (run["run_id"], run["status"], run["adapter_digest"]) == ("run-1", "completed", first)
+    found = shape(sano("lineage", first[:8], "--json"))
+    assert (found["tenant"], found["signature_verified"], len(found["examples"])) == ("t1", True, 3)
+    assert shape(sano("usage", "--tenant", "t1", "--json")) == []
+    assert shape(sano("purges", "--json")) == []
+    for command in (["adapters", "--tenant", "t1"], ["runs", "--tenant", "t1"]):
+        assert first[:12] in sano(*command).stdout
+    assert "reviewer-2" in sano("lineage", first).stdout
+
+
+def test_training_and_activation_are_asked_for(sano: Sano, parts: Parts) -> None:
+    digest = asyncio.run(publish_adapter(parts, TENANT))
+    requested = shape(sano("train", "--tenant", "t1", "--json"))
+    assert requested["status"] == "requested"
+    assert requested["run_id"].startswith("run-")
+    assert f"{digest} is active" in sano("activate", "--tenant", "t1", digest[:8]).stdout
+    assert "the base model is active" in sano("rollback", "--tenant", "t1").stdout
+    assert parts.types() == ["training.requested", "adapter.activated", "adapter.rolledback"]

@@ -1,0 +1,108 @@
+"""Churn, purge, holds and withdrawals, and the documents that prove them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.curation.handlers import on_example_rejected, on_example_withdrawn
+from schemas.envelope import Event
+from schemas.events import ExampleRejected, ExampleWithdrawn
+from tenancy.replicas import Replicas
+from tests.unit.cli.command import TENANT, Sano, error_line, shape
+from tests.unit.operator_parts import Parts, certificate, purge_ports, purge_to_the_end, signed_certificate
+
+
+def test_a_churn_ends_with_a_certificate_that_verifies(sano: Sano, parts: Parts, tmp_path: Path) -> None:
+    assert shape(sano("churn", "--tenant", "t1", "--json")) == {"tenant": "t1", "step": "requested"}
+    asyncio.run(purge_to_the_end(parts))
+    done = shape(sano("churn", "--tenant", "t1", "--certificate", "c.json", "--json"))
+    assert (done["step"], done["tenant"], done["requested_by"]) == ("certified", "t1", "operator")
+    [view] = shape(sano("purges", "--certificates", "all", "--json"))
+    saved = tmp_path / "all" / f"{view['purge_id']}.certificate.json"
+    assert saved.read_bytes() == (tmp_path / "c.json").read_bytes()
+    verdict = shape(sano("verify", "c.json", "--key", "signing.pub.pem", "--json"))
+    assert set(verdict) == {"kind", "facts", "proves", "does_not_prove"}
+    changed = bytearray(saved.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    saved.write_bytes(changed)
+    error_line(sano("verify", str(saved), "--key", "signing.pub.pem"), 1)
+    assert "purged or being purged" in error_line(sano("train", "--tenant", "t1"), 1)
+
+
+def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: Parts, tmp_path: Path) -> None:
+    async def withdraw() -> str:
+        rejected = ExampleRejected(example_id="e1", version=1, reviewer_id="rev-1", reason_code="unclear")
+        left = ExampleWithdrawn(example_id="e1", reason_code="patient-request")
+        decided, gone = (Event(subject=TENANT, data=data, time=parts.now, source="/test") for data in (rejected, left))
+        await on_example_rejected(decided, parts.tenancy)
+        await on_example_withdrawn(gone, parts.tenancy)
+        return gone.id
+
+    withdrawal = asyncio.run(withdraw())
+    [waiting] = shape(sano("withdrawals", "--tenant", TENANT, "--json"))
+    assert (waiting["withdrawal_id"], waiting["of"], waiting["step"]) == (withdrawal, "example e1", "open")
+    replicas = Replicas(parts.objects, parts.tenancy.clock, 300.0)
+    asyncio.run(WithdrawalDriver(parts.tenancy, parts.signer, replicas, 0.0).look())
+    listed = sano("withdrawals", "--tenant", TENANT, "--receipts", str(tmp_path / "receipts"))
+    assert listed.exit_code == 0 and "not-affected" in listed.stdout
+    receipt = tmp_path / "receipts" / f"{withdrawal}.receipt.json"
+    key = ("--key", str(tmp_path / "signing.pub.pem"))
+    assert "receipt of a withdrawal" in sano("verify", str(receipt), *key).stdout
+    receipt.write_bytes(receipt.read_bytes().replace(b"A", b"B", 1))
+    assert sano("verify", str(receipt), *key).exit_code == 1
+
+
+def test_a_hold_is_placed_shown_and_released_and_comes_too_late_in_the_end(sano: Sano, parts: Parts) -> None:
+    placed = shape(sano("hold", "place", "--tenant", "t1", "--reason", "litigation", "--id", "h1", "--json"))
+    assert (placed["hold_id"], placed["reason_code"], placed["placed_by"]) == ("h1", "litigation", "operator")
+    assert shape(sano("tenant", "show", "t1", "--json"))["holds"][0]["released_at"] is None
+    sano("purge", "--tenant", "t1")
+    asyncio.run(purge_to_the_end(parts))
+    [view] = shape(sano("purges", "--json"))
+    assert (view["step"], view["flags"], view["open_holds"]) == ("fenced", ["blocked-by-hold"], ["h1"])
+    assert "blocked-by-hold" in sano("purges").stdout
+    assert "no hold of this id" in error_line(sano("hold", "release", "h2", "--tenant", "t1"), 1)
+    assert "h1 is released" in sano("hold", "release", "h1", "--tenant", "t1").stdout
+    asyncio.run(purge_ports(parts).driver.look())
+    [view] = shape(sano("purges", "--json"))
+    assert (view["step"], view["flags"], view["waits_for"]) == ("certified", [], [])
+    assert "was decided already" in error_line(sano("hold", "place", "--tenant", "t1", "--reason", "audit"), 1)
+
+
+@pytest.mark.parametrize("reason", ["Mrs Example", "a_b", ""])
+def test_a_hold_takes_a_code_and_no_text(sano: Sano, reason: str) -> None:
+    done = sano("hold", "place", "--tenant", "t1", "--reason", reason)
+    assert done.exit_code == 2
+    assert "Mrs Example" not in done.stdout
+
+
+def test_a_right_of_export_must_fit_into_the_deletion_sla(sano: Sano) -> None:
+    options = ("--right-of-export", "--export-wait-days", "9", "--deletion-sla-days")
+    assert sano("tenant", "create", "t8", *options, "9").exit_code == 2
+    sano("tenant", "create", "t8", *options, "10")
+    policy = shape(sano("tenant", "show", "t8", "--json"))["policy"]
+    assert (policy["right_of_export"], policy["export_wait_days"], policy["deletion_sla_days"]) == (True, 9, 10)
+
+
+def test_churn_and_purge_take_the_same_options(sano: Sano) -> None:
+    helps = [sano(name, "--help").stdout for name in ("churn", "purge")]
+    options = [sorted(set(re.findall(r"--[a-z]+", text))) for text in helps]
+    assert options[0] == options[1] == ["--certificate", "--help", "--json", "--tenant", "--timeout", "--wait"]
+    assert "The contract ended" in helps[0]
+    assert "whatever its contract" in helps[1]
+
+
+def test_verifying_prints_what_is_proved_and_what_is_not(
+    sano: Sano, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "c.json").write_text(json.dumps(signed_certificate(parts.signer, certificate())))
+    assert "no public key is known" in error_line(sano("verify", "c.json"), 1)
+    monkeypatch.setenv("SANO_VERIFY_KEY_FILE", "signing.pub.pem")
+    text = sano("verify", "c.json").stdout
+    assert text.index("the signature is good") < text.index("It proves:") < text.index("It does not prove:")

@@ -1,0 +1,340 @@
+"""What a certificate says beside the counts: bytes, the contract, subcontractors, and the audit log of the purge."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from consumers.purge.certificate import certificate as certify
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_purge_requested
+from consumers.purge.policy import PurgePolicy
+from consumers.purge.settings import PurgeSettings
+from producers import commands, holds, queries
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
+from producers.audit_verifying import read_held, verify_copy
+from producers.onboarding import onboard
+from producers.subcontractors import confirm
+from producers.verdict import Verdict
+from producers.verifying import verify_file
+from schemas import object_keys
+from schemas.audit import CHECKPOINT_PREDICATE
+from schemas.canonical import canonical_json
+from schemas.events import PurgeRequested
+from schemas.manifests import PURGE_PREDICATE, PurgeCertificate, StoreFinding, SubcontractorFinding
+from schemas.model import read_tolerant
+from schemas.policy import TenantPolicy
+from schemas.records import Residue, StoreCount, SubcontractorConfirmation
+from tenancy.errors import BadSignature, Refused
+from tenancy.objects import Upload
+from tenancy.tenant_id import TenantId
+from tests.unit.operator_parts import NOW, Parts, certificate, finding, publish_adapter, signed_certificate
+
+TENANT = TenantId("t1")
+CONFIRMATION = SubcontractorConfirmation(
+    subcontractor="aws-s3", reference="doc-1", recorded_at=NOW + timedelta(minutes=2), recorded_by="op-1"
+)
+NEW_FIELDS = ("baa_reference", "bytes_removed", "counting_method", "subcontractors")
+
+
+@pytest.fixture
+async def parts() -> Parts:
+    made = Parts()
+    await onboard(made.tenancy, TENANT, TenantPolicy(baa_reference="BAA-2026.117"))
+    made.publisher.events.clear()
+    return made
+
+
+def driver_of(parts: Parts, settle_seconds: float = 0.0, **policy: object) -> PurgeDriver:
+    bounds = PurgePolicy(settle_seconds=settle_seconds, **policy)  # type: ignore[arg-type]
+    return PurgeDriver(parts.tenancy, parts.signer, bounds)
+
+
+async def begun(parts: Parts, driver: PurgeDriver) -> str:
+    """A purge that was driven as far as it goes at once; its id."""
+    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    requested = next(event for event in parts.publisher.events if isinstance(event.data, PurgeRequested))
+    await on_purge_requested(requested, PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None))
+    await driver.look()
+    return purge_id
+
+
+async def said(parts: Parts, purge_id: str) -> PurgeCertificate:
+    envelope = json.loads(await queries.certificate(parts.tenancy, purge_id))
+    return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
+
+
+def verdict_of(parts: Parts, tmp_path: Path, held: PurgeCertificate) -> Verdict:
+    (tmp_path / "c.json").write_text(json.dumps(signed_certificate(parts.signer, held)))
+    return verify_file(tmp_path / "c.json", parts.signer.verifier)
+
+
+def count_of(held: PurgeCertificate, store: str) -> StoreCount:
+    found = next(found for found in held.stores if found.store == store)
+    assert found.before is not None
+    return found.before
+
+
+# --- bytes
+
+
+async def test_it_says_of_every_emptied_store_how_many_bytes_were_there_and_that_none_is_left(parts: Parts) -> None:
+    prefix = object_keys.tenant_prefix(TENANT)
+    for body in (b"four", b"a second version"):
+        await parts.objects.put(f"{prefix}usage/u1", body)
+    await parts.objects.delete(f"{prefix}usage/u1")
+    await parts.objects.put(f"{prefix}elsewhere/x", b"from outside")
+    parts.objects.open_uploads.append(Upload(f"{prefix}usage/u2", "upload-1"))
+    held = await said(parts, await begun(parts, driver_of(parts)))
+    usage = count_of(held, "objects.usage")
+    assert (usage.versions, usage.delete_markers, usage.uploads) == (2, 1, 1)
+    assert usage.size_bytes == len(b"four") + len(b"a second version"), "an open upload has no size in its listing"
+    assert count_of(held, "objects.strays").size_bytes == len(b"from outside")
+    assert count_of(held, "objects.exports").size_bytes == 0
+    emptied = [found for found in held.stores if found.outcome == "empty"]
+    assert {found.after.size_bytes if found.after else None for found in emptied} == {0}
+    assert held.bytes_removed == sum(found.before.size_bytes or 0 for found in emptied if found.before)
+    assert "open multipart uploads" in str(held.counting_method)
+
+
+async def test_what_a_late_writer_left_counts_with_its_bytes(parts: Parts) -> None:
+    driver = driver_of(parts, settle_seconds=60.0)
+    purge_id = await begun(parts, driver)
+    for body in (b"late", b"later"):
+        await parts.objects.put(f"{object_keys.tenant_prefix(TENANT)}usage/u1", body)
+        await driver.look()
+    before = (await driver.records.read(purge_id)).found
+    parts.now += timedelta(seconds=61)
+    await driver.look()
+    held = await said(parts, purge_id)
+    late = next(found.late for found in held.stores if found.store == "objects.usage")
+    assert late is not None
+    assert (late.versions, late.size_bytes) == (2, len(b"late") + len(b"later"))
+    assert held.bytes_removed == sum(count.size_bytes or 0 for count in before) + 9
+
+
+def test_a_sum_with_an_unknown_part_is_unknown_and_not_too_small() -> None:
+    old = StoreCount(store="objects.usage", objects=1, versions=1)
+    new = StoreCount(store="objects.usage", objects=1, versions=2, size_bytes=5)
+    assert (new + new).size_bytes == 10
+    assert (old + new).size_bytes is None
+    assert (old + new).versions == 3
+
+
+def test_bytes_that_are_left_contradict_the_certificate(parts: Parts, tmp_path: Path) -> None:
+    left: StoreFinding = finding("objects.usage", "object-store")
+    left = left.model_copy(update={"after": Residue(versions=0, delete_markers=0, uploads=0, size_bytes=7)})
+    with pytest.raises(BadSignature, match="was not complete"):
+        verdict_of(parts, tmp_path, certificate(stores=(*certificate().stores, left)))
+
+
+# --- the contract
+
+
+async def test_the_contracts_reference_goes_from_the_policy_into_the_certificate(parts: Parts, tmp_path: Path) -> None:
+    held = await said(parts, await begun(parts, driver_of(parts)))
+    assert held.baa_reference == "BAA-2026.117"
+    assert verdict_of(parts, tmp_path, certificate(baa_reference="BAA-1")).facts["contract"] == "BAA-1"
+    assert verdict_of(parts, tmp_path, certificate()).facts["contract"] == "not named"
+
+
+@pytest.mark.parametrize("text", ["", "with a space", "Grüße", "a/b", "x" * 129, "line\nbreak", "-"])
+def test_a_contracts_reference_is_no_free_text(text: str) -> None:
+    with pytest.raises(ValidationError):
+        TenantPolicy(baa_reference=text)
+
+
+# --- subcontractors
+
+
+async def test_each_declared_subcontractor_is_confirmed_or_said_to_be_unconfirmed(parts: Parts, tmp_path: Path) -> None:
+    driver = driver_of(parts, settle_seconds=60.0, subcontractors=("aws-s3", "aws-kms"))
+    purge_id = await begun(parts, driver)
+    noted = await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
+    parts.now += timedelta(seconds=61)
+    await driver.look()
+    held = await said(parts, purge_id)
+    assert held.subcontractors == (
+        SubcontractorFinding(subcontractor="aws-s3", outcome="confirmed", confirmation=noted),
+        SubcontractorFinding(subcontractor="aws-kms", outcome="unconfirmed"),
+    )
+    verdict = verdict_of(parts, tmp_path, held)
+    assert "aws-s3 confirmed (doc-1" in verdict.facts["subcontractors"]
+    assert verdict.facts["subcontractors"].endswith("aws-kms unconfirmed")
+    assert any("aws-kms destroyed what it holds" in line for line in verdict.does_not_prove)
+    assert any("what aws-s3 confirmed is true" in line for line in verdict.does_not_prove)
+
+
+async def test_where_nobody_is_declared_the_certificate_says_none(parts: Parts, tmp_path: Path) -> None:
+    held = await said(parts, await begun(parts, driver_of(parts)))
+    assert held.subcontractors == ()
+    verdict = verdict_of(parts, tmp_path, held)
+    assert verdict.facts["subcontractors"] == "none was declared"
+    assert any("no subcontractor holds anything" in line for line in verdict.does_not_prove)
+
+
+async def test_a_certificate_waits_for_confirmations_as_long_as_it_was_told_to_and_no_longer(parts: Parts) -> None:
+    waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=10))
+    purge_id = await begun(parts, waiting)
+    assert (await waiting.records.read(purge_id)).step == "deleted"
+    [view] = await queries.purges(parts.tenancy)
+    assert view.waits_for == ("subcontractor aws-s3 to confirm, until 2026-03-11T12:00+00:00",)
+    parts.now += timedelta(days=10)
+    await waiting.look()
+    assert [found.outcome for found in (await said(parts, purge_id)).subcontractors or ()] == ["unconfirmed"]
+
+
+async def test_a_certificate_waits_no_more_once_all_have_confirmed(parts: Parts) -> None:
+    waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=10))
+    purge_id = await begun(parts, waiting)
+    await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
+    await waiting.look()
+    assert (await waiting.records.read(purge_id)).step == "certified"
+
+
+async def test_no_wait_for_confirmations_costs_the_deletion_sla(parts: Parts) -> None:
+    waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=365))
+    purge_id = await begun(parts, waiting)
+    parts.now += timedelta(days=29)
+    await waiting.look()
+    record = await waiting.records.read(purge_id)
+    assert (record.step, record.moved_at < record.deadline) == ("certified", True)
+
+
+async def test_a_confirmation_is_taken_once_and_only_while_it_can_be_certified(parts: Parts) -> None:
+    driver = driver_of(parts, settle_seconds=60.0, subcontractors=("aws-s3", "aws-kms"))
+
+    async def refused(name: str, reference: str) -> str:
+        with pytest.raises(Refused) as refusal:
+            await confirm(parts.tenancy, TENANT, name, reference=reference, recorded_by="op-1")
+        return refusal.value.code
+
+    assert await refused("aws-s3", "doc-1") == "no-purge"
+    purge_id = await begun(parts, driver)
+    first = await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
+    parts.now += timedelta(seconds=30)
+    assert await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-2") == first
+    assert await refused("aws-s3", "doc-2") == "confirmation-exists"
+    assert await refused("somebody-else", "doc-3") == "unknown-subcontractor"
+    parts.now += timedelta(seconds=61)
+    await driver.look()
+    stored = await queries.certificate(parts.tenancy, purge_id)
+    assert await refused("aws-kms", "doc-4") == "purge-certified"
+    assert await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1") == first
+    again = await driver.records.read(purge_id)
+    assert canonical_json(parts.signer.sign(certify(again))) == stored
+    log = [entry for entry in entries_of(await read_copy(parts.tenancy, TENANT)) if entry.kind == "purge.confirmed"]
+    assert [(entry.actor.id, entry.facts["reference"]) for entry in log] == [("op-1", "doc-1")]
+
+
+async def test_nobody_can_confirm_what_is_not_decided_yet(parts: Parts) -> None:
+    driver = driver_of(parts, subcontractors=("aws-s3",))
+    await holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="counsel", hold_id="h1")
+    await begun(parts, driver)
+    with pytest.raises(Refused, match="not decided yet"):
+        await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        SubcontractorFinding(subcontractor="aws-s3", outcome="confirmed"),
+        SubcontractorFinding(subcontractor="aws-s3", outcome="unconfirmed", confirmation=CONFIRMATION),
+        SubcontractorFinding(subcontractor="aws-kms", outcome="confirmed", confirmation=CONFIRMATION),
+    ],
+)
+def test_a_confirmation_that_contradicts_itself_is_refused(
+    parts: Parts, tmp_path: Path, found: SubcontractorFinding
+) -> None:
+    with pytest.raises(BadSignature, match="subcontractor"):
+        verdict_of(parts, tmp_path, certificate(subcontractors=(found,)))
+
+
+def test_subcontractors_are_declared_as_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANO_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("SANO_S3_BUCKET", "bucket")
+    assert PurgeSettings().purge_policy().subcontractors == ()
+    monkeypatch.setenv("SANO_SUBCONTRACTORS", "aws-s3,aws-kms,aws-s3")
+    monkeypatch.setenv("SANO_CONFIRMATION_WAIT_DAYS", "3")
+    policy = PurgeSettings().purge_policy()
+    assert (policy.subcontractors, policy.confirmation_wait) == (("aws-s3", "aws-kms"), timedelta(days=3))
+    for wrong in ("Amazon Web Services", "aws-s3,", "aws-s3, aws-kms", "aws-s3,Dr Smith"):
+        monkeypatch.setenv("SANO_SUBCONTRACTORS", wrong)
+        with pytest.raises(ValidationError):
+            PurgeSettings()
+
+
+# --- the audit log
+
+
+async def test_the_checkpoint_in_a_certificate_covers_every_step_of_the_destruction(
+    parts: Parts, tmp_path: Path
+) -> None:
+    """No ledger runs here: the purge signs the log itself."""
+    await publish_adapter(parts, TENANT)
+    purge_id = await begun(parts, driver_of(parts))
+    (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, purge_id))
+    [held] = read_held(tmp_path / "c.json")
+    copy = await read_copy(parts.tenancy, TENANT)
+    assert verify_copy(copy, parts.signer.verifier, [held]).problems == ()
+    signed = parts.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]
+    steps = {str(entry.facts.get("step")): entry.seq for entry in entries_of(copy) if entry.kind == "purge.step"}
+    assert {"shredded", "evicted", "deleted"} <= steps.keys()
+    assert max(steps[step] for step in ("shredded", "evicted", "deleted")) <= signed["seq"]
+    said_of_it = verify_file(tmp_path / "c.json", parts.signer.verifier).facts["audit log"]
+    assert said_of_it.startswith(f"its first {signed['seq']} entries, signed")
+
+
+async def test_a_log_that_cannot_be_signed_holds_up_no_certificate(parts: Parts, tmp_path: Path) -> None:
+    await parts.objects.put(object_keys.audit_checkpoint(TENANT, 1), b"{}")
+    held = await said(parts, await begun(parts, driver_of(parts)))
+    assert held.audit_checkpoint is None
+    assert verdict_of(parts, tmp_path, held).facts["audit log"] == "no checkpoint: nothing of it was signed"
+
+
+async def test_a_checkpoint_of_another_tenants_log_is_refused(parts: Parts, tmp_path: Path) -> None:
+    held = await said(parts, await begun(parts, driver_of(parts)))
+    with pytest.raises(BadSignature, match="another tenant's audit log"):
+        verdict_of(parts, tmp_path, certificate(tenant="t2", audit_checkpoint=held.audit_checkpoint))
+
+
+# --- what is stored already
+
+
+async def test_a_certificate_from_before_these_fields_still_verifies_and_says_what_it_does_not_speak_of(
+    parts: Parts, tmp_path: Path
+) -> None:
+    envelope = json.loads(await queries.certificate(parts.tenancy, await begun(parts, driver_of(parts))))
+    statement = parts.signer.verifier.verify(envelope, PURGE_PREDICATE)
+    for name in NEW_FIELDS:
+        del statement["predicate"][name]
+    for found in statement["predicate"]["stores"]:
+        for when in ("before", "after", "late"):
+            if found[when] is not None:
+                del found[when]["size_bytes"]
+    (tmp_path / "old.json").write_text(json.dumps(parts.signer.sign(statement)))
+    facts = verify_file(tmp_path / "old.json", parts.signer.verifier).facts
+    assert facts["removed"].endswith("bytes were not counted")
+    assert facts["subcontractors"].startswith("not spoken of")
+    assert facts["contract"] == "not named"
+
+
+async def test_a_purge_that_an_older_release_began_is_certified(parts: Parts) -> None:
+    driver = driver_of(parts, settle_seconds=60.0)
+    purge_id = await begun(parts, driver)
+    old = json.loads((await driver.records.read(purge_id)).model_dump_json())
+    for name in ("baa_reference", "subcontractors", "confirmations", "confirmations_until"):
+        del old[name]
+    for count in old["found"]:
+        del count["size_bytes"]
+    await parts.objects.put(object_keys.purge_key(purge_id), json.dumps(old).encode())
+    parts.now += timedelta(seconds=61)
+    await driver.look()
+    held = await said(parts, purge_id)
+    assert (held.bytes_removed, held.subcontractors, held.baa_reference) == (None, None, None)
+    assert (await driver.records.read(purge_id)).step == "certified"

@@ -1,0 +1,33 @@
+"""The demo's memory is that of all its processes, however briefly it was held."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from producers.demo.memory import MemoryPeak, proportional_bytes, tree
+
+HOLD = "held = bytearray(b'x') * (200 << 20); print('held', flush=True); input()"
+
+
+def test_the_memory_of_a_child_of_a_child_counts() -> None:
+    before = proportional_bytes(tree(os.getpid()))
+    argv = ["sh", "-c", f'"{sys.executable}" -c "{HOLD}"; true']
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as shell:
+        assert shell.stdout is not None
+        assert shell.stdin is not None
+        assert shell.stdout.readline() == "held\n"
+        with MemoryPeak() as peak:
+            pass
+        shell.stdin.write("\n")
+        shell.stdin.flush()
+        assert shell.wait(30) == 0
+    assert peak.bytes - before > 190 << 20
+    assert peak.gib * 2**30 == peak.bytes
+
+
+def test_a_process_that_has_ended_counts_nothing() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait(30)
+    assert proportional_bytes([ended.pid]) == 0
