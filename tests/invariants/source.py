@@ -207,13 +207,10 @@ def _assigned(
 ) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:
     """Name, annotation and value of what is assigned to a name, or to an attribute of ``self``."""
     for statement in statements:
-        if isinstance(statement, ast.AnnAssign):
-            targets, annotation = [statement.target], statement.annotation
-        elif isinstance(statement, ast.Assign):
-            targets, annotation = statement.targets, None
-        else:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
             continue
-        for target in targets:
+        annotation = statement.annotation if isinstance(statement, ast.AnnAssign) else None
+        for target in statement.targets if isinstance(statement, ast.Assign) else (statement.target,):
             if of_self and isinstance(target, ast.Attribute) and _name(target)[1] == "self":
                 yield target.attr, annotation, statement.value
             if not of_self and isinstance(target, ast.Name):
