@@ -136,10 +136,13 @@ def _tenant_view(state: TenantState) -> TenantView:
     )
 
 
+_NOT_SHOWN = {"fence", "taken_at", "trigger"}
+
+
 async def runs(tenancy: Tenancy, tenant_id: TenantId) -> list[RunView]:
     """The tenant's runs, oldest first. Raises :class:`UnknownTenant`."""
     runs = await all_runs(tenancy, tenant_id)
-    views = [RunView(run_id=run_id, **run.model_dump(exclude={"fence", "trigger"})) for run_id, run in runs.items()]
+    views = [RunView(run_id=run_id, **run.model_dump(exclude=_NOT_SHOWN)) for run_id, run in runs.items()]
     return sorted(views, key=lambda view: view.requested_at)
 
 

@@ -76,10 +76,13 @@ def _is_settled(state: TenantState, run: RunState) -> bool:
     digest = run.adapter_digest
     if digest is None or state.policy.activation == "manual" or digest in state.adapter_history:
         return True
+    own = state.adapters.get(digest)
+    if own is None or own.status == "retired":
+        return True
     if state.active_adapter is None:
         return False
-    active, own = state.adapters[state.active_adapter], state.adapters.get(digest)
-    return own is None or state.active_adapter == digest or active.published_at > own.published_at
+    active = state.adapters[state.active_adapter]
+    return state.active_adapter == digest or active.published_at > own.published_at
 
 
 async def examples_curated(

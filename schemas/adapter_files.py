@@ -15,6 +15,7 @@ from typing import Any
 
 from schemas import object_keys
 from schemas.canonical import sha256_hex
+from schemas.identifiers import OPAQUE_ID_PATTERN
 from schemas.safetensors_header import MalformedSafetensors, SafetensorsHeader, parse_header, read_header, unique_keys
 
 WEIGHTS_FILE = object_keys.ADAPTER_WEIGHTS
@@ -29,6 +30,7 @@ LinearShapes = Mapping[str, tuple[int, int]]
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\.lora_(?P<side>[AB])\.weight")
 # A stable name such as "smollm2" or "HuggingFaceTB/SmolLM2-135M-Instruct", never a path of the training machine.
 _BASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_RUN_ID = re.compile(OPAQUE_ID_PATTERN)
 _MODULE_NAME = re.compile(r"[A-Za-z0-9_]+")
 
 # Every other key of a PEFT configuration must be null, false or empty: DoRA, rsLoRA, saved modules, per-module ranks
@@ -37,6 +39,10 @@ _MODULE_NAME = re.compile(r"[A-Za-z0-9_]+")
 _DESCRIPTIVE = frozenset(
     {"peft_version", "inference_mode", "lora_dropout", "revision", "megatron_core", "qalora_group_size"}
 )
+# PEFT reads this field only where there is no task_type, and keeps it when it saves; a key of our own would make it
+# warn, and break ``LoraConfig(**config)``.
+_RUN_FIELD = "auto_mapping"
+_RUN_KEY = "sano_run_id"
 
 
 class AdapterRefused(ValueError):
@@ -70,6 +76,15 @@ def config_sha256(config: bytes) -> str:
 def weights_sha256(weights: bytes) -> str:
     """Hex SHA-256 of the bytes of ``adapter_model.safetensors``."""
     return hashlib.sha256(weights).hexdigest()
+
+
+def naming_run(config: Mapping[str, Any], run_id: str) -> dict[str, Any]:
+    """The configuration with the run that made the adapter, which is what makes its digest the run's own.
+
+    The same examples give the same weights. Without this a training would give the digest of an earlier one again,
+    which may have been retired, with a receipt that says its weights are erased.
+    """
+    return {**config, _RUN_FIELD: {_RUN_KEY: run_id}}
 
 
 def check_base_model_name(name: str) -> None:
@@ -155,11 +170,20 @@ def _check_config(config: dict[str, Any], max_rank: int) -> tuple[int, int, tupl
     if not isinstance(base_model_name, str):
         raise AdapterRefused(f"{CONFIG_FILE}: base_model_name_or_path must be a string")
     check_base_model_name(base_model_name)
+    _check_run(config.get(_RUN_FIELD))
     known = required.keys() | _DESCRIPTIVE | {"r", "lora_alpha", "target_modules", "base_model_name_or_path"}
+    known |= {_RUN_FIELD}
     for key, value in config.items():
         if key not in known and value:
             raise AdapterRefused(f"{CONFIG_FILE}: {key!r} is not supported here and must be null, false or empty")
     return r, lora_alpha, tuple(modules), base_model_name
+
+
+def _check_run(named: Any) -> None:
+    if named is None:
+        return
+    if not isinstance(named, dict) or list(named) != [_RUN_KEY] or not _is(_RUN_ID, named[_RUN_KEY]):
+        raise AdapterRefused(f"{CONFIG_FILE}: {_RUN_FIELD} may name the run and nothing else")
 
 
 def _is(pattern: re.Pattern[str], value: Any) -> bool:

@@ -48,6 +48,7 @@ class RunState(Contract):
     status: Literal["queued", "running", "publishing", "completed", "rejected", "failed"]
     attempts: int = Field(default=0, ge=0)
     fence: int = Field(default=0, ge=0, description="fencing number of the attempt that holds or held the lease")
+    taken_at: datetime | None = Field(default=None, description="when the attempt of that fence took the run")
     training_set_id: Sha256Hex | None = None
     adapter_digest: Sha256Hex | None = None
     reason_code: ReasonCode | None = None

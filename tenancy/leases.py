@@ -56,16 +56,18 @@ class Leases:
         """Whether somebody holds this run's lease now.
 
         Between the swap that raised the fence and the first write of the lease object there is no record of that
-        fence yet; a holder that dies there is found dead when no record appears, so it counts as dead at once and a
-        second acquisition simply raises the fence again.
+        fence. Its holder counts as alive for as long as a lease lasts: counted as dead it would be given up while it
+        works, or cost the run an attempt. One that did die there is found dead like any other.
         """
         if run.status != "running":
             return False
         try:
             record, _ = await self.store.get_record(object_keys.lease(run_id), LeaseRecord)
+            if record.fence >= run.fence:  # later: somebody took it since the run was read
+                return record.expires_at > self.clock()
         except ObjectNotFound:
-            return False
-        return record.fence == run.fence and record.expires_at > self.clock()
+            pass
+        return run.taken_at is not None and self.clock() < run.taken_at + timedelta(seconds=self.seconds)
 
     async def acquire(
         self, run_id: str, on_acquired: Callable[[TenantState, int], TenantState] = lambda state, _: state
@@ -81,6 +83,8 @@ class Leases:
         if seen is not None and await self.alive(run_id, seen):
             raise LeaseHeld(run_id)
 
+        now = self.clock()
+
         def take(state: TenantState) -> TenantState:
             require_active(state)
             run = state.runs.get(run_id)
@@ -89,20 +93,22 @@ class Leases:
             if run != seen:
                 raise LeaseHeld(run_id)
             fence = state.fence + 1
-            taken = run.model_copy(update={"status": "running", "fence": fence, "attempts": run.attempts + 1})
+            taken = run.model_copy(
+                update={"status": "running", "fence": fence, "taken_at": now, "attempts": run.attempts + 1}
+            )
             return on_acquired(with_run(state.model_copy(update={"fence": fence}), run_id, taken), fence)
 
-        taken = await self.outbox.swap(tenant, take, base=current)
-        held = taken.state.runs.get(run_id)
-        if held is None:
-            raise LeaseLost(run_id)  # a purge fenced the tenant while the swap's events were published
-        fence = held.fence
+        taken = await self.outbox.states.swap(tenant, take, base=current)
+        fence = taken.state.runs[run_id].fence
         record = self._record(run_id, fence)
         etag = await self.store.put_record(object_keys.lease(run_id), record)
         lease = Lease(record, etag)
         # A slower holder of an earlier fence may just have overwritten the record; the state decides.
-        if not holds((await self.outbox.states.read(tenant)).state, run_id, fence):
+        present = await self.outbox.states.read(tenant)
+        if not holds(present.state, run_id, fence):
             raise LeaseLost(run_id)
+        # Paid after the record is written: a bus that answers slowly must not outlast the grace of a new holder.
+        await self.outbox.flush(tenant, present)
         return lease
 
     async def renew(self, lease: Lease) -> Lease:

@@ -7,7 +7,7 @@ receipt is signed; each step is found out by doing it again.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from consumers.adapters.affected import Uses
@@ -26,13 +26,14 @@ from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 
 UNFINISHED = ("queued", "running", "publishing")
 
 
-@dataclass(frozen=True)
+@dataclass
 class WithdrawalDriver:
     """Drives the open withdrawals of every tenant.
 
@@ -43,10 +44,14 @@ class WithdrawalDriver:
     signer: Signer
     replicas: Replicas
     settle_seconds: float
+    _unpurged: Unpurged = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._unpurged = Unpurged(self.tenancy.states)
 
     async def look(self) -> None:
         """Take every open withdrawal as far as it goes now."""
-        async for tenant in self.tenancy.states.tenants():
+        async for tenant in self._unpurged.tenants():
             try:
                 await self._look_at(tenant)
             except (TenantFenced, KeyDestroyed):
@@ -56,7 +61,7 @@ class WithdrawalDriver:
                 logger.error("withdrawals not driven", extra={"error": where(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
-        state = (await self.tenancy.states.read(tenant)).state
+        state = (await self._unpurged.read(tenant)).state
         if state.status != "active" or state.curation.last_withdrawal is None:
             return
         store = await self.tenancy.store(tenant)

@@ -8,14 +8,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, CheckedAdapter, check_adapter_directory, linear_shapes
+from schemas.adapter_files import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    CheckedAdapter,
+    check_adapter_directory,
+    linear_shapes,
+    naming_run,
+)
 
 
-def save_adapter(model: Any, output_dir: Path, base_model: Path, base_model_name: str) -> CheckedAdapter:
+def save_adapter(model: Any, output_dir: Path, base_model: Path, base_model_name: str, run_id: str) -> CheckedAdapter:
     """Save a PEFT model's adapter into ``output_dir``, which is created and must be empty, and check what was written.
 
     PEFT's configuration lists ``target_modules`` in the order of a set, which differs from process to process, and
-    holds the local path of the base model. Both are replaced, and the model card is left out.
+    holds the local path of the base model. Both are replaced, the run is added, and the model card is left out.
     Raises :class:`~schemas.adapter_files.AdapterRefused` when the written files would be refused by a server.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -24,6 +31,6 @@ def save_adapter(model: Any, output_dir: Path, base_model: Path, base_model_name
         config = json.loads((Path(scratch) / CONFIG_FILE).read_text())
         config["target_modules"] = sorted(config["target_modules"])
         config["base_model_name_or_path"] = base_model_name
-        (output_dir / CONFIG_FILE).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        (output_dir / CONFIG_FILE).write_text(json.dumps(naming_run(config, run_id), indent=2, sort_keys=True) + "\n")
         shutil.move(Path(scratch) / WEIGHTS_FILE, output_dir / WEIGHTS_FILE)
     return check_adapter_directory(output_dir, linear_shapes(base_model))

@@ -48,12 +48,14 @@ def train_lora(
     should_stop: Callable[[], bool],
     *,
     base_model_name: str,
+    run_id: str,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainingResult:
     """Train and save ``adapter_model.safetensors`` and ``adapter_config.json`` into ``output_dir``.
 
     The order of ``examples`` does not matter. ``progress`` is called after each optimizer step and ``should_stop``
-    before it. ``base_model_name`` is what the configuration names as its base, the same on every machine.
+    before it. ``base_model_name`` is what the configuration names as its base, the same on every machine; ``run_id``
+    is named there too and has no part in the weights.
     Seeds the global generators of ``random``, numpy and torch, so it belongs into a process of its own.
 
     Raises :class:`NothingToTrain`, :class:`~consumers.training.tokenization.ExampleRefused`,
@@ -80,7 +82,7 @@ def train_lora(
     after = heldout_loss(model, held_out, batch_size, pad_token_id, processor)
     if should_stop():
         raise TrainingStopped
-    saved = save_adapter(model, output_dir, base.path, base_model_name)
+    saved = save_adapter(model, output_dir, base.path, base_model_name, run_id)
 
     seen = [example for step in plan for example in step.examples]
     return TrainingResult(

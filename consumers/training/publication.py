@@ -24,7 +24,7 @@ from schemas.events import (
 )
 from schemas.manifests import TrainingManifest
 from schemas.state import AdapterState, RunState, TenantState
-from tenancy.archive import Archive
+from tenancy.archive import ENDED
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.leases import holds, with_run
@@ -56,16 +56,15 @@ class Publication:
             last_withdrawal = snapshot.state.curation.last_withdrawal
             if last_withdrawal != frozen_after:
                 await require_still_eligible(self.store, snapshot.state.policy, manifest.training_set)
-            known = await Archive(self.store).known_adapter(snapshot.state, manifest.adapter_digest)
             try:
                 await self.tenancy.states.swap(
-                    self.store.tenant, self._published(manifest, last_withdrawal, known), base=snapshot
+                    self.store.tenant, self._published(manifest, last_withdrawal), base=snapshot
                 )
                 return
             except _EligibilityMoved:
                 continue
 
-    def _published(self, manifest: TrainingManifest, last_withdrawal: str | None, known: AdapterState | None) -> Change:
+    def _published(self, manifest: TrainingManifest, last_withdrawal: str | None) -> Change:
         now = self.tenancy.clock()
 
         def change(state: TenantState) -> TenantState:
@@ -91,8 +90,8 @@ class Publication:
                 size_bytes=manifest.size_bytes,
                 published_at=now,
             )
-            # The same examples and recipe give the same digest; what is published once stays as it is.
-            adapters = {manifest.adapter_digest: known or adapter, **state.adapters}
+            # Nobody has this digest: it covers the run's id, and a run publishes once.
+            adapters = {**state.adapters, manifest.adapter_digest: adapter}
             return with_run(state.model_copy(update={"adapters": adapters}), manifest.run_id, run)
 
         return change
@@ -196,4 +195,9 @@ class Publication:
             changed = with_run(state, run_id, run)
             return changed if event is None else owing(changed, self.tenancy.outbox.entry(event))
 
-        await self.tenancy.outbox.swap(self.store.tenant, change)
+        swapped = await self.tenancy.outbox.swap(self.store.tenant, change)
+        # Staged weights are never published now, and were made of what may be withdrawn. Of a run that goes on only
+        # this attempt's are erased: another may have taken it. After a crash here the runner finds them.
+        run = swapped.state.runs.get(run_id)
+        is_over = run is None or run.status in ENDED
+        await self.store.erase_folder("staging", run_id, *(() if is_over else (str(fence),)))

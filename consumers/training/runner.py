@@ -20,6 +20,7 @@ from typing import Protocol
 from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from consumers.training.scratch import sweep_scratch
+from consumers.training.staging import erase_leftovers
 from schemas.events import TrainingFailed
 from schemas.state import RunState, TenantState
 from tenancy.archive import Archive, surplus_adapters, surplus_runs
@@ -27,12 +28,17 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced
 from tenancy.leases import Leases, with_run
 from tenancy.state import owing
+from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.training")
 
 STOP_SECONDS = 20.0
 OUTBOX_GRACE_SECONDS = 5.0
+STAGING_SECONDS = 3600.0
+STAGING_SWEEPS = 16
+"""In one look, so that the first looks of a new process, to which every tenant is due, do not hold up the runs."""
 
 
 class Dispatcher(Protocol):
@@ -91,7 +97,9 @@ class SubprocessDispatcher:
 @dataclass
 class Runner:
     """One look at every tenant: pay the outbox, finish publications, start what waits. What killed workers left in
-    their scratch folders goes too.
+    their scratch folders and in staging goes too.
+
+    What it remembers of a tenant is bounded by its unfinished runs, and only spares work: no decision rests on it.
     """
 
     tenancy: Tenancy
@@ -100,11 +108,18 @@ class Runner:
     lease_seconds: float
     retry_backoff_seconds: float
     now: Callable[[], float] = time.monotonic
-    _not_before: dict[tuple[str, str], float] = field(default_factory=dict)
+    _not_before: dict[TenantId, dict[str, float]] = field(default_factory=dict)
+    _swept_at: dict[TenantId, float] = field(default_factory=dict)
+    _sweeps_left: int = field(default=0, init=False)
+    _unpurged: Unpurged = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._unpurged = Unpurged(self.tenancy.states)
 
     async def look(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
-        async for tenant in self.tenancy.states.tenants():
+        self._sweeps_left = STAGING_SWEEPS
+        async for tenant in self._unpurged.tenants():
             try:
                 await self._look_at(tenant)
             except Exception as error:
@@ -112,8 +127,10 @@ class Runner:
                 logger.error("tenant not tended", extra={"error": where(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
-        snapshot = await self.tenancy.states.read(tenant)
+        snapshot = await self._unpurged.read(tenant)
         if snapshot.state.status != "active":
+            self._not_before.pop(tenant, None)
+            self._swept_at.pop(tenant, None)
             return
         if self._is_overdue(snapshot.state):
             snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
@@ -124,8 +141,27 @@ class Runner:
             for run_id, run in snapshot.state.runs.items()
             if run.status in ("queued", "running", "publishing")
         ]
+        self._forget_ended(tenant, {run_id for run_id, _ in unfinished})
         if unfinished:
             await self._tend(tenant, unfinished)
+        if snapshot.state.fence > 0:  # no attempt was ever made otherwise
+            await self._sweep_staging(tenant)
+
+    def _forget_ended(self, tenant: TenantId, unfinished: set[str]) -> None:
+        waits = self._not_before.pop(tenant, {})
+        if waits.keys() - unfinished:
+            self._swept_at.pop(tenant, None)  # whoever ended it may have died before it erased what was staged
+        if kept := {run_id: until for run_id, until in waits.items() if run_id in unfinished}:
+            self._not_before[tenant] = kept
+
+    async def _sweep_staging(self, tenant: TenantId) -> None:
+        now = self.now()
+        if self._sweeps_left == 0 or (tenant in self._swept_at and now < self._swept_at[tenant] + STAGING_SECONDS):
+            return
+        self._sweeps_left -= 1
+        with suppress(KeyDestroyed):  # purged since the look began
+            await erase_leftovers(self.tenancy.states, await self.tenancy.store(tenant))
+        self._swept_at[tenant] = now
 
     async def _tidy(self, tenant: TenantId) -> None:
         with suppress(KeyDestroyed, TenantFenced):  # purged since the look began
@@ -149,16 +185,16 @@ class Runner:
             if run.status == "publishing":
                 await Publication(self.tenancy, store).promote(run_id, self.work_dir)
             elif run.attempts >= MAX_ATTEMPTS and not await leases.alive(run_id, run):
-                await self._give_up(tenant, run_id, run)
+                await self._give_up(store, run_id, run)
             elif not busy and self.dispatcher.has_capacity() and self._is_due(tenant, run_id):
-                self._not_before[(tenant, run_id)] = self.now() + self.retry_backoff_seconds
+                self._not_before.setdefault(tenant, {})[run_id] = self.now() + self.retry_backoff_seconds
                 await self.dispatcher.start(tenant, run_id, run.attempts + 1)
                 busy = True  # one run of a tenant at a time: each is trained on what the one before left
 
     def _is_due(self, tenant: TenantId, run_id: str) -> bool:
-        return self.now() >= self._not_before.get((tenant, run_id), 0.0)
+        return self.now() >= self._not_before.get(tenant, {}).get(run_id, 0.0)
 
-    async def _give_up(self, tenant: TenantId, run_id: str, seen: RunState) -> None:
+    async def _give_up(self, store: TenantStore, run_id: str, seen: RunState) -> None:
         """Every attempt died without a word: say so, once."""
 
         def change(state: TenantState) -> TenantState:
@@ -168,4 +204,7 @@ class Runner:
             event = TrainingFailed(run_id=run_id, attempts=seen.attempts, reason_code="worker-died")
             return owing(with_run(state, run_id, failed), self.tenancy.outbox.entry(event))
 
-        await self.tenancy.outbox.swap(tenant, change)
+        # Only afterwards: until the swap the worker that was taken for dead may publish what it staged.
+        given_up = (await self.tenancy.outbox.swap(store.tenant, change)).state.runs.get(run_id)
+        if given_up is not None and given_up.status == "failed":
+            await store.erase_folder("staging", run_id)

@@ -29,11 +29,12 @@ class Trainer(Protocol):
         examples: Sequence[TrainingExample],
         base: BaseModel,
         hyperparameters: Hyperparameters,
+        run_id: str,
         output_dir: Path,
         progress: Callable[[StepMetrics], None],
         should_stop: Callable[[], bool],
     ) -> TrainingResult:
-        """Raises :class:`TrainingStopped` when ``should_stop`` says so."""
+        """The configuration names ``run_id``. Raises :class:`TrainingStopped` when ``should_stop`` says so."""
         ...
 
 
@@ -53,10 +54,18 @@ class LoraTrainer:
         examples: Sequence[TrainingExample],
         base: BaseModel,
         hyperparameters: Hyperparameters,
+        run_id: str,
         output_dir: Path,
         progress: Callable[[StepMetrics], None],
         should_stop: Callable[[], bool],
     ) -> TrainingResult:
         return train_lora(
-            examples, base, hyperparameters, output_dir, progress, should_stop, base_model_name=self.model_name
+            examples,
+            base,
+            hyperparameters,
+            output_dir,
+            progress,
+            should_stop,
+            base_model_name=self.model_name,
+            run_id=run_id,
         )

@@ -85,7 +85,6 @@ class Worker:
         except LeaseLost:
             raise
         except TrainingSetVoid:
-            await self.store.erase_folder("staging", run_id, str(fence))
             await self.publication.void(run_id, fence)
         except Refused as refusal:
             await self.publication.reject(run_id, fence, refusal.code)
@@ -166,7 +165,7 @@ class Worker:
             )
             logger.info("step", extra={"run_id": job.run_id, "step": step.step, "of": step.total_steps})
 
-        return self.trainer.train(examples, base, job.hyperparameters, output, progress, self.stop.is_set)
+        return self.trainer.train(examples, base, job.hyperparameters, job.run_id, output, progress, self.stop.is_set)
 
     def _manifest(
         self,

@@ -32,7 +32,7 @@ def make(base_model: Path, to: Path, count: int) -> None:
             for name, weight in model.named_parameters():
                 if "lora_" in name:
                     weight.normal_(std=SPREAD, generator=generator)
-        save_adapter(model, to / str(number), base_model, NAME)
+        save_adapter(model, to / str(number), base_model, NAME, f"random-{number}")
 
 
 def main() -> None:

@@ -167,6 +167,7 @@ async def test_a_slower_holder_that_writes_its_record_late_loses_and_hands_out_n
             return getattr(bench.store, name)
 
         async def put_record(self, *arguments: Any, **options: Any) -> str:
+            bench.clock.step(SECONDS)
             await bench.worker("b").acquire(RUN)
             return await bench.store.put_record(*arguments, **options)
 
@@ -175,12 +176,55 @@ async def test_a_slower_holder_that_writes_its_record_late_loses_and_hands_out_n
     state = await bench.state()
     assert state.runs[RUN].fence == 2
     assert not holds(state, RUN, 1)
-    # The record is a's, for a fence that is over: nobody is alive, and the run goes to the next.
+    # The record is a's, for a fence that is over: b cannot renew, and afterwards the run goes to the next.
+    assert await bench.worker("c").alive(RUN, state.runs[RUN])
+    bench.clock.step(SECONDS)
     assert not await bench.worker("c").alive(RUN, state.runs[RUN])
     assert (await bench.worker("c").acquire(RUN)).record.fence == 3
 
 
-async def test_a_holder_that_died_before_its_record_is_found_dead_at_once(bench: Bench) -> None:
+async def test_a_holder_counts_as_alive_before_its_record_is_written(bench: Bench) -> None:
+    """Another service looks between the swap and the record: it must not take the run, nor give it up."""
+    looks: list[bool] = []
+
+    class Looked:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.store, name)
+
+        async def put_record(self, *arguments: Any, **options: Any) -> str:
+            looks.append(await bench.worker("b").alive(RUN, await bench.run()))
+            with pytest.raises(LeaseHeld):
+                await bench.worker("b").acquire(RUN)
+            return await bench.store.put_record(*arguments, **options)
+
+    lease = await bench.worker("a", Looked()).acquire(RUN)
+    assert looks == [True]
+    run = await bench.run()
+    assert (run.attempts, run.fence, lease.record.fence) == (1, 1, 1), "no attempt was burnt"
+
+
+async def test_the_record_is_written_before_anything_is_said_on_the_bus(
+    bench: Bench, publisher: RecordingPublisher
+) -> None:
+    """A bus that answers slowly would outlast the time that a holder without a record is given."""
+    said: list[int] = []
+
+    class Looked:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.store, name)
+
+        async def put_record(self, *arguments: Any, **options: Any) -> str:
+            said.append(len(publisher.events))
+            return await bench.store.put_record(*arguments, **options)
+
+    def announced(state: TenantState, fence: int) -> TenantState:
+        return owing(state, bench.tenancy.outbox.entry(TrainingStarted(run_id=RUN, fence=fence)))
+
+    await bench.worker("a", Looked()).acquire(RUN, announced)
+    assert (said, len(publisher.events)) == ([0], 1)
+
+
+async def test_a_holder_that_died_before_its_record_is_found_dead_like_any_other(bench: Bench) -> None:
     class Dead:
         def __getattr__(self, name: str) -> Any:
             return getattr(bench.store, name)
@@ -191,6 +235,7 @@ async def test_a_holder_that_died_before_its_record_is_found_dead_at_once(bench:
     with pytest.raises(KeyboardInterrupt):
         await bench.worker("a", Dead()).acquire(RUN)
     assert (await bench.run()).fence == 1
+    bench.clock.step(SECONDS)
     assert (await bench.worker("b").acquire(RUN)).record.fence == 2
 
 

@@ -18,6 +18,7 @@ from schemas.adapter_files import (
     check_adapter_directory,
     config_sha256,
     linear_shapes,
+    naming_run,
 )
 from schemas.safetensors_header import MalformedSafetensors, parse_header
 
@@ -85,6 +86,13 @@ def test_the_configs_digest_ignores_spacing_and_key_order_but_not_values() -> No
     assert config_sha256(json.dumps(config).encode()) != config_sha256(json.dumps({**config, "r": 16}).encode())
 
 
+def test_the_run_in_a_config_makes_another_digest_of_it_and_nothing_else() -> None:
+    one, other = (naming_run(good_config(), run_id) for run_id in ("run-1", "run-2"))
+    assert config_sha256(json.dumps(one).encode()) != config_sha256(json.dumps(other).encode())
+    checked = check_adapter(files(one, safetensors(good_tensors())))
+    assert (checked.r, checked.target_modules) == (one["r"], tuple(one["target_modules"]))
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -102,6 +110,9 @@ def test_the_configs_digest_ignores_spacing_and_key_order_but_not_values() -> No
         ({"use_dora": True}, "use_dora"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"a_key_of_a_later_peft": "on"}, "a_key_of_a_later_peft"),
+        ({"auto_mapping": {"base_model_class": "X", "parent_library": "x"}}, "auto_mapping"),
+        ({"auto_mapping": {"sano_run_id": "What did Ms. Doe ask?"}}, "auto_mapping"),
+        ({"auto_mapping": {"sano_run_id": "run-1", "more": 1}}, "auto_mapping"),
     ],
 )
 def test_a_config_that_a_server_would_read_otherwise_is_refused(change: dict[str, Any], reason: str) -> None:

@@ -7,13 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -238,6 +239,28 @@ def test_a_second_run_elsewhere_writes_the_same_bytes(trained: TrainingResult, b
     )
 
     assert file_hashes(tmp_path / "adapter") == file_hashes(trained.output_dir)
+
+
+def test_the_same_examples_in_another_run_give_the_same_weights_under_another_digest(
+    trained: TrainingResult, base: BaseModel, tmp_path: Path
+) -> None:
+    other = train_three_steps(base, tmp_path / "adapter", tiny_examples(), run_id="run-2")
+    assert other.weights_sha256 == trained.weights_sha256
+    assert other.config_sha256 != trained.config_sha256
+
+
+def test_peft_loads_what_names_its_run_without_a_word_and_keeps_the_name(
+    trained: TrainingResult, tmp_path: Path
+) -> None:
+    """A key that PEFT does not know would make it tell every tenant to upgrade."""
+    written = json.loads((trained.output_dir / CONFIG_FILE).read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = LoraConfig.from_pretrained(str(trained.output_dir))
+        LoraConfig(**written)
+    loaded.save_pretrained(str(tmp_path))
+    saved = json.loads((tmp_path / CONFIG_FILE).read_bytes())
+    assert saved["auto_mapping"] == written["auto_mapping"] == {"sano_run_id": "run-1"}
 
 
 def test_another_seed_gives_another_adapter(trained: TrainingResult, base: BaseModel, tmp_path: Path) -> None:

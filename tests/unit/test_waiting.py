@@ -16,6 +16,7 @@ from schemas.envelope import Event
 from schemas.events import AdapterReady
 from schemas.outcome import Outcome
 from schemas.state import RunState
+from tenancy.activation import retired
 from tenancy.errors import TenantFenced
 from tenancy.state import Change
 from tenancy.tenant_id import TenantId
@@ -72,6 +73,15 @@ async def test_waiting_for_a_run_reports_its_way_and_returns_once_its_adapter_is
     await working
     assert (run.status, active_on_return) == ("completed", digest)
     assert list(dict.fromkeys(seen)) == ["requested", "queued", "running", "activating"]
+
+
+async def test_waiting_for_a_run_ends_when_its_adapter_was_retired_before_it_could_be_activated(parts: Parts) -> None:
+    digest = await publish_adapter(parts, TENANT, 1)
+    adapters = (await parts.tenancy.states.read(TENANT)).state.adapters
+    await swap(parts, retired({digest: adapters[digest]}, "withdrawn-example", parts.tenancy.outbox.entry))
+    await swap(parts, with_run(RunState(status="completed", adapter_digest=digest, requested_at=NOW)))
+    found = await waiting.run_ended(parts.tenancy, TENANT, "run-9", timeout_seconds=0.5)
+    assert found.adapter_digest == digest
 
 
 async def test_waiting_ends_with_a_rejection_and_with_a_purge(parts: Parts) -> None:

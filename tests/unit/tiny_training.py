@@ -70,8 +70,11 @@ def train_three_steps(
     *,
     progress: Callable[[StepMetrics], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    run_id: str = "run-1",
 ) -> TrainingResult:
-    return train_lora(examples, base, hyperparameters, output, progress, should_stop, base_model_name=BASE_NAME)
+    return train_lora(
+        examples, base, hyperparameters, output, progress, should_stop, base_model_name=BASE_NAME, run_id=run_id
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from consumers.training.processor import Processor
 from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
 from consumers.training.tokenization import TrainingExample
 from inference.loaded_adapters import Eviction
-from schemas.adapter_files import config_sha256, weights_sha256
+from schemas.adapter_files import config_sha256, naming_run, weights_sha256
 from schemas.hyperparameters import Hyperparameters
 from tenancy.tenant_id import TenantId
 
@@ -22,7 +22,7 @@ BASE = BaseModel(Path("/nowhere/base"), "b" * 64)
 
 @dataclass
 class FakeTrainer:
-    """Weights are a hash of the examples, so that the same set gives the same adapter and another set another."""
+    """Weights are a hash of the examples, so that the same set gives the same weights and another set others."""
 
     model_name: str = "base"
     trained: list[tuple[str, ...]] = field(default_factory=list)
@@ -35,6 +35,7 @@ class FakeTrainer:
         examples: Sequence[TrainingExample],
         base: BaseModel,
         hyperparameters: Hyperparameters,
+        run_id: str,
         output_dir: Path,
         progress: Callable[[StepMetrics], None],
         should_stop: Callable[[], bool],
@@ -46,7 +47,7 @@ class FakeTrainer:
         output_dir.mkdir(parents=True)
         texts = "\n".join(message.content for example in examples for message in example.messages)
         weights = hashlib.sha256(texts.encode()).digest()
-        config = json.dumps({"r": hyperparameters.r}).encode()
+        config = json.dumps(naming_run({"r": hyperparameters.r}, run_id)).encode()
         (output_dir / "adapter_model.safetensors").write_bytes(weights)
         (output_dir / "adapter_config.json").write_bytes(config)
         return TrainingResult(

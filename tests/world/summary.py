@@ -24,7 +24,7 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
     """Everything that a tenant, an auditor or another service could see."""
     state = (await world.state(tenant)).model_dump(mode="json", exclude=VOLATILE)
     for run in state["runs"].values():
-        for name in ("attempts", "fence", "requested_at"):
+        for name in ("attempts", "fence", "requested_at", "taken_at"):
             run.pop(name)
     for adapter in state["adapters"].values():
         for name in ("fence", "published_at"):

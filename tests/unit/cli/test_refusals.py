@@ -40,7 +40,7 @@ def test_wrong_usage_is_one_line_and_exit_status_2(sano: Sano, arguments: list[s
         (["lineage", "0123456789"], "no adapter of any tenant has a digest that begins so"),
         (["import", "missing.jsonl", "--tenant", "t1"], "missing.jsonl cannot be read (No such file or directory)"),
         (["export", "--tenant", "t1", "--to", "out"], "the tenant has no active adapter to export"),
-        (["verify", "missing.json", "--key", "missing.pem"], "missing.pem is no PEM public key"),
+        (["verify", "missing.json", "--key", "missing.pem"], "missing.pem cannot be read (No such file or directory)"),
         (["chat", "--tenant", "t1", "question"], "no inference URL is known; set SANO_INFERENCE_URL"),
         (["train", "--tenant", "t1", "--wait", "--timeout", "1"], "did not happen within 1 s; it goes on without us"),
     ],
