@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request
 from opentelemetry import metrics
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
 
+from consumers.runtime.telemetry import SCOPE, where
 from inference.answers import Answer, Answers, Kind, MeteredStream
 from inference.engine_errors import EngineError, EngineRefused
 from inference.errors import RequestRefused, bad_request, cannot_load, unauthorized
-from tenancy.errors import Transient
+from inference.vllm_errors import error_events
+from tenancy.errors import Refused, Transient
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenVerifier
 
+logger = logging.getLogger(f"{SCOPE}.inference")
+
 ADAPTER_HEADER = "X-Sano-Adapter"
 MAX_BODY_BYTES = 1_048_576
+FAILED = "this replica failed on the request"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
@@ -37,9 +46,10 @@ class Api:
         app.add_exception_handler(EngineRefused, _engine_refused)
         app.add_exception_handler(EngineError, _engine_failed)
         app.add_exception_handler(Transient, _unavailable)
+        app.add_exception_handler(Refused, _refused_by_the_boundary)
         app.add_api_route("/v1/chat/completions", self._route("chat"), methods=["POST"])
         app.add_api_route("/v1/completions", self._route("completion"), methods=["POST"])
-        app.add_api_route("/v1/models", self._models, methods=["GET"])
+        app.add_api_route("/v1/models", _guarded(self._models), methods=["GET"])
         return app
 
     def _tenant(self, request: Request) -> TenantId:
@@ -56,7 +66,7 @@ class Api:
             raise RequestRefused(503, "starting", "this replica is starting")
         return self.answers
 
-    def _route(self, kind: Kind) -> Callable[[Request], Awaitable[Response]]:
+    def _route(self, kind: Kind) -> Endpoint:
         async def answer(request: Request) -> Response:
             tenant = self._tenant(request)
             body = await _body(request)
@@ -64,7 +74,7 @@ class Api:
             self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
             return _response(made)
 
-        return answer
+        return _guarded(answer)
 
     async def _models(self, request: Request) -> Response:
         names = await self._ready().models(self._tenant(request))
@@ -72,12 +82,32 @@ class Api:
         return JSONResponse({"object": "list", "data": data})
 
 
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, which answers also what nobody foresaw. Left to the server it would be logged with its text, and
+    that may quote the request.
+    """
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (RequestRefused, EngineError, Transient, Refused):
+            raise  # each has its handler
+        except Exception as error:
+            logger.error("request failed", extra={"error": where(error)})
+            return _error(500, "internal_error", FAILED)
+
+    return guarded
+
+
 async def _body(request: Request) -> dict[str, Any]:
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > MAX_BODY_BYTES:
-            raise RequestRefused(413, "too_large", f"a request body holds at most {MAX_BODY_BYTES} bytes")
+    try:
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > MAX_BODY_BYTES:
+                raise RequestRefused(413, "too_large", f"a request body holds at most {MAX_BODY_BYTES} bytes")
+    except ClientDisconnect:
+        raise bad_request("the body ended early") from None
     try:
         body = json.loads(received)
     except (ValueError, RecursionError):
@@ -98,7 +128,7 @@ class _Streamed(StreamingResponse):
     """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
 
     def __init__(self, stream: MeteredStream, headers: dict[str, str]) -> None:
-        super().__init__(stream, media_type="text/event-stream", headers=headers)
+        super().__init__(_events(stream), media_type="text/event-stream", headers=headers)
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,6 +136,17 @@ class _Streamed(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._stream.aclose()
+
+
+async def _events(stream: MeteredStream) -> AsyncIterator[bytes]:
+    """The stream's events. The status is sent by now, so what fails here ends the stream as an engine's error does."""
+    try:
+        async for event in stream:
+            yield event
+    except Exception as error:
+        logger.error("request failed", extra={"error": where(error)})
+        for event in error_events(EngineRefused(500, FAILED)):
+            yield event
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:
@@ -133,3 +174,16 @@ async def _engine_failed(_: Request, __: Exception) -> Response:
 
 async def _unavailable(_: Request, __: Exception) -> Response:
     return _error(503, "store_unavailable", "the tenant's state is out of reach; try again")
+
+
+async def _refused_by_the_boundary(_: Request, error: Exception) -> Response:
+    """The store will not let this replica read, or what it reads does not open: refused, and the base model does not
+    answer instead. The reason is for operators.
+    """
+    if not isinstance(error, Refused):
+        raise error
+    logger.error("request refused by the store", extra={"reason": error.code})
+    if error.code == "object-store-refused":
+        return _error(503, "store_unavailable", "the tenant's state cannot be read by this replica now")
+    refusal = cannot_load()
+    return _error(refusal.status, refusal.code, refusal.message)

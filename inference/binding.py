@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.errors import no_such_model, not_active
+from inference.latest import Latest
 from schemas.identifiers import SHA256_PATTERN
 from schemas.state import AdapterState, TenantState
 from tenancy.archive import Archive
@@ -21,6 +22,8 @@ from tenancy.tenant_id import TenantId
 
 BASE = "base"
 ACTIVE = "active"
+VIEWS = 1024
+"""States that are kept at most: some tens of kilobytes each."""
 
 
 @dataclass
@@ -29,6 +32,9 @@ class TenantViews:
 
     A stale view can only be one of the same tenant: it can name an adapter that was active a moment ago, never
     another tenant's.
+
+    ``_blocked`` is for reads that began before the fence and end after it. Whatever is read later is fenced itself, for
+    ever, so a tenant that this set has forgotten is refused all the same.
     """
 
     tenancy: Tenancy
@@ -36,7 +42,7 @@ class TenantViews:
     now: Callable[[], float] = time.monotonic
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
     _reading: dict[str, object] = field(default_factory=dict)
-    _blocked: set[str] = field(default_factory=set)
+    _blocked: Latest[str] = field(default_factory=Latest)
 
     async def active(self, tenant: TenantId) -> TenantState:
         """The state, if the tenant is served. Raises :class:`RequestRefused` (403)."""
@@ -52,11 +58,26 @@ class TenantViews:
         except (UnknownTenant, TenantFenced):
             self.forget(tenant)
             raise not_active() from None
+        finally:
+            # If not, it was forgotten meanwhile or is read anew, and what was read here may be the older state.
+            is_latest = self._reading.get(tenant) is reading
+            if is_latest:
+                del self._reading[tenant]
         if tenant in self._blocked:
             raise not_active()  # blocked while the state was being read
-        if self._reading.get(tenant) is reading:  # else it was forgotten meanwhile, and may be the older state
-            self._held[tenant] = (read_at, state)
+        if is_latest:
+            self._keep(tenant, read_at, state)
         return state
+
+    def _keep(self, tenant: TenantId, read_at: float, state: TenantState) -> None:
+        """Keep the view, and those before it only as long as they may be used: this is no table of all tenants."""
+        self._held.pop(tenant, None)
+        self._held[tenant] = (read_at, state)
+        while self._held:
+            oldest = next(iter(self._held))
+            if len(self._held) <= VIEWS and self.now() - self._held[oldest][0] <= self.ttl_seconds:
+                break
+            del self._held[oldest]
 
     async def adapter(self, tenant: TenantId, model: object) -> str | None:
         """The digest that answers, None for the base model. Raises :class:`RequestRefused` (403, 404).

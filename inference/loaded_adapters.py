@@ -62,7 +62,8 @@ class LoadedAdapters:
         # Digest -> vLLM's integer id, from before add_lora until after remove_lora. An adapter can be here and no
         # longer have a name (its eviction was interrupted); it cannot have a name without being here.
         self._ids: dict[str, int] = {}
-        self._digests: dict[int, str] = {}  # every id ever given
+        # Every id that the engine may still list: also of adapters that it was told to remove.
+        self._digests: dict[int, str] = {}
         self._next_id = itertools.count(1)  # never reused: an id is the workers' key for the adapter
 
     def names(self) -> tuple[str, ...]:
@@ -143,6 +144,8 @@ class LoadedAdapters:
         if missing := [name for name in (CONFIG_FILE, WEIGHTS_FILE) if not (directory / name).is_file()]:
             # vLLM falls back to pickled weights where the safetensors file is absent.
             raise AdapterLoadFailed(digest, f"{' and '.join(missing)} not found in its directory")
+        if len(self._digests) > 2 * self._capacity:
+            await self.listed()  # loads that fail leave an id each, and no eviction may come that lists them
         lora_id = next(self._next_id)
         request = LoRARequest(lora_name=digest, lora_int_id=lora_id, lora_path=str(directory))
         self._ids[digest] = lora_id
@@ -172,6 +175,10 @@ class LoadedAdapters:
         return bool(answers) and all(answer["slots_clear"] for answer in answers)
 
     async def listed(self) -> tuple[str, ...]:
-        """The digests that vLLM itself lists, also one that requests cannot name any more."""
-        ids = await self._llm.list_loras()
+        """The digests that vLLM itself lists, also one that requests cannot name any more. Ids that it does not list
+        are forgotten, but for those of adapters that were put in while it was asked. They are not given again all the
+        same.
+        """
+        ids = set(await self._llm.list_loras())
+        self._digests = {i: digest for i, digest in self._digests.items() if i in ids or i in self._ids.values()}
         return tuple(sorted(self._digests.get(lora_id, f"unknown-{lora_id}") for lora_id in ids))

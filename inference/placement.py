@@ -20,6 +20,7 @@ from consumers.runtime.telemetry import SCOPE
 from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineFull
 from inference.errors import cannot_load, no_room, no_such_model, not_active
 from inference.fetching import NotServable
+from inference.latest import Latest
 from inference.loaded_adapters import Eviction
 from inference.residency import NoRoom, Reservation, Residency, Withdrawn
 from tenancy.tenant_id import TenantId
@@ -28,6 +29,8 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 
 RETRY_AFTER_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
+UNLOADED = 1024
+"""Unloaded adapters of which it is remembered that a slot may hold their weights, before the slots are overwritten."""
 
 
 class AdapterEngine(Protocol):
@@ -94,11 +97,14 @@ class Placement:
     now: Callable[[], float] = time.monotonic
     on_loaded: Callable[[TenantId, str, float], None] = lambda tenant, digest, seconds: None
     _loads: dict[str, _Load] = field(default_factory=dict)
-    # Every adapter that the engine was given, also one that is unloaded: its slot may hold its weights still.
+    # Every adapter that the engine was given, also one that is unloaded, until the free slots are overwritten: one of
+    # them may hold its weights still.
     _owners: dict[str, TenantId] = field(default_factory=dict)
     _failed: dict[str, float] = field(default_factory=dict)
-    _gone: set[TenantId] = field(default_factory=set)
-    _retired: set[tuple[TenantId, str]] = field(default_factory=set)
+    # For requests whose view of the tenant is older than the event. Later ones are refused by the state itself, so
+    # that what these sets have forgotten is refused all the same.
+    _gone: Latest[TenantId] = field(default_factory=Latest)
+    _retired: Latest[tuple[TenantId, str]] = field(default_factory=Latest)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @asynccontextmanager
@@ -166,13 +172,20 @@ class Placement:
             await self.engine.load(digest, directory)
         except BaseException:
             # A negative cache: a broken adapter must not cost the other tenants a download per request.
-            self._failed[digest] = self.now() + RETRY_AFTER_SECONDS
+            self._note_failure(digest)
             self.files.remove(digest)
             raise
         finally:
             self.residency.release(reservation)
         self._failed.pop(digest, None)
         self.on_loaded(tenant, digest, self.now() - started)
+
+    def _note_failure(self, digest: str) -> None:
+        """All are kept equally long, so the dictionary's order is that of their ends: what is over comes first."""
+        self._failed.pop(digest, None)
+        self._failed[digest] = self.now() + RETRY_AFTER_SECONDS
+        while self._failed[oldest := next(iter(self._failed))] <= self.now():
+            del self._failed[oldest]
 
     async def _unload(self, digest: str) -> None:
         """Take an adapter out that nobody uses: forget it in the engine first, then its files."""
@@ -193,9 +206,34 @@ class Placement:
             self.residency.drop(digest)
 
     async def unload_idle(self) -> None:
-        """Unload what nobody asked for lately."""
+        """Unload what nobody asked for lately, and overwrite what adapters left in their slots, many at a time."""
         for digest in self.residency.idle():
             await self._unload(digest)
+        await self._overwrite_unloaded()
+
+    async def _overwrite_unloaded(self) -> None:
+        """Every now and then, and here rather than at each unloading: it drops all cached blocks, and may take seconds.
+
+        So ``_owners`` holds at most :data:`UNLOADED` adapters beside the resident ones, and those that came and went
+        since the last call.
+        """
+        async with self._changing:
+            unloaded = self._unloaded()
+            if len(unloaded) <= UNLOADED:
+                return
+            # One eviction overwrites all free slots. No await since the list was made, and the engine takes its
+            # changes in order: a load of this adapter that begins now comes after it. Nothing is unloaded meanwhile.
+            eviction = await self.engine.evict(unloaded[0], scrub=True)
+            if eviction.slot_overwritten:
+                left = set(self._unloaded()).intersection(unloaded)
+                for digest in left - set(eviction.remaining):
+                    if self.files.remove(digest):
+                        del self._owners[digest]
+
+    def _unloaded(self) -> list[str]:
+        """Adapters that the engine was given and does not serve any more, oldest first."""
+        present = {*self.residency.resident(), *self._loads, *self.engine.loaded()}
+        return [digest for digest in self._owners if digest not in present]
 
     async def remove_tenant(self, tenant: TenantId) -> Removal:
         """Remove everything of a tenant whose requests are not admitted any more: those that run get ``drain_seconds``,

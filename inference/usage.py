@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from schemas.envelope import Event
 from schemas.events import UsageRecorded
+from schemas.usage import SECONDS_DIGITS, Report, day_of
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import NewNonce, random_nonce
 from tenancy.errors import Transient
@@ -74,12 +75,22 @@ class UsageMeter:
 class UsageReporter:
     """Publishes the meter's sums. What the bus did not acknowledge is published again as the same event: it may have
     been taken, and usage that is counted twice is paid twice.
+
+    Each process is a reporter of its own. Its reports about a tenant are numbered without gaps, so that the ledger can
+    tell which it has counted from two numbers: see :mod:`schemas.usage`.
     """
 
     meter: UsageMeter
     tenancy: Tenancy
     new_nonce: NewNonce = random_nonce
     _unsent: deque[Event] = field(default_factory=deque)
+    _reporter: str = field(init=False)
+    _day: str = ""
+    # The latest number of each tenant that used something on this day.
+    _numbers: dict[TenantId, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._reporter = self.new_nonce()
 
     async def report(self) -> None:
         # While the bus takes nothing the sums go on in the meter, which does not grow.
@@ -97,11 +108,19 @@ class UsageReporter:
         return True
 
     def _event(self, tenant: TenantId, amounts: Amounts) -> Event:
+        now = self.tenancy.clock()
         data = UsageRecorded(
-            usage_id=self.new_nonce(),
+            usage_id=self._next(tenant, day_of(now)).usage_id,
             source="inference",
             prompt_tokens=amounts.prompt_tokens,
             completion_tokens=amounts.completion_tokens,
-            engine_seconds=round(amounts.engine_seconds, 6),
+            engine_seconds=round(amounts.engine_seconds, SECONDS_DIGITS),
         )
-        return Event(subject=tenant, data=data, time=self.tenancy.clock(), source=self.tenancy.outbox.source)
+        return Event(subject=tenant, data=data, time=now, source=self.tenancy.outbox.source)
+
+    def _next(self, tenant: TenantId, day: str) -> Report:
+        # A clock that is set back must not number a day anew.
+        if day > self._day:
+            self._day, self._numbers = day, {}
+        number = self._numbers[tenant] = self._numbers.get(tenant, 0) + 1
+        return Report(self._day, self._reporter, number)

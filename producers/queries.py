@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 
 from pydantic import Field
@@ -16,6 +16,7 @@ from schemas.model import Contract, read_tolerant
 from schemas.policy import TenantPolicy
 from schemas.records import PurgeRecord, StoreRefusal
 from schemas.state import TenantState
+from schemas.usage import Source, UsageDay, UsageSum, amounts_of
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
@@ -88,17 +89,10 @@ class PurgeView(Contract):
     versions_removed: int
 
 
-class UsageView(Contract):
+class UsageView(UsageSum):
     """What a tenant used, summed over its records of one source."""
 
-    source: str
-    records: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    training_tokens: int = 0
-    engine_seconds: float = 0.0
-    gpu_seconds: float = 0.0
-    bytes_stored: int = 0
+    source: Source
 
 
 async def tenants(tenancy: Tenancy) -> list[TenantView]:
@@ -257,11 +251,16 @@ async def usage(tenancy: Tenancy, tenant_id: TenantId) -> list[UsageView]:
     """Sums by source. Raises :class:`UnknownTenant`, and :class:`KeyDestroyed` after a purge."""
     await tenancy.states.read(tenant_id)
     store = await tenancy.store(tenant_id)
+
+    async def sums_in(name: str) -> Mapping[Source, UsageSum]:
+        if name.startswith(object_keys.USAGE_DAYS):
+            return (await store.get_record(name, UsageDay))[0].sums
+        record, _ = await store.get_record(name, UsageRecorded)
+        return {record.source: amounts_of(record)}
+
     names = [relative async for relative in store.list("usage")]
-    sums: dict[str, UsageView] = {}
-    for record, _ in await gathered(store.get_record(name, UsageRecorded) for name in names):
-        held = sums.setdefault(record.source, UsageView(source=record.source))
-        amounts = record.model_dump(exclude={"usage_id", "source"})
-        summed = {name: getattr(held, name) + amount for name, amount in amounts.items()}
-        sums[record.source] = held.model_copy(update={"records": held.records + 1, **summed})
-    return [sums[source] for source in sorted(sums)]
+    total: dict[Source, UsageSum] = {}
+    for sums in await gathered(sums_in(name) for name in names):
+        for source, amounts in sums.items():
+            total[source] = total.get(source, UsageSum()).plus(amounts)
+    return [UsageView(source=source, **amounts.model_dump()) for source, amounts in sorted(total.items())]

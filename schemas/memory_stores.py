@@ -1,7 +1,7 @@
 """Stores in the memory of our processes: what is in hand, and the tables of objects that live as long as a process.
 
-Every attribute of a class of ``inference`` or ``consumers`` that is a dict, set, list or queue is named by one entry
-(``tests/invariants/test_declared_tables.py``), so that nothing of a tenant is remembered in passing.
+Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.unpurged`` that is a dict, set, list or queue is
+named by one entry (``tests/invariants/test_declared_tables.py``), so that nothing of a tenant is remembered in passing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from schemas.store import ABSENT, SCANNED, Probe, Purger, Store
 RECEIPT = Probe(
     evidence="receipt", how="the replica signs for it after removal, with what its engine lists then; or its lease ends"
 )
-
-_UNTIL_RESTART = Purger(who="nobody", method="none", how="it ends with the process")
 
 _REPLICA = (
     Store(
@@ -84,22 +82,26 @@ _REPLICA = (
         survives_settings=("usage_seconds",),
     ),
     Store(
-        name="replica.block-lists",
+        name="memory.remembered-ids",
         medium="process-memory",
-        where="what a replica refuses: fenced tenants, retired adapters, loads that failed, and ids it gave to vLLM",
+        where="ids that a replica or consumer remembers: fenced and purged tenants, retired adapters, loads that "
+        "failed, ids given to vLLM, and how many reports of usage it made today",
         tables=(
             "inference.binding.TenantViews._blocked",
+            "inference.latest.Latest._values",
             "inference.loaded_adapters.LoadedAdapters._digests",
             "inference.placement.Placement._failed",
             "inference.placement.Placement._gone",
             "inference.placement.Placement._retired",
+            "inference.usage.UsageReporter._numbers",
+            "tenancy.unpurged.Unpurged._purged",
         ),
         holds="tenant ids and digests of adapters",
         protection="references",
-        purger=_UNTIL_RESTART,
+        purger=Purger(who="nobody", method="none", how="they end with the process, the day's numbers with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),
         survives="kept",
-        kept_because="nothing of a purged tenant may come back in, in whatever order events and requests arrive",
+        kept_because="nothing of a purged tenant may come back in, and no usage may be counted twice",
     ),
 )
 
@@ -131,15 +133,20 @@ _CONSUMERS = (
         tables=(
             "consumers.runtime.redeliveries.Redeliveries._held",
             "consumers.training.runner.Runner._not_before",
+            "consumers.training.runner.Runner._swept_at",
             "consumers.training.runner.SubprocessDispatcher._children",
             "consumers.training.runner.SubprocessDispatcher._watchers",
         ),
         holds="tenant ids and run ids, topics and offsets",
         protection="references",
-        purger=_UNTIL_RESTART,
+        purger=Purger(
+            who="the consumer",
+            method="end-of-process",
+            how="workers end with their lease; the next look after the fence drops the rest; with the process",
+        ),
         probe=Probe(evidence="scan", how="the fields are ids, process handles and numbers"),
-        survives="kept",
-        kept_because="it is when a run of that id would be tried again, and no run of a purged tenant is",
+        survives=timedelta(),
+        survives_settings=("lease_seconds", "reconcile_seconds"),
     ),
     Store(
         name="consumers.overview",

@@ -37,6 +37,8 @@ TENANT_AREAS: dict[str, str] = {
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
+USAGE_DAYS = "usage/days/"
+
 
 class ForbiddenKey(ValueError):
     """A key that would leave the tenant's prefix or that no area covers."""
@@ -199,3 +201,7 @@ def retirement_acknowledgement(digest: str, replica_id: str) -> str:
 
 def usage(event_id: str) -> str:
     return f"usage/{event_id}"
+
+
+def usage_day(day: str) -> str:
+    return f"{USAGE_DAYS}{day}"

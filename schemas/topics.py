@@ -19,7 +19,11 @@ FILE_DELETE_DELAY_MS = 60_000
 
 
 class Topic(Contract):
-    """One topic. ``owner`` is the consumer that dead-letters what nobody can read, so that it is done once."""
+    """One topic. ``owner`` is the consumer that dead-letters what nobody can read, so that it is done once.
+
+    ``producers`` is who must be allowed to write: also whoever publishes what another service's swap of a tenant's
+    state owes to the bus, and whoever sends an event of a removal that keeps failing to the back of its topic.
+    """
 
     name: str
     description: str
@@ -71,7 +75,7 @@ _LIVE = (
         description="a tenant's life: onboarding, exports, churn and purge",
         owner="purge",
         consumers=("purge", "export", "inference", "ledger"),
-        producers=("operators", "purge", "export"),
+        producers=("operators", "purge", "export", "inference", "ledger"),
         privacy="references-only",
     ),
     Topic(
@@ -87,7 +91,7 @@ _LIVE = (
         description="training commands and what came of them",
         owner="training",
         consumers=("training", "ledger"),
-        producers=("curation", "operators", "training"),
+        producers=("curation", "operators", "training", "adapters"),
         privacy="references-only",
     ),
     Topic(
@@ -95,7 +99,7 @@ _LIVE = (
         description="adapters ready, activated, rolled back and retired",
         owner="adapters",
         consumers=("adapters", "inference", "ledger"),
-        producers=("training", "adapters", "operators"),
+        producers=("training", "adapters", "operators", "curation", "inference", "ledger"),
         privacy="references-only",
     ),
     Topic(
@@ -103,7 +107,7 @@ _LIVE = (
         description="serving replicas and their signed acknowledgements",
         owner="purge",
         consumers=("purge", "adapters", "ledger"),
-        producers=("inference",),
+        producers=("inference", "purge", "adapters", "ledger"),
         privacy="references-only",
     ),
     Topic(
@@ -119,7 +123,7 @@ _LIVE = (
         description="what each tenant used",
         owner="ledger",
         consumers=("ledger",),
-        producers=("inference", "training"),
+        producers=("inference", "training", "curation", "adapters", "operators"),
         privacy="references-only",
     ),
     Topic(

@@ -1,4 +1,4 @@
-"""Usage: one record per usage event, so that adding up twice is impossible."""
+"""Usage: every event counts once, however late and often it comes, so that adding up twice is impossible."""
 
 from __future__ import annotations
 
@@ -9,17 +9,47 @@ from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import UsageRecorded
 from schemas.outcome import Outcome
-from tenancy.errors import PreconditionFailed
+from schemas.usage import Report, UsageDay, report_of
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
+from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
 async def on_usage_recorded(event: Event, ports: LedgerPorts) -> Outcome:
-    """Keep the usage under the event's own id, create-if-absent."""
+    """Add a replica's report to the sums of its day; keep any other usage under the event's own id."""
+    data = cast(UsageRecorded, event.data)
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     await tenancy.active(tenant)
     store = await tenancy.store(tenant)
+    report = report_of(data.usage_id)
+    return await _kept(event.id, data, store) if report is None else await _added(report, data, store)
+
+
+async def _kept(event_id: str, data: UsageRecorded, store: TenantStore) -> Outcome:
     try:
-        await store.put_record(object_keys.usage(event.id), cast(UsageRecorded, event.data), if_absent=True)
+        await store.put_record(object_keys.usage(event_id), data, if_absent=True)
     except PreconditionFailed:
         return Outcome.NOOP_DUPLICATE
+    return Outcome.EFFECT
+
+
+async def _added(report: Report, data: UsageRecorded, store: TenantStore) -> Outcome:
+    """The amounts and the report's number are written by one swap: both are in the record, or neither.
+
+    A swap that comes after a purge has emptied the prefix finds nothing to replace.
+    """
+    location = object_keys.usage_day(report.day)
+    etag: str | None
+    try:
+        held, etag = await store.get_record(location, UsageDay)
+    except ObjectNotFound:
+        held, etag = UsageDay(), None
+    added = held.plus(report, data)
+    if added is held:
+        return Outcome.NOOP_DUPLICATE
+    try:
+        await store.put_record(location, added, if_absent=etag is None, if_match=etag)
+    except PreconditionFailed:
+        # Another delivery of this tenant's usage was added in between; or this one was, and its answer was lost.
+        raise Transient("the day's usage changed during the handling") from None
     return Outcome.EFFECT

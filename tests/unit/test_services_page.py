@@ -1,0 +1,138 @@
+"""Who reads and writes which topic: the topics as data, the table for operators and the code say the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from consumers.adapters import app as adapters
+from consumers.curation import app as curation
+from consumers.export import app as export
+from consumers.ledger import app as ledger
+from consumers.purge import app as purge
+from consumers.runtime.middleware import MUST_HAPPEN
+from consumers.training import app as training
+from inference import app as inference
+from schemas import events
+from schemas.asyncapi import consumer_group
+from schemas.events import EVENT_TYPES, OUTCOMES, EventData
+from schemas.topics import LIVE_TOPICS, TOPICS
+from tests.unit.test_docs import page, rows, section, ticked
+
+ROOT = Path(__file__).parents[2]
+HANDLERS: dict[str, Mapping[type[EventData], object]] = {
+    "curation": curation.HANDLERS,
+    "training": training.HANDLERS,
+    "adapters": adapters.HANDLERS,
+    "export": export.HANDLERS,
+    "purge": purge.HANDLERS,
+    "ledger": ledger.HANDLERS,
+    "inference": inference.HANDLERS,
+}
+SERVICES = tuple(HANDLERS)
+TYPES = {model.__name__: model for model in EVENT_TYPES.values()}
+DOCUMENTED_AS = {**{service: service for service in SERVICES}, "inference": "serving replica"}
+
+
+def folder(service: str) -> Path:
+    return ROOT / service if service == "inference" else ROOT / "consumers" / service
+
+
+def sources(service: str) -> Iterator[str]:
+    """The service's modules, and those of the tenant boundary that make events for it."""
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder(service).glob("*.py")))
+    yield text
+    if re.search(r"^from tenancy(\.activation)? import (.*\b)?(activation|activated|retired)\b", text, re.MULTILINE):
+        yield (ROOT / "tenancy" / "activation.py").read_text(encoding="utf-8")
+
+
+def subscribed(service: str) -> set[str]:
+    """The topics that the service's wiring subscribes to."""
+    found: list[ast.expr] = []
+    for call in ast.walk(ast.parse((folder(service) / "app.py").read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+            if call.func.id == "serve":
+                assert ast.literal_eval(call.args[0]) == service
+                found += [keyword.value for keyword in call.keywords if keyword.arg == "topics"]
+            elif call.func.id == "Consumer":
+                found.append(call.args[1])
+    [topics] = found
+    if isinstance(topics, ast.Name):
+        assert topics.id == "LIVE_TOPICS"
+        return set(LIVE_TOPICS)
+    assert isinstance(topics, ast.Tuple)
+    return {getattr(events, name.attr) for name in topics.elts if isinstance(name, ast.Attribute)}
+
+
+def made(service: str) -> set[str]:
+    """The topics of the events that the service makes."""
+    names = {
+        call.func.id if isinstance(call.func, ast.Name) else call.func.attr
+        for source in sources(service)
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name | ast.Attribute)
+    }
+    return {TYPES[name].topic for name in names & TYPES.keys()} - {OUTCOMES}
+
+
+def pays(service: str) -> bool:
+    """Whether it publishes what states owe, whoever's swap it was. At the fence nothing is owed any more."""
+    return service != "purge" and any(re.search(r"outbox\.(flush|swap)\(", source) for source in sources(service))
+
+
+def sent_back(service: str) -> set[str]:
+    """The topics to whose back the service sends events of removals that keep failing."""
+    return {model.topic for model in MUST_HAPPEN if model in HANDLERS[service]}
+
+
+def must_write(service: str) -> set[str]:
+    owed = {topic for payer in SERVICES if pays(payer) for topic in made(payer)}
+    return made(service) | (owed if pays(service) else set()) | sent_back(service) | {OUTCOMES}
+
+
+def documented() -> dict[str, tuple[str, ...]]:
+    return {row[0]: row for row in rows(section(page("docs/operations.md"), "## The processes"))}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_subscribes_to_the_topics_whose_consumer_it_is(service: str) -> None:
+    assert subscribed(service) == {name for name in LIVE_TOPICS if service in TOPICS[name].consumers}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_write_where_it_makes_events_pays_debts_or_sends_back(service: str) -> None:
+    assert must_write(service) == {name for name in LIVE_TOPICS if service in TOPICS[name].producers}
+
+
+def test_operators_commands_may_publish_what_states_owe() -> None:
+    owed = {topic for payer in SERVICES if pays(payer) for topic in made(payer)}
+    assert owed == {events.TRAINING, events.ADAPTERS, events.USAGE}
+    assert all("operators" in TOPICS[topic].producers for topic in owed)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_table_of_processes_says_what_each_is_called_reads_and_writes(service: str) -> None:
+    _, started, group, reads, writes, _ = documented()[DOCUMENTED_AS[service]]
+    module = "inference.app" if service == "inference" else f"consumers.{service}.app"
+    assert ticked(started) == [f"python -m {module}"]
+    assert ticked(group) == ["inference.<replica id>" if service == "inference" else consumer_group(service)]
+    assert subscribed(service) == (set(LIVE_TOPICS) if reads == "all" else set(ticked(reads)))
+    assert must_write(service) - {OUTCOMES} == set(ticked(writes))
+
+
+def test_the_table_of_processes_has_every_service_and_the_worker() -> None:
+    assert documented().keys() == {*DOCUMENTED_AS.values(), "training worker"}
+    assert documented()["training worker"][4] == "as training"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_table_of_processes_names_the_work_beside_the_events(service: str) -> None:
+    """Each ``Periodic`` of the wiring, by a word of its name."""
+    source = (folder(service) / "app.py").read_text(encoding="utf-8")
+    beside = documented()[DOCUMENTED_AS[service]][5]
+    for name in re.findall(r'Periodic\(\s*"([a-z ]+)"', source):
+        assert name.split()[-1] in beside, f"{service}: {name}"
