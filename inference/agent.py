@@ -52,11 +52,13 @@ async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:
 async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
     """Admit nothing of the tenant any more, evict all of it, and acknowledge with a signed receipt.
 
-    A redelivery acknowledges again, under the same id, as long as the purge may wait for it.
+    Whoever reads the event acknowledges it, under the same id each time, as long as the purge may wait for it: also a
+    replica that has nothing to evict, such as one that was started after the fence. Only what was evicted or ended is
+    an effect, so that a replay to such a replica is seen to change nothing.
     """
     data = cast(PurgeFenced, event.data)
     tenant = TenantId(event.subject)
-    was_blocked = ports.views.block(tenant)
+    ports.views.block(tenant)
     removal = _complete(await ports.placement.remove_tenant(tenant))
     try:
         is_over = (await ports.tenancy.states.read(tenant)).state.status == "purged"
@@ -64,7 +66,7 @@ async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
         return Outcome.NOOP_STALE  # no purge waits for it; the ledger keeps the event, or each replica would
     if not is_over:
         await _acknowledge(ports, tenant, data.purge_id, removal, event)
-    return Outcome.EFFECT if removal.evicted or not (was_blocked or is_over) else Outcome.NOOP_DUPLICATE
+    return Outcome.EFFECT if removal.evicted or removal.requests_aborted else Outcome.NOOP_DUPLICATE
 
 
 def _complete(removal: Removal) -> Removal:

@@ -109,12 +109,10 @@ class TenantViews:
         self._held.pop(tenant, None)
         self._reading.pop(tenant, None)
 
-    def block(self, tenant: TenantId) -> bool:
-        """Admit nothing of this tenant any more, the first step of its eviction. True when it was blocked already."""
-        was_blocked = tenant in self._blocked
+    def block(self, tenant: TenantId) -> None:
+        """Admit nothing of this tenant any more, the first step of its eviction."""
         self._blocked.add(tenant)
         self.forget(tenant)
-        return was_blocked
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,10 @@ class Engine:
         """Digests that requests can name now."""
         return self._loaded_adapters().names() if self.is_healthy() else ()
 
+    async def listed(self) -> tuple[str, ...]:
+        """Digests that vLLM itself lists: :meth:`LoadedAdapters.listed`."""
+        return await self._loaded_adapters().listed()
+
     def inflight(self, digest: str) -> int:
         """How many requests of the adapter run, from admission until the engine has ended them."""
         return self._flights.count(digest)

@@ -109,7 +109,7 @@ class LoadedAdapters:
                 await self._remove(digest)
         # Outside of the lock: waiting for an idle moment must not hold up other tenants' loads.
         reset = await self.reset_prefix_cache() if scrub else False
-        return Eviction(digest, was_loaded, overwritten, reset, await self._listed())
+        return Eviction(digest, was_loaded, overwritten, reset, await self.listed())
 
     async def reset_prefix_cache(self) -> bool:
         """Drop all cached blocks, if a moment without running requests comes within about two seconds.
@@ -145,7 +145,7 @@ class LoadedAdapters:
             # vLLM falls back to pickled weights where the safetensors file is absent.
             raise AdapterLoadFailed(digest, f"{' and '.join(missing)} not found in its directory")
         if len(self._digests) > 2 * self._capacity:
-            await self._listed()  # loads that fail leave an id each, and no eviction may come that lists them
+            await self.listed()  # loads that fail leave an id each, and no eviction may come that lists them
         lora_id = next(self._next_id)
         request = LoRARequest(lora_name=digest, lora_int_id=lora_id, lora_path=str(directory))
         self._ids[digest] = lora_id
@@ -174,9 +174,10 @@ class LoadedAdapters:
         self._ids.pop(digest, None)
         return bool(answers) and all(answer["slots_clear"] for answer in answers)
 
-    async def _listed(self) -> tuple[str, ...]:
-        """The digests that the engine lists. Ids that it does not list are forgotten, but for those of adapters that
-        were put in while it was asked. They are not given again all the same.
+    async def listed(self) -> tuple[str, ...]:
+        """The digests that vLLM itself lists, also one that requests cannot name any more. Ids that it does not list
+        are forgotten, but for those of adapters that were put in while it was asked. They are not given again all the
+        same.
         """
         ids = set(await self._llm.list_loras())
         self._digests = {i: digest for i, digest in self._digests.items() if i in ids or i in self._ids.values()}

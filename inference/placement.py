@@ -38,6 +38,8 @@ class AdapterEngine(Protocol):
 
     def loaded(self) -> tuple[str, ...]: ...
 
+    async def listed(self) -> tuple[str, ...]: ...
+
     def inflight(self, digest: str) -> int: ...
 
     async def load(self, digest: str, directory: Path) -> None: ...
@@ -247,19 +249,22 @@ class Placement:
             return replace(removal, requests_aborted=removal.requests_aborted + aborted)
         # What the tenant asked the base model lies in cached blocks too.
         reset = await self.engine.reset_prefix_cache()
-        return replace(self._nothing_here(prefix_cache_reset=reset), requests_aborted=aborted)
+        return replace(await self._nothing_here(prefix_cache_reset=reset), requests_aborted=aborted)
 
     async def remove_adapter(self, tenant: TenantId, digest: str) -> Removal:
         """Remove a retired adapter of this tenant, which is served no more."""
         self._retired.add((tenant, digest))
         if self._owner(digest) != tenant:
-            return self._nothing_here(prefix_cache_reset=True)
+            return await self._nothing_here(prefix_cache_reset=True)
         return await self._remove([digest])
 
-    def _nothing_here(self, *, prefix_cache_reset: bool) -> Removal:
+    async def _nothing_here(self, *, prefix_cache_reset: bool) -> Removal:
+        """It was never loaded here, as this server remembers. The engine is asked all the same: that it lists nothing
+        of the tenant is what the receipt is signed for.
+        """
         return Removal(
             evicted=(),
-            remaining=self.engine.loaded(),
+            remaining=await self.engine.listed(),
             slots_overwritten=True,
             prefix_cache_reset=prefix_cache_reset,
             local_files_deleted=True,

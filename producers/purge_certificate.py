@@ -42,7 +42,8 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
         does_not_prove=(
             TRUST,
             "anything about copies outside the stores that it lists: exports that the tenant took, backups of others",
-            "that the bus is free of the tenant's events before the time given above; they hold ids and commitments",
+            "that the bus is free of the tenant's events. Those published before the completion are gone by the time "
+            "given above, its own last ones and what others go on to publish later; they hold ids and commitments",
             f"anything about {', '.join(_of(held, 'operator'))}: whoever runs the installation answers for these",
             f"backups: {held.backups}",
             *_unproved_of_subcontractors(held),
@@ -143,7 +144,7 @@ def _facts(held: PurgeCertificate) -> Iterator[tuple[str, str]]:
     yield "kept back for a while", ", ".join(f"{e.store} ({e.reason_code})" for e in held.exceptions) or "nothing"
     yield "subcontractors", _subcontractors(held)
     yield "audit log", _audit_log(held)
-    yield "events gone by", held.topics_survive_until.isoformat()
+    yield "earlier events gone by", held.topics_survive_until.isoformat()
     yield "performed by", f"{held.performed_by}; {held.tool}"
 
 

@@ -106,7 +106,7 @@ class StoreFinding(Contract):
         "empty",  # listed twice, and nothing was there
         "receipts",  # every replica signed for it, or its lease is over
         "ended",  # with the processes that the fence stopped
-        "expires",  # by retention, at the latest at gone_by
+        "expires",  # what was published before completed_at, by retention, at the latest at gone_by
         "kept",  # on purpose: see retained
         "none-held",  # nothing of a tenant is written there, which tests look for
         "operator",  # outside of this system: whoever runs it answers for it
@@ -163,7 +163,7 @@ class PurgeCertificate(Contract):
     fenced_at: datetime
     export: PurgeExport | None = Field(default=None, description="absent: the contract gives no right of export")
     holds: tuple[LegalHold, ...] = ()
-    destruction_decided_at: datetime
+    destruction_decided_at: datetime = Field(description="or, if a clock was behind, the latest time it came after")
     key_destroyed_at: datetime
     settled_at: datetime = Field(description="no writer that was alive at the fence could still write after this")
     completed_at: datetime
@@ -188,7 +188,9 @@ class PurgeCertificate(Contract):
     )
     retained: tuple[Retained, ...]
     backups: str
-    topics_survive_until: datetime = Field(description="by then no event of the tenant is on any broker's disk")
+    topics_survive_until: datetime = Field(
+        description="by then no event that was published before completed_at is on a disk"
+    )
     audit_checkpoint: dict[str, Any] | None = Field(
         default=None,
         description="a signed checkpoint of the tenant's audit log: whoever has the log can show that each entry up to "

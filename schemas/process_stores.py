@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from schemas.memory_stores import OF_MEMORY, RECEIPT
 from schemas.store import ABSENT, KEPT, SCANNED, Probe, Purger, Store
-
-_RECEIPT = Probe(
-    evidence="receipt", how="the replica signs for it after removal, with what its engine lists then; or its lease ends"
-)
 
 _SERVING = (
     Store(
@@ -20,7 +17,7 @@ _SERVING = (
         purger=Purger(
             who="replica agent", method="evict", how="remove_lora, then every free slot is overwritten and read back"
         ),
-        probe=_RECEIPT,
+        probe=RECEIPT,
         survives="until-purge",
     ),
     Store(
@@ -30,25 +27,8 @@ _SERVING = (
         holds="computed prompts and answers, found only under the tenant's and adapter's salt",
         protection="clear",
         purger=Purger(who="replica agent", method="evict", how="reset_prefix_cache; blocks are zeroed by reuse"),
-        probe=_RECEIPT,
+        probe=RECEIPT,
         survives="until-purge",
-    ),
-    Store(
-        name="engine.requests",
-        medium="process-memory",
-        where="requests in the memory of the server and of the engine, and in the shared memory between its processes",
-        paths=("{shm}/psm_", "{shm}/sem.mp-"),
-        holds="prompts and answers while they are computed; in shared memory as token ids, until they are overwritten",
-        protection="clear",
-        purger=Purger(
-            who="replica agent",
-            method="evict",
-            how="drained up to a bound, then aborted; messages in shared memory are overwritten; of a killed "
-            "replica they end with its /dev/shm, which a pod has of its own",
-        ),
-        probe=_RECEIPT,
-        survives=timedelta(),
-        survives_settings=("drain_seconds",),
     ),
     Store(
         name="engine.temporary",
@@ -71,34 +51,12 @@ _SERVING = (
         holds="the files of loaded adapters",
         protection="clear",
         purger=Purger(who="replica agent", method="unlink", how="the adapter's folder is removed, and all at a start"),
-        probe=_RECEIPT,
+        probe=RECEIPT,
         survives="until-purge",
     ),
 )
 
 _PROCESSES = (
-    Store(
-        name="consumers.memory",
-        medium="process-memory",
-        where="the memory of a consumer that handles an event",
-        holds="the opened data key and what is being sealed, for one handling",
-        protection="clear",
-        purger=Purger(who="the consumer", method="end-of-process", how="dropped when the handling ends; never cached"),
-        probe=Probe(evidence="scan", how="after the fence no key opens; core dumps are off in production"),
-        survives=timedelta(),
-        survives_settings=("handler_deadline_seconds",),
-    ),
-    Store(
-        name="worker.memory",
-        medium="process-memory",
-        where="the memory of a training worker",
-        holds="the examples of the set and the weights in training",
-        protection="clear",
-        purger=Purger(who="the worker", method="end-of-process", how="it loses its lease at the fence and ends"),
-        probe=Probe(evidence="scan", how="it never writes example texts to a file"),
-        survives=timedelta(),
-        survives_settings=("lease_seconds",),
-    ),
     Store(
         name="worker.scratch",
         medium="worker-scratch",
@@ -304,4 +262,4 @@ _OUTSIDE = (
     ),
 )
 
-OF_PROCESSES: tuple[Store, ...] = (*_SERVING, *_PROCESSES, *_TELEMETRY, *_CACHES, *_LOCAL, *_OUTSIDE)
+OF_PROCESSES: tuple[Store, ...] = (*_SERVING, *OF_MEMORY, *_PROCESSES, *_TELEMETRY, *_CACHES, *_LOCAL, *_OUTSIDE)

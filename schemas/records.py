@@ -169,7 +169,9 @@ class ReplicaAcknowledgement(Contract):
     adapters_evicted: int = Field(default=0, ge=0)
     requests_aborted: int = Field(default=0, ge=0)
     lease_ended_at: datetime | None = Field(default=None, description="of one that expired")
-    fenced_at: datetime | None = Field(default=None, description="when it was cut off its lease")
+    fenced_at: datetime | None = Field(
+        default=None, description="when it was cut off its lease, by this purge or before"
+    )
 
 
 class SubcontractorConfirmation(Contract):
@@ -234,12 +236,16 @@ class PurgeRecord(Contract):
     fenced_at: datetime | None = None
     export: PurgeExport | None = Field(default=None, description="absent: no right of export")
     holds: tuple[LegalHold, ...] = ()
-    destruction_decided_at: datetime | None = Field(default=None, description="from here on no hold is accepted")
+    destruction_decided_at: datetime | None = Field(
+        default=None,
+        description="from here on no hold is accepted; by the purge service's clock or, where that is behind the clock "
+        "of whoever fenced or released a hold, their time, so that it is never earlier than what it followed",
+    )
     settled_at: datetime | None = Field(
         default=None, description="no writer that was alive at the fence can still write after this"
     )
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
-    replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence and not cut off before")
+    replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence, cut off or not")
     acknowledgements: tuple[ReplicaAcknowledgement, ...] = ()
     subcontractors: tuple[SubcontractorName, ...] | None = Field(
         default=None,
@@ -250,7 +256,7 @@ class PurgeRecord(Contract):
     confirmations_until: datetime | None = Field(
         default=None, description="until then the certificate waits for those that did not confirm"
     )
-    key_destroyed_at: datetime | None = None
+    key_destroyed_at: datetime | None = Field(default=None, description="not before the decision, as noted")
     found: tuple[StoreCount, ...] = Field(default=(), description="before anything was destroyed")
     counted_at: datetime | None = None
     late: tuple[StoreCount, ...] = Field(default=(), description="what writers left after that, and was swept too")

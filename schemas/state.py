@@ -92,7 +92,11 @@ class PurgeState(Contract):
     export_digest: Sha256Hex | None = Field(
         default=None, description="the adapter that the tenant has a right to take, as it was at the fence"
     )
-    destruction_decided_at: datetime | None = Field(default=None, description="the point of no return")
+    destruction_decided_at: datetime | None = Field(
+        default=None,
+        description="the point of no return; never earlier than the fence and the releases of holds, whosever clock "
+        "these were noted by",
+    )
 
 
 class TenantState(Contract):

@@ -89,6 +89,9 @@ class Store(Contract):
         "settings, or {home}, {tmp}, {shm}, {cwd}",
     )
     written_by: tuple[str, ...] = Field(default=(), description="of files: the modules of ours that write them")
+    tables: tuple[str, ...] = Field(
+        default=(), description="of memory: the attributes of our objects that hold it, as module.Class.attribute"
+    )
     holds: str
     protection: Protection
     purger: Purger

@@ -16,10 +16,11 @@ _INTRODUCTION = """# Stores
 Every place that can hold tenant data, who empties it, how it is shown to be empty, and how long something survives
 there at worst. Generated from `schemas/stores.py` by `python -m schemas.stores_page`; nothing here is entered by hand.
 
-What is not in the registry must not exist. `tests/invariants/test_declared.py` fails on an object, a topic, a module
-that writes files, a cache or a signed URL that no entry covers, and sees that the purge empties every store that says
-so. `tests/e2e/test_canary.py` does the same to the real processes: it plants markers in every input of two tenants,
-takes them through the whole loop, purges one, and searches the raw bytes of every medium.
+What is not in the registry must not exist. `tests/invariants/test_declared.py` and `test_declared_tables.py` fail on
+an object, a topic, a module that writes files, a table in a service's memory, a cache or a signed URL that no entry
+covers, and see that the purge empties every store that says so. `tests/e2e/test_canary.py` does the same to the real
+processes: it plants markers in every input of two tenants, takes them through the whole loop, purges one, and searches
+the raw bytes of every medium.
 
 """
 _PARTS: tuple[tuple[str, str, tuple[Medium, ...]], ...] = (

@@ -76,7 +76,11 @@ def released(hold_id: str, released_by: str, at: datetime) -> Change:
 
 
 def destruction_decided(purge_id: str, at: datetime) -> Change:
-    """The point of no return of this purge; again is no change. The change raises :class:`Held`."""
+    """The point of no return of this purge; again is no change. The change raises :class:`Held`.
+
+    The fence and each release come before it, in the order of the swaps. Their times are other machines': where one of
+    those clocks is ahead, its time is noted here too, or the order would read the other way round for ever.
+    """
 
     def change(state: TenantState) -> TenantState:
         purge = state.purge
@@ -86,7 +90,9 @@ def destruction_decided(purge_id: str, at: datetime) -> Change:
             return state
         if open_holds(state):
             raise Held
-        decided = purge.model_copy(update={"destruction_decided_at": at})
+        released_at = [hold.released_at for hold in state.holds if hold.released_at is not None]
+        decided_at = max([at, purge.fenced_at, *released_at])
+        decided = purge.model_copy(update={"destruction_decided_at": decided_at})
         return state.model_copy(update={"purge": decided, "erasures": (), "text_erasures": (), "texts_kept": 0})
 
     return change

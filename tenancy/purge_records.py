@@ -16,6 +16,8 @@ from tenancy.objects import ObjectStore
 ATTEMPTS = 20
 
 Note = Callable[[PurgeRecord], PurgeRecord]
+Unreadable = Callable[[str, Exception], None]
+"""Told of a purge whose record this version cannot read, by its id and why. The error's text may quote the record."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,25 @@ class PurgeRecords:
         key = object_keys.purge_key(purge_id)
         await self.objects.delete_versions([v async for v in self.objects.versions(key) if v.key == key])
 
-    async def open(self) -> AsyncIterator[PurgeRecord]:
-        """Every purge that is not certified."""
+    async def open(self, unreadable: Unreadable) -> AsyncIterator[PurgeRecord]:
+        """Every purge that is not certified.
+
+        A record that cannot be read (a newer release wrote it, say, before it was rolled back) does not hide those
+        listed behind it.
+        """
         async for key in self.objects.keys(object_keys.PURGES_PREFIX):
             name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
             if name.endswith(".certificate"):
                 continue
-            with suppress(ObjectNotFound):  # removed since it was listed
+            try:
                 record = await self.read(name)
-                if record.step != "certified":
-                    yield record
+            except ObjectNotFound:
+                continue  # removed since it was listed
+            except (ValueError, Refused) as error:
+                unreadable(name, error)
+                continue
+            if record.step != "certified":
+                yield record
 
     async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:
         stored = await self.objects.get(object_keys.purge_key(purge_id))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,21 +24,22 @@ class Replicas:
     answer_seconds: float
 
     async def answerable(self) -> AsyncIterator[str]:
-        """Every replica that serves or may come back to serving: also one whose lease is over, since it may only
-        have lost touch with the bucket. One that was cut off is over for good.
+        """Every replica that has a record, whatever its lease says.
+
+        One whose lease is over may only have lost touch with the bucket. One that another purge has cut off may serve
+        until its lease ends and, if it hangs, holds in memory what it held then: until it is started anew, and takes
+        its record over, it may be any tenant's. What ends the wait for it is the end of its lease (:meth:`ended`), so
+        one that is long over holds nobody up, and is named with its times all the same.
         """
         async for key in self.objects.keys(object_keys.REPLICAS_PREFIX):
-            with suppress(ObjectNotFound):
-                record = read_tolerant(ReplicaRecord, (await self.objects.get(key)).body)
-                if record.fenced_at is None:
-                    yield record.replica_id
+            yield key.removeprefix(object_keys.REPLICAS_PREFIX).removesuffix(".json")
 
     async def ended(self, replica_id: str, cause_id: str, since: datetime) -> ReplicaAcknowledgement | None:
         """How a replica that has not acknowledged is over, or None while it may still serve.
 
         A live one is cut off once it had its time to answer since it was asked, or since it started where that is
-        later. From then
-        on it cannot renew, and it stops serving by itself when its lease ends.
+        later. From then on it cannot renew, and it stops serving by itself when its lease ends. Of one that was cut
+        off already, by whichever purge or retirement, only that end is waited for.
         """
         held = await self._record(replica_id)
         now = self.clock()

@@ -7,10 +7,10 @@ the leases, the holds) is noted before it.
 
 from __future__ import annotations
 
+import json
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from consumers.purge.audit import enter_step, signed_log
 from consumers.purge.certificate import certificate
@@ -24,7 +24,7 @@ from consumers.purge.destruction import (
     with_refusals,
 )
 from consumers.purge.fence import fence
-from consumers.purge.handover import Handover
+from consumers.purge.handover import Handover, waited_in_vain_until
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
@@ -45,6 +45,10 @@ from tenancy.state import owing
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
+
+
+def _say_unreadable(purge_id: str, error: Exception) -> None:
+    logger.error("purge record not read", extra={"purge_id": purge_id, "error": where(error)})
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class PurgeDriver:
 
     async def look(self) -> None:
         """Take every purge that is not certified as far as it goes."""
-        async for record in self.records.open():
+        async for record in self.records.open(_say_unreadable):
             await self.try_to_advance(record.purge_id)
 
     async def try_to_advance(self, purge_id: str) -> None:
@@ -128,6 +132,13 @@ class PurgeDriver:
 
         return (await self.records.note(purge_id, note))[1]
 
+    def _not_before(self, *earlier: datetime | None) -> datetime:
+        """Now; or the latest of ``earlier``, which came before, where the clock that noted it is ahead of ours.
+
+        Clocks may differ by seconds, and pods take turns: what happened later must not read as if it came first.
+        """
+        return max([self.tenancy.clock(), *(moment for moment in earlier if moment is not None)])
+
     async def _hand_over(self, record: PurgeRecord) -> PurgeRecord:
         if record.export is None or record.export.adapter_digest is None:
             return await self._shred(record)
@@ -141,14 +152,15 @@ class PurgeDriver:
         kept = await self.destruction.destroy_key(tenant)
         if not kept:
             await self._note_refusals(record, {}, asked=(KEY_STORE,))
-            return await self.records.step(record, step="shredded", key_destroyed_at=self.tenancy.clock())
+            destroyed_at = self._not_before(record.destruction_decided_at)
+            return await self.records.step(record, step="shredded", key_destroyed_at=destroyed_at)
         # The destruction is decided: what the key seals need not stay as long as the key does.
         raise await self._partial(record, {**await self.destruction.sweep(tenant), **kept})
 
     async def _decided(self, record: PurgeRecord) -> PurgeRecord:
         """Pass the point of no return. A hold is looked for in the same swap, so that none can come in between."""
         tenant = TenantId(record.tenant)
-        change = destruction_decided(record.purge_id, self.tenancy.clock())
+        change = destruction_decided(record.purge_id, self._not_before(waited_in_vain_until(record)))
         try:
             state = (await self.tenancy.outbox.swap(tenant, change)).state
         except Held:
@@ -233,20 +245,24 @@ class PurgeDriver:
             return await self.records.step(record, late=added(record.late, late), verified_at=())
         now = self.tenancy.clock()
         if not record.verified_at:
-            return await self.records.step(record, verified_at=(now,))
+            return await self.records.step(record, verified_at=(self._not_before(record.key_destroyed_at),))
         if record.settled_at is None or now < record.settled_at:
             raise Waiting("a writer that was alive at the fence may still write")
         if record.unconfirmed and record.confirmations_until is not None and now < record.confirmations_until:
             raise Waiting(f"subcontractor {', '.join(record.unconfirmed)} has not confirmed")
         signed = await signed_log(TenantId(record.tenant), self.tenancy, self.signer)
-        both = (record.verified_at[0], now)
+        both = (record.verified_at[0], self._not_before(record.verified_at[0], record.settled_at))
         return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:
         location = object_keys.certificate_key(record.purge_id)
         envelope = self.signer.sign(certificate(record))
-        with suppress(PreconditionFailed):  # the same record gives the same certificate
+        try:
             await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)
+        except PreconditionFailed:
+            # The first one stands, whoever made it. It need not be this one: the version, the registry of stores and
+            # the signing key can have changed since.
+            envelope = json.loads((await self.tenancy.objects.get(location)).body)
         completed = PurgeCompleted(
             purge_id=record.purge_id,
             objects_removed=record.objects_removed,

@@ -92,6 +92,14 @@ def awaits_acknowledgement(record: PurgeRecord) -> bool:
     return record.export is not None and record.step in ("fenced", "exported")
 
 
+def waited_in_vain_until(record: PurgeRecord) -> datetime | None:
+    """When the days of an export that was not taken were over, as some machine's clock said; None without one."""
+    export = record.export
+    if export is None or export.adapter_digest is None or export.acknowledged_at is not None:
+        return None
+    return export.waits_until
+
+
 def _export(record: PurgeRecord) -> PurgeExport:
     if record.export is None:
         raise ValueError("a purge without a right of export has no such step")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Literal, get_args
@@ -33,11 +33,14 @@ OPEN_STEPS = tuple(step for step in get_args(PurgeStep) if step != "certified")
 
 @dataclass(frozen=True)
 class Overview:
-    """All open purges in numbers. ``remaining_seconds`` is of the one whose deadline is next, negative once over."""
+    """All open purges in numbers. ``remaining_seconds`` is of the one whose deadline is next, negative once over.
+    ``unreadable``: purges of whose records nothing else can be said.
+    """
 
     steps: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
     remaining_seconds: float | None = None
+    unreadable: int = 0
 
 
 FLAGS: dict[str, Callable[[PurgeRecord, datetime, timedelta], bool]] = {
@@ -63,17 +66,20 @@ class Watchdog:
     overview: Overview = field(default_factory=Overview)
 
     async def look(self) -> None:
-        """Warn of what is due, drive what is stalled, and count."""
-        seen = []
-        async for record in self.driver.records.open():
+        """Warn of what is due and count; then drive what is stalled, which may take as long as a whole sweep."""
+        seen: list[PurgeRecord] = []
+        unreadable: list[str] = []
+        # What cannot be read is counted here and said in the log by the driver.
+        async for record in self.driver.records.open(lambda purge_id, _: unreadable.append(purge_id)):
             try:
                 await self._warn(record)
             except Exception as error:
                 logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": where(error)})
+            seen.append(record)
+        self.overview = replace(self._counted(seen), unreadable=len(unreadable))
+        for record in seen:
             if self._now() >= record.moved_at + timedelta(seconds=self.driver.policy.stalled_seconds):
                 await self.driver.try_to_advance(record.purge_id)
-            seen.append(record)
-        self.overview = self._counted(seen)
 
     async def _warn(self, record: PurgeRecord) -> None:
         """Publish, then note: a crash in between publishes the same event again."""
@@ -114,7 +120,10 @@ class Watchdog:
             return [Observation(self.overview.steps.get(step, 0), {"step": step}) for step in OPEN_STEPS]
 
         def flags(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(self.overview.flags.get(flag, 0), {"flag": flag}) for flag in FLAGS]
+            flagged = {flag: self.overview.flags.get(flag, 0) for flag in FLAGS} | {
+                "unreadable": self.overview.unreadable
+            }
+            return [Observation(count, {"flag": flag}) for flag, count in flagged.items()]
 
         meter.create_observable_gauge(
             "sano_purge_remaining_seconds",

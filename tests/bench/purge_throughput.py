@@ -2,21 +2,39 @@
 
 Both sides empty buckets of equal content: two versions of each key, delete markers, and a few open uploads, which the
 bare loop does not know of. What the sweep holds in memory is measured at a tenth of the size too.
+
+A purge sweeps once and lists five times in all: it counts before, sweeps, lists what is left, and verifies by listing
+twice. So a whole purge, from the command to the certificate, is timed beside the sweep, against the same bare loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import operator
 import time
 import tracemalloc
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_purge_requested
+from consumers.purge.policy import PurgePolicy
 from consumers.purge.sweep import Store as Prefix
 from consumers.purge.sweep import sweep
 from schemas import object_keys
+from schemas.envelope import Event
+from schemas.events import PurgeRequested
+from schemas.state import TenantState
+from tenancy.bootstrap import assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.clock import utc_now
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
 from tests.bench import seeded_store
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.stand import RequestCount, Store, seeded_object_store
@@ -27,7 +45,7 @@ if TYPE_CHECKING:
 SEED_SECONDS = 600.0
 UPLOADS = 5
 BODY = b"SANO1" + bytes(123)
-TENANT = "bench"
+TENANT = TenantId("bench")
 PREFIX = object_keys.tenant_prefix(TENANT)
 MIB = 2**20
 
@@ -39,6 +57,7 @@ class Bench:
     store: Store
     size: int
     requests: dict[str, dict[str, int]] = field(default_factory=dict)
+    whole_requests: dict[str, int] = field(default_factory=dict)
 
     async def ours(self, number: int) -> float:
         objects, count = self.objects(f"ours-{number}")
@@ -51,6 +70,32 @@ class Bench:
         left = len([1 async for _ in objects.versions("")]) + len([1 async for _ in objects.uploads("")])
         if left:
             raise RuntimeError(f"the sweep left {left} behind")
+        return took
+
+    async def whole(self, number: int) -> float:
+        """A purge from its command to its certificate. It waits for nothing: no replica, no late writer, no export."""
+        objects, count = self.objects(f"whole-{number}")
+        tenancy = assemble(objects, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/bench", utc_now)
+        await tenancy.keys.create(TENANT)
+        await tenancy.states.create(TenantState(tenant=TENANT, nonce="first"))
+        signing = Signer(Ed25519PrivateKey.generate())
+        driver = PurgeDriver(tenancy, signing, PurgePolicy(settle_seconds=0.0))
+        ports = PurgePorts(tenancy, signing.verifier, driver, lambda: None)
+        requested = PurgeRequested(purge_id="bench", reason_code="churned", requested_by="bench")
+        count.taken()
+        started = time.perf_counter()
+        await on_purge_requested(Event(subject=TENANT, data=requested, time=utc_now(), source="/bench"), ports)
+        await driver.advance("bench")
+        took = time.perf_counter() - started
+        self.whole_requests.clear()
+        self.whole_requests.update(count.taken())
+        record = await driver.records.read("bench")
+        # The wrapped key and the superseded states are counted too.
+        if record.step != "certified" or record.versions_removed <= self.size + UPLOADS:
+            raise RuntimeError(f"the purge is {record.step} and removed {record.versions_removed}")
+        left = len([1 async for _ in objects.versions(PREFIX)]) + len([1 async for _ in objects.uploads(PREFIX)])
+        if left:
+            raise RuntimeError(f"the purge left {left} behind")
         return took
 
     async def bare(self, number: int) -> float:
@@ -97,7 +142,7 @@ def _seed(buckets: dict[str, int]) -> seeded_store.Seed:
 
 def run(options: Options, home: Path) -> Result:
     size = 2_000 if options.quick else 20_000
-    rounds = {f"{side}-{number}": size for side in ("ours", "bare") for number in range(options.rounds)}
+    rounds = {f"{side}-{number}": size for side in ("ours", "bare", "whole") for number in range(options.rounds)}
     memory = {f"memory-{versions}": versions for versions in (size // 10, size)}
     seed = home / "seed"
     seeded_store.write_seed(seed, _seed(rounds | memory))
@@ -111,9 +156,10 @@ ENTRY = Entry("purge_throughput", run, ("boto3", "moto"))
 
 async def _measure(options: Options, bench: Bench, memory: dict[str, int]) -> Result:
     async with asyncio.timeout(ENTRY_SECONDS):
-        timed = await interleaved(options.rounds, {"ours": bench.ours, "bare": bench.bare})
+        timed = await interleaved(options.rounds, {"ours": bench.ours, "bare": bench.bare, "whole": bench.whole})
         held = {versions: await _held(bench, bucket) for bucket, versions in memory.items()}
     ours, bare = (Measured("s", timed[side]) for side in ("ours", "bare"))
+    whole = timed["whole"]
     small, large = sorted(held)
     return Result(
         entry=ENTRY.name,
@@ -133,9 +179,12 @@ async def _measure(options: Options, bench: Bench, memory: dict[str, int]) -> Re
         more={
             "versions a second, ours": Measured("1/s", tuple(bench.size / took for took in timed["ours"])),
             "versions a second, bare loop": Measured("1/s", tuple(bench.size / took for took in timed["bare"])),
+            "a whole purge, from its command to its certificate": Measured("s", whole),
+            "a whole purge : bare loop": Measured("", tuple(map(operator.truediv, whole, timed["bare"]))),
         },
         facts={
             "S3 requests of one sweep": bench.requests,
+            "S3 requests of one whole purge": bench.whole_requests,
             "most memory held by Python objects, in MiB": {f"{n:,} versions": held[n][0] for n in (small, large)},
             "growth of resident memory, in MiB": {f"{n:,} versions": held[n][1] for n in (small, large)},
             "memory held at ten times the size": f"{held[large][0] / held[small][0]:.2f} times as much",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from schemas.object_keys import TENANT_AREAS
@@ -163,3 +163,76 @@ def _texts(tree: ast.Module) -> Iterator[tuple[ast.expr, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node, node.value
+
+
+_TABLES = {
+    "Counter",
+    "Latest",  # ours, a set that is bounded
+    "OrderedDict",
+    "Queue",
+    "WeakKeyDictionary",
+    "WeakSet",
+    "WeakValueDictionary",
+    "bytearray",
+    "defaultdict",
+    "deque",
+    "dict",
+    "list",
+    "set",
+}
+_TABLE_OWNERS = {None, "asyncio", "collections", "typing", "weakref"}  # opentelemetry has a Counter too
+
+
+def tables(tree: ast.Module) -> set[str]:
+    """What objects and modules remember things in, as ``Class.attribute`` and ``variable``: whatever is annotated as,
+    or set to, a dict, set, list or queue. Constants, in capitals, are left out."""
+    found = {
+        name
+        for name, annotation, value in _assigned(tree.body, of_self=False)
+        if not name.strip("_").isupper() and (_says_table(annotation) or _makes_table(value))
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            in_methods = [inner for inner in ast.walk(node) if isinstance(inner, ast.stmt)]
+            for name, annotation, value in (
+                *_assigned(node.body, of_self=False),
+                *_assigned(in_methods, of_self=True),
+            ):
+                if _says_table(annotation) or _makes_table(value):
+                    found.add(f"{node.name}.{name}")
+    return found
+
+
+def _assigned(
+    statements: Iterable[ast.stmt], *, of_self: bool
+) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:
+    """Name, annotation and value of what is assigned to a name, or to an attribute of ``self``."""
+    for statement in statements:
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
+            continue
+        annotation = statement.annotation if isinstance(statement, ast.AnnAssign) else None
+        for target in statement.targets if isinstance(statement, ast.Assign) else (statement.target,):
+            if of_self and isinstance(target, ast.Attribute) and _name(target)[1] == "self":
+                yield target.attr, annotation, statement.value
+            if not of_self and isinstance(target, ast.Name):
+                yield target.id, annotation, statement.value
+
+
+def _says_table(annotation: ast.expr | None) -> bool:
+    nodes = () if annotation is None else ast.walk(annotation)
+    return any(_is_table(node) for node in nodes if isinstance(node, ast.Name | ast.Attribute))
+
+
+def _makes_table(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.Dict | ast.DictComp | ast.List | ast.ListComp | ast.Set | ast.SetComp):
+        return True
+    if not isinstance(value, ast.Call):
+        return False
+    factories = [keyword.value for keyword in value.keywords if keyword.arg == "default_factory"]
+    made = [factory.body if isinstance(factory, ast.Lambda) else factory for factory in factories]
+    return _is_table(value.func) or any(_is_table(factory) or _makes_table(factory) for factory in made)
+
+
+def _is_table(node: ast.expr) -> bool:
+    name, owner = _name(node)
+    return name in _TABLES and owner in _TABLE_OWNERS

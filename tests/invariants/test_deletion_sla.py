@@ -209,7 +209,7 @@ async def test_the_metrics_of_the_watchdog_name_no_tenant(tmp_path: Path) -> Non
         for line in lines.splitlines()
         if 'flag="' in line
     }
-    assert flags == {"blocked_by_hold": 1, "partial": 0, "overdue": 0, "past_target": 1}
+    assert flags == {"blocked_by_hold": 1, "partial": 0, "overdue": 0, "past_target": 1, "unreadable": 0}
     assert "canary" not in lines
     meters.shutdown()
 

@@ -155,7 +155,8 @@ async def test_a_live_replica_is_waited_for_until_its_time_to_answer_is_over_and
         fenced.fenced_at,
     )
     assert expired.at >= fenced.expires_at
-    assert [replica async for replica in bench.replicas.answerable()] == [], "no later purge waits for it"
+    assert [replica async for replica in bench.replicas.answerable()] == ["replica-0"], "every later purge names it"
+    assert await bench.ended() is not None, "and none waits for it"
 
 
 async def test_a_replica_that_was_cut_off_is_neither_ready_nor_alive_so_that_it_is_started_anew(bench: Bench) -> None:

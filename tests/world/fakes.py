@@ -78,6 +78,9 @@ class FakeEngine:
     def loaded(self) -> tuple[str, ...]:
         return tuple(self.names)
 
+    async def listed(self) -> tuple[str, ...]:
+        return tuple(self.names)
+
     def inflight(self, digest: str) -> int:
         return self.running.get(digest, 0)
 

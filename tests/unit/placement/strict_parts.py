@@ -46,6 +46,10 @@ class StrictEngine:
     def loaded(self) -> tuple[str, ...]:
         return tuple(self.names)
 
+    async def listed(self) -> tuple[str, ...]:
+        await steps(1)
+        return tuple(sorted({*self.names, *self.leftovers}))
+
     def inflight(self, digest: str) -> int:
         self.polls += 1
         return len(self.flights.get(digest, ()))

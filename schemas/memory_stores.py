@@ -1,0 +1,180 @@
+"""Stores in the memory of our processes: what is in hand, and the tables of objects that live as long as a process.
+
+Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.unpurged`` that is a dict, set, list or queue is
+named by one entry (``tests/invariants/test_declared_tables.py``), so that nothing of a tenant is remembered in passing.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from schemas.store import ABSENT, SCANNED, Probe, Purger, Store
+
+RECEIPT = Probe(
+    evidence="receipt", how="the replica signs for it after removal, with what its engine lists then; or its lease ends"
+)
+
+_REPLICA = (
+    Store(
+        name="engine.requests",
+        medium="process-memory",
+        where="requests in the memory of the server and of the engine, and in the shared memory between its processes",
+        paths=("{shm}/psm_", "{shm}/sem.mp-"),
+        tables=(
+            "inference.answers.Answer.body",
+            "inference.flights.EventStream._events",
+            "inference.flights.Flights._running",
+        ),
+        holds="prompts and answers while they are computed; in shared memory as token ids, until they are overwritten",
+        protection="clear",
+        purger=Purger(
+            who="replica agent",
+            method="evict",
+            how="drained up to a bound, then aborted; messages in shared memory are overwritten; of a killed "
+            "replica they end with its /dev/shm, which a pod has of its own",
+        ),
+        probe=RECEIPT,
+        survives=timedelta(),
+        survives_settings=("drain_seconds",),
+    ),
+    Store(
+        name="replica.tables",
+        medium="process-memory",
+        where="the tables of a replica's server: views of tenants' states, which adapters are loaded or being loaded",
+        tables=(
+            "inference.binding.TenantViews._held",
+            "inference.binding.TenantViews._reading",
+            "inference.loaded_adapters.LoadedAdapters._ids",
+            "inference.placement.Placement._loads",
+            "inference.placement.Placement._owners",
+            "inference.residency.Residency._places",
+            "inference.residency._Place.held",
+        ),
+        holds="tenant ids, the states of tenants (ids, digests, times), digests of adapters",
+        protection="references",
+        purger=Purger(
+            who="replica agent",
+            method="evict",
+            how="the view is forgotten first, each adapter's entries as it is evicted",
+        ),
+        probe=RECEIPT,
+        survives="until-purge",
+    ),
+    Store(
+        name="replica.unsent",
+        medium="process-memory",
+        where="what a replica has not sent yet: loads for the audit log, sums and events of usage",
+        tables=(
+            "inference.load_audit.LoadAudit._waiting",
+            "inference.usage.UsageMeter._amounts",
+            "inference.usage.UsageMeter._running",
+            "inference.usage.UsageReporter._unsent",
+        ),
+        holds="tenant ids, digests, times and amounts",
+        protection="references",
+        purger=Purger(
+            who="the replica",
+            method="end-of-process",
+            how="dropped once the bus or the bucket has taken it, which is tried every few seconds; with the process",
+        ),
+        probe=Probe(evidence="scan", how="the fields are ids, times and numbers"),
+        survives=timedelta(),
+        survives_settings=("usage_seconds",),
+    ),
+    Store(
+        name="memory.remembered-ids",
+        medium="process-memory",
+        where="ids that a replica or consumer remembers: fenced and purged tenants, retired adapters, loads that "
+        "failed, ids given to vLLM, and how many reports of usage it made today",
+        tables=(
+            "inference.binding.TenantViews._blocked",
+            "inference.latest.Latest._values",
+            "inference.loaded_adapters.LoadedAdapters._digests",
+            "inference.placement.Placement._failed",
+            "inference.placement.Placement._gone",
+            "inference.placement.Placement._retired",
+            "inference.usage.UsageReporter._numbers",
+            "tenancy.unpurged.Unpurged._purged",
+        ),
+        holds="tenant ids and digests of adapters",
+        protection="references",
+        purger=Purger(who="nobody", method="none", how="they end with the process, the day's numbers with the day"),
+        probe=Probe(evidence="scan", how="the fields are ids and numbers"),
+        survives="kept",
+        kept_because="nothing of a purged tenant may come back in, and no usage may be counted twice",
+    ),
+)
+
+_CONSUMERS = (
+    Store(
+        name="consumers.memory",
+        medium="process-memory",
+        where="the memory of a consumer that handles an event",
+        tables=(
+            "consumers.adapters.affected.Uses._sets",
+            "consumers.purge.destruction._Names._known",
+            "consumers.purge.sweep._Removal.behind",
+            "consumers.purge.sweep._Removal.filling",
+            "consumers.purge.sweep._Removal.kept",
+            "consumers.purge.sweep._Removal.refusals",
+            "consumers.purge.sweep._Removal.running",
+        ),
+        holds="the opened data key and what is being sealed, for one handling",
+        protection="clear",
+        purger=Purger(who="the consumer", method="end-of-process", how="dropped when the handling ends; never cached"),
+        probe=Probe(evidence="scan", how="after the fence no key opens; core dumps are off in production"),
+        survives=timedelta(),
+        survives_settings=("handler_deadline_seconds",),
+    ),
+    Store(
+        name="consumers.tables",
+        medium="process-memory",
+        where="the tables of a consumer: training workers that run, runs that are tried again later, failing records",
+        tables=(
+            "consumers.runtime.redeliveries.Redeliveries._held",
+            "consumers.training.runner.Runner._not_before",
+            "consumers.training.runner.Runner._swept_at",
+            "consumers.training.runner.SubprocessDispatcher._children",
+            "consumers.training.runner.SubprocessDispatcher._watchers",
+        ),
+        holds="tenant ids and run ids, topics and offsets",
+        protection="references",
+        purger=Purger(
+            who="the consumer",
+            method="end-of-process",
+            how="workers end with their lease; the next look after the fence drops the rest; with the process",
+        ),
+        probe=Probe(evidence="scan", how="the fields are ids, process handles and numbers"),
+        survives=timedelta(),
+        survives_settings=("lease_seconds", "reconcile_seconds"),
+    ),
+    Store(
+        name="consumers.overview",
+        medium="process-memory",
+        where="the purge watchdog's numbers, until its next look",
+        tables=("consumers.purge.watchdog.Overview.flags", "consumers.purge.watchdog.Overview.steps"),
+        holds="how many purges are in which step",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it is what the metrics show",
+    ),
+    Store(
+        name="worker.memory",
+        medium="process-memory",
+        where="the memory of a training worker",
+        tables=(
+            "consumers.training.lora._PlannedStep.examples",
+            "consumers.training.result.TrainingResult.library_versions",
+        ),
+        holds="the examples of the set and the weights in training",
+        protection="clear",
+        purger=Purger(who="the worker", method="end-of-process", how="it loses its lease at the fence and ends"),
+        probe=Probe(evidence="scan", how="it never writes example texts to a file"),
+        survives=timedelta(),
+        survives_settings=("lease_seconds",),
+    ),
+)
+
+OF_MEMORY: tuple[Store, ...] = (*_REPLICA, *_CONSUMERS)

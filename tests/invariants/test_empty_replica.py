@@ -1,0 +1,157 @@
+"""A replica that has nothing of a tenant acknowledges, with what its engine lists, and that is no effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consumers.purge.handlers import on_replica_evicted
+from inference.agent import AgentPorts, on_adapter_retired, on_purge_fenced
+from inference.binding import TenantViews
+from inference.placement import Placement
+from inference.residency import Residency, ResidencyPolicy
+from producers import holds
+from schemas import events
+from schemas.envelope import Event
+from schemas.events import PurgeFenced, ReplicaEvicted
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
+from schemas.model import read_tolerant
+from schemas.outcome import Outcome
+from tenancy.errors import Refused
+from tenancy.tenant_id import TenantId
+from tests.invariants.worlds import assert_purged, learned
+from tests.world.fakes import FakeEngine, FakeFiles
+from tests.world.purging import record_of
+from tests.world.world import POLICY, Service, World
+
+
+class ForgetfulEngine(FakeEngine):
+    """Holds an adapter that requests cannot name and the server does not remember: vLLM alone lists it."""
+
+    kept: tuple[str, ...] = ()
+
+    async def listed(self) -> tuple[str, ...]:
+        return (*self.names, *self.kept)
+
+
+def restarted(world: World, engine: FakeEngine | None = None) -> AgentPorts:
+    """The world's replica with a new process: it remembers nothing, and reads its topics from their beginning."""
+    placement = Placement(
+        engine or FakeEngine(),
+        FakeFiles(),
+        Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
+        0.0,
+    )
+    return AgentPorts(world.tenancy, world.signer, TenantViews(world.tenancy, 0.0), placement, "replica-0")
+
+
+def service(world: World, name: str) -> Service:
+    return next(found for found in world.services if found.name == name)
+
+
+def acknowledgements(world: World) -> Iterator[Event]:
+    for event in world.bus.topics.get(events.REPLICAS, []):
+        if isinstance(event.data, ReplicaEvicted):
+            yield event
+
+
+def receipt(world: World, event: Event) -> EvictionReceipt:
+    assert isinstance(event.data, ReplicaEvicted)
+    return read_tolerant(
+        EvictionReceipt, world.signer.verifier.verify(event.data.receipt, EVICTION_PREDICATE)["predicate"]
+    )
+
+
+async def held_purge(world: World) -> TenantId:
+    """A tenant whose purge a legal hold keeps open."""
+    tenant = await world.onboard("t1", POLICY)
+    await learned(world, tenant)
+    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+    return tenant
+
+
+async def test_a_full_replay_while_a_purge_is_open_has_no_effect_on_a_replica_started_after_the_fence(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    tenant = await held_purge(world)
+    service(world, "inference").ports = restarted(world)
+    before = len(list(acknowledgements(world)))
+    world.outcomes.clear()
+    world.rewind_all()
+    await world.settle()
+    assert ("inference", PurgeFenced.type, Outcome.NOOP_DUPLICATE) in world.outcomes
+    assert [outcome for outcome in world.outcomes if outcome[2] is Outcome.EFFECT] == []
+    assert len(list(acknowledgements(world))) > before, "it acknowledges all the same, for a purge that may wait for it"
+    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await world.settle()
+    await assert_purged(world, tenant)
+
+
+async def test_the_acknowledgement_of_a_replica_that_had_nothing_to_evict_is_what_the_purge_waits_for(
+    tmp_path: Path,
+) -> None:
+    """It died between the fence and its acknowledgement, and the process that came after it holds nothing."""
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY)
+    await learned(world, tenant)
+    service(world, "inference").ports = restarted(world)
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+    await assert_purged(world, tenant)
+    noted = (await record_of(world, tenant)).acknowledgements
+    assert [(ack.replica_id, ack.outcome, ack.adapters_evicted) for ack in noted] == [("replica-0", "evicted", 0)]
+    assert ("inference", PurgeFenced.type, Outcome.NOOP_DUPLICATE) in world.outcomes
+
+
+async def test_ending_the_requests_of_a_tenant_without_adapters_is_an_effect(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY)
+    world.engine.running[tenant] = 2
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+    assert ("inference", PurgeFenced.type, Outcome.EFFECT) in world.outcomes
+
+
+@pytest.mark.parametrize("cause", ["purge", "retirement"])
+async def test_a_replica_that_never_loaded_an_adapter_signs_what_its_engine_lists(tmp_path: Path, cause: str) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY)
+    digest = await learned(world, tenant)
+    engine = ForgetfulEngine(names={"b" * 64: Path("/nowhere")})
+    engine.kept = (digest,)
+    ports = restarted(world, engine)
+    if cause == "purge":
+        data = PurgeFenced(purge_id="p9", fenced_at=world.now, deadline=world.now)
+        await on_purge_fenced(Event(subject=tenant, data=data, time=world.now, source="/test"), ports)
+    else:
+        retired = events.AdapterRetired(adapter_digest=digest, reason_code="superseded")
+        await on_adapter_retired(Event(subject=tenant, data=retired, time=world.now, source="/test"), ports)
+    [*_, last] = acknowledgements(world)
+    signed = receipt(world, last)
+    assert (signed.evicted, set(signed.remaining)) == ((), {digest, "b" * 64})
+
+
+async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY)
+    digest = await learned(world, tenant)
+    engine = ForgetfulEngine()
+    engine.kept = (digest,)
+    service(world, "inference").ports = restarted(world, engine)
+    purge = service(world, "purge")
+    requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    await world.handle(purge, await world.publish(tenant, requested))
+    [fenced] = [event for event in world.bus.topics[events.TENANTS] if isinstance(event.data, PurgeFenced)]
+    await world.handle(service(world, "inference"), fenced)
+    [*_, last] = acknowledgements(world)
+    with pytest.raises(Refused, match="still lists an adapter"):
+        await on_replica_evicted(last, purge.ports)
+    assert json.loads((await world.memory.get("purges/p1.json")).body)["acknowledgements"] == []

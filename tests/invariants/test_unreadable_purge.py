@@ -1,0 +1,84 @@
+"""A purge's record that cannot be read stops neither the other purges, nor their warnings, nor the metrics."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, generate_latest
+
+from producers import holds
+from schemas import events
+from tests.invariants.worlds import assert_purged, learned
+from tests.world.purging import live, record_of, warnings
+from tests.world.world import POLICY, World
+
+NEWER = b'{"step": "a-step-of-a-newer-release", "note": "canary"}'
+# Listed before any other: what stops at it does nothing at all.
+UNREADABLE = ("purges/a-first.json", "purges/A name of no purge.json")
+
+
+async def with_unreadable(world: World) -> None:
+    for key, body in zip(UNREADABLE, (NEWER, b"not even JSON"), strict=True):
+        await world.memory.put(key, body)
+
+
+async def test_the_purges_listed_behind_an_unreadable_record_are_driven(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY)
+    await learned(world, tenant)
+    await with_unreadable(world)
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    with caplog.at_level(logging.ERROR):
+        await world.settle()
+    await assert_purged(world, tenant)
+    said = [record for record in caplog.records if record.message == "purge record not read"]
+    assert {vars(record)["purge_id"] for record in said} == {"a-first", "A name of no purge"}
+    assert "canary" not in str([vars(record) for record in said]), "the record's text is not repeated"
+
+
+async def test_unreadable_records_are_counted_and_the_others_are_warned_of(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    registry = CollectorRegistry()
+    meters = MeterProvider([PrometheusMetricReader(registry=registry)])
+    world.watchdog.export(meters.get_meter("test"))
+    tenant = await world.onboard("t1", POLICY)
+    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await with_unreadable(world)
+    await live(world, 16 * 24)
+    assert warnings(world, tenant) == ["at_risk|50"]
+    assert world.watchdog.overview.steps == {"fenced": 1}
+    assert world.watchdog.overview.unreadable == 2
+    shown = {line.rsplit(" ", 1)[0]: line.rsplit(" ", 1)[1] for line in generate_latest(registry).decode().splitlines()}
+    [flagged] = [value for name, value in shown.items() if "sano_purges_flagged{" in name and "unreadable" in name]
+    assert float(flagged) == 2
+
+
+async def test_everything_is_warned_of_and_counted_before_anything_stalled_is_driven(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drive may be a sweep of hours: the last purge of the list must not wait for the first one's."""
+    world = World(tmp_path)
+    tenants = [await world.onboard(f"t{number}", POLICY) for number in range(3)]
+    for tenant in tenants:
+        await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+        await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.settle()
+    world.now += timedelta(days=16)
+    driven: list[str] = []
+
+    async def drive(self: object, purge_id: str) -> None:
+        assert [warnings(world, tenant) for tenant in tenants] == [["at_risk|50"]] * 3
+        assert world.watchdog.overview.steps == {"fenced": 3}
+        driven.append(purge_id)
+
+    monkeypatch.setattr(type(world.driver), "try_to_advance", drive)
+    await world.watchdog.look()
+    assert sorted(driven) == sorted([(await record_of(world, tenant)).purge_id for tenant in tenants])
