@@ -97,6 +97,7 @@ class Placement:
     now: Callable[[], float] = time.monotonic
     on_loaded: Callable[[TenantId, str, float], None] = lambda tenant, digest, seconds: None
     _loads: dict[str, _Load] = field(default_factory=dict)
+    _unloads: set[asyncio.Task[None]] = field(default_factory=set)
     # Every adapter that the engine was given, also one that is unloaded, until the free slots are overwritten: one of
     # them may hold its weights still.
     _owners: dict[str, TenantId] = field(default_factory=dict)
@@ -188,7 +189,16 @@ class Placement:
             del self._failed[oldest]
 
     async def _unload(self, digest: str) -> None:
-        """Take an adapter out that nobody uses: forget it in the engine first, then its files."""
+        """Take an adapter out that nobody uses. Who asked for the room may go away; the unloading goes on: cut off
+        amid an eviction it would leave an adapter in the engine that has no name there.
+        """
+        task = asyncio.create_task(self._unloaded_whole(digest))
+        self._unloads.add(task)
+        task.add_done_callback(self._unloads.discard)
+        await asyncio.shield(task)
+
+    async def _unloaded_whole(self, digest: str) -> None:
+        """Forget it in the engine first, then its files."""
         async with self._changing:
             if digest not in self.residency.resident() or self.residency.reservations(digest):
                 return  # gone already, or asked for while this waited

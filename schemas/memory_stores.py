@@ -46,6 +46,7 @@ _REPLICA = (
             "inference.binding.TenantViews._reading",
             "inference.loaded_adapters.LoadedAdapters._ids",
             "inference.placement.Placement._loads",
+            "inference.placement.Placement._unloads",
             "inference.placement.Placement._owners",
             "inference.residency.Residency._places",
             "inference.residency._Place.held",

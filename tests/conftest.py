@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
+from hypothesis import settings
+
+# A run says the same of the same code. To look for what it has not thought of: --hypothesis-profile=explore.
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("explore", derandomize=False, print_blob=True)
+settings.load_profile("same")
 
 pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform"]
 

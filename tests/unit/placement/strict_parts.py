@@ -186,6 +186,10 @@ class Bench:
     def reserved(self) -> int:
         return sum(self.residency.reservations(digest) for digest in self.residency.resident())
 
+    def is_quiet(self) -> bool:
+        """Nothing is held, and nothing is being loaded or unloaded: what a caller who went away began goes on."""
+        return not self.reserved() and not self.engine.changing.locked() and not self.placement._changing.locked()
+
     def in_use_or_room(self) -> None:
         """Between requests: engine, files and places agree, and nothing is held."""
         assert self.reserved() == 0
