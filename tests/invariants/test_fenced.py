@@ -190,6 +190,16 @@ class Process:
         await asyncio.wait({self._task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
 
+    async def kill(self) -> None:
+        """End it where it stands. Its next effect does not happen."""
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._task is not None and self._task.done()
+
     def result(self) -> Any:
         """What the process came to, once it is done."""
         assert self._task is not None
