@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from consumers.training.scratch import sweep_scratch
@@ -92,6 +93,9 @@ class SubprocessDispatcher:
 class Runner:
     """One look at every tenant: pay the outbox, finish publications, start what waits. What killed workers left in
     their scratch folders goes too.
+
+    ``deadline_seconds``: no look at a tenant lasts longer. A purge waits that long for a runner that found the tenant
+    active, and no longer. What was cut off is gone on with at the next look: each file is moved once.
     """
 
     tenancy: Tenancy
@@ -99,6 +103,7 @@ class Runner:
     work_dir: Path
     lease_seconds: float
     retry_backoff_seconds: float
+    deadline_seconds: float = HANDLING.deadline_seconds
     now: Callable[[], float] = time.monotonic
     _not_before: dict[tuple[str, str], float] = field(default_factory=dict)
 
@@ -106,7 +111,8 @@ class Runner:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
         async for tenant in self.tenancy.states.tenants():
             try:
-                await self._look_at(tenant)
+                async with asyncio.timeout(self.deadline_seconds):
+                    await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
                 logger.error("tenant not tended", extra={"error": where(error)})

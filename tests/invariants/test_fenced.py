@@ -65,6 +65,7 @@ from tests.invariants.worlds import (
     samples,
     service,
 )
+from tests.invariants.writers import LATE_WRITERS
 from tests.world.summary import audited
 from tests.world.world import LEASE_SECONDS, POLICY, PURGE, SETTLE_SECONDS, World
 
@@ -376,6 +377,7 @@ WRITERS: dict[str, Writer] = {
     "audit": lambda scene, tenancy: on_audited(scene.event(scene.approval), _ledger(scene, tenancy)),
     "roll back": lambda scene, tenancy: commands.rollback(tenancy, scene.tenant),
     "onboard": lambda scene, tenancy: onboard(tenancy, scene.tenant, POLICY),
+    **LATE_WRITERS,
 }
 
 
