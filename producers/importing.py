@@ -7,10 +7,12 @@ contents that are there keep their salt, so commitments and event ids are the sa
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,9 +31,10 @@ from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
 
-STILL_ACTIVE_SECONDS = 10.0
-"""An import writes for longer than a handler may. Looking at the state this often keeps it within the time that a
-purge waits for writers that were alive at its fence (``PlatformSettings.settle_seconds``)."""
+DEADLINE_SECONDS = 60.0
+"""An import writes for longer than a handler may. So it looks at the state every third of this, and each write is over
+within this of the look before it: that is the time that a purge waits for writers that were alive at its fence
+(``PlatformSettings.settle_seconds``)."""
 
 ExampleStatus = Literal["new", "known", "settled"]
 
@@ -82,12 +85,13 @@ async def import_approvals(
     *,
     progress: Progress = silent,
     new_salt: NewSalt = random_salt,
+    deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Imported:
     """Upload and publish every approval of ``path``, or nothing at all.
 
     Consents are granted first, in their version 1: a consent that was revoked since stays revoked. Raises
     :class:`Refused` (``FILE:LINE: refused: why``), :class:`TenantFenced` and :class:`UnknownTenant`. After a
-    :class:`Transient` error the same import, run again, does the rest.
+    :class:`Transient` error the same import, run again, does the rest. ``deadline_seconds``: the handlers' deadline.
     """
     lines = read_approvals(path)
     state = (await tenancy.active(tenant)).state
@@ -99,7 +103,7 @@ async def import_approvals(
     drafts = _identified(lines, store, new_salt)
     examples = await each(drafts, lambda draft: _judged(draft, store), what="checking", progress=progress)
 
-    upload = _Upload(tenancy, tenant, store)
+    upload = _Upload(tenancy, tenant, store, deadline_seconds)
     wanted = [example for example in examples if example.status != "settled"]
     sealed = await each(wanted, upload.sealed, what="sealing", progress=progress)
     consents = list(dict.fromkeys(e.line.approval.consent for e in sealed if e.line.approval.consent is not None))
@@ -186,22 +190,23 @@ class _Upload:
     tenancy: Tenancy
     tenant: TenantId
     store: TenantStore
+    deadline_seconds: float
     now: Callable[[], float] = time.monotonic
-    _looked_at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._looked_at = self.now()
+    _looked_at: float = -math.inf  # the state that the import began with may be old: checking the lines took its time
 
     async def sealed(self, example: _Example) -> _Example:
         """The example once its content lies under the tenant's prefix."""
-        if self.now() - self._looked_at > STILL_ACTIVE_SECONDS:
+        if self.now() - self._looked_at > self.deadline_seconds / 3:
             looked_at = self.now()
             await self.tenancy.active(self.tenant)
-            self._looked_at = looked_at
+            self._looked_at = max(self._looked_at, looked_at)  # others look at the same time
         if example.status == "known":
             return example
         try:
-            await self.store.put_record(example.location, example.content, if_absent=True)
+            async with asyncio.timeout(self._looked_at + self.deadline_seconds - self.now()):
+                await self.store.put_record(example.location, example.content, if_absent=True)
+        except TimeoutError:
+            raise Transient("the object store is too slow; the same import, run again, does the rest") from None
         except PreconditionFailed:
             # Another import of the same example came in between; its salt counts.
             held = await _with_held_content(example, self.store)

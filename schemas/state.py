@@ -37,7 +37,9 @@ class CurationState(Contract):
     suspended: tuple[FreshExample, ...] = Field(default=(), description="between fresh and waiting for consent")
     batches: int = Field(default=0, ge=0)
     last_withdrawal: OpaqueId | None = Field(
-        default=None, description="the latest event that took eligibility away: a set frozen before it is checked again"
+        default=None,
+        description="the latest event that took eligibility away, and the revision at which it was entered, so that no"
+        " value comes back: a set frozen before it is checked again",
     )
 
 

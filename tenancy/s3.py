@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -129,26 +130,28 @@ class S3ObjectStore:
                         raise PreconditionFailed(key) from None
                     raise
 
-        return await asyncio.to_thread(_again_on_conflict, call)
+        return await _in_thread(lambda stop: _again_on_conflict(call, stop))
 
     async def put_chunks(self, key: str, chunks: Iterable[bytes], *, if_absent: bool = False) -> str:
         parts = _parts(chunks)
         first = await asyncio.to_thread(next, parts, b"")
         if len(first) < PART_BYTES:
             return await self.put(key, first, if_absent=if_absent)
-        return await asyncio.to_thread(self._multipart, key, first, parts, if_absent)
+        return await _in_thread(lambda stop: self._multipart(key, first, parts, if_absent, stop))
 
-    def _multipart(self, key: str, first: bytes, rest: Iterator[bytes], if_absent: bool) -> str:
+    def _multipart(self, key: str, first: bytes, rest: Iterator[bytes], if_absent: bool, stop: threading.Event) -> str:
         with _translated(key):
             upload_id = self.client.create_multipart_upload(Bucket=self.bucket, Key=key)["UploadId"]
         target: dict[str, Any] = {"Bucket": self.bucket, "Key": key, "UploadId": upload_id}
         try:
             done: list[CompletedPartTypeDef] = []
             for number, part in enumerate(_chain(first, rest), start=1):
+                _require_caller(stop)
                 with _translated(key):
                     answer = self.client.upload_part(**target, PartNumber=number, Body=part)
                 done.append({"ETag": answer["ETag"], "PartNumber": number})
             condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+            _require_caller(stop)
             with _translated(key):
                 complete = self.client.complete_multipart_upload(**target, MultipartUpload={"Parts": done}, **condition)
             return complete["ETag"]
@@ -242,8 +245,25 @@ def _reason(code: str) -> str:
     return words if re.fullmatch(REASON_CODE_PATTERN, words) else "refused"
 
 
-def _again_on_conflict(call: Callable[[], T]) -> T:
+async def _in_thread(write: Callable[[threading.Event], T]) -> T:
+    """A write of several requests. Cancelling it cannot end its thread, so the thread is told: it begins no further
+    request, and what goes on after a writer's deadline is one request (:meth:`PlatformSettings.store_write_seconds`).
+    """
+    stop = threading.Event()
+    try:
+        return await asyncio.to_thread(write, stop)
+    finally:
+        stop.set()
+
+
+def _require_caller(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise StoreUnavailable("the write was cancelled")
+
+
+def _again_on_conflict(call: Callable[[], T], stop: threading.Event) -> T:
     for attempt in range(CONFLICT_ATTEMPTS):
+        _require_caller(stop)
         try:
             return call()
         except _Conflict:

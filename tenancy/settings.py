@@ -38,7 +38,9 @@ class PlatformSettings(BaseSettings):
     signing_key_file: Path | None = Field(default=None, description="Ed25519 private key, PEM")
     verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
 
-    handler_deadline_seconds: float = Field(default=60.0, gt=0.0, description="no handling of an event lasts longer")
+    handler_deadline_seconds: float = Field(
+        default=60.0, gt=0.0, description="no handling of an event, and no step of a driver or an import, writes longer"
+    )
     lease_seconds: float = Field(default=30.0, gt=0.0, description="a training lease that is not renewed ends")
     replica_lease_seconds: float = Field(default=30.0, gt=0.0, description="a replica that is not heard of ends")
 
@@ -48,7 +50,13 @@ class PlatformSettings(BaseSettings):
 
     @property
     def settle_seconds(self) -> float:
-        """After a fence and this long, no writer that was alive at the fence can still write."""
+        """After a fence and this long, no writer that was alive at the fence can still write.
+
+        Who writes under a tenant's prefix is cancelled at the handler deadline, counted from a look that found the
+        tenant active (handlers, the withdrawal driver, the training runner, a worker that takes a lease or moves
+        published files, an import), or at the end of its lease (a worker in between). The operator's other commands
+        write nothing there: they swap the state, or publish.
+        """
         return max(self.handler_deadline_seconds, self.lease_seconds) + self.late_write_seconds
 
     @property

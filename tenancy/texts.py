@@ -36,7 +36,7 @@ class Texts:
 
     async def drop(self, record: ExampleRecord) -> None:
         """Erase or put aside what ``record``, which is written already, does not need. Again it finds nothing to do."""
-        names = await self._dead(record)
+        names = await self.dead(record)
         if not names:
             return
         try:
@@ -88,7 +88,8 @@ class Texts:
             found += [held async for held in objects.versions(texts) if _is_dead(held.key, record)]
         return found
 
-    async def _dead(self, record: ExampleRecord) -> list[str]:
+    async def dead(self, record: ExampleRecord) -> list[str]:
+        """The texts that are still there and that ``record`` does not need."""
         if record.status == "approved" and record.version == 1:
             return []  # saves a listing with each redelivery
         names = [relative async for relative in self.store.list("contents", record.example_id)]

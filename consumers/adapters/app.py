@@ -29,7 +29,9 @@ def main() -> None:
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[AdaptersPorts, Sequence[Periodic]]]:
         signing = signer(settings)
         replicas = Replicas(tenancy.objects, tenancy.clock, settings.replica_answer_seconds)
-        driver = WithdrawalDriver(tenancy, signing, replicas, settings.settle_seconds)
+        driver = WithdrawalDriver(
+            tenancy, signing, replicas, settings.settle_seconds, settings.handler_deadline_seconds
+        )
         driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.look)
         yield AdaptersPorts(tenancy, signing.verifier, driving.poke), (driving,)
 

@@ -6,6 +6,7 @@ receipt is signed; each step is found out by doing it again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from datetime import datetime, timedelta
 from consumers.adapters.affected import Uses
 from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
+from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
 from schemas.envelope import Event
@@ -40,12 +42,15 @@ class WithdrawalDriver:
     """Drives the open withdrawals of every tenant.
 
     ``settle_seconds``: after a retirement and this long no handler that began before it can still write.
+    ``deadline_seconds``: from the look at the state to the last write of one step. A purge waits that long for a
+    driver that found the tenant active, and no longer.
     """
 
     tenancy: Tenancy
     signer: Signer
     replicas: Replicas
     settle_seconds: float
+    deadline_seconds: float = HANDLING.deadline_seconds
     _unpurged: Unpurged = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,21 +83,41 @@ class WithdrawalDriver:
         await Erasure(self.tenancy, store, self.signer.verifier).strike_out(state, (record for record, _ in opened))
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
-            await self._advance(store, uses, record, etag, asked_for)
+            try:
+                await self._advance(store, uses, record, etag, asked_for)
+            except TimeoutError as error:
+                # A store that is slow for one must not hold up the withdrawals listed behind it.
+                logger.error("withdrawal not driven", extra={"error": where(error)})
 
     async def _advance(
         self, store: TenantStore, uses: Uses, record: WithdrawalRecord, etag: str, asked_for: list[str]
     ) -> None:
+        # Before the state: an adapter that was published while the example was eligible is then in it.
+        is_in_force = None if record.step == "retiring" else await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
+        if record.step != "retiring" and is_in_force is None:
+            return  # noted by a release that wrote the record after it; the event is being handled
+        # Reading every adapter's set takes as long as it takes, so the deadline of the writes begins behind it.
+        affected = await uses.affected(state, record)
+        async with asyncio.timeout(self.deadline_seconds):
+            state = (await self.tenancy.active(store.tenant)).state
+            await self._act(store, state, record, etag, affected, asked_for, is_in_force=bool(is_in_force))
+
+    async def _act(
+        self,
+        store: TenantStore,
+        state: TenantState,
+        record: WithdrawalRecord,
+        etag: str,
+        affected: dict[str, AdapterState],
+        asked_for: list[str],
+        *,
+        is_in_force: bool,
+    ) -> None:
         retirement = Retirement(self.tenancy, store, self.signer, self.replicas, self.settle_seconds)
         if record.step == "retiring":
-            await retirement.finish(record, etag, await uses.affected(state, record))
-            return
-        is_in_force = await _is_in_force(store, record)
-        if is_in_force is None:
-            return  # the event is being handled, or will be handled again
-        affected = await uses.affected(state, record)
-        if not is_in_force:
+            await retirement.finish(record, etag, affected)
+        elif not is_in_force:
             await retirement.close(record, "consent-renewed", affected)
         elif not affected:
             await retirement.close(record, "not-affected", affected)

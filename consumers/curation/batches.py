@@ -1,6 +1,6 @@
 """When enough new examples are eligible, a training is requested: pure changes of a tenant's state.
 
-A change marks an example as counted before the example's record is written, so that a record that exists was
+Counting marks an example as counted before the example's record is written, so that a record that exists was
 counted. In the one gap that is left, between the swap and the record, a redelivery finds the example in ``fresh`` or
 in ``recent`` and does not count it again.
 """
@@ -54,6 +54,8 @@ def _with_batch(state: TenantState, fresh: tuple[FreshExample, ...], entry: NewE
 def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, suspend: bool = False) -> Change:
     """Take what is not eligible any more out of the count. Sets that were frozen earlier must be checked again.
 
+    To be swapped once the records say so: who checks after it must find them.
+
     With ``suspend`` the examples are kept aside in the same swap, until they are noted to wait for consent.
     """
 
@@ -61,11 +63,11 @@ def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, 
         require_active(state)
         curation = state.curation
         taken = tuple(held for held in curation.fresh if is_ineligible(held))
-        if not taken and curation.last_withdrawal == event_id:
-            return state
+        # Never a value that was there before, also where a late delivery comes again: a set that was frozen under it
+        # would not be checked for what others took away in between. The swap writes the next revision.
         update: dict[str, object] = {
             "fresh": tuple(held for held in curation.fresh if not is_ineligible(held)),
-            "last_withdrawal": event_id,
+            "last_withdrawal": f"{event_id}.{state.rev + 1}",
         }
         if suspend:
             update["suspended"] = (*curation.suspended, *taken)

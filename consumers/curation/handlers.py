@@ -11,17 +11,18 @@ import asyncio
 from contextlib import suppress
 from typing import cast
 
+from consumers.curation import withdrawals
 from consumers.curation.batches import counted, discounted, settled
+from consumers.curation.records import read_consent, read_example, write_consent, write_example
 from schemas import object_keys
 from schemas.content import ClaimCheck, ExampleContent
 from schemas.envelope import Event
 from schemas.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
 from schemas.outcome import Outcome
-from schemas.records import ConsentRecord, ExampleRecord, WaitingExample
+from schemas.records import ExampleRecord, WaitingExample
 from schemas.state import FreshExample, TenantState
-from schemas.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.state import Snapshot
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -35,7 +36,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
     """Seal the approved example and make it eligible, if there is consent."""
     data = cast(ExampleApproved, event.data)
     tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await _example(store, data.example_id)
+    record, etag = await read_example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
             # The record exists, so the example was counted; an earlier text may be there, what the swap owes be unpaid.
@@ -43,7 +44,10 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             await tenancy.outbox.flush(tenant, snapshot)
             return Outcome.NOOP_DUPLICATE
         if _is_superseded(record, data.version):
-            await Texts(tenancy.states, store).drop(record)
+            if record.status == "rejected":
+                await _put_out(event, tenancy, snapshot, store, record)
+            else:
+                await Texts(tenancy.states, store).drop(record)
             return Outcome.NOOP_STALE
     await _receive_content(data, store)
     approved = ExampleRecord(
@@ -63,7 +67,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             counted([fresh], lambda requested: tenancy.outbox.entry(requested, event.id)),
             base=snapshot,
         )
-    await _write_example(store, approved, etag)
+    await write_example(store, approved, etag)
     if record is not None:
         await Texts(tenancy.states, store).drop(approved)
     await tenancy.outbox.flush(tenant, snapshot)
@@ -74,11 +78,11 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     """Record the rejection; the example is not eligible in this or any earlier version."""
     data = cast(ExampleRejected, event.data)
     tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await _example(store, data.example_id)
+    record, etag = await read_example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            await Texts(tenancy.states, store).drop(record)
-            return Outcome.NOOP_DUPLICATE
+            had_stopped = await _put_out(event, tenancy, snapshot, store, record)
+            return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
         if _is_superseded(record, data.version):
             return Outcome.NOOP_STALE
     rejected = ExampleRecord(
@@ -90,9 +94,9 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
         reviewer_id=data.reviewer_id,
         reason_code=data.reason_code,
     )
+    await write_example(store, rejected, etag)
     if record is not None and record.status == "approved":
-        await _uncount(tenancy, tenant, snapshot, event)
-    await _write_example(store, rejected, etag)
+        await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
     await Texts(tenancy.states, store).drop(rejected)
     return Outcome.EFFECT
 
@@ -101,40 +105,41 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
     """Take the example out for ever and its text with it. Also before any approval of it was seen."""
     data = cast(ExampleWithdrawn, event.data)
     tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await _example(store, data.example_id)
-    if record is not None and record.status == "withdrawn":
-        await Texts(tenancy.states, store).drop(record)
-        return Outcome.NOOP_DUPLICATE
-    withdrawn = ExampleRecord(
-        example_id=data.example_id,
-        version=record.version if record else 0,
-        status="withdrawn",
-        decided_at=event.time,
-        event_id=event.id,
-        commitment=record.commitment if record else None,
-        reviewer_id=record.reviewer_id if record else None,
-        consent_id=record.consent_id if record else None,
-        reason_code=data.reason_code,
-    )
-    if record is not None:
-        await _open_withdrawal(store, event)
-        await _uncount(tenancy, tenant, snapshot, event)
-    await _write_example(store, withdrawn, etag)
-    await Texts(tenancy.states, store).drop(withdrawn)
-    return Outcome.EFFECT
+    record, etag = await read_example(store, data.example_id)
+    is_repeat = record is not None and record.status == "withdrawn"
+    if record is None or not is_repeat:
+        record = ExampleRecord(
+            example_id=data.example_id,
+            version=record.version if record else 0,
+            status="withdrawn",
+            decided_at=event.time,
+            event_id=event.id,
+            commitment=record.commitment if record else None,
+            reviewer_id=record.reviewer_id if record else None,
+            consent_id=record.consent_id if record else None,
+            reason_code=data.reason_code,
+        )
+        await write_example(store, record, etag)
+    # Nothing was trained with an example that nobody had decided on.
+    is_owed = record.version > 0 and not (is_repeat and await withdrawals.is_noted(store, event))
+    if is_owed:
+        await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
+        await withdrawals.note(store, event)
+    await Texts(tenancy.states, store).drop(record)
+    return Outcome.EFFECT if is_owed or not is_repeat else Outcome.NOOP_DUPLICATE
 
 
 async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
     """Record the grant and count the examples that were approved while they waited for it."""
     data = cast(ConsentGranted, event.data)
     _, snapshot, store = await _opened(event, tenancy)
-    record, etag = await _consent(store, data.consent_id)
+    record, etag = await read_consent(store, data.consent_id)
     is_repeat = record.event_id == event.id
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
     if not is_repeat:
         record = record.model_copy(update=_word(event, granted=True))
-        await _write_consent(store, record, etag)
+        await write_consent(store, record, etag)
     counted_any = await _count_waiting(event, data.consent_id, tenancy, snapshot, store)
     return Outcome.NOOP_DUPLICATE if is_repeat and not counted_any else Outcome.EFFECT
 
@@ -149,7 +154,7 @@ async def _count_waiting(
     names = [relative async for relative in store.list("consents", consent_id, "waiting")]
     for start in range(0, len(names), WAITING_AT_ONCE):
         marks = names[start : start + WAITING_AT_ONCE]
-        examples = await asyncio.gather(*(_example(store, mark.rpartition("/")[2]) for mark in marks))
+        examples = await asyncio.gather(*(read_example(store, mark.rpartition("/")[2]) for mark in marks))
         fresh = [
             FreshExample(example_id=example.example_id, consent_id=consent_id)
             for example, _ in examples
@@ -167,59 +172,31 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
     """Record the revocation; no example under this consent is eligible any more."""
     data = cast(ConsentRevoked, event.data)
     tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await _consent(store, data.consent_id)
+    record, etag = await read_consent(store, data.consent_id)
     is_repeat = record.event_id == event.id
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
+    if is_repeat and await withdrawals.is_noted(store, event):
+        return Outcome.NOOP_DUPLICATE
     if not is_repeat:
-        await _open_withdrawal(store, event)
-        snapshot = await tenancy.states.swap(
-            tenant,
-            discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),
-            base=snapshot,
-        )
-        for held in snapshot.state.curation.suspended:
-            if held.consent_id == data.consent_id:
-                await _wait_for_consent(store, held.example_id, data.consent_id)
-        revoked = record.model_copy(update=_word(event, granted=False))
-        await _write_consent(store, revoked, etag)
-    done = await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
-    return Outcome.NOOP_DUPLICATE if is_repeat and done is snapshot else Outcome.EFFECT
+        await write_consent(store, record.model_copy(update=_word(event, granted=False)), etag)
+    snapshot = await tenancy.states.swap(
+        tenant,
+        discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),
+        base=snapshot,
+    )
+    for held in snapshot.state.curation.suspended:
+        if held.consent_id == data.consent_id:
+            await _wait_for_consent(store, held.example_id, data.consent_id)
+    await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
+    await withdrawals.note(store, event)
+    return Outcome.EFFECT
 
 
 async def _opened(event: Event, tenancy: Tenancy) -> tuple[TenantId, Snapshot, TenantStore]:
     tenant = TenantId(event.subject)
     snapshot = await tenancy.active(tenant)
     return tenant, snapshot, await tenancy.store(tenant)
-
-
-async def _example(store: TenantStore, example_id: str) -> tuple[ExampleRecord | None, str | None]:
-    try:
-        return await store.get_record(object_keys.example(example_id), ExampleRecord)
-    except ObjectNotFound:
-        return None, None
-
-
-async def _consent(store: TenantStore, consent_id: str) -> tuple[ConsentRecord, str | None]:
-    try:
-        return await store.get_record(object_keys.consent(consent_id), ConsentRecord)
-    except ObjectNotFound:
-        return ConsentRecord(consent_id=consent_id), None
-
-
-async def _write_example(store: TenantStore, record: ExampleRecord, etag: str | None) -> None:
-    try:
-        await store.put_record(object_keys.example(record.example_id), record, if_absent=etag is None, if_match=etag)
-    except PreconditionFailed:
-        # Another delivery of this tenant's events wrote in between; handled again, this one sees what it wrote.
-        raise Transient("the example's record changed during the handling") from None
-
-
-async def _write_consent(store: TenantStore, record: ConsentRecord, etag: str | None) -> None:
-    try:
-        await store.put_record(object_keys.consent(record.consent_id), record, if_absent=etag is None, if_match=etag)
-    except PreconditionFailed:
-        raise Transient("the consent's record changed during the handling") from None
 
 
 async def _receive_content(data: ExampleApproved, store: TenantStore) -> None:
@@ -261,11 +238,11 @@ async def _has_consent(state: TenantState, data: ExampleApproved, store: TenantS
     """Whether the example may count now; if it lacks only the grant, it is noted to wait for it."""
     if data.consent_id is None:
         return not state.policy.require_consent
-    if (await _consent(store, data.consent_id))[0].granted:
+    if (await read_consent(store, data.consent_id))[0].granted:
         return True
     await _wait_for_consent(store, data.example_id, data.consent_id)
     # A grant that was recorded in between, by another process, may have listed who waits before this one did.
-    is_granted = (await _consent(store, data.consent_id))[0].granted
+    is_granted = (await read_consent(store, data.consent_id))[0].granted
     if is_granted:
         await store.erase(object_keys.waiting_example(data.consent_id, data.example_id))
     return is_granted
@@ -277,21 +254,20 @@ async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str
         await store.put_record(object_keys.waiting_example(consent_id, example_id), waiting, if_absent=True)
 
 
-async def _open_withdrawal(store: TenantStore, event: Event) -> None:
-    """Note that adapters may have to go. Before the swap that the state remembers it by: who sees that finds this."""
-    data = cast(ExampleWithdrawn | ConsentRevoked, event.data)
-    record = WithdrawalRecord(
-        withdrawal_id=event.id,
-        example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
-        consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
-        consent_version=data.version if isinstance(data, ConsentRevoked) else None,
-        withdrawn_at=event.time,
-    )
-    with suppress(PreconditionFailed):
-        await store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)
+async def _put_out(
+    event: Event, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore, rejected: ExampleRecord
+) -> bool:
+    """Finish a rejection that stopped behind its record. A text that is still there says that it may have: texts are
+    dropped last, by whoever finds them. False when none was there.
+    """
+    texts = Texts(tenancy.states, store)
+    if not await texts.dead(rejected):
+        return False
+    await _uncount(tenancy, store.tenant, snapshot, event.id, rejected.example_id)
+    await texts.drop(rejected)
+    return True
 
 
-async def _uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event: Event) -> None:
-    example_id = cast(ExampleRejected | ExampleWithdrawn, event.data).example_id
-    change = discounted(event.id, lambda held: held.example_id == example_id)
-    await tenancy.states.swap(tenant, change, base=snapshot)
+async def _uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event_id: str, example_id: str) -> None:
+    """After the record: see :mod:`consumers.curation.withdrawals`."""
+    await tenancy.states.swap(tenant, discounted(event_id, lambda held: held.example_id == example_id), base=snapshot)

@@ -26,7 +26,14 @@ def main() -> None:
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[TrainingPorts, Sequence[Periodic]]]:
         dispatcher = SubprocessDispatcher(settings.max_concurrent_runs, on_exit=lambda: periodic.poke())
-        runner = Runner(tenancy, dispatcher, settings.work_dir, settings.lease_seconds, settings.retry_backoff_seconds)
+        runner = Runner(
+            tenancy,
+            dispatcher,
+            settings.work_dir,
+            settings.lease_seconds,
+            settings.retry_backoff_seconds,
+            settings.handler_deadline_seconds,
+        )
         periodic = Periodic("training runner", settings.reconcile_seconds, runner.look)
         try:
             yield TrainingPorts(tenancy, periodic.poke), (periodic,)

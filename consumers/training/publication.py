@@ -35,7 +35,7 @@ MAX_ATTEMPTS = 3
 
 
 class _EligibilityMoved(Exception):
-    """A withdrawal was recorded between the check of the set and the swap."""
+    """A withdrawal was entered into the state between the check of the set and the swap."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Publication:
             snapshot = await self.tenancy.states.read(self.store.tenant)
             last_withdrawal = snapshot.state.curation.last_withdrawal
             if last_withdrawal != frozen_after:
+                # It is entered after the records say so: read now, they say it.
                 await require_still_eligible(self.store, snapshot.state.policy, manifest.training_set)
             try:
                 await self.tenancy.states.swap(

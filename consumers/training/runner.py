@@ -17,6 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from consumers.training.scratch import sweep_scratch
@@ -100,6 +101,8 @@ class Runner:
     their scratch folders and in staging goes too.
 
     What it remembers of a tenant is bounded by its unfinished runs, and only spares work: no decision rests on it.
+    ``deadline_seconds``: no look at a tenant lasts longer. A purge waits that long for a runner that found the tenant
+    active, and no longer. What was cut off is gone on with at the next look: each file is moved once.
     """
 
     tenancy: Tenancy
@@ -107,6 +110,7 @@ class Runner:
     work_dir: Path
     lease_seconds: float
     retry_backoff_seconds: float
+    deadline_seconds: float = HANDLING.deadline_seconds
     now: Callable[[], float] = time.monotonic
     _not_before: dict[TenantId, dict[str, float]] = field(default_factory=dict)
     _swept_at: dict[TenantId, float] = field(default_factory=dict)
@@ -121,7 +125,8 @@ class Runner:
         self._sweeps_left = STAGING_SWEEPS
         async for tenant in self._unpurged.tenants():
             try:
-                await self._look_at(tenant)
+                async with asyncio.timeout(self.deadline_seconds):
+                    await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
                 logger.error("tenant not tended", extra={"error": where(error)})

@@ -1,7 +1,9 @@
 """One attempt at one training run, in a process of its own.
 
 It holds a lease with a fencing number, writes only to ``staging/<run>/<fence>/``, and publishes by one swap of the
-tenant's state. Killed anywhere, it leaves nothing that another attempt could not do again.
+tenant's state. Killed anywhere, it leaves nothing that another attempt could not do again. Nothing is written after
+the lease has ended, and moving the published files, for which there is no lease any more, has a deadline: a purge
+waits for the longer of both and then for nobody.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, where
 from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
@@ -51,7 +54,14 @@ class Worker:
     """Does one attempt."""
 
     def __init__(
-        self, tenancy: Tenancy, store: TenantStore, signing: Signer, trainer: Trainer, leases: Leases, work_dir: Path
+        self,
+        tenancy: Tenancy,
+        store: TenantStore,
+        signing: Signer,
+        trainer: Trainer,
+        leases: Leases,
+        work_dir: Path,
+        deadline_seconds: float = HANDLING.deadline_seconds,
     ) -> None:
         self.tenancy = tenancy
         self.store = store
@@ -59,13 +69,18 @@ class Worker:
         self.trainer = trainer
         self.leases = leases
         self.work_dir = work_dir
+        self.deadline_seconds = deadline_seconds
         self.publication = Publication(tenancy, store)
         self.stop = threading.Event()
 
     async def attempt(self, run_id: str) -> None:
         """Raises :class:`LeaseHeld`, :class:`LeaseLost` and :class:`TenantFenced`; ends the run otherwise."""
         job, _ = await self.store.get_record(object_keys.job(run_id), JobRecord)
-        lease = await self.leases.acquire(run_id, self._announced(run_id))
+        try:
+            async with asyncio.timeout(self.deadline_seconds):  # its first record is not under the lease yet
+                lease = await self.leases.acquire(run_id, self._announced(run_id))
+        except TimeoutError:
+            raise LeaseLost(run_id) from None
         fence = lease.record.fence
         state = (await self.tenancy.states.read(self.store.tenant)).state
         try:
@@ -74,7 +89,11 @@ class Worker:
         except LeaseLost:
             await self.store.erase_folder("staging", run_id, str(fence))
             raise
-        await self.publication.promote(run_id, self.work_dir)
+        try:
+            async with asyncio.timeout(self.deadline_seconds):
+                await self.publication.promote(run_id, self.work_dir)
+        except TimeoutError:
+            logger.warning("publication left to the runner", extra={"run_id": run_id, "fence": fence})
 
     async def _ended(self, job: JobRecord, lease: Lease, state: TenantState, scratch: Path) -> None:
         """Train and publish, or say in the run's state why not. Raises :class:`LeaseLost`."""
@@ -100,28 +119,38 @@ class Worker:
 
     @asynccontextmanager
     async def _kept(self, lease: Lease) -> AsyncIterator[None]:
-        """Renew the lease until the work is done; a lost lease stops the training at its next step."""
+        """Renew the lease until the work is done. A lost lease stops the training at its next step, and whatever goes
+        on when the lease ends is cancelled then, also where the renewal itself hangs.
+        """
 
-        async def renew() -> None:
+        async def renew(end: asyncio.Timeout) -> None:
             held = lease
             while True:
                 await asyncio.sleep(self.leases.seconds / 3)
-                try:
+                with suppress(Transient):  # a store that does not answer costs nothing while the lease lasts
                     held = await self.leases.renew(held)
-                except Transient:
-                    # A store that does not answer costs nothing while the lease lasts.
-                    if self.tenancy.clock() >= held.record.expires_at:
-                        raise
+                    end.reschedule(self._end(held))
 
-        renewal = asyncio.create_task(renew())
-        renewal.add_done_callback(lambda _: self.stop.set())
         try:
-            yield
+            async with asyncio.timeout_at(self._end(lease)) as end:
+                renewal = asyncio.create_task(renew(end))
+                renewal.add_done_callback(lambda _: self.stop.set())
+                try:
+                    yield
+                finally:
+                    renewal.cancel()
+                    await asyncio.gather(renewal, return_exceptions=True)
         except TrainingStopped:
             raise LeaseLost(lease.record.run_id) from None
-        finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+        except TimeoutError:
+            if end.expired():
+                raise LeaseLost(lease.record.run_id) from None
+            raise
+
+    def _end(self, lease: Lease) -> float:
+        """When the lease ends, by the clock of the event loop."""
+        left = lease.record.expires_at - self.tenancy.clock()
+        return asyncio.get_running_loop().time() + left.total_seconds()
 
     async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
         frozen_after = state.curation.last_withdrawal
@@ -132,7 +161,7 @@ class Worker:
         output = scratch / "adapter"
         started_at = self.tenancy.clock()
         metrics: list[StepMetric] = []
-        result = await asyncio.to_thread(self._train, job, frozen, base, output, metrics)
+        result = await self._trained(job, frozen, base, output, metrics)
         manifest = self._manifest(job, fence, frozen, base, result, metrics, started_at)
         signed = self.signing.sign(
             statement(
@@ -150,6 +179,18 @@ class Worker:
                 raise TrainingStopped  # so that what is written without a lease is one file at most
             await self.store.put_file(object_keys.staging(job.run_id, fence, file), output / file)
         await self.publication.publish(manifest, frozen_after)
+
+    async def _trained(
+        self, job: JobRecord, frozen: FrozenSet, base: BaseModel, output: Path, metrics: list[StepMetric]
+    ) -> TrainingResult:
+        training = asyncio.create_task(asyncio.to_thread(self._train, job, frozen, base, output, metrics))
+        try:
+            return await asyncio.shield(training)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled, and it writes to the scratch folder: that goes once the thread is over.
+            self.stop.set()
+            await asyncio.gather(training, return_exceptions=True)
+            raise
 
     def _train(
         self, job: JobRecord, frozen: FrozenSet, base: BaseModel, output: Path, metrics: list[StepMetric]
@@ -223,7 +264,16 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
             store = await tenancy.store(tenant)
             trainer = LoraTrainer(settings.base_model, settings.model_name(), settings.work_dir / "models")
             leases = Leases(store, tenancy.outbox, holder, tenancy.clock, settings.lease_seconds)
-            await Worker(tenancy, store, signer(settings), trainer, leases, settings.work_dir).attempt(run_id)
+            worker = Worker(
+                tenancy,
+                store,
+                signer(settings),
+                trainer,
+                leases,
+                settings.work_dir,
+                settings.handler_deadline_seconds,
+            )
+            await worker.attempt(run_id)
         except (LeaseHeld, LeaseLost):
             return 75
         except TenantFenced:

@@ -46,9 +46,11 @@ def import_(
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, _: OperatorSettings) -> Imported:
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Imported:
         with counted("reading") as progress:
-            imported = await import_approvals(file, name, tenancy, progress=progress)
+            imported = await import_approvals(
+                file, name, tenancy, progress=progress, deadline_seconds=settings.handler_deadline_seconds
+            )
             if wait:
                 await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
         return imported

@@ -47,6 +47,10 @@ class Process:
         await asyncio.wait({self._task, stopped}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
 
+    @property
+    def has_ended(self) -> bool:
+        return self._task is not None and self._task.done()
+
     def result(self) -> Any:
         """What the process came to, once it is done."""
         assert self._task is not None

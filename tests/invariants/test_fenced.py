@@ -41,6 +41,7 @@ from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, Ten
 from tenancy.leases import Lease, Leases
 from tests.invariants.stepping import Process, Scene, Writer, stepped
 from tests.invariants.worlds import REFUSED_AFTER_A_PURGE, Pair, assert_purged, event, frozen, purged, samples, service
+from tests.invariants.writers import LATE_WRITERS
 from tests.world.summary import audited
 from tests.world.world import LEASE_SECONDS, POLICY, PURGE, SETTLE_SECONDS
 
@@ -171,6 +172,7 @@ WRITERS: dict[str, Writer] = {
     "audit": lambda scene, tenancy: on_audited(scene.event(scene.approval), _ledger(scene, tenancy)),
     "roll back": lambda scene, tenancy: commands.rollback(tenancy, scene.tenant),
     "onboard": lambda scene, tenancy: onboard(tenancy, scene.tenant, POLICY),
+    **LATE_WRITERS,
 }
 
 

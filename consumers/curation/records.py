@@ -1,0 +1,41 @@
+"""Reading and writing the records of examples and consents: one conditional write each."""
+
+from __future__ import annotations
+
+from schemas import object_keys
+from schemas.records import ConsentRecord, ExampleRecord
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
+from tenancy.store import TenantStore
+
+
+async def read_example(store: TenantStore, example_id: str) -> tuple[ExampleRecord | None, str | None]:
+    """The latest decision on an example and its ETag, or two times None."""
+    try:
+        return await store.get_record(object_keys.example(example_id), ExampleRecord)
+    except ObjectNotFound:
+        return None, None
+
+
+async def write_example(store: TenantStore, record: ExampleRecord, etag: str | None) -> None:
+    """Write it over what was read. Raises :class:`Transient` where that has changed since."""
+    try:
+        await store.put_record(object_keys.example(record.example_id), record, if_absent=etag is None, if_match=etag)
+    except PreconditionFailed:
+        # Another delivery of this tenant's events wrote in between; handled again, this one sees what it wrote.
+        raise Transient("the example's record changed during the handling") from None
+
+
+async def read_consent(store: TenantStore, consent_id: str) -> tuple[ConsentRecord, str | None]:
+    """The latest word on a consent and its ETag; one that nobody has spoken of is not granted."""
+    try:
+        return await store.get_record(object_keys.consent(consent_id), ConsentRecord)
+    except ObjectNotFound:
+        return ConsentRecord(consent_id=consent_id), None
+
+
+async def write_consent(store: TenantStore, record: ConsentRecord, etag: str | None) -> None:
+    """Write it over what was read. Raises :class:`Transient` where that has changed since."""
+    try:
+        await store.put_record(object_keys.consent(record.consent_id), record, if_absent=etag is None, if_match=etag)
+    except PreconditionFailed:
+        raise Transient("the consent's record changed during the handling") from None

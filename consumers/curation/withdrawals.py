@@ -1,0 +1,44 @@
+"""The note that adapters may have to go, which the driver of withdrawals works from (``consumers.adapters``).
+
+It is the last effect but the erasing of texts, after the record and after the swap behind it, and that order is what
+a receipt stands on. A worker that may have read the example as eligible read the state before the record was written.
+After the swap it can publish no more without looking at the records again, since ``last_withdrawal`` is not what it
+was and never will be. So whatever can still be published with the example was published before the swap, and the
+driver, who reads the state after it found the note, sees it. With the swap before the record, a worker that froze its
+set in between would take the example for one that the swap left eligible.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import cast
+
+from schemas import object_keys
+from schemas.envelope import Event
+from schemas.events import ConsentRevoked, ExampleWithdrawn
+from schemas.withdrawals import WithdrawalRecord
+from tenancy.errors import PreconditionFailed
+from tenancy.store import TenantStore
+
+
+async def is_noted(store: TenantStore, event: Event) -> bool:
+    """Whether an earlier delivery of the event got as far as the note.
+
+    Open is asked first: a withdrawal that is closed in between is closed before it stops being open.
+    """
+    is_open = await store.exists(object_keys.open_withdrawal(event.id))
+    return is_open or await store.exists(object_keys.closed_withdrawal(event.id))
+
+
+async def note(store: TenantStore, event: Event) -> None:
+    """Note the withdrawal. A late repetition after it was closed opens it again, which comes to the same end."""
+    data = cast(ExampleWithdrawn | ConsentRevoked, event.data)
+    record = WithdrawalRecord(
+        withdrawal_id=event.id,
+        example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
+        consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
+        consent_version=data.version if isinstance(data, ConsentRevoked) else None,
+        withdrawn_at=event.time,
+    )
+    with suppress(PreconditionFailed):
+        await store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)
