@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -163,6 +165,30 @@ async def test_an_upload_that_a_purge_aborted_is_a_failed_write(failing: Failure
         await store.put_chunks("a/x", [bytes(2 * PART)])
     assert not await store.exists("a/x")
     assert [upload async for upload in store.uploads("")] == []
+
+
+async def test_a_cancelled_upload_begins_no_further_request(s3_store: S3ObjectStore) -> None:
+    """Its thread goes on, and a purge waits for one request of a writer that is over."""
+    is_asked, may_go_on = threading.Event(), threading.Event()
+
+    def source() -> Iterator[bytes]:
+        yield bytes(PART)
+        is_asked.set()
+        may_go_on.wait(10)
+        yield bytes(PART)
+
+    upload = asyncio.create_task(s3_store.put_chunks("a/x", source()))
+    while not is_asked.is_set():
+        await asyncio.sleep(0.01)
+    upload.cancel()
+    await asyncio.gather(upload, return_exceptions=True)
+    may_go_on.set()
+    for _ in range(200):
+        if not [one async for one in s3_store.uploads("")]:
+            break
+        await asyncio.sleep(0.02)
+    assert [one async for one in s3_store.uploads("")] == []
+    assert not await s3_store.exists("a/x")
 
 
 async def test_a_failing_clean_up_does_not_hide_why_the_upload_failed(failing: Failure) -> None:

@@ -18,6 +18,7 @@ import pytest
 from schemas import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, TenantFenced, Transient
+from tenancy.leases import Lease, Leases
 from tests.invariants.stepping import Process, Scene, stepped
 from tests.invariants.worlds import assert_purged
 from tests.invariants.writers import NEVER, bring_in, drive_withdrawals, run, taught, worker_of
@@ -28,9 +29,19 @@ SHORT = 0.3
 Late = Callable[[Scene, Tenancy, float], Awaitable[Any]]
 
 
+class Unanswered(Leases):
+    """Of a worker whose renewals hang, as everything else that it begins."""
+
+    async def renew(self, lease: Lease) -> Lease:
+        await asyncio.Event().wait()
+        return lease
+
+
 async def _work(scene: Scene, tenancy: Tenancy, deadline: float) -> None:
     await taught(scene)
-    await (await worker_of(scene, tenancy, deadline, lease=deadline)).attempt("run-2")
+    worker = await worker_of(scene, tenancy, deadline, lease=deadline)
+    worker.leases = Unanswered(worker.store, tenancy.outbox, "worker", scene.world.clock, deadline)
+    await worker.attempt("run-2")
 
 
 LATE: dict[str, Late] = {
