@@ -28,7 +28,8 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
-from tests.world.world import POLICY, Service, World
+from tests.world.bus import Service
+from tests.world.world import POLICY, World
 
 NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,6 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
-from consumers.runtime.dispatch import Handler
 from consumers.training import app as training_app
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
@@ -44,7 +41,7 @@ from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from schemas import events
 from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent
-from schemas.envelope import Event, decode, encode
+from schemas.envelope import Event
 from schemas.object_keys import content as content_key
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
@@ -52,7 +49,6 @@ from schemas.state import TenantState
 from schemas.topics import LIVE_TOPICS
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.bus import RawMessage
 from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
 from tenancy.leases import Leases
@@ -61,6 +57,7 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
 from tests.world.fakes import BASE, FakeEngine, FakeFiles, FakeTrainer
 
@@ -71,41 +68,8 @@ PURGE = PurgePolicy(settle_seconds=SETTLE_SECONDS)
 POLICY = TenantPolicy(min_new_examples=3, min_training_examples=2)
 
 
-@dataclass
-class Bus:
-    """Topics as lists. One partition, which is what a tenant sees."""
-
-    topics: dict[str, list[Event]] = field(default_factory=dict)
-    dead: list[RawMessage] = field(default_factory=list)
-
-    async def publish(self, event: Event) -> None:
-        message = encode(event)
-        self.topics.setdefault(event.topic, []).append(decode(message.key, message.value, message.headers))
-
-    async def publish_raw(self, message: RawMessage) -> None:
-        self.dead.append(message)
-
-    async def answers(self) -> bool:
-        return True
-
-    def published(self, *, without: Sequence[str] = ()) -> set[str]:
-        return {
-            f"{e.subject} {e.type} {e.data.natural_key()}"
-            for log in self.topics.values()
-            for e in log
-            if e.type not in without
-        }
-
-
-@dataclass
-class Service:
-    """One consumer: its handlers and how far it has read each topic."""
-
-    name: str
-    handlers: Mapping[type[events.EventData], Handler]
-    topics: tuple[str, ...]
-    ports: Any
-    positions: dict[str, int] = field(default_factory=dict)
+class KeepsFailing(AssertionError):
+    """A transient error did not pass. On Kafka the event would come again, and again."""
 
 
 class World:
@@ -201,6 +165,10 @@ class World:
         await self.bus.publish(event)
         return event
 
+    def salt(self, tenant: TenantId, example_id: str, version: int) -> str:
+        """The salt of an example's commitment."""
+        return secrets.token_hex(32)
+
     async def approval(
         self, tenant: TenantId, example_id: str, *, version: int = 1, consent: str | None = "consent-1", text: str = "a"
     ) -> events.ExampleApproved:
@@ -210,7 +178,7 @@ class World:
                 ChatMessage(role="user", content=f"question {example_id}"),
                 ChatMessage(role="assistant", content=f"answer {text} {example_id} {version}"),
             ),
-            salt=secrets.token_hex(32),
+            salt=self.salt(tenant, example_id, version),
         )
         store = await self.outside.store(tenant)
         await store.put_record(content_key(example_id, version), content)
@@ -239,25 +207,14 @@ class World:
                 outcome = Outcome.REFUSED_PURGED
                 break
         else:
-            raise AssertionError("a transient error did not pass")
+            raise KeepsFailing
         self.outcomes.append((service.name, event.type, outcome))
         return outcome
 
     async def step(self) -> bool:
         """Everything once; whether anything happened. A crash leaves the event where it was."""
         await self.lease.renew()
-        moved = False
-        for service in self.services:
-            for topic in service.topics:
-                log = self.bus.topics.get(topic, [])
-                position = service.positions.get(topic, 0)
-                if position < len(log):
-                    moved = True
-                    try:
-                        await self.handle(service, log[position])
-                    except SimulatedCrash:
-                        continue
-                    service.positions[topic] = position + 1
+        moved = await self.deliver()
         before = len(self.crash.effects)
         await self._periodic(self.runner.look)
         while self.pending:
@@ -270,6 +227,22 @@ class World:
         if not moved:  # the keeper comes by seldom
             await self._periodic(self.keeper.look)
         return moved or len(self.crash.effects) > before
+
+    async def deliver(self) -> bool:
+        """The next event of each topic to each of its consumers; whether there was any."""
+        moved = False
+        for service in self.services:
+            for topic in service.topics:
+                log = self.bus.topics.get(topic, [])
+                position = service.positions.get(topic, 0)
+                if position < len(log):
+                    moved = True
+                    try:
+                        await self.handle(service, log[position])
+                    except SimulatedCrash:
+                        continue
+                    service.positions[topic] = position + 1
+        return moved
 
     async def _periodic(self, work: Any) -> None:
         try:
