@@ -14,12 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers import commands
 from schemas import events
 from schemas.state import TenantState
+from tenancy import archive
 from tenancy.tenant_id import TenantId
 from tests.world.deliveries import READ, REPRODUCIBLE, Deliveries, Stage, stages
 from tests.world.final_state import canonical, final_state
@@ -80,23 +82,25 @@ class Lives:
                 await self.world.publish(tenant, data)
 
     async def used(self) -> None:
+        """Also a training by hand, which gives the same adapter."""
         for tenant in self.tenants:
             await self._load(tenant)
         await self._publish(
             events.UsageRecorded(usage_id="u1", source="inference", prompt_tokens=3),
             events.ExportRequested(export_id="x1", requested_by="op"),
+            events.TrainingRequested(run_id="by-hand", trigger="operator"),
         )
 
     async def rolled_back(self) -> None:
-        """An operator goes back to the base model and forward again, and asks for a training by hand."""
+        """An operator goes back to the base model. That the adapter was ready once does not bring it back."""
         for tenant in self.tenants:
-            active = (await self.world.state(tenant)).active_adapter
             await commands.rollback(self.world.outside, tenant)
-            await commands.activate(self.world.outside, tenant, str(active))
-        await self._publish(events.TrainingRequested(run_id="by-hand", trigger="operator"))
 
     async def withdrawn(self) -> None:
-        """What the adapter was trained on is withdrawn: another is trained, the old one retired and evicted."""
+        """Forward again, and what the adapter was trained on is withdrawn: another is trained, the old one goes."""
+        for tenant in self.tenants:
+            digest = (await self.world.state(tenant)).adapter_history[-1]
+            await commands.activate(self.world.outside, tenant, digest)
         await self._publish(events.ExampleWithdrawn(example_id="e2", reason_code="patient-request"))
 
     async def taught_more(self) -> None:
@@ -145,7 +149,10 @@ class Lives:
 
 
 async def _lived(schedule: tuple[Stage, ...]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        # So small that runs and adapters move out of the state, into the archive, within this life.
+        patch.setattr(archive, "KEPT_RUNS", 1)
+        patch.setattr(archive, "KEPT_ADAPTERS", 1)
         world = Deliveries(Path(scratch))
         await world.run(Lives(world).all(), schedule)
         return {tenant: await final_state(world, TenantId(tenant)) for tenant in TENANTS}
@@ -161,6 +168,18 @@ def test_the_orders_are_of_all_that_every_consumer_reads(tmp_path: Path) -> None
     assert {name: set(topics) for name, topics in READ.items()} == {
         service.name: set(service.topics) - unused for service in Deliveries(tmp_path).services
     }
+
+
+def test_the_undisturbed_life_does_all_that_it_is_meant_to() -> None:
+    gone, stays = _straight()["t1"], _straight()["t10"]
+    assert (gone["state"]["status"], gone["purge"]["step"], gone["objects"]) == ("purged", "certified", {})
+    assert gone["purge"]["export"]["acknowledged_by"] == "op"
+    state = stays["state"]
+    assert (state["curation"]["batches"], state["activations"], len(state["adapter_history"])) == (2, 5, 1)
+    archived = [name for name in stays["objects"] if name.endswith(("/result.json", "/record.json"))]
+    assert len(archived) == 4, "three runs and an adapter are in the archive"
+    assert len([name for name in stays["objects"] if name.startswith("withdrawals/receipts/")]) == 2
+    assert (stays["audit"]["problems"], stays["audit"]["unsigned"]) == ((), 0)
 
 
 @settings(REPRODUCIBLE, max_examples=40)

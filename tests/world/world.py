@@ -33,12 +33,6 @@ from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from inference import app as inference_app
-from inference.agent import AgentPorts
-from inference.binding import TenantViews
-from inference.lease import ReplicaLease
-from inference.load_audit import LoadAudit
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
 from schemas import events
 from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent
 from schemas.envelope import Event
@@ -59,7 +53,8 @@ from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
-from tests.world.fakes import BASE, FakeEngine, FakeFiles, FakeTrainer
+from tests.world.fakes import FakeTrainer
+from tests.world.server import Server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_SECONDS = 30.0
@@ -87,58 +82,48 @@ class World:
         self.pending: list[tuple[TenantId, str]] = []
         self._master = KeyFileMasterKey(secrets.token_bytes(32))
         self.outside = assemble(self.memory, self._master, self.bus, "/test", self.clock)
-        self.tenancy = self._observed()
-        self.engine = FakeEngine()
-        self.files = FakeFiles()
-        self.lease = ReplicaLease(self.outside, "replica-0", BASE.digest, 30.0, self.now)
+        self.tenancy = self._of("somebody")
+        self._usage_ids = (f"use-{number}" for number in itertools.count())
+        self._start_server()
         self.services = self._services()
 
     def clock(self) -> datetime:
         return self.now
 
-    def _observed(self) -> Tenancy:
-        return assemble(
-            ObservedObjectStore(self.memory, self.crash),
-            self._master,
-            ObservedPublisher(self.bus, self.crash),
-            "/world",
-            self.clock,
-        )
+    def _of(self, process: str) -> Tenancy:
+        """What one process acts through. Every effect of it may be its last."""
+        observer = self.crash.of(process)
+        objects, publisher = ObservedObjectStore(self.memory, observer), ObservedPublisher(self.bus, observer)
+        return assemble(objects, self._master, publisher, "/world", self.clock)
+
+    def _start_server(self) -> None:
+        """A new process of the replica, which holds nothing of what an earlier one did."""
+        self.server = server = Server(self._of("inference"), self.signer, lambda: next(self._usage_ids))
+        self.engine, self.files, self.lease = server.engine, server.files, server.lease
+        self.placement, self.views, self.load_audit = server.placement, server.views, server.load_audit
 
     def _services(self) -> list[Service]:
-        tenancy = self.tenancy
-        self.runner = Runner(tenancy, self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
-        checkpointer = Checkpointer(tenancy.audit, self.signer)
-        self.driver = PurgeDriver(tenancy, self.signer, PURGE)
+        self.runner = Runner(self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
+        purging = self._of("purge")
+        self.driver = PurgeDriver(purging, self.signer, PURGE)
         self.watchdog = Watchdog(self.driver)
-        self.keeper = AuditKeeper(tenancy, checkpointer)
-        self.load_audit = LoadAudit(tenancy, "replica-0", lambda: None)
-        placement = Placement(
-            self.engine,
-            self.files,
-            Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
-            0.0,
-            on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
-        )
-        self.placement = placement
-        self.views = TenantViews(tenancy, 0.0)
-        agent = AgentPorts(tenancy, self.signer, self.views, placement, "replica-0")
-        self.withdrawals = WithdrawalDriver(
-            tenancy,
-            self.signer,
-            Replicas(tenancy.objects, self.clock, PURGE.replica_answer_seconds),
-            SETTLE_SECONDS,
-        )
-        adapters = AdaptersPorts(tenancy, self.signer.verifier, lambda: None)
-        purge = PurgePorts(tenancy, self.signer.verifier, self.driver, lambda: None)
+        keeping = self._of("ledger")
+        checkpointer = Checkpointer(keeping.audit, self.signer)
+        self.keeper = AuditKeeper(keeping, checkpointer)
+        activating, exporting = self._of("adapters"), self._of("export")
+        replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
+        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, SETTLE_SECONDS)
+        adapters = AdaptersPorts(activating, self.signer.verifier, lambda: None)
+        intake = TrainingPorts(self._of("training"), lambda: None)
+        purge = PurgePorts(purging, self.signer.verifier, self.driver, lambda: None)
         return [
-            Service("curation", curation_app.HANDLERS, (events.CURATION,), tenancy),
-            Service("training", training_app.HANDLERS, (events.TRAINING,), TrainingPorts(tenancy, lambda: None)),
+            Service("curation", curation_app.HANDLERS, (events.CURATION,), self._of("curation")),
+            Service("training", training_app.HANDLERS, (events.TRAINING,), intake),
             Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS, events.REPLICAS), adapters),
-            Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(tenancy, self.signer.verifier)),
+            Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(exporting, self.signer.verifier)),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
-            Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(tenancy, checkpointer, 8)),
-            Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), agent),
+            Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(keeping, checkpointer, 8)),
+            Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), self.server.agent),
         ]
 
     # The training dispatcher: attempts are worked on when the world steps.
@@ -213,7 +198,7 @@ class World:
 
     async def step(self) -> bool:
         """Everything once; whether anything happened. A crash leaves the event where it was."""
-        await self.lease.renew()
+        await self._serve(self.server.keep_lease)
         moved = await self.deliver()
         before = len(self.crash.effects)
         await self._periodic(self.runner.look)
@@ -222,7 +207,8 @@ class World:
             await self._work(*self.pending.pop(0))
         await self._periodic(self.withdrawals.look)
         await self._periodic(self._drive)
-        await self._periodic(self.load_audit.enter)
+        await self._serve(self.server.reporter.report)
+        await self._serve(self.load_audit.enter)
         moved = moved or len(self.crash.effects) > before
         if not moved:  # the keeper comes by seldom
             await self._periodic(self.keeper.look)
@@ -240,6 +226,8 @@ class World:
                     try:
                         await self.handle(service, log[position])
                     except SimulatedCrash:
+                        if service.name == "inference":
+                            self._restart_server()
                         continue
                     service.positions[topic] = position + 1
         return moved
@@ -250,15 +238,26 @@ class World:
         except SimulatedCrash:
             return
 
+    async def _serve(self, work: Any) -> None:
+        try:
+            await work()
+        except SimulatedCrash:
+            self._restart_server()
+
+    def _restart_server(self) -> None:
+        self._start_server()
+        next(service for service in self.services if service.name == "inference").ports = self.server.agent
+
     async def _drive(self) -> None:
         await self.driver.look()
         await self.watchdog.look()
 
     async def _work(self, tenant: TenantId, run_id: str) -> None:
         try:
-            store = await self.tenancy.store(tenant)
-            leases = Leases(store, self.tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
-            await Worker(self.tenancy, store, self.signer, self.trainer, leases, self.scratch).attempt(run_id)
+            tenancy = self._of("worker")
+            store = await tenancy.store(tenant)
+            leases = Leases(store, tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
+            await Worker(tenancy, store, self.signer, self.trainer, leases, self.scratch).attempt(run_id)
         except (SimulatedCrash, LeaseHeld, LeaseLost, TenantFenced, KeyDestroyed):
             return
 
