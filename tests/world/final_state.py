@@ -7,9 +7,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import Counter
 from typing import Any
 
 from schemas import object_keys
+from schemas.events import TenantChurned
 from tenancy.errors import KeyDestroyed
 from tenancy.tenant_id import TenantId
 from tests.world.deliveries import Deliveries
@@ -30,11 +32,21 @@ async def final_state(world: Deliveries, tenant: TenantId) -> dict[str, Any]:
         "objects": await _opened(world, tenant),
         "has_key": await world.memory.exists(object_keys.key_key(tenant)),
         "effects": sorted({effect for effect in world.effects if effect[1] == tenant}),
+        "effective_twice": _twice(world, tenant),
         "published": _published(world, tenant),
         "audit": await audited(world, tenant),
         "purge": told["purge"],
         "loaded": told["loaded"],
     }
+
+
+def _twice(world: Deliveries, tenant: TenantId) -> list[tuple[str, ...]]:
+    """Events that one consumer said of more than once that they had an effect.
+
+    A churn may: it commands the purge, and has done so again and again until the purge has begun.
+    """
+    told = Counter(effect for effect in world.effects if effect[1] == tenant and effect[2] != TenantChurned.type)
+    return sorted(effect for effect, times in told.items() if times > 1)
 
 
 def _published(world: Deliveries, tenant: TenantId) -> list[str]:
