@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from producers import commands
@@ -23,7 +23,7 @@ from schemas import events
 from schemas.state import TenantState
 from tenancy import archive
 from tenancy.tenant_id import TenantId
-from tests.world.deliveries import READ, REPRODUCIBLE, Deliveries, Stage, stages
+from tests.world.deliveries import READ, REPRODUCIBLE, Deliveries, Stage, all_again, stages
 from tests.world.final_state import canonical, final_state
 from tests.world.world import POLICY
 
@@ -182,6 +182,7 @@ def test_the_undisturbed_life_does_all_that_it_is_meant_to() -> None:
     assert (stays["audit"]["problems"], stays["audit"]["unsigned"]) == ((), 0)
 
 
+@example((all_again(TENANTS),) * 8)
 @settings(REPRODUCIBLE, max_examples=40)
 @given(st.tuples(*[stages(TENANTS)] * 8))
 def test_a_life_whose_events_come_again_and_in_any_order_ends_as_it_does_undisturbed(

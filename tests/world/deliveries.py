@@ -120,6 +120,12 @@ def stages(tenants: Sequence[str], max_moves: int = 24, *, without: Sequence[str
     )
 
 
+def all_again(tenants: Sequence[str]) -> Stage:
+    """Before anything new is read everybody gets all that it ever got: the latest first, then in its order."""
+    every = [(group, topic, tenant) for group, topics in READ.items() for topic in topics for tenant in tenants]
+    return Stage((*(Again(*at, tuple(range(1, 100))) for at in every), *(Rewind(*at, 100) for at in every)))
+
+
 class Deliveries(World):
     """See the module. Salts are the same in every run, so that what follows from them can be compared."""
 
@@ -154,8 +160,9 @@ class Deliveries(World):
             case Rewind():
                 self.positions[at] = max(0, position - move.back)
             case Again():
-                for back in move.back if position else ():
-                    await self._delivered(service, log[max(0, position - back)])
+                for back in move.back:
+                    if back <= position:
+                        await self._delivered(service, log[position - back])
             case Next():
                 for _ in range(move.count):
                     await self._next(service, move.topic, move.tenant)
