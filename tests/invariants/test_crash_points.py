@@ -77,7 +77,7 @@ async def _loop(world: World, purge: Purge) -> dict[str, Any]:
     active = (await world.state(tenant)).active_adapter
     if active is not None:
         async with world.placement.held(tenant, active):
-            pass
+            world.server.meter.tokens(tenant, 7, 2)
     await world.publish(tenant, events.ExportRequested(export_id="export-1", requested_by="op"))
     await world.settle()
     purge.begins_at = len(world.crash.effects)
@@ -131,9 +131,34 @@ async def _kill_at_each(when: str, make: Callable[[], Purge], scratches: Any, *,
         crash = CrashAt(position, when)
         result = _without_salts(await _loop(World(next(scratches), crash), make()))
         assert crash.has_crashed, "every position of the list is reached"
-        if result != undisturbed:
-            wrong.append((position, effect, _difference(result, undisturbed)))
+        expected = undisturbed
+        if recorder.processes[position] == "inference":
+            result, expected = _without_what_a_server_forgets(result), _without_what_a_server_forgets(undisturbed)
+        if result != expected:
+            wrong.append((position, effect, _difference(result, expected)))
     assert not wrong, "\n".join(map(str, wrong[:5]))
+
+
+def _without_what_a_server_forgets(result: dict[str, Any]) -> dict[str, Any]:
+    """What a server used and loaded since it last told of it dies with it (docs/audit.md), and is never told twice."""
+    kept = {}
+    for name, one in result.items():
+        said, published = one["audit"]["said"], one["published"]
+        loaded = [line for line in said if line.startswith("adapter.loaded ")]
+        used = [line for line in published if " sano.usage.recorded use-" in line]
+        assert max(len(loaded), len(used)) <= 1
+        kept[name] = {
+            **one,
+            "audit": {**one["audit"], "said": [line for line in said if line not in loaded]},
+            "published": [line for line in published if line not in used],
+            "purge": _without_usage(one["purge"]),
+        }
+    return kept
+
+
+def _without_usage(purge: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A purge counts how much usage there was to destroy."""
+    return purge and {**purge, "found": [count for count in purge["found"] if count["store"] != "objects.usage"]}
 
 
 def _difference(one: Any, two: Any, path: str = "") -> str:

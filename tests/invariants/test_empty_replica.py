@@ -23,9 +23,10 @@ from schemas.outcome import Outcome
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
+from tests.world.bus import Service
 from tests.world.fakes import FakeEngine, FakeFiles
 from tests.world.purging import record_of
-from tests.world.world import POLICY, Service, World
+from tests.world.world import POLICY, World
 
 
 class ForgetfulEngine(FakeEngine):

@@ -166,8 +166,8 @@ async def test_a_crash_between_the_end_of_a_run_and_the_erasure_leaves_nothing_s
     tmp_path: Path, end: Callable[[], BaseException]
 ) -> None:
     class ThenOnceMore(AfterStaging):
-        def before(self, effect: str) -> None:
-            super().before(effect)
+        def before(self, effect: str, process: str = "") -> None:
+            super().before(effect, process)
             # The third attempt's: the first two leave the run open.
             if effect == "erase:staging" and self.files == 9 and not self.has_crashed:
                 self.has_crashed = True

@@ -25,7 +25,8 @@ from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
-from tests.world.world import POLICY, Service, World
+from tests.world.bus import Service
+from tests.world.world import POLICY, World
 
 NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
 

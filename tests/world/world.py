@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,21 +28,14 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
-from consumers.runtime.dispatch import Handler
 from consumers.training import app as training_app
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from inference import app as inference_app
-from inference.agent import AgentPorts
-from inference.binding import TenantViews
-from inference.lease import ReplicaLease
-from inference.load_audit import LoadAudit
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
 from schemas import events
 from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent
-from schemas.envelope import Event, decode, encode
+from schemas.envelope import Event
 from schemas.object_keys import content as content_key
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
@@ -52,7 +43,6 @@ from schemas.state import TenantState
 from schemas.topics import LIVE_TOPICS
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.bus import RawMessage
 from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
 from tenancy.leases import Leases
@@ -61,8 +51,10 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
-from tests.world.fakes import BASE, FakeEngine, FakeFiles, FakeTrainer
+from tests.world.fakes import FakeTrainer
+from tests.world.server import Server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_SECONDS = 30.0
@@ -71,41 +63,8 @@ PURGE = PurgePolicy(settle_seconds=SETTLE_SECONDS)
 POLICY = TenantPolicy(min_new_examples=3, min_training_examples=2)
 
 
-@dataclass
-class Bus:
-    """Topics as lists. One partition, which is what a tenant sees."""
-
-    topics: dict[str, list[Event]] = field(default_factory=dict)
-    dead: list[RawMessage] = field(default_factory=list)
-
-    async def publish(self, event: Event) -> None:
-        message = encode(event)
-        self.topics.setdefault(event.topic, []).append(decode(message.key, message.value, message.headers))
-
-    async def publish_raw(self, message: RawMessage) -> None:
-        self.dead.append(message)
-
-    async def answers(self) -> bool:
-        return True
-
-    def published(self, *, without: Sequence[str] = ()) -> set[str]:
-        return {
-            f"{e.subject} {e.type} {e.data.natural_key()}"
-            for log in self.topics.values()
-            for e in log
-            if e.type not in without
-        }
-
-
-@dataclass
-class Service:
-    """One consumer: its handlers and how far it has read each topic."""
-
-    name: str
-    handlers: Mapping[type[events.EventData], Handler]
-    topics: tuple[str, ...]
-    ports: Any
-    positions: dict[str, int] = field(default_factory=dict)
+class KeepsFailing(AssertionError):
+    """A transient error did not pass. On Kafka the event would come again, and again."""
 
 
 class World:
@@ -123,58 +82,48 @@ class World:
         self.pending: list[tuple[TenantId, str]] = []
         self._master = KeyFileMasterKey(secrets.token_bytes(32))
         self.outside = assemble(self.memory, self._master, self.bus, "/test", self.clock)
-        self.tenancy = self._observed()
-        self.engine = FakeEngine()
-        self.files = FakeFiles()
-        self.lease = ReplicaLease(self.outside, "replica-0", BASE.digest, 30.0, self.now)
+        self.tenancy = self._of("somebody")
+        self._usage_ids = (f"use-{number}" for number in itertools.count())
+        self._start_server()
         self.services = self._services()
 
     def clock(self) -> datetime:
         return self.now
 
-    def _observed(self) -> Tenancy:
-        return assemble(
-            ObservedObjectStore(self.memory, self.crash),
-            self._master,
-            ObservedPublisher(self.bus, self.crash),
-            "/world",
-            self.clock,
-        )
+    def _of(self, process: str) -> Tenancy:
+        """What one process acts through. Every effect of it may be its last."""
+        observer = self.crash.of(process)
+        objects, publisher = ObservedObjectStore(self.memory, observer), ObservedPublisher(self.bus, observer)
+        return assemble(objects, self._master, publisher, "/world", self.clock)
+
+    def _start_server(self) -> None:
+        """A new process of the replica, which holds nothing of what an earlier one did."""
+        self.server = server = Server(self._of("inference"), self.signer, lambda: next(self._usage_ids))
+        self.engine, self.files, self.lease = server.engine, server.files, server.lease
+        self.placement, self.views, self.load_audit = server.placement, server.views, server.load_audit
 
     def _services(self) -> list[Service]:
-        tenancy = self.tenancy
-        self.runner = Runner(tenancy, self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
-        checkpointer = Checkpointer(tenancy.audit, self.signer)
-        self.driver = PurgeDriver(tenancy, self.signer, PURGE)
+        self.runner = Runner(self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
+        purging = self._of("purge")
+        self.driver = PurgeDriver(purging, self.signer, PURGE)
         self.watchdog = Watchdog(self.driver)
-        self.keeper = AuditKeeper(tenancy, checkpointer)
-        self.load_audit = LoadAudit(tenancy, "replica-0", lambda: None)
-        placement = Placement(
-            self.engine,
-            self.files,
-            Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
-            0.0,
-            on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
-        )
-        self.placement = placement
-        self.views = TenantViews(tenancy, 0.0)
-        agent = AgentPorts(tenancy, self.signer, self.views, placement, "replica-0")
-        self.withdrawals = WithdrawalDriver(
-            tenancy,
-            self.signer,
-            Replicas(tenancy.objects, self.clock, PURGE.replica_answer_seconds),
-            SETTLE_SECONDS,
-        )
-        adapters = AdaptersPorts(tenancy, self.signer.verifier, lambda: None)
-        purge = PurgePorts(tenancy, self.signer.verifier, self.driver, lambda: None)
+        keeping = self._of("ledger")
+        checkpointer = Checkpointer(keeping.audit, self.signer)
+        self.keeper = AuditKeeper(keeping, checkpointer)
+        activating, exporting = self._of("adapters"), self._of("export")
+        replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
+        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, SETTLE_SECONDS)
+        adapters = AdaptersPorts(activating, self.signer.verifier, lambda: None)
+        intake = TrainingPorts(self._of("training"), lambda: None)
+        purge = PurgePorts(purging, self.signer.verifier, self.driver, lambda: None)
         return [
-            Service("curation", curation_app.HANDLERS, (events.CURATION,), tenancy),
-            Service("training", training_app.HANDLERS, (events.TRAINING,), TrainingPorts(tenancy, lambda: None)),
+            Service("curation", curation_app.HANDLERS, (events.CURATION,), self._of("curation")),
+            Service("training", training_app.HANDLERS, (events.TRAINING,), intake),
             Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS, events.REPLICAS), adapters),
-            Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(tenancy, self.signer.verifier)),
+            Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(exporting, self.signer.verifier)),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
-            Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(tenancy, checkpointer, 8)),
-            Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), agent),
+            Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(keeping, checkpointer, 8)),
+            Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), self.server.agent),
         ]
 
     # The training dispatcher: attempts are worked on when the world steps.
@@ -201,6 +150,10 @@ class World:
         await self.bus.publish(event)
         return event
 
+    def salt(self, tenant: TenantId, example_id: str, version: int) -> str:
+        """The salt of an example's commitment."""
+        return secrets.token_hex(32)
+
     async def approval(
         self, tenant: TenantId, example_id: str, *, version: int = 1, consent: str | None = "consent-1", text: str = "a"
     ) -> events.ExampleApproved:
@@ -210,7 +163,7 @@ class World:
                 ChatMessage(role="user", content=f"question {example_id}"),
                 ChatMessage(role="assistant", content=f"answer {text} {example_id} {version}"),
             ),
-            salt=secrets.token_hex(32),
+            salt=self.salt(tenant, example_id, version),
         )
         store = await self.outside.store(tenant)
         await store.put_record(content_key(example_id, version), content)
@@ -239,13 +192,30 @@ class World:
                 outcome = Outcome.REFUSED_PURGED
                 break
         else:
-            raise AssertionError("a transient error did not pass")
+            raise KeepsFailing
         self.outcomes.append((service.name, event.type, outcome))
         return outcome
 
     async def step(self) -> bool:
         """Everything once; whether anything happened. A crash leaves the event where it was."""
-        await self.lease.renew()
+        await self._serve(self.server.keep_lease)
+        moved = await self.deliver()
+        before = len(self.crash.effects)
+        await self._periodic(self.runner.look)
+        while self.pending:
+            moved = True
+            await self._work(*self.pending.pop(0))
+        await self._periodic(self.withdrawals.look)
+        await self._periodic(self._drive)
+        await self._serve(self.server.reporter.report)
+        await self._serve(self.load_audit.enter)
+        moved = moved or len(self.crash.effects) > before
+        if not moved:  # the keeper comes by seldom
+            await self._periodic(self.keeper.look)
+        return moved or len(self.crash.effects) > before
+
+    async def deliver(self) -> bool:
+        """The next event of each topic to each of its consumers; whether there was any."""
         moved = False
         for service in self.services:
             for topic in service.topics:
@@ -256,20 +226,11 @@ class World:
                     try:
                         await self.handle(service, log[position])
                     except SimulatedCrash:
+                        if service.name == "inference":
+                            self._restart_server()
                         continue
                     service.positions[topic] = position + 1
-        before = len(self.crash.effects)
-        await self._periodic(self.runner.look)
-        while self.pending:
-            moved = True
-            await self._work(*self.pending.pop(0))
-        await self._periodic(self.withdrawals.look)
-        await self._periodic(self._drive)
-        await self._periodic(self.load_audit.enter)
-        moved = moved or len(self.crash.effects) > before
-        if not moved:  # the keeper comes by seldom
-            await self._periodic(self.keeper.look)
-        return moved or len(self.crash.effects) > before
+        return moved
 
     async def _periodic(self, work: Any) -> None:
         try:
@@ -277,15 +238,26 @@ class World:
         except SimulatedCrash:
             return
 
+    async def _serve(self, work: Any) -> None:
+        try:
+            await work()
+        except SimulatedCrash:
+            self._restart_server()
+
+    def _restart_server(self) -> None:
+        self._start_server()
+        next(service for service in self.services if service.name == "inference").ports = self.server.agent
+
     async def _drive(self) -> None:
         await self.driver.look()
         await self.watchdog.look()
 
     async def _work(self, tenant: TenantId, run_id: str) -> None:
         try:
-            store = await self.tenancy.store(tenant)
-            leases = Leases(store, self.tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
-            await Worker(self.tenancy, store, self.signer, self.trainer, leases, self.scratch).attempt(run_id)
+            tenancy = self._of("worker")
+            store = await tenancy.store(tenant)
+            leases = Leases(store, tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
+            await Worker(tenancy, store, self.signer, self.trainer, leases, self.scratch).attempt(run_id)
         except (SimulatedCrash, LeaseHeld, LeaseLost, TenantFenced, KeyDestroyed):
             return
 

@@ -1,0 +1,49 @@
+"""The bus of the world: topics that a test delivers by hand, and the consumers that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumers.runtime.dispatch import Handler
+from schemas import events
+from schemas.envelope import Event, decode, encode
+from tenancy.bus import RawMessage
+
+
+@dataclass
+class Bus:
+    """Topics as lists. One partition, which is what a tenant sees."""
+
+    topics: dict[str, list[Event]] = field(default_factory=dict)
+    dead: list[RawMessage] = field(default_factory=list)
+
+    async def publish(self, event: Event) -> None:
+        message = encode(event)
+        self.topics.setdefault(event.topic, []).append(decode(message.key, message.value, message.headers))
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        self.dead.append(message)
+
+    async def answers(self) -> bool:
+        return True
+
+    def published(self, *, without: Sequence[str] = ()) -> set[str]:
+        return {
+            f"{e.subject} {e.type} {e.data.natural_key()}"
+            for log in self.topics.values()
+            for e in log
+            if e.type not in without
+        }
+
+
+@dataclass
+class Service:
+    """One consumer: its handlers and how far it has read each topic."""
+
+    name: str
+    handlers: Mapping[type[events.EventData], Handler]
+    topics: tuple[str, ...]
+    ports: Any
+    positions: dict[str, int] = field(default_factory=dict)

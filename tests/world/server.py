@@ -1,0 +1,51 @@
+"""A serving replica of the world: its engine is a fake, and everything else is what a real one is made of."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from inference.agent import AgentPorts
+from inference.binding import TenantViews
+from inference.lease import ReplicaLease
+from inference.load_audit import LoadAudit
+from inference.placement import Placement
+from inference.residency import Residency, ResidencyPolicy
+from inference.usage import UsageMeter, UsageReporter
+from tenancy.bootstrap import Tenancy
+from tenancy.clock import NewNonce
+from tenancy.signing import Signer
+from tests.world.fakes import BASE, FakeEngine, FakeFiles
+
+REPLICA = "replica-0"
+LEASE_SECONDS = 30.0
+
+
+class Server:
+    """One process of the replica. Killed, it is gone with its adapters, its sums and its notes: make another."""
+
+    def __init__(self, tenancy: Tenancy, signer: Signer, new_usage_id: NewNonce) -> None:
+        self.tenancy = tenancy
+        self.engine, self.files = FakeEngine(), FakeFiles()
+        self.lease = ReplicaLease(tenancy, REPLICA, BASE.digest, LEASE_SECONDS, tenancy.clock())
+        self.load_audit = LoadAudit(tenancy, REPLICA, lambda: None)
+        self.meter = UsageMeter(now=lambda: 0.0)
+        self.reporter = UsageReporter(self.meter, tenancy, new_usage_id)
+        self.placement = Placement(
+            self.engine,
+            self.files,
+            Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
+            0.0,
+            on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
+        )
+        self.views = TenantViews(tenancy, 0.0)
+        self.agent = AgentPorts(tenancy, signer, self.views, self.placement, REPLICA)
+        self.is_registered = False
+
+    async def keep_lease(self) -> None:
+        """Register first, then renew as often as the real one: when a third of the lease is over."""
+        if not self.is_registered:
+            await self.lease.register()
+            self.is_registered = True
+        third = timedelta(seconds=LEASE_SECONDS / 3)
+        if self.lease.expires_at is None or self.tenancy.clock() >= self.lease.expires_at - 2 * third:
+            await self.lease.renew()
