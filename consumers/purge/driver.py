@@ -69,7 +69,7 @@ class PurgeDriver:
 
     @property
     def handover(self) -> Handover:
-        return Handover(self.tenancy, self.signer.verifier, self.records)
+        return Handover(self.tenancy, self.signer.verifier, self.records, self.policy.deadline_seconds)
 
     @property
     def destruction(self) -> Destruction:
@@ -187,6 +187,9 @@ class PurgeDriver:
             seconds = longest + 2 * self.policy.late_write_seconds
             settled_at = max(settled_at, record.fenced_at + timedelta(seconds=seconds))
         now = self.tenancy.clock()
+        if record.export is not None:
+            # Another process may hang over the export that this purge wrote itself, long after the fence.
+            settled_at = max(settled_at, now + timedelta(seconds=self.policy.settle_seconds))
 
         def note(current: PurgeRecord) -> PurgeRecord:
             if current.counted_at is not None:  # by somebody who may have destroyed some of it since

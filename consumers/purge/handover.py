@@ -7,6 +7,7 @@ cannot be exported.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,6 +30,7 @@ class Handover:
     tenancy: Tenancy
     verifier: Verifier
     records: PurgeRecords
+    deadline_seconds: float
 
     async def made(self, record: PurgeRecord) -> PurgeRecord:
         """Write the export and announce it. Raises :class:`Waiting` while it cannot be made."""
@@ -38,7 +40,12 @@ class Handover:
         tenant = TenantId(record.tenant)
         digest = str(export.adapter_digest)
         try:
-            await write_export(await self.tenancy.store(tenant), self.verifier, record.purge_id, digest)
+            # No longer than a handler: so long the purge waits, before it certifies, for a process that hangs here.
+            async with asyncio.timeout(self.deadline_seconds):
+                await write_export(await self.tenancy.store(tenant), self.verifier, record.purge_id, digest)
+        except TimeoutError:
+            await self._note(record, refusal_code="store-too-slow")
+            raise Waiting("the export cannot be made: store-too-slow") from None
         except (Refused, ObjectNotFound) as error:
             code = error.code if isinstance(error, Refused) else "object-not-found"
             await self._note(record, refusal_code=code)

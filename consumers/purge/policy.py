@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from consumers.runtime.policy import HANDLING
 from tenancy.settings import CLOCK_SKEW_SECONDS
 
 
@@ -13,6 +14,7 @@ class PurgePolicy:
     """Seconds, except for the target.
 
     ``settle_seconds``: after a fence and this long no handler and no worker with an ordinary lease can still write.
+    ``deadline_seconds``: how long the purge itself writes under the tenant's prefix at a stretch, as a handler may.
     ``late_write_seconds``: how long one read or write can go on after its lease; added to leases that are longer.
     ``replica_answer_seconds``: how long a live replica may take to acknowledge before it is cut off its lease.
     ``target``: what operations aim at, far below every SLA. ``stalled_seconds``: a purge that has not moved for this
@@ -22,6 +24,7 @@ class PurgePolicy:
     """
 
     settle_seconds: float
+    deadline_seconds: float = HANDLING.deadline_seconds
     late_write_seconds: float = CLOCK_SKEW_SECONDS
     replica_answer_seconds: float = 300.0
     target: timedelta = timedelta(hours=72)

@@ -31,6 +31,7 @@ class PurgeSettings(ConsumerSettings):
         """The bounds that these settings ask for."""
         return PurgePolicy(
             settle_seconds=self.settle_seconds,
+            deadline_seconds=self.handler_deadline_seconds,
             late_write_seconds=self.late_write_seconds,
             replica_answer_seconds=self.replica_answer_seconds,
             target=timedelta(hours=self.purge_target_hours),

@@ -46,24 +46,38 @@ class CrashPoint:
         return f"{self.consumer}, {self.effect}"
 
 
-CRASH_POINTS = [
-    CrashPoint("curation", "put:consents"),
-    CrashPoint("curation", "swap:state"),
-    CrashPoint("curation", "put:examples"),
-    CrashPoint("curation", "publish:sano.training.requested"),
-    CrashPoint("curation", "publish:sano.outcome.recorded"),
-    CrashPoint("training", "put:runs"),
-    CrashPoint("training", "swap:state"),
-    CrashPoint("ledger", "put:usage"),
-]
-# In the order in which a purge has them.
+# Lives of a consumer, each with its effects in the order in which it has them.
+LIVES = {
+    "curation": [
+        CrashPoint("curation", "put:consents"),
+        CrashPoint("curation", "swap:state"),
+        CrashPoint("curation", "put:examples"),
+        CrashPoint("curation", "publish:sano.training.requested"),
+        CrashPoint("curation", "publish:sano.outcome.recorded"),
+    ],
+    "training": [
+        CrashPoint("training", "put:runs"),
+        CrashPoint("training", "swap:state"),
+    ],
+    # It reads usage beside the other topics, so that neither comes after the other.
+    "ledger, audit": [
+        CrashPoint("ledger", "put:audit-claims"),
+        CrashPoint("ledger", "put:audit-entries"),
+        CrashPoint("ledger", "put:audit-head"),
+    ],
+    "ledger, usage": [CrashPoint("ledger", "put:usage")],
+}
 PURGE_CRASH_POINTS = [
     "publish:sano.purge.requested",
     "put:purges",
     "swap:state",
     "publish:sano.purge.fenced",
     "erase:key.json",
+    "put:audit-claims",
+    "put:audit-entries",
+    "put:audit-head",
     "erase:consents",
+    "put:audit-checkpoints",
     "put:certificate",
     "publish:sano.purge.completed",
 ]
@@ -92,15 +106,26 @@ async def _state(tenancy: Tenancy, tenant: TenantId) -> TenantState:
     return (await tenancy.states.read(tenant)).state
 
 
-@pytest.mark.parametrize("point", CRASH_POINTS, ids=str)
-async def test_a_killed_consumer_loses_nothing_and_does_nothing_twice(
-    platform: Platform, tenancy: Tenancy, point: CrashPoint
+@pytest.mark.parametrize("life", LIVES)
+async def test_a_consumer_that_is_killed_after_each_of_its_effects_in_turn_loses_nothing_and_does_nothing_twice(
+    platform: Platform, tenancy: Tenancy, life: str
 ) -> None:
-    platform.restart(point.consumer, f"after:{point.effect}")
+    """Every process but the last goes on from what a killed one left."""
+    consumer = LIVES[life][0].consumer
+    first, *others = [point.effect for point in LIVES[life]]
+    platform.restart(consumer, f"after:{first}")
     tenant = await _sent(tenancy)
-    await platform.died(point.consumer)
-    platform.restart(point.consumer)
+    await _killed_in_turn(platform, consumer, others)
     await _handled(tenancy, tenant)
+
+
+async def _killed_in_turn(platform: Platform, consumer: str, effects: list[str]) -> None:
+    """The consumer dies where it was started to, then at each of these effects; then it runs."""
+    for effect in effects:
+        await platform.died(consumer)
+        platform.restart(consumer, f"after:{effect}")
+    await platform.died(consumer)
+    platform.restart(consumer)
 
 
 async def _sent(tenancy: Tenancy) -> TenantId:
@@ -137,16 +162,12 @@ async def _handled(tenancy: Tenancy, tenant: TenantId) -> None:
 async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certified(
     platform: Platform, tenancy: Tenancy
 ) -> None:
-    """One purge, eight kills: every process but the last goes on from what a killed one left."""
+    """One purge: every process but the last goes on from what a killed one left."""
     tenant = await _sent(tenancy)
     await _handled(tenancy, tenant)
     platform.restart("purge", f"after:{PURGE_CRASH_POINTS[0]}")
     await publish(tenancy, tenant, events.TenantChurned(requested_by="op"))
-    for effect in PURGE_CRASH_POINTS[1:]:
-        await platform.died("purge")
-        platform.restart("purge", f"after:{effect}")
-    await platform.died("purge")
-    platform.restart("purge")
+    await _killed_in_turn(platform, "purge", PURGE_CRASH_POINTS[1:])
 
     async def certified() -> PurgeRecord | None:
         state = await _state(tenancy, tenant)

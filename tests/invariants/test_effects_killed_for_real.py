@@ -79,12 +79,10 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "put:replicas": "the lease, which a server that starts takes over from whoever had it",
     },
     "ledger": {
-        **AUDIT,
         "erase:audit-claims": "the keeper's, which looks again; nothing is derived from what it erases",
-        "put:audit-checkpoints": "create-if-absent by number, like the intake's put:runs; the keeper looks again",
+        "put:audit-checkpoints": "the same signing that the purge is killed in; the keeper looks again",
     },
     "purge": {
-        **AUDIT,
         "erase:adapters": "the sweep, named after the first object that it finds: erase:consents without an adapter",
         "erase:state.json": "the sweep of superseded states, the same code as that of the tenant's prefix",
         "publish:sano.export.ready": REPORTED.format("sano.purge.fenced"),

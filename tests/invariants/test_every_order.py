@@ -177,7 +177,7 @@ def test_the_undisturbed_life_does_all_that_it_is_meant_to() -> None:
     state = stays["state"]
     assert (state["curation"]["batches"], state["activations"], len(state["adapter_history"])) == (2, 6, 1)
     archived = [name for name in stays["objects"] if name.endswith(("/result.json", "/record.json"))]
-    assert len(archived) == 4, "three runs and an adapter are in the archive"
+    assert len(archived) == 5, "three runs and two adapters are in the archive"
     assert len([name for name in stays["objects"] if name.startswith("withdrawals/receipts/")]) == 2
     assert (stays["audit"]["problems"], stays["audit"]["unsigned"]) == ((), 0)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumers.purge import handover
+from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_export_acknowledged, on_purge_requested
+from consumers.purge.policy import PurgePolicy
 from producers import commands, holds, queries, waiting
 from producers.exporting import export_adapter
 from producers.onboarding import onboard
@@ -104,6 +109,28 @@ async def test_a_tenant_that_does_not_take_it_keeps_nothing_from_being_destroyed
     assert ended.step == "certified"
     assert ended.export is not None
     assert ended.export.acknowledged_at is None
+
+
+async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_waits_so_long_before_it_certifies(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    await publish_adapter(parts, TENANT)
+    policy = PurgePolicy(settle_seconds=100.0, deadline_seconds=0.01)
+    ports = replace(purge_ports(parts), driver=PurgeDriver(parts.tenancy, parts.signer, policy))
+    with monkeypatch.context() as patched:
+        patched.setattr(handover, "write_export", hangs)
+        record = await purging(parts, ports)
+    assert (record.step, record.export and record.export.refusal_code) == ("fenced", "store-too-slow")
+    parts.now = NOW + timedelta(days=5)  # the tenant's time is over; another process may have begun a moment ago
+    await ports.driver.look()
+    record = await ports.driver.records.read(record.purge_id)
+    assert (record.step, record.settled_at) == ("deleted", parts.now + timedelta(seconds=100))
+    parts.now += timedelta(seconds=100)
+    await ports.driver.look()
+    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
 
 
 async def test_a_hold_that_comes_and_goes_while_the_tenant_is_waited_for_is_shown_as_it_is(
