@@ -85,8 +85,8 @@ _REPLICA = (
     Store(
         name="memory.remembered-ids",
         medium="process-memory",
-        where="ids that a replica or consumer remembers: fenced and purged tenants, retired adapters, loads that "
-        "failed, ids given to vLLM, and how many reports of usage it made today",
+        where="ids that a replica or consumer remembers: fenced and purged tenants, purges that are over, retired "
+        "adapters, loads that failed, ids given to vLLM, and how many reports of usage it made today",
         tables=(
             "inference.binding.TenantViews._blocked",
             "inference.latest.Latest._values",
@@ -94,10 +94,12 @@ _REPLICA = (
             "inference.placement.Placement._failed",
             "inference.placement.Placement._gone",
             "inference.placement.Placement._retired",
+            "consumers.purge.driver.PurgeDriver._certified",
             "inference.usage.UsageReporter._numbers",
+            "tenancy.purge_records.PurgeRecords.certified",
             "tenancy.unpurged.Unpurged._purged",
         ),
-        holds="tenant ids and digests of adapters",
+        holds="tenant ids, ids of purges and digests of adapters",
         protection="references",
         purger=Purger(who="nobody", method="none", how="they end with the process, the day's numbers with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),

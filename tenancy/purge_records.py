@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from schemas import object_keys
 from schemas.model import read_tolerant
@@ -22,10 +22,15 @@ Unreadable = Callable[[str, Exception], None]
 
 @dataclass(frozen=True)
 class PurgeRecords:
-    """Reads and changes the records of all purges."""
+    """Reads and changes the records of all purges.
+
+    ``certified``: ids of purges that are over, and stay so. Their records are kept for ever, and are not read at every
+    look; a new process reads each once.
+    """
 
     objects: ObjectStore
     clock: Clock
+    certified: set[str] = field(default_factory=set)
 
     async def read(self, purge_id: str) -> PurgeRecord:
         """Raises :class:`ObjectNotFound`."""
@@ -83,7 +88,7 @@ class PurgeRecords:
         """
         async for key in self.objects.keys(object_keys.PURGES_PREFIX):
             name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
-            if name.endswith(".certificate"):
+            if name.endswith(".certificate") or name in self.certified:
                 continue
             try:
                 record = await self.read(name)
@@ -92,7 +97,9 @@ class PurgeRecords:
             except (ValueError, Refused) as error:
                 unreadable(name, error)
                 continue
-            if record.step != "certified":
+            if record.step == "certified":
+                self.certified.add(name)
+            else:
                 yield record
 
     async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:

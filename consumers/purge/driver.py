@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from consumers.purge.audit import enter_step, signed_log
@@ -58,10 +58,11 @@ class PurgeDriver:
     tenancy: Tenancy
     signer: Signer
     policy: PurgePolicy
+    _certified: set[str] = field(default_factory=set)
 
     @property
     def records(self) -> PurgeRecords:
-        return PurgeRecords(self.tenancy.objects, self.tenancy.clock)
+        return PurgeRecords(self.tenancy.objects, self.tenancy.clock, self._certified)
 
     @property
     def replicas(self) -> Replicas:
