@@ -39,16 +39,20 @@ def client(inference_url: str, token: str) -> AsyncOpenAI:
 
 
 async def ask_all(
-    api: AsyncOpenAI, questions: Sequence[HeldoutQuestion], model: str, advance: Callable[[], None]
+    api: AsyncOpenAI, questions: Sequence[str], model: str, advance: Callable[[], None], at_once: int = AT_ONCE
 ) -> Answered:
-    """Ask every question, greedily. Raises what the OpenAI client raises."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    """Ask every question, greedily. Raises what the OpenAI client raises.
 
-    async def ask(question: HeldoutQuestion) -> tuple[str, str]:
+    One ``at_once`` is computed in the same steps whenever it is asked. Of several it depends on their timing which are
+    computed together, and so how sums are rounded and, rarely, which of two tokens wins.
+    """
+    gate = asyncio.Semaphore(at_once)
+
+    async def ask(question: str) -> tuple[str, str]:
         async with gate:
             raw = await api.chat.completions.with_raw_response.create(
                 model=model,
-                messages=[{"role": "user", "content": question.question}],
+                messages=[{"role": "user", "content": question}],
                 temperature=0.0,
                 max_tokens=MAX_TOKENS,
             )
