@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import Field
@@ -175,17 +176,29 @@ async def owner(tenancy: Tenancy, start: str) -> tuple[TenantId, str]:
     return found[0]
 
 
-async def purges(tenancy: Tenancy) -> list[PurgeView]:
+@dataclass(frozen=True)
+class Purges:
+    """What there is under ``purges/``: ``unreadable`` are objects whose record this version cannot read."""
+
+    views: list[PurgeView]
+    unreadable: list[str]
+
+
+async def purges(tenancy: Tenancy) -> Purges:
     """Every purge, the one with the earliest deadline first; certified ones last."""
     now = tenancy.clock()
-    views = [_purge_view(record, now) async for record in _purge_records(tenancy)]
-    return sorted(views, key=lambda view: (view.step == "certified", view.deadline))
-
-
-async def _purge_records(tenancy: Tenancy) -> AsyncIterator[PurgeRecord]:
+    found = Purges([], [])
     async for key in tenancy.objects.keys(object_keys.PURGES_PREFIX):
-        if not key.endswith(".certificate.json"):
-            yield read_tolerant(PurgeRecord, (await tenancy.objects.get(key)).body)
+        if key.endswith(".certificate.json"):
+            continue
+        try:
+            record = read_tolerant(PurgeRecord, (await tenancy.objects.get(key)).body)
+        except ValueError:
+            found.unreadable.append(key)
+        else:
+            found.views.append(_purge_view(record, now))
+    found.views.sort(key=lambda view: (view.step == "certified", view.deadline))
+    return found
 
 
 def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:

@@ -15,7 +15,7 @@ from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
     from producers.exporting import Exported
-    from producers.queries import PurgeView
+    from producers.queries import Purges, PurgeView
     from producers.settings import OperatorSettings
     from schemas.records import PurgeRecord
     from tenancy.bootstrap import Tenancy
@@ -134,19 +134,29 @@ def purges(
 ) -> None:
     """Every purge, the one whose deletion SLA ends first on top."""
     from producers import queries
+    from tenancy.errors import Refused
 
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[PurgeView]:
-        views = await queries.purges(tenancy)
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> Purges:
+        found = await queries.purges(tenancy)
         if certificates is not None:
-            certified = [view.purge_id for view in views if view.step == "certified"]
+            certified = [view.purge_id for view in found.views if view.step == "certified"]
             signed = partial(queries.certificate, tenancy)
             await write_documents(certificates, "certificate", certified, signed, "sano purges --certificates DIR")
-        return views
+        return found
 
-    views = read(context, look)
+    found = read(context, look)
     if json:
-        return print_json(views)
-    return print_rows(
+        print_json(found.views)
+    else:
+        _print_purges(found.views)
+    if found.unreadable:
+        # The others are shown: whoever looks may have one of them to save from being late.
+        why = f"refused: {', '.join(found.unreadable)} cannot be read; a newer release may have written it"
+        raise Refused("unreadable-purge", why)
+
+
+def _print_purges(views: list[PurgeView]) -> None:
+    print_rows(
         views,
         {
             "purge": lambda view: view.purge_id,

@@ -182,7 +182,7 @@ async def test_a_certificate_waits_for_confirmations_as_long_as_it_was_told_to_a
     waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=10))
     purge_id = await begun(parts, waiting)
     assert (await waiting.records.read(purge_id)).step == "deleted"
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert view.waits_for == ("subcontractor aws-s3 to confirm, until 2026-03-11T12:00+00:00",)
     parts.now += timedelta(days=10)
     await waiting.look()

@@ -73,7 +73,7 @@ async def test_the_tenant_takes_its_adapter_while_it_is_purged_and_the_purge_goe
     record = await purging(parts, ports)
     assert record.step == "exported"
     assert parts.types()[-2:] == ["purge.fenced", "export.ready"]
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert view.waits_for == ("the tenant to take its export, until 2026-03-06T12:00+00:00",)
     made = await taken(parts, tmp_path / "out")
     assert (made.adapter_digest, made.export_id) == (digest, record.purge_id)
@@ -140,12 +140,12 @@ async def test_a_hold_that_comes_and_goes_while_the_tenant_is_waited_for_is_show
     await purging(parts, ports)
     await holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
     await ports.driver.look()
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert (view.step, view.flags, view.open_holds) == ("exported", ("blocked-by-hold",), ("h1",))
     assert view.waits_for[1:] == ("release of hold h1 (litigation)",)
     await holds.release(parts.tenancy, TENANT, "h1", released_by="op")
     await ports.driver.look()
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert (view.step, view.flags, view.open_holds) == ("exported", (), ())
 
 
@@ -181,7 +181,7 @@ async def test_an_adapter_that_cannot_be_exported_is_said_so_and_ends_with_the_w
     assert record.step == "fenced"
     assert record.export is not None
     assert record.export.refusal_code == BadSignature("x").code
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert "cannot be made (bad-signature)" in view.waits_for[0]
     parts.now += timedelta(days=5)
     await ports.driver.look()

@@ -49,13 +49,13 @@ async def test_purges_say_how_much_of_the_sla_is_left_and_for_whom_they_wait(par
     await commands.request_purge(parts.tenancy, TENANT, requested_by="operator")
     await purge_to_the_end(parts)
     parts.now = NOW + timedelta(days=29)
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert (view.step, view.waits_for_replicas, view.remaining_seconds) == ("shredded", ("replica-1",), 86_400.0)
     parts.now = NOW + timedelta(days=31)
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert view.remaining_seconds == -86_400.0
     await purge_ports(parts).driver.look()
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert (view.step, view.remaining_seconds, view.waits_for_replicas) == ("certified", None, ())
 
 
@@ -90,3 +90,11 @@ async def test_lineage_refuses_a_manifest_of_another_signer_or_of_another_adapte
     await store.put(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST), body)
     with pytest.raises(BadSignature, match="of another tenant or adapter"):
         await lineage(parts.tenancy, TENANT, digest, parts.signer.verifier)
+
+
+async def test_a_purge_whose_record_cannot_be_read_is_named_beside_the_others(parts: Parts) -> None:
+    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    await purge_to_the_end(parts)
+    await parts.objects.put("purges/newer.json", b'{"step": "a-step-of-a-newer-release"}')
+    found = await queries.purges(parts.tenancy)
+    assert ([view.purge_id for view in found.views], found.unreadable) == ([purge_id], ["purges/newer.json"])

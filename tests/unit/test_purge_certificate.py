@@ -145,7 +145,7 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     [refusal] = record.refusals
     assert (refusal.store, refusal.reason_code, refusal.count) == ("keys.tenant", "access-denied", 1)
     assert parts.stored_keys("tenants/") == []
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert view.flags == ("partial",)
     assert view.waits_for == ("store keys.tenant to let go of 1 (access-denied)",)
     counted = record.found
@@ -157,7 +157,7 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     said = await certified(parts, done)
     [exception] = said.exceptions
     assert exception.until == parts.now
-    [view] = await queries.purges(parts.tenancy)
+    [view] = (await queries.purges(parts.tenancy)).views
     assert view.flags == ("overdue",)
 
 
