@@ -78,6 +78,10 @@ class InHand:
         ended_processes = await self._take(partition, record)
         try:
             yield
+        except Poison:
+            # It ends in a dead letter and not this process: what is behind it need not be noted either.
+            await self._get_past(partition)
+            raise
         except BaseException:
             # This process lives, or ends in good order. The record comes again, here or elsewhere.
             await self._leave(partition, record, ended_processes)

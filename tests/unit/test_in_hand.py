@@ -333,6 +333,20 @@ async def test_only_the_first_record_of_a_partition_that_is_new_to_the_process_c
     assert topic.store.requests - before == 4, "somebody else may have had it"
 
 
+async def test_garbage_costs_no_more_than_other_records_where_a_partition_is_new_to_the_process() -> None:
+    topic = Topic()
+    topic.add(*(asked(f"x{number}") for number in range(3)))
+    process = Consuming(topic, lambda _: ValueError("a bug"))
+    costs = []
+    for _ in range(3):
+        before = topic.store.requests
+        await process.run(deliveries=1)
+        costs.append(topic.store.requests - before)
+    assert (topic.committed, len(topic.letters)) == (3, 3)
+    assert costs == [4, 0, 0]
+    assert topic.note() is None
+
+
 async def test_a_record_is_not_blamed_for_another_one_at_its_place_in_a_topic_that_was_made_anew() -> None:
     topic = Topic()
     topic.add(asked("poison"))
