@@ -238,11 +238,13 @@ def _comparable(state: TenantState) -> dict[str, Any]:
     """Without what another run of the same history has of its own: revisions, fences, and when and how long."""
     made = state.model_dump(mode="json", exclude={"rev", "nonce", "fence"})
     for run in made["runs"].values():
-        for name in ("attempts", "fence", "requested_at", "train_seconds"):
+        for name in ("attempts", "fence", "requested_at", "taken_at", "train_seconds"):
             run.pop(name)
     for adapter in made["adapters"].values():
         for name in ("fence", "published_at"):
             adapter.pop(name)
+    withdrawal = made["curation"]["last_withdrawal"]  # and the revision at which it was entered
+    made["curation"]["last_withdrawal"] = withdrawal and withdrawal.rpartition(".")[0]
     return made
 
 
