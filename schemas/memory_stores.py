@@ -134,6 +134,7 @@ _CONSUMERS = (
         medium="process-memory",
         where="the tables of a consumer: training workers that run, runs that are tried again later, failing records",
         tables=(
+            "consumers.runtime.in_hand.InHand._unproven",
             "consumers.runtime.redeliveries.Redeliveries._held",
             "consumers.training.runner.Runner._not_before",
             "consumers.training.runner.Runner._swept_at",

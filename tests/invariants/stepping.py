@@ -158,6 +158,7 @@ class Scene:
     def again(self) -> None:
         self.world.memory.objects = {key: list(versions) for key, versions in self._objects.items()}
         self.world.bus.topics = {name: list(log) for name, log in self._topics.items()}
+        self.world.driver._certified.clear()  # what is to come was never seen by any process
 
     def event(self, data: events.EventData) -> Event:
         return event(self.tenant, data, self.world)

@@ -13,7 +13,7 @@ from tests.invariants.source import modules, tables
 from tests.invariants.worlds import NAME, learned, purged
 from tests.world.world import World
 
-LONG_LIVED = ("consumers.", "inference.", "tenancy.unpurged")
+LONG_LIVED = ("consumers.", "inference.", "tenancy.purge_records", "tenancy.unpurged")
 
 
 def found() -> Iterator[str]:
