@@ -192,12 +192,12 @@ class Placement:
         """Take an adapter out that nobody uses. Who asked for the room may go away; the unloading goes on: cut off
         amid an eviction it would leave an adapter in the engine that has no name there.
         """
-        task = asyncio.create_task(self._unloaded_whole(digest))
+        task = asyncio.create_task(self._unload_whole(digest))
         self._unloads.add(task)
         task.add_done_callback(self._unloads.discard)
         await asyncio.shield(task)
 
-    async def _unloaded_whole(self, digest: str) -> None:
+    async def _unload_whole(self, digest: str) -> None:
         """Forget it in the engine first, then its files."""
         async with self._changing:
             if digest not in self.residency.resident() or self.residency.reservations(digest):

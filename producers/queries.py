@@ -13,7 +13,7 @@ from schemas import object_keys
 from schemas.events import UsageRecorded
 from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
-from schemas.model import Contract, read_tolerant
+from schemas.model import Contract
 from schemas.policy import TenantPolicy
 from schemas.records import PurgeRecord, StoreRefusal
 from schemas.state import TenantState
@@ -21,6 +21,7 @@ from schemas.usage import Source, UsageDay, UsageSum, amounts_of
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
+from tenancy.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
 
@@ -187,18 +188,16 @@ class Purges:
 async def purges(tenancy: Tenancy) -> Purges:
     """Every purge, the one with the earliest deadline first; certified ones last."""
     now = tenancy.clock()
-    found = Purges([], [])
-    async for key in tenancy.objects.keys(object_keys.PURGES_PREFIX):
-        if key.endswith(".certificate.json"):
-            continue
-        try:
-            record = read_tolerant(PurgeRecord, (await tenancy.objects.get(key)).body)
-        except ValueError:
-            found.unreadable.append(key)
-        else:
-            found.views.append(_purge_view(record, now))
-    found.views.sort(key=lambda view: (view.step == "certified", view.deadline))
-    return found
+    unreadable: list[str] = []
+
+    def note(purge_id: str, error: Exception) -> None:
+        if isinstance(error, Refused):
+            raise error  # rights that are missing are no fault of one record
+        unreadable.append(f"{object_keys.PURGES_PREFIX}{purge_id}.json")
+
+    records = PurgeRecords(tenancy.objects, tenancy.clock)
+    views = [_purge_view(record, now) async for record in records.all(note)]
+    return Purges(sorted(views, key=lambda view: (view.step == "certified", view.deadline)), unreadable)
 
 
 def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:

@@ -94,7 +94,6 @@ _REPLICA = (
             "inference.placement.Placement._failed",
             "inference.placement.Placement._gone",
             "inference.placement.Placement._retired",
-            "consumers.purge.driver.PurgeDriver._certified",
             "inference.usage.UsageReporter._numbers",
             "tenancy.purge_records.PurgeRecords.certified",
             "tenancy.unpurged.Unpurged._purged",

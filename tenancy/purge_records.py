@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -81,14 +81,22 @@ class PurgeRecords:
         await self.objects.delete_versions([v async for v in self.objects.versions(key) if v.key == key])
 
     async def open(self, unreadable: Unreadable) -> AsyncIterator[PurgeRecord]:
-        """Every purge that is not certified.
+        """Every purge that is not certified."""
+        async for record in self.all(unreadable, but=self.certified):
+            if record.step == "certified":
+                self.certified.add(record.purge_id)
+            else:
+                yield record
+
+    async def all(self, unreadable: Unreadable, but: Collection[str] = ()) -> AsyncIterator[PurgeRecord]:
+        """Every purge, without those that ``but`` names.
 
         A record that cannot be read (a newer release wrote it, say, before it was rolled back) does not hide those
         listed behind it.
         """
         async for key in self.objects.keys(object_keys.PURGES_PREFIX):
             name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
-            if name.endswith(".certificate") or name in self.certified:
+            if name.endswith(".certificate") or name in but:
                 continue
             try:
                 record = await self.read(name)
@@ -97,10 +105,7 @@ class PurgeRecords:
             except (ValueError, Refused) as error:
                 unreadable(name, error)
                 continue
-            if record.step == "certified":
-                self.certified.add(name)
-            else:
-                yield record
+            yield record
 
     async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:
         stored = await self.objects.get(object_keys.purge_key(purge_id))

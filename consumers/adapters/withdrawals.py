@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 
 from consumers.adapters.affected import Uses
 from consumers.adapters.erasure import Erasure
-from consumers.adapters.retirement import Retirement
+from consumers.adapters.retirement import Affected, Retirement
 from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import TrainingRequested
 from schemas.records import ConsentRecord, ExampleRecord
-from schemas.state import AdapterState, TenantState
+from schemas.state import TenantState
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
@@ -35,6 +35,30 @@ from tenancy.unpurged import Unpurged
 logger = logging.getLogger(f"{SCOPE}.adapters")
 
 UNFINISHED = ("queued", "running", "publishing")
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One open withdrawal, the tenant's state when it was looked at, and the adapters that contain the example."""
+
+    store: TenantStore
+    record: WithdrawalRecord
+    etag: str
+    state: TenantState
+    affected: Affected
+
+    @property
+    def deadline(self) -> datetime:
+        return self.record.withdrawn_at + timedelta(days=self.state.policy.retrain_within_days)
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a newer adapter without the example is published, which only waits to be activated."""
+        active = self.state.adapters[self.state.active_adapter or ""]
+        return any(
+            digest not in self.affected and adapter.status != "retired" and adapter.published_at >= active.published_at
+            for digest, adapter in self.state.adapters.items()
+        )
 
 
 @dataclass
@@ -101,58 +125,44 @@ class WithdrawalDriver:
         affected = await uses.affected(state, record)
         async with asyncio.timeout(self.deadline_seconds):
             state = (await self.tenancy.active(store.tenant)).state
-            await self._act(store, state, record, etag, affected, asked_for, is_in_force=bool(is_in_force))
+            case = _Case(store, record, etag, state, affected)
+            await self._act(case, asked_for, is_in_force=bool(is_in_force))
 
-    async def _act(
-        self,
-        store: TenantStore,
-        state: TenantState,
-        record: WithdrawalRecord,
-        etag: str,
-        affected: dict[str, AdapterState],
-        asked_for: list[str],
-        *,
-        is_in_force: bool,
-    ) -> None:
-        retirement = Retirement(self.tenancy, store, self.signer, self.replicas, self.settle_seconds)
+    async def _act(self, case: _Case, asked_for: list[str], *, is_in_force: bool) -> None:
+        retirement = Retirement(self.tenancy, case.store, self.signer, self.replicas, self.settle_seconds)
+        record, etag, affected = case.record, case.etag, case.affected
         if record.step == "retiring":
             await retirement.finish(record, etag, affected)
         elif not is_in_force:
             await retirement.close(record, "consent-renewed", affected)
         elif not affected:
             await retirement.close(record, "not-affected", affected)
-        elif state.policy.on_withdrawal == "flag":
+        elif case.state.policy.on_withdrawal == "flag":
             await retirement.close(record, "flagged", affected)
         elif any(adapter.status == "publishing" for adapter in affected.values()):
             return  # its files are being moved; retired in between, some would be left
-        elif self._is_due(state, record, affected):
+        elif self._is_due(case):
             await retirement.begin(record, etag, affected)
         else:
-            await self._retrain(store, state, record, etag, affected, asked_for)
+            await self._retrain(case, asked_for)
 
-    def _is_due(self, state: TenantState, record: WithdrawalRecord, affected: dict[str, AdapterState]) -> bool:
+    def _is_due(self, case: _Case) -> bool:
         """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer."""
-        is_needed = state.active_adapter in affected and affected[state.active_adapter].status == "ready"
-        return not is_needed or state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= _deadline(state, record)
+        active = case.affected.get(case.state.active_adapter or "")
+        is_needed = active is not None and active.status == "ready"
+        return not is_needed or case.state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= case.deadline
 
-    async def _retrain(
-        self,
-        store: TenantStore,
-        state: TenantState,
-        record: WithdrawalRecord,
-        etag: str,
-        affected: dict[str, AdapterState],
-        asked_for: list[str],
-    ) -> None:
+    async def _retrain(self, case: _Case, asked_for: list[str]) -> None:
         """Ask for a training without the example, once, unless one is under way: it publishes none with it.
 
         Publication checks the frozen set again when anything was withdrawn since. Where the training ends without an
         adapter, one of a later batch may replace the affected ones; the deadline ends the wait.
         """
-        is_under_way = any(run.status in UNFINISHED for run in state.runs.values()) or _is_replaced(state, affected)
+        store, record, state = case.store, case.record, case.state
+        is_under_way = any(run.status in UNFINISHED for run in state.runs.values()) or case.is_replaced
         for run_id in asked_for:  # on other withdrawals' account, and maybe not taken in yet
             is_under_way |= run_id not in state.runs and await Archive(store).run(run_id) is None
-        noted = record.model_copy(update={"affected": tuple(affected), "deadline": _deadline(state, record)})
+        noted = record.model_copy(update={"affected": tuple(case.affected), "deadline": case.deadline})
         if record.run_id is None and not is_under_way:
             run_id = f"retrain-{record.withdrawal_id}"
             await self.tenancy.publisher.publish(
@@ -167,20 +177,7 @@ class WithdrawalDriver:
             asked_for.append(run_id)
             noted = noted.model_copy(update={"run_id": run_id})
         if noted != record:
-            await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=etag)
-
-
-def _is_replaced(state: TenantState, affected: dict[str, AdapterState]) -> bool:
-    """Whether a newer adapter without the example is published, which only waits to be activated."""
-    active = state.adapters[state.active_adapter or ""]
-    return any(
-        digest not in affected and adapter.status != "retired" and adapter.published_at >= active.published_at
-        for digest, adapter in state.adapters.items()
-    )
-
-
-def _deadline(state: TenantState, record: WithdrawalRecord) -> datetime:
-    return record.withdrawn_at + timedelta(days=state.policy.retrain_within_days)
+            await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=case.etag)
 
 
 async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool | None:

@@ -18,11 +18,7 @@ async def read_example(store: TenantStore, example_id: str) -> tuple[ExampleReco
 
 async def write_example(store: TenantStore, record: ExampleRecord, etag: str | None) -> None:
     """Write it over what was read. Raises :class:`Transient` where that has changed since."""
-    try:
-        await store.put_record(object_keys.example(record.example_id), record, if_absent=etag is None, if_match=etag)
-    except PreconditionFailed:
-        # Another delivery of this tenant's events wrote in between; handled again, this one sees what it wrote.
-        raise Transient("the example's record changed during the handling") from None
+    await _write(store, object_keys.example(record.example_id), record, etag)
 
 
 async def read_consent(store: TenantStore, consent_id: str) -> tuple[ConsentRecord, str | None]:
@@ -35,7 +31,12 @@ async def read_consent(store: TenantStore, consent_id: str) -> tuple[ConsentReco
 
 async def write_consent(store: TenantStore, record: ConsentRecord, etag: str | None) -> None:
     """Write it over what was read. Raises :class:`Transient` where that has changed since."""
+    await _write(store, object_keys.consent(record.consent_id), record, etag)
+
+
+async def _write(store: TenantStore, relative: str, record: ExampleRecord | ConsentRecord, etag: str | None) -> None:
     try:
-        await store.put_record(object_keys.consent(record.consent_id), record, if_absent=etag is None, if_match=etag)
+        await store.put_record(relative, record, if_absent=etag is None, if_match=etag)
     except PreconditionFailed:
-        raise Transient("the consent's record changed during the handling") from None
+        # Another delivery of this tenant's events wrote in between; handled again, this one sees what it wrote.
+        raise Transient("a decision's record changed during the handling") from None

@@ -51,18 +51,17 @@ def _say_unreadable(purge_id: str, error: Exception) -> None:
     logger.error("purge record not read", extra={"purge_id": purge_id, "error": where(error)})
 
 
-@dataclass(frozen=True)
+@dataclass
 class PurgeDriver:
     """Drives every open purge."""
 
     tenancy: Tenancy
     signer: Signer
     policy: PurgePolicy
-    _certified: set[str] = field(default_factory=set)
+    records: PurgeRecords = field(init=False)
 
-    @property
-    def records(self) -> PurgeRecords:
-        return PurgeRecords(self.tenancy.objects, self.tenancy.clock, self._certified)
+    def __post_init__(self) -> None:
+        self.records = PurgeRecords(self.tenancy.objects, self.tenancy.clock)
 
     @property
     def replicas(self) -> Replicas:

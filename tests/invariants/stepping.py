@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import NAME, OTHER_NAME, assert_purged, event, frozen, learned, service
+from tests.world.moment import Moment
 from tests.world.world import POLICY, PURGE, SETTLE_SECONDS, World
 
 
@@ -134,9 +135,8 @@ class Scene:
     digest: str
     approval: events.ExampleApproved
     scratch: Path
+    moment: Moment
     waits: timedelta = timedelta()  # of the purge, for the tenant to take its export
-    _objects: dict[str, list[Any]] = field(default_factory=dict)
-    _topics: dict[str, list[Event]] = field(default_factory=dict)
 
     @classmethod
     async def made(cls, scratch: Path, *, right_of_export: bool = False) -> Scene:
@@ -150,15 +150,10 @@ class Scene:
         approval = await world.approval(tenant, "e60")
         del world.memory.objects["replicas/replica-0.json"]  # no purge waits for a replica here
         waits = timedelta(days=policy.export_wait_days) if right_of_export else timedelta()
-        scene = cls(world, tenant, other, digest, approval, scratch, waits)
-        scene._objects = {key: list(versions) for key, versions in world.memory.objects.items()}
-        scene._topics = {name: list(log) for name, log in world.bus.topics.items()}
-        return scene
+        return cls(world, tenant, other, digest, approval, scratch, Moment.of(world), waits)
 
     def again(self) -> None:
-        self.world.memory.objects = {key: list(versions) for key, versions in self._objects.items()}
-        self.world.bus.topics = {name: list(log) for name, log in self._topics.items()}
-        self.world.driver._certified.clear()  # what is to come was never seen by any process
+        self.moment.again(self.world)
 
     def event(self, data: events.EventData) -> Event:
         return event(self.tenant, data, self.world)

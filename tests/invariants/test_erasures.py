@@ -5,7 +5,7 @@ or the hold names them.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tenancy.tenant_id import TenantId
 from tenancy.texts import Texts
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
+from tests.world.moment import Moment
 from tests.world.world import World
 
 
@@ -38,8 +39,7 @@ class Scene:
     tenant: TenantId
     digest: str
     withdrawal: str
-    _objects: dict[str, list[Any]] = field(default_factory=dict)
-    _topics: dict[str, list[Event]] = field(default_factory=dict)
+    moment: Moment
 
     @classmethod
     async def made(cls, scratch: Path) -> Scene:
@@ -52,14 +52,10 @@ class Scene:
         store = await world.outside.store(tenant)
         await Texts(world.outside.states, store).settle(await world.state(tenant))  # they are tried elsewhere
         assert len(weights(world, tenant, digest)) == 4, "the adapter's files, and those of an export"
-        scene = cls(world, tenant, digest, withdrawal)
-        scene._objects = {key: list(versions) for key, versions in world.memory.objects.items()}
-        scene._topics = {name: list(log) for name, log in world.bus.topics.items()}
-        return scene
+        return cls(world, tenant, digest, withdrawal, Moment.of(world))
 
     def again(self) -> None:
-        self.world.memory.objects = {key: list(versions) for key, versions in self._objects.items()}
-        self.world.bus.topics = {name: list(log) for name, log in self._topics.items()}
+        self.moment.again(self.world)
 
     def driver(self, tenancy: Tenancy) -> WithdrawalDriver:
         return replace(self.world.withdrawals, tenancy=tenancy)
@@ -98,6 +94,16 @@ async def schedules(scene: Scene) -> AsyncIterator[tuple[int, int, bool]]:
         for between in (0, 1, 2):
             for dies in (False, True):
                 yield done, between, dies
+
+
+async def die_before_the_first_erasure(scene: Scene) -> None:
+    """The erasure is decided, and its process goes no further."""
+    effects = await effects_of_an_erasure(scene)
+    first = next(at for at, effect in enumerate(effects) if effect.startswith("erase ") and "/adapters/" in effect)
+    scene.again()
+    driver = Process()
+    await driver.start(scene.driver(stepped(scene.world, driver)).look())
+    await driver.go(first)
 
 
 async def assert_kept_or_named(scene: Scene, told: holds.PlacedHold, whole: list[str], when: Any) -> None:
@@ -163,12 +169,7 @@ async def test_two_drivers_and_a_hold_in_any_order_keep_the_weights_or_name_them
 async def test_the_audit_log_says_that_an_erasure_was_decided_before_anything_is_erased_and_what_a_hold_missed(
     scene: Scene,
 ) -> None:
-    effects = await effects_of_an_erasure(scene)
-    first = next(at for at, effect in enumerate(effects) if effect.startswith("erase ") and "/adapters/" in effect)
-    scene.again()
-    driver = Process()
-    await driver.start(scene.driver(stepped(scene.world, driver)).look())
-    await driver.go(first)  # and it dies
+    await die_before_the_first_erasure(scene)
     await scene.place(scene.world.outside)
     log = entries_of(await read_copy(scene.world.outside, scene.tenant))
     decided = [entry for entry in log if entry.kind == "adapter.erasure_decided"]
@@ -182,12 +183,7 @@ async def test_a_purge_in_the_middle_of_an_erasure_does_not_make_a_hold_forget_w
     scene: Scene,
 ) -> None:
     """The fence empties the state's lists; what is being erased stays in it until the purge itself destroys."""
-    effects = await effects_of_an_erasure(scene)
-    first = next(at for at, effect in enumerate(effects) if effect.startswith("erase ") and "/adapters/" in effect)
-    scene.again()
-    driver = Process()
-    await driver.start(scene.driver(stepped(scene.world, driver)).look())
-    await driver.go(first)
+    await die_before_the_first_erasure(scene)
     purge = next(found for found in scene.world.services if found.name == "purge")
     asked = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     await scene.world.handle(purge, Event(subject=scene.tenant, data=asked, time=scene.world.now, source="/test"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tenancy.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tenancy.texts import Texts
 from tests.invariants.stepping import Process, SteppedPublisher, SteppedStore, stepped
+from tests.world.moment import Moment
 from tests.world.world import World
 
 HANDLERS: dict[type[events.EventData], Callable[[Event, Tenancy], Any]] = {
@@ -53,7 +54,7 @@ class Scene:
     world: World
     tenant: TenantId
     event: Event
-    _objects: dict[str, list[Any]] = field(default_factory=dict)
+    moment: Moment
 
     @classmethod
     async def made(cls, scratch: Path, way: str) -> Scene:
@@ -67,12 +68,11 @@ class Scene:
             "rejected": events.ExampleRejected(example_id="e0", version=2, reviewer_id="rev-1", reason_code="unclear"),
             "replaced": await world.approval(tenant, "e0", version=2, text="b"),
         }
-        scene = cls(world, tenant, Event(subject=tenant, data=made[way], time=world.now, source="/test"))
-        scene._objects = {key: list(versions) for key, versions in world.memory.objects.items()}
-        return scene
+        event = Event(subject=tenant, data=made[way], time=world.now, source="/test")
+        return cls(world, tenant, event, Moment.of(world))
 
     def again(self) -> None:
-        self.world.memory.objects = {key: list(versions) for key, versions in self._objects.items()}
+        self.moment.again(self.world)
 
     async def handle(self, tenancy: Tenancy) -> None:
         await HANDLERS[type(self.event.data)](self.event, tenancy)
@@ -168,7 +168,7 @@ async def test_a_hold_that_is_placed_while_what_was_kept_is_being_erased_is_told
     await scene.place(scene.world.outside)
     await scene.handle(scene.world.outside)
     await holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
-    scene._objects = {key: list(versions) for key, versions in scene.world.memory.objects.items()}
+    scene.moment = Moment.of(scene.world)
 
     async def settle(tenancy: Tenancy) -> None:
         store = await tenancy.store(scene.tenant)
