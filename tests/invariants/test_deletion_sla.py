@@ -15,7 +15,7 @@ from schemas.policy import TenantPolicy
 from tenancy.holds import TooLateToHold
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
-from tests.world.purging import LockingObjectStore, MuteReplica, key_of, live, record_of, warnings
+from tests.world.purging import LockingObjectStore, Metrics, MuteReplica, key_of, live, record_of, warnings
 from tests.world.world import POLICY, START, World
 
 DAY = 24
@@ -186,20 +186,14 @@ async def test_of_two_purge_commands_the_second_leaves_no_record(tmp_path: Path)
 
 
 async def test_the_metrics_of_the_watchdog_name_no_tenant(tmp_path: Path) -> None:
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
-    from opentelemetry.sdk.metrics import MeterProvider
-    from prometheus_client import CollectorRegistry, generate_latest
-
     world = World(tmp_path)
-    registry = CollectorRegistry()
-    meters = MeterProvider([PrometheusMetricReader(registry=registry)])
-    world.watchdog.export(meters.get_meter("test"))
+    metrics = Metrics(world)
     tenant = await world.onboard("tenant-canary", POLICY)
-    assert b"sano_purge_remaining_seconds{" not in generate_latest(registry), "no purge, no number"
+    assert "sano_purge_remaining_seconds{" not in metrics.shown(), "no purge, no number"
     await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await churned(world, tenant)
     await live(world, 4 * DAY)
-    lines = generate_latest(registry).decode()
+    lines = metrics.shown()
     remaining = next(line for line in lines.splitlines() if line.startswith("sano_purge_remaining_seconds"))
     assert float(remaining.rpartition(" ")[2]) == 26 * DAY * 3600
     assert "sano_purges_open{" in lines
@@ -211,7 +205,6 @@ async def test_the_metrics_of_the_watchdog_name_no_tenant(tmp_path: Path) -> Non
     }
     assert flags == {"blocked_by_hold": 1, "partial": 0, "overdue": 0, "past_target": 1, "unreadable": 0}
     assert "canary" not in lines
-    meters.shutdown()
 
 
 def test_a_policy_whose_wait_for_an_export_breaks_its_own_sla_is_none() -> None:

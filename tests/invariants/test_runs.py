@@ -11,9 +11,8 @@ import pytest
 from schemas import events, object_keys
 from schemas.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
 from tenancy.tenant_id import TenantId
+from tests.fixtures.noting_store import NotingStore
 from tests.world.crashes import CrashAt, SimulatedCrash
 from tests.world.world import LEASE_SECONDS, START, World
 
@@ -227,38 +226,28 @@ async def test_what_a_living_attempt_has_staged_is_left_to_it(tmp_path: Path) ->
 # --- what a look costs and remembers
 
 
-class CountedReads(MemoryObjectStore):
-    """Which objects were read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.read: list[str] = []
-
-    async def get(self, key: str) -> StoredObject:
-        self.read.append(key)
-        return await super().get(key)
-
-
 async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.world.world.MemoryObjectStore", CountedReads)
+    monkeypatch.setattr("tests.world.world.MemoryObjectStore", NotingStore)
     world = World(tmp_path)
-    assert isinstance(world.memory, CountedReads)
+    assert isinstance(world.memory, NotingStore)
     living, purged = await world.onboard("living"), await world.onboard("purged")
     await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purging"}))
     for look in (world.runner.look, world.withdrawals.look):
         for _ in range(2):
-            world.memory.read.clear()
+            world.memory.keys_read.clear()
             await look()
-            assert object_keys.state_key(purged) in world.memory.read, "a purge that goes on may still end otherwise"
+            assert object_keys.state_key(purged) in world.memory.keys_read, (
+                "a purge that goes on may still end otherwise"
+            )
     await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purged"}))
     for look in (world.runner.look, world.withdrawals.look):
         await look()
-        world.memory.read.clear()
+        world.memory.keys_read.clear()
         await look()
-        assert object_keys.state_key(purged) not in world.memory.read
-        assert object_keys.state_key(living) in world.memory.read
+        assert object_keys.state_key(purged) not in world.memory.keys_read
+        assert object_keys.state_key(living) in world.memory.keys_read
 
 
 async def test_the_runner_remembers_nothing_of_runs_that_ended_and_tenants_that_left(tmp_path: Path) -> None:

@@ -7,14 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import CollectorRegistry, generate_latest
 
 from producers import holds
 from schemas import events
 from tests.invariants.worlds import assert_purged, learned
-from tests.world.purging import live, record_of, warnings
+from tests.world.purging import Metrics, live, record_of, warnings
 from tests.world.world import POLICY, World
 
 NEWER = b'{"step": "a-step-of-a-newer-release", "note": "canary"}'
@@ -45,9 +42,7 @@ async def test_the_purges_listed_behind_an_unreadable_record_are_driven(
 
 async def test_unreadable_records_are_counted_and_the_others_are_warned_of(tmp_path: Path) -> None:
     world = World(tmp_path)
-    registry = CollectorRegistry()
-    meters = MeterProvider([PrometheusMetricReader(registry=registry)])
-    world.watchdog.export(meters.get_meter("test"))
+    metrics = Metrics(world)
     tenant = await world.onboard("t1", POLICY)
     await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
@@ -56,7 +51,7 @@ async def test_unreadable_records_are_counted_and_the_others_are_warned_of(tmp_p
     assert warnings(world, tenant) == ["at_risk|50"]
     assert world.watchdog.overview.steps == {"fenced": 1}
     assert world.watchdog.overview.unreadable == 2
-    shown = {line.rsplit(" ", 1)[0]: line.rsplit(" ", 1)[1] for line in generate_latest(registry).decode().splitlines()}
+    shown = {line.rsplit(" ", 1)[0]: line.rsplit(" ", 1)[1] for line in metrics.shown().splitlines()}
     [flagged] = [value for name, value in shown.items() if "sano_purges_flagged{" in name and "unreadable" in name]
     assert float(flagged) == 2
 

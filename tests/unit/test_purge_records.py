@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from producers import commands
 from producers.onboarding import onboard
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
 from tenancy.tenant_id import TenantId
+from tests.fixtures.noting_store import NotingStore
 from tests.unit.operator_parts import Parts, purge_ports, purge_to_the_end
-
-
-class NotingStore(MemoryObjectStore):
-    """Notes which objects are read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keys_read: list[str] = []
-
-    async def get(self, key: str) -> StoredObject:
-        self.keys_read.append(key)
-        return await super().get(key)
 
 
 async def test_the_record_of_a_purge_that_is_over_is_read_once_by_a_process() -> None:

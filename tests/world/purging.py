@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, generate_latest
+
 from inference.lease import ReplicaLease
 from schemas import events, object_keys
 from schemas.records import PurgeRecord
@@ -14,6 +18,19 @@ from tenancy.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.world.fakes import BASE
 from tests.world.world import World
+
+
+class Metrics:
+    """What the purge watchdog of a world exports."""
+
+    def __init__(self, world: World) -> None:
+        self._registry = CollectorRegistry()
+        meters = MeterProvider([PrometheusMetricReader(registry=self._registry)])
+        world.watchdog.export(meters.get_meter("test"))
+
+    def shown(self) -> str:
+        """As ``/metrics`` gives them."""
+        return generate_latest(self._registry).decode()
 
 
 class MuteReplica:

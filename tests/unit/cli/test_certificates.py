@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from typer.testing import CliRunner, Result
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
-from producers.cli.main import app
-from producers.cli.platform import Platform
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
 from schemas.canonical import canonical_json
-from tenancy.bootstrap import Tenancy
 from tenancy.signing import Signer
-from tenancy.tenant_id import TenantId
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, public_pem, shape
 from tests.unit.operator_parts import Parts, certificate, signed_certificate
 
-TENANT = TenantId("t1")
 PEM = serialization.Encoding.PEM
-Sano = Callable[..., Result]
 
 
 def private_file(path: Path, signer: Signer, passphrase: bytes | None = None) -> str:
@@ -40,8 +31,7 @@ def private_file(path: Path, signer: Signer, passphrase: bytes | None = None) ->
 
 
 def public_file(path: Path, signer: Signer) -> str:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    path.write_bytes(signer.private_key.public_key().public_bytes(PEM, form))
+    path.write_bytes(public_pem(signer))
     return path.name
 
 
@@ -64,27 +54,9 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
 
 
 @pytest.fixture
-def sano(parts: Parts) -> Sano:
-    settings = OperatorSettings(kafka_bootstrap_servers="127.0.0.1:1", s3_bucket="bucket", operator_id="op-1")
-
-    @asynccontextmanager
-    async def commanding(_: OperatorSettings) -> AsyncIterator[Tenancy]:
-        yield parts.tenancy
-
-    here = Platform(lambda: settings, lambda _: parts.tenancy, commanding)
-    return lambda *arguments: CliRunner().invoke(app, arguments, obj=here)
-
-
-def shape(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
-
-
-def error_line(result: Result, status: int) -> str:
-    assert (result.exit_code, result.stdout) == (status, "")
-    assert result.stderr.startswith("error: ")
-    assert result.stderr.count("\n") == 1
-    return result.stderr
+def settings(parts: Parts) -> OperatorSettings:
+    """Without keys: the commands here are given them."""
+    return OperatorSettings(kafka_bootstrap_servers=UNUSED_PORT, s3_bucket="bucket", operator_id="op-1")
 
 
 # --- keys
