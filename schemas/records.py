@@ -257,9 +257,16 @@ class PurgeRecord(Contract):
         default=None, description="until then the certificate waits for those that did not confirm"
     )
     key_destroyed_at: datetime | None = Field(default=None, description="not before the decision, as noted")
-    found: tuple[StoreCount, ...] = Field(default=(), description="before anything was destroyed")
-    counted_at: datetime | None = None
-    late: tuple[StoreCount, ...] = Field(default=(), description="what writers left after that, and was swept too")
+    found: tuple[StoreCount, ...] = Field(default=(), description="each batch before it was removed")
+    sweeps: int | None = Field(default=None, ge=0, description="that found nothing left in the end")
+    counted_through: dict[str, str] = Field(
+        default={}, description="the key of each listing up to which the sweep in progress has counted"
+    )
+    counted_at: datetime | None = Field(
+        default=None,
+        description="when a release that counted by a listing of its own did so: the first sweep then counts nothing",
+    )
+    late: tuple[StoreCount, ...] = Field(default=(), description="what later sweeps found of writers that were late")
     refusals: tuple[StoreRefusal, ...] = ()
     verified_at: tuple[datetime, ...] = Field(default=(), description="when the prefixes were listed and found empty")
     warnings: tuple[SlaWarning, ...] = ()
@@ -279,6 +286,11 @@ class PurgeRecord(Contract):
     def is_partial(self) -> bool:
         """Some store keeps something back. Nothing is certified before it has let go."""
         return any(refusal.until is None for refusal in self.refusals)
+
+    @property
+    def is_prepared(self) -> bool:
+        """What must be found out while there is a key is noted."""
+        return self.sweeps is not None or self.counted_at is not None
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeVar
 
 from tenancy.errors import ObjectNotFound, PreconditionFailed
@@ -88,7 +89,7 @@ class MemoryObjectStore:
                 self.objects.pop(doomed.key, None)
 
     async def uploads(self, prefix: str) -> AsyncIterator[Upload]:
-        for upload in list(self.open_uploads):
+        for upload in sorted(self.open_uploads, key=attrgetter("key")):
             if upload.key.startswith(prefix):
                 yield upload
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+BATCH = 1000
+"""What one DeleteObjects request takes, and the most that a page of a listing holds."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,19 @@ class Upload:
     upload_id: str
 
 
-ERASE_BATCH = 1000  # what one DeleteObjects request takes
+Listed = TypeVar("Listed", ObjectVersion, Upload)
+
+
+@dataclass(frozen=True)
+class Batch(Generic[Listed]):
+    """What is removed at once, of consecutive keys; everything of them, unless one key has more than a batch holds."""
+
+    items: Sequence[Listed]
+    is_whole: bool = True
+
+    @property
+    def last_key(self) -> str:
+        return self.items[-1].key
 
 
 class ObjectStore(Protocol):
@@ -73,7 +88,7 @@ class ObjectStore(Protocol):
         ...
 
     def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
-        """Every version and delete marker under ``prefix``."""
+        """Every version and delete marker under ``prefix``, in the order of their keys."""
         ...
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
@@ -84,7 +99,7 @@ class ObjectStore(Protocol):
         ...
 
     def uploads(self, prefix: str) -> AsyncIterator[Upload]:
-        """Every open multipart upload under ``prefix``."""
+        """Every open multipart upload under ``prefix``, in the order of their keys."""
         ...
 
     async def abort_upload(self, upload: Upload) -> None:
@@ -92,12 +107,41 @@ class ObjectStore(Protocol):
         ...
 
 
+async def in_batches(listing: AsyncIterator[Listed]) -> AsyncIterator[Batch[Listed]]:
+    """What ``listing`` gives by key, in batches, each once something behind it was listed.
+
+    A listing goes on from the last version of the page before. Were that one removed first, a store may not find its
+    place again, and end the listing as if nothing were left (moto 5.2 does).
+    """
+    whole: list[Listed] = []  # of keys that are over
+    last: list[Listed] = []  # of the key that the listing is at
+    is_long = False  # whether some of that key went already
+    async for item in listing:
+        if last and item.key != last[0].key:
+            if is_long:
+                yield Batch(last, is_whole=False)
+            else:
+                if len(whole) + len(last) > BATCH:
+                    yield Batch(whole)
+                    whole = []
+                whole += last
+            last, is_long = [], False
+        elif len(last) == BATCH:
+            if whole:
+                yield Batch(whole)
+                whole = []
+            yield Batch(last, is_whole=False)
+            last, is_long = [], True
+        last.append(item)
+    if is_long or len(whole) + len(last) > BATCH:
+        if whole:
+            yield Batch(whole)
+        yield Batch(last, is_whole=not is_long)
+    elif last:
+        yield Batch(whole + last)
+
+
 async def erase_prefix(objects: ObjectStore, prefix: str) -> None:
     """Remove every version and delete marker under ``prefix``, in constant memory."""
-    batch: list[ObjectVersion] = []
-    async for version in objects.versions(prefix):
-        batch.append(version)
-        if len(batch) == ERASE_BATCH:
-            await objects.delete_versions(batch)
-            batch = []
-    await objects.delete_versions(batch)
+    async for batch in in_batches(objects.versions(prefix)):
+        await objects.delete_versions(batch.items)

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
@@ -18,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from schemas.identifiers import REASON_CODE_PATTERN
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
-from tenancy.objects import ObjectVersion, StoredObject, Upload
+from tenancy.objects import BATCH, ObjectVersion, StoredObject, Upload
 from tenancy.settings import REQUEST_ATTEMPTS
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ T = TypeVar("T")
 
 PART_BYTES = 8 * 1024 * 1024
 CONFLICT_ATTEMPTS = 8
-DELETE_BATCH = 1000  # what one DeleteObjects request takes
 _NOT_FOUND = {"NoSuchKey", "404", "NoSuchUpload", "NotFound"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _PASSING = {"InternalError", "ServiceUnavailable", "SlowDown", "OperationAborted"}  # of one version in a batch
@@ -188,10 +188,14 @@ class S3ObjectStore:
 
     async def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
         async for page in self._pages("list_object_versions", prefix):
-            for field, is_marker in (("Versions", False), ("DeleteMarkers", True)):
-                for entry in page.get(field, ()):
-                    size = entry.get("Size", 0)
-                    yield ObjectVersion(entry["Key"], entry["VersionId"], is_marker, entry["IsLatest"], size)
+            # A page gives its delete markers after its versions; both are of the same range of keys.
+            listed = [
+                ObjectVersion(entry["Key"], entry["VersionId"], is_marker, entry["IsLatest"], entry.get("Size", 0))
+                for field, is_marker in (("Versions", False), ("DeleteMarkers", True))
+                for entry in page.get(field, ())
+            ]
+            for version in sorted(listed, key=attrgetter("key")):
+                yield version
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
         def call(batch: Sequence[ObjectVersion]) -> dict[str, str]:
@@ -207,14 +211,15 @@ class S3ObjectStore:
             return {str(error.get("Key")): _reason(str(error.get("Code"))) for error in failed}
 
         kept: dict[str, str] = {}
-        for start in range(0, len(versions), DELETE_BATCH):
-            kept |= await asyncio.to_thread(call, versions[start : start + DELETE_BATCH])
+        for start in range(0, len(versions), BATCH):
+            kept |= await asyncio.to_thread(call, versions[start : start + BATCH])
         if kept:
             raise DeletionRefused(kept)
 
     async def uploads(self, prefix: str) -> AsyncIterator[Upload]:
         async for page in self._pages("list_multipart_uploads", prefix):
-            for entry in page.get("Uploads", ()):
+            # S3 sorts them by key; moto gives all on one page, as they were begun.
+            for entry in sorted(page.get("Uploads", ()), key=itemgetter("Key")):
                 yield Upload(entry["Key"], entry["UploadId"])
 
     async def abort_upload(self, upload: Upload) -> None:

@@ -33,8 +33,8 @@ VERIFICATION = (
     "no writer that was alive at the fence could still write"
 )
 COUNTING = (
-    "by listing, before the key was destroyed; bytes are of the versions as they were stored, and without the parts of "
-    "open multipart uploads, whose size no listing gives"
+    "by listing, the key before it was destroyed and the rest in batches, each before it was deleted; bytes are of the "
+    "versions as they were stored, and without the parts of open multipart uploads, whose size no listing gives"
 )
 NOTHING = Residue(versions=0, delete_markers=0, uploads=0, size_bytes=0)
 
@@ -144,7 +144,7 @@ def _finding(store: Store, record: PurgeRecord, completed_at: datetime) -> Store
         return finding.model_copy(
             update={
                 "outcome": "empty",
-                "before": _of(store, record.found) or StoreCount(store=store.name),
+                "before": _of(store, record.found) or StoreCount(store=store.name, size_bytes=0),
                 "late": _of(store, record.late),
                 "after": NOTHING,
                 "probed_at": record.verified_at,

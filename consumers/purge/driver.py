@@ -14,15 +14,8 @@ from datetime import datetime, timedelta
 
 from consumers.purge.audit import enter_step, signed_log
 from consumers.purge.certificate import certificate
-from consumers.purge.destruction import (
-    KEY_STORE,
-    Destruction,
-    Kept,
-    added,
-    roots,
-    still_listed,
-    with_refusals,
-)
+from consumers.purge.counting import sweep_ended
+from consumers.purge.destruction import KEY_STORE, Destruction, Kept, states_root, still_listed, with_refusals
 from consumers.purge.fence import fence
 from consumers.purge.handover import Handover, waited_in_vain_until
 from consumers.purge.policy import PurgePolicy
@@ -146,7 +139,7 @@ class PurgeDriver:
 
     async def _shred(self, record: PurgeRecord) -> PurgeRecord:
         tenant, step = TenantId(record.tenant), record.step
-        record = await self._counted(await self._decided(record))
+        record = await self._prepared(await self._decided(record))
         if record.step != step:
             return record  # somebody else was faster; the time of the key's end is theirs
         kept = await self.destruction.destroy_key(tenant)
@@ -155,7 +148,7 @@ class PurgeDriver:
             destroyed_at = self._not_before(record.destruction_decided_at)
             return await self.records.step(record, step="shredded", key_destroyed_at=destroyed_at)
         # The destruction is decided: what the key seals need not stay as long as the key does.
-        raise await self._partial(record, {**await self.destruction.sweep(tenant), **kept})
+        raise await self._partial(record, {**await self.destruction.sweep(record, self.records), **kept})
 
     async def _decided(self, record: PurgeRecord) -> PurgeRecord:
         """Pass the point of no return. A hold is looked for in the same swap, so that none can come in between."""
@@ -174,11 +167,11 @@ class PurgeDriver:
         holds = (await self.tenancy.states.read(TenantId(record.tenant))).state.holds
         return await self.records.step(record, holds=holds)
 
-    async def _counted(self, record: PurgeRecord) -> PurgeRecord:
-        """Note what there is to destroy, and which leases must end, while both can still be found out."""
-        if record.counted_at is not None or record.fenced_at is None or record.settled_at is None:
+    async def _prepared(self, record: PurgeRecord) -> PurgeRecord:
+        """Note what there is of the key, and which leases must end, while both can still be found out."""
+        if record.is_prepared or record.fenced_at is None or record.settled_at is None:
             return record
-        found = await self.destruction.found(record.tenant)
+        found, through = await self.destruction.key_found(record.tenant)
         longest = await self.destruction.longest_lease(TenantId(record.tenant))
         settled_at = record.settled_at
         if longest is not None:
@@ -192,10 +185,10 @@ class PurgeDriver:
             settled_at = max(settled_at, now + timedelta(seconds=self.policy.settle_seconds))
 
         def note(current: PurgeRecord) -> PurgeRecord:
-            if current.counted_at is not None:  # by somebody who may have destroyed some of it since
+            if current.is_prepared:  # by somebody who may have destroyed the key since
                 return current
-            update = {"found": found, "longest_lease_seconds": longest, "settled_at": settled_at, "counted_at": now}
-            return current.model_copy(update=update)
+            update = {"longest_lease_seconds": longest, "settled_at": settled_at, "sweeps": 0}
+            return current.model_copy(update={**update, "found": found, "counted_through": through})
 
         return await self.records.move(record, note)
 
@@ -217,11 +210,11 @@ class PurgeDriver:
 
     async def _delete(self, record: PurgeRecord) -> PurgeRecord:
         await self._sweep(record)
-        return await self.records.step(record, step="deleted")
+        return await self.records.move(record, sweep_ended(record.sweeps, step="deleted"))
 
     async def _sweep(self, record: PurgeRecord) -> None:
         """Raises :class:`Waiting` while any store keeps something back."""
-        kept = await self.destruction.sweep(record.tenant)
+        kept = await self.destruction.sweep(record, self.records)
         kept = kept or still_listed(await self.destruction.found(record.tenant))
         if kept:
             raise await self._partial(record, kept)
@@ -242,10 +235,9 @@ class PurgeDriver:
         What such a writer left is sealed under the key that is gone; it is swept all the same, and the listing
         starts over.
         """
-        late = [count for count in await self.destruction.found(record.tenant) if count.total]
-        if late:
+        if await self.destruction.found(record.tenant):
             await self._sweep(record)
-            return await self.records.step(record, late=added(record.late, late), verified_at=())
+            return await self.records.move(record, sweep_ended(record.sweeps, verified_at=()))
         now = self.tenancy.clock()
         if not record.verified_at:
             return await self.records.step(record, verified_at=(self._not_before(record.key_destroyed_at),))
@@ -282,5 +274,5 @@ class PurgeDriver:
         tenant = TenantId(record.tenant)
         await self.tenancy.outbox.swap(tenant, purged)
         # The swaps of the purge itself left superseded states behind.
-        await sweep(self.tenancy.objects, roots(tenant)[2])
+        await sweep(self.tenancy.objects, states_root(tenant))
         return await self.records.step(record, step="certified")

@@ -7,13 +7,13 @@ the prefix is empty. Only versions count here.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from schemas.records import Residue
 from tenancy.errors import DeletionRefused, Refused
-from tenancy.objects import ObjectStore, ObjectVersion
+from tenancy.objects import Batch, ObjectStore, ObjectVersion, Upload, in_batches
 
-BATCH = 1000  # what one DeleteObjects request takes, and the most that a page of a listing holds
 IN_FLIGHT = 4  # DeleteObjects requests at a time: on S3 one takes several times as long as the listing of its page
 
 
@@ -28,86 +28,69 @@ class Store:
     def is_doomed(self, version: ObjectVersion) -> bool:
         return not (self.keeps_current and version.is_latest and not version.is_delete_marker)
 
-
-@dataclass(frozen=True)
-class Swept:
-    """What one sweep removed. ``objects``: distinct keys that had a version; one of delete markers alone is none."""
-
-    objects: int
-    residue: Residue
+    async def doomed(self, objects: ObjectStore) -> AsyncIterator[ObjectVersion]:
+        """What a listing finds in this place that is to go, in the order of keys."""
+        async for version in objects.versions(self.prefix):
+            if self.is_doomed(version):
+                yield version
 
 
-async def sweep(objects: ObjectStore, store: Store) -> Swept:
-    """Remove everything and say what was there.
+class Count(Protocol):
+    """Is told of everything before it is removed, in the order of keys, and done with it when it returns."""
+
+    async def versions(self, batch: Batch[ObjectVersion]) -> None: ...
+
+    async def uploads(self, batch: Batch[Upload]) -> None: ...
+
+
+async def sweep(objects: ObjectStore, store: Store, count: Count | None = None) -> None:
+    """Remove everything.
 
     What the store refuses to remove holds up nothing else: it is raised after everything was tried, as one
     :class:`DeletionRefused` of all that was kept or, where whole requests were refused, as the first :class:`Refused`.
     """
-    versions = markers = uploads = distinct = 0
-    last_key: str | None = None
     removal = _Removal(objects)
     try:
-        async for version in objects.versions(store.prefix):
-            if not store.is_doomed(version):
-                continue
-            markers += version.is_delete_marker
-            if not version.is_delete_marker:
-                versions += 1
-                # A page of S3's lists its delete markers after its versions, not among them.
-                distinct += version.key != last_key
-                last_key = version.key
-            await removal.take(version)
+        async for versions in in_batches(store.doomed(objects)):
+            if count is not None:
+                await count.versions(versions)
+            await removal.begin(versions)
         await removal.finish()
     finally:
         await removal.settle()
-    async for upload in objects.uploads(store.prefix):
-        uploads += 1
-        await objects.abort_upload(upload)
+    async for uploads in in_batches(objects.uploads(store.prefix)):
+        if count is not None:
+            await count.uploads(uploads)
+        for upload in uploads.items:
+            await objects.abort_upload(upload)
     if removal.kept:
         raise DeletionRefused(removal.kept)
     if removal.refusals:
         raise removal.refusals[0]
-    return Swept(distinct, Residue(versions=versions, delete_markers=markers, uploads=uploads))
 
 
 @dataclass
 class _Removal:
-    """Deletes in batches, while the listing goes on, always one batch behind it.
-
-    A listing goes on from the last version of the page before. Were that one deleted first, a store may not find its
-    place again, and end the listing as if nothing were left (moto 5.2 does).
-    """
+    """Deletes batches while the listing goes on."""
 
     objects: ObjectStore
-    filling: list[ObjectVersion] = field(default_factory=list)
-    behind: list[ObjectVersion] = field(default_factory=list)
     running: set[asyncio.Task[None]] = field(default_factory=set)
     kept: dict[str, str] = field(default_factory=dict)
     refusals: list[Refused] = field(default_factory=list)
 
-    async def take(self, version: ObjectVersion) -> None:
+    async def begin(self, batch: Batch[ObjectVersion]) -> None:
         """Returns once there is room for more, so that no more than a few batches are held."""
-        self.filling.append(version)
-        if len(self.filling) == BATCH:
-            await self._delete(self.behind)
-            self.behind, self.filling = self.filling, []
+        self.running.add(asyncio.create_task(self.objects.delete_versions(batch.items)))
+        if len(self.running) == IN_FLIGHT:
+            await self._wait(asyncio.FIRST_COMPLETED)
 
     async def finish(self) -> None:
-        """The listing is over: delete the rest and wait for all."""
-        await self._delete(self.behind)
-        await self._delete(self.filling)
-        self.behind = self.filling = []
+        """The listing is over: wait for all."""
         await self._wait(asyncio.ALL_COMPLETED)
 
     async def settle(self) -> None:
         """Nothing of this goes on, whatever happened."""
         await asyncio.gather(*self.running, return_exceptions=True)
-
-    async def _delete(self, batch: list[ObjectVersion]) -> None:
-        if batch:
-            self.running.add(asyncio.create_task(self.objects.delete_versions(batch)))
-        if len(self.running) == IN_FLIGHT:
-            await self._wait(asyncio.FIRST_COMPLETED)
 
     async def _wait(self, until: str) -> None:
         if not self.running:

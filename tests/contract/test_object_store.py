@@ -139,6 +139,18 @@ async def test_a_listing_gives_the_size_of_each_version_and_none_for_a_marker_or
     assert sorted(sizes) == [("a/x", False, 0), ("a/x", False, 3), ("a/x", True, 0), ("a/y", False, PART + 2)]
 
 
+async def test_versions_markers_and_uploads_are_listed_in_the_order_of_their_keys(backend: Backend) -> None:
+    objects = backend.store
+    keys = [f"a/{letter}" for letter in "dbac"]
+    for key in keys:
+        await objects.put(key, b"one")
+        await objects.delete(key)
+        backend.begin_upload(key)
+    await objects.put("a/b", b"two")
+    assert [version.key for version in await listed(objects, "a/")] == sorted([*keys, *keys, "a/b"])
+    assert [upload.key async for upload in objects.uploads("a/")] == sorted(keys)
+
+
 async def test_deleting_versions_leaves_nothing_to_list(objects: ObjectStore) -> None:
     for body in (b"one", b"two"):
         await objects.put("a/x", body)

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from consumers.purge.sweep import BATCH, Store, sweep
+from consumers.purge.counting import listed
+from consumers.purge.sweep import Store, sweep
+from tenancy.objects import BATCH
 from tenancy.s3 import S3ObjectStore
 from tests.contract.conftest import begin_s3_upload
 
@@ -26,8 +28,14 @@ async def test_versions_markers_and_uploads_on_several_pages_all_go(s3_store: S3
         client.delete_object(Bucket=bucket, Key=f"tenants/t1/examples/{number}")
     begin_s3_upload(s3_store, "tenants/t1/runs/open")
     client.put_object(Bucket=bucket, Key="tenants/t10/examples/1", Body=b"another tenant's")
-    swept = await sweep(s3_store, EVERYTHING)
-    assert swept.objects == BATCH
-    assert (swept.residue.versions, swept.residue.delete_markers, swept.residue.uploads) == (BATCH + 60, 50, 1)
+    examples, runs = await listed(s3_store, EVERYTHING)
+    assert (examples.objects, examples.versions, examples.delete_markers, examples.uploads) == (
+        BATCH,
+        BATCH + 60,
+        50,
+        0,
+    )
+    assert (runs.objects, runs.versions, runs.delete_markers, runs.uploads) == (0, 0, 0, 1)
+    await sweep(s3_store, EVERYTHING)
     assert [upload async for upload in s3_store.uploads("")] == []
     assert [version.key async for version in s3_store.versions("")] == ["tenants/t10/examples/1"]

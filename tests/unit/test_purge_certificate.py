@@ -183,7 +183,7 @@ async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destr
         await delete(versions)
         if versions and versions[0].key == object_keys.key_key(TENANT):
             seen = await slow.records.read("p1")
-            await slow._counted(seen.model_copy(update={"counted_at": None}))  # it read the record a while ago
+            await slow._prepared(seen.model_copy(update={"sweeps": None}))  # it read the record a while ago
 
     monkeypatch.setattr(parts.objects, "delete_versions", overtaken)
     requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")

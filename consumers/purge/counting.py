@@ -1,0 +1,167 @@
+"""Counting what a purge removes, once for good: each batch is counted in the purge's record before it is removed.
+
+The record names the key up to which everything is counted. Whoever goes on after a crash, and whoever sweeps at the
+same time, finds what is left of those keys and does not count it again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from consumers.purge.sweep import Store
+from consumers.purge.waiting import Waiting
+from schemas.records import PurgeRecord, StoreCount
+from schemas.stores import UndeclaredStore, store_of_key
+from tenancy.objects import Batch, Listed, ObjectStore, ObjectVersion, Upload
+from tenancy.purge_records import Note, PurgeRecords
+
+STRAYS = "objects.strays"
+
+Counts = tuple[StoreCount, ...]
+
+
+@dataclass
+class StoreNames:
+    """The registry's names for what lies in ``root``, looked up once for each folder: there can be very many keys."""
+
+    root: Store
+    known: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def of(self, key: str) -> str:
+        parts = key.split("/")
+        folder = (*parts[:3], str(len(parts) > 3))
+        if folder not in self.known:
+            try:
+                self.known[folder] = store_of_key(key, is_current=not self.root.keeps_current).name
+            except UndeclaredStore:
+                self.known[folder] = STRAYS
+        return self.known[folder]
+
+
+@dataclass
+class Counting:
+    """Adds up what is listed, in the order of keys and in constant memory.
+
+    ``objects`` counts keys that have a version; a key of delete markers alone is none. Sizes are those that the
+    listing gives: of versions, not of the parts of open uploads.
+    """
+
+    names: StoreNames
+    by_store: dict[str, Counter[str]] = field(default_factory=dict)
+    last_key: str | None = None
+
+    def add(self, item: ObjectVersion | Upload) -> None:
+        count = self.by_store.setdefault(self.names.of(item.key), Counter(size_bytes=0))
+        if isinstance(item, Upload):
+            count["uploads"] += 1
+        elif item.is_delete_marker:
+            count["delete_markers"] += 1
+        else:
+            count["versions"] += 1
+            count["size_bytes"] += item.size_bytes
+            count["objects"] += item.key != self.last_key
+            self.last_key = item.key
+
+    def counts(self) -> Counts:
+        return tuple(StoreCount(store=name, **count) for name, count in self.by_store.items())
+
+
+async def listed(objects: ObjectStore, root: Store) -> Counts:
+    """What a listing finds in ``root``. It believes nothing else."""
+    counting = Counting(StoreNames(root))
+    async for version in root.doomed(objects):
+        counting.add(version)
+    async for upload in objects.uploads(root.prefix):
+        counting.add(upload)
+    return counting.counts()
+
+
+def added(one: Iterable[StoreCount], other: Iterable[StoreCount]) -> Counts:
+    """The sums by store; stores in which nothing was found are left out."""
+    sums: dict[str, StoreCount] = {}
+    for count in (*one, *other):
+        if count.total:
+            sums[count.store] = sums[count.store] + count if count.store in sums else count
+    return tuple(sums.values())
+
+
+@dataclass
+class SweepCount:
+    """Counts one sweep of ``root`` in the record of the purge that sweeps.
+
+    What the first sweep finds was there at the end of the tenant; what later ones find came late. A sweep that takes
+    several attempts is one sweep, until everything was removed and nothing was listed any more.
+    """
+
+    objects: ObjectStore
+    records: PurgeRecords
+    purge_id: str
+    root: Store
+    sweep: int
+    names: StoreNames = field(init=False)
+    through: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.names = StoreNames(self.root)
+
+    async def versions(self, batch: Batch[ObjectVersion]) -> None:
+        """Note them. Raises :class:`Waiting` once another process has completed this sweep."""
+        of_one_key = replace(self.root, prefix=batch.last_key).doomed(self.objects)
+        await self._note(self.root.name, batch, of_one_key)
+
+    async def uploads(self, batch: Batch[Upload]) -> None:
+        """As :meth:`versions`."""
+        await self._note(f"{self.root.name}.uploads", batch, self.objects.uploads(batch.last_key))
+
+    async def _note(self, listing: str, batch: Batch[Listed], of_one_key: AsyncIterator[Listed]) -> None:
+        key = batch.last_key
+        if key <= self.through.get(listing, ""):
+            return
+        of_long_key = None if batch.is_whole else await self._of_long_key(key, of_one_key)
+
+        def counted(record: PurgeRecord) -> PurgeRecord:
+            if record.sweeps != self.sweep:
+                raise Waiting("another process completed this sweep")
+            through = record.counted_through.get(listing, "")
+            if key <= through:
+                return record
+            counts = of_long_key
+            if counts is None:
+                counts = self._counts(item for item in batch.items if item.key > through)
+            total = "late" if self.sweep else "found"
+            moved = {**record.counted_through, listing: key}
+            update = {total: added(getattr(record, total), counts), "counted_through": moved}
+            return record.model_copy(update=update)
+
+        record, _ = await self.records.note(self.purge_id, counted)
+        self.through = record.counted_through
+
+    async def _of_long_key(self, key: str, listing: AsyncIterator[Listed]) -> Counts:
+        """A key of more than a batch is counted by a listing of its own, before the first of it is removed."""
+        counting = Counting(self.names)
+        async for item in listing:
+            if item.key == key:
+                counting.add(item)
+        return counting.counts()
+
+    def _counts(self, items: Iterable[ObjectVersion | Upload]) -> Counts:
+        counting = Counting(self.names)
+        for item in items:
+            counting.add(item)
+        return counting.counts()
+
+
+def sweep_ended(sweep: int | None, **update: object) -> Note:
+    """Everything that was found is gone, and what another sweep finds came later; with ``update`` that follows from it.
+
+    No change where another process has noted so.
+    """
+
+    def change(record: PurgeRecord) -> PurgeRecord:
+        if record.sweeps != sweep:
+            return record
+        return record.model_copy(update={"sweeps": (sweep or 0) + 1, "counted_through": {}, **update})
+
+    return change
