@@ -154,7 +154,9 @@ class StoreRefusal(Contract):
 
     store: str
     reason_code: ReasonCode
-    count: int = Field(ge=1, description="versions, markers and uploads that it kept, when it was last asked")
+    count: int = Field(
+        ge=0, description="versions, markers and uploads that it kept, when it was last asked; 0: they cannot be listed"
+    )
     since: datetime
     until: datetime | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 
 class Transient(Exception):
@@ -24,12 +24,12 @@ class StoreUnavailable(Transient):
 class DeletionRefused(StoreUnavailable):
     """Some versions were kept by the object store (a lock, missing rights); the others of the request are gone.
 
-    ``codes`` says for each key that keeps something why, as a reason code.
+    ``kept`` names the key of each version that is kept, and why, as a reason code.
     """
 
-    def __init__(self, codes: Mapping[str, str]) -> None:
-        super().__init__(f"{len(codes)} keys were kept by the object store: {sorted(set(codes.values()))}")
-        self.codes = dict(codes)
+    def __init__(self, kept: Iterable[tuple[str, str]]) -> None:
+        self.kept = tuple(kept)
+        super().__init__(f"{len(self.kept)} versions were kept: {sorted({code for _, code in self.kept})}")
 
 
 class BusUnavailable(Transient):

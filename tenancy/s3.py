@@ -198,7 +198,7 @@ class S3ObjectStore:
                 yield version
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
-        def call(batch: Sequence[ObjectVersion]) -> dict[str, str]:
+        def call(batch: Sequence[ObjectVersion]) -> list[tuple[str, str]]:
             with _translated(batch[0].key):
                 answer = self.client.delete_objects(
                     Bucket=self.bucket,
@@ -208,11 +208,11 @@ class S3ObjectStore:
             passing = sorted({str(error.get("Code")) for error in failed} & _PASSING)
             if passing:
                 raise StoreUnavailable(f"{len(failed)} of {len(batch)} versions were not deleted: {passing}")
-            return {str(error.get("Key")): _reason(str(error.get("Code"))) for error in failed}
+            return [(str(error.get("Key")), _reason(str(error.get("Code")))) for error in failed]
 
-        kept: dict[str, str] = {}
+        kept: list[tuple[str, str]] = []
         for start in range(0, len(versions), BATCH):
-            kept |= await asyncio.to_thread(call, versions[start : start + BATCH])
+            kept += await asyncio.to_thread(call, versions[start : start + BATCH])
         if kept:
             raise DeletionRefused(kept)
 

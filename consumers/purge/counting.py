@@ -8,36 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from consumers.purge.sweep import Store
+from consumers.purge.roots import Root
 from consumers.purge.waiting import Waiting
 from schemas.records import PurgeRecord, StoreCount
-from schemas.stores import UndeclaredStore, store_of_key
 from tenancy.objects import Batch, Listed, ObjectStore, ObjectVersion, Upload
 from tenancy.purge_records import Note, PurgeRecords
 
-STRAYS = "objects.strays"
-
 Counts = tuple[StoreCount, ...]
-
-
-@dataclass
-class StoreNames:
-    """The registry's names for what lies in ``root``, looked up once for each folder: there can be very many keys."""
-
-    root: Store
-    known: dict[tuple[str, ...], str] = field(default_factory=dict)
-
-    def of(self, key: str) -> str:
-        parts = key.split("/")
-        folder = (*parts[:3], str(len(parts) > 3))
-        if folder not in self.known:
-            try:
-                self.known[folder] = store_of_key(key, is_current=not self.root.keeps_current).name
-            except UndeclaredStore:
-                self.known[folder] = STRAYS
-        return self.known[folder]
 
 
 @dataclass
@@ -48,12 +27,12 @@ class Counting:
     listing gives: of versions, not of the parts of open uploads.
     """
 
-    names: StoreNames
+    root: Root
     by_store: dict[str, Counter[str]] = field(default_factory=dict)
     last_key: str | None = None
 
     def add(self, item: ObjectVersion | Upload) -> None:
-        count = self.by_store.setdefault(self.names.of(item.key), Counter(size_bytes=0))
+        count = self.by_store.setdefault(self.root.store_of(item.key), Counter(size_bytes=0))
         if isinstance(item, Upload):
             count["uploads"] += 1
         elif item.is_delete_marker:
@@ -68,12 +47,12 @@ class Counting:
         return tuple(StoreCount(store=name, **count) for name, count in self.by_store.items())
 
 
-async def listed(objects: ObjectStore, root: Store) -> Counts:
+async def listed(objects: ObjectStore, root: Root) -> Counts:
     """What a listing finds in ``root``. It believes nothing else."""
-    counting = Counting(StoreNames(root))
-    async for version in root.doomed(objects):
+    counting = Counting(root)
+    async for version in root.versions(objects):
         counting.add(version)
-    async for upload in objects.uploads(root.prefix):
+    async for upload in root.uploads(objects):
         counting.add(upload)
     return counting.counts()
 
@@ -98,28 +77,23 @@ class SweepCount:
     objects: ObjectStore
     records: PurgeRecords
     purge_id: str
-    root: Store
+    root: Root
     sweep: int
-    names: StoreNames = field(init=False)
     through: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.names = StoreNames(self.root)
 
     async def versions(self, batch: Batch[ObjectVersion]) -> None:
         """Note them. Raises :class:`Waiting` once another process has completed this sweep."""
-        of_one_key = replace(self.root, prefix=batch.last_key).doomed(self.objects)
-        await self._note(self.root.name, batch, of_one_key)
+        await self._note(self.root.name, batch, self.root.versions(self.objects, batch.last_key))
 
     async def uploads(self, batch: Batch[Upload]) -> None:
         """As :meth:`versions`."""
-        await self._note(f"{self.root.name}.uploads", batch, self.objects.uploads(batch.last_key))
+        await self._note(f"{self.root.name}.uploads", batch, self.root.uploads(self.objects, batch.last_key))
 
-    async def _note(self, listing: str, batch: Batch[Listed], of_one_key: AsyncIterator[Listed]) -> None:
+    async def _note(self, listing: str, batch: Batch[Listed], of_last_key: AsyncIterator[Listed]) -> None:
         key = batch.last_key
         if key <= self.through.get(listing, ""):
             return
-        of_long_key = None if batch.is_whole else await self._of_long_key(key, of_one_key)
+        of_long_key = None if batch.is_whole else await self._of_long_key(of_last_key)
 
         def counted(record: PurgeRecord) -> PurgeRecord:
             if record.sweeps != self.sweep:
@@ -138,16 +112,15 @@ class SweepCount:
         record, _ = await self.records.note(self.purge_id, counted)
         self.through = record.counted_through
 
-    async def _of_long_key(self, key: str, listing: AsyncIterator[Listed]) -> Counts:
+    async def _of_long_key(self, listing: AsyncIterator[Listed]) -> Counts:
         """A key of more than a batch is counted by a listing of its own, before the first of it is removed."""
-        counting = Counting(self.names)
+        counting = Counting(self.root)
         async for item in listing:
-            if item.key == key:
-                counting.add(item)
+            counting.add(item)
         return counting.counts()
 
     def _counts(self, items: Iterable[ObjectVersion | Upload]) -> Counts:
-        counting = Counting(self.names)
+        counting = Counting(self.root)
         for item in items:
             counting.add(item)
         return counting.counts()

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.purge.counting import Counts, StoreNames, SweepCount, added, listed
-from consumers.purge.sweep import Store, sweep
-from schemas import object_keys
+from consumers.purge.counting import Counts, SweepCount, added, listed
+from consumers.purge.roots import key_root, roots
+from consumers.purge.sweep import Kept, sweep
 from schemas.records import LeaseRecord, PurgeRecord, StoreCount, StoreRefusal
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import DeletionRefused, KeyDestroyed, ObjectNotFound, Refused, SealBroken
@@ -16,24 +16,6 @@ from tenancy.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
 KEY_STORE = "keys.tenant"
-
-Kept = Mapping[str, tuple[str, int]]
-"""What stores keep back: store to reason code and number of versions, markers and uploads."""
-
-
-def key_root(tenant: str) -> Store:
-    """The wrapped data key."""
-    return Store("key", object_keys.key_key(tenant))
-
-
-def states_root(tenant: str) -> Store:
-    """The states that were superseded."""
-    return Store("states", object_keys.state_key(tenant), keeps_current=True)
-
-
-def roots(tenant: str) -> tuple[Store, ...]:
-    """The places in the bucket that hold the registry's swept stores, each listed and emptied as one."""
-    return (Store("objects", object_keys.tenant_prefix(tenant)), key_root(tenant), states_root(tenant))
 
 
 @dataclass(frozen=True)
@@ -59,26 +41,19 @@ class Destruction:
         try:
             await self.tenancy.keys.destroy(tenant)
         except DeletionRefused as refused:
-            return {KEY_STORE: (min(refused.codes.values()), len(refused.codes))}
+            return {KEY_STORE: (min(code for _, code in refused.kept), len(refused.kept))}
+        except Refused as refused:
+            return {KEY_STORE: (refused.code, 0)}
         return {}
 
     async def sweep(self, record: PurgeRecord, records: PurgeRecords) -> Kept:
         """Empty every root, and count what goes. One that keeps something back does not hold up the others."""
         kept: dict[str, tuple[str, int]] = {}
         for root in roots(record.tenant):
-            names, count = StoreNames(root), None
+            count = None
             if record.sweeps is not None:
                 count = SweepCount(self.tenancy.objects, records, record.purge_id, root, record.sweeps)
-            try:
-                await sweep(self.tenancy.objects, root, count)
-            except DeletionRefused as refused:
-                stores = {key: names.of(key) for key in refused.codes}
-                for store in sorted(set(stores.values())):
-                    codes = [code for key, code in refused.codes.items() if stores[key] == store]
-                    kept[store] = (min(codes), len(codes))
-            except Refused as refused:
-                # The listing or the whole request was refused: rights, most likely.
-                kept[names.of(root.prefix + "x")] = (refused.code, 1)
+            kept |= await sweep(self.tenancy.objects, root, count)
         return kept
 
     async def longest_lease(self, tenant: TenantId) -> float | None:

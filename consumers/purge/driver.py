@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 from consumers.purge.audit import enter_step, signed_log
 from consumers.purge.certificate import certificate
 from consumers.purge.counting import sweep_ended
-from consumers.purge.destruction import KEY_STORE, Destruction, Kept, states_root, still_listed, with_refusals
+from consumers.purge.destruction import KEY_STORE, Destruction, still_listed, with_refusals
 from consumers.purge.fence import fence
 from consumers.purge.handover import Handover, waited_in_vain_until
 from consumers.purge.policy import PurgePolicy
-from consumers.purge.sweep import sweep
+from consumers.purge.roots import states_root
+from consumers.purge.sweep import Kept, sweep
 from consumers.purge.waiting import Waiting
 from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
@@ -42,6 +43,14 @@ logger = logging.getLogger(f"{SCOPE}.purge")
 
 def _say_unreadable(purge_id: str, error: Exception) -> None:
     logger.error("purge record not read", extra={"purge_id": purge_id, "error": where(error)})
+
+
+def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
+    """``moment``; or the latest of ``earlier``, which came before, where the clock that noted it is ahead of ours.
+
+    Clocks may differ by seconds, and pods take turns: what happened later must not read as if it came first.
+    """
+    return max([moment, *(one for one in earlier if one is not None)])
 
 
 @dataclass
@@ -113,24 +122,19 @@ class PurgeDriver:
     async def acknowledge(self, purge_id: str, acknowledgement: ReplicaAcknowledgement) -> bool:
         """Note the acknowledgement of a replica that the purge waits for; False when there is none to wait for.
 
-        A replica that started after the fence acknowledges too, when it reads the topic from its beginning.
+        A replica that started after the fence acknowledges too, when it reads the topic from its beginning. One that is
+        fast acknowledges before the record says whom the fence found: that is kept until it does.
         Raises :class:`ObjectNotFound`.
         """
 
         def note(record: PurgeRecord) -> PurgeRecord:
             known = {noted.replica_id for noted in record.acknowledgements}
-            if acknowledgement.replica_id in known or acknowledgement.replica_id not in record.replicas:
+            is_awaited = record.step == "requested" or acknowledgement.replica_id in record.replicas
+            if acknowledgement.replica_id in known or not is_awaited:
                 return record
             return record.model_copy(update={"acknowledgements": (*record.acknowledgements, acknowledgement)})
 
         return (await self.records.note(purge_id, note))[1]
-
-    def _not_before(self, *earlier: datetime | None) -> datetime:
-        """Now; or the latest of ``earlier``, which came before, where the clock that noted it is ahead of ours.
-
-        Clocks may differ by seconds, and pods take turns: what happened later must not read as if it came first.
-        """
-        return max([self.tenancy.clock(), *(moment for moment in earlier if moment is not None)])
 
     async def _hand_over(self, record: PurgeRecord) -> PurgeRecord:
         if record.export is None or record.export.adapter_digest is None:
@@ -145,7 +149,7 @@ class PurgeDriver:
         kept = await self.destruction.destroy_key(tenant)
         if not kept:
             await self._note_refusals(record, {}, asked=(KEY_STORE,))
-            destroyed_at = self._not_before(record.destruction_decided_at)
+            destroyed_at = _latest(self.tenancy.clock(), record.destruction_decided_at)
             return await self.records.step(record, step="shredded", key_destroyed_at=destroyed_at)
         # The destruction is decided: what the key seals need not stay as long as the key does.
         raise await self._partial(record, {**await self.destruction.sweep(record, self.records), **kept})
@@ -153,7 +157,7 @@ class PurgeDriver:
     async def _decided(self, record: PurgeRecord) -> PurgeRecord:
         """Pass the point of no return. A hold is looked for in the same swap, so that none can come in between."""
         tenant = TenantId(record.tenant)
-        change = destruction_decided(record.purge_id, self._not_before(waited_in_vain_until(record)))
+        change = destruction_decided(record.purge_id, _latest(self.tenancy.clock(), waited_in_vain_until(record)))
         try:
             state = (await self.tenancy.outbox.swap(tenant, change)).state
         except Held:
@@ -235,18 +239,19 @@ class PurgeDriver:
         What such a writer left is sealed under the key that is gone; it is swept all the same, and the listing
         starts over.
         """
+        # Before the listing: what is written while it runs, it may have passed by.
+        now = self.tenancy.clock()
         if await self.destruction.found(record.tenant):
             await self._sweep(record)
             return await self.records.move(record, sweep_ended(record.sweeps, verified_at=()))
-        now = self.tenancy.clock()
         if not record.verified_at:
-            return await self.records.step(record, verified_at=(self._not_before(record.key_destroyed_at),))
+            return await self.records.step(record, verified_at=(_latest(now, record.key_destroyed_at),))
         if record.settled_at is None or now < record.settled_at:
             raise Waiting("a writer that was alive at the fence may still write")
         if record.unconfirmed and record.confirmations_until is not None and now < record.confirmations_until:
             raise Waiting(f"subcontractor {', '.join(record.unconfirmed)} has not confirmed")
         signed = await signed_log(TenantId(record.tenant), self.tenancy, self.signer)
-        both = (record.verified_at[0], self._not_before(record.verified_at[0], record.settled_at))
+        both = (record.verified_at[0], _latest(now, record.verified_at[0], record.settled_at))
         return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:

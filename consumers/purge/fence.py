@@ -62,21 +62,28 @@ async def fence(
         waits_until = purge.fenced_at + state.policy.export_wait
         export = PurgeExport(adapter_digest=purge.export_digest, waits_until=waits_until)
     deadline = _deadline(record.requested_at, state)
-    return await records.step(
-        record,
-        step="fenced",
-        fenced_at=purge.fenced_at,
-        deadline=deadline,
-        sla_days=state.policy.deletion_sla_days,
-        baa_reference=state.policy.baa_reference,
-        export=export,
-        holds=state.holds,
-        settled_at=purge.fenced_at + timedelta(seconds=policy.settle_seconds),
-        # Listed after the swap: a replica that is not in the list yet reads the fenced state before it serves.
-        replicas=tuple([replica async for replica in replicas.answerable()]),
-        subcontractors=policy.subcontractors,
-        confirmations_until=policy.confirmations_until(purge.fenced_at, deadline),
-    )
+    # Listed after the swap: a replica that is not in the list yet reads the fenced state before it serves.
+    found = tuple([replica async for replica in replicas.answerable()])
+
+    def noted(current: PurgeRecord) -> PurgeRecord:
+        update = {
+            "step": "fenced",
+            "fenced_at": purge.fenced_at,
+            "deadline": deadline,
+            "sla_days": state.policy.deletion_sla_days,
+            "baa_reference": state.policy.baa_reference,
+            "export": export,
+            "holds": state.holds,
+            "settled_at": purge.fenced_at + timedelta(seconds=policy.settle_seconds),
+            "replicas": found,
+            # Some may have acknowledged between the swap, which told them, and now.
+            "acknowledgements": tuple(ack for ack in current.acknowledgements if ack.replica_id in found),
+            "subcontractors": policy.subcontractors,
+            "confirmations_until": policy.confirmations_until(purge.fenced_at, deadline),
+        }
+        return current.model_copy(update=update)
+
+    return await records.move(record, noted)
 
 
 def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:

@@ -7,32 +7,19 @@ the prefix is empty. Only versions count here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from consumers.purge.roots import Root
 from tenancy.errors import DeletionRefused, Refused
 from tenancy.objects import Batch, ObjectStore, ObjectVersion, Upload, in_batches
 
 IN_FLIGHT = 4  # DeleteObjects requests at a time: on S3 one takes several times as long as the listing of its page
 
 
-@dataclass(frozen=True)
-class Store:
-    """A place in the bucket that can hold a tenant's data. ``keeps_current``: only superseded versions go."""
-
-    name: str
-    prefix: str
-    keeps_current: bool = False
-
-    def is_doomed(self, version: ObjectVersion) -> bool:
-        return not (self.keeps_current and version.is_latest and not version.is_delete_marker)
-
-    async def doomed(self, objects: ObjectStore) -> AsyncIterator[ObjectVersion]:
-        """What a listing finds in this place that is to go, in the order of keys."""
-        async for version in objects.versions(self.prefix):
-            if self.is_doomed(version):
-                yield version
+Kept = Mapping[str, tuple[str, int]]
+"""What stores of the registry keep back: a reason code, and the number of versions, markers and uploads where known."""
 
 
 class Count(Protocol):
@@ -43,30 +30,25 @@ class Count(Protocol):
     async def uploads(self, batch: Batch[Upload]) -> None: ...
 
 
-async def sweep(objects: ObjectStore, store: Store, count: Count | None = None) -> None:
-    """Remove everything.
-
-    What the store refuses to remove holds up nothing else: it is raised after everything was tried, as one
-    :class:`DeletionRefused` of all that was kept or, where whole requests were refused, as the first :class:`Refused`.
-    """
-    removal = _Removal(objects)
+async def sweep(objects: ObjectStore, root: Root, count: Count | None = None) -> Kept:
+    """Remove everything. What a store refuses to remove holds up nothing else, and is said once all was tried."""
+    removal = _Removal(objects, root)
     try:
-        async for versions in in_batches(store.doomed(objects)):
+        async for versions in in_batches(root.versions(objects)):
             if count is not None:
                 await count.versions(versions)
             await removal.begin(versions)
         await removal.finish()
+        async for uploads in in_batches(root.uploads(objects)):
+            if count is not None:
+                await count.uploads(uploads)
+            await removal.abort(uploads)
+    except Refused as refused:
+        # Rights to list, most likely: what there is cannot be known.
+        removal.kept |= {store: (refused.code, 0) for store in root.stores() if store not in removal.kept}
     finally:
         await removal.settle()
-    async for uploads in in_batches(objects.uploads(store.prefix)):
-        if count is not None:
-            await count.uploads(uploads)
-        for upload in uploads.items:
-            await objects.abort_upload(upload)
-    if removal.kept:
-        raise DeletionRefused(removal.kept)
-    if removal.refusals:
-        raise removal.refusals[0]
+    return removal.kept
 
 
 @dataclass
@@ -74,13 +56,13 @@ class _Removal:
     """Deletes batches while the listing goes on."""
 
     objects: ObjectStore
+    root: Root
     running: set[asyncio.Task[None]] = field(default_factory=set)
-    kept: dict[str, str] = field(default_factory=dict)
-    refusals: list[Refused] = field(default_factory=list)
+    kept: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     async def begin(self, batch: Batch[ObjectVersion]) -> None:
         """Returns once there is room for more, so that no more than a few batches are held."""
-        self.running.add(asyncio.create_task(self.objects.delete_versions(batch.items)))
+        self.running.add(asyncio.create_task(self._delete(batch)))
         if len(self.running) == IN_FLIGHT:
             await self._wait(asyncio.FIRST_COMPLETED)
 
@@ -92,14 +74,31 @@ class _Removal:
         """Nothing of this goes on, whatever happened."""
         await asyncio.gather(*self.running, return_exceptions=True)
 
+    async def abort(self, batch: Batch[Upload]) -> None:
+        for upload in batch.items:
+            try:
+                await self.objects.abort_upload(upload)
+            except Refused as refused:
+                self._keep(upload.key, refused.code)
+
+    async def _delete(self, batch: Batch[ObjectVersion]) -> None:
+        try:
+            await self.objects.delete_versions(batch.items)
+        except DeletionRefused as refused:
+            for key, code in refused.kept:
+                self._keep(key, code)
+        except Refused as refused:
+            for version in batch.items:
+                self._keep(version.key, refused.code)
+
+    def _keep(self, key: str, code: str) -> None:
+        store = self.root.store_of(key)
+        other, count = self.kept.get(store, (code, 0))
+        self.kept[store] = (min(code, other), count + 1)
+
     async def _wait(self, until: str) -> None:
         if not self.running:
             return
         done, self.running = await asyncio.wait(self.running, return_when=until)
-        for error in [error for task in done if (error := task.exception()) is not None]:
-            if isinstance(error, DeletionRefused):
-                self.kept |= error.codes
-            elif isinstance(error, Refused):
-                self.refusals.append(error)
-            else:
-                raise error
+        for task in done:
+            task.result()

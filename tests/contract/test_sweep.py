@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from consumers.purge.counting import listed
-from consumers.purge.sweep import Store, sweep
+from consumers.purge.roots import Root
+from consumers.purge.sweep import sweep
 from tenancy.objects import BATCH
 from tenancy.s3 import S3ObjectStore
 from tests.contract.conftest import begin_s3_upload
 
-EVERYTHING = Store("objects", "tenants/t1/")
+EVERYTHING = Root("objects", "tenants/t1/")
 
 
 @pytest.mark.slow

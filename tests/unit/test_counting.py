@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.purge.counting import SweepCount, listed, sweep_ended
-from consumers.purge.sweep import Store, sweep
+from consumers.purge.roots import Root
+from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
 from schemas.records import PurgeRecord, StoreCount
 from tenancy import objects as batching
@@ -25,7 +26,7 @@ from tenancy.objects import ObjectVersion, Upload
 from tenancy.purge_records import PurgeRecords
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
-ROOT = Store("objects", "tenants/t1/")
+ROOT = Root("objects", "tenants/t1/")
 SMALL = 4
 AREAS = ("examples", "runs", "elsewhere")
 

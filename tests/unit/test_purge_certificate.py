@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 
 from consumers.purge.certificate import certificate
-from consumers.purge.handlers import on_purge_requested
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_purge_requested
+from consumers.purge.policy import PurgePolicy
 from producers import commands, queries
 from producers.onboarding import onboard
 from producers.publishing import publish
@@ -137,7 +140,7 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     async def locking(versions: list[ObjectVersion]) -> None:
         await delete([version for version in versions if version.key != locked])
         if any(version.key == locked for version in versions):
-            raise DeletionRefused({locked: "access-denied"})
+            raise DeletionRefused([(locked, "access-denied")])
 
     monkeypatch.setattr(parts.objects, "delete_versions", locking)
     record = await purged(parts)
@@ -194,6 +197,76 @@ async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destr
     assert {count.store: count.versions for count in record.found}["keys.tenant"] == 1
 
 
+async def test_a_key_whose_deletion_is_refused_as_a_request_is_partial_and_keeps_nothing_else(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_adapter(parts, TENANT)
+
+    async def denied(tenant: TenantId) -> None:
+        raise Refused("object-store-refused", "refused: the object store answered 403 AccessDenied")
+
+    monkeypatch.setattr(type(parts.tenancy.keys), "destroy", lambda _, tenant: denied(tenant))
+    record = await purged(parts)
+    assert (record.step, record.key_destroyed_at) == ("fenced", None)
+    assert [(refusal.store, refusal.count) for refusal in record.refusals] == [("keys.tenant", 0)]
+    assert parts.stored_keys("tenants/") == []
+    [view] = (await queries.purges(parts.tenancy)).views
+    assert view.flags == ("partial",)
+
+
+async def test_a_place_that_cannot_be_listed_keeps_back_every_store_in_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_adapter(parts, TENANT)
+    uploads = parts.objects.uploads
+
+    async def unlisted(prefix: str) -> AsyncIterator[Upload]:
+        if prefix == object_keys.state_key(TENANT):
+            raise Refused("object-store-refused", "refused: the object store answered 403 AccessDenied")
+        async for upload in uploads(prefix):
+            yield upload
+
+    monkeypatch.setattr(parts.objects, "uploads", unlisted)
+    record = await purged(parts)
+    assert [(refusal.store, refusal.count) for refusal in record.refusals] == [("state.superseded", 0)]
+    assert parts.stored_keys("tenants/") == []
+
+
+async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer_could_write(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_adapter(parts, TENANT)
+    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=60.0))
+    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    ports = PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
+    await on_purge_requested(parts.publisher.events[-1], ports)
+    await driver.look()
+    record = await driver.records.read(purge_id)
+    settled_at = record.settled_at
+    assert settled_at is not None
+    assert (record.step, len(record.verified_at)) == ("deleted", 1)
+    parts.now = settled_at - timedelta(seconds=1)
+    uploads = parts.objects.uploads
+    late = object_keys.tenant_key(TENANT, "usage/late")
+
+    async def slow(prefix: str) -> AsyncIterator[Upload]:
+        async for upload in uploads(prefix):
+            yield upload
+        if parts.now < settled_at:  # the listing of the prefix is over; its answer is on its way
+            await parts.objects.put(late, b"within its time")
+            parts.now += timedelta(seconds=4)
+
+    monkeypatch.setattr(parts.objects, "uploads", slow)
+    await driver.look()
+    assert (await driver.records.read(purge_id)).step == "deleted"
+    await driver.look()
+    parts.now += timedelta(minutes=10)
+    await driver.look()
+    done = await driver.records.read(purge_id)
+    assert (done.step, parts.stored_keys("tenants/")) == ("certified", [])
+    assert [(count.store, count.versions) for count in done.late] == [("objects.usage", 1)]
+
+
 async def test_a_store_that_refuses_the_whole_request_is_partial_too(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +281,8 @@ async def test_a_store_that_refuses_the_whole_request_is_partial_too(
     monkeypatch.setattr(parts.objects, "delete_versions", denied)
     record = await purged(parts)
     assert (record.step, record.is_partial) == ("evicted", True)
-    assert [refusal.reason_code for refusal in record.refusals] == ["object-store-refused"]
+    kept = {refusal.store: (refusal.reason_code, refusal.count) for refusal in record.refusals}
+    assert kept == {"objects.adapters": ("object-store-refused", 3), "objects.runs": ("object-store-refused", 1)}
     assert record.key_destroyed_at is not None
     monkeypatch.undo()
     await purge_ports(parts).driver.look()

@@ -64,10 +64,10 @@ class LockingObjectStore(MemoryObjectStore):
 
     async def delete_versions(self, versions: Sequence[ObjectVersion]) -> None:
         await super().delete_versions([version for version in versions if version.key not in self.locked])
-        kept = {version.key for version in versions} & self.locked
+        kept = [version.key for version in versions if version.key in self.locked]
         if kept:
             self.asked += 1
-            raise DeletionRefused(dict.fromkeys(kept, "access-denied"))
+            raise DeletionRefused((key, "access-denied") for key in kept)
 
 
 STEPS = 12  # so many turns of everybody are enough for whatever an hour may bring

@@ -1,0 +1,57 @@
+"""A replica that acknowledges before the purge's record says whom the fence found is not asked in vain, nor cut off."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_replica_evicted
+from schemas import events
+from schemas.envelope import Event
+from schemas.outcome import Outcome
+from tests.invariants.worlds import assert_purged, learned, service
+from tests.invariants.worlds import event as event_of
+from tests.world.crashes import SimulatedCrash
+from tests.world.purging import record_of
+from tests.world.world import PURGE, World
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["another pod takes it", "the pod dies and takes it up again"])
+async def test_an_acknowledgement_between_the_fence_and_its_record_is_kept(dies: bool, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("tenant-a")
+    await learned(world, tenant)
+    other_pod = PurgePorts(
+        world.outside, world.signer.verifier, PurgeDriver(world.outside, world.signer, PURGE), lambda: None
+    )
+    publish, outcomes = world.bus.publish, []
+
+    async def answered_at_once(event: Event) -> None:
+        await publish(event)
+        if event.type == events.PurgeFenced.type:
+            world.bus.publish = publish  # type: ignore[method-assign]
+            await world.handle(service(world, "inference"), event)
+            answer = [one for one in world.bus.topics[events.REPLICAS] if one.type == events.ReplicaEvicted.type][-1]
+            outcomes.append(await on_replica_evicted(answer, other_pod))
+            if dies:
+                raise SimulatedCrash
+
+    world.bus.publish = answered_at_once  # type: ignore[method-assign]
+    command = event_of(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"), world)
+    if dies:
+        with pytest.raises(SimulatedCrash):
+            await world.handle(service(world, "purge"), command)
+    await world.handle(service(world, "purge"), command)
+    assert outcomes == [Outcome.EFFECT]
+    record = await record_of(world, tenant)
+    assert record.replicas == ("replica-0",)
+    assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
+    for _ in range(6):
+        world.now += timedelta(minutes=2)
+        await world.server.keep_lease()
+        await world.driver.look()
+    await assert_purged(world, tenant)
+    assert not world.lease.is_fenced
