@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from pydantic import ValidationError
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
@@ -17,6 +18,7 @@ from consumers.runtime.parsing import tolerant_parser
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events
 from schemas.envelope import Event, MalformedEvent, decode
@@ -580,3 +582,18 @@ def test_a_message_in_hand_for_too_long_is_not_alive() -> None:
     assert not progress.is_alive()
     progress.end(failed=False)
     assert progress.is_alive()
+
+
+def test_a_consumer_is_not_evicted_within_any_deadline_that_a_setting_can_name() -> None:
+    named = ConsumerSettings.model_fields["handler_deadline_seconds"]
+    [most] = [item.le for item in named.metadata if hasattr(item, "le")]
+    for deadline in (0.001, 60.0, 299.0, 301.0, most):
+        policy = ConsumerSettings(
+            kafka_bootstrap_servers="x:1", s3_bucket="b", handler_deadline_seconds=deadline
+        ).handling_policy()
+        assert policy.max_poll_interval_ms >= 1000 * (deadline + 240)
+        assert policy.max_poll_interval_ms < 2**31, "what Kafka's protocol holds"
+    assert HandlingPolicy().max_poll_interval_ms == 300_000
+    for deadline in (most + 1, float("inf"), float("nan"), 0.0):
+        with pytest.raises(ValidationError):
+            ConsumerSettings(kafka_bootstrap_servers="x:1", s3_bucket="b", handler_deadline_seconds=deadline)
