@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -116,14 +116,17 @@ class KafkaPublisher:
         # aiokafka refuses to send neither key nor value, which is what some dead letters are: they get an empty value.
         value = b"" if message.key is None and message.value is None else message.value
         self._is_acknowledged = False  # and so it stays where this is cancelled at a handler's deadline
+        sent: Awaitable[object] | None = None
         try:
-            await producer.send_and_wait(message.topic, value=value, key=message.key, headers=list(message.headers))
+            sent = await producer.send(message.topic, value=value, key=message.key, headers=list(message.headers))
+            await sent
             self._is_acknowledged = True
         except KafkaError as error:
             if getattr(error, "retriable", False) or type(error).__name__ in {"KafkaTimeoutError", "ConnectionError"}:
                 raise BusUnavailable(f"the bus did not acknowledge: {type(error).__name__}") from None
             self._is_acknowledged = True  # an answer all the same
-            await self._renew(producer)
+            if sent is not None:  # by the bus, and not by the producer before it sent anything
+                await self._renew(producer)
             if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
                 raise MessageTooLarge from None
             raise Refused("bus-refused", f"refused: the bus answered {type(error).__name__}") from None

@@ -418,6 +418,13 @@ async def test_an_event_whose_outcome_the_bus_refuses_is_no_dead_letter_and_that
     assert not progress.is_alive(), "somebody has to look"
 
 
+async def test_a_refused_outcome_is_no_judgement_on_its_event() -> None:
+    handlers: dict[type[events.EventData], Handler] = {events.ConsentGranted: Raising([])}
+    dispatcher = Dispatcher("curation", handlers, _tenancy(NoOutcomes()), None, TELEMETRY, POLICY)
+    with pytest.raises(BusUnavailable, match="the outcome was not accepted"):
+        await dispatcher.handle(_record())
+
+
 async def test_a_purge_command_whose_outcome_the_bus_refuses_is_sent_back_and_no_dead_letter() -> None:
     progress, redeliveries = Progress(60.0, 99), Redeliveries(POLICY.deliveries)
     record = _record(events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op"))
