@@ -163,11 +163,13 @@ class Replica:
 
     async def _consume(self, stack: AsyncExitStack, tenancy: Tenancy, ports: AgentPorts) -> None:
         policy = self.settings.handling_policy()
-        dispatcher = Dispatcher(SERVICE, HANDLERS, tenancy, ports, self.telemetry, policy)
+        dispatcher = Dispatcher(
+            SERVICE, HANDLERS, tenancy, ports, self.telemetry, policy, replica=self.settings.replica_id
+        )
         consumer = Consumer(
             dispatcher,
             (events.ADAPTERS, events.TENANTS),
-            f"{SERVICE}.{self.settings.replica_id}",
+            dispatcher.reader,
             self.settings,
         )
         await consumer.broker.start()

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from schemas.envelope import CONTENT_TYPE, data_schema
+from schemas.dead_letters import REASON_HEADERS, TOO_LARGE, VALUE_BYTES
+from schemas.envelope import CONTENT_TYPE, ONLY_FOR, data_schema
 from schemas.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN, TRACEPARENT_PATTERN
 from schemas.json_schemas import Schema, shared_definitions
@@ -76,7 +77,7 @@ def _channel(topic: Topic) -> dict[str, Any]:
     names = [_message_name(model) for model in models] or ["dead-letter"]
     config: dict[str, Any] = topic.config(PRODUCTION_BROKERS)
     config["cleanup.policy"] = [config["cleanup.policy"]]
-    for name in ("retention.ms", "segment.ms", "min.insync.replicas"):
+    for name in ("retention.ms", "segment.ms", "max.message.bytes", "min.insync.replicas"):
         config[name] = int(config[name])
     return {
         "address": topic.name,
@@ -150,7 +151,11 @@ def _dead_letter() -> dict[str, Any]:
     return {
         "name": "dead-letter",
         "title": "DeadLetter",
-        "summary": "A message that nobody could handle: key, value and headers as they came, followed by the reason.",
+        "summary": (
+            "A message that nobody could handle: key, value and headers as they came, followed by the reason. Where "
+            f"that would be larger than the bus takes, the reason is {TOO_LARGE}: there is no value and nothing long, "
+            "and the whole message lies at dlq_topic, dlq_partition, dlq_offset."
+        ),
         "contentType": "application/octet-stream",
         "headers": {"$ref": SCHEMA_REFERENCE.format(model="DeadLetterHeaders")},
         "payload": {"description": "whatever bytes came, or none"},
@@ -196,8 +201,15 @@ def _headers() -> Schema:
         "ce_causationid": {**opaque, "description": "the ce_id of the event that this one follows from"},
         "ce_replayid": {**opaque, "description": "only on messages that operators published again"},
         "traceparent": {"type": "string", "pattern": TRACEPARENT_PATTERN, "description": "W3C Trace Context"},
+        ONLY_FOR: {
+            "type": "string",
+            "description": (
+                "on the copy of an event of a removal that one consumer keeps failing on: that service, or "
+                f"{REPLICA_SERVICE}.<replica id>; all others pass the copy over. Publishers do not set it"
+            ),
+        },
     }
-    optional = {"ce_causationid", "ce_replayid", "traceparent"}
+    optional = {"ce_causationid", "ce_replayid", "traceparent", ONLY_FOR}
     return {
         "type": "object",
         "properties": properties,
@@ -214,12 +226,17 @@ def _dead_letter_headers() -> Schema:
         "dlq_topic": {"type": "string"},
         "dlq_partition": {"type": "string", "pattern": "^[0-9]+$"},
         "dlq_offset": {"type": "string", "pattern": "^[0-9]+$"},
+        VALUE_BYTES: {
+            "type": "string",
+            "pattern": "^[0-9]+$",
+            "description": f"only with the reason {TOO_LARGE}: how long the value was that this letter does not hold",
+        },
     }
     return {
         "type": "object",
         "description": "The original headers, whatever they were, and these.",
         "properties": properties,
-        "required": list(properties),
+        "required": list(REASON_HEADERS),
     }
 
 

@@ -20,6 +20,8 @@ from schemas.model import read_tolerant
 
 EVENT_NAMESPACE = uuid.UUID("6f0f3c0a-52b1-5b57-8d2e-9a4a3f8a6a11")
 CONTENT_TYPE = "application/json"
+ONLY_FOR = "sano_only_for"
+"""On the copy of an event that one reader failed on and sent back: the service or replica that it is for."""
 
 Header = tuple[str, bytes]
 

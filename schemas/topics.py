@@ -17,6 +17,9 @@ DAY_MS = 24 * HOUR_MS
 RETENTION_CHECK_MS = 5 * 60_000
 FILE_DELETE_DELAY_MS = 60_000
 
+MESSAGE_BYTES = 1_048_576
+"""The largest message that our publishers send; the largest event of the contract has a JWE of a quarter of that."""
+
 
 class Topic(Contract):
     """One topic. ``owner`` is the consumer that dead-letters what nobody can read, so that it is done once.
@@ -36,12 +39,15 @@ class Topic(Contract):
     segment_ms: int = Field(default=HOUR_MS, ge=60_000)
 
     def config(self, brokers: int) -> dict[str, str]:
-        """Broker-side settings. ``LogAppendTime``, since a producer's future timestamp would outlive retention."""
+        """Broker-side settings. ``LogAppendTime``, since a producer's future timestamp would outlive retention.
+        ``max.message.bytes`` is what publishers send at most: they know what is too large before they send it.
+        """
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),
             "segment.ms": str(self.segment_ms),
             "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(MESSAGE_BYTES),
             "min.insync.replicas": "2" if brokers >= 3 else "1",
         }
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from opentelemetry import propagate
 
 from schemas.envelope import Event, encode
-from tenancy.errors import BusUnavailable, Refused
+from schemas.topics import MESSAGE_BYTES
+from tenancy.errors import BusUnavailable, MessageTooLarge, Refused
 
 REQUEST_TIMEOUT_MS = 20_000
 ANSWER_SECONDS = 5.0
@@ -31,7 +32,9 @@ class RawMessage:
 
 
 class Publisher(Protocol):
-    """Publishes events. A return means the bus has them; :class:`BusUnavailable` means it may not."""
+    """Publishes events. A return means the bus has them; :class:`BusUnavailable` means it may not, and :class:`Refused`
+    that it has not and never will have them as they are: :class:`MessageTooLarge`, or rights that are missing.
+    """
 
     async def publish(self, event: Event) -> None: ...
 
@@ -53,6 +56,9 @@ class RecordingPublisher:
         self.events.append(event)
 
     async def publish_raw(self, message: RawMessage) -> None:
+        parts = [message.key, message.value, *(part for name, value in message.headers for part in (name, value))]
+        if sum(len(part or b"") for part in parts) > MESSAGE_BYTES:
+            raise MessageTooLarge
         self.raw.append(message)
 
     async def answers(self) -> bool:
@@ -68,19 +74,22 @@ class KafkaPublisher:
         self._is_acknowledged = True
 
     async def start(self) -> None:
+        self._producer = await self._started()
+
+    async def _started(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             **self._settings,
             acks="all",
             enable_idempotence=True,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
-            max_request_size=1_048_576,
+            max_request_size=MESSAGE_BYTES,
         )
         try:
             await producer.start()
         except KafkaError as error:
             await producer.stop()
             raise BusUnavailable(f"the bus is out of reach: {type(error).__name__}") from None
-        self._producer = producer
+        return producer
 
     async def stop(self) -> None:
         if self._producer is not None:
@@ -101,21 +110,35 @@ class KafkaPublisher:
         await self.publish_raw(RawMessage(message.topic, message.key, message.value, message.headers))
 
     async def publish_raw(self, message: RawMessage) -> None:
-        if self._producer is None:
+        producer = self._producer
+        if producer is None:
             raise BusUnavailable("the publisher is not started")
         # aiokafka refuses to send neither key nor value, which is what some dead letters are: they get an empty value.
         value = b"" if message.key is None and message.value is None else message.value
         self._is_acknowledged = False  # and so it stays where this is cancelled at a handler's deadline
+        sent: Awaitable[object] | None = None
         try:
-            await self._producer.send_and_wait(
-                message.topic, value=value, key=message.key, headers=list(message.headers)
-            )
+            sent = await producer.send(message.topic, value=value, key=message.key, headers=list(message.headers))
+            await sent
             self._is_acknowledged = True
         except KafkaError as error:
             if getattr(error, "retriable", False) or type(error).__name__ in {"KafkaTimeoutError", "ConnectionError"}:
                 raise BusUnavailable(f"the bus did not acknowledge: {type(error).__name__}") from None
             self._is_acknowledged = True  # an answer all the same
+            if sent is not None:  # by the bus, and not by the producer before it sent anything
+                await self._renew(producer)
+            if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+                raise MessageTooLarge from None
             raise Refused("bus-refused", f"refused: the bus answered {type(error).__name__}") from None
+
+    async def _renew(self, refused: AIOKafkaProducer) -> None:
+        """Go on with a new producer. aiokafka counts what was refused as sent, and a broker takes nothing that comes
+        after a gap: when the rights are there, the old producer would still be refused, by every partition in turn.
+        """
+        fresh = await self._started()
+        if self._producer is refused:
+            self._producer, fresh = fresh, refused
+        await fresh.stop()
 
     async def answers(self) -> bool:
         if self._producer is None or not self._is_acknowledged:

@@ -36,6 +36,13 @@ class BusUnavailable(Transient):
     """The message bus did not acknowledge."""
 
 
+class MessageTooLarge(Refused):
+    """The bus takes no message of this size."""
+
+    def __init__(self) -> None:
+        super().__init__("bus-refused", "refused: the bus takes no message as large as this one")
+
+
 class ContendedState(Transient):
     """Too many concurrent swaps of one tenant's state; the event is handled again."""
 

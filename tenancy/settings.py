@@ -39,7 +39,10 @@ class PlatformSettings(BaseSettings):
     verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
 
     handler_deadline_seconds: float = Field(
-        default=60.0, gt=0.0, description="no handling of an event, and no step of a driver or an import, writes longer"
+        default=60.0,
+        gt=0.0,
+        le=3600.0,
+        description="no handling of an event, and no step of a driver or an import, writes longer",
     )
     lease_seconds: float = Field(default=30.0, gt=0.0, description="a training lease that is not renewed ends")
     replica_lease_seconds: float = Field(default=30.0, gt=0.0, description="a replica that is not heard of ends")

@@ -2,37 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from consumers.runtime.parsing import Record
+from schemas.dead_letters import REASON_HEADERS, TOO_LARGE, VALUE_BYTES
 from schemas.topics import dead_letter_topic
 from tenancy.bus import RawMessage
 
-REASON_HEADERS = (
-    "dlq_reason",
-    "dlq_detail",
-    "dlq_consumer",
-    "dlq_time",
-    "dlq_topic",
-    "dlq_partition",
-    "dlq_offset",
-)
+Header = tuple[str, bytes | None]
+
+ITEM_BYTES = 1024
+"""In a letter without its message: the longest key and the longest header that are kept."""
+KEPT_BYTES = 16_384
+"""And all its headers together."""
 
 
-def dead_letter(record: Record, *, code: str, detail: str, consumer: str, now: datetime) -> RawMessage:
+@dataclass(frozen=True)
+class Reason:
+    """Why a message is dead-lettered, by whom, and when. ``detail`` holds no content."""
+
+    code: str
+    detail: str
+    consumer: str
+    at: datetime
+
+
+def dead_letter(record: Record, reason: Reason) -> RawMessage:
     """The letter: key, value and headers as they came, followed by why and from where.
 
     A letter that is dead-lettered again after a redrive keeps its earlier reasons, so that its history can be read.
     """
-    headers: Sequence[tuple[str, bytes | None]] = [
-        *record.headers,
-        ("dlq_reason", code.encode()),
-        ("dlq_detail", detail.encode()[:512].decode(errors="ignore").encode()),
-        ("dlq_consumer", consumer.encode()),
-        ("dlq_time", now.isoformat().encode()),
-        ("dlq_topic", record.topic.encode()),
-        ("dlq_partition", str(record.partition).encode()),
-        ("dlq_offset", str(record.offset).encode()),
-    ]
-    return RawMessage(dead_letter_topic(record.topic), record.key, record.value, headers)
+    return RawMessage(
+        dead_letter_topic(record.topic), record.key, record.value, [*record.headers, *_said(record, reason)]
+    )
+
+
+def cut_letter(record: Record, reason: Reason) -> RawMessage:
+    """A letter that the bus takes however large the message is: without the value, and without what is long in the key
+    and the headers. It is no event any more, and names the place where the whole message lies.
+    """
+    reason = replace(reason, code=TOO_LARGE, detail=f"{reason.code}: {reason.detail}")
+    size = (VALUE_BYTES, str(len(record.value or b"")).encode())
+    key = record.key if len(record.key or b"") <= ITEM_BYTES else None
+    headers = [*_kept(record.headers), *_said(record, reason), size]
+    return RawMessage(dead_letter_topic(record.topic), key, None, headers)
+
+
+def _said(record: Record, reason: Reason) -> list[Header]:
+    said = (
+        reason.code,
+        reason.detail.encode()[:512].decode(errors="ignore"),
+        reason.consumer,
+        reason.at.isoformat(),
+        record.topic,
+        str(record.partition),
+        str(record.offset),
+    )
+    return [(name, value.encode()) for name, value in zip(REASON_HEADERS, said, strict=True)]
+
+
+def _kept(headers: Sequence[Header]) -> Iterator[Header]:
+    left = KEPT_BYTES
+    for name, value in headers:
+        size = len(name.encode()) + len(value or b"")
+        # A header costs bytes of its own beside its name and value, so that very many empty ones are large too.
+        if size <= ITEM_BYTES and (left := left - size - 16) >= 0:
+            yield name, value

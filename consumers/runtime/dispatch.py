@@ -13,38 +13,28 @@ from typing import Any
 from opentelemetry import trace
 
 from consumers.runtime.parsing import Record
+from consumers.runtime.poison import HANDLER_ERROR, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
+from consumers.runtime.sent_back import is_for_another
 from consumers.runtime.telemetry import SCOPE, Telemetry, where
 from schemas.envelope import Event, MalformedEvent, decode
 from schemas.events import OUTCOMES, EventData, OutcomeRecorded
 from schemas.outcome import Outcome
 from schemas.topics import TOPICS
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, Refused, TenantFenced, Transient
+from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
-
-HANDLER_ERROR = "handler-error"
-"""The reason of a dead letter whose handler raised what nobody foresaw."""
-KEEPS_FAILING = "keeps-failing"
-"""The reason of a dead letter whose handling failed again and again although store and bus answered."""
 
 Handler = Callable[[Event, Any], Awaitable[Outcome]]
 
 
-class Poison(Exception):
-    """This message cannot be handled, now or later. It goes to the dead-letter topic under this code."""
-
-    def __init__(self, code: str, detail: str, event: Event | None = None) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-        self.event = event
-
-
 @dataclass(frozen=True)
 class Dispatcher:
-    """Handles the records of one service. ``ports`` is what its handlers act through."""
+    """Handles the records of one service. ``ports`` is what its handlers act through.
+
+    ``replica``: which one, of a service whose every replica reads all of a topic in a group of its own.
+    """
 
     service: str
     handlers: Mapping[type[EventData], Handler]
@@ -52,6 +42,12 @@ class Dispatcher:
     ports: Any
     telemetry: Telemetry
     policy: HandlingPolicy = HANDLING
+    replica: str | None = None
+
+    @property
+    def reader(self) -> str:
+        """Who has to handle each event once: the service, or this replica of it."""
+        return self.service if self.replica is None else f"{self.service}.{self.replica}"
 
     async def handle(self, record: Record) -> Outcome | None:
         """Handle one record; None when it is none of this service's business.
@@ -67,7 +63,7 @@ class Dispatcher:
                 return None  # dead-lettered once, by the topic's owner
             raise Poison(error.code, str(error)) from None
         handler = self.handlers.get(type(event.data))
-        if handler is None:
+        if handler is None or is_for_another(self.reader, record, event):
             return None
         started = time.perf_counter()
         attributes = {"messaging.system": "kafka", "messaging.destination.name": record.topic, "event.type": event.type}
@@ -109,7 +105,11 @@ class Dispatcher:
         raise AssertionError("the loop returns or raises")
 
     async def record(self, event: Event, record: Record, outcome: Outcome) -> None:
-        """Publish what the handling came to, before the acknowledgement."""
+        """Publish what the handling came to, before the acknowledgement.
+
+        Raises :class:`BusUnavailable` also where the bus refuses it: rights that are missing are nothing that the event
+        could be passed over for, and once they are there it is told.
+        """
         self.telemetry.events.add(1, {"type": event.type, "outcome": str(outcome)})
         context = trace.get_current_span().get_span_context()
         logger.info(
@@ -123,19 +123,21 @@ class Dispatcher:
         )
         if record.topic == OUTCOMES:
             return  # an outcome of an outcome would never end
-        await self.tenancy.publisher.publish(
-            Event(
-                subject=event.subject,
-                data=OutcomeRecorded(
-                    event_id=event.id,
-                    event_type=event.type,
-                    consumer=self.service,
-                    outcome=outcome,
-                    delivery=f"{record.topic}/{record.partition}/{record.offset}",
-                    replay_id=event.replay_id,
-                ),
-                time=self.tenancy.clock(),
-                source=self.tenancy.outbox.source,
-                causation_id=event.id,
-            )
+        told = Event(
+            subject=event.subject,
+            data=OutcomeRecorded(
+                event_id=event.id,
+                event_type=event.type,
+                consumer=self.service,
+                outcome=outcome,
+                delivery=f"{record.topic}/{record.partition}/{record.offset}",
+                replay_id=event.replay_id,
+            ),
+            time=self.tenancy.clock(),
+            source=self.tenancy.outbox.source,
+            causation_id=event.id,
         )
+        try:
+            await self.tenancy.publisher.publish(told)
+        except Refused as refusal:
+            raise BusUnavailable(f"the outcome was not accepted: {refusal}") from None

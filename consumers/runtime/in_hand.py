@@ -20,11 +20,10 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from consumers.runtime.dispatch import Poison
-from consumers.runtime.parsing import Record
+from consumers.runtime.parsing import Record, event_of
+from consumers.runtime.poison import ENDS_ITS_PROCESS, Poison
 from consumers.runtime.telemetry import SCOPE
 from schemas import object_keys
-from schemas.envelope import Event, MalformedEvent, decode
 from schemas.in_hand import RecordInHand
 from schemas.model import read_tolerant
 from tenancy.bootstrap import Tenancy
@@ -32,9 +31,6 @@ from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transien
 from tenancy.objects import erase_prefix
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
-
-ENDS_ITS_PROCESS = "ends-its-process"
-"""The reason of a dead letter over whose handling one process after another ended."""
 
 Partition = tuple[str, int]
 
@@ -95,7 +91,7 @@ class InHand:
             before = note.held if note.held is not None and _is_of(note.held, record) else None
             ended_processes = before.ended_processes + before.is_in_hand if before else 0
             if ended_processes >= self.limit:
-                raise Poison(ENDS_ITS_PROCESS, f"{ended_processes} processes ended over it", _event(record))
+                raise Poison(ENDS_ITS_PROCESS, f"{ended_processes} processes ended over it", event_of(record))
             if await self.tenancy.publisher.answers():
                 await self._write(partition, note, self._made(record, ended_processes, is_in_hand=True))
         except PreconditionFailed:
@@ -163,10 +159,3 @@ class InHand:
 
 def _is_of(held: RecordInHand, record: Record) -> bool:
     return (held.offset, held.timestamp) == (record.offset, record.timestamp)
-
-
-def _event(record: Record) -> Event | None:
-    try:
-        return decode(record.key, record.value, record.headers)
-    except MalformedEvent:
-        return None

@@ -1,9 +1,9 @@
 """The outermost middleware: every error of parsing or handling becomes a dead letter or a paced redelivery.
 
 With ``NACK_ON_ERROR`` an exception that leaves this middleware rewinds the consumer to the message. Poison never
-leaves it, so no message can block a partition; what is transient leaves it after a pause, so no rewind is hot, and
-becomes poison when it goes on although store and bus answer. The outcome and the dead letter are published, and
-acknowledged by the bus, before the message is: if that fails, the message comes again.
+leaves it, so no message can block a partition; everything else comes again after a pause, so no rewind is hot, is
+counted as a failure, and becomes poison when it goes on although store and bus answer. The outcome and the dead letter
+are published, and acknowledged by the bus, before the message is: if that fails, the message comes again.
 
 What a purge or a retirement is made of is never dead-lettered for a failure of ours. It is sent to the back of its
 topic instead: what is behind it goes on, and it comes again by itself, until it has happened.
@@ -19,25 +19,19 @@ from typing import Any
 
 from faststream import BaseMiddleware
 
-from consumers.runtime.dead_letters import dead_letter
-from consumers.runtime.dispatch import HANDLER_ERROR, KEEPS_FAILING, Dispatcher, Poison
-from consumers.runtime.in_hand import ENDS_ITS_PROCESS
+from consumers.runtime.dead_letters import Reason, cut_letter, dead_letter
+from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.liveness import Progress
-from consumers.runtime.parsing import Record
+from consumers.runtime.parsing import Record, event_of
+from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.telemetry import SCOPE
-from schemas.envelope import decode
-from schemas.events import AdapterRetired, EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, TenantChurned
+from consumers.runtime.sent_back import copy_for, must_happen
+from consumers.runtime.telemetry import SCOPE, where
+from schemas.dead_letters import TOO_LARGE
 from schemas.outcome import Outcome
-from tenancy.bus import RawMessage
-from tenancy.errors import Transient
+from tenancy.errors import MessageTooLarge, Refused, Transient
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
-
-MUST_HAPPEN: tuple[type[EventData], ...] = (TenantChurned, PurgeRequested, PurgeFenced, AdapterRetired, ReplicaEvicted)
-"""What removals are made of. All are safe at any time and in any order, so that they may wait at the back."""
-OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS, "bus-refused", "object-store-refused"})
-"""Reasons that are a failure of this installation, and none of the event's."""
 
 
 class OutermostMiddleware(BaseMiddleware):
@@ -67,65 +61,76 @@ class OutermostMiddleware(BaseMiddleware):
                 return None
             if isinstance(exc_val, asyncio.CancelledError) or not isinstance(exc_val, Exception):
                 return False
-            poison = await self._judged(exc_val)
+            poison = await self._passed_over(exc_val)
             if poison is None:
                 await self._pause()
                 return False
             # Malformed input is the sender's fault; only our own failures count towards stopping this consumer.
-            failed = poison.code in (HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS)
-            if failed and not self._progress.is_alive():
-                # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
-                logger.error("stopped, everything fails", extra={"consumer": self._dispatcher.service})
-                await self._pause()
-                return False
-            if _must_happen(poison):
-                await self._send_back(poison)
-            else:
-                await self._bury(poison)
+            failed = poison.is_ours
             return True
-        except Transient as error:
-            logger.warning("dead letter not accepted, will come again", extra={"reason": str(error)})
-            await self._pause()
-            return False
         finally:
             self._progress.end(failed=failed)
 
-    async def _judged(self, error: Exception) -> Poison | None:
-        """What the message is passed over for; None when it is to come again."""
-        record: Record = self.msg
-        if isinstance(error, Transient):
-            logger.warning("will come again", extra={"reason": str(error)})
-            if not await self._redeliveries.is_patience_over(record, self._dispatcher.tenancy):
+    async def _passed_over(self, error: Exception) -> Poison | None:
+        """What the message was passed over for, once the bus has that; None when the message is to come again."""
+        try:
+            poison = await self._judged(error)
+            if poison is None:
                 return None
-            event = decode(record.key, record.value, record.headers)  # as it was before its handler was called
-            return Poison(KEEPS_FAILING, f"{type(error).__name__} in {self._dispatcher.service}", event)
-        poison = error if isinstance(error, Poison) else Poison("unparsable", type(error).__name__)
-        if not _must_happen(poison):
+            if poison.is_ours and not self._progress.is_alive():
+                # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
+                logger.error("stopped, everything fails", extra={"consumer": self._dispatcher.service})
+                return None
+            if _is_sent_back(poison):
+                await self._send_back(poison)
+            else:
+                await self._bury(poison)
             return poison
-        is_over = await self._redeliveries.is_patience_over(record, self._dispatcher.tenancy)
+        except Exception as failure:
+            # None may leave this middleware: the rewind that follows would be hot, uncounted and unseen.
+            details = {"reason": _said(failure), "consumer": self._dispatcher.service}
+            logger.error("not passed over, will come again", extra=details)
+            return None
+
+    async def _judged(self, error: Exception) -> Poison | None:
+        """What the message is to be passed over for; None when it is to come again."""
+        if isinstance(error, Poison):
+            if not _is_sent_back(error):
+                return error
+            poison = error
+        else:
+            logger.warning("will come again", extra={"reason": _said(error)})
+            poison = self._failure(error)
+        is_over = await self._redeliveries.is_patience_over(self.msg, self._dispatcher.tenancy)
         return poison if is_over else None
+
+    def _failure(self, error: Exception) -> Poison:
+        """What kept the message from being handled was no judgement on it: whatever it is, it is a failure of ours."""
+        if isinstance(error, Transient):
+            code = KEEPS_FAILING
+        else:
+            code = error.code if isinstance(error, Refused) and error.code in OURS else HANDLER_ERROR
+        return Poison(code, f"{type(error).__name__} in {self._dispatcher.service}", event_of(self.msg))
 
     async def _bury(self, poison: Poison) -> None:
         dispatcher = self._dispatcher
         record: Record = self.msg
-        letter = dead_letter(
-            record,
-            code=poison.code,
-            detail=poison.detail,
-            consumer=dispatcher.service,
-            now=dispatcher.tenancy.clock(),
-        )
         if poison.event is not None:
             # First, since it has an id: said again it is the same outcome, and a second letter would be a second one.
             await dispatcher.record(poison.event, record, Outcome.DEAD_LETTERED)
-        await dispatcher.tenancy.publisher.publish_raw(letter)
-        dispatcher.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": poison.code})
+        reason = Reason(poison.code, poison.detail, dispatcher.service, dispatcher.tenancy.clock())
+        publisher, code = dispatcher.tenancy.publisher, poison.code
+        try:
+            await publisher.publish_raw(dead_letter(record, reason))
+        except MessageTooLarge:
+            await publisher.publish_raw(cut_letter(record, reason))
+            code = TOO_LARGE
+        dispatcher.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": code})
 
     async def _send_back(self, poison: Poison) -> None:
         dispatcher = self._dispatcher
         record: Record = self.msg
-        message = RawMessage(record.topic, record.key, record.value, record.headers)
-        await dispatcher.tenancy.publisher.publish_raw(message)
+        await dispatcher.tenancy.publisher.publish_raw(copy_for(dispatcher.reader, record))
         dispatcher.telemetry.sent_back.add(1, {"topic": record.topic, "reason": poison.code})
         logger.error("sent to the back of its topic", extra={"reason": poison.code, "consumer": dispatcher.service})
 
@@ -134,9 +139,13 @@ class OutermostMiddleware(BaseMiddleware):
         await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
 
 
-def _must_happen(poison: Poison) -> bool:
-    is_command = poison.event is not None and isinstance(poison.event.data, MUST_HAPPEN)
-    return is_command and poison.code in OURS
+def _is_sent_back(poison: Poison) -> bool:
+    return poison.is_ours and must_happen(poison.event)
+
+
+def _said(error: Exception) -> str:
+    """What may be logged of it: the texts of our own errors carry no content."""
+    return str(error) if isinstance(error, Transient | Refused) else where(error)
 
 
 def outermost(dispatcher: Dispatcher, progress: Progress) -> Any:

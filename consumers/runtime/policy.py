@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+AROUND_A_HANDLING_SECONDS = 240.0
+"""For what comes before and after a handler: the note in the bucket, the outcome, asking whether store and bus answer,
+the dead letter and the pause, each of which may wait for its own timeouts."""
+
 
 @dataclass(frozen=True)
 class HandlingPolicy:
     """Bounds of one handling.
 
-    ``deadline_seconds`` is enforced and lies far below ``max_poll_interval_ms``: aiokafka evicts a member whose
+    ``deadline_seconds`` is enforced, and ``max_poll_interval_ms`` lies far above it: aiokafka evicts a member whose
     handler is slower and runs the event again elsewhere. ``rebalance_timeout_ms`` and ``graceful_stop_seconds`` are
     longer than the deadline, so that a running handler can finish and commit before its partition moves.
 
@@ -29,7 +33,11 @@ class HandlingPolicy:
     ended_processes: int = 5
     consecutive_failures_before_stop: int = 50
     session_timeout_ms: int = 45_000
-    max_poll_interval_ms: int = 300_000
+
+    @property
+    def max_poll_interval_ms(self) -> int:
+        """The deadline and :data:`AROUND_A_HANDLING_SECONDS`; Kafka's own default at the default deadline."""
+        return int((self.deadline_seconds + AROUND_A_HANDLING_SECONDS) * 1000)
 
     @property
     def heartbeat_interval_ms(self) -> int:

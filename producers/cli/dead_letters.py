@@ -22,7 +22,7 @@ from producers.cli.replay_options import (
     TopicsOption,
     selection,
 )
-from producers.cli.replay_output import plan_facts, print_report
+from producers.cli.replay_output import plan_facts, print_report, say_what_letters_lack
 
 if TYPE_CHECKING:
     from producers.replay.log import EventLog
@@ -73,6 +73,7 @@ def list_(
         found[-limit:],
         {
             "letter": lambda letter: letter.letter,
+            "original": lambda letter: letter.original,
             "since": lambda letter: letter.at,
             "reason": lambda letter: letter.reason,
             "consumer": lambda letter: letter.consumer,
@@ -125,6 +126,7 @@ def redrive(
         if json:
             return print_json(made)
         print_facts(plan_facts(made))
+        say_what_letters_lack(made)
         return typer.echo("\nnothing is sent; --execute sends")
     limits = Limits(
         rate=rate, canary=canary, max_effects=None, max_dead_letters=max_dead_letters, timeout_seconds=timeout
@@ -134,7 +136,8 @@ def redrive(
         await run.execute(made.made_by)
         return await joined(made, run.journal, run.target.log)
 
-    return print_report(running(context, made, Journal(), limits, None, act), json=json)
+    print_report(running(context, made, Journal(), limits, None, act), json=json)
+    return None if json else say_what_letters_lack(made)
 
 
 def letters_of(

@@ -23,8 +23,18 @@ def plan_facts(plan: ReplayPlan) -> dict[str, object]:
         "left out, tenant purged": tuple(f"{held.tenant} ({held.status}, {held.events})" for held in plan.excluded),
         "left out, repeated": plan.repeated,
         "left out, unreadable": plan.unreadable,
+        "left out, too large for a letter": plan.too_large,
         "left out, sent again before": plan.redriven,
     }
+
+
+def say_what_letters_lack(plan: ReplayPlan) -> None:
+    """One line, where there are letters that cannot be sent since they do not hold their messages."""
+    if plan.too_large:
+        typer.echo(
+            f"{plan.too_large} letters do not hold their messages, which are too large for one, and are not sent: "
+            "`sano dlq list --reason too-large` says where the messages lie"
+        )
 
 
 def print_preview(preview: Preview, *, json: bool) -> None:

@@ -6,18 +6,22 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from producers.replay.fences import Fences
 from producers.replay.log import EventLog, Message
 from producers.replay.redriven import redriven
-from producers.replay.selection import Candidate, Selection, read_event
+from producers.replay.selection import Candidate, Selection, is_cut, read_event
+from schemas.dead_letters import CONSUMER, ORIGINAL, REASON
 from schemas.envelope import Event
-from schemas.identifiers import OPAQUE_ID_PATTERN, REASON_CODE_PATTERN, EventTypeName, OpaqueId
+from schemas.identifiers import DELIVERY_PATTERN, OPAQUE_ID_PATTERN, REASON_CODE_PATTERN, EventTypeName, OpaqueId
 from schemas.model import Contract
 
 UNKNOWN = "unknown"
 """Instead of what is not of the shape that the runtime writes: a sender may have put anything there."""
+
+
+Status = Literal["waiting", "redriven", "fenced", "too-large", "unreadable"]
 
 
 class Failure(Contract):
@@ -30,11 +34,13 @@ class Failure(Contract):
 class Letter(Contract):
     """One dead letter. ``failures``: oldest first; the last one is why this letter is here.
 
-    ``unreadable``: no event of the contract, so that it can be sent for nobody. ``fenced``: its tenant is purged or
-    being purged. Neither is ever sent again; a letter that was ``redriven`` is not sent a second time.
+    ``unreadable``: no event of the contract, so that it can be sent for nobody. ``too-large``: it does not hold its
+    message, which lies at ``original`` for as long as its topic keeps it. ``fenced``: its tenant is purged or being
+    purged. None of these is ever sent again; a letter that was ``redriven`` is not sent a second time.
     """
 
     letter: str
+    original: str = Field(description="where the message lies, or lay, that this is the letter of")
     at: AwareDatetime
     topic: str
     reason: str
@@ -43,7 +49,7 @@ class Letter(Contract):
     event_id: OpaqueId | None = None
     type: EventTypeName | None = None
     tenant: OpaqueId | None = None
-    status: Literal["waiting", "redriven", "fenced", "unreadable"]
+    status: Status
 
 
 async def letters(log: EventLog, fences: Fences, selection: Selection) -> list[Letter]:
@@ -54,7 +60,7 @@ async def letters(log: EventLog, fences: Fences, selection: Selection) -> list[L
     found = []
     for message, event in held:
         if event is None:
-            status: Literal["waiting", "redriven", "fenced", "unreadable"] = "unreadable"
+            status: Status = "too-large" if is_cut(message) else "unreadable"
         elif message.place in sent:
             status = "redriven"
         else:
@@ -63,13 +69,12 @@ async def letters(log: EventLog, fences: Fences, selection: Selection) -> list[L
     return found
 
 
-def _letter(
-    message: Message, event: Event | None, status: Literal["waiting", "redriven", "fenced", "unreadable"]
-) -> Letter:
+def _letter(message: Message, event: Event | None, status: Status) -> Letter:
     failures = tuple(_failures(message))
     last = failures[-1] if failures else Failure(reason=UNKNOWN, consumer=UNKNOWN)
     return Letter(
         letter=str(message.place),
+        original=_original(message),
         at=message.time,
         topic=message.place.topic.removesuffix(".dlq"),
         reason=last.reason,
@@ -83,10 +88,16 @@ def _letter(
 
 
 def _failures(message: Message) -> Iterator[Failure]:
-    reasons = [_shaped(REASON_CODE_PATTERN, value) for name, value in message.headers if name == "dlq_reason"]
-    consumers = [_shaped(OPAQUE_ID_PATTERN, value) for name, value in message.headers if name == "dlq_consumer"]
+    reasons = [_shaped(REASON_CODE_PATTERN, value) for name, value in message.headers if name == REASON]
+    consumers = [_shaped(OPAQUE_ID_PATTERN, value) for name, value in message.headers if name == CONSUMER]
     for reason, consumer in zip(reasons, consumers, strict=False):
         yield Failure(reason=reason, consumer=consumer)
+
+
+def _original(message: Message) -> str:
+    named = dict(message.headers)
+    place = "/".join((named.get(name) or b"").decode(errors="replace") for name in ORIGINAL)
+    return place if re.fullmatch(DELIVERY_PATTERN, place) else UNKNOWN
 
 
 def _shaped(pattern: str, value: bytes | None) -> str:

@@ -45,6 +45,7 @@ class ReplayPlan(Contract):
     tenants: int = Field(ge=0)
     excluded: tuple[ExcludedTenant, ...]
     unreadable: int = Field(ge=0)
+    too_large: int = Field(ge=0, description="dead letters that do not hold their messages")
     repeated: int = Field(ge=0, description="events that come a second time in the ranges, and are sent once")
     redriven: int = Field(ge=0, description="dead letters that were sent again already")
     contents_sha256: Sha256Hex = Field(description="over place and id of everything that the selection yields")

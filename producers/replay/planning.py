@@ -79,6 +79,7 @@ class Planner:
                 for (tenant, fence), events in sorted(excluded.items())
             ),
             unreadable=reading.unreadable,
+            too_large=reading.too_large,
             repeated=reading.repeated,
             redriven=len(done),
             contents_sha256=reading.contents_sha256(),

@@ -21,7 +21,7 @@ from producers.replay.plan import ReplayPlan
 from producers.replay.planning import still_there
 from producers.replay.redriven import REPLAY_ID, origin_headers, redriven
 from producers.replay.selection import Candidate, Reading
-from schemas.envelope import Event
+from schemas.envelope import ONLY_FOR, Event
 from schemas.events import EVENT_TYPES
 from schemas.identifiers import OpaqueId
 from schemas.model import Contract
@@ -235,10 +235,12 @@ async def already_redriven(source: EventLog, plan: ReplayPlan, ranges: Sequence[
 
 
 def resent(candidate: Candidate, replay_id: str) -> RawMessage:
-    """The message as it was, with all its headers, and after them the replay and where it was read.
+    """The message as it was, with all its headers, and after them the replay and where it was read. Only a copy that
+    was sent back for one reader is sent for all: its first place may be gone, and whoever handled it knows it.
 
     A dead letter keeps the headers of its failures too: if it fails again, the next letter tells of both.
     """
     message = candidate.message
-    headers = [*message.headers, (REPLAY_ID, replay_id.encode()), *origin_headers(candidate.place)]
+    own = [header for header in message.headers if header[0] != ONLY_FOR]
+    headers = [*own, (REPLAY_ID, replay_id.encode()), *origin_headers(candidate.place)]
     return RawMessage(candidate.event.topic, message.key, message.value, headers)

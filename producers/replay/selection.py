@@ -11,6 +11,7 @@ from typing import Self
 from pydantic import AwareDatetime, model_validator
 
 from producers.replay.log import EventLog, Message, PartitionRange, Place
+from schemas.dead_letters import CONSUMER, REASON, TOO_LARGE
 from schemas.envelope import Event, MalformedEvent, decode
 from schemas.events import EVENT_TYPES, OUTCOMES
 from schemas.identifiers import EventTypeName, OpaqueId, ReasonCode, TenantName
@@ -63,8 +64,8 @@ class Selection(Contract):
             _holds(self.tenants, message.key)
             and _holds(self.event_ids, named.get("ce_id"))
             and _holds(self.types, named.get("ce_type"))
-            and _holds(self.reasons, named.get("dlq_reason"))
-            and _holds(self.consumers, named.get("dlq_consumer"))
+            and _holds(self.reasons, named.get(REASON))
+            and _holds(self.consumers, named.get(CONSUMER))
         )
 
 
@@ -89,13 +90,15 @@ class Reading:
     """One pass over a selection: what it yielded, and what it left out.
 
     ``unreadable``: no event of the contract, or on a topic that is not its own; its tenant cannot be known, so that
-    nobody could say whether it may be sent. ``repeated``: an event that came earlier in the pass already, such as a
-    copy that an earlier replay sent. A dead letter is a thing of its own and is never a repetition.
+    nobody could say whether it may be sent. ``too_large``: a letter that does not hold its message. ``repeated``: an
+    event that came earlier in the pass already, such as a copy that an earlier replay sent. A dead letter is a thing of
+    its own and is never a repetition.
     """
 
     log: EventLog
     selection: Selection
     unreadable: int = 0
+    too_large: int = 0
     repeated: int = 0
     firsts: dict[tuple[str, int], int] = field(default_factory=dict)
     _digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)  # noqa: UP037 - a private name of hashlib's stubs
@@ -108,7 +111,8 @@ class Reading:
                 continue
             event = read_event(message)
             if event is None:
-                self.unreadable += 1
+                self.too_large += is_cut(message)
+                self.unreadable += not is_cut(message)
                 continue
             if not self.selection.dead_letters and not self._is_first(event):
                 self.repeated += 1
@@ -128,6 +132,11 @@ class Reading:
     def contents_sha256(self) -> str:
         """Digest of places and ids of everything that was yielded: another pass that yields the same has the same."""
         return self._digest.hexdigest()
+
+
+def is_cut(message: Message) -> bool:
+    """Whether it is a dead letter without its message, which is no event any more."""
+    return dict(message.headers).get(REASON) == TOO_LARGE.encode() and message.place.topic.endswith(".dlq")
 
 
 def read_event(message: Message) -> Event | None:

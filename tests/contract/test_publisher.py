@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from deploy.local.kafka import KafkaCluster
 from schemas.envelope import decode, encode
 from schemas.events import CURATION
+from schemas.topics import MESSAGE_BYTES
 from tenancy.bus import KafkaPublisher, Publisher, RawMessage, RecordingPublisher
-from tenancy.errors import BusUnavailable, Refused
+from tenancy.errors import BusUnavailable, MessageTooLarge
 from tests.unit.event_strategies import approved
 
 LETTERS = f"{CURATION}.dlq"
@@ -96,6 +97,15 @@ async def test_a_message_with_neither_key_nor_value_is_not_lost(bus: Bus) -> Non
     assert (arrived.key, arrived.value or b"", list(arrived.headers)) == (None, b"", nothing.headers)
 
 
+async def test_a_message_that_the_bus_will_never_take_is_refused_and_what_comes_after_it_arrives(bus: Bus) -> None:
+    for size in (MESSAGE_BYTES, 3 * MESSAGE_BYTES):
+        with pytest.raises(MessageTooLarge) as refused:
+            await bus.publisher.publish_raw(RawMessage(LETTERS, b"k", bytes(size), [("a", b"b")]))
+        assert refused.value.code == "bus-refused"
+    await bus.publisher.publish_raw(RawMessage(LETTERS, b"k", b"small", []))
+    assert [message.value for message in await bus.received(LETTERS, 1)] == [b"small"]
+
+
 # --- what only a network can do
 
 
@@ -119,18 +129,23 @@ async def test_a_header_without_a_value_is_kept(kafka_cluster: KafkaCluster) -> 
 
 
 @pytest.mark.kafka
-async def test_a_message_that_the_bus_will_never_take_is_refused_and_not_tried_for_ever(
-    kafka_cluster: KafkaCluster,
-) -> None:
+async def test_after_a_refusal_of_the_bus_what_it_takes_arrives(kafka_cluster: KafkaCluster) -> None:
+    """A smaller limit and missing rights are refused by the broker, when the producer has counted the message."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka_cluster.bootstrap_servers)
     await admin.start()
-    await admin.create_topics([NewTopic(LETTERS, num_partitions=1, replication_factor=1)])
-    async with KafkaPublisher({"bootstrap_servers": kafka_cluster.bootstrap_servers}) as publisher:
-        with pytest.raises(Refused) as refused:
-            await publisher.publish_raw(RawMessage(LETTERS, b"k", bytes(2 * 1_048_576), []))
-    await admin.delete_topics([LETTERS])
-    await admin.close()
-    assert refused.value.code == "bus-refused"
+    small = NewTopic("refusing", num_partitions=1, replication_factor=1, topic_configs={"max.message.bytes": "1000"})
+    await admin.create_topics([small])
+    try:
+        async with KafkaPublisher({"bootstrap_servers": kafka_cluster.bootstrap_servers}) as publisher:
+            for _ in range(2):
+                await publisher.publish_raw(RawMessage("refusing", b"k", b"v", []))
+                with pytest.raises(MessageTooLarge):
+                    await publisher.publish_raw(RawMessage("refusing", b"k", bytes(2000), []))
+            await publisher.publish_raw(RawMessage("refusing", b"k", b"v", []))
+            assert await publisher.answers()
+    finally:
+        await admin.delete_topics(["refusing"])
+        await admin.close()
 
 
 async def test_a_bus_that_is_out_of_reach_is_for_later() -> None:

@@ -1,5 +1,5 @@
-"""Two thousand malformed messages on every topic: each becomes a dead letter with a reason, none is lost, the
-consumers live, and the good events between them are handled."""
+"""Two thousand malformed messages on every topic, and some that are too large for a letter: each becomes a dead letter
+with a reason, none is lost, the consumers live, and the good events between them are handled."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from tests.fixtures.platform import Platform, eventually
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 PER_TOPIC = 2000
+OVERSIZE = ((None, 1_048_300), ("gzip", 3_000_000))
+"""Compression and length of values that a topic takes, and no letter can hold: with its reason it is larger than the
+bus takes, or it is as soon as it is not compressed."""
 TENANT = TenantId("garbage")
 
 Message = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -90,6 +93,9 @@ async def test_garbage_on_every_topic_becomes_dead_letters_and_stops_nobody(plat
                 for topic in LIVE_TOPICS:
                     key, value, headers = _spoilt(topic, number, rng)
                     await producer.send(topic, value, key=key, headers=headers)
+                if number == PER_TOPIC // 2:
+                    await producer.flush()
+                    await _oversize(platform)
                 if number % 100 == 50:
                     await producer.flush()
                     await publish(tenancy, TENANT, good[number // 100])
@@ -102,18 +108,33 @@ async def test_garbage_on_every_topic_becomes_dead_letters_and_stops_nobody(plat
             return len(state.curation.fresh) == len(good) or None
 
         await eventually(curated, "the good events between the garbage were handled")
+        sent = PER_TOPIC + len(OVERSIZE)
         for topic in LIVE_TOPICS:
             letters: Counter[str] = Counter()
 
             async def all_dead(topic: str = topic) -> Counter[str] | None:
                 now = await _dead(platform, topic)
-                return now - dead_before[topic] if now.total() - dead_before[topic].total() >= PER_TOPIC else None
+                return now - dead_before[topic] if now.total() - dead_before[topic].total() >= sent else None
 
             letters = await eventually(all_dead, f"the garbage on {topic} is in its dead-letter topic")
-            assert letters.total() == PER_TOPIC, f"{topic}: {letters}"
+            assert letters.total() == sent, f"{topic}: {letters}"
+            assert letters["too-large"] == len(OVERSIZE)
             assert "" not in letters, "every letter has a reason"
             assert {"unknown-type", "no-data", "null-header", "header-not-utf8", "invalid-data"} <= set(letters)
         assert all(process.is_running() for process in platform.processes.values())
+
+
+async def _oversize(platform: Platform) -> None:
+    for compression, length in OVERSIZE:
+        producer = AIOKafkaProducer(
+            **platform.settings.kafka_client(), acks="all", compression_type=compression, max_request_size=4_194_304
+        )
+        await producer.start()
+        try:
+            for topic in LIVE_TOPICS:
+                await producer.send_and_wait(topic, bytes(length), key=b"k")
+        finally:
+            await producer.stop()
 
 
 async def _dead(platform: Platform, topic: str) -> Counter[str]:

@@ -129,7 +129,7 @@ async def test_every_topic_of_the_contract_is_created_as_it_says_and_a_second_ti
 
 
 async def test_a_configuration_that_drifted_is_aligned_and_what_others_set_is_kept(servers: str) -> None:
-    drifted = {"retention.ms": "31536000000", "message.timestamp.type": "CreateTime", "max.message.bytes": "2000000"}
+    drifted = {"retention.ms": "31536000000", "message.timestamp.type": "CreateTime", "retention.bytes": "2000000"}
     wanted = {"retention.ms": str(TOPICS[CURATION].retention_ms), "message.timestamp.type": "LogAppendTime"}
     async with administration(servers) as admin:
         await apply(servers)

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import generate_latest
 from pythonjsonlogger.json import JsonFormatter
 
-from consumers.runtime.dead_letters import REASON_HEADERS
 from consumers.runtime.telemetry import SCOPE
 from schemas import events, object_keys
 from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent, InlineContent
+from schemas.dead_letters import REASON_HEADERS
 from schemas.envelope import encode
 from tenancy.keys import encrypt_inline
 from tenancy.signing import Signer

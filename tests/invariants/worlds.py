@@ -13,8 +13,9 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from consumers.runtime.dead_letters import dead_letter
-from consumers.runtime.dispatch import Dispatcher, Poison
+from consumers.runtime.dead_letters import Reason, dead_letter
+from consumers.runtime.dispatch import Dispatcher
+from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from schemas import events, object_keys
 from schemas.envelope import Event
@@ -214,7 +215,7 @@ class DispatchedWorld(World):
             outcome = await dispatcher.handle(record)
         except Poison as poison:
             self.errors.append(str(poison))
-            letter = dead_letter(record, code=poison.code, detail=poison.detail, consumer=found.name, now=self.now)
+            letter = dead_letter(record, Reason(poison.code, poison.detail, found.name, self.now))
             await self.tenancy.publisher.publish_raw(letter)
             self.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": poison.code})
             if poison.event is not None:

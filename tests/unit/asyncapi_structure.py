@@ -151,6 +151,7 @@ def _topic_configuration(path: str, value: Any) -> Iterator[str]:
         {"cleanup.policy": policies, "retention.ms": _positive},
         {
             "segment.ms": _positive,
+            "max.message.bytes": _positive,
             "min.insync.replicas": _positive,
             "message.timestamp.type": _exactly("CreateTime", "LogAppendTime"),
         },

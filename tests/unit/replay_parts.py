@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from consumers.runtime.dead_letters import dead_letter
+from consumers.runtime.dead_letters import Reason, cut_letter, dead_letter
 from producers.replay.fences import Fences
 from producers.replay.journal import Journal
 from producers.replay.log import MemoryLog, Message
@@ -21,7 +21,7 @@ from schemas.envelope import Event, decode
 from schemas.events import OUTCOMES, ConsentGranted, EventData, OutcomeRecorded, UsageRecorded
 from schemas.outcome import Outcome
 from schemas.state import TenantState
-from schemas.topics import dead_letter_topic
+from schemas.topics import MESSAGE_BYTES, dead_letter_topic
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.master_keys import KeyFileMasterKey
@@ -112,12 +112,12 @@ class Installation:
         await self.log.publish_raw(RawMessage(topic, b"t1", value, [("ce_type", b"sano.example.approved")]))
 
     async def bury(self, message: Message, *, code: str = "handler-error", consumer: str = "curation") -> None:
-        """Dead-letter a message of the log, as the runtime does."""
+        """Dead-letter a message of the log, as the runtime does; one that is too large for a letter without it."""
         topic, partition, offset = message.place
         own_topic = topic.removesuffix(".dlq")
         record = raw_record(own_topic, message.key, message.value, message.headers, partition=partition, offset=offset)
-        letter = dead_letter(record, code=code, detail=f"{code} in {consumer}", consumer=consumer, now=self.clock())
-        await self.log.publish_raw(letter)
+        made = cut_letter if len(message.value or b"") > MESSAGE_BYTES else dead_letter
+        await self.log.publish_raw(made(record, Reason(code, f"{code} in {consumer}", consumer, self.clock())))
 
     def held(self, topic: str) -> list[Message]:
         """Everything on a topic, oldest first."""

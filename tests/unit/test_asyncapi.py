@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from consumers.runtime.dead_letters import REASON_HEADERS
 from consumers.runtime.service import GROUP_VERSION
 from schemas.asyncapi import consumer_group, document
+from schemas.dead_letters import REASON_HEADERS, VALUE_BYTES
 from schemas.events import EVENT_TYPES
 from schemas.generate import GOLDEN
 from schemas.topics import LIVE_TOPICS, TOPICS
@@ -170,5 +170,5 @@ def test_headers_that_decode_would_refuse_are_not_valid_by_the_document_either(n
 
 def test_dead_letters_are_described_with_the_headers_that_the_runtime_adds() -> None:
     described = resolve(DOCUMENT, DOCUMENT["components"]["messages"]["dead-letter"]["headers"]["$ref"])
-    assert tuple(described["properties"]) == REASON_HEADERS
+    assert tuple(described["properties"]) == (*REASON_HEADERS, VALUE_BYTES)
     assert tuple(described["required"]) == REASON_HEADERS

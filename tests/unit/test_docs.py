@@ -110,7 +110,8 @@ def type_in_words(field: FieldInfo) -> str:
     ge, gt, le = (bounds.get(kind) for kind in (annotated_types.Ge, annotated_types.Gt, annotated_types.Le))
     if ge and le:
         return f"{words}, {ge.ge} to {le.le}"
-    return " ".join([words, *([f"≥ {ge.ge:g}"] if ge else []), *([f"> {gt.gt:g}"] if gt else [])])
+    given = ((ge and f"≥ {ge.ge:g}"), (gt and f"> {gt.gt:g}"), (le and f"up to {le.le:g}"))
+    return " ".join([words, *(bound for bound in given if bound)])
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -348,6 +349,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
         "keeps-failing",
         "ends-its-process",
         "unparsable",
+        "too-large",
     }
     handlers = "".join(path.read_text() for path in (ROOT / "consumers").glob("*/handlers.py"))
     handlers += page("consumers/purge/onboarding.py")

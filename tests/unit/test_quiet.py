@@ -24,8 +24,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 from pythonjsonlogger.json import JsonFormatter
 
-from consumers.runtime.dead_letters import REASON_HEADERS, dead_letter
-from consumers.runtime.dispatch import Dispatcher, Handler, Poison
+from consumers.runtime.dead_letters import Reason, dead_letter
+from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.telemetry import SCOPE, Telemetry
 from producers.approvals import read_approvals
@@ -34,6 +35,7 @@ from producers.importing import import_approvals
 from producers.onboarding import onboard
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, check_adapter
+from schemas.dead_letters import REASON_HEADERS
 from schemas.envelope import Event, MalformedEvent, decode, encode
 from schemas.events import EventData, ExampleApproved
 from schemas.heldout import HeldoutFileError, read_heldout
@@ -364,7 +366,7 @@ async def test_an_exception_that_quotes_content_does_not_reach_log_span_or_dead_
     record = record_of(approved())
     with pytest.raises(Poison) as poison:
         await dispatcher(tenancy, watch, handler).handle(record)
-    letter = dead_letter(record, code=poison.value.code, detail=poison.value.detail, consumer="curation", now=NOW)
+    letter = dead_letter(record, Reason(poison.value.code, poison.value.detail, "curation", NOW))
     assert CANARY not in told(poison.value)
     assert CANARY not in repr([item for item in letter.headers if item[0] in REASON_HEADERS])
     assert "handler failed" in watch.log.getvalue()

@@ -12,6 +12,7 @@ from producers.replay.selection import Selection
 from schemas import events
 from schemas.envelope import decode
 from schemas.outcome import Outcome
+from schemas.topics import MESSAGE_BYTES
 from tests.unit.replay_parts import Installation, granted
 
 LETTERS = {"dead_letters": True}
@@ -147,6 +148,29 @@ async def test_what_a_sender_put_into_the_headers_of_a_failure_is_not_shown() ->
     [letter] = await letters(made.log, made.fences(), Selection(dead_letters=True))
     assert [failure.reason for failure in letter.failures] == ["unknown", "handler-error"]
     assert "ller" not in letter.model_dump_json()
+
+
+async def test_a_letter_without_its_message_is_listed_with_where_that_lies_and_is_never_sent() -> None:
+    made, message = await one_message()
+    whole = type(message)(
+        message.place, message.time, message.key, (message.value or b"") + b" " * MESSAGE_BYTES, message.headers
+    )
+    await made.bury(whole)
+    assert await listed(made, reasons=["too-large"]) == [("too-large", "too-large", None)]
+    [letter] = await letters(made.log, made.fences(), Selection(dead_letters=True))
+    assert letter.original == str(message.place)
+    plan = await redrive(made)
+    assert (plan.messages, plan.too_large, plan.unreadable, made.log.sent) == (0, 1, 0, [])
+
+
+async def test_a_command_that_was_sent_back_for_one_reader_is_redriven_for_all() -> None:
+    made, message = await one_message()
+    marked = type(message)(
+        message.place, message.time, message.key, message.value, (*message.headers, ("sano_only_for", b"purge"))
+    )
+    await made.bury(marked)
+    await redrive(made)
+    assert [name for message in made.log.sent for name, _ in message.headers if name == "sano_only_for"] == []
 
 
 async def test_a_fix_that_does_not_hold_stops_the_redrive_at_its_canary() -> None:

@@ -9,17 +9,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
+from pydantic import ValidationError
 
-from consumers.runtime.dispatch import Dispatcher, Handler, Poison
+from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.parsing import tolerant_parser
+from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events
-from schemas.envelope import Event
+from schemas.envelope import Event, MalformedEvent, decode
 from schemas.outcome import Outcome
+from schemas.topics import MESSAGE_BYTES
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.clock import utc_now
@@ -99,6 +103,7 @@ async def _delivered(
     service: str = "curation",
     redeliveries: Redeliveries | None = None,
     objects: ObjectStore | None = None,
+    replica: str | None = None,
 ) -> Result:
     """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
     bus = publisher or RecordingPublisher()
@@ -106,7 +111,7 @@ async def _delivered(
         events.ConsentGranted: handler,
         events.PurgeRequested: handler,
     }
-    dispatcher = Dispatcher(service, handlers, _tenancy(bus, objects), None, TELEMETRY, POLICY)
+    dispatcher = Dispatcher(service, handlers, _tenancy(bus, objects), None, TELEMETRY, POLICY, replica)
     middleware = OutermostMiddleware(
         record,
         context=None,
@@ -235,7 +240,7 @@ async def test_a_purge_command_that_fails_is_sent_to_the_back_of_its_topic_and_n
         record.topic,
         record.key,
         record.value,
-        list(record.headers),
+        [*record.headers, ("sano_only_for", b"curation")],
     )
     assert results[-1].outcomes == [], "it was not handled: there is nothing to tell"
 
@@ -328,6 +333,144 @@ async def test_a_dead_letter_that_the_bus_does_not_take_keeps_the_message() -> N
     assert not result.acknowledged
 
 
+@dataclass
+class RefusedLetters(RecordingPublisher):
+    """A bus that takes events but answers each dead letter with an error."""
+
+    error: Exception = field(default_factory=ValueError)
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Refused("bus-refused", "refused: the bus answered TopicAuthorizationFailedError"), ValueError("secret question")],
+    ids=["refused", "unforeseen"],
+)
+async def test_whatever_keeps_a_letter_from_the_bus_the_message_comes_again_and_that_is_counted_and_said(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    progress = Progress(60.0, POLICY.consecutive_failures_before_stop)
+    for _ in range(POLICY.consecutive_failures_before_stop):
+        result = await _delivered(Raising([]), _record(value=b"\xff"), RefusedLetters(error=error), progress)
+        assert not result.acknowledged
+    assert not progress.is_alive(), "somebody has to look"
+    said = [record for record in caplog.records if record.message == "not passed over, will come again"]
+    assert len(said) == POLICY.consecutive_failures_before_stop
+    assert "secret" not in "".join(str(vars(record)) for record in said)
+
+
+LARGE = {
+    "a value that leaves no room for a reason": {"value": bytes(MESSAGE_BYTES - 100)},
+    "a value that was compressed": {"value": bytes(3 * MESSAGE_BYTES)},
+    "a header": {"headers": (("ce_type", b"sano.consent.granted"), ("h", bytes(MESSAGE_BYTES)))},
+    "many headers": {"headers": (("ce_type", b"sano.consent.granted"), *((f"h{n:06}", b"") for n in range(200_000)))},
+    "a key": {"key": bytes(MESSAGE_BYTES)},
+}
+
+
+@pytest.mark.parametrize("changed", LARGE.values(), ids=LARGE)
+async def test_a_message_too_large_for_a_letter_is_passed_over_with_one_that_says_where_it_lies(changed: Any) -> None:
+    record = _record(**changed)
+    result = await _delivered(Raising([]), record)
+    assert result.acknowledged
+    [letter] = result.letters
+    headers = dict(letter.headers)
+    assert headers["dlq_reason"] == b"too-large"
+    assert [headers[f"dlq_{name}"] for name in ("topic", "partition", "offset")] == [b"sano.curation.v1", b"3", b"7"]
+    assert (headers["dlq_value_bytes"], letter.value) == (str(len(record.value)).encode(), None)
+    assert headers["ce_type"] == b"sano.consent.granted", "what is short is kept"
+    assert sum(len(name) + len(value or b"") for name, value in letter.headers) + len(letter.key or b"") < 20_000
+    with pytest.raises(MalformedEvent):
+        decode(letter.key, letter.value, letter.headers)
+
+
+async def test_a_letter_without_its_message_tells_what_the_message_was_passed_over_for() -> None:
+    granted = events.ConsentGranted(consent_id="c", version=1).model_dump_json().encode()
+    record = _record(value=granted + b" " * MESSAGE_BYTES)
+    result = await _delivered(Raising([UnknownTenant()]), record)
+    assert result.outcomes == [Outcome.DEAD_LETTERED]
+    detail = dict(result.letters[0].headers)["dlq_detail"]
+    assert detail is not None
+    assert detail.startswith(b"unknown-tenant: ")
+
+
+@dataclass
+class NoOutcomes(RecordingPublisher):
+    """A bus on which this consumer may not write outcomes."""
+
+    async def publish(self, event: Event) -> None:
+        if event.topic == events.OUTCOMES:
+            raise Refused("bus-refused", "refused: the bus answered TopicAuthorizationFailedError")
+        await super().publish(event)
+
+
+@pytest.mark.parametrize("error", [None, Refused("foreign-claim-check", "x")], ids=["handled", "refused"])
+async def test_an_event_whose_outcome_the_bus_refuses_is_no_dead_letter_and_that_is_counted(
+    error: Exception | None,
+) -> None:
+    progress, redeliveries = Progress(60.0, 2 * POLICY.deliveries), Redeliveries(POLICY.deliveries)
+    for _ in range(2 * POLICY.deliveries):
+        handler = Raising([error] if error else [])
+        result = await _delivered(handler, _record(), NoOutcomes(), progress, redeliveries=redeliveries)
+        assert result == Result(False, [], [])
+    assert not progress.is_alive(), "somebody has to look"
+
+
+async def test_a_refused_outcome_is_no_judgement_on_its_event() -> None:
+    handlers: dict[type[events.EventData], Handler] = {events.ConsentGranted: Raising([])}
+    dispatcher = Dispatcher("curation", handlers, _tenancy(NoOutcomes()), None, TELEMETRY, POLICY)
+    with pytest.raises(BusUnavailable, match="the outcome was not accepted"):
+        await dispatcher.handle(_record())
+
+
+async def test_a_purge_command_whose_outcome_the_bus_refuses_is_sent_back_and_no_dead_letter() -> None:
+    progress, redeliveries = Progress(60.0, 99), Redeliveries(POLICY.deliveries)
+    record = _record(events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op"))
+    results = [
+        await _delivered(Raising([]), record, NoOutcomes(), progress, redeliveries=redeliveries)
+        for _ in range(POLICY.deliveries)
+    ]
+    assert [result.acknowledged for result in results] == [False, False, True]
+    assert [[letter.topic for letter in result.letters] for result in results] == [[], [], [events.TENANTS]]
+    assert progress.consecutive_failures == POLICY.deliveries
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Refused("object-store-refused", "refused: 403"), b"object-store-refused"),
+        (Refused("no-code-of-ours", "x"), b"handler-error"),
+        (ValueError("secret question"), b"handler-error"),
+    ],
+    ids=["refused", "refused by nobody known", "defect"],
+)
+async def test_what_is_raised_around_a_handler_is_our_failure_and_not_the_records(
+    error: Exception, reason: bytes
+) -> None:
+    bus, progress, redeliveries = RecordingPublisher(), Progress(60.0, 99), Redeliveries(POLICY.deliveries)
+    dispatcher = Dispatcher("curation", {}, _tenancy(bus), None, TELEMETRY, POLICY)
+    acknowledged = []
+    for _ in range(POLICY.deliveries):
+        middleware = OutermostMiddleware(
+            _record(), context=None, dispatcher=dispatcher, progress=progress, redeliveries=redeliveries
+        )
+        acknowledged.append(await middleware.after_processed(type(error), error, None))
+    assert acknowledged == [False, False, True]
+    assert [dict(letter.headers)["dlq_reason"] for letter in bus.raw] == [reason]
+    assert progress.consecutive_failures == POLICY.deliveries
+
+
+async def test_only_what_the_parser_raises_is_unparsable() -> None:
+    async def original(record: Any) -> Any:
+        raise ValueError("secret question")
+
+    with pytest.raises(Poison, match="unparsable: ValueError") as poison:
+        await tolerant_parser(_record(), original)
+    assert not poison.value.is_ours
+
+
 async def test_when_everything_fails_the_consumer_stops_instead_of_dead_lettering_all() -> None:
     progress = Progress(60.0, POLICY.consecutive_failures_before_stop)
     results = []
@@ -368,6 +511,56 @@ async def test_the_outcome_of_an_outcome_is_not_told() -> None:
     assert bus.events == []
 
 
+async def test_a_copy_that_one_replica_sent_back_is_passed_over_by_all_others() -> None:
+    """One partition that three replicas read, all of which fail, round after round, and then succeed."""
+    bus, replicas = RecordingPublisher(), ("r1", "r2", "r3")
+    topic = [_record(events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op"), offset=0)]
+    positions = dict.fromkeys(replicas, 0)
+    redeliveries = {replica: Redeliveries(POLICY.deliveries) for replica in replicas}
+    tried: dict[str, list[str]] = {replica: [] for replica in replicas}
+    fails = True
+
+    async def deliver(replica: str) -> None:
+        async def handle(event: Event, ports: Any) -> Outcome:
+            tried[replica].append(event.id)
+            if fails:
+                raise Refused("object-store-refused", "refused: 403")
+            return Outcome.EFFECT
+
+        result = await _delivered(
+            handle, topic[positions[replica]], bus, redeliveries=redeliveries[replica], replica=replica
+        )
+        positions[replica] += result.acknowledged
+        topic.extend(
+            replace(topic[0], offset=len(topic) + n, headers=tuple(message.headers))
+            for n, message in enumerate(bus.raw)
+        )
+        bus.raw.clear()
+
+    rounds = 4
+    for _ in range(rounds):
+        ends = {replica: len(topic) for replica in replicas}
+        for replica in replicas:
+            while positions[replica] < ends[replica]:
+                await deliver(replica)
+    assert len(topic) == 1 + rounds * len(replicas), "each round is one copy of each, and not of each copy"
+    assert {len(calls) for calls in tried.values()} == {rounds * POLICY.deliveries}
+    fails = False
+    for replica in replicas:
+        while positions[replica] < len(topic):
+            await deliver(replica)
+    assert {len(calls) for calls in tried.values()} == {rounds * POLICY.deliveries + 1}
+    assert {event_id for calls in tried.values() for event_id in calls} == {tried["r1"][0]}, "it is the same event"
+    assert all([header[0] for header in record.headers].count("sano_only_for") <= 1 for record in topic)
+
+
+async def test_nobody_can_make_others_pass_over_an_event_that_is_never_sent_back() -> None:
+    record = _record()
+    marked = replace(record, headers=(*record.headers, ("sano_only_for", b"ledger")))
+    assert (await _delivered(Raising([]), marked)).outcomes == [Outcome.EFFECT]
+    assert len((await _delivered(Raising([]), replace(marked, value=b"not json"))).letters) == 1
+
+
 @pytest.mark.parametrize("headers", [(("reply_to", b"sano.tenants.v1"),), (("x", None),), (("x", b"\xff\xfe"),)])
 async def test_no_header_can_break_the_parser_or_choose_a_topic(headers: Any) -> None:
     seen: list[Any] = []
@@ -396,3 +589,18 @@ def test_a_message_in_hand_for_too_long_is_not_alive() -> None:
     assert not progress.is_alive()
     progress.end(failed=False)
     assert progress.is_alive()
+
+
+def test_a_consumer_is_not_evicted_within_any_deadline_that_a_setting_can_name() -> None:
+    named = ConsumerSettings.model_fields["handler_deadline_seconds"]
+    [most] = [item.le for item in named.metadata if hasattr(item, "le")]
+    for deadline in (0.001, 60.0, 299.0, 301.0, most):
+        policy = ConsumerSettings(
+            kafka_bootstrap_servers="x:1", s3_bucket="b", handler_deadline_seconds=deadline
+        ).handling_policy()
+        assert policy.max_poll_interval_ms >= 1000 * (deadline + 240)
+        assert policy.max_poll_interval_ms < 2**31, "what Kafka's protocol holds"
+    assert HandlingPolicy().max_poll_interval_ms == 300_000
+    for deadline in (most + 1, float("inf"), float("nan"), 0.0):
+        with pytest.raises(ValidationError):
+            ConsumerSettings(kafka_bootstrap_servers="x:1", s3_bucket="b", handler_deadline_seconds=deadline)

@@ -128,3 +128,13 @@ def test_dead_letters_are_listed_and_redriven_only_when_told_to(replaying: Sano,
     assert shape(replaying("dlq", "redrive", "--execute", "--json"))["sent"] == 1
     assert shape(replaying("dlq", "redrive", "--execute", "--json"))["sent"] == 0
     assert [held["status"] for held in shape(replaying("dlq", "list", "--json"))] == ["redriven"]
+
+
+def test_a_redrive_says_which_letters_do_not_hold_their_messages(replaying: Sano, log: MemoryLog) -> None:
+    place = [("dlq_topic", CURATION.encode()), ("dlq_partition", b"3"), ("dlq_offset", b"41")]
+    reasons = [("dlq_reason", b"too-large"), ("dlq_consumer", b"curation"), *place]
+    asyncio.run(log.publish_raw(RawMessage(f"{CURATION}.dlq", b"t1", None, reasons)))
+    [held] = shape(replaying("dlq", "list", "--json"))
+    assert (held["status"], held["original"]) == ("too-large", f"{CURATION}/3/41")
+    for command in (["dlq", "redrive"], ["dlq", "redrive", "--execute"]):
+        assert "1 letters do not hold their messages" in replaying(*command).stdout

@@ -1,0 +1,32 @@
+"""What a message is passed over for, and whose failure that is."""
+
+from __future__ import annotations
+
+from schemas.envelope import Event
+
+UNPARSABLE = "unparsable"
+"""The record could not be taken apart by the framework's parser, before anything looked at what it says."""
+HANDLER_ERROR = "handler-error"
+"""Something was raised that nobody foresaw."""
+KEEPS_FAILING = "keeps-failing"
+"""Its handling failed again and again although store and bus answered."""
+ENDS_ITS_PROCESS = "ends-its-process"
+"""One process after another ended over its handling."""
+
+OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS, "bus-refused", "object-store-refused"})
+"""Reasons that are a failure of this installation, and none of the event's."""
+
+
+class Poison(Exception):
+    """This message cannot be handled, now or later. It goes to the dead-letter topic under this code."""
+
+    def __init__(self, code: str, detail: str, event: Event | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.event = event
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a failure of ours: only such count towards stopping a consumer."""
+        return self.code in OURS
