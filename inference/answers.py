@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from inference.binding import BASE, Salts, TenantViews
 from inference.engine import Engine
-from inference.errors import bad_request, lease_over
+from inference.errors import lease_over
 from inference.flights import EventStream
 from inference.lease import ReplicaLease
 from inference.placement import Placement
@@ -22,28 +21,21 @@ from tenancy.tenant_id import TenantId
 Kind = Literal["chat", "completion"]
 
 
-class MeteredStream(AsyncIterator[bytes]):
+class HeldStream(AsyncIterator[bytes]):
     """The server-sent events of one answer. It holds the adapter until ``await aclose()``, which whoever gets it owes:
-    also for a stream that was never read, since a caller can be gone before the first event.
+    also for a stream that was never read, since a caller can be gone before the first event. ``check`` raises where
+    nothing more may be given out.
     """
 
-    def __init__(
-        self, events: EventStream, held: AsyncExitStack, count: Callable[[object], None], *, drops_usage: bool
-    ) -> None:
+    def __init__(self, events: EventStream, held: AsyncExitStack, check: Callable[[], None]) -> None:
         self._events = events
         self._held = held
-        self._count = count
-        self._drops_usage = drops_usage
+        self._check = check
 
     async def __anext__(self) -> bytes:
-        while True:
-            event = await anext(self._events)
-            usage = _usage(event)
-            if usage is None:
-                return event
-            self._count(usage)
-            if not self._drops_usage:
-                return event
+        event = await anext(self._events)
+        self._check()
+        return event
 
     async def aclose(self) -> None:
         """End the generation, then let the adapter go. Does nothing the second time."""
@@ -58,7 +50,7 @@ class Answer:
     """A whole answer, or a stream of server-sent events. ``adapter`` is the digest that answers, or ``base``."""
 
     adapter: str
-    body: dict[str, Any] | MeteredStream
+    body: dict[str, Any] | HeldStream
 
 
 @dataclass(frozen=True)
@@ -81,14 +73,13 @@ class Answers:
     async def answer(self, tenant: TenantId, kind: Kind, body: Mapping[str, Any]) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
         adapter = await self.views.adapter(tenant, body.get("model"))
-        asked = dict(body)
-        adds_usage = _ask_for_usage(asked)
+        may_answer = partial(self._require_lease, adapter)
         stack = AsyncExitStack()
         try:
             await stack.enter_async_context(self._held(tenant, adapter))
             ask = self.engine.chat if kind == "chat" else self.engine.completion
             result = await ask(
-                asked,
+                body,
                 owner=tenant,
                 adapter=adapter,
                 cache_salt=self.salts.salt(tenant, adapter),
@@ -98,10 +89,13 @@ class Answers:
             await stack.aclose()
             raise
         if isinstance(result, EventStream):
-            count = partial(self._count, tenant)
-            return Answer(adapter or BASE, MeteredStream(result, stack, count, drops_usage=adds_usage))
+            # Once, when the answer is given up: then its figures are final, however it ended.
+            stack.callback(self._count_stream, tenant, result)
+            return Answer(adapter or BASE, HeldStream(result, stack, may_answer))
         await stack.aclose()
-        self._count(tenant, result.get("usage"))
+        may_answer()
+        usage = result["usage"]
+        self.meter.tokens(tenant, usage["prompt_tokens"], usage["completion_tokens"])
         return Answer(adapter or BASE, result)
 
     @asynccontextmanager
@@ -110,40 +104,17 @@ class Answers:
             async with self.meter.running(tenant):
                 yield
             return
-        if not self.lease.is_held():
-            raise lease_over()
+        self._require_lease(adapter)
         async with self.placement.held(tenant, adapter), self.meter.running(tenant):
+            self._require_lease(adapter)  # it may have waited long for the adapter
             yield
 
-    def _count(self, tenant: TenantId, usage: object) -> None:
-        if isinstance(usage, dict):
-            self.meter.tokens(tenant, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+    def _require_lease(self, adapter: str | None) -> None:
+        """Without its lease the replica begins no answer by an adapter, and gives out nothing more of one: a purge
+        may have gone on without it.
+        """
+        if adapter is not None and not self.lease.is_held():
+            raise lease_over()
 
-
-def _ask_for_usage(body: dict[str, Any]) -> bool:
-    """Make a streamed answer end with its usage; True when the caller did not ask for that chunk."""
-    if not body.get("stream"):
-        return False
-    options = body.get("stream_options")
-    if options is not None and not isinstance(options, dict):
-        raise bad_request("stream_options must be an object")
-    wants_usage = (options or {}).get("include_usage")
-    if wants_usage is not None and not isinstance(wants_usage, bool):
-        # vLLM takes "no" for False, and the answer would be metered by nobody.
-        raise bad_request("stream_options.include_usage must be true or false")
-    if wants_usage:
-        return False
-    body["stream_options"] = {**(options or {}), "include_usage": True}
-    return True
-
-
-def _usage(event: bytes) -> dict[str, Any] | None:
-    """The usage of the closing chunk: the one without choices."""
-    if b'"choices":[]' not in event:
-        return None
-    try:
-        chunk = json.loads(event.removeprefix(b"data: "))
-    except ValueError:
-        return None
-    usage = chunk.get("usage") if isinstance(chunk, dict) else None
-    return usage if isinstance(usage, dict) else None
+    def _count_stream(self, tenant: TenantId, stream: EventStream) -> None:
+        self.meter.tokens(tenant, stream.usage.prompt_tokens, stream.usage.completion_tokens)

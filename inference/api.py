@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from consumers.runtime.telemetry import SCOPE, where
-from inference.answers import Answer, Answers, Kind, MeteredStream
+from inference.answers import Answer, Answers, HeldStream, Kind
 from inference.engine_errors import EngineError, EngineRefused
-from inference.errors import RequestRefused, bad_request, cannot_load, unauthorized
+from inference.errors import RequestRefused, bad_request, cannot_load, error_body, unauthorized
 from inference.vllm_errors import error_events
 from tenancy.errors import Refused, Transient
 from tenancy.tenant_id import TenantId
@@ -127,7 +127,7 @@ def _response(made: Answer) -> Response:
 class _Streamed(StreamingResponse):
     """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
 
-    def __init__(self, stream: MeteredStream, headers: dict[str, str]) -> None:
+    def __init__(self, stream: HeldStream, headers: dict[str, str]) -> None:
         super().__init__(_events(stream), media_type="text/event-stream", headers=headers)
         self._stream = stream
 
@@ -138,10 +138,13 @@ class _Streamed(StreamingResponse):
             await self._stream.aclose()
 
 
-async def _events(stream: MeteredStream) -> AsyncIterator[bytes]:
+async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
     """The stream's events. The status is sent by now, so what fails here ends the stream as an engine's error does."""
     try:
         async for event in stream:
+            yield event
+    except RequestRefused as refusal:
+        for event in error_events(refusal):
             yield event
     except Exception as error:
         logger.error("request failed", extra={"error": where(error)})
@@ -149,10 +152,9 @@ async def _events(stream: MeteredStream) -> AsyncIterator[bytes]:
             yield event
 
 
-def _error(status: int, code: str, message: str) -> JSONResponse:
-    kind = "invalid_request_error" if status < 500 else "server_error"
+def _error(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
     headers = {"Retry-After": "5"} if status == 503 else None
-    return JSONResponse({"error": {"message": message, "type": kind, "code": code}}, status, headers=headers)
+    return JSONResponse(error_body(status, code, message, field), status, headers=headers)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -164,7 +166,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _engine_refused(_: Request, error: Exception) -> Response:
     if not isinstance(error, EngineRefused):
         raise error
-    return _error(error.status, "engine_refused", error.message)
+    return _error(error.status, "engine_refused", error.message, error.field)
 
 
 async def _engine_failed(_: Request, __: Exception) -> Response:

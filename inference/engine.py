@@ -21,6 +21,7 @@ from inference.engine_errors import AdapterNotLoaded, AdapterWithdrawn, EngineDe
 from inference.flights import EventStream, Flight, Flights, result_of
 from inference.loaded_adapters import Eviction, LoadedAdapters
 from inference.openai_requests import chat_fields, completion_fields, prompt_count
+from inference.stream_usage import StreamUsage
 from inference.vllm_errors import (
     error_events,
     refusal_of_event,
@@ -142,7 +143,7 @@ class Engine:
 
         flight = Flight(request_id, adapter, [f"chatcmpl-{request_id}"], owner)
         create = self._serving.openai_serving_chat.create_chat_completion
-        return await self._answer(flight, create, self._request(ChatCompletionRequest, fields))
+        return await self._answer(flight, create, self._request(ChatCompletionRequest, fields), StreamUsage(body))
 
     async def completion(
         self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
@@ -153,10 +154,9 @@ class Engine:
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
         ids = [f"cmpl-{request_id}-{index}" for index in range(prompt_count(fields["prompt"]))]
+        flight = Flight(request_id, adapter, ids, owner)
         create = self._serving.openai_serving_completion.create_completion
-        return await self._answer(
-            Flight(request_id, adapter, ids, owner), create, self._request(CompletionRequest, fields)
-        )
+        return await self._answer(flight, create, self._request(CompletionRequest, fields), StreamUsage(body))
 
     def _admit(self, adapter: str | None, request_id: str) -> str:
         """The name vLLM knows the model by. From here to Flights.start there is no await: between this check and the
@@ -178,13 +178,13 @@ class Engine:
             raise refusal_of_exception(error, self._config.max_model_len) from None
 
     async def _answer(
-        self, flight: Flight, create: Callable[[Any], Awaitable[Any]], request: Any
+        self, flight: Flight, create: Callable[[Any], Awaitable[Any]], request: Any, usage: StreamUsage
     ) -> dict[str, Any] | EventStream:
         if not request.stream:
             work = self._complete(create, request)
             response: dict[str, Any] = await result_of(self._flights, flight, self._flights.start(flight, work))
             return response
-        stream = EventStream(self._flights, flight, error_events(AdapterWithdrawn()))
+        stream = EventStream(self._flights, flight, error_events(AdapterWithdrawn()), usage)
         first = asyncio.Event()
         task = self._flights.start(flight, self._pump(create, request, stream, first))
         task.add_done_callback(stream.ended)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class RequestRefused(Exception):
     """Answered with ``status`` and an error object of this code."""
@@ -11,6 +13,12 @@ class RequestRefused(Exception):
         self.status = status
         self.code = code
         self.message = message
+
+
+def error_body(status: int, code: str | int, message: str, field: str | None = None) -> dict[str, Any]:
+    """OpenAI's error object. ``field`` is the request field at fault, which OpenAI calls ``param``."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": field, "code": code}}
 
 
 def unauthorized() -> RequestRefused:

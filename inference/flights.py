@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from inference.engine_errors import AdapterWithdrawn, EngineDead, EngineRefused
+from inference.stream_usage import StreamUsage
 
 Abort = Callable[[list[str]], Awaitable[None]]
 
@@ -26,6 +27,7 @@ class Flight:
         self.owner = owner
         self.engine_ids = engine_ids
         self.withdrawn = False
+        self.aborting = False  # its work is over, and the engine is being told
         self.task: asyncio.Task[Any] | None = None
 
 
@@ -60,9 +62,10 @@ class Flights:
     async def end(self, flights: list[Flight]) -> None:
         """Cancel the flights and wait until the engine has been told and they no longer count."""
         tasks = [flight.task for flight in flights if flight.task is not None]
-        for task in tasks:
-            if not task.cancelling():  # a second cancellation would cut off the abort that the first one led to
-                task.cancel()
+        for flight in flights:
+            # A cancellation later than that, or a second one, would cut off the abort.
+            if flight.task is not None and not flight.aborting and not flight.task.cancelling():
+                flight.task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
@@ -88,12 +91,12 @@ class Flights:
         try:
             return await work
         finally:
-            # vLLM aborts a cancelled request itself, except when the cancellation comes while it hands the request
-            # to the engine. By id it is found in either case, and the abort goes out before the flight stops
+            # However the work has ended: vLLM aborts a request itself where it is cancelled or fails, except while it
+            # is handed to the engine. Then its prompt would stay in this process for ever. By id it is found in any
+            # case, one that is over is not, and nothing is sent for it. The abort goes out before the flight stops
             # counting: it reaches the engine ahead of a remove_lora that waits for the count.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                await self._abort(flight.engine_ids)
+            flight.aborting = True
+            await self._abort(flight.engine_ids)
 
     def _ended(self, flight: Flight, work: Coroutine[Any, Any, Any], task: asyncio.Task[Any]) -> None:
         del self._running[flight.request_id]
@@ -106,18 +109,24 @@ class EventStream(AsyncIterator[bytes]):
     """An answer as server-sent events. ``await aclose()`` when the caller is gone: it ends the generation.
 
     The flight fills it at the engine's speed; what a slow reader has not taken is bounded by the request's max_tokens.
+    ``usage`` is what it has taken so far, also of events that nobody reads.
     """
 
-    def __init__(self, flights: Flights, flight: Flight, withdrawn_events: tuple[bytes, ...]) -> None:
+    def __init__(
+        self, flights: Flights, flight: Flight, withdrawn_events: tuple[bytes, ...], usage: StreamUsage
+    ) -> None:
         self._flights = flights
         self._flight = flight
         self._withdrawn_events = withdrawn_events
+        self.usage = usage
         self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._finished = False
 
     def put(self, *events: bytes) -> None:
         for event in events:
-            self._events.put_nowait(event)
+            shown = self.usage.read(event)
+            if shown is not None:
+                self._events.put_nowait(shown)
 
     def ended(self, _task: asyncio.Task[Any]) -> None:
         """Callback of the flight's task: nothing comes after this."""

@@ -29,6 +29,11 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 
 RETRY_AFTER_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
+FETCHES = 3
+"""Adapters that are fetched at once. Until it is checked and written, each is in memory three times: sealed, opened and
+as files. Without a bound that is as many as the engine holds. More than one, so that one slow fetch does not hold up
+all other tenants.
+"""
 UNLOADED = 1024
 """Unloaded adapters of which it is remembered that a slot may hold their weights, before the slots are overwritten."""
 
@@ -107,6 +112,7 @@ class Placement:
     _gone: Latest[TenantId] = field(default_factory=Latest)
     _retired: Latest[tuple[TenantId, str]] = field(default_factory=Latest)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
 
     @asynccontextmanager
     async def held(self, tenant: TenantId, digest: str) -> AsyncIterator[None]:
@@ -166,9 +172,10 @@ class Placement:
     async def _load(self, tenant: TenantId, digest: str, reservation: Reservation) -> None:
         started = self.now()
         try:
-            directory = await self.files.fetch(tenant, digest)
-            if tenant in self._gone:
-                raise NotServable("its tenant is being purged")
+            async with self._fetching:
+                self._require_staying(tenant)  # or a purge waits for a fetch that has not begun
+                directory = await self.files.fetch(tenant, digest)
+            self._require_staying(tenant)
             self._owners[digest] = tenant
             await self.engine.load(digest, directory)
         except BaseException:
@@ -180,6 +187,10 @@ class Placement:
             self.residency.release(reservation)
         self._failed.pop(digest, None)
         self.on_loaded(tenant, digest, self.now() - started)
+
+    def _require_staying(self, tenant: TenantId) -> None:
+        if tenant in self._gone:
+            raise NotServable("its tenant is being purged")
 
     def _note_failure(self, digest: str) -> None:
         """All are kept equally long, so the dictionary's order is that of their ends: what is over comes first."""

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from inference.engine_errors import EngineDead, EngineRefused
+from inference.errors import RequestRefused, error_body
 
 _TOO_LONG = frozenset({"input_text", "input_tokens", "max_tokens", "max_completion_tokens"})
 _ERROR_EVENT = 'data: {"error":'
@@ -56,7 +57,8 @@ def refusal_of_event(event: str, max_model_len: int) -> EngineRefused | None:
     return refusal(error["code"], error.get("param"), max_model_len)
 
 
-def error_events(error: EngineRefused) -> tuple[bytes, bytes]:
+def error_events(error: EngineRefused | RequestRefused) -> tuple[bytes, bytes]:
     """How a stream ends on a refusal: the error in OpenAI's form, and the end mark."""
-    body = {"error": {"message": error.message, "type": type(error).__name__, "code": error.status}}
+    field = error.field if isinstance(error, EngineRefused) else None
+    body = error_body(error.status, error.status, error.message, field)
     return b"data: " + json.dumps(body).encode() + b"\n\n", b"data: [DONE]\n\n"

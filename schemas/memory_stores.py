@@ -24,6 +24,8 @@ _REPLICA = (
             "inference.answers.Answer.body",
             "inference.flights.EventStream._events",
             "inference.flights.Flights._running",
+            "inference.stream_usage.StreamUsage._completion_tokens",
+            "inference.stream_usage.StreamUsage._prompt_tokens",
         ),
         holds="prompts and answers while they are computed; in shared memory as token ids, until they are overwritten",
         protection="clear",

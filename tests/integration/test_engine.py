@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from inference.answers import Answers, HeldStream
+from inference.binding import Salts
 from inference.engine import Engine
 from inference.engine_config import EngineConfig
 from inference.engine_errors import (
@@ -31,6 +33,8 @@ from inference.engine_errors import (
     EngineRefused,
 )
 from inference.flights import EventStream
+from inference.usage import UsageMeter
+from tenancy.tenant_id import TenantId
 from tests.fixtures.markers import new_marker, token_forms
 from tests.fixtures.raw_bytes import files
 
@@ -98,9 +102,10 @@ async def running(base_model_dir: Path) -> AsyncIterator[Engine]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def engine(running: Engine) -> AsyncIterator[Engine]:
-    """The engine, without adapters before and after the test, and still alive after it."""
+    """The engine, without adapters before and after the test, still alive and without any request after it."""
     yield running
     assert running.is_healthy()
+    assert remembered(running) == []
     for digest in running.loaded():
         await running.abort_all(digest)
         await running.evict(digest, scrub=True)
@@ -138,6 +143,12 @@ async def stream_of(engine: Engine, adapter: str | None, tokens: int, owner: str
     stream = await engine.chat(body, adapter=adapter, owner=owner, cache_salt=SALT, request_id=next(_request_ids))
     assert isinstance(stream, EventStream)
     return stream
+
+
+def remembered(engine: Engine) -> list[str]:
+    """The requests that vLLM's front end holds in this process, with their prompts."""
+    processor = engine._llm.output_processor
+    return [*processor.request_states, *processor.external_req_ids, *processor.parent_requests]
 
 
 def cached_tokens(response: dict[str, Any]) -> int:
@@ -307,6 +318,99 @@ async def test_a_streamed_answer_is_the_same_as_a_whole_one_and_names_its_adapte
     )
     assert len(chunks) > 8
     assert engine.inflight("a16-0") == 0
+
+
+async def test_the_usage_of_a_stream_is_that_of_a_whole_answer_and_no_event_says_it_unasked(engine: Engine) -> None:
+    body = {"prompt": ["The liver", "The heart of it"], "max_tokens": 5, "n": 2, "temperature": 1, "ignore_eos": True}
+    whole = await engine.completion(body, adapter=None, owner=OWNER, cache_salt=SALT, request_id=next(_request_ids))
+    assert isinstance(whole, dict)
+    stream = await engine.completion(
+        {**body, "stream": True}, adapter=None, owner=OWNER, cache_salt=SALT, request_id=next(_request_ids)
+    )
+    assert isinstance(stream, EventStream)
+    events = [event async for event in stream]
+    assert len(events) > 20
+    assert not any(b'"usage"' in event for event in events)
+    assert (stream.usage.prompt_tokens, stream.usage.completion_tokens) == (
+        whole["usage"]["prompt_tokens"],
+        whole["usage"]["completion_tokens"],
+    )
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion"])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: Engine, kind: Any, n: int) -> None:
+    class Views:
+        async def adapter(self, tenant: TenantId, model: object) -> None:
+            return None
+
+    unused: Any = None
+    views: Any = Views()
+    meter = UsageMeter()
+    answers = Answers(engine, views, unused, unused, meter, Salts())
+    body = chat_body(tokens=200, stream=True, n=n, temperature=1)
+    body = body if kind == "chat" else {**body, "prompt": QUESTION, "messages": None}
+    stream = (await answers.answer(TenantId(OWNER), kind, body)).body
+    assert isinstance(stream, HeldStream)
+    texts = 0
+    async for event in stream:
+        (choice,) = json.loads(event.removeprefix(b"data: "))["choices"]
+        texts += bool(choice["text"] if kind == "completion" else choice["delta"]["content"])
+        if texts == 10:
+            break
+    await stream.aclose()
+    (charged,) = meter.take().values()
+    assert 10 <= charged.completion_tokens < 200 * n
+    assert charged.prompt_tokens > 10
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_request_that_fails_on_its_way_into_the_engine_is_not_kept(
+    engine: Engine, n: int, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM has registered it by then, with its prompt, and takes it back only where n is above 1."""
+
+    async def add(request: Any) -> None:
+        assert request.request_id in engine._llm.output_processor.request_states
+        raise OverflowError("int out of range")
+
+    monkeypatch.setattr(engine._llm.engine_core, "add_request_async", add)
+    bodies = {"chat": chat_body(), "completion": {"prompt": ["one", "two"], "max_tokens": 4}}
+    for kind, body in bodies.items():
+        with pytest.raises(EngineRefused) as refused:
+            await getattr(engine, kind)(
+                {**body, "n": n, "stream": stream, "temperature": 1},
+                adapter=None,
+                owner=OWNER,
+                cache_salt=SALT,
+                request_id=next(_request_ids),
+            )
+        assert refused.value.status == 500
+        assert remembered(engine) == []
+    assert engine.inflight_of(OWNER) == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"top_k": 2**64},
+        {"top_k": "9" * 40},
+        {"stop": "\ud800"},
+        {"stop_token_ids": list(range(129)), "min_tokens": 1},
+        {"logit_bias": {str(token): 1 for token in range(1025)}},
+        {"stop_token_ids": [2**31 - 1]},
+        {"logit_bias": {str(2**31 - 1): 1}},
+    ],
+)
+async def test_what_cannot_reach_the_engine_is_refused_by_its_field_and_not_kept(
+    engine: Engine, fields: dict[str, Any]
+) -> None:
+    for stream in (False, True):
+        with pytest.raises(EngineRefused) as refused:
+            await chat(engine, None, body=chat_body(stream=stream, **fields))
+        assert (refused.value.status, refused.value.field) == (400, next(iter(fields)))
+        assert remembered(engine) == []
 
 
 async def test_a_base_request_is_not_touched_by_the_adapters_in_its_batch(

@@ -93,7 +93,76 @@ def test_the_request_models_have_the_fields_that_the_server_sets() -> None:
         (CompletionRequest, openai_requests._COMPLETION),
     ):
         assert {"model", "cache_salt", "priority", "request_id"} <= model.model_fields.keys()
-        assert allowed <= model.model_fields.keys()
+        assert allowed.keys() <= model.model_fields.keys()
+
+
+def test_no_allowed_request_exceeds_what_the_workers_raise_at() -> None:
+    """A worker that raises over one request ends the engine for every tenant."""
+    from vllm import envs
+    from vllm.config import ModelConfig
+    from vllm.v1.worker.gpu.sample import logit_bias
+
+    from inference import field_checks
+
+    assert logit_bias.MAX_NUM_LOGIT_BIAS_TOKENS >= field_checks.MAX_LOGIT_BIASES
+    # Beside the caller's there are the tokenizer's end token and those of the model's generation configuration.
+    assert logit_bias.MAX_NUM_STOP_TOKEN_IDS >= field_checks.MAX_STOP_TOKEN_IDS + 32
+    assert envs.VLLM_MAX_STOP_STRINGS >= field_checks.MAX_STOPS
+    assert ModelConfig.max_logprobs >= field_checks.MAX_LOGPROBS
+
+
+def test_the_workers_raise_nowhere_else_over_what_a_request_asks_of_sampling() -> None:
+    """Each place was read: lists of fields that are not allowed here, and the two limits above."""
+    import re
+
+    import vllm.v1.worker.gpu.sample as sample
+
+    raising = {
+        path.name: len(re.findall(r"raise ValueError\(\s*f?\"Too many", path.read_text()))
+        for path in Path(sample.__path__[0]).glob("*.py")
+    }
+    assert {name: count for name, count in raising.items() if count} == {
+        "bad_words.py": 2,  # bad_words
+        "logit_bias.py": 3,  # allowed_token_ids, logit_bias, stop_token_ids
+        "logprob.py": 1,  # logprob_token_ids
+    }
+
+
+def test_the_largest_request_that_is_allowed_is_taken_by_the_worker_and_packs(config: EngineConfig) -> None:
+    from unittest.mock import MagicMock
+
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.v1.serial_utils import MsgpackEncoder
+    from vllm.v1.worker.gpu.sample.logit_bias import LogitBiasState
+
+    from inference.field_checks import MAX_INT32, MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_TOKEN_IDS
+    from inference.openai_requests import chat_fields
+
+    body = {
+        "messages": [{"role": "user", "content": "x"}],
+        "logit_bias": {str(token): 1 for token in range(MAX_LOGIT_BIASES)},
+        "stop_token_ids": list(range(MAX_STOP_TOKEN_IDS)),
+        "min_tokens": 1,
+        "top_k": MAX_INT32,
+        "seed": MAX_INT64,
+    }
+    request = ChatCompletionRequest(**chat_fields(body, model="base", cache_salt="5a17", request_id="r1"))
+    params = request.to_sampling_params(64, {})
+    params.update_from_generation_config({"eos_token_id": list(range(1000, 1032))}, 2000)
+    worker = MagicMock(prompt_len_np=[5])
+    assert LogitBiasState.add_request(worker, 0, params)
+    assert MsgpackEncoder().encode(params)
+    params.logit_bias = dict.fromkeys(range(1025), 1.0)
+    with pytest.raises(ValueError, match="Too many"):  # or the check above sees nothing
+        LogitBiasState.add_request(worker, 0, params)
+
+
+def test_a_stream_says_in_every_event_what_it_has_taken() -> None:
+    from vllm.entrypoints.generate.base.protocol import StreamOptions
+    from vllm.entrypoints.serve.utils.api_utils import should_include_usage
+
+    options = StreamOptions(include_usage=True, continuous_usage_stats=True)
+    assert should_include_usage(options, False) == (True, True)
 
 
 def test_a_lora_request_is_named_and_located_by_these_fields_and_hashed_into_the_prefix_cache() -> None:

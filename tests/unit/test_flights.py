@@ -6,6 +6,11 @@ import pytest
 
 from inference.engine_errors import AdapterWithdrawn, EngineRefused
 from inference.flights import EventStream, Flight, Flights, result_of
+from inference.stream_usage import StreamUsage
+from inference.vllm_errors import error_events
+
+ONE, TWO = b'data: {"choices":[{"index":0}]}\n\n', b'data: {"choices":[{"index":1}]}\n\n'
+WITHDRAWN = error_events(AdapterWithdrawn())
 
 
 class Aborts:
@@ -109,6 +114,39 @@ async def test_ending_a_flight_twice_does_not_cut_off_the_abort(flights: Flights
     assert aborts.told == ["chatcmpl-1"]
 
 
+async def fails() -> str:
+    await asyncio.sleep(0)
+    raise ValueError("the request does not pack")
+
+
+async def is_done() -> str:
+    await asyncio.sleep(0)
+    return "done"
+
+
+async def test_the_engine_is_told_also_of_work_that_failed_or_ended_by_itself(flights: Flights, aborts: Aborts) -> None:
+    """vLLM may know the ids still: it registers a request before it hands it on, and what it answers with an error
+    event ends like a whole answer."""
+    failed, ended = Flight("1", "a", ["chatcmpl-1"], "t1"), Flight("2", "a", ["chatcmpl-2"], "t1")
+    with pytest.raises(ValueError, match="does not pack"):
+        await result_of(flights, failed, flights.start(failed, fails()))
+    assert aborts.told == ["chatcmpl-1"]
+    assert await result_of(flights, ended, flights.start(ended, is_done())) == "done"
+    assert aborts.told == ["chatcmpl-1", "chatcmpl-2"]
+
+
+async def test_ending_a_flight_whose_work_has_failed_does_not_cut_off_its_abort(
+    flights: Flights, aborts: Aborts
+) -> None:
+    flight = Flight("1", "a", ["chatcmpl-1"], "t1")
+    task = flights.start(flight, fails())
+    while not flight.aborting:
+        await asyncio.sleep(0)
+    assert (flights.count("a"), task.done(), aborts.told) == (1, False, []), "it is being told"
+    await flights.end([flight])
+    assert aborts.told == ["chatcmpl-1"]
+
+
 async def test_two_running_flights_cannot_share_an_id(flights: Flights) -> None:
     flights.start(Flight("1", "a", [], "t1"), for_ever())
     with pytest.raises(EngineRefused) as refused:
@@ -120,27 +158,27 @@ async def test_two_running_flights_cannot_share_an_id(flights: Flights) -> None:
 
 async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: Flights) -> None:
     flight = Flight("1", "a", [], "t1")
-    stream = EventStream(flights, flight, (b"withdrawn",))
+    stream = EventStream(flights, flight, WITHDRAWN, StreamUsage({}))
 
     async def work() -> None:
-        stream.put(b"one", b"two")
+        stream.put(ONE, TWO)
 
     flights.start(flight, work()).add_done_callback(stream.ended)
     await asyncio.sleep(0.01)
     assert flights.count("a") == 0
-    assert [event async for event in stream] == [b"one", b"two"]
+    assert [event async for event in stream] == [ONE, TWO]
     assert [event async for event in stream] == []
 
 
 async def test_a_withdrawn_stream_says_so_after_what_it_had(flights: Flights) -> None:
     flight = Flight("1", "a", [], "t1")
-    stream = EventStream(flights, flight, (b"withdrawn", b"end"))
+    stream = EventStream(flights, flight, WITHDRAWN, StreamUsage({}))
 
     async def work() -> None:
-        stream.put(b"one")
+        stream.put(ONE)
         await for_ever()
 
     flights.start(flight, work()).add_done_callback(stream.ended)
     await asyncio.sleep(0)
     await flights.withdraw("a")
-    assert [event async for event in stream] == [b"one", b"withdrawn", b"end"]
+    assert [event async for event in stream] == [ONE, *WITHDRAWN]

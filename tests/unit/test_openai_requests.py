@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from inference.engine_errors import EngineRefused
+from inference.field_checks import MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_LENGTH, MAX_STOP_TOKEN_IDS, MAX_STOPS
 from inference.openai_requests import MAX_CHOICES, chat_fields, completion_fields, prompt_count
 
 SERVER = {"model": "digest", "cache_salt": "5a17", "request_id": "r1"}
@@ -16,9 +17,19 @@ def chat(**fields: Any) -> dict[str, Any]:
 
 
 def test_openais_fields_pass_unchanged() -> None:
-    fields = chat(temperature=0.2, top_p=0.9, stop=["\n"], seed=7, stream=True, stream_options={"include_usage": True})
+    fields = chat(temperature=0.2, top_p=0.9, stop=["\n"], seed=7, logit_bias={"7": -100})
     assert fields["messages"] == MESSAGES
-    assert (fields["temperature"], fields["stop"], fields["seed"], fields["stream"]) == (0.2, ["\n"], 7, True)
+    assert (fields["temperature"], fields["stop"], fields["seed"]) == (0.2, ["\n"], 7)
+    assert fields["logit_bias"] == {"7": -100}
+
+
+@pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": True}])
+def test_a_stream_is_asked_for_the_usage_of_every_event_whatever_the_caller_wants(options: Any) -> None:
+    fields = chat(stream=True, stream_options=options)
+    assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    assert "stream_options" not in chat(stream=False)
+    with pytest.raises(EngineRefused, match="needs stream"):
+        chat(stream_options={"include_usage": True})
 
 
 def test_the_server_sets_model_salt_priority_and_id_whatever_the_caller_says() -> None:
@@ -150,7 +161,105 @@ def test_prompts_and_choices_are_bounded_together() -> None:
         completion_fields({"prompt": ["a"] * 5, "n": 2}, **SERVER)
 
 
-@pytest.mark.parametrize("prompt", [None, "", [], {}, 7])
+@pytest.mark.parametrize(
+    "prompt",
+    [None, "", [], {}, 7, ["a", 1], [1, "a"], [[1], "a"], ["a", [1]], [True], [[True]], [-1], [[2**31]], [1.0]],
+)
 def test_a_completion_needs_a_prompt(prompt: Any) -> None:
     with pytest.raises(EngineRefused, match="prompt"):
         completion_fields({"prompt": prompt}, **SERVER)
+
+
+# --- what would raise only where it is too late to refuse it
+
+BIG, HALF, NAN, INFINITE = 2**70, "\ud800", float("nan"), float("inf")
+NO_NUMBERS = ["1", True, [], {}, NAN, INFINITE, -INFINITE, BIG, -BIG, 10**400]
+NO_WHOLE_NUMBERS = ["1", True, [], {}, 1.0, 1e30, NAN, BIG, -BIG]
+NO_FLAGS = ["true", "no", 0, 1, []]
+BAD: dict[str, list[Any]] = {
+    "frequency_penalty": [*NO_NUMBERS, 2.1],
+    "ignore_eos": NO_FLAGS,
+    "logit_bias": [
+        [],
+        {str(token): 1 for token in range(MAX_LOGIT_BIASES + 1)},
+        *({token: 1} for token in (HALF, "", "a secret", "-1", "1.5", "1" * 5000, "\u0967")),
+        *({"1": bias} for bias in (*NO_NUMBERS, 101)),
+    ],
+    "max_tokens": [*NO_WHOLE_NUMBERS, -1, 2**31],
+    "min_p": [*NO_NUMBERS, -0.1],
+    "min_tokens": [*NO_WHOLE_NUMBERS, -1, 2**31],
+    "presence_penalty": [*NO_NUMBERS, -2.1],
+    "repetition_penalty": [*NO_NUMBERS, 0, 1e-300, 101],
+    "seed": [*NO_WHOLE_NUMBERS, 2**63],
+    "stop": [HALF, [HALF], ["a", HALF], "", [""], 7, [7], {}, ["a"] * (MAX_STOPS + 1), "a" * (MAX_STOP_LENGTH + 1)],
+    "stop_token_ids": [7, "7", {}, [True], ["7"], [-1], [2**31], [1.0], list(range(MAX_STOP_TOKEN_IDS + 1))],
+    "stream": NO_FLAGS,
+    "temperature": [*NO_NUMBERS, -0.1, 2.1],
+    "top_k": [*NO_WHOLE_NUMBERS, -2, 2**31, 2**63, 2**64],
+    "top_p": [*NO_NUMBERS, 0, 1e-300, 1.1],
+}
+BAD_IN_CHAT: dict[str, list[Any]] = {
+    "logprobs": NO_FLAGS,
+    "top_logprobs": [*NO_WHOLE_NUMBERS, -1, 21],
+    "max_completion_tokens": [BIG, -1],
+}
+BAD_IN_COMPLETION: dict[str, list[Any]] = {"logprobs": [*NO_WHOLE_NUMBERS, -1, 21], "echo": NO_FLAGS}
+
+
+@pytest.mark.parametrize("field", sorted(BAD.keys() | BAD_IN_CHAT))
+def test_a_value_that_chat_cannot_take_is_refused_by_the_fields_name(field: str) -> None:
+    for value in [*BAD.get(field, []), *BAD_IN_CHAT.get(field, [])]:
+        with pytest.raises(EngineRefused) as refused:
+            chat(**{field: value})
+        assert (refused.value.status, refused.value.field) == (400, field)
+        assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("field", sorted(BAD.keys() | BAD_IN_COMPLETION))
+def test_a_value_that_a_completion_cannot_take_is_refused_by_the_fields_name(field: str) -> None:
+    for value in [*BAD.get(field, []), *BAD_IN_COMPLETION.get(field, [])]:
+        with pytest.raises(EngineRefused) as refused:
+            completion_fields({"prompt": "x", field: value}, **SERVER)
+        assert (refused.value.status, refused.value.field) == (400, field)
+
+
+def test_every_field_that_is_allowed_has_values_here_that_it_refuses() -> None:
+    from inference import openai_requests
+
+    beside = {"messages", "stream_options", "n", "prompt"}  # which have tests of their own
+    assert openai_requests._CHAT.keys() - beside == BAD.keys() | BAD_IN_CHAT
+    assert openai_requests._COMPLETION.keys() - beside == BAD.keys() | BAD_IN_COMPLETION
+
+
+def test_the_largest_values_pass() -> None:
+    largest: dict[str, Any] = {
+        "logit_bias": {str(token): 100 for token in range(MAX_LOGIT_BIASES)},
+        "stop_token_ids": list(range(MAX_STOP_TOKEN_IDS)),
+        "stop": ["a" * MAX_STOP_LENGTH] * MAX_STOPS,
+        "seed": MAX_INT64,
+        "top_k": 2**31 - 1,
+        "min_tokens": 2**31 - 1,
+    }
+    assert largest.items() <= chat(**largest).items()
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({"role": "user", "content": HALF}, "messages[0].content"),
+        ({"role": "user", "content": [{"type": "text", "text": f"a{HALF}"}]}, "messages[0].content"),
+        ({"role": "user", "content": "x", "name": HALF}, "messages[0].name"),
+        ({"role": HALF, "content": "x"}, "messages[0].role"),
+    ],
+)
+def test_text_that_has_no_bytes_is_refused_in_messages(message: Any, field: str) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(messages=[message])
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("prompt", [HALF, [HALF], ["a", HALF]])
+def test_text_that_has_no_bytes_is_refused_in_prompts(prompt: Any) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        completion_fields({"prompt": prompt}, **SERVER)
+    assert refused.value.field == "prompt"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,12 +23,15 @@ from consumers.runtime.telemetry import Telemetry
 from inference.answers import Answers
 from inference.api import Api
 from inference.binding import Salts, TenantViews
+from inference.engine_errors import AdapterWithdrawn
 from inference.flights import EventStream, Flight, Flights
 from inference.lease import ReplicaLease
 from inference.openai_requests import chat_fields, completion_fields
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
+from inference.stream_usage import StreamUsage
 from inference.usage import UsageMeter
+from inference.vllm_errors import error_events
 from schemas.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -58,7 +61,17 @@ TEXT_EVENTS = [
     b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"two"}}]}\n\n',
 ]
 USAGE_EVENT = b'data: {"id":"x","choices":[],"usage":' + json.dumps(USAGE).encode() + b"}\n\n"
+
+
+def with_usage(event: bytes, completion: int) -> bytes:
+    """The event as the engine makes it when it is asked to count in each."""
+    usage = {"prompt_tokens": USAGE["prompt_tokens"], "completion_tokens": completion}
+    return event.removesuffix(b"}\n\n") + b',"usage":' + json.dumps(usage).encode() + b"}\n\n"
+
+
+COUNTED_EVENTS = [with_usage(event, count) for count, event in enumerate(TEXT_EVENTS, start=3)]
 DONE = b"data: [DONE]\n\n"
+WITHDRAWN = error_events(AdapterWithdrawn())
 
 
 @dataclass
@@ -76,6 +89,7 @@ class AnsweringEngine(FakeEngine):
     asked: list[Asked] = field(default_factory=list)
     refusal: Exception | None = None
     stalls: bool = False
+    before_answer: Callable[[], None] = lambda: None
     flights: Flights = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,27 +105,28 @@ class AnsweringEngine(FakeEngine):
         self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
     ) -> dict[str, Any] | EventStream:
         fields = chat_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
-        return await self._answer(owner, adapter, request_id, fields)
+        return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
 
     async def completion(
         self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
     ) -> dict[str, Any] | EventStream:
         fields = completion_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
-        return await self._answer(owner, adapter, request_id, fields)
+        return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
 
     async def _answer(
-        self, owner: str, adapter: str | None, request_id: str, fields: dict[str, Any]
+        self, owner: str, adapter: str | None, request_id: str, fields: dict[str, Any], usage: StreamUsage
     ) -> dict[str, Any] | EventStream:
         assert adapter is None or adapter in self.names, "the engine is asked for what it does not hold"
         if self.refusal is not None:
             raise self.refusal
         self.asked.append(Asked(adapter, fields))
+        self.before_answer()
         if not fields.get("stream"):
             return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
         flight = Flight(request_id, adapter, [request_id], owner)
-        stream = EventStream(self.flights, flight, (b"withdrawn",))
-        wants_usage = (fields.get("stream_options") or {}).get("include_usage")
-        events = [*TEXT_EVENTS, *([USAGE_EVENT] if wants_usage else []), DONE]
+        stream = EventStream(self.flights, flight, WITHDRAWN, usage)
+        assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+        events = [*COUNTED_EVENTS, USAGE_EVENT, DONE]
         self.flights.start(flight, self._pump(stream, events)).add_done_callback(stream.ended)
         return stream
 

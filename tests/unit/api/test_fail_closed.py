@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from inference.answers import HeldStream
 from inference.api import ADAPTER_HEADER
 from inference.engine_errors import AdapterLoadFailed, EngineRefused
+from inference.errors import RequestRefused
 from inference.fetching import NotServable
-from tests.unit.api.replica import ACTIVE, CHAT, EARLIER, FOREIGN, MODELS, OTHER, PLAIN, TENANT, Bench, code
+from inference.lease import ReplicaLease
+from inference.usage import Amounts
+from tenancy.tenant_id import TenantId
+from tests.unit.api.replica import (
+    ACTIVE,
+    BODIES,
+    CHAT,
+    EARLIER,
+    FOREIGN,
+    MODELS,
+    OTHER,
+    PLAIN,
+    TENANT,
+    TEXT_EVENTS,
+    Bench,
+    code,
+)
 
 
 @pytest.mark.parametrize("error", [NotServable("a file of the adapter is missing"), None])
@@ -46,6 +65,60 @@ async def test_after_its_lease_a_replica_serves_no_adapter_and_still_the_base_mo
     assert (await bench.post(CHAT)).headers[ADAPTER_HEADER] == ACTIVE
 
 
+async def test_no_answer_begins_after_the_lease_when_the_adapter_took_longer_to_load_than_was_left_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(tenant: TenantId, digest: str) -> Path:
+        bench.now += timedelta(seconds=30)
+        return Path("/nowhere") / digest
+
+    monkeypatch.setattr(bench.files, "fetch", slow)
+    response = await bench.post(CHAT)
+    assert (response.status_code, code(response)) == (503, "replica_fenced")
+    assert bench.engine.asked == []
+    assert bench.holds() == 0
+
+
+async def test_a_whole_answer_that_is_ready_after_the_lease_is_not_given_out(bench: Bench) -> None:
+    bench.engine.before_answer = lambda: setattr(bench, "now", bench.now + timedelta(seconds=30))
+    response = await bench.post(CHAT)
+    assert (response.status_code, code(response)) == (503, "replica_fenced")
+    assert (await bench.post(CHAT, model="base")).status_code == 200
+    assert bench.holds() == 0
+
+
+@pytest.mark.parametrize("model", ["active", "base"])
+async def test_a_stream_by_an_adapter_ends_with_its_lease_and_one_by_the_base_model_goes_on(
+    bench: Bench, model: str
+) -> None:
+    stream = (await bench.answers.answer(TENANT, "chat", {**BODIES[CHAT], "model": model, "stream": True})).body
+    assert isinstance(stream, HeldStream)
+    assert await anext(stream) == TEXT_EVENTS[0]
+    bench.now += timedelta(seconds=30)
+    if model == "base":
+        assert await anext(stream) == TEXT_EVENTS[1]
+    else:
+        with pytest.raises(RequestRefused) as refused:
+            await anext(stream)
+        assert refused.value.code == "replica_fenced"
+    await stream.aclose()
+    assert (bench.holds(), bench.engine.inflight(ACTIVE)) == (0, 0)
+    assert bench.meter.take() == {TENANT: Amounts(5, 7)}, "it was made"
+
+
+async def test_a_caller_whose_stream_ends_with_the_lease_is_told_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = iter((True, True, True, False))
+    monkeypatch.setattr(ReplicaLease, "is_held", lambda _: next(held))
+    response = await bench.post(CHAT, stream=True)
+    first, last, done = response.text.rstrip().split("\n\n")
+    assert first.encode() + b"\n\n" == TEXT_EVENTS[0]
+    error = json.loads(last.removeprefix("data: "))["error"]
+    assert (error["type"], error["code"]) == ("server_error", 503)
+    assert done == "data: [DONE]"
+
+
 async def test_a_replica_whose_places_are_all_in_use_says_when_to_come_again(bench: Bench) -> None:
     async with bench.placement.held(OTHER, FOREIGN), bench.placement.held(TENANT, EARLIER):
         response = await bench.post(CHAT)
@@ -57,7 +130,12 @@ async def test_an_engine_that_refuses_is_quoted_and_one_that_fails_is_not(bench:
     bench.engine.refusal = EngineRefused(400, "temperature is not valid for this model", field="temperature")
     response = await bench.post(CHAT)
     assert (response.status_code, code(response)) == (400, "engine_refused")
-    assert response.json()["error"]["message"] == "temperature is not valid for this model"
+    error = response.json()["error"]
+    assert (error["message"], error["type"], error["param"]) == (
+        "temperature is not valid for this model",
+        "invalid_request_error",
+        "temperature",
+    )
     bench.engine.refusal = AdapterLoadFailed(ACTIVE, "inner words")
     response = await bench.post(CHAT)
     assert (response.status_code, code(response)) == (503, "adapter_unavailable")

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 
-from inference.answers import Answer, Answers, MeteredStream
+from inference.answers import Answer, Answers, HeldStream
 from inference.api import Api
 from inference.binding import Salts, TenantViews
 from inference.engine_errors import EngineDead, EngineRefused
@@ -25,6 +25,7 @@ from inference.flights import EventStream, Flight, Flights
 from inference.lease import ReplicaLease
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
+from inference.stream_usage import StreamUsage
 from inference.usage import UsageMeter
 from schemas import object_keys
 from schemas.state import AdapterState, TenantState
@@ -84,7 +85,7 @@ async def asked(app: FastAPI, path: str, **fields: Any) -> httpx.Response:
 def must_be_an_error(response: httpx.Response, status: int, code: str) -> None:
     assert response.status_code == status
     error = response.json()["error"]
-    assert set(error) == {"message", "type", "code"}
+    assert set(error) == {"message", "type", "param", "code"}
     assert (error["type"], error["code"]) == ("server_error", code)
     assert ("Retry-After" in response.headers) == (status == 503)
     assert SECRET not in response.text
@@ -125,7 +126,7 @@ async def test_a_stream_that_fails_before_its_first_byte_gets_the_failures_statu
 class Breaking:
     """Answers with a stream that fails on our side once it has begun."""
 
-    made: MeteredStream | None = None
+    made: HeldStream | None = None
 
     async def answer(self, tenant: TenantId, kind: str, body: Mapping[str, Any]) -> Answer:
         async def told(_: list[str]) -> None:
@@ -133,18 +134,21 @@ class Breaking:
 
         flights = Flights(told)
         flight = Flight("r", None, ["r"], tenant)
-        stream = EventStream(flights, flight, ())
+        stream = EventStream(flights, flight, (), StreamUsage(body))
 
         async def pump() -> None:
-            stream.put(b'data: {"choices":[{"index":0}]}\n\n', b'data: {"choices":[],"usage":{"prompt_tokens":1}}\n\n')
+            stream.put(*(b'data: {"choices":[{"index":%d}]}\n\n' % index for index in range(2)))
             await asyncio.sleep(0)
 
         flights.start(flight, pump()).add_done_callback(stream.ended)
 
-        def count(usage: object) -> None:
-            raise ValueError(SECRET)
+        given_out = iter((True, False))
 
-        self.made = MeteredStream(stream, AsyncExitStack(), count, drops_usage=False)
+        def check() -> None:
+            if not next(given_out):
+                raise ValueError(SECRET)
+
+        self.made = HeldStream(stream, AsyncExitStack(), check)
         return Answer("base", self.made)
 
 
@@ -153,7 +157,8 @@ async def test_a_stream_that_fails_after_it_has_begun_ends_with_the_error_and_th
     response = await asked(application(Breaking()), path, stream=True)
     first, last, done = response.text.rstrip().split("\n\n")
     assert json.loads(first.removeprefix("data: ")) == {"choices": [{"index": 0}]}
-    assert json.loads(last.removeprefix("data: "))["error"]["code"] == 500
+    error = json.loads(last.removeprefix("data: "))["error"]
+    assert (error["type"], error["param"], error["code"]) == ("server_error", None, 500)
     assert done == "data: [DONE]"
     assert SECRET not in response.text
 

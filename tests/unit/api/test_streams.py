@@ -10,20 +10,24 @@ from typing import Any
 import httpx
 import pytest
 
-from inference.answers import Answer, Answers
+from inference.answers import Answer, Answers, HeldStream
 from inference.api import ADAPTER_HEADER
+from inference.engine_errors import EngineRefused
 from inference.usage import Amounts
+from inference.vllm_errors import error_events
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
     CHAT,
     COMPLETIONS,
+    COUNTED_EVENTS,
     DONE,
     OTHER,
     TENANT,
     TEXT_EVENTS,
     USAGE,
     USAGE_EVENT,
+    WITHDRAWN,
     Bench,
     bearer,
     code,
@@ -51,6 +55,14 @@ async def test_a_stream_ends_with_its_usage_when_it_was_asked_for(bench: Bench, 
     assert bench.meter.take()[TENANT] == Amounts(5, 7)
 
 
+async def test_every_event_has_its_usage_when_that_was_asked_for(bench: Bench) -> None:
+    response = await bench.post(
+        CHAT, stream=True, stream_options={"include_usage": True, "continuous_usage_stats": True}
+    )
+    assert events_of(response) == [*COUNTED_EVENTS, USAGE_EVENT, DONE]
+    assert bench.meter.take()[TENANT] == Amounts(5, 7)
+
+
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": None}])
 async def test_usage_is_metered_whatever_the_caller_wants_to_see(bench: Bench, options: Any) -> None:
     response = await bench.post(CHAT, stream=True, stream_options=options)
@@ -59,12 +71,21 @@ async def test_usage_is_metered_whatever_the_caller_wants_to_see(bench: Bench, o
 
 
 @pytest.mark.parametrize(
-    "options", [1, [], "x", [["include_usage", True]], {"include_usage": "no"}, {"include_usage": 1}]
+    "options",
+    [
+        1,
+        [],
+        "x",
+        [["include_usage", True]],
+        {"include_usage": "no"},
+        {"include_usage": 1},
+        {"include_obfuscation": True},
+    ],
 )
 async def test_stream_options_of_another_shape_are_refused(bench: Bench, options: Any) -> None:
-    """vLLM takes "no" for False: an answer asked for in this way would be metered by nobody."""
     response = await bench.post(CHAT, stream=True, stream_options=options)
-    assert (response.status_code, code(response)) == (400, "invalid_request")
+    assert (response.status_code, code(response)) == (400, "engine_refused")
+    assert response.json()["error"]["param"].startswith("stream_options")
     assert bench.engine.asked == []
 
 
@@ -169,3 +190,43 @@ async def test_a_response_that_is_cancelled_and_cancelled_again_leaves_no_hold(
     assert response.cancelled()
     assert bench.holds() == 0
     assert bench.engine.inflight(ACTIVE) == 0
+
+
+# --- metered by what was made, whoever reads it
+
+
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+@pytest.mark.parametrize("events", [1, 2])
+async def test_a_caller_that_hangs_up_after_the_last_text_is_charged_for_the_whole_answer(
+    bench: Bench, events: int, spec_version: str
+) -> None:
+    await _asgi(bench, events_before_leaving=events, spec_version=spec_version)
+    assert bench.meter.take() == {TENANT: Amounts(5, 7)}
+    assert bench.meter.take() == {}, "once"
+
+
+async def test_a_stream_that_is_given_up_halfway_is_charged_for_what_was_made_until_then(bench: Bench) -> None:
+    bench.engine.stalls = True
+    await _asgi(bench, events_before_leaving=1, spec_version="2.3")
+    assert bench.meter.take() == {TENANT: Amounts(5, 3)}
+
+
+async def test_an_answer_that_a_purge_cuts_short_is_charged_for_what_was_made_until_then(bench: Bench) -> None:
+    bench.engine.stalls = True
+    stream = (await bench.answers.answer(TENANT, "chat", {**BODIES[CHAT], "stream": True})).body
+    assert isinstance(stream, HeldStream)
+    assert await anext(stream) == TEXT_EVENTS[0]
+    assert await bench.engine.flights.withdraw(ACTIVE) == 1
+    assert [event async for event in stream] == [*WITHDRAWN]
+    for _ in range(2):
+        await stream.aclose()
+    assert bench.meter.take() == {TENANT: Amounts(5, 3)}
+    assert bench.holds() == 0
+
+
+def test_an_error_in_a_stream_is_of_openais_types() -> None:
+    error = json.loads(WITHDRAWN[0].removeprefix(b"data: "))["error"]
+    assert (error["type"], error["param"], error["code"]) == ("server_error", None, 503)
+    event, _ = error_events(EngineRefused(400, "top_k is not valid for this model", field="top_k"))
+    error = json.loads(event.removeprefix(b"data: "))["error"]
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", "top_k", 400)

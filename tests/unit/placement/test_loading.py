@@ -9,14 +9,55 @@ import pytest
 from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from inference.errors import RequestRefused
 from inference.fetching import NotServable
-from inference.placement import RETRY_AFTER_SECONDS
-from tests.unit.placement.strict_parts import IDLE_SECONDS, A, B, Bench, C, steps
+from inference.placement import FETCHES, RETRY_AFTER_SECONDS
+from tests.unit.placement.strict_parts import IDLE_SECONDS, A, B, Bench, C, nothing_left, steps
 
 
 async def test_concurrent_requests_share_one_load(bench: Bench) -> None:
     await asyncio.gather(*(bench.request(A, "a1") for _ in range(5)))
     assert bench.log == ["fetch a1", "load a1"]
     bench.in_use_or_room()
+
+
+async def test_only_a_few_adapters_are_in_memory_unchecked_and_one_slow_fetch_does_not_hold_up_the_others(
+    bench: Bench,
+) -> None:
+    bench.files.gate = asyncio.Event()
+    slow = bench.start(A, "a1")
+    await steps(10)
+    gate, bench.files.gate = bench.files.gate, None
+    await bench.request(B, "b1")
+    await bench.request(C, "c1")
+    assert not slow.done()
+    gate.set()
+    await slow
+
+    bench = Bench(max_resident=2 * FETCHES)
+    bench.files.gate = asyncio.Event()
+    requests = [bench.start(A, f"a{number}") for number in range(2 * FETCHES)]
+    await steps(20)
+    assert bench.log == [f"fetch a{number}" for number in range(FETCHES)]
+    bench.files.gate.set()
+    await asyncio.gather(*requests)
+    assert len(bench.engine.names) == 2 * FETCHES
+    bench.in_use_or_room()
+
+
+async def test_what_waits_for_its_turn_when_its_tenant_is_purged_is_not_fetched_any_more() -> None:
+    bench = Bench(max_resident=2 * FETCHES)
+    bench.files.gate = asyncio.Event()
+    others = [bench.start(B, f"b{number}") for number in range(FETCHES)]
+    await steps(20)
+    waiting = asyncio.create_task(bench.status(A, "a1"))
+    await steps(20)
+    removal = asyncio.create_task(bench.placement.remove_tenant(A))
+    await steps(20)
+    bench.files.gate.set()
+    assert (await removal).is_complete
+    assert await waiting == 503
+    await asyncio.gather(*others)
+    assert "fetch a1" not in bench.log
+    nothing_left(bench, "a")
 
 
 async def test_what_is_loaded_is_not_fetched_again(bench: Bench) -> None:

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from inference.engine_errors import AdapterWithdrawn
+from inference.stream_usage import StreamUsage
+from inference.vllm_errors import error_events
+
+DONE = b"data: [DONE]\n\n"
+
+
+def event(*, index: int | None = 0, text: str = "x", usage: tuple[int, int] | None = None) -> bytes:
+    """One event as vLLM makes it; without an ``index`` the closing one."""
+    choices = [] if index is None else [{"index": index, "delta": {"content": text}, "logprobs": None}]
+    chunk: dict[str, Any] = {"id": "r", "choices": choices}
+    if usage is not None:
+        chunk["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+    return b"data: " + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+def taken(usage: StreamUsage) -> tuple[int, int]:
+    return usage.prompt_tokens, usage.completion_tokens
+
+
+def test_the_latest_figures_count_before_the_stream_has_ended() -> None:
+    usage = StreamUsage({})
+    assert taken(usage) == (0, 0)
+    for count in (0, 1, 2):
+        usage.read(event(usage=(9, count)))
+    assert taken(usage) == (9, 2)
+    usage.read(event(index=None, usage=(9, 3)))
+    assert taken(usage) == (9, 3)
+
+
+def test_figures_are_added_up_over_choices_and_prompts() -> None:
+    """Two prompts of two choices each: every event speaks of its own choice and prompt."""
+    usage = StreamUsage({"n": 2})
+    for index, prompt, completion in ((0, 5, 1), (1, 5, 1), (0, 5, 2), (2, 7, 1), (3, 7, 4)):
+        usage.read(event(index=index, usage=(prompt, completion)))
+    assert taken(usage) == (12, 8)
+    usage.read(event(index=None, usage=(12, 9)))
+    assert taken(usage) == (12, 9), "the closing figures are sums already"
+
+
+@pytest.mark.parametrize("text", ["x", '","usage":{"prompt_tokens":900}', "naïve 漢字 \u2028 \\", '"choices":[]'])
+@pytest.mark.parametrize(
+    ("options", "shows_each", "shows_closing"),
+    [
+        (None, False, False),
+        ({}, False, False),
+        ({"include_usage": False}, False, False),
+        ({"include_usage": None, "continuous_usage_stats": True}, False, False),
+        ({"include_usage": True}, False, True),
+        ({"include_usage": True, "continuous_usage_stats": True}, True, True),
+    ],
+)
+def test_the_caller_sees_what_it_asked_for(
+    options: dict[str, Any] | None, shows_each: bool, shows_closing: bool, text: str
+) -> None:
+    usage = StreamUsage({"stream_options": options})
+    made = event(text=text, usage=(9, 1))
+    assert usage.read(made) == (made if shows_each else event(text=text))
+    closing = event(index=None, usage=(9, 1))
+    assert usage.read(closing) == (closing if shows_closing else None)
+    assert taken(usage) == (9, 1)
+
+
+@pytest.mark.parametrize("made", [DONE, event(), *error_events(AdapterWithdrawn())])
+def test_an_event_without_figures_passes_and_changes_none(made: bytes) -> None:
+    usage = StreamUsage({})
+    usage.read(event(usage=(9, 4)))
+    assert usage.read(made) == made
+    assert taken(usage) == (9, 4)
