@@ -267,6 +267,10 @@ class PurgeRecord(Contract):
         default=None, description="the latest of the tenant's audit log when everything was verified, a DSSE envelope"
     )
 
+    uncertifiable: tuple[ReasonCode, ...] = Field(
+        default=(), description="the rules that its certificate would break, so that none was signed"
+    )
+
     @property
     def open_holds(self) -> tuple[LegalHold, ...]:
         return tuple(hold for hold in self.holds if hold.is_open)
