@@ -274,8 +274,8 @@ def adapters_ports(parts: Parts) -> AdaptersPorts:
     return AdaptersPorts(parts.tenancy, parts.signer.verifier, lambda: None)
 
 
-def purge_ports(parts: Parts) -> PurgePorts:
-    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=0.0))
+def purge_ports(parts: Parts, settle_seconds: float = 0.0) -> PurgePorts:
+    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=settle_seconds))
     return PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
 
 
