@@ -34,7 +34,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             "its signer states that every store that it calls empty was listed twice and was empty both times, the "
             "second time after no writer that was alive at the fence could still write",
             "its signer states how each replica that the fence found left the tenant: by a signed receipt, or by the "
-            "end of a lease that it could not renew, where one is given",
+            "end of a lease that it could not renew, but for those named below",
             "its signer states that no legal hold was open when the destruction was decided",
         ),
         does_not_prove=(

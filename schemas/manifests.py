@@ -149,7 +149,7 @@ class PurgeCertificate(Contract):
     baa_reference: OpaqueId | None = Field(default=None, description="the contract, as the tenant's policy names it")
     requested_by: OpaqueId
     reason_code: str
-    requested_at: datetime
+    requested_at: datetime = Field(description="or, if the clock of whoever asked was ahead, when the purge was told")
     request_event_id: OpaqueId | None = None
     sla_days: int | None = Field(default=None, description="what the tenant's contract promises, from the request on")
     deadline: datetime

@@ -164,7 +164,9 @@ class ReplicaAcknowledgement(Contract):
 
     replica_id: OpaqueId
     outcome: Literal["evicted", "expired"]
-    at: datetime
+    at: datetime = Field(
+        description="by the replica's clock or, where that is wrong, when the fence or the answer came"
+    )
     receipt_sha256: Sha256Hex | None = None
     adapters_evicted: int = Field(default=0, ge=0)
     requests_aborted: int = Field(default=0, ge=0)

@@ -292,16 +292,16 @@ class PurgeDriver:
         of stores and the signing key can have changed since.
         """
         location = object_keys.certificate_key(record.purge_id)
-        with suppress(ObjectNotFound):
-            return dict(json.loads((await self.tenancy.objects.get(location)).body))
         try:
             envelope = self.signer.sign(certificate(record))
             await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)
-        except PreconditionFailed:
-            return dict(json.loads((await self.tenancy.objects.get(location)).body))
-        except Contradictory as found:
-            names = tuple(rule.name for rule in found.rules)
-            await self.records.step(record, uncertifiable=names)
-            logger.error("purge not certified", extra={"purge_id": record.purge_id, "rules": names})
-            raise Waiting("its certificate would contradict itself") from None
+        except (PreconditionFailed, Contradictory) as error:
+            with suppress(ObjectNotFound):
+                return dict(json.loads((await self.tenancy.objects.get(location)).body))
+            if isinstance(error, Contradictory):
+                names = tuple(rule.name for rule in error.rules)
+                await self.records.step(record, uncertifiable=names)
+                logger.error("purge not certified", extra={"purge_id": record.purge_id, "rules": names})
+                raise Waiting("its certificate would contradict itself") from None
+            raise
         return envelope
