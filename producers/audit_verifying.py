@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -27,7 +26,7 @@ from schemas.canonical import canonical_json
 from schemas.identifiers import TenantName
 from schemas.model import Contract, read_tolerant
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Verifier
+from tenancy.signing import Verifier, claimed
 
 PROVES = (
     "the log is this tenant's: its first entry follows from the tenant's id",
@@ -275,8 +274,7 @@ def read_held(path: Path) -> list[dict[str, Any]]:
 def _of_certificate(envelope: dict[str, Any]) -> dict[str, Any] | None:
     """The checkpoint that a certificate of purge names; it has a signature of its own, which is checked."""
     try:
-        predicate = json.loads(base64.b64decode(envelope["payload"]))["predicate"]
-        named = predicate.get("audit_checkpoint")
-    except (ValueError, KeyError, TypeError, AttributeError):
+        named = claimed(envelope)["predicate"].get("audit_checkpoint")
+    except (ValueError, KeyError, AttributeError):
         return None
     return named if isinstance(named, dict) else None

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from producers.verdict import SIGNED, TRUST, Verdict
-from schemas.audit import AuditCheckpoint
 from schemas.canonical import sha256_hex
-from schemas.manifests import PurgeCertificate, StoreFinding
+from schemas.manifests import PurgeCertificate
 from schemas.model import read_tolerant
+from schemas.version import TOOL
+from tenancy.certificate_rules import broken, checkpoint_of, is_of_this_release
 from tenancy.errors import BadSignature
 
 KIND = "certificate of purge"
-LISTED = ("object-store", "key-material")
 
 
 def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
@@ -25,18 +23,18 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
     subject = {"name": f"tenant:{held.tenant}", "digest": {"sha256": _subject(held)}}
     if statement.get("subject") != [subject]:
         raise BadSignature("the certificate's subject is not the tenant and purge that it speaks of")
-    for contradiction in _contradictions(held):
-        raise BadSignature(contradiction)
+    if rules := broken(held):
+        raise BadSignature("; ".join(rule.otherwise for rule in rules))
     return Verdict(
         kind=KIND,
         facts=dict(_facts(held)),
         proves=(
             SIGNED,
             "its signer states that the tenant's data key was destroyed, after which its sealed objects cannot be read",
-            "its signer states that every store in it was listed twice and was empty both times, the second time after "
-            "no writer that was alive at the fence could still write",
+            "its signer states that every store that it calls empty was listed twice and was empty both times, the "
+            "second time after no writer that was alive at the fence could still write",
             "its signer states how each replica that the fence found left the tenant: by a signed receipt, or by the "
-            "end of a lease that it could not renew",
+            "end of a lease that it could not renew, but for those named below",
             "its signer states that no legal hold was open when the destruction was decided",
         ),
         does_not_prove=(
@@ -44,6 +42,8 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             "anything about copies outside the stores that it lists: exports that the tenant took, backups of others",
             "that the bus is free of the tenant's events. Those published before the completion are gone by the time "
             "given above, its own last ones and what others go on to publish later; they hold ids and commitments",
+            *_unproved_of_stores(held),
+            *_unproved_of_replicas(held),
             f"anything about {', '.join(_of(held, 'operator'))}: whoever runs the installation answers for these",
             f"backups: {held.backups}",
             *_unproved_of_subcontractors(held),
@@ -57,67 +57,6 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
 
 def _subject(held: PurgeCertificate) -> str:
     return sha256_hex({"purge": held.certificate_id, "tenant": held.tenant})
-
-
-def _contradictions(held: PurgeCertificate) -> Iterator[str]:
-    """Why the certificate cannot be true, the gravest first."""
-    left = [store.store for store in held.stores if store.after and (store.after.total or store.after.size_bytes)]
-    unlisted = [store.store for store in held.stores if _is_listed(store) and store.after is None]
-    if held.residual or left or unlisted or len(held.verified_at) != 2:
-        yield "the certificate itself says that the purge was not complete"
-    if not {"keys.tenant", "state.superseded"} <= {store.store for store in held.stores if _is_listed(store)}:
-        yield "the certificate does not speak of the tenant's key and superseded states"
-    if any(refusal.until is None for refusal in held.exceptions):
-        yield "the certificate itself says that a store still keeps something back"
-    times = (
-        held.fenced_at,
-        held.destruction_decided_at,
-        held.key_destroyed_at,
-        *held.verified_at,
-        held.completed_at,
-    )
-    if list(times) != sorted(times) or held.verified_at[-1:] < (held.settled_at,):
-        yield "the certificate's times are out of order"
-    answered = [noted.replica_id for noted in held.replicas]
-    if sorted(answered) != sorted(held.replicas_found):
-        yield "the certificate does not say how each replica that it found left the tenant"
-    for noted in held.replicas:
-        if noted.outcome == "evicted" and noted.receipt_sha256 is None:
-            yield "the certificate speaks of a replica's receipt and does not name it"
-        if noted.lease_ended_at is not None and noted.lease_ended_at > noted.at:
-            yield "the certificate counts a replica as expired whose lease had not ended"
-    for hold in held.holds:
-        if hold.released_at is None or hold.released_at > held.destruction_decided_at:
-            yield "the certificate itself says that the destruction was decided under a legal hold"
-    export = held.export
-    is_owed = export is not None and export.adapter_digest is not None and export.acknowledged_at is None
-    if export is not None and is_owed and held.destruction_decided_at < export.waits_until:
-        yield "the certificate itself says that the tenant was given less time for its export than it had a right to"
-
-    for found in held.subcontractors or ():
-        confirmation = found.confirmation
-        if (found.outcome == "confirmed") != (confirmation is not None):
-            yield "the certificate calls a subcontractor confirmed and names no confirmation, or the other way round"
-        elif confirmation is not None and confirmation.subcontractor != found.subcontractor:
-            yield "the certificate gives one subcontractor's confirmation for another"
-    checkpoint = _checkpoint(held)
-    if checkpoint is not None and checkpoint.tenant != held.tenant:
-        yield "the certificate names a checkpoint of another tenant's audit log"
-
-
-def _checkpoint(held: PurgeCertificate) -> AuditCheckpoint | None:
-    """What the checkpoint says. It lies in what is signed here; its own signature may be by an earlier key."""
-    if held.audit_checkpoint is None:
-        return None
-    try:
-        signed = json.loads(base64.b64decode(held.audit_checkpoint["payload"], validate=True))
-        return read_tolerant(AuditCheckpoint, signed["predicate"])
-    except (KeyError, TypeError, ValueError):
-        raise BadSignature("the certificate's checkpoint of the audit log is none") from None
-
-
-def _is_listed(store: StoreFinding) -> bool:
-    return store.medium in LISTED and store.outcome == "empty"
 
 
 def _of(held: PurgeCertificate, outcome: str) -> list[str]:
@@ -187,6 +126,20 @@ def _subcontractors(held: PurgeCertificate) -> str:
     return ", ".join(said) or "none was declared"
 
 
+def _unproved_of_stores(held: PurgeCertificate) -> Iterator[str]:
+    if not is_of_this_release(held):
+        yield (
+            f"that it speaks of every store of its release: {held.tool} made it, and this is {TOOL}, which looks in it "
+            "for those that every release empties"
+        )
+
+
+def _unproved_of_replicas(held: PurgeCertificate) -> Iterator[str]:
+    for noted in held.replicas:
+        if noted.outcome == "expired" and noted.lease_ended_at is None:
+            yield f"that {noted.replica_id} had stopped: its record was taken away, so no end of its lease is known"
+
+
 def _unproved_of_subcontractors(held: PurgeCertificate) -> Iterator[str]:
     if not held.subcontractors:
         yield "that no subcontractor holds anything: it names none"
@@ -198,7 +151,7 @@ def _unproved_of_subcontractors(held: PurgeCertificate) -> Iterator[str]:
 
 
 def _audit_log(held: PurgeCertificate) -> str:
-    checkpoint = _checkpoint(held)
+    checkpoint = checkpoint_of(held)
     if checkpoint is None:
         return "no checkpoint: nothing of it was signed"
     if checkpoint.signed_at < held.key_destroyed_at:

@@ -72,7 +72,8 @@ class AdapterView(Contract):
 class PurgeView(Contract):
     """One purge. ``remaining_seconds`` of the deletion SLA are negative once it has passed; absent when certified.
 
-    ``flags`` are the side states: ``blocked-by-hold``, ``partial``, ``overdue``. They do not replace the step.
+    ``flags`` are the side states: ``blocked-by-hold``, ``partial``, ``uncertifiable``, ``overdue``. They do not replace
+    the step.
     """
 
     purge_id: OpaqueId
@@ -207,6 +208,7 @@ def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:
     is_flagged = {
         "blocked-by-hold": record.is_blocked_by_hold,
         "partial": record.is_partial,
+        "uncertifiable": bool(record.uncertifiable),
         "overdue": (now if is_open else record.moved_at) > record.deadline,
     }
     return PurgeView(
@@ -243,6 +245,9 @@ def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) ->
             yield f"store {refusal.store} to let go of {refusal.count} ({refusal.reason_code})"
     if record.step == "deleted" and record.verified_at and record.settled_at is not None and now < record.settled_at:
         yield f"late writers, until {record.settled_at.isoformat(timespec='seconds')}"
+    if record.uncertifiable:
+        rules = ", ".join(record.uncertifiable)
+        yield f"a release that can certify it: its certificate would contradict itself ({rules})"
     until = record.confirmations_until
     if record.step in ("shredded", "evicted", "deleted") and until is not None and now < until:
         yield from (

@@ -20,6 +20,7 @@ from schemas.records import (
     SubcontractorConfirmation,
     TrainingSet,
 )
+from schemas.store import StoreOutcome
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -102,15 +103,7 @@ class StoreFinding(Contract):
     medium: str
     method: str
     how: str
-    outcome: Literal[
-        "empty",  # listed twice, and nothing was there
-        "receipts",  # every replica signed for it, or its lease is over
-        "ended",  # with the processes that the fence stopped
-        "expires",  # what was published before completed_at, by retention, at the latest at gone_by
-        "kept",  # on purpose: see retained
-        "none-held",  # nothing of a tenant is written there, which tests look for
-        "operator",  # outside of this system: whoever runs it answers for it
-    ]
+    outcome: StoreOutcome
     before: StoreCount | None = None
     late: StoreCount | None = None
     after: Residue | None = None
@@ -156,7 +149,7 @@ class PurgeCertificate(Contract):
     baa_reference: OpaqueId | None = Field(default=None, description="the contract, as the tenant's policy names it")
     requested_by: OpaqueId
     reason_code: str
-    requested_at: datetime
+    requested_at: datetime = Field(description="or, if the clock of whoever asked was ahead, when the purge was told")
     request_event_id: OpaqueId | None = None
     sla_days: int | None = Field(default=None, description="what the tenant's contract promises, from the request on")
     deadline: datetime

@@ -166,7 +166,9 @@ class ReplicaAcknowledgement(Contract):
 
     replica_id: OpaqueId
     outcome: Literal["evicted", "expired"]
-    at: datetime
+    at: datetime = Field(
+        description="by the replica's clock or, where that is wrong, when the fence or the answer came"
+    )
     receipt_sha256: Sha256Hex | None = None
     adapters_evicted: int = Field(default=0, ge=0)
     requests_aborted: int = Field(default=0, ge=0)
@@ -274,6 +276,10 @@ class PurgeRecord(Contract):
     warnings: tuple[SlaWarning, ...] = ()
     audit_checkpoint: dict[str, Any] | None = Field(
         default=None, description="the latest of the tenant's audit log when everything was verified, a DSSE envelope"
+    )
+
+    uncertifiable: tuple[ReasonCode, ...] = Field(
+        default=(), description="the rules that its certificate would break, so that none was signed"
     )
 
     @property

@@ -55,6 +55,17 @@ Evidence = Literal[
     "operator",
 ]
 
+StoreOutcome = Literal[
+    "empty",  # listed twice, and nothing was there
+    "receipts",  # every replica signed for it, or its lease is over
+    "ended",  # with the processes that the fence stopped
+    "expires",  # what was published before completed_at, by retention, at the latest at gone_by
+    "kept",  # on purpose: see retained
+    "none-held",  # nothing of a tenant is written there, which tests look for
+    "operator",  # outside of this system: whoever runs it answers for it
+]
+"""What a certificate says has become of a tenant's data in a store."""
+
 
 class Purger(Contract):
     """Who empties the store of a tenant, and how."""

@@ -6,9 +6,11 @@ covers (``tests/invariants/test_declared.py``). The purge takes its work, and th
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from schemas.durable_stores import DURABLE
 from schemas.process_stores import OF_PROCESSES
-from schemas.store import IN_BUCKET, Medium, Store
+from schemas.store import IN_BUCKET, Medium, Store, StoreOutcome
 
 STORES: dict[str, Store] = {store.name: store for store in (*DURABLE, *OF_PROCESSES)}
 
@@ -50,3 +52,20 @@ def swept() -> tuple[Store, ...]:
 def kept() -> tuple[Store, ...]:
     """What outlives a purge on purpose; each says why."""
     return tuple(store for store in STORES.values() if store.survives == "kept")
+
+
+def outcome_of(store: Store) -> StoreOutcome:
+    """What has become of a tenant's data in the store once its purge is over."""
+    if store in swept():
+        return "empty"
+    if store.protection == "no-tenant-data":
+        return "none-held"
+    if store.survives == "kept":
+        return "kept"
+    if store.probe.evidence == "receipt":
+        return "receipts"
+    if store.medium == "bus" and isinstance(store.survives, timedelta):
+        return "expires"
+    if store.medium in ("process-memory", "worker-scratch"):
+        return "ended"
+    return "operator"

@@ -18,3 +18,11 @@ def utc_now() -> datetime:
 def random_nonce() -> str:
     """128 random bits in hex."""
     return secrets.token_hex(16)
+
+
+def between(at: datetime, earliest: datetime, now: datetime) -> datetime:
+    """``at``, which another machine's clock said of what came after ``earliest`` and has reached us by ``now``.
+
+    Where that clock says otherwise, the nearer of the two.
+    """
+    return max(earliest, min(at, now))

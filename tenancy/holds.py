@@ -61,7 +61,10 @@ def placed(hold: LegalHold) -> Change:
 
 
 def released(hold_id: str, released_by: str, at: datetime) -> Change:
-    """Release one hold; again is no change. The change raises :class:`Refused` for a hold that was never placed."""
+    """Release one hold; again is no change. The change raises :class:`Refused` for a hold that was never placed.
+
+    The clock of who placed it may be ahead of ours: it is not noted as released before it was placed.
+    """
 
     def change(state: TenantState) -> TenantState:
         known = {hold.hold_id: hold for hold in state.holds}
@@ -69,7 +72,8 @@ def released(hold_id: str, released_by: str, at: datetime) -> Change:
             raise Refused("unknown-hold", "refused: the tenant has no hold of this id; `sano tenant show` lists them")
         if not known[hold_id].is_open:
             return state
-        ended = known[hold_id].model_copy(update={"released_by": released_by, "released_at": at})
+        hold = known[hold_id]
+        ended = hold.model_copy(update={"released_by": released_by, "released_at": max(at, hold.placed_at)})
         return state.model_copy(update={"holds": tuple({**known, hold_id: ended}.values())})
 
     return change

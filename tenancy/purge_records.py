@@ -138,7 +138,9 @@ def confirmed(confirmation: SubcontractorConfirmation) -> Note:
                 "refused: the purge is certified, with this subcontractor as unconfirmed; keep both documents together"
             )
             raise Refused("purge-certified", why)
-        return record.model_copy(update={"confirmations": (*record.confirmations, confirmation)})
+        recorded_at = max(confirmation.recorded_at, record.destruction_decided_at)  # the operator's clock may be behind
+        noted = confirmation.model_copy(update={"recorded_at": recorded_at})
+        return record.model_copy(update={"confirmations": (*record.confirmations, noted)})
 
     return change
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,17 @@ class Signer:
         parsed.sign(CryptoSigner(self.private_key))
         signed: dict[str, Any] = parsed.to_dict()
         return signed
+
+
+def claimed(envelope: Any) -> dict[str, Any]:
+    """The statement in an envelope, of which nothing is checked. Raises :class:`ValueError` where there is none."""
+    try:
+        statement = json.loads(base64.b64decode(envelope["payload"], validate=True))
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("no envelope") from None
+    if not isinstance(statement, dict):
+        raise ValueError("no statement")
+    return statement
 
 
 def _unreadable(code: str, path: Path, error: OSError, given_by: str) -> Refused:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from consumers.purge.audit import enter_step, signed_log
 from consumers.purge.certificate import certificate
@@ -30,7 +32,9 @@ from schemas.records import PurgeRecord, ReplicaAcknowledgement
 from schemas.state import TenantState
 from schemas.stores import swept
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import PreconditionFailed
+from tenancy.certificate_rules import Contradictory
+from tenancy.clock import between
+from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.holds import Held, destruction_decided
 from tenancy.purge_records import PurgeRecords
 from tenancy.replicas import Replicas
@@ -132,8 +136,11 @@ class PurgeDriver:
             is_awaited = record.step == "requested" or acknowledgement.replica_id in record.replicas
             if acknowledgement.replica_id in known or not is_awaited:
                 return record
-            return record.model_copy(update={"acknowledgements": (*record.acknowledgements, acknowledgement)})
+            at = between(acknowledgement.at, record.fenced_at or record.requested_at, now)
+            noted = acknowledgement.model_copy(update={"at": at})
+            return record.model_copy(update={"acknowledgements": (*record.acknowledgements, noted)})
 
+        now = self.tenancy.clock()
         return (await self.records.note(purge_id, note))[1]
 
     async def _hand_over(self, record: PurgeRecord) -> PurgeRecord:
@@ -255,14 +262,7 @@ class PurgeDriver:
         return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
 
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:
-        location = object_keys.certificate_key(record.purge_id)
-        envelope = self.signer.sign(certificate(record))
-        try:
-            await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)
-        except PreconditionFailed:
-            # The first one stands, whoever made it. It need not be this one: the version, the registry of stores and
-            # the signing key can have changed since.
-            envelope = json.loads((await self.tenancy.objects.get(location)).body)
+        envelope = await self._signed(record)
         completed = PurgeCompleted(
             purge_id=record.purge_id,
             objects_removed=record.objects_removed,
@@ -280,4 +280,25 @@ class PurgeDriver:
         await self.tenancy.outbox.swap(tenant, purged)
         # The swaps of the purge itself left superseded states behind.
         await sweep(self.tenancy.objects, states_root(tenant))
-        return await self.records.step(record, step="certified")
+        return await self.records.step(record, step="certified", uncertifiable=())
+
+    async def _signed(self, record: PurgeRecord) -> dict[str, Any]:
+        """The stored certificate. Raises :class:`Waiting` where it would contradict itself: nothing is signed then.
+
+        The first one stands, whoever made it. It need not be the one that would be made now: the version, the registry
+        of stores and the signing key can have changed since.
+        """
+        location = object_keys.certificate_key(record.purge_id)
+        try:
+            envelope = self.signer.sign(certificate(record))
+            await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)
+        except (PreconditionFailed, Contradictory) as error:
+            with suppress(ObjectNotFound):
+                return dict(json.loads((await self.tenancy.objects.get(location)).body))
+            if isinstance(error, Contradictory):
+                names = tuple(rule.name for rule in error.rules)
+                await self.records.step(record, uncertifiable=names)
+                logger.error("purge not certified", extra={"purge_id": record.purge_id, "rules": names})
+                raise Waiting("its certificate would contradict itself") from None
+            raise
+        return envelope

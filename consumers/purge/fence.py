@@ -24,17 +24,19 @@ async def opened(data: PurgeRequested, event: Event, tenancy: Tenancy, records: 
     """
     state = (await tenancy.states.read(TenantId(event.subject))).state
     is_own = state.status == "purging" and state.purge is not None and state.purge.purge_id == data.purge_id
+    # Whoever asked may have a clock that is ahead: a request from the future would move the deadline there.
+    requested_at = min(event.time, tenancy.clock())
     if state.status == "active" or is_own:
         await records.create(
             PurgeRecord(
                 purge_id=data.purge_id,
                 tenant=state.tenant,
                 step="requested",
-                requested_at=event.time,
+                requested_at=requested_at,
                 requested_by=data.requested_by,
                 reason_code=data.reason_code,
                 request_event_id=event.id,
-                deadline=_deadline(event.time, state),
+                deadline=_deadline(requested_at, state),
                 sla_days=state.policy.deletion_sla_days,
                 baa_reference=state.policy.baa_reference,
                 moved_at=tenancy.clock(),
@@ -66,6 +68,8 @@ async def fence(
     found = tuple([replica async for replica in replicas.answerable()])
 
     def noted(current: PurgeRecord) -> PurgeRecord:
+        # Some may have acknowledged between the swap, which told them, and now.
+        early = [ack for ack in current.acknowledgements if ack.replica_id in found]
         update = {
             "step": "fenced",
             "fenced_at": purge.fenced_at,
@@ -76,8 +80,7 @@ async def fence(
             "holds": state.holds,
             "settled_at": purge.fenced_at + timedelta(seconds=policy.settle_seconds),
             "replicas": found,
-            # Some may have acknowledged between the swap, which told them, and now.
-            "acknowledgements": tuple(ack for ack in current.acknowledgements if ack.replica_id in found),
+            "acknowledgements": tuple(ack.model_copy(update={"at": max(ack.at, purge.fenced_at)}) for ack in early),
             "subcontractors": policy.subcontractors,
             "confirmations_until": policy.confirmations_until(purge.fenced_at, deadline),
         }
@@ -90,7 +93,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
     def change(state: TenantState) -> TenantState:
         if state.status != "active":
             return state
-        fenced_at = tenancy.clock()
+        fenced_at = max(tenancy.clock(), record.requested_at)
         emptied = state.model_copy(
             update={
                 "status": "purging",

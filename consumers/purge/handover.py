@@ -16,6 +16,7 @@ from schemas.envelope import Event
 from schemas.events import ExportReady
 from schemas.records import PurgeExport, PurgeRecord
 from tenancy.bootstrap import Tenancy
+from tenancy.clock import between
 from tenancy.errors import ObjectNotFound, Refused
 from tenancy.exports import EXPORT_FILES, write_export
 from tenancy.purge_records import PurgeRecords
@@ -74,12 +75,14 @@ class Handover:
 
         It may come before the purge has noted that it wrote the export: what was written can be taken.
         """
+        now = self.tenancy.clock()
 
         def note(current: PurgeRecord) -> PurgeRecord:
             export = current.export
             if export is None or export.acknowledged_at is not None or not awaits_acknowledgement(current):
                 return current
-            taken = export.model_copy(update={"acknowledged_at": at, "acknowledged_by": acknowledged_by})
+            noted_at = between(at, current.fenced_at or current.requested_at, now)
+            taken = export.model_copy(update={"acknowledged_at": noted_at, "acknowledged_by": acknowledged_by})
             return current.model_copy(update={"export": taken})
 
         return (await self.records.note(purge_id, note))[1]

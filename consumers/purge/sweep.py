@@ -100,5 +100,6 @@ class _Removal:
         if not self.running:
             return
         done, self.running = await asyncio.wait(self.running, return_when=until)
-        for task in done:
-            task.result()
+        for error in [task.exception() for task in done]:  # of all, or asyncio complains of those that nobody asked for
+            if error is not None:
+                raise error

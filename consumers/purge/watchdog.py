@@ -46,6 +46,7 @@ class Overview:
 FLAGS: dict[str, Callable[[PurgeRecord, datetime, timedelta], bool]] = {
     "blocked_by_hold": lambda record, now, target: record.is_blocked_by_hold,
     "partial": lambda record, now, target: record.is_partial,
+    "uncertifiable": lambda record, now, target: bool(record.uncertifiable),
     "overdue": lambda record, now, target: now >= record.deadline,
     "past_target": lambda record, now, target: now >= record.requested_at + target,
 }

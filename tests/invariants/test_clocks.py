@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from consumers.purge.fence import opened
 from producers import holds
+from producers.subcontractors import confirm
 from producers.verifying import verify_file
 from schemas import events, object_keys
 from tenancy.settings import CLOCK_SKEW_SECONDS
 from tenancy.tenant_id import TenantId
-from tests.invariants.worlds import assert_purged, learned
-from tests.world.purging import record_of
+from tests.invariants.worlds import assert_purged, event, learned, receipt
+from tests.world.purging import MuteReplica, record_of
 from tests.world.world import POLICY, World
 
 
@@ -95,3 +98,96 @@ async def test_the_tenants_days_for_its_export_are_never_certified_as_cut_short(
         await world.step()
     world.now = export.waits_until
     await assert_verified(world, tenant, tmp_path)
+
+
+@pytest.mark.parametrize("ahead", [CLOCK_SKEW_SECONDS + 1, 90.0, 10 * 365 * 86_400.0])
+async def test_a_purge_that_is_asked_for_in_the_future_is_asked_for_now_and_gains_no_day(
+    tmp_path: Path, ahead: float
+) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    begun, world.now = world.now, world.now + timedelta(seconds=ahead)
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    world.now = begun
+    await assert_verified(world, tenant, tmp_path)
+    record = await record_of(world, tenant)
+    assert record.requested_at == record.fenced_at == begun
+    assert record.deadline == begun + timedelta(days=POLICY.deletion_sla_days)
+
+
+async def test_a_fence_by_a_clock_that_is_behind_is_not_before_the_request(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    await opened(requested, event(tenant, requested, world), world.outside, world.driver.records)
+    asked_at, world.now = world.now, world.now - timedelta(seconds=90)
+    await world.driver.look()
+    assert (await world.driver.records.read("p1")).fenced_at == asked_at
+    await assert_verified(world, tenant, tmp_path)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_replica_whose_clock_is_wrong_by_an_hour_leaves_a_certificate_that_verifies(
+    tmp_path: Path, hours: int
+) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    mute = MuteReplica(world, "replica-mute")
+    assert await mute.renew()
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    for _ in range(20):
+        await world.step()
+    said = receipt(world, tenant, replica="replica-mute", evicted_at=world.now + timedelta(hours=hours))
+    await world.publish(tenant, events.ReplicaEvicted(replica_id="replica-mute", cause_id="p1", receipt=said))
+    await assert_verified(world, tenant, tmp_path)
+    record = await record_of(world, tenant)
+    [noted] = [noted for noted in record.acknowledgements if noted.replica_id == "replica-mute"]
+    assert noted.outcome == "evicted"
+    assert record.fenced_at is not None
+    assert record.fenced_at <= noted.at <= record.verified_at[0]
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+async def test_a_tenants_tool_whose_clock_is_wrong_takes_its_export_within_the_purge(tmp_path: Path, days: int) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY.model_copy(update={"right_of_export": True}))
+    digest = await learned(world, tenant)
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    await world.settle()
+    now, world.now = world.now, world.now + timedelta(days=days)
+    taken = events.ExportAcknowledged(export_id="p1", adapter_digest=digest, acknowledged_by="op")
+    await world.publish(tenant, taken)
+    world.now = now
+    await assert_verified(world, tenant, tmp_path)
+    record = await record_of(world, tenant)
+    assert record.export is not None
+    assert record.export.acknowledged_at == (now if days > 0 else record.fenced_at)
+
+
+async def test_a_hold_placed_by_a_clock_that_is_ahead_is_not_released_before_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    now, world.now = world.now, world.now + timedelta(hours=1)
+    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    placed_at, world.now = world.now, now
+    await holds.release(world.outside, tenant, "h1", released_by="op-2")
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await assert_verified(world, tenant, tmp_path)
+    [hold] = (await record_of(world, tenant)).holds
+    assert hold.released_at == hold.placed_at == placed_at
+
+
+async def test_a_confirmation_by_a_clock_that_is_behind_is_not_before_the_decision(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.driver.policy = replace(world.driver.policy, subcontractors=("aws-s3",))
+    tenant = await world.onboard("t1")
+    await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    for _ in range(20):
+        await world.step()
+    now, world.now = world.now, world.now - timedelta(hours=1)
+    noted = await confirm(world.outside, tenant, "aws-s3", reference="doc-1", recorded_by="op")
+    world.now = now
+    await assert_verified(world, tenant, tmp_path)
+    record = await record_of(world, tenant)
+    assert record.confirmations == (noted,)
+    assert noted.recorded_at == record.destruction_decided_at

@@ -45,7 +45,13 @@ async def test_sixty_days_with_a_hold_a_mute_replica_and_a_store_that_keeps_thin
         "fenced",
         "shredded",
     ]
-    assert world.watchdog.overview.flags == {"blocked_by_hold": 1, "partial": 0, "overdue": 0, "past_target": 0}
+    assert world.watchdog.overview.flags == {
+        "blocked_by_hold": 1,
+        "partial": 0,
+        "uncertifiable": 0,
+        "overdue": 0,
+        "past_target": 0,
+    }
     await live(world, DAY - 1, mute)
 
     # The mute replica was cut off, and nobody skipped it.
@@ -76,7 +82,13 @@ async def test_sixty_days_with_a_hold_a_mute_replica_and_a_store_that_keeps_thin
     assert blocked.step == "fenced"
     assert await world.outside.store(held), "under a hold the key is there, and opens what is kept"
     assert warnings(world, held) == warnings(world, kept) == ["at_risk|50"]
-    assert world.watchdog.overview.flags == {"blocked_by_hold": 1, "partial": 1, "overdue": 0, "past_target": 2}
+    assert world.watchdog.overview.flags == {
+        "blocked_by_hold": 1,
+        "partial": 1,
+        "uncertifiable": 0,
+        "overdue": 0,
+        "past_target": 2,
+    }
     assert world.watchdog.overview.remaining_seconds == 10 * DAY * 3600
 
     await holds.release(world.outside, held, "h1", released_by="op-2")
@@ -89,7 +101,13 @@ async def test_sixty_days_with_a_hold_a_mute_replica_and_a_store_that_keeps_thin
     assert warnings(world, kept) == ["at_risk|50", "at_risk|80"]
     await live(world, 5 * DAY)
     assert warnings(world, kept) == ["at_risk|50", "at_risk|80", "overdue|"]
-    assert world.watchdog.overview.flags == {"blocked_by_hold": 0, "partial": 1, "overdue": 1, "past_target": 1}
+    assert world.watchdog.overview.flags == {
+        "blocked_by_hold": 0,
+        "partial": 1,
+        "uncertifiable": 0,
+        "overdue": 1,
+        "past_target": 1,
+    }
     assert (world.watchdog.overview.remaining_seconds or 0) < 0
     asked = locking.asked
     await live(world, 20 * DAY)
@@ -203,7 +221,14 @@ async def test_the_metrics_of_the_watchdog_name_no_tenant(tmp_path: Path) -> Non
         for line in lines.splitlines()
         if 'flag="' in line
     }
-    assert flags == {"blocked_by_hold": 1, "partial": 0, "overdue": 0, "past_target": 1, "unreadable": 0}
+    assert flags == {
+        "blocked_by_hold": 1,
+        "partial": 0,
+        "uncertifiable": 0,
+        "overdue": 0,
+        "past_target": 1,
+        "unreadable": 0,
+    }
     assert "canary" not in lines
 
 

@@ -24,6 +24,7 @@ from schemas.manifests import (
     PURGE_PREDICATE,
     TRAINING_PREDICATE,
     EvictionReceipt,
+    KeyDestruction,
     PurgeCertificate,
     Retained,
     StoreFinding,
@@ -32,6 +33,7 @@ from schemas.manifests import (
 )
 from schemas.records import (
     JobRecord,
+    PurgeRecord,
     ReplicaAcknowledgement,
     Residue,
     StoreCount,
@@ -39,8 +41,10 @@ from schemas.records import (
     TrainingSetEntry,
 )
 from schemas.state import AdapterState, RunState, TenantState
+from schemas.stores import STORES, swept
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
+from tenancy.certificate_rules import EVERY_RELEASE
 from tenancy.master_keys import KeyFileMasterKey
 from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
@@ -181,7 +185,35 @@ def finding(store: str, medium: str, left: int = 0) -> StoreFinding:
     )
 
 
+def purge_record(**changes: object) -> PurgeRecord:
+    """A purge that has only to be certified, with one object in each store that it empties."""
+    verified_at = (NOW + timedelta(minutes=2), NOW + timedelta(minutes=4))
+    replica = ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64)
+    verified = PurgeRecord(
+        purge_id="purge-1",
+        tenant="t1",
+        step="verified",
+        requested_at=NOW,
+        requested_by="operator",
+        reason_code="churned",
+        deadline=NOW + timedelta(days=30),
+        sla_days=30,
+        moved_at=verified_at[1],
+        fenced_at=NOW,
+        destruction_decided_at=NOW + timedelta(seconds=30),
+        settled_at=NOW + timedelta(minutes=3),
+        replicas=(replica.replica_id,),
+        acknowledgements=(replica,),
+        subcontractors=(),
+        key_destroyed_at=NOW + timedelta(minutes=1),
+        found=tuple(StoreCount(store=store.name, objects=1, versions=1, size_bytes=5) for store in swept()),
+        verified_at=verified_at,
+    )
+    return verified.model_copy(update=changes)
+
+
 def certificate(**changes: object) -> PurgeCertificate:
+    """As another release made it, which has none but the stores that every release has."""
     complete = PurgeCertificate(
         certificate_id="purge-1",
         tenant="t1",
@@ -197,14 +229,14 @@ def certificate(**changes: object) -> PurgeCertificate:
         tool="sanolith test",
         performed_by="purge service",
         key_destroyed_at=NOW + timedelta(minutes=1),
-        keys=(),
-        stores=(
-            finding("objects.examples", "object-store"),
-            finding("state.superseded", "object-store"),
-            finding("keys.tenant", "key-material"),
+        keys=(
+            KeyDestruction(
+                key="keys.tenant", method="erase", destroyed_at=NOW + timedelta(minutes=1), note="no copy is left"
+            ),
         ),
-        objects_removed=3,
-        versions_removed=3,
+        stores=tuple(finding(store, STORES[store].medium) for store in sorted(EVERY_RELEASE)),
+        objects_removed=len(EVERY_RELEASE),
+        versions_removed=len(EVERY_RELEASE),
         residual=0,
         verification_method="full",
         verified_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=4)),
@@ -242,8 +274,8 @@ def adapters_ports(parts: Parts) -> AdaptersPorts:
     return AdaptersPorts(parts.tenancy, parts.signer.verifier, lambda: None)
 
 
-def purge_ports(parts: Parts) -> PurgePorts:
-    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=0.0))
+def purge_ports(parts: Parts, settle_seconds: float = 0.0) -> PurgePorts:
+    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=settle_seconds))
     return PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
 
 

@@ -14,6 +14,7 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.policy import PurgePolicy
 from schemas import events, object_keys
 from schemas.events import PurgeCompleted
+from tenancy.certificate_rules import RULES
 from tenancy.signing import Signer
 from tests.invariants.worlds import assert_purged
 from tests.world.crashes import SimulatedCrash
@@ -46,7 +47,8 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
     first = (await world.memory.get(key)).body
     assert (await world.state(tenant)).status == "purging"
 
-    monkeypatch.setattr(certificates, "VERSION", "99.0.0")
+    monkeypatch.setattr(certificates, "TOOL", "sanolith 99.0.0")
+    monkeypatch.setattr(certificates, "broken", lambda _: RULES[:1])  # it would not sign it now
     upgraded = PurgeDriver(
         world.outside, Signer(Ed25519PrivateKey.generate()), PurgePolicy(settle_seconds=SETTLE_SECONDS)
     )

@@ -14,6 +14,7 @@ from consumers.purge.certificate import certificate
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
+from consumers.purge.watchdog import Watchdog
 from producers import commands, queries
 from producers.onboarding import onboard
 from producers.publishing import publish
@@ -24,12 +25,12 @@ from schemas.events import PurgeRequested
 from schemas.manifests import PURGE_PREDICATE, PurgeCertificate
 from schemas.model import read_tolerant
 from schemas.outcome import Outcome
-from schemas.records import PurgeRecord, StoreRefusal
+from schemas.records import PurgeRecord
 from schemas.stores import STORES, swept
 from tenancy.errors import DeletionRefused, Refused
 from tenancy.objects import ObjectVersion, Upload
 from tenancy.tenant_id import TenantId
-from tests.unit.operator_parts import NOW, Parts, onboarded_parts, publish_adapter, purge_ports
+from tests.unit.operator_parts import Parts, onboarded_parts, publish_adapter, purge_ports
 from tests.world.purging import LockingObjectStore
 
 TENANT = TenantId("t1")
@@ -116,18 +117,49 @@ async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Pa
 async def test_there_is_no_certificate_while_anything_is_open(parts: Parts) -> None:
     record = await purged(parts)
     certificate(record)
-    refusal = StoreRefusal(store="objects.runs", reason_code="access-denied", count=1, since=NOW)
     broken: list[dict[str, Any]] = [
         {"key_destroyed_at": None},
         {"verified_at": record.verified_at[:1]},
         {"destruction_decided_at": None},
         {"settled_at": None},
-        {"replicas": ("replica-1",)},
-        {"refusals": (refusal,)},
     ]
     for update in broken:
         with pytest.raises(ValueError, match="a purge is certified"):
             certificate(record.model_copy(update=update))
+
+
+async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_certified_once_it_does_not(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    ports = purge_ports(parts, settle_seconds=60.0)
+    driver, watchdog = ports.driver, Watchdog(ports.driver)
+    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    await on_purge_requested(parts.publisher.events[-1], ports)
+    await driver.look()
+    days = (await driver.records.read(purge_id)).sla_days
+    await driver.records.note(purge_id, lambda current: current.model_copy(update={"sla_days": 3}))
+    parts.now += timedelta(seconds=61)
+    for _ in range(2):
+        await driver.look()
+    record = await driver.records.read(purge_id)
+    assert (record.step, record.uncertifiable) == ("verified", ("deadline",))
+    assert [said.__dict__["rules"] for said in caplog.records if said.message == "purge not certified"] == [
+        ("deadline",),
+        ("deadline",),
+    ]
+    with pytest.raises(Refused, match="not certified"):
+        await queries.certificate(parts.tenancy, purge_id)
+    assert "purge.completed" not in parts.types()
+    [view] = (await queries.purges(parts.tenancy)).views
+    assert (view.step, view.flags) == ("verified", ("uncertifiable",))
+    assert view.waits_for == ("a release that can certify it: its certificate would contradict itself (deadline)",)
+    await watchdog.look()
+    assert watchdog.overview.flags["uncertifiable"] == 1
+    await driver.records.note(purge_id, lambda current: current.model_copy(update={"sla_days": days}))
+    await driver.look()
+    assert (await driver.records.read(purge_id)).step == "certified"
+    [view] = (await queries.purges(parts.tenancy)).views
+    assert (view.flags, view.waits_for) == ((), ())
 
 
 async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_deleted(
