@@ -12,12 +12,12 @@ from pathlib import Path
 from openai import AsyncOpenAI
 
 from schemas.heldout import HeldoutQuestion, is_correct
+from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused
 
 AT_ONCE = 16
 MAX_TOKENS = 48
 TIMEOUT_SECONDS = 180.0
-ADAPTER_HEADER = "x-sano-adapter"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from inference.answers import Answer, Answers
-from inference.api import ADAPTER_HEADER
 from inference.usage import Amounts
+from schemas.serving_api import ADAPTER_HEADER
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
