@@ -110,6 +110,8 @@ def type_in_words(field: FieldInfo) -> str:
     ge, gt, le = (bounds.get(kind) for kind in (annotated_types.Ge, annotated_types.Gt, annotated_types.Le))
     if ge and le:
         return f"{words}, {ge.ge} to {le.le}"
+    if gt and le:
+        return f"{words} > {gt.gt:g} and ≤ {le.le:g}"
     return " ".join([words, *([f"≥ {ge.ge:g}"] if ge else []), *([f"> {gt.gt:g}"] if gt else [])])
 
 
