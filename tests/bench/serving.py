@@ -98,7 +98,7 @@ class Replica:
                 max_rank=RANK,
             )
         )
-        files.inner.clear()
+        root.mkdir(parents=True, mode=0o700)
         loads: list[float] = []
         placement = Placement(
             engine=engine,
