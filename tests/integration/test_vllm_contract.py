@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
+from tests.unit.test_docs import page, section
 
 pytestmark = pytest.mark.engine
 
@@ -51,6 +52,16 @@ def test_the_processes_keep_as_many_messages_as_are_overwritten() -> None:
     from inference.loaded_adapters import _MESSAGES
 
     assert inspect.signature(MessageQueue.__init__).parameters["max_chunks"].default == _MESSAGES
+
+
+def test_the_messages_take_no_more_memory_than_operators_are_told() -> None:
+    from vllm import envs
+    from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
+
+    parameters = inspect.signature(MessageQueue.__init__).parameters
+    each_way = (envs.VLLM_MQ_MAX_CHUNK_BYTES_MB, parameters["max_chunk_bytes"].default / 2**20)
+    mebibytes = parameters["max_chunks"].default * sum(each_way)
+    assert f"at most {mebibytes:.0f} MiB" in section(page("docs/operations.md"), "### Sizes")
 
 
 def test_the_serving_classes_take_a_request_without_an_http_request() -> None:

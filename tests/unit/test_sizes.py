@@ -61,16 +61,3 @@ def test_opening_an_adapter_takes_at_most_four_times_its_file() -> None:
     finally:
         tracemalloc.stop()
     assert 2 * len(opened) < beside_the_sealed < 3.1 * len(opened)
-
-
-@pytest.mark.engine
-def test_the_messages_between_the_engines_processes(sizes: str) -> None:
-    import inspect
-
-    from vllm import envs
-    from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
-
-    parameters = inspect.signature(MessageQueue.__init__).parameters
-    chunks = parameters["max_chunks"].default
-    mebibytes = chunks * (envs.VLLM_MQ_MAX_CHUNK_BYTES_MB + parameters["max_chunk_bytes"].default / 2**20)
-    assert f"at most {mebibytes:.0f} MiB" in sizes
