@@ -98,7 +98,6 @@ class Replica:
                 max_rank=RANK,
             )
         )
-        root.mkdir(parents=True, mode=0o700)
         loads: list[float] = []
         placement = Placement(
             engine=engine,
