@@ -18,13 +18,13 @@ from inference.answers import Answer, Answers, HeldStream, Kind
 from inference.engine_errors import EngineError, EngineRefused
 from inference.errors import RequestRefused, bad_request, cannot_load, error_body, unauthorized
 from inference.vllm_errors import error_events
+from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenVerifier
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 
-ADAPTER_HEADER = "X-Sano-Adapter"
 MAX_BODY_BYTES = 1_048_576
 FAILED = "this replica failed on the request"
 

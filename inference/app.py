@@ -5,16 +5,16 @@ vLLM's processes are spawned and import this module anew, so nothing may start o
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import anyio
-import uvicorn
 from fastapi import FastAPI
+from starlette.types import Lifespan
 
+from consumers.runtime.behind import run_behind
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import Consumer, health_routes
@@ -26,7 +26,7 @@ from inference.api import Api
 from inference.binding import Salts, TenantViews
 from inference.engine import Engine
 from inference.engine_config import EngineConfig
-from inference.fetching import AdapterFiles
+from inference.fetching import AdapterFiles, adapter_folder
 from inference.lease import ReplicaLease
 from inference.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.placement import Placement
@@ -70,6 +70,7 @@ def engine_config(settings: InferenceSettings, base_model: Path) -> EngineConfig
         max_model_len=settings.max_model_len,
         max_num_seqs=settings.max_num_seqs,
         kv_cache_gib=settings.kv_cache_gib,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
     )
 
 
@@ -80,8 +81,6 @@ class Replica:
         self.settings = settings
         self.telemetry = telemetry
         self.signer = signer(settings)
-        self.base_model = base_model_directory(settings)
-        self.engine = Engine(engine_config(settings, self.base_model))
         requests = telemetry.meter.create_counter("sano_requests", description="answered requests by route")
         self.loads = telemetry.meter.create_histogram(
             "sano_adapter_load_seconds", unit="s", description="from the object store into the engine"
@@ -90,6 +89,7 @@ class Replica:
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
         self.api = Api(TokenVerifier(self.signer.verifier), requests)
+        self.engine: Engine | None = None
         self.consumer: Consumer | None = None
         self.lease: ReplicaLease | None = None
 
@@ -97,32 +97,39 @@ class Replica:
         """Also false for a replica that a purge cut off: only a new start leaves nothing of what it held."""
         if self.lease is not None and self.lease.is_fenced:
             return False
-        starting = self.consumer is None
-        return starting or (self.engine.is_healthy() and self.consumer is not None and self.consumer.is_alive())
+        if self.engine is None or self.consumer is None:
+            return True  # starting
+        return self.engine.is_healthy() and self.consumer.is_alive()
 
     async def is_ready(self) -> bool:
-        if self.consumer is None or self.lease is None or not self.engine.is_healthy():
+        if self.engine is None or self.consumer is None or self.lease is None:
             return False
-        return self.lease.is_held() and await self.consumer.is_ready()
+        return self.engine.is_healthy() and self.lease.is_held() and await self.consumer.is_ready()
 
     @asynccontextmanager
-    async def running(self, _: FastAPI) -> AsyncIterator[None]:
-        """Start in the order that never serves what a purge has fenced; stop in the reverse order."""
+    async def running(self) -> AsyncIterator[None]:
+        """Start in the order that never serves what a purge has fenced; stop in the reverse order, and leave nothing.
+
+        What reads much runs beside the event loop: the health routes answer meanwhile.
+        """
         settings = self.settings
         async with AsyncExitStack() as stack:
+            # First, so that it is emptied whatever fails below, and last after the engine, which reads from it.
+            root = stack.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
+            base_model = await asyncio.to_thread(base_model_directory, settings)
+            engine = Engine(engine_config(settings, base_model))
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
-            digest = model_digest(self.base_model)
+            digest = await asyncio.to_thread(model_digest, base_model)
             files = AdapterFiles(
                 tenancy=tenancy,
                 verifier=self.signer.verifier,
-                root=settings.adapter_dir / settings.replica_id,
+                root=root,
                 base_model_digest=digest,
-                base_shapes=linear_shapes(self.base_model),
+                base_shapes=await asyncio.to_thread(linear_shapes, base_model),
                 max_rank=settings.max_lora_rank,
             )
-            files.clear()
-            await self.engine.start()
-            stack.push_async_callback(self.engine.close)
+            stack.push_async_callback(engine.close)
+            await engine.start()
             audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
             stack.push_async_callback(audit.enter)
 
@@ -131,7 +138,7 @@ class Replica:
                 audit.note(tenant, adapter)
 
             placement = Placement(
-                engine=self.engine,
+                engine=engine,
                 files=files,
                 residency=Residency(
                     ResidencyPolicy(max_resident=settings.max_cpu_loras, idle_seconds=settings.idle_seconds),
@@ -147,7 +154,8 @@ class Replica:
             lease = ReplicaLease(tenancy, settings.replica_id, digest, settings.replica_lease_seconds, tenancy.clock())
             await lease.register()
             ports = AgentPorts(tenancy, self.signer, views, placement, settings.replica_id)
-            await self._consume(stack, tenancy, ports)
+            consumer = self._consumer(tenancy, ports)
+            await stack.enter_async_context(consumer.running())
             for periodic in (
                 Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),
                 Periodic("idle adapters", min(settings.idle_seconds, 30.0), placement.unload_idle),
@@ -156,47 +164,43 @@ class Replica:
             ):
                 periodic.start()
                 stack.push_async_callback(periodic.stop)
-            self.lease = lease
-            self.api.answers = Answers(self.engine, views, placement, lease, meter, Salts())
-            yield
-            self.api.answers = None
+            self.engine, self.consumer, self.lease = engine, consumer, lease
+            self.api.answers = Answers(engine, views, placement, lease, meter, Salts())
+            try:
+                yield
+            finally:
+                self.api.answers = None
 
-    async def _consume(self, stack: AsyncExitStack, tenancy: Tenancy, ports: AgentPorts) -> None:
+    def _consumer(self, tenancy: Tenancy, ports: AgentPorts) -> Consumer:
         policy = self.settings.handling_policy()
         dispatcher = Dispatcher(
             SERVICE, HANDLERS, tenancy, ports, self.telemetry, policy, replica=self.settings.replica_id
         )
-        consumer = Consumer(
+        return Consumer(
             dispatcher,
             (events.ADAPTERS, events.TENANTS),
             dispatcher.reader,
             self.settings,
         )
-        await consumer.broker.start()
-        stack.push_async_callback(consumer.broker.stop)
-        self.consumer = consumer
+
+    def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
+        """The application: the API's routes, and the health routes."""
+        app = self.api.build(lifespan)
+        app.router.routes.extend(health_routes(self.telemetry, self.is_alive, self.is_ready))
+        return app
 
 
 def main() -> None:
     settings = InferenceSettings()
     configure_logging(SERVICE)
-    telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
-    replica = Replica(settings, telemetry)
-    app = replica.api.build(replica.running)
-    app.router.routes.extend(health_routes(telemetry, replica.is_alive, replica.is_ready))
-    config = uvicorn.Config(
-        app,
+    replica = Replica(settings, configure_telemetry(SERVICE, settings.otlp_endpoint))
+    run_behind(
+        replica.build,
+        replica.running,
         host=settings.inference_host,
         port=settings.inference_port,
-        log_config=None,
-        log_level=logging.WARNING,
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=int(settings.drain_seconds) + 5,
+        graceful_seconds=int(settings.drain_seconds) + 5,
     )
-    anyio.run(uvicorn.Server(config).serve)
-    if replica.lease is None:
-        raise SystemExit(1)
 
 
 if __name__ == "__main__":

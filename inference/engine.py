@@ -43,17 +43,20 @@ class Engine:
         self._adapters: LoadedAdapters | None = None
 
     async def start(self) -> None:
-        """Start vLLM's processes and load the base model: about half a minute on a processor, off the event loop."""
+        """Start vLLM's processes and load the base model: about half a minute on a processor, off the event loop.
+
+        Cancelled, it waits until they are there, ends them, and raises ``CancelledError``.
+        """
         prepare_environment(self._config)
         # Importing vLLM alone takes ten seconds, so that too is done in the thread.
         arguments = await asyncio.to_thread(serving_arguments, self._config)
-        await asyncio.to_thread(self._start_vllm, arguments)
         from starlette.datastructures import State
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 
         # A state of its own: vLLM's serving objects are not reachable from the routes of any app.
         serving = State()
         try:
+            await self._vllm_started(arguments)
             if not all(await self._llm.collective_rpc("keep_adapters_off_base_requests")):
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())
@@ -68,6 +71,15 @@ class Engine:
             message_bytes=self._config.largest_message_bytes,
         )
         self._serving = serving
+
+    async def _vllm_started(self, arguments: argparse.Namespace) -> None:
+        starting = asyncio.create_task(asyncio.to_thread(self._start_vllm, arguments))
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A thread cannot be cancelled, and it starts processes: they can be ended once it is over.
+            await asyncio.gather(starting, return_exceptions=True)
+            raise
 
     async def close(self) -> None:
         """End the running requests, then the engine's processes. Does nothing the second time."""

@@ -42,8 +42,10 @@ class EngineConfig:
 
     ``base_model`` is a local directory. ``max_loras`` adapters can be in one batch, each slot preallocated at
     ``max_lora_rank``; ``max_cpu_loras`` adapters can be loaded. ``kv_cache_gib`` is the key-value cache's size in GiB
-    and must be given on a processor; on a GPU ``None`` leaves it to vLLM. ``block_size`` is in tokens: only whole
-    blocks are shared by prefix (``None``: vLLM's choice, 128 on a processor and 16 on a GPU).
+    and must be given on a processor; on a GPU ``None`` leaves it to vLLM, which then fills
+    ``gpu_memory_utilization`` of the GPU's memory with weights, slots and cache (``None``: vLLM's choice).
+    ``block_size`` is in tokens: only whole blocks are shared by prefix (``None``: vLLM's choice, 128 on a processor
+    and 16 on a GPU).
     """
 
     base_model: Path
@@ -54,6 +56,7 @@ class EngineConfig:
     max_model_len: int = 2048
     max_num_seqs: int = 16
     kv_cache_gib: float | None = None
+    gpu_memory_utilization: float | None = None
     block_size: int | None = None
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
     seed: int = 0
@@ -69,6 +72,8 @@ class EngineConfig:
             raise ValueError("max_loras must be at least 1 and at most max_cpu_loras, or vLLM refuses to start")
         if self.kv_cache_gib is not None and self.kv_cache_gib <= 0:
             raise ValueError("kv_cache_gib must be positive; leave it out for vLLM's own choice on a GPU")
+        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError("gpu_memory_utilization must be a share of the GPU's memory: above 0 and at most 1")
 
     @property
     def largest_message_bytes(self) -> int:
@@ -116,7 +121,8 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         # Blocks are shared only under the same salt, adapter and tokens; sha256, since a collision would cross tenants.
         "enable_prefix_caching": True,
         "prefix_caching_hash_algo": "sha256",
-        # One engine, so that the answer of collective_rpc covers every worker that can hold an adapter.
+        # One engine on one device: what overwrites slots, messages and base rows is tested with one worker only.
+        "tensor_parallel_size": 1,
         "data_parallel_size": 1,
         "worker_extension_cls": config.worker_extension,
         "trust_remote_code": False,
@@ -128,6 +134,8 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         "enable_prompt_tokens_details": True,
         "shutdown_timeout": 0,
     }
+    if config.gpu_memory_utilization is not None:
+        values["gpu_memory_utilization"] = config.gpu_memory_utilization
     unknown = sorted(name for name in values if not hasattr(arguments, name))
     if unknown:
         raise RuntimeError(f"this vLLM does not know {', '.join(unknown)}; see the pinned range in pyproject.toml")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from consumers.runtime.telemetry import SCOPE
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, check_adapter, config_sha256, weights_sha256
 from schemas.canonical import adapter_digest
@@ -21,14 +24,44 @@ from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
+logger = logging.getLogger(f"{SCOPE}.inference")
+
 
 class NotServable(Exception):
     """The adapter's objects are missing, changed, foreign or unfit. The message holds a reason, no content."""
 
 
+@contextmanager
+def adapter_folder(root: Path) -> Iterator[Path]:
+    """A replica's folder for adapters, which nobody else may enter: empty at first, whatever an earlier process left
+    there, and gone at the end.
+    """
+    _remove_whole(root)
+    root.mkdir(parents=True, mode=0o700)
+    try:
+        yield root
+    finally:
+        _remove_whole(root)
+
+
+def _remove_whole(root: Path) -> None:
+    """A fetch that nobody waits for any more may still write into it, in a thread. It names the folder by its path, so
+    from the renaming on it makes nothing new; ``.gone`` is no replica's id.
+    """
+    gone = root.with_name(f"{root.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(OSError):
+        root.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+    if root.exists() or gone.exists():
+        logger.error("adapter files not removed", extra={"reason": "something of them is still there"})
+
+
 @dataclass(frozen=True)
 class AdapterFiles:
-    """Fetches adapters into ``root``/<digest>. ``base_shapes``: (out, in) features of the base's linear layers."""
+    """Fetches adapters into ``root``/<digest>, where :func:`adapter_folder` made ``root``. ``base_shapes``: (out, in)
+    features of the base's linear layers.
+    """
 
     tenancy: Tenancy
     verifier: Verifier
@@ -36,11 +69,6 @@ class AdapterFiles:
     base_model_digest: str
     base_shapes: Mapping[str, tuple[int, int]]
     max_rank: int
-
-    def clear(self) -> None:
-        """Remove what an earlier process of this replica left."""
-        shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir(parents=True, mode=0o700)
 
     async def fetch(self, tenant: TenantId, digest: str) -> Path:
         """The directory with exactly the two checked files. Raises :class:`NotServable`."""

@@ -8,9 +8,9 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from schemas.model import Contract
+from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
 
-ADAPTER_HEADER = "X-Sano-Adapter"
 CONNECT_SECONDS = 5.0
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 

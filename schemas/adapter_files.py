@@ -1,6 +1,6 @@
 """The two files of an adapter: their digests, and the checks that they pass before anything loads them.
 
-Nothing here needs torch or numpy, so the trainer, the publisher and the server share one copy.
+Nothing here needs torch, so the trainer, the publisher, the server and `sano export` share one copy.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def _check_shapes(
 
 def _check_finite(header: SafetensorsHeader, weights: bytes) -> None:
     """An infinity or a NaN has every exponent bit set, which is all that is looked at."""
-    import numpy  # where adapters are trained or served it is there; the contract's other users need none
+    import numpy  # a third of a second, which commands that look at no adapter are spared
 
     for entry in header.tensors.values():
         kind, exponent = _EXPONENTS[entry.dtype]

@@ -25,7 +25,6 @@ from schemas.store import StoreOutcome
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 TRAINING_PREDICATE = "urn:sanolith:predicate:training:v1"
-EXPORT_PREDICATE = "urn:sanolith:predicate:export:v1"
 EVICTION_PREDICATE = "urn:sanolith:predicate:eviction:v1"
 WITHDRAWAL_PREDICATE = "urn:sanolith:predicate:withdrawal-receipt:v1"
 PURGE_PREDICATE = "urn:sanolith:predicate:purge-certificate:v1"

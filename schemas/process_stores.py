@@ -50,7 +50,11 @@ _SERVING = (
         written_by=("inference.fetching",),
         holds="the files of loaded adapters",
         protection="clear",
-        purger=Purger(who="replica agent", method="unlink", how="the adapter's folder is removed, and all at a start"),
+        purger=Purger(
+            who="replica agent",
+            method="unlink",
+            how="the adapter's folder is removed, and all of them when the replica stops or starts",
+        ),
         probe=RECEIPT,
         survives="until-purge",
     ),

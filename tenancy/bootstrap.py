@@ -71,20 +71,23 @@ def master_key(settings: PlatformSettings) -> MasterKey:
         return KmsMasterKey.connect(settings.kms_key_id, None)
     if settings.master_key_file is not None:
         return KeyFileMasterKey.read(settings.master_key_file)
-    raise Refused("no-master-key", "refused: set SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE")
+    why = "refused: without a master key no tenant's data can be opened; set SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE"
+    raise Refused("no-master-key", why)
 
 
 def signer(settings: PlatformSettings) -> Signer:
     """Raises :class:`Refused` when no signing key is set."""
     if settings.signing_key_file is None:
-        raise Refused("no-signing-key", "refused: set SANO_SIGNING_KEY_FILE")
+        why = "refused: without a private key no token or statement can be signed; set SANO_SIGNING_KEY_FILE"
+        raise Refused("no-signing-key", why)
     return Signer.read(settings.signing_key_file)
 
 
 def verifier(settings: PlatformSettings) -> Verifier:
     """Raises :class:`Refused` when no public key is set."""
     if settings.verify_key_file is None:
-        raise Refused("no-verify-key", "refused: set SANO_VERIFY_KEY_FILE")
+        why = "refused: without a public key no signature can be checked; set SANO_VERIFY_KEY_FILE"
+        raise Refused("no-verify-key", why)
     return Verifier.read(settings.verify_key_file)
 
 

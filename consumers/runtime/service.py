@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
-import uvicorn
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy
@@ -20,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from consumers.runtime.behind import run_behind
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
@@ -103,6 +101,15 @@ class Consumer:
             async with in_hand.taken(record):
                 await dispatcher.handle(record)
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Consume; at the end finish what is in hand, commit, and leave the group. Also of a start that was cut off."""
+        try:
+            await self.broker.start()
+            yield
+        finally:
+            await self.broker.stop()
+
     def is_alive(self) -> bool:
         """Whether this consumer gets on with its messages."""
         return self.progress.is_alive()
@@ -151,14 +158,13 @@ def serve(
     held: list[Consumer] = []
 
     @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def consuming() -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, service))
             made, periodics = await stack.enter_async_context(ports(tenancy))
             dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, settings.handling_policy())
             consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings)
-            await consumer.broker.start()
-            stack.push_async_callback(consumer.broker.stop)
+            await stack.enter_async_context(consumer.running())
             for periodic in periodics:
                 periodic.start()
                 stack.push_async_callback(periodic.stop)
@@ -169,17 +175,9 @@ def serve(
         return bool(held) and await held[0].is_ready()
 
     routes = health_routes(telemetry, lambda: not held or held[0].is_alive(), is_ready)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Starlette(routes=routes, lifespan=lifespan),
-            host=settings.health_host,
-            port=settings.health_port,
-            log_config=None,
-            log_level=logging.WARNING,
-            access_log=False,
-            lifespan="on",
-        )
+    run_behind(
+        lambda lifespan: Starlette(routes=routes, lifespan=lifespan),
+        consuming,
+        host=settings.health_host,
+        port=settings.health_port,
     )
-    anyio.run(server.serve)
-    if not held:
-        raise SystemExit(1)

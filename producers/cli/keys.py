@@ -27,6 +27,6 @@ def trusted(key: Path | None, option: str = "--key") -> Verifier:
 
     path = key or VerificationSettings().verify_key_file
     if path is None:
-        why = f"refused: no public key is known; give {option}, or set SANO_VERIFY_KEY_FILE"
+        why = f"refused: without a public key no signature can be checked; give {option}, or set SANO_VERIFY_KEY_FILE"
         raise Refused("no-verify-key", why)
     return Verifier.read(path, f"{option} or SANO_VERIFY_KEY_FILE")

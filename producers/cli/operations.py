@@ -78,7 +78,7 @@ def demo(
         Path | None, typer.Option("--report", help="Write a report in JSON to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """The whole loop on a stack of its own: two tenants, from approvals to a certified purge."""
+    """The whole loop on a stack of its own: three tenants, two of which train an adapter, and a certified purge."""
     from producers.demo import run
 
     raise typer.Exit(run(report))

@@ -1,4 +1,4 @@
-"""``sano demo``: the whole loop on a stack of its own, with two tenants, from onboarding to a certified purge."""
+"""``sano demo``: the whole loop with three tenants, two of which train an adapter, from onboarding to a purge."""
 
 from __future__ import annotations
 

@@ -205,32 +205,46 @@ class Act:
                 )
                 self.screen.say(f"{tenant.id}: {exported.examples} examples listed")
                 tenant.exported_examples = exported.examples
+            # For the comparison with what was exported: a moment later the tenant is purged.
+            tenants.oncology.stored = await self._taken_from_the_bucket(tenants.oncology)
+
+    async def _taken_from_the_bucket(self, tenant: Tenant) -> Path:
+        """The adapter that the replicas serve: the files of the tenant's prefix, opened, and nothing of the export."""
+        store, folder = await self.tenancy.store(tenant.id), self.scratch / f"{tenant.dataset}-stored"
+        folder.mkdir(mode=0o700)
+        for file in (object_keys.ADAPTER_CONFIG, object_keys.ADAPTER_WEIGHTS):
+            await store.get_file(object_keys.adapter(tenant.digest, file), folder / file)
+        return folder
 
     async def _load_back(self, tenants: Tenants) -> None:
-        """The exported adapter with peft alone; and what each tenant would be answered by the other's adapter."""
+        """The exported adapter with peft alone, beside the one of the bucket; and what each tenant would be answered by
+        the other's adapter."""
         a, b = tenants.oncology, tenants.paediatrics
-        if a.exported is None or b.exported is None:
+        if a.stored is None or a.exported is None or b.exported is None:
             raise RuntimeError("the acts before this one have not run")
         jobs = (
             HarnessJob(a.exported, a.heldout, a.own),
             HarnessJob(a.exported, b.heldout),
             HarnessJob(b.exported, a.heldout),
+            HarnessJob(a.stored, a.heldout),
         )
-        loaded, b_with_as, a_with_bs = await score_with_harness(self.base_model, jobs, self.scratch)
+        loaded, b_with_as, a_with_bs, stored = await score_with_harness(self.base_model, jobs, self.scratch)
         a.other, b.other = a_with_bs.score, b_with_as.score
         self.report.export = ExportReport(
             directory=a.dataset,
             examples=a.exported_examples,
             answers=len(a.questions),
-            same_answers=loaded.same_as_served,
+            same_answers=loaded.same_as(stored),
+            same_as_served=loaded.same_as_served,
         )
         self.screen.say(
-            f"the export loaded with peft: {loaded.same_as_served} of {len(a.questions)} answers are the served ones, "
-            "to the token"
+            f"the export loaded with peft: of {len(a.questions)} answers {loaded.same_as(stored)} are those of the "
+            f"tenant's adapter, and {loaded.same_as_served} the served ones, to the token"
         )
+        self.check("the export gives the tokens of the tenant's adapter, all of them", loaded.tokens == stored.tokens)
         # Not all: peft and the engine round differently in bfloat16, and a near tie between two tokens can then flip.
         same = loaded.same_as_served >= SAME_SHARE * len(a.questions)
-        self.check("the exported adapter answers as the served one does", same)
+        self.check("the exported adapter answers as the served one does, but for rounding", same)
 
     async def show(self, tenants: Tenants) -> None:
         """A table per tenant."""

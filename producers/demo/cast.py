@@ -28,6 +28,7 @@ class Tenant:
     manifest: TrainingManifest | None = None
     base: Answered | None = None
     own: Answered | None = None
+    stored: Path | None = None
     exported: Path | None = None
     exported_examples: int = 0
     other: float = 0.0

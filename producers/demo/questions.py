@@ -8,16 +8,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openai import AsyncOpenAI
 
 from schemas.heldout import HeldoutQuestion, is_correct
+from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused
 
 AT_ONCE = 16
 MAX_TOKENS = 48
 TIMEOUT_SECONDS = 180.0
-ADAPTER_HEADER = "x-sano-adapter"
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,16 @@ class HarnessJob:
 
 @dataclass(frozen=True)
 class HarnessScore:
-    """The share of correct answers, and how many answers equal the served ones, where there were any to compare."""
+    """The share of correct answers, the token ids of each, and how many answers equal the served ones, where there were
+    any to compare."""
 
     score: float
+    tokens: tuple[tuple[int, ...], ...]
     same_as_served: int
+
+    def same_as(self, other: HarnessScore) -> int:
+        """How many answers are the other's, token for token."""
+        return sum(mine == theirs for mine, theirs in zip(self.tokens, other.tokens, strict=True))
 
 
 async def score_with_harness(base: str, jobs: Sequence[HarnessJob], scratch: Path) -> list[HarnessScore]:
@@ -110,4 +117,9 @@ async def score_with_harness(base: str, jobs: Sequence[HarnessJob], scratch: Pat
         last = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise Refused("harness-failed", f"the scoring harness ended with status {child.returncode}: {last}")
     found = [json.loads(await asyncio.to_thread(report.read_text)) for report in reports]
-    return [HarnessScore(float(one["score"]), int(one.get("same_as_served", 0))) for one in found]
+    return [_score(one) for one in found]
+
+
+def _score(report: dict[str, Any]) -> HarnessScore:
+    tokens = tuple(tuple(answer["token_ids"]) for answer in report["answers"])
+    return HarnessScore(float(report["score"]), tokens, int(report.get("same_as_served", 0)))

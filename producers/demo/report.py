@@ -53,7 +53,14 @@ class ExportReport(_Report):
     directory: str
     examples: int
     answers: int
-    same_answers: int = Field(description="answers that equal the served ones")
+    same_answers: int = Field(
+        description="answers that equal, token for token, those of the tenant's adapter as it lay in the bucket, "
+        "loaded by the same program: all of them"
+    )
+    same_as_served: int = Field(
+        description="answers that equal, token for token, those that the engine served: not all, since peft and the "
+        "engine round differently in bfloat16, and a near tie between two tokens can then flip"
+    )
 
 
 class PurgeReport(_Report):

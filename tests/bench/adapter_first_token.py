@@ -26,6 +26,7 @@ from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
 from inference.engine import Engine
 from inference.engine_config import EngineConfig
+from inference.fetching import adapter_folder
 from schemas.adapter_files import WEIGHTS_FILE
 from schemas.policy import TenantPolicy
 from tenancy.bootstrap import assemble
@@ -117,6 +118,7 @@ def run(options: Options, home: Path) -> Result:
     memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else home
     with ExitStack() as stack:
         adapters = stack.enter_context(tempfile.TemporaryDirectory(prefix="sano-bench-", dir=memory))
+        stack.enter_context(adapter_folder(Path(adapters) / "replica"))
         store = stack.enter_context(object_store(home))
         return asyncio.run(_measure(options, home, Path(adapters), base_model, made, store))
 

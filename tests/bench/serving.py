@@ -98,7 +98,6 @@ class Replica:
                 max_rank=RANK,
             )
         )
-        files.inner.clear()
         loads: list[float] = []
         placement = Placement(
             engine=engine,

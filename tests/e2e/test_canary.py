@@ -12,6 +12,7 @@ import base64
 import json
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,16 @@ def test_every_file_that_any_process_wrote_is_declared(life: Life, base_model: s
     lying |= {name for name, _ in raw_bytes.files(*new)}
     undeclared = {path for path in written | lying if not is_declared(path, life, base_model)}
     assert undeclared == set(), "add it to a store in schemas/process_stores.py"
+
+
+def test_a_replica_that_is_stopped_leaves_nothing_in_its_folder_and_in_shared_memory(life: Life) -> None:
+    """The last of all: nothing answers any more."""
+    replica = life.platform.processes["inference"]
+    assert list(life.adapter_dir.rglob(object_keys.ADAPTER_WEIGHTS))
+    replica.terminate()
+    assert replica.wait_exit(120) in (0, -signal.SIGTERM)
+    assert list(life.adapter_dir.rglob("*")) == []
+    assert [name for name, _ in life.after["memory"] if Path(name).exists()] == []
 
 
 def is_declared(path: str, life: Life, base_model: str) -> bool:

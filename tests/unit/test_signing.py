@@ -18,7 +18,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from schemas.canonical import canonical_json
-from schemas.manifests import EXPORT_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
+from schemas.manifests import EVICTION_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Signer, Verifier
 from tests.unit.event_strategies import JSON_VALUES
@@ -88,7 +88,7 @@ def test_nothing_unsigned_may_travel_in_the_envelope() -> None:
 
 def test_a_signature_for_one_kind_is_not_good_for_another() -> None:
     with pytest.raises(BadSignature, match="another kind"):
-        VERIFIER.verify(SIGNER.sign(statement()), EXPORT_PREDICATE)
+        VERIFIER.verify(SIGNER.sign(statement()), EVICTION_PREDICATE)
 
 
 def test_another_installations_signature_is_refused() -> None:

@@ -14,7 +14,7 @@ from producers.verifying import verify_file
 from schemas import object_keys
 from schemas.canonical import canonical_json
 from schemas.holds import LegalHold
-from schemas.manifests import EXPORT_PREDICATE, WITHDRAWAL_PREDICATE, statement
+from schemas.manifests import WITHDRAWAL_PREDICATE, statement
 from schemas.records import PurgeExport, StoreRefusal
 from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt
 from tenancy.errors import BadSignature, Refused
@@ -152,7 +152,7 @@ def test_what_is_no_signed_statement_is_refused_in_one_line(signer: Signer, tmp_
 
 
 def test_a_signed_document_of_a_kind_that_is_not_known_is_refused(signer: Signer, tmp_path: Path) -> None:
-    envelope = signer.sign(statement(EXPORT_PREDICATE, {"x": "0" * 64}, certificate()))
+    envelope = signer.sign(statement("urn:sanolith:predicate:unheard-of:v1", {"x": "0" * 64}, certificate()))
     with pytest.raises(Refused, match="not a document that this version knows"):
         verify_file(saved(tmp_path, envelope), signer.verifier)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inference.api import ADAPTER_HEADER
+from schemas.serving_api import ADAPTER_HEADER
 from tenancy.tenant_id import TenantId
 from tests.unit.api.replica import (
     ACTIVE,

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from inference.answers import HeldStream
-from inference.api import ADAPTER_HEADER
 from inference.engine_errors import AdapterLoadFailed, EngineRefused
 from inference.errors import RequestRefused
 from inference.fetching import NotServable
 from inference.lease import ReplicaLease
 from inference.usage import Amounts
+from schemas.serving_api import ADAPTER_HEADER
 from tenancy.tenant_id import TenantId
 from tests.unit.api.replica import (
     ACTIVE,
@@ -148,11 +148,3 @@ async def test_a_store_that_does_not_answer_stops_everybody_and_nobody_is_served
     for response in (await bench.post(CHAT, model="base"), await bench.post(CHAT), await bench.get(MODELS)):
         assert (response.status_code, code(response)) == (503, "store_unavailable")
     assert bench.engine.asked == []
-
-
-async def test_a_replica_that_is_starting_says_so(bench: Bench) -> None:
-    bench.api.answers = None
-    response = await bench.post(CHAT)
-    assert (response.status_code, code(response)) == (503, "starting")
-    assert (await bench.get(MODELS)).status_code == 503
-    assert (await bench.post(CHAT, None)).status_code == 401

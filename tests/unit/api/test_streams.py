@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from inference.answers import Answer, Answers, HeldStream
-from inference.api import ADAPTER_HEADER
 from inference.engine_errors import EngineRefused
 from inference.usage import Amounts
 from inference.vllm_errors import error_events
+from schemas.serving_api import ADAPTER_HEADER
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,

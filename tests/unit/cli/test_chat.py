@@ -73,3 +73,10 @@ def test_what_inference_refuses_is_said_in_one_line(sano: Sano, inference_url: s
     assert "a question" not in line
     unreachable = sano("chat", "--tenant", "t1", "q", inference_url=f"http://{UNUSED_PORT}")
     assert "did not answer (ConnectError); try again" in error_line(unreachable, 1)
+
+
+def test_without_the_private_key_it_says_what_cannot_be_done_and_why(sano: Sano, inference_url: str) -> None:
+    for command in (["chat", "--tenant", "t1", "a question"], ["tenant", "token", "t1"]):
+        refused = sano(*command, signing_key_file=None, inference_url=inference_url)
+        why = "refused: without a private key no token or statement can be signed; set SANO_SIGNING_KEY_FILE"
+        assert why in error_line(refused, 1)

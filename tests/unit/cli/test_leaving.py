@@ -102,7 +102,7 @@ def test_verifying_prints_what_is_proved_and_what_is_not(
     sano: Sano, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "c.json").write_text(json.dumps(signed_certificate(parts.signer, certificate())))
-    assert "no public key is known" in error_line(sano("verify", "c.json"), 1)
+    assert "without a public key no signature can be checked" in error_line(sano("verify", "c.json"), 1)
     monkeypatch.setenv("SANO_VERIFY_KEY_FILE", "signing.pub.pem")
     text = sano("verify", "c.json").stdout
     assert text.index("the signature is good") < text.index("It proves:") < text.index("It does not prove:")

@@ -1,0 +1,86 @@
+"""Work that goes on behind a server's routes, which answer while it begins: alive, and not ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import anyio
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import Lifespan
+
+from consumers.runtime.telemetry import SCOPE, where
+
+logger = logging.getLogger(f"{SCOPE}.runtime")
+
+Work = Callable[[], AbstractAsyncContextManager[None]]
+
+
+class WorkBehind:
+    """A server binds its port only when its lifespan has begun, so the work is entered in a task of its own.
+
+    The task is cancelled when the server stops, also while the work begins: what ``work`` has entered by then, it
+    must leave.
+    """
+
+    def __init__(self, work: Work, on_failure: Callable[[], None] = lambda: None) -> None:
+        self.has_failed = False
+        self.on_failure = on_failure
+        self._work = work
+
+    @asynccontextmanager
+    async def lifespan(self, _: Any) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._to_its_end(), name="work behind the server")
+        # Not in a finally: a server that is forced to end has cancelled the task already.
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def _to_its_end(self) -> None:
+        has_begun = False
+        try:
+            async with self._work():
+                has_begun = True
+                await asyncio.Event().wait()
+        except Exception as error:
+            self.has_failed = True
+            if has_begun:
+                logger.error("stop failed", extra={"error": where(error)})
+            else:
+                # Nothing of a tenant is there yet that the text could quote.
+                logger.error("start failed", extra={"error": where(error), "reason": str(error)})
+            self.on_failure()
+
+
+def run_behind(
+    app: Callable[[Lifespan[Any]], Starlette], work: Work, *, host: str, port: int, graceful_seconds: int | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan.
+
+    Exits with status 1 when the work cannot begin or end.
+    """
+    behind = WorkBehind(work)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app(behind.lifespan),
+            host=host,
+            port=port,
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=graceful_seconds,
+        )
+    )
+
+    def stop() -> None:
+        server.should_exit = True
+
+    behind.on_failure = stop
+    anyio.run(server.serve)
+    if behind.has_failed:
+        raise SystemExit(1)

@@ -1,0 +1,202 @@
+"""The life of a replica's process, from before its engine runs until nothing of it is left.
+
+The lifespan, the routes, the lease and the adapters' folder are the real ones; the engine, the bus and the object
+store are stand-ins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
+
+from consumers.runtime.behind import WorkBehind
+from inference import app as inference_app
+from inference.app import Replica
+from inference.settings import InferenceSettings
+from tenancy.bootstrap import Tenancy
+from tests.fixtures.telemetry import observed
+from tests.unit.api.replica import CHAT, MODELS, OURS, PLAIN, AnsweringEngine, Bench, code
+
+BOUND_SECONDS = 30
+LIVE, READY = "/health/live", "/health/ready"
+
+
+class StartingEngine(AnsweringEngine):
+    """Starts when it is let."""
+
+    def __init__(self, seen: list[str]) -> None:
+        super().__init__()
+        self.seen = seen
+        self.may_start = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def start(self) -> None:
+        self.seen.append("engine starts")
+        async with asyncio.timeout(BOUND_SECONDS):
+            await self.may_start.wait()
+        if self.failure is not None:
+            raise self.failure
+
+    async def close(self) -> None:
+        self.seen.append("engine closed")
+
+    def is_healthy(self) -> bool:
+        return True
+
+
+class Consumer:
+    """A consumer of an empty bus."""
+
+    def __init__(self, *_: Any) -> None:
+        return None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    def is_alive(self) -> bool:
+        return True
+
+    async def is_ready(self) -> bool:
+        return True
+
+
+class Process:
+    """A replica as :func:`inference.app.main` makes it. ``seen`` is what happened, in order."""
+
+    def __init__(self, bench: Bench, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bench, self.seen = bench, list[str]()
+        self.engine = StartingEngine(self.seen)
+        key = home / "signing.pem"
+        key.write_bytes(OURS.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        settings = InferenceSettings(
+            kafka_bootstrap_servers="localhost:1",
+            s3_bucket="bucket",
+            base_model=str(home),
+            adapter_dir=home / "memory",
+            replica_id="replica-0",
+            signing_key_file=key,
+        )
+        self.adapters = settings.adapter_dir / settings.replica_id
+
+        @asynccontextmanager
+        async def tenancy(*_: Any) -> AsyncIterator[Tenancy]:
+            yield bench.tenancy
+
+        fakes: dict[str, Any] = {
+            "open_tenancy": tenancy,
+            "model_digest": lambda _: "c" * 64,
+            "linear_shapes": lambda _: {},
+            "Engine": lambda _: self.engine,
+            "Consumer": Consumer,
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(inference_app, name, fake)
+        telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
+        self.replica = Replica(settings, telemetry)
+        self.replica.api.tokens = bench.api.tokens  # by the bench's clock
+        self.behind = WorkBehind(self.replica.running, lambda: self.seen.append("server stops"))
+        bench.app = self.replica.build(self.behind.lifespan)
+
+    def started(self) -> Any:
+        """Inside, the server serves: its lifespan has begun."""
+        return self.bench.app.router.lifespan_context(self.bench.app)
+
+    async def until(self, status: int, path: str) -> None:
+        async with asyncio.timeout(BOUND_SECONDS):
+            while (await self.bench.get(path)).status_code != status:
+                await asyncio.sleep(0.01)
+
+    async def until_seen(self, what: str) -> None:
+        async with asyncio.timeout(BOUND_SECONDS):
+            while what not in self.seen:
+                await asyncio.sleep(0.01)
+
+    def hold_an_adapter(self) -> None:
+        """As a fetch leaves it."""
+        folder = self.adapters / ("a" * 64)
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_bytes(b"decrypted weights")
+
+    def left(self) -> list[Path]:
+        return list(self.adapters.parent.rglob("*"))
+
+
+@pytest.fixture
+def process(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
+    return Process(bench, tmp_path, monkeypatch)
+
+
+async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process) -> None:
+    async with process.started():
+        await process.until_seen("engine starts")
+        assert ((await bench.get(LIVE)).status_code, (await bench.get(READY)).status_code) == (200, 503)
+        response = await bench.post(CHAT)
+        assert (response.status_code, code(response)) == (503, "starting")
+        assert (await bench.get(MODELS)).status_code == 503
+        assert (await bench.post(CHAT, None)).status_code == 401
+        process.engine.may_start.set()
+        await process.until(200, READY)
+        assert (await bench.get(LIVE)).status_code == 200
+        assert (await bench.post(CHAT, PLAIN)).status_code == 200
+    assert not process.behind.has_failed
+
+
+async def test_a_replica_that_ends_in_good_order_leaves_no_adapter(process: Process) -> None:
+    process.hold_an_adapter()  # an earlier process was killed
+    async with process.started():
+        await process.until_seen("engine starts")
+        assert process.left() == [process.adapters]
+        process.engine.may_start.set()
+        await process.until(200, READY)
+        process.hold_an_adapter()
+    assert process.left() == []
+    assert process.seen == ["engine starts", "engine closed"]
+
+
+async def test_a_replica_that_is_stopped_while_it_starts_ends_its_engine_and_leaves_no_adapter(
+    process: Process,
+) -> None:
+    async with process.started():
+        await process.until_seen("engine starts")
+    assert process.seen == ["engine starts", "engine closed"]
+    assert process.left() == []
+    assert not process.behind.has_failed
+
+
+async def test_a_replica_whose_engine_does_not_start_stops_its_server_and_leaves_no_adapter(
+    process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    process.hold_an_adapter()
+    process.engine.failure = RuntimeError("engine core initialization failed")
+    process.engine.may_start.set()
+    async with process.started():
+        await process.until_seen("server stops")
+    assert process.seen == ["engine starts", "engine closed", "server stops"]
+    assert process.behind.has_failed
+    assert process.left() == []
+    assert [record.message for record in caplog.records] == ["start failed"]
+    assert vars(caplog.records[0])["reason"] == "engine core initialization failed"
+
+
+async def test_files_are_removed_after_the_engine_that_reads_them(process: Process) -> None:
+    close = process.engine.close
+
+    async def closing() -> None:
+        assert process.adapters.is_dir()
+        await close()
+
+    process.engine.close = closing  # type: ignore[method-assign]
+    async with process.started():
+        await process.until_seen("engine starts")
+    assert "engine closed" in process.seen
+    assert process.left() == []

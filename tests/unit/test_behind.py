@@ -1,0 +1,117 @@
+"""A server answers while the work behind it begins, and ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from consumers.runtime.behind import Work, run_behind
+from deploy.local.ports import LOOPBACK, free_ports
+
+BOUND_SECONDS = 30
+
+
+@pytest.fixture
+def port() -> int:
+    return free_ports(1)[0]
+
+
+@pytest.fixture(autouse=True)
+def deaf_to_sigterm() -> Iterator[None]:
+    """uvicorn raises the signal that ended it once more, for whoever handled it before."""
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run(work: Work, port: int) -> None:
+    async def hello(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    routes = [Route("/", hello)]
+    run_behind(lambda lifespan: Starlette(routes=routes, lifespan=lifespan), work, host=LOOPBACK, port=port)
+
+
+async def answer(port: int) -> str:
+    """What the server answers, as soon as it does."""
+    transport = httpx.AsyncHTTPTransport(retries=8)  # half a second, doubled at each
+    async with httpx.AsyncClient(transport=transport, timeout=BOUND_SECONDS, trust_env=False) as client:
+        return (await client.get(f"http://{LOOPBACK}:{port}/")).text
+
+
+def test_the_port_answers_while_the_work_begins_and_a_stop_then_leaves_what_was_entered(port: int) -> None:
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def work() -> AsyncIterator[None]:
+        try:
+            seen.append(await answer(port))
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait_for(asyncio.Event().wait(), BOUND_SECONDS)
+            seen.append("begun")
+            yield
+        finally:
+            seen.append("left")
+
+    run(work, port)
+    assert seen == ["hello", "left"]
+
+
+def test_work_that_has_begun_is_left_when_the_server_stops(port: int) -> None:
+    seen: list[str] = []
+
+    @asynccontextmanager
+    async def work() -> AsyncIterator[None]:
+        signal.raise_signal(signal.SIGTERM)
+        yield
+        seen.append("never: it is cancelled where it waits")
+
+    @asynccontextmanager
+    async def whole() -> AsyncIterator[None]:
+        try:
+            async with work():
+                seen.append("begun")
+                yield
+        finally:
+            seen.append("left")
+
+    run(whole, port)
+    assert seen == ["begun", "left"]
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_work_that_fails_ends_the_process_with_status_1_and_one_line(
+    port: int, has_begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def work() -> AsyncIterator[None]:
+        if not has_begun:
+            raise ValueError("no such folder")
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            yield
+        finally:
+            raise ValueError("Frau Müller")
+
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as ended:
+        run(work, port)
+    assert ended.value.code == 1
+    [line] = caplog.records
+    said: dict[str, Any] = vars(line)
+    assert (line.message, said.get("reason")) == (
+        ("stop failed", None) if has_begun else ("start failed", "no such folder")
+    )
+    assert said["error"].startswith("ValueError at test_behind.py:")
+    assert "Müller" not in json.dumps(said, default=str)
