@@ -47,7 +47,7 @@ async def erase_export_weights(store: TenantStore, export_id: str) -> None:
 
 
 async def write_export(store: TenantStore, verifier: Verifier, export_id: str, digest: str) -> bool:
-    """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``; False where that was done before.
+    """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``; False where that was done.
 
     ``examples.jsonl`` is written last: where it exists the export is complete. Raises :class:`BadSignature` and
     :class:`ObjectNotFound`.
