@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -68,15 +68,20 @@ def subscribed(service: str) -> set[str]:
     return {getattr(events, name.attr) for name in topics.elts if isinstance(name, ast.Attribute)}
 
 
-def made(service: str) -> set[str]:
-    """The topics of the events that the service makes."""
+def events_made_in(modules: Iterable[str]) -> set[type[EventData]]:
+    """The types of event that some source makes."""
     names = {
         call.func.id if isinstance(call.func, ast.Name) else call.func.attr
-        for source in sources(service)
+        for source in modules
         for call in ast.walk(ast.parse(source))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name | ast.Attribute)
     }
-    return {TYPES[name].topic for name in names & TYPES.keys()} - {OUTCOMES}
+    return {TYPES[name] for name in names & TYPES.keys()}
+
+
+def made(service: str) -> set[str]:
+    """The topics of the events that the service makes."""
+    return {model.topic for model in events_made_in(sources(service))} - {OUTCOMES}
 
 
 def pays(service: str) -> bool:
