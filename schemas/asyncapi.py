@@ -200,6 +200,8 @@ def _headers() -> Schema:
         "content-type": {"type": "string", "const": CONTENT_TYPE},
         "ce_causationid": {**opaque, "description": "the ce_id of the event that this one follows from"},
         "ce_replayid": {**opaque, "description": "only on messages that operators published again"},
+        **_origin_headers(),
+        **_reason_headers(),
         "traceparent": {"type": "string", "pattern": TRACEPARENT_PATTERN, "description": "W3C Trace Context"},
         ONLY_FOR: {
             "type": "string",
@@ -209,16 +211,28 @@ def _headers() -> Schema:
             ),
         },
     }
-    optional = {"ce_causationid", "ce_replayid", "traceparent", ONLY_FOR}
+    optional = {"ce_causationid", "ce_replayid", *_origin_headers(), *_reason_headers(), "traceparent", ONLY_FOR}
     return {
         "type": "object",
+        "description": (
+            "What operators published again also says from where, once for each time; a dead letter that they "
+            "published again keeps its reasons."
+        ),
         "properties": properties,
         "required": [name for name in properties if name not in optional],
     }
 
 
-def _dead_letter_headers() -> Schema:
-    properties: dict[str, Schema] = {
+def _origin_headers() -> dict[str, Schema]:
+    return {
+        "ce_originaltopic": {"type": "string", "description": "only with ce_replayid: where the message was read"},
+        "ce_originalpartition": {"type": "string", "pattern": "^[0-9]+$"},
+        "ce_originaloffset": {"type": "string", "pattern": "^[0-9]+$"},
+    }
+
+
+def _reason_headers() -> dict[str, Schema]:
+    return {
         "dlq_reason": {"type": "string", "description": "a code, such as invalid-data"},
         "dlq_detail": {"type": "string", "maxLength": 512, "description": "what was off, without any content"},
         "dlq_consumer": {"type": "string"},
@@ -226,16 +240,21 @@ def _dead_letter_headers() -> Schema:
         "dlq_topic": {"type": "string"},
         "dlq_partition": {"type": "string", "pattern": "^[0-9]+$"},
         "dlq_offset": {"type": "string", "pattern": "^[0-9]+$"},
-        VALUE_BYTES: {
-            "type": "string",
-            "pattern": "^[0-9]+$",
-            "description": f"only with the reason {TOO_LARGE}: how long the value was that this letter does not hold",
-        },
     }
+
+
+def _dead_letter_headers() -> Schema:
     return {
         "type": "object",
         "description": "The original headers, whatever they were, and these.",
-        "properties": properties,
+        "properties": {
+            **_reason_headers(),
+            VALUE_BYTES: {
+                "type": "string",
+                "pattern": "^[0-9]+$",
+                "description": f"only with the reason {TOO_LARGE}: how long the value was that it does not hold",
+            },
+        },
         "required": list(REASON_HEADERS),
     }
 

@@ -192,6 +192,10 @@ def export(export_id: str, file: str) -> str:
     return f"exports/{export_id}/{file}"
 
 
+def export_decision(export_id: str) -> str:
+    return export(export_id, "decision.json")
+
+
 def open_withdrawal(withdrawal_id: str) -> str:
     return f"withdrawals/open/{withdrawal_id}"
 

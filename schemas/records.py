@@ -79,6 +79,13 @@ class JobRecord(Contract):
     requested_at: datetime
 
 
+class ExportDecision(Contract):
+    """What an export is of, or why it is refused. Its request is decided upon once, whatever the tenant has later."""
+
+    adapter_digest: Sha256Hex | None = Field(default=None, description="absent: refused")
+    refusal_code: ReasonCode | None = Field(default=None, description="absent: granted")
+
+
 class LeaseRecord(Contract):
     """Who works on a run, until when. Safety comes from the fence, never from the clock."""
 

@@ -25,7 +25,8 @@ class Topic(Contract):
     """One topic. ``owner`` is the consumer that dead-letters what nobody can read, so that it is done once.
 
     ``producers`` is who must be allowed to write: also whoever publishes what another service's swap of a tenant's
-    state owes to the bus, and whoever sends an event of a removal that keeps failing to the back of its topic.
+    state owes to the bus, whoever sends an event of a removal that keeps failing to the back of its topic, and the
+    operators, who send again what any topic but that of outcomes holds.
     """
 
     name: str
@@ -89,7 +90,7 @@ _LIVE = (
         description="reviewers' decisions on examples, and consents",
         owner="curation",
         consumers=("curation", "ledger"),
-        producers=("import", "ehr", "curation-tools"),
+        producers=("import", "ehr", "curation-tools", "operators"),
         privacy="references-or-ciphertext",
     ),
     Topic(
@@ -113,7 +114,7 @@ _LIVE = (
         description="serving replicas and their signed acknowledgements",
         owner="purge",
         consumers=("purge", "adapters", "ledger"),
-        producers=("inference", "purge", "adapters", "ledger"),
+        producers=("inference", "purge", "adapters", "ledger", "operators"),
         privacy="references-only",
     ),
     Topic(
@@ -121,7 +122,7 @@ _LIVE = (
         description="documents for retrieval",
         owner="ledger",
         consumers=("ledger",),
-        producers=("ehr",),
+        producers=("ehr", "operators"),
         privacy="references-or-ciphertext",
     ),
     Topic(

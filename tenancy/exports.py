@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 
 from schemas import object_keys
 from schemas.manifests import TRAINING_PREDICATE, ExportedExample, TrainingManifest
 from schemas.model import read_tolerant
+from schemas.records import ExportDecision
+from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.signing import Verifier
 from tenancy.store import TenantStore
 
@@ -14,13 +17,27 @@ EXAMPLES_FILE = "examples.jsonl"
 EXPORT_FILES = (*object_keys.ADAPTER_FILES, EXAMPLES_FILE)
 
 
-async def exported_digest(store: TenantStore, verifier: Verifier, export_id: str) -> str | None:
-    """Which adapter a complete export is of, by its signed manifest; None where there is no complete one."""
-    if not await store.exists(object_keys.export(export_id, EXAMPLES_FILE)):
+async def export_decision(store: TenantStore, export_id: str) -> ExportDecision | None:
+    """What was decided on the export that the tenant asked for; None where nobody has decided yet."""
+    try:
+        return (await store.get_record(object_keys.export_decision(export_id), ExportDecision))[0]
+    except ObjectNotFound:
         return None
-    body, _ = await store.get(object_keys.export(export_id, object_keys.ADAPTER_MANIFEST))
-    statement = verifier.verify(json.loads(body), TRAINING_PREDICATE)
-    return read_tolerant(TrainingManifest, statement["predicate"]).adapter_digest
+
+
+async def decided_export(
+    store: TenantStore, export_id: str, decide: Callable[[], Awaitable[ExportDecision]]
+) -> tuple[ExportDecision, bool]:
+    """The one decision on the export, and whether it was made now. It is written down before anything is copied."""
+    decision = await export_decision(store, export_id)
+    if decision is not None:
+        return decision, False
+    made = await decide()
+    try:
+        await store.put_record(object_keys.export_decision(export_id), made, if_absent=True)
+    except PreconditionFailed:  # another delivery has decided since
+        return (await store.get_record(object_keys.export_decision(export_id), ExportDecision))[0], False
+    return made, True
 
 
 async def erase_export_weights(store: TenantStore, export_id: str) -> None:
@@ -29,14 +46,14 @@ async def erase_export_weights(store: TenantStore, export_id: str) -> None:
         await store.erase(object_keys.export(export_id, file))
 
 
-async def write_export(store: TenantStore, verifier: Verifier, export_id: str, digest: str) -> None:
-    """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``, unless it was done before.
+async def write_export(store: TenantStore, verifier: Verifier, export_id: str, digest: str) -> bool:
+    """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``; False where that was done.
 
     ``examples.jsonl`` is written last: where it exists the export is complete. Raises :class:`BadSignature` and
     :class:`ObjectNotFound`.
     """
     if await store.exists(object_keys.export(export_id, EXAMPLES_FILE)):
-        return
+        return False
     for file in object_keys.ADAPTER_FILES:
         body, _ = await store.get(object_keys.adapter(digest, file))
         await store.put(object_keys.export(export_id, file), body)
@@ -45,6 +62,7 @@ async def write_export(store: TenantStore, verifier: Verifier, export_id: str, d
             manifest = read_tolerant(TrainingManifest, statement["predicate"])
     lines = [line.model_dump_json() for line in exported_examples(manifest)]
     await store.put(object_keys.export(export_id, EXAMPLES_FILE), ("\n".join(lines) + "\n").encode())
+    return True
 
 
 def exported_examples(manifest: TrainingManifest) -> list[ExportedExample]:

@@ -20,9 +20,8 @@ from schemas.withdrawals import WithdrawalRecord
 from tenancy.audit import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.exports import erase_export_weights, exported_digest
+from tenancy.exports import erase_export_weights, export_decision
 from tenancy.holds import Held, erasure_decided, erasure_done
-from tenancy.signing import Verifier
 from tenancy.store import TenantStore
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
@@ -38,7 +37,6 @@ class Erasure:
 
     tenancy: Tenancy
     store: TenantStore
-    verifier: Verifier
 
     async def erase_remaining(self, record: WithdrawalRecord, etag: str) -> tuple[WithdrawalRecord, str] | None:
         """Erase what the withdrawal retires, some at a time, and note it in its record; None while a hold is open.
@@ -75,7 +73,8 @@ class Erasure:
                 await self.store.erase(object_keys.adapter(digest, file))
         exports = dict.fromkeys([relative.split("/")[1] async for relative in self.store.list("exports")])
         for export_id in exports:
-            if await exported_digest(self.store, self.verifier, export_id) in digests:
+            decision = await export_decision(self.store, export_id)
+            if decision is not None and decision.adapter_digest in digests:
                 await erase_export_weights(self.store, export_id)
 
     async def _enter(self, digest: str) -> None:

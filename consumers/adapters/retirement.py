@@ -80,7 +80,7 @@ class Retirement:
 
     @property
     def erasure(self) -> Erasure:
-        return Erasure(self.tenancy, self.store, self.signer.verifier)
+        return Erasure(self.tenancy, self.store)
 
     async def finish(self, record: WithdrawalRecord, etag: str, affected: Affected) -> bool:
         """Erase the weights and close, once every replica is rid of them; False as long as that must wait."""

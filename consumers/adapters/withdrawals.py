@@ -19,6 +19,7 @@ from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import TrainingRequested
+from schemas.following import retraining_run_id
 from schemas.records import ConsentRecord, ExampleRecord
 from schemas.state import TenantState
 from schemas.withdrawals import WithdrawalRecord
@@ -104,7 +105,7 @@ class WithdrawalDriver:
         uses = Uses(store)
         names = [relative async for relative in store.list("withdrawals", "open")]
         opened = [await store.get_record(relative, WithdrawalRecord) for relative in names]
-        await Erasure(self.tenancy, store, self.signer.verifier).strike_out(state, (record for record, _ in opened))
+        await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
             try:
@@ -164,7 +165,7 @@ class WithdrawalDriver:
             is_under_way |= run_id not in state.runs and await Archive(store).run(run_id) is None
         noted = record.model_copy(update={"affected": tuple(case.affected), "deadline": case.deadline})
         if record.run_id is None and not is_under_way:
-            run_id = f"retrain-{record.withdrawal_id}"
+            run_id = retraining_run_id(record.withdrawal_id)
             await self.tenancy.publisher.publish(
                 Event(
                     subject=store.tenant,

@@ -10,15 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from schemas.events import TrainingRequested
+from schemas.following import batch_run_id
 from schemas.state import FreshExample, OutboxEntry, TenantState
 from tenancy.state import Change, owing, require_active
 
 NewEntry = Callable[[TrainingRequested], OutboxEntry]
-
-
-def batch_run_id(batch: int) -> str:
-    """The run that a tenant's n-th batch asks for; deterministic, so that asking twice is asking once."""
-    return f"batch-{batch}"
 
 
 def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:

@@ -7,12 +7,17 @@ from typing import cast
 from schemas.envelope import Event
 from schemas.events import ExportReady, ExportRequested
 from schemas.outcome import Outcome
+from schemas.records import ExportDecision
+from schemas.state import TenantState
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.exports import EXPORT_FILES, exported_digest, write_export
+from tenancy.exports import EXPORT_FILES, decided_export, write_export
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
+
+NOTHING_ACTIVE = "nothing-active"
+UNKNOWN_ADAPTER = "unknown-adapter"
 
 
 class ExportPorts:
@@ -24,23 +29,38 @@ class ExportPorts:
 
 
 async def on_export_requested(event: Event, ports: ExportPorts) -> Outcome:
-    """Write the export's files, then say that they are ready. A redelivery only says it again, under the same id."""
+    """Decide what is exported, once; write the files; then say that they are ready.
+
+    A redelivery finds the decision, whatever is active by then: it says the same again, or nothing.
+    """
     data = cast(ExportRequested, event.data)
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     state = (await tenancy.active(tenant)).state
     store = await tenancy.store(tenant)
-    exported = await exported_digest(store, ports.verifier, data.export_id)
-    digest = exported or data.adapter_digest or state.active_adapter
+    archive = Archive(store)
+    decision, is_new = await decided_export(store, data.export_id, lambda: _decision(data, state, archive))
+    if decision.refusal_code == UNKNOWN_ADAPTER:
+        # Each time: a process may have died after the decision and before the dead letter.
+        raise Refused(UNKNOWN_ADAPTER, "refused: the tenant has no adapter of this digest that it may take away")
+    digest = decision.adapter_digest
     if digest is None:
-        return Outcome.REFUSED_POLICY  # there is nothing to take away yet
-    adapter = await Archive(store).known_adapter(state, digest)
-    if exported and adapter is not None and adapter.status == "retired":
-        return Outcome.NOOP_STALE  # its weights were taken out again
-    if adapter is None or adapter.status != "ready":
-        raise Refused("unknown-adapter", "refused: the tenant has no adapter of this digest that it may take away")
-    await write_export(store, ports.verifier, data.export_id, digest)
+        return Outcome.REFUSED_POLICY if is_new else Outcome.NOOP_DUPLICATE
+    adapter = await archive.known_adapter(state, digest)
+    if adapter is not None and adapter.status == "retired":
+        return Outcome.NOOP_STALE  # its weights were taken out again, or are about to be
+    is_written = await write_export(store, ports.verifier, data.export_id, digest)
     ready = ExportReady(export_id=data.export_id, adapter_digest=digest, files=EXPORT_FILES)
     await tenancy.publisher.publish(
         Event(subject=tenant, data=ready, time=tenancy.clock(), source=tenancy.outbox.source, causation_id=event.id)
     )
-    return Outcome.NOOP_DUPLICATE if exported else Outcome.EFFECT
+    return Outcome.EFFECT if is_written else Outcome.NOOP_DUPLICATE
+
+
+async def _decision(data: ExportRequested, state: TenantState, archive: Archive) -> ExportDecision:
+    digest = data.adapter_digest or state.active_adapter
+    if digest is None:
+        return ExportDecision(refusal_code=NOTHING_ACTIVE)  # there is nothing to take away yet
+    adapter = await archive.known_adapter(state, digest)
+    if adapter is None or adapter.status != "ready":
+        return ExportDecision(refusal_code=UNKNOWN_ADAPTER)
+    return ExportDecision(adapter_digest=digest)

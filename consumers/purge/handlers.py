@@ -11,8 +11,9 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.fence import opened
 from consumers.purge.handover import awaits_acknowledgement
 from schemas import object_keys
-from schemas.envelope import Event, event_id
+from schemas.envelope import Event
 from schemas.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
+from schemas.following import churn_purge_id
 from schemas.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
@@ -29,11 +30,6 @@ class PurgePorts:
     verifier: Verifier
     driver: PurgeDriver
     wake_driver: Callable[[], None]
-
-
-def churn_purge_id(tenant: str) -> str:
-    """The purge that a churn asks for; deterministic, so that a redelivered churn asks for the same one."""
-    return f"purge-{event_id(PurgeRequested.type, tenant, 'churned')}"
 
 
 async def on_tenant_churned(event: Event, ports: PurgePorts) -> Outcome:

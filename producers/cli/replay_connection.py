@@ -93,6 +93,7 @@ def running(
                         handling,
                         limits.timeout_seconds,
                         lambda status: progress(status, len(journal.sent), plan.messages),
+                        tuple(journal.sent),
                     )
                 fences = Fences(registries, spares_a_purge=to is None)
                 return await act(Run(plan, source, target, fences, journal, limits, order, progress))

@@ -11,6 +11,8 @@ from schemas.envelope import MalformedEvent, decode
 from schemas.events import OUTCOMES, OutcomeRecorded
 from schemas.outcome import Outcome
 
+NO_OPS = (Outcome.NOOP_DUPLICATE, Outcome.NOOP_STALE)
+
 CLOCKS_DIFFER = timedelta(minutes=10)
 """By so much an operator's clock may be ahead of the brokers' clocks."""
 
@@ -38,10 +40,19 @@ class Outcomes:
             except MalformedEvent:
                 continue
             if isinstance(data, OutcomeRecorded) and data.replay_id == self.replay_id:
-                # Told again, the last word counts: it is the same handling.
-                self.told[(data.event_id, data.consumer, data.delivery)] = data
+                about = (data.event_id, data.consumer, data.delivery)
+                self.told[about] = _of_both(self.told.get(about), data)
         self._next = {r.partition: r.end for r in found}
 
     def counts(self) -> Counter[Outcome]:
         """How many handlings came to what."""
         return Counter(data.outcome for data in self.told.values())
+
+
+def _of_both(earlier: OutcomeRecorded | None, later: OutcomeRecorded) -> OutcomeRecorded:
+    """What a delivery came to that was handled twice. Whoever had an effect and died before its commit finds it done,
+    and says so; else the last word counts.
+    """
+    if earlier is not None and earlier.outcome is Outcome.EFFECT and later.outcome in NO_OPS:
+        return earlier
+    return later

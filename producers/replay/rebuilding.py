@@ -2,11 +2,13 @@
 
 There every event must find what it found the first time. Two rules make it so:
 
-- What the services of the old installation concluded by themselves is not sent but waited for: the new one comes to
-  it too, and until then nothing that followed is sent. An adapter is trained again before it is activated again. What
-  it does not come to, although it is at rest, is noted, and the replay goes on.
-- Events of one topic are in order, and between topics there is none. Before an event of another topic than the one
-  before it, everything that was sent has been handled.
+- What the services of the old installation concluded by themselves is not sent but counted, and the milestones among
+  it are waited for: the new one comes to them too, and until then nothing that followed is sent. An adapter is trained
+  again before it is activated again. What it does not come to, although it is at rest, is noted, and the replay goes
+  on. What people and integrations published is sent, whatever it names as its cause.
+- One tenant's events of one topic are in order, and between topics there is none. Before an event of another topic than
+  the one before it, everything that was sent of its tenant has been handled. Tenants do not wait for each other, and
+  nothing waits for events that nothing depends on, of which there are the most.
 
 What an operator changed by a swap of the state and not by an event, an activation or a rollback, is done again. An
 approval whose text is not there is not sent: it was erased since, by a withdrawal, a rejection or a later version, and
@@ -16,21 +18,26 @@ nobody may train on it again.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from producers import commands
 from producers.replay.handling import Handling
+from producers.replay.journal import Sent
 from producers.replay.running import Target
 from producers.replay.selection import REPLAYABLE, read_event
 from producers.waiting import Report, ignore, until
 from schemas import events, object_keys
 from schemas.content import ClaimCheck
-from schemas.envelope import Event
+from schemas.envelope import Event, event_id
+from schemas.events import EVENT_TYPES
+from schemas.following import follows_by_itself
 from tenancy.errors import Refused, UnknownTenant
 from tenancy.tenant_id import TenantId
 
 TEXT_GONE = "approvals whose text is not there"
+LEFT_TO_CONCLUDE = "left to the installation to conclude"
 NOT_CONCLUDED = "not concluded again"
 UNFINISHED = ("queued", "running", "publishing")
 
@@ -59,14 +66,16 @@ CONCLUSIONS: tuple[type[events.EventData], ...] = (
 )
 """Types that only services publish."""
 
+DEPENDED_ON_BY_NOTHING = (events.USAGE, events.KNOWLEDGE)
+"""Topics whose events have no order among those of other topics. They need the tenant, and nothing needs them."""
+
 
 def is_conclusion(event: Event) -> bool:
     """Whether a service concluded it from what is in the history already.
 
-    A command that follows from another event names it: the training that a tenant's policy asks for, the purge that
-    a churn asks for.
+    Also a command that a service gave: the training that a tenant's policy asks for, the purge that a churn asks for.
     """
-    return isinstance(event.data, CONCLUSIONS) or event.causation_id is not None
+    return isinstance(event.data, CONCLUSIONS) or follows_by_itself(event)
 
 
 def milestone(event: Event) -> tuple[str, str, str]:
@@ -79,25 +88,42 @@ def milestone(event: Event) -> tuple[str, str, str]:
     return event.subject, event.type, data.natural_key()
 
 
+def _is_automatic(event: Event) -> bool:
+    """Whether an adapter was activated since it was ready, and not by an operator."""
+    data = event.data
+    if not isinstance(data, events.AdapterActivated):
+        return False
+    return event.causation_id == event_id(events.AdapterReady.type, event.subject, data.adapter_digest)
+
+
 @dataclass
 class CausalOrder:
-    """See the module. ``seconds`` bounds the wait for one conclusion, such as a training."""
+    """See the module. ``seconds`` bounds the wait for one conclusion, such as a training. ``sent`` is what an
+    interrupted run has sent, which may not be handled yet.
+    """
 
     target: Target
     handling: Handling
     seconds: float
     report: Report = ignore
+    sent: Sequence[Sent] = ()
     left_out: Counter[str] = field(default_factory=Counter)
     _reached: set[tuple[str, str, str]] = field(default_factory=set)
-    _unhandled: str | None = None
+    _unhandled: dict[str, str] = field(default_factory=dict)
+    """By tenant the type of what was sent last, until it is known to be handled."""
     _next: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for line in self.sent:
+            self._note(line.subject, line.type)
 
     def notes(self) -> dict[str, int]:
         return dict(self.left_out)
 
     async def is_to_be_sent(self, event: Event) -> bool:
         if is_conclusion(event):
-            await self._handled()
+            self.left_out[f"{LEFT_TO_CONCLUDE}: {event.type}"] += 1
+            await self._handled(event.subject)
             if isinstance(event.data, MILESTONES):
                 await self._done_again(event)
                 await self._wait_for(event)
@@ -105,17 +131,32 @@ class CausalOrder:
         if not await self._has_text(event):
             self.left_out[TEXT_GONE] += 1
             return False
-        if self._unhandled != event.topic:
-            await self._handled()
+        if self._must_wait(event):
+            await self._handled(event.subject)
         return True
 
     def was_sent(self, event: Event) -> None:
-        self._unhandled = event.topic
+        self._note(event.subject, event.type)
 
-    async def _handled(self) -> None:
-        if self._unhandled is not None:
-            await self.handling.of([self._unhandled])
-            self._unhandled = None
+    def _note(self, tenant: str, event_type: str) -> None:
+        if EVENT_TYPES[event_type].topic not in DEPENDED_ON_BY_NOTHING:
+            self._unhandled[tenant] = event_type
+
+    def _must_wait(self, event: Event) -> bool:
+        before = self._unhandled.get(event.subject)
+        if before is None:
+            return False
+        # One group makes the tenant's state, and others that read the same topic need it.
+        is_begun = before != events.TenantOnboarded.type
+        is_free = event.topic in (EVENT_TYPES[before].topic, *DEPENDED_ON_BY_NOTHING)
+        return not (is_begun and is_free)
+
+    async def _handled(self, tenant: str) -> None:
+        if tenant in self._unhandled:
+            topic = EVENT_TYPES[self._unhandled[tenant]].topic
+            await self.handling.of([topic])
+            for other in [other for other, last in self._unhandled.items() if EVENT_TYPES[last].topic == topic]:
+                del self._unhandled[other]
 
     async def _has_text(self, event: Event) -> bool:
         if not isinstance(event.data, events.ExampleApproved):
@@ -128,7 +169,7 @@ class CausalOrder:
 
     async def _done_again(self, event: Event) -> None:
         """Repeat an operator's change of the active adapter, unless an interrupted run has done so."""
-        if event.causation_id is not None or await self._is_reached(event):
+        if _is_automatic(event) or await self._is_reached(event):
             return
         tenancy, tenant = self.target.tenancy, TenantId(event.subject)
         with suppress(Refused):  # not the adapters of then; that is noted when it is waited for

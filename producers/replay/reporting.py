@@ -9,7 +9,7 @@ from pydantic import Field
 
 from producers.replay.journal import Journal, Sent
 from producers.replay.log import EventLog
-from producers.replay.outcomes import Outcomes
+from producers.replay.outcomes import NO_OPS, Outcomes
 from producers.replay.plan import ReplayPlan
 from schemas.identifiers import EventTypeName, OpaqueId, Sha256Hex
 from schemas.model import Contract
@@ -60,7 +60,7 @@ async def report(plan: ReplayPlan, journal: Journal, log: EventLog) -> ReplayRep
             continue
         answered.add(data.event_id)
         consumers[data.consumer][data.outcome] += 1
-        if data.outcome not in (Outcome.NOOP_DUPLICATE, Outcome.NOOP_STALE):
+        if data.outcome not in NO_OPS:
             noted.append(
                 Noted(
                     event_id=data.event_id,
@@ -80,7 +80,7 @@ async def report(plan: ReplayPlan, journal: Journal, log: EventLog) -> ReplayRep
         sent=len(journal.sent),
         left_out=journal.ended.left_out if journal.ended else {},
         effects=came[Outcome.EFFECT],
-        no_ops=came[Outcome.NOOP_DUPLICATE] + came[Outcome.NOOP_STALE],
+        no_ops=sum(came[outcome] for outcome in NO_OPS),
         refusals=came[Outcome.REFUSED_PURGED] + came[Outcome.REFUSED_POLICY],
         dead_letters=came[Outcome.DEAD_LETTERED],
         consumers={consumer: dict(sorted(counts.items())) for consumer, counts in sorted(consumers.items())},

@@ -226,9 +226,10 @@ async def test_an_activation_and_an_export_survive_the_kill_of_their_consumer(
             platform.restart("export")
         store = await tenancy.store(tenant)
 
-        async def exported() -> list[str] | None:
-            files = [key async for key in store.list("exports")]
-            return files if len(files) == len(EXPORT_FILES) else None
+        async def exported() -> bool | None:
+            files = {key async for key in store.list("exports")}
+            whole = {object_keys.export("x-1", file) for file in EXPORT_FILES}
+            return files == {object_keys.export_decision("x-1"), *whole} or None
 
         await eventually(exported, "the export was written")
     finally:

@@ -19,10 +19,12 @@ from schemas.content import ChatMessage, Committed, ExampleContent, InlineConten
 from schemas.envelope import MalformedEvent, decode, encode
 from schemas.manifests import TRAINING_PREDICATE, statement
 from schemas.outcome import Outcome
+from schemas.records import ExportDecision
 from tenancy.errors import (
     Refused,
     SealBroken,
 )
+from tenancy.exports import export_decision
 from tenancy.keys import encrypt_inline
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
@@ -133,7 +135,10 @@ async def test_bound_a_foreign_adapter_is_not_announced_activated_exported_or_ev
     retired = events.AdapterRetired(adapter_digest=pair.foreign, reason_code="superseded")
     await world.handle(service(world, "inference"), event(pair.one, retired, world))
     assert set(world.engine.names) == {pair.digest, pair.foreign}
-    assert frozen(world) == before
+    refusal = object_keys.tenant_key(pair.one, object_keys.export_decision("x2"))
+    assert {key: held for key, held in frozen(world).items() if key != refusal} == before
+    store = await world.outside.store(pair.one)
+    assert await export_decision(store, "x2") == ExportDecision(refusal_code="unknown-adapter")
 
 
 async def test_bound_a_receipt_counts_only_for_what_it_says_under_our_key(pair: Pair) -> None:

@@ -43,6 +43,7 @@ class Lives:
     def all(self) -> Life:
         return [
             self.onboarded,
+            self.asked_too_early,
             self.taught,
             self.used,
             self.rolled_back,
@@ -64,6 +65,10 @@ class Lives:
             policy = EXPORTING if tenant == TENANTS[0] else POLICY
             data = events.TenantOnboarded(policy=policy, public_key_thumbprint=keys.thumbprint())
             await self.world.publish(tenant, data)
+
+    async def asked_too_early(self) -> None:
+        """An export while there is no adapter: it is refused, and stays so when there is one."""
+        await self._publish(events.ExportRequested(export_id="x0", requested_by="op"))
 
     async def taught(self) -> None:
         """Decisions of every kind; the last one completes a batch."""
@@ -179,12 +184,14 @@ def test_the_undisturbed_life_does_all_that_it_is_meant_to() -> None:
     archived = [name for name in stays["objects"] if name.endswith(("/result.json", "/record.json"))]
     assert len(archived) == 5, "three runs and two adapters are in the archive"
     assert len([name for name in stays["objects"] if name.startswith("withdrawals/receipts/")]) == 2
+    assert stays["objects"]["exports/x0/decision.json"]["refusal_code"] == "nothing-active"
+    assert stays["objects"]["exports/x1/decision.json"]["adapter_digest"] is not None
     assert (stays["audit"]["problems"], stays["audit"]["unsigned"]) == ((), 0)
 
 
-@example((all_again(TENANTS),) * 8)
+@example((all_again(TENANTS),) * 9)
 @settings(REPRODUCIBLE, max_examples=40)
-@given(st.tuples(*[stages(TENANTS)] * 8))
+@given(st.tuples(*[stages(TENANTS)] * 9))
 def test_a_life_whose_events_come_again_and_in_any_order_ends_as_it_does_undisturbed(
     schedule: tuple[Stage, ...],
 ) -> None:

@@ -124,7 +124,10 @@ async def test_fail_closed_what_cannot_be_trusted_is_refused_for_a_reason_and_no
     before = frozen(dispatched)
     assert await dispatched.handle(service(dispatched, name), made) is Outcome.DEAD_LETTERED
     _assert_buried(dispatched, made, code)
-    assert frozen(dispatched) == before
+    noted = {object_keys.tenant_key(tenant, object_keys.export_decision("x7"))}  # that this is refused, and stays so
+    after = frozen(dispatched)
+    assert {key: after[key] for key in after.keys() - noted} == before
+    assert bool(after.keys() & noted) == (name == "export")
     recorded = dispatched.bus.topics[events.OUTCOMES][-1].data
     assert isinstance(recorded, events.OutcomeRecorded)
     assert (recorded.event_id, recorded.outcome) == (made.id, Outcome.DEAD_LETTERED)

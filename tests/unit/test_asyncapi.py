@@ -13,14 +13,21 @@ from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
+from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.service import GROUP_VERSION
+from producers.replay.log import Message, Place
+from producers.replay.redriven import ORIGIN, REPLAY_ID
+from producers.replay.running import resent
+from producers.replay.selection import REPLAYABLE, Candidate
 from schemas.asyncapi import consumer_group, document
 from schemas.dead_letters import REASON_HEADERS, VALUE_BYTES
 from schemas.events import EVENT_TYPES
 from schemas.generate import GOLDEN
-from schemas.topics import LIVE_TOPICS, TOPICS
+from schemas.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
+from tests.fixtures.records import raw_record
 from tests.unit.asyncapi_structure import problems, resolve
 from tests.unit.stored_examples import StoredExample, stored_examples
+from tests.unit.test_services_page import SERVICES, must_write, operators_must_write, subscribed
 
 Json = dict[str, Any]
 DOCUMENT: Json = yaml.safe_load((GOLDEN / "asyncapi.yaml").read_text(encoding="utf-8"))
@@ -123,10 +130,29 @@ def test_every_event_type_is_a_message_of_its_topic_and_of_no_other() -> None:
         assert DOCUMENT["channels"][f"{name}.dlq"]["messages"].keys() == {"dead-letter"}
 
 
-def test_every_producer_and_consumer_of_a_topic_is_an_operation() -> None:
-    for name, topic in TOPICS.items():
-        assert operations("send", name).keys() == {f"{service}.sends.{name}" for service in topic.producers}
-        assert operations("receive", name).keys() == {f"{service}.receives.{name}" for service in topic.consumers}
+def sent_by(who: str) -> set[str]:
+    """The topics that access rights made from the document would let it write to."""
+    return {name for name in TOPICS if f"{who}.sends.{name}" in operations("send", name)}
+
+
+def received_by(who: str) -> set[str]:
+    return {name for name in TOPICS if f"{who}.receives.{name}" in operations("receive", name)}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_services_operations_are_what_its_code_subscribes_to_and_publishes(service: str) -> None:
+    assert received_by(service) == subscribed(service)
+    assert sent_by(service) == must_write(service) | {dead_letter_topic(topic) for topic in subscribed(service)}
+
+
+def test_operators_send_what_their_commands_publish_and_whatever_can_be_replayed_or_redriven() -> None:
+    assert sent_by("operators") == operators_must_write() >= set(REPLAYABLE)
+    assert received_by("operators") == set(), "they read in no group"
+
+
+def test_nobody_else_sends_but_who_publishes_from_outside() -> None:
+    everybody = {name.partition(".")[0] for name in DOCUMENT["operations"]}
+    assert everybody - {*SERVICES, "operators"} == {"import", "ehr", "curation-tools"}
 
 
 def test_a_service_reads_in_one_group_and_each_replica_in_a_group_of_its_own() -> None:
@@ -166,6 +192,24 @@ def test_headers_that_decode_would_refuse_are_not_valid_by_the_document_either(n
     example = next(e for e in stored_examples() if e.path.parts[-3] == "purge.fenced")
     headers = {key: item for key, item in {**example.headers, name: value}.items() if item is not None}
     assert not valid(DOCUMENT["components"]["messages"]["purge.fenced"]["headers"], headers)
+
+
+@pytest.mark.parametrize("example", stored_examples(), ids=str)
+def test_every_header_of_a_message_that_was_sent_again_is_described(example: StoredExample) -> None:
+    """A dead letter is sent again with everything: its reasons, the replay and where it was read."""
+    headers = tuple((name, value.encode()) for name, value in example.headers.items())
+    event = example.decode()
+    record = raw_record(event.topic, example.key.encode(), b"{}", headers)
+    letter = dead_letter(record, Reason("handler-error", "said", "curation", event.time))
+    place = Place(letter.topic, 0, 7)
+    message = Message(place, event.time, letter.key, letter.value, tuple(letter.headers))
+    sent = resent(Candidate(message, event), "replay-1")
+    names = [name for name, _ in sent.headers]
+    assert {*ORIGIN, REPLAY_ID, *REASON_HEADERS} <= set(names)
+    schema = DOCUMENT["components"]["messages"][example.path.parts[-3]]["headers"]
+    described = {**resolve(DOCUMENT, schema["allOf"][0]["$ref"])["properties"], **schema["properties"]}
+    assert set(names) - example.headers.keys() <= described.keys()
+    assert valid(schema, {name: (value or b"").decode() for name, value in sent.headers})
 
 
 def test_dead_letters_are_described_with_the_headers_that_the_runtime_adds() -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from producers.replay.handling import Handling
+from producers.replay.journal import Sent
 from producers.replay.rebuilding import CONCLUSIONS, CausalOrder, is_conclusion, milestone
 from producers.replay.running import Target
 from producers.waiting import WaitedTooLong
 from schemas import events, object_keys
 from schemas.content import ClaimCheck, Committed
 from schemas.envelope import Event
-from schemas.state import RunState
+from schemas.following import churn_id, churn_purge_id
+from schemas.policy import TenantPolicy
+from schemas.state import AdapterState, RunState
 from tenancy.tenant_id import TenantId
 from tests.unit.replay_parts import START, Installation
+from tests.unit.test_services_page import SERVICES, events_made_in, sources
 
 FROM_OUTSIDE = {
     events.TenantOnboarded,
@@ -43,18 +47,76 @@ def test_every_type_is_either_sent_or_concluded_again() -> None:
     assert not FROM_OUTSIDE & set(CONCLUSIONS)
 
 
-def event(data: events.EventData, cause: str | None = None) -> Event:
-    return Event(subject="t1", data=data, time=START, source="/x", causation_id=cause)
+def test_of_what_services_publish_all_but_their_commands_and_what_was_used_is_concluded_again() -> None:
+    """A command that a service gives is known by its id; usage is sent, and told of again under the same id."""
+    made = {model for service in SERVICES for model in events_made_in(sources(service))}
+    assert made - set(CONCLUSIONS) == {events.TrainingRequested, events.PurgeRequested, events.UsageRecorded}
+
+
+def event(data: events.EventData, cause: str | None = None, tenant: str = "t1") -> Event:
+    return Event(subject=tenant, data=data, time=START, source="/x", causation_id=cause)
+
+
+def requested(run_id: str, trigger: Literal["policy", "operator"] = "policy") -> events.TrainingRequested:
+    return events.TrainingRequested(run_id=run_id, trigger=trigger)
+
+
+def purge(purge_id: str) -> events.PurgeRequested:
+    return events.PurgeRequested(purge_id=purge_id, reason_code="churned", requested_by="op")
+
+
+def left_to(event_type: str) -> str:
+    return f"left to the installation to conclude: {event_type}"
 
 
 def ready(run: str = "r", digest: str = "a" * 64) -> events.AdapterReady:
     return events.AdapterReady(adapter_digest=digest, run_id=run, base_model_digest="b" * 64, size_bytes=1)
 
 
-def test_a_command_that_follows_from_an_event_is_concluded_again() -> None:
-    requested = events.TrainingRequested(run_id="batch-1", trigger="policy")
-    assert is_conclusion(event(requested, cause="approval"))
-    assert not is_conclusion(event(requested.model_copy(update={"trigger": "operator"})))
+@pytest.mark.parametrize(
+    ("command", "cause"),
+    [
+        (requested("batch-12"), "approval"),
+        (requested("retrain-withdrawal"), "withdrawal"),
+        (purge(churn_purge_id("t1")), churn_id("t1")),
+    ],
+    ids=str,
+)
+def test_a_command_that_a_service_gives_is_concluded_again(command: events.EventData, cause: str) -> None:
+    assert is_conclusion(event(command, cause))
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (requested("batch-12", "operator"), "ticket-7"),
+        (requested("batch-12"), None),
+        (requested("batch-of-march"), "ticket-7"),
+        (requested("retrain-another"), "withdrawal"),
+        (purge("purge-1"), churn_id("t1")),
+        (purge(churn_purge_id("t1")), "ticket-7"),
+        (purge(churn_purge_id("t2")), churn_id("t2")),
+        (events.ConsentGranted(consent_id="c", version=1), "visit-3"),
+        (events.ExampleWithdrawn(example_id="e", reason_code="patient-request"), "visit-3"),
+        (events.UsageRecorded(usage_id="u", source="inference"), "visit-3"),
+        (events.ExportRequested(export_id="x", requested_by="op"), "ticket-7"),
+    ],
+    ids=str,
+)
+async def test_what_people_and_integrations_publish_is_sent_whatever_it_names_as_its_cause(
+    data: events.EventData, cause: str | None
+) -> None:
+    here = Elsewhere()
+    assert await here.order.is_to_be_sent(event(data, cause))
+    assert here.order.notes() == {}
+
+
+async def test_what_is_left_to_the_installation_is_counted_by_type() -> None:
+    here = Elsewhere()
+    started = events.TrainingStarted(run_id="batch-1", fence=1)
+    for left in (event(requested("batch-1"), "approval"), event(started), event(requested("batch-2"), "approval")):
+        assert not await here.order.is_to_be_sent(left)
+    assert here.order.notes() == {left_to("sano.training.requested"): 2, left_to("sano.training.started"): 1}
 
 
 def test_an_adapter_is_the_same_milestone_whatever_its_weights() -> None:
@@ -70,6 +132,7 @@ class Elsewhere:
 
     made: Installation = field(default_factory=Installation)
     waited: list[tuple[str, ...]] = field(default_factory=list)
+    sent: tuple[Sent, ...] = ()
     order: CausalOrder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,16 +146,59 @@ class Elsewhere:
                 waited.append(tuple(topics))
                 await super().of(topics)
 
-        self.order = CausalOrder(target, Noted(handling.log, handling.tenancy, 0.2), 0.2)
+        self.order = CausalOrder(target, Noted(handling.log, handling.tenancy, 0.2), 0.2, sent=self.sent)
+
+    async def send(self, *some: Event) -> None:
+        for one in some:
+            assert await self.order.is_to_be_sent(one)
+            self.order.was_sent(one)
 
 
-async def test_before_an_event_of_another_topic_everything_is_handled() -> None:
+GRANTED = events.ConsentGranted(consent_id="c", version=1)
+USED = events.UsageRecorded(usage_id="u", source="storage")
+BY_HAND = requested("by-hand", "operator")
+ONBOARDED = events.TenantOnboarded(policy=TenantPolicy(), public_key_thumbprint="k" * 43)
+ASKED = events.ExportRequested(export_id="x", requested_by="op")
+
+
+async def test_before_an_event_of_another_topic_everything_of_its_tenant_is_handled() -> None:
     here = Elsewhere()
-    granted = event(events.ConsentGranted(consent_id="c", version=1))
-    usage = event(events.UsageRecorded(usage_id="u", source="storage"))
-    for sent in (granted, granted, usage):
-        assert await here.order.is_to_be_sent(sent)
-        here.order.was_sent(sent)
+    await here.send(event(GRANTED), event(GRANTED), event(BY_HAND), event(BY_HAND), event(GRANTED))
+    assert here.waited == [(events.CURATION,), (events.TRAINING,)]
+
+
+async def test_one_tenant_does_not_wait_for_another() -> None:
+    here = Elsewhere()
+    for _ in range(3):
+        await here.send(event(GRANTED), event(BY_HAND, tenant="t2"))
+    assert here.waited == []
+    await here.send(event(BY_HAND))
+    assert here.waited == [(events.CURATION,)]
+    await here.send(event(GRANTED, tenant="t2"))
+    assert here.waited == [(events.CURATION,), (events.TRAINING,)], "both tenants' requests were handled by then"
+    await here.send(event(GRANTED))
+    assert here.waited == [(events.CURATION,), (events.TRAINING,)]
+
+
+async def test_usage_waits_for_nothing_but_its_tenant_and_nothing_waits_for_it() -> None:
+    here = Elsewhere()
+    await here.send(event(ONBOARDED), event(USED), event(GRANTED), event(USED), event(GRANTED))
+    assert here.waited == [(events.TENANTS,)]
+    await here.send(event(BY_HAND))
+    assert here.waited == [(events.TENANTS,), (events.CURATION,)]
+
+
+async def test_nothing_of_a_tenant_is_sent_before_it_is_made_on_whatever_topic() -> None:
+    """Another group than the one that makes it reads the same topic, and may be faster."""
+    here = Elsewhere()
+    await here.send(event(ONBOARDED), event(ASKED), event(ASKED))
+    assert here.waited == [(events.TENANTS,)]
+
+
+async def test_what_an_interrupted_run_has_sent_is_handled_before_an_event_of_another_topic() -> None:
+    line = Sent(topic=events.CURATION, partition=0, offset=0, event_id="e", type=GRANTED.type, subject="t1")
+    here = Elsewhere(sent=(line,))
+    await here.send(event(BY_HAND))
     assert here.waited == [(events.CURATION,)]
 
 
@@ -101,14 +207,17 @@ async def test_a_conclusion_is_not_sent_and_returns_once_the_installation_has_co
     await here.made.tenant("t1")
     await here.made.publish("t1", ready(digest="c" * 64))
     assert not await here.order.is_to_be_sent(event(ready(digest="a" * 64)))
-    assert here.order.notes() == {}
+    assert here.order.notes() == {left_to("sano.adapter.ready"): 1}
 
 
 async def test_what_an_installation_at_rest_did_not_come_to_is_noted_and_the_replay_goes_on() -> None:
     here = Elsewhere()
     await here.made.tenant("t1")
     assert not await here.order.is_to_be_sent(event(ready()))
-    assert here.order.notes() == {"not concluded again: sano.adapter.ready": 1}
+    assert here.order.notes() == {
+        left_to("sano.adapter.ready"): 1,
+        "not concluded again: sano.adapter.ready": 1,
+    }
 
 
 async def test_an_unfinished_run_is_waited_for() -> None:
@@ -134,9 +243,37 @@ async def test_an_approval_is_sent_only_where_its_text_is(has_text: bool) -> Non
     assert here.order.notes() == ({} if has_text else {"approvals whose text is not there": 1})
 
 
+@pytest.mark.parametrize("is_operators", [True, False])
+async def test_an_operators_activation_is_done_again_and_that_of_an_adapter_that_was_ready_is_not(
+    is_operators: bool,
+) -> None:
+    here = Elsewhere()
+    tenant = await here.made.tenant("t1")
+    await here.made.tenancy.keys.create(tenant)
+    digest = "a" * 64
+    adapter = AdapterState(
+        status="ready",
+        run_id="r",
+        fence=1,
+        training_set_id="b" * 64,
+        base_model_digest="b" * 64,
+        size_bytes=1,
+        published_at=START,
+    )
+    await here.made.tenancy.states.swap(tenant, lambda state: state.model_copy(update={"adapters": {digest: adapter}}))
+    activated = events.AdapterActivated(adapter_digest=digest, previous_digest=None, activation=1)
+    cause = "ticket-7" if is_operators else event(ready(digest=digest)).id
+    assert not await here.order.is_to_be_sent(event(activated, cause))
+    state = (await here.made.tenancy.states.read(tenant)).state
+    assert state.active_adapter == (digest if is_operators else None)
+
+
 async def test_an_operators_activation_that_cannot_be_done_again_is_noted() -> None:
     here = Elsewhere()
     await here.made.tenant("t1")
     activated = events.AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=1)
     assert not await here.order.is_to_be_sent(event(activated))
-    assert here.order.notes() == {"not concluded again: sano.adapter.activated": 1}
+    assert here.order.notes() == {
+        left_to("sano.adapter.activated"): 1,
+        "not concluded again: sano.adapter.activated": 1,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,43 @@ async def test_a_plan_is_run_once_at_a_time_and_with_its_own_journal(tmp_path: P
 
 
 # --- the report
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ((Outcome.EFFECT, Outcome.NOOP_DUPLICATE), Outcome.EFFECT),
+        ((Outcome.EFFECT, Outcome.NOOP_STALE, Outcome.NOOP_DUPLICATE), Outcome.EFFECT),
+        ((Outcome.NOOP_STALE, Outcome.EFFECT), Outcome.EFFECT),
+        ((Outcome.EFFECT, Outcome.DEAD_LETTERED), Outcome.DEAD_LETTERED),
+        ((Outcome.EFFECT, Outcome.REFUSED_PURGED), Outcome.REFUSED_PURGED),
+        ((Outcome.DEAD_LETTERED, Outcome.NOOP_DUPLICATE), Outcome.NOOP_DUPLICATE),
+    ],
+    ids=lambda outcomes: "-".join(outcomes) if isinstance(outcomes, tuple) else str(outcomes),
+)
+async def test_an_effect_stays_one_when_its_consumer_died_before_its_commit_and_finds_it_done(
+    told: tuple[Outcome, ...], counted: Outcome
+) -> None:
+    made = await history(1)
+    plan = await made.plan()
+    run = made.run(plan, max_effects=None, max_dead_letters=None)
+    made.log.answer = lambda event: None
+    await run.execute("op")
+    for outcome in told:
+        recorded = events.OutcomeRecorded(
+            event_id=run.journal.sent[0].event_id,
+            event_type=run.journal.sent[0].type,
+            consumer="curation",
+            outcome=outcome,
+            delivery="sano.curation.v1/0/5",
+            replay_id=plan.replay_id,
+        )
+        await made.publish("t1", recorded)
+    came = await report(plan, run.journal, made.log)
+    assert came.consumers == {"curation": {counted: 1}}
+    stops = pytest.raises(ReplayStopped, match="1 effects, and at most 0")
+    with stops if counted is Outcome.EFFECT else nullcontext():
+        await made.run(plan, run.journal, max_effects=0, max_dead_letters=None).execute("op")
 
 
 async def test_a_report_joins_what_was_sent_with_what_was_told() -> None:

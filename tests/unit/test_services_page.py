@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from consumers.purge import app as purge
 from consumers.runtime.sent_back import MUST_HAPPEN
 from consumers.training import app as training
 from inference import app as inference
+from producers.replay.selection import REPLAYABLE
 from schemas import events
 from schemas.asyncapi import consumer_group
 from schemas.events import EVENT_TYPES, OUTCOMES, EventData
@@ -35,6 +36,7 @@ HANDLERS: dict[str, Mapping[type[EventData], object]] = {
 }
 SERVICES = tuple(HANDLERS)
 TYPES = {model.__name__: model for model in EVENT_TYPES.values()}
+IMPORT = "importing.py"
 DOCUMENTED_AS = {**{service: service for service in SERVICES}, "inference": "serving replica"}
 
 
@@ -68,15 +70,20 @@ def subscribed(service: str) -> set[str]:
     return {getattr(events, name.attr) for name in topics.elts if isinstance(name, ast.Attribute)}
 
 
-def made(service: str) -> set[str]:
-    """The topics of the events that the service makes."""
+def events_made_in(modules: Iterable[str]) -> set[type[EventData]]:
+    """The types of event that some source makes."""
     names = {
         call.func.id if isinstance(call.func, ast.Name) else call.func.attr
-        for source in sources(service)
+        for source in modules
         for call in ast.walk(ast.parse(source))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name | ast.Attribute)
     }
-    return {TYPES[name].topic for name in names & TYPES.keys()} - {OUTCOMES}
+    return {TYPES[name] for name in names & TYPES.keys()}
+
+
+def made(service: str) -> set[str]:
+    """The topics of the events that the service makes."""
+    return {model.topic for model in events_made_in(sources(service))} - {OUTCOMES}
 
 
 def pays(service: str) -> bool:
@@ -108,10 +115,23 @@ def test_a_service_may_write_where_it_makes_events_pays_debts_or_sends_back(serv
     assert must_write(service) == {name for name in LIVE_TOPICS if service in TOPICS[name].producers}
 
 
-def test_operators_commands_may_publish_what_states_owe() -> None:
+def commanded(module: str) -> set[str]:
+    """The topics of the events that an operators' command makes."""
+    source = (ROOT / "producers" / module).read_text(encoding="utf-8")
+    return {model.topic for model in events_made_in([source])}
+
+
+def operators_must_write() -> set[str]:
+    """What they command, what states owe where they swap them, and whatever they may send again."""
+    commands = {path.name for path in (ROOT / "producers").glob("*.py")} - {IMPORT}
     owed = {topic for payer in SERVICES if pays(payer) for topic in made(payer)}
     assert owed == {events.TRAINING, events.ADAPTERS, events.USAGE}
-    assert all("operators" in TOPICS[topic].producers for topic in owed)
+    return {topic for module in commands for topic in commanded(module)} | owed | set(REPLAYABLE)
+
+
+def test_operators_may_write_what_their_commands_publish_what_states_owe_and_what_they_send_again() -> None:
+    assert operators_must_write() == {name for name in LIVE_TOPICS if "operators" in TOPICS[name].producers}
+    assert commanded(IMPORT) == {name for name in LIVE_TOPICS if "import" in TOPICS[name].producers}
 
 
 @pytest.mark.parametrize("service", SERVICES)
