@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tenancy.audit import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
@@ -78,7 +79,13 @@ def signer(settings: PlatformSettings) -> Signer:
     """Raises :class:`Refused` when no signing key is set."""
     if settings.signing_key_file is None:
         raise Refused("no-signing-key", "refused: set SANO_SIGNING_KEY_FILE")
-    return Signer.read(settings.signing_key_file)
+    return Signer.read(settings.signing_key_file, earlier=earlier_verifiers(settings.earlier_verify_key_files))
+
+
+def earlier_verifiers(files: str | None) -> tuple[Verifier, ...]:
+    """The keys of ``SANO_EARLIER_VERIFY_KEY_FILES``. Raises :class:`Refused`."""
+    paths = [Path(file.strip()) for file in (files or "").split(",") if file.strip()]
+    return tuple(Verifier.read(path, "SANO_EARLIER_VERIFY_KEY_FILES") for path in paths)
 
 
 def verifier(settings: PlatformSettings) -> Verifier:

@@ -17,7 +17,8 @@ from consumers.purge.settings import PurgeSettings
 from producers import commands, holds, queries
 from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
-from producers.audit_verifying import read_held, verify_copy
+from producers.audit_verifying import verify_copy
+from producers.audit_witness import read_held
 from producers.onboarding import onboard
 from producers.subcontractors import confirm
 from producers.verdict import Verdict
