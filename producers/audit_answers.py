@@ -11,13 +11,13 @@ from producers import queries
 from producers.audit_copy import AuditCopy
 from producers.lineage import Lineage, lineage
 from schemas import object_keys
-from schemas.audit import AuditClaim, AuditEntry
+from schemas.audit import AuditEntry
 from schemas.identifiers import OpaqueId, Sha256Hex
 from schemas.model import Contract, read_tolerant
 from schemas.records import ExampleRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
-from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
+from tenancy.errors import KeyDestroyed, Refused
 from tenancy.pseudonyms import Pseudonyms
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
@@ -194,11 +194,8 @@ async def examples_of(
 
 
 async def _position(tenancy: Tenancy, tenant: TenantId, occurrence: str) -> int | None:
-    try:
-        stored = await tenancy.objects.get(object_keys.audit_claim(tenant, occurrence))
-    except ObjectNotFound:
-        return None
-    return read_tolerant(AuditClaim, stored.body).position
+    claim = await tenancy.audit.claim(tenant, occurrence)
+    return None if claim is None else claim.position
 
 
 async def withdrawals(

@@ -8,20 +8,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from producers.bounded import Progress, each, silent
 from schemas import object_keys
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import ObjectNotFound, Refused, UnknownTenant
 from tenancy.tenant_id import TenantId
 
 FORMAT = "sanolith.audit-copy.v1"
+HEAD = "head.json"
+CERTIFICATE = "certificate.json"
 
 
 @dataclass(frozen=True)
 class StoredBody:
-    """An object of the log: ``entries/…`` or ``checkpoints/…``, and what is stored there."""
+    """An object by its name, for those of the log ``entries/…`` or ``checkpoints/…``, and what is stored there."""
 
     name: str
     body: bytes
@@ -29,24 +32,30 @@ class StoredBody:
 
 @dataclass(frozen=True)
 class AuditCopy:
-    """Everything that is evidence, in the order of the names, and the head, which is a hint of what else was there."""
+    """Everything that is evidence, in the order of the names, and the head, which is a hint of what else was there.
+
+    ``certificate`` is the tenant's certificate of purge, whose checkpoint must be in the log. ``read_at`` is when all
+    of this was read from the bucket; a file of an earlier release does not say it.
+    """
 
     tenant: str
     entries: tuple[StoredBody, ...]
     checkpoints: tuple[StoredBody, ...]
     head: bytes | None = None
+    certificate: bytes | None = None
+    read_at: datetime | None = None
 
 
 async def read_copy(tenancy: Tenancy, tenant: TenantId, *, progress: Progress = silent) -> AuditCopy:
     """Read the tenant's log. What is appended meanwhile may be in it or not, and never looks like a gap.
 
-    The head is read first and the entries last: each reaches at least as far as what was read before it says.
+    Certificate and head are read first and the entries last: each reaches at least as far as what was read before it
+    says.
     """
+    read_at = tenancy.clock()
     prefix = object_keys.audit_prefix(tenant)
-    try:
-        head: bytes | None = (await tenancy.objects.get(object_keys.audit_head(tenant))).body
-    except ObjectNotFound:
-        head = None
+    certificate = await _certificate(tenancy, tenant)
+    head = await _body(tenancy, object_keys.audit_head(tenant))
 
     async def stored(key: str) -> StoredBody:
         return StoredBody(key.removeprefix(prefix), (await tenancy.objects.get(key)).body)
@@ -56,7 +65,23 @@ async def read_copy(tenancy: Tenancy, tenant: TenantId, *, progress: Progress = 
         return tuple(await each(keys, stored, what=f"reading {tenant}", progress=progress))
 
     checkpoints = await under(object_keys.audit_checkpoints_prefix(tenant))
-    return AuditCopy(tenant, await under(object_keys.audit_entries_prefix(tenant)), checkpoints, head)
+    entries = await under(object_keys.audit_entries_prefix(tenant))
+    return AuditCopy(tenant, entries, checkpoints, head, certificate, read_at)
+
+
+async def _certificate(tenancy: Tenancy, tenant: TenantId) -> bytes | None:
+    try:
+        purge = (await tenancy.states.read(tenant)).state.purge
+    except UnknownTenant:
+        return None
+    return None if purge is None else await _body(tenancy, object_keys.certificate_key(purge.purge_id))
+
+
+async def _body(tenancy: Tenancy, key: str) -> bytes | None:
+    try:
+        return (await tenancy.objects.get(key)).body
+    except ObjectNotFound:
+        return None
 
 
 def write_copy(copy: AuditCopy, path: Path) -> None:
@@ -70,9 +95,11 @@ def write_copy(copy: AuditCopy, path: Path) -> None:
 
 
 def _lines(copy: AuditCopy) -> Iterator[dict[str, str]]:
-    yield {"format": FORMAT, "tenant": copy.tenant}
-    head = () if copy.head is None else (StoredBody("head.json", copy.head),)
-    for stored in (*head, *copy.checkpoints, *copy.entries):
+    read_at = {} if copy.read_at is None else {"read_at": copy.read_at.isoformat()}
+    yield {"format": FORMAT, "tenant": copy.tenant, **read_at}
+    single = ((HEAD, copy.head), (CERTIFICATE, copy.certificate))
+    once = (StoredBody(name, body) for name, body in single if body is not None)
+    for stored in (*once, *copy.checkpoints, *copy.entries):
         # Bytes that are no UTF-8 were not written by us, and are kept all the same: they are evidence.
         yield {"name": stored.name, "body": stored.body.decode("utf-8", "surrogateescape")}
 
@@ -85,14 +112,18 @@ def load_copy(path: Path) -> AuditCopy:
             raise ValueError
         stored = [StoredBody(line["name"], line["body"].encode("utf-8", "surrogateescape")) for line in lines]
         tenant = TenantId(heading["tenant"])
+        read_at = datetime.fromisoformat(heading["read_at"]) if "read_at" in heading else None
+        if read_at is not None and read_at.tzinfo is None:
+            raise ValueError
     except OSError as error:
         raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Refused("no-audit-copy", f"refused: {path} is no copy by `sano audit export`; export again") from None
-    heads = [held.body for held in stored if held.name == "head.json"]
     return AuditCopy(
         tenant,
         tuple(held for held in stored if held.name.startswith("entries/")),
         tuple(held for held in stored if held.name.startswith("checkpoints/")),
-        heads[0] if heads else None,
+        next((held.body for held in stored if held.name == HEAD), None),
+        next((held.body for held in stored if held.name == CERTIFICATE), None),
+        read_at,
     )

@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 import rfc8785
 from pydantic import ValidationError
 
-from producers.audit_copy import AuditCopy, StoredBody, load_copy
+from producers.audit_copy import AuditCopy, StoredBody
+from producers.audit_due import SigningPolicy, overdue
 from schemas.audit import (
     CHECKPOINT_PREDICATE,
     AuditCheckpoint,
@@ -26,10 +27,10 @@ from schemas.canonical import canonical_json
 from schemas.identifiers import TenantName
 from schemas.model import Contract, read_tolerant
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Verifier, claimed
+from tenancy.signing import Verifier, unverified
 
-PROVES = (
-    "the log is this tenant's: its first entry follows from the tenant's id",
+PROVES = ("the log is this tenant's: its first entry follows from the tenant's id",)
+CHECKPOINTS_PROVE = (
     "up to the last checkpoint no entry was changed, removed, put in or put elsewhere since it was signed",
     "each checkpoint was signed with the private half of a given key and follows the one before; a key that another "
     "one followed signed nothing after it",
@@ -38,8 +39,8 @@ DOES_NOT_PROVE = (
     "that what entries say is true, nor that everything was entered: a signature says who stated it",
     "anything about entries after the last checkpoint beyond their order: who may write to the bucket could have "
     "written them anew",
-    "that the log was not cut back to an earlier checkpoint with all that followed, unless you hold a later one: "
-    "keep what `sano audit export` gives you, and compare with --expect-checkpoint",
+    "that the log was not cut back to an earlier checkpoint, or to none, with all that followed, unless you hold a "
+    "later one: keep what `sano audit export` gives you, and compare with --expect-checkpoint",
     "when something happened beyond what the clocks of the services said",
 )
 
@@ -54,16 +55,21 @@ class SigningKey(Contract):
 
 
 class AuditVerdict(Contract):
-    """What became of checking one log. It holds when there are no ``problems``."""
+    """What became of checking one log. It holds when there are no ``problems``.
+
+    ``UNSIGNED``: the only problem is that entries should have been signed long ago. ``not signed yet``: there is no
+    problem, and no checkpoint either, since none is due yet.
+    """
 
     tenant: TenantName
+    verdict: Literal["holds", "not signed yet", "UNSIGNED", "BROKEN"]
     entries: int
     signed_entries: int
     checkpoints: int
     last_checkpoint: CheckpointRef | None
     signed_by: tuple[SigningKey, ...] = ()
     problems: tuple[str, ...]
-    proves: tuple[str, ...] = PROVES
+    proves: tuple[str, ...]
     does_not_prove: tuple[str, ...] = DOES_NOT_PROVE
 
 
@@ -75,6 +81,7 @@ class _Check:
     trusted: Sequence[Verifier]
     problems: list[str] = field(default_factory=list)
     hashes: dict[int, str] = field(default_factory=dict)
+    entries: list[AuditEntry] = field(default_factory=list)
     tags: dict[str, int] = field(default_factory=dict)
     checkpoints: dict[int, tuple[AuditCheckpoint, str]] = field(default_factory=dict)
     signed_by: list[SigningKey] = field(default_factory=list)
@@ -83,7 +90,12 @@ class _Check:
         self.problems.append(problem)
 
 
-def verify_copy(copy: AuditCopy, trusted: Sequence[Verifier], held: Iterable[dict[str, Any]] = ()) -> AuditVerdict:
+def verify_copy(
+    copy: AuditCopy,
+    trusted: Sequence[Verifier],
+    held: Iterable[dict[str, Any]] = (),
+    policy: SigningPolicy = SigningPolicy(),  # noqa: B008 - frozen
+) -> AuditVerdict:
     """Check a log, and that the checkpoints that somebody else ``held`` are in it.
 
     ``trusted`` are the keys that the installation has had, in any order: each checkpoint must hold under one of them.
@@ -93,20 +105,33 @@ def verify_copy(copy: AuditCopy, trusted: Sequence[Verifier], held: Iterable[dic
     _check_checkpoints(check, copy.checkpoints)
     _check_head(check, copy.head)
     for envelope in held:
-        _check_held(check, envelope)
+        _check_held(check, envelope, "which you hold")
+    _check_certificate(check, copy.certificate)
     if not check.hashes:
         check.wrong("there is no entry: nothing was entered yet, or all of it was removed")
     number = max(check.checkpoints, default=0)
     last = check.checkpoints.get(number)
+    is_broken = bool(check.problems)
+    _check_signed(check, last[0].seq if last else 0, copy.read_at, policy)
     return AuditVerdict(
         tenant=copy.tenant,
+        verdict=_verdict(is_broken, check),
         entries=len(check.hashes),
         signed_entries=last[0].seq if last else 0,
         checkpoints=len(check.checkpoints),
         last_checkpoint=CheckpointRef(number=number, seq=last[0].seq, sha256=last[1]) if last else None,
         signed_by=tuple(check.signed_by),
         problems=tuple(check.problems),
+        proves=(*PROVES, *CHECKPOINTS_PROVE) if last else PROVES,
     )
+
+
+def _verdict(is_broken: bool, check: _Check) -> Literal["holds", "not signed yet", "UNSIGNED", "BROKEN"]:
+    if is_broken:
+        return "BROKEN"
+    if check.problems:
+        return "UNSIGNED"
+    return "holds" if check.checkpoints else "not signed yet"
 
 
 def _numbered(check: _Check, stored: Sequence[StoredBody], pattern: str, what: str) -> Iterable[tuple[int, bytes]]:
@@ -137,9 +162,10 @@ def _check_entries(check: _Check, stored: Sequence[StoredBody]) -> None:
         try:
             is_canonical = canonical_json(json.loads(body)) == body
             entry = read_tolerant(AuditEntry, body)
-        except (ValidationError, ValueError, rfc8785.CanonicalizationError):
+        except (ValidationError, ValueError, RecursionError, rfc8785.CanonicalizationError):
             check.wrong(f"entry {seq} is no entry: its bytes were changed")
         else:
+            check.entries.append(entry)
             if not is_canonical:
                 check.wrong(f"entry {seq} is not in canonical form: its bytes were changed")
             if entry.seq != seq:
@@ -215,7 +241,7 @@ def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, 
                 why = str(error).removeprefix("refused: ")
             else:
                 return read_tolerant(AuditCheckpoint, statement["predicate"]), verifier.key_id
-    except (ValidationError, ValueError, KeyError, TypeError, rfc8785.CanonicalizationError):
+    except (ValidationError, ValueError, KeyError, TypeError, RecursionError, rfc8785.CanonicalizationError):
         return "it is no signed checkpoint"
     return why
 
@@ -235,46 +261,44 @@ def _check_head(check: _Check, body: bytes | None) -> None:
         check.wrong(f"checkpoint {head.checkpoint.number} was there once, and is missing or does not hold")
 
 
-def _check_held(check: _Check, envelope: dict[str, Any]) -> None:
+def _check_signed(check: _Check, signed: int, read_at: datetime | None, policy: SigningPolicy) -> None:
+    unsigned = [entry for entry in check.entries if entry.seq > signed]
+    if read_at is None:  # the entries themselves say what it was at least
+        read_at = max((entry.recorded_at for entry in check.entries), default=None)
+    late = [] if read_at is None else [entry.seq for entry in overdue(unsigned, read_at, policy)]
+    if late:
+        check.wrong(
+            f"{len(late)} of the {len(unsigned)} entries that no checkpoint covers should have been signed before the "
+            f"log was read, the first of them is entry {late[0]}: the ledger does not run, or checkpoints were removed "
+            "and the entries can have been written anew"
+        )
+
+
+def _check_held(check: _Check, envelope: dict[str, Any], which: str) -> None:
     body = canonical_json(envelope)
     opened = _opened(body, check.trusted)
     if isinstance(opened, str):
-        raise BadSignature(f"the checkpoint that you hold does not hold itself: {opened}")
+        raise BadSignature(f"a checkpoint, {which}, does not hold itself: {opened}")
     signed, _ = opened
     if signed.tenant != check.tenant:
-        raise Refused("other-tenant", "refused: the checkpoint that you hold is another tenant's; give --tenant")
+        raise Refused("other-tenant", f"refused: a checkpoint, {which}, is another tenant's; give --tenant")
     found = check.checkpoints.get(signed.number)
     if found is None or found[1] != body_sha256(body):
         check.wrong(
-            f"checkpoint {signed.number}, which you hold and which signed {signed.seq} entries, is not in the log: it "
+            f"checkpoint {signed.number}, {which} and which signed {signed.seq} entries, is not in the log: it "
             "was cut back or written anew"
         )
 
 
-def read_held(path: Path) -> list[dict[str, Any]]:
-    """The checkpoints of a file: one envelope, that of a certificate of purge, or those of a copy by ``sano audit
-    export``. Raises :class:`Refused`.
-    """
+def _check_certificate(check: _Check, body: bytes | None) -> None:
+    """The log must reach at least as far as when the tenant's purge was certified."""
+    if body is None:
+        return
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        raise Refused("unreadable-file", f"refused: {path} cannot be read; give a checkpoint or a copy") from None
-    try:
-        envelope = json.loads(text)
-    except ValueError:
-        envelope = None
-    if isinstance(envelope, dict) and "payload" in envelope:
-        return [_of_certificate(envelope) or envelope]
-    try:
-        return [json.loads(stored.body) for stored in load_copy(path).checkpoints]
-    except ValueError:
-        raise Refused("no-audit-copy", f"refused: {path} holds no checkpoints that can be read") from None
-
-
-def _of_certificate(envelope: dict[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint that a certificate of purge names; it has a signature of its own, which is checked."""
-    try:
-        named = claimed(envelope)["predicate"].get("audit_checkpoint")
-    except (ValueError, KeyError, AttributeError):
-        return None
-    return named if isinstance(named, dict) else None
+        named = unverified(json.loads(body))["predicate"].get("audit_checkpoint")
+        if named is not None:
+            _check_held(check, named, "which the certificate of purge beside the log carries")
+    except Refused as refusal:
+        check.wrong(str(refusal).removeprefix("refused: "))
+    except (ValueError, KeyError, AttributeError, RecursionError, rfc8785.CanonicalizationError):
+        check.wrong("the certificate of purge beside the log cannot be read")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from producers.commands import NewId, random_id
+from producers.in_force import entered
 from schemas import object_keys
 from schemas.audit import Actor
 from schemas.envelope import event_id
@@ -38,7 +39,8 @@ async def place(
 ) -> PlacedHold:
     """Place a hold and return it; with the id of one that is open, again is no change.
 
-    Raises :class:`UnknownTenant`, :class:`~tenancy.holds.TooLateToHold`, and :class:`Refused` for an id in use.
+    Raises :class:`UnknownTenant`, :class:`~tenancy.holds.TooLateToHold`, :class:`Refused` for an id in use, and
+    :class:`~producers.in_force.NotAudited`.
     """
     hold = LegalHold(
         hold_id=hold_id or f"hold-{new_id()}", reason_code=reason_code, placed_by=placed_by, placed_at=tenancy.clock()
@@ -51,14 +53,15 @@ async def place(
 
 
 async def release(tenancy: Tenancy, tenant: TenantId, hold_id: str, *, released_by: str) -> LegalHold:
-    """Release one hold and return it; again is no change. Raises :class:`UnknownTenant` and :class:`Refused`."""
+    """Release one hold and return it; again is no change. Raises :class:`UnknownTenant`, :class:`Refused` and
+    :class:`~producers.in_force.NotAudited`.
+    """
     released = await _swapped(tenancy, tenant, holds.released(hold_id, released_by, tenancy.clock()), hold_id)
     await _entered(tenancy, tenant, released, "hold.released", released.released_by or released_by)
     return released
 
 
 async def _entered(tenancy: Tenancy, tenant: TenantId, hold: LegalHold, kind: str, by: str) -> None:
-    """Into the audit log, since no event tells it. Who was interrupted before this says the same again."""
     facts: Facts = {"hold_id": hold.hold_id, "reason_code": hold.reason_code}
     if kind == PLACED:
         facts |= {f"too_late_for_{number}": digest for number, digest in enumerate(hold.erasures_decided, start=1)}
@@ -72,7 +75,7 @@ async def _entered(tenancy: Tenancy, tenant: TenantId, hold: LegalHold, kind: st
         facts=facts,
         recorded_while=(await tenancy.states.read(tenant)).state.status,
     )
-    await tenancy.audit.append(tenant, record, is_repeated=True)
+    await entered(tenancy, tenant, record, f"{hold.hold_id} is {kind.partition('.')[2]}")
 
 
 async def _swapped(tenancy: Tenancy, tenant: TenantId, change: Change, hold_id: str) -> LegalHold:

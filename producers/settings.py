@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from schemas.identifiers import OpaqueId
 from tenancy.errors import Refused
 from tenancy.settings import PlatformSettings
@@ -88,9 +89,14 @@ class InstallationSettings(OperatorSettings):
 
 
 class VerificationSettings(_StackSettings):
-    """What checking a signature needs: a public key and nothing that runs."""
+    """What checking a signature needs: public keys and nothing that runs; for an audit log, when the ledger signs."""
 
     verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
+    earlier_verify_key_files: str | None = Field(
+        default=None, description="public keys, PEM, that signed before the present one; paths, comma-separated"
+    )
+    audit_checkpoint_entries: int = Field(default=CHECKPOINT_ENTRIES, ge=1, description="as the ledger's")
+    audit_checkpoint_seconds: float = Field(default=CHECKPOINT_SECONDS, gt=0.0, description="as the ledger's")
 
 
 def operator_settings() -> OperatorSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from producers.in_force import entered
 from schemas.audit import Actor
 from schemas.envelope import event_id
 from schemas.records import SubcontractorConfirmation
@@ -19,7 +20,8 @@ async def confirm(
 ) -> SubcontractorConfirmation:
     """Record one confirmation on the tenant's purge and return it; again is no change.
 
-    Raises :class:`UnknownTenant`, and :class:`Refused` where there is no such purge or it takes no confirmation.
+    Raises :class:`UnknownTenant`, :class:`Refused` where there is no such purge or it takes no confirmation, and
+    :class:`~producers.in_force.NotAudited`.
     """
     state = (await tenancy.states.read(tenant)).state
     if state.purge is None:
@@ -37,5 +39,5 @@ async def confirm(
         facts={"purge_id": record.purge_id, "subcontractor": subcontractor, "reference": noted.reference},
         recorded_while=state.status,
     )
-    await tenancy.audit.append(tenant, entry, is_repeated=True)
+    await entered(tenancy, tenant, entry, f"the confirmation of {subcontractor} is recorded")
     return noted

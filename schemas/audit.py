@@ -20,6 +20,13 @@ from schemas.model import Contract
 AUDIT_DOMAIN: Literal["sanolith.audit.v1"] = "sanolith.audit.v1"
 CHECKPOINT_PREDICATE = "urn:sanolith:predicate:audit-checkpoint:v1"
 
+CHECKPOINT_ENTRIES = 256
+"""Of so many unsigned entries of a tenant the last one is signed at once, unless settings say otherwise."""
+CHECKPOINT_SECONDS = 900.0
+"""No entry stays unsigned longer, unless settings say otherwise."""
+SIGNED_AT_ONCE = ("purge.fenced", "purge.completed")
+"""Kinds of entries that are signed as soon as they are entered: the fence ends a tenant's life."""
+
 UNLINKABLE = "unlinkable"
 """Stands where a pseudonym would, once the key to compute it is gone."""
 

@@ -14,18 +14,17 @@ hold the events of a purged tenant any more. The head is a hint of where the log
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
 from schemas import object_keys
 from schemas.audit import Actor, AuditClaim, AuditEntry, AuditHead, body_sha256, entry_bytes, genesis
-from schemas.model import read_tolerant
+from schemas.model import ModelT, read_tolerant
 from tenancy.clock import Clock, NewNonce, random_nonce, utc_now
 from tenancy.errors import AuditBroken, AuditContended, ObjectNotFound, PreconditionFailed
 from tenancy.objects import ObjectStore, erase_prefix
@@ -33,6 +32,8 @@ from tenancy.tenant_id import TenantId
 
 APPEND_ATTEMPTS = 48
 HEAD_ATTEMPTS = 4
+
+CLAIM = "an event's claim"
 
 Facts = dict[str, str | int]
 
@@ -87,7 +88,7 @@ class AuditLog:
 
         Four requests where nobody else appends at the same time, four for a repetition, and a few more for each entry
         that got in between. Raises :class:`AuditContended` when that goes on, and :class:`AuditBroken` when an entry
-        that was there is gone.
+        that was there is gone, or when an entry or the claim is none that was written here.
         Who enters the same thing again and again says ``is_repeated``: a repetition then is reads only.
         """
         head, head_etag = await self._head(tenant)
@@ -122,23 +123,13 @@ class AuditLog:
         head, etag = await self._head(tenant)
         return None if etag is None else head
 
-    async def latest_checkpoint(self, tenant: TenantId) -> dict[str, Any] | None:
-        """The envelope of the latest signed checkpoint; None where nothing is signed yet."""
-        head = await self.head(tenant)
-        if head is None or head.checkpoint is None:
-            return None
-        return await self.checkpoint(tenant, head.checkpoint.number)
+    async def claim(self, tenant: TenantId, occurrence: str) -> AuditClaim | None:
+        """Under which tag and where an occurrence is or will be entered; None when it is not known here.
 
-    async def checkpoint(self, tenant: TenantId, number: int) -> dict[str, Any]:
-        """The envelope of one signed checkpoint. Raises :class:`ObjectNotFound`."""
-        stored = await self.objects.get(object_keys.audit_checkpoint(tenant, number))
-        envelope: dict[str, Any] = json.loads(stored.body)
-        return envelope
-
-    async def tag_of(self, tenant: TenantId, occurrence: str) -> str | None:
-        """The tag under which an occurrence is or will be entered; None when it is not known here."""
+        Raises :class:`AuditBroken`.
+        """
         known = await self._claim(tenant, occurrence)
-        return None if known is None else known[0].tag
+        return None if known is None else known[0]
 
     async def forget_claims(self, tenant: TenantId) -> None:
         """Erase which event each entry was. An event that is delivered after that would be entered again."""
@@ -168,7 +159,7 @@ class AuditLog:
             stored = await self.objects.get(object_keys.audit_claim(tenant, occurrence))
         except ObjectNotFound:
             return None
-        return read_tolerant(AuditClaim, stored.body), stored.etag, True
+        return _readable(AuditClaim, stored.body, CLAIM), stored.etag, True
 
     async def _claimed(self, tenant: TenantId, occurrence: str, position: int) -> tuple[AuditClaim, str, bool]:
         """The claim, its ETag, and whether it was there before."""
@@ -176,8 +167,7 @@ class AuditLog:
         claim = AuditClaim(tag=self.new_tag(), position=position)
         with suppress(PreconditionFailed):
             return claim, await self.objects.put(key, claim.model_dump_json().encode(), if_absent=True), False
-        stored = await self.objects.get(key)
-        return read_tolerant(AuditClaim, stored.body), stored.etag, True
+        return await self._others_claim(tenant, occurrence)
 
     async def _moved(
         self, tenant: TenantId, occurrence: str, claim: AuditClaim, etag: str, position: int
@@ -187,15 +177,21 @@ class AuditLog:
         moved = claim.model_copy(update={"position": position})
         with suppress(PreconditionFailed):
             return moved, await self.objects.put(key, moved.model_dump_json().encode(), if_match=etag)
-        stored = await self.objects.get(key)
-        return read_tolerant(AuditClaim, stored.body), stored.etag
+        return (await self._others_claim(tenant, occurrence))[:2]
+
+    async def _others_claim(self, tenant: TenantId, occurrence: str) -> tuple[AuditClaim, str, bool]:
+        """The claim that somebody else has put."""
+        known = await self._claim(tenant, occurrence)
+        if known is None:  # and that was erased since, with all claims of the tenant
+            raise AuditContended
+        return known
 
     async def _read(self, tenant: TenantId, seq: int) -> _Found | None:
         try:
             body = (await self.objects.get(object_keys.audit_entry(tenant, seq))).body
         except ObjectNotFound:
             return None
-        return _Found(read_tolerant(AuditEntry, body).tag, _End(seq, body_sha256(body)))
+        return _Found(_readable(AuditEntry, body, f"entry {seq}").tag, _End(seq, body_sha256(body)))
 
     async def _end_before(self, tenant: TenantId, position: int) -> _End:
         """The entry before ``position``. It exists: no claim points further than one past the end."""
@@ -203,7 +199,7 @@ class AuditLog:
             return _End(0, genesis(tenant))
         found = await self._read(tenant, position - 1)
         if found is None:
-            raise AuditBroken
+            raise AuditBroken(f"entry {position - 1}")
         return found.end
 
     async def _last(self, tenant: TenantId, known: _End) -> _End:
@@ -250,3 +246,10 @@ class AuditLog:
                 return changed
             head, etag = await self._head(tenant)
         return head
+
+
+def _readable(model: type[ModelT], body: bytes, what: str) -> ModelT:
+    try:
+        return read_tolerant(model, body)
+    except ValidationError:
+        raise AuditBroken(what) from None

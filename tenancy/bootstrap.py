@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tenancy.audit import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
@@ -80,7 +81,13 @@ def signer(settings: PlatformSettings) -> Signer:
     if settings.signing_key_file is None:
         why = "refused: without a private key no token or statement can be signed; set SANO_SIGNING_KEY_FILE"
         raise Refused("no-signing-key", why)
-    return Signer.read(settings.signing_key_file)
+    return Signer.read(settings.signing_key_file, earlier=earlier_verifiers(settings.earlier_verify_key_files))
+
+
+def earlier_verifiers(files: str | None) -> tuple[Verifier, ...]:
+    """The keys of ``SANO_EARLIER_VERIFY_KEY_FILES``. Raises :class:`Refused`."""
+    paths = [Path(file.strip()) for file in (files or "").split(",") if file.strip()]
+    return tuple(Verifier.read(path, "SANO_EARLIER_VERIFY_KEY_FILES") for path in paths)
 
 
 def verifier(settings: PlatformSettings) -> Verifier:

@@ -19,7 +19,7 @@ from schemas.store import IN_BUCKET
 from schemas.stores import STORES, outcome_of, swept
 from schemas.version import TOOL
 from tenancy.settings import CLOCK_SKEW_SECONDS
-from tenancy.signing import claimed
+from tenancy.signing import unverified
 
 TENANT_KEY = "keys.tenant"
 EVERY_RELEASE = frozenset({TENANT_KEY, "state.superseded", "objects.examples", "objects.runs", "objects.adapters"})
@@ -65,7 +65,7 @@ def checkpoint_of(held: PurgeCertificate) -> AuditCheckpoint | None:
     if held.audit_checkpoint is None:
         return None
     try:
-        return read_tolerant(AuditCheckpoint, claimed(held.audit_checkpoint)["predicate"])
+        return read_tolerant(AuditCheckpoint, unverified(held.audit_checkpoint)["predicate"])
     except (KeyError, TypeError):
         raise ValueError("no checkpoint") from None
 

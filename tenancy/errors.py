@@ -90,8 +90,14 @@ class BadSignature(Refused):
 
 
 class AuditBroken(Refused):
-    def __init__(self) -> None:
-        super().__init__("audit-broken", "refused: an entry of the tenant's audit log is gone; see `sano audit verify`")
+    """An object of the log is gone that was there, or is none that was written here. ``what`` says which one."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            "audit-broken",
+            f"refused: {what} of the tenant's audit log is gone or was written over; see `sano audit verify`",
+        )
+        self.what = what
 
 
 class LeaseLost(Exception):

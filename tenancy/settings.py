@@ -37,6 +37,9 @@ class PlatformSettings(BaseSettings):
     master_key_file: Path | None = Field(default=None, description="wraps the tenants' data keys locally")
     signing_key_file: Path | None = Field(default=None, description="Ed25519 private key, PEM")
     verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
+    earlier_verify_key_files: str | None = Field(
+        default=None, description="public keys, PEM, that signed before the present one; paths, comma-separated"
+    )
 
     handler_deadline_seconds: float = Field(
         default=60.0,

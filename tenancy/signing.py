@@ -65,12 +65,13 @@ class Verifier:
 
 @dataclass(frozen=True)
 class Signer:
-    """Signs statements with the installation's private key."""
+    """Signs statements with the installation's private key. ``earlier`` are public keys of those that it replaced."""
 
     private_key: Ed25519PrivateKey
+    earlier: tuple[Verifier, ...] = ()
 
     @classmethod
-    def read(cls, path: Path, given_by: str = "SANO_SIGNING_KEY_FILE") -> Signer:
+    def read(cls, path: Path, given_by: str = "SANO_SIGNING_KEY_FILE", *, earlier: tuple[Verifier, ...] = ()) -> Signer:
         """Read a PEM private key. ``given_by`` is where to name another file. Raises :class:`Refused`."""
         try:
             key = serialization.load_pem_private_key(path.read_bytes(), password=None)
@@ -81,7 +82,7 @@ class Signer:
             raise Refused("no-signing-key", why) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise Refused("no-signing-key", f"refused: {path} is no Ed25519 key")
-        return cls(key)
+        return cls(key, earlier)
 
     @property
     def verifier(self) -> Verifier:
@@ -104,11 +105,11 @@ class Signer:
         return signed
 
 
-def claimed(envelope: Any) -> dict[str, Any]:
-    """The statement in an envelope, of which nothing is checked. Raises :class:`ValueError` where there is none."""
+def unverified(envelope: Any) -> dict[str, Any]:
+    """What an envelope says, whoever signed it. Raises :class:`ValueError` for what is no envelope of a statement."""
     try:
         statement = json.loads(base64.b64decode(envelope["payload"], validate=True))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise ValueError("no envelope") from None
     if not isinstance(statement, dict):
         raise ValueError("no statement")

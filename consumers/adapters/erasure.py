@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.unaudited import held_up_by_no_log
 from schemas import object_keys
 from schemas.audit import Actor
 from schemas.envelope import event_id
@@ -19,7 +20,6 @@ from schemas.state import TenantState
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.audit import AuditRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Refused
 from tenancy.exports import erase_export_weights, export_decision
 from tenancy.holds import Held, erasure_decided, erasure_done
 from tenancy.store import TenantStore
@@ -86,10 +86,8 @@ class Erasure:
             actor=Actor(role="service", id="adapters"),
             facts={"adapter_digest": digest},
         )
-        try:
+        with held_up_by_no_log(logger, "erasure not audited"):
             await self.tenancy.audit.append(self.store.tenant, entry, is_repeated=True)
-        except Refused as refusal:
-            logger.error("erasure not audited", extra={"reason": refusal.code})
 
 
 def not_erased(record: WithdrawalRecord) -> tuple[str, ...]:

@@ -6,15 +6,18 @@ must be in it, and what came too late and was refused. Nothing of a tenant is cr
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import cast
 
 from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms
 from consumers.ledger.ports import LedgerPorts
+from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.unaudited import held_up_by_no_log
 from schemas import events
-from schemas.audit import Actor
+from schemas.audit import SIGNED_AT_ONCE, Actor
 from schemas.envelope import Event
-from schemas.events import EventData, OutcomeRecorded, PurgeCompleted, PurgeFenced, TenantChurned, TenantOnboarded
+from schemas.events import EventData, OutcomeRecorded, TenantChurned, TenantOnboarded
 from schemas.identifiers import SHA256_PATTERN
 from schemas.outcome import Outcome
 from schemas.state import TenantState
@@ -24,10 +27,9 @@ from tenancy.errors import KeyDestroyed, Transient, UnknownTenant
 from tenancy.pseudonyms import Pseudonyms
 from tenancy.tenant_id import TenantId
 
-SERVICE = "ledger"
+logger = logging.getLogger(f"{SCOPE}.ledger")
 
-SIGNED_AT_ONCE = (PurgeFenced, PurgeCompleted)
-"""The fence ends a tenant's life: all of it is signed while the purge goes on, and again when that is over."""
+SERVICE = "ledger"
 
 KEPT_BY_THEIR_OWN = (
     events.TenantChurned,
@@ -70,16 +72,17 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
             return Outcome.NOOP_STALE
         raise
     pseudonyms = await _pseudonyms(event.data, state, tenancy)
+    kind = event.type.removeprefix("sano.")
     record = AuditRecord(
         occurrence=event.id,
-        kind=event.type.removeprefix("sano."),
+        kind=kind,
         time=event.time,
         actor=actor(event, pseudonyms),
         facts=facts(event.data, pseudonyms),
         recorded_while=state.status,
     )
     appended = await tenancy.audit.append(tenant, record)
-    await _sign_if_due(tenant, appended, ports, at_once=isinstance(event.data, SIGNED_AT_ONCE))
+    await _sign_if_due(tenant, appended, ports, at_once=kind in SIGNED_AT_ONCE)
     if not appended.is_new:
         return Outcome.NOOP_DUPLICATE
     return Outcome.EFFECT if state.status == "active" or _is_of_its_purge(event.data, state) else Outcome.REFUSED_PURGED
@@ -102,9 +105,9 @@ async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     told: Facts = {"outcome": data.outcome, "event_type": data.event_type, "delivery": data.delivery}
     if data.replay_id is not None:
         told["replay_id"] = data.replay_id
-    tag = await tenancy.audit.tag_of(tenant, data.event_id)
-    if tag is not None:
-        told["about"] = tag
+    about = await tenancy.audit.claim(tenant, data.event_id)
+    if about is not None:
+        told["about"] = about.tag
     record = AuditRecord(
         # The id of an outcome does not hold the outcome: the same delivery may be refused after it had an effect.
         occurrence=f"{event.id}.{data.outcome.lower()}",
@@ -148,5 +151,7 @@ def _is_of_its_purge(data: EventData, state: TenantState) -> bool:
 
 
 async def _sign_if_due(tenant: TenantId, appended: Appended, ports: LedgerPorts, *, at_once: bool = False) -> None:
+    """The event is entered, so what keeps it from being signed is none of its own: the keeper goes on trying."""
     if appended.head.unsigned >= (1 if at_once else ports.checkpoint_entries):
-        await ports.checkpointer.seal(tenant)
+        with held_up_by_no_log(logger, "audit log not signed"):
+            await ports.checkpointer.seal(tenant)

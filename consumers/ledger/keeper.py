@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from consumers.runtime.telemetry import SCOPE, where
+from consumers.runtime.unaudited import held_up_by_no_log
 from schemas.topics import TOPICS
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
@@ -35,7 +36,9 @@ class AuditKeeper:
                 logger.error("audit log not kept", extra={"error": where(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
-        await self.checkpointer.seal(tenant)
+        # Claims name events. That a log cannot be signed must not keep them for longer.
+        with held_up_by_no_log(logger, "audit log not signed"):
+            await self.checkpointer.seal(tenant)
         head = await self.tenancy.audit.head(tenant)
         if head is None or head.moved_at is None or head.moved_at + self.survival > self.tenancy.clock():
             return

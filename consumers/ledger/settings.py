@@ -5,10 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
+from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 
 
 class LedgerSettings(ConsumerSettings):
     """How often the audit logs are signed."""
 
-    audit_checkpoint_entries: int = Field(default=256, ge=1, description="entries of a tenant after which to sign")
-    audit_checkpoint_seconds: float = Field(default=900.0, gt=0.0, description="no entry stays unsigned longer")
+    audit_checkpoint_entries: int = Field(
+        default=CHECKPOINT_ENTRIES, ge=1, description="entries of a tenant after which to sign"
+    )
+    audit_checkpoint_seconds: float = Field(
+        default=CHECKPOINT_SECONDS, gt=0.0, description="no entry stays unsigned longer"
+    )

@@ -6,13 +6,13 @@ import logging
 from typing import Any
 
 from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.unaudited import held_up_by_no_log
 from schemas.audit import Actor
 from schemas.envelope import event_id
 from schemas.records import PurgeRecord
 from tenancy.audit import AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Refused
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
 
@@ -34,21 +34,20 @@ async def enter_step(record: PurgeRecord, tenancy: Tenancy) -> None:
         facts={"purge_id": record.purge_id, "step": record.step},
         recorded_while="purging",
     )
-    try:
+    with held_up_by_no_log(logger, "purge step not audited", purge_id=record.purge_id):
         await tenancy.audit.append(TenantId(record.tenant), step, is_repeated=True)
-    except Refused as refusal:
-        logger.error("purge step not audited", extra={"purge_id": record.purge_id, "reason": refusal.code})
 
 
 async def signed_log(tenant: TenantId, tenancy: Tenancy, signer: Signer) -> dict[str, Any] | None:
     """A checkpoint of the tenant's log that covers every step entered until now, for the certificate to carry.
 
     The ledger's own is of the fence, before anything was destroyed. A log that cannot be signed holds up no
-    certificate: it then carries the latest checkpoint that there is, or None.
+    certificate: it then carries the latest checkpoint that the head names and that can be read, or None.
     """
-    try:
-        signed = await Checkpointer(tenancy.audit, signer).seal(tenant)
-    except Refused as refusal:
-        logger.error("purge not signed in the audit log", extra={"reason": refusal.code})
-        return await tenancy.audit.latest_checkpoint(tenant)
-    return None if signed is None else await tenancy.audit.checkpoint(tenant, signed.number)
+    checkpointer, not_signed = Checkpointer(tenancy.audit, signer), "purge not signed in the audit log"
+    with held_up_by_no_log(logger, not_signed):
+        signed = await checkpointer.seal(tenant)
+        return None if signed is None else await checkpointer.envelope(tenant, signed)
+    with held_up_by_no_log(logger, not_signed):
+        return await checkpointer.latest(tenant)
+    return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.keys import trusted
+from producers.cli.keys import all_trusted
 from producers.cli.options import AdapterOption, JsonOption, OptionalTenantOption, TenantOption
 from producers.cli.output import counted, print_facts, print_json, print_rows, short
 from producers.cli.platform import read
@@ -40,7 +40,7 @@ def verify(
         list[Path] | None,
         typer.Option(
             "--key",
-            help="Public key, PEM; once for each that signed. SANO_VERIFY_KEY_FILE if absent.",
+            help="Public key, PEM; once for each that signed. SANO_VERIFY_KEY_FILE and the earlier ones if absent.",
             show_default=False,
         ),
     ] = None,
@@ -56,24 +56,31 @@ def verify(
 ) -> None:
     """Check every entry, link and signature, and say what that proves and what it does not. Exit status 1 if broken."""
     from producers.audit_copy import load_copy
-    from producers.audit_verifying import read_held, verify_copy
+    from producers.audit_due import SigningPolicy
+    from producers.audit_verifying import verify_copy
+    from producers.audit_witness import read_held
+    from producers.settings import VerificationSettings
     from tenancy.errors import Refused
 
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
-    verifiers = [trusted(file) for file in key] if key else [trusted(None)]
+    verifiers, settings = all_trusted(key), VerificationSettings()
+    policy = SigningPolicy(settings.audit_checkpoint_entries, settings.audit_checkpoint_seconds)
     held = read_held(expect_checkpoint) if expect_checkpoint else []
     copies = [load_copy(copy)] if copy else read(context, lambda tenancy, _: _copies(tenancy, tenant))
     if copy is not None and tenant not in (None, copies[0].tenant):
         raise Refused("other-tenant", f"refused: {copy} is a copy of another tenant's log")
-    verdicts = [verify_copy(held_copy, verifiers, held) for held_copy in copies]
+    verdicts = [verify_copy(held_copy, verifiers, held, policy) for held_copy in copies]
     if json:
         print_json(verdicts)
     else:
         _print_verdicts(verdicts)
-    broken = [verdict.tenant for verdict in verdicts if verdict.problems]
+    broken = [verdict.tenant for verdict in verdicts if verdict.verdict == "BROKEN"]
     if broken:
         raise Refused("audit-broken", f"refused: the audit log of {', '.join(broken)} does not hold, as said above")
+    unsigned = [verdict.tenant for verdict in verdicts if verdict.verdict == "UNSIGNED"]
+    if unsigned:
+        raise Refused("audit-unsigned", f"refused: the audit log of {', '.join(unsigned)} is not signed, as said above")
 
 
 def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
@@ -90,13 +97,14 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
                     f"{short(key.key_id)}, from checkpoint {key.first_checkpoint} through {key.last_checkpoint}"
                     for key in verdict.signed_by
                 ),
-                "verdict": "BROKEN" if verdict.problems else "holds",
+                "verdict": verdict.verdict,
             }
         )
         typer.echo("".join(f"  - {problem}\n" for problem in verdict.problems))
     if not any(verdict.problems for verdict in verdicts):
         typer.echo("It proves:")
-        typer.echo("\n".join(f"  - {line}" for line in verdicts[0].proves))
+        of_each = [line for line in verdicts[0].proves if all(line in verdict.proves for verdict in verdicts)]
+        typer.echo("\n".join(f"  - {line}" for line in of_each))
     typer.echo("It does not prove:")
     return typer.echo("\n".join(f"  - {line}" for line in verdicts[0].does_not_prove))
 

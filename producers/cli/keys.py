@@ -19,6 +19,16 @@ SignerKeyOption = Annotated[
 ]
 
 
+def all_trusted(keys: list[Path] | None) -> list[Verifier]:
+    """The public keys that ``--key`` gives, or the present one and the earlier ones of the settings."""
+    from producers.settings import VerificationSettings
+    from tenancy.bootstrap import earlier_verifiers
+
+    if keys:
+        return [trusted(key) for key in keys]
+    return [trusted(None), *earlier_verifiers(VerificationSettings().earlier_verify_key_files)]
+
+
 def trusted(key: Path | None, option: str = "--key") -> Verifier:
     """The public key that ``option`` gives, or the settings do. Raises :class:`Refused` where neither does."""
     from producers.settings import VerificationSettings

@@ -69,8 +69,10 @@ async def test_many_appenders_at_once_enter_everything_once(log: AuditLog, objec
     assert sum(one.is_new for one in appended) == 8
     for one, other in zip(appended[::2], appended[1::2], strict=True):
         assert one.seq == other.seq
-    tags = {found[one.seq - 1].tag: await log.tag_of(TENANT, wanted[at].occurrence) for at, one in enumerate(appended)}
-    assert all(tag == claimed for tag, claimed in tags.items())
+    for at, one in enumerate(appended):
+        claim = await log.claim(TENANT, wanted[at].occurrence)
+        assert claim is not None
+        assert (claim.tag, claim.position) == (found[one.seq - 1].tag, one.seq)
 
 
 class Counted:
@@ -151,7 +153,7 @@ async def test_after_forgetting_no_object_names_an_event(log: AuditLog, objects:
     await log.forget_claims(TENANT)
     left = [version async for version in objects.versions(object_keys.audit_prefix(TENANT))]
     assert not [version.key for version in left if "event" in version.key]
-    assert await log.tag_of(TENANT, "event-a") is None
+    assert await log.claim(TENANT, "event-a") is None
     assert len(await entries(objects)) == 2
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from consumers.ledger.keeper import SURVIVAL
 from producers import audit_answers, holds
 from producers.audit_copy import AuditCopy, read_copy
-from producers.audit_verifying import read_held, verify_copy
+from producers.audit_verifying import verify_copy
+from producers.audit_witness import read_held
 from schemas import events, object_keys
 from schemas.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
 from schemas.envelope import Event

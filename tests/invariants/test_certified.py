@@ -6,7 +6,8 @@ from pathlib import Path
 
 from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
-from producers.audit_verifying import read_held, verify_copy
+from producers.audit_verifying import verify_copy
+from producers.audit_witness import read_held
 from schemas import events, object_keys
 from schemas.audit import CHECKPOINT_PREDICATE
 from tests.invariants.worlds import Pair

@@ -16,7 +16,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from producers.audit_copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
-from producers.audit_verifying import read_held, verify_copy
+from producers.audit_verifying import verify_copy
+from producers.audit_witness import read_held
 from schemas.audit import CHECKPOINT_PREDICATE, Actor, AuditEntry, body_sha256, entry_bytes, genesis
 from schemas.canonical import canonical_json
 from tenancy.audit import AuditLog, AuditRecord

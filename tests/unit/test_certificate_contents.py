@@ -17,19 +17,22 @@ from consumers.purge.settings import PurgeSettings
 from producers import commands, holds, queries
 from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
-from producers.audit_verifying import read_held, verify_copy
+from producers.audit_verifying import verify_copy
+from producers.audit_witness import read_held
 from producers.onboarding import onboard
 from producers.subcontractors import confirm
 from producers.verdict import Verdict
 from producers.verifying import verify_file
 from schemas import object_keys
-from schemas.audit import CHECKPOINT_PREDICATE
+from schemas.audit import CHECKPOINT_PREDICATE, Actor
 from schemas.canonical import canonical_json
 from schemas.events import PurgeRequested
 from schemas.manifests import PURGE_PREDICATE, PurgeCertificate, SubcontractorFinding
 from schemas.model import read_tolerant
 from schemas.policy import TenantPolicy
 from schemas.records import StoreCount, SubcontractorConfirmation
+from tenancy.audit import AuditRecord
+from tenancy.audit_checkpoints import Checkpointer
 from tenancy.errors import BadSignature, Refused
 from tenancy.objects import Upload
 from tenancy.tenant_id import TenantId
@@ -39,6 +42,7 @@ TENANT = TenantId("t1")
 CONFIRMATION = SubcontractorConfirmation(
     subcontractor="aws-s3", reference="doc-1", recorded_at=NOW + timedelta(minutes=2), recorded_by="op-1"
 )
+LOADED = AuditRecord("o1", "adapter.loaded", NOW, Actor(role="replica", id="replica-0"))
 NEW_FIELDS = ("baa_reference", "bytes_removed", "counting_method", "subcontractors")
 
 
@@ -268,11 +272,38 @@ async def test_the_checkpoint_in_a_certificate_covers_every_step_of_the_destruct
     assert said_of_it.startswith(f"its first {signed['seq']} entries, signed")
 
 
-async def test_a_log_that_cannot_be_signed_holds_up_no_certificate(parts: Parts, tmp_path: Path) -> None:
-    await parts.objects.put(object_keys.audit_checkpoint(TENANT, 1), b"{}")
+@pytest.mark.parametrize("body", [b"{}", b"garbage", b"\xff\xfe"])
+async def test_a_log_that_cannot_be_signed_holds_up_no_certificate(parts: Parts, tmp_path: Path, body: bytes) -> None:
+    await parts.objects.put(object_keys.audit_checkpoint(TENANT, 1), body)
     held = await said(parts, await begun(parts, driver_of(parts)))
     assert held.audit_checkpoint is None
     assert verdict_of(parts, tmp_path, held).facts["audit log"] == "no checkpoint: nothing of it was signed"
+
+
+@pytest.mark.parametrize("body", [b"{}", b"garbage", b"\xff\xfe"])
+async def test_a_log_that_cannot_be_signed_any_more_gives_the_certificate_its_latest_checkpoint(
+    parts: Parts, tmp_path: Path, body: bytes
+) -> None:
+    await parts.tenancy.audit.append(TENANT, LOADED)
+    await Checkpointer(parts.tenancy.audit, parts.signer).seal(TENANT)
+    await parts.objects.put(object_keys.audit_checkpoint(TENANT, 2), body)
+    held = await said(parts, await begun(parts, driver_of(parts)))
+    assert held.audit_checkpoint == json.loads((await parts.objects.get(object_keys.audit_checkpoint(TENANT, 1))).body)
+    assert verdict_of(parts, tmp_path, held).facts["audit log"].startswith("its first 1 entries")
+
+
+@pytest.mark.parametrize("body", [b"{}", b"garbage", b"\xff\xfe"])
+async def test_a_checkpoint_that_is_none_is_not_put_into_the_certificate(
+    parts: Parts, tmp_path: Path, body: bytes
+) -> None:
+    """Nobody could ever verify that certificate, and the first one stands."""
+    await parts.tenancy.audit.append(TENANT, LOADED)
+    await Checkpointer(parts.tenancy.audit, parts.signer).seal(TENANT)
+    for number in (1, 2):
+        await parts.objects.put(object_keys.audit_checkpoint(TENANT, number), body)
+    held = await said(parts, await begun(parts, driver_of(parts)))
+    assert held.audit_checkpoint is None
+    assert verdict_of(parts, tmp_path, held).kind == "certificate of purge"
 
 
 async def test_a_checkpoint_of_another_tenants_log_is_refused(parts: Parts, tmp_path: Path) -> None:

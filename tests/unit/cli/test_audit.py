@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
 from producers.cli.platform import Platform
 from producers.settings import OperatorSettings
 from schemas import events, object_keys
+from schemas.envelope import Event
 from tenancy.bootstrap import Tenancy
+from tenancy.signing import Signer
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem, shape
 from tests.world.world import POLICY, World
 
@@ -117,10 +121,58 @@ def test_a_copy_is_checked_without_the_installation_and_is_a_witness(
         is_entry = key.startswith(object_keys.audit_entries_prefix(TENANT))
         if key != object_keys.audit_entry(TENANT, 1) and (is_entry or "/checkpoints/" in key or "/head" in key):
             del memory.objects[key]
-    assert sano("verify", "--tenant", TENANT, "--key", str(key_file)).exit_code == 0
+    young = sano("verify", "--tenant", TENANT, "--key", str(key_file))
+    assert (young.exit_code, "not signed yet" in young.stdout) == (0, True)
+    assert "checkpoint no entry was changed" not in young.stdout
+    lived.world.now += timedelta(hours=1)
+    result = sano("verify", "--tenant", TENANT, "--key", str(key_file))
+    assert (result.exit_code, "UNSIGNED" in result.stdout) == (1, True)
+    assert "It proves" not in result.stdout
+    assert result.stderr.startswith("error: refused: the audit log of t1 is not signed")
     result = sano(*witness)
     assert result.exit_code == 1
     assert "which you hold" in result.stdout
+
+
+def test_a_purged_tenants_log_must_reach_as_far_as_the_certificate_in_the_bucket(
+    sano: Sano, lived: Lived, key_file: Path
+) -> None:
+    async def churned() -> None:
+        await lived.world.publish(TENANT, events.TenantChurned(requested_by="op-7"))
+        await lived.world.settle()
+
+    asyncio.run(churned())
+    command = ("verify", "--tenant", TENANT, "--key", str(key_file))
+    assert sano(*command).exit_code == 0
+    memory = lived.world.memory
+    for key in list(memory.objects):
+        is_entry = key.startswith(object_keys.audit_entries_prefix(TENANT))
+        if key != object_keys.audit_entry(TENANT, 1) and (is_entry or "/checkpoints/" in key or "/head" in key):
+            del memory.objects[key]
+    result = sano(*command)
+    assert (result.exit_code, "BROKEN" in result.stdout) == (1, True)
+    assert "which the certificate of purge beside the log carries" in result.stdout
+
+
+def test_verify_takes_the_ledgers_bounds_and_the_earlier_keys_from_the_settings(
+    sano: Sano, lived: Lived, key_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def entered() -> None:
+        granted = events.ConsentGranted(consent_id="c-9", version=1)
+        ledger = next(service for service in lived.world.services if service.name == "ledger")
+        await lived.world.handle(ledger, Event(subject=TENANT, data=granted, time=lived.world.now, source="/test"))
+
+    asyncio.run(entered())
+    lived.world.now += timedelta(hours=1)
+    assert sano("verify", "--key", str(key_file)).exit_code == 1
+    monkeypatch.setenv("SANO_AUDIT_CHECKPOINT_SECONDS", "7200")
+    assert sano("verify", "--key", str(key_file)).exit_code == 0
+    present = tmp_path / "present.pub.pem"
+    present.write_bytes(public_pem(Signer(Ed25519PrivateKey.generate())))
+    monkeypatch.setenv("SANO_VERIFY_KEY_FILE", str(present))
+    assert sano("verify").exit_code == 1
+    monkeypatch.setenv("SANO_EARLIER_VERIFY_KEY_FILES", str(key_file))
+    assert sano("verify").exit_code == 0
 
 
 def test_a_checkpoint_to_expect_needs_its_tenant(sano: Sano, key_file: Path) -> None:

@@ -1,0 +1,25 @@
+"""What goes on although an audit log takes no entry, or cannot be signed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from consumers.runtime.telemetry import where
+from tenancy.errors import Refused, Transient
+
+
+@contextmanager
+def held_up_by_no_log(logger: logging.Logger, message: str, **extra: str) -> Iterator[None]:
+    """Whatever the log's trouble is, ``message`` says it, and what follows goes on: a deletion must.
+
+    :class:`Transient` goes through: the store is out of reach, and would take what follows no more than this.
+    """
+    try:
+        yield
+    except Transient:
+        raise
+    except Exception as error:
+        reason = error.code if isinstance(error, Refused) else where(error)
+        logger.error(message, extra={**extra, "reason": reason})

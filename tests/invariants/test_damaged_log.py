@@ -1,0 +1,227 @@
+"""An audit log of which an object was written over: it is said, and no deletion waits for it; a training does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.ledger.keeper import SURVIVAL
+from producers import holds
+from producers.audit_answers import entries_of
+from producers.audit_copy import read_copy
+from producers.audit_verifying import verify_copy
+from producers.in_force import NotAudited
+from schemas import events, object_keys
+from schemas.audit import AuditHead
+from schemas.envelope import event_id
+from schemas.outcome import Outcome
+from tenancy.audit_checkpoints import Checkpointer
+from tenancy.errors import AuditBroken
+from tenancy.holds import open_holds
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
+from tests.invariants.worlds import NAME, DispatchedWorld, assert_purged, event, service
+from tests.world.purging import record_of
+from tests.world.world import SETTLE_SECONDS
+
+TENANT = TenantId(NAME)
+PURGE = "p1"
+GARBAGE = (b"{}", b"garbage", b"\xff\xfe\x00", b"", b"[" * 100_000)
+
+Place = Callable[[AuditHead], str]
+
+
+def next_entry(head: AuditHead) -> str:
+    return object_keys.audit_entry(TENANT, head.seq + 1)
+
+
+def next_checkpoint(head: AuditHead) -> str:
+    return object_keys.audit_checkpoint(TENANT, number_of_last(head) + 1)
+
+
+def last_checkpoint(head: AuditHead) -> str:
+    return object_keys.audit_checkpoint(TENANT, number_of_last(head))
+
+
+def claim_of_a_step(_: AuditHead) -> str:
+    return object_keys.audit_claim(TENANT, event_id("purge.step", TENANT, f"{PURGE}|shredded"))
+
+
+def head_itself(_: AuditHead) -> str:
+    return object_keys.audit_head(TENANT)
+
+
+PLACES = (next_entry, claim_of_a_step, next_checkpoint, last_checkpoint, head_itself)
+
+
+def number_of_last(head: AuditHead) -> int:
+    assert head.checkpoint is not None
+    return head.checkpoint.number
+
+
+async def damaged(world: DispatchedWorld, place: Place, body: bytes) -> str:
+    """Write over an object of the log, or where the next one will be; returns its key."""
+    head = await world.outside.audit.head(TENANT)
+    assert head is not None
+    await world.memory.put(place(head), body)
+    return place(head)
+
+
+async def purged(world: DispatchedWorld) -> None:
+    """Until the purge is over. The world itself does not come to rest: whoever signs tries again at each look."""
+    for _ in range(60):
+        await world.step()
+        world.now += timedelta(seconds=SETTLE_SECONDS / 10)
+        state = await world.state(TENANT)
+        if state.status == "purged" and not state.outbox:
+            break
+    for _ in range(5):  # the ledger is last
+        await world.step()
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], dict[str, str]]:
+    """The errors in the services' logs: each message with its reason."""
+    caplog.set_level(logging.ERROR)
+
+    def told() -> dict[str, str]:
+        return {record.message: getattr(record, "reason", "") for record in caplog.records}
+
+    return told
+
+
+@pytest.mark.parametrize("body", GARBAGE, ids=["{}", "text", "bytes", "nothing", "nested"])
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_purge_does_not_wait_for_its_log(
+    dispatched: DispatchedWorld, place: Place, body: bytes, said: Callable[[], dict[str, str]]
+) -> None:
+    await damaged(dispatched, place, body)
+    requested = events.PurgeRequested(purge_id=PURGE, reason_code="churned", requested_by="op")
+    await dispatched.publish(TENANT, requested)
+    await purged(dispatched)
+    await assert_purged(dispatched, TENANT)
+    assert (await record_of(dispatched, TENANT)).warnings == ()
+    if place is claim_of_a_step:
+        assert said()["purge step not audited"] == "audit-broken"
+    if place is next_entry:
+        assert said()["purge not signed in the audit log"] == "audit-broken"
+        letters = {dict(letter.headers)["dlq_reason"] for letter in dispatched.bus.dead}
+        assert letters == {b"audit-broken"}, "each event that could not be entered is kept, and says why"
+    else:
+        assert dispatched.bus.dead == [], "an event that was entered is no dead letter because nothing could be signed"
+    if place is next_checkpoint:
+        assert said()["audit log not signed"] == "audit-broken"
+
+
+async def test_an_event_that_cannot_be_entered_is_kept_and_entered_after_the_repair(
+    dispatched: DispatchedWorld,
+) -> None:
+    key = await damaged(dispatched, next_entry, b"garbage")
+    made = event(TENANT, events.ConsentGranted(consent_id="consent-7", version=1), dispatched)
+    ledger = service(dispatched, "ledger")
+    assert await dispatched.handle(ledger, made) is Outcome.DEAD_LETTERED
+    assert "audit-broken" in dispatched.errors[-1]
+    del dispatched.memory.objects[key]
+    assert await dispatched.handle(ledger, made) is Outcome.EFFECT
+    assert verify_copy(await read_copy(dispatched.outside, TENANT), [dispatched.signer.verifier]).problems == ()
+
+
+async def test_a_training_does_not_begin_and_its_run_says_why(dispatched: DispatchedWorld) -> None:
+    await damaged(dispatched, next_entry, b"garbage")
+    before = set((await dispatched.state(TENANT)).adapters)
+    await dispatched.publish(TENANT, events.TrainingRequested(run_id="r9", trigger="operator", requested_by="op"))
+    await dispatched.settle()
+    assert set((await dispatched.state(TENANT)).adapters) == before
+    said = [made.data for made in dispatched.bus.topics[events.TRAINING]]
+    rejected = [data for data in said if isinstance(data, events.TrainingRejected)]
+    assert [(data.run_id, data.reason_code) for data in rejected] == [("r9", "audit-broken")]
+
+
+async def test_a_withdrawal_is_closed_with_a_receipt_once_its_adapters_are_erased(
+    tmp_path: Path, said: Callable[[], dict[str, str]]
+) -> None:
+    world = DispatchedWorld(tmp_path)
+    tenant, adapter = await trained(world, policy("stop"))
+    head = await world.outside.audit.head(tenant)
+    assert head is not None
+    await world.memory.put(object_keys.audit_entry(tenant, head.seq + 1), b"garbage")
+    withdrawal = await withdrawn(world, tenant)
+    assert weights(world, tenant, adapter) == []
+    assert (await receipt(world, tenant, withdrawal)).outcome == "retired"
+    store = await world.outside.store(tenant)
+    assert await store.exists(object_keys.closed_withdrawal(withdrawal))
+    assert not await store.exists(object_keys.open_withdrawal(withdrawal))
+    assert {"erasure not audited", "withdrawal not audited"} <= said().keys()
+
+
+async def test_a_hold_is_in_force_and_its_operator_is_told_that_it_is_not_entered(
+    dispatched: DispatchedWorld,
+) -> None:
+    key = await damaged(dispatched, next_entry, b"garbage")
+
+    async def place() -> None:
+        await holds.place(dispatched.outside, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
+
+    with pytest.raises(NotAudited, match=r"h1 is placed, but .* not in the audit log, of which entry \d+ is gone"):
+        await place()
+    assert [hold.hold_id for hold in open_holds(await dispatched.state(TENANT))] == ["h1"]
+    with pytest.raises(NotAudited, match="h1 is released"):
+        await holds.release(dispatched.outside, TENANT, "h1", released_by="op")
+    assert open_holds(await dispatched.state(TENANT)) == ()
+    del dispatched.memory.objects[key]
+    await holds.release(dispatched.outside, TENANT, "h1", released_by="op")
+    log = entries_of(await read_copy(dispatched.outside, TENANT))
+    assert [entry.kind for entry in log if entry.kind.startswith("hold.")] == ["hold.released"]
+
+
+@pytest.mark.parametrize("place", [next_entry, next_checkpoint])
+async def test_claims_are_forgotten_although_the_log_cannot_be_signed(
+    dispatched: DispatchedWorld, place: Place, said: Callable[[], dict[str, str]]
+) -> None:
+    await dispatched.publish(TENANT, events.TenantChurned(requested_by="op"))
+    await dispatched.settle()
+    await damaged(dispatched, place, b"garbage")
+    if place is next_checkpoint:  # then there must be something to sign
+        late = events.ConsentGranted(consent_id="consent-8", version=1)
+        await dispatched.handle(service(dispatched, "ledger"), event(TENANT, late, dispatched))
+    dispatched.now += SURVIVAL + timedelta(seconds=1)
+    await dispatched.keeper.look()
+    assert said()["audit log not signed"] == "audit-broken"
+    assert not [key for key in dispatched.memory.objects if key.startswith(object_keys.audit_claims_prefix(TENANT))]
+
+
+async def test_what_the_ledger_could_not_sign_at_the_purges_end_the_keeper_signs(dispatched: DispatchedWorld) -> None:
+    """Nothing comes after the last event of a purge, so nobody else would."""
+    ledger, stranger = service(dispatched, "ledger"), Signer(Ed25519PrivateKey.generate())
+    signing, keeper = ledger.ports, dispatched.keeper
+
+    class Unable(Checkpointer):
+        async def seal(self, tenant: TenantId) -> None:
+            raise AuditBroken("a checkpoint")
+
+    unable = Unable(signing.checkpointer.log, stranger)
+    ledger.ports = replace(signing, checkpointer=unable)
+    dispatched.keeper = replace(keeper, checkpointer=unable)
+    await dispatched.publish(TENANT, events.TenantChurned(requested_by="op"))
+    await dispatched.settle()
+    await assert_purged(dispatched, TENANT)
+    trusted = [dispatched.signer.verifier]
+    dispatched.now += timedelta(hours=1)
+    copy = await read_copy(dispatched.outside, TENANT)
+    completed = next(entry.seq for entry in entries_of(copy) if entry.kind == "purge.completed")
+    verdict = verify_copy(copy, trusted)
+    assert verdict.signed_entries < completed
+    assert verdict.verdict == "UNSIGNED"
+
+    await keeper.look()
+    copy = await read_copy(dispatched.outside, TENANT)
+    verdict = verify_copy(copy, trusted)
+    assert (verdict.verdict, verdict.signed_entries) == ("holds", len(copy.entries))
+    assert verdict.signed_entries >= completed

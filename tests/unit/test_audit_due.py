@@ -1,0 +1,210 @@
+"""What should be signed by now and is not, is found; and of what is not signed nothing is claimed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from producers.audit_copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
+from producers.audit_due import GRACE, SigningPolicy, overdue
+from producers.audit_verifying import AuditVerdict, verify_copy
+from schemas.audit import (
+    CHECKPOINT_ENTRIES,
+    CHECKPOINT_SECONDS,
+    Actor,
+    AuditEntry,
+    body_sha256,
+    entry_bytes,
+    genesis,
+)
+from schemas.canonical import canonical_json
+from schemas.manifests import PURGE_PREDICATE
+from tenancy.audit import AuditLog, AuditRecord
+from tenancy.audit_checkpoints import Checkpointer
+from tenancy.bootstrap import assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.signing import Signer
+from tenancy.tenant_id import TenantId
+from tests.unit.operator_parts import certificate, signed_certificate
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TENANT = TenantId("t1")
+SIGNER, STRANGER = Signer(Ed25519PrivateKey.generate()), Signer(Ed25519PrivateKey.generate())
+DUE = timedelta(seconds=CHECKPOINT_SECONDS)
+A_MOMENT = timedelta(seconds=1)
+
+
+async def _made(kinds: Sequence[str], signed: int) -> AuditCopy:
+    memory = MemoryObjectStore()
+    log = AuditLog(memory, lambda: NOW)
+    for number, kind in enumerate(kinds, start=1):
+        await log.append(TENANT, AuditRecord(f"o{number}", kind, NOW, Actor(role="service", id="x")))
+        if number == signed:
+            await Checkpointer(log, SIGNER).seal(TENANT)
+    tenancy = assemble(memory, KeyFileMasterKey(b"k" * 32), RecordingPublisher(), "/test", lambda: NOW)
+    return await read_copy(tenancy, TENANT)
+
+
+@cache
+def log(*kinds: str, signed: int = 0) -> AuditCopy:
+    """All of it was entered and read at the same moment."""
+    return asyncio.run(_made(kinds, signed))
+
+
+def verdict(copy: AuditCopy, later: timedelta = timedelta(), **policy: Any) -> AuditVerdict:
+    read = replace(copy, read_at=NOW + later)
+    return verify_copy(read, [SIGNER.verifier], policy=SigningPolicy(**policy))
+
+
+def stripped(copy: AuditCopy) -> AuditCopy:
+    """Half of the entries and all checkpoints removed, actors renamed, the rest chained anew, the head forgotten."""
+    previous, entries = genesis(copy.tenant), []
+    for seq, stored in enumerate(copy.entries[::2], start=1):
+        made = AuditEntry.model_validate_json(stored.body)
+        changed = {"seq": seq, "previous": previous, "actor": Actor(role="operator", id="innocent")}
+        body = entry_bytes(made.model_copy(update=changed))
+        previous = body_sha256(body)
+        entries.append(StoredBody(f"entries/{seq:012d}", body))
+    return replace(copy, entries=tuple(entries), checkpoints=(), head=None)
+
+
+APPROVALS = ("example.approved",) * 6
+
+
+def test_a_log_that_was_stripped_of_every_checkpoint_does_not_hold() -> None:
+    told = verdict(stripped(log(*APPROVALS, signed=6)), DUE + GRACE + A_MOMENT)
+    assert told.verdict == "UNSIGNED"
+    assert told.problems[0].startswith("3 of the 3 entries that no checkpoint covers should have been signed")
+    assert not [line for line in told.proves if "checkpoint" in line]
+
+
+def test_a_log_that_is_too_young_for_a_checkpoint_is_not_signed_yet_and_nothing_is_claimed_of_one() -> None:
+    told = verdict(log(*APPROVALS), DUE + GRACE)
+    assert (told.verdict, told.problems) == ("not signed yet", ())
+    assert not [line for line in told.proves if "checkpoint" in line]
+    signed = verdict(log(*APPROVALS, signed=6), timedelta(days=365))
+    assert (signed.verdict, signed.problems) == ("holds", ())
+    assert [line for line in signed.proves if "up to the last checkpoint" in line]
+
+
+def test_entries_behind_the_last_checkpoint_are_found_once_they_are_due() -> None:
+    copy = log(*APPROVALS, signed=4)
+    assert verdict(copy, DUE + GRACE).verdict == "holds"
+    told = verdict(copy, DUE + GRACE + A_MOMENT)
+    assert told.verdict == "UNSIGNED"
+    assert told.problems[0].startswith("2 of the 2 entries")
+    assert "the first of them is entry 5" in told.problems[0]
+    assert verdict(copy, DUE + GRACE + A_MOMENT, seconds=2 * CHECKPOINT_SECONDS).verdict == "holds", "as the ledger's"
+
+
+@pytest.mark.parametrize("kind", ["purge.fenced", "purge.completed"])
+def test_the_end_of_a_tenants_life_is_due_at_once(kind: str) -> None:
+    copy = log(*APPROVALS, kind, "event.refused", signed=6)
+    assert verdict(copy, GRACE).verdict == "holds"
+    told = verdict(copy, GRACE + A_MOMENT)
+    assert told.verdict == "UNSIGNED"
+    assert told.problems[0].startswith("1 of the 2 entries")
+    assert "entry 7" in told.problems[0]
+
+
+def test_so_many_entries_are_due_at_once() -> None:
+    copy = log(*APPROVALS, signed=2)
+    assert verdict(copy, GRACE + A_MOMENT, entries=5).verdict == "holds"
+    told = verdict(copy, GRACE + A_MOMENT, entries=4)
+    assert told.verdict == "UNSIGNED"
+    assert "entry 6" in told.problems[0]
+    assert verdict(copy, GRACE, entries=4).verdict == "holds"
+
+
+def test_loads_make_the_ledger_sign_no_earlier() -> None:
+    def entry(seq: int, kind: str) -> AuditEntry:
+        said = {"tenant": TENANT, "seq": seq, "previous": "a" * 64, "tag": f"t{seq}", "kind": kind, "time": NOW}
+        actor = Actor(role="service", id="x")
+        return AuditEntry(**said, recorded_at=NOW, recorded_while="active", actor=actor, facts={})
+
+    def found(kind: str) -> list[int]:
+        entries = [entry(seq, kind) for seq in range(1, 2 * CHECKPOINT_ENTRIES)]
+        return [late.seq for late in overdue(entries, NOW + GRACE + A_MOMENT, SigningPolicy())]
+
+    assert found("adapter.loaded") == []
+    assert found("example.approved") == [CHECKPOINT_ENTRIES]
+
+
+def test_an_entry_from_the_future_is_not_young_for_ever() -> None:
+    assert verdict(log(*APPROVALS), -GRACE).verdict == "not signed yet"
+    assert verdict(log(*APPROVALS), -GRACE - A_MOMENT).verdict == "UNSIGNED"
+
+
+def test_what_is_broken_is_not_only_unsigned() -> None:
+    copy = log(*APPROVALS, signed=4)
+    gap = replace(copy, entries=copy.entries[:1] + copy.entries[2:])
+    assert verdict(gap, timedelta(days=1)).verdict == "BROKEN"
+
+
+def test_a_file_that_does_not_say_when_it_was_read_is_as_old_as_its_last_entry() -> None:
+    copy = replace(log(*APPROVALS), read_at=None)
+    assert verify_copy(copy, [SIGNER.verifier]).verdict == "not signed yet"
+    first = AuditEntry.model_validate_json(copy.entries[0].body)
+    old = entry_bytes(first.model_copy(update={"recorded_at": NOW - timedelta(days=1)}))
+    told = verify_copy(stripped(replace(copy, entries=(StoredBody("entries/1", old), *copy.entries[1:]))), [])
+    assert told.verdict == "UNSIGNED"
+
+
+def test_a_copy_says_when_it_was_read_and_carries_the_certificate(tmp_path: Path) -> None:
+    path = tmp_path / "t1.jsonl"
+    for copy in (
+        replace(log(*APPROVALS, signed=6), certificate=b'{"payload": "x"}'),
+        replace(log(*APPROVALS, signed=6), read_at=None),
+    ):
+        write_copy(copy, path)
+        assert load_copy(path) == copy
+    later = NOW + timedelta(days=30)
+    write_copy(log(*APPROVALS, signed=4), path)
+    assert load_copy(path).read_at == NOW != later, "a young copy does not get old by lying in a drawer"
+    assert verify_copy(load_copy(path), [SIGNER.verifier]).verdict == "holds"
+
+
+# --- the certificate of purge
+
+
+def certified(copy: AuditCopy, checkpoint: object) -> AuditCopy:
+    made = json.loads(json.dumps(signed_certificate(SIGNER, certificate(audit_checkpoint=checkpoint))))
+    return replace(copy, certificate=canonical_json(made))
+
+
+def test_the_log_reaches_at_least_as_far_as_the_certificate_beside_it() -> None:
+    whole = log(*APPROVALS, signed=6)
+    carried = json.loads(whole.checkpoints[0].body)
+    assert verdict(certified(whole, carried)).problems == ()
+    assert verdict(certified(whole, None)).problems == ()
+    told = verdict(certified(stripped(whole), carried))
+    assert told.verdict == "BROKEN"
+    assert "which the certificate of purge beside the log carries" in told.problems[0]
+
+
+@pytest.mark.parametrize("body", [b"garbage", b"{}", b'{"payload": "e30="}', b"[" * 100_000])
+def test_a_certificate_that_cannot_be_read_is_said(body: bytes) -> None:
+    told = verdict(replace(log(*APPROVALS, signed=6), certificate=body))
+    assert told.problems == ("the certificate of purge beside the log cannot be read",)
+
+
+@pytest.mark.parametrize("forged", [{}, [], {"payload": "e30=", "payloadType": "x", "signatures": []}])
+def test_a_certificates_checkpoint_that_does_not_hold_is_a_problem_of_that_log_and_stops_no_other(
+    forged: object,
+) -> None:
+    made = SIGNER.verifier.verify(signed_certificate(SIGNER, certificate()), PURGE_PREDICATE)
+    made["predicate"]["audit_checkpoint"] = forged
+    told = verdict(replace(log(*APPROVALS, signed=6), certificate=canonical_json(SIGNER.sign(made))))
+    assert len(told.problems) == 1
+    assert "which the certificate of purge beside the log carries" in told.problems[0]
