@@ -10,10 +10,9 @@ from typing import cast
 
 from inference.binding import TenantViews
 from inference.placement import Placement, Removal
-from schemas.canonical import sha256_hex
 from schemas.envelope import Event
 from schemas.events import AdapterRetired, PurgeFenced, ReplicaEvicted
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from schemas.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient, UnknownTenant
@@ -91,8 +90,7 @@ async def _acknowledge(ports: AgentPorts, tenant: TenantId, cause: str, removal:
         requests_aborted=removal.requests_aborted,
         evicted_at=ports.tenancy.clock(),
     )
-    subject = {f"replica:{ports.replica_id}": sha256_hex({"replica": ports.replica_id, "cause": cause})}
-    signed = ports.signer.sign(statement(EVICTION_PREDICATE, subject, receipt))
+    signed = ports.signer.sign(statement(EVICTION_PREDICATE, eviction_subject(ports.replica_id, cause), receipt))
     await ports.tenancy.publisher.publish(
         Event(
             subject=tenant,

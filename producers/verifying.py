@@ -20,12 +20,12 @@ from schemas.manifests import (
     PURGE_PREDICATE,
     TRAINING_PREDICATE,
     WITHDRAWAL_PREDICATE,
-    EvictionReceipt,
     TrainingManifest,
 )
 from schemas.model import read_tolerant
 from schemas.model_digest import file_sha256
 from tenancy.errors import BadSignature, Refused
+from tenancy.evictions import complete_eviction
 from tenancy.signing import Verifier, unverified
 
 
@@ -34,7 +34,7 @@ def verify_file(path: Path, verifier: Verifier, second: Verifier | None = None) 
 
     Beside a manifest, the adapter's files are checked against it where they are there. ``second`` is the key of who
     countersigned it, and then that signature must be there and hold. Raises :class:`Refused` for what is no such
-    document, and :class:`BadSignature` for one that does not hold.
+    document or says itself that it proves nothing, and :class:`BadSignature` for one that does not hold.
     """
     envelope = read_signed(path)
     verdict = checked(path, envelope, verifier)
@@ -146,9 +146,7 @@ def _files_beside(directory: Path, held: TrainingManifest) -> str:
 
 
 def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
-    held = read_tolerant(EvictionReceipt, statement["predicate"])
-    if not (held.local_files_deleted and held.slots_overwritten):
-        raise BadSignature("the receipt itself says that something of the tenant is left")
+    held = complete_eviction(statement)
     return Verdict(
         kind="eviction receipt",
         facts={
@@ -161,7 +159,8 @@ def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
         },
         proves=(
             SIGNED,
-            "its signer states that this replica deleted the tenant's files and overwrote its slots, and that cached "
+            "its signer states that this replica deleted the tenant's files and overwrote its slots, that its engine "
+            "lists none of the adapters that left, and that cached "
             "blocks, where they were not dropped, can be found by no request: their key holds a salt of the tenant's",
         ),
         does_not_prove=(TRUST, "anything about other replicas, or about what this one loaded later"),

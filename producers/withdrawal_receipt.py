@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from producers.verdict import SIGNED, TRUST, Verdict
+from schemas.manifests import is_about
 from schemas.model import read_tolerant
-from schemas.withdrawals import WithdrawalReceipt
+from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
 from tenancy.errors import BadSignature
 
 _SAYS = {
     "not-affected": "its signer states that no adapter's training set contained what was withdrawn",
     "consent-renewed": "its signer states that consent was granted again before an adapter was retired",
     "flagged": "its signer states which adapters contain what was withdrawn; the tenant's policy leaves them",
-    "retired": "its signer states that the affected adapters are served no more, that each replica left them by a "
-    "signed acknowledgement or by the end of its lease, and that their weights were erased from the tenant's prefix",
+    "retired": "its signer states that the affected adapters are served no more, and that their weights were erased "
+    "from the tenant's prefix",
 }
+_LEFT = (
+    "its signer states how each replica that was found left each of these adapters: by a signed receipt, whose digest "
+    "it names, or by the end of a lease that it could not renew"
+)
+_NOT_SAID = "which replicas there were once the adapters were retired: the release that made it did not say"
 
 
 def checked_withdrawal(path: Path, statement: dict[str, Any]) -> Verdict:
     """What a signed receipt proves. Raises :class:`BadSignature` for one that contradicts itself."""
     held = read_tolerant(WithdrawalReceipt, statement["predicate"])
-    if held.outcome == "retired" and not (held.affected and held.weights_erased and held.retired_at):
-        raise BadSignature("the receipt says that adapters were retired, and not which, when, or that they are erased")
-    if held.outcome == "not-affected" and held.affected:
-        raise BadSignature("the receipt says that nothing was affected, and lists adapters")
-    if (held.example_id is None) == (held.consent_id is None):
-        raise BadSignature("the receipt must be about one example or one consent")
+    if not is_about(statement, withdrawal_subject(held.withdrawal_id)):
+        raise BadSignature("the receipt's subject is not the withdrawal that it speaks of")
+    for contradiction in _contradictions(held):
+        raise BadSignature(contradiction)
+    is_retired = held.outcome == "retired"
+    says_who = is_retired and all(one.replicas_found is not None for one in held.affected)
     return Verdict(
         kind="receipt of a withdrawal",
         facts={
@@ -37,13 +44,46 @@ def checked_withdrawal(path: Path, statement: dict[str, Any]) -> Verdict:
             "outcome": held.outcome,
             "adapters": ", ".join(one.adapter_digest for one in held.affected) or "none",
             "retired": held.retired_at.isoformat() if held.retired_at else "-",
-            "answered since by": held.replacement or "the base model" if held.outcome == "retired" else "-",
+            "replicas": "; ".join(map(_replicas, held.affected)) if is_retired else "-",
+            "answered since by": held.replacement or "the base model" if is_retired else "-",
             "closed": held.closed_at.isoformat(),
         },
-        proves=(SIGNED, _SAYS[held.outcome]),
+        proves=(SIGNED, _SAYS[held.outcome], *((_LEFT,) if says_who else ())),
         does_not_prove=(
             TRUST,
+            *((_NOT_SAID,) if is_retired and not says_who else ()),
             "anything about copies that the tenant took away, nor about what the example said",
             "that nothing of the example can be inferred from adapters that were trained without it",
         ),
     )
+
+
+def _contradictions(held: WithdrawalReceipt) -> Iterator[str]:
+    """Why the receipt cannot be true, the gravest first."""
+    if held.outcome == "retired":
+        if not (held.affected and held.weights_erased and held.retired_at):
+            yield "the receipt says that adapters were retired, and not which, when, or that they are erased"
+        for adapter in held.affected:
+            yield from _unaccounted(adapter)
+    elif held.weights_erased or held.retired_at:
+        yield "the receipt says that adapters were retired or erased, and gives another outcome"
+    if held.outcome == "not-affected" and held.affected:
+        yield "the receipt says that nothing was affected, and lists adapters"
+    if (held.example_id is None) == (held.consent_id is None):
+        yield "the receipt must be about one example or one consent"
+
+
+def _unaccounted(adapter: RetiredAdapter) -> Iterator[str]:
+    left = sorted(noted.replica_id for noted in adapter.replicas)
+    if adapter.replicas_found is not None and left != sorted(adapter.replicas_found):
+        yield "the receipt does not say how each replica that was found left an adapter"
+    for noted in adapter.replicas:
+        if noted.outcome == "evicted" and noted.receipt_sha256 is None:
+            yield "the receipt speaks of a replica's receipt and does not name it"
+        if noted.lease_ended_at is not None and noted.lease_ended_at > noted.at:
+            yield "the receipt counts a replica as expired whose lease had not ended"
+
+
+def _replicas(adapter: RetiredAdapter) -> str:
+    left = ", ".join(f"{noted.replica_id} {noted.outcome}" for noted in adapter.replicas)
+    return f"{adapter.adapter_digest}: {left or 'none was found'}"

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.canonical import sha256_hex
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, Sha256Hex, SubcontractorName, TenantName
@@ -205,7 +206,21 @@ def statement(predicate_type: str, subjects: dict[str, str], predicate: Contract
     """An in-toto Statement v1. ``subjects`` maps a name to a sha256 in hex."""
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(subjects.items())],
+        "subject": _subject(subjects),
         "predicateType": predicate_type,
         "predicate": predicate.model_dump(mode="json"),
     }
+
+
+def is_about(statement: dict[str, Any], subjects: dict[str, str]) -> bool:
+    """Whether these, and no others, are the statement's subjects."""
+    return bool(statement.get("subject") == _subject(subjects))
+
+
+def _subject(subjects: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(subjects.items())]
+
+
+def eviction_subject(replica_id: str, cause_id: str) -> dict[str, str]:
+    """What an eviction receipt is about: this replica, on account of this purge or retired adapter."""
+    return {f"replica:{replica_id}": sha256_hex({"replica": replica_id, "cause": cause_id})}

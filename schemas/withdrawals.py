@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from schemas.canonical import sha256_hex
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.records import ReplicaAcknowledgement
@@ -20,6 +21,8 @@ class WithdrawalRecord(Contract):
 
     ``affected`` are all adapters whose training set contains the example, or one under the consent, whether it was
     trained on or held out. None of them is served after ``deadline``, unless the policy only flags.
+
+    What becomes of it is decided by one swap of this record: to one with ``retiring``, or to ``closing``.
     """
 
     withdrawal_id: OpaqueId = Field(description="the id of the event that withdrew")
@@ -27,7 +30,7 @@ class WithdrawalRecord(Contract):
     consent_id: OpaqueId | None = None
     consent_version: int | None = None
     withdrawn_at: datetime
-    step: Literal["open", "retiring", "closed"] = "open"
+    step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None
     affected: tuple[Sha256Hex, ...] = ()
     retiring: tuple[Sha256Hex, ...] = Field(
@@ -41,13 +44,23 @@ class WithdrawalRecord(Contract):
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="that must be rid of the affected adapters")
     closed_at: datetime | None = None
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is only carried out any more, whatever the consent or the policy says by now."""
+        return self.step != "open" or bool(self.retiring)
+
 
 class RetiredAdapter(Contract):
-    """One affected adapter and how each replica left it."""
+    """One affected adapter and how each replica left it, on account of this withdrawal or of an earlier one."""
 
     adapter_digest: Sha256Hex
     run_id: OpaqueId
     training_set_id: Sha256Hex
+    replicas_found: tuple[OpaqueId, ...] | None = Field(
+        default=None,
+        description="those there were once it was retired, and any that signed for it since; absent where it is not "
+        "retired, and in receipts of a release that did not say",
+    )
     replicas: tuple[ReplicaAcknowledgement, ...] = ()
 
 
@@ -66,3 +79,8 @@ class WithdrawalReceipt(Contract):
     weights_erased: bool
     deadline: datetime | None
     closed_at: datetime
+
+
+def withdrawal_subject(withdrawal_id: str) -> dict[str, str]:
+    """What a withdrawal's receipt is about."""
+    return {f"withdrawal:{withdrawal_id}": sha256_hex({"withdrawal": withdrawal_id})}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from schemas.canonical import sha256_hex
 from schemas.events import ReplicaEvicted
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, is_about
 from schemas.model import read_tolerant
 from schemas.records import ReplicaAcknowledgement
 from tenancy.errors import Refused
@@ -16,12 +18,26 @@ def checked_eviction(tenant: str, data: ReplicaEvicted, verifier: Verifier) -> E
 
     Raises :class:`BadSignature` and :class:`Refused`.
     """
-    statement = verifier.verify(data.receipt, EVICTION_PREDICATE)
-    receipt = read_tolerant(EvictionReceipt, statement["predicate"])
+    receipt = complete_eviction(verifier.verify(data.receipt, EVICTION_PREDICATE))
     if (receipt.tenant, receipt.replica_id, receipt.cause_id) != (tenant, data.replica_id, data.cause_id):
         raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
+    return receipt
+
+
+def complete_eviction(statement: dict[str, Any]) -> EvictionReceipt:
+    """The receipt in a statement whose signature was verified, if it says itself that nothing is left.
+
+    What the engine lists counts too: a replica that does not remember the adapter has nothing else to go by.
+    Raises :class:`Refused`.
+    """
+    receipt = read_tolerant(EvictionReceipt, statement["predicate"])
+    if not is_about(statement, eviction_subject(receipt.replica_id, receipt.cause_id)):
+        raise Refused("foreign-receipt", "refused: the receipt's subject is not the replica and cause it speaks of")
     if not (receipt.local_files_deleted and receipt.slots_overwritten):
         raise Refused("incomplete-eviction", "refused: the receipt says that something of the tenant is left")
+    # The cause of a retirement is the adapter's digest; a purge's id is the name of no adapter.
+    if {*receipt.evicted, receipt.cause_id}.intersection(receipt.remaining):
+        raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter that it evicted")
     return receipt
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from consumers.adapters.retirement import note_acknowledgement
+from consumers.adapters.acknowledgements import note_acknowledgement
 from schemas.envelope import Event
 from schemas.events import AdapterReady, ReplicaEvicted
 from schemas.identifiers import SHA256_PATTERN

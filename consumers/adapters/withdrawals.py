@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from consumers.adapters.affected import Uses
+from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import Erasure
-from consumers.adapters.retirement import Affected, Retirement
+from consumers.adapters.retirement import Retirement
 from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, where
 from schemas import object_keys
@@ -40,13 +41,16 @@ UNFINISHED = ("queued", "running", "publishing")
 
 @dataclass(frozen=True)
 class _Case:
-    """One open withdrawal, the tenant's state when it was looked at, and the adapters that contain the example."""
+    """One open withdrawal, the tenant's state when it was looked at, the adapters that contain the example, and what
+    the tenant's other open withdrawals retire.
+    """
 
     store: TenantStore
     record: WithdrawalRecord
     etag: str
     state: TenantState
     affected: Affected
+    retired_elsewhere: frozenset[str]
 
     @property
     def deadline(self) -> datetime:
@@ -108,38 +112,49 @@ class WithdrawalDriver:
         await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
+            others = (other for other, _ in opened if other.withdrawal_id != record.withdrawal_id)
+            elsewhere = frozenset(digest for other in others for digest in other.retiring)
             try:
-                await self._advance(store, uses, record, etag, asked_for)
+                await self._advance(store, uses, record, etag, asked_for, elsewhere)
             except TimeoutError as error:
                 # A store that is slow for one must not hold up the withdrawals listed behind it.
                 logger.error("withdrawal not driven", extra={"error": where(error)})
 
     async def _advance(
-        self, store: TenantStore, uses: Uses, record: WithdrawalRecord, etag: str, asked_for: list[str]
+        self,
+        store: TenantStore,
+        uses: Uses,
+        record: WithdrawalRecord,
+        etag: str,
+        asked_for: list[str],
+        retired_elsewhere: frozenset[str],
     ) -> None:
         # Before the state: an adapter that was published while the example was eligible is then in it.
-        is_in_force = None if record.step == "retiring" else await _is_in_force(store, record)
+        is_in_force = None if record.is_decided else await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
-        if record.step != "retiring" and is_in_force is None:
+        if not record.is_decided and is_in_force is None:
             return  # noted by a release that wrote the record after it; the event is being handled
         # Reading every adapter's set takes as long as it takes, so the deadline of the writes begins behind it.
         affected = await uses.affected(state, record)
         async with asyncio.timeout(self.deadline_seconds):
             state = (await self.tenancy.active(store.tenant)).state
-            case = _Case(store, record, etag, state, affected)
+            case = _Case(store, record, etag, state, affected, retired_elsewhere)
             await self._act(case, asked_for, is_in_force=bool(is_in_force))
 
     async def _act(self, case: _Case, asked_for: list[str], *, is_in_force: bool) -> None:
         retirement = Retirement(self.tenancy, case.store, self.signer, self.replicas, self.settle_seconds)
+        closing = Closing(self.tenancy, case.store, self.signer)
         record, etag, affected = case.record, case.etag, case.affected
-        if record.step == "retiring":
-            await retirement.finish(record, etag, affected)
+        if record.step == "closing":
+            await closing.seal(record, affected)
+        elif record.is_decided:
+            await retirement.go_on(record, etag, affected, case.retired_elsewhere)
         elif not is_in_force:
-            await retirement.close(record, "consent-renewed", affected)
+            await closing.close(record, etag, "consent-renewed", affected)
         elif not affected:
-            await retirement.close(record, "not-affected", affected)
+            await closing.close(record, etag, "not-affected", affected)
         elif case.state.policy.on_withdrawal == "flag":
-            await retirement.close(record, "flagged", affected)
+            await closing.close(record, etag, "flagged", affected)
         elif any(adapter.status == "publishing" for adapter in affected.values()):
             return  # its files are being moved; retired in between, some would be left
         elif self._is_due(case):

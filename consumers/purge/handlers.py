@@ -86,7 +86,7 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
         return Outcome.NOOP_STALE  # the acknowledgement of a retirement, or of a purge that is not ours
     if purge.tenant != event.subject:
         raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
-    if set(receipt.remaining) & {*receipt.evicted, *await _adapters_of(TenantId(event.subject), ports.tenancy)}:
+    if (await _adapters_of(TenantId(event.subject), ports.tenancy)).intersection(receipt.remaining):
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
     noted = await ports.driver.acknowledge(data.cause_id, acknowledgement)
     ports.wake_driver()

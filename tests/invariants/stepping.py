@@ -49,6 +49,10 @@ class Process:
         stopped.cancel()
 
     @property
+    def has_begun(self) -> bool:
+        return self._task is not None
+
+    @property
     def has_ended(self) -> bool:
         return self._task is not None and self._task.done()
 

@@ -156,3 +156,22 @@ async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists
     with pytest.raises(Refused, match="still lists an adapter"):
         await on_replica_evicted(last, purge.ports)
     assert json.loads((await world.memory.get("purges/p1.json")).body)["acknowledgements"] == []
+
+
+async def test_a_retirement_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY)
+    digest = await learned(world, tenant)
+    engine = ForgetfulEngine()
+    engine.kept = (digest,)
+    retired = events.AdapterRetired(adapter_digest=digest, reason_code="superseded")
+    await on_adapter_retired(
+        Event(subject=tenant, data=retired, time=world.now, source="/test"), restarted(world, engine)
+    )
+    [*_, last] = acknowledgements(world)
+    with pytest.raises(Refused, match="still lists an adapter"):
+        await world.handle(service(world, "adapters"), last)
+    store = await world.outside.store(tenant)
+    assert [relative async for relative in store.list("withdrawals", "acknowledgements")] == []

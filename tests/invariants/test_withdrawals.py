@@ -18,6 +18,7 @@ from schemas.policy import TenantPolicy
 from schemas.records import TrainingSet
 from schemas.state import TenantState
 from schemas.withdrawals import WithdrawalReceipt, WithdrawalRecord
+from tenancy.activation import retired
 from tenancy.errors import ObjectNotFound
 from tenancy.holds import placed, released
 from tenancy.tenant_id import TenantId
@@ -95,6 +96,7 @@ async def test_retraining_replaces_the_adapter_which_is_then_gone_from_everywher
     [affected] = said.affected
     assert affected.adapter_digest == old
     assert [(one.replica_id, one.outcome) for one in affected.replicas] == [("replica-0", "evicted")]
+    assert affected.replicas_found == ("replica-0",)
     store = await world.outside.store(tenant)
     assert await store.exists(object_keys.adapter(old, object_keys.ADAPTER_MANIFEST)), "what it was made of stays known"
 
@@ -213,6 +215,7 @@ async def test_a_replica_that_never_answers_is_cut_off_and_then_the_receipt_says
         "replica-0": "evicted",
         "replica-9": "expired",
     }
+    assert said.affected[0].replicas_found == ("replica-0", "replica-9")
     fenced = json.loads((await world.memory.get(object_keys.replica_key("replica-9"))).body)
     assert fenced["fenced_at"] is not None
     assert weights(world, tenant, old) == []
@@ -246,6 +249,51 @@ async def test_a_legal_hold_keeps_the_weights_that_nobody_is_served_any_more(tmp
     await world.settle()
     assert weights(world, tenant, old) == []
     assert (await receipt(world, tenant, withdrawal)).outcome == "retired"
+
+
+async def test_a_later_withdrawal_tells_what_an_earlier_one_collected_of_the_same_adapter(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant, old = await trained(world, policy("stop"))
+    first = await receipt(world, tenant, await withdrawn(world, tenant))
+    second_id = await withdrawn(world, tenant, "e1")
+    second = await receipt(world, tenant, second_id)
+    assert second.affected == first.affected
+    assert [one.receipt_sha256 is not None for one in second.affected[0].replicas] == [True]
+    assert second.affected[0].replicas_found == ("replica-0",)
+    store = await world.outside.store(tenant)
+    closed, _ = await store.get_record(object_keys.closed_withdrawal(second_id), WithdrawalRecord)
+    assert (closed.affected, closed.retiring) == ((old,), ()), "there was nothing left to retire"
+
+
+async def test_a_retirement_that_another_withdrawal_has_under_way_is_left_to_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant, old = await trained(world, policy("stop"))
+    held = LegalHold(hold_id="hold-1", reason_code="litigation", placed_by="op", placed_at=world.now)
+    await world.outside.states.swap(tenant, placed(held))
+    first, second = await withdrawn(world, tenant), await withdrawn(world, tenant, "e1")
+    store = await world.outside.store(tenant)
+    waiting, _ = await store.get_record(object_keys.open_withdrawal(second), WithdrawalRecord)
+    assert (waiting.step, waiting.affected, waiting.retiring) == ("retiring", (old,), ())
+    await world.outside.states.swap(tenant, released("hold-1", "op", world.now))
+    await world.settle()
+    for withdrawal in (first, second):
+        assert (await receipt(world, tenant, withdrawal)).outcome == "retired"
+    assert weights(world, tenant, old) == []
+
+
+async def test_weights_of_a_retired_adapter_that_nobody_erases_are_erased_by_the_next_withdrawal(
+    tmp_path: Path,
+) -> None:
+    """A release that lost the race with a consent granted again left such adapters, and closed their withdrawals."""
+    world = World(tmp_path)
+    tenant, old = await trained(world, policy("stop"))
+    adapter = (await world.state(tenant)).adapters[old]
+    await world.outside.outbox.swap(tenant, retired({old: adapter}, "withdrawn-example", world.outside.outbox.entry))
+    await world.settle()
+    assert weights(world, tenant, old)
+    said = await receipt(world, tenant, await withdrawn(world, tenant))
+    assert (said.outcome, said.affected[0].replicas_found) == ("retired", ("replica-0",))
+    assert weights(world, tenant, old) == []
 
 
 async def test_a_full_replay_after_a_retirement_has_no_effect(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from schemas import events, object_keys
 from schemas.envelope import Event
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, statement
+from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from schemas.outcome import Outcome
 from tenancy.memory import MemoryObjectStore
 from tenancy.signing import Signer
@@ -111,7 +111,7 @@ def receipt(
         **said,
     }
     made = EvictionReceipt.model_validate(data)
-    return (signer or world.signer).sign(statement(EVICTION_PREDICATE, {"replica:x": "a" * 64}, made))
+    return (signer or world.signer).sign(statement(EVICTION_PREDICATE, eviction_subject(replica, cause), made))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from schemas.manifests import (
     Retained,
     StoreFinding,
     TrainingManifest,
+    eviction_subject,
     statement,
 )
 from schemas.records import (
@@ -254,20 +255,22 @@ def signed_certificate(signer: Signer, held: PurgeCertificate) -> dict[str, Any]
     return signer.sign(statement(PURGE_PREDICATE, {f"tenant:{held.tenant}": subject}, held))
 
 
-def signed_receipt(signer: Signer, *, slots_overwritten: bool = True) -> dict[str, Any]:
-    receipt = EvictionReceipt(
+def signed_receipt(signer: Signer, *, subject: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+    complete = EvictionReceipt(
         replica_id="replica-1",
         tenant="t1",
         cause_id="purge-1",
         evicted=("c" * 64,),
         remaining=(),
-        slots_overwritten=slots_overwritten,
+        slots_overwritten=True,
         prefix_cache_reset=True,
         local_files_deleted=True,
         requests_aborted=0,
         evicted_at=NOW,
     )
-    return signer.sign(statement(EVICTION_PREDICATE, {"tenant:t1": "d" * 64}, receipt))
+    receipt = complete.model_copy(update=changes)
+    about = subject or eviction_subject(receipt.replica_id, receipt.cause_id)
+    return signer.sign(statement(EVICTION_PREDICATE, about, receipt))
 
 
 def adapters_ports(parts: Parts) -> AdaptersPorts:

@@ -14,9 +14,9 @@ from producers.verifying import verify_file
 from schemas import object_keys
 from schemas.canonical import canonical_json
 from schemas.holds import LegalHold
-from schemas.manifests import WITHDRAWAL_PREDICATE, statement
-from schemas.records import PurgeExport, StoreRefusal
-from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt
+from schemas.manifests import WITHDRAWAL_PREDICATE, eviction_subject, statement
+from schemas.records import PurgeExport, ReplicaAcknowledgement, StoreRefusal
+from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Signer
 from tests.unit.operator_parts import (
@@ -135,12 +135,32 @@ def test_a_manifest_whose_digest_its_parts_do_not_give_is_refused(signer: Signer
         verify_file(saved(tmp_path, signed_manifest(signer, forged)), signer.verifier)
 
 
-def test_a_receipt_holds_only_if_it_says_that_nothing_is_left(signer: Signer, tmp_path: Path) -> None:
+def test_a_receipt_of_an_eviction_says_which_replica_signed_it(signer: Signer, tmp_path: Path) -> None:
     verdict = verify_file(saved(tmp_path, signed_receipt(signer)), signer.verifier)
     assert (verdict.kind, verdict.facts["replica"]) == ("eviction receipt", "replica-1")
-    path = saved(tmp_path, signed_receipt(signer, slots_overwritten=False))
-    with pytest.raises(BadSignature, match="something of the tenant is left"):
-        verify_file(path, signer.verifier)
+
+
+@pytest.mark.parametrize(
+    ("contradiction", "why"),
+    [
+        ({"slots_overwritten": False}, "something of the tenant is left"),
+        ({"local_files_deleted": False}, "something of the tenant is left"),
+        ({"remaining": ("d" * 64, "c" * 64)}, "still lists an adapter"),
+        ({"cause_id": "e" * 64, "evicted": (), "remaining": ("e" * 64,)}, "still lists an adapter"),
+        ({"subject": eviction_subject("replica-2", "purge-1")}, "subject is not the replica and cause"),
+        ({"subject": eviction_subject("replica-1", "purge-2")}, "subject is not the replica and cause"),
+    ],
+)
+def test_a_receipt_that_says_itself_that_it_proves_nothing_is_refused(
+    signer: Signer, tmp_path: Path, contradiction: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(Refused, match=why):
+        verify_file(saved(tmp_path, signed_receipt(signer, **contradiction)), signer.verifier)
+
+
+def test_a_receipt_may_list_adapters_that_are_not_what_left(signer: Signer, tmp_path: Path) -> None:
+    path = saved(tmp_path, signed_receipt(signer, remaining=("d" * 64,)))
+    assert verify_file(path, signer.verifier).kind == "eviction receipt"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"x"', "{}", '{"payload": "!"}', '{"payload": "e30="}'])
@@ -170,8 +190,20 @@ def test_a_signed_statement_that_lacks_its_fields_is_refused(signer: Signer, tmp
         verify_file(saved(tmp_path, envelope), signer.verifier)
 
 
+REPLICA_SIGNED = ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64)
+REPLICA_EXPIRED = ReplicaAcknowledgement(
+    replica_id="replica-2", outcome="expired", at=NOW, lease_ended_at=NOW, fenced_at=NOW
+)
+LEFT = RetiredAdapter(
+    adapter_digest="c" * 64,
+    run_id="run-1",
+    training_set_id="b" * 64,
+    replicas_found=("replica-1", "replica-2"),
+    replicas=(REPLICA_SIGNED, REPLICA_EXPIRED),
+)
+
+
 def withdrawal(**changes: Any) -> WithdrawalReceipt:
-    affected = RetiredAdapter(adapter_digest="c" * 64, run_id="run-1", training_set_id="b" * 64)
     made = WithdrawalReceipt(
         withdrawal_id="w-1",
         tenant="t1",
@@ -179,7 +211,7 @@ def withdrawal(**changes: Any) -> WithdrawalReceipt:
         consent_id=None,
         withdrawn_at=NOW,
         outcome="retired",
-        affected=(affected,),
+        affected=(LEFT,),
         retired_at=NOW,
         replacement="d" * 64,
         weights_erased=True,
@@ -189,31 +221,69 @@ def withdrawal(**changes: Any) -> WithdrawalReceipt:
     return made.model_copy(update=changes)
 
 
-def signed_withdrawal(signer: Signer, held: WithdrawalReceipt) -> dict[str, Any]:
-    return signer.sign(statement(WITHDRAWAL_PREDICATE, {"withdrawal:w-1": "e" * 64}, held))
+def left(**changes: Any) -> dict[str, Any]:
+    return {"affected": (LEFT.model_copy(update=changes),)}
+
+
+def signed_withdrawal(signer: Signer, held: WithdrawalReceipt, subject: str = "w-1") -> dict[str, Any]:
+    return signer.sign(statement(WITHDRAWAL_PREDICATE, withdrawal_subject(subject), held))
 
 
 def test_a_receipt_of_a_withdrawal_says_what_became_of_the_adapters(signer: Signer, tmp_path: Path) -> None:
     verdict = verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal())), signer.verifier)
     assert verdict.kind == "receipt of a withdrawal"
     assert (verdict.facts["withdrawn"], verdict.facts["adapters"]) == ("example example-1", "c" * 64)
+    assert verdict.facts["replicas"] == f"{'c' * 64}: replica-1 evicted, replica-2 expired"
     assert any("weights were erased" in line for line in verdict.proves)
+    assert any("each replica that was found" in line for line in verdict.proves)
     assert any("copies that the tenant took away" in line for line in verdict.does_not_prove)
 
 
+def test_a_receipt_that_does_not_say_which_replicas_were_found_proves_nothing_of_them(
+    signer: Signer, tmp_path: Path
+) -> None:
+    silent = withdrawal(**left(replicas_found=None, replicas=()))
+    verdict = verify_file(saved(tmp_path, signed_withdrawal(signer, silent)), signer.verifier)
+    assert not any("replica" in line for line in verdict.proves)
+    assert any("which replicas there were" in line for line in verdict.does_not_prove)
+
+
+def test_a_receipt_about_another_withdrawal_than_its_subject_is_refused(signer: Signer, tmp_path: Path) -> None:
+    with pytest.raises(BadSignature, match="subject is not the withdrawal"):
+        verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal(), subject="w-2")), signer.verifier)
+
+
 @pytest.mark.parametrize(
-    "contradiction",
+    ("contradiction", "why"),
     [
-        {"affected": ()},
-        {"weights_erased": False},
-        {"retired_at": None},
-        {"outcome": "not-affected"},
-        {"consent_id": "consent-1"},
-        {"example_id": None},
+        ({"affected": ()}, "not which, when"),
+        ({"weights_erased": False}, "not which, when"),
+        ({"retired_at": None}, "not which, when"),
+        ({"outcome": "not-affected", "weights_erased": False, "retired_at": None}, "lists adapters"),
+        ({"outcome": "consent-renewed", "weights_erased": False}, "another outcome"),
+        ({"outcome": "flagged", "retired_at": None}, "another outcome"),
+        ({"consent_id": "consent-1"}, "one example or one consent"),
+        ({"example_id": None}, "one example or one consent"),
+        (left(replicas=(REPLICA_SIGNED,)), "how each replica"),
+        (left(replicas_found=("replica-1",)), "how each replica"),
+        (left(replicas=(REPLICA_SIGNED, REPLICA_SIGNED)), "how each replica"),
+        (
+            left(replicas=(REPLICA_SIGNED.model_copy(update={"receipt_sha256": None}), REPLICA_EXPIRED)),
+            "does not name it",
+        ),
+        (
+            left(
+                replicas=(
+                    REPLICA_SIGNED,
+                    REPLICA_EXPIRED.model_copy(update={"lease_ended_at": NOW + timedelta(seconds=1)}),
+                )
+            ),
+            "lease had not ended",
+        ),
     ],
 )
 def test_a_receipt_of_a_withdrawal_that_contradicts_itself_is_refused(
-    contradiction: dict[str, Any], signer: Signer, tmp_path: Path
+    contradiction: dict[str, Any], why: str, signer: Signer, tmp_path: Path
 ) -> None:
-    with pytest.raises(BadSignature):
+    with pytest.raises(BadSignature, match=why):
         verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal(**contradiction))), signer.verifier)
