@@ -79,6 +79,7 @@ class Worker:
         """End at the next step and give the attempt back; once the adapter is decided, go on to the end. A step in the
         middle cannot be left, so whoever cannot wait for it kills, and that costs an attempt.
         """
+        logger.info("asked to end")
         self.is_interrupted = True
         self.stop.set()
 

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 from consumers.runtime.dispatch import Dispatcher, Handler, Poison
 from consumers.runtime.liveness import Progress
@@ -16,6 +18,7 @@ from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.parsing import tolerant_parser
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.service import health_routes
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events
 from schemas.envelope import Event
@@ -396,3 +399,26 @@ def test_a_message_in_hand_for_too_long_is_not_alive() -> None:
     assert not progress.is_alive()
     progress.end(failed=False)
     assert progress.is_alive()
+
+
+async def test_liveness_is_503_while_a_message_is_stuck_and_readiness_while_the_bus_is_out() -> None:
+    now, bus_answers = [0.0], [True]
+    progress = Progress(90.0, 3, now=lambda: now[0])
+
+    async def is_ready() -> bool:
+        return bus_answers[0]
+
+    app = Starlette(routes=health_routes(TELEMETRY, progress.is_alive, is_ready))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://consumer") as client:
+
+        async def statuses() -> tuple[int, int]:
+            live, ready = await client.get("/health/live"), await client.get("/health/ready")
+            return live.status_code, ready.status_code
+
+        progress.begin()
+        assert await statuses() == (200, 200)
+        now[0] = 91.0
+        assert await statuses() == (503, 200)
+        progress.end(failed=False)
+        bus_answers[0] = False
+        assert await statuses() == (200, 503)
