@@ -91,16 +91,22 @@ class HeldJob:
     settings: dict[str, str]
 
 
-@pytest.fixture
-def held_job(platform: Platform, tmp_path: Path) -> Iterator[HeldJob]:
-    gate = tmp_path / "gate"
-    gate.touch()
-    base = build_tiny_base(tmp_path / "base", load_tokenizer()).path
+@pytest.fixture(scope="module")
+def training(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeldJob]:
+    folder = tmp_path_factory.mktemp("training")
+    base = build_tiny_base(folder / "base", load_tokenizer()).path
+    gate = folder / "gate"
     job = HeldJob(gate, {"SANO_BASE_MODEL": str(base), write_audit.GATE: str(gate)})
     platform.restart("training", **job.settings)
     yield job
-    gate.unlink(missing_ok=True)
     platform.restart("training")
+
+
+@pytest.fixture
+def held_job(training: HeldJob) -> Iterator[HeldJob]:
+    training.gate.touch()
+    yield training
+    training.gate.unlink(missing_ok=True)
 
 
 async def _trained(tenancy: Tenancy, tenant: TenantId, wanted: str) -> TenantState | None:
