@@ -105,4 +105,4 @@ class LeaseLost(Exception):
 
 
 class LeaseHeld(Exception):
-    """Another holder's lease is alive."""
+    """Another holder's lease is alive, on this run or on another one of the tenant."""

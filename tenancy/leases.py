@@ -74,14 +74,16 @@ class Leases:
     ) -> Lease:
         """Take the lease with a new fence. ``on_acquired`` adds to the same swap, e.g. events to publish.
 
-        Raises :class:`LeaseHeld` while another holder is alive, :class:`TenantFenced`, and :class:`Refused` when the
-        run is not one that can be worked on.
+        Raises :class:`LeaseHeld` while the holder of this or of another run of the tenant is alive,
+        :class:`TenantFenced`, and :class:`Refused` when the run is not one that can be worked on. Then nothing is
+        written, and no attempt is used.
         """
         tenant = self.store.tenant
         current = await self.outbox.states.read(tenant)
-        seen = current.state.runs.get(run_id)
-        if seen is not None and await self.alive(run_id, seen):
-            raise LeaseHeld(run_id)
+        seen = current.state.runs
+        for each_id, each in seen.items():
+            if await self.alive(each_id, each):
+                raise LeaseHeld(each_id)
 
         now = self.clock()
 
@@ -90,8 +92,10 @@ class Leases:
             run = state.runs.get(run_id)
             if run is None or run.status not in ("queued", "running"):
                 raise Refused("run-not-open", "refused: this run is not waiting for a worker")
-            if run != seen:
-                raise LeaseHeld(run_id)
+            running = {each_id: each for each_id, each in state.runs.items() if each.status == "running"}
+            for each_id, each in {**running, run_id: run}.items():
+                if each != seen.get(each_id):  # taken since it was looked at
+                    raise LeaseHeld(each_id)
             fence = state.fence + 1
             taken = run.model_copy(
                 update={"status": "running", "fence": fence, "taken_at": now, "attempts": run.attempts + 1}

@@ -53,9 +53,9 @@ def train_lora(
 ) -> TrainingResult:
     """Train and save ``adapter_model.safetensors`` and ``adapter_config.json`` into ``output_dir``.
 
-    The order of ``examples`` does not matter. ``progress`` is called after each optimizer step and ``should_stop``
-    before it. ``base_model_name`` is what the configuration names as its base, the same on every machine; ``run_id``
-    is named there too and has no part in the weights.
+    The order of ``examples`` does not matter. ``progress`` is called after each optimizer step, and ``should_stop``
+    before each batch, held-out ones too. ``base_model_name`` is what the configuration names as its base, the same on
+    every machine; ``run_id`` is named there too and has no part in the weights.
     Seeds the global generators of ``random``, numpy and torch, so it belongs into a process of its own.
 
     Raises :class:`NothingToTrain`, :class:`~consumers.training.tokenization.ExampleRefused`,
@@ -76,10 +76,10 @@ def train_lora(
     pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     held_out = [tokenized[name] for name in split.heldout]
     batch_size = hyperparameters.per_device_train_batch_size
-    before = heldout_loss(model, held_out, batch_size, pad_token_id, processor)
+    before = heldout_loss(model, held_out, batch_size, pad_token_id, processor, should_stop)
     losses = _optimize(model, plan, hyperparameters, processor, pad_token_id, progress, should_stop)
     _round_adapter(model, processor)
-    after = heldout_loss(model, held_out, batch_size, pad_token_id, processor)
+    after = heldout_loss(model, held_out, batch_size, pad_token_id, processor, should_stop)
     if should_stop():
         raise TrainingStopped
     saved = save_adapter(model, output_dir, base.path, base_model_name, run_id)

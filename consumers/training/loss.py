@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from consumers.training.processor import Processor
+from consumers.training.result import TrainingStopped
 from consumers.training.tokenization import IGNORED, TokenizedExample
 
 
@@ -64,9 +65,17 @@ def answer_loss(model: Any, batch: Batch, processor: Processor, reduction: str) 
 
 
 def heldout_loss(
-    model: Any, examples: Sequence[TokenizedExample], batch_size: int, pad_token_id: int, processor: Processor
+    model: Any,
+    examples: Sequence[TokenizedExample],
+    batch_size: int,
+    pad_token_id: int,
+    processor: Processor,
+    should_stop: Callable[[], bool],
 ) -> float | None:
-    """Mean NLL per answer token over ``examples``, in nats, or ``None`` when there are none."""
+    """Mean NLL per answer token over ``examples``, in nats, or ``None`` when there are none.
+
+    Raises :class:`TrainingStopped` when ``should_stop``, which is asked before each batch, says so.
+    """
     if not examples:
         return None
     ordered = sorted(examples, key=lambda example: (len(example.input_ids), example.example_id))
@@ -74,6 +83,8 @@ def heldout_loss(
     model.eval()
     with torch.no_grad():
         for start in range(0, len(ordered), batch_size):
+            if should_stop():
+                raise TrainingStopped
             batch = collate(ordered[start : start + batch_size], pad_token_id, processor.device)
             total += float(answer_loss(model, batch, processor, "sum"))
     return total / sum(example.answer_tokens for example in examples)

@@ -178,8 +178,10 @@ class Publication:
 
         await self._end(run_id, fence, failed)
 
-    async def void(self, run_id: str, fence: int) -> None:
-        """The frozen set lost an example: freeze anew. This was no failure and does not count as an attempt."""
+    async def give_back(self, run_id: str, fence: int) -> None:
+        """Another attempt is made, and this one does not count. It did not fail: the frozen set lost an example, or the
+        worker was asked to end. One that is killed before this swap has used its attempt.
+        """
 
         def queued(run: RunState) -> tuple[RunState, EventData | None]:
             return run.model_copy(update={"status": "queued", "attempts": run.attempts - 1}), None

@@ -46,7 +46,7 @@ class TrainingResult:
 
 
 class TrainingStopped(Exception):
-    """The caller asked to stop, since the run's lease is lost. Nothing was saved."""
+    """The caller asked to stop: the run's lease is lost, or the worker is to end. Nothing was saved."""
 
 
 class TrainingDiverged(Exception):

@@ -84,7 +84,9 @@ class SubprocessDispatcher:
         self.on_exit()
 
     async def stop(self) -> None:
-        """Ask the children to end, then end them: an interrupted attempt is made again elsewhere."""
+        """Ask the children to give their attempts back, then end them, which costs an attempt. They are made again
+        elsewhere.
+        """
         for child in list(self._children.values()):
             child.terminate()
         try:
@@ -183,7 +185,14 @@ class Runner:
         except KeyDestroyed:
             return  # purged since the look began
         leases = Leases(store, self.tenancy.outbox, "runner", self.tenancy.clock, self.lease_seconds)
-        busy = any([await leases.alive(run_id, run) for run_id, run in unfinished])
+        # One run of a tenant at a time: each is trained on what the one before left. A child is at work before it holds
+        # a lease, since importing torch takes seconds. So may one of another runner be: it is refused the lease then.
+        busy = any(
+            [
+                self.dispatcher.is_running(tenant, run_id) or await leases.alive(run_id, run)
+                for run_id, run in unfinished
+            ]
+        )
         for run_id, run in sorted(unfinished, key=lambda item: item[1].requested_at):
             if self.dispatcher.is_running(tenant, run_id):
                 continue
@@ -194,7 +203,7 @@ class Runner:
             elif not busy and self.dispatcher.has_capacity() and self._is_due(tenant, run_id):
                 self._not_before.setdefault(tenant, {})[run_id] = self.now() + self.retry_backoff_seconds
                 await self.dispatcher.start(tenant, run_id, run.attempts + 1)
-                busy = True  # one run of a tenant at a time: each is trained on what the one before left
+                busy = True
 
     def _is_due(self, tenant: TenantId, run_id: str) -> bool:
         return self.now() >= self._not_before.get(tenant, {}).get(run_id, 0.0)

@@ -1,9 +1,9 @@
 """One attempt at one training run, in a process of its own.
 
 It holds a lease with a fencing number, writes only to ``staging/<run>/<fence>/``, and publishes by one swap of the
-tenant's state. Killed anywhere, it leaves nothing that another attempt could not do again. Nothing is written after
-the lease has ended, and moving the published files, for which there is no lease any more, has a deadline: a purge
-waits for the longer of both and then for nobody.
+tenant's state. Killed anywhere, it leaves nothing that another attempt could not do again; asked to end, it gives the
+attempt back. Nothing is written after the lease has ended, and moving the published files, for which there is no lease
+any more, has a deadline: a purge waits for the longer of both and then for nobody.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -72,9 +73,20 @@ class Worker:
         self.deadline_seconds = deadline_seconds
         self.publication = Publication(tenancy, store)
         self.stop = threading.Event()
+        self.is_interrupted = False
+
+    def interrupt(self) -> None:
+        """End at the next step and give the attempt back; once the adapter is decided, go on to the end. A step in the
+        middle cannot be left, so whoever cannot wait for it kills, and that costs an attempt.
+        """
+        logger.info("asked to end")
+        self.is_interrupted = True
+        self.stop.set()
 
     async def attempt(self, run_id: str) -> None:
-        """Raises :class:`LeaseHeld`, :class:`LeaseLost` and :class:`TenantFenced`; ends the run otherwise."""
+        """Raises :class:`LeaseHeld`, :class:`LeaseLost` and :class:`TenantFenced`; ends the attempt otherwise."""
+        if self.is_interrupted:
+            return
         job, _ = await self.store.get_record(object_keys.job(run_id), JobRecord)
         try:
             async with asyncio.timeout(self.deadline_seconds):  # its first record is not under the lease yet
@@ -103,8 +115,8 @@ class Worker:
                 await self._train_and_publish(job, state, fence, scratch)
         except LeaseLost:
             raise
-        except TrainingSetVoid:
-            await self.publication.void(run_id, fence)
+        except (TrainingSetVoid, TrainingStopped):
+            await self.publication.give_back(run_id, fence)
         except Refused as refusal:
             await self.publication.reject(run_id, fence, refusal.code)
         except Exception as error:
@@ -141,6 +153,8 @@ class Worker:
                     renewal.cancel()
                     await asyncio.gather(renewal, return_exceptions=True)
         except TrainingStopped:
+            if self.is_interrupted:
+                raise
             raise LeaseLost(lease.record.run_id) from None
         except TimeoutError:
             if end.expired():
@@ -154,8 +168,11 @@ class Worker:
 
     async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
         frozen_after = state.curation.last_withdrawal
+        self._require_wanted()
         frozen = await freeze(self.store, state.policy)
+        self._require_wanted()
         base = await asyncio.to_thread(self.trainer.base_model)
+        self._require_wanted()
         record = frozen_record(job, fence, frozen.training_set, base.digest, self.tenancy.clock())
         await self.tenancy.audit.append(self.store.tenant, record)
         output = scratch / "adapter"
@@ -175,10 +192,13 @@ class Worker:
         )
         (output / object_keys.ADAPTER_MANIFEST).write_text(json.dumps(signed))
         for file in object_keys.ADAPTER_FILES:
-            if self.stop.is_set():
-                raise TrainingStopped  # so that what is written without a lease is one file at most
+            self._require_wanted()  # so that what is written without a lease is one file at most
             await self.store.put_file(object_keys.staging(job.run_id, fence, file), output / file)
         await self.publication.publish(manifest, frozen_after)
+
+    def _require_wanted(self) -> None:
+        if self.stop.is_set():
+            raise TrainingStopped
 
     async def _trained(
         self, job: JobRecord, frozen: FrozenSet, base: BaseModel, output: Path, metrics: list[StepMetric]
@@ -258,7 +278,11 @@ def _reason(error: Exception) -> str:
 
 
 async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder: str) -> int:
-    """One attempt. Exit statuses: 0 ended, 75 somebody else has the run, 3 the tenant is being purged."""
+    """One attempt. Exit statuses: 0 it is over, or given back; 75 somebody else has this run or another one of the
+    tenant; 3 the tenant is being purged.
+
+    Before SIGTERM is handled here it ends the process, which then has taken nothing yet.
+    """
     async with open_tenancy(settings, "training") as tenancy:
         try:
             store = await tenancy.store(tenant)
@@ -273,6 +297,8 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
                 settings.work_dir,
                 settings.handler_deadline_seconds,
             )
+            for asked_to_end in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(asked_to_end, worker.interrupt)
             await worker.attempt(run_id)
         except (LeaseHeld, LeaseLost):
             return 75

@@ -20,7 +20,7 @@ from tenancy.state import owing
 from tenancy.store import TenantStore
 from tests.contract.conftest import START, TENANT, SteppedClock
 
-RUN = "run-1"
+RUN, OTHER_RUN = "run-1", "run-2"
 SECONDS = 30.0
 
 
@@ -49,6 +49,10 @@ class Bench:
             TENANT, lambda state: with_run(state, RUN, state.runs[RUN].model_copy(update=changed))
         )
 
+    async def queue(self, run_id: str) -> None:
+        queued = RunState(status="queued", requested_at=START)
+        await self.tenancy.states.swap(TENANT, lambda state: with_run(state, run_id, queued))
+
     async def purge(self) -> None:
         await self.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": "purging"}))
 
@@ -56,9 +60,9 @@ class Bench:
 @pytest.fixture
 def bench(tenancy: Tenancy, onboarded: TenantState, clock: SteppedClock) -> Bench:
     async def make() -> Bench:
-        queued = RunState(status="queued", requested_at=START)
-        await tenancy.states.swap(TENANT, lambda state: with_run(state, RUN, queued))
-        return Bench(tenancy, await tenancy.store(TENANT), clock)
+        made = Bench(tenancy, await tenancy.store(TENANT), clock)
+        await made.queue(RUN)
+        return made
 
     return asyncio.run(make())
 
@@ -138,6 +142,33 @@ async def test_two_who_reach_for_a_run_at_once_get_different_fences_or_nothing(b
     state = await bench.state()
     assert sum(holds(state, RUN, fence) for fence in fences) <= 1
     assert state.runs[RUN].attempts == state.runs[RUN].fence == state.fence
+
+
+async def test_a_run_is_not_taken_while_another_one_of_the_tenant_is_at_work(bench: Bench) -> None:
+    await bench.queue(OTHER_RUN)
+    await bench.worker("a").acquire(RUN)
+    bench.clock.step(SECONDS - 1)
+    before = await bench.state()
+    with pytest.raises(LeaseHeld):
+        await bench.worker("b").acquire(OTHER_RUN)
+    assert await bench.state() == before, "no attempt was used"
+    bench.clock.step(1)
+    assert (await bench.worker("b").acquire(OTHER_RUN)).record.fence == 2
+    await bench.change_run(status="queued")
+    with pytest.raises(LeaseHeld):
+        await bench.worker("a").acquire(RUN)
+
+
+async def test_of_several_who_reach_for_two_runs_at_once_one_works_at_the_most(bench: Bench) -> None:
+    await bench.queue(OTHER_RUN)
+    outcomes = await asyncio.gather(
+        *[bench.worker(f"worker-{number}").acquire((RUN, OTHER_RUN)[number % 2]) for number in range(6)],
+        return_exceptions=True,
+    )
+    assert all(isinstance(outcome, Lease | LeaseHeld | LeaseLost) for outcome in outcomes)
+    runs = (await bench.state()).runs.values()
+    assert sorted(run.status for run in runs) == ["queued", "running"]
+    assert sum(isinstance(outcome, Lease) for outcome in outcomes) == 1
 
 
 async def test_a_run_that_another_took_between_the_look_and_the_swap_is_left_to_it(bench: Bench) -> None:

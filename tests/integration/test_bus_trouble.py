@@ -5,26 +5,35 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import struct
 import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.local.kafka import KafkaCluster
+from deploy.local.ports import LOOPBACK
 from deploy.local.services import Service
 from producers.demo.redelivery import read_all
 from producers.publishing import publish
+from producers.replay.kafka_log import kafka_log
 from schemas import events
 from schemas.envelope import Event, decode
 from schemas.hyperparameters import Hyperparameters
+from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import utc_now
 from tenancy.tenant_id import TenantId
+from tests.fixtures import write_audit
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually
 from tests.unit.tiny_training import build_tiny_base, load_tokenizer
@@ -48,36 +57,126 @@ async def _with_examples(tenancy: Tenancy, name: str, count: int, policy: Tenant
     return tenant
 
 
-async def test_a_rebalance_during_a_job_runs_it_once_and_publishes_once(
-    platform: Platform, tenancy: Tenancy, tmp_path: Path
-) -> None:
-    base = build_tiny_base(tmp_path / "base", load_tokenizer()).path
-    platform.restart("training", SANO_BASE_MODEL=str(base))
-    second = Service("training-2", "consumers.training.app")
+async def _partitions_of_members(platform: Platform, group: str) -> list[int] | None:
+    """How many partitions each member of a group has, smallest first, once the group is settled."""
+    admin = AIOKafkaAdminClient(**platform.settings.kafka_client())
+    await admin.start()
     try:
-        policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
-        tenant = await _with_examples(tenancy, "rebalance", 3, policy)
-
-        async def status(*wanted: str) -> TenantState | None:
-            state = (await tenancy.states.read(tenant)).state
-            run = state.runs.get("batch-1")
-            return state if run is not None and run.status in wanted else None
-
-        await eventually(lambda: status("running", "publishing", "completed"), "the worker started")
-        platform.start(second, SANO_BASE_MODEL=str(base))  # joins the group: every partition is revoked
-        state = await eventually(lambda: status("completed"), "the run was completed")
-        platform.processes["training-2"].kill()  # and leaves it
-        assert state.runs["batch-1"].attempts == 1
-        assert len(state.adapters) == 1
-        messages = await read_all(platform.settings.kafka_client(), [events.TRAINING, events.ADAPTERS], tenant)
-        # A swap's events may be sent again by a second runner, as the same events: the id tells.
-        sent = {(headers["ce_type"], headers["ce_id"]) for headers in (dict(m.headers) for m in messages)}
-        types = [kind for kind, _ in sent]
-        for once in (b"sano.training.started", b"sano.training.completed", b"sano.adapter.ready"):
-            assert types.count(once) == 1, types
+        [answer] = await admin.describe_consumer_groups([group])
     finally:
-        platform.processes.pop("training-2", None)
-        platform.restart("training")
+        await admin.close()
+    [described] = answer.to_object()["groups"]
+    if described["state"] != "Stable":
+        return None
+    held = [ConsumerProtocolMemberAssignment.decode(member["member_assignment"]) for member in described["members"]]
+    return sorted(sum(len(partitions) for _, partitions in one.assignment) for one in held)
+
+
+async def _generation(platform: Platform, group: str) -> int:
+    """The latest generation of a group, as its coordinator has noted it (Kafka's GroupMetadataValue)."""
+    key = struct.pack(">hh", 2, len(group)) + group.encode()
+    async with kafka_log(platform.settings.kafka_client()) as log:
+        found = log.messages(await log.ranges(["__consumer_offsets"]))
+        noted = [message.value async for message in found if message.key == key and message.value is not None]
+    (length,) = struct.unpack_from(">h", noted[-1], 2)
+    generation: int = struct.unpack_from(">i", noted[-1], 4 + length)[0]
+    return generation
+
+
+@dataclass(frozen=True)
+class HeldJob:
+    """A training service whose worker waits at the end of its steps, under its lease, until ``gate`` is removed."""
+
+    gate: Path
+    settings: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def training(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeldJob]:
+    folder = tmp_path_factory.mktemp("training")
+    base = build_tiny_base(folder / "base", load_tokenizer()).path
+    gate = folder / "gate"
+    job = HeldJob(gate, {"SANO_BASE_MODEL": str(base), write_audit.GATE: str(gate)})
+    platform.restart("training", **job.settings)
+    yield job
+    platform.restart("training")
+
+
+@pytest.fixture
+def held_job(training: HeldJob) -> Iterator[HeldJob]:
+    training.gate.touch()
+    yield training
+    training.gate.unlink(missing_ok=True)
+
+
+async def _trained(tenancy: Tenancy, tenant: TenantId, wanted: str) -> TenantState | None:
+    """The tenant's state, if its first run is in that status."""
+    state = (await tenancy.states.read(tenant)).state
+    run = state.runs.get("batch-1")
+    return state if run is not None and run.status == wanted else None
+
+
+TRAINS = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
+
+
+async def test_a_rebalance_during_a_job_runs_it_once_and_publishes_once(
+    platform: Platform, tenancy: Tenancy, held_job: HeldJob
+) -> None:
+    async def members(count: int) -> bool | None:
+        assigned = await _partitions_of_members(platform, "training.v1")
+        return (assigned is not None and len(assigned) == count and assigned[0] > 0) or None
+
+    second = Service("training-2", "consumers.training.app")
+    await eventually(lambda: members(1), "the consumer that was killed has left the group")
+    tenant = await _with_examples(tenancy, "rebalance", 3, TRAINS)
+    await eventually(lambda: _trained(tenancy, tenant, "running"), "the worker started")
+    before = await _generation(platform, "training.v1")
+    try:
+        platform.start(second, **held_job.settings)  # joins the group: every partition is revoked
+        await eventually(lambda: members(2), "both consumers have partitions")
+        assert await _generation(platform, "training.v1") > before
+        assert await _trained(tenancy, tenant, "running"), "the job is open all the while"
+        held_job.gate.unlink()
+        state = await eventually(lambda: _trained(tenancy, tenant, "completed"), "the run was completed")
+    finally:
+        platform.processes.pop("training-2").kill()  # and leaves it
+    assert (state.runs["batch-1"].attempts, state.fence) == (1, 1)
+    assert len(state.adapters) == 1
+    messages = await read_all(platform.settings.kafka_client(), [events.TRAINING, events.ADAPTERS], tenant)
+    # A swap's events may be sent again by a second runner, as the same events: the id tells.
+    sent = {(headers["ce_type"], headers["ce_id"]) for headers in (dict(m.headers) for m in messages)}
+    types = [kind for kind, _ in sent]
+    for once in (b"sano.training.started", b"sano.training.completed", b"sano.adapter.ready"):
+        assert types.count(once) == 1, types
+
+
+async def test_a_polite_stop_in_the_middle_of_a_training_uses_no_attempt(
+    platform: Platform, tenancy: Tenancy, held_job: HeldJob
+) -> None:
+    """What a deployment and the drain of a node do: SIGTERM to the service, which passes it on to its worker."""
+    log = platform.home / "training.log"
+    earlier = log.stat().st_size
+
+    async def said(message: str) -> bool | None:
+        return f'"message": "{message}"'.encode() in log.read_bytes()[earlier:] or None
+
+    tenant = await _with_examples(tenancy, "drained", 3, TRAINS)
+    await eventually(lambda: said("step"), "the worker made its step")
+    service = platform.processes["training"]
+    service.terminate()
+    await eventually(lambda: said("asked to end"), "the worker was asked to end")
+    assert await _trained(tenancy, tenant, "running")
+    held_job.gate.unlink()
+    assert await asyncio.to_thread(service.wait_exit, 60) in (0, -signal.SIGTERM)
+    state = await _trained(tenancy, tenant, "queued")
+    assert state is not None
+    assert (state.runs["batch-1"].attempts, state.fence, len(state.adapters)) == (0, 1, 0)
+    store = await tenancy.store(tenant)
+    assert [key async for key in store.list("staging")] == []
+    assert list((platform.work_dir("training") / "scratch").iterdir()) == []
+    platform.restart("training", **held_job.settings)
+    state = await eventually(lambda: _trained(tenancy, tenant, "completed"), "the next attempt completed the run")
+    assert (state.runs["batch-1"].attempts, state.fence, len(state.adapters)) == (1, 2, 1)
 
 
 async def test_a_broker_restart_in_the_middle_loses_nothing(
@@ -204,7 +303,35 @@ async def test_a_trace_goes_through_the_bus_and_to_the_collector(
         platform.restart("curation")
 
 
-async def test_health_and_metrics_tell_of_progress(platform: Platform) -> None:
+async def test_health_and_metrics_tell_of_progress(platform: Platform, tenancy: Tenancy) -> None:
+    address = f"http://{LOOPBACK}:{platform.ports['curation']}"
+    handled = {"type": "sano.consent.granted", "outcome": str(Outcome.EFFECT)}
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True, trust_env=False) as client:
+
+        async def count() -> float:
+            answer = await client.get("/metrics")
+            assert answer.status_code == 200
+            families = text_string_to_metric_families(answer.text)
+            samples = [sample for family in families for sample in family.samples]
+            assert not any("tenant" in sample.labels for sample in samples)
+            return sum(
+                sample.value
+                for sample in samples
+                if sample.name == "sano_events_total" and handled.items() <= sample.labels.items()
+            )
+
+        before = await count()
+        tenant = await onboarded(tenancy, TenantId("counted"), TenantPolicy())
+        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+
+        async def rose() -> float | None:
+            now = await count()
+            return now if now > before else None
+
+        assert await eventually(rose, "the event was counted") == before + 1
+        for route, told in (("/health/live", {"alive": True}), ("/health/ready", {"ready": True})):
+            answer = await client.get(route)
+            assert (answer.status_code, answer.json()) == (200, told)
     log = (platform.home / "curation.log").read_text().splitlines()
     lines = [json.loads(line) for line in log if line.startswith("{")]
     assert any(line["message"] == "handled" for line in lines)

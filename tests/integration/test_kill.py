@@ -7,7 +7,8 @@ effect of each process is hit by a real SIGKILL, and what Kafka and S3 make of i
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
 from tenancy.exports import EXPORT_FILES
+from tenancy.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually
@@ -82,14 +84,23 @@ PURGE_CRASH_POINTS = [
     "publish:sano.purge.completed",
 ]
 WORKER_CRASH_POINTS = [
+    "swap:state",
     "put:lease",
     "put:training-sets",
     "put:staging",
-    "swap:state",
     "put:adapters",
     "erase:staging",
     "publish:sano.adapter.ready",
 ]
+WORKER_LIVES = [WORKER_CRASH_POINTS[:5], *([effect] for effect in WORKER_CRASH_POINTS[5:])]
+"""Runs, each with the effects that their workers are killed at, one after another. From ``put:adapters`` on the run is
+published, and no worker comes again.
+"""
+ACTIVATION_CRASH_POINTS = [
+    CrashPoint("adapters", "swap:state"),
+    CrashPoint("adapters", "publish:sano.adapter.activated"),
+]
+EXPORT_CRASH_POINTS = [CrashPoint("export", "put:exports"), CrashPoint("export", "publish:sano.export.ready")]
 
 
 @pytest.fixture
@@ -128,12 +139,18 @@ async def _killed_in_turn(platform: Platform, consumer: str, effects: list[str])
     platform.restart(consumer)
 
 
-async def _sent(tenancy: Tenancy) -> TenantId:
-    """A tenant with consent, three approvals, which complete a batch, and one use; it asks for fifty to train on."""
-    tenant = await onboarded(tenancy, _tenant(), TenantPolicy(min_new_examples=3, min_training_examples=50))
+async def _with_examples(tenancy: Tenancy, policy: TenantPolicy) -> TenantId:
+    """A tenant with consent and three approvals."""
+    tenant = await onboarded(tenancy, _tenant(), policy)
     await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
     for approval in await approvals(tenancy, tenant, 3):
         await publish(tenancy, tenant, approval)
+    return tenant
+
+
+async def _sent(tenancy: Tenancy) -> TenantId:
+    """A tenant with consent, three approvals, which complete a batch, and one use; it asks for fifty to train on."""
+    tenant = await _with_examples(tenancy, TenantPolicy(min_new_examples=3, min_training_examples=50))
     await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
     return tenant
 
@@ -189,30 +206,17 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
     assert len(certificate.body) > 0
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        CrashPoint("adapters", "swap:state"),
-        CrashPoint("adapters", "publish:sano.adapter.activated"),
-        CrashPoint("export", "put:exports"),
-        CrashPoint("export", "publish:sano.export.ready"),
-    ],
-    ids=str,
-)
-async def test_an_activation_and_an_export_survive_the_kill_of_their_consumer(
-    platform: Platform, tenancy: Tenancy, tiny_base: Path, point: CrashPoint
+async def test_an_activation_and_an_export_survive_the_kills_of_their_consumers(
+    platform: Platform, tenancy: Tenancy, tiny_base: Path
 ) -> None:
+    """Every process but the last of each goes on from what a killed one left."""
+    activation, export = ([point.effect for point in life] for life in (ACTIVATION_CRASH_POINTS, EXPORT_CRASH_POINTS))
     platform.restart("training", SANO_BASE_MODEL=str(tiny_base))
-    platform.restart(point.consumer, f"after:{point.effect}")
     try:
+        platform.restart("adapters", f"after:{activation[0]}")
         policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
-        tenant = await onboarded(tenancy, _tenant(), policy)
-        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
-        for approval in await approvals(tenancy, tenant, 3):
-            await publish(tenancy, tenant, approval)
-        if point.consumer == "adapters":
-            await platform.died("adapters")
-            platform.restart("adapters")
+        tenant = await _with_examples(tenancy, policy)
+        await _killed_in_turn(platform, "adapters", activation[1:])
 
         async def activated() -> TenantState | None:
             state = await _state(tenancy, tenant)
@@ -220,10 +224,9 @@ async def test_an_activation_and_an_export_survive_the_kill_of_their_consumer(
 
         state = await eventually(activated, "the adapter was activated")
         assert state.activations == 1
+        platform.restart("export", f"after:{export[0]}")
         await publish(tenancy, tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
-        if point.consumer == "export":
-            await platform.died("export")
-            platform.restart("export")
+        await _killed_in_turn(platform, "export", export[1:])
         store = await tenancy.store(tenant)
 
         async def exported() -> bool | None:
@@ -241,46 +244,49 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_base(tmp_path_factory.mktemp("tiny"), load_tokenizer()).path
 
 
-@pytest.mark.parametrize("effect", WORKER_CRASH_POINTS)
-async def test_a_killed_worker_is_followed_by_one_that_publishes_once(
-    platform: Platform, tenancy: Tenancy, tiny_base: Path, effect: str
-) -> None:
-    platform.processes["training"].kill()  # this test is the runner
-    try:
-        tenant = await onboarded(tenancy, _tenant(), TenantPolicy(min_new_examples=100, min_training_examples=2))
-        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
-        for approval in await approvals(tenancy, tenant, 3):
-            await publish(tenancy, tenant, approval)
-
-        async def curated() -> bool | None:
-            return len((await _state(tenancy, tenant)).curation.fresh) == 3 or None
-
-        await eventually(curated, "three examples were curated")
-        command = events.TrainingRequested(run_id="r-1", trigger="operator", hyperparameters=ONE_STEP)
-        event = await publish(tenancy, tenant, command)
-        ports = TrainingPorts(tenancy, lambda: None)
-        assert await on_training_requested(event, ports) == Outcome.EFFECT
-        assert await platform.work(tenant, "r-1", tiny_base, f"before:{effect}") == -9
-
-        async def published() -> TenantState | None:
-            state = await _state(tenancy, tenant)
-            if state.runs["r-1"].status in ("queued", "running"):
-                await platform.work(tenant, "r-1", tiny_base)  # ends at once while the dead one's lease lasts
-                state = await _state(tenancy, tenant)
-            return state if state.runs["r-1"].status in ("publishing", "completed") else None
-
-        state = await eventually(published, "a second worker published")
-        platform.restart("training")  # its reconciler finishes what the worker left
-
-        async def completed() -> TenantState | None:
-            state = await _state(tenancy, tenant)
-            done = state.runs["r-1"].status == "completed" and state.active_adapter is not None and not state.outbox
-            return state if done else None
-
-        state = await eventually(completed, "the run was completed and its adapter activated")
-        assert list(state.adapters) == [state.active_adapter]
-        store = await tenancy.store(tenant)
-        assert [key async for key in store.list("staging")] == []
-        assert len([key async for key in store.list("adapters")]) == len(object_keys.ADAPTER_FILES)
-    finally:
+@pytest.fixture
+def without_runner(platform: Platform) -> Iterator[None]:
+    """The test is the runner until it starts the training service, which otherwise is started afterwards."""
+    platform.processes["training"].kill()
+    yield
+    if not platform.processes["training"].is_running():
         platform.restart("training")
+
+
+@pytest.mark.parametrize("effects", WORKER_LIVES, ids=", ".join)
+async def test_workers_that_are_killed_at_each_of_their_effects_in_turn_are_followed_by_one_that_publishes_once(
+    platform: Platform, tenancy: Tenancy, tiny_base: Path, without_runner: None, effects: list[str]
+) -> None:
+    tenant = await _with_examples(tenancy, TenantPolicy(min_new_examples=100, min_training_examples=2))
+
+    async def curated() -> bool | None:
+        return len((await _state(tenancy, tenant)).curation.fresh) == 3 or None
+
+    await eventually(curated, "three examples were curated")
+    command = events.TrainingRequested(run_id="r-1", trigger="operator", hyperparameters=ONE_STEP)
+    event = await publish(tenancy, tenant, command)
+    ports = TrainingPorts(tenancy, lambda: None)
+    assert await on_training_requested(event, ports) == Outcome.EFFECT
+    store = await tenancy.store(tenant)
+    leases = Leases(store, tenancy.outbox, "test", seconds=float(platform.environment["SANO_LEASE_SECONDS"]))
+
+    async def over() -> bool | None:
+        return not await leases.alive("r-1", (await _state(tenancy, tenant)).runs["r-1"]) or None
+
+    for effect in effects:
+        await eventually(over, "the dead worker's lease ended")
+        assert await platform.work(tenant, "r-1", tiny_base, f"before:{effect}") == -signal.SIGKILL
+    if (await _state(tenancy, tenant)).runs["r-1"].status in ("queued", "running"):
+        await eventually(over, "the dead worker's lease ended")
+        assert await platform.work(tenant, "r-1", tiny_base) == 0
+    platform.restart("training")  # its reconciler finishes what the workers left
+
+    async def completed() -> TenantState | None:
+        state = await _state(tenancy, tenant)
+        done = state.runs["r-1"].status == "completed" and state.active_adapter is not None and not state.outbox
+        return state if done else None
+
+    state = await eventually(completed, "the run was completed and its adapter activated")
+    assert list(state.adapters) == [state.active_adapter]
+    assert [key async for key in store.list("staging")] == []
+    assert len([key async for key in store.list("adapters")]) == len(object_keys.ADAPTER_FILES)

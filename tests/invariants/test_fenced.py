@@ -122,7 +122,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
         "publish": lambda: publication.publish(manifest, None),
         "reject": lambda: publication.reject("late", lease.record.fence, "late"),
         "fail": lambda: publication.fail("late", lease.record.fence, "late"),
-        "void": lambda: publication.void("late", lease.record.fence),
+        "give back": lambda: publication.give_back("late", lease.record.fence),
     }
     before = frozen(world)
     for name, write in writers.items():

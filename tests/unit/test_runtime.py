@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import httpx
 import pytest
 from pydantic import ValidationError
+from starlette.applications import Starlette
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
@@ -18,6 +20,7 @@ from consumers.runtime.parsing import tolerant_parser
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.service import health_routes
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events
@@ -604,3 +607,26 @@ def test_a_consumer_is_not_evicted_within_any_deadline_that_a_setting_can_name()
     for deadline in (most + 1, float("inf"), float("nan"), 0.0):
         with pytest.raises(ValidationError):
             ConsumerSettings(kafka_bootstrap_servers="x:1", s3_bucket="b", handler_deadline_seconds=deadline)
+
+
+async def test_liveness_is_503_while_a_message_is_stuck_and_readiness_while_the_bus_is_out() -> None:
+    now, bus_answers = [0.0], [True]
+    progress = Progress(90.0, 3, now=lambda: now[0])
+
+    async def is_ready() -> bool:
+        return bus_answers[0]
+
+    app = Starlette(routes=health_routes(TELEMETRY, progress.is_alive, is_ready))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://consumer") as client:
+
+        async def statuses() -> tuple[int, int]:
+            live, ready = await client.get("/health/live"), await client.get("/health/ready")
+            return live.status_code, ready.status_code
+
+        progress.begin()
+        assert await statuses() == (200, 200)
+        now[0] = 91.0
+        assert await statuses() == (503, 200)
+        progress.end(failed=False)
+        bus_answers[0] = False
+        assert await statuses() == (200, 503)

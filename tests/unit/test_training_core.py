@@ -227,7 +227,8 @@ def test_an_adapter_over_a_bfloat16_base_is_saved_in_bfloat16_and_measured_as_it
     tokenized = tokenize_examples(tokenizer, tiny_examples(), half.max_length)
     held_out = [tokenized[name] for name in result.heldout_ids]
     processor = Processor("cpu", "test", 1, "bfloat16-autocast")
-    assert heldout_loss(served, held_out, 4, tokenizer.eos_token_id, processor) == result.heldout_loss_after
+    after = heldout_loss(served, held_out, 4, tokenizer.eos_token_id, processor, lambda: False)
+    assert after == result.heldout_loss_after
 
 
 def test_a_second_run_elsewhere_writes_the_same_bytes(trained: TrainingResult, base: BaseModel, tmp_path: Path) -> None:
@@ -286,6 +287,20 @@ def test_a_lost_lease_stops_at_the_next_step_and_saves_nothing(base: BaseModel, 
 
     assert len(seen) == 1
     assert not (tmp_path / "adapter").exists()
+
+
+def test_a_measurement_of_what_is_held_out_stops_at_the_next_batch(base: BaseModel, tokenizer: Any) -> None:
+    model = AutoModelForCausalLM.from_pretrained(str(base.path))
+    examples = list(tokenize_examples(tokenizer, tiny_examples(), THREE_STEPS.max_length).values())
+    asked: list[int] = []
+
+    def should_stop() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    with pytest.raises(TrainingStopped):
+        heldout_loss(model, examples, 4, tokenizer.eos_token_id, FLOAT32, should_stop)
+    assert len(asked) == 3
 
 
 def test_a_training_without_examples_is_refused(base: BaseModel, tmp_path: Path) -> None:

@@ -252,12 +252,16 @@ class World:
         await self.driver.look()
         await self.watchdog.look()
 
+    async def worker(self, tenant: TenantId) -> Worker:
+        """A worker process that has not taken anything yet."""
+        tenancy = self._of("worker")
+        store = await tenancy.store(tenant)
+        leases = Leases(store, tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
+        return Worker(tenancy, store, self.signer, self.trainer, leases, self.scratch)
+
     async def _work(self, tenant: TenantId, run_id: str) -> None:
         try:
-            tenancy = self._of("worker")
-            store = await tenancy.store(tenant)
-            leases = Leases(store, tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
-            await Worker(tenancy, store, self.signer, self.trainer, leases, self.scratch).attempt(run_id)
+            await (await self.worker(tenant)).attempt(run_id)
         except (SimulatedCrash, LeaseHeld, LeaseLost, TenantFenced, KeyDestroyed):
             return
 
