@@ -138,6 +138,11 @@ def _unproved_of_replicas(held: PurgeCertificate) -> Iterator[str]:
     for noted in held.replicas:
         if noted.outcome == "expired" and noted.lease_ended_at is None:
             yield f"that {noted.replica_id} had stopped: its record was taken away, so no end of its lease is known"
+        if noted.prefix_cache_reset is False:
+            yield (
+                f"that {noted.replica_id} dropped its prefix cache: others' requests were running. No other tenant's "
+                "request can be given what was cached, and it stays until its place is used anew"
+            )
 
 
 def _unproved_of_subcontractors(held: PurgeCertificate) -> Iterator[str]:

@@ -115,6 +115,18 @@ _OBJECTS = (
         kept_because="the tenant's proof",
     ),
     Store(
+        name="purges.receipts",
+        medium="object-store",
+        where="purges/{purge}.receipts/{replica}.json",
+        holds="what each replica signed: tenant id, digests of the adapters that it evicted and of others' that its "
+        "engine listed, times",
+        protection="references",
+        purger=KEPT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="the certificate names them by their digests",
+    ),
+    Store(
         name="audit",
         medium="object-store",
         where="audit/{tenant}/",

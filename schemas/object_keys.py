@@ -98,6 +98,12 @@ def certificate_key(purge: str) -> str:
     return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.certificate.json"
 
 
+def receipt_key(purge: str, replica: str) -> str:
+    """Where the receipt lies by which a replica acknowledged a purge."""
+    folder = f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.receipts"
+    return f"{folder}/{_checked(OPAQUE_ID_PATTERN, replica, 'replica id')}.json"
+
+
 def record_in_hand(group: str, topic: str, partition: int) -> str:
     """What a consumer group notes of the record that it took in hand first after an assignment. The key is no prefix of
     another."""

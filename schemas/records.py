@@ -177,6 +177,11 @@ class ReplicaAcknowledgement(Contract):
         description="by the replica's clock or, where that is wrong, when the fence or the answer came"
     )
     receipt_sha256: Sha256Hex | None = None
+    prefix_cache_reset: bool | None = Field(
+        default=None,
+        description="False: others' requests were running; blocks that no other tenant's request can be given stay "
+        "there until they are used anew",
+    )
     adapters_evicted: int = Field(default=0, ge=0)
     requests_aborted: int = Field(default=0, ge=0)
     lease_ended_at: datetime | None = Field(default=None, description="of one that expired")
@@ -301,6 +306,10 @@ class PurgeRecord(Contract):
     def is_partial(self) -> bool:
         """Some store keeps something back. Nothing is certified before it has let go."""
         return any(refusal.until is None for refusal in self.refusals)
+
+    def awaits(self, replica_id: str) -> bool:
+        """Whether an acknowledgement of this replica is one to keep. Before the fence is noted any may be."""
+        return self.step == "requested" or replica_id in self.replicas
 
     @property
     def is_prepared(self) -> bool:

@@ -48,6 +48,7 @@ def acknowledged(data: ReplicaEvicted, receipt: EvictionReceipt) -> ReplicaAckno
         outcome="evicted",
         at=receipt.evicted_at,
         receipt_sha256=sha256_hex(data.receipt),
+        prefix_cache_reset=receipt.prefix_cache_reset,
         adapters_evicted=len(receipt.evicted),
         requests_aborted=receipt.requests_aborted,
     )

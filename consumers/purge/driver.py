@@ -133,8 +133,7 @@ class PurgeDriver:
 
         def note(record: PurgeRecord) -> PurgeRecord:
             known = {noted.replica_id for noted in record.acknowledgements}
-            is_awaited = record.step == "requested" or acknowledgement.replica_id in record.replicas
-            if acknowledgement.replica_id in known or not is_awaited:
+            if acknowledgement.replica_id in known or not record.awaits(acknowledgement.replica_id):
                 return record
             at = between(acknowledgement.at, record.fenced_at or record.requested_at, now)
             noted = acknowledgement.model_copy(update={"at": at})

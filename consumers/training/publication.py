@@ -178,6 +178,17 @@ class Publication:
 
         await self._end(run_id, fence, failed)
 
+    async def abandon(self, run_id: str, fence: int) -> None:
+        """The lease is over. The swap that publishes may still be on its way, since no request can be called back: what
+        it would publish is erased once it can land no more, and not at all where it has landed.
+        """
+        try:
+            await self.fail(run_id, fence, "lease-lost")  # a swap of the state before this one lands no more
+        except LeaseLost:
+            run = (await self.tenancy.states.read(self.store.tenant)).state.runs.get(run_id)
+            if run is None or (run.status, run.fence) != ("publishing", fence):
+                await self.store.erase_folder("staging", run_id, str(fence))
+
     async def give_back(self, run_id: str, fence: int) -> None:
         """Another attempt is made, and this one does not count. It did not fail: the frozen set lost an example, or the
         worker was asked to end. One that is killed before this swap has used its attempt.

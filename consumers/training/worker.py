@@ -99,7 +99,7 @@ class Worker:
             with scratch_folder(self.work_dir, f"{run_id}-{fence}") as scratch:
                 await self._ended(job, lease, state, scratch)
         except LeaseLost:
-            await self.store.erase_folder("staging", run_id, str(fence))
+            await self.publication.abandon(run_id, fence)
             raise
         try:
             async with asyncio.timeout(self.deadline_seconds):

@@ -71,6 +71,16 @@ def test_a_certificate_tells_of_holds_exports_exceptions_and_expired_replicas(si
     assert facts["replicas"] == "replica-1 expired"
 
 
+@pytest.mark.parametrize("was_reset", [True, False, None])
+def test_a_certificate_tells_of_a_prefix_cache_that_was_not_dropped(
+    was_reset: bool | None, signer: Signer, tmp_path: Path
+) -> None:
+    told = certificate(replicas=(EVICTED.model_copy(update={"prefix_cache_reset": was_reset}),))
+    verdict = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.verifier)
+    said = [line for line in verdict.does_not_prove if "replica-1 dropped its prefix cache" in line]
+    assert bool(said) == (was_reset is False)
+
+
 def test_a_certificate_that_came_too_late_says_so(signer: Signer, tmp_path: Path) -> None:
     late = certificate(deadline=NOW + timedelta(minutes=2))
     verdict = verify_file(saved(tmp_path, signed_certificate(signer, late)), signer.verifier)
