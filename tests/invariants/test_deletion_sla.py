@@ -200,6 +200,7 @@ async def test_of_two_purge_commands_the_second_leaves_no_record(tmp_path: Path)
     assert sorted(key for key in world.memory.objects if key.startswith("purges/")) == [
         "purges/p1.certificate.json",
         "purges/p1.json",
+        "purges/p1.receipts/replica-0.json",
     ]
 
 

@@ -64,6 +64,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "erase:withdrawals": REPEATED.format("the worker's erase:staging"),
         "publish:sano.adapter.retired": REPORTED.format("sano.adapter.activated"),
         "publish:sano.training.requested": REPORTED.format("curation's sano.training.requested"),
+        "put:receipt": "a create-if-absent, before its note in the record, which is put:purges",
         "put:replicas": "a compare-and-swap of the replica's record, looked at again like swap:state",
         "put:withdrawals": "create-if-absent or compare-and-swap of one record, like the purge's put:purges",
     },
@@ -89,6 +90,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "publish:sano.purge.at_risk": "noted in the record, which is put:purges, after it was published",
         "publish:sano.purge.overdue": "noted in the record, which is put:purges, after it was published",
         "put:exports": "tenancy.exports.write_export, which the export consumer does again after it is killed",
+        "put:receipt": "a create-if-absent, before its note in the record, which is put:purges",
         "put:replicas": "a compare-and-swap of the replica's record, looked at again like put:purges",
     },
     "worker": {

@@ -10,10 +10,10 @@ from producers.audit_copy import read_copy
 from producers.audit_verifying import verify_copy
 from schemas import object_keys
 from schemas.events import TrainingStarted
-from schemas.model import read_tolerant
 from schemas.outcome import Outcome
-from schemas.records import ConsentRecord, ExampleRecord, PurgeRecord
+from schemas.records import ConsentRecord, ExampleRecord
 from tenancy.errors import KeyDestroyed
+from tenancy.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
 
@@ -62,11 +62,9 @@ async def everything_again(world: World, tenant: TenantId) -> dict[str, Any]:
 
 async def _purge(world: World, tenant: TenantId) -> Any:
     """The tenant's purge as its record tells it, in every word and number but the times."""
-    async for key in world.memory.keys(object_keys.PURGES_PREFIX):
-        if not key.endswith(".certificate.json"):
-            record = read_tolerant(PurgeRecord, (await world.memory.get(key)).body)
-            if record.tenant == tenant:
-                return _timeless(record.model_dump(mode="json", exclude=_OF_THE_WAY))
+    async for record in PurgeRecords(world.memory, world.clock).all(lambda purge_id, error: None):
+        if record.tenant == tenant:
+            return _timeless(record.model_dump(mode="json", exclude=_OF_THE_WAY))
     return None
 
 
