@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS, SIGNED_AT_ONCE, AuditEntry
+from schemas.events import EVENT_TYPES
 
 GRACE = timedelta(minutes=5)
 """How late a signature may be: for the look at all tenants, a ledger that starts again, and machines' clocks."""
 
 UNCOUNTED = ("adapter.loaded",)
 """Kinds that come many at once, and not through the ledger: their number makes it sign no earlier."""
+OF_THE_LEDGER = frozenset(event_type.removeprefix("sano.") for event_type in EVENT_TYPES)
+"""Kinds that the ledger enters itself. It looks at how many are unsigned when it has entered one."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def overdue(unsigned: Iterable[AuditEntry], read_at: datetime, policy: SigningPo
     counted = 0
     for entry in unsigned:
         counted += entry.kind not in UNCOUNTED
-        at_once = entry.kind in SIGNED_AT_ONCE or counted == policy.entries
+        at_once = entry.kind in SIGNED_AT_ONCE or (counted >= policy.entries and entry.kind in OF_THE_LEDGER)
         due = entry.recorded_at + (timedelta() if at_once else timedelta(seconds=policy.seconds))
         if due + GRACE < read_at or read_at + GRACE < entry.recorded_at:
             yield entry

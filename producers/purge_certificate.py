@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from producers.verdict import SIGNED, TRUST, Verdict
-from schemas.canonical import sha256_hex
-from schemas.manifests import PurgeCertificate
+from schemas.manifests import PurgeCertificate, is_about, purge_subject
 from schemas.model import read_tolerant
 from schemas.version import TOOL
 from tenancy.certificate_rules import broken, checkpoint_of, is_of_this_release
@@ -20,8 +19,7 @@ KIND = "certificate of purge"
 def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
     """What a signed certificate proves. Raises :class:`BadSignature` for one that contradicts itself."""
     held = read_tolerant(PurgeCertificate, statement["predicate"])
-    subject = {"name": f"tenant:{held.tenant}", "digest": {"sha256": _subject(held)}}
-    if statement.get("subject") != [subject]:
+    if not is_about(statement, purge_subject(held.certificate_id, held.tenant)):
         raise BadSignature("the certificate's subject is not the tenant and purge that it speaks of")
     if rules := broken(held):
         raise BadSignature("; ".join(rule.otherwise for rule in rules))
@@ -53,10 +51,6 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             ),
         ),
     )
-
-
-def _subject(held: PurgeCertificate) -> str:
-    return sha256_hex({"purge": held.certificate_id, "tenant": held.tenant})
 
 
 def _of(held: PurgeCertificate, outcome: str) -> list[str]:

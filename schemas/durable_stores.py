@@ -117,7 +117,7 @@ _OBJECTS = (
     Store(
         name="purges.receipts",
         medium="object-store",
-        where="purges/{purge}.receipts/{replica}.json",
+        where="purges/{purge}.receipts/{digest}.json",
         holds="what each replica signed: tenant id, digests of the adapters that it evicted and of others' that its "
         "engine listed, times",
         protection="references",

@@ -221,6 +221,11 @@ def _subject(subjects: dict[str, str]) -> list[dict[str, Any]]:
     return [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(subjects.items())]
 
 
+def purge_subject(purge_id: str, tenant: str) -> dict[str, str]:
+    """What a certificate of purge is about: this tenant, in this purge."""
+    return {f"tenant:{tenant}": sha256_hex({"purge": purge_id, "tenant": tenant})}
+
+
 def eviction_subject(replica_id: str, cause_id: str) -> dict[str, str]:
     """What an eviction receipt is about: this replica, on account of this purge or retired adapter."""
     return {f"replica:{replica_id}": sha256_hex({"replica": replica_id, "cause": cause_id})}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas import object_keys
-from schemas.canonical import canonical_json
+from schemas.canonical import canonical_json, sha256_hex
 from schemas.model import read_tolerant
 from schemas.records import PurgeRecord, SubcontractorConfirmation
 from tenancy.clock import Clock
@@ -75,12 +75,12 @@ class PurgeRecords:
 
     async def step(self, record: PurgeRecord, **update: object) -> PurgeRecord:
         """:meth:`move` by an update of fields that nobody changes beside a step."""
-        return await self.move(record, lambda current: current.model_copy(update=update))
+        return await self.move(record, updated(**update))
 
-    async def keep_receipt(self, purge_id: str, replica_id: str, receipt: dict[str, Any]) -> None:
+    async def keep_receipt(self, purge_id: str, receipt: dict[str, Any]) -> None:
         """Keep what a replica signed: the record names its digest only, and the bus drops the event."""
         with suppress(PreconditionFailed):
-            key = object_keys.receipt_key(purge_id, replica_id)
+            key = object_keys.receipt_key(purge_id, sha256_hex(receipt))
             await self.objects.put(key, canonical_json(receipt), if_absent=True)
 
     async def remove(self, purge_id: str) -> None:
@@ -118,6 +118,11 @@ class PurgeRecords:
     async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:
         stored = await self.objects.get(object_keys.purge_key(purge_id))
         return read_tolerant(PurgeRecord, stored.body), stored.etag
+
+
+def updated(**update: object) -> Note:
+    """Set these fields."""
+    return lambda record: record.model_copy(update=update)
 
 
 def confirmed(confirmation: SubcontractorConfirmation) -> Note:

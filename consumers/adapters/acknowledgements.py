@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from typing import Any
+
 from schemas import object_keys
+from schemas.canonical import canonical_json, sha256_hex
 from schemas.records import ReplicaAcknowledgement
 from tenancy.errors import PreconditionFailed
 from tenancy.store import TenantStore
+
+
+async def keep_receipt(store: TenantStore, receipt: dict[str, Any]) -> None:
+    """Keep what a replica signed: receipts of withdrawals name its digest only, and the bus drops the event."""
+    with suppress(PreconditionFailed):
+        await store.put(object_keys.eviction_receipt(sha256_hex(receipt)), canonical_json(receipt), if_absent=True)
 
 
 async def note_acknowledgement(store: TenantStore, digest: str, acknowledgement: ReplicaAcknowledgement) -> bool:

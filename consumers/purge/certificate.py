@@ -7,7 +7,6 @@ from typing import Any
 
 from consumers.purge.destruction import KEY_STORE
 from consumers.purge.roots import STRAYS
-from schemas.canonical import sha256_hex
 from schemas.manifests import (
     PURGE_PREDICATE,
     KeyDestruction,
@@ -15,6 +14,7 @@ from schemas.manifests import (
     Retained,
     StoreFinding,
     SubcontractorFinding,
+    purge_subject,
     statement,
 )
 from schemas.records import PurgeRecord, Residue, StoreCount
@@ -100,8 +100,7 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
     )
     if rules := broken(predicate):
         raise Contradictory(rules)
-    subject = {f"tenant:{record.tenant}": sha256_hex({"purge": record.purge_id, "tenant": record.tenant})}
-    return statement(PURGE_PREDICATE, subject, predicate)
+    return statement(PURGE_PREDICATE, purge_subject(record.purge_id, record.tenant), predicate)
 
 
 def _subcontractors(record: PurgeRecord) -> tuple[SubcontractorFinding, ...] | None:

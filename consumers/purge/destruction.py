@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumers.purge.counting import Counts, SweepCount, added, listed
+from consumers.purge.counting import Counts, SweepCount, listed
 from consumers.purge.roots import key_root, roots
 from consumers.purge.sweep import Kept, sweep
-from schemas.records import LeaseRecord, PurgeRecord, StoreCount, StoreRefusal
+from schemas.records import LeaseRecord, PurgeRecord, StoreRefusal
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import DeletionRefused, KeyDestroyed, ObjectNotFound, Refused, SealBroken
 from tenancy.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
 KEY_STORE = "keys.tenant"
+LEASES_STORE = "objects.runs"
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,17 @@ class Destruction:
 
     tenancy: Tenancy
 
-    async def found(self, tenant: str) -> Counts:
-        """What a listing finds in the stores that a purge empties, in constant memory. It believes nothing."""
-        counts: Counts = ()
+    async def left(self, tenant: str) -> Kept:
+        """What a listing still finds in the stores that a purge empties, in constant memory. It believes nothing."""
+        left: dict[str, tuple[str, int]] = {}
         for root in roots(tenant):
-            counts = added(counts, await listed(self.tenancy.objects, root))
-        return counts
+            try:
+                counts = await listed(self.tenancy.objects, root)
+            except Refused as refused:
+                left |= dict.fromkeys(root.stores(), (refused.code, 0))
+            else:
+                left |= {count.store: ("still-listed", count.total) for count in counts}
+        return left
 
     async def key_found(self, tenant: str) -> tuple[Counts, Mapping[str, str]]:
         """What there is of the tenant's key, and up to where :class:`SweepCount` is to take it as counted."""
@@ -79,11 +85,6 @@ class Destruction:
         return longest
 
 
-def still_listed(counts: Iterable[StoreCount]) -> Kept:
-    """What a listing right after a sweep that nobody refused still finds."""
-    return {count.store: ("still-listed", count.total) for count in counts if count.total}
-
-
 def with_refusals(record: PurgeRecord, kept: Kept, asked: Iterable[str], now: datetime) -> PurgeRecord:
     """The record with what the stores that were ``asked`` keep back now; what they let go of is closed, not dropped."""
     refusals = []
@@ -95,7 +96,8 @@ def with_refusals(record: PurgeRecord, kept: Kept, asked: Iterable[str], now: da
                 refusals.append(refusal.model_copy(update={"count": count}))
                 known.add(refusal.store)
             else:
-                refusals.append(refusal.model_copy(update={"until": now}))
+                # Clocks differ: an end that reads as earlier than its beginning would contradict itself.
+                refusals.append(refusal.model_copy(update={"until": max(now, refusal.since)}))
         else:
             refusals.append(refusal)
     for store in sorted(set(kept) - known):

@@ -17,7 +17,7 @@ from typing import Any
 from consumers.purge.audit import enter_step, signed_log
 from consumers.purge.certificate import certificate
 from consumers.purge.counting import sweep_ended
-from consumers.purge.destruction import KEY_STORE, Destruction, still_listed, with_refusals
+from consumers.purge.destruction import KEY_STORE, LEASES_STORE, Destruction, with_refusals
 from consumers.purge.fence import fence
 from consumers.purge.handover import Handover, waited_in_vain_until
 from consumers.purge.policy import PurgePolicy
@@ -34,15 +34,17 @@ from schemas.stores import swept
 from tenancy.bootstrap import Tenancy
 from tenancy.certificate_rules import Contradictory
 from tenancy.clock import between
-from tenancy.errors import ObjectNotFound, PreconditionFailed
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.holds import Held, destruction_decided
-from tenancy.purge_records import PurgeRecords
+from tenancy.purge_records import Note, PurgeRecords, updated
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.state import owing
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
+
+SWEPT = tuple(store.name for store in swept())
 
 
 def _say_unreadable(purge_id: str, error: Exception) -> None:
@@ -154,9 +156,11 @@ class PurgeDriver:
             return record  # somebody else was faster; the time of the key's end is theirs
         kept = await self.destruction.destroy_key(tenant)
         if not kept:
-            await self._note_refusals(record, {}, asked=(KEY_STORE,))
-            destroyed_at = _latest(self.tenancy.clock(), record.destruction_decided_at)
-            return await self.records.step(record, step="shredded", key_destroyed_at=destroyed_at)
+            now = self.tenancy.clock()
+            destroyed = updated(step="shredded", key_destroyed_at=_latest(now, record.destruction_decided_at))
+            return await self.records.move(
+                record, lambda current: with_refusals(destroyed(current), {}, (KEY_STORE,), now)
+            )
         # The destruction is decided: what the key seals need not stay as long as the key does.
         raise await self._partial(record, {**await self.destruction.sweep(record, self.records), **kept})
 
@@ -181,8 +185,14 @@ class PurgeDriver:
         """Note what there is of the key, and which leases must end, while both can still be found out."""
         if record.is_prepared or record.fenced_at is None or record.settled_at is None:
             return record
-        found, through = await self.destruction.key_found(record.tenant)
-        longest = await self.destruction.longest_lease(TenantId(record.tenant))
+        try:
+            found, through = await self.destruction.key_found(record.tenant)
+        except Refused as refused:
+            raise await self._partial(record, {KEY_STORE: (refused.code, 0)}) from None
+        try:
+            longest = await self.destruction.longest_lease(TenantId(record.tenant))
+        except Refused as refused:
+            raise await self._partial(record, {LEASES_STORE: (refused.code, 0)}) from None
         settled_at = record.settled_at
         if longest is not None:
             # Twice: a renewal may have read the state right before the fence, and its holder's last write may come
@@ -219,25 +229,38 @@ class PurgeDriver:
         return await self.records.step(record, step="evicted")
 
     async def _delete(self, record: PurgeRecord) -> PurgeRecord:
-        await self._sweep(record)
-        return await self.records.move(record, sweep_ended(record.sweeps, step="deleted"))
+        record = await self._swept(record)
+        return await self.records.move(record, self._let_go(sweep_ended(record.sweeps, step="deleted")))
 
-    async def _sweep(self, record: PurgeRecord) -> None:
+    async def _swept(self, record: PurgeRecord) -> PurgeRecord:
         """Raises :class:`Waiting` while any store keeps something back."""
         kept = await self.destruction.sweep(record, self.records)
-        kept = kept or still_listed(await self.destruction.found(record.tenant))
-        if kept:
-            raise await self._partial(record, kept)
-        await self._note_refusals(record, {})
+        left = {} if kept else await self.destruction.left(record.tenant)
+        if left and not record.sweeps:
+            # Written behind the listing, most likely, by somebody who was alive at the fence: the next sweep counts it
+            # as late. Once: of a store that lists what it has removed, counts would never end.
+            return await self._swept(await self.records.move(record, sweep_ended(record.sweeps)))
+        if kept or left:
+            raise await self._partial(record, kept or left)
+        return record
 
     async def _partial(self, record: PurgeRecord, kept: Kept) -> Waiting:
-        await self._note_refusals(record, kept)
+        # Not of a record that another process took further: that one found nothing kept.
+        now = self.tenancy.clock()
+        await self.records.move(record, lambda current: with_refusals(current, kept, SWEPT, now))
         return Waiting(f"kept by {', '.join(f'{store} ({code})' for store, (code, _) in sorted(kept.items()))}")
 
-    async def _note_refusals(self, record: PurgeRecord, kept: Kept, asked: tuple[str, ...] | None = None) -> None:
-        stores = asked or tuple(store.name for store in swept())
+    def _let_go(self, change: Note) -> Note:
+        """``change``, which relies on stores that were listed empty, and that no store keeps anything back any more. In
+        one swap: another process may find in between that one does.
+        """
         now = self.tenancy.clock()
-        await self.records.note(record.purge_id, lambda current: with_refusals(current, kept, stores, now))
+
+        def let_go(current: PurgeRecord) -> PurgeRecord:
+            changed = change(current)
+            return current if changed is current else with_refusals(changed, {}, SWEPT, now)
+
+        return let_go
 
     async def _verify(self, record: PurgeRecord) -> PurgeRecord:
         """List empty twice: now, and again once no writer that was alive at the fence can still write.
@@ -247,18 +270,20 @@ class PurgeDriver:
         """
         # Before the listing: what is written while it runs, it may have passed by.
         now = self.tenancy.clock()
-        if await self.destruction.found(record.tenant):
-            await self._sweep(record)
-            return await self.records.move(record, sweep_ended(record.sweeps, verified_at=()))
+        if await self.destruction.left(record.tenant):
+            record = await self._swept(record)
+            return await self.records.move(record, self._let_go(sweep_ended(record.sweeps, verified_at=())))
         if not record.verified_at:
-            return await self.records.step(record, verified_at=(_latest(now, record.key_destroyed_at),))
+            first = _latest(now, record.key_destroyed_at)
+            return await self.records.move(record, self._let_go(updated(verified_at=(first,))))
         if record.settled_at is None or now < record.settled_at:
             raise Waiting("a writer that was alive at the fence may still write")
         if record.unconfirmed and record.confirmations_until is not None and now < record.confirmations_until:
             raise Waiting(f"subcontractor {', '.join(record.unconfirmed)} has not confirmed")
         signed = await signed_log(TenantId(record.tenant), self.tenancy, self.signer)
         both = (record.verified_at[0], _latest(now, record.verified_at[0], record.settled_at))
-        return await self.records.step(record, step="verified", verified_at=both, audit_checkpoint=signed)
+        verified = updated(step="verified", verified_at=both, audit_checkpoint=signed)
+        return await self.records.move(record, self._let_go(verified))
 
     async def _certify(self, record: PurgeRecord) -> PurgeRecord:
         envelope = await self._signed(record)

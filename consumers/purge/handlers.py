@@ -90,7 +90,7 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
     if purge.awaits(data.replica_id):
         # Before it is noted: what the record names must be there.
-        await ports.driver.records.keep_receipt(data.cause_id, data.replica_id, data.receipt)
+        await ports.driver.records.keep_receipt(data.cause_id, data.receipt)
     noted = await ports.driver.acknowledge(data.cause_id, acknowledgement)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE

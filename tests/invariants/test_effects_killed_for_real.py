@@ -64,7 +64,6 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "erase:withdrawals": REPEATED.format("the worker's erase:staging"),
         "publish:sano.adapter.retired": REPORTED.format("sano.adapter.activated"),
         "publish:sano.training.requested": REPORTED.format("curation's sano.training.requested"),
-        "put:receipt": "a create-if-absent, before its note in the record, which is put:purges",
         "put:replicas": "a compare-and-swap of the replica's record, looked at again like swap:state",
         "put:withdrawals": "create-if-absent or compare-and-swap of one record, like the purge's put:purges",
     },
@@ -84,13 +83,13 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "put:audit-checkpoints": "the same signing that the purge is killed in; the keeper looks again",
     },
     "purge": {
+        "put:receipt": "a create-if-absent, before its note in the record, which is put:purges",
         "erase:adapters": "the sweep, named after the first object that it finds: erase:consents without an adapter",
         "erase:state.json": "the sweep of superseded states, the same code as that of the tenant's prefix",
         "publish:sano.export.ready": REPORTED.format("sano.purge.fenced"),
         "publish:sano.purge.at_risk": "noted in the record, which is put:purges, after it was published",
         "publish:sano.purge.overdue": "noted in the record, which is put:purges, after it was published",
         "put:exports": "tenancy.exports.write_export, which the export consumer does again after it is killed",
-        "put:receipt": "a create-if-absent, before its note in the record, which is put:purges",
         "put:replicas": "a compare-and-swap of the replica's record, looked at again like put:purges",
     },
     "worker": {
