@@ -35,10 +35,12 @@ def overdue(unsigned: Iterable[AuditEntry], read_at: datetime, policy: SigningPo
 
     An entry from the future is one of them, since it would never be due.
     """
-    counted = 0
+    counted, is_full = 0, False
     for entry in unsigned:
         counted += entry.kind not in UNCOUNTED
-        at_once = entry.kind in SIGNED_AT_ONCE or (counted >= policy.entries and entry.kind in OF_THE_LEDGER)
+        fills = not is_full and counted >= policy.entries and entry.kind in OF_THE_LEDGER
+        is_full = is_full or fills
+        at_once = entry.kind in SIGNED_AT_ONCE or fills
         due = entry.recorded_at + (timedelta() if at_once else timedelta(seconds=policy.seconds))
         if due + GRACE < read_at or read_at + GRACE < entry.recorded_at:
             yield entry

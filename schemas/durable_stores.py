@@ -96,7 +96,8 @@ _OBJECTS = (
         name="purges.record",
         medium="object-store",
         where="purges/{purge}.json",
-        holds="tenant id, who asked, times, counts, sizes, replica ids, the contract's and confirmations' references",
+        holds="tenant id, who asked, times, counts, sizes, replica ids, what replicas signed, with digests of adapters "
+        "that they went on to serve, the contract's and confirmations' references",
         protection="references",
         purger=KEPT,
         probe=SCANNED,
@@ -113,18 +114,6 @@ _OBJECTS = (
         probe=SCANNED,
         survives="kept",
         kept_because="the tenant's proof",
-    ),
-    Store(
-        name="purges.receipts",
-        medium="object-store",
-        where="purges/{purge}.receipts/{digest}.json",
-        holds="what each replica signed: tenant id, digests of the adapters that it evicted and of others' that its "
-        "engine listed, times",
-        protection="references",
-        purger=KEPT,
-        probe=SCANNED,
-        survives="kept",
-        kept_because="the certificate names them by their digests",
     ),
     Store(
         name="audit",

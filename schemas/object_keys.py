@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.identifiers import OPAQUE_ID_PATTERN, SHA256_PATTERN, TENANT_ID_PATTERN
+from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN
 
 REGISTRY_PREFIX = "registry/"
 TENANTS_PREFIX = "tenants/"
@@ -96,12 +96,6 @@ def purge_key(purge: str) -> str:
 
 def certificate_key(purge: str) -> str:
     return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.certificate.json"
-
-
-def receipt_key(purge: str, receipt_sha256: str) -> str:
-    """Where the receipt lies by which a replica acknowledged a purge: under the digest by which it is named."""
-    folder = f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.receipts"
-    return f"{folder}/{_checked(SHA256_PATTERN, receipt_sha256, 'digest')}.json"
 
 
 def record_in_hand(group: str, topic: str, partition: int) -> str:
@@ -216,11 +210,6 @@ def withdrawal_receipt(withdrawal_id: str) -> str:
 
 def kept_text(example_id: str, version: int) -> str:
     return f"withdrawals/kept-texts/{example_id}/{version}"
-
-
-def eviction_receipt(receipt_sha256: str) -> str:
-    """What a replica signed when it was rid of a retired adapter, under the digest by which it is named."""
-    return f"withdrawals/evictions/{receipt_sha256}"
 
 
 def retirement_acknowledgement(digest: str, replica_id: str) -> str:

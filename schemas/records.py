@@ -190,6 +190,12 @@ class ReplicaAcknowledgement(Contract):
     )
 
 
+class RetirementAcknowledgement(ReplicaAcknowledgement):
+    """How a replica left a retired adapter, with what it signed, which the withdrawal's receipt names by digest."""
+
+    receipt: dict[str, Any] | None = Field(default=None, description="a DSSE envelope")
+
+
 class SubcontractorConfirmation(Contract):
     """A subcontractor's word that it destroyed what it held, as an operator recorded it: the document stays outside."""
 
@@ -263,6 +269,9 @@ class PurgeRecord(Contract):
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence, cut off or not")
     acknowledgements: tuple[ReplicaAcknowledgement, ...] = ()
+    receipts: dict[OpaqueId, dict[str, Any]] = Field(
+        default={}, description="what each replica signed, which the certificate names by digest: DSSE envelopes"
+    )
     subcontractors: tuple[SubcontractorName, ...] | None = Field(
         default=None,
         description="declared by the operator, at the fence, to hold tenant data; absent: fenced by a release that "
@@ -306,10 +315,6 @@ class PurgeRecord(Contract):
     def is_partial(self) -> bool:
         """Some store keeps something back. Nothing is certified before it has let go."""
         return any(refusal.until is None for refusal in self.refusals)
-
-    def awaits(self, replica_id: str) -> bool:
-        """Whether an acknowledgement of this replica is one to keep. Before the fence is noted any may be."""
-        return self.step == "requested" or replica_id in self.replicas
 
     @property
     def is_prepared(self) -> bool:

@@ -69,8 +69,6 @@ def object_effect(operation: str, key: str) -> str:
         return "swap:state" if (operation, parts[-1]) == ("put", "state.json") else f"{operation}:{parts[-1]}"
     if parts[0] == "purges" and key.endswith(".certificate.json"):
         return f"{operation}:certificate"
-    if parts[0] == "purges" and len(parts) > 2:
-        return f"{operation}:receipt"
     if parts[0] == "audit" and len(parts) > 2:
         return f"{operation}:audit-{parts[2].removesuffix('.json')}"
     return f"{operation}:{parts[0]}"

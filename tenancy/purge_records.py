@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from schemas import object_keys
-from schemas.canonical import canonical_json, sha256_hex
 from schemas.model import read_tolerant
 from schemas.records import PurgeRecord, SubcontractorConfirmation
 from tenancy.clock import Clock
@@ -77,12 +75,6 @@ class PurgeRecords:
         """:meth:`move` by an update of fields that nobody changes beside a step."""
         return await self.move(record, updated(**update))
 
-    async def keep_receipt(self, purge_id: str, receipt: dict[str, Any]) -> None:
-        """Keep what a replica signed: the record names its digest only, and the bus drops the event."""
-        with suppress(PreconditionFailed):
-            key = object_keys.receipt_key(purge_id, sha256_hex(receipt))
-            await self.objects.put(key, canonical_json(receipt), if_absent=True)
-
     async def remove(self, purge_id: str) -> None:
         """Remove the record of a command that another purge overtook, with its versions."""
         key = object_keys.purge_key(purge_id)
@@ -104,7 +96,7 @@ class PurgeRecords:
         """
         async for key in self.objects.keys(object_keys.PURGES_PREFIX):
             name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
-            if name.endswith(".certificate") or "/" in name or name in but:
+            if name.endswith(".certificate") or name in but:
                 continue
             try:
                 record = await self.read(name)

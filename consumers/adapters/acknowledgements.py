@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from schemas import object_keys
-from schemas.canonical import canonical_json, sha256_hex
-from schemas.records import ReplicaAcknowledgement
+from schemas.records import ReplicaAcknowledgement, RetirementAcknowledgement
 from tenancy.errors import PreconditionFailed
 from tenancy.store import TenantStore
 
 
-async def keep_receipt(store: TenantStore, receipt: dict[str, Any]) -> None:
-    """Keep what a replica signed: receipts of withdrawals name its digest only, and the bus drops the event."""
-    with suppress(PreconditionFailed):
-        await store.put(object_keys.eviction_receipt(sha256_hex(receipt)), canonical_json(receipt), if_absent=True)
-
-
-async def note_acknowledgement(store: TenantStore, digest: str, acknowledgement: ReplicaAcknowledgement) -> bool:
-    """Keep how a replica left a retired adapter; False when that was known. The first word stands."""
+async def note_acknowledgement(
+    store: TenantStore, digest: str, acknowledgement: ReplicaAcknowledgement, receipt: dict[str, Any] | None = None
+) -> bool:
+    """Keep how a replica left a retired adapter, and what it signed; False when that was known: the first word stands."""
+    stored = RetirementAcknowledgement(**acknowledgement.model_dump(), receipt=receipt)
     try:
         await store.put_record(
-            object_keys.retirement_acknowledgement(digest, acknowledgement.replica_id),
-            acknowledgement,
-            if_absent=True,
+            object_keys.retirement_acknowledgement(digest, acknowledgement.replica_id), stored, if_absent=True
         )
     except PreconditionFailed:
         return False

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from consumers.adapters.acknowledgements import keep_receipt, note_acknowledgement
+from consumers.adapters.acknowledgements import note_acknowledgement
 from schemas.envelope import Event
 from schemas.events import AdapterReady, ReplicaEvicted
 from schemas.identifiers import SHA256_PATTERN
@@ -67,7 +67,6 @@ async def on_replica_evicted(event: Event, ports: AdaptersPorts) -> Outcome:
     await tenancy.active(tenant)
     acknowledgement = acknowledged(data, checked_eviction(tenant, data, ports.verifier))
     store = await tenancy.store(tenant)
-    await keep_receipt(store, data.receipt)  # before it is noted: what is named must be there
-    was_noted = await note_acknowledgement(store, data.cause_id, acknowledgement)
+    was_noted = await note_acknowledgement(store, data.cause_id, acknowledgement, data.receipt)
     ports.wake_driver()
     return Outcome.EFFECT if was_noted else Outcome.NOOP_DUPLICATE

@@ -125,8 +125,11 @@ class PurgeDriver:
         """Fence the tenant for this purge; None where another purge did."""
         return await fence(record, self.tenancy, self.records, self.replicas, self.policy)
 
-    async def acknowledge(self, purge_id: str, acknowledgement: ReplicaAcknowledgement) -> bool:
-        """Note the acknowledgement of a replica that the purge waits for; False when there is none to wait for.
+    async def acknowledge(
+        self, purge_id: str, acknowledgement: ReplicaAcknowledgement, receipt: dict[str, Any] | None = None
+    ) -> bool:
+        """Note the acknowledgement of a replica that the purge waits for, and what it signed. False when there is none
+        to wait for.
 
         A replica that started after the fence acknowledges too, when it reads the topic from its beginning. One that is
         fast acknowledges before the record says whom the fence found: that is kept until it does.
@@ -135,11 +138,15 @@ class PurgeDriver:
 
         def note(record: PurgeRecord) -> PurgeRecord:
             known = {noted.replica_id for noted in record.acknowledgements}
-            if acknowledgement.replica_id in known or not record.awaits(acknowledgement.replica_id):
+            is_awaited = record.step == "requested" or acknowledgement.replica_id in record.replicas
+            if acknowledgement.replica_id in known or not is_awaited:
                 return record
             at = between(acknowledgement.at, record.fenced_at or record.requested_at, now)
             noted = acknowledgement.model_copy(update={"at": at})
-            return record.model_copy(update={"acknowledgements": (*record.acknowledgements, noted)})
+            receipts = record.receipts if receipt is None else {**record.receipts, noted.replica_id: receipt}
+            return record.model_copy(
+                update={"acknowledgements": (*record.acknowledgements, noted), "receipts": receipts}
+            )
 
         now = self.tenancy.clock()
         return (await self.records.note(purge_id, note))[1]

@@ -80,6 +80,7 @@ async def fence(
             "holds": state.holds,
             "settled_at": purge.fenced_at + timedelta(seconds=policy.settle_seconds),
             "replicas": found,
+            "receipts": {replica: receipt for replica, receipt in current.receipts.items() if replica in found},
             "acknowledgements": tuple(ack.model_copy(update={"at": max(ack.at, purge.fenced_at)}) for ack in early),
             "subcontractors": policy.subcontractors,
             "confirmations_until": policy.confirmations_until(purge.fenced_at, deadline),

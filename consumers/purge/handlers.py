@@ -88,10 +88,7 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
         raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
     if (await _adapters_of(TenantId(event.subject), ports.tenancy)).intersection(receipt.remaining):
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
-    if purge.awaits(data.replica_id):
-        # Before it is noted: what the record names must be there.
-        await ports.driver.records.keep_receipt(data.cause_id, data.receipt)
-    noted = await ports.driver.acknowledge(data.cause_id, acknowledgement)
+    noted = await ports.driver.acknowledge(data.cause_id, acknowledgement, data.receipt)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
 

@@ -83,7 +83,6 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "put:audit-checkpoints": "the same signing that the purge is killed in; the keeper looks again",
     },
     "purge": {
-        "put:receipt": "a create-if-absent, before its note in the record, which is put:purges",
         "erase:adapters": "the sweep, named after the first object that it finds: erase:consents without an adapter",
         "erase:state.json": "the sweep of superseded states, the same code as that of the tenant's prefix",
         "publish:sano.export.ready": REPORTED.format("sano.purge.fenced"),

@@ -117,7 +117,8 @@ async def test_a_slower_purge_service_notes_nothing_against_one_that_went_furthe
         while "goes on with what it listed" not in slow.effects:
             assert not slow.has_ended
             await slow.go(1)
-    await looked_at(world)
+    await looked_at(world, 1)
+    assert (await record_of(world, tenant)).step == "deleted"
     await slow.go()
     await looked_at(world)
     await assert_purged(world, tenant)

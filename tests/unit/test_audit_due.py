@@ -138,6 +138,7 @@ def test_loads_make_the_ledger_sign_no_earlier() -> None:
         return [late.seq for late in overdue(entries, NOW + GRACE + A_MOMENT, SigningPolicy())]
 
     assert found("adapter.loaded") == []
+    assert found("purge.step") == [], "nor do entries of others, however many"
     assert found("example.approved") == [CHECKPOINT_ENTRIES]
 
 

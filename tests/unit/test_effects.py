@@ -94,7 +94,6 @@ def test_the_process_is_killed_at_the_nth_occurrence_and_at_no_other(crash_at: s
         ("put", "tenants/t1/runs/run-1/lease.json", "put:lease"),
         ("put", "purges/p-1.json", "put:purges"),
         ("put", "purges/p-1.certificate.json", "put:certificate"),
-        ("put", "purges/p-1.receipts/r-1.json", "put:receipt"),
         ("put", "replicas/r-1.json", "put:replicas"),
         ("put", "audit/t1/entries/000000000001", "put:audit-entries"),
         ("put", "audit/t1/head.json", "put:audit-head"),

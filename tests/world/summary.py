@@ -70,6 +70,7 @@ async def _purge(world: World, tenant: TenantId) -> Any:
 
 # How often something was swapped or evicted before is the way's, not the result's; a receipt holds a time.
 _OF_THE_WAY: Any = {
+    "receipts": True,
     "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted"}},
     "found": {"__all__": {"versions", "delete_markers", "size_bytes"}},
     "audit_checkpoint": True,  # commitments are salted, and the log's order between topics is the way's
