@@ -136,7 +136,9 @@ async def test_out_of_order_makes_a_new_producer_also_where_no_refusal_was_seen(
 async def test_refusals_at_the_same_time_make_one_new_producer(broker: Broker) -> None:
     async with KafkaPublisher({}) as publisher:
         broker.starting.clear()
-        several = asyncio.gather(*(publisher.publish_raw(message("forbidden")) for _ in range(5)), return_exceptions=True)
+        several = asyncio.gather(
+            *(publisher.publish_raw(message("forbidden")) for _ in range(5)), return_exceptions=True
+        )
         await asyncio.sleep(0.01)
         broker.starting.set()
         async with asyncio.timeout(BOUND_SECONDS):
