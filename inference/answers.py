@@ -93,9 +93,9 @@ class Answers:
             stack.callback(self._count_stream, tenant, result)
             return Answer(adapter or BASE, HeldStream(result, stack, may_answer))
         await stack.aclose()
-        may_answer()
         usage = result["usage"]
         self.meter.tokens(tenant, usage["prompt_tokens"], usage["completion_tokens"])
+        may_answer()  # after it is counted, as a stream is that the lease's end cuts off
         return Answer(adapter or BASE, result)
 
     @asynccontextmanager

@@ -193,14 +193,18 @@ class Replica:
 def main() -> None:
     settings = InferenceSettings()
     configure_logging(SERVICE)
-    replica = Replica(settings, configure_telemetry(SERVICE, settings.otlp_endpoint))
-    run_behind(
-        replica.build,
-        replica.running,
-        host=settings.inference_host,
-        port=settings.inference_port,
-        graceful_seconds=int(settings.drain_seconds) + 5,
-    )
+    telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
+    replica = Replica(settings, telemetry)
+    try:
+        run_behind(
+            replica.build,
+            replica.running,
+            host=settings.inference_host,
+            port=settings.inference_port,
+            graceful_seconds=int(settings.drain_seconds) + 5,
+        )
+    finally:
+        telemetry.flush()
 
 
 if __name__ == "__main__":

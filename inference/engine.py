@@ -43,7 +43,7 @@ class Engine:
         self._adapters: LoadedAdapters | None = None
 
     async def start(self) -> None:
-        """Start vLLM's processes and load the base model: about half a minute on a processor, off the event loop.
+        """Start vLLM's processes and load the base model: about a minute on a processor, off the event loop.
 
         Cancelled, it waits until they are there, ends them, and raises ``CancelledError``.
         """

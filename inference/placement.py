@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -85,10 +86,12 @@ class Removal:
         return self.slots_overwritten and self.local_files_deleted
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Load:
     tenant: TenantId
     task: asyncio.Task[None]
+    has_begun: bool = False
+    """To fetch. Until then it can be cancelled, and has left nothing."""
 
 
 @dataclass
@@ -159,23 +162,34 @@ class Placement:
         load = self._loads.get(digest)
         if load is None:
             # The load holds the adapter itself: its callers may all have gone before it ends.
-            work = self._load(tenant, digest, self.residency.reserve(digest))
-            load = self._loads[digest] = _Load(tenant, asyncio.create_task(work))
-            load.task.add_done_callback(lambda _: self._loads.pop(digest, None))
+            reservation = self.residency.reserve(digest)
+            load = self._loads[digest] = _Load(tenant, asyncio.create_task(self._load(tenant, digest)))
+            # A callback, which is called also for a load that is cancelled before its first step.
+            load.task.add_done_callback(partial(self._load_over, digest, reservation))
+        # Not awaited itself: the load goes on for the others when this caller goes away.
+        await asyncio.wait([load.task])
+        if load.task.cancelled():
+            raise cannot_load()
         try:
-            # Shielded: the load goes on for the others when this caller goes away.
-            await asyncio.shield(load.task)
+            load.task.result()
         except (NotServable, AdapterLoadFailed, EngineFull) as error:
             logger.warning("adapter not loaded", extra={"adapter": digest, "reason": str(error)})
             raise cannot_load() from None
 
-    async def _load(self, tenant: TenantId, digest: str, reservation: Reservation) -> None:
+    def _load_over(self, digest: str, reservation: Reservation, task: asyncio.Task[None]) -> None:
+        del self._loads[digest]
+        self.residency.release(reservation)
+        if not task.cancelled():
+            task.exception()  # seen, also where every caller has gone away
+
+    async def _load(self, tenant: TenantId, digest: str) -> None:
         started = self.now()
         try:
             async with self._fetching:
-                self._require_staying(tenant)  # or a purge waits for a fetch that has not begun
+                self._loads[digest].has_begun = True
+                self._require_staying(tenant, digest)
                 directory = await self.files.fetch(tenant, digest)
-            self._require_staying(tenant)
+            self._require_staying(tenant, digest)
             self._owners[digest] = tenant
             await self.engine.load(digest, directory)
         except BaseException:
@@ -183,14 +197,14 @@ class Placement:
             self._note_failure(digest)
             self.files.remove(digest)
             raise
-        finally:
-            self.residency.release(reservation)
         self._failed.pop(digest, None)
         self.on_loaded(tenant, digest, self.now() - started)
 
-    def _require_staying(self, tenant: TenantId) -> None:
+    def _require_staying(self, tenant: TenantId, digest: str) -> None:
         if tenant in self._gone:
             raise NotServable("its tenant is being purged")
+        if (tenant, digest) in self._retired:
+            raise NotServable("it is retired")
 
     def _note_failure(self, digest: str) -> None:
         """All are kept equally long, so the dictionary's order is that of their ends: what is over comes first."""
@@ -301,6 +315,10 @@ class Placement:
         resident = [digest for digest in digests if digest in self.residency.resident()]
         for digest in resident:
             self.residency.withdraw(digest)
+        for digest in digests:
+            load = self._loads.get(digest)
+            if load is not None and not load.has_begun:
+                load.task.cancel()  # or everybody's unloading waits with this for a slot that nobody will use
         aborted = 0
         evictions: list[Eviction] = []
         async with self._changing:

@@ -13,14 +13,12 @@ from schemas.envelope import CONTENT_TYPE, ONLY_FOR, data_schema
 from schemas.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN, TRACEPARENT_PATTERN
 from schemas.json_schemas import Schema, shared_definitions
-from schemas.topics import TOPICS, Topic
+from schemas.topics import REPLICA_SERVICE, TOPICS, Topic
 from schemas.version import VERSION
 
 BINDING_VERSION = "0.5.0"
 PRODUCTION_BROKERS = 3
 GROUP_VERSION = "v1"
-REPLICA_SERVICE = "inference"
-"""Every replica must see every event, so each has a group of its own."""
 
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
 

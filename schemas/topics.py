@@ -17,6 +17,9 @@ DAY_MS = 24 * HOUR_MS
 RETENTION_CHECK_MS = 5 * 60_000
 FILE_DELETE_DELAY_MS = 60_000
 
+REPLICA_SERVICE = "inference"
+"""Every replica of it must see every event, so each reads its topics as ``<service>.<replica id>``."""
+
 MESSAGE_BYTES = 1_048_576
 """The largest message that our publishers send; the largest event of the contract has a JWE of a quarter of that."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -56,12 +57,25 @@ class WorkBehind:
             self.on_failure()
 
 
+@contextmanager
+def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
+    """Hear SIGTERM and SIGINT before and after the server does. It raises what ended it once more for whoever heard it
+    before, and by default that would end the process by the signal, with no word on whether the work could end.
+    """
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run_behind(
     app: Callable[[Lifespan[Any]], Starlette], work: Work, *, host: str, port: int, graceful_seconds: int | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan.
 
-    Exits with status 1 when the work cannot begin or end.
+    Exits with status 1 when the work cannot begin or end, and returns otherwise.
     """
     behind = WorkBehind(work)
     server = uvicorn.Server(
@@ -81,6 +95,7 @@ def run_behind(
         server.should_exit = True
 
     behind.on_failure = stop
-    anyio.run(server.serve)
+    with _asked_to_end(stop):
+        anyio.run(server.serve)
     if behind.has_failed:
         raise SystemExit(1)

@@ -13,9 +13,9 @@ from typing import Any
 from opentelemetry import trace
 
 from consumers.runtime.parsing import Record
-from consumers.runtime.poison import HANDLER_ERROR, Poison
+from consumers.runtime.poison import HANDLER_ERROR, UNKNOWN_READER, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
-from consumers.runtime.sent_back import is_for_another
+from consumers.runtime.sent_back import is_for_another, is_for_nobody
 from consumers.runtime.telemetry import SCOPE, Telemetry, where
 from schemas.envelope import Event, MalformedEvent, decode
 from schemas.events import OUTCOMES, EventData, OutcomeRecorded
@@ -62,6 +62,8 @@ class Dispatcher:
             if TOPICS[record.topic].owner != self.service:
                 return None  # dead-lettered once, by the topic's owner
             raise Poison(error.code, str(error)) from None
+        if is_for_nobody(record, event) and TOPICS[record.topic].owner == self.service:
+            raise Poison(UNKNOWN_READER, "a copy for a reader that this topic does not have", event)
         handler = self.handlers.get(type(event.data))
         if handler is None or is_for_another(self.reader, record, event):
             return None

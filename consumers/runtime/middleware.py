@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +26,7 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Record, event_of
 from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.sent_back import copy_for, must_happen
+from consumers.runtime.sent_back import copies_for, must_happen
 from consumers.runtime.telemetry import SCOPE, where
 from schemas.dead_letters import TOO_LARGE
 from schemas.outcome import Outcome
@@ -81,9 +82,7 @@ class OutermostMiddleware(BaseMiddleware):
                 # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
                 logger.error("stopped, everything fails", extra={"consumer": self._dispatcher.service})
                 return None
-            if _is_sent_back(poison):
-                await self._send_back(poison)
-            else:
+            if not (_is_sent_back(poison) and await self._sent_back(poison)):
                 await self._bury(poison)
             return poison
         except Exception as failure:
@@ -94,13 +93,10 @@ class OutermostMiddleware(BaseMiddleware):
 
     async def _judged(self, error: Exception) -> Poison | None:
         """What the message is to be passed over for; None when it is to come again."""
-        if isinstance(error, Poison):
-            if not _is_sent_back(error):
-                return error
-            poison = error
-        else:
-            logger.warning("will come again", extra={"reason": _said(error)})
-            poison = self._failure(error)
+        poison = error if isinstance(error, Poison) else self._failure(error)
+        if poison is error and not (poison.may_pass or _is_sent_back(poison)):
+            return poison
+        logger.warning("will come again", extra={"reason": _said(error)})
         is_over = await self._redeliveries.is_patience_over(self.msg, self._dispatcher.tenancy)
         return poison if is_over else None
 
@@ -127,12 +123,19 @@ class OutermostMiddleware(BaseMiddleware):
             code = TOO_LARGE
         dispatcher.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": code})
 
-    async def _send_back(self, poison: Poison) -> None:
+    async def _sent_back(self, poison: Poison) -> bool:
+        """False for what fills a message by itself: no copy of it can name its reader."""
         dispatcher = self._dispatcher
         record: Record = self.msg
-        await dispatcher.tenancy.publisher.publish_raw(copy_for(dispatcher.reader, record))
+        for copy in copies_for(dispatcher.reader, record, poison.event):
+            with suppress(MessageTooLarge):
+                await dispatcher.tenancy.publisher.publish_raw(copy)
+                break
+        else:
+            return False
         dispatcher.telemetry.sent_back.add(1, {"topic": record.topic, "reason": poison.code})
         logger.error("sent to the back of its topic", extra={"reason": poison.code, "consumer": dispatcher.service})
+        return True
 
     async def _pause(self) -> None:
         pause = self._dispatcher.policy.redelivery_pause_seconds
@@ -145,7 +148,7 @@ def _is_sent_back(poison: Poison) -> bool:
 
 def _said(error: Exception) -> str:
     """What may be logged of it: the texts of our own errors carry no content."""
-    return str(error) if isinstance(error, Transient | Refused) else where(error)
+    return str(error) if isinstance(error, Transient | Refused | Poison) else where(error)
 
 
 def outermost(dispatcher: Dispatcher, progress: Progress) -> Any:

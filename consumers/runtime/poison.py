@@ -6,6 +6,8 @@ from schemas.envelope import Event
 
 UNPARSABLE = "unparsable"
 """The record could not be taken apart by the framework's parser, before anything looked at what it says."""
+UNKNOWN_READER = "unknown-reader"
+"""It says that it was sent back for somebody who does not read its topic, so that nobody would handle it."""
 HANDLER_ERROR = "handler-error"
 """Something was raised that nobody foresaw."""
 KEEPS_FAILING = "keeps-failing"
@@ -13,7 +15,9 @@ KEEPS_FAILING = "keeps-failing"
 ENDS_ITS_PROCESS = "ends-its-process"
 """One process after another ended over its handling."""
 
-OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS, "bus-refused", "object-store-refused"})
+REFUSED_US = frozenset({"bus-refused", "object-store-refused"})
+"""Kafka or S3 refused what the handling asked of it: rights, limits, a bucket, which somebody may put right."""
+OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS}) | REFUSED_US
 """Reasons that are a failure of this installation, and none of the event's."""
 
 
@@ -30,3 +34,8 @@ class Poison(Exception):
     def is_ours(self) -> bool:
         """Whether it is a failure of ours: only such count towards stopping a consumer."""
         return self.code in OURS
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it may be put right from outside, and was not tried again yet."""
+        return self.code in REFUSED_US

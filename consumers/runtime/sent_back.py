@@ -8,9 +8,14 @@ over. The name is the service's or the replica's and not that of a group, whose 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 from consumers.runtime.parsing import Record
-from schemas.envelope import ONLY_FOR, Event
+from schemas.envelope import ONLY_FOR, Event, encode
 from schemas.events import AdapterRetired, EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, TenantChurned
+from schemas.identifiers import OPAQUE_ID_PATTERN
+from schemas.topics import REPLICA_SERVICE, TOPICS
 from tenancy.bus import RawMessage
 
 MUST_HAPPEN: tuple[type[EventData], ...] = (TenantChurned, PurgeRequested, PurgeFenced, AdapterRetired, ReplicaEvicted)
@@ -21,13 +26,35 @@ def must_happen(event: Event | None) -> bool:
     return event is not None and isinstance(event.data, MUST_HAPPEN)
 
 
-def copy_for(reader: str, record: Record) -> RawMessage:
-    """The message as it came, for this reader only."""
+def copies_for(reader: str, record: Record, event: Event | None) -> Iterator[RawMessage]:
+    """The message for this reader only: as it came or, where that leaves no room for the reader's name, without what is
+    not of the contract.
+    """
+    named = (ONLY_FOR, reader.encode())
     headers = [header for header in record.headers if header[0] != ONLY_FOR]
-    return RawMessage(record.topic, record.key, record.value, [*headers, (ONLY_FOR, reader.encode())])
+    yield RawMessage(record.topic, record.key, record.value, [*headers, named])
+    if event is not None:
+        message = encode(event)
+        yield RawMessage(message.topic, message.key, message.value, [*message.headers, named])
 
 
 def is_for_another(reader: str, record: Record, event: Event) -> bool:
-    """Whether the message is another reader's copy. Only what is sent back can be one."""
-    named = dict(record.headers).get(ONLY_FOR)
-    return must_happen(event) and named is not None and named != reader.encode()
+    """Whether the message is another reader's copy."""
+    named = _named(record, event)
+    return named is not None and named != reader
+
+
+def is_for_nobody(record: Record, event: Event) -> bool:
+    """Whether the message is a copy for a reader that the topic does not have. A replica may be gone, or come again."""
+    named = _named(record, event)
+    if named is None:
+        return False
+    service, _, replica = named.partition(".")
+    is_one = re.fullmatch(OPAQUE_ID_PATTERN, replica) if service == REPLICA_SERVICE else named == service
+    return not is_one or service not in TOPICS[record.topic].consumers
+
+
+def _named(record: Record, event: Event) -> str | None:
+    """Whose copy the message is. Only what is sent back can be one."""
+    named = dict(record.headers).get(ONLY_FOR) if must_happen(event) else None
+    return None if named is None else named.decode()  # UTF-8, or it would be no event

@@ -175,9 +175,12 @@ def serve(
         return bool(held) and await held[0].is_ready()
 
     routes = health_routes(telemetry, lambda: not held or held[0].is_alive(), is_ready)
-    run_behind(
-        lambda lifespan: Starlette(routes=routes, lifespan=lifespan),
-        consuming,
-        host=settings.health_host,
-        port=settings.health_port,
-    )
+    try:
+        run_behind(
+            lambda lifespan: Starlette(routes=routes, lifespan=lifespan),
+            consuming,
+            host=settings.health_host,
+            port=settings.health_port,
+        )
+    finally:
+        telemetry.flush()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from opentelemetry import metrics, propagate, trace
@@ -24,6 +27,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 SCOPE = "sanolith"
 FRAMES_SHOWN = 6
+FLUSH_SECONDS = 5.0
+"""At the end of a process, for what is not exported yet: a collector that is out holds up no stop for longer."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,8 @@ class Telemetry:
     sent_back: metrics.Counter
     handling: metrics.Histogram
     meter: metrics.Meter
+    flush: Callable[[], None] = lambda: None
+    """Export what is not exported yet and end, as the last thing that a process does. Raises nothing."""
 
     @contextmanager
     def span(self, name: str, traceparent: str | None, attributes: dict[str, str]) -> Iterator[trace.Span]:
@@ -83,12 +90,12 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
     resource = Resource.create({"service.name": f"sanolith-{service}"})
     registry = CollectorRegistry()
     readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
-    traces = TracerProvider(resource=resource)
+    traces = TracerProvider(resource=resource, shutdown_on_exit=False)
     if otlp_endpoint is not None:
         base = otlp_endpoint.rstrip("/")
         readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(f"{base}/v1/metrics")))
         traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
-    meters = MeterProvider(metric_readers=readers, resource=resource)
+    meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
     trace.set_tracer_provider(traces)
     metrics.set_meter_provider(meters)
     meter = meters.get_meter(SCOPE)
@@ -101,4 +108,15 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
         sent_back=meter.create_counter("sano_sent_back", description="commands sent to the back of their topic"),
         handling=meter.create_histogram("sano_handling_seconds", unit="s", description="time to handle an event"),
         meter=meter,
+        flush=partial(_within, FLUSH_SECONDS, traces.shutdown, meters.shutdown),
     )
+
+
+def _within(seconds: float, *ends: Callable[[], None]) -> None:
+    """Call each in a thread of its own, which is left behind when the time is over."""
+    threads = [threading.Thread(target=end, daemon=True) for end in ends]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -2,8 +2,9 @@
 
 It holds a lease with a fencing number, writes only to ``staging/<run>/<fence>/``, and publishes by one swap of the
 tenant's state. Killed anywhere, it leaves nothing that another attempt could not do again; asked to end, it gives the
-attempt back. Nothing is written after the lease has ended, and moving the published files, for which there is no lease
-any more, has a deadline: a purge waits for the longer of both and then for nobody.
+attempt back. Without its lease it writes nothing but the end of the attempt, one swap of the state that needs the
+fence, and erases what it staged. Moving the published files, for which there is no lease any more, has a deadline. A
+purge, which takes the fence away, waits for the longer of lease and deadline and then for nobody.
 """
 
 from __future__ import annotations
@@ -99,7 +100,9 @@ class Worker:
             with scratch_folder(self.work_dir, f"{run_id}-{fence}") as scratch:
                 await self._ended(job, lease, state, scratch)
         except LeaseLost:
-            await self.publication.abandon(run_id, fence)
+            with suppress(TimeoutError):  # the runner finds what is left
+                async with asyncio.timeout(self.deadline_seconds):
+                    await self.publication.abandon(run_id, fence)
             raise
         try:
             async with asyncio.timeout(self.deadline_seconds):
@@ -315,8 +318,12 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = TrainingSettings()
     configure_logging("training-worker")
-    configure_telemetry("training-worker", settings.otlp_endpoint)
-    sys.exit(asyncio.run(work(settings, TenantId(arguments.tenant), arguments.run, arguments.holder)))
+    telemetry = configure_telemetry("training-worker", settings.otlp_endpoint)
+    try:
+        status = asyncio.run(work(settings, TenantId(arguments.tenant), arguments.run, arguments.holder))
+    finally:
+        telemetry.flush()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from producers.replay.log import EventLog
 from producers.waiting import until
 from schemas import object_keys
-from schemas.asyncapi import REPLICA_SERVICE, consumer_group
+from schemas.asyncapi import consumer_group
 from schemas.model import read_tolerant
 from schemas.records import ReplicaRecord
-from schemas.topics import TOPICS
+from schemas.topics import REPLICA_SERVICE, TOPICS
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, ObjectNotFound
 

@@ -92,3 +92,32 @@ async def test_a_publishing_swap_that_is_on_its_way_when_the_lease_ends_publishe
     assert object_keys.tenant_key(tenant, weights) in world.memory.objects
     staged = object_keys.tenant_area(tenant, "staging")
     assert [key for key in world.memory.objects if key.startswith(staged)] == []
+
+
+class UnansweredAtTheEnd(SlowAnswers):
+    """And from then on it answers nothing: what ends the attempt hangs too."""
+
+    async def put(self, key: str, body: bytes, **conditions: Any) -> str:
+        if self.landing is not None:
+            await asyncio.Event().wait()
+        return await super().put(key, body, **conditions)
+
+
+async def test_a_worker_that_cannot_even_end_its_attempt_has_lost_its_lease_and_goes(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard(NAME)
+    await learned(world, tenant)
+    asked = events.TrainingRequested(run_id="run-2", trigger="operator")
+    await world.handle(service(world, "training"), event(tenant, asked, world))
+    objects: Any = UnansweredAtTheEnd(world.memory, asyncio.Event())
+    tenancy = assemble(objects, world._master, world.bus, "/worker", world.clock)
+    store = await tenancy.store(tenant)
+    leases = Unanswered(store, tenancy.outbox, "worker", world.clock, LEASE)
+    worker = Worker(tenancy, store, world.signer, world.trainer, leases, tmp_path, deadline_seconds=1.0)
+    async with asyncio.timeout(30):
+        with pytest.raises(LeaseLost):
+            await worker.attempt("run-2")
+    assert objects.landing is not None
+    objects.landing.cancel()
+    await world.settle()
+    assert (await world.state(tenant)).runs["run-2"].status == "completed"

@@ -6,7 +6,10 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,14 +29,6 @@ BOUND_SECONDS = 30
 @pytest.fixture
 def port() -> int:
     return free_ports(1)[0]
-
-
-@pytest.fixture(autouse=True)
-def deaf_to_sigterm() -> Iterator[None]:
-    """uvicorn raises the signal that ended it once more, for whoever handled it before."""
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def run(work: Work, port: int) -> None:
@@ -115,3 +110,40 @@ def test_work_that_fails_ends_the_process_with_status_1_and_one_line(
     )
     assert said["error"].startswith("ValueError at test_behind.py:")
     assert "Müller" not in json.dumps(said, default=str)
+
+
+ENDING = """
+    import atexit
+    import signal
+    from contextlib import asynccontextmanager
+    from starlette.applications import Starlette
+    from consumers.runtime.behind import run_behind
+
+    @asynccontextmanager
+    async def work():
+        try:
+            for _ in range({times}):
+                signal.raise_signal(signal.{name})
+            yield
+        finally:
+            print("left")
+            if {fails}:
+                raise ValueError("cannot stop")
+
+    atexit.register(print, "ended by itself")
+    run_behind(lambda lifespan: Starlette(lifespan=lifespan), work, host="{host}", port={port})
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "as it was before"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_process_that_is_asked_to_end_says_by_its_status_whether_it_could(
+    port: int, name: str, times: int, fails: bool
+) -> None:
+    """A real process: what asked it to end is raised once more when the server is over, and would end it by default."""
+    code = textwrap.dedent(ENDING).format(name=name, times=times, fails=fails, host=LOOPBACK, port=port)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=BOUND_SECONDS)
+    assert (done.returncode, done.stdout.split("\n")) == (int(fails), ["left", "ended by itself", ""]), done.stderr

@@ -348,6 +348,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
         "handler-error",
         "keeps-failing",
         "ends-its-process",
+        "unknown-reader",
         "unparsable",
         "too-large",
     }

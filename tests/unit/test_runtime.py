@@ -54,6 +54,8 @@ POLICY = HandlingPolicy(
 )
 TELEMETRY = configure_telemetry("test", None)
 
+_PURGE = events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op")
+
 Handle = Callable[[Event, Any], Awaitable[Outcome]]
 
 
@@ -438,6 +440,88 @@ async def test_a_purge_command_whose_outcome_the_bus_refuses_is_sent_back_and_no
     assert [result.acknowledged for result in results] == [False, False, True]
     assert [[letter.topic for letter in result.letters] for result in results] == [[], [], [events.TENANTS]]
     assert progress.consecutive_failures == POLICY.deliveries
+
+
+@pytest.mark.parametrize("code", ["bus-refused", "object-store-refused"])
+async def test_what_the_bus_or_the_store_refuses_a_handler_comes_again_and_may_be_put_right(
+    code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    progress, refusal = Progress(60.0, 99), Refused(code, "refused: 403")
+    results = await _again_and_again(_record(), refusal, POLICY.deliveries, progress=progress)
+    assert [result.acknowledged for result in results] == [False, False, True]
+    assert [result.outcomes for result in results] == [[], [], [Outcome.DEAD_LETTERED]]
+    assert [[dict(letter.headers)["dlq_reason"] for letter in r.letters] for r in results] == [[], [], [code.encode()]]
+    assert progress.consecutive_failures == POLICY.deliveries
+    assert code in "".join(str(vars(record)) for record in caplog.records if record.message == "will come again")
+    redeliveries = Redeliveries(POLICY.deliveries)
+    assert not (await _delivered(Raising([refusal]), _record(), redeliveries=redeliveries)).acknowledged
+    assert (await _delivered(Raising([]), _record(), redeliveries=redeliveries)).outcomes == [Outcome.EFFECT]
+
+
+async def test_a_store_that_refuses_everything_dead_letters_nothing() -> None:
+    class Forbidden(MemoryObjectStore):
+        async def exists(self, key: str) -> bool:
+            raise Refused("object-store-refused", "refused: 403")
+
+    refusal = Refused("object-store-refused", "refused: 403")
+    results = await _again_and_again(_record(), refusal, 3 * POLICY.deliveries, objects=Forbidden())
+    assert {result.acknowledged for result in results} == {False}
+
+
+async def _sent_back(record: Any) -> RawMessage:
+    """What is published where the command in this record fails until patience is over."""
+    results = await _again_and_again(record, Refused("object-store-refused", "refused: 403"), POLICY.deliveries)
+    assert [result.acknowledged for result in results] == [False, False, True]
+    [published] = [message for result in results for message in result.letters]
+    return published
+
+
+async def test_a_purge_command_that_leaves_no_room_for_its_readers_name_is_sent_back_without_what_is_not_its_own() -> (
+    None
+):
+    record = _record(_PURGE)
+    size = sum(len(part) for part in (record.key, record.value, *(p for n, v in record.headers for p in (n, v))))
+    padding = ("x", b"x" * (MESSAGE_BYTES - size - 1))
+    full = replace(record, headers=(*record.headers, padding))
+    published = await _sent_back(full)
+    assert published.topic == events.TENANTS
+    assert dict(published.headers) == {**dict(record.headers), "sano_only_for": b"curation"}
+    again = decode(published.key, published.value, published.headers)
+    assert again == decode(full.key, full.value, full.headers)
+
+
+async def test_a_purge_command_that_fills_a_message_by_itself_is_a_dead_letter_and_does_not_come_again_for_ever() -> (
+    None
+):
+    source = b"/" * (MESSAGE_BYTES - 700)
+    record = _record(_PURGE)
+    full = replace(record, headers=tuple((n, source if n == "ce_source" else v) for n, v in record.headers))
+    size = sum(len(part) for part in (full.key, full.value, *(p for n, v in full.headers for p in (n, v))))
+    full = replace(
+        full, headers=tuple((n, v + b"/" * (MESSAGE_BYTES - size) if v is source else v) for n, v in full.headers)
+    )
+    letter = await _sent_back(full)
+    assert letter.topic == f"{events.TENANTS}.dlq"
+    assert dict(letter.headers)["dlq_reason"] == b"too-large"
+
+
+def _copy(reader: str, data: events.EventData | None = None) -> Any:
+    record = _record(data or _PURGE)
+    return replace(record, headers=(*record.headers, ("sano_only_for", reader.encode())))
+
+
+@pytest.mark.parametrize("reader", ["", "nobody", "curation", "purge.r1", "inference", "inference.", "inference.a b"])
+async def test_a_copy_for_a_reader_that_nobody_is_is_dead_lettered_once_by_the_topics_owner(reader: str) -> None:
+    handler = Raising([])
+    result = await _delivered(handler, _copy(reader), service="purge")
+    assert (result.acknowledged, result.outcomes, handler.calls) == (True, [Outcome.DEAD_LETTERED], 0)
+    assert [dict(letter.headers)["dlq_reason"] for letter in result.letters] == [b"unknown-reader"]
+    assert await _delivered(Raising([]), _copy(reader), service="ledger") == Result(True, [], [])
+
+
+@pytest.mark.parametrize("reader", ["export", "ledger", "inference.r1"])
+async def test_a_copy_for_another_reader_of_the_topic_is_no_dead_letter(reader: str) -> None:
+    assert await _delivered(Raising([]), _copy(reader), service="purge") == Result(True, [], [])
 
 
 @pytest.mark.parametrize(

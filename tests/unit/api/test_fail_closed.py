@@ -83,6 +83,7 @@ async def test_a_whole_answer_that_is_ready_after_the_lease_is_not_given_out(ben
     bench.engine.before_answer = lambda: setattr(bench, "now", bench.now + timedelta(seconds=30))
     response = await bench.post(CHAT)
     assert (response.status_code, code(response)) == (503, "replica_fenced")
+    assert bench.meter.take()[TENANT].completion_tokens > 0, "it was made"
     assert (await bench.post(CHAT, model="base")).status_code == 200
     assert bench.holds() == 0
 

@@ -60,6 +60,42 @@ async def test_what_waits_for_its_turn_when_its_tenant_is_purged_is_not_fetched_
     nothing_left(bench, "a")
 
 
+@pytest.mark.parametrize("waited", [0, 1, 20], ids=["before its first step", "at once", "for long"])
+@pytest.mark.parametrize("how", ["purged", "retired"])
+async def test_a_removal_does_not_wait_for_a_slot_that_nobody_will_use(how: str, waited: int) -> None:
+    bench = Bench(max_resident=2 * FETCHES)
+    bench.files.gate = asyncio.Event()
+    others = [bench.start(B, f"b{number}") for number in range(FETCHES)]
+    await steps(20)
+    callers = [asyncio.create_task(bench.status(A, "a1")) for _ in range(2)]
+    await steps(waited)
+    removal = asyncio.create_task(
+        bench.placement.remove_tenant(A) if how == "purged" else bench.placement.remove_adapter(A, "a1")
+    )
+    await steps(30)
+    assert removal.done(), "no slot is free, and none is needed"
+    assert (await removal).is_complete
+    assert await asyncio.gather(*callers) == [503, 503]
+    bench.files.gate.set()
+    await asyncio.gather(*others)
+    assert not {"fetch a1", "load a1"} & set(bench.log)
+    nothing_left(bench, "a")
+    bench.in_use_or_room()
+
+
+async def test_what_is_retired_while_it_is_fetched_does_not_reach_the_engine(bench: Bench) -> None:
+    bench.files.gate = asyncio.Event()
+    waiting = asyncio.create_task(bench.status(A, "a1"))
+    await steps(5)
+    removal = asyncio.create_task(bench.placement.remove_adapter(A, "a1"))
+    await steps(5)
+    bench.files.gate.set()
+    assert (await removal).is_complete
+    assert await waiting == 503
+    assert "load a1" not in bench.log
+    nothing_left(bench, "a")
+
+
 async def test_what_is_loaded_is_not_fetched_again(bench: Bench) -> None:
     await bench.request(A, "a1")
     await bench.request(A, "a1")
