@@ -13,7 +13,7 @@ from tenancy.store import TenantStore
 async def note_acknowledgement(
     store: TenantStore, digest: str, acknowledgement: ReplicaAcknowledgement, receipt: dict[str, Any] | None = None
 ) -> bool:
-    """Keep how a replica left a retired adapter, and what it signed; False when that was known: the first word stands."""
+    """Keep how a replica left a retired adapter and what it signed; the first word stands, and False says that."""
     stored = RetirementAcknowledgement(**acknowledgement.model_dump(), receipt=receipt)
     try:
         await store.put_record(
