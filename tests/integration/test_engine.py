@@ -175,15 +175,15 @@ async def test_adapters_answer_as_they_do_alone_while_others_are_loaded_and_evic
     alone = [await answer(engine, name, tokens=40) for name in names]
     assert len(set(alone)) == len(names)
 
-    decoding = asyncio.gather(*(answer(engine, name, tokens=40) for name in names))
     changes = 0
-    while not decoding.done():
-        for name in ("a16-2", "a8-1"):
-            await engine.load(name, adapters[name])
-            await engine.evict(name, scrub=changes % 4 == 3)
-            changes += 1
-    assert await decoding == alone
-    assert changes >= 6
+    while changes < 8:  # how many happen during one round of answers depends on the machine
+        decoding = asyncio.gather(*(answer(engine, name, tokens=40) for name in names))
+        while not decoding.done():
+            for name in ("a16-2", "a8-1"):
+                await engine.load(name, adapters[name])
+                await engine.evict(name, scrub=changes % 4 == 3)
+                changes += 1
+        assert await decoding == alone
 
 
 async def test_a_purge_leaves_no_weights_in_the_slot_or_in_the_loaded_copy_and_disturbs_nobody(
