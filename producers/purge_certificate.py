@@ -43,7 +43,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             *_unproved_of_stores(held),
             *_unproved_of_replicas(held),
             f"anything about {', '.join(_of(held, 'operator'))}: whoever runs the installation answers for these",
-            f"backups: {held.backups}",
+            f"backups: {held.backups}{_backups_declared(held)}",
             *_unproved_of_subcontractors(held),
             *(
                 f"that nothing is kept. {kept.store} is ({kept.holds}), because {kept.because}"
@@ -51,6 +51,12 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             ),
         ),
     )
+
+
+def _backups_declared(held: PurgeCertificate) -> str:
+    if held.backups_gone_by is None:
+        return ""
+    return f". By {held.backups_gone_by.isoformat()} they have dropped what was deleted, as the operator declares"
 
 
 def _of(held: PurgeCertificate, outcome: str) -> list[str]:

@@ -181,6 +181,11 @@ class PurgeCertificate(Contract):
     )
     retained: tuple[Retained, ...]
     backups: str
+    backups_gone_by: datetime | None = Field(
+        default=None,
+        description="when the operator's copies of the bucket have dropped what was deleted, as it declares; absent: "
+        "it declares nothing",
+    )
     topics_survive_until: datetime = Field(
         description="by then no event that was published before completed_at is on a disk"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -278,6 +278,9 @@ class PurgeRecord(Contract):
         "knew of none",
     )
     confirmations: tuple[SubcontractorConfirmation, ...] = ()
+    backups_kept: timedelta | None = Field(
+        default=None, description="how long the operator's copies of the bucket keep what was deleted, as declared"
+    )
     confirmations_until: datetime | None = Field(
         default=None, description="until then the certificate waits for those that did not confirm"
     )

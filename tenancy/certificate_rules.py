@@ -344,6 +344,11 @@ RULES = (
         _events_go_by_later,
     ),
     Rule(
+        "backups-gone-by",
+        "the certificate's time by which backups are gone is before the completion",
+        lambda held: held.backups_gone_by is None or held.completed_at <= held.backups_gone_by,
+    ),
+    Rule(
         "confirmations",
         "the certificate calls a subcontractor confirmed and names no confirmation, or the other way round",
         _confirmed_is_confirmation,

@@ -95,6 +95,7 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
             if store.protection != "no-tenant-data"
         ),
         backups=f"none is made by this system; {STORES['copies.bucket'].purger.how}",
+        backups_gone_by=None if record.backups_kept is None else completed_at + record.backups_kept,
         topics_survive_until=completed_at + timedelta(milliseconds=longest),
         audit_checkpoint=record.audit_checkpoint,
     )

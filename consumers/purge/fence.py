@@ -83,6 +83,7 @@ async def fence(
             "receipts": {replica: receipt for replica, receipt in current.receipts.items() if replica in found},
             "acknowledgements": tuple(ack.model_copy(update={"at": max(ack.at, purge.fenced_at)}) for ack in early),
             "subcontractors": policy.subcontractors,
+            "backups_kept": policy.backups_kept,
             "confirmations_until": policy.confirmations_until(purge.fenced_at, deadline),
         }
         return current.model_copy(update=update)

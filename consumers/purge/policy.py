@@ -21,6 +21,7 @@ class PurgePolicy:
     long is driven by the watchdog as well.
     ``subcontractors``: who else holds tenants' data, as the operator declares it. ``confirmation_wait``: how long after
     the fence a certificate waits for those that have not confirmed; it never costs the last day of an SLA.
+    ``backups_kept``: how long the operator's copies of the bucket keep what was deleted, where it declares that.
     """
 
     settle_seconds: float
@@ -31,6 +32,7 @@ class PurgePolicy:
     stalled_seconds: float = 900.0
     subcontractors: tuple[str, ...] = ()
     confirmation_wait: timedelta = timedelta()
+    backups_kept: timedelta | None = None
 
     def confirmations_until(self, fenced_at: datetime, deadline: datetime) -> datetime | None:
         """When a certificate waits for no subcontractor any more; None where it never does."""

@@ -26,6 +26,9 @@ class PurgeSettings(ConsumerSettings):
     confirmation_wait_days: float = Field(
         default=0.0, ge=0, description="how long a certificate waits for subcontractors that have not confirmed"
     )
+    backup_days: float | None = Field(
+        default=None, ge=0, description="how long the operator's copies of the bucket keep what was deleted"
+    )
 
     def purge_policy(self) -> PurgePolicy:
         """The bounds that these settings ask for."""
@@ -38,4 +41,5 @@ class PurgeSettings(ConsumerSettings):
             stalled_seconds=10 * self.reconcile_seconds,
             subcontractors=tuple(dict.fromkeys(self.subcontractors.split(","))) if self.subcontractors else (),
             confirmation_wait=timedelta(days=self.confirmation_wait_days),
+            backups_kept=None if self.backup_days is None else timedelta(days=self.backup_days),
         )

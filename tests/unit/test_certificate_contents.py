@@ -43,7 +43,7 @@ CONFIRMATION = SubcontractorConfirmation(
     subcontractor="aws-s3", reference="doc-1", recorded_at=NOW + timedelta(minutes=2), recorded_by="op-1"
 )
 LOADED = AuditRecord("o1", "adapter.loaded", NOW, Actor(role="replica", id="replica-0"))
-NEW_FIELDS = ("baa_reference", "bytes_removed", "counting_method", "subcontractors")
+NEW_FIELDS = ("baa_reference", "backups_gone_by", "bytes_removed", "counting_method", "subcontractors")
 
 
 @pytest.fixture
@@ -347,3 +347,13 @@ async def test_a_purge_that_an_older_release_began_is_certified(parts: Parts) ->
     held = await said(parts, purge_id)
     assert (held.bytes_removed, held.subcontractors, held.baa_reference) == (None, None, None)
     assert (await driver.records.read(purge_id)).step == "certified"
+
+
+@pytest.mark.parametrize("kept", [None, timedelta(0), timedelta(days=20)])
+async def test_it_says_by_when_backups_are_gone_where_the_operator_declares_it(
+    kept: timedelta | None, parts: Parts, tmp_path: Path
+) -> None:
+    held = await said(parts, await begun(parts, driver_of(parts, backups_kept=kept)))
+    assert held.backups_gone_by == (None if kept is None else held.completed_at + kept)
+    [line] = [line for line in verdict_of(parts, tmp_path, held).does_not_prove if line.startswith("backups: ")]
+    assert ("as the operator declares" in line) == (kept is not None)

@@ -229,6 +229,7 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("events-gone-by", "before a topic's", lambda: altered(topics_survive_until=FULL.topics_survive_until - SECOND)),
     ("events-gone-by", "of no time", lambda: with_store("sano.tenants.v1", gone_by=None)),
     ("events-gone-by", "of a time before", lambda: with_store("sano.tenants.v1", gone_by=NOW)),
+    ("backups-gone-by", "before the completion", lambda: altered(backups_gone_by=FULL.completed_at - SECOND)),
     ("confirmations", "without one", lambda: with_subcontractor(confirmation=None)),
     ("confirmations", "unconfirmed with one", lambda: with_subcontractor(outcome="unconfirmed")),
     ("own-confirmations", "another's", lambda: with_subcontractor(subcontractor="aws-glacier")),
