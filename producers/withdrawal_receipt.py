@@ -11,6 +11,7 @@ from schemas.manifests import is_about
 from schemas.model import read_tolerant
 from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
 from tenancy.errors import BadSignature
+from tenancy.evictions import are_accounted_for, came_after_their_leases, name_their_receipts
 
 _SAYS = {
     "not-affected": "its signer states that no adapter's training set contained what was withdrawn",
@@ -74,14 +75,12 @@ def _contradictions(held: WithdrawalReceipt) -> Iterator[str]:
 
 
 def _unaccounted(adapter: RetiredAdapter) -> Iterator[str]:
-    left = sorted(noted.replica_id for noted in adapter.replicas)
-    if adapter.replicas_found is not None and left != sorted(adapter.replicas_found):
+    if adapter.replicas_found is not None and not are_accounted_for(adapter.replicas_found, adapter.replicas):
         yield "the receipt does not say how each replica that was found left an adapter"
-    for noted in adapter.replicas:
-        if noted.outcome == "evicted" and noted.receipt_sha256 is None:
-            yield "the receipt speaks of a replica's receipt and does not name it"
-        if noted.lease_ended_at is not None and noted.lease_ended_at > noted.at:
-            yield "the receipt counts a replica as expired whose lease had not ended"
+    if not name_their_receipts(adapter.replicas):
+        yield "the receipt speaks of a replica's receipt and does not name it"
+    if not came_after_their_leases(adapter.replicas):
+        yield "the receipt counts a replica as expired whose lease had not ended"
 
 
 def _replicas(adapter: RetiredAdapter) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from schemas.dead_letters import REASON_HEADERS, TOO_LARGE, VALUE_BYTES
-from schemas.envelope import CONTENT_TYPE, ONLY_FOR, data_schema
+from schemas.dead_letters import CONSUMER, DETAIL, ORIGINAL, REASON, REASON_HEADERS, TIME, TOO_LARGE, VALUE_BYTES
+from schemas.envelope import CONTENT_TYPE, ONLY_FOR, ORIGIN, REPLAY_ID, data_schema
 from schemas.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN, TRACEPARENT_PATTERN
 from schemas.json_schemas import Schema, shared_definitions
@@ -20,6 +20,7 @@ BINDING_VERSION = "0.5.0"
 PRODUCTION_BROKERS = 3
 GROUP_VERSION = "v1"
 
+NUMBER: Schema = {"type": "string", "pattern": "^[0-9]+$"}
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
 
 
@@ -197,7 +198,7 @@ def _headers() -> Schema:
         "ce_dataschema": {"type": "string", "format": "uri"},
         "content-type": {"type": "string", "const": CONTENT_TYPE},
         "ce_causationid": {**opaque, "description": "the ce_id of the event that this one follows from"},
-        "ce_replayid": {**opaque, "description": "only on messages that operators published again"},
+        REPLAY_ID: {**opaque, "description": "only on messages that operators published again"},
         **_origin_headers(),
         **_reason_headers(),
         "traceparent": {"type": "string", "pattern": TRACEPARENT_PATTERN, "description": "W3C Trace Context"},
@@ -209,7 +210,7 @@ def _headers() -> Schema:
             ),
         },
     }
-    optional = {"ce_causationid", "ce_replayid", *_origin_headers(), *_reason_headers(), "traceparent", ONLY_FOR}
+    optional = {"ce_causationid", REPLAY_ID, *_origin_headers(), *_reason_headers(), "traceparent", ONLY_FOR}
     return {
         "type": "object",
         "description": (
@@ -222,22 +223,24 @@ def _headers() -> Schema:
 
 
 def _origin_headers() -> dict[str, Schema]:
+    topic, partition, offset = ORIGIN
     return {
-        "ce_originaltopic": {"type": "string", "description": "only with ce_replayid: where the message was read"},
-        "ce_originalpartition": {"type": "string", "pattern": "^[0-9]+$"},
-        "ce_originaloffset": {"type": "string", "pattern": "^[0-9]+$"},
+        topic: {"type": "string", "description": f"only with {REPLAY_ID}: where the message was read"},
+        partition: NUMBER,
+        offset: NUMBER,
     }
 
 
 def _reason_headers() -> dict[str, Schema]:
+    topic, partition, offset = ORIGINAL
     return {
-        "dlq_reason": {"type": "string", "description": "a code, such as invalid-data"},
-        "dlq_detail": {"type": "string", "maxLength": 512, "description": "what was off, without any content"},
-        "dlq_consumer": {"type": "string"},
-        "dlq_time": {"type": "string", "format": "date-time"},
-        "dlq_topic": {"type": "string"},
-        "dlq_partition": {"type": "string", "pattern": "^[0-9]+$"},
-        "dlq_offset": {"type": "string", "pattern": "^[0-9]+$"},
+        REASON: {"type": "string", "description": "a code, such as invalid-data"},
+        DETAIL: {"type": "string", "maxLength": 512, "description": "what was off, without any content"},
+        CONSUMER: {"type": "string"},
+        TIME: {"type": "string", "format": "date-time"},
+        topic: {"type": "string"},
+        partition: NUMBER,
+        offset: NUMBER,
     }
 
 
@@ -248,8 +251,7 @@ def _dead_letter_headers() -> Schema:
         "properties": {
             **_reason_headers(),
             VALUE_BYTES: {
-                "type": "string",
-                "pattern": "^[0-9]+$",
+                **NUMBER,
                 "description": f"only with the reason {TOO_LARGE}: how long the value was that it does not hold",
             },
         },

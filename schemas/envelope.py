@@ -20,6 +20,9 @@ from schemas.model import read_tolerant
 
 EVENT_NAMESPACE = uuid.UUID("6f0f3c0a-52b1-5b57-8d2e-9a4a3f8a6a11")
 CONTENT_TYPE = "application/json"
+REPLAY_ID = "ce_replayid"
+ORIGIN = ("ce_originaltopic", "ce_originalpartition", "ce_originaloffset")
+"""Headers of a message that is sent again: from where. Each sending adds the three, in this order."""
 ONLY_FOR = "sano_only_for"
 """On the copy of an event that one reader failed on and sent back: the service or replica that it is for."""
 
@@ -104,7 +107,7 @@ def encode(event: Event) -> Encoded:
     if event.causation_id is not None:
         attributes["ce_causationid"] = event.causation_id
     if event.replay_id is not None:
-        attributes["ce_replayid"] = event.replay_id
+        attributes[REPLAY_ID] = event.replay_id
     if event.traceparent is not None:
         attributes["traceparent"] = event.traceparent
     return Encoded(
@@ -145,7 +148,7 @@ def decode(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, 
         source=_required(attributes, "ce_source"),
         causation_id=_opaque(attributes, "ce_causationid"),
         traceparent=_traceparent(attributes),
-        replay_id=_opaque(attributes, "ce_replayid"),
+        replay_id=_opaque(attributes, REPLAY_ID),
     )
     if _required(attributes, "ce_id") != event.id:
         raise MalformedEvent("id-mismatch", "the ce_id is not the one that type, subject and natural key determine")

@@ -18,6 +18,7 @@ from schemas.records import StoreCount, summed
 from schemas.store import IN_BUCKET
 from schemas.stores import STORES, outcome_of, swept
 from schemas.version import TOOL
+from tenancy.evictions import are_accounted_for, came_after_their_leases, name_their_receipts
 from tenancy.settings import CLOCK_SKEW_SECONDS
 from tenancy.signing import unverified
 
@@ -163,19 +164,17 @@ def _deadline_is_the_contracts(held: PurgeCertificate) -> bool:
 
 
 def _replicas_are_accounted_for(held: PurgeCertificate) -> bool:
-    return sorted(noted.replica_id for noted in held.replicas) == sorted(held.replicas_found)
+    return are_accounted_for(held.replicas_found, held.replicas)
 
 
 def _receipts_are_named(held: PurgeCertificate) -> bool:
-    return all(noted.receipt_sha256 is not None for noted in held.replicas if noted.outcome == "evicted")
+    return name_their_receipts(held.replicas)
 
 
 def _leases_are_over(held: PurgeCertificate) -> bool:
     """Of a replica whose record an operator had taken away no end of a lease is known, and it was not cut off."""
-    return all(
-        noted.fenced_at is None if noted.lease_ended_at is None else noted.lease_ended_at <= noted.at
-        for noted in held.replicas
-    )
+    has_no_end = [noted for noted in held.replicas if noted.lease_ended_at is None]
+    return came_after_their_leases(held.replicas) and all(noted.fenced_at is None for noted in has_no_end)
 
 
 def _replicas_left_in_the_purge(held: PurgeCertificate) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from schemas.canonical import sha256_hex
@@ -39,6 +40,21 @@ def complete_eviction(statement: dict[str, Any]) -> EvictionReceipt:
     if {*receipt.evicted, receipt.cause_id}.intersection(receipt.remaining):
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter that it evicted")
     return receipt
+
+
+def are_accounted_for(found: Iterable[str], noted: Iterable[ReplicaAcknowledgement]) -> bool:
+    """Whether it is said of each replica that was found, once, how it left."""
+    return sorted(acknowledgement.replica_id for acknowledgement in noted) == sorted(found)
+
+
+def name_their_receipts(noted: Iterable[ReplicaAcknowledgement]) -> bool:
+    """Whether each replica that evicted is given with the digest of what it signed."""
+    return all(one.receipt_sha256 is not None for one in noted if one.outcome == "evicted")
+
+
+def came_after_their_leases(noted: Iterable[ReplicaAcknowledgement]) -> bool:
+    """Whether no replica is counted as expired before its lease had ended, where that is known."""
+    return all(one.lease_ended_at is None or one.lease_ended_at <= one.at for one in noted)
 
 
 def acknowledged(data: ReplicaEvicted, receipt: EvictionReceipt) -> ReplicaAcknowledgement:

@@ -49,8 +49,8 @@ class Root:
 
     def stores(self) -> tuple[str, ...]:
         """All stores of the registry that can lie here."""
-        place = self.prefix.split("/")[0] + "/{tenant}/" + "/".join(self.prefix.split("/")[2:])
-        return tuple(store.name for store in swept() if store.where.startswith(place))
+        tenant = self.prefix.split("/")[1]
+        return tuple(s.name for s in swept() if s.where.replace("{tenant}", tenant).startswith(self.prefix))
 
 
 def key_root(tenant: str) -> Root:

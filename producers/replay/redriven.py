@@ -11,10 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from producers.replay.log import EventLog, Message, Place
 from producers.replay.selection import Candidate
-
-REPLAY_ID = "ce_replayid"
-ORIGIN = ("ce_originaltopic", "ce_originalpartition", "ce_originaloffset")
-"""Headers of a message that is sent again: from where. Each sending adds the three, in this order."""
+from schemas.envelope import ORIGIN
 
 
 def origin_headers(place: Place) -> list[tuple[str, bytes | None]]:

@@ -19,9 +19,9 @@ from producers.replay.log import EventLog, PartitionRange, Place
 from producers.replay.outcomes import Outcomes
 from producers.replay.plan import ReplayPlan
 from producers.replay.planning import still_there
-from producers.replay.redriven import REPLAY_ID, origin_headers, redriven
+from producers.replay.redriven import origin_headers, redriven
 from producers.replay.selection import Candidate, Reading
-from schemas.envelope import ONLY_FOR, Event
+from schemas.envelope import ONLY_FOR, REPLAY_ID, Event
 from schemas.events import EVENT_TYPES
 from schemas.identifiers import OpaqueId
 from schemas.model import Contract

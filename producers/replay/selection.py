@@ -111,8 +111,10 @@ class Reading:
                 continue
             event = read_event(message)
             if event is None:
-                self.too_large += is_cut(message)
-                self.unreadable += not is_cut(message)
+                if is_cut(message):
+                    self.too_large += 1
+                else:
+                    self.unreadable += 1
                 continue
             if not self.selection.dead_letters and not self._is_first(event):
                 self.repeated += 1

@@ -138,15 +138,21 @@ async def test_a_replica_that_never_loaded_an_adapter_signs_what_its_engine_list
     assert (signed.evicted, set(signed.remaining)) == ((), {digest, "b" * 64})
 
 
-async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(
-    tmp_path: Path,
-) -> None:
+async def still_listing(tmp_path: Path) -> tuple[World, TenantId, str, AgentPorts]:
+    """A tenant with an adapter that the engine goes on to list, behind a server that has forgotten it."""
     world = World(tmp_path)
     tenant = await world.onboard("t1", POLICY)
     digest = await learned(world, tenant)
     engine = ForgetfulEngine()
     engine.kept = (digest,)
-    service(world, "inference").ports = restarted(world, engine)
+    return world, tenant, digest, restarted(world, engine)
+
+
+async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(
+    tmp_path: Path,
+) -> None:
+    world, tenant, _, ports = await still_listing(tmp_path)
+    service(world, "inference").ports = ports
     purge = service(world, "purge")
     requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     await world.handle(purge, await world.publish(tenant, requested))
@@ -161,15 +167,9 @@ async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists
 async def test_a_retirement_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(
     tmp_path: Path,
 ) -> None:
-    world = World(tmp_path)
-    tenant = await world.onboard("t1", POLICY)
-    digest = await learned(world, tenant)
-    engine = ForgetfulEngine()
-    engine.kept = (digest,)
+    world, tenant, digest, ports = await still_listing(tmp_path)
     retired = events.AdapterRetired(adapter_digest=digest, reason_code="superseded")
-    await on_adapter_retired(
-        Event(subject=tenant, data=retired, time=world.now, source="/test"), restarted(world, engine)
-    )
+    await on_adapter_retired(Event(subject=tenant, data=retired, time=world.now, source="/test"), ports)
     [*_, last] = acknowledgements(world)
     with pytest.raises(Refused, match="still lists an adapter"):
         await world.handle(service(world, "adapters"), last)

@@ -16,11 +16,11 @@ from referencing.jsonschema import DRAFT202012
 from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.service import GROUP_VERSION
 from producers.replay.log import Message, Place
-from producers.replay.redriven import ORIGIN, REPLAY_ID
 from producers.replay.running import resent
 from producers.replay.selection import REPLAYABLE, Candidate
 from schemas.asyncapi import consumer_group, document
 from schemas.dead_letters import REASON_HEADERS, VALUE_BYTES
+from schemas.envelope import ORIGIN, REPLAY_ID
 from schemas.events import EVENT_TYPES
 from schemas.generate import GOLDEN
 from schemas.topics import LIVE_TOPICS, TOPICS, dead_letter_topic

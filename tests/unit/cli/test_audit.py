@@ -104,6 +104,15 @@ def test_verify_names_the_entry_that_was_changed_and_ends_with_one(sano: Sano, l
     assert result.stderr.startswith("error: refused: the audit log of t1 does not hold")
 
 
+def cut_back(lived: Lived) -> None:
+    """To its first entry, with nothing that was signed."""
+    memory = lived.world.memory
+    for key in list(memory.objects):
+        is_entry = key.startswith(object_keys.audit_entries_prefix(TENANT))
+        if key != object_keys.audit_entry(TENANT, 1) and (is_entry or "/checkpoints/" in key or "/head" in key):
+            del memory.objects[key]
+
+
 def test_a_copy_is_checked_without_the_installation_and_is_a_witness(
     sano: Sano, lived: Lived, key_file: Path, tmp_path: Path
 ) -> None:
@@ -116,11 +125,7 @@ def test_a_copy_is_checked_without_the_installation_and_is_a_witness(
     witness = ("verify", "--tenant", TENANT, "--key", str(key_file), "--expect-checkpoint", str(copy))
     assert sano(*witness).exit_code == 0
     # Somebody cuts the log back to nothing but its first entry and signs nothing: all that is left is whole.
-    memory = lived.world.memory
-    for key in list(memory.objects):
-        is_entry = key.startswith(object_keys.audit_entries_prefix(TENANT))
-        if key != object_keys.audit_entry(TENANT, 1) and (is_entry or "/checkpoints/" in key or "/head" in key):
-            del memory.objects[key]
+    cut_back(lived)
     young = sano("verify", "--tenant", TENANT, "--key", str(key_file))
     assert (young.exit_code, "not signed yet" in young.stdout) == (0, True)
     assert "checkpoint no entry was changed" not in young.stdout
@@ -144,11 +149,7 @@ def test_a_purged_tenants_log_must_reach_as_far_as_the_certificate_in_the_bucket
     asyncio.run(churned())
     command = ("verify", "--tenant", TENANT, "--key", str(key_file))
     assert sano(*command).exit_code == 0
-    memory = lived.world.memory
-    for key in list(memory.objects):
-        is_entry = key.startswith(object_keys.audit_entries_prefix(TENANT))
-        if key != object_keys.audit_entry(TENANT, 1) and (is_entry or "/checkpoints/" in key or "/head" in key):
-            del memory.objects[key]
+    cut_back(lived)
     result = sano(*command)
     assert (result.exit_code, "BROKEN" in result.stdout) == (1, True)
     assert "which the certificate of purge beside the log carries" in result.stdout
