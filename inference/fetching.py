@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,16 +10,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from consumers.runtime.telemetry import SCOPE
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, check_adapter, config_sha256, weights_sha256
 from schemas.canonical import adapter_digest
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.model import read_tolerant
 from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
 from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
+from tenancy.manifests import open_training_manifest
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
@@ -75,7 +72,7 @@ class AdapterFiles:
         try:
             store = await self.tenancy.store(tenant)
             names = object_keys.ADAPTER_FILES
-            opened = await asyncio.gather(*(store.get(object_keys.adapter(digest, name)) for name in names))
+            opened = await gathered(store.get(object_keys.adapter(digest, name)) for name in names)
             bodies = {name: body for name, (body, _) in zip(names, opened, strict=True)}
             manifest = bodies.pop(object_keys.ADAPTER_MANIFEST)
             return await asyncio.to_thread(self._checked, tenant, digest, manifest, bodies)
@@ -85,7 +82,7 @@ class AdapterFiles:
             raise NotServable(str(error)) from None
 
     def _checked(self, tenant: TenantId, digest: str, envelope: bytes, files: dict[str, bytes]) -> Path:
-        manifest = self._manifest(envelope)
+        manifest = open_training_manifest(self.verifier, envelope)
         config_digest = config_sha256(files[object_keys.ADAPTER_CONFIG])
         weights_digest = weights_sha256(files[object_keys.ADAPTER_WEIGHTS])
         if manifest.tenant != tenant:
@@ -104,13 +101,6 @@ class AdapterFiles:
             raise BadSignature("the files do not make the digest that they are stored under")
         check_adapter(files, self.base_shapes, self.max_rank)
         return self._written(digest, files)
-
-    def _manifest(self, envelope: bytes) -> TrainingManifest:
-        try:
-            statement = self.verifier.verify(json.loads(envelope), TRAINING_PREDICATE)
-            return read_tolerant(TrainingManifest, statement["predicate"])
-        except (ValueError, ValidationError, KeyError, RecursionError):
-            raise BadSignature("the manifest is not a training statement") from None
 
     def _written(self, digest: str, files: Mapping[str, bytes]) -> Path:
         self.remove(digest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,12 +15,13 @@ from schemas import object_keys
 from schemas.adapter_files import check_adapter
 from schemas.events import ExportAcknowledged
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
-from schemas.manifests import TRAINING_PREDICATE, ExportedExample, TrainingManifest
+from schemas.manifests import ExportedExample, TrainingManifest
 from schemas.model import Contract, read_tolerant
 from schemas.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, Refused
 from tenancy.exports import EXAMPLES_FILE, EXPORT_FILES
+from tenancy.manifests import open_training_manifest
 from tenancy.signing import Verifier
 from tenancy.state import require_active
 from tenancy.tenant_id import TenantId
@@ -146,8 +146,7 @@ def checked_manifest(directory: Path, tenant: str, verifier: Verifier) -> Traini
 
     Raises :class:`BadSignature`, and :class:`~schemas.adapter_files.AdapterRefused` for what no server would load.
     """
-    envelope = json.loads((directory / object_keys.ADAPTER_MANIFEST).read_bytes())
-    manifest = read_tolerant(TrainingManifest, verifier.verify(envelope, TRAINING_PREDICATE)["predicate"])
+    manifest = open_training_manifest(verifier, (directory / object_keys.ADAPTER_MANIFEST).read_bytes())
     require_own(manifest, tenant, manifest.adapter_digest)
     names = (object_keys.ADAPTER_WEIGHTS, object_keys.ADAPTER_CONFIG)
     found = check_adapter({name: (directory / name).read_bytes() for name in names})

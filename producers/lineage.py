@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 from schemas import object_keys
 from schemas.canonical import adapter_digest
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.model import Contract, read_tolerant
+from schemas.manifests import TrainingManifest
+from schemas.model import Contract
 from schemas.records import JobRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused
+from tenancy.manifests import open_training_manifest
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
@@ -58,10 +57,9 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
     store = await tenancy.store(tenant)
     try:
         body, _ = await store.get(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST))
-        envelope = json.loads(body)
     except ObjectNotFound:
         raise Refused("unknown-adapter", "refused: the tenant has no published adapter of this digest") from None
-    manifest = read_tolerant(TrainingManifest, verifier.verify(envelope, TRAINING_PREDICATE)["predicate"])
+    manifest = open_training_manifest(verifier, body)
     require_own(manifest, tenant, digest)
     job, _ = await store.get_record(object_keys.job(manifest.run_id), JobRecord)
     roles = manifest.roles()

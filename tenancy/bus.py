@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     KafkaError,
+    KafkaTimeoutError,
     MessageSizeTooLargeError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
@@ -52,7 +53,7 @@ class Publisher(Protocol):
     async def publish_raw(self, message: RawMessage) -> None: ...
 
     async def answers(self) -> bool:
-        """Whether the latest publication was acknowledged and the bus answers now. Raises nothing."""
+        """Whether the publication that ended last was answered and the bus answers now. Raises nothing."""
         ...
 
 
@@ -104,7 +105,7 @@ class KafkaPublisher:
         self._line: _Line | None = None
         self._renewing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
-        self._is_acknowledged = True
+        self._was_answered = True  # the publication that ended last
 
     async def start(self) -> None:
         self._line = _Line(await self._started())
@@ -154,17 +155,17 @@ class KafkaPublisher:
             raise BusUnavailable("the publisher is not started")
         # aiokafka refuses to send neither key nor value, which is what some dead letters are: they get an empty value.
         value = b"" if message.key is None and message.value is None else message.value
-        self._is_acknowledged = False  # and so it stays where this is cancelled at a handler's deadline
+        is_answered = False  # also where this is cancelled at a handler's deadline
         sent: Awaitable[object] | None = None
         try:
             with line.publishing() as producer:
                 sent = await producer.send(message.topic, value=value, key=message.key, headers=list(message.headers))
                 await sent
-            self._is_acknowledged = True
+            is_answered = True
         except KafkaError as error:
-            if getattr(error, "retriable", False) or type(error).__name__ in {"KafkaTimeoutError", "ConnectionError"}:
+            if error.retriable or isinstance(error, KafkaTimeoutError):
                 raise BusUnavailable(f"the bus did not acknowledge: {type(error).__name__}") from None
-            self._is_acknowledged = True  # an answer all the same
+            is_answered = True  # a refusal is an answer
             is_innocent = isinstance(error, OF_THE_PRODUCER)
             if sent is not None or is_innocent:  # and not refused by the producer before it sent anything
                 await self._renew(line)
@@ -173,6 +174,8 @@ class KafkaPublisher:
             if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
                 raise MessageTooLarge from None
             raise Refused("bus-refused", f"refused: the bus answered {type(error).__name__}") from None
+        finally:
+            self._was_answered = is_answered
 
     async def _renew(self, refused: _Line) -> None:
         """Go on with a new producer. aiokafka counts what was refused as sent, and a broker takes nothing that comes
@@ -203,7 +206,7 @@ class KafkaPublisher:
                 await line.producer.stop()
 
     async def answers(self) -> bool:
-        if self._line is None or not self._is_acknowledged:
+        if self._line is None or not self._was_answered:
             return False
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

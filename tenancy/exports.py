@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
 from schemas import object_keys
-from schemas.manifests import TRAINING_PREDICATE, ExportedExample, TrainingManifest
-from schemas.model import read_tolerant
+from schemas.manifests import ExportedExample, TrainingManifest
 from schemas.records import ExportDecision
 from tenancy.errors import ObjectNotFound, PreconditionFailed
+from tenancy.manifests import open_training_manifest
 from tenancy.signing import Verifier
 from tenancy.store import TenantStore
 
@@ -58,8 +57,7 @@ async def write_export(store: TenantStore, verifier: Verifier, export_id: str, d
         body, _ = await store.get(object_keys.adapter(digest, file))
         await store.put(object_keys.export(export_id, file), body)
         if file == object_keys.ADAPTER_MANIFEST:
-            statement = verifier.verify(json.loads(body), TRAINING_PREDICATE)
-            manifest = read_tolerant(TrainingManifest, statement["predicate"])
+            manifest = open_training_manifest(verifier, body)
     lines = [line.model_dump_json() for line in exported_examples(manifest)]
     await store.put(object_keys.export(export_id, EXAMPLES_FILE), ("\n".join(lines) + "\n").encode())
     return True

@@ -272,7 +272,8 @@ def _again_on_conflict(call: Callable[[], T], stop: threading.Event) -> T:
         try:
             return call()
         except _Conflict:
-            time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - jitter, not a secret
+            if attempt < CONFLICT_ATTEMPTS - 1:
+                time.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 - jitter, not a secret
     raise StoreUnavailable("concurrent conditional writes kept conflicting")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -40,18 +40,14 @@ class TenantStore:
     ) -> str:
         """Seal and write. Raises :class:`PreconditionFailed`."""
         key = self._full(relative)
-        return await self.objects.put(
-            key, seal(self.keys.data_key, key, plaintext), if_absent=if_absent, if_match=if_match
-        )
+        sealed = await _not_on_the_loop(seal, self.keys.data_key, key, plaintext)
+        return await self.objects.put(key, sealed, if_absent=if_absent, if_match=if_match)
 
     async def get(self, relative: str) -> tuple[bytes, str]:
         """The opened bytes and the ETag. Raises :class:`ObjectNotFound` or :class:`SealBroken`."""
         key = self._full(relative)
         stored = await self.objects.get(key)
-        if len(stored.body) <= FRAME_BYTES:
-            return open_sealed(self.keys.data_key, key, stored.body), stored.etag
-        # Off the event loop: opening tens of megabytes would stop every other request for as long.
-        return await asyncio.to_thread(open_sealed, self.keys.data_key, key, stored.body), stored.etag
+        return await _not_on_the_loop(open_sealed, self.keys.data_key, key, stored.body), stored.etag
 
     async def put_record(
         self, relative: str, record: BaseModel, *, if_absent: bool = False, if_match: str | None = None
@@ -105,6 +101,15 @@ class TenantStore:
         strip = len(object_keys.tenant_prefix(self.tenant))
         async for key in self.objects.keys(object_keys.tenant_area(self.tenant, *parts)):
             yield key[strip:]
+
+
+async def _not_on_the_loop(
+    change: Callable[[bytes, str, bytes], bytes], data_key: bytes, key: str, body: bytes
+) -> bytes:
+    """Tens of megabytes would stop whatever else the event loop has to do; one frame costs less than a thread."""
+    if len(body) <= FRAME_BYTES:
+        return change(data_key, key, body)
+    return await asyncio.to_thread(change, data_key, key, body)
 
 
 def _read(path: Path) -> Iterator[bytes]:

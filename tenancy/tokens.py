@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from cryptography.hazmat.primitives import serialization
 from joserfc import jwt
@@ -62,11 +63,8 @@ class TokenVerifier:
 
     def tenant(self, token: str) -> TenantId:
         """Raises :class:`BadToken`, always with the same words."""
-        pem = self.verifier.public_key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
         try:
-            claims = jwt.decode(token, OKPKey.import_key(pem), algorithms=[ALGORITHM]).claims
+            claims = jwt.decode(token, self._key, algorithms=[ALGORITHM]).claims
             now = _epoch(self.clock())
             ours = claims["iss"] == ISSUER and claims["aud"] == AUDIENCE
             if not ours or not int(claims["iat"]) <= now + 60 or not now < int(claims["exp"]):
@@ -74,6 +72,14 @@ class TokenVerifier:
             return TenantId(str(claims["sub"]))
         except (JoseError, KeyError, ValueError, TypeError, Refused):
             raise BadToken from None
+
+    @cached_property
+    def _key(self) -> OKPKey:
+        """Made once and not at each request: that costs as much as checking a signature."""
+        pem = self.verifier.public_key.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        return OKPKey.import_key(pem)
 
 
 def _epoch(moment: datetime) -> int:

@@ -7,7 +7,6 @@ the same however many came before it.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import cast
 
@@ -22,6 +21,7 @@ from schemas.outcome import Outcome
 from schemas.records import ExampleRecord, WaitingExample
 from schemas.state import FreshExample, TenantState
 from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.state import Snapshot
 from tenancy.store import TenantStore
@@ -29,7 +29,7 @@ from tenancy.tenant_id import TenantId
 from tenancy.texts import Texts
 
 WAITING_AT_ONCE = 32
-"""Examples that are counted by one swap; also how many requests are in flight then."""
+"""Examples that are counted by one swap."""
 
 
 async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
@@ -154,7 +154,7 @@ async def _count_waiting(
     names = [relative async for relative in store.list("consents", consent_id, "waiting")]
     for start in range(0, len(names), WAITING_AT_ONCE):
         marks = names[start : start + WAITING_AT_ONCE]
-        examples = await asyncio.gather(*(read_example(store, mark.rpartition("/")[2]) for mark in marks))
+        examples = await gathered(read_example(store, mark.rpartition("/")[2]) for mark in marks)
         fresh = [
             FreshExample(example_id=example.example_id, consent_id=consent_id)
             for example, _ in examples
@@ -162,7 +162,7 @@ async def _count_waiting(
         ]
         change = counted(fresh, lambda requested: tenancy.outbox.entry(requested, event.id))
         snapshot = await tenancy.states.swap(store.tenant, change, base=snapshot)
-        await asyncio.gather(*(store.erase(mark) for mark in marks))
+        await gathered(store.erase(mark) for mark in marks)
         snapshot = await tenancy.outbox.flush(store.tenant, snapshot)
     await tenancy.outbox.flush(store.tenant, snapshot)
     return bool(names)

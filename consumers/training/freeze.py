@@ -99,13 +99,15 @@ async def _record(store: TenantStore, relative: str) -> ExampleRecord:
 
 
 async def _consents(store: TenantStore, records: Iterable[ExampleRecord]) -> dict[str, ConsentRecord]:
-    consents: dict[str, ConsentRecord] = {}
-    for consent_id in sorted({record.consent_id for record in records if record.consent_id}):
-        try:
-            consents[consent_id], _ = await store.get_record(object_keys.consent(consent_id), ConsentRecord)
-        except ObjectNotFound:
-            consents[consent_id] = ConsentRecord(consent_id=consent_id)
-    return consents
+    ids = sorted({record.consent_id for record in records if record.consent_id})
+    return dict(zip(ids, await gathered(_consent(store, consent_id) for consent_id in ids), strict=True))
+
+
+async def _consent(store: TenantStore, consent_id: str) -> ConsentRecord:
+    try:
+        return (await store.get_record(object_keys.consent(consent_id), ConsentRecord))[0]
+    except ObjectNotFound:
+        return ConsentRecord(consent_id=consent_id)
 
 
 async def _content(store: TenantStore, entry: TrainingSetEntry) -> ExampleContent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -27,12 +26,12 @@ from producers.settings import OperatorSettings
 from producers.verifying import verify_file
 from schemas import object_keys
 from schemas.heldout import read_heldout
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.model import read_tolerant
+from schemas.manifests import TrainingManifest
 from schemas.policy import TenantPolicy
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, signer, verifier
 from tenancy.errors import BadSignature, Refused
+from tenancy.manifests import open_training_manifest
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 
@@ -132,8 +131,7 @@ class Act:
     async def _manifest(self, tenant: Tenant) -> TrainingManifest:
         store = await self.tenancy.store(tenant.id)
         body, _ = await store.get(object_keys.adapter(tenant.digest, object_keys.ADAPTER_MANIFEST))
-        statement = self.verifier.verify(json.loads(body), TRAINING_PREDICATE)
-        return read_tolerant(TrainingManifest, statement["predicate"])
+        return open_training_manifest(self.verifier, body)
 
     async def _ask(
         self, tenant: Tenant, model: str, questions: list[str], words: str, at_once: int = AT_ONCE

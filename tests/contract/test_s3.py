@@ -87,7 +87,8 @@ async def test_a_conflict_that_does_not_end_is_for_later(failing: Failure, pause
     store, client = failing("put_object", *[CONFLICT] * 100)
     with pytest.raises(StoreUnavailable, match="kept conflicting"):
         await store.put("a/x", b"one", if_absent=True)
-    assert len(client.calls) == s3.CONFLICT_ATTEMPTS == len(pauses)
+    assert len(client.calls) == s3.CONFLICT_ATTEMPTS
+    assert len(pauses) == s3.CONFLICT_ATTEMPTS - 1, "nothing comes after the last attempt that a pause could be for"
 
 
 async def test_a_conflict_at_completion_leaves_no_open_upload_and_is_for_later(failing: Failure) -> None:

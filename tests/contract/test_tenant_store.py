@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import pytest
 from schemas.object_keys import ForbiddenKey, tenant_key
 from schemas.records import ConsentRecord, LeaseRecord
 from schemas.state import TenantState
+from tenancy import store as tenant_store
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, SealBroken
 from tenancy.objects import ObjectStore
+from tenancy.sealing import open_sealed, seal
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import TENANT
@@ -206,3 +210,24 @@ async def test_erasing_a_folder_leaves_its_look_alikes_and_the_neighbour(
     left = {version.key async for version in objects.versions("tenants/t1/")}
     assert left == {"tenants/t1/staging/r10/1/f"}
     assert len([key async for key in neighbour.list("staging")]) == 3
+
+
+async def test_large_bodies_are_sealed_and_opened_off_the_event_loop(
+    store: TenantStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways: a trained adapter of tens of megabytes must not stop whatever else runs here."""
+    on_the_loop: list[tuple[str, bool]] = []
+
+    def noted(name: str, real: Callable[[bytes, str, bytes], bytes]) -> Callable[[bytes, str, bytes], bytes]:
+        def change(data_key: bytes, key: str, body: bytes) -> bytes:
+            on_the_loop.append((name, threading.current_thread() is threading.main_thread()))
+            return real(data_key, key, body)
+
+        return change
+
+    monkeypatch.setattr(tenant_store, "seal", noted("seal", seal))
+    monkeypatch.setattr(tenant_store, "open_sealed", noted("open", open_sealed))
+    for body in (TEXT, bytes(3 * MIB)):
+        await store.put("examples/x", body)
+        assert (await store.get("examples/x"))[0] == body
+    assert on_the_loop == [("seal", True), ("open", True), ("seal", False), ("open", False)]

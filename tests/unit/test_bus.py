@@ -13,6 +13,7 @@ import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     OutOfOrderSequenceNumber,
     ProducerClosed,
     TopicAuthorizationFailedError,
@@ -58,11 +59,20 @@ class Producer:
     async def stop(self) -> None:
         self.is_closed = True
 
+    @property
+    def client(self) -> Producer:
+        return self
+
+    async def fetch_all_metadata(self) -> None:
+        """The brokers answer, whatever becomes of what is published."""
+
     async def send(self, topic: str, **_: Any) -> Awaitable[None]:
-        if topic == "fresh":
+        if topic in ("fresh", "lost"):
             await self.broker.held.wait()  # its metadata
         if self.is_closed:
             raise ProducerClosed
+        if topic == "lost":
+            raise KafkaTimeoutError
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         error: KafkaError | None = None
         if topic == "forbidden":
@@ -191,3 +201,40 @@ async def test_a_start_that_comes_to_nothing_leaves_no_producer(broker: Broker, 
     expected = {"cancelled": asyncio.CancelledError, "out of reach": BusUnavailable, "defect": ValueError}
     assert type(failure) is expected[how]
     assert (len(broker.producers), broker.open()) == (1, [])
+
+
+async def test_the_bus_answers_while_a_publication_is_under_way(broker: Broker) -> None:
+    """A failing event is counted by whether the bus answers: a periodic's publication must not look like an outage."""
+    broker.held.clear()
+    async with KafkaPublisher({}) as publisher:
+        under_way = asyncio.create_task(publisher.publish_raw(message("fresh")))
+        await asyncio.sleep(0)
+        assert await publisher.answers()
+        broker.held.set()
+        assert await bounded(under_way) == [None]
+        assert await publisher.answers()
+
+
+@pytest.mark.parametrize("how", ["cancelled", "lost"])
+async def test_the_publication_that_ended_last_says_whether_the_bus_answers(broker: Broker, how: str) -> None:
+    async with KafkaPublisher({}) as publisher:
+        broker.held.clear()
+        cut_off = asyncio.create_task(publisher.publish_raw(message("lost")))
+        await asyncio.sleep(0)
+        assert await bounded(publisher.publish_raw(message("known"))) == [None]
+        if how == "cancelled":
+            cut_off.cancel()
+        broker.held.set()
+        [failure] = await bounded(cut_off)
+        assert isinstance(failure, asyncio.CancelledError if how == "cancelled" else BusUnavailable)
+        assert not await publisher.answers()
+        assert await bounded(publisher.publish_raw(message("known"))) == [None]
+        assert await publisher.answers()
+
+
+async def test_a_refusal_is_an_answer(broker: Broker) -> None:
+    async with KafkaPublisher({}) as publisher:
+        await bounded(publisher.publish_raw(message("lost")))
+        [refused] = await bounded(publisher.publish_raw(message("forbidden")))
+        assert isinstance(refused, Refused)
+        assert await publisher.answers()

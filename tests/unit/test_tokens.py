@@ -147,6 +147,16 @@ def test_the_token_that_the_refused_ones_were_made_from_is_good() -> None:
     assert verifier().tenant(GOOD) == TENANT
 
 
+def test_the_key_is_made_once_and_not_for_each_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    checking, made = verifier(), []
+    real = OKPKey.import_key
+    monkeypatch.setattr(OKPKey, "import_key", lambda *given: made.append(given) or real(*given))
+    assert [checking.tenant(GOOD), checking.tenant(GOOD)] == [TENANT, TENANT]
+    with pytest.raises(BadToken):
+        checking.tenant(ES256)
+    assert len(made) == 1
+
+
 @given(st.integers(0, len(GOOD) - 1), st.characters(codec="ascii"))
 def test_no_changed_character_makes_it_another_tenants_token(place: int, character: str) -> None:
     changed = GOOD[:place] + character + GOOD[place + 1 :]

@@ -1,0 +1,43 @@
+"""A training manifest opens if this installation signed it, and is refused in the same way whatever else it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from schemas.manifests import TRAINING_PREDICATE
+from tenancy.errors import BadSignature
+from tenancy.manifests import open_training_manifest
+from tenancy.signing import Signer
+from tests.unit.operator_parts import adapter_files, manifest, signed_manifest
+
+OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+HELD = manifest("t1", adapter_files())
+STATEMENT = {"_type": "https://in-toto.io/Statement/v1", "predicateType": TRAINING_PREDICATE}
+
+
+def test_what_was_signed_is_read_back() -> None:
+    envelope = json.dumps(signed_manifest(OURS, HELD)).encode()
+    assert open_training_manifest(OURS.verifier, envelope) == HELD
+
+
+REFUSED: dict[str, Callable[[], bytes]] = {
+    "nothing": lambda: b"",
+    "no JSON": lambda: b"{",
+    "not UTF-8": lambda: b"\xff",
+    "too deep": lambda: b"[" * 100_000,
+    "a list": lambda: b"[]",
+    "another signer's": lambda: json.dumps(signed_manifest(THEIRS, HELD)).encode(),
+    "no predicate": lambda: json.dumps(OURS.sign(STATEMENT)).encode(),
+    "a predicate that is none": lambda: json.dumps(OURS.sign({**STATEMENT, "predicate": {"tenant": "t1"}})).encode(),
+}
+
+
+@pytest.mark.parametrize("envelope", REFUSED.values(), ids=REFUSED.keys())
+def test_whatever_else_it_is_it_is_refused_as_badly_signed(envelope: Callable[[], bytes]) -> None:
+    with pytest.raises(BadSignature):
+        open_training_manifest(OURS.verifier, envelope())
