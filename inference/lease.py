@@ -18,6 +18,7 @@ from schemas.records import ReplicaRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import random_nonce
 from tenancy.errors import LeaseLost, ObjectNotFound, PreconditionFailed, Transient
+from tenancy.threads import ahead_of_others
 
 RENEWAL_ATTEMPTS = 3
 
@@ -64,6 +65,10 @@ class ReplicaLease:
         """
         if self.is_fenced:
             raise LeaseLost(self.replica_id)
+        with ahead_of_others():
+            await self._renew()
+
+    async def _renew(self) -> None:
         for _ in range(RENEWAL_ATTEMPTS):
             # Counted from before the write: the record never claims to live longer than this replica believes.
             expires_at = self.tenancy.clock() + timedelta(seconds=self.seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def verifier(settings: PlatformSettings) -> Verifier:
     return Verifier.read(settings.verify_key_file)
 
 
-def object_store(settings: PlatformSettings) -> ObjectStore:
+def object_store(settings: PlatformSettings) -> S3ObjectStore:
     """The bucket of this installation. Nothing is asked of it yet."""
     secret = settings.aws_secret_access_key
     client = connect(
@@ -113,11 +113,14 @@ def object_store(settings: PlatformSettings) -> ObjectStore:
 @asynccontextmanager
 async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator[Tenancy]:
     """Connect to the real bus and object store for the life of a service or a command."""
-    objects = object_store(settings)
-    async with KafkaPublisher(settings.kafka_client()) as kafka:
-        publisher: Publisher = kafka
-        if settings.crash_at is not None:
-            observer = KillAt.parse(settings.crash_at)
-            objects = ObservedObjectStore(objects, observer)
-            publisher = ObservedPublisher(publisher, observer)
-        yield assemble(objects, master_key(settings), publisher, f"/sanolith/{source}")
+    with closing(object_store(settings)) as store:
+        async with KafkaPublisher(settings.kafka_client()) as kafka:
+            yield _assembled(settings, store, kafka, source)
+
+
+def _assembled(settings: PlatformSettings, objects: ObjectStore, publisher: Publisher, source: str) -> Tenancy:
+    if settings.crash_at is not None:
+        observer = KillAt.parse(settings.crash_at)
+        objects = ObservedObjectStore(objects, observer)
+        publisher = ObservedPublisher(publisher, observer)
+    return assemble(objects, master_key(settings), publisher, f"/sanolith/{source}")

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
-AT_ONCE = 16
-"""Half of the connections that the object store's client keeps (``tenancy.s3``)."""
+from tenancy.threads import REQUESTS
+
+AT_ONCE = REQUESTS // 2
+"""So that one handler or look leaves half of the object store's threads to the others of its process."""
 
 T = TypeVar("T")
 

@@ -19,6 +19,7 @@ from tenancy.errors import LeaseHeld, LeaseLost, ObjectNotFound, PreconditionFai
 from tenancy.outbox import Outbox
 from tenancy.state import require_active
 from tenancy.store import TenantStore
+from tenancy.threads import ahead_of_others
 
 LEASE_SECONDS = 30.0
 
@@ -119,14 +120,15 @@ class Leases:
         """Extend the lease. Raises :class:`LeaseLost` when the fence moved on, the tenant was fenced, or anybody
         else wrote or removed the record. So no lease outlives a fence by more than its own seconds.
         """
-        state = (await self.outbox.states.read(self.store.tenant)).state
-        if not holds(state, lease.record.run_id, lease.record.fence):
-            raise LeaseLost(lease.record.run_id)
-        record = self._record(lease.record.run_id, lease.record.fence)
-        try:
-            etag = await self.store.put_record(object_keys.lease(record.run_id), record, if_match=lease.etag)
-        except (PreconditionFailed, ObjectNotFound):
-            raise LeaseLost(record.run_id) from None
+        with ahead_of_others():
+            state = (await self.outbox.states.read(self.store.tenant)).state
+            if not holds(state, lease.record.run_id, lease.record.fence):
+                raise LeaseLost(lease.record.run_id)
+            record = self._record(lease.record.run_id, lease.record.fence)
+            try:
+                etag = await self.store.put_record(object_keys.lease(record.run_id), record, if_match=lease.etag)
+            except (PreconditionFailed, ObjectNotFound):
+                raise LeaseLost(record.run_id) from None
         return Lease(record, etag)
 
     def _record(self, run_id: str, fence: int) -> LeaseRecord:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,7 @@ from schemas.identifiers import REASON_CODE_PATTERN
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.objects import BATCH, ObjectVersion, StoredObject, Upload
 from tenancy.settings import REQUEST_ATTEMPTS
+from tenancy.threads import CONNECTIONS, Threads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -59,7 +60,7 @@ def connect(
         config=Config(
             connect_timeout=timeout_seconds,
             read_timeout=timeout_seconds,
-            max_pool_connections=32,
+            max_pool_connections=CONNECTIONS,
             retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
             s3={"addressing_style": "path" if endpoint_url else "auto"},
         ),
@@ -93,6 +94,7 @@ class S3ObjectStore:
 
     client: S3Client
     bucket: str
+    threads: Threads = field(default_factory=Threads, repr=False)
 
     async def get(self, key: str) -> StoredObject:
         def call() -> StoredObject:
@@ -100,7 +102,7 @@ class S3ObjectStore:
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
                 return StoredObject(answer["Body"].read(), answer["ETag"])
 
-        return await asyncio.to_thread(call)
+        return await self.threads.run(call)
 
     async def exists(self, key: str) -> bool:
         def call() -> bool:
@@ -109,7 +111,7 @@ class S3ObjectStore:
                 return True
 
         try:
-            return await asyncio.to_thread(call)
+            return await self.threads.run(call)
         except ObjectNotFound:
             return False
 
@@ -130,14 +132,14 @@ class S3ObjectStore:
                         raise PreconditionFailed(key) from None
                     raise
 
-        return await _in_thread(lambda stop: _again_on_conflict(call, stop))
+        return await self._written(lambda stop: _again_on_conflict(call, stop))
 
     async def put_chunks(self, key: str, chunks: Iterable[bytes], *, if_absent: bool = False) -> str:
         parts = _parts(chunks)
-        first = await asyncio.to_thread(next, parts, b"")
+        first = await self.threads.run(lambda: next(parts, b""))
         if len(first) < PART_BYTES:
             return await self.put(key, first, if_absent=if_absent)
-        return await _in_thread(lambda stop: self._multipart(key, first, parts, if_absent, stop))
+        return await self._written(lambda stop: self._multipart(key, first, parts, if_absent, stop))
 
     def _multipart(self, key: str, first: bytes, rest: Iterator[bytes], if_absent: bool, stop: threading.Event) -> str:
         with _translated(key):
@@ -172,14 +174,14 @@ class S3ObjectStore:
                 body = self.client.get_object(Bucket=self.bucket, Key=key)["Body"]
                 return consume(iter(body.iter_chunks(1024 * 1024)))
 
-        return await asyncio.to_thread(call)
+        return await self.threads.run(call)
 
     async def delete(self, key: str) -> None:
         def call() -> None:
             with _translated(key):
                 self.client.delete_object(Bucket=self.bucket, Key=key)
 
-        await asyncio.to_thread(call)
+        await self.threads.run(call)
 
     async def keys(self, prefix: str) -> AsyncIterator[str]:
         async for page in self._pages("list_objects_v2", prefix):
@@ -212,7 +214,7 @@ class S3ObjectStore:
 
         kept: list[tuple[str, str]] = []
         for start in range(0, len(versions), BATCH):
-            kept += await asyncio.to_thread(call, versions[start : start + BATCH])
+            kept += await self.threads.run(partial(call, versions[start : start + BATCH]))
         if kept:
             raise DeletionRefused(kept)
 
@@ -228,7 +230,7 @@ class S3ObjectStore:
                 self.client.abort_multipart_upload(Bucket=self.bucket, Key=upload.key, UploadId=upload.upload_id)
 
         try:
-            await asyncio.to_thread(call)
+            await self.threads.run(call)
         except ObjectNotFound:
             return
 
@@ -240,25 +242,29 @@ class S3ObjectStore:
             with _translated(prefix):
                 return dict(next(pages, end))
 
-        while page := await asyncio.to_thread(advance):
+        while page := await self.threads.run(advance):
             yield page
+
+    async def _written(self, write: Callable[[threading.Event], T]) -> T:
+        """A write of several requests. Cancelling it cannot end its thread, so the thread is told: it begins no further
+        request, and what goes on after a writer's deadline is one request
+        (:meth:`PlatformSettings.store_write_seconds`).
+        """
+        stop = threading.Event()
+        try:
+            return await self.threads.run(lambda: write(stop))
+        finally:
+            stop.set()
+
+    def close(self) -> None:
+        """Ask for nothing more. What is under way goes on in its thread, which ends with it."""
+        self.threads.close()
 
 
 def _reason(code: str) -> str:
     """``AccessDenied`` as ``access-denied``."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", code).lower()
     return words if re.fullmatch(REASON_CODE_PATTERN, words) else "refused"
-
-
-async def _in_thread(write: Callable[[threading.Event], T]) -> T:
-    """A write of several requests. Cancelling it cannot end its thread, so the thread is told: it begins no further
-    request, and what goes on after a writer's deadline is one request (:meth:`PlatformSettings.store_write_seconds`).
-    """
-    stop = threading.Event()
-    try:
-        return await asyncio.to_thread(write, stop)
-    finally:
-        stop.set()
 
 
 def _require_caller(stop: threading.Event) -> None:

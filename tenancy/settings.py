@@ -74,6 +74,7 @@ class PlatformSettings(BaseSettings):
     def store_write_seconds(self) -> float:
         """How long one write can go on in its thread after the handler that began it was cancelled: each attempt may
         wait for a connection and for an answer, and boto3's standard mode backs off at most 20 s over three attempts.
+        A write that still waits for a thread when it is cancelled is never begun (``tenancy.threads``).
         """
         return REQUEST_ATTEMPTS * 2 * self.s3_timeout_seconds + min(20.0, 4 * self.s3_timeout_seconds)
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from inference.lease import ReplicaLease
 from schemas import object_keys
 from schemas.events import TrainingStarted
 from schemas.records import LeaseRecord
 from schemas.state import RunState, TenantState
-from tenancy.bootstrap import Tenancy
+from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced
 from tenancy.leases import Lease, Leases, holds, with_run
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.s3 import S3ObjectStore
 from tenancy.state import owing
 from tenancy.store import TenantStore
+from tenancy.threads import REQUESTS
 from tests.contract.conftest import START, TENANT, SteppedClock
 
 RUN, OTHER_RUN = "run-1", "run-2"
 SECONDS = 30.0
+BOUND_SECONDS = 60.0
 
 
 @dataclass
@@ -347,3 +354,27 @@ async def test_a_lease_record_is_sealed_like_everything_of_the_tenant(bench: Ben
     await bench.worker("holder-canary").acquire(RUN)
     key = object_keys.tenant_key(TENANT, object_keys.lease(RUN))
     assert b"holder-canary" not in (await bench.tenancy.objects.get(key)).body
+
+
+async def test_renewals_wait_for_no_request_that_was_made_before_them(s3_store: S3ObjectStore) -> None:
+    """Not of a training run's lease nor of a replica's: reads that are slow enough would end both."""
+    clock, may_go_on = SteppedClock(), threading.Event()
+    tenancy = assemble(s3_store, KeyFileMasterKey(bytes(range(32))), RecordingPublisher(), "/sanolith/test", clock)
+    await tenancy.states.create(TenantState(tenant=TENANT, nonce="n0"))
+    await tenancy.keys.create(TENANT)
+    made = Bench(tenancy, await tenancy.store(TENANT), clock)
+    await made.queue(RUN)
+    lease = await made.worker("a").acquire(RUN)
+    replica = ReplicaLease(tenancy, "replica-0", "d" * 64, SECONDS, clock())
+    await replica.register()
+    slow = [asyncio.create_task(s3_store.threads.run(lambda: may_go_on.wait(BOUND_SECONDS))) for _ in range(REQUESTS)]
+    await asyncio.sleep(0)
+    clock.step(1)
+    try:
+        async with asyncio.timeout(BOUND_SECONDS / 2):
+            assert (await made.worker("a").renew(lease)).record.expires_at > lease.record.expires_at
+            await replica.renew()
+    finally:
+        may_go_on.set()
+        await asyncio.gather(*slow)
+    assert replica.expires_at == clock() + timedelta(seconds=SECONDS)

@@ -1,0 +1,61 @@
+"""Threads for the calls of the object store's client, which block."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from tenancy.errors import StoreUnavailable
+
+REQUESTS = 32
+"""Under way at a time; what is asked beyond that waits for its turn."""
+RESERVED = 4
+"""And these for what waits for nobody's turn: see :func:`ahead_of_others`."""
+CONNECTIONS = REQUESTS + RESERVED
+"""That the client keeps: a thread never waits for one, nor opens one that is thrown away afterwards."""
+
+T = TypeVar("T")
+
+_is_ahead: contextvars.ContextVar[bool] = contextvars.ContextVar("is_ahead", default=False)
+
+
+@contextmanager
+def ahead_of_others() -> Iterator[None]:
+    """What is asked in here has threads of its own. For the renewal of a lease, which must not end because dozens of
+    slow reads were asked before it.
+    """
+    token = _is_ahead.set(True)
+    try:
+        yield
+    finally:
+        _is_ahead.reset(token)
+
+
+@dataclass(frozen=True, eq=False)
+class Threads:
+    """Of one store and not the event loop's own, of which a small machine has six for everything together."""
+
+    _all: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(REQUESTS, "store"))
+    _reserved: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(RESERVED, "store-reserved"))
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The result of ``call``. Cancelled while it waits for a thread, it is never begun; cancelled later, it goes on
+        in its thread. Raises :class:`StoreUnavailable` once these threads are closed.
+        """
+        pool = self._reserved if _is_ahead.get() else self._all
+        context = contextvars.copy_context()  # the span that it belongs to
+        try:
+            result = asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(call))
+        except RuntimeError:
+            raise StoreUnavailable("the object store is closed here") from None
+        return await result
+
+    def close(self) -> None:
+        """Begin nothing more, and let each thread end with its call. Waits for none."""
+        for pool in (self._all, self._reserved):
+            pool.shutdown(wait=False, cancel_futures=True)
