@@ -37,6 +37,7 @@ from schemas import events
 from schemas.adapter_files import linear_shapes
 from schemas.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
+from tenancy.settings import loaded_or_exit
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 
@@ -191,7 +192,7 @@ class Replica:
 
 
 def main() -> None:
-    settings = InferenceSettings()
+    settings = loaded_or_exit(InferenceSettings)
     configure_logging(SERVICE)
     telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
     replica = Replica(settings, telemetry)

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.identifiers import TenantName
+from tenancy.settings import DAY_SECONDS
 
 
 def _default_replica() -> str:
@@ -35,7 +36,13 @@ class InferenceSettings(ConsumerSettings):
     max_num_seqs: int = Field(default=16, ge=1)
     kv_cache_gib: float | None = Field(default=None, gt=0, description="a must on a processor; absent: vLLM decides")
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="absent: vLLM decides")
-    idle_seconds: float = Field(default=900.0, gt=0, description="an adapter not asked for this long is unloaded")
-    drain_seconds: float = Field(default=10.0, ge=0, description="running requests get this long before they end")
-    state_ttl_seconds: float = Field(default=1.0, ge=0, description="how old a tenant's state may be at admission")
-    usage_seconds: float = Field(default=10.0, gt=0, description="pause between two reports of usage")
+    idle_seconds: float = Field(
+        default=900.0, gt=0, le=7 * DAY_SECONDS, description="an adapter not asked for this long is unloaded"
+    )
+    drain_seconds: float = Field(
+        default=10.0, ge=0, le=DAY_SECONDS, description="running requests get this long before they end"
+    )
+    state_ttl_seconds: float = Field(
+        default=1.0, ge=0, le=DAY_SECONDS, description="how old a tenant's state may be at admission"
+    )
+    usage_seconds: float = Field(default=10.0, gt=0, le=DAY_SECONDS, description="pause between two reports of usage")

@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from schemas.identifiers import OpaqueId
 from tenancy.errors import Refused
-from tenancy.settings import PlatformSettings
+from tenancy.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
 
 STACK_FILE = Path(".sano") / "stack.json"
 
@@ -52,7 +52,7 @@ def _read_stack() -> dict[str, Any]:
 class _StackSettings(BaseSettings):
     """Reads the environment, then the stack file."""
 
-    model_config = SettingsConfigDict(env_prefix="SANO_", env_ignore_empty=True, extra="ignore", frozen=True)
+    model_config = FROM_ENVIRONMENT
 
     @classmethod
     def settings_customise_sources(
@@ -66,7 +66,7 @@ class _StackSettings(BaseSettings):
         return init_settings, env_settings, StackFileSource(settings_cls)
 
 
-class OperatorSettings(PlatformSettings, _StackSettings):  # the later base's model_config wins
+class OperatorSettings(PlatformSettings, _StackSettings):
     """What the operators' commands need beyond the platform."""
 
     inference_url: str | None = Field(default=None, description="base URL of the OpenAI-compatible API")
@@ -96,20 +96,14 @@ class VerificationSettings(_StackSettings):
         default=None, description="public keys, PEM, that signed before the present one; paths, comma-separated"
     )
     audit_checkpoint_entries: int = Field(default=CHECKPOINT_ENTRIES, ge=1, description="as the ledger's")
-    audit_checkpoint_seconds: float = Field(default=CHECKPOINT_SECONDS, gt=0.0, description="as the ledger's")
+    audit_checkpoint_seconds: float = Field(
+        default=CHECKPOINT_SECONDS, gt=0.0, le=DAY_SECONDS, description="as the ledger's"
+    )
 
 
 def operator_settings() -> OperatorSettings:
     """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values."""
-    try:
-        return OperatorSettings()
-    except ValidationError as error:
-        names = sorted({f"SANO_{'_'.join(map(str, item['loc'][:1])).upper()}" for item in error.errors()})
-        if all(item["type"] == "missing" for item in error.errors()):
-            why = f"nothing says where the bus and the object store are: {' and '.join(names)} unset, no {STACK_FILE}"
-        else:
-            why = f"{', '.join(names)} missing or not of the expected shape"
-        raise Refused("bad-settings", f"refused: {why}; run `sano up` here, or set them") from None
+    return loaded(OperatorSettings, f"run `sano up` here, which writes {STACK_FILE}, or set them")
 
 
 def installation_settings(path: Path) -> InstallationSettings:

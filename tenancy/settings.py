@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 from aiokafka.helpers import create_ssl_context
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tenancy.errors import Refused
+
 CLOCK_SKEW_SECONDS = 5.0
-REQUEST_ATTEMPTS = 3  # of one request to the object store
+REQUEST_ATTEMPTS = 3  # of one request to the object store or to KMS
+DAY_SECONDS = 86_400
+
+FROM_ENVIRONMENT = SettingsConfigDict(
+    env_prefix="SANO_",
+    env_ignore_empty=True,
+    extra="ignore",
+    frozen=True,
+    allow_inf_nan=False,
+    hide_input_in_errors=True,  # which is all settings, the secret ones too
+)
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 class PlatformSettings(BaseSettings):
     """Where the bus, the object store and the keys are."""
 
-    model_config = SettingsConfigDict(env_prefix="SANO_", extra="ignore", frozen=True)
+    model_config = FROM_ENVIRONMENT
 
-    kafka_bootstrap_servers: str = Field(description="host:port, comma-separated")
+    kafka_bootstrap_servers: str = Field(min_length=1, description="host:port, comma-separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None
@@ -26,12 +42,14 @@ class PlatformSettings(BaseSettings):
     kafka_ssl_ca_file: Path | None = None
 
     s3_endpoint_url: str | None = Field(default=None, description="absent: AWS")
-    s3_bucket: str
+    s3_bucket: str = Field(min_length=1)
     # Not the plain AWS_*: those stay with boto3's chain, which also knows session tokens, profiles and roles.
     aws_access_key_id: str | None = Field(default=None, description="SANO_AWS_…; absent: boto3's own chain")
     aws_secret_access_key: SecretStr | None = Field(default=None, description="used only together with the id")
 
-    s3_timeout_seconds: float = Field(default=10.0, gt=0.0, description="to connect, and to answer, at each attempt")
+    s3_timeout_seconds: float = Field(
+        default=10.0, gt=0.0, le=3600.0, description="to connect, and to answer, at each attempt; of KMS too"
+    )
 
     kms_key_id: str | None = Field(default=None, description="wraps the tenants' data keys in production")
     master_key_file: Path | None = Field(default=None, description="wraps the tenants' data keys locally")
@@ -47,12 +65,27 @@ class PlatformSettings(BaseSettings):
         le=3600.0,
         description="no handling of an event, and no step of a driver or an import, writes longer",
     )
-    lease_seconds: float = Field(default=30.0, gt=0.0, description="a training lease that is not renewed ends")
-    replica_lease_seconds: float = Field(default=30.0, gt=0.0, description="a replica that is not heard of ends")
+    lease_seconds: float = Field(
+        default=30.0, gt=0.0, le=DAY_SECONDS, description="a training lease that is not renewed ends"
+    )
+    replica_lease_seconds: float = Field(
+        default=30.0, gt=0.0, le=DAY_SECONDS, description="a replica that is not heard of ends"
+    )
 
     work_dir: Path = Field(default=Path(".sano/work"), description="scratch; nothing is written elsewhere")
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
     crash_at: str | None = Field(default=None, description="tests only: SIGKILL oneself before:EFFECT or after:EFFECT")
+
+    @model_validator(mode="after")
+    def _pairs_are_whole(self) -> Self:
+        has_login = self.kafka_sasl_username and self.kafka_sasl_password
+        if self.kafka_security_protocol.startswith("SASL") and not has_login:
+            names = "SANO_KAFKA_SASL_USERNAME and SANO_KAFKA_SASL_PASSWORD"
+            raise PydanticCustomError("half_a_pair", f"a SASL_… protocol needs both {names}")
+        if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
+            names = "SANO_AWS_ACCESS_KEY_ID and SANO_AWS_SECRET_ACCESS_KEY"
+            raise PydanticCustomError("half_a_pair", f"{names} go together: set both or none")
+        return self
 
     @property
     def settle_seconds(self) -> float:
@@ -93,3 +126,34 @@ class PlatformSettings(BaseSettings):
         if self.kafka_security_protocol.endswith("SSL"):
             client["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_ca_file)
         return client
+
+
+def loaded(kind: type[SettingsT], remedy: str = "docs/settings.md describes every setting") -> SettingsT:
+    """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values."""
+    try:
+        return kind()
+    except ValidationError as error:
+        raise Refused("bad-settings", f"refused: {_what_is_wrong(kind, error)}; {remedy}") from None
+
+
+def loaded_or_exit(kind: type[SettingsT]) -> SettingsT:
+    """For the first line of a process: what is wrong is one line on stderr, and exit status 2."""
+    try:
+        return loaded(kind)
+    except Refused as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _what_is_wrong(kind: type[BaseSettings], error: ValidationError) -> str:
+    unset, wrong = [], []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        name = "".join(f"{kind.model_config['env_prefix']}{field}".upper() for field in item["loc"][:1])
+        if item["type"] == "missing":
+            unset.append(name)
+        elif item["type"] == "value_error":  # raised by a function, such as int(), whose words may quote the value
+            wrong.append(f"{name} is not of the expected shape")
+        else:
+            said = item["msg"]
+            wrong.append(f"{name}: {said[:1].lower()}{said[1:]}" if name else said)
+    return ", ".join([f"{' and '.join(sorted(unset))} unset"] * bool(unset) + sorted(wrong))

@@ -15,6 +15,7 @@ from consumers.runtime.service import serve
 from schemas import events
 from tenancy.bootstrap import Tenancy, signer
 from tenancy.replicas import Replicas
+from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.AdapterReady: handlers.on_adapter_ready,
@@ -23,7 +24,7 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
 
 
 def main() -> None:
-    settings = AdaptersSettings()
+    settings = loaded_or_exit(AdaptersSettings)
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[AdaptersPorts, Sequence[Periodic]]]:

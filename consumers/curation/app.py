@@ -9,6 +9,7 @@ from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import only_tenancy, serve
 from schemas import events
+from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.ExampleApproved: handlers.on_example_approved,
@@ -20,7 +21,8 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
 
 
 def main() -> None:
-    serve("curation", settings=CurationSettings(), topics=(events.CURATION,), handlers=HANDLERS, ports=only_tenancy)
+    settings = loaded_or_exit(CurationSettings)
+    serve("curation", settings=settings, topics=(events.CURATION,), handlers=HANDLERS, ports=only_tenancy)
 
 
 if __name__ == "__main__":

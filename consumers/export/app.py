@@ -13,12 +13,13 @@ from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
 from schemas import events
 from tenancy.bootstrap import Tenancy, verifier
+from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {events.ExportRequested: handlers.on_export_requested}
 
 
 def main() -> None:
-    settings = ExportSettings()
+    settings = loaded_or_exit(ExportSettings)
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[ExportPorts, Sequence[Periodic]]]:

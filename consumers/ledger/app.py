@@ -17,6 +17,7 @@ from schemas import events
 from schemas.topics import LIVE_TOPICS
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, signer
+from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.UsageRecorded: handlers.on_usage_recorded,
@@ -26,7 +27,7 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
 
 
 def main() -> None:
-    settings = LedgerSettings()
+    settings = loaded_or_exit(LedgerSettings)
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:

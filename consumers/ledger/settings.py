@@ -6,6 +6,7 @@ from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
+from tenancy.settings import DAY_SECONDS
 
 
 class LedgerSettings(ConsumerSettings):
@@ -15,5 +16,5 @@ class LedgerSettings(ConsumerSettings):
         default=CHECKPOINT_ENTRIES, ge=1, description="entries of a tenant after which to sign"
     )
     audit_checkpoint_seconds: float = Field(
-        default=CHECKPOINT_SECONDS, gt=0.0, description="no entry stays unsigned longer"
+        default=CHECKPOINT_SECONDS, gt=0.0, le=DAY_SECONDS, description="no entry stays unsigned longer"
     )

@@ -19,6 +19,7 @@ from consumers.runtime.service import serve
 from consumers.runtime.telemetry import SCOPE
 from schemas import events
 from tenancy.bootstrap import Tenancy, signer
+from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TenantOnboarded: on_tenant_onboarded,
@@ -30,7 +31,7 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
 
 
 def main() -> None:
-    settings = PurgeSettings()
+    settings = loaded_or_exit(PurgeSettings)
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:

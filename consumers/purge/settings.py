@@ -11,12 +11,15 @@ from consumers.runtime.settings import ConsumerSettings
 from schemas.identifiers import REASON_CODE_PATTERN
 
 SUBCONTRACTOR = REASON_CODE_PATTERN.strip("^$")
+MAX_DAYS = 3650
 
 
 class PurgeSettings(ConsumerSettings):
     """Bounds of a purge. The deletion SLA is not here: it is the tenant's, not the service's."""
 
-    purge_target_hours: float = Field(default=72.0, gt=0, description="what operations aim at, far below every SLA")
+    purge_target_hours: float = Field(
+        default=72.0, gt=0, le=MAX_DAYS * 24, description="what operations aim at, far below every SLA"
+    )
 
     subcontractors: str | None = Field(
         default=None,
@@ -24,10 +27,16 @@ class PurgeSettings(ConsumerSettings):
         description="codes of those who hold tenants' data for the operator, comma-separated",
     )
     confirmation_wait_days: float = Field(
-        default=0.0, ge=0, description="how long a certificate waits for subcontractors that have not confirmed"
+        default=0.0,
+        ge=0,
+        le=MAX_DAYS,
+        description="how long a certificate waits for subcontractors that have not confirmed",
     )
     backup_days: float | None = Field(
-        default=None, ge=0, description="how long the operator's copies of the bucket keep what was deleted"
+        default=None,
+        ge=0,
+        le=MAX_DAYS,
+        description="how long the operator's copies of the bucket keep what was deleted",
     )
 
     def purge_policy(self) -> PurgePolicy:

@@ -9,7 +9,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from pydantic import Field
 
 from consumers.runtime.policy import HandlingPolicy
-from tenancy.settings import PlatformSettings
+from tenancy.settings import DAY_SECONDS, PlatformSettings
 
 _SASL: dict[str, Any] = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
@@ -19,14 +19,22 @@ class ConsumerSettings(PlatformSettings):
 
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=8080, ge=1, le=65535)
-    reconcile_seconds: float = Field(default=15.0, gt=0.0, description="pause between two looks at unfinished work")
+    reconcile_seconds: float = Field(
+        default=15.0, gt=0.0, le=DAY_SECONDS, description="pause between two looks at unfinished work"
+    )
 
     replica_answer_seconds: float = Field(
-        default=300.0, gt=0, description="a live replica that has not acknowledged by then is cut off its lease"
+        default=300.0,
+        gt=0,
+        le=DAY_SECONDS,
+        description="a live replica that has not acknowledged by then is cut off its lease",
     )
 
     kafka_session_timeout_ms: int = Field(
-        default=45_000, ge=1_000, description="after this long without a heartbeat a dead consumer's partitions move"
+        default=45_000,
+        ge=1_000,
+        le=3_600_000,
+        description="after this long without a heartbeat a dead consumer's partitions move",
     )
 
     def handling_policy(self) -> HandlingPolicy:

@@ -14,6 +14,7 @@ from consumers.training.runner import Runner, SubprocessDispatcher
 from consumers.training.settings import TrainingSettings
 from schemas import events
 from tenancy.bootstrap import Tenancy
+from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TrainingRequested: handlers.on_training_requested,
@@ -21,7 +22,7 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
 
 
 def main() -> None:
-    settings = TrainingSettings()
+    settings = loaded_or_exit(TrainingSettings)
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[TrainingPorts, Sequence[Periodic]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
+from tenancy.settings import DAY_SECONDS
 
 
 class TrainingSettings(ConsumerSettings):
@@ -13,7 +14,7 @@ class TrainingSettings(ConsumerSettings):
     base_model: str = Field(description="directory, or hub id, of the frozen base model")
     base_model_name: str = Field(default="", description="the name that adapters carry; absent: derived")
     max_concurrent_runs: int = Field(default=1, ge=1, description="worker processes that this runner starts at once")
-    retry_backoff_seconds: float = Field(default=10.0, ge=0.0, description="pause after a failed attempt")
+    retry_backoff_seconds: float = Field(default=10.0, ge=0, le=DAY_SECONDS, description="pause after a failed attempt")
 
     def model_name(self) -> str:
         """The base model's public name, never a local path."""

@@ -44,6 +44,7 @@ from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
 from tenancy.leases import Lease, Leases
+from tenancy.settings import loaded_or_exit
 from tenancy.signing import Signer
 from tenancy.state import owing
 from tenancy.store import TenantStore
@@ -316,7 +317,7 @@ def main() -> None:
     parser.add_argument("--run", required=True)
     parser.add_argument("--holder", default=socket.gethostname())
     arguments = parser.parse_args()
-    settings = TrainingSettings()
+    settings = loaded_or_exit(TrainingSettings)
     configure_logging("training-worker")
     telemetry = configure_telemetry("training-worker", settings.otlp_endpoint)
     try:

@@ -12,7 +12,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class LocalSettings(BaseSettings):
     """``SANO_*``: what is set here is used as it is instead of being started or made."""
 
-    model_config = SettingsConfigDict(env_prefix="SANO_", env_ignore_empty=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="SANO_", env_ignore_empty=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
 
     kafka_bootstrap_servers: str | None = Field(None, description="An existing Kafka: no local bus is started.")
     s3_endpoint_url: str | None = Field(None, description="An existing S3: no local object store is started.")

@@ -61,10 +61,11 @@ def verify(
     from producers.audit_witness import read_held
     from producers.settings import VerificationSettings
     from tenancy.errors import Refused
+    from tenancy.settings import loaded
 
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
-    verifiers, settings = all_trusted(key), VerificationSettings()
+    verifiers, settings = all_trusted(key), loaded(VerificationSettings)
     policy = SigningPolicy(settings.audit_checkpoint_entries, settings.audit_checkpoint_seconds)
     held = read_held(expect_checkpoint) if expect_checkpoint else []
     copies = [load_copy(copy)] if copy else read(context, lambda tenancy, _: _copies(tenancy, tenant))

@@ -23,19 +23,21 @@ def all_trusted(keys: list[Path] | None) -> list[Verifier]:
     """The public keys that ``--key`` gives, or the present one and the earlier ones of the settings."""
     from producers.settings import VerificationSettings
     from tenancy.bootstrap import earlier_verifiers
+    from tenancy.settings import loaded
 
     if keys:
         return [trusted(key) for key in keys]
-    return [trusted(None), *earlier_verifiers(VerificationSettings().earlier_verify_key_files)]
+    return [trusted(None), *earlier_verifiers(loaded(VerificationSettings).earlier_verify_key_files)]
 
 
 def trusted(key: Path | None, option: str = "--key") -> Verifier:
     """The public key that ``option`` gives, or the settings do. Raises :class:`Refused` where neither does."""
     from producers.settings import VerificationSettings
     from tenancy.errors import Refused
+    from tenancy.settings import loaded
     from tenancy.signing import Verifier
 
-    path = key or VerificationSettings().verify_key_file
+    path = key or loaded(VerificationSettings).verify_key_file
     if path is None:
         why = f"refused: without a public key no signature can be checked; give {option}, or set SANO_VERIFY_KEY_FILE"
         raise Refused("no-verify-key", why)
