@@ -185,7 +185,7 @@ async def _refused_by_the_boundary(_: Request, error: Exception) -> Response:
     if not isinstance(error, Refused):
         raise error
     logger.error("request refused by the store", extra={"reason": error.code})
-    if error.code == "object-store-refused":
+    if error.code in ("object-store-refused", "kms-refused"):
         return _error(503, "store_unavailable", "the tenant's state cannot be read by this replica now")
     refusal = cannot_load()
     return _error(refusal.status, refusal.code, refusal.message)

@@ -69,7 +69,7 @@ def assemble(
 def master_key(settings: PlatformSettings) -> MasterKey:
     """KMS where a key id is set, else the key file. Raises :class:`Refused`."""
     if settings.kms_key_id is not None:
-        return KmsMasterKey.connect(settings.kms_key_id, None)
+        return KmsMasterKey.connect(settings.kms_key_id, settings.s3_timeout_seconds)
     if settings.master_key_file is not None:
         return KeyFileMasterKey.read(settings.master_key_file)
     why = "refused: without a master key no tenant's data can be opened; set SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE"

@@ -6,6 +6,8 @@ import base64
 import binascii
 import secrets
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tenancy.aws import bounded
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -22,9 +25,22 @@ if TYPE_CHECKING:
 
 NONCE_BYTES = 12
 
+_NOT_OURS = {"InvalidCiphertextException", "IncorrectKeyException"}
+"""The bytes were changed, or wrapped for another tenant or by another key of this account."""
+_PASSING = {
+    "DependencyTimeoutException",
+    "KMSInternalException",
+    "KeyUnavailableException",
+    "ThrottlingException",
+}
+
 
 class MasterKey(Protocol):
-    """Wraps and unwraps data keys, bound to the tenant. Both may raise :class:`StoreUnavailable`."""
+    """Wraps and unwraps data keys, bound to the tenant.
+
+    Both may raise :class:`StoreUnavailable`, and :class:`Refused` as ``kms-refused`` for what KMS does not let this
+    installation do: rights, or the state of the master key, which somebody may put right.
+    """
 
     @property
     def key_id(self) -> str: ...
@@ -77,28 +93,42 @@ class KmsMasterKey:
     key_id: str
 
     @classmethod
-    def connect(cls, key_id: str, endpoint_url: str | None) -> KmsMasterKey:
-        return cls(boto3.client("kms", endpoint_url=endpoint_url), key_id)
+    def connect(cls, key_id: str, timeout_seconds: float) -> KmsMasterKey:
+        """With bounded waits; credentials and region come from boto3's own chain."""
+        return cls(boto3.client("kms", config=bounded(timeout_seconds)), key_id)
 
     def wrap(self, tenant: str, data_key: bytes) -> bytes:
-        try:
+        with _translated():
             answer = self.client.encrypt(
                 KeyId=self.key_id, Plaintext=data_key, EncryptionContext={"sano:tenant": tenant}
             )
-        except (ClientError, BotoCoreError) as error:
-            raise StoreUnavailable(f"KMS did not wrap the data key: {type(error).__name__}") from None
         return bytes(answer["CiphertextBlob"])
 
     def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
-        try:
+        with _translated():
             answer = self.client.decrypt(
                 KeyId=self.key_id, CiphertextBlob=wrapped, EncryptionContext={"sano:tenant": tenant}
             )
-        except ClientError as error:
-            code = error.response.get("Error", {}).get("Code")
-            if code in {"InvalidCiphertextException", "IncorrectKeyException", "AccessDeniedException"}:
-                raise SealBroken(f"KMS answered {code}") from None
-            raise StoreUnavailable(f"KMS answered {code}") from None
-        except BotoCoreError as error:
-            raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None
         return bytes(answer["Plaintext"])
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn boto's errors into ours. KMS's message is not repeated.
+
+    Rights and the state of the key say nothing about the bytes: a slip there must not be laid to every event. AWS
+    answers AccessDenied also for what a key of another account wrapped, which only a foreign ``key.json`` could hold;
+    that then waits for its operator like any other refusal.
+    """
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in _NOT_OURS:
+            raise SealBroken(f"KMS answered {code}") from None
+        if code in _PASSING or status >= 500:
+            raise StoreUnavailable(f"KMS answered {status} {code}") from None
+        raise Refused("kms-refused", f"refused: KMS answered {status} {code}") from None
+    except BotoCoreError as error:
+        raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None

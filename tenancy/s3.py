@@ -18,9 +18,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from schemas.identifiers import REASON_CODE_PATTERN
+from tenancy.aws import bounded
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.objects import BATCH, ObjectVersion, StoredObject, Upload
-from tenancy.settings import REQUEST_ATTEMPTS
 from tenancy.threads import CONNECTIONS, Threads
 
 if TYPE_CHECKING:
@@ -48,21 +48,17 @@ def connect(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
 ) -> S3Client:
-    """A client with bounded waits: see :meth:`PlatformSettings.store_write_seconds`.
-
-    Without credentials they come from boto3's own chain.
-    """
+    """A client with bounded waits. Without credentials they come from boto3's own chain."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint_url,
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret_access_key,
-        config=Config(
-            connect_timeout=timeout_seconds,
-            read_timeout=timeout_seconds,
-            max_pool_connections=CONNECTIONS,
-            retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
-            s3={"addressing_style": "path" if endpoint_url else "auto"},
+        config=bounded(timeout_seconds).merge(
+            Config(
+                max_pool_connections=CONNECTIONS,
+                s3={"addressing_style": "path" if endpoint_url else "auto"},
+            )
         ),
     )
 

@@ -15,8 +15,8 @@ KEEPS_FAILING = "keeps-failing"
 ENDS_ITS_PROCESS = "ends-its-process"
 """One process after another ended over its handling."""
 
-REFUSED_US = frozenset({"bus-refused", "object-store-refused"})
-"""Kafka or S3 refused what the handling asked of it: rights, limits, a bucket, which somebody may put right."""
+REFUSED_US = frozenset({"bus-refused", "object-store-refused", "kms-refused"})
+"""Kafka, S3 or KMS refused what the handling asked of it: rights, limits, a bucket, which somebody may put right."""
 OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS}) | REFUSED_US
 """Reasons that are a failure of this installation, and none of the event's."""
 

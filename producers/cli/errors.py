@@ -19,6 +19,7 @@ _REMEDIES = {
     "nothing-active": "`sano adapters --tenant T` shows what there is",
     "bad-signature": "ask for the original document, and check that --key is its signer's",
     "object-store-refused": "`sano doctor` says what to check",
+    "kms-refused": "check the rights to the key of SANO_KMS_KEY_ID, and whether it is enabled",
 }
 _TRANSIENT_REMEDY = "try again; `sano doctor` says what is out of reach"
 

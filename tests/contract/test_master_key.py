@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from consumers.runtime.poison import REFUSED_US
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
 from tenancy.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
 
 NewMasterKey = Callable[[], MasterKey]
+KMS_REFUSED = "kms-refused"
 
 
 @pytest.fixture(params=["key-file", "kms"])
@@ -52,8 +54,9 @@ def test_a_wrapped_key_does_not_open_for_another_tenant(new_master_key: NewMaste
 
 
 def test_a_wrapped_key_does_not_open_under_another_master_key(new_master_key: NewMasterKey) -> None:
+    """AWS says IncorrectKeyException, which is a broken seal; moto 5.2.5 says AccessDeniedException, which is refused."""
     wrapped = new_master_key().wrap("t1", secrets.token_bytes(32))
-    with pytest.raises(SealBroken):
+    with pytest.raises(Refused):
         new_master_key().unwrap("t1", wrapped)
 
 
@@ -88,20 +91,44 @@ def test_kms_that_is_out_of_reach_is_not_taken_for_a_broken_seal() -> None:
     [
         ("InvalidCiphertextException", SealBroken),
         ("IncorrectKeyException", SealBroken),
-        ("AccessDeniedException", SealBroken),
         ("ThrottlingException", StoreUnavailable),
         ("KMSInternalException", StoreUnavailable),
-        ("DisabledException", StoreUnavailable),
+        ("KeyUnavailableException", StoreUnavailable),
+        ("DependencyTimeoutException", StoreUnavailable),
+        ("AccessDeniedException", KMS_REFUSED),
+        ("DisabledException", KMS_REFUSED),
+        ("KMSInvalidStateException", KMS_REFUSED),
+        ("NotFoundException", KMS_REFUSED),
+        ("UnrecognizedClientException", KMS_REFUSED),
     ],
 )
-def test_what_kms_answers_decides_whether_trying_again_may_help(code: str, kind: type[Exception]) -> None:
+@pytest.mark.parametrize("operation", ["wrap", "unwrap"])
+def test_what_kms_answers_says_whose_fault_it_is(operation: str, code: str, kind: type[Exception] | str) -> None:
+    """The bytes' own, an outage, or rights and the state of the key: for those no event may be judged."""
+
     class Answering:
         def decrypt(self, **_: Any) -> Any:
             raise ClientError({"Error": {"Code": code, "Message": "canary-8841"}}, "Decrypt")
 
-    with pytest.raises(kind) as raised:
-        KmsMasterKey(Answering(), "k").unwrap("t1", b"wrapped")  # type: ignore[arg-type]
+        encrypt = decrypt
+
+    master = KmsMasterKey(Answering(), "k")  # type: ignore[arg-type]
+    with pytest.raises((Refused, StoreUnavailable)) as raised:
+        getattr(master, operation)("t1", b"k" * 32)
+    if kind == KMS_REFUSED:
+        assert isinstance(raised.value, Refused)
+        assert raised.value.code == kind in REFUSED_US
+    else:
+        assert type(raised.value) is kind
     assert "canary" not in str(raised.value)
+    assert raised.value.__suppress_context__, "the log of a traceback would print what KMS said"
+
+
+def test_the_client_waits_a_bounded_time_and_tries_a_bounded_number_of_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    settings: Any = KmsMasterKey.connect("k", 7.0).client.meta.config
+    assert (settings.connect_timeout, settings.read_timeout) == (7.0, 7.0)
+    assert settings.retries["total_max_attempts"] == 3
 
 
 # --- key files

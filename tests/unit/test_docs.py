@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from consumers.runtime.poison import REFUSED_US
 from deploy.local.services import LOCAL_PROFILE
 from inference import openai_requests
 from producers.approvals import ApprovalLine
@@ -358,7 +359,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
     raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
     raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))
     raised -= {"tenant-purged", "key-destroyed"}  # an outcome, REFUSED_PURGED, and no dead letter
-    raised |= {"bus-refused", "object-store-refused"}
+    raised |= REFUSED_US
     documented = rows(section(page("docs/operations.md"), "### Reasons"))
     assert {reason for row in documented for reason in ticked(row[0])} == raised
 

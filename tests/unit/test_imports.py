@@ -31,6 +31,7 @@ HEAVY_ALLOWED = ("consumers.training", "inference")
 
 CLOUD = {"boto3", "botocore", "aiobotocore", "s3fs"}
 CLOUD_ALLOWED = {
+    "tenancy.aws",  # how long clients wait
     "tenancy.s3",
     "tenancy.master_keys",  # KMS
     "deploy.local.embedded",  # makes the bucket of the local stack

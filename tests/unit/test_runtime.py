@@ -17,7 +17,7 @@ from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.parsing import tolerant_parser
-from consumers.runtime.poison import Poison
+from consumers.runtime.poison import REFUSED_US, Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.service import health_routes
@@ -442,7 +442,7 @@ async def test_a_purge_command_whose_outcome_the_bus_refuses_is_sent_back_and_no
     assert progress.consecutive_failures == POLICY.deliveries
 
 
-@pytest.mark.parametrize("code", ["bus-refused", "object-store-refused"])
+@pytest.mark.parametrize("code", sorted(REFUSED_US))
 async def test_what_the_bus_or_the_store_refuses_a_handler_comes_again_and_may_be_put_right(
     code: str, caplog: pytest.LogCaptureFixture
 ) -> None:

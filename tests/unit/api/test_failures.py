@@ -51,6 +51,7 @@ SECRET = "Mrs-Miller-of-ward-7"
 S3_REFUSED = Refused("object-store-refused", f"refused: the object store answered 403 {SECRET}")
 FAILURES: dict[str, tuple[Exception, int, str]] = {
     "the store refuses": (S3_REFUSED, 503, "store_unavailable"),
+    "the master key refuses": (Refused("kms-refused", f"refused: KMS answered 400 {SECRET}"), 503, "store_unavailable"),
     "the store is out of reach": (StoreUnavailable(SECRET), 503, "store_unavailable"),
     "a record does not open": (SealBroken(SECRET), 503, "adapter_unavailable"),
     "a name is missing": (KeyError(SECRET), 500, "internal_error"),
