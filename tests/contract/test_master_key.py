@@ -54,7 +54,7 @@ def test_a_wrapped_key_does_not_open_for_another_tenant(new_master_key: NewMaste
 
 
 def test_a_wrapped_key_does_not_open_under_another_master_key(new_master_key: NewMasterKey) -> None:
-    """AWS says IncorrectKeyException, which is a broken seal; moto 5.2.5 says AccessDeniedException, which is refused."""
+    """AWS says IncorrectKeyException, a broken seal; moto 5.2.5 says AccessDeniedException, which is refused too."""
     wrapped = new_master_key().wrap("t1", secrets.token_bytes(32))
     with pytest.raises(Refused):
         new_master_key().unwrap("t1", wrapped)
