@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from cryptography.hazmat.primitives import serialization
 from joserfc import jwt
@@ -60,6 +59,13 @@ class TokenVerifier:
 
     verifier: Verifier
     clock: Clock = utc_now
+    _key: OKPKey = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        pem = self.verifier.public_key.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        object.__setattr__(self, "_key", OKPKey.import_key(pem))
 
     def tenant(self, token: str) -> TenantId:
         """Raises :class:`BadToken`, always with the same words."""
@@ -72,14 +78,6 @@ class TokenVerifier:
             return TenantId(str(claims["sub"]))
         except (JoseError, KeyError, ValueError, TypeError, Refused):
             raise BadToken from None
-
-    @cached_property
-    def _key(self) -> OKPKey:
-        """Made once and not at each request: that costs as much as checking a signature."""
-        pem = self.verifier.public_key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        return OKPKey.import_key(pem)
 
 
 def _epoch(moment: datetime) -> int:

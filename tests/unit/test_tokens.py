@@ -148,13 +148,14 @@ def test_the_token_that_the_refused_ones_were_made_from_is_good() -> None:
 
 
 def test_the_key_is_made_once_and_not_for_each_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    checking, made, real = verifier(), [], OKPKey.import_key
+    made, real = [], OKPKey.import_key
 
     def counted(*given: Any) -> OKPKey:
         made.append(given)
         return real(*given)
 
     monkeypatch.setattr(OKPKey, "import_key", counted)
+    checking = verifier()
     assert [checking.tenant(GOOD), checking.tenant(GOOD)] == [TENANT, TENANT]
     with pytest.raises(BadToken):
         checking.tenant(ES256)
