@@ -138,8 +138,8 @@ _CONSUMERS = (
             "consumers.runtime.redeliveries.Redeliveries._held",
             "consumers.training.runner.Runner._not_before",
             "consumers.training.runner.Runner._swept_at",
-            "consumers.training.runner.SubprocessDispatcher._children",
-            "consumers.training.runner.SubprocessDispatcher._watchers",
+            "consumers.training.runner.SubprocessLauncher._children",
+            "consumers.training.runner.SubprocessLauncher._watchers",
         ),
         holds="tenant ids and run ids, topics and offsets",
         protection="references",
@@ -169,7 +169,6 @@ _CONSUMERS = (
         medium="process-memory",
         where="the memory of a training worker",
         tables=(
-            "consumers.training.lora._PlannedStep.examples",
             "consumers.training.result.TrainingResult.library_versions",
         ),
         holds="the examples of the set and the weights in training",

@@ -24,7 +24,6 @@ from schemas.events import (
 )
 from schemas.manifests import TrainingManifest
 from schemas.state import AdapterState, RunState, TenantState
-from tenancy.archive import ENDED
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.leases import holds, with_run
@@ -213,5 +212,5 @@ class Publication:
         # Staged weights are never published now, and were made of what may be withdrawn. Of a run that goes on only
         # this attempt's are erased: another may have taken it. After a crash here the runner finds them.
         run = swapped.state.runs.get(run_id)
-        is_over = run is None or run.status in ENDED
+        is_over = run is None or run.is_over
         await self.store.erase_folder("staging", run_id, *(() if is_over else (str(fence),)))

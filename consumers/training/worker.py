@@ -28,7 +28,7 @@ from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
 from consumers.training.publication import Publication
-from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
+from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.scratch import scratch_folder
 from consumers.training.settings import TrainingSettings
 from consumers.training.tokenization import TrainingExample
@@ -223,7 +223,7 @@ class Worker:
             for entry, content in zip(frozen.training_set.entries, frozen.contents, strict=True)
         ]
 
-        def progress(step: StepMetrics) -> None:
+        def progress(step: StepProgress) -> None:
             metrics.append(
                 StepMetric(step=step.step, loss=step.loss, learning_rate=step.learning_rate, tokens=step.tokens)
             )

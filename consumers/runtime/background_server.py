@@ -21,7 +21,7 @@ logger = logging.getLogger(f"{SCOPE}.runtime")
 Work = Callable[[], AbstractAsyncContextManager[None]]
 
 
-class WorkBehind:
+class BackgroundWork:
     """A server binds its port only when its lifespan has begun, so the work is entered in a task of its own.
 
     The task is cancelled when the server stops, also while the work begins: what ``work`` has entered by then, it
@@ -70,14 +70,14 @@ def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_behind(
+def run_server(
     app: Callable[[Lifespan[Any]], Starlette], work: Work, *, host: str, port: int, graceful_seconds: int | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan.
 
     Exits with status 1 when the work cannot begin or end, and returns otherwise.
     """
-    behind = WorkBehind(work)
+    behind = BackgroundWork(work)
     server = uvicorn.Server(
         uvicorn.Config(
             app(behind.lifespan),
