@@ -168,9 +168,7 @@ _CONSUMERS = (
         name="worker.memory",
         medium="process-memory",
         where="the memory of a training worker",
-        tables=(
-            "consumers.training.result.TrainingResult.library_versions",
-        ),
+        tables=("consumers.training.result.TrainingResult.library_versions",),
         holds="the examples of the set and the weights in training",
         protection="clear",
         purger=Purger(who="the worker", method="end-of-process", how="it loses its lease at the fence and ends"),

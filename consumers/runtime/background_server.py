@@ -11,10 +11,11 @@ from typing import Any
 
 import anyio
 import uvicorn
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
-from consumers.runtime.telemetry import SCOPE, where
+from consumers.runtime.telemetry import SCOPE, said, where
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -52,8 +53,10 @@ class BackgroundWork:
             if has_begun:
                 logger.error("stop failed", extra={"error": where(error)})
             else:
-                # Nothing of a tenant is there yet that the text could quote.
-                logger.error("start failed", extra={"error": where(error), "reason": str(error)})
+                # It is about settings and models, and nothing of a tenant is there yet that it could quote; but for an
+                # object that is not what it should be, which pydantic would quote.
+                reason = said(error) if isinstance(error, ValidationError) else str(error)
+                logger.error("start failed", extra={"error": where(error), "reason": reason})
             self.on_failure()
 
 
