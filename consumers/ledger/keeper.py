@@ -33,7 +33,7 @@ class AuditKeeper:
                 await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
-                logger.error("audit log not kept", extra={"error": where(error)})
+                logger.error("tenant skipped by the audit keeper", extra={"error": where(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
         # Claims name events. That a log cannot be signed must not keep them for longer.

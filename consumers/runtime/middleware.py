@@ -80,7 +80,7 @@ class OutermostMiddleware(BaseMiddleware):
                 return None
             if poison.is_ours and not self._progress.is_alive():
                 # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
-                logger.error("stopped, everything fails", extra={"consumer": self._dispatcher.service})
+                logger.error("stopped after consecutive failures", extra={"consumer": self._dispatcher.service})
                 return None
             if not (_is_sent_back(poison) and await self._sent_back(poison)):
                 await self._bury(poison)
@@ -88,7 +88,7 @@ class OutermostMiddleware(BaseMiddleware):
         except Exception as failure:
             # None may leave this middleware: the rewind that follows would be hot, uncounted and unseen.
             details = {"reason": said(failure), "consumer": self._dispatcher.service}
-            logger.error("not passed over, will come again", extra=details)
+            logger.error("not dead-lettered, will be redelivered", extra=details)
             return None
 
     async def _judged(self, error: Exception) -> Poison | None:
@@ -96,7 +96,7 @@ class OutermostMiddleware(BaseMiddleware):
         poison = error if isinstance(error, Poison) else self._failure(error)
         if poison is error and not (poison.may_pass or _is_sent_back(poison)):
             return poison
-        logger.warning("will come again", extra={"reason": said(error)})
+        logger.warning("will be redelivered", extra={"reason": said(error)})
         is_over = await self._redeliveries.is_patience_over(self.msg, self._dispatcher.tenancy)
         return poison if is_over else None
 

@@ -177,12 +177,12 @@ class Publication:
 
         await self._end(run_id, fence, failed)
 
-    async def abandon(self, run_id: str, fence: int) -> None:
+    async def abandon(self, run_id: str, fence: int, reason_code: str) -> None:
         """The lease is over. The swap that publishes may still be on its way, since no request can be called back: what
         it would publish is erased once it can land no more, and not at all where it has landed.
         """
         try:
-            await self.fail(run_id, fence, "lease-lost")  # a swap of the state before this one lands no more
+            await self.fail(run_id, fence, reason_code)  # a swap of the state before this one lands no more
         except LeaseLost:
             run = (await self.tenancy.states.read(self.store.tenant)).state.runs.get(run_id)
             if run is None or (run.status, run.fence) != ("publishing", fence):

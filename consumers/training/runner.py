@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +37,8 @@ from tenancy.unpurged import Unpurged
 logger = logging.getLogger(f"{SCOPE}.training")
 
 STOP_SECONDS = 20.0
+KILL_SECONDS = 10.0
+"""For a killed process to be gone: longer only where the kernel itself hangs."""
 OUTBOX_GRACE_SECONDS = 5.0
 STAGING_SECONDS = 3600.0
 STAGING_SWEEPS = 16
@@ -58,6 +61,7 @@ class SubprocessLauncher:
 
     max_concurrent: int
     on_exit: Callable[[], None]
+    stop_seconds: float = STOP_SECONDS
     _children: dict[tuple[str, str], asyncio.subprocess.Process] = field(default_factory=dict)
     _watchers: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -84,17 +88,19 @@ class SubprocessLauncher:
         self.on_exit()
 
     async def stop(self) -> None:
-        """Ask the children to give their attempts back, then end them, which costs an attempt. They are made again
+        """Ask the children to give their attempts back, then kill them, which costs an attempt. They are made again
         elsewhere.
         """
+        await self._signalled(signal.SIGTERM, self.stop_seconds)
+        await self._signalled(signal.SIGKILL, KILL_SECONDS)
+
+    async def _signalled(self, number: signal.Signals, seconds: float) -> None:
+        """Send it to every child, and wait until all have ended; no longer than ``seconds``."""
         for child in list(self._children.values()):
-            child.terminate()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*self._watchers)
-        except TimeoutError:
-            for child in list(self._children.values()):
-                child.kill()
+            with suppress(ProcessLookupError):  # it has ended, and is not watched to its end yet
+                child.send_signal(number)
+        if self._watchers:
+            await asyncio.wait(self._watchers, timeout=seconds)
 
 
 @dataclass
