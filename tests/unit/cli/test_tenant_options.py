@@ -27,7 +27,7 @@ def choices(annotation: Any) -> tuple[Any, ...]:
 def bounds(field: FieldInfo) -> tuple[Any, Any]:
     least = [each.ge for each in field.metadata if isinstance(each, Ge)]
     most = [each.le for each in field.metadata if isinstance(each, Le)]
-    return (least or [None])[0], (most or [None])[0]
+    return (*least, None)[0], (*most, None)[0]
 
 
 @pytest.mark.parametrize("name", FIELDS)
