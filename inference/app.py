@@ -14,7 +14,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from consumers.runtime.behind import run_behind
+from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import Consumer, health_routes
@@ -197,7 +197,7 @@ def main() -> None:
     telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
     replica = Replica(settings, telemetry)
     try:
-        run_behind(
+        run_server(
             replica.build,
             replica.running,
             host=settings.inference_host,

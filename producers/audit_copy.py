@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from producers.bounded import Progress, each, silent
+from producers.progress import Progress, each, silent
 from schemas import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, UnknownTenant

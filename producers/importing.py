@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from producers.approvals import NewSalt, NumberedLine, random_salt, read_approvals
-from producers.bounded import Progress, each, silent
+from producers.progress import Progress, each, silent
 from producers.publishing import publish
 from schemas import object_keys
 from schemas.canonical import canonical_json

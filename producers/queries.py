@@ -10,14 +10,14 @@ from pydantic import Field
 
 from producers.past import all_adapters, all_digests, all_run_ids, all_runs
 from schemas import object_keys
-from schemas.events import UsageRecorded
+from schemas.events import UsageRecorded, UsageSource
 from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.policy import TenantPolicy
 from schemas.records import PurgeRecord, StoreRefusal
 from schemas.state import TenantState
-from schemas.usage import Source, UsageDay, UsageSum, amounts_of
+from schemas.usage import UsageDay, UsageSum, amounts_of
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
@@ -92,10 +92,20 @@ class PurgeView(Contract):
     versions_removed: int
 
 
-class UsageView(UsageSum):
-    """What a tenant used, summed over its records of one source."""
+class UsageView(Contract):
+    """What a tenant used, summed over its records of one source: the amounts that something measures.
 
-    source: Source
+    ``engine_seconds``: of the engine's time for inference, of the worker's time for training. ``bytes_written``: of
+    published adapters; nothing is taken off it when one is erased.
+    """
+
+    source: UsageSource
+    records: int
+    prompt_tokens: int
+    completion_tokens: int
+    training_tokens: int
+    engine_seconds: float
+    bytes_written: int
 
 
 async def tenants(tenancy: Tenancy) -> list[TenantView]:
@@ -269,15 +279,22 @@ async def usage(tenancy: Tenancy, tenant_id: TenantId) -> list[UsageView]:
     await tenancy.states.read(tenant_id)
     store = await tenancy.store(tenant_id)
 
-    async def sums_in(name: str) -> Mapping[Source, UsageSum]:
+    async def sums_in(name: str) -> Mapping[UsageSource, UsageSum]:
         if name.startswith(object_keys.USAGE_DAYS):
             return (await store.get_record(name, UsageDay))[0].sums
         record, _ = await store.get_record(name, UsageRecorded)
         return {record.source: amounts_of(record)}
 
     names = [relative async for relative in store.list("usage")]
-    total: dict[Source, UsageSum] = {}
+    total: dict[UsageSource, UsageSum] = {}
     for sums in await gathered(sums_in(name) for name in names):
         for source, amounts in sums.items():
             total[source] = total.get(source, UsageSum()).plus(amounts)
-    return [UsageView(source=source, **amounts.model_dump()) for source, amounts in sorted(total.items())]
+    return [
+        UsageView(
+            source=source,
+            bytes_written=amounts.bytes_stored,
+            **amounts.model_dump(exclude={"bytes_stored", "gpu_seconds"}),
+        )
+        for source, amounts in sorted(total.items())
+    ]

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from producers.bounded import Progress, silent
 from producers.importing import Imported
+from producers.progress import Progress, silent
 from schemas import object_keys
 from schemas.model import read_tolerant
 from schemas.records import ExampleRecord, PurgeRecord
@@ -64,9 +64,9 @@ async def run_ended(
         if run is None:
             report("requested")
             return await Archive(await tenancy.store(tenant)).run(run_id)
-        is_over = run.status in ("rejected", "failed") or (run.status == "completed" and _is_settled(state, run))
-        report("activating" if run.status == "completed" else run.status)
-        return run if is_over else None
+        is_completed = run.status == "completed"
+        report("activating" if is_completed else run.status)
+        return run if run.is_over and (not is_completed or _is_settled(state, run)) else None
 
     return await until(look, what=f"the end of run {run_id}", timeout_seconds=timeout_seconds)
 

@@ -25,6 +25,10 @@ KNOWLEDGE = "sano.knowledge.v1"
 USAGE = "sano.usage.v1"
 OUTCOMES = "sano.outcomes.v1"
 
+Trigger = Literal["policy", "operator"]
+"""Who asks for a training."""
+UsageSource = Literal["inference", "training", "storage"]
+
 EVENT_TYPES: dict[str, type[EventData]] = {}
 
 
@@ -268,7 +272,7 @@ class TrainingRequested(EventData):
     topic = TRAINING
 
     run_id: OpaqueId
-    trigger: Literal["policy", "operator"]
+    trigger: Trigger
     hyperparameters: Hyperparameters | None = Field(default=None, description="absent: the tenant policy's")
     requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
@@ -462,13 +466,15 @@ class UsageRecorded(EventData):
     topic = USAGE
 
     usage_id: OpaqueId
-    source: Literal["inference", "training", "storage"]
+    source: UsageSource
     prompt_tokens: int = Field(default=0, ge=0)
     completion_tokens: int = Field(default=0, ge=0)
     training_tokens: int = Field(default=0, ge=0)
     engine_seconds: float = Field(default=0.0, ge=0.0)
-    gpu_seconds: float = Field(default=0.0, ge=0.0)
-    bytes_stored: int = Field(default=0, ge=0)
+    gpu_seconds: float = Field(default=0.0, ge=0.0, description="no service of this release measures it")
+    bytes_stored: int = Field(
+        default=0, ge=0, description="bytes that this use wrote; no event takes them off when they are erased"
+    )
 
     def natural_key(self) -> str:
         return self.usage_id

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.events import Trigger
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, SubcontractorName, TenantName
@@ -73,7 +74,7 @@ class JobRecord(Contract):
 
     run_id: OpaqueId
     tenant: TenantName
-    trigger: Literal["policy", "operator"]
+    trigger: Trigger
     hyperparameters: Hyperparameters
     request_event_id: OpaqueId
     requested_at: datetime

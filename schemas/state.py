@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.events import Trigger
 from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
 from schemas.model import Contract
@@ -46,7 +47,7 @@ class CurationState(Contract):
 class RunState(Contract):
     """One training run. Ended ones move out of the state: see ``tenancy.archive``."""
 
-    trigger: Literal["policy", "operator"] = "operator"
+    trigger: Trigger = "operator"
     status: Literal["queued", "running", "publishing", "completed", "rejected", "failed"]
     attempts: int = Field(default=0, ge=0)
     fence: int = Field(default=0, ge=0, description="fencing number of the attempt that holds or held the lease")
@@ -57,6 +58,11 @@ class RunState(Contract):
     requested_at: datetime
     trained_tokens: int = Field(default=0, ge=0)
     train_seconds: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self.status in ("completed", "rejected", "failed")
 
 
 class AdapterState(Contract):

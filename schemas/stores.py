@@ -31,14 +31,6 @@ def store_of_key(key: str, *, is_current: bool = True) -> Store:
     return max(covering, key=lambda store: len(store.where))
 
 
-def store_of_topic(topic: str) -> Store:
-    """Raises :class:`UndeclaredStore`."""
-    found = STORES.get(topic)
-    if found is None or found.medium != "bus":
-        raise UndeclaredStore(f"topic {topic} is declared nowhere; add it to schemas/topics.py")
-    return found
-
-
 def of_medium(*media: Medium) -> tuple[Store, ...]:
     """The stores of these media, in the registry's order."""
     return tuple(store for store in STORES.values() if store.medium in media)

@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal
 
 from pydantic import Field
 
-from schemas.events import UsageRecorded
+from schemas.events import UsageRecorded, UsageSource
 from schemas.model import Contract
 
-Source = Literal["inference", "training", "storage"]
 Ranges = tuple[tuple[int, int], ...]
 """Whole numbers as ascending ranges with a gap between any two, both ends included."""
 
@@ -89,7 +87,7 @@ def amounts_of(record: UsageRecorded) -> UsageSum:
 class UsageDay(Contract):
     """A tenant's usage of one day by source, and for each reporter the reports that are in it."""
 
-    sums: dict[Source, UsageSum] = Field(default_factory=dict)
+    sums: dict[UsageSource, UsageSum] = Field(default_factory=dict)
     counted: dict[str, Ranges] = Field(default_factory=dict)
 
     def plus(self, report: Report, record: UsageRecorded) -> UsageDay:

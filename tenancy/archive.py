@@ -24,14 +24,12 @@ from tenancy.store import TenantStore
 KEPT_RUNS = 16
 KEPT_ADAPTERS = 16
 
-ENDED = ("completed", "rejected", "failed")
-
 EntryT = TypeVar("EntryT", bound=BaseModel)
 
 
 def surplus_runs(state: TenantState) -> list[str]:
     """Ended runs that are not among the :data:`KEPT_RUNS` that were requested last."""
-    ended = [run_id for run_id, run in state.runs.items() if run.status in ENDED]
+    ended = [run_id for run_id, run in state.runs.items() if run.is_over]
     ended.sort(key=lambda run_id: state.runs[run_id].requested_at)
     return ended[: max(0, len(ended) - KEPT_RUNS)]
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A run says the same of the same code. To look for what it has not thought of: --hypothesis-profile=explore.
-settings.register_profile("same", derandomize=True, database=None)
-settings.register_profile("explore", derandomize=False, print_blob=True)
+# A run says the same of the same code, on a busy machine too: no example has a deadline, and none is made too slowly.
+# To look for what it has not thought of: --hypothesis-profile=explore.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", UNTIMED, derandomize=True, database=None)
+settings.register_profile("explore", UNTIMED, derandomize=False, print_blob=True)
 settings.load_profile("same")
 
 pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform"]

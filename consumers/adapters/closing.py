@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from consumers.adapters.acknowledgements import acknowledgements
+from consumers.runtime.audit_failures import audit_failure_logged
 from consumers.runtime.telemetry import SCOPE
-from consumers.runtime.unaudited import held_up_by_no_log
 from schemas import object_keys
 from schemas.audit import Actor
 from schemas.envelope import event_id
@@ -75,7 +75,7 @@ class Closing:
                 object_keys.withdrawal_receipt(closed.withdrawal_id), json.dumps(signed).encode(), if_absent=True
             )
         # A log that does not take the entry keeps no withdrawal open: what it asked for is done, as the receipt says.
-        with held_up_by_no_log(logger, "withdrawal not audited"):
+        with audit_failure_logged(logger, "withdrawal not audited"):
             await self.tenancy.audit.append(self.store.tenant, _entry(self.store.tenant, closed))
         with suppress(PreconditionFailed):
             await self.store.put_record(object_keys.closed_withdrawal(closed.withdrawal_id), closed, if_absent=True)

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from consumers.runtime.audit_failures import audit_failure_logged
 from consumers.runtime.telemetry import SCOPE
-from consumers.runtime.unaudited import held_up_by_no_log
 from schemas import object_keys
 from schemas.audit import Actor
 from schemas.envelope import event_id
@@ -86,7 +86,7 @@ class Erasure:
             actor=Actor(role="service", id="adapters"),
             facts={"adapter_digest": digest},
         )
-        with held_up_by_no_log(logger, "erasure not audited"):
+        with audit_failure_logged(logger, "erasure not audited"):
             await self.tenancy.audit.append(self.store.tenant, entry, is_repeated=True)
 
 

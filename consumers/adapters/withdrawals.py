@@ -36,8 +36,6 @@ from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 
-UNFINISHED = ("queued", "running", "publishing")
-
 
 @dataclass(frozen=True)
 class _Case:
@@ -175,7 +173,7 @@ class WithdrawalDriver:
         adapter, one of a later batch may replace the affected ones; the deadline ends the wait.
         """
         store, record, state = case.store, case.record, case.state
-        is_under_way = any(run.status in UNFINISHED for run in state.runs.values()) or case.is_replaced
+        is_under_way = any(not run.is_over for run in state.runs.values()) or case.is_replaced
         for run_id in asked_for:  # on other withdrawals' account, and maybe not taken in yet
             is_under_way |= run_id not in state.runs and await Archive(store).run(run_id) is None
         noted = record.model_copy(update={"affected": tuple(case.affected), "deadline": case.deadline})

@@ -12,8 +12,8 @@ from typing import cast
 
 from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms
 from consumers.ledger.ports import LedgerPorts
+from consumers.runtime.audit_failures import audit_failure_logged
 from consumers.runtime.telemetry import SCOPE
-from consumers.runtime.unaudited import held_up_by_no_log
 from schemas import events
 from schemas.audit import SIGNED_AT_ONCE, Actor
 from schemas.envelope import Event
@@ -153,5 +153,5 @@ def _is_of_its_purge(data: EventData, state: TenantState) -> bool:
 async def _sign_if_due(tenant: TenantId, appended: Appended, ports: LedgerPorts, *, at_once: bool = False) -> None:
     """The event is entered, so what keeps it from being signed is none of its own: the keeper goes on trying."""
     if appended.head.unsigned >= (1 if at_once else ports.checkpoint_entries):
-        with held_up_by_no_log(logger, "audit log not signed"):
+        with audit_failure_logged(logger, "audit log not signed"):
             await ports.checkpointer.seal(tenant)

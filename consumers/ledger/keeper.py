@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
+from consumers.runtime.audit_failures import audit_failure_logged
 from consumers.runtime.telemetry import SCOPE, where
-from consumers.runtime.unaudited import held_up_by_no_log
 from schemas.topics import TOPICS
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
@@ -33,11 +33,11 @@ class AuditKeeper:
                 await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
-                logger.error("audit log not kept", extra={"error": where(error)})
+                logger.error("tenant skipped by the audit keeper", extra={"error": where(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
         # Claims name events. That a log cannot be signed must not keep them for longer.
-        with held_up_by_no_log(logger, "audit log not signed"):
+        with audit_failure_logged(logger, "audit log not signed"):
             await self.checkpointer.seal(tenant)
         head = await self.tenancy.audit.head(tenant)
         if head is None or head.moved_at is None or head.moved_at + self.survival > self.tenancy.clock():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from consumers.runtime.audit_failures import audit_failure_logged
 from consumers.runtime.telemetry import SCOPE
-from consumers.runtime.unaudited import held_up_by_no_log
 from schemas.audit import Actor
 from schemas.envelope import event_id
 from schemas.records import PurgeRecord
@@ -34,7 +34,7 @@ async def enter_step(record: PurgeRecord, tenancy: Tenancy) -> None:
         facts={"purge_id": record.purge_id, "step": record.step},
         recorded_while="purging",
     )
-    with held_up_by_no_log(logger, "purge step not audited", purge_id=record.purge_id):
+    with audit_failure_logged(logger, "purge step not audited", purge_id=record.purge_id):
         await tenancy.audit.append(TenantId(record.tenant), step, is_repeated=True)
 
 
@@ -45,9 +45,9 @@ async def signed_log(tenant: TenantId, tenancy: Tenancy, signer: Signer) -> dict
     certificate: it then carries the latest checkpoint that the head names and that can be read, or None.
     """
     checkpointer, not_signed = Checkpointer(tenancy.audit, signer), "purge not signed in the audit log"
-    with held_up_by_no_log(logger, not_signed):
+    with audit_failure_logged(logger, not_signed):
         signed = await checkpointer.seal(tenant)
         return None if signed is None else await checkpointer.envelope(tenant, signed)
-    with held_up_by_no_log(logger, not_signed):
+    with audit_failure_logged(logger, not_signed):
         return await checkpointer.latest(tenant)
     return None

@@ -99,7 +99,7 @@ class InHand:
             raise Transient("another process has this record in hand") from None
         except Refused as refusal:
             # Rights that are missing must not end in dead letters: go on as if nothing were counted.
-            logger.error("not counted what ends a process", extra={"reason": refusal.code})
+            logger.error("crash counter not written", extra={"reason": refusal.code})
             self._unproven.pop(partition, None)
             return 0
         return ended_processes
@@ -112,7 +112,7 @@ class InHand:
             await self._write(partition, note, self._made(record, ended_processes, is_in_hand=False))
         except (Transient, Refused, PreconditionFailed) as error:
             self._unproven[partition] = None
-            logger.warning("still noted as in hand", extra={"error": type(error).__name__})
+            logger.warning("in-hand note not cleared", extra={"error": type(error).__name__})
 
     async def _get_past(self, partition: Partition) -> None:
         note = self._unproven.pop(partition, None)
@@ -122,7 +122,7 @@ class InHand:
             await erase_prefix(self.tenancy.objects, self._key(partition))
         except (Transient, Refused) as error:
             # It is behind this group: nobody is given it again, and the next note is written over this one.
-            logger.warning("still noted as in hand", extra={"error": type(error).__name__})
+            logger.warning("in-hand note not cleared", extra={"error": type(error).__name__})
 
     async def _read(self, partition: Partition) -> _Note:
         try:

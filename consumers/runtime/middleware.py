@@ -27,7 +27,7 @@ from consumers.runtime.parsing import Record, event_of
 from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.sent_back import copies_for, must_happen
-from consumers.runtime.telemetry import SCOPE, where
+from consumers.runtime.telemetry import SCOPE, said
 from schemas.dead_letters import TOO_LARGE
 from schemas.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Refused, Transient
@@ -80,15 +80,15 @@ class OutermostMiddleware(BaseMiddleware):
                 return None
             if poison.is_ours and not self._progress.is_alive():
                 # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
-                logger.error("stopped, everything fails", extra={"consumer": self._dispatcher.service})
+                logger.error("stopped after consecutive failures", extra={"consumer": self._dispatcher.service})
                 return None
             if not (_is_sent_back(poison) and await self._sent_back(poison)):
                 await self._bury(poison)
             return poison
         except Exception as failure:
             # None may leave this middleware: the rewind that follows would be hot, uncounted and unseen.
-            details = {"reason": _said(failure), "consumer": self._dispatcher.service}
-            logger.error("not passed over, will come again", extra=details)
+            details = {"reason": said(failure), "consumer": self._dispatcher.service}
+            logger.error("not dead-lettered, will be redelivered", extra=details)
             return None
 
     async def _judged(self, error: Exception) -> Poison | None:
@@ -96,7 +96,7 @@ class OutermostMiddleware(BaseMiddleware):
         poison = error if isinstance(error, Poison) else self._failure(error)
         if poison is error and not (poison.may_pass or _is_sent_back(poison)):
             return poison
-        logger.warning("will come again", extra={"reason": _said(error)})
+        logger.warning("will be redelivered", extra={"reason": said(error)})
         is_over = await self._redeliveries.is_patience_over(self.msg, self._dispatcher.tenancy)
         return poison if is_over else None
 
@@ -144,11 +144,6 @@ class OutermostMiddleware(BaseMiddleware):
 
 def _is_sent_back(poison: Poison) -> bool:
     return poison.is_ours and must_happen(poison.event)
-
-
-def _said(error: Exception) -> str:
-    """What may be logged of it: the texts of our own errors carry no content."""
-    return str(error) if isinstance(error, Transient | Refused | Poison) else where(error)
 
 
 def outermost(dispatcher: Dispatcher, progress: Progress) -> Any:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.telemetry import SCOPE, said
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -19,7 +19,6 @@ class Periodic:
     name: str
     seconds: float
     work: Callable[[], Awaitable[None]]
-    failures: int = 0
     _poked: asyncio.Event = field(default_factory=asyncio.Event)
     _task: asyncio.Task[None] | None = None
 
@@ -41,10 +40,8 @@ class Periodic:
             self._poked.clear()
             try:
                 await self.work()
-                self.failures = 0
             except Exception as error:
-                self.failures += 1
-                logger.warning("%s failed", self.name, extra={"error": type(error).__name__, "reason": str(error)})
+                logger.warning("%s failed", self.name, extra={"reason": said(error)})
             try:
                 async with asyncio.timeout(self.seconds):
                     await self._poked.wait()

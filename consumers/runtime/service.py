@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from consumers.runtime.behind import run_behind
+from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
@@ -176,7 +176,7 @@ def serve(
 
     routes = health_routes(telemetry, lambda: not held or held[0].is_alive(), is_ready)
     try:
-        run_behind(
+        run_server(
             lambda lifespan: Starlette(routes=routes, lifespan=lifespan),
             consuming,
             host=settings.health_host,

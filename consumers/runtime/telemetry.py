@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -24,6 +25,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import CollectorRegistry
 from pythonjsonlogger.json import JsonFormatter
+
+from consumers.runtime.poison import Poison
+from tenancy.errors import Refused, Transient
 
 SCOPE = "sanolith"
 FRAMES_SHOWN = 6
@@ -68,11 +72,23 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__} at {lines}"
 
 
-def configure_logging(service: str, level: int = logging.INFO) -> None:
+def said(error: BaseException) -> str:
+    """What may be logged of an error. The texts of our own carry no content; any other is told by :func:`where`."""
+    return str(error) if isinstance(error, Transient | Refused | Poison) else where(error)
+
+
+class _Lines(JsonFormatter):
+    """What a library logs with an exception says the exception as :func:`where` does, without its text."""
+
+    def formatException(self, ei: Any) -> str:
+        return where(ei[1]) if ei[1] is not None else ""
+
+
+def configure_logging(service: str) -> None:
     """JSON lines on standard error. Libraries speak only from WARNING on: their messages may quote their input."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        JsonFormatter(
+        _Lines(
             "{asctime}{levelname}{name}{message}",
             style="{",
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
@@ -82,7 +98,7 @@ def configure_logging(service: str, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    logging.getLogger(SCOPE).setLevel(level)
+    logging.getLogger(SCOPE).setLevel(logging.INFO)
 
 
 def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:

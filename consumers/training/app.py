@@ -10,7 +10,7 @@ from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
 from consumers.training import handlers
 from consumers.training.handlers import TrainingPorts
-from consumers.training.runner import Runner, SubprocessDispatcher
+from consumers.training.runner import Runner, SubprocessLauncher
 from consumers.training.settings import TrainingSettings
 from schemas import events
 from tenancy.bootstrap import Tenancy
@@ -26,10 +26,10 @@ def main() -> None:
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[TrainingPorts, Sequence[Periodic]]]:
-        dispatcher = SubprocessDispatcher(settings.max_concurrent_runs, on_exit=lambda: periodic.poke())
+        launcher = SubprocessLauncher(settings.max_concurrent_runs, on_exit=lambda: periodic.poke())
         runner = Runner(
             tenancy,
-            dispatcher,
+            launcher,
             settings.work_dir,
             settings.lease_seconds,
             settings.retry_backoff_seconds,
@@ -39,7 +39,7 @@ def main() -> None:
         try:
             yield TrainingPorts(tenancy, periodic.poke), (periodic,)
         finally:
-            await dispatcher.stop()
+            await launcher.stop()
 
     serve("training", settings=settings, topics=(events.TRAINING,), handlers=HANDLERS, ports=ports)
 

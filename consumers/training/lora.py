@@ -10,7 +10,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from consumers.training.base_model import BaseModel
 from consumers.training.batches import epoch_batches, split_heldout
 from consumers.training.loss import answer_loss, collate, heldout_loss
 from consumers.training.processor import Processor, select_processor
-from consumers.training.result import NothingToTrain, StepMetrics, TrainingDiverged, TrainingResult, TrainingStopped
+from consumers.training.result import NothingToTrain, StepProgress, TrainingDiverged, TrainingResult, TrainingStopped
 from consumers.training.tokenization import TokenizedExample, TrainingExample, tokenize_examples
 from schemas.adapter_files import check_base_model_name
 from schemas.hyperparameters import Hyperparameters
@@ -33,18 +32,12 @@ from schemas.hyperparameters import Hyperparameters
 _LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
 
 
-@dataclass(frozen=True)
-class _PlannedStep:
-    epoch: int
-    examples: list[TokenizedExample]
-
-
 def train_lora(
     examples: Sequence[TrainingExample],
     base: BaseModel,
     hyperparameters: Hyperparameters,
     output_dir: Path,
-    progress: Callable[[StepMetrics], None],
+    progress: Callable[[StepProgress], None],
     should_stop: Callable[[], bool],
     *,
     base_model_name: str,
@@ -77,25 +70,23 @@ def train_lora(
     held_out = [tokenized[name] for name in split.heldout]
     batch_size = hyperparameters.per_device_train_batch_size
     before = heldout_loss(model, held_out, batch_size, pad_token_id, processor, should_stop)
-    losses = _optimize(model, plan, hyperparameters, processor, pad_token_id, progress, should_stop)
+    _optimize(model, plan, hyperparameters, processor, pad_token_id, progress, should_stop)
     _round_adapter(model, processor)
     after = heldout_loss(model, held_out, batch_size, pad_token_id, processor, should_stop)
     if should_stop():
         raise TrainingStopped
     saved = save_adapter(model, output_dir, base.path, base_model_name, run_id)
 
-    seen = [example for step in plan for example in step.examples]
+    seen = [example for batch in plan for example in batch]
     return TrainingResult(
         output_dir=output_dir,
         config_sha256=saved.config_sha256,
         weights_sha256=saved.weights_sha256,
         trained_ids=tuple(sorted({example.example_id for example in seen})),
         heldout_ids=split.heldout,
-        step_losses=tuple(losses),
         heldout_loss_before=before,
         heldout_loss_after=after,
         tokens=sum(len(example.input_ids) for example in seen),
-        answer_tokens=sum(example.answer_tokens for example in seen),
         seconds=clock() - started,
         processor=processor,
         library_versions={name: version(name) for name in _LIBRARIES},
@@ -114,14 +105,14 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> floa
 
 def _plan(
     tokenized: dict[str, TokenizedExample], trained: Sequence[str], hyperparameters: Hyperparameters
-) -> Iterator[_PlannedStep]:
+) -> Iterator[list[TokenizedExample]]:
     batch_size, steps = hyperparameters.per_device_train_batch_size, 0
     for epoch in range(hyperparameters.num_train_epochs):
         for batch in epoch_batches(tokenized, trained, batch_size, epoch, hyperparameters.seed):
             if steps == hyperparameters.max_steps:
                 return
             steps += 1
-            yield _PlannedStep(epoch, batch)
+            yield batch
 
 
 def _adapted_model(base: BaseModel, hyperparameters: Hyperparameters, processor: Processor) -> Any:
@@ -158,41 +149,37 @@ def _round_adapter(model: Any, processor: Processor) -> None:
 
 def _optimize(
     model: Any,
-    plan: Sequence[_PlannedStep],
+    plan: Sequence[list[TokenizedExample]],
     hyperparameters: Hyperparameters,
     processor: Processor,
     pad_token_id: int,
-    progress: Callable[[StepMetrics], None],
+    progress: Callable[[StepProgress], None],
     should_stop: Callable[[], bool],
-) -> list[float]:
+) -> None:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, weight_decay=hyperparameters.weight_decay)
     warmup_steps = math.floor(hyperparameters.warmup_ratio * len(plan))
-    losses: list[float] = []
     model.train()
-    for index, step in enumerate(plan):
+    for index, batch in enumerate(plan):
         if should_stop():
             raise TrainingStopped
         learning_rate = hyperparameters.learning_rate * learning_rate_factor(index, len(plan), warmup_steps)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
-        loss = answer_loss(model, collate(step.examples, pad_token_id, processor.device), processor, "mean")
+        loss = answer_loss(model, collate(batch, pad_token_id, processor.device), processor, "mean")
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, hyperparameters.max_grad_norm))
-        losses.append(float(loss.detach()))
-        if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
+        step_loss = float(loss.detach())
+        if not (math.isfinite(step_loss) and math.isfinite(norm)):
             raise TrainingDiverged(index + 1)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         progress(
-            StepMetrics(
+            StepProgress(
                 step=index + 1,
                 total_steps=len(plan),
-                epoch=step.epoch + 1,
-                loss=losses[-1],
+                loss=step_loss,
                 learning_rate=learning_rate,
-                gradient_norm=norm,
-                tokens=sum(len(example.input_ids) for example in step.examples),
+                tokens=sum(len(example.input_ids) for example in batch),
             )
         )
-    return losses

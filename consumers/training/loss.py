@@ -15,7 +15,7 @@ from consumers.training.tokenization import IGNORED, TokenizedExample
 
 
 @dataclass(frozen=True)
-class Batch:
+class PaddedBatch:
     """Left-padded integer tensors: ``input_ids``, ``attention_mask`` and ``position_ids`` are (examples, length) and
     ``labels`` is (examples, longest answer). Padding on the left puts every answer at the end of its row."""
 
@@ -25,7 +25,7 @@ class Batch:
     labels: Any
 
 
-def collate(examples: Sequence[TokenizedExample], pad_token_id: int, device: str) -> Batch:
+def collate(examples: Sequence[TokenizedExample], pad_token_id: int, device: str) -> PaddedBatch:
     """Pad ``examples`` to their common length."""
     length = max(len(example.input_ids) for example in examples)
     answer = max(example.answer_tokens for example in examples)
@@ -37,10 +37,10 @@ def collate(examples: Sequence[TokenizedExample], pad_token_id: int, device: str
         mask.append([0] * padding + [1] * tokens)
         positions.append([0] * padding + list(range(tokens)))
         labels.append([IGNORED] * (answer - example.answer_tokens) + list(example.labels[example.prompt_tokens :]))
-    return Batch(*(torch.tensor(rows, device=device) for rows in (ids, mask, positions, labels)))
+    return PaddedBatch(*(torch.tensor(rows, device=device) for rows in (ids, mask, positions, labels)))
 
 
-def answer_loss(model: Any, batch: Batch, processor: Processor, reduction: str) -> Any:
+def answer_loss(model: Any, batch: PaddedBatch, processor: Processor, reduction: str) -> Any:
     """NLL of the answer tokens, in nats, reduced by ``mean`` or ``sum``: a float32 scalar tensor.
 
     Only the positions that predict an answer token reach the output layer (``logits_to_keep``): with a vocabulary of

@@ -17,7 +17,6 @@ class Processor:
 
     device: Literal["cpu", "cuda"]
     description: str
-    threads: int
     precision: Precision
 
     def autocast(self) -> Any:
@@ -31,14 +30,14 @@ class Processor:
 
 
 def select_processor(precision: Literal["auto"] | Precision) -> Processor:
-    """CUDA where there is a device, else the CPU with torch's present number of threads.
+    """CUDA where there is a device, else the CPU.
 
     ``auto`` is bfloat16 autocast where the processor has bfloat16 arithmetic, and float32 where it would be emulated.
     """
     device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     best: Precision = "bfloat16-autocast" if _has_bfloat16(device) else "float32"
     chosen = best if precision == "auto" else precision
-    return Processor(device, _description(device), torch.get_num_threads(), chosen)
+    return Processor(device, _description(device), chosen)
 
 
 def _has_bfloat16(device: Literal["cpu", "cuda"]) -> bool:
@@ -54,4 +53,5 @@ def _description(device: Literal["cpu", "cuda"]) -> str:
         return f"{torch.cuda.get_device_name()}, compute {major}.{minor}, CUDA {torch.version.cuda}"
     capabilities = torch.cpu.get_capabilities()
     name = capabilities.get("cpu_name") or platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    # A sum is added up in as many parts as there are threads, so that their number is part of the arithmetic.
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"

@@ -24,7 +24,6 @@ from schemas.events import (
 )
 from schemas.manifests import TrainingManifest
 from schemas.state import AdapterState, RunState, TenantState
-from tenancy.archive import ENDED
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.leases import holds, with_run
@@ -178,12 +177,12 @@ class Publication:
 
         await self._end(run_id, fence, failed)
 
-    async def abandon(self, run_id: str, fence: int) -> None:
+    async def abandon(self, run_id: str, fence: int, reason_code: str) -> None:
         """The lease is over. The swap that publishes may still be on its way, since no request can be called back: what
         it would publish is erased once it can land no more, and not at all where it has landed.
         """
         try:
-            await self.fail(run_id, fence, "lease-lost")  # a swap of the state before this one lands no more
+            await self.fail(run_id, fence, reason_code)  # a swap of the state before this one lands no more
         except LeaseLost:
             run = (await self.tenancy.states.read(self.store.tenant)).state.runs.get(run_id)
             if run is None or (run.status, run.fence) != ("publishing", fence):
@@ -213,5 +212,5 @@ class Publication:
         # Staged weights are never published now, and were made of what may be withdrawn. Of a run that goes on only
         # this attempt's are erased: another may have taken it. After a crash here the runner finds them.
         run = swapped.state.runs.get(run_id)
-        is_over = run is None or run.status in ENDED
+        is_over = run is None or run.is_over
         await self.store.erase_folder("staging", run_id, *(() if is_over else (str(fence),)))

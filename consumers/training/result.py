@@ -9,15 +9,13 @@ from consumers.training.processor import Processor
 
 
 @dataclass(frozen=True)
-class StepMetrics:
+class StepProgress:
     """One optimizer step. ``loss`` is the batch's mean NLL per answer token, in nats."""
 
     step: int
     total_steps: int
-    epoch: int
     loss: float
     learning_rate: float
-    gradient_norm: float
     tokens: int
 
 
@@ -35,11 +33,9 @@ class TrainingResult:
     weights_sha256: str
     trained_ids: tuple[str, ...]
     heldout_ids: tuple[str, ...]
-    step_losses: tuple[float, ...]
     heldout_loss_before: float | None
     heldout_loss_after: float | None
     tokens: int
-    answer_tokens: int
     seconds: float
     processor: Processor
     library_versions: dict[str, str]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -36,13 +37,15 @@ from tenancy.unpurged import Unpurged
 logger = logging.getLogger(f"{SCOPE}.training")
 
 STOP_SECONDS = 20.0
+KILL_SECONDS = 10.0
+"""For a killed process to be gone: longer only where the kernel itself hangs."""
 OUTBOX_GRACE_SECONDS = 5.0
 STAGING_SECONDS = 3600.0
 STAGING_SWEEPS = 16
 """In one look, so that the first looks of a new process, to which every tenant is due, do not hold up the runs."""
 
 
-class Dispatcher(Protocol):
+class WorkerLauncher(Protocol):
     """Starts worker processes: locally subprocesses, in production Kubernetes Jobs named after tenant and run."""
 
     def has_capacity(self) -> bool: ...
@@ -53,11 +56,12 @@ class Dispatcher(Protocol):
 
 
 @dataclass
-class SubprocessDispatcher:
+class SubprocessLauncher:
     """Workers as child processes with this process's environment."""
 
     max_concurrent: int
     on_exit: Callable[[], None]
+    stop_seconds: float = STOP_SECONDS
     _children: dict[tuple[str, str], asyncio.subprocess.Process] = field(default_factory=dict)
     _watchers: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -84,17 +88,19 @@ class SubprocessDispatcher:
         self.on_exit()
 
     async def stop(self) -> None:
-        """Ask the children to give their attempts back, then end them, which costs an attempt. They are made again
+        """Ask the children to give their attempts back, then kill them, which costs an attempt. They are made again
         elsewhere.
         """
+        await self._signalled(signal.SIGTERM, self.stop_seconds)
+        await self._signalled(signal.SIGKILL, KILL_SECONDS)
+
+    async def _signalled(self, number: signal.Signals, seconds: float) -> None:
+        """Send it to every child, and wait until all have ended; no longer than ``seconds``."""
         for child in list(self._children.values()):
-            child.terminate()
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*self._watchers)
-        except TimeoutError:
-            for child in list(self._children.values()):
-                child.kill()
+            with suppress(ProcessLookupError):  # it has ended, and is not watched to its end yet
+                child.send_signal(number)
+        if self._watchers:
+            await asyncio.wait(self._watchers, timeout=seconds)
 
 
 @dataclass
@@ -108,7 +114,7 @@ class Runner:
     """
 
     tenancy: Tenancy
-    dispatcher: Dispatcher
+    launcher: WorkerLauncher
     work_dir: Path
     lease_seconds: float
     retry_backoff_seconds: float
@@ -131,7 +137,7 @@ class Runner:
                     await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
-                logger.error("tenant not tended", extra={"error": where(error)})
+                logger.error("tenant skipped by the runner", extra={"error": where(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
         snapshot = await self._unpurged.read(tenant)
@@ -143,11 +149,7 @@ class Runner:
             snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
         if surplus_runs(snapshot.state) or surplus_adapters(snapshot.state):
             await self._tidy(tenant)
-        unfinished = [
-            (run_id, run)
-            for run_id, run in snapshot.state.runs.items()
-            if run.status in ("queued", "running", "publishing")
-        ]
+        unfinished = [(run_id, run) for run_id, run in snapshot.state.runs.items() if not run.is_over]
         self._forget_ended(tenant, {run_id for run_id, _ in unfinished})
         if unfinished:
             await self._tend(tenant, unfinished)
@@ -188,21 +190,18 @@ class Runner:
         # One run of a tenant at a time: each is trained on what the one before left. A child is at work before it holds
         # a lease, since importing torch takes seconds. So may one of another runner be: it is refused the lease then.
         busy = any(
-            [
-                self.dispatcher.is_running(tenant, run_id) or await leases.alive(run_id, run)
-                for run_id, run in unfinished
-            ]
+            [self.launcher.is_running(tenant, run_id) or await leases.alive(run_id, run) for run_id, run in unfinished]
         )
         for run_id, run in sorted(unfinished, key=lambda item: item[1].requested_at):
-            if self.dispatcher.is_running(tenant, run_id):
+            if self.launcher.is_running(tenant, run_id):
                 continue
             if run.status == "publishing":
                 await Publication(self.tenancy, store).promote(run_id, self.work_dir)
             elif run.attempts >= MAX_ATTEMPTS and not await leases.alive(run_id, run):
                 await self._give_up(store, run_id, run)
-            elif not busy and self.dispatcher.has_capacity() and self._is_due(tenant, run_id):
+            elif not busy and self.launcher.has_capacity() and self._is_due(tenant, run_id):
                 self._not_before.setdefault(tenant, {})[run_id] = self.now() + self.retry_backoff_seconds
-                await self.dispatcher.start(tenant, run_id, run.attempts + 1)
+                await self.launcher.start(tenant, run_id, run.attempts + 1)
                 busy = True
 
     def _is_due(self, tenant: TenantId, run_id: str) -> bool:

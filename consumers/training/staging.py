@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tenancy.archive import ENDED
 from tenancy.state import StateRegistry
 from tenancy.store import TenantStore
 
@@ -17,5 +16,5 @@ async def erase_leftovers(states: StateRegistry, store: TenantStore) -> None:
     # Read after the listing, so that it knows every run that was found: one that it does not hold is archived.
     runs = (await states.read(store.tenant)).state.runs
     for run_id in sorted(staged):
-        if run_id not in runs or runs[run_id].status in ENDED:
+        if run_id not in runs or runs[run_id].is_over:
             await store.erase_folder("staging", run_id)

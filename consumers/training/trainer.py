@@ -9,7 +9,7 @@ from typing import Protocol
 
 from consumers.training.base_model import BaseModel, prepare_base_model
 from consumers.training.lora import train_lora
-from consumers.training.result import StepMetrics, TrainingResult
+from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.tokenization import TrainingExample
 from schemas.hyperparameters import Hyperparameters
 
@@ -31,7 +31,7 @@ class Trainer(Protocol):
         hyperparameters: Hyperparameters,
         run_id: str,
         output_dir: Path,
-        progress: Callable[[StepMetrics], None],
+        progress: Callable[[StepProgress], None],
         should_stop: Callable[[], bool],
     ) -> TrainingResult:
         """The configuration names ``run_id``. Raises :class:`TrainingStopped` when ``should_stop`` says so."""
@@ -56,7 +56,7 @@ class LoraTrainer:
         hyperparameters: Hyperparameters,
         run_id: str,
         output_dir: Path,
-        progress: Callable[[StepMetrics], None],
+        progress: Callable[[StepProgress], None],
         should_stop: Callable[[], bool],
     ) -> TrainingResult:
         return train_lora(

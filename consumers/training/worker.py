@@ -23,12 +23,12 @@ from datetime import datetime
 from pathlib import Path
 
 from consumers.runtime.policy import HANDLING
-from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, where
+from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, said, where
 from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
 from consumers.training.publication import Publication
-from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
+from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.scratch import scratch_folder
 from consumers.training.settings import TrainingSettings
 from consumers.training.tokenization import TrainingExample
@@ -42,7 +42,7 @@ from schemas.records import JobRecord
 from schemas.state import TenantState
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
+from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
 from tenancy.leases import Lease, Leases
 from tenancy.settings import loaded_or_exit
 from tenancy.signing import Signer
@@ -51,6 +51,15 @@ from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.training")
+
+OVER = 0
+"""Exit status: the attempt is over, whatever came of it, or was given back."""
+FAILED = 1
+"""Exit status: it could not even be ended; the log says why."""
+FENCED = 3
+"""Exit status: the tenant is purged or being purged."""
+NO_LEASE = 75
+"""Exit status: another worker has this run or another one of the tenant, or the lease could not be kept."""
 
 
 class Worker:
@@ -81,7 +90,7 @@ class Worker:
         """End at the next step and give the attempt back; once the adapter is decided, go on to the end. A step in the
         middle cannot be left, so whoever cannot wait for it kills, and that costs an attempt.
         """
-        logger.info("asked to end")
+        logger.info("shutdown requested")
         self.is_interrupted = True
         self.stop.set()
 
@@ -100,10 +109,14 @@ class Worker:
         try:
             with scratch_folder(self.work_dir, f"{run_id}-{fence}") as scratch:
                 await self._ended(job, lease, state, scratch)
-        except LeaseLost:
+        except LeaseLost as lost:
+            why = lost.__cause__ or lost
+            reason = _reason(why)
+            details = {"run_id": run_id, "fence": fence, "reason": reason, "error": said(why)}
+            logger.warning("lease lost", extra=details)
             with suppress(TimeoutError):  # the runner finds what is left
                 async with asyncio.timeout(self.deadline_seconds):
-                    await self.publication.abandon(run_id, fence)
+                    await self.publication.abandon(run_id, fence, reason)
             raise
         try:
             async with asyncio.timeout(self.deadline_seconds):
@@ -137,19 +150,13 @@ class Worker:
     async def _kept(self, lease: Lease) -> AsyncIterator[None]:
         """Renew the lease until the work is done. A lost lease stops the training at its next step, and whatever goes
         on when the lease ends is cancelled then, also where the renewal itself hangs.
+
+        Raises :class:`LeaseLost`, from what the renewal raised where that is why.
         """
-
-        async def renew(end: asyncio.Timeout) -> None:
-            held = lease
-            while True:
-                await asyncio.sleep(self.leases.seconds / 3)
-                with suppress(Transient):  # a store that does not answer costs nothing while the lease lasts
-                    held = await self.leases.renew(held)
-                    end.reschedule(self._end(held))
-
+        renewal: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout_at(self._end(lease)) as end:
-                renewal = asyncio.create_task(renew(end))
+                renewal = asyncio.create_task(self._renewed(lease, end))
                 renewal.add_done_callback(lambda _: self.stop.set())
                 try:
                     yield
@@ -159,11 +166,24 @@ class Worker:
         except TrainingStopped:
             if self.is_interrupted:
                 raise
-            raise LeaseLost(lease.record.run_id) from None
+            raise LeaseLost(lease.record.run_id) from _raised_by(renewal)
         except TimeoutError:
             if end.expired():
-                raise LeaseLost(lease.record.run_id) from None
+                raise LeaseLost(lease.record.run_id) from _raised_by(renewal)
             raise
+
+    async def _renewed(self, lease: Lease, end: asyncio.Timeout) -> None:
+        """Renew it for ever, and put off its ``end``. Raises what the renewal is refused by."""
+        run_id, fence = lease.record.run_id, lease.record.fence
+        while True:
+            await asyncio.sleep(self.leases.seconds / 3)
+            try:
+                lease = await self.leases.renew(lease)
+            except Transient as error:  # costs nothing while the lease lasts
+                details = {"run_id": run_id, "fence": fence, "reason": said(error)}
+                logger.warning("lease renewal failed, will be retried", extra=details)
+                continue
+            end.reschedule(self._end(lease))
 
     def _end(self, lease: Lease) -> float:
         """When the lease ends, by the clock of the event loop."""
@@ -224,11 +244,11 @@ class Worker:
             for entry, content in zip(frozen.training_set.entries, frozen.contents, strict=True)
         ]
 
-        def progress(step: StepMetrics) -> None:
+        def progress(step: StepProgress) -> None:
             metrics.append(
                 StepMetric(step=step.step, loss=step.loss, learning_rate=step.learning_rate, tokens=step.tokens)
             )
-            logger.info("step", extra={"run_id": job.run_id, "step": step.step, "of": step.total_steps})
+            logger.info("training step", extra={"run_id": job.run_id, "step": step.step, "of": step.total_steps})
 
         return self.trainer.train(examples, base, job.hyperparameters, job.run_id, output, progress, self.stop.is_set)
 
@@ -275,20 +295,25 @@ class Worker:
         )
 
 
-def _reason(error: Exception) -> str:
-    """A reason code from an error's type: its text could quote what it failed on."""
+def _raised_by(task: asyncio.Task[None] | None) -> BaseException | None:
+    return task.exception() if task is not None and task.done() and not task.cancelled() else None
+
+
+def _reason(error: BaseException) -> str:
+    """The code of what was refused, or one from the error's type: its text could quote what it failed on."""
+    if isinstance(error, Refused):
+        return error.code
     name = type(error).__name__
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).strip("-").replace("_", "-")
 
 
 async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder: str) -> int:
-    """One attempt. Exit statuses: 0 it is over, or given back; 75 somebody else has this run or another one of the
-    tenant; 3 the tenant is being purged.
+    """One attempt; the exit status. What stops it unforeseen is logged, and the runner finds what is left.
 
     Before SIGTERM is handled here it ends the process, which then has taken nothing yet.
     """
-    async with open_tenancy(settings, "training") as tenancy:
-        try:
+    try:
+        async with open_tenancy(settings, "training") as tenancy:
             store = await tenancy.store(tenant)
             trainer = LoraTrainer(settings.base_model, settings.model_name(), settings.work_dir / "models")
             leases = Leases(store, tenancy.outbox, holder, tenancy.clock, settings.lease_seconds)
@@ -304,11 +329,14 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
             for asked_to_end in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(asked_to_end, worker.interrupt)
             await worker.attempt(run_id)
-        except (LeaseHeld, LeaseLost):
-            return 75
-        except TenantFenced:
-            return 3
-        return 0
+    except (LeaseHeld, LeaseLost):
+        return NO_LEASE
+    except (TenantFenced, KeyDestroyed):  # only a purge destroys a key, and it fences first
+        return FENCED
+    except Exception as error:
+        logger.error("worker failed", extra={"run_id": run_id, "error": said(error)})
+        return FAILED
+    return OVER
 
 
 def main() -> None:

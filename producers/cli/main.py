@@ -9,12 +9,12 @@ import typer
 
 from producers.cli import (
     audit,
-    auditing,
     dead_letters,
     holds,
     learning,
     leaving,
     operations,
+    provenance,
     replaying,
     serving,
     stack,
@@ -31,7 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (stack, learning, serving, auditing, leaving, replaying, dead_letters, operations):
+for commands in (stack, learning, serving, provenance, leaving, replaying, dead_letters, operations):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(holds.app, name="hold")

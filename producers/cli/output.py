@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.progress import Progress, ProgressColumn
 
-    from producers.bounded import Progress as CountedProgress
+    from producers.progress import Progress as CountedProgress
     from producers.waiting import Report
 
 PIPED_WIDTH = 200  # nobody wants a digest broken in two because a pipe is "80 wide"

@@ -39,7 +39,6 @@ from tenancy.tenant_id import TenantId
 TEXT_GONE = "approvals whose text is not there"
 LEFT_TO_CONCLUDE = "left to the installation to conclude"
 NOT_CONCLUDED = "not concluded again"
-UNFINISHED = ("queued", "running", "publishing")
 
 MILESTONES: tuple[type[events.EventData], ...] = (
     events.TrainingCompleted,
@@ -200,7 +199,7 @@ class CausalOrder:
             state = (await self.target.tenancy.states.read(tenant)).state
         except UnknownTenant:
             return True
-        is_busy = any(run.status in UNFINISHED for run in state.runs.values()) or bool(state.outbox)
+        is_busy = any(not run.is_over for run in state.runs.values()) or bool(state.outbox)
         return not is_busy and await self.target.log.ranges(REPLAYABLE) == before
 
     async def _is_reached(self, event: Event) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
-from producers.bounded import Progress, silent
+from producers.progress import Progress, silent
 from producers.replay.audit import ReplayAudit
 from producers.replay.fences import Fences
 from producers.replay.handling import Handling

@@ -160,10 +160,10 @@ async def test_a_polite_stop_in_the_middle_of_a_training_uses_no_attempt(
         return f'"message": "{message}"'.encode() in log.read_bytes()[earlier:] or None
 
     tenant = await _with_examples(tenancy, "drained", 3, TRAINS)
-    await eventually(lambda: said("step"), "the worker made its step")
+    await eventually(lambda: said("training step"), "the worker made its step")
     service = platform.processes["training"]
     service.terminate()
-    await eventually(lambda: said("asked to end"), "the worker was asked to end")
+    await eventually(lambda: said("shutdown requested"), "the worker was asked to end")
     assert await _trained(tenancy, tenant, "running")
     held_job.gate.unlink()
     assert await asyncio.to_thread(service.wait_exit, 60) == 0

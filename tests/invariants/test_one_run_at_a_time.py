@@ -64,15 +64,15 @@ class Importing:
 async def test_a_child_that_has_no_lease_yet_keeps_the_tenants_next_run_waiting(tmp_path: Path) -> None:
     world = World(tmp_path)
     await with_two_runs(world)
-    dispatcher = Importing()
-    runner = Runner(world.outside, dispatcher, tmp_path, LEASE_SECONDS, 10.0)
+    launcher = Importing()
+    runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 10.0)
     for _ in range(3):  # the first one starts a child; the others are ticks and pokes
         await runner.look()
-        assert dispatcher.children == {"r1"}
-    dispatcher.children.clear()
+        assert launcher.children == {"r1"}
+    launcher.children.clear()
     runner.now = lambda: float("inf")
     await runner.look()
-    assert dispatcher.children == {"r1"}, "it ended without a word, and its run is still the first"
+    assert launcher.children == {"r1"}, "it ended without a word, and its run is still the first"
 
 
 # --- several

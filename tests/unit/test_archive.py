@@ -33,7 +33,7 @@ TRAININGS = KEPT_ADAPTERS + 4
 
 
 class NoWorkers:
-    """A dispatcher that has no room: what waits, waits."""
+    """A launcher that has no room: what waits, waits."""
 
     def has_capacity(self) -> bool:
         return False

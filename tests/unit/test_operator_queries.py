@@ -63,12 +63,20 @@ async def test_usage_is_summed_by_source(parts: Parts) -> None:
     store = await parts.tenancy.store(TENANT)
     for number, source in enumerate(("inference", "inference", "training")):
         record = UsageRecorded.model_validate(
-            {"usage_id": f"u{number}", "source": source, "prompt_tokens": 10, "engine_seconds": 0.5}
+            {
+                "usage_id": f"u{number}",
+                "source": source,
+                "prompt_tokens": 10,
+                "engine_seconds": 0.5,
+                "bytes_stored": 100,
+            }
         )
         await store.put_record(object_keys.usage(f"event-{number}"), record)
     inference, training = await queries.usage(parts.tenancy, TENANT)
     assert (inference.records, inference.prompt_tokens, inference.engine_seconds) == (2, 20, 1.0)
     assert (training.source, training.records, training.prompt_tokens) == ("training", 1, 10)
+    assert (inference.bytes_written, training.bytes_written) == (200, 100)
+    assert "gpu_seconds" not in type(training).model_fields, "nothing measures it, and 0 would say that something does"
 
 
 async def test_lineage_names_run_reviewers_consents_and_approvals(parts: Parts) -> None:

@@ -361,7 +361,7 @@ async def test_whatever_keeps_a_letter_from_the_bus_the_message_comes_again_and_
         result = await _delivered(Raising([]), _record(value=b"\xff"), RefusedLetters(error=error), progress)
         assert not result.acknowledged
     assert not progress.is_alive(), "somebody has to look"
-    said = [record for record in caplog.records if record.message == "not passed over, will come again"]
+    said = [record for record in caplog.records if record.message == "not dead-lettered, will be redelivered"]
     assert len(said) == POLICY.consecutive_failures_before_stop
     assert "secret" not in "".join(str(vars(record)) for record in said)
 
@@ -452,7 +452,7 @@ async def test_what_the_bus_or_the_store_refuses_a_handler_comes_again_and_may_b
     assert [result.outcomes for result in results] == [[], [], [Outcome.DEAD_LETTERED]]
     assert [[dict(letter.headers)["dlq_reason"] for letter in r.letters] for r in results] == [[], [], [code.encode()]]
     assert progress.consecutive_failures == POLICY.deliveries
-    assert code in "".join(str(vars(record)) for record in caplog.records if record.message == "will come again")
+    assert code in "".join(str(vars(record)) for record in caplog.records if record.message == "will be redelivered")
     redeliveries = Redeliveries(POLICY.deliveries)
     assert not (await _delivered(Raising([refusal]), _record(), redeliveries=redeliveries)).acknowledged
     assert (await _delivered(Raising([]), _record(), redeliveries=redeliveries)).outcomes == [Outcome.EFFECT]

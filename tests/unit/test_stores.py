@@ -12,7 +12,7 @@ from inference.settings import InferenceSettings
 from schemas import object_keys
 from schemas.policy import TenantPolicy
 from schemas.store import IN_BUCKET, Probe, Purger, Store
-from schemas.stores import STORES, UndeclaredStore, kept, of_medium, store_of_key, store_of_topic, swept
+from schemas.stores import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
 from schemas.stores_page import PAGE, page
 from schemas.topics import TOPICS, dead_letter_topic
 
@@ -46,14 +46,6 @@ def test_an_object_that_no_store_covers_is_undeclared(key: str) -> None:
         store_of_key(key)
 
 
-def test_a_topic_that_no_store_covers_is_undeclared() -> None:
-    for topic in TOPICS:
-        assert store_of_topic(topic).where == topic
-    for unknown in ("sano.other.v1", "objects.examples"):
-        with pytest.raises(UndeclaredStore):
-            store_of_topic(unknown)
-
-
 def test_what_a_purge_empties_lies_under_one_tenant_only() -> None:
     assert {store.medium for store in swept()} == set(IN_BUCKET)
     assert {f"objects.{area}" for area in object_keys.TENANT_AREAS} < {store.name for store in swept()}
@@ -76,7 +68,7 @@ def test_nothing_that_ends_by_itself_outlives_the_smallest_sla() -> None:
 
 def test_a_dead_letter_is_not_said_to_be_free_of_content() -> None:
     """A publisher that sends text has it buried as it came."""
-    assert {store_of_topic(dead_letter_topic(topic)).protection for topic in TOPICS if not topic.endswith(".dlq")} == {
+    assert {STORES[dead_letter_topic(topic)].protection for topic in TOPICS if not topic.endswith(".dlq")} == {
         "as-sent"
     }
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from consumers.training.base_model import BaseModel
 from consumers.training.lora import train_lora
-from consumers.training.result import StepMetrics, TrainingResult
+from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.smollm2 import gguf_file
 from consumers.training.tokenization import TrainingExample
 from schemas.content import ChatMessage
@@ -68,7 +68,7 @@ def train_three_steps(
     examples: Sequence[TrainingExample],
     hyperparameters: Hyperparameters = THREE_STEPS,
     *,
-    progress: Callable[[StepMetrics], None] = lambda _: None,
+    progress: Callable[[StepProgress], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
     run_id: str = "run-1",
 ) -> TrainingResult:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from consumers.training.base_model import BaseModel
 from consumers.training.processor import Processor
-from consumers.training.result import StepMetrics, TrainingResult, TrainingStopped
+from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.tokenization import TrainingExample
 from inference.loaded_adapters import Eviction
 from schemas.adapter_files import config_sha256, naming_run, weights_sha256
@@ -37,7 +37,7 @@ class FakeTrainer:
         hyperparameters: Hyperparameters,
         run_id: str,
         output_dir: Path,
-        progress: Callable[[StepMetrics], None],
+        progress: Callable[[StepProgress], None],
         should_stop: Callable[[], bool],
     ) -> TrainingResult:
         if should_stop():
@@ -56,13 +56,11 @@ class FakeTrainer:
             weights_sha256=weights_sha256(weights),
             trained_ids=ids,
             heldout_ids=(),
-            step_losses=(1.0,),
             heldout_loss_before=None,
             heldout_loss_after=None,
             tokens=len(texts),
-            answer_tokens=1,
             seconds=1.0,
-            processor=Processor(device="cpu", description="fake", threads=1, precision="float32"),
+            processor=Processor(device="cpu", description="fake", precision="float32"),
             library_versions={},
         )
 

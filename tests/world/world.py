@@ -126,7 +126,7 @@ class World:
             Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), self.server.agent),
         ]
 
-    # The training dispatcher: attempts are worked on when the world steps.
+    # The training launcher: attempts are worked on when the world steps.
 
     def has_capacity(self) -> bool:
         return True

@@ -18,7 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from consumers.runtime.behind import WorkBehind
+from consumers.runtime.background_server import BackgroundWork
 from inference import app as inference_app
 from inference.app import Replica
 from inference.settings import InferenceSettings
@@ -104,7 +104,7 @@ class Process:
         telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
         self.replica = Replica(settings, telemetry)
         self.replica.api.tokens = bench.api.tokens  # by the bench's clock
-        self.behind = WorkBehind(self.replica.running, lambda: self.seen.append("server stops"))
+        self.behind = BackgroundWork(self.replica.running, lambda: self.seen.append("server stops"))
         bench.app = self.replica.build(self.behind.lifespan)
 
     def started(self) -> Any:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from consumers.runtime.behind import Work, run_behind
+from consumers.runtime.background_server import Work, run_server
 from deploy.local.ports import LOOPBACK, free_ports
 
 BOUND_SECONDS = 30
@@ -36,7 +36,7 @@ def run(work: Work, port: int) -> None:
         return PlainTextResponse("hello")
 
     routes = [Route("/", hello)]
-    run_behind(lambda lifespan: Starlette(routes=routes, lifespan=lifespan), work, host=LOOPBACK, port=port)
+    run_server(lambda lifespan: Starlette(routes=routes, lifespan=lifespan), work, host=LOOPBACK, port=port)
 
 
 async def answer(port: int) -> str:
@@ -108,7 +108,7 @@ def test_work_that_fails_ends_the_process_with_status_1_and_one_line(
     assert (line.message, said.get("reason")) == (
         ("stop failed", None) if has_begun else ("start failed", "no such folder")
     )
-    assert said["error"].startswith("ValueError at test_behind.py:")
+    assert said["error"].startswith("ValueError at test_background_server.py:")
     assert "Müller" not in json.dumps(said, default=str)
 
 
@@ -117,7 +117,7 @@ ENDING = """
     import signal
     from contextlib import asynccontextmanager
     from starlette.applications import Starlette
-    from consumers.runtime.behind import run_behind
+    from consumers.runtime.background_server import run_server
 
     @asynccontextmanager
     async def work():
@@ -131,7 +131,7 @@ ENDING = """
                 raise ValueError("cannot stop")
 
     atexit.register(print, "ended by itself")
-    run_behind(lambda lifespan: Starlette(lifespan=lifespan), work, host="{host}", port={port})
+    run_server(lambda lifespan: Starlette(lifespan=lifespan), work, host="{host}", port={port})
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "as it was before"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """

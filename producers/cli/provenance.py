@@ -113,8 +113,7 @@ def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False
             "completion tokens": lambda view: view.completion_tokens,
             "training tokens": lambda view: view.training_tokens,
             "engine seconds": lambda view: view.engine_seconds,
-            "GPU seconds": lambda view: view.gpu_seconds,
-            "bytes stored": lambda view: view.bytes_stored,
+            "bytes written": lambda view: view.bytes_written,
         },
         empty="no usage is recorded yet",
     )

@@ -11,7 +11,7 @@ from tenancy.errors import Refused, Transient
 
 
 @contextmanager
-def held_up_by_no_log(logger: logging.Logger, message: str, **extra: str) -> Iterator[None]:
+def audit_failure_logged(logger: logging.Logger, message: str, **extra: str) -> Iterator[None]:
     """Whatever the log's trouble is, ``message`` says it, and what follows goes on: a deletion must.
 
     :class:`Transient` goes through: the store is out of reach, and would take what follows no more than this.

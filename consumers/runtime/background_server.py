@@ -11,17 +11,18 @@ from typing import Any
 
 import anyio
 import uvicorn
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
-from consumers.runtime.telemetry import SCOPE, where
+from consumers.runtime.telemetry import SCOPE, said, where
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
 Work = Callable[[], AbstractAsyncContextManager[None]]
 
 
-class WorkBehind:
+class BackgroundWork:
     """A server binds its port only when its lifespan has begun, so the work is entered in a task of its own.
 
     The task is cancelled when the server stops, also while the work begins: what ``work`` has entered by then, it
@@ -52,8 +53,10 @@ class WorkBehind:
             if has_begun:
                 logger.error("stop failed", extra={"error": where(error)})
             else:
-                # Nothing of a tenant is there yet that the text could quote.
-                logger.error("start failed", extra={"error": where(error), "reason": str(error)})
+                # It is about settings and models, and nothing of a tenant is there yet that it could quote; but for an
+                # object that is not what it should be, which pydantic would quote.
+                reason = said(error) if isinstance(error, ValidationError) else str(error)
+                logger.error("start failed", extra={"error": where(error), "reason": reason})
             self.on_failure()
 
 
@@ -70,14 +73,14 @@ def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_behind(
+def run_server(
     app: Callable[[Lifespan[Any]], Starlette], work: Work, *, host: str, port: int, graceful_seconds: int | None = None
 ) -> None:
     """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan.
 
     Exits with status 1 when the work cannot begin or end, and returns otherwise.
     """
-    behind = WorkBehind(work)
+    behind = BackgroundWork(work)
     server = uvicorn.Server(
         uvicorn.Config(
             app(behind.lifespan),
