@@ -21,12 +21,12 @@ class EngineRefused(EngineError):
 
 
 class AdapterWithdrawn(EngineRefused):
-    """What was answering was withdrawn: the adapter was retired, or its tenant is purged. Never answered by another
-    one instead.
+    """The adapter was retired, or the tenant is purged, while the request was answered. Never answered by another
+    adapter instead.
     """
 
     def __init__(self) -> None:
-        super().__init__(503, "what was answering was withdrawn; ask again for the active adapter")
+        super().__init__(503, "the adapter serving this request was withdrawn; retry with the active adapter")
 
 
 class AdapterNotLoaded(EngineRefused):
@@ -37,10 +37,10 @@ class AdapterNotLoaded(EngineRefused):
 
 
 class EngineDead(EngineRefused):
-    """The engine process died. This replica must be restarted; another one can answer."""
+    """The engine process died, hangs, or is being stopped. It does not recover; another replica can answer."""
 
     def __init__(self) -> None:
-        super().__init__(503, "the engine of this replica has stopped; it must be restarted")
+        super().__init__(503, "this replica's engine has stopped; retry the request")
 
 
 class AdapterLoadFailed(EngineError):

@@ -39,6 +39,10 @@ def cannot_load() -> RequestRefused:
     return RequestRefused(503, "adapter_unavailable", "the adapter cannot be loaded on this replica now")
 
 
+def still_loading() -> RequestRefused:
+    return RequestRefused(503, "adapter_unavailable", "the adapter is still being loaded on this replica; try again")
+
+
 def lease_over() -> RequestRefused:
     return RequestRefused(503, "replica_fenced", "this replica's lease is over; it serves no adapter until renewed")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from inference.engine_errors import AdapterWithdrawn, EngineDead, EngineRefused
 from inference.stream_usage import StreamUsage
+from inference.vllm_errors import error_events
 
 Abort = Callable[[list[str]], Awaitable[None]]
 
@@ -26,7 +27,7 @@ class Flight:
         self.adapter = adapter
         self.owner = owner
         self.engine_ids = engine_ids
-        self.withdrawn = False
+        self.ended_as: EngineRefused | None = None  # why it was ended before its time, which its caller is told
         self.aborting = False  # its work is over, and the engine is being told
         self.task: asyncio.Task[Any] | None = None
 
@@ -77,15 +78,19 @@ class Flights:
         """End all requests of this owner and no other, as :meth:`withdraw`."""
         return await self._withdraw([flight for flight in self._running.values() if flight.owner == owner])
 
+    async def end_all(self) -> None:
+        """End every request of an engine that stops or has stopped. Their callers get EngineDead."""
+        flights = list(self._running.values())
+        for flight in flights:
+            if flight.ended_as is None and not flight.aborting:  # what is answered already is given out
+                flight.ended_as = EngineDead()
+        await self.end(flights)
+
     async def _withdraw(self, flights: list[Flight]) -> int:
         for flight in flights:
-            flight.withdrawn = True
+            flight.ended_as = AdapterWithdrawn()
         await self.end(flights)
         return len(flights)
-
-    async def end_all(self) -> None:
-        """End every request, for the engine's shutdown."""
-        await self.end(list(self._running.values()))
 
     async def _run(self, flight: Flight, work: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -112,12 +117,9 @@ class EventStream(AsyncIterator[bytes]):
     ``usage`` is what it has taken so far, also of events that nobody reads.
     """
 
-    def __init__(
-        self, flights: Flights, flight: Flight, withdrawn_events: tuple[bytes, ...], usage: StreamUsage
-    ) -> None:
+    def __init__(self, flights: Flights, flight: Flight, usage: StreamUsage) -> None:
         self._flights = flights
         self._flight = flight
-        self._withdrawn_events = withdrawn_events
         self.usage = usage
         self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._finished = False
@@ -128,10 +130,11 @@ class EventStream(AsyncIterator[bytes]):
             if shown is not None:
                 self._events.put_nowait(shown)
 
-    def ended(self, _task: asyncio.Task[Any]) -> None:
+    def ended(self, task: asyncio.Task[Any]) -> None:
         """Callback of the flight's task: nothing comes after this."""
-        if self._flight.withdrawn:
-            self.put(*self._withdrawn_events)
+        reason = EngineDead() if task.cancelled() else None
+        if reason := self._flight.ended_as or reason:
+            self.put(*error_events(reason))
         self._events.put_nowait(None)
 
     async def __anext__(self) -> bytes:
@@ -157,8 +160,8 @@ async def result_of(flights: Flights, flight: Flight, task: asyncio.Task[Any]) -
     except asyncio.CancelledError:
         await flights.end([flight])
         raise
-    if flight.withdrawn:
-        raise AdapterWithdrawn
+    if flight.ended_as is not None:
+        raise flight.ended_as
     if task.cancelled():
-        raise EngineDead  # ended by the engine's shutdown
+        raise EngineDead  # cancelled inside vLLM
     return task.result()

@@ -124,7 +124,7 @@ class AnsweringEngine(FakeEngine):
         if not fields.get("stream"):
             return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
         flight = Flight(request_id, adapter, [request_id], owner)
-        stream = EventStream(self.flights, flight, WITHDRAWN, usage)
+        stream = EventStream(self.flights, flight, usage)
         assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
         events = [*COUNTED_EVENTS, USAGE_EVENT, DONE]
         self.flights.start(flight, self._pump(stream, events)).add_done_callback(stream.ended)

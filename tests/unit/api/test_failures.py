@@ -134,7 +134,7 @@ class Breaking:
 
         flights = Flights(told)
         flight = Flight("r", None, ["r"], tenant)
-        stream = EventStream(flights, flight, (), StreamUsage(body))
+        stream = EventStream(flights, flight, StreamUsage(body))
 
         async def pump() -> None:
             stream.put(*(b'data: {"choices":[{"index":%d}]}\n\n' % index for index in range(2)))
