@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from typing import Any
 
 from fastapi import FastAPI, Request
 from opentelemetry import metrics
+from starlette.exceptions import HTTPException as RouteError
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
@@ -17,6 +20,7 @@ from consumers.runtime.telemetry import SCOPE, where
 from inference.answers import Answer, Answers, HeldStream, Kind
 from inference.engine_errors import EngineError, EngineRefused
 from inference.errors import RequestRefused, bad_request, cannot_load, error_body, unauthorized
+from inference.tenant_requests import TenantRequests
 from inference.vllm_errors import error_events
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
@@ -26,6 +30,8 @@ from tenancy.tokens import BadToken, TokenVerifier
 logger = logging.getLogger(f"{SCOPE}.inference")
 
 MAX_BODY_BYTES = 1_048_576
+BODY_SECONDS = 30.0
+"""So long a caller may take to send a body: the largest at 280 kbit/s."""
 FAILED = "this replica failed on the request"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -34,15 +40,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Api:
     """The routes. ``answers`` is there once the engine runs."""
 
-    def __init__(self, tokens: TokenVerifier, requests: metrics.Counter) -> None:
+    def __init__(self, tokens: TokenVerifier, requests: metrics.Counter, tenant_requests: int) -> None:
         self.tokens = tokens
         self.requests = requests
+        self.running = TenantRequests(tenant_requests)
         self.answers: Answers | None = None
 
     def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
         """The application, without generated documentation routes."""
         app = FastAPI(title="sanolith", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
         app.add_exception_handler(RequestRefused, _refused)
+        app.add_exception_handler(RouteError, _no_such_route)
         app.add_exception_handler(EngineRefused, _engine_refused)
         app.add_exception_handler(EngineError, _engine_failed)
         app.add_exception_handler(Transient, _unavailable)
@@ -69,10 +77,12 @@ class Api:
     def _route(self, kind: Kind) -> Endpoint:
         async def answer(request: Request) -> Response:
             tenant = self._tenant(request)
-            body = await _body(request)
-            made = await self._ready().answer(tenant, kind, body)
-            self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
-            return _response(made)
+            with ExitStack() as running:
+                running.enter_context(self.running.one_more(tenant))
+                body = await _body(request)
+                made = await self._ready().answer(tenant, kind, body)
+                self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
+                return _response(made, running)
 
         return _guarded(answer)
 
@@ -102,10 +112,13 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
 async def _body(request: Request) -> dict[str, Any]:
     received = bytearray()
     try:
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > MAX_BODY_BYTES:
-                raise RequestRefused(413, "too_large", f"a request body holds at most {MAX_BODY_BYTES} bytes")
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > MAX_BODY_BYTES:
+                    raise RequestRefused(413, "too_large", f"a request body holds at most {MAX_BODY_BYTES} bytes")
+    except TimeoutError:
+        raise RequestRefused(408, "body_timeout", f"the body did not arrive within {BODY_SECONDS:g} s") from None
     except ClientDisconnect:
         raise bad_request("the body ended early") from None
     try:
@@ -117,25 +130,28 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _response(made: Answer) -> Response:
+def _response(made: Answer, running: ExitStack) -> Response:
+    """The response; a stream takes over what is ``running``, until it ends."""
     headers = {ADAPTER_HEADER: made.adapter}
     if isinstance(made.body, dict):
         return JSONResponse(made.body, headers=headers)
-    return _Streamed(made.body, headers)
+    return _Streamed(made.body, headers, running.pop_all())
 
 
 class _Streamed(StreamingResponse):
     """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
 
-    def __init__(self, stream: HeldStream, headers: dict[str, str]) -> None:
+    def __init__(self, stream: HeldStream, headers: dict[str, str], running: ExitStack) -> None:
         super().__init__(_events(stream), media_type="text/event-stream", headers=headers)
         self._stream = stream
+        self._running = running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._stream.aclose()
+        with self._running:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._stream.aclose()
 
 
 async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
@@ -153,8 +169,20 @@ async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
 
 
 def _error(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
-    headers = {"Retry-After": "5"} if status == 503 else None
+    headers = {"Retry-After": "5"} if status in (429, 503) else {}
+    if status in (408, 413):
+        headers["Connection"] = "close"  # or the rest of the body would be read still
     return JSONResponse(error_body(status, code, message, field), status, headers=headers)
+
+
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RouteError):
+        raise error
+    if error.status_code != 405:
+        return _error(404, "route_not_found", "there is no such route")
+    response = _error(405, "method_not_allowed", "this route does not take this method")
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _refused(_: Request, error: Exception) -> Response:

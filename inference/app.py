@@ -91,7 +91,7 @@ class Replica:
         self.unaudited = telemetry.meter.create_counter(
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
-        self.api = Api(TokenVerifier(self.signer.verifier), requests)
+        self.api = Api(TokenVerifier(self.signer.verifier), requests, settings.max_tenant_requests)
         self.engine: Engine | None = None
         self.consumer: Consumer | None = None
         self.lease: ReplicaLease | None = None

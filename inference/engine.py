@@ -24,6 +24,7 @@ from inference.loaded_adapters import Eviction, LoadedAdapters
 from inference.openai_requests import chat_fields, completion_fields, prompt_count
 from inference.stream_usage import StreamUsage
 from inference.vllm_errors import (
+    error_events,
     refusal_of_event,
     refusal_of_exception,
     refusal_of_response,

@@ -43,6 +43,11 @@ def still_loading() -> RequestRefused:
     return RequestRefused(503, "adapter_unavailable", "the adapter is still being loaded on this replica; try again")
 
 
+def too_many_requests(limit: int) -> RequestRefused:
+    message = f"this replica answers at most {limit} requests of one tenant at once; try again when one has ended"
+    return RequestRefused(429, "too_many_requests", message)
+
+
 def lease_over() -> RequestRefused:
     return RequestRefused(503, "replica_fenced", "this replica's lease is over; it serves no adapter until renewed")
 

@@ -132,9 +132,10 @@ class EventStream(AsyncIterator[bytes]):
 
     def ended(self, task: asyncio.Task[Any]) -> None:
         """Callback of the flight's task: nothing comes after this."""
-        reason = EngineDead() if task.cancelled() else None
-        if reason := self._flight.ended_as or reason:
-            self.put(*error_events(reason))
+        if self._flight.ended_as is not None:
+            self.put(*error_events(self._flight.ended_as))
+        elif task.cancelled():
+            self.put(*error_events(EngineDead()))  # as in result_of; or its reader is gone
         self._events.put_nowait(None)
 
     async def __anext__(self) -> bytes:

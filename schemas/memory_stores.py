@@ -52,6 +52,7 @@ _REPLICA = (
             "inference.placement.Placement._owners",
             "inference.residency.Residency._places",
             "inference.residency._Place.held",
+            "inference.tenant_requests.TenantRequests._running",
         ),
         holds="tenant ids, the states of tenants (ids, digests, times), digests of adapters",
         protection="references",

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
+from consumers.runtime.connections import BoundedConnection
 from consumers.runtime.telemetry import SCOPE, where
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
@@ -83,6 +84,7 @@ def run_behind(
             app(behind.lifespan),
             host=host,
             port=port,
+            http=BoundedConnection,
             log_config=None,
             log_level=logging.WARNING,
             access_log=False,

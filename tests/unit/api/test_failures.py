@@ -68,7 +68,7 @@ async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 def application(answers: Any) -> FastAPI:
     counter = MeterProvider().get_meter("test").create_counter("sano_requests")
-    api = Api(TokenVerifier(SIGNER.verifier, lambda: NOW), counter)
+    api = Api(TokenVerifier(SIGNER.verifier, lambda: NOW), counter, 4)
     api.answers = answers
     return api.build(_no_lifespan)
 
