@@ -60,6 +60,6 @@ class AnsweringLlm:
                 raise
         if not self._has_hung:
             self._has_hung = True
-            logger.error("engine hangs", extra={"reason": f"it left a call unanswered for {self._answer_seconds:g} s"})
+            logger.error("engine hung", extra={"reason": f"it did not answer a call for {self._answer_seconds:g} s"})
             self._on_hung()
         raise EngineDead

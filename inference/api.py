@@ -19,7 +19,7 @@ from starlette.types import Lifespan, Receive, Scope, Send
 from consumers.runtime.telemetry import SCOPE, where
 from inference.answers import Answer, Answers, HeldStream, Kind
 from inference.engine_errors import EngineError, EngineRefused
-from inference.errors import RequestRefused, bad_request, cannot_load, error_body, unauthorized
+from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
 from inference.tenant_requests import TenantRequests
 from inference.vllm_errors import error_events
 from schemas.serving_api import ADAPTER_HEADER
@@ -32,7 +32,7 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 MAX_BODY_BYTES = 1_048_576
 BODY_SECONDS = 30.0
 """So long a caller may take to send a body: the largest at 280 kbit/s."""
-FAILED = "this replica failed on the request"
+FAILED = "this replica failed to process the request"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -71,7 +71,7 @@ class Api:
 
     def _ready(self) -> Answers:
         if self.answers is None:
-            raise RequestRefused(503, "starting", "this replica is starting")
+            raise RequestRefused(503, "starting", "this replica is starting; try again")
         return self.answers
 
     def _route(self, kind: Kind) -> Endpoint:
@@ -116,17 +116,17 @@ async def _body(request: Request) -> dict[str, Any]:
             async for chunk in request.stream():
                 received += chunk
                 if len(received) > MAX_BODY_BYTES:
-                    raise RequestRefused(413, "too_large", f"a request body holds at most {MAX_BODY_BYTES} bytes")
+                    raise RequestRefused(413, "too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")
     except TimeoutError:
-        raise RequestRefused(408, "body_timeout", f"the body did not arrive within {BODY_SECONDS:g} s") from None
+        raise body_timeout(BODY_SECONDS) from None
     except ClientDisconnect:
-        raise bad_request("the body ended early") from None
+        raise bad_request("the request body ended early") from None
     try:
         body = json.loads(received)
     except (ValueError, RecursionError):
-        raise bad_request("the body is not JSON") from None
+        raise bad_request("the request body is not valid JSON") from None
     if not isinstance(body, dict):
-        raise bad_request("the body is not a JSON object")
+        raise bad_request("the request body is not a JSON object")
     return body
 
 
@@ -203,7 +203,7 @@ async def _engine_failed(_: Request, __: Exception) -> Response:
 
 
 async def _unavailable(_: Request, __: Exception) -> Response:
-    return _error(503, "store_unavailable", "the tenant's state is out of reach; try again")
+    return _error(503, "store_unavailable", "the tenant's state cannot be reached; try again")
 
 
 async def _refused_by_the_boundary(_: Request, error: Exception) -> Response:
@@ -214,6 +214,6 @@ async def _refused_by_the_boundary(_: Request, error: Exception) -> Response:
         raise error
     logger.error("request refused by the store", extra={"reason": error.code})
     if error.code == "object-store-refused":
-        return _error(503, "store_unavailable", "the tenant's state cannot be read by this replica now")
+        return _error(503, "store_unavailable", "this replica is not allowed to read the tenant's state")
     refusal = cannot_load()
     return _error(refusal.status, refusal.code, refusal.message)

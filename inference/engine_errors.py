@@ -56,7 +56,7 @@ class EngineFull(EngineError):
     """As many adapters are loaded as the engine holds; evict one first."""
 
     def __init__(self, capacity: int) -> None:
-        super().__init__(f"{capacity} adapters are loaded, which is all that the engine holds; evict one first")
+        super().__init__(f"{capacity} adapters are loaded, the most that the engine holds; evict one first")
         self.capacity = capacity
 
 
@@ -68,6 +68,6 @@ class AdapterInUse(EngineError):
     """
 
     def __init__(self, digest: str, requests: int) -> None:
-        super().__init__(f"adapter {digest} still answers {requests} request(s); drain or abort them before eviction")
+        super().__init__(f"adapter {digest} still has {requests} request(s) running; drain or abort them first")
         self.digest = digest
         self.requests = requests

@@ -78,7 +78,7 @@ async def test_a_call_that_stays_unanswered_is_given_up_and_the_engine_is_asked_
         await calls(llm)[call]()
     assert llm.errored
     assert (told, inner.asked) == ([""], [call])
-    assert [record.message for record in caplog.records] == ["engine hangs"]
+    assert [record.message for record in caplog.records] == ["engine hung"]
     for later in CALLS:
         with pytest.raises(EngineDead):
             await calls(llm)[later]()

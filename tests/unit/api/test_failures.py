@@ -57,7 +57,7 @@ FAILURES: dict[str, tuple[Exception, int, str]] = {
     "a value is off": (ValueError(SECRET), 500, "internal_error"),
     "an own error": (RuntimeError(SECRET), 500, "internal_error"),
     "the engine died": (EngineDead(), 503, "engine_refused"),
-    "the engine failed": (EngineRefused(500, "the engine failed on this request"), 500, "engine_refused"),
+    "the engine failed": (EngineRefused(500, "the engine failed to process this request"), 500, "engine_refused"),
 }
 
 

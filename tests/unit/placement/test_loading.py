@@ -202,7 +202,7 @@ async def test_requests_for_more_adapters_than_there_is_room_never_exceed_it() -
 
 
 FAILURES = [
-    ("files", NotServable("a file's hash is not the manifest's")),
+    ("files", NotServable("a file's hash does not match the manifest")),
     ("engine", AdapterLoadFailed("a1", "vLLM did not register it")),
     ("engine", EngineFull(4)),
     ("engine", EngineDead()),
