@@ -145,6 +145,11 @@ class EventStream(AsyncIterator[bytes]):
             raise StopAsyncIteration
         return event
 
+    async def made(self) -> None:
+        """Wait until the answer is made, or was ended: what is read later needs nothing of the engine."""
+        if self._flight.task is not None:
+            await asyncio.wait([self._flight.task])
+
     async def aclose(self) -> None:
         self._finished = True
         await self._flights.end([self._flight])

@@ -46,6 +46,7 @@ _REPLICA = (
         tables=(
             "inference.binding.TenantViews._held",
             "inference.binding.TenantViews._reading",
+            "inference.fetch_turns.FetchTurns._own",
             "inference.loaded_adapters.LoadedAdapters._ids",
             "inference.placement.Placement._loads",
             "inference.placement.Placement._unloads",

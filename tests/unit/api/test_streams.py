@@ -224,6 +224,19 @@ async def test_an_answer_that_a_purge_cuts_short_is_charged_for_what_was_made_un
     assert bench.holds() == 0
 
 
+async def test_a_reader_that_takes_nothing_keeps_no_place_for_adapters_and_is_charged_no_time(bench: Bench) -> None:
+    stream = (await bench.answers.answer(TENANT, "chat", {**BODIES[CHAT], "stream": True})).body
+    assert isinstance(stream, HeldStream)
+    async with asyncio.timeout(30):
+        while bench.holds():
+            await asyncio.sleep(0)
+    assert bench.meter._running == {}
+    assert bench.meter.take() == {TENANT: Amounts(5, 7)}
+    assert [event async for event in stream] == [*TEXT_EVENTS, DONE], "it is there all the same"
+    await stream.aclose()
+    assert bench.meter.take() == {}, "once"
+
+
 def test_an_error_in_a_stream_is_of_openais_types() -> None:
     error = json.loads(WITHDRAWN[0].removeprefix(b"data: "))["error"]
     assert (error["type"], error["param"], error["code"]) == ("server_error", None, 503)
