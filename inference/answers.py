@@ -43,6 +43,10 @@ class HeldStream(AsyncIterator[bytes]):
         self._check()
         return event
 
+    def give_up(self) -> None:
+        """End the generation without waiting for that. The adapter is let go when it has ended."""
+        self._events.give_up()
+
     async def aclose(self) -> None:
         """End the generation, then let the adapter go. Does nothing the second time."""
         try:

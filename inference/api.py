@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack
 from typing import Any
 
@@ -80,7 +80,7 @@ class Api:
             with ExitStack() as running:
                 running.enter_context(self.running.one_more(tenant))
                 body = await _body(request)
-                made = await self._ready().answer(tenant, kind, body)
+                made = await _while_waited_for(request, self._ready().answer(tenant, kind, body))
                 self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
                 return _response(made, running)
 
@@ -128,6 +128,43 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise bad_request("the request body is not a JSON object")
     return body
+
+
+async def _while_waited_for(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer, whose making ends when the caller goes away. The server says that, and ends nothing by itself."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    answer, leaving = asyncio.create_task(work), asyncio.create_task(gone())
+    for task in (answer, leaving):
+        task.add_done_callback(_seen)
+    try:
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+        answer.cancel()  # which changes nothing for one that is made
+        await asyncio.wait([answer])
+        if answer.cancelled():
+            raise bad_request("the caller went away")
+        return answer.result()
+    except asyncio.CancelledError:
+        answer.cancel()
+        answer.add_done_callback(_given_up)
+        raise
+    finally:
+        leaving.cancel()
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Nothing is logged by itself of a failure that nobody is there for: its text may quote the request."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _given_up(task: asyncio.Task[Answer]) -> None:
+    """End the stream that a request has got in the moment in which it was cancelled itself."""
+    if not task.cancelled() and task.exception() is None and isinstance(stream := task.result().body, HeldStream):
+        stream.give_up()
 
 
 def _response(made: Answer, running: ExitStack) -> Response:

@@ -60,13 +60,17 @@ class Flights:
         flight.task.add_done_callback(lambda task: self._ended(flight, work, task))
         return flight.task
 
+    def cancel(self, flight: Flight) -> None:
+        """Let the flight end, which it has not done yet when this returns."""
+        # A cancellation later than that, or a second one, would cut off the abort.
+        if flight.task is not None and not flight.aborting and not flight.task.cancelling():
+            flight.task.cancel()
+
     async def end(self, flights: list[Flight]) -> None:
         """Cancel the flights and wait until the engine has been told and they no longer count."""
         tasks = [flight.task for flight in flights if flight.task is not None]
         for flight in flights:
-            # A cancellation later than that, or a second one, would cut off the abort.
-            if flight.task is not None and not flight.aborting and not flight.task.cancelling():
-                flight.task.cancel()
+            self.cancel(flight)
         if tasks:
             await asyncio.wait(tasks)
 
@@ -149,6 +153,11 @@ class EventStream(AsyncIterator[bytes]):
         """Wait until the answer is made, or was ended: what is read later needs nothing of the engine."""
         if self._flight.task is not None:
             await asyncio.wait([self._flight.task])
+
+    def give_up(self) -> None:
+        """As :meth:`aclose`, for whoever cannot wait."""
+        self._finished = True
+        self._flights.cancel(self._flight)
 
     async def aclose(self) -> None:
         self._finished = True

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import settings
 
 # A run says the same of the same code. To look for what it has not thought of: --hypothesis-profile=explore.
-settings.register_profile("same", derandomize=True, database=None)
-settings.register_profile("explore", derandomize=False, print_blob=True)
+# No deadline: how long an example takes depends on the machine.
+settings.register_profile("same", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", derandomize=False, print_blob=True, deadline=None)
 settings.load_profile("same")
 
 pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform"]
