@@ -73,7 +73,7 @@ def _complete(removal: Removal) -> Removal:
     with it is restarted, which leaves nothing.
     """
     if not removal.is_complete:
-        raise Transient("an adapter's slot or files are not gone yet")
+        raise Transient("an adapter's slot or files have not been removed completely yet")
     return removal
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -22,27 +23,36 @@ Kind = Literal["chat", "completion"]
 
 
 class HeldStream(AsyncIterator[bytes]):
-    """The server-sent events of one answer. It holds the adapter until ``await aclose()``, which whoever gets it owes:
-    also for a stream that was never read, since a caller can be gone before the first event. ``check`` raises where
-    nothing more may be given out.
+    """The server-sent events of one answer. It holds the adapter until the answer is made: a reader that takes nothing
+    keeps no place for adapters, and no time is charged for it. Whoever gets it owes ``await aclose()``, which ends the
+    making: also for a stream that was never read, since a caller can be gone before the first event. ``check`` raises
+    where nothing more may be given out.
     """
 
     def __init__(self, events: EventStream, held: AsyncExitStack, check: Callable[[], None]) -> None:
         self._events = events
-        self._held = held
         self._check = check
+        self._letting_go = asyncio.create_task(self._let_go(held))
+
+    async def _let_go(self, held: AsyncExitStack) -> None:
+        await self._events.made()
+        await held.aclose()
 
     async def __anext__(self) -> bytes:
         event = await anext(self._events)
         self._check()
         return event
 
+    def give_up(self) -> None:
+        """End the generation without waiting for that. The adapter is let go when it has ended."""
+        self._events.give_up()
+
     async def aclose(self) -> None:
         """End the generation, then let the adapter go. Does nothing the second time."""
         try:
             await self._events.aclose()
         finally:
-            await self._held.aclose()  # also when this is cancelled while it waits for the engine
+            await asyncio.shield(self._letting_go)  # which goes on when this is cancelled
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,7 @@ class Answers:
             await stack.aclose()
             raise
         if isinstance(result, EventStream):
-            # Once, when the answer is given up: then its figures are final, however it ended.
+            # Once, when the answer is made or given up: then its figures are final, however it ended.
             stack.callback(self._count_stream, tenant, result)
             return Answer(adapter or BASE, HeldStream(result, stack, may_answer))
         await stack.aclose()

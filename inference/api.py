@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 from fastapi import FastAPI, Request
 from opentelemetry import metrics
+from starlette.exceptions import HTTPException as RouteError
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
@@ -16,7 +19,8 @@ from starlette.types import Lifespan, Receive, Scope, Send
 from consumers.runtime.telemetry import SCOPE, where
 from inference.answers import Answer, Answers, HeldStream, Kind
 from inference.engine_errors import EngineError, EngineRefused
-from inference.errors import RequestRefused, bad_request, cannot_load, error_body, unauthorized
+from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
+from inference.tenant_requests import TenantRequests
 from inference.vllm_errors import error_events
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
@@ -26,7 +30,9 @@ from tenancy.tokens import BadToken, TokenVerifier
 logger = logging.getLogger(f"{SCOPE}.inference")
 
 MAX_BODY_BYTES = 1_048_576
-FAILED = "this replica failed on the request"
+BODY_SECONDS = 30.0
+"""So long a caller may take to send a body: the largest at 280 kbit/s."""
+FAILED = "this replica failed to process the request"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -34,15 +40,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Api:
     """The routes. ``answers`` is there once the engine runs."""
 
-    def __init__(self, tokens: TokenVerifier, requests: metrics.Counter) -> None:
+    def __init__(self, tokens: TokenVerifier, requests: metrics.Counter, tenant_requests: int) -> None:
         self.tokens = tokens
         self.requests = requests
+        self.running = TenantRequests(tenant_requests)
         self.answers: Answers | None = None
 
     def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
         """The application, without generated documentation routes."""
         app = FastAPI(title="sanolith", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
         app.add_exception_handler(RequestRefused, _refused)
+        app.add_exception_handler(RouteError, _no_such_route)
         app.add_exception_handler(EngineRefused, _engine_refused)
         app.add_exception_handler(EngineError, _engine_failed)
         app.add_exception_handler(Transient, _unavailable)
@@ -63,16 +71,18 @@ class Api:
 
     def _ready(self) -> Answers:
         if self.answers is None:
-            raise RequestRefused(503, "starting", "this replica is starting")
+            raise RequestRefused(503, "starting", "this replica is starting; try again")
         return self.answers
 
     def _route(self, kind: Kind) -> Endpoint:
         async def answer(request: Request) -> Response:
             tenant = self._tenant(request)
-            body = await _body(request)
-            made = await self._ready().answer(tenant, kind, body)
-            self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
-            return _response(made)
+            with ExitStack() as running:
+                running.enter_context(self.running.one_more(tenant))
+                body = await _body(request)
+                made = await _while_waited_for(request, self._ready().answer(tenant, kind, body))
+                self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
+                return _response(made, running)
 
         return _guarded(answer)
 
@@ -102,40 +112,83 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
 async def _body(request: Request) -> dict[str, Any]:
     received = bytearray()
     try:
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > MAX_BODY_BYTES:
-                raise RequestRefused(413, "too_large", f"a request body holds at most {MAX_BODY_BYTES} bytes")
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                received += chunk
+                if len(received) > MAX_BODY_BYTES:
+                    raise RequestRefused(413, "too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")
+    except TimeoutError:
+        raise body_timeout(BODY_SECONDS) from None
     except ClientDisconnect:
-        raise bad_request("the body ended early") from None
+        raise bad_request("the request body ended early") from None
     try:
         body = json.loads(received)
     except (ValueError, RecursionError):
-        raise bad_request("the body is not JSON") from None
+        raise bad_request("the request body is not valid JSON") from None
     if not isinstance(body, dict):
-        raise bad_request("the body is not a JSON object")
+        raise bad_request("the request body is not a JSON object")
     return body
 
 
-def _response(made: Answer) -> Response:
+async def _while_waited_for(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer, whose making ends when the caller goes away. The server says that, and ends nothing by itself."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    answer, leaving = asyncio.create_task(work), asyncio.create_task(gone())
+    for task in (answer, leaving):
+        task.add_done_callback(_seen)
+    try:
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+        answer.cancel()  # which changes nothing for one that is made
+        await asyncio.wait([answer])
+        if answer.cancelled():
+            raise bad_request("the caller went away")
+        return answer.result()
+    except asyncio.CancelledError:
+        answer.cancel()
+        answer.add_done_callback(_given_up)
+        raise
+    finally:
+        leaving.cancel()
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Nothing is logged by itself of a failure that nobody is there for: its text may quote the request."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _given_up(task: asyncio.Task[Answer]) -> None:
+    """End the stream that a request has got in the moment in which it was cancelled itself."""
+    if not task.cancelled() and task.exception() is None and isinstance(stream := task.result().body, HeldStream):
+        stream.give_up()
+
+
+def _response(made: Answer, running: ExitStack) -> Response:
+    """The response; a stream takes over what is ``running``, until it ends."""
     headers = {ADAPTER_HEADER: made.adapter}
     if isinstance(made.body, dict):
         return JSONResponse(made.body, headers=headers)
-    return _Streamed(made.body, headers)
+    return _Streamed(made.body, headers, running.pop_all())
 
 
 class _Streamed(StreamingResponse):
     """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
 
-    def __init__(self, stream: HeldStream, headers: dict[str, str]) -> None:
+    def __init__(self, stream: HeldStream, headers: dict[str, str], running: ExitStack) -> None:
         super().__init__(_events(stream), media_type="text/event-stream", headers=headers)
         self._stream = stream
+        self._running = running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._stream.aclose()
+        with self._running:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._stream.aclose()
 
 
 async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
@@ -153,8 +206,20 @@ async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
 
 
 def _error(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
-    headers = {"Retry-After": "5"} if status == 503 else None
+    headers = {"Retry-After": "5"} if status in (429, 503) else {}
+    if status in (408, 413):
+        headers["Connection"] = "close"  # or the rest of the body would be read still
     return JSONResponse(error_body(status, code, message, field), status, headers=headers)
+
+
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RouteError):
+        raise error
+    if error.status_code != 405:
+        return _error(404, "route_not_found", "there is no such route")
+    response = _error(405, "method_not_allowed", "this route does not take this method")
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -175,7 +240,7 @@ async def _engine_failed(_: Request, __: Exception) -> Response:
 
 
 async def _unavailable(_: Request, __: Exception) -> Response:
-    return _error(503, "store_unavailable", "the tenant's state is out of reach; try again")
+    return _error(503, "store_unavailable", "the tenant's state cannot be reached; try again")
 
 
 async def _refused_by_the_boundary(_: Request, error: Exception) -> Response:
@@ -186,6 +251,6 @@ async def _refused_by_the_boundary(_: Request, error: Exception) -> Response:
         raise error
     logger.error("request refused by the store", extra={"reason": error.code})
     if error.code in ("object-store-refused", "kms-refused"):
-        return _error(503, "store_unavailable", "the tenant's state cannot be read by this replica now")
+        return _error(503, "store_unavailable", "this replica is not allowed to read the tenant's state")
     refusal = cannot_load()
     return _error(refusal.status, refusal.code, refusal.message)

@@ -42,6 +42,8 @@ from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 
 SERVICE = "inference"
+ENGINE_SECONDS = 30.0
+"""Pause between two questions to the engine, so that one that hangs is found out although nobody loads an adapter."""
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.AdapterActivated: agent.on_adapter_activated,
@@ -72,6 +74,7 @@ def engine_config(settings: InferenceSettings, base_model: Path) -> EngineConfig
         max_num_seqs=settings.max_num_seqs,
         kv_cache_gib=settings.kv_cache_gib,
         gpu_memory_utilization=settings.gpu_memory_utilization,
+        answer_seconds=settings.engine_answer_seconds,
     )
 
 
@@ -89,7 +92,7 @@ class Replica:
         self.unaudited = telemetry.meter.create_counter(
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
-        self.api = Api(TokenVerifier(self.signer.verifier), requests)
+        self.api = Api(TokenVerifier(self.signer.verifier), requests, settings.max_tenant_requests)
         self.engine: Engine | None = None
         self.consumer: Consumer | None = None
         self.lease: ReplicaLease | None = None
@@ -120,45 +123,25 @@ class Replica:
             base_model = await asyncio.to_thread(base_model_directory, settings)
             engine = Engine(engine_config(settings, base_model))
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
-            digest = await asyncio.to_thread(model_digest, base_model)
-            files = AdapterFiles(
-                tenancy=tenancy,
-                verifier=self.signer.verifier,
-                root=root,
-                base_model_digest=digest,
-                base_shapes=await asyncio.to_thread(linear_shapes, base_model),
-                max_rank=settings.max_lora_rank,
-            )
+            files = await self._files(tenancy, base_model, root)
             stack.push_async_callback(engine.close)
             await engine.start()
             audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
             stack.push_async_callback(audit.enter)
-
-            def loaded(tenant: TenantId, adapter: str, seconds: float) -> None:
-                self.loads.record(seconds)
-                audit.note(tenant, adapter)
-
-            placement = Placement(
-                engine=engine,
-                files=files,
-                residency=Residency(
-                    ResidencyPolicy(max_resident=settings.max_cpu_loras, idle_seconds=settings.idle_seconds),
-                    time.monotonic,
-                ),
-                drain_seconds=settings.drain_seconds,
-                on_loaded=loaded,
-            )
+            placement = self._placement(engine, files, audit)
             views = TenantViews(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.report)
-            lease = ReplicaLease(tenancy, settings.replica_id, digest, settings.replica_lease_seconds, tenancy.clock())
+            lease = ReplicaLease(
+                tenancy, settings.replica_id, files.base_model_digest, settings.replica_lease_seconds, tenancy.clock()
+            )
             await lease.register()
-            ports = AgentPorts(tenancy, self.signer, views, placement, settings.replica_id)
-            consumer = self._consumer(tenancy, ports)
+            consumer = self._consumer(tenancy, AgentPorts(tenancy, self.signer, views, placement, settings.replica_id))
             await stack.enter_async_context(consumer.running())
             for periodic in (
                 Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),
+                Periodic("engine", ENGINE_SECONDS, engine.require_answer),
                 Periodic("idle adapters", min(settings.idle_seconds, 30.0), placement.unload_idle),
                 Periodic("usage", settings.usage_seconds, reporter.report),
                 Periodic("audit of loads", AUDIT_SECONDS, audit.enter),
@@ -171,6 +154,30 @@ class Replica:
                 yield
             finally:
                 self.api.answers = None
+
+    async def _files(self, tenancy: Tenancy, base_model: Path, root: Path) -> AdapterFiles:
+        return AdapterFiles(
+            tenancy=tenancy,
+            verifier=self.signer.verifier,
+            root=root,
+            base_model_digest=await asyncio.to_thread(model_digest, base_model),
+            base_shapes=await asyncio.to_thread(linear_shapes, base_model),
+            max_rank=self.settings.max_lora_rank,
+        )
+
+    def _placement(self, engine: Engine, files: AdapterFiles, audit: LoadAudit) -> Placement:
+        def loaded(tenant: TenantId, adapter: str, seconds: float) -> None:
+            self.loads.record(seconds)
+            audit.note(tenant, adapter)
+
+        policy = ResidencyPolicy(max_resident=self.settings.max_cpu_loras, idle_seconds=self.settings.idle_seconds)
+        return Placement(
+            engine=engine,
+            files=files,
+            residency=Residency(policy, time.monotonic),
+            drain_seconds=self.settings.drain_seconds,
+            on_loaded=loaded,
+        )
 
     def _consumer(self, tenancy: Tenancy, ports: AgentPorts) -> Consumer:
         policy = self.settings.handling_policy()

@@ -1,7 +1,7 @@
-"""Keeps adapters away from requests that use none, on vLLM's processor backend.
+"""Keeps adapters away from requests that use none, on vLLM's CPU backend.
 
 vLLM marks a token without adapter with the slot index -1. Its GPU kernels skip such tokens. The PyTorch operations
-that it uses on a processor take the index at its word: ``weights[-1]`` is the last slot, so in a batch with any
+that it uses on CPU take the index at its word: ``weights[-1]`` is the last slot, so in a batch with any
 adapter, a request to the base model is computed with the adapter that holds the last slot, or with what a removed one
 has left there. Present in vLLM 0.32; the fixes (pull requests 48421 and 49656) are open. Until one is in the pinned
 range, the operations are wrapped in every worker to see only the rows that have an adapter.

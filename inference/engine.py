@@ -16,8 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from inference.answering_llm import AnsweringLlm
 from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
-from inference.engine_errors import AdapterNotLoaded, AdapterWithdrawn, EngineDead
+from inference.engine_errors import AdapterNotLoaded, EngineDead
 from inference.flights import EventStream, Flight, Flights, result_of
 from inference.loaded_adapters import Eviction, LoadedAdapters
 from inference.openai_requests import chat_fields, completion_fields, prompt_count
@@ -38,12 +39,14 @@ class Engine:
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         self._llm: Any = None
+        self._answering: AnsweringLlm | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._serving: Any = None
         self._flights = Flights(self._abort)
         self._adapters: LoadedAdapters | None = None
 
     async def start(self) -> None:
-        """Start vLLM's processes and load the base model: about a minute on a processor, off the event loop.
+        """Start vLLM's processes and load the base model: about a minute on CPU, off the event loop.
 
         Cancelled, it waits until they are there, ends them, and raises ``CancelledError``.
         """
@@ -57,14 +60,15 @@ class Engine:
         serving = State()
         try:
             await self._vllm_started(arguments)
-            if not all(await self._llm.collective_rpc("keep_adapters_off_base_requests")):
+            self._answering = AnsweringLlm(self._llm, self._config.answer_seconds, self._hung)
+            if not all(await self._answering.collective_rpc("keep_adapters_off_base_requests")):
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())
         except BaseException:
             await self.close()
             raise
         self._adapters = LoadedAdapters(
-            self._llm,
+            self._answering,
             serving.openai_serving_models.lora_requests,
             capacity=self._config.max_cpu_loras,
             running=self._flights.count,
@@ -85,14 +89,22 @@ class Engine:
         """End the running requests, then the engine's processes. Does nothing the second time."""
         if self._llm is not None:
             await self._flights.end_all()
-            llm, self._llm, self._serving, self._adapters = self._llm, None, None, None
+            llm, self._llm, self._serving, self._adapters, self._answering = self._llm, None, None, None, None
             await asyncio.to_thread(llm.shutdown)
             del llm
             gc.collect()  # vLLM's objects are a cycle; collected at the interpreter's end they print a traceback
 
     def is_healthy(self) -> bool:
-        """Started and not errored. An engine that has errored never recovers; its replica must be restarted."""
-        return self._serving is not None and not self._llm.errored
+        """Started, and neither errored nor hung. Such an engine never recovers; its replica must be restarted."""
+        return self._serving is not None and self._answering is not None and not self._answering.errored
+
+    def _hung(self) -> None:
+        """Nobody is left waiting for an engine that has stopped."""
+        self._ending = asyncio.create_task(self._flights.end_all())
+
+    async def require_answer(self) -> None:
+        """Ask the engine, which answers between two steps. Raises :class:`EngineDead` where it does not."""
+        await self._loaded_adapters().listed()
 
     def loaded(self) -> tuple[str, ...]:
         """Digests that requests can name now."""
@@ -196,7 +208,7 @@ class Engine:
             work = self._complete(create, request)
             response: dict[str, Any] = await result_of(self._flights, flight, self._flights.start(flight, work))
             return response
-        stream = EventStream(self._flights, flight, error_events(AdapterWithdrawn()), usage)
+        stream = EventStream(self._flights, flight, usage)
         first = asyncio.Event()
         task = self._flights.start(flight, self._pump(create, request, stream, first))
         task.add_done_callback(stream.ended)
@@ -245,7 +257,7 @@ class Engine:
         return result
 
     async def _abort(self, engine_ids: list[str]) -> None:
-        if self._llm is not None and not self._llm.errored:
+        if self._llm is not None and self._answering is not None and not self._answering.errored:
             await self._llm.abort(engine_ids)
 
     def _loaded_adapters(self) -> LoadedAdapters:

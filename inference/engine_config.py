@@ -42,10 +42,10 @@ class EngineConfig:
 
     ``base_model`` is a local directory. ``max_loras`` adapters can be in one batch, each slot preallocated at
     ``max_lora_rank``; ``max_cpu_loras`` adapters can be loaded. ``kv_cache_gib`` is the key-value cache's size in GiB
-    and must be given on a processor; on a GPU ``None`` leaves it to vLLM, which then fills
+    and must be given on CPU; on a GPU ``None`` leaves it to vLLM, which then fills
     ``gpu_memory_utilization`` of the GPU's memory with weights, slots and cache (``None``: vLLM's choice).
-    ``block_size`` is in tokens: only whole blocks are shared by prefix (``None``: vLLM's choice, 128 on a processor
-    and 16 on a GPU).
+    ``block_size`` is in tokens: only whole blocks are shared by prefix (``None``: vLLM's choice, 128 on CPU and 16 on
+    a GPU). ``answer_seconds``: an engine that leaves a call unanswered for this long has stopped.
     """
 
     base_model: Path
@@ -60,6 +60,7 @@ class EngineConfig:
     block_size: int | None = None
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
     seed: int = 0
+    answer_seconds: float = 300.0
     worker_extension: str = "inference.worker_extension.AdapterIsolation"
     log_level: Literal["INFO", "WARNING", "ERROR"] = "WARNING"  # DEBUG would print refused requests' contents
 

@@ -21,12 +21,12 @@ class EngineRefused(EngineError):
 
 
 class AdapterWithdrawn(EngineRefused):
-    """What was answering was withdrawn: the adapter was retired, or its tenant is purged. Never answered by another
-    one instead.
+    """The adapter was retired, or the tenant is purged, while the request was answered. Never answered by another
+    adapter instead.
     """
 
     def __init__(self) -> None:
-        super().__init__(503, "what was answering was withdrawn; ask again for the active adapter")
+        super().__init__(503, "the adapter serving this request was withdrawn; retry with the active adapter")
 
 
 class AdapterNotLoaded(EngineRefused):
@@ -37,10 +37,10 @@ class AdapterNotLoaded(EngineRefused):
 
 
 class EngineDead(EngineRefused):
-    """The engine process died. This replica must be restarted; another one can answer."""
+    """The engine process died, hangs, or is being stopped. It does not recover; another replica can answer."""
 
     def __init__(self) -> None:
-        super().__init__(503, "the engine of this replica has stopped; it must be restarted")
+        super().__init__(503, "this replica's engine has stopped; retry the request")
 
 
 class AdapterLoadFailed(EngineError):
@@ -56,7 +56,7 @@ class EngineFull(EngineError):
     """As many adapters are loaded as the engine holds; evict one first."""
 
     def __init__(self, capacity: int) -> None:
-        super().__init__(f"{capacity} adapters are loaded, which is all that the engine holds; evict one first")
+        super().__init__(f"{capacity} adapters are loaded, the most that the engine holds; evict one first")
         self.capacity = capacity
 
 
@@ -68,6 +68,6 @@ class AdapterInUse(EngineError):
     """
 
     def __init__(self, digest: str, requests: int) -> None:
-        super().__init__(f"adapter {digest} still answers {requests} request(s); drain or abort them before eviction")
+        super().__init__(f"adapter {digest} still has {requests} request(s) running; drain or abort them first")
         self.digest = digest
         self.requests = requests

@@ -22,7 +22,8 @@ def error_body(status: int, code: str | int, message: str, field: str | None = N
 
 
 def unauthorized() -> RequestRefused:
-    return RequestRefused(401, "invalid_token", "the bearer token is missing, malformed, expired or not ours")
+    message = "the bearer token is missing, malformed, expired, or was not issued by this installation"
+    return RequestRefused(401, "invalid_token", message)
 
 
 def not_active() -> RequestRefused:
@@ -36,15 +37,29 @@ def no_such_model() -> RequestRefused:
 
 def cannot_load() -> RequestRefused:
     """Never the base model instead."""
-    return RequestRefused(503, "adapter_unavailable", "the adapter cannot be loaded on this replica now")
+    return RequestRefused(503, "adapter_unavailable", "the adapter cannot be loaded on this replica; try again")
+
+
+def still_loading() -> RequestRefused:
+    return RequestRefused(503, "adapter_unavailable", "the adapter is still being loaded on this replica; try again")
+
+
+def body_timeout(seconds: float) -> RequestRefused:
+    return RequestRefused(408, "body_timeout", f"the request body did not arrive within {seconds:g} s")
+
+
+def too_many_requests(limit: int) -> RequestRefused:
+    message = f"this replica answers at most {limit} requests of one tenant at once; try again when one has ended"
+    return RequestRefused(429, "too_many_requests", message)
 
 
 def lease_over() -> RequestRefused:
-    return RequestRefused(503, "replica_fenced", "this replica's lease is over; it serves no adapter until renewed")
+    message = "this replica's lease has expired; it serves no adapters until the lease is renewed"
+    return RequestRefused(503, "replica_fenced", message)
 
 
 def no_room() -> RequestRefused:
-    return RequestRefused(503, "replica_busy", "all adapter places of this replica are in use; try again")
+    return RequestRefused(503, "replica_busy", "all adapter slots on this replica are in use; try again")
 
 
 def bad_request(message: str) -> RequestRefused:

@@ -51,7 +51,7 @@ def _remove_whole(root: Path) -> None:
         root.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
     if root.exists() or gone.exists():
-        logger.error("adapter files not removed", extra={"reason": "something of them is still there"})
+        logger.error("adapter files not removed", extra={"reason": "some of them are still there"})
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class AdapterFiles:
         config_digest = config_sha256(files[object_keys.ADAPTER_CONFIG])
         weights_digest = weights_sha256(files[object_keys.ADAPTER_WEIGHTS])
         if manifest.tenant != tenant:
-            raise BadSignature("the manifest is another tenant's")
+            raise BadSignature("the manifest belongs to another tenant")
         if manifest.base_model_digest != self.base_model_digest:
             raise BadSignature("the adapter was trained on another base model than this replica serves")
         if (manifest.config_sha256, manifest.weights_sha256) != (config_digest, weights_digest):
-            raise BadSignature("a file's hash is not the manifest's")
+            raise BadSignature("a file's hash does not match the manifest")
         computed = adapter_digest(
             tenant=tenant,
             base_model_digest=self.base_model_digest,
@@ -98,7 +98,7 @@ class AdapterFiles:
             weights_sha256=weights_digest,
         )
         if computed != digest or manifest.adapter_digest != digest:
-            raise BadSignature("the files do not make the digest that they are stored under")
+            raise BadSignature("the files do not match the digest that they are stored under")
         check_adapter(files, self.base_shapes, self.max_rank)
         return self._written(digest, files)
 

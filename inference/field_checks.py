@@ -62,21 +62,21 @@ def number(lowest: float, highest: float) -> Check:
 def text(field: str, value: Any) -> None:
     """Text that has bytes: JSON can hold half of a surrogate pair, which has none."""
     if not isinstance(value, str):
-        raise refused(field, "must be text")
+        raise refused(field, "must be a string")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise refused(field, "holds half of a surrogate pair, which is no text") from None
+        raise refused(field, "contains an unpaired surrogate, which is not valid text") from None
 
 
 def stops(field: str, value: Any) -> None:
     found = [value] if isinstance(value, str) else value
     if not isinstance(found, list) or len(found) > MAX_STOPS:
-        raise refused(field, f"must be text, or a list of at most {MAX_STOPS} texts")
+        raise refused(field, f"must be a string, or a list of at most {MAX_STOPS} strings")
     for stop in found:
         text(field, stop)
         if not 0 < len(stop) <= MAX_STOP_LENGTH:
-            raise refused(field, f"must be of 1 to {MAX_STOP_LENGTH} characters each")
+            raise refused(field, f"must be 1 to {MAX_STOP_LENGTH} characters each")
 
 
 def token_ids(field: str, value: Any) -> None:
@@ -95,7 +95,7 @@ def logit_biases(field: str, value: Any) -> None:
         raise refused(field, f"must be an object of at most {MAX_LOGIT_BIASES} entries")
     for token, bias in value.items():
         if not (token.isascii() and token.isdigit() and len(token) <= len(str(MAX_INT32))):
-            raise refused(field, "must have token ids as its names")
+            raise refused(field, "must have token ids as its keys")
         if not _is_number(bias, -100, 100):
             raise refused(field, "must have numbers from -100 to 100 as its values")
 
@@ -116,7 +116,7 @@ def messages(field: str, value: Any) -> None:
 def prompt(field: str, value: Any) -> None:
     """Text, token ids, or a list of either."""
     if not value or not isinstance(value, str | list):
-        raise refused(field, "must be text, token ids, or a list of either, and not empty")
+        raise refused(field, "must be a string, token ids, or a list of either, and must not be empty")
     if isinstance(value, list) and isinstance(value[0], str | list):
         check = text if isinstance(value[0], str) else token_ids
         for one in value:

@@ -12,6 +12,7 @@ from typing import Any
 
 from inference.engine_errors import AdapterWithdrawn, EngineDead, EngineRefused
 from inference.stream_usage import StreamUsage
+from inference.vllm_errors import error_events
 
 Abort = Callable[[list[str]], Awaitable[None]]
 
@@ -26,7 +27,7 @@ class Flight:
         self.adapter = adapter
         self.owner = owner
         self.engine_ids = engine_ids
-        self.withdrawn = False
+        self.ended_as: EngineRefused | None = None  # why it was ended before its time, which its caller is told
         self.aborting = False  # its work is over, and the engine is being told
         self.task: asyncio.Task[Any] | None = None
 
@@ -59,13 +60,17 @@ class Flights:
         flight.task.add_done_callback(lambda task: self._ended(flight, work, task))
         return flight.task
 
+    def cancel(self, flight: Flight) -> None:
+        """Let the flight end, which it has not done yet when this returns."""
+        # A cancellation later than that, or a second one, would cut off the abort.
+        if flight.task is not None and not flight.aborting and not flight.task.cancelling():
+            flight.task.cancel()
+
     async def end(self, flights: list[Flight]) -> None:
         """Cancel the flights and wait until the engine has been told and they no longer count."""
         tasks = [flight.task for flight in flights if flight.task is not None]
         for flight in flights:
-            # A cancellation later than that, or a second one, would cut off the abort.
-            if flight.task is not None and not flight.aborting and not flight.task.cancelling():
-                flight.task.cancel()
+            self.cancel(flight)
         if tasks:
             await asyncio.wait(tasks)
 
@@ -77,15 +82,19 @@ class Flights:
         """End all requests of this owner and no other, as :meth:`withdraw`."""
         return await self._withdraw([flight for flight in self._running.values() if flight.owner == owner])
 
+    async def end_all(self) -> None:
+        """End every request of an engine that stops or has stopped. Their callers get EngineDead."""
+        flights = list(self._running.values())
+        for flight in flights:
+            if flight.ended_as is None and not flight.aborting:  # what is answered already is given out
+                flight.ended_as = EngineDead()
+        await self.end(flights)
+
     async def _withdraw(self, flights: list[Flight]) -> int:
         for flight in flights:
-            flight.withdrawn = True
+            flight.ended_as = AdapterWithdrawn()
         await self.end(flights)
         return len(flights)
-
-    async def end_all(self) -> None:
-        """End every request, for the engine's shutdown."""
-        await self.end(list(self._running.values()))
 
     async def _run(self, flight: Flight, work: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -112,12 +121,9 @@ class EventStream(AsyncIterator[bytes]):
     ``usage`` is what it has taken so far, also of events that nobody reads.
     """
 
-    def __init__(
-        self, flights: Flights, flight: Flight, withdrawn_events: tuple[bytes, ...], usage: StreamUsage
-    ) -> None:
+    def __init__(self, flights: Flights, flight: Flight, usage: StreamUsage) -> None:
         self._flights = flights
         self._flight = flight
-        self._withdrawn_events = withdrawn_events
         self.usage = usage
         self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._finished = False
@@ -128,10 +134,12 @@ class EventStream(AsyncIterator[bytes]):
             if shown is not None:
                 self._events.put_nowait(shown)
 
-    def ended(self, _task: asyncio.Task[Any]) -> None:
+    def ended(self, task: asyncio.Task[Any]) -> None:
         """Callback of the flight's task: nothing comes after this."""
-        if self._flight.withdrawn:
-            self.put(*self._withdrawn_events)
+        if self._flight.ended_as is not None:
+            self.put(*error_events(self._flight.ended_as))
+        elif task.cancelled():
+            self.put(*error_events(EngineDead()))  # as in result_of; or its reader is gone
         self._events.put_nowait(None)
 
     async def __anext__(self) -> bytes:
@@ -140,6 +148,16 @@ class EventStream(AsyncIterator[bytes]):
             self._finished = True
             raise StopAsyncIteration
         return event
+
+    async def made(self) -> None:
+        """Wait until the answer is made, or was ended: what is read later needs nothing of the engine."""
+        if self._flight.task is not None:
+            await asyncio.wait([self._flight.task])
+
+    def give_up(self) -> None:
+        """As :meth:`aclose`, for whoever cannot wait."""
+        self._finished = True
+        self._flights.cancel(self._flight)
 
     async def aclose(self) -> None:
         self._finished = True
@@ -157,8 +175,8 @@ async def result_of(flights: Flights, flight: Flight, task: asyncio.Task[Any]) -
     except asyncio.CancelledError:
         await flights.end([flight])
         raise
-    if flight.withdrawn:
-        raise AdapterWithdrawn
+    if flight.ended_as is not None:
+        raise flight.ended_as
     if task.cancelled():
-        raise EngineDead  # ended by the engine's shutdown
+        raise EngineDead  # cancelled inside vLLM
     return task.result()

@@ -88,7 +88,7 @@ class ReplicaLease:
                 continue
             self.expires_at = expires_at
             return
-        raise Transient("the replica's record changes under its renewal")
+        raise Transient("the replica's record kept changing while its lease was renewed")
 
     async def _own_etag(self) -> str:
         """The ETag of a record that this process wrote itself: an answer was lost on the way, and is no fence.

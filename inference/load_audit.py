@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.telemetry import SCOPE, where
 from schemas.audit import Actor
 from schemas.envelope import event_id
 from tenancy.audit import AuditRecord
@@ -27,8 +27,9 @@ LOADED = "adapter.loaded"
 class LoadAudit:
     """Loads are noted in memory and entered by :meth:`enter` every :data:`AUDIT_SECONDS`, and when the replica stops.
 
-    What is lost: the loads of the last seconds when the process is killed, and those beyond :data:`WAITING` while the
-    object store is out of reach, which ``on_lost`` counts. The adapters that are loaded then end with the process.
+    What is lost: the loads of the last seconds when the process is killed, those beyond :data:`WAITING` while the
+    object store is out of reach, and those that cannot be entered, which hold up no others; ``on_lost`` counts both.
+    The adapters that are loaded then end with the process.
     """
 
     tenancy: Tenancy
@@ -40,7 +41,7 @@ class LoadAudit:
     def note(self, tenant: TenantId, digest: str) -> None:
         """Remember a load. Its nonce makes entering it again, after a lost answer, one entry."""
         if len(self._waiting) >= WAITING:
-            self.on_lost()
+            self._lost("too many wait for the object store")
             return
         record = AuditRecord(
             occurrence=event_id(LOADED, tenant, f"{self.replica_id}|{digest}|{self.new_nonce()}"),
@@ -61,6 +62,11 @@ class LoadAudit:
             except Transient:
                 return
             except Refused as refusal:
-                logger.error("load not audited", extra={"reason": refusal.code})
-                self.on_lost()
+                self._lost(refusal.code)
+            except Exception as error:
+                self._lost(where(error))  # its text may quote what was read
             self._waiting.popleft()
+
+    def _lost(self, reason: str) -> None:
+        logger.error("load not audited", extra={"reason": reason})
+        self.on_lost()

@@ -100,7 +100,7 @@ def _check_together(fields: Mapping[str, Any], prompts: int) -> None:
     if n * prompts > MAX_CHOICES:
         raise refused("n", f"times the number of prompts may be at most {MAX_CHOICES}")
     if "stream_options" in fields and not fields.get("stream"):
-        raise refused("stream_options", "needs stream")
+        raise refused("stream_options", "requires stream to be true")
 
 
 def _metered(fields: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _text(where: str, content: object) -> str:
         parts = [part["text"] for part in content if _is_text_part(part)]
         if len(parts) == len(content):
             return "\n".join(parts)
-    raise refused(f"{where}.content", "must be text, or a list of parts of type text")
+    raise refused(f"{where}.content", "must be a string, or a list of parts of type text")
 
 
 def _is_text_part(part: object) -> bool:

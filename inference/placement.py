@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Protocol
 
 from consumers.runtime.telemetry import SCOPE
 from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineFull
-from inference.errors import cannot_load, no_room, no_such_model, not_active
+from inference.errors import cannot_load, no_room, no_such_model, not_active, still_loading
+from inference.fetch_turns import FetchTurns
 from inference.fetching import NotServable
 from inference.latest import Latest
 from inference.loaded_adapters import Eviction
@@ -30,10 +31,9 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 
 RETRY_AFTER_SECONDS = 5.0
 DRAIN_POLL_SECONDS = 0.05
-FETCHES = 3
-"""Adapters that are fetched at once. Until it is checked and written, each is in memory three times: sealed, opened and
-as files. Without a bound that is as many as the engine holds. More than one, so that one slow fetch does not hold up
-all other tenants.
+LOAD_WAIT_SECONDS = 60.0
+"""So long a request waits for its adapter: longer than a load takes on a busy engine, and shorter than callers and
+proxies wait as a rule. The load goes on, so that a later request finds it done.
 """
 UNLOADED = 1024
 """Unloaded adapters of which it is remembered that a slot may hold their weights, before the slots are overwritten."""
@@ -104,6 +104,7 @@ class Placement:
     drain_seconds: float
     now: Callable[[], float] = time.monotonic
     on_loaded: Callable[[TenantId, str, float], None] = lambda tenant, digest, seconds: None
+    load_wait_seconds: float = LOAD_WAIT_SECONDS
     _loads: dict[str, _Load] = field(default_factory=dict)
     _unloads: set[asyncio.Task[None]] = field(default_factory=set)
     # Every adapter that the engine was given, also one that is unloaded, until the free slots are overwritten: one of
@@ -115,19 +116,23 @@ class Placement:
     _gone: Latest[TenantId] = field(default_factory=Latest)
     _retired: Latest[tuple[TenantId, str]] = field(default_factory=Latest)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _fetching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES))
+    _turns: FetchTurns = field(default_factory=FetchTurns)
 
     @asynccontextmanager
     async def held(self, tenant: TenantId, digest: str) -> AsyncIterator[None]:
         """Hold the tenant's adapter, loaded, for the life of one answer. Raises :class:`RequestRefused`."""
         if self.now() < self._failed.get(digest, float("-inf")):
             raise cannot_load()
-        reservation = await self._reserved(tenant, digest)
-        try:
-            await self._loaded(tenant, digest)
+        with ExitStack() as hold:
+            try:
+                async with asyncio.timeout(self.load_wait_seconds) as bound:
+                    hold.callback(self.residency.release, await self._reserved(tenant, digest))
+                    await self._loaded(tenant, digest)
+            except TimeoutError:
+                if not bound.expired():
+                    raise
+                raise still_loading() from None
             yield
-        finally:
-            self.residency.release(reservation)
 
     async def _reserved(self, tenant: TenantId, digest: str) -> Reservation:
         for has_waited in (False, True):
@@ -185,7 +190,7 @@ class Placement:
     async def _load(self, tenant: TenantId, digest: str) -> None:
         started = self.now()
         try:
-            async with self._fetching:
+            async with self._turns.of(tenant):
                 self._loads[digest].has_begun = True
                 self._require_staying(tenant, digest)
                 directory = await self.files.fetch(tenant, digest)

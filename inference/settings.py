@@ -34,8 +34,15 @@ class InferenceSettings(ConsumerSettings):
     )
     max_model_len: int = Field(default=2048, ge=128)
     max_num_seqs: int = Field(default=16, ge=1)
-    kv_cache_gib: float | None = Field(default=None, gt=0, description="a must on a processor; absent: vLLM decides")
+    kv_cache_gib: float | None = Field(default=None, gt=0, description="required on CPU; absent: vLLM decides")
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="absent: vLLM decides")
+    max_tenant_requests: int = Field(default=256, ge=1, description="requests of one tenant that are answered at once")
+    engine_answer_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=DAY_SECONDS,
+        description="an engine that leaves a call unanswered for this long counts as dead",
+    )
     idle_seconds: float = Field(
         default=900.0, gt=0, le=7 * DAY_SECONDS, description="an adapter not asked for this long is unloaded"
     )

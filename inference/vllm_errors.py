@@ -15,9 +15,9 @@ _ERROR_EVENT = 'data: {"error":'
 def refusal(status: int, field: str | None, max_model_len: int) -> EngineRefused:
     """Our sentence for an HTTP status and the parameter that vLLM names, which is a constant of its source."""
     if status == 503:
-        return EngineRefused(503, "the engine has no capacity now; try again")
+        return EngineRefused(503, "the engine has no capacity right now; try again")
     if status >= 500:
-        return EngineRefused(status, "the engine failed on this request")
+        return EngineRefused(status, "the engine failed to process this request")
     if field in _TOO_LONG:
         message = f"the prompt with the requested output does not fit the context of {max_model_len} tokens"
         return EngineRefused(status, message, field=field)

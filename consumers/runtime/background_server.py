@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.types import Lifespan
 
+from consumers.runtime.connections import BoundedConnection
 from consumers.runtime.telemetry import SCOPE, said, where
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
@@ -86,6 +87,7 @@ def run_server(
             app(behind.lifespan),
             host=host,
             port=port,
+            http=BoundedConnection,
             log_config=None,
             log_level=logging.WARNING,
             access_log=False,

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from inference.engine_errors import AdapterWithdrawn, EngineRefused
+from inference.engine_errors import AdapterWithdrawn, EngineDead, EngineRefused
 from inference.flights import EventStream, Flight, Flights, result_of
 from inference.stream_usage import StreamUsage
 from inference.vllm_errors import error_events
@@ -158,7 +158,7 @@ async def test_two_running_flights_cannot_share_an_id(flights: Flights) -> None:
 
 async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: Flights) -> None:
     flight = Flight("1", "a", [], "t1")
-    stream = EventStream(flights, flight, WITHDRAWN, StreamUsage({}))
+    stream = EventStream(flights, flight, StreamUsage({}))
 
     async def work() -> None:
         stream.put(ONE, TWO)
@@ -172,7 +172,7 @@ async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: F
 
 async def test_a_withdrawn_stream_says_so_after_what_it_had(flights: Flights) -> None:
     flight = Flight("1", "a", [], "t1")
-    stream = EventStream(flights, flight, WITHDRAWN, StreamUsage({}))
+    stream = EventStream(flights, flight, StreamUsage({}))
 
     async def work() -> None:
         stream.put(ONE)
@@ -182,3 +182,35 @@ async def test_a_withdrawn_stream_says_so_after_what_it_had(flights: Flights) ->
     await asyncio.sleep(0)
     await flights.withdraw("a")
     assert [event async for event in stream] == [ONE, *WITHDRAWN]
+
+
+@pytest.mark.parametrize("work", [for_ever, swallows_cancellation])
+async def test_an_engine_that_stops_says_so_to_all_and_keeps_no_answer_that_is_there(
+    flights: Flights, work: type
+) -> None:
+    """Not as vLLM does, which takes the end for the caller's: an invalid request."""
+    ours, done = Flight("1", "a", ["chatcmpl-1"], "t1"), Flight("2", None, ["chatcmpl-2"], "t2")
+    waiting = asyncio.create_task(result_of(flights, ours, flights.start(ours, work())))
+    answered = asyncio.create_task(result_of(flights, done, flights.start(done, is_done())))
+    while not done.aborting:
+        await asyncio.sleep(0)
+    await flights.end_all()
+    with pytest.raises(EngineDead):
+        await waiting
+    assert await answered == "done"
+
+
+async def test_a_stream_of_an_engine_that_stops_ends_with_the_error_and_not_as_if_it_were_whole(
+    flights: Flights,
+) -> None:
+    flight = Flight("1", "a", [], "t1")
+    stream = EventStream(flights, flight, StreamUsage({}))
+
+    async def work() -> None:
+        stream.put(ONE)
+        await for_ever()
+
+    flights.start(flight, work()).add_done_callback(stream.ended)
+    await asyncio.sleep(0)
+    await flights.end_all()
+    assert [event async for event in stream] == [ONE, *error_events(EngineDead())]

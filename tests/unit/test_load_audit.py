@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import pytest
@@ -109,6 +110,22 @@ async def test_a_load_that_can_never_be_entered_does_not_hold_up_the_others(benc
     await bench.audit.enter()
     assert len(await bench.entries()) == 1
     assert len(bench.lost) == 1
+
+
+async def test_a_load_whose_tenants_state_cannot_be_parsed_is_lost_aloud_and_holds_up_nobody(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = TenantId("broken")
+    await bench.objects.put(object_keys.state_key(broken), b'{"status": "Mrs-Miller"}')
+    bench.audit.note(broken, DIGEST)
+    bench.audit.note(TENANT, DIGEST)
+    with caplog.at_level(logging.ERROR):
+        await bench.audit.enter()
+    assert len(await bench.entries()) == 1
+    assert len(bench.lost) == 1
+    [record] = caplog.records
+    assert (record.message, vars(record)["reason"].split(" ")[0]) == ("load not audited", "ValidationError")
+    assert "Miller" not in str(vars(record))
 
 
 async def test_a_load_says_what_the_tenants_status_is_when_it_is_entered(bench: Bench) -> None:

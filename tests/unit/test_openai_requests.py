@@ -28,7 +28,7 @@ def test_a_stream_is_asked_for_the_usage_of_every_event_whatever_the_caller_want
     fields = chat(stream=True, stream_options=options)
     assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert "stream_options" not in chat(stream=False)
-    with pytest.raises(EngineRefused, match="needs stream"):
+    with pytest.raises(EngineRefused, match="requires stream to be true"):
         chat(stream_options={"include_usage": True})
 
 

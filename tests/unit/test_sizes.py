@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inference.placement import FETCHES
+from inference.fetch_turns import FETCHES
 from inference.settings import InferenceSettings
 from tenancy.sealing import open_sealed, seal
 from tests.unit.test_docs import page, section

@@ -46,6 +46,7 @@ class Store(MemoryObjectStore):
 
     lost_answers = 0
     before_put: asyncio.Event | None = None
+    at_put: asyncio.Event | None = None
 
     async def get(self, key: str) -> StoredObject:
         await asyncio.sleep(0)
@@ -53,7 +54,8 @@ class Store(MemoryObjectStore):
 
     async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         await asyncio.sleep(0)
-        if self.before_put is not None and key == KEY:
+        if self.before_put is not None and self.at_put is not None and key == KEY:
+            self.at_put.set()
             await self.before_put.wait()
         etag = await super().put(key, body, if_absent=if_absent, if_match=if_match)
         if self.lost_answers and key == KEY:
@@ -240,9 +242,9 @@ async def test_after_the_fence_no_report_is_counted(ledger: Ledger) -> None:
 
 async def test_a_swap_that_comes_after_the_sweep_brings_nothing_back(ledger: Ledger) -> None:
     await ledger.handle(reported(1))
-    ledger.objects.before_put = asyncio.Event()
+    ledger.objects.before_put, ledger.objects.at_put = asyncio.Event(), asyncio.Event()
     late = asyncio.create_task(on_usage_recorded(reported(2), ledger.ports))
-    await asyncio.sleep(0.05)
+    await ledger.objects.at_put.wait()
     await erase_prefix(ledger.objects, object_keys.tenant_prefix(TENANT))
     ledger.objects.before_put.set()
     with pytest.raises(Transient):

@@ -50,6 +50,7 @@ ACTIVE, EARLIER, PUBLISHING, RETIRED = ("a" * 63 + str(number) for number in ran
 FOREIGN, MISSING = "b" * 64, "f" * 64
 OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+TENANT_REQUESTS = 4
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 BODIES: dict[str, dict[str, Any]] = {
     CHAT: {"messages": [{"role": "user", "content": "q"}]},
@@ -122,9 +123,11 @@ class AnsweringEngine(FakeEngine):
         self.asked.append(Asked(adapter, fields))
         self.before_answer()
         if not fields.get("stream"):
+            if self.stalls:
+                await asyncio.Event().wait()
             return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
         flight = Flight(request_id, adapter, [request_id], owner)
-        stream = EventStream(self.flights, flight, WITHDRAWN, usage)
+        stream = EventStream(self.flights, flight, usage)
         assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
         events = [*COUNTED_EVENTS, USAGE_EVENT, DONE]
         self.flights.start(flight, self._pump(stream, events)).add_done_callback(stream.ended)
@@ -175,7 +178,9 @@ class Bench:
         self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
-        self.api = Api(TokenVerifier(OURS.verifier, lambda: self.now), meter.create_counter("sano_requests"))
+        self.api = Api(
+            TokenVerifier(OURS.verifier, lambda: self.now), meter.create_counter("sano_requests"), TENANT_REQUESTS
+        )
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
         self.app.router.routes.extend(health_routes(telemetry, lambda: True, _is_ready))

@@ -58,7 +58,7 @@ FAILURES: dict[str, tuple[Exception, int, str]] = {
     "a value is off": (ValueError(SECRET), 500, "internal_error"),
     "an own error": (RuntimeError(SECRET), 500, "internal_error"),
     "the engine died": (EngineDead(), 503, "engine_refused"),
-    "the engine failed": (EngineRefused(500, "the engine failed on this request"), 500, "engine_refused"),
+    "the engine failed": (EngineRefused(500, "the engine failed to process this request"), 500, "engine_refused"),
 }
 
 
@@ -69,7 +69,7 @@ async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 def application(answers: Any) -> FastAPI:
     counter = MeterProvider().get_meter("test").create_counter("sano_requests")
-    api = Api(TokenVerifier(SIGNER.verifier, lambda: NOW), counter)
+    api = Api(TokenVerifier(SIGNER.verifier, lambda: NOW), counter, 4)
     api.answers = answers
     return api.build(_no_lifespan)
 
@@ -135,7 +135,7 @@ class Breaking:
 
         flights = Flights(told)
         flight = Flight("r", None, ["r"], tenant)
-        stream = EventStream(flights, flight, (), StreamUsage(body))
+        stream = EventStream(flights, flight, StreamUsage(body))
 
         async def pump() -> None:
             stream.put(*(b'data: {"choices":[{"index":%d}]}\n\n' % index for index in range(2)))

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from consumers.runtime.background_server import BackgroundWork
 from inference import app as inference_app
 from inference.app import Replica
+from inference.engine_errors import EngineDead
 from inference.settings import InferenceSettings
 from tenancy.bootstrap import Tenancy
 from tests.fixtures.telemetry import observed
@@ -38,6 +39,7 @@ class StartingEngine(AnsweringEngine):
         self.seen = seen
         self.may_start = asyncio.Event()
         self.failure: Exception | None = None
+        self.hangs = False
 
     async def start(self) -> None:
         self.seen.append("engine starts")
@@ -50,7 +52,12 @@ class StartingEngine(AnsweringEngine):
         self.seen.append("engine closed")
 
     def is_healthy(self) -> bool:
-        return True
+        return not self.hangs
+
+    async def require_answer(self) -> None:
+        self.hangs = "hangs" in self.seen
+        if self.hangs:
+            raise EngineDead
 
 
 class Consumer:
@@ -149,6 +156,17 @@ async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process
         assert (await bench.get(LIVE)).status_code == 200
         assert (await bench.post(CHAT, PLAIN)).status_code == 200
     assert not process.behind.has_failed
+
+
+async def test_a_replica_asks_its_engine_by_itself_and_is_not_alive_when_that_hangs(
+    bench: Bench, process: Process
+) -> None:
+    process.engine.may_start.set()
+    process.seen.append("hangs")
+    async with process.started():
+        await process.until(503, LIVE)
+        assert (await bench.get(READY)).status_code == 503
+    assert "engine closed" in process.seen
 
 
 async def test_a_replica_that_ends_in_good_order_leaves_no_adapter(process: Process) -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 
+from inference import api
 from inference.api import MAX_BODY_BYTES
 from inference.binding import Salts
-from tests.unit.api.replica import ACTIVE, BODIES, CHAT, COMPLETIONS, EARLIER, OTHER, PLAIN, TENANT, Bench, bearer, code
+from tests.unit.api.replica import (
+    ACTIVE,
+    BODIES,
+    CHAT,
+    COMPLETIONS,
+    EARLIER,
+    OTHER,
+    PLAIN,
+    TENANT,
+    TENANT_REQUESTS,
+    Bench,
+    bearer,
+    code,
+)
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
@@ -40,6 +55,45 @@ async def test_a_body_is_bounded_also_when_it_comes_in_pieces_without_a_length(b
         response = await client.post(CHAT, content=endless(), headers=bearer(TENANT))
     assert response.status_code == 413
     assert taken <= MAX_BODY_BYTES + 2 * 65_536, "it is not read to an end that may not come"
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+async def test_a_body_that_does_not_come_is_not_waited_for_without_end(
+    bench: Bench, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "BODY_SECONDS", 0.01)
+
+    async def dripping() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with bench.client() as client:
+        response = await client.post(path, content=dripping(), headers=bearer(TENANT))
+    assert (response.status_code, code(response)) == (408, "body_timeout")
+    assert response.headers["Connection"] == "close", "or the server would read on"
+    assert bench.engine.asked == []
+    assert bench.api.running._running == {}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_one_tenant_has_so_many_requests_at_once_and_the_others_are_none_the_worse(
+    bench: Bench, stream: bool
+) -> None:
+    bench.engine.stalls = True
+    running = [asyncio.create_task(bench.post(CHAT, stream=stream)) for _ in range(TENANT_REQUESTS)]
+    while len(bench.engine.asked) < TENANT_REQUESTS:
+        await asyncio.sleep(0)
+    for path in (CHAT, COMPLETIONS):
+        response = await bench.post(path)
+        assert (response.status_code, code(response)) == (429, "too_many_requests")
+        assert response.headers["Retry-After"]
+    bench.engine.stalls = False
+    assert (await bench.post(CHAT, OTHER)).status_code == 200
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert (await bench.post(CHAT, stream=stream)).status_code == 200
+    assert bench.api.running._running == {}, "of tenants that ask nothing nothing is kept"
 
 
 async def test_a_body_is_not_read_before_the_token_is_known(bench: Bench) -> None:

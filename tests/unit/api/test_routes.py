@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.unit.api.replica import ACTIVE, BODIES, CHAT, COMPLETIONS, FOREIGN, MODELS, OTHER, TENANT, Bench, bearer
+from tests.unit.api.replica import (
+    ACTIVE,
+    BODIES,
+    CHAT,
+    COMPLETIONS,
+    FOREIGN,
+    MODELS,
+    OTHER,
+    TENANT,
+    Bench,
+    bearer,
+    code,
+)
 
 UNKNOWN = [
     "/",
@@ -65,7 +77,7 @@ async def test_there_are_no_other_routes(bench: Bench, path: str) -> None:
     async with bench.client() as client:
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
             response = await client.request(method, path, headers=bearer(TENANT), json=BODIES[CHAT])
-            assert response.status_code == 404, method
+            assert (response.status_code, code(response)) == (404, "route_not_found"), method
     assert bench.engine.asked == []
 
 
@@ -90,7 +102,9 @@ def _routes(bench: Bench) -> list[Any]:
 async def test_a_known_route_takes_its_own_method_only(bench: Bench) -> None:
     async with bench.client() as client:
         for method, path in (("GET", CHAT), ("DELETE", COMPLETIONS), ("POST", MODELS)):
-            assert (await client.request(method, path, headers=bearer(TENANT))).status_code == 405
+            response = await client.request(method, path, headers=bearer(TENANT))
+            assert (response.status_code, code(response)) == (405, "method_not_allowed")
+            assert response.headers["Allow"] in {"GET", "POST"}
 
 
 async def test_neither_errors_nor_metrics_say_who_asked_what(bench: Bench) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from inference.answers import Answer, Answers, HeldStream
+from inference.api import _while_waited_for
 from inference.engine_errors import EngineRefused
 from inference.usage import Amounts
 from inference.vllm_errors import error_events
@@ -224,9 +226,85 @@ async def test_an_answer_that_a_purge_cuts_short_is_charged_for_what_was_made_un
     assert bench.holds() == 0
 
 
+async def test_a_reader_that_takes_nothing_keeps_no_place_for_adapters_and_is_charged_no_time(bench: Bench) -> None:
+    stream = (await bench.answers.answer(TENANT, "chat", {**BODIES[CHAT], "stream": True})).body
+    assert isinstance(stream, HeldStream)
+    async with asyncio.timeout(30):
+        while bench.holds():
+            await asyncio.sleep(0)
+    assert bench.meter._running == {}
+    assert bench.meter.take() == {TENANT: Amounts(5, 7)}
+    assert [event async for event in stream] == [*TEXT_EVENTS, DONE], "it is there all the same"
+    await stream.aclose()
+    assert bench.meter.take() == {}, "once"
+
+
 def test_an_error_in_a_stream_is_of_openais_types() -> None:
     error = json.loads(WITHDRAWN[0].removeprefix(b"data: "))["error"]
     assert (error["type"], error["param"], error["code"]) == ("server_error", None, 503)
     event, _ = error_events(EngineRefused(400, "top_k is not valid for this model", field="top_k"))
     error = json.loads(event.removeprefix(b"data: "))["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", "top_k", 400)
+
+
+# --- whole answers of callers who do not wait for them
+
+
+async def _left_alone(bench: Bench, *, is_cancelled: bool) -> list[MutableMapping[str, Any]]:
+    """Ask for a whole answer that is never made, and leave once the engine was asked; what was sent."""
+    body = [{"type": "http.request", "body": json.dumps(BODIES[CHAT]).encode(), "more_body": False}]
+    sent: list[MutableMapping[str, Any]] = []
+    left = asyncio.Event()
+
+    async def receive() -> MutableMapping[str, Any]:
+        if body:
+            return body.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in bearer(TENANT).items()]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers, "query_string": b"", "root_path": ""}
+    request = asyncio.create_task(bench.app({**scope, "http_version": "1.1"}, receive, send))
+    while not bench.engine.asked:
+        await asyncio.sleep(0)
+    if is_cancelled:
+        request.cancel()
+    else:
+        left.set()
+    async with asyncio.timeout(30):
+        await asyncio.gather(request, return_exceptions=True)
+    assert request.cancelled() == is_cancelled
+    return sent
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["caller leaves", "server stops"])
+async def test_a_whole_answer_that_nobody_waits_for_any_more_is_not_made_on(bench: Bench, is_cancelled: bool) -> None:
+    bench.engine.stalls = True
+    sent = await _left_alone(bench, is_cancelled=is_cancelled)
+    assert [message["status"] for message in sent[:1]] == ([] if is_cancelled else [400])
+    async with asyncio.timeout(30):
+        while bench.holds() or bench.meter._running or bench.api.running._running:
+            await asyncio.sleep(0)
+
+
+async def test_a_stream_that_is_made_in_the_moment_in_which_its_request_is_cancelled_ends(bench: Bench) -> None:
+    bench.engine.stalls = True
+
+    async def receive() -> MutableMapping[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def work() -> Answer:
+        made = await bench.answers.answer(TENANT, "chat", {**BODIES[CHAT], "stream": True})
+        request.cancel()
+        return made
+
+    request = asyncio.create_task(_while_waited_for(Request({"type": "http"}, receive), work()))
+    async with asyncio.timeout(30):
+        await asyncio.gather(request, return_exceptions=True)
+        assert request.cancelled()
+        while bench.holds() or bench.engine.inflight(ACTIVE):
+            await asyncio.sleep(0)

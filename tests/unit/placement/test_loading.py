@@ -8,9 +8,18 @@ import pytest
 
 from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from inference.errors import RequestRefused
+from inference.fetch_turns import FETCHES
 from inference.fetching import NotServable
-from inference.placement import FETCHES, RETRY_AFTER_SECONDS
+from inference.placement import RETRY_AFTER_SECONDS
+from tenancy.tenant_id import TenantId
 from tests.unit.placement.strict_parts import IDLE_SECONDS, A, B, Bench, C, nothing_left, steps
+
+OTHERS = [TenantId(f"other-{number}") for number in range(2 * FETCHES)]
+
+
+def started_by_all(bench: Bench, tenants: list[TenantId]) -> list[asyncio.Task[None]]:
+    """One request of each tenant, by an adapter of its own."""
+    return [bench.start(tenant, f"of-{tenant}") for tenant in tenants]
 
 
 async def test_concurrent_requests_share_one_load(bench: Bench) -> None:
@@ -34,19 +43,62 @@ async def test_only_a_few_adapters_are_in_memory_unchecked_and_one_slow_fetch_do
 
     bench = Bench(max_resident=2 * FETCHES)
     bench.files.gate = asyncio.Event()
-    requests = [bench.start(A, f"a{number}") for number in range(2 * FETCHES)]
+    requests = started_by_all(bench, OTHERS)
     await steps(20)
-    assert bench.log == [f"fetch a{number}" for number in range(FETCHES)]
+    assert bench.log == [f"fetch of-{tenant}" for tenant in OTHERS[:FETCHES]]
     bench.files.gate.set()
     await asyncio.gather(*requests)
     assert len(bench.engine.names) == 2 * FETCHES
     bench.in_use_or_room()
 
 
+async def test_one_tenants_slow_fetches_take_one_turn_and_the_tenants_take_turns() -> None:
+    bench = Bench(max_resident=3 * FETCHES)
+    gate = bench.files.gate = asyncio.Event()
+    slow = [bench.start(A, f"a{number}") for number in range(2 * FETCHES)]
+    await steps(20)
+    assert bench.log == ["fetch a0"]
+    bench.files.gate = None
+    await asyncio.gather(bench.request(B, "b1"), bench.request(C, "c1"))
+    assert "fetch a1" not in bench.log
+    bench.files.gate = gate
+    gate.set()
+    await asyncio.gather(*slow)
+    assert [line for line in bench.log if line.startswith("fetch a")] == [f"fetch a{n}" for n in range(2 * FETCHES)]
+    assert not bench.placement._turns._own, "of tenants that fetch nothing nothing is kept"
+    bench.in_use_or_room()
+
+
+async def test_a_request_waits_for_its_adapter_up_to_a_bound_and_the_load_goes_on(bench: Bench) -> None:
+    bench.placement.load_wait_seconds = 0.01
+    bench.files.gate = asyncio.Event()
+    with pytest.raises(RequestRefused) as refused:
+        await bench.request(A, "a1")
+    assert (refused.value.status, refused.value.code) == (503, "adapter_unavailable")
+    assert bench.residency.reservations("a1") == 1, "the load's own hold"
+    bench.files.gate.set()
+    bench.placement.load_wait_seconds = 60.0
+    await bench.request(A, "a1")
+    assert bench.log == ["fetch a1", "load a1"]
+    bench.in_use_or_room()
+
+
+async def test_a_request_does_not_wait_without_end_for_what_must_make_room_either() -> None:
+    bench = Bench(max_resident=1)
+    await bench.request(A, "a1")
+    bench.placement.load_wait_seconds = 0.01
+    async with bench.engine.changing:
+        assert await bench.status(B, "b1") == 503
+    await steps(10)
+    bench.placement.load_wait_seconds = 60.0
+    assert await bench.status(B, "b1") == 200
+    bench.in_use_or_room()
+
+
 async def test_what_waits_for_its_turn_when_its_tenant_is_purged_is_not_fetched_any_more() -> None:
     bench = Bench(max_resident=2 * FETCHES)
     bench.files.gate = asyncio.Event()
-    others = [bench.start(B, f"b{number}") for number in range(FETCHES)]
+    others = started_by_all(bench, OTHERS[:FETCHES])
     await steps(20)
     waiting = asyncio.create_task(bench.status(A, "a1"))
     await steps(20)
@@ -65,7 +117,7 @@ async def test_what_waits_for_its_turn_when_its_tenant_is_purged_is_not_fetched_
 async def test_a_removal_does_not_wait_for_a_slot_that_nobody_will_use(how: str, waited: int) -> None:
     bench = Bench(max_resident=2 * FETCHES)
     bench.files.gate = asyncio.Event()
-    others = [bench.start(B, f"b{number}") for number in range(FETCHES)]
+    others = started_by_all(bench, OTHERS[:FETCHES])
     await steps(20)
     callers = [asyncio.create_task(bench.status(A, "a1")) for _ in range(2)]
     await steps(waited)
@@ -150,7 +202,7 @@ async def test_requests_for_more_adapters_than_there_is_room_never_exceed_it() -
 
 
 FAILURES = [
-    ("files", NotServable("a file's hash is not the manifest's")),
+    ("files", NotServable("a file's hash does not match the manifest")),
     ("engine", AdapterLoadFailed("a1", "vLLM did not register it")),
     ("engine", EngineFull(4)),
     ("engine", EngineDead()),

@@ -1,0 +1,33 @@
+"""Turns at fetching adapters: a bounded number at once, and of one tenant only one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from tenancy.tenant_id import TenantId
+
+FETCHES = 3
+"""Adapters that are fetched at once. Until it is checked and written, each is in memory three times: sealed, opened and
+as files. Without a bound that is as many as the engine holds.
+"""
+
+
+class FetchTurns:
+    """More than one turn, and one of them for each tenant, so that one tenant's slow fetches hold up nobody else.
+
+    A tenant's next fetch does not wait among those of all tenants before its last one is over. So the tenants take
+    turns, however many adapters one of them asks for.
+    """
+
+    def __init__(self, fetches: int = FETCHES) -> None:
+        self._all = asyncio.Semaphore(fetches)
+        self._own: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()  # each while somebody uses it
+
+    @asynccontextmanager
+    async def of(self, tenant: TenantId) -> AsyncIterator[None]:
+        """Wait for a turn, and have it until the block ends."""
+        async with self._own.setdefault(tenant, asyncio.Lock()), self._all:
+            yield

@@ -1,0 +1,114 @@
+"""Connections that bring no request do not stay, and those whose request is being answered do."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from consumers.runtime import connections
+from consumers.runtime.background_server import run_behind
+from consumers.runtime.connections import BoundedConnection
+from deploy.local.ports import LOOPBACK, free_ports
+
+BOUND_SECONDS = 30
+HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every look at a connection, which come at once one after another."""
+    seen: list[object] = []
+    look = BoundedConnection._look
+
+    def seen_look(connection: BoundedConnection) -> None:
+        seen.append(connection)
+        look(connection)
+
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.01)
+    monkeypatch.setattr(BoundedConnection, "_look", seen_look)
+    return seen
+
+
+def served(talk: Callable[[int], Awaitable[None]], answer: Callable[[Request], Awaitable[PlainTextResponse]]) -> None:
+    """Run a server, ``talk`` to it on its port, and stop it."""
+    port = free_ports(1)[0]
+
+    @asynccontextmanager
+    async def work() -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(BOUND_SECONDS):
+                await talk(port)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+        yield
+
+    routes = [Route("/", answer, methods=["POST"])]
+    run_behind(lambda lifespan: Starlette(routes=routes, lifespan=lifespan), work, host=LOOPBACK, port=port)
+
+
+async def refused(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("the body was not read", 401)
+
+
+async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    while True:
+        try:
+            return await asyncio.open_connection(LOOPBACK, port)
+        except OSError:
+            await asyncio.sleep(0.01)  # its port is not bound yet
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", HEAD + b"A: ", HEAD + b"Content-Length: 1000000\r\n\r\n"], ids=["nothing", "head", "unread body"]
+)
+def test_a_connection_that_brings_no_request_is_closed_however_it_drips(sent: bytes) -> None:
+    ended: list[bool] = []
+
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x")
+            await asyncio.sleep(0.001)
+
+    async def talk(port: int) -> None:
+        reader, writer = await connected(port)
+        writer.write(sent)
+        dripping = asyncio.create_task(drip(writer)) if sent else None
+        try:
+            while await reader.read(1000):
+                pass
+        except ConnectionError:
+            pass
+        finally:
+            if dripping is not None:
+                dripping.cancel()
+        ended.append(True)
+
+    served(talk, refused)
+    assert ended == [True]
+
+
+def test_a_request_that_is_being_answered_keeps_its_connection(looks: list[object]) -> None:
+    got: list[bytes] = []
+
+    async def slow(_: Request) -> PlainTextResponse:
+        async with asyncio.timeout(BOUND_SECONDS):
+            while len(looks) < 5:
+                await asyncio.sleep(0.001)
+        return PlainTextResponse("answered")
+
+    async def talk(port: int) -> None:
+        reader, writer = await connected(port)
+        writer.write(HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        got.append(await reader.read(-1))
+        writer.close()
+
+    served(talk, slow)
+    assert got[0].endswith(b"answered")
