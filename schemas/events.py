@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from schemas.content import Committed
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, ReasonCode, Sha256Hex
 from schemas.model import Contract
+from schemas.moments import Moment
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 
@@ -138,8 +139,8 @@ class PurgeFenced(EventData):
     topic = TENANTS
 
     purge_id: OpaqueId
-    fenced_at: AwareDatetime
-    deadline: AwareDatetime
+    fenced_at: Moment
+    deadline: Moment
 
     def natural_key(self) -> str:
         return self.purge_id
