@@ -261,11 +261,9 @@ def _check_head(check: _Check, body: bytes | None) -> None:
         check.wrong(f"checkpoint {head.checkpoint.number} was there once, and is missing or does not hold")
 
 
-def _check_signed(check: _Check, signed: int, read_at: datetime | None, policy: SigningPolicy) -> None:
+def _check_signed(check: _Check, signed: int, read_at: datetime, policy: SigningPolicy) -> None:
     unsigned = [entry for entry in check.entries if entry.seq > signed]
-    if read_at is None:  # the entries themselves say what it was at least
-        read_at = max((entry.recorded_at for entry in check.entries), default=None)
-    late = [] if read_at is None else [entry.seq for entry in overdue(unsigned, read_at, policy)]
+    late = [entry.seq for entry in overdue(unsigned, read_at, policy)]
     if late:
         check.wrong(
             f"{len(late)} of the {len(unsigned)} entries that no checkpoint covers should have been signed before the "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -94,7 +93,7 @@ class LeaseRecord(Contract):
     holder: OpaqueId
     fence: int = Field(ge=1)
     expires_at: Moment
-    seconds: float | None = Field(default=None, gt=0, description="how long a renewal of it lasts")
+    seconds: float = Field(gt=0, description="how long a renewal of it lasts")
 
 
 class ReplicaRecord(Contract):
@@ -108,9 +107,9 @@ class ReplicaRecord(Contract):
     base_model_digest: Sha256Hex
     started_at: Moment
     expires_at: Moment
-    incarnation: OpaqueId | None = None
+    incarnation: OpaqueId
     fenced_at: Moment | None = None
-    fenced_by: OpaqueId | None = Field(default=None, description="the purge that it did not answer")
+    fenced_by: OpaqueId | None = Field(default=None, description="the purge or withdrawal that it did not answer")
 
 
 class Residue(Contract):
@@ -119,7 +118,7 @@ class Residue(Contract):
     versions: int = Field(ge=0)
     delete_markers: int = Field(ge=0)
     uploads: int = Field(ge=0)
-    size_bytes: int | None = Field(default=None, ge=0, description="as in StoreCount")
+    size_bytes: int = Field(default=0, ge=0, description="as in StoreCount")
 
     @property
     def total(self) -> int:
@@ -134,11 +133,11 @@ class StoreCount(Contract):
     versions: int = Field(default=0, ge=0)
     delete_markers: int = Field(default=0, ge=0)
     uploads: int = Field(default=0, ge=0)
-    size_bytes: int | None = Field(
-        default=None,
+    size_bytes: int = Field(
+        default=0,
         ge=0,
         description="of the versions as they are stored, sealed ones with their seal; the parts of an open multipart "
-        "upload are not in it, since no listing of uploads gives sizes. Absent: counted by a release that did not sum",
+        "upload are not in it, since no listing of uploads gives sizes",
     )
 
     @property
@@ -153,7 +152,7 @@ class StoreCount(Contract):
             versions=self.versions + other.versions,
             delete_markers=self.delete_markers + other.delete_markers,
             uploads=self.uploads + other.uploads,
-            size_bytes=summed((self.size_bytes, other.size_bytes)),
+            size_bytes=self.size_bytes + other.size_bytes,
         )
 
 
@@ -249,7 +248,7 @@ class PurgeRecord(Contract):
     reason_code: ReasonCode
     request_event_id: OpaqueId | None = None
     deadline: Moment
-    sla_days: int | None = Field(default=None, description="what the tenant's contract promises")
+    sla_days: int = Field(description="what the tenant's contract promises")
     baa_reference: OpaqueId | None = Field(default=None, description="which contract that is, as the policy names it")
     moved_at: Moment = Field(description="when it reached its step")
     fenced_at: Moment | None = None
@@ -269,10 +268,8 @@ class PurgeRecord(Contract):
     receipts: dict[OpaqueId, dict[str, Any]] = Field(
         default={}, description="what each replica signed, which the certificate names by digest: DSSE envelopes"
     )
-    subcontractors: tuple[SubcontractorName, ...] | None = Field(
-        default=None,
-        description="declared by the operator, at the fence, to hold tenant data; absent: fenced by a release that "
-        "knew of none",
+    subcontractors: tuple[SubcontractorName, ...] = Field(
+        default=(), description="declared by the operator, at the fence, to hold tenant data"
     )
     confirmations: tuple[SubcontractorConfirmation, ...] = ()
     backups_kept: timedelta | None = Field(
@@ -283,13 +280,11 @@ class PurgeRecord(Contract):
     )
     key_destroyed_at: Moment | None = Field(default=None, description="not before the decision, as noted")
     found: tuple[StoreCount, ...] = Field(default=(), description="each batch before it was removed")
-    sweeps: int | None = Field(default=None, ge=0, description="that found nothing left in the end")
+    sweeps: int | None = Field(
+        default=None, ge=0, description="that found nothing left in the end; absent: none may begin yet"
+    )
     counted_through: dict[str, str] = Field(
         default={}, description="the key of each listing up to which the sweep in progress has counted"
-    )
-    counted_at: Moment | None = Field(
-        default=None,
-        description="when a release that counted by a listing of its own did so: the first sweep then counts nothing",
     )
     late: tuple[StoreCount, ...] = Field(default=(), description="what later sweeps found of writers that were late")
     refusals: tuple[StoreRefusal, ...] = ()
@@ -319,13 +314,13 @@ class PurgeRecord(Contract):
     @property
     def is_prepared(self) -> bool:
         """What must be found out while there is a key is noted."""
-        return self.sweeps is not None or self.counted_at is not None
+        return self.sweeps is not None
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
         """The declared subcontractors whose confirmation nobody has recorded."""
         confirmed = {confirmation.subcontractor for confirmation in self.confirmations}
-        return tuple(name for name in self.subcontractors or () if name not in confirmed)
+        return tuple(name for name in self.subcontractors if name not in confirmed)
 
     @property
     def _is_swept(self) -> bool:
@@ -341,12 +336,6 @@ class PurgeRecord(Contract):
         return sum(count.total for count in (*self.found, *self.late)) if self._is_swept else 0
 
     @property
-    def bytes_removed(self) -> int | None:
-        """Of the versions; None where they were counted by a release that did not sum them."""
-        return summed(count.size_bytes for count in (*self.found, *self.late)) if self._is_swept else 0
-
-
-def summed(sizes: Iterable[int | None]) -> int | None:
-    """The sum, or None where one of them is not known."""
-    known = list(sizes)
-    return None if None in known else sum(size or 0 for size in known)
+    def bytes_removed(self) -> int:
+        """Of the versions as they were stored."""
+        return sum(count.size_bytes for count in (*self.found, *self.late)) if self._is_swept else 0

@@ -58,8 +58,7 @@ class RetiredAdapter(Contract):
     training_set_id: Sha256Hex
     replicas_found: tuple[OpaqueId, ...] | None = Field(
         default=None,
-        description="those there were once it was retired, and any that signed for it since; absent where it is not "
-        "retired, and in receipts of a release that did not say",
+        description="those there were once it was retired, and any that signed for it since; absent: not retired",
     )
     replicas: tuple[ReplicaAcknowledgement, ...] = ()
 

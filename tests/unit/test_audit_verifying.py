@@ -209,7 +209,7 @@ def test_a_checkpoint_that_nobody_signed_is_no_witness() -> None:
 
 
 def test_an_empty_log_does_not_hold() -> None:
-    assert problems(AuditCopy("t1", (), ())) == (
+    assert problems(AuditCopy("t1", (), (), NOW)) == (
         "there is no entry: nothing was entered yet, or all of it was removed",
     )
 
@@ -263,4 +263,4 @@ def test_an_entry_of_a_newer_release_with_a_field_of_its_own_holds() -> None:
         body = canonical_json(value)
         previous = body_sha256(body)
         entries.append(StoredBody(f"entries/{seq:012d}", body))
-    assert problems(AuditCopy("t1", tuple(entries), ())) == ()
+    assert problems(AuditCopy("t1", tuple(entries), (), NOW)) == ()
