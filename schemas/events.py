@@ -366,7 +366,9 @@ class AdapterActivated(EventData):
 
 
 class AdapterRolledBack(EventData):
-    """An operator returned to an earlier adapter, or to the base model when ``adapter_digest`` is absent."""
+    """The tenant returned to an earlier adapter, or to the base model when ``adapter_digest`` is absent: an operator
+    asked for that, or the active adapter was retired.
+    """
 
     type = "sano.adapter.rolledback"
     topic = ADAPTERS

@@ -262,24 +262,26 @@ RULES = (
     ),
     Rule(
         "key-destroyed",
-        "the certificate does not say that the tenant's key was destroyed, or says it with another time",
+        "the certificate does not say that the tenant's key was destroyed, or gives another time for it",
         _key_is_destroyed,
     ),
     Rule(
         "every-store",
-        "the certificate does not speak of every store that its release has",
+        "the certificate does not cover every store of the registry that it was made under",
         _every_store_is_there,
     ),
-    Rule("store-once", "the certificate speaks of a store twice", _each_store_once),
+    Rule("store-once", "the certificate lists a store twice", _each_store_once),
     Rule(
         "store-outcomes",
-        "the certificate does not treat a store as a purge of its release does",
+        "the certificate gives a store an outcome that a purge cannot give it",
         lambda held: all(_outcome_is_possible(held, found) for found in held.stores),
     ),
-    Rule("kept-named", "the certificate keeps a store and does not say what in it and why", _kept_for_a_reason),
+    Rule(
+        "kept-named", "the certificate calls a store kept without saying what is kept in it and why", _kept_for_a_reason
+    ),
     Rule(
         "listings-said",
-        "the certificate calls a store empty and does not say what was listed there",
+        "the certificate calls a store empty without saying what was listed there",
         _what_was_listed_is_said,
     ),
     Rule(
@@ -289,44 +291,46 @@ RULES = (
     ),
     Rule(
         "listing-times",
-        "the certificate says that a store was listed at other times than those at which all were",
+        "the certificate gives a store other listing times than those of the purge",
         _listings_are_the_two,
     ),
     Rule(
         "totals",
-        "the certificate's totals are not the sums of what it says was in each store",
+        "the certificate's totals are not the sums of the counts that it gives for each store",
         _totals_are_sums,
     ),
     Rule("steps-in-order", "the certificate's times are out of order", _steps_are_in_order),
     Rule(
         "asked-before",
-        "the certificate says that the tenant was fenced before that was asked for",
+        "the certificate says that the tenant was fenced before the purge was requested",
         lambda held: held.requested_at <= held.fenced_at + SKEW,
     ),
     Rule(
         "deadline",
-        "the certificate's deadline is not the contract's days after the request",
+        "the certificate's deadline is not the contract's number of days after the request",
         _deadline_is_the_contracts,
     ),
     Rule(
         "replicas-accounted-for",
-        "the certificate does not say how each replica that it found left the tenant",
+        "the certificate does not say how each replica that was found ceased to serve the tenant",
         _replicas_are_accounted_for,
     ),
-    Rule("receipts-named", "the certificate speaks of a replica's receipt and does not name it", _receipts_are_named),
+    Rule(
+        "receipts-named", "the certificate mentions a replica's receipt but does not identify it", _receipts_are_named
+    ),
     Rule(
         "leases-over",
-        "the certificate counts a replica as expired whose lease had not ended, or was cut off and has no end",
+        "the certificate counts a replica as expired whose lease had not ended or, if it was cut off, has no end",
         _leases_are_over,
     ),
     Rule(
         "replicas-in-time",
-        "the certificate says that a replica left the tenant before the fence or after the completion",
+        "the certificate says that a replica ceased to serve the tenant before the fence or after the completion",
         _replicas_left_in_the_purge,
     ),
     Rule(
         "no-open-hold",
-        "the certificate itself says that the destruction was decided under a legal hold",
+        "the certificate itself says that the destruction was decided while a legal hold was open",
         _no_hold_was_open,
     ),
     Rule(
@@ -336,22 +340,22 @@ RULES = (
     ),
     Rule(
         "export-days",
-        "the certificate itself says that the tenant was given less time for its export than it had a right to",
+        "the certificate itself says that the tenant was given less time for its export than the contract grants",
         _export_had_its_time,
     ),
     Rule(
         "export-in-time",
-        "the certificate says that the export was put out or taken before the fence or after the destruction",
+        "the certificate says that the export was made available or taken before the fence or after the destruction",
         _export_was_before,
     ),
     Rule(
         "kept-back-in-time",
-        "the certificate says that a store kept something back before the fence, after the completion, or backwards",
+        "the certificate says that a store kept something back outside the time of the purge, or with an end before its beginning",
         _refusals_are_in_the_purge,
     ),
     Rule(
         "events-gone-by",
-        "the certificate's time by which events are gone is not after the completion and after that of every topic",
+        "the certificate's time by which events are gone is before the completion or before that of some topic",
         _events_go_by_later,
     ),
     Rule(
@@ -361,12 +365,12 @@ RULES = (
     ),
     Rule(
         "backups-declared",
-        "the certificate's words about backups are not what the operator declared",
+        "the certificate's statement about backups is not what the operator declared",
         _backups_are_told_as_declared,
     ),
     Rule(
         "confirmations",
-        "the certificate calls a subcontractor confirmed and names no confirmation, or the other way round",
+        "the certificate calls a subcontractor confirmed but names no confirmation, or the reverse",
         _confirmed_is_confirmation,
     ),
     Rule(
@@ -379,7 +383,7 @@ RULES = (
         "the certificate says that a subcontractor confirmed the destruction before it was decided",
         _confirmations_came_after,
     ),
-    Rule("checkpoint", "the certificate's checkpoint of the audit log is none", _checkpoint_is_readable),
+    Rule("checkpoint", "the certificate's checkpoint of the audit log cannot be read as one", _checkpoint_is_readable),
     Rule(
         "own-checkpoint",
         "the certificate names a checkpoint of another tenant's audit log",

@@ -132,7 +132,7 @@ def test_entries_in_another_order_are_found(one: int, other: int) -> None:
         log(), entries=tuple(StoredBody(stored.name, body) for stored, body in zip(entries, bodies, strict=True))
     )
     found = problems(swapped)
-    assert f"entry {one} says that it is entry {other}: it was put elsewhere" in found
+    assert f"entry {one} says that it is entry {other}: it was moved" in found
     assert problems(rechained(swapped))
 
 
@@ -218,7 +218,7 @@ def test_names_that_are_none_and_bodies_that_are_none_are_found() -> None:
     odd = (*log().entries, StoredBody("entries/13", b"x"), StoredBody("entries/000000000000", b"x"))
     assert len(problems(replace(log(), entries=odd))) == 2
     found = problems(with_body(log(), 5, b"\xff\xfe nothing"))
-    assert "entry 5 is no entry: its bytes were changed" in found
+    assert "entry 5 cannot be read as an entry: its bytes were changed" in found
     found = problems(with_body(log(), 5, json.dumps(json.loads(log().entries[4].body)).encode()))
     assert "entry 5 is not in canonical form: its bytes were changed" in found
     twice = (*log().entries, log().entries[3])
