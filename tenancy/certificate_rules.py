@@ -350,7 +350,7 @@ RULES = (
     ),
     Rule(
         "kept-back-in-time",
-        "the certificate says that a store kept something back outside the time of the purge, or with an end before its beginning",
+        "the certificate says that a store kept something back at a time outside the purge, or backwards",
         _refusals_are_in_the_purge,
     ),
     Rule(

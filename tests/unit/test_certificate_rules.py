@@ -273,8 +273,12 @@ def kept_back(since: datetime, until: datetime) -> PurgeCertificate:
 
 
 def backed_up(kept: timedelta = 365 * DAY, **changes: object) -> PurgeCertificate:
-    declared = {"backups_kept": kept, "backups": backups_in_words(kept), "backups_gone_by": FULL.completed_at + kept}
-    return altered(**{**declared, **changes})
+    declared: dict[str, object] = {
+        "backups_kept": kept,
+        "backups": backups_in_words(kept),
+        "backups_gone_by": FULL.completed_at + kept,
+    }
+    return altered(FULL, **(declared | changes))
 
 
 def confirmed(**changes: object) -> PurgeCertificate:
