@@ -105,7 +105,7 @@ def test_entries_behind_the_last_checkpoint_are_found_once_they_are_due() -> Non
     told = verdict(copy, DUE + GRACE + A_MOMENT)
     assert told.verdict == "UNSIGNED"
     assert told.problems[0].startswith("2 of the 2 entries")
-    assert "the first of them is entry 5" in told.problems[0]
+    assert "the first of them entry 5" in told.problems[0]
     assert verdict(copy, DUE + GRACE + A_MOMENT, seconds=2 * CHECKPOINT_SECONDS).verdict == "holds", "as the ledger's"
 
 
