@@ -40,7 +40,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             "anything about copies outside the stores that it lists, such as exports that the tenant took",
             "that no event of the tenant is left on the bus. Those published before the completion are gone by the "
             "time given above. The purge's own last events, and any that others publish later, are gone later. Events "
-            "hold ids and salted commitments, and no text in clear",
+            "hold ids and salted commitments; dead letters hold whatever was sent",
             *_unproved_of_stores(held),
             *_unproved_of_replicas(held),
             f"anything about {', '.join(_of(held, 'operator'))}: the operator of the installation answers for these",

@@ -152,7 +152,11 @@ _KEYS = (
         where="a KMS key of the tenant's own, where the operator gave it one for knowledge/",
         holds="the key of what the object store encrypts",
         protection="provider-key",
-        purger=Purger(who="operator", method="operator", how="disabled, then scheduled for deletion in 7 days"),
+        purger=Purger(
+            who="operator",
+            method="operator",
+            how="for the operator to disable, then to schedule for deletion in 7 days",
+        ),
         probe=Probe(evidence="operator", how="DescribeKey reports PendingDeletion and the date of deletion"),
         survives=KMS_PENDING_DELETION,
     ),
@@ -199,7 +203,10 @@ def _topic(topic: Topic) -> Store:
             who="the brokers", method="retention", how="a segment is deleted once every record in it is old enough"
         ),
         probe=Probe(
-            evidence="retention", how="segment files hold no content in clear; ids end with the topic's retention"
+            evidence="retention",
+            how="letters hold what was sent; they end with the topic's retention"
+            if letters
+            else "segment files hold no content in clear; ids end with the topic's retention",
         ),
         survives=timedelta(milliseconds=topic.worst_case_survival_ms()),
     )
