@@ -13,6 +13,7 @@ from pathlib import Path
 
 from producers.progress import Progress, each, silent
 from schemas import object_keys
+from schemas.moments import moment
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, UnknownTenant
 from tenancy.tenant_id import TenantId
@@ -35,15 +36,15 @@ class AuditCopy:
     """Everything that is evidence, in the order of the names, and the head, which is a hint of what else was there.
 
     ``certificate`` is the tenant's certificate of purge, whose checkpoint must be in the log. ``read_at`` is when all
-    of this was read from the bucket; a file of an earlier release does not say it.
+    of this was read from the bucket.
     """
 
     tenant: str
     entries: tuple[StoredBody, ...]
     checkpoints: tuple[StoredBody, ...]
+    read_at: datetime
     head: bytes | None = None
     certificate: bytes | None = None
-    read_at: datetime | None = None
 
 
 async def read_copy(tenancy: Tenancy, tenant: TenantId, *, progress: Progress = silent) -> AuditCopy:
@@ -66,7 +67,7 @@ async def read_copy(tenancy: Tenancy, tenant: TenantId, *, progress: Progress = 
 
     checkpoints = await under(object_keys.audit_checkpoints_prefix(tenant))
     entries = await under(object_keys.audit_entries_prefix(tenant))
-    return AuditCopy(tenant, entries, checkpoints, head, certificate, read_at)
+    return AuditCopy(tenant, entries, checkpoints, read_at, head, certificate)
 
 
 async def _certificate(tenancy: Tenancy, tenant: TenantId) -> bytes | None:
@@ -95,8 +96,7 @@ def write_copy(copy: AuditCopy, path: Path) -> None:
 
 
 def _lines(copy: AuditCopy) -> Iterator[dict[str, str]]:
-    read_at = {} if copy.read_at is None else {"read_at": copy.read_at.isoformat()}
-    yield {"format": FORMAT, "tenant": copy.tenant, **read_at}
+    yield {"format": FORMAT, "tenant": copy.tenant, "read_at": copy.read_at.isoformat()}
     single = ((HEAD, copy.head), (CERTIFICATE, copy.certificate))
     once = (StoredBody(name, body) for name, body in single if body is not None)
     for stored in (*once, *copy.checkpoints, *copy.entries):
@@ -112,9 +112,7 @@ def load_copy(path: Path) -> AuditCopy:
             raise ValueError
         stored = [StoredBody(line["name"], line["body"].encode("utf-8", "surrogateescape")) for line in lines]
         tenant = TenantId(heading["tenant"])
-        read_at = datetime.fromisoformat(heading["read_at"]) if "read_at" in heading else None
-        if read_at is not None and read_at.tzinfo is None:
-            raise ValueError
+        read_at = moment(heading["read_at"])
     except OSError as error:
         raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -123,7 +121,7 @@ def load_copy(path: Path) -> AuditCopy:
         tenant,
         tuple(held for held in stored if held.name.startswith("entries/")),
         tuple(held for held in stored if held.name.startswith("checkpoints/")),
+        read_at,
         next((held.body for held in stored if held.name == HEAD), None),
         next((held.body for held in stored if held.name == CERTIFICATE), None),
-        read_at,
     )

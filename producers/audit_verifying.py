@@ -31,17 +31,17 @@ from tenancy.signing import Verifier, unverified
 
 PROVES = ("the log is this tenant's: its first entry follows from the tenant's id",)
 CHECKPOINTS_PROVE = (
-    "up to the last checkpoint no entry was changed, removed, put in or put elsewhere since it was signed",
-    "each checkpoint was signed with the private half of a given key and follows the one before; a key that another "
-    "one followed signed nothing after it",
+    "up to the last checkpoint no entry was changed, removed, inserted or moved since it was signed",
+    "each checkpoint was signed with the private half of a given key and follows the one before it; a key that was "
+    "replaced by another signed nothing after that",
 )
 DOES_NOT_PROVE = (
-    "that what entries say is true, nor that everything was entered: a signature says who stated it",
-    "anything about entries after the last checkpoint beyond their order: who may write to the bucket could have "
-    "written them anew",
-    "that the log was not cut back to an earlier checkpoint, or to none, with all that followed, unless you hold a "
-    "later one: keep what `sano audit export` gives you, and compare with --expect-checkpoint",
-    "when something happened beyond what the clocks of the services said",
+    "that what the entries say is true, or that everything was entered: a signature shows only who stated it",
+    "anything about entries after the last checkpoint beyond their order: anyone who may write to the bucket could "
+    "have rewritten them",
+    "that the log was not cut back to an earlier checkpoint, or to none, together with everything after it, unless you "
+    "hold a later checkpoint: keep what `sano audit export` gives you, and compare with --expect-checkpoint",
+    "when something happened, beyond what the clocks of the services said",
 )
 
 
@@ -140,7 +140,7 @@ def _numbered(check: _Check, stored: Sequence[StoredBody], pattern: str, what: s
     for held in stored:
         match = re.fullmatch(pattern, held.name)
         if match is None or int(match[1]) < 1:
-            check.wrong(f"{held.name!r} is the name of no {what}")
+            check.wrong(f"{held.name!r} is not the name of any {what}")
         elif int(match[1]) in found:
             check.wrong(f"{what} {int(match[1])} is there twice")
         else:
@@ -163,13 +163,13 @@ def _check_entries(check: _Check, stored: Sequence[StoredBody]) -> None:
             is_canonical = canonical_json(json.loads(body)) == body
             entry = read_tolerant(AuditEntry, body)
         except (ValidationError, ValueError, RecursionError, rfc8785.CanonicalizationError):
-            check.wrong(f"entry {seq} is no entry: its bytes were changed")
+            check.wrong(f"entry {seq} cannot be read as an entry: its bytes were changed")
         else:
             check.entries.append(entry)
             if not is_canonical:
                 check.wrong(f"entry {seq} is not in canonical form: its bytes were changed")
             if entry.seq != seq:
-                check.wrong(f"entry {seq} says that it is entry {entry.seq}: it was put elsewhere")
+                check.wrong(f"entry {seq} says that it is entry {entry.seq}: it was moved")
             if entry.tenant != check.tenant:
                 check.wrong(f"entry {seq} is another tenant's")
             if seq == last + 1 and entry.previous != previous:
@@ -184,8 +184,8 @@ def _broken_link(seq: int) -> str:
     if seq == 1:
         return "entry 1 is not the first of this tenant's log: it was changed, or what was before it was removed"
     return (
-        f"entry {seq} does not follow entry {seq - 1}: one of them was changed or put elsewhere, or another was put in "
-        "or taken out between them"
+        f"entry {seq} does not follow entry {seq - 1}: one of them was changed or moved, or an entry between them was "
+        "inserted or removed"
     )
 
 
@@ -201,14 +201,14 @@ def _check_checkpoints(check: _Check, stored: Sequence[StoredBody]) -> None:
         signed, key_id = opened
         _note_key(check, key_id, number, signed.seq)
         if (signed.tenant, signed.number) != (check.tenant, number):
-            check.wrong(f"checkpoint {number} is another tenant's or has another number")
+            check.wrong(f"checkpoint {number} belongs to another tenant or has another number")
         if number == last_number + 1 and previous is not None and signed.previous != previous:
             check.wrong(f"checkpoint {number} does not follow checkpoint {number - 1}")
         if signed.seq <= last_seq:
             check.wrong(f"checkpoint {number} signs no more entries than the one before")
         if signed.seq not in check.hashes:
             check.wrong(
-                f"checkpoint {number} signed {signed.seq} entries, and entry {signed.seq} is not there: the log was cut"
+                f"checkpoint {number} signed {signed.seq} entries, but entry {signed.seq} is missing: the log was cut"
             )
         elif check.hashes[signed.seq] != signed.entry_sha256:
             check.wrong(f"entry {signed.seq} is not the one that checkpoint {number} signed")
@@ -223,7 +223,7 @@ def _note_key(check: _Check, key_id: str, number: int, seq: int) -> None:
         known[-1] = known[-1].model_copy(update={"last_checkpoint": number, "signed_entries": seq})
         return
     if any(key.key_id == key_id for key in known):
-        check.wrong(f"checkpoint {number} is signed with a key that another one had followed before it")
+        check.wrong(f"checkpoint {number} is signed with a key that had been replaced before it")
     known.append(SigningKey(key_id=key_id, first_checkpoint=number, last_checkpoint=number, signed_entries=seq))
 
 
@@ -242,7 +242,7 @@ def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, 
             else:
                 return read_tolerant(AuditCheckpoint, statement["predicate"]), verifier.key_id
     except (ValidationError, ValueError, KeyError, TypeError, RecursionError, rfc8785.CanonicalizationError):
-        return "it is no signed checkpoint"
+        return "it is not a signed checkpoint"
     return why
 
 
@@ -256,21 +256,19 @@ def _check_head(check: _Check, body: bytes | None) -> None:
         return
     end = max(check.hashes, default=0)
     if head.seq > end:
-        check.wrong(f"the log ends with entry {end}, and once had {head.seq}: it was cut")
+        check.wrong(f"the log ends with entry {end}, but once had {head.seq} entries: it was cut")
     if head.checkpoint is not None and head.checkpoint.number not in check.checkpoints:
-        check.wrong(f"checkpoint {head.checkpoint.number} was there once, and is missing or does not hold")
+        check.wrong(f"checkpoint {head.checkpoint.number} existed once, and is missing or does not hold")
 
 
-def _check_signed(check: _Check, signed: int, read_at: datetime | None, policy: SigningPolicy) -> None:
+def _check_signed(check: _Check, signed: int, read_at: datetime, policy: SigningPolicy) -> None:
     unsigned = [entry for entry in check.entries if entry.seq > signed]
-    if read_at is None:  # the entries themselves say what it was at least
-        read_at = max((entry.recorded_at for entry in check.entries), default=None)
-    late = [] if read_at is None else [entry.seq for entry in overdue(unsigned, read_at, policy)]
+    late = [entry.seq for entry in overdue(unsigned, read_at, policy)]
     if late:
         check.wrong(
             f"{len(late)} of the {len(unsigned)} entries that no checkpoint covers should have been signed before the "
-            f"log was read, the first of them is entry {late[0]}: the ledger does not run, or checkpoints were removed "
-            "and the entries can have been written anew"
+            f"log was read, the first of them entry {late[0]}: the ledger is not running, or checkpoints were removed "
+            "and the entries may have been rewritten"
         )
 
 
@@ -286,7 +284,7 @@ def _check_held(check: _Check, envelope: dict[str, Any], which: str) -> None:
     if found is None or found[1] != body_sha256(body):
         check.wrong(
             f"checkpoint {signed.number}, {which} and which signed {signed.seq} entries, is not in the log: it "
-            "was cut back or written anew"
+            "was cut back or rewritten"
         )
 
 

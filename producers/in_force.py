@@ -14,8 +14,8 @@ class NotAudited(Refused):
     def __init__(self, done: str, broken: AuditBroken) -> None:
         super().__init__(
             broken.code,
-            f"{done}, but that is not in the audit log, of which {broken.what} is gone or was written over: see "
-            "`sano audit verify`, and give the same command, with the same id, once that is put right",
+            f"{done}, but that could not be entered in the audit log: {broken.what} is missing or was not written by "
+            "this system. See `sano audit verify`, and give the same command, with the same id, after the repair",
         )
 
 

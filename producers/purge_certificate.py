@@ -10,7 +10,7 @@ from producers.verdict import SIGNED, TRUST, Verdict
 from schemas.manifests import PurgeCertificate, is_about, purge_subject
 from schemas.model import read_tolerant
 from schemas.version import TOOL
-from tenancy.certificate_rules import broken, checkpoint_of, is_of_this_release
+from tenancy.certificate_rules import broken, checkpoint_of, is_of_this_registry
 from tenancy.errors import BadSignature
 
 KIND = "certificate of purge"
@@ -29,34 +29,35 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
         proves=(
             SIGNED,
             "its signer states that the tenant's data key was destroyed, after which its sealed objects cannot be read",
-            "its signer states that every store that it calls empty was listed twice and was empty both times, the "
-            "second time after no writer that was alive at the fence could still write",
-            "its signer states how each replica that the fence found left the tenant: by a signed receipt, or by the "
-            "end of a lease that it could not renew, but for those named below",
+            "its signer states that every store that it calls empty was listed twice and was empty both times, and "
+            "that the second listing was made only after every writer alive at the fence had lost the ability to write",
+            "its signer states how each replica that was found at the fence ceased to serve the tenant: by a signed "
+            "receipt, or by the end of a lease that it could not renew, except for those named below",
             "its signer states that no legal hold was open when the destruction was decided",
         ),
         does_not_prove=(
             TRUST,
-            "anything about copies outside the stores that it lists: exports that the tenant took, backups of others",
-            "that the bus is free of the tenant's events. Those published before the completion are gone by the time "
-            "given above, its own last ones and what others go on to publish later; they hold ids and commitments",
+            "anything about copies outside the stores that it lists, such as exports that the tenant took",
+            "that no event of the tenant is left on the bus. Those published before the completion are gone by the "
+            "time given above. The purge's own last events, and any that others publish later, are gone later. Events "
+            "hold ids and salted commitments; dead letters hold whatever was sent",
             *_unproved_of_stores(held),
             *_unproved_of_replicas(held),
-            f"anything about {', '.join(_of(held, 'operator'))}: whoever runs the installation answers for these",
-            f"backups: {held.backups}{_backups_declared(held)}",
+            f"anything about {', '.join(_of(held, 'operator'))}: the operator of the installation answers for these",
+            f"anything about backups: {held.backups}{_backups_gone(held)}",
             *_unproved_of_subcontractors(held),
             *(
-                f"that nothing is kept. {kept.store} is ({kept.holds}), because {kept.because}"
+                f"that nothing is kept: {kept.store} is kept ({kept.holds}), because {kept.because}"
                 for kept in held.retained
             ),
         ),
     )
 
 
-def _backups_declared(held: PurgeCertificate) -> str:
+def _backups_gone(held: PurgeCertificate) -> str:
     if held.backups_gone_by is None:
         return ""
-    return f". By {held.backups_gone_by.isoformat()} they have dropped what was deleted, as the operator declares"
+    return f"; on that word, they are free of it from {held.backups_gone_by.isoformat()} on"
 
 
 def _of(held: PurgeCertificate, outcome: str) -> list[str]:
@@ -96,8 +97,8 @@ def _export(held: PurgeCertificate) -> str:
     if export.acknowledged_at is not None:
         return f"{export.adapter_digest} taken at {export.acknowledged_at.isoformat()} by {export.acknowledged_by}"
     if export.ready_at is None:
-        return f"{export.adapter_digest} could not be put out ({export.refusal_code or 'no time was left'})"
-    return f"{export.adapter_digest} put out and not taken until {export.waits_until.isoformat()}"
+        return f"{export.adapter_digest} could not be made available ({export.refusal_code or 'no time was left'})"
+    return f"{export.adapter_digest} made available and not taken by {export.waits_until.isoformat()}"
 
 
 def _holds(held: PurgeCertificate) -> str:
@@ -110,14 +111,10 @@ def _holds(held: PurgeCertificate) -> str:
 
 
 def _size(held: PurgeCertificate) -> str:
-    if held.bytes_removed is None:
-        return "bytes were not counted"
     return f"{held.bytes_removed} bytes, without the parts of open uploads"
 
 
 def _subcontractors(held: PurgeCertificate) -> str:
-    if held.subcontractors is None:
-        return "not spoken of, by the release that made it"
     said = []
     for found in held.subcontractors:
         noted = found.confirmation
@@ -127,30 +124,30 @@ def _subcontractors(held: PurgeCertificate) -> str:
 
 
 def _unproved_of_stores(held: PurgeCertificate) -> Iterator[str]:
-    if not is_of_this_release(held):
+    if not is_of_this_registry(held):
         yield (
-            f"that it speaks of every store of its release: {held.tool} made it, and this is {TOOL}, which looks in it "
-            "for those that every release empties"
+            f"that it covers every store: {held.tool} made it under a registry of stores other than that of this "
+            f"{TOOL}, which therefore looks only for the stores that a purge empties in every release"
         )
 
 
 def _unproved_of_replicas(held: PurgeCertificate) -> Iterator[str]:
     for noted in held.replicas:
         if noted.outcome == "expired" and noted.lease_ended_at is None:
-            yield f"that {noted.replica_id} had stopped: its record was taken away, so no end of its lease is known"
+            yield f"that {noted.replica_id} had stopped: its record was removed, so the end of its lease is not known"
         if noted.prefix_cache_reset is False:
             yield (
-                f"that {noted.replica_id} dropped its prefix cache: others' requests were running. No other tenant's "
-                "request can be given what was cached, and it stays until its place is used anew"
+                f"that {noted.replica_id} cleared its prefix cache: requests of other tenants were running. No other "
+                "tenant's request can reach what was cached, and it stays in memory until it is overwritten by reuse"
             )
 
 
 def _unproved_of_subcontractors(held: PurgeCertificate) -> Iterator[str]:
     if not held.subcontractors:
-        yield "that no subcontractor holds anything: it names none"
-    for found in held.subcontractors or ():
+        yield "that no subcontractor holds data of the tenant: the operator declared none"
+    for found in held.subcontractors:
         if found.confirmation is None:
-            yield f"that {found.subcontractor} destroyed what it holds: it was declared and is unconfirmed"
+            yield f"that {found.subcontractor} destroyed what it held: the operator recorded no confirmation"
         else:
             yield f"that what {found.subcontractor} confirmed is true: ask for document {found.confirmation.reference}"
 
@@ -158,7 +155,7 @@ def _unproved_of_subcontractors(held: PurgeCertificate) -> Iterator[str]:
 def _audit_log(held: PurgeCertificate) -> str:
     checkpoint = checkpoint_of(held)
     if checkpoint is None:
-        return "no checkpoint: nothing of it was signed"
+        return "no checkpoint: no entry was signed"
     if checkpoint.signed_at < held.key_destroyed_at:
         return f"its first {checkpoint.seq} entries, signed before the destruction: they do not cover it"
     return f"its first {checkpoint.seq} entries, signed {checkpoint.signed_at.isoformat()}, after the key's destruction"

@@ -20,8 +20,8 @@ SIGNED = (
     "this document was signed with the private half of the given key, and not a byte of what it states has changed "
     "since"
 )
-TRUST = "that its statements are true: a signature says who stated them, so it is worth what its signer is"
+TRUST = "that its statements are true: a signature shows only who made them, so they are worth as much as their signer"
 COUNTERSIGNED = (
-    "the holder of the verifier's key signed the same statement; that this is somebody else than the signer is what "
-    "the custody of the two keys says"
+    "the holder of the verifier's key signed the same statement; whether that is somebody other than the signer "
+    "depends on who holds the two keys"
 )

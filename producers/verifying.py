@@ -122,9 +122,9 @@ def _manifest(path: Path, statement: dict[str, Any]) -> Verdict:
         ),
         does_not_prove=(
             TRUST,
-            "what the examples said: it holds salted commitments, which match only for who has text and salt",
-            "that training again gives the same weights, nor that the reviewers were right",
-            *(("anything about weights: none lie beside it",) if beside == "none" else ()),
+            "what the examples said: it holds salted commitments, which can be checked only with text and salt",
+            "that training again gives the same weights, or that the reviewers were right",
+            *(("anything about weights: there are none beside it",) if beside == "none" else ()),
         ),
     )
 
@@ -155,13 +155,15 @@ def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
             "cause": held.cause_id,
             "evicted": f"{len(held.evicted)} adapters at {held.evicted_at.isoformat()}",
             "requests aborted": str(held.requests_aborted),
-            "prefix cache": "dropped" if held.prefix_cache_reset else "not dropped: others' requests were running",
+            "prefix cache": "cleared"
+            if held.prefix_cache_reset
+            else "not cleared: requests of other tenants were running",
         },
         proves=(
             SIGNED,
             "its signer states that this replica deleted the tenant's files and overwrote its slots, that its engine "
-            "lists none of the adapters that left, and that cached "
-            "blocks, where they were not dropped, can be found by no request: their key holds a salt of the tenant's",
+            "lists none of the adapters that were removed, and that no request can reach cached blocks that were not "
+            "cleared, since their key contains a salt of the tenant",
         ),
         does_not_prove=(TRUST, "anything about other replicas, or about what this one loaded later"),
     )

@@ -15,16 +15,15 @@ from tenancy.evictions import are_accounted_for, came_after_their_leases, name_t
 
 _SAYS = {
     "not-affected": "its signer states that no adapter's training set contained what was withdrawn",
-    "consent-renewed": "its signer states that consent was granted again before an adapter was retired",
-    "flagged": "its signer states which adapters contain what was withdrawn; the tenant's policy leaves them",
-    "retired": "its signer states that the affected adapters are served no more, and that their weights were erased "
+    "consent-renewed": "its signer states that consent was granted again before any adapter was retired",
+    "flagged": "its signer states which adapters contain what was withdrawn; the tenant's policy keeps them",
+    "retired": "its signer states that the affected adapters are no longer served, and that their weights were erased "
     "from the tenant's prefix",
 }
 _LEFT = (
     "its signer states how each replica that was found left each of these adapters: by a signed receipt, whose digest "
     "it names, or by the end of a lease that it could not renew"
 )
-_NOT_SAID = "which replicas there were once the adapters were retired: the release that made it did not say"
 
 
 def checked_withdrawal(path: Path, statement: dict[str, Any]) -> Verdict:
@@ -35,7 +34,6 @@ def checked_withdrawal(path: Path, statement: dict[str, Any]) -> Verdict:
     for contradiction in _contradictions(held):
         raise BadSignature(contradiction)
     is_retired = held.outcome == "retired"
-    says_who = is_retired and all(one.replicas_found is not None for one in held.affected)
     return Verdict(
         kind="receipt of a withdrawal",
         facts={
@@ -49,11 +47,10 @@ def checked_withdrawal(path: Path, statement: dict[str, Any]) -> Verdict:
             "answered since by": held.replacement or "the base model" if is_retired else "-",
             "closed": held.closed_at.isoformat(),
         },
-        proves=(SIGNED, _SAYS[held.outcome], *((_LEFT,) if says_who else ())),
+        proves=(SIGNED, _SAYS[held.outcome], *((_LEFT,) if is_retired else ())),
         does_not_prove=(
             TRUST,
-            *((_NOT_SAID,) if is_retired and not says_who else ()),
-            "anything about copies that the tenant took away, nor about what the example said",
+            "anything about copies that the tenant took away, or about what the example said",
             "that nothing of the example can be inferred from adapters that were trained without it",
         ),
     )
@@ -63,22 +60,22 @@ def _contradictions(held: WithdrawalReceipt) -> Iterator[str]:
     """Why the receipt cannot be true, the gravest first."""
     if held.outcome == "retired":
         if not (held.affected and held.weights_erased and held.retired_at):
-            yield "the receipt says that adapters were retired, and not which, when, or that they are erased"
+            yield "the receipt says that adapters were retired, but not which, when, or that their weights were erased"
         for adapter in held.affected:
             yield from _unaccounted(adapter)
     elif held.weights_erased or held.retired_at:
-        yield "the receipt says that adapters were retired or erased, and gives another outcome"
+        yield "the receipt says that adapters were retired or erased, but gives another outcome"
     if held.outcome == "not-affected" and held.affected:
-        yield "the receipt says that nothing was affected, and lists adapters"
+        yield "the receipt says that nothing was affected, but lists adapters"
     if (held.example_id is None) == (held.consent_id is None):
         yield "the receipt must be about one example or one consent"
 
 
 def _unaccounted(adapter: RetiredAdapter) -> Iterator[str]:
-    if adapter.replicas_found is not None and not are_accounted_for(adapter.replicas_found, adapter.replicas):
+    if adapter.replicas_found is None or not are_accounted_for(adapter.replicas_found, adapter.replicas):
         yield "the receipt does not say how each replica that was found left an adapter"
     if not name_their_receipts(adapter.replicas):
-        yield "the receipt speaks of a replica's receipt and does not name it"
+        yield "the receipt mentions a replica's own receipt but does not identify it"
     if not came_after_their_leases(adapter.replicas):
         yield "the receipt counts a replica as expired whose lease had not ended"
 

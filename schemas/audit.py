@@ -8,7 +8,6 @@ stand in it as pseudonyms: HMACs under a key that dies with the tenant's data ke
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -16,6 +15,7 @@ from pydantic import Field, StringConstraints
 from schemas.canonical import canonical_json, sha256_hex
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract
+from schemas.moments import Moment
 
 AUDIT_DOMAIN: Literal["sanolith.audit.v1"] = "sanolith.audit.v1"
 CHECKPOINT_PREDICATE = "urn:sanolith:predicate:audit-checkpoint:v1"
@@ -52,8 +52,8 @@ class AuditEntry(Contract):
     previous: Sha256Hex
     tag: OpaqueId = Field(description="random; what tells this entry from every other, and says nothing else")
     kind: AuditKind
-    time: datetime = Field(description="when it was decided or done, by the clock of who says so")
-    recorded_at: datetime = Field(description="when it was entered, by the clock of who entered it")
+    time: Moment = Field(description="when it was decided or done, by the clock of who says so")
+    recorded_at: Moment = Field(description="when it was entered, by the clock of who entered it")
     recorded_while: Literal["active", "purging", "purged"] = Field(description="the tenant's status at that time")
     actor: Actor
     facts: dict[FactName, FactText | int]
@@ -70,7 +70,7 @@ class AuditCheckpoint(Contract):
     seq: int = Field(ge=1)
     entry_sha256: Sha256Hex
     previous: Sha256Hex
-    signed_at: datetime
+    signed_at: Moment
 
 
 class CheckpointRef(Contract):
@@ -86,7 +86,7 @@ class AuditHead(Contract):
 
     seq: int = Field(default=0, ge=0)
     entry_sha256: Sha256Hex
-    moved_at: datetime | None = Field(default=None, description="when it was last moved forward")
+    moved_at: Moment | None = Field(default=None, description="when it was last moved forward")
     checkpoint: CheckpointRef | None = None
 
     @property

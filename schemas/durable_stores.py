@@ -15,9 +15,9 @@ KMS_PENDING_DELETION = timedelta(days=7)
 _SWEEP = Purger(
     who="purge",
     method="delete-versions",
-    how="every version, delete marker and open multipart upload is deleted, after the key that sealed it",
+    how="every version, delete marker and open multipart upload is deleted, after the key that sealed them",
 )
-_LISTED = Probe(evidence="listing", how="list_object_versions and list_multipart_uploads find nothing, twice")
+_LISTED = Probe(evidence="listing", how="list_object_versions and list_multipart_uploads found nothing, twice")
 
 
 def _areas() -> Iterator[Store]:
@@ -29,7 +29,9 @@ def _areas() -> Iterator[Store]:
             where=f"tenants/{{tenant}}/{area}/",
             holds=holds,
             protection="provider-key" if by_provider else "tenant-key",
-            purger=_SWEEP.model_copy(update={"how": "erased by deletion, not by shredding"}) if by_provider else _SWEEP,
+            purger=_SWEEP.model_copy(update={"how": "erased by deletion, not by destroying a key"})
+            if by_provider
+            else _SWEEP,
             probe=_LISTED,
             survives="until-purge",
         )
@@ -41,7 +43,7 @@ _OBJECTS = (
         name="objects.strays",
         medium="object-store",
         where="tenants/{tenant}/",
-        holds="nothing: whatever lies here and in no area above came from outside, and is counted apart",
+        holds="nothing: what lies here in none of the areas above was not written by this system, and counts apart",
         protection="as-sent",
         purger=_SWEEP,
         probe=_LISTED,
@@ -52,7 +54,7 @@ _OBJECTS = (
         medium="object-store",
         where="registry/{tenant}/state.json",
         versions="superseded",
-        holds="earlier states: ids of examples, runs and adapters, policy, events that were owed",
+        holds="earlier states: ids of examples, runs and adapters, policy, events still to be published",
         protection="references",
         purger=_SWEEP.model_copy(update={"how": "every version but the current one is deleted"}),
         probe=_LISTED,
@@ -63,12 +65,12 @@ _OBJECTS = (
         medium="object-store",
         where="registry/{tenant}/state.json",
         versions="current",
-        holds="tenant id, policy, and that it is purged",
+        holds="the tenant's id, its policy, and the fact that it was purged",
         protection="references",
         purger=KEPT.model_copy(update={"how": "emptied by the fence, then kept"}),
         probe=Probe(evidence="listing", how="one version is left, without runs, adapters, examples or events"),
         survives="kept",
-        kept_because="it refuses every later event, job and writer of the tenant, for ever",
+        kept_because="it is what refuses every later event, job and write of the tenant, for ever",
     ),
     Store(
         name="replicas",
@@ -85,24 +87,24 @@ _OBJECTS = (
         name="consumers.in-hand",
         medium="object-store",
         where="in-hand/{group}/{topic}/{partition}.json",
-        holds="a group's place on a topic, and how many processes ended over the record there; nothing of any tenant",
+        holds="a group's place on a topic, and how many processes ended while handling it; nothing of any tenant",
         protection="no-tenant-data",
-        purger=KEPT.model_copy(update={"how": "erased once the group is past that record"}),
+        purger=KEPT.model_copy(update={"how": "erased once the group has passed that record"}),
         probe=SCANNED,
         survives="kept",
-        kept_because="it is how an event that ends its process is passed over in the end",
+        kept_because="it is how an event that keeps ending the process that handles it is skipped in the end",
     ),
     Store(
         name="purges.record",
         medium="object-store",
         where="purges/{purge}.json",
-        holds="tenant id, who asked, times, counts, sizes, replica ids, what replicas signed, with digests of adapters "
-        "that they went on to serve, the contract's and confirmations' references",
+        holds="the tenant's id, who asked, times, counts, sizes, replica ids, what replicas signed (with digests of "
+        "adapters that they continued to serve), and the references of the contract and of confirmations",
         protection="references",
         purger=KEPT,
         probe=SCANNED,
         survives="kept",
-        kept_because="evidence that and how the tenant was purged",
+        kept_because="it is evidence that the tenant was purged, and how",
     ),
     Store(
         name="purges.certificate",
@@ -113,7 +115,7 @@ _OBJECTS = (
         purger=KEPT,
         probe=SCANNED,
         survives="kept",
-        kept_because="the tenant's proof",
+        kept_because="it is the tenant's proof",
     ),
     Store(
         name="audit",
@@ -125,11 +127,11 @@ _OBJECTS = (
         ),
         protection="references",
         purger=KEPT.model_copy(
-            update={"how": "kept; salts and pseudonyms die with the key, event ids when no topic holds them"}
+            update={"how": "kept; salts and pseudonyms end with the key, event ids once no topic can hold them"}
         ),
         probe=SCANNED,
         survives="kept",
-        kept_because="documentation of who did what is kept six years (45 CFR 164.316(b)(2)(i))",
+        kept_because="documentation of who did what must be kept for six years (45 CFR 164.316(b)(2)(i))",
     ),
 )
 
@@ -150,8 +152,12 @@ _KEYS = (
         where="a KMS key of the tenant's own, where the operator gave it one for knowledge/",
         holds="the key of what the object store encrypts",
         protection="provider-key",
-        purger=Purger(who="operator", method="operator", how="disable it, then ScheduleKeyDeletion with 7 days"),
-        probe=Probe(evidence="operator", how="DescribeKey says PendingDeletion, and from which day it is gone"),
+        purger=Purger(
+            who="operator",
+            method="operator",
+            how="for the operator to disable, then to schedule for deletion in 7 days",
+        ),
+        probe=Probe(evidence="operator", how="DescribeKey reports PendingDeletion and the date of deletion"),
         survives=KMS_PENDING_DELETION,
     ),
     Store(
@@ -161,7 +167,7 @@ _KEYS = (
         holds="the installation's wrapping key; nothing of any tenant",
         protection="no-tenant-data",
         purger=KEPT,
-        probe=Probe(evidence="operator", how="it wraps every tenant's key, under the tenant's id as context"),
+        probe=Probe(evidence="operator", how="it wraps every tenant's key, with the tenant's id as encryption context"),
         survives="kept",
         kept_because="the other tenants' keys are wrapped by it",
     ),
@@ -194,10 +200,13 @@ def _topic(topic: Topic) -> Store:
         holds=topic.description,
         protection="as-sent" if letters else _PRIVACY[topic.privacy],
         purger=Purger(
-            who="the brokers", method="retention", how="whole segments are deleted once all in them is old enough"
+            who="the brokers", method="retention", how="a segment is deleted once every record in it is old enough"
         ),
         probe=Probe(
-            evidence="retention", how="no content in clear in the segment files; ids are gone by the topic's retention"
+            evidence="retention",
+            how="letters hold what was sent; they end with the topic's retention"
+            if letters
+            else "segment files hold no content in clear; ids end with the topic's retention",
         ),
         survives=timedelta(milliseconds=topic.worst_case_survival_ms()),
     )
@@ -214,7 +223,7 @@ _BUS = (
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="consumers go on where they were",
+        kept_because="consumers resume from it",
     ),
     Store(
         name="bus.metadata",
@@ -225,7 +234,7 @@ _BUS = (
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="the cluster runs on it",
+        kept_because="the cluster needs it",
     ),
 )
 

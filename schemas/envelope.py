@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from schemas.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN, TRACEPARENT_PATTERN
 from schemas.model import read_tolerant
+from schemas.moments import moment
 
 EVENT_NAMESPACE = uuid.UUID("6f0f3c0a-52b1-5b57-8d2e-9a4a3f8a6a11")
 CONTENT_TYPE = "application/json"
@@ -197,12 +198,9 @@ def _check_subject(subject: str, data: EventData) -> None:
 
 def _time(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return moment(text)
     except ValueError:
-        raise MalformedEvent("bad-time", "the ce_time header is not RFC 3339") from None
-    if moment.tzinfo is None:
-        raise MalformedEvent("bad-time", "the ce_time header has no zone")
-    return moment
+        raise MalformedEvent("bad-time", "the ce_time header is not RFC 3339 with a zone") from None
 
 
 def _shape_errors(error: ValidationError | UnicodeDecodeError) -> str:

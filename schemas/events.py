@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from schemas.content import Committed
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, ReasonCode, Sha256Hex
 from schemas.model import Contract
+from schemas.moments import Moment
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 
@@ -142,8 +143,8 @@ class PurgeFenced(EventData):
     topic = TENANTS
 
     purge_id: OpaqueId
-    fenced_at: AwareDatetime
-    deadline: AwareDatetime
+    fenced_at: Moment
+    deadline: Moment
 
     def natural_key(self) -> str:
         return self.purge_id
@@ -369,7 +370,9 @@ class AdapterActivated(EventData):
 
 
 class AdapterRolledBack(EventData):
-    """An operator returned to an earlier adapter, or to the base model when ``adapter_digest`` is absent."""
+    """The tenant returned to an earlier adapter, or to the base model when ``adapter_digest`` is absent: an operator
+    asked for that, or the active adapter was retired.
+    """
 
     type = "sano.adapter.rolledback"
     topic = ADAPTERS

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from pydantic import Field
 
 from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.model import Contract
+from schemas.moments import Moment
 
 
 class LegalHold(Contract):
@@ -16,7 +15,7 @@ class LegalHold(Contract):
     hold_id: OpaqueId
     reason_code: ReasonCode
     placed_by: OpaqueId
-    placed_at: datetime
+    placed_at: Moment
     erasures_decided: tuple[Sha256Hex, ...] = Field(
         default=(),
         description="retired adapters whose weights were being erased when it was placed: it came too late for these",
@@ -25,7 +24,7 @@ class LegalHold(Contract):
         default=0, ge=0, description="examples of which texts were being erased when it was placed: too late for these"
     )
     released_by: OpaqueId | None = None
-    released_at: datetime | None = None
+    released_at: Moment | None = None
 
     @property
     def is_open(self) -> bool:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from schemas.identifiers import ModuleName
 from schemas.model import Contract
 
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):  # equal to 1 in Python, and so one of the choices
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+Rank = Annotated[Literal[1, 8, 16, 32, 64], BeforeValidator(_no_boolean)]
 Precision = Literal["float32", "bfloat16-autocast"]
 
 
 class Hyperparameters(Contract):
     """What one training run may vary. Everything here is part of the signed manifest."""
 
-    r: Literal[1, 8, 16, 32, 64] = 16
+    r: Rank = 16
     lora_alpha: int = Field(default=32, ge=1, le=512)
     lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     target_modules: tuple[ModuleName, ...] = (

@@ -21,7 +21,8 @@ TenantName = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
 OpaqueId = Annotated[str, StringConstraints(pattern=OPAQUE_ID_PATTERN)]
 Sha256Hex = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 ReasonCode = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
-"""A code from a closed vocabulary. Free text is how content slips into a log, so there is none."""
+"""A code, and no sentence: its shape keeps blanks and punctuation out. What it says is for whoever chooses it to keep
+free of content, since it stands in logs, audit logs and certificates."""
 EventTypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
 SubcontractorName = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
 """A code that the operator chooses for a subcontractor, such as ``aws-s3``."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from pydantic import Field
 
 from schemas.model import Contract
+from schemas.moments import Moment
 
 
 class RecordInHand(Contract):
@@ -19,4 +18,4 @@ class RecordInHand(Contract):
     timestamp: int = Field(description="the broker's, in milliseconds")
     ended_processes: int = Field(default=0, ge=0, description="that had it in hand when they ended")
     is_in_hand: bool = Field(description="now, unless the process that says so has ended")
-    since: datetime
+    since: Moment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,6 +12,7 @@ from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
+from schemas.moments import Moment
 from schemas.records import (
     PurgeExport,
     ReplicaAcknowledgement,
@@ -60,8 +61,8 @@ class TrainingManifest(Contract):
     library_versions: dict[str, str]
     code_version: str
     processor: str
-    started_at: datetime
-    finished_at: datetime
+    started_at: Moment
+    finished_at: Moment
     train_seconds: float
     trained_tokens: int
     heldout_loss_before: float | None
@@ -89,7 +90,7 @@ class EvictionReceipt(Contract):
     prefix_cache_reset: bool
     local_files_deleted: bool
     requests_aborted: int = Field(ge=0)
-    evicted_at: datetime
+    evicted_at: Moment
 
 
 class StoreFinding(Contract):
@@ -108,8 +109,8 @@ class StoreFinding(Contract):
     late: StoreCount | None = None
     after: Residue | None = None
     probe: str
-    probed_at: tuple[datetime, ...] = ()
-    gone_by: datetime | None = None
+    probed_at: tuple[Moment, ...] = ()
+    gone_by: Moment | None = None
 
 
 class KeyDestruction(Contract):
@@ -117,8 +118,8 @@ class KeyDestruction(Contract):
 
     key: str
     method: str
-    destroyed_at: datetime | None
-    scheduled_for: datetime | None = None
+    destroyed_at: Moment | None
+    scheduled_for: Moment | None = None
     note: str
 
 
@@ -149,50 +150,64 @@ class PurgeCertificate(Contract):
     baa_reference: OpaqueId | None = Field(default=None, description="the contract, as the tenant's policy names it")
     requested_by: OpaqueId
     reason_code: str
-    requested_at: datetime = Field(description="or, if the clock of whoever asked was ahead, when the purge was told")
+    requested_at: Moment = Field(description="or, if the clock of whoever asked was ahead, when the purge was told")
     request_event_id: OpaqueId | None = None
-    sla_days: int | None = Field(default=None, description="what the tenant's contract promises, from the request on")
-    deadline: datetime
-    fenced_at: datetime
+    sla_days: int = Field(description="what the tenant's contract promises, from the request on")
+    deadline: Moment
+    fenced_at: Moment
     export: PurgeExport | None = Field(default=None, description="absent: the contract gives no right of export")
     holds: tuple[LegalHold, ...] = ()
-    destruction_decided_at: datetime = Field(description="or, if a clock was behind, the latest time it came after")
-    key_destroyed_at: datetime
-    settled_at: datetime = Field(description="no writer that was alive at the fence could still write after this")
-    completed_at: datetime
+    destruction_decided_at: Moment = Field(description="or, if a clock was behind, the latest time it came after")
+    key_destroyed_at: Moment
+    settled_at: Moment = Field(
+        description="by then every writer that was alive at the fence had lost the ability to write"
+    )
+    completed_at: Moment
     description: Literal["purge"] = "purge"
     method: tuple[str, ...]
     tool: str
+    registry_sha256: Sha256Hex = Field(description="of the registry of stores that it was made under")
     performed_by: str
     keys: tuple[KeyDestruction, ...]
     stores: tuple[StoreFinding, ...]
     objects_removed: int
     versions_removed: int
-    bytes_removed: int | None = Field(default=None, description="of the versions as they were stored")
-    counting_method: str | None = None
+    bytes_removed: int = Field(description="of the versions as they were stored")
+    counting_method: str
     residual: int
     verification_method: str
-    verified_at: tuple[datetime, ...]
+    verified_at: tuple[Moment, ...]
     replicas_found: tuple[OpaqueId, ...]
     replicas: tuple[ReplicaAcknowledgement, ...]
     exceptions: tuple[StoreRefusal, ...] = Field(default=(), description="what a store kept back for a while")
-    subcontractors: tuple[SubcontractorFinding, ...] | None = Field(
-        default=None, description="those that the operator declared; absent: made by a release that did not ask"
-    )
+    subcontractors: tuple[SubcontractorFinding, ...] = Field(description="those that the operator declared")
     retained: tuple[Retained, ...]
-    backups: str
-    backups_gone_by: datetime | None = Field(
+    backups: str = Field(description="what ``backups_kept`` says, in words")
+    backups_kept: timedelta | None = Field(
         default=None,
-        description="when the operator's copies of the bucket have dropped what was deleted, as it declares; absent: "
-        "it declares nothing",
+        description="how long copies of the bucket keep what was deleted, as the operator declares; absent: it "
+        "declared nothing about them",
     )
-    topics_survive_until: datetime = Field(
+    backups_gone_by: Moment | None = Field(
+        default=None, description="that time after the completion: by then the copies have dropped what was deleted"
+    )
+    topics_survive_until: Moment = Field(
         description="by then no event that was published before completed_at is on a disk"
     )
     audit_checkpoint: dict[str, Any] | None = Field(
         default=None,
         description="a signed checkpoint of the tenant's audit log: whoever has the log can show that each entry up to "
         "the checkpoint's seq, the purge's steps up to the deletion among them, was there when this was certified",
+    )
+
+
+def backups_in_words(kept: timedelta | None) -> str:
+    """What a certificate of purge states about copies of the bucket, which only the operator can know of."""
+    if kept is None:
+        return "this system makes no copies of the bucket, and the operator declared nothing about copies of the bucket"
+    return (
+        "this system makes no copies of the bucket; the operator declares that its own copies of the bucket keep what "
+        f"was deleted for at most {kept / timedelta(days=1):g} days"
     )
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from schemas.store import ABSENT, SCANNED, Probe, Purger, Store
 
 RECEIPT = Probe(
-    evidence="receipt", how="the replica signs for it after removal, with what its engine lists then; or its lease ends"
+    evidence="receipt", how="after removal the replica signs what its engine still lists; or its lease has ended"
 )
 
 _REPLICA = (
@@ -32,8 +32,8 @@ _REPLICA = (
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="drained up to a bound, then aborted; messages in shared memory are overwritten; of a killed "
-            "replica they end with its /dev/shm, which a pod has of its own",
+            how="drained for a bounded time, then aborted; messages in shared memory are overwritten; those of a "
+            "killed replica end with its /dev/shm, which each pod has for itself",
         ),
         probe=RECEIPT,
         survives=timedelta(),
@@ -60,7 +60,7 @@ _REPLICA = (
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="the view is forgotten first, each adapter's entries as it is evicted",
+            how="the view is dropped first, each adapter's entries when it is evicted",
         ),
         probe=RECEIPT,
         survives="until-purge",
@@ -80,7 +80,7 @@ _REPLICA = (
         purger=Purger(
             who="the replica",
             method="end-of-process",
-            how="dropped once the bus or the bucket has taken it, which is tried every few seconds; with the process",
+            how="dropped once the bus or the bucket has accepted it, tried every few seconds; or with the process",
         ),
         probe=Probe(evidence="scan", how="the fields are ids, times and numbers"),
         survives=timedelta(),
@@ -104,10 +104,10 @@ _REPLICA = (
         ),
         holds="tenant ids, ids of purges and digests of adapters",
         protection="references",
-        purger=Purger(who="nobody", method="none", how="they end with the process, the day's numbers with the day"),
+        purger=Purger(who="nobody", method="none", how="they end with the process, and the day's numbers with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),
         survives="kept",
-        kept_because="nothing of a purged tenant may come back in, and no usage may be counted twice",
+        kept_because="nothing of a purged tenant may be let in again, and no usage may be counted twice",
     ),
 )
 
@@ -127,7 +127,7 @@ _CONSUMERS = (
         holds="the opened data key and what is being sealed, for one handling",
         protection="clear",
         purger=Purger(who="the consumer", method="end-of-process", how="dropped when the handling ends; never cached"),
-        probe=Probe(evidence="scan", how="after the fence no key opens; core dumps are off in production"),
+        probe=Probe(evidence="scan", how="tests fail on an undeclared attribute that could outlive the handling"),
         survives=timedelta(),
         survives_settings=("handler_deadline_seconds",),
     ),
@@ -148,7 +148,7 @@ _CONSUMERS = (
         purger=Purger(
             who="the consumer",
             method="end-of-process",
-            how="workers end with their lease; the next look after the fence drops the rest; with the process",
+            how="workers end with their lease; the rest is dropped by the first check after the fence",
         ),
         probe=Probe(evidence="scan", how="the fields are ids, process handles and numbers"),
         survives=timedelta(),

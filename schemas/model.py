@@ -1,4 +1,4 @@
-"""The two base models of the contract: strict when we write, tolerant when we read.
+"""The base model of the contract: strict when we write, and tolerant of nothing but unknown fields when we read.
 
 Producers build models with unknown fields forbidden, so that nobody can smuggle content in an extra field.
 Consumers parse with :func:`read_tolerant`, so that a newer producer's additional fields do not stop an older
@@ -7,6 +7,7 @@ consumer.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
@@ -24,10 +25,11 @@ class Contract(BaseModel):
 
 
 def read_tolerant(model: type[ModelT], body: bytes | str | dict[str, Any]) -> ModelT:
-    """Parse ``body`` as ``model``, ignoring fields this version does not know.
+    """Parse JSON, or what JSON was parsed to, as ``model``, ignoring fields this version does not know.
 
-    Raises :class:`pydantic.ValidationError` when a known field is missing or of another shape.
+    The JSON types are the schema's: ``"1"``, ``true`` and ``1.0`` are no integers here, although Python would make
+    them one. Raises :class:`pydantic.ValidationError` when a known field is missing or of another shape.
     """
-    if isinstance(body, dict):
-        return model.model_validate(body, extra="ignore")
-    return model.model_validate_json(body, extra="ignore")
+    # Strictness is JSON's only where JSON is parsed: of a dict, Python's strictness would refuse text for a moment.
+    text = json.dumps(body) if isinstance(body, dict) else body
+    return model.model_validate_json(text, extra="ignore", strict=True)

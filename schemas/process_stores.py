@@ -15,7 +15,9 @@ _SERVING = (
         holds="the weights of adapters",
         protection="clear",
         purger=Purger(
-            who="replica agent", method="evict", how="remove_lora, then every free slot is overwritten and read back"
+            who="replica agent",
+            method="evict",
+            how="removed (remove_lora), then every free slot is overwritten and read back",
         ),
         probe=RECEIPT,
         survives="until-purge",
@@ -26,7 +28,9 @@ _SERVING = (
         where="key-value blocks of vLLM's workers, on every replica",
         holds="computed prompts and answers, found only under the tenant's and adapter's salt",
         protection="clear",
-        purger=Purger(who="replica agent", method="evict", how="reset_prefix_cache; blocks are zeroed by reuse"),
+        purger=Purger(
+            who="replica agent", method="evict", how="reset (reset_prefix_cache); blocks are overwritten by reuse"
+        ),
         probe=RECEIPT,
         survives="until-purge",
     ),
@@ -40,7 +44,7 @@ _SERVING = (
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="the engine runs on it; it is gone with the process",
+        kept_because="the engine needs it; it ends with the process",
     ),
     Store(
         name="replica.adapter-files",
@@ -53,7 +57,7 @@ _SERVING = (
         purger=Purger(
             who="replica agent",
             method="unlink",
-            how="the adapter's folder is removed, and all of them when the replica stops or starts",
+            how="the adapter's folder is removed; all folders are when the replica stops or starts",
         ),
         probe=RECEIPT,
         survives="until-purge",
@@ -77,7 +81,7 @@ _PROCESSES = (
         purger=Purger(
             who="the worker",
             method="unlink",
-            how="removed when the attempt ends; what a killed worker left, by the next look of the runner",
+            how="removed when the attempt ends; what a killed worker left, at the runner's next check",
         ),
         probe=Probe(evidence="scan", how="the folder is empty when no attempt runs"),
         survives=timedelta(),
@@ -95,7 +99,7 @@ _TELEMETRY = tuple(
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="it says how the system runs, and nothing of any tenant",
+        kept_because="it describes how the system runs, and holds nothing of any tenant",
     )
     for name, where, holds in (
         ("logs", "standard error of every process", "types, codes, event ids, run ids, digests, replica ids"),
@@ -116,7 +120,7 @@ _CACHES = tuple(
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="it is made of published packages and models only",
+        kept_because="it consists of published packages and models only",
     )
     for name, where, holds, paths, modules in (
         (
@@ -164,7 +168,7 @@ _LOCAL = (
         holds="questions and answers in clear",
         protection="clear",
         purger=Purger(who="operator", method="operator", how="it is the tenant's file; this system only reads it"),
-        probe=Probe(evidence="operator", how="outside of this system"),
+        probe=Probe(evidence="operator", how="outside this system"),
         survives="until-purge",
     ),
     Store(
@@ -175,7 +179,7 @@ _LOCAL = (
         holds="the adapter in clear, its manifest and list of examples",
         protection="clear",
         purger=Purger(who="tenant", method="operator", how="it is the tenant's own copy, handed over on its request"),
-        probe=Probe(evidence="operator", how="outside of this system"),
+        probe=Probe(evidence="operator", how="outside this system"),
         survives="until-purge",
     ),
     Store(
@@ -184,12 +188,12 @@ _LOCAL = (
         where="what `sano purge --certificate`, `sano purges --certificates`, `sano countersign` and `sano withdrawals "
         "--receipts` write",
         written_by=("producers.cli.output",),
-        holds="copies of certificates and of receipts of withdrawals",
+        holds="copies of certificates and of withdrawal receipts",
         protection="references",
         purger=KEPT,
-        probe=Probe(evidence="operator", how="outside of this system"),
+        probe=Probe(evidence="operator", how="outside this system"),
         survives="kept",
-        kept_because="the tenant's proof",
+        kept_because="they are the tenant's proof",
     ),
     Store(
         name="operator.audit-copies",
@@ -199,9 +203,9 @@ _LOCAL = (
         holds="a copy of a tenant's audit log",
         protection="references",
         purger=KEPT,
-        probe=Probe(evidence="operator", how="outside of this system"),
+        probe=Probe(evidence="operator", how="outside this system"),
         survives="kept",
-        kept_because="the log's witness",
+        kept_because="they are evidence against which the log can be checked",
     ),
     Store(
         name="operator.replays",
@@ -213,7 +217,7 @@ _LOCAL = (
         purger=KEPT,
         probe=SCANNED,
         survives="kept",
-        kept_because="evidence of what was sent again; a plan excludes purged tenants",
+        kept_because="they are evidence of what was sent again; a plan excludes purged tenants",
     ),
     Store(
         name="operator.source-tree",
@@ -249,7 +253,10 @@ _OUTSIDE = (
         holds="nothing: none is made; an export is read through the tenant's own store",
         protection="no-tenant-data",
         purger=ABSENT,
-        probe=Probe(evidence="scan", how="no code signs a URL; one signed elsewhere gives sealed bytes, then nothing"),
+        probe=Probe(
+            evidence="scan",
+            how="no code here signs a URL; one signed elsewhere gives sealed bytes, and nothing after a purge",
+        ),
         survives=timedelta(),
     ),
     Store(
@@ -259,9 +266,11 @@ _OUTSIDE = (
         holds="sealed bytes and key names, if an operator makes such copies; it must not copy registry/*/key.json",
         protection="tenant-key",
         purger=Purger(
-            who="operator", method="operator", how="sealed bytes die with the key; copies end before the smallest SLA"
+            who="operator",
+            method="operator",
+            how="sealed bytes cannot be read once the key is destroyed; the operator answers for when copies end",
         ),
-        probe=Probe(evidence="operator", how="docs/operations.md, Backups; nothing of it is made by this system"),
+        probe=Probe(evidence="operator", how="see Backups in docs/operations.md; this system makes no such copies"),
         survives="until-purge",
     ),
 )

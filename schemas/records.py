@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -13,6 +12,7 @@ from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
+from schemas.moments import Moment
 
 
 class ExampleRecord(Contract):
@@ -21,7 +21,7 @@ class ExampleRecord(Contract):
     example_id: OpaqueId
     version: int = Field(ge=0, description="0: withdrawn before any decision was seen")
     status: Literal["approved", "rejected", "withdrawn"]
-    decided_at: datetime
+    decided_at: Moment
     event_id: OpaqueId
     reviewer_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
@@ -36,7 +36,7 @@ class ConsentRecord(Contract):
     version: int = Field(default=0, ge=0)
     granted: bool = False
     event_id: OpaqueId | None = None
-    decided_at: datetime | None = None
+    decided_at: Moment | None = None
 
 
 class WaitingExample(Contract):
@@ -77,7 +77,7 @@ class JobRecord(Contract):
     trigger: Trigger
     hyperparameters: Hyperparameters
     request_event_id: OpaqueId
-    requested_at: datetime
+    requested_at: Moment
 
 
 class ExportDecision(Contract):
@@ -93,8 +93,8 @@ class LeaseRecord(Contract):
     run_id: OpaqueId
     holder: OpaqueId
     fence: int = Field(ge=1)
-    expires_at: datetime
-    seconds: float | None = Field(default=None, gt=0, description="how long a renewal of it lasts")
+    expires_at: Moment
+    seconds: float = Field(gt=0, description="how long a renewal of it lasts")
 
 
 class ReplicaRecord(Contract):
@@ -106,11 +106,11 @@ class ReplicaRecord(Contract):
 
     replica_id: OpaqueId
     base_model_digest: Sha256Hex
-    started_at: datetime
-    expires_at: datetime
-    incarnation: OpaqueId | None = None
-    fenced_at: datetime | None = None
-    fenced_by: OpaqueId | None = Field(default=None, description="the purge that it did not answer")
+    started_at: Moment
+    expires_at: Moment
+    incarnation: OpaqueId
+    fenced_at: Moment | None = None
+    fenced_by: OpaqueId | None = Field(default=None, description="the purge or withdrawal that it did not answer")
 
 
 class Residue(Contract):
@@ -119,7 +119,7 @@ class Residue(Contract):
     versions: int = Field(ge=0)
     delete_markers: int = Field(ge=0)
     uploads: int = Field(ge=0)
-    size_bytes: int | None = Field(default=None, ge=0, description="as in StoreCount")
+    size_bytes: int = Field(default=0, ge=0, description="as in StoreCount")
 
     @property
     def total(self) -> int:
@@ -134,11 +134,11 @@ class StoreCount(Contract):
     versions: int = Field(default=0, ge=0)
     delete_markers: int = Field(default=0, ge=0)
     uploads: int = Field(default=0, ge=0)
-    size_bytes: int | None = Field(
-        default=None,
+    size_bytes: int = Field(
+        default=0,
         ge=0,
         description="of the versions as they are stored, sealed ones with their seal; the parts of an open multipart "
-        "upload are not in it, since no listing of uploads gives sizes. Absent: counted by a release that did not sum",
+        "upload are not in it, since no listing of uploads gives sizes",
     )
 
     @property
@@ -153,7 +153,7 @@ class StoreCount(Contract):
             versions=self.versions + other.versions,
             delete_markers=self.delete_markers + other.delete_markers,
             uploads=self.uploads + other.uploads,
-            size_bytes=summed((self.size_bytes, other.size_bytes)),
+            size_bytes=self.size_bytes + other.size_bytes,
         )
 
 
@@ -165,8 +165,8 @@ class StoreRefusal(Contract):
     count: int = Field(
         ge=0, description="versions, markers and uploads that it kept, when it was last asked; 0: they cannot be listed"
     )
-    since: datetime
-    until: datetime | None = None
+    since: Moment
+    until: Moment | None = None
 
 
 class ReplicaAcknowledgement(Contract):
@@ -174,9 +174,7 @@ class ReplicaAcknowledgement(Contract):
 
     replica_id: OpaqueId
     outcome: Literal["evicted", "expired"]
-    at: datetime = Field(
-        description="by the replica's clock or, where that is wrong, when the fence or the answer came"
-    )
+    at: Moment = Field(description="by the replica's clock or, where that is wrong, when the fence or the answer came")
     receipt_sha256: Sha256Hex | None = None
     prefix_cache_reset: bool | None = Field(
         default=None,
@@ -185,10 +183,8 @@ class ReplicaAcknowledgement(Contract):
     )
     adapters_evicted: int = Field(default=0, ge=0)
     requests_aborted: int = Field(default=0, ge=0)
-    lease_ended_at: datetime | None = Field(default=None, description="of one that expired")
-    fenced_at: datetime | None = Field(
-        default=None, description="when it was cut off its lease, by this purge or before"
-    )
+    lease_ended_at: Moment | None = Field(default=None, description="of one that expired")
+    fenced_at: Moment | None = Field(default=None, description="when it was cut off its lease, by this purge or before")
 
 
 class RetirementAcknowledgement(ReplicaAcknowledgement):
@@ -202,7 +198,7 @@ class SubcontractorConfirmation(Contract):
 
     subcontractor: SubcontractorName
     reference: OpaqueId
-    recorded_at: datetime
+    recorded_at: Moment
     recorded_by: OpaqueId
 
 
@@ -210,9 +206,9 @@ class PurgeExport(Contract):
     """The export that the tenant has a right to before anything is destroyed."""
 
     adapter_digest: Sha256Hex | None = Field(default=None, description="absent: the tenant had no adapter to take")
-    waits_until: datetime
-    ready_at: datetime | None = None
-    acknowledged_at: datetime | None = None
+    waits_until: Moment
+    ready_at: Moment | None = None
+    acknowledged_at: Moment | None = None
     acknowledged_by: OpaqueId | None = None
     refusal_code: ReasonCode | None = Field(default=None, description="why it cannot be made, as long as it cannot")
 
@@ -221,7 +217,7 @@ class SlaWarning(Contract):
     """A warning that was published, and when it was due and noticed."""
 
     kind: Literal["at-risk-50", "at-risk-80", "overdue"]
-    at: datetime
+    at: Moment
 
 
 PurgeStep = Literal[
@@ -248,23 +244,23 @@ class PurgeRecord(Contract):
     purge_id: OpaqueId
     tenant: TenantName
     step: PurgeStep
-    requested_at: datetime
+    requested_at: Moment
     requested_by: OpaqueId
     reason_code: ReasonCode
     request_event_id: OpaqueId | None = None
-    deadline: datetime
-    sla_days: int | None = Field(default=None, description="what the tenant's contract promises")
+    deadline: Moment
+    sla_days: int = Field(description="what the tenant's contract promises")
     baa_reference: OpaqueId | None = Field(default=None, description="which contract that is, as the policy names it")
-    moved_at: datetime = Field(description="when it reached its step")
-    fenced_at: datetime | None = None
+    moved_at: Moment = Field(description="when it reached its step")
+    fenced_at: Moment | None = None
     export: PurgeExport | None = Field(default=None, description="absent: no right of export")
     holds: tuple[LegalHold, ...] = ()
-    destruction_decided_at: datetime | None = Field(
+    destruction_decided_at: Moment | None = Field(
         default=None,
         description="from here on no hold is accepted; by the purge service's clock or, where that is behind the clock "
         "of whoever fenced or released a hold, their time, so that it is never earlier than what it followed",
     )
-    settled_at: datetime | None = Field(
+    settled_at: Moment | None = Field(
         default=None, description="no writer that was alive at the fence can still write after this"
     )
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
@@ -273,31 +269,27 @@ class PurgeRecord(Contract):
     receipts: dict[OpaqueId, dict[str, Any]] = Field(
         default={}, description="what each replica signed, which the certificate names by digest: DSSE envelopes"
     )
-    subcontractors: tuple[SubcontractorName, ...] | None = Field(
-        default=None,
-        description="declared by the operator, at the fence, to hold tenant data; absent: fenced by a release that "
-        "knew of none",
+    subcontractors: tuple[SubcontractorName, ...] = Field(
+        default=(), description="declared by the operator, at the fence, to hold tenant data"
     )
     confirmations: tuple[SubcontractorConfirmation, ...] = ()
     backups_kept: timedelta | None = Field(
         default=None, description="how long the operator's copies of the bucket keep what was deleted, as declared"
     )
-    confirmations_until: datetime | None = Field(
+    confirmations_until: Moment | None = Field(
         default=None, description="until then the certificate waits for those that did not confirm"
     )
-    key_destroyed_at: datetime | None = Field(default=None, description="not before the decision, as noted")
+    key_destroyed_at: Moment | None = Field(default=None, description="not before the decision, as noted")
     found: tuple[StoreCount, ...] = Field(default=(), description="each batch before it was removed")
-    sweeps: int | None = Field(default=None, ge=0, description="that found nothing left in the end")
+    sweeps: int | None = Field(
+        default=None, ge=0, description="that found nothing left in the end; absent: none may begin yet"
+    )
     counted_through: dict[str, str] = Field(
         default={}, description="the key of each listing up to which the sweep in progress has counted"
     )
-    counted_at: datetime | None = Field(
-        default=None,
-        description="when a release that counted by a listing of its own did so: the first sweep then counts nothing",
-    )
     late: tuple[StoreCount, ...] = Field(default=(), description="what later sweeps found of writers that were late")
     refusals: tuple[StoreRefusal, ...] = ()
-    verified_at: tuple[datetime, ...] = Field(default=(), description="when the prefixes were listed and found empty")
+    verified_at: tuple[Moment, ...] = Field(default=(), description="when the prefixes were listed and found empty")
     warnings: tuple[SlaWarning, ...] = ()
     audit_checkpoint: dict[str, Any] | None = Field(
         default=None, description="the latest of the tenant's audit log when everything was verified, a DSSE envelope"
@@ -323,13 +315,13 @@ class PurgeRecord(Contract):
     @property
     def is_prepared(self) -> bool:
         """What must be found out while there is a key is noted."""
-        return self.sweeps is not None or self.counted_at is not None
+        return self.sweeps is not None
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
         """The declared subcontractors whose confirmation nobody has recorded."""
         confirmed = {confirmation.subcontractor for confirmation in self.confirmations}
-        return tuple(name for name in self.subcontractors or () if name not in confirmed)
+        return tuple(name for name in self.subcontractors if name not in confirmed)
 
     @property
     def _is_swept(self) -> bool:
@@ -345,12 +337,6 @@ class PurgeRecord(Contract):
         return sum(count.total for count in (*self.found, *self.late)) if self._is_swept else 0
 
     @property
-    def bytes_removed(self) -> int | None:
-        """Of the versions; None where they were counted by a release that did not sum them."""
-        return summed(count.size_bytes for count in (*self.found, *self.late)) if self._is_swept else 0
-
-
-def summed(sizes: Iterable[int | None]) -> int | None:
-    """The sum, or None where one of them is not known."""
-    known = list(sizes)
-    return None if None in known else sum(size or 0 for size in known)
+    def bytes_removed(self) -> int:
+        """Of the versions as they were stored."""
+        return sum(count.size_bytes for count in (*self.found, *self.late)) if self._is_swept else 0

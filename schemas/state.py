@@ -6,7 +6,6 @@ written in the same swap, into ``outbox``: whoever comes next, the same process 
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -15,6 +14,7 @@ from schemas.events import Trigger
 from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
 from schemas.model import Contract
+from schemas.moments import Moment
 from schemas.policy import TenantPolicy
 
 
@@ -51,11 +51,11 @@ class RunState(Contract):
     status: Literal["queued", "running", "publishing", "completed", "rejected", "failed"]
     attempts: int = Field(default=0, ge=0)
     fence: int = Field(default=0, ge=0, description="fencing number of the attempt that holds or held the lease")
-    taken_at: datetime | None = Field(default=None, description="when the attempt of that fence took the run")
+    taken_at: Moment | None = Field(default=None, description="when the attempt of that fence took the run")
     training_set_id: Sha256Hex | None = None
     adapter_digest: Sha256Hex | None = None
     reason_code: ReasonCode | None = None
-    requested_at: datetime
+    requested_at: Moment
     trained_tokens: int = Field(default=0, ge=0)
     train_seconds: float = Field(default=0.0, ge=0.0)
 
@@ -77,7 +77,7 @@ class AdapterState(Contract):
     training_set_id: Sha256Hex
     base_model_digest: Sha256Hex
     size_bytes: int = Field(ge=1)
-    published_at: datetime
+    published_at: Moment
 
 
 class OutboxEntry(Contract):
@@ -85,7 +85,7 @@ class OutboxEntry(Contract):
 
     event_type: str
     data: dict[str, Any]
-    time: datetime
+    time: Moment
     causation_id: str | None = None
     traceparent: str | None = None
 
@@ -96,11 +96,11 @@ class PurgeState(Contract):
     """
 
     purge_id: OpaqueId
-    fenced_at: datetime
+    fenced_at: Moment
     export_digest: Sha256Hex | None = Field(
         default=None, description="the adapter that the tenant has a right to take, as it was at the fence"
     )
-    destruction_decided_at: datetime | None = Field(
+    destruction_decided_at: Moment | None = Field(
         default=None,
         description="the point of no return; never earlier than the fence and the releases of holds, whosever clock "
         "these were noted by",

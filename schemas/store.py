@@ -155,5 +155,5 @@ class Store(Contract):
 
 
 KEPT = Purger(who="nobody", method="none", how="kept on purpose")
-ABSENT = Purger(who="nobody", method="none", how="nothing of a tenant is written there")
-SCANNED = Probe(evidence="scan", how="markers planted in every input are searched in its raw bytes")
+ABSENT = Purger(who="nobody", method="none", how="nothing of any tenant is written there")
+SCANNED = Probe(evidence="scan", how="tests plant markers in every input and search its raw bytes for them")

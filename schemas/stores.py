@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from schemas.canonical import sha256_hex
 from schemas.durable_stores import DURABLE
 from schemas.process_stores import OF_PROCESSES
 from schemas.store import IN_BUCKET, Medium, Store, StoreOutcome
@@ -61,3 +62,12 @@ def outcome_of(store: Store) -> StoreOutcome:
     if store.medium in ("process-memory", "worker-scratch"):
         return "ended"
     return "operator"
+
+
+def registry_sha256() -> str:
+    """The digest of what a certificate of purge is checked against: which stores there are, and how each ends.
+
+    A certificate carries it, so that one that was made under another registry is known as such. The version of the
+    code does not tell: the registry may change under one version.
+    """
+    return sha256_hex({store.name: [store.medium, outcome_of(store)] for store in STORES.values()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -10,6 +9,7 @@ from pydantic import Field
 from schemas.canonical import sha256_hex
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract
+from schemas.moments import Moment
 from schemas.records import ReplicaAcknowledgement
 
 WithdrawalOutcome = Literal["not-affected", "consent-renewed", "flagged", "retired"]
@@ -29,7 +29,7 @@ class WithdrawalRecord(Contract):
     example_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
     consent_version: int | None = None
-    withdrawn_at: datetime
+    withdrawn_at: Moment
     step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None
     affected: tuple[Sha256Hex, ...] = ()
@@ -37,12 +37,12 @@ class WithdrawalRecord(Contract):
         default=(), description="of these, what this withdrawal itself retires; the others were retired before it"
     )
     erased: tuple[Sha256Hex, ...] = Field(default=(), description="of ``retiring``, those whose weights are erased")
-    deadline: datetime | None = None
+    deadline: Moment | None = None
     run_id: OpaqueId | None = Field(default=None, description="the retraining that was asked for on its account")
-    retired_at: datetime | None = None
+    retired_at: Moment | None = None
     replacement: Sha256Hex | None = Field(default=None, description="active since; absent: the base model")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="that must be rid of the affected adapters")
-    closed_at: datetime | None = None
+    closed_at: Moment | None = None
 
     @property
     def is_decided(self) -> bool:
@@ -58,8 +58,7 @@ class RetiredAdapter(Contract):
     training_set_id: Sha256Hex
     replicas_found: tuple[OpaqueId, ...] | None = Field(
         default=None,
-        description="those there were once it was retired, and any that signed for it since; absent where it is not "
-        "retired, and in receipts of a release that did not say",
+        description="those there were once it was retired, and any that signed for it since; absent: not retired",
     )
     replicas: tuple[ReplicaAcknowledgement, ...] = ()
 
@@ -71,14 +70,14 @@ class WithdrawalReceipt(Contract):
     tenant: TenantName
     example_id: OpaqueId | None
     consent_id: OpaqueId | None
-    withdrawn_at: datetime
+    withdrawn_at: Moment
     outcome: WithdrawalOutcome
     affected: tuple[RetiredAdapter, ...]
-    retired_at: datetime | None
+    retired_at: Moment | None
     replacement: Sha256Hex | None
     weights_erased: bool
-    deadline: datetime | None
-    closed_at: datetime
+    deadline: Moment | None
+    closed_at: Moment
 
 
 def withdrawal_subject(withdrawal_id: str) -> dict[str, str]:

@@ -88,7 +88,7 @@ class AuditLog:
 
         Four requests where nobody else appends at the same time, four for a repetition, and a few more for each entry
         that got in between. Raises :class:`AuditContended` when that goes on, and :class:`AuditBroken` when an entry
-        that was there is gone, or when an entry or the claim is none that was written here.
+        is missing, or when an entry or the claim was not written by this system.
         Who enters the same thing again and again says ``is_repeated``: a repetition then is reads only.
         """
         head, head_etag = await self._head(tenant)

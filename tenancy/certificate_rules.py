@@ -1,7 +1,7 @@
 """What a certificate of purge must say to be free of contradictions: nobody accepts another, and the purge signs none.
 
-A certificate outlives the release that made it, so a rule asks only what holds for every release: fields that came
-later are checked where they are there, and what a registry of stores says is asked of certificates made under it.
+A certificate outlives the release that made it, so a rule asks only what holds for every release. What a registry of
+stores says is asked of the certificates that were made under that registry.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from schemas.audit import AuditCheckpoint
-from schemas.manifests import PurgeCertificate, StoreFinding
+from schemas.manifests import PurgeCertificate, StoreFinding, backups_in_words
 from schemas.model import read_tolerant
-from schemas.records import StoreCount, summed
+from schemas.records import StoreCount
 from schemas.store import IN_BUCKET
-from schemas.stores import STORES, outcome_of, swept
+from schemas.stores import STORES, outcome_of, registry_sha256, swept
 from schemas.version import TOOL
 from tenancy.evictions import are_accounted_for, came_after_their_leases, name_their_receipts
 from tenancy.settings import CLOCK_SKEW_SECONDS
@@ -24,7 +24,8 @@ from tenancy.signing import unverified
 
 TENANT_KEY = "keys.tenant"
 EVERY_RELEASE = frozenset({TENANT_KEY, "state.superseded", "objects.examples", "objects.runs", "objects.adapters"})
-"""The stores that a purge of any release empties."""
+"""The stores that a purge empties in every release, so none may rename them. They are what is asked of a certificate
+that was made under a registry of stores that is not known here."""
 
 SKEW = timedelta(seconds=CLOCK_SKEW_SECONDS)
 """How far the clocks of two machines may be apart, so how far their times may seem out of order. The times of the
@@ -53,9 +54,9 @@ def broken(held: PurgeCertificate) -> tuple[Rule, ...]:
     return tuple(rule for rule in RULES if not rule.holds(held))
 
 
-def is_of_this_release(held: PurgeCertificate) -> bool:
+def is_of_this_registry(held: PurgeCertificate) -> bool:
     """Whether the registry of stores that it was made under is the one that is known here."""
-    return held.tool == TOOL
+    return held.registry_sha256 == registry_sha256()
 
 
 def checkpoint_of(held: PurgeCertificate) -> AuditCheckpoint | None:
@@ -96,14 +97,14 @@ def _each_store_once(held: PurgeCertificate) -> bool:
 
 
 def _every_store_is_there(held: PurgeCertificate) -> bool:
-    required = frozenset(STORES) if is_of_this_release(held) else EVERY_RELEASE
+    required = frozenset(STORES) if is_of_this_registry(held) else EVERY_RELEASE
     return required <= {found.store for found in held.stores}
 
 
 def _outcome_is_possible(held: PurgeCertificate, found: StoreFinding) -> bool:
-    """A store in the bucket that only another release has was emptied, is kept, or holds nothing of any tenant."""
+    """A store in the bucket that only another registry has was emptied, is kept, or holds nothing of any tenant."""
     known = STORES.get(found.store)
-    if is_of_this_release(held) or known in swept():
+    if is_of_this_registry(held) or known in swept():
         return known is not None and found.outcome == outcome_of(known)
     return found.medium not in IN_BUCKET or found.outcome in ("empty", "kept", "none-held")
 
@@ -120,9 +121,8 @@ def _counts(held: PurgeCertificate) -> Iterator[StoreCount]:
 def _totals_are_sums(held: PurgeCertificate) -> bool:
     objects = sum(count.objects for count in _counts(held))
     versions = sum(count.total for count in _counts(held))
-    size_bytes = summed(count.size_bytes for count in _counts(held))
-    is_same = (held.objects_removed, held.versions_removed) == (objects, versions)
-    return is_same and held.bytes_removed in (None, size_bytes)
+    size_bytes = sum(count.size_bytes for count in _counts(held))
+    return (held.objects_removed, held.versions_removed, held.bytes_removed) == (objects, versions, size_bytes)
 
 
 def _key_is_destroyed(held: PurgeCertificate) -> bool:
@@ -144,6 +144,20 @@ def _events_go_by_later(held: PurgeCertificate) -> bool:
     )
 
 
+# --- copies of the bucket
+
+
+def _backups_are_gone_as_declared(held: PurgeCertificate) -> bool:
+    if held.backups_kept is None:
+        return held.backups_gone_by is None
+    return held.backups_gone_by == held.completed_at + held.backups_kept and held.backups_kept >= timedelta()
+
+
+def _backups_are_told_as_declared(held: PurgeCertificate) -> bool:
+    """The words of another version are its own."""
+    return held.tool != TOOL or held.backups == backups_in_words(held.backups_kept)
+
+
 # --- the steps
 
 
@@ -157,7 +171,7 @@ def _steps_are_in_order(held: PurgeCertificate) -> bool:
 
 
 def _deadline_is_the_contracts(held: PurgeCertificate) -> bool:
-    return held.sla_days is None or held.deadline == held.requested_at + timedelta(days=held.sla_days)
+    return held.deadline == held.requested_at + timedelta(days=held.sla_days)
 
 
 # --- the replicas
@@ -209,22 +223,20 @@ def _export_was_before(held: PurgeCertificate) -> bool:
 
 
 def _confirmed_is_confirmation(held: PurgeCertificate) -> bool:
-    return all(
-        (found.outcome == "confirmed") == (found.confirmation is not None) for found in held.subcontractors or ()
-    )
+    return all((found.outcome == "confirmed") == (found.confirmation is not None) for found in held.subcontractors)
 
 
 def _confirmations_are_their_own(held: PurgeCertificate) -> bool:
     return all(
         found.confirmation is None or found.confirmation.subcontractor == found.subcontractor
-        for found in held.subcontractors or ()
+        for found in held.subcontractors
     )
 
 
 def _confirmations_came_after(held: PurgeCertificate) -> bool:
     return all(
         found.confirmation is None or held.destruction_decided_at <= found.confirmation.recorded_at + SKEW
-        for found in held.subcontractors or ()
+        for found in held.subcontractors
     )
 
 
@@ -250,24 +262,26 @@ RULES = (
     ),
     Rule(
         "key-destroyed",
-        "the certificate does not say that the tenant's key was destroyed, or says it with another time",
+        "the certificate does not say that the tenant's key was destroyed, or gives another time for it",
         _key_is_destroyed,
     ),
     Rule(
         "every-store",
-        "the certificate does not speak of every store that its release has",
+        "the certificate does not cover every store of the registry that it was made under",
         _every_store_is_there,
     ),
-    Rule("store-once", "the certificate speaks of a store twice", _each_store_once),
+    Rule("store-once", "the certificate lists a store twice", _each_store_once),
     Rule(
         "store-outcomes",
-        "the certificate does not treat a store as a purge of its release does",
+        "the certificate gives a store an outcome that a purge cannot give it",
         lambda held: all(_outcome_is_possible(held, found) for found in held.stores),
     ),
-    Rule("kept-named", "the certificate keeps a store and does not say what in it and why", _kept_for_a_reason),
+    Rule(
+        "kept-named", "the certificate calls a store kept without saying what is kept in it and why", _kept_for_a_reason
+    ),
     Rule(
         "listings-said",
-        "the certificate calls a store empty and does not say what was listed there",
+        "the certificate calls a store empty without saying what was listed there",
         _what_was_listed_is_said,
     ),
     Rule(
@@ -277,44 +291,46 @@ RULES = (
     ),
     Rule(
         "listing-times",
-        "the certificate says that a store was listed at other times than those at which all were",
+        "the certificate gives a store other listing times than those of the purge",
         _listings_are_the_two,
     ),
     Rule(
         "totals",
-        "the certificate's totals are not the sums of what it says was in each store",
+        "the certificate's totals are not the sums of the counts that it gives for each store",
         _totals_are_sums,
     ),
     Rule("steps-in-order", "the certificate's times are out of order", _steps_are_in_order),
     Rule(
         "asked-before",
-        "the certificate says that the tenant was fenced before that was asked for",
+        "the certificate says that the tenant was fenced before the purge was requested",
         lambda held: held.requested_at <= held.fenced_at + SKEW,
     ),
     Rule(
         "deadline",
-        "the certificate's deadline is not the contract's days after the request",
+        "the certificate's deadline is not the contract's number of days after the request",
         _deadline_is_the_contracts,
     ),
     Rule(
         "replicas-accounted-for",
-        "the certificate does not say how each replica that it found left the tenant",
+        "the certificate does not say how each replica that was found ceased to serve the tenant",
         _replicas_are_accounted_for,
     ),
-    Rule("receipts-named", "the certificate speaks of a replica's receipt and does not name it", _receipts_are_named),
+    Rule(
+        "receipts-named", "the certificate mentions a replica's receipt but does not identify it", _receipts_are_named
+    ),
     Rule(
         "leases-over",
-        "the certificate counts a replica as expired whose lease had not ended, or was cut off and has no end",
+        "the certificate counts a replica as expired whose lease had not ended or, if it was cut off, has no end",
         _leases_are_over,
     ),
     Rule(
         "replicas-in-time",
-        "the certificate says that a replica left the tenant before the fence or after the completion",
+        "the certificate says that a replica ceased to serve the tenant before the fence or after the completion",
         _replicas_left_in_the_purge,
     ),
     Rule(
         "no-open-hold",
-        "the certificate itself says that the destruction was decided under a legal hold",
+        "the certificate itself says that the destruction was decided while a legal hold was open",
         _no_hold_was_open,
     ),
     Rule(
@@ -324,32 +340,37 @@ RULES = (
     ),
     Rule(
         "export-days",
-        "the certificate itself says that the tenant was given less time for its export than it had a right to",
+        "the certificate itself says that the tenant was given less time for its export than the contract grants",
         _export_had_its_time,
     ),
     Rule(
         "export-in-time",
-        "the certificate says that the export was put out or taken before the fence or after the destruction",
+        "the certificate says that the export was made available or taken before the fence or after the destruction",
         _export_was_before,
     ),
     Rule(
         "kept-back-in-time",
-        "the certificate says that a store kept something back before the fence, after the completion, or backwards",
+        "the certificate says that a store kept something back at a time outside the purge, or backwards",
         _refusals_are_in_the_purge,
     ),
     Rule(
         "events-gone-by",
-        "the certificate's time by which events are gone is not after the completion and after that of every topic",
+        "the certificate's time by which events are gone is before the completion or before that of some topic",
         _events_go_by_later,
     ),
     Rule(
         "backups-gone-by",
-        "the certificate's time by which backups are gone is before the completion",
-        lambda held: held.backups_gone_by is None or held.completed_at <= held.backups_gone_by,
+        "the certificate's time by which backups are gone is not the declared number of days after the completion",
+        _backups_are_gone_as_declared,
+    ),
+    Rule(
+        "backups-declared",
+        "the certificate's statement about backups is not what the operator declared",
+        _backups_are_told_as_declared,
     ),
     Rule(
         "confirmations",
-        "the certificate calls a subcontractor confirmed and names no confirmation, or the other way round",
+        "the certificate calls a subcontractor confirmed but names no confirmation, or the reverse",
         _confirmed_is_confirmation,
     ),
     Rule(
@@ -362,7 +383,7 @@ RULES = (
         "the certificate says that a subcontractor confirmed the destruction before it was decided",
         _confirmations_came_after,
     ),
-    Rule("checkpoint", "the certificate's checkpoint of the audit log is none", _checkpoint_is_readable),
+    Rule("checkpoint", "the certificate's checkpoint of the audit log cannot be read as one", _checkpoint_is_readable),
     Rule(
         "own-checkpoint",
         "the certificate names a checkpoint of another tenant's audit log",

@@ -90,12 +90,13 @@ class BadSignature(Refused):
 
 
 class AuditBroken(Refused):
-    """An object of the log is gone that was there, or is none that was written here. ``what`` says which one."""
+    """An object of the log is missing or was not written by this system. ``what`` says which one."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
             "audit-broken",
-            f"refused: {what} of the tenant's audit log is gone or was written over; see `sano audit verify`",
+            f"refused: {what} of the tenant's audit log is missing or was not written by this system; "
+            "see `sano audit verify`",
         )
         self.what = what
 

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from joserfc import jwe
 from joserfc.errors import JoseError
@@ -20,6 +19,7 @@ from schemas import object_keys
 from schemas.content import ExampleContent
 from schemas.identifiers import TenantName
 from schemas.model import Contract, read_tolerant
+from schemas.moments import Moment
 from tenancy.clock import Clock, utc_now
 from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, Refused, SealBroken
 from tenancy.master_keys import MasterKey
@@ -38,7 +38,7 @@ class KeyRecord(Contract):
     wrapped_data_key: str
     sealed_private_key: str
     public_key: dict[str, str]
-    created_at: datetime
+    created_at: Moment
 
 
 @dataclass(frozen=True)

@@ -61,11 +61,11 @@ class KeyFileMasterKey:
 
     @classmethod
     def read(cls, path: Path) -> KeyFileMasterKey:
-        """Read a base64 key file. Raises :class:`Refused` when it is missing, loose or not a key."""
+        """Read a base64 key file. Raises :class:`Refused` when it is missing, readable by others or not a key."""
         if not path.is_file():
             raise Refused("no-master-key", f"refused: no master key file at {path}; set SANO_MASTER_KEY_FILE")
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise Refused("loose-master-key", f"refused: {path} is readable by others; chmod 600 it")
+            raise Refused("master-key-permissions", f"refused: {path} is readable by others; chmod 600 it")
         try:
             key = base64.b64decode(path.read_bytes().strip(), validate=True)
         except binascii.Error:

@@ -133,7 +133,7 @@ def confirmed(confirmation: SubcontractorConfirmation) -> Note:
             return record
         if record.destruction_decided_at is None:
             raise Refused("destruction-undecided", "refused: the destruction is not decided yet; confirm it after that")
-        if name not in (record.subcontractors or ()):
+        if name not in record.subcontractors:
             raise Refused(
                 "unknown-subcontractor",
                 "refused: it was not declared when this tenant was fenced; SANO_SUBCONTRACTORS declares for later ones",

@@ -21,7 +21,7 @@ from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import TrainingRequested
 from schemas.following import retraining_run_id
-from schemas.records import ConsentRecord, ExampleRecord
+from schemas.records import ConsentRecord
 from schemas.state import TenantState
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.archive import Archive
@@ -128,16 +128,14 @@ class WithdrawalDriver:
         retired_elsewhere: frozenset[str],
     ) -> None:
         # Before the state: an adapter that was published while the example was eligible is then in it.
-        is_in_force = None if record.is_decided else await _is_in_force(store, record)
+        is_in_force = record.is_decided or await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
-        if not record.is_decided and is_in_force is None:
-            return  # noted by a release that wrote the record after it; the event is being handled
         # Reading every adapter's set takes as long as it takes, so the deadline of the writes begins behind it.
         affected = await uses.affected(state, record)
         async with asyncio.timeout(self.deadline_seconds):
             state = (await self.tenancy.active(store.tenant)).state
             case = _Case(store, record, etag, state, affected, retired_elsewhere)
-            await self._act(case, asked_for, is_in_force=bool(is_in_force))
+            await self._act(case, asked_for, is_in_force=is_in_force)
 
     async def _act(self, case: _Case, asked_for: list[str], *, is_in_force: bool) -> None:
         retirement = Retirement(self.tenancy, case.store, self.signer, self.replicas, self.settle_seconds)
@@ -194,15 +192,12 @@ class WithdrawalDriver:
             await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=case.etag)
 
 
-async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool | None:
-    """Whether the example may still not be used; None as long as its own record does not say so."""
+async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool:
+    """Whether the example may still not be used. What was withdrawn is recorded before its withdrawal is noted."""
+    if record.consent_id is None:
+        return True  # of an example, for ever
     try:
-        if record.example_id is not None:
-            example, _ = await store.get_record(object_keys.example(record.example_id), ExampleRecord)
-            return True if example.status == "withdrawn" else None
-        consent, _ = await store.get_record(object_keys.consent(record.consent_id or ""), ConsentRecord)
+        consent, _ = await store.get_record(object_keys.consent(record.consent_id), ConsentRecord)
     except ObjectNotFound:
-        return None
-    if consent.version < (record.consent_version or 0):
-        return None
+        return True  # nothing says that it was granted again
     return not consent.granted

@@ -14,31 +14,58 @@ from schemas.manifests import (
     Retained,
     StoreFinding,
     SubcontractorFinding,
+    backups_in_words,
     purge_subject,
     statement,
 )
 from schemas.records import PurgeRecord, Residue, StoreCount
 from schemas.store import Store
-from schemas.stores import STORES, kept, outcome_of
+from schemas.stores import STORES, kept, outcome_of, registry_sha256
 from schemas.topics import TOPICS
 from schemas.version import TOOL
 from tenancy.certificate_rules import Contradictory, broken
 
 METHOD = (
-    "cryptographic erase: every version of the wrapped data key was deleted; all objects of the tenant were sealed "
-    "under that key by AES-256-GCM before they were stored",
-    "deletion of every object version, delete marker and open multipart upload",
-    "eviction from every serving replica, with a signed receipt, or the end of a lease that it could not renew",
+    "cryptographic erase: every version of the wrapped data key was deleted; every object that this system stored for "
+    "the tenant outside knowledge/ had been sealed under that key with AES-256-GCM",
+    "deletion of every object version, delete marker and open multipart upload of the tenant",
+    "eviction from every serving replica, shown by a signed receipt or by the end of a lease that the replica could "
+    "not renew",
 )
 VERIFICATION = (
-    "full: every listed prefix was listed twice and was empty of versions, markers and uploads, the second time after "
-    "no writer that was alive at the fence could still write"
+    "full: every store that is called empty was listed twice, and both listings found no version, delete marker or "
+    "open upload; the second listing was made only after every writer alive at the fence had lost the ability to write"
 )
 COUNTING = (
-    "by listing, the key before it was destroyed and the rest in batches, each before it was deleted; bytes are of the "
-    "versions as they were stored, and without the parts of open multipart uploads, whose size no listing gives"
+    "by listing: the key before it was destroyed, and the rest in batches, each before it was deleted; bytes are those "
+    "of the versions as they were stored, without the parts of open multipart uploads, whose size no listing gives"
 )
-NOTHING = Residue(versions=0, delete_markers=0, uploads=0, size_bytes=0)
+PERFORMED_BY = "the purge service alone: it performed and verified the deletion and holds the signing key"
+NOTHING = Residue(versions=0, delete_markers=0, uploads=0)
+
+_AS_RECORDED = (
+    "tenant",
+    "baa_reference",
+    "requested_by",
+    "reason_code",
+    "requested_at",
+    "request_event_id",
+    "sla_days",
+    "deadline",
+    "fenced_at",
+    "export",
+    "holds",
+    "destruction_decided_at",
+    "key_destroyed_at",
+    "settled_at",
+    "objects_removed",
+    "versions_removed",
+    "bytes_removed",
+    "verified_at",
+    "backups_kept",
+    "audit_checkpoint",
+)
+"""What certificate and record call by the same name."""
 
 
 def certificate(record: PurgeRecord) -> dict[str, Any]:
@@ -46,67 +73,50 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
 
     Raises :class:`Contradictory` where nobody would accept it.
     """
-    if (
-        record.fenced_at is None
-        or record.settled_at is None
-        or record.destruction_decided_at is None
-        or record.key_destroyed_at is None
-        or len(record.verified_at) != 2
-    ):
+    steps = (record.fenced_at, record.settled_at, record.destruction_decided_at, record.key_destroyed_at)
+    if None in steps or record.key_destroyed_at is None or len(record.verified_at) != 2:
         raise ValueError("a purge is certified after its key is destroyed and it was verified twice")
     completed_at = record.verified_at[1]
-    longest = max(topic.worst_case_survival_ms() for topic in TOPICS.values())
     predicate = PurgeCertificate(
         certificate_id=record.purge_id,
-        tenant=record.tenant,
-        baa_reference=record.baa_reference,
-        requested_by=record.requested_by,
-        reason_code=record.reason_code,
-        requested_at=record.requested_at,
-        request_event_id=record.request_event_id,
-        sla_days=record.sla_days,
-        deadline=record.deadline,
-        fenced_at=record.fenced_at,
-        export=record.export,
-        holds=record.holds,
-        destruction_decided_at=record.destruction_decided_at,
-        key_destroyed_at=record.key_destroyed_at,
-        settled_at=record.settled_at,
+        **{name: getattr(record, name) for name in _AS_RECORDED},
         completed_at=completed_at,
         method=METHOD,
         tool=TOOL,
-        performed_by="purge service, by itself; it performed and verified, and holds the signing key",
+        registry_sha256=registry_sha256(),
+        performed_by=PERFORMED_BY,
         keys=_keys(record.key_destroyed_at),
         stores=tuple(_finding(store, record, completed_at) for store in STORES.values()),
-        objects_removed=record.objects_removed,
-        versions_removed=record.versions_removed,
-        bytes_removed=record.bytes_removed,
         counting_method=COUNTING,
         residual=0,
         verification_method=VERIFICATION,
-        verified_at=record.verified_at,
         replicas_found=record.replicas,
         replicas=record.acknowledgements,
         exceptions=record.refusals,
         subcontractors=_subcontractors(record),
-        retained=tuple(
-            Retained(store=store.name, holds=store.holds, because=str(store.kept_because))
-            for store in kept()
-            if store.protection != "no-tenant-data"
-        ),
-        backups=f"none is made by this system; {STORES['copies.bucket'].purger.how}",
+        retained=_retained(),
+        backups=backups_in_words(record.backups_kept),
         backups_gone_by=None if record.backups_kept is None else completed_at + record.backups_kept,
-        topics_survive_until=completed_at + timedelta(milliseconds=longest),
-        audit_checkpoint=record.audit_checkpoint,
+        topics_survive_until=completed_at + _longest_in_a_topic(),
     )
     if rules := broken(predicate):
         raise Contradictory(rules)
     return statement(PURGE_PREDICATE, purge_subject(record.purge_id, record.tenant), predicate)
 
 
-def _subcontractors(record: PurgeRecord) -> tuple[SubcontractorFinding, ...] | None:
-    if record.subcontractors is None:
-        return None
+def _longest_in_a_topic() -> timedelta:
+    return timedelta(milliseconds=max(topic.worst_case_survival_ms() for topic in TOPICS.values()))
+
+
+def _retained() -> tuple[Retained, ...]:
+    return tuple(
+        Retained(store=store.name, holds=store.holds, because=str(store.kept_because))
+        for store in kept()
+        if store.protection != "no-tenant-data"
+    )
+
+
+def _subcontractors(record: PurgeRecord) -> tuple[SubcontractorFinding, ...]:
     confirmed = {confirmation.subcontractor: confirmation for confirmation in record.confirmations}
     return tuple(
         SubcontractorFinding(
@@ -125,13 +135,14 @@ def _keys(destroyed_at: datetime) -> tuple[KeyDestruction, ...]:
             key=own.name,
             method=own.purger.how,
             destroyed_at=destroyed_at,
-            note="at once and for good: no copy of the wrapped key is left, so nothing is scheduled",
+            note="immediate: no version of the wrapped key is left in the bucket, and no later deletion is scheduled",
         ),
         KeyDestruction(
             key=provider.name,
             method=provider.purger.how,
             destroyed_at=None,
-            note="only where the operator gave the tenant one; KMS's own record says when it was scheduled and is gone",
+            note="only where the operator gave the tenant such a key; the key service's own records show when it was "
+            "scheduled for deletion and when it was deleted",
         ),
     )
 
@@ -148,7 +159,7 @@ def _finding(store: Store, record: PurgeRecord, completed_at: datetime) -> Store
     if finding.outcome == "empty":
         return finding.model_copy(
             update={
-                "before": _of(store, record.found) or StoreCount(store=store.name, size_bytes=0),
+                "before": _of(store, record.found) or StoreCount(store=store.name),
                 "late": _of(store, record.late),
                 "after": NOTHING,
                 "probed_at": record.verified_at,
@@ -166,4 +177,4 @@ def _of(store: Store, counts: tuple[StoreCount, ...]) -> StoreCount | None:
     """What another release counted in a store that this one does not know is a stray here: the totals have it too."""
     is_strays = store.name == STRAYS
     found = [count for count in counts if count.store == store.name or (is_strays and count.store not in STORES)]
-    return sum(found, StoreCount(store=store.name, size_bytes=0)) if found else None
+    return sum(found, StoreCount(store=store.name)) if found else None

@@ -54,11 +54,11 @@ class Destruction:
 
     async def sweep(self, record: PurgeRecord, records: PurgeRecords) -> Kept:
         """Empty every root, and count what goes. One that keeps something back does not hold up the others."""
+        if record.sweeps is None:
+            raise ValueError("nothing is removed before what must be found out first is noted")
         kept: dict[str, tuple[str, int]] = {}
         for root in roots(record.tenant):
-            count = None
-            if record.sweeps is not None:
-                count = SweepCount(self.tenancy.objects, records, record.purge_id, root, record.sweeps)
+            count = SweepCount(self.tenancy.objects, records, record.purge_id, root, record.sweeps)
             kept |= await sweep(self.tenancy.objects, root, count)
         return kept
 
@@ -80,8 +80,7 @@ class Destruction:
                 lease, _ = await store.get_record(relative, LeaseRecord)
             except (ObjectNotFound, SealBroken):
                 continue
-            if lease.seconds is not None:
-                longest = max(longest or 0.0, lease.seconds)
+            longest = max(longest or 0.0, lease.seconds)
         return longest
 
 

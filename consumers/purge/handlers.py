@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
 from schemas.following import churn_purge_id
+from schemas.identifiers import SHA256_PATTERN
 from schemas.outcome import Outcome
+from schemas.records import PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
 from tenancy.evictions import acknowledged, checked_eviction
@@ -78,17 +81,20 @@ async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
 async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
     """Note a replica's acknowledgement, once its signature and its words are right."""
     data = cast(ReplicaEvicted, event.data)
-    receipt = checked_eviction(event.subject, data, ports.verifier)
-    acknowledgement = acknowledged(data, receipt)
+    purge: PurgeRecord | None = None
     try:
         purge = await ports.driver.records.read(data.cause_id)
     except ObjectNotFound:
-        return Outcome.NOOP_STALE  # the acknowledgement of a retirement, or of a purge that is not ours
+        if re.fullmatch(SHA256_PATTERN, data.cause_id):
+            return Outcome.NOOP_STALE  # the acknowledgement of a retirement: whether it is a good one, adapters says
+    receipt = checked_eviction(event.subject, data, ports.verifier)
+    if purge is None:
+        return Outcome.NOOP_STALE  # of a purge that is not ours
     if purge.tenant != event.subject:
         raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
     if (await _adapters_of(TenantId(event.subject), ports.tenancy)).intersection(receipt.remaining):
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
-    noted = await ports.driver.acknowledge(data.cause_id, acknowledgement, data.receipt)
+    noted = await ports.driver.acknowledge(data.cause_id, acknowledged(data, receipt), data.receipt)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
 

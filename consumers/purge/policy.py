@@ -11,7 +11,7 @@ from tenancy.settings import CLOCK_SKEW_SECONDS
 
 @dataclass(frozen=True)
 class PurgePolicy:
-    """Seconds, except for the target.
+    """Fields that end in ``_seconds`` are numbers of seconds; every other bound is a ``timedelta``.
 
     ``settle_seconds``: after a fence and this long no handler and no worker with an ordinary lease can still write.
     ``deadline_seconds``: how long the purge itself writes under the tenant's prefix at a stretch, as a handler may.

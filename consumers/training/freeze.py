@@ -33,7 +33,7 @@ async def freeze(store: TenantStore, policy: TenantPolicy) -> FrozenSet:
     """Freeze what is eligible now and write it under its own digest.
 
     Raises :class:`Refused` when fewer than the policy's minimum are eligible, or when a text is not what its
-    reviewer approved.
+    reviewer approved, and :class:`TrainingSetVoid` when a text was erased meanwhile.
     """
     entries = await eligible(store, policy)
     if len(entries) < policy.min_training_examples:

@@ -168,6 +168,34 @@ async def test_bound_a_receipt_counts_only_for_what_it_says_under_our_key(pair: 
     assert await world.handle(purge, event(pair.one, data, world)) is Outcome.EFFECT
 
 
+@pytest.mark.parametrize("is_retirement", [True, False])
+async def test_bound_a_receipt_under_another_key_is_refused_by_the_one_group_that_it_is_for(
+    pair: Pair, is_retirement: bool
+) -> None:
+    """Both groups read every acknowledgement: two refusals of one would be two dead letters."""
+    world = pair.world
+    purge, adapters = service(world, "purge"), service(world, "adapters")
+    cause = pair.digest if is_retirement else "p1"
+    forged = receipt(world, pair.one, cause=cause, signer=Signer(Ed25519PrivateKey.generate()))
+    data = events.ReplicaEvicted(replica_id="replica-0", cause_id=cause, receipt=forged)
+    if not is_retirement:
+        requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+        await on_purge_requested(event(pair.one, requested, world), purge.ports)
+    concerned, other = (adapters, purge) if is_retirement else (purge, adapters)
+    with pytest.raises(Refused) as refused:
+        await world.handle(concerned, event(pair.one, data, world))
+    assert refused.value.code == "bad-signature"
+    assert await world.handle(other, event(pair.one, data, world)) is Outcome.NOOP_STALE
+
+
+async def test_bound_a_forged_receipt_for_a_purge_that_nobody_knows_is_refused_too(pair: Pair) -> None:
+    world = pair.world
+    forged = receipt(world, pair.one, signer=Signer(Ed25519PrivateKey.generate()))
+    data = events.ReplicaEvicted(replica_id="replica-0", cause_id="p1", receipt=forged)
+    with pytest.raises(Refused):
+        await world.handle(service(world, "purge"), event(pair.one, data, world))
+
+
 def test_bound_a_token_is_for_the_tenant_it_was_issued_to_and_for_no_other_installation() -> None:
     ours, theirs = Signer(Ed25519PrivateKey.generate()), Signer(Ed25519PrivateKey.generate())
     token = TokenIssuer(ours).issue(TenantId(NAME))

@@ -284,7 +284,7 @@ async def test_a_retirement_that_another_withdrawal_has_under_way_is_left_to_it(
 async def test_weights_of_a_retired_adapter_that_nobody_erases_are_erased_by_the_next_withdrawal(
     tmp_path: Path,
 ) -> None:
-    """A release that lost the race with a consent granted again left such adapters, and closed their withdrawals."""
+    """No open withdrawal will erase them: two drivers may each have relied on the other."""
     world = World(tmp_path)
     tenant, old = await trained(world, policy("stop"))
     adapter = (await world.state(tenant)).adapters[old]

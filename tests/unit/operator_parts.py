@@ -214,7 +214,7 @@ def purge_record(**changes: object) -> PurgeRecord:
 
 
 def certificate(**changes: object) -> PurgeCertificate:
-    """As another release made it, which has none but the stores that every release has."""
+    """As another release made it, under a registry of none but the stores that every release has."""
     complete = PurgeCertificate(
         certificate_id="purge-1",
         tenant="t1",
@@ -222,12 +222,14 @@ def certificate(**changes: object) -> PurgeCertificate:
         reason_code="churned",
         requested_at=NOW,
         fenced_at=NOW,
+        sla_days=30,
         deadline=NOW + timedelta(days=30),
         destruction_decided_at=NOW + timedelta(seconds=30),
         settled_at=NOW + timedelta(minutes=3),
         completed_at=NOW + timedelta(minutes=4),
         method=("erase",),
         tool="sanolith test",
+        registry_sha256="e" * 64,
         performed_by="purge service",
         key_destroyed_at=NOW + timedelta(minutes=1),
         keys=(
@@ -238,11 +240,14 @@ def certificate(**changes: object) -> PurgeCertificate:
         stores=tuple(finding(store, STORES[store].medium) for store in sorted(EVERY_RELEASE)),
         objects_removed=len(EVERY_RELEASE),
         versions_removed=len(EVERY_RELEASE),
+        bytes_removed=0,
+        counting_method="by listing",
         residual=0,
         verification_method="full",
         verified_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=4)),
         replicas_found=("replica-1",),
         replicas=(ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64),),
+        subcontractors=(),
         retained=(Retained(store="state.current", holds="tenant id", because="it refuses every later event"),),
         backups="none is made",
         topics_survive_until=NOW + timedelta(days=8),

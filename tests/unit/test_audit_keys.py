@@ -81,7 +81,7 @@ def test_without_the_earlier_key_its_checkpoints_do_not_hold() -> None:
 
 def test_a_key_that_was_replaced_and_signs_again_is_found() -> None:
     told = verdict(signed_in_turn(OLD, NEW, OLD), OLD, NEW)
-    assert told.problems == ("checkpoint 3 is signed with a key that another one had followed before it",)
+    assert told.problems == ("checkpoint 3 is signed with a key that had been replaced before it",)
     assert [key for key, *_ in turns(told)] == [OLD.verifier.key_id, NEW.verifier.key_id, OLD.verifier.key_id]
 
 

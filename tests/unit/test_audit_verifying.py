@@ -132,7 +132,7 @@ def test_entries_in_another_order_are_found(one: int, other: int) -> None:
         log(), entries=tuple(StoredBody(stored.name, body) for stored, body in zip(entries, bodies, strict=True))
     )
     found = problems(swapped)
-    assert f"entry {one} says that it is entry {other}: it was put elsewhere" in found
+    assert f"entry {one} says that it is entry {other}: it was moved" in found
     assert problems(rechained(swapped))
 
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_that_nobody_signed_is_no_witness() -> None:
 
 
 def test_an_empty_log_does_not_hold() -> None:
-    assert problems(AuditCopy("t1", (), ())) == (
+    assert problems(AuditCopy("t1", (), (), NOW)) == (
         "there is no entry: nothing was entered yet, or all of it was removed",
     )
 
@@ -218,7 +218,7 @@ def test_names_that_are_none_and_bodies_that_are_none_are_found() -> None:
     odd = (*log().entries, StoredBody("entries/13", b"x"), StoredBody("entries/000000000000", b"x"))
     assert len(problems(replace(log(), entries=odd))) == 2
     found = problems(with_body(log(), 5, b"\xff\xfe nothing"))
-    assert "entry 5 is no entry: its bytes were changed" in found
+    assert "entry 5 cannot be read as an entry: its bytes were changed" in found
     found = problems(with_body(log(), 5, json.dumps(json.loads(log().entries[4].body)).encode()))
     assert "entry 5 is not in canonical form: its bytes were changed" in found
     twice = (*log().entries, log().entries[3])
@@ -263,4 +263,4 @@ def test_an_entry_of_a_newer_release_with_a_field_of_its_own_holds() -> None:
         body = canonical_json(value)
         previous = body_sha256(body)
         entries.append(StoredBody(f"entries/{seq:012d}", body))
-    assert problems(AuditCopy("t1", tuple(entries), ())) == ()
+    assert problems(AuditCopy("t1", tuple(entries), (), NOW)) == ()

@@ -15,7 +15,14 @@ from producers.purge_certificate import checked_certificate
 from producers.verdict import Verdict
 from schemas.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, genesis
 from schemas.holds import LegalHold
-from schemas.manifests import PurgeCertificate, Retained, StoreFinding, SubcontractorFinding, statement
+from schemas.manifests import (
+    PurgeCertificate,
+    Retained,
+    StoreFinding,
+    SubcontractorFinding,
+    backups_in_words,
+    statement,
+)
 from schemas.model import read_tolerant
 from schemas.records import (
     PurgeExport,
@@ -26,8 +33,7 @@ from schemas.records import (
     StoreRefusal,
     SubcontractorConfirmation,
 )
-from schemas.stores import STORES, swept
-from schemas.version import TOOL
+from schemas.stores import STORES, registry_sha256, swept
 from tenancy.certificate_rules import EVERY_RELEASE, RULES, SKEW, Contradictory, broken
 from tenancy.errors import BadSignature
 from tenancy.signing import Signer
@@ -229,7 +235,13 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("events-gone-by", "before a topic's", lambda: altered(topics_survive_until=FULL.topics_survive_until - SECOND)),
     ("events-gone-by", "of no time", lambda: with_store("sano.tenants.v1", gone_by=None)),
     ("events-gone-by", "of a time before", lambda: with_store("sano.tenants.v1", gone_by=NOW)),
-    ("backups-gone-by", "before the completion", lambda: altered(backups_gone_by=FULL.completed_at - SECOND)),
+    ("backups-gone-by", "without a declaration", lambda: altered(backups_gone_by=FULL.completed_at + DAY)),
+    ("backups-gone-by", "never", lambda: backed_up(backups_gone_by=None)),
+    ("backups-gone-by", "after other days", lambda: backed_up(backups_gone_by=FULL.completed_at + 364 * DAY)),
+    ("backups-gone-by", "before the completion", lambda: backed_up(-DAY)),
+    ("backups-declared", "the SLA's", lambda: backed_up(backups="copies end before the smallest SLA")),
+    ("backups-declared", "nothing", lambda: backed_up(backups=FULL.backups)),
+    ("backups-declared", "something", lambda: altered(backups=backups_in_words(DAY))),
     ("confirmations", "without one", lambda: with_subcontractor(confirmation=None)),
     ("confirmations", "unconfirmed with one", lambda: with_subcontractor(outcome="unconfirmed")),
     ("own-confirmations", "another's", lambda: with_subcontractor(subcontractor="aws-glacier")),
@@ -245,7 +257,7 @@ def found(name: str) -> StoreFinding:
 
 
 def sums(count: int) -> dict[str, int]:
-    return {"objects_removed": count, "versions_removed": count}
+    return {"objects_removed": count, "versions_removed": count, "bytes_removed": 0}
 
 
 def asked(at: datetime) -> PurgeCertificate:
@@ -258,6 +270,15 @@ def exported(**changes: object) -> PurgeCertificate:
 
 def kept_back(since: datetime, until: datetime) -> PurgeCertificate:
     return altered(exceptions=(REFUSAL.model_copy(update={"since": since, "until": until}),))
+
+
+def backed_up(kept: timedelta = 365 * DAY, **changes: object) -> PurgeCertificate:
+    declared: dict[str, object] = {
+        "backups_kept": kept,
+        "backups": backups_in_words(kept),
+        "backups_gone_by": FULL.completed_at + kept,
+    }
+    return altered(FULL, **(declared | changes))
 
 
 def confirmed(**changes: object) -> PurgeCertificate:
@@ -304,20 +325,37 @@ def test_both_listings_may_be_of_one_moment_and_clocks_may_differ_by_what_they_m
 
 def test_every_release_empties_what_this_one_asks_of_every_release() -> None:
     assert {store.name for store in swept()} > EVERY_RELEASE
-    assert FULL.tool == TOOL
-    assert OTHER.tool != TOOL
+    assert FULL.registry_sha256 == registry_sha256() != OTHER.registry_sha256
     assert {one.store for one in OTHER.stores} == EVERY_RELEASE
+    assert broken(OTHER) == ()
 
 
-def test_a_certificate_of_an_older_release_lacks_what_came_later_and_holds() -> None:
-    old = certificate()
-    assert (old.sla_days, old.subcontractors, old.bytes_removed, old.audit_checkpoint) == (None, None, None, None)
-    assert broken(old) == ()
+def test_a_store_that_is_added_removed_or_ends_otherwise_makes_another_registry_under_the_same_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Certificates made before are then not asked for what they cannot speak of, without anybody's remembering."""
+    mine, usage = registry_sha256(), STORES["objects.usage"]
+    for name, store in (
+        ("objects.new", usage.model_copy(update={"name": "objects.new"})),
+        ("objects.usage", usage.model_copy(update={"medium": "outside"})),
+        ("objects.usage", usage.model_copy(update={"protection": "no-tenant-data", "medium": "telemetry"})),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setitem(STORES, name, store)
+            assert registry_sha256() != mine
+            assert "every-store" not in {rule.name for rule in broken(FULL)}
+    with monkeypatch.context() as changed:
+        changed.delitem(STORES, "objects.usage")
+        assert registry_sha256() != mine
+    with monkeypatch.context() as changed:
+        changed.setitem(STORES, "objects.usage", usage.model_copy(update={"holds": "the same in other words"}))
+        assert registry_sha256() == mine
 
 
 def test_a_certificate_of_a_newer_release_has_stores_that_are_unknown_here_and_holds() -> None:
     newer = altered(
         tool="sanolith 99.0.0",
+        registry_sha256="e" * 64,
         stores=tuple(
             {
                 **{one.store: one for one in FULL.stores if one.store not in ("objects.knowledge", "telemetry.logs")},
@@ -329,8 +367,8 @@ def test_a_certificate_of_a_newer_release_has_stores_that_are_unknown_here_and_h
         retained=(*FULL.retained, RETAINED),
     )
     assert broken(newer) == ()
-    assert any("every store of its release: sanolith 99.0.0" in line for line in verdict_of(newer).does_not_prove)
-    assert not any("every store of its release" in line for line in verdict_of(FULL).does_not_prove)
+    assert any("covers every store: sanolith 99.0.0" in line for line in verdict_of(newer).does_not_prove)
+    assert not any("covers every store" in line for line in verdict_of(FULL).does_not_prove)
 
 
 def test_a_replica_whose_record_was_taken_away_has_no_end_of_a_lease_and_the_verdict_says_so() -> None:
@@ -368,7 +406,11 @@ def test_no_statement_is_made_of_a_record_that_contradicts_itself(changes: dict[
         statement_of(full_record(**changes))
 
 
-def test_subcontractors_that_are_unconfirmed_or_not_spoken_of_contradict_nothing() -> None:
+def test_subcontractors_that_are_unconfirmed_or_not_declared_contradict_nothing() -> None:
     unconfirmed = SubcontractorFinding(subcontractor="aws-kms", outcome="unconfirmed")
     assert broken(altered(subcontractors=(unconfirmed,))) == ()
-    assert broken(altered(subcontractors=None)) == ()
+    assert broken(altered(subcontractors=())) == ()
+
+
+def test_what_another_version_says_of_backups_in_its_own_words_contradicts_nothing() -> None:
+    assert broken(altered(tool="sanolith 99.0.0", backups="in other words")) == ()

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from consumers.runtime import connections
-from consumers.runtime.background_server import run_behind
+from consumers.runtime.background_server import run_server
 from consumers.runtime.connections import BoundedConnection
 from deploy.local.ports import LOOPBACK, free_ports
 
@@ -51,7 +51,7 @@ def served(talk: Callable[[int], Awaitable[None]], answer: Callable[[Request], A
         yield
 
     routes = [Route("/", answer, methods=["POST"])]
-    run_behind(lambda lifespan: Starlette(routes=routes, lifespan=lifespan), work, host=LOOPBACK, port=port)
+    run_server(lambda lifespan: Starlette(routes=routes, lifespan=lifespan), work, host=LOOPBACK, port=port)
 
 
 async def refused(_: Request) -> PlainTextResponse:

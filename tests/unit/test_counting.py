@@ -98,6 +98,7 @@ class Purge:
             requested_by="op",
             reason_code="churned",
             deadline=NOW,
+            sla_days=30,
             moved_at=NOW,
             sweeps=0,
         )

@@ -43,7 +43,11 @@ async def test_views_say_what_the_states_say(parts: Parts) -> None:
 
 async def test_purges_say_how_much_of_the_sla_is_left_and_for_whom_they_wait(parts: Parts) -> None:
     replica = ReplicaRecord(
-        replica_id="replica-1", base_model_digest=BASE, started_at=NOW, expires_at=NOW + timedelta(hours=1)
+        replica_id="replica-1",
+        base_model_digest=BASE,
+        started_at=NOW,
+        expires_at=NOW + timedelta(hours=1),
+        incarnation="i1",
     )
     await parts.objects.put(object_keys.replica_key("replica-1"), replica.model_dump_json().encode())
     await commands.request_purge(parts.tenancy, TENANT, requested_by="operator")
