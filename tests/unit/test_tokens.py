@@ -27,7 +27,7 @@ TENANT = TenantId("t1")
 OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 ISSUING = TokenIssuer(OURS, lambda: NOW)
-WORDS = "refused: the bearer token is missing, malformed, expired or not ours"
+WORDS = "refused: the bearer token is missing, malformed, expired or not of this installation"
 
 
 def verifier(at: datetime = NOW) -> TokenVerifier:
