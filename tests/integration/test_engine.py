@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
@@ -20,6 +18,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from deploy.local.base_model import base_model_folder
+from deploy.local.settings import LocalSettings, inherited_environment
 from inference.answers import Answers, HeldStream
 from inference.binding import Salts
 from inference.engine import Engine
@@ -43,16 +43,12 @@ pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pyte
 OWNER = "t1"
 SALT = "5a17"
 QUESTION = "What must be written on the label of a sample, and who may take it to the laboratory at night? " * 3
-ROOT = Path(__file__).parents[2]
 _request_ids = (f"request-{number}" for number in count())
 
 
 @pytest.fixture(scope="module")
 def base_model_dir() -> Path:
-    command = [sys.executable, "-m", "consumers.training.base_model", "--cache-dir"]
-    cache = Path.home() / ".cache/sanolith/models"
-    done = subprocess.run([*command, str(cache)], cwd=ROOT, capture_output=True, text=True, check=True)
-    return Path(done.stdout.strip())
+    return Path(base_model_folder(LocalSettings(), inherited_environment()))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from deploy.local.lock import NO_DEPENDENCIES, REQUIREMENTS, closure, declared
+from deploy.local.lock import LEFT_OUT, NO_DEPENDENCIES, REQUIREMENTS, closure, declared
 from tests.unit.test_imports import ALL, PACKAGES
 
 
@@ -74,8 +74,6 @@ def test_every_line_is_one_exact_version() -> None:
 
 def test_what_comes_with_one_build_of_torch_or_breaks_another_is_not_pinned() -> None:
     pins = pinned_versions()
-    assert [
-        name for name in pins if name.startswith(("nvidia-", "cuda-")) or name in ("torchaudio", "torchcodec")
-    ] == []
+    assert [name for name in pins if name.startswith(("nvidia-", "cuda-")) or name in LEFT_OUT] == []
     assert "+" not in pins["torch"]
     assert set(NO_DEPENDENCIES) <= set(pins)
