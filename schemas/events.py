@@ -11,9 +11,10 @@ from pydantic import Field
 
 from schemas.content import Committed
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, ReasonCode, Sha256Hex
+from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, PurgeId, ReasonCode, Sha256Hex
 from schemas.model import Contract
 from schemas.moments import Moment
+from schemas.numbers import Amount, Count, Ordinal, Version
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 
@@ -124,7 +125,7 @@ class PurgeRequested(EventData):
     type = "sano.purge.requested"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     reason_code: ReasonCode
     requested_by: OpaqueId
 
@@ -138,7 +139,7 @@ class PurgeFenced(EventData):
     type = "sano.purge.fenced"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     fenced_at: Moment
     deadline: Moment
 
@@ -152,9 +153,9 @@ class PurgeCompleted(EventData):
     type = "sano.purge.completed"
     topic = TENANTS
 
-    purge_id: OpaqueId
-    objects_removed: int = Field(ge=0)
-    residual: int = Field(ge=0)
+    purge_id: PurgeId
+    objects_removed: Count
+    residual: Count
     certificate_sha256: Sha256Hex
 
     def natural_key(self) -> str:
@@ -167,7 +168,7 @@ class PurgeAtRisk(EventData):
     type = "sano.purge.at_risk"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     percent: Literal[50, 80]
 
     def natural_key(self) -> str:
@@ -180,7 +181,7 @@ class PurgeOverdue(EventData):
     type = "sano.purge.overdue"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
 
     def natural_key(self) -> str:
         return self.purge_id
@@ -196,7 +197,7 @@ class ExampleApproved(EventData):
     topic = CURATION
 
     example_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     reviewer_id: OpaqueId
     consent_id: OpaqueId | None = None
     content: Committed
@@ -212,7 +213,7 @@ class ExampleRejected(EventData):
     topic = CURATION
 
     example_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     reviewer_id: OpaqueId
     reason_code: ReasonCode
 
@@ -240,7 +241,7 @@ class ConsentGranted(EventData):
     topic = CURATION
 
     consent_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
 
     def natural_key(self) -> str:
         return f"{self.consent_id}|{self.version}"
@@ -253,7 +254,7 @@ class ConsentRevoked(EventData):
     topic = CURATION
 
     consent_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
 
     def natural_key(self) -> str:
         return f"{self.consent_id}|{self.version}"
@@ -284,7 +285,7 @@ class TrainingStarted(EventData):
     topic = TRAINING
 
     run_id: OpaqueId
-    fence: int = Field(ge=1)
+    fence: Ordinal
 
     def natural_key(self) -> str:
         return f"{self.run_id}|{self.fence}"
@@ -297,7 +298,7 @@ class TrainingCompleted(EventData):
     topic = TRAINING
 
     run_id: OpaqueId
-    fence: int = Field(ge=1)
+    fence: Ordinal
     training_set_id: Sha256Hex
     adapter_digest: Sha256Hex
 
@@ -325,7 +326,7 @@ class TrainingFailed(EventData):
     topic = TRAINING
 
     run_id: OpaqueId
-    attempts: int = Field(ge=1)
+    attempts: Ordinal
     reason_code: ReasonCode
 
     def natural_key(self) -> str:
@@ -344,7 +345,7 @@ class AdapterReady(EventData):
     adapter_digest: Sha256Hex
     run_id: OpaqueId
     base_model_digest: Sha256Hex
-    size_bytes: int = Field(ge=1)
+    size_bytes: Ordinal
 
     def natural_key(self) -> str:
         return self.adapter_digest
@@ -358,7 +359,7 @@ class AdapterActivated(EventData):
 
     adapter_digest: Sha256Hex
     previous_digest: Sha256Hex | None
-    activation: int = Field(ge=1)
+    activation: Ordinal
     requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
@@ -375,7 +376,7 @@ class AdapterRolledBack(EventData):
 
     adapter_digest: Sha256Hex | None
     previous_digest: Sha256Hex
-    activation: int = Field(ge=1)
+    activation: Ordinal
     requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
@@ -435,7 +436,7 @@ class DocumentUpserted(EventData):
     topic = KNOWLEDGE
 
     document_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     content: Committed
 
     def natural_key(self) -> str:
@@ -449,7 +450,7 @@ class DocumentRemoved(EventData):
     topic = KNOWLEDGE
 
     document_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
 
     def natural_key(self) -> str:
         return f"{self.document_id}|{self.version}"
@@ -466,12 +467,12 @@ class UsageRecorded(EventData):
 
     usage_id: OpaqueId
     source: Literal["inference", "training", "storage"]
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-    training_tokens: int = Field(default=0, ge=0)
-    engine_seconds: float = Field(default=0.0, ge=0.0)
-    gpu_seconds: float = Field(default=0.0, ge=0.0)
-    bytes_stored: int = Field(default=0, ge=0)
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    training_tokens: Count = 0
+    engine_seconds: Amount = 0.0
+    gpu_seconds: Amount = 0.0
+    bytes_stored: Count = 0
 
     def natural_key(self) -> str:
         return self.usage_id

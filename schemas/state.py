@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schemas.holds import LegalHold
-from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.moments import Moment
 from schemas.policy import TenantPolicy
@@ -89,7 +89,7 @@ class PurgeState(Contract):
     that a hold is placed either before the point of no return or not at all.
     """
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     fenced_at: Moment
     export_digest: Sha256Hex | None = Field(
         default=None, description="the adapter that the tenant has a right to take, as it was at the fence"
