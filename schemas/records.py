@@ -16,7 +16,8 @@ from schemas.numbers import Count, Version
 
 
 class ExampleRecord(Contract):
-    """The latest decision on an example. ``withdrawn`` is for ever; otherwise the higher version wins."""
+    """The latest decision on an example. ``withdrawn`` is for ever; otherwise the higher version wins and, of one
+    version, the rejection."""
 
     example_id: OpaqueId
     version: Count = Field(description="0: withdrawn before any decision was seen")
@@ -30,7 +31,7 @@ class ExampleRecord(Contract):
 
 
 class ConsentRecord(Contract):
-    """The latest word on a consent."""
+    """The latest word on a consent: the higher version and, of one version, the revocation."""
 
     consent_id: OpaqueId
     version: Count = 0
