@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.adapters import app as adapters
@@ -27,11 +27,10 @@ from schemas.envelope import Event
 from schemas.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.model import read_tolerant
 from tenancy.errors import Transient
-from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import DispatchedWorld, learned, receipt
 from tests.unit.event_strategies import data_of, event_types, moments
 from tests.world.deliveries import REPRODUCIBLE
-from tests.world.world import POLICY, PURGE
+from tests.world.world import POLICY
 
 Json = dict[str, Any]
 

@@ -35,7 +35,10 @@ def matching(pattern: str) -> st.SearchStrategy[str]:
 tenants = matching(TENANT_ID_PATTERN)
 opaque_ids = matching(OPAQUE_ID_PATTERN)
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)) | st.sampled_from(
-    [datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), datetime.max.replace(tzinfo=timezone(-timedelta(hours=14)))]
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))),
+    ]
 )
 """With the first and the last that can be written, which are outside of the years 1 to 9999 in UTC."""
 
