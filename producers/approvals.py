@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from schemas.content import ChatMessage, ExampleContent
 from schemas.identifiers import OpaqueId
 from schemas.model import Contract
+from schemas.numbers import Version
 from tenancy.errors import Refused
 
 NewSalt = Callable[[], str]
@@ -29,7 +30,7 @@ class ApprovalLine(Contract):
     reviewer: OpaqueId
     consent: OpaqueId | None = None
     example_id: OpaqueId | None = Field(default=None, description="absent: derived from the messages")
-    version: int = Field(default=1, ge=1)
+    version: Version = 1
 
     def content(self, salt: str) -> ExampleContent:
         """Raises :class:`pydantic.ValidationError` when the messages are not an example."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from schemas.canonical import commitment
 from schemas.identifiers import CompactJwe, OpaqueId, Sha256Hex
 from schemas.model import Contract
+from schemas.numbers import Version
 
 
 class ChatMessage(Contract):
@@ -45,7 +46,7 @@ class ClaimCheck(Contract):
 
     kind: Literal["claim-check"] = "claim-check"
     example_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
 
 
 class InlineContent(Contract):

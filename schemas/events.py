@@ -11,9 +11,10 @@ from pydantic import Field
 
 from schemas.content import Committed
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, ReasonCode, Sha256Hex
+from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, PurgeId, ReasonCode, Sha256Hex
 from schemas.model import Contract
 from schemas.moments import Moment
+from schemas.numbers import Amount, Count, Ordinal, Version
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 
@@ -128,7 +129,7 @@ class PurgeRequested(EventData):
     type = "sano.purge.requested"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     reason_code: ReasonCode
     requested_by: OpaqueId
 
@@ -142,7 +143,7 @@ class PurgeFenced(EventData):
     type = "sano.purge.fenced"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     fenced_at: Moment
     deadline: Moment
 
@@ -156,9 +157,9 @@ class PurgeCompleted(EventData):
     type = "sano.purge.completed"
     topic = TENANTS
 
-    purge_id: OpaqueId
-    objects_removed: int = Field(ge=0)
-    residual: int = Field(ge=0)
+    purge_id: PurgeId
+    objects_removed: Count
+    residual: Count
     certificate_sha256: Sha256Hex
 
     def natural_key(self) -> str:
@@ -171,7 +172,7 @@ class PurgeAtRisk(EventData):
     type = "sano.purge.at_risk"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     percent: Literal[50, 80]
 
     def natural_key(self) -> str:
@@ -184,7 +185,7 @@ class PurgeOverdue(EventData):
     type = "sano.purge.overdue"
     topic = TENANTS
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
 
     def natural_key(self) -> str:
         return self.purge_id
@@ -200,7 +201,7 @@ class ExampleApproved(EventData):
     topic = CURATION
 
     example_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     reviewer_id: OpaqueId
     consent_id: OpaqueId | None = None
     content: Committed
@@ -216,7 +217,7 @@ class ExampleRejected(EventData):
     topic = CURATION
 
     example_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     reviewer_id: OpaqueId
     reason_code: ReasonCode
 
@@ -244,7 +245,7 @@ class ConsentGranted(EventData):
     topic = CURATION
 
     consent_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
 
     def natural_key(self) -> str:
         return f"{self.consent_id}|{self.version}"
@@ -257,7 +258,7 @@ class ConsentRevoked(EventData):
     topic = CURATION
 
     consent_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
 
     def natural_key(self) -> str:
         return f"{self.consent_id}|{self.version}"
@@ -288,7 +289,7 @@ class TrainingStarted(EventData):
     topic = TRAINING
 
     run_id: OpaqueId
-    fence: int = Field(ge=1)
+    fence: Ordinal
 
     def natural_key(self) -> str:
         return f"{self.run_id}|{self.fence}"
@@ -301,7 +302,7 @@ class TrainingCompleted(EventData):
     topic = TRAINING
 
     run_id: OpaqueId
-    fence: int = Field(ge=1)
+    fence: Ordinal
     training_set_id: Sha256Hex
     adapter_digest: Sha256Hex
 
@@ -329,7 +330,7 @@ class TrainingFailed(EventData):
     topic = TRAINING
 
     run_id: OpaqueId
-    attempts: int = Field(ge=1)
+    attempts: Ordinal
     reason_code: ReasonCode
 
     def natural_key(self) -> str:
@@ -348,7 +349,7 @@ class AdapterReady(EventData):
     adapter_digest: Sha256Hex
     run_id: OpaqueId
     base_model_digest: Sha256Hex
-    size_bytes: int = Field(ge=1)
+    size_bytes: Ordinal
 
     def natural_key(self) -> str:
         return self.adapter_digest
@@ -362,7 +363,7 @@ class AdapterActivated(EventData):
 
     adapter_digest: Sha256Hex
     previous_digest: Sha256Hex | None
-    activation: int = Field(ge=1)
+    activation: Ordinal
     requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
@@ -379,7 +380,7 @@ class AdapterRolledBack(EventData):
 
     adapter_digest: Sha256Hex | None
     previous_digest: Sha256Hex
-    activation: int = Field(ge=1)
+    activation: Ordinal
     requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
 
     def natural_key(self) -> str:
@@ -439,7 +440,7 @@ class DocumentUpserted(EventData):
     topic = KNOWLEDGE
 
     document_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     content: Committed
 
     def natural_key(self) -> str:
@@ -453,7 +454,7 @@ class DocumentRemoved(EventData):
     topic = KNOWLEDGE
 
     document_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
 
     def natural_key(self) -> str:
         return f"{self.document_id}|{self.version}"
@@ -470,13 +471,13 @@ class UsageRecorded(EventData):
 
     usage_id: OpaqueId
     source: UsageSource
-    prompt_tokens: int = Field(default=0, ge=0)
-    completion_tokens: int = Field(default=0, ge=0)
-    training_tokens: int = Field(default=0, ge=0)
-    engine_seconds: float = Field(default=0.0, ge=0.0)
-    gpu_seconds: float = Field(default=0.0, ge=0.0, description="no service of this release measures it")
-    bytes_stored: int = Field(
-        default=0, ge=0, description="bytes that this use wrote; no event takes them off when they are erased"
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    training_tokens: Count = 0
+    engine_seconds: Amount = 0.0
+    gpu_seconds: Amount = Field(default=0.0, description="no service of this release measures it")
+    bytes_stored: Count = Field(
+        default=0, description="bytes that this use wrote; no event takes them off when they are erased"
     )
 
     def natural_key(self) -> str:

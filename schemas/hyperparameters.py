@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.identifiers import ModuleName
 from schemas.model import Contract
+from schemas.numbers import Ordinal
 
 
 def _no_boolean(value: Any) -> Any:
@@ -38,7 +39,7 @@ class Hyperparameters(Contract):
     )
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1e-2)
     num_train_epochs: int = Field(default=3, ge=1, le=50)
-    max_steps: int | None = Field(default=None, ge=1, description="stop after this many optimizer steps")
+    max_steps: Ordinal | None = Field(default=None, description="stop after this many optimizer steps")
     per_device_train_batch_size: int = Field(default=4, ge=1, le=256)
     warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
     weight_decay: float = Field(default=0.0, ge=0.0, le=1.0)

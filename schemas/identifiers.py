@@ -8,6 +8,7 @@ from pydantic import StringConstraints
 
 TENANT_ID_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 OPAQUE_ID_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"
+PURGE_ID_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9])?$"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REASON_CODE_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 EVENT_TYPE_PATTERN = r"^sano\.[a-z]+\.[a-z_]+$"
@@ -19,6 +20,8 @@ MODULE_NAME_PATTERN = r"^[A-Za-z0-9_]{1,64}$"
 
 TenantName = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
 OpaqueId = Annotated[str, StringConstraints(pattern=OPAQUE_ID_PATTERN)]
+PurgeId = Annotated[str, StringConstraints(pattern=PURGE_ID_PATTERN)]
+"""An opaque id without dots: the record of a purge "p.certificate" would lie where the certificate of "p" lies."""
 Sha256Hex = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 ReasonCode = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
 """A code, and no sentence: its shape keeps blanks and punctuation out. What it says is for whoever chooses it to keep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN
+from schemas.identifiers import OPAQUE_ID_PATTERN, PURGE_ID_PATTERN, TENANT_ID_PATTERN
 
 REGISTRY_PREFIX = "registry/"
 TENANTS_PREFIX = "tenants/"
@@ -88,14 +88,11 @@ def replica_key(replica: str) -> str:
 
 
 def purge_key(purge: str) -> str:
-    if purge.endswith(".certificate"):
-        # The record of a purge called "p.certificate" would lie where the certificate of "p" lies.
-        raise ForbiddenKey("refused: a purge id may not end in .certificate")
-    return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.json"
+    return f"{PURGES_PREFIX}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.json"
 
 
 def certificate_key(purge: str) -> str:
-    return f"{PURGES_PREFIX}{_checked(OPAQUE_ID_PATTERN, purge, 'purge id')}.certificate.json"
+    return f"{PURGES_PREFIX}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.certificate.json"
 
 
 def record_in_hand(group: str, topic: str, partition: int) -> str:

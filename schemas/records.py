@@ -10,16 +10,18 @@ from pydantic import Field
 from schemas.events import Trigger
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, SubcontractorName, TenantName
+from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
 from schemas.moments import Moment
+from schemas.numbers import Count, Version
 
 
 class ExampleRecord(Contract):
-    """The latest decision on an example. ``withdrawn`` is for ever; otherwise the higher version wins."""
+    """The latest decision on an example. ``withdrawn`` is for ever; otherwise the higher version wins and, of one
+    version, the rejection."""
 
     example_id: OpaqueId
-    version: int = Field(ge=0, description="0: withdrawn before any decision was seen")
+    version: Count = Field(description="0: withdrawn before any decision was seen")
     status: Literal["approved", "rejected", "withdrawn"]
     decided_at: Moment
     event_id: OpaqueId
@@ -30,10 +32,10 @@ class ExampleRecord(Contract):
 
 
 class ConsentRecord(Contract):
-    """The latest word on a consent."""
+    """The latest word on a consent: the higher version and, of one version, the revocation."""
 
     consent_id: OpaqueId
-    version: int = Field(default=0, ge=0)
+    version: Count = 0
     granted: bool = False
     event_id: OpaqueId | None = None
     decided_at: Moment | None = None
@@ -53,7 +55,7 @@ class TrainingSetEntry(Contract):
     """One example of a frozen set, with whom and what allowed its use."""
 
     example_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     commitment: Sha256Hex
     reviewer_id: OpaqueId
     approval_event_id: OpaqueId
@@ -241,7 +243,7 @@ class PurgeRecord(Contract):
     ``warnings`` (overdue) stand beside it, and the deadline does not move for any of them.
     """
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     tenant: TenantName
     step: PurgeStep
     requested_at: Moment

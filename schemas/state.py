@@ -12,7 +12,7 @@ from pydantic import Field
 
 from schemas.events import Trigger
 from schemas.holds import LegalHold
-from schemas.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.moments import Moment
 from schemas.policy import TenantPolicy
@@ -95,7 +95,7 @@ class PurgeState(Contract):
     that a hold is placed either before the point of no return or not at all.
     """
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     fenced_at: Moment
     export_digest: Sha256Hex | None = Field(
         default=None, description="the adapter that the tenant has a right to take, as it was at the fence"

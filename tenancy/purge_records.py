@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from schemas import object_keys
+from schemas.identifiers import PURGE_ID_PATTERN
 from schemas.model import read_tolerant
 from schemas.records import PurgeRecord, SubcontractorConfirmation
 from tenancy.clock import Clock
@@ -33,7 +35,7 @@ class PurgeRecords:
     certified: set[str] = field(default_factory=set)
 
     async def read(self, purge_id: str) -> PurgeRecord:
-        """Raises :class:`ObjectNotFound`."""
+        """Raises :class:`ObjectNotFound`, also for an id that no purge can have: events name others' ids too."""
         return (await self._read(purge_id))[0]
 
     async def create(self, record: PurgeRecord) -> None:
@@ -108,6 +110,8 @@ class PurgeRecords:
             yield record
 
     async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:
+        if re.fullmatch(PURGE_ID_PATTERN, purge_id) is None:
+            raise ObjectNotFound(object_keys.PURGES_PREFIX)
         stored = await self.objects.get(object_keys.purge_key(purge_id))
         return read_tolerant(PurgeRecord, stored.body), stored.etag
 

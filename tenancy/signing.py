@@ -49,7 +49,7 @@ class Verifier:
             parsed = Envelope.from_dict(_copied(envelope))
             if parsed.payload_type != PAYLOAD_TYPE:
                 raise BadSignature("the envelope does not hold an in-toto statement")
-            if parsed.to_dict() != envelope:
+            if parsed.to_dict() != envelope or any(set(one) != {"keyid", "sig"} for one in envelope["signatures"]):
                 # Base64 has several spellings of the same bytes: another spelling would be a changed byte that passes.
                 raise BadSignature("the envelope holds more than what is signed, or spells it in another way")
             parsed.verify([SSlibKey.from_crypto(self.public_key)], threshold=1)

@@ -1,8 +1,8 @@
 """Curation's use cases: approve, reject, withdraw, grant and revoke consent.
 
-Each is a function of an event and the tenancy's ports. The latest version of a decision wins; a withdrawal is for
-ever. Nothing here reads more than the one example, the one consent and the tenant's state, so that an approval costs
-the same however many came before it.
+Each is a function of an event and the tenancy's ports. The highest version of a decision wins and, of two decisions on
+one version, the one that forbids: whichever came first. A withdrawal is for ever. Nothing here reads more than the one
+example, the one consent and the tenant's state, so that an approval costs the same however many came before it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             await Texts(tenancy.states, store).drop(record)
             await tenancy.outbox.flush(tenant, snapshot)
             return Outcome.NOOP_DUPLICATE
-        if _is_superseded(record, data.version):
+        if record.status == "withdrawn" or record.version >= data.version:
             if record.status == "rejected":
                 await _put_out(event, tenancy, snapshot, store, record)
             else:
@@ -75,7 +75,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
 
 
 async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
-    """Record the rejection; the example is not eligible in this or any earlier version."""
+    """Record the rejection; the example is not eligible in this or any earlier version, whoever approved it."""
     data = cast(ExampleRejected, event.data)
     tenant, snapshot, store = await _opened(event, tenancy)
     record, etag = await read_example(store, data.example_id)
@@ -83,7 +83,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
         if record.event_id == event.id:
             had_stopped = await _put_out(event, tenancy, snapshot, store, record)
             return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
-        if _is_superseded(record, data.version):
+        if record.status == "withdrawn" or record.version > data.version:
             return Outcome.NOOP_STALE
     rejected = ExampleRecord(
         example_id=data.example_id,
@@ -124,7 +124,7 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
     is_owed = record.version > 0 and not (is_repeat and await withdrawals.is_noted(store, event))
     if is_owed:
         await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
-        await withdrawals.note(store, event)
+        await withdrawals.note(store, event, tenancy.clock())
     await Texts(tenancy.states, store).drop(record)
     return Outcome.EFFECT if is_owed or not is_repeat else Outcome.NOOP_DUPLICATE
 
@@ -169,12 +169,12 @@ async def _count_waiting(
 
 
 async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
-    """Record the revocation; no example under this consent is eligible any more."""
+    """Record the revocation; no example under this consent is eligible any more, whoever granted this version."""
     data = cast(ConsentRevoked, event.data)
     tenant, snapshot, store = await _opened(event, tenancy)
     record, etag = await read_consent(store, data.consent_id)
     is_repeat = record.event_id == event.id
-    if record.version >= data.version and not is_repeat:
+    if record.version > data.version:
         return Outcome.NOOP_STALE
     if is_repeat and await withdrawals.is_noted(store, event):
         return Outcome.NOOP_DUPLICATE
@@ -189,7 +189,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
         if held.consent_id == data.consent_id:
             await _wait_for_consent(store, held.example_id, data.consent_id)
     await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
-    await withdrawals.note(store, event)
+    await withdrawals.note(store, event, tenancy.clock())
     return Outcome.EFFECT
 
 
@@ -221,11 +221,6 @@ async def _receive_content(data: ExampleApproved, store: TenantStore) -> None:
             held, _ = await store.get_record(location, ExampleContent)
             if held.commitment() != data.content.commitment:
                 raise Refused("content-exists", "refused: this version has other content already") from None
-
-
-def _is_superseded(record: ExampleRecord, version: int) -> bool:
-    """Whether a decision on ``version`` comes too late to count."""
-    return record.status == "withdrawn" or record.version >= version
 
 
 def _word(event: Event, *, granted: bool) -> dict[str, object]:

@@ -11,6 +11,7 @@ set in between would take the example for one that the swap left eligible.
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import datetime
 from typing import cast
 
 from schemas import object_keys
@@ -30,15 +31,18 @@ async def is_noted(store: TenantStore, event: Event) -> bool:
     return is_open or await store.exists(object_keys.closed_withdrawal(event.id))
 
 
-async def note(store: TenantStore, event: Event) -> None:
-    """Note the withdrawal. A late repetition after it was closed opens it again, which comes to the same end."""
+async def note(store: TenantStore, event: Event, now: datetime) -> None:
+    """Note the withdrawal. A late repetition after it was closed opens it again, which comes to the same end.
+
+    Whoever withdrew may have a clock that is ahead: a withdrawal from the future would move its deadline there.
+    """
     data = cast(ExampleWithdrawn | ConsentRevoked, event.data)
     record = WithdrawalRecord(
         withdrawal_id=event.id,
         example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
         consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
         consent_version=data.version if isinstance(data, ConsentRevoked) else None,
-        withdrawn_at=event.time,
+        withdrawn_at=min(event.time, now),
     )
     with suppress(PreconditionFailed):
         await store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)

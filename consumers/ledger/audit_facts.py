@@ -17,9 +17,6 @@ from schemas.events import EVENT_TYPES, EventData
 from tenancy.audit import Facts
 from tenancy.pseudonyms import Named, Pseudonyms
 
-EXACT = 2**53
-"""From here on RFC 8785 has no integers: other readers of JSON would round them."""
-
 UNREADABLE = "unreadable"
 """Stands where a digest would, for what has no canonical form; nobody signed that either."""
 
@@ -99,7 +96,7 @@ def facts(data: EventData, pseudonyms: Pseudonyms | None) -> Facts:
         if named is not None:
             told[named] = pseudonyms.of(named, value) if pseudonyms else UNLINKABLE
         elif name in PLAIN:
-            told[name] = value if isinstance(value, int) and abs(value) < EXACT else _text(value)
+            told[name] = value if isinstance(value, int) else _text(value)
         elif name in DIGESTED:
             told[f"{name}_sha256"] = _digest(value if isinstance(value, dict) else value.model_dump(mode="json"))
         elif name in SPECIAL:

@@ -13,12 +13,13 @@ from typing import Any
 from opentelemetry import trace
 
 from consumers.runtime.parsing import Record
-from consumers.runtime.poison import HANDLER_ERROR, UNKNOWN_READER, Poison
+from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, UNKNOWN_READER, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
 from consumers.runtime.sent_back import is_for_another, is_for_nobody
 from consumers.runtime.telemetry import SCOPE, Telemetry, where
 from schemas.envelope import Event, MalformedEvent, decode
 from schemas.events import OUTCOMES, EventData, OutcomeRecorded
+from schemas.object_keys import ForbiddenKey
 from schemas.outcome import Outcome
 from schemas.topics import TOPICS
 from tenancy.bootstrap import Tenancy
@@ -94,6 +95,9 @@ class Dispatcher:
                 return await handler(event, self.ports)
             except Refused:
                 raise
+            except ForbiddenKey as error:
+                # The types of ids admit what keys may have; where they fail to, that lies in the message, for good.
+                raise Poison(BAD_KEY, str(error), event) from None
             except Transient:
                 if attempt == self.policy.attempts:
                     raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
 from joserfc import jwe
@@ -130,6 +131,20 @@ async def test_changed_or_weakly_encrypted_inline_content_is_refused(ring: KeyRi
     for token in (".".join([head, key, nonce, flipped, tag]), weaker, symmetric, "a.b.c.d.e", "", "x"):
         with pytest.raises(SealBroken):
             keys.decrypt_inline(token)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"crit": 5}, {"enc": []}, {"epk": {"kty": "OKP", "crv": "P-256", "x": "AAAA"}}, {"alg": None}]
+)
+async def test_a_header_that_nobody_can_make_sense_of_is_the_publishers_fault(
+    ring: KeyRing, changed: dict[str, object]
+) -> None:
+    keys = await ring.create(TENANT)
+    head, *rest = encrypt_inline(keys.public_key, CONTENT).split(".")
+    header = {**json.loads(urlsafe_b64decode(head + "==")), **changed}
+    spelled = urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+    with pytest.raises(SealBroken):
+        keys.decrypt_inline(".".join([spelled, *rest]))
 
 
 async def test_inline_content_that_is_no_example_is_refused_without_repeating_it(ring: KeyRing) -> None:

@@ -43,13 +43,14 @@ async def event_of(world: World, tenant: TenantId, made: Decision) -> events.Eve
 
 
 def unique(history: list[Decision]) -> list[Decision]:
-    """One decision for each example or consent and version: a reviewer does not decide one version twice."""
+    """Each event once: an approval of one version is one event. A version may be approved and rejected, or granted and
+    revoked: by different people, or by a tool that numbers texts and not decisions.
+    """
     seen: set[tuple[Any, ...]] = set()
     kept = []
     for made in history:
-        kind = "example" if made[0] in ("approve", "reject", "withdraw") else "consent"
-        version = 0 if made[0] == "withdraw" else made[2]
-        if (kind, made[1], version) not in seen:
-            seen.add((kind, made[1], version))
+        named = made[:2] if made[0] == "withdraw" else made[:3]
+        if named not in seen:
+            seen.add(named)
             kept.append(made)
     return kept

@@ -45,10 +45,14 @@ histories = st.tuples(
 
 @dataclass
 class Told:
-    """A history that is told decision by decision, and the decisions that set something off, after which one waits."""
+    """A history that is told decision by decision, and the decisions that set something off, after which one waits.
+
+    Texts are uploaded before anything is told: what a decision finds of a later one's must not differ by the stages.
+    """
 
     history: list[Decision]
     set_off: list[int] = field(default_factory=list)
+    data: list[events.EventData] = field(default_factory=list)
 
     def life(self, world: Deliveries, tenant: TenantId, ends: list[int]) -> list[Callable[[], Awaitable[None]]]:
         """One stage for the decisions up to and with each of ``ends``."""
@@ -56,8 +60,10 @@ class Told:
 
         def stage(start: int, end: int) -> Callable[[], Awaitable[None]]:
             async def publish() -> None:
-                for made in self.history[start : end + 1]:
-                    await world.publish(tenant, await event_of(world, tenant, made))
+                if start == 0:
+                    self.data = [await event_of(world, tenant, made) for made in self.history]
+                for data in self.data[start : end + 1]:
+                    await world.publish(tenant, data)
 
             return publish
 

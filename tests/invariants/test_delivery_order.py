@@ -11,15 +11,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from consumers.training.freeze import eligible
 from producers import holds
 from schemas import events
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.decisions import Decision, decisions, event_of, unique
+from tests.world.deliveries import REPRODUCIBLE
 from tests.world.summary import everything_again, summary
 from tests.world.world import POLICY, World
 
@@ -60,6 +63,59 @@ def test_redelivery_from_any_position_gives_the_same_state(history: list[Decisio
         assert often == once
 
     asyncio.run(both())
+
+
+FORBIDDEN_LATER: list[Decision] = [
+    ("grant", "consent-1", 1),
+    ("approve", "e1", 1, "consent-1"),
+    ("reject", "e1", 1),
+    ("approve", "e2", 1, "consent-2"),
+    ("grant", "consent-2", 1),
+    ("revoke", "consent-2", 1),
+    ("approve", "e3", 1, "consent-1"),
+]
+
+
+async def _decided(history: list[Decision]) -> dict[str, Any]:
+    """What holds of each example and consent in the end, and what may be trained on."""
+    found, world = await _delivered(history, [])
+    store = await world.outside.store(TenantId("t1"))
+    return {
+        "eligible": [(entry.example_id, entry.version) for entry in await eligible(store, NO_BATCH)],
+        "examples": [
+            (record["example_id"], record["status"], record["status"] == "withdrawn" or record["version"])
+            for record in found["records"]
+            if "status" in record
+        ],
+        "consents": [
+            (record["consent_id"], record["version"], record["granted"])
+            for record in found["records"]
+            if "granted" in record
+        ],
+    }
+
+
+@example((FORBIDDEN_LATER, FORBIDDEN_LATER[::-1]))
+@settings(REPRODUCIBLE, max_examples=60)
+@given(
+    st.lists(decisions, min_size=1, max_size=14)
+    .map(unique)
+    .flatmap(lambda history: st.tuples(st.just(history), st.permutations(history)))
+)
+def test_what_may_be_trained_on_does_not_depend_on_which_decision_came_first(
+    orders: tuple[list[Decision], list[Decision]],
+) -> None:
+    """Of one version too: the word that forbids holds, whether it was said before or after the one that allows."""
+
+    async def both() -> None:
+        assert await _decided(orders[0]) == await _decided(orders[1])
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize("in_order", [1, -1])
+async def test_a_rejection_and_a_revocation_of_the_version_that_was_allowed_hold(in_order: int) -> None:
+    assert (await _decided(FORBIDDEN_LATER[::in_order]))["eligible"] == [("e3", 1)]
 
 
 async def test_a_full_replay_of_every_topic_has_no_effect(tmp_path: Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas import events, object_keys
+from schemas.envelope import Event
 from schemas.holds import LegalHold
 from schemas.manifests import WITHDRAWAL_PREDICATE
 from schemas.policy import TenantPolicy
@@ -152,16 +153,30 @@ async def test_flagging_lists_the_adapters_and_leaves_them(tmp_path: Path) -> No
     assert not said.weights_erased and weights(world, tenant, old)
 
 
-async def test_a_revoked_consent_counts_for_every_example_under_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_revoked_consent_counts_for_every_example_under_it(tmp_path: Path, version: int) -> None:
+    """Also where it revokes the very version that was granted: whoever revokes may number nothing."""
     world = World(tmp_path)
     tenant, old = await trained(world, policy("retrain"))
-    event = await world.publish(tenant, events.ConsentRevoked(consent_id="consent-2", version=2))
+    event = await world.publish(tenant, events.ConsentRevoked(consent_id="consent-2", version=version))
     await world.settle()
     state = await world.state(tenant)
     assert state.active_adapter is not None
     assert await contained(world, tenant, state, state.active_adapter) == {"e0", "e1", "e2"}
     assert state.adapters[old].status == "retired"
     assert (await receipt(world, tenant, event.id)).outcome == "retired"
+
+
+async def test_a_withdrawal_from_the_future_is_due_as_if_it_came_now(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant, old = await trained(world, policy("retrain", min_training_examples=EXAMPLES))
+    data = events.ExampleWithdrawn(example_id="e0", reason_code="patient-request")
+    await world.bus.publish(Event(subject=tenant, data=data, time=datetime.max.replace(tzinfo=UTC), source="/test"))
+    await world.settle()
+    assert (await world.state(tenant)).active_adapter == old, "there was too little to train again"
+    world.now += timedelta(days=31)
+    await world.settle()
+    assert (await world.state(tenant)).active_adapter is None
 
 
 async def test_a_consent_that_is_granted_again_in_time_saves_the_adapter(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 from hypothesis import strategies as st
@@ -34,7 +34,13 @@ def matching(pattern: str) -> st.SearchStrategy[str]:
 
 tenants = matching(TENANT_ID_PATTERN)
 opaque_ids = matching(OPAQUE_ID_PATTERN)
-moments = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)) | st.sampled_from(
+    [
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))),
+    ]
+)
+"""With the first and the last that can be written, which are outside of the years 1 to 9999 in UTC."""
 
 
 def values(root: Json, node: Json) -> st.SearchStrategy[Any]:
@@ -55,8 +61,8 @@ def values(root: Json, node: Json) -> st.SearchStrategy[Any]:
     if kind == "string":
         return _strings(node)
     if kind == "integer":
-        upper = node.get("maximum", node.get("exclusiveMaximum", 2**53 + 1) - 1)
-        return st.integers(node.get("minimum", -(2**53)), upper)
+        upper = node["maximum"] if "maximum" in node else node["exclusiveMaximum"] - 1
+        return st.integers(node["minimum"], upper) | st.sampled_from([node["minimum"], upper])
     if kind == "number":
         return st.floats(
             node.get("minimum", node.get("exclusiveMinimum")),

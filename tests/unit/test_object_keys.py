@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from schemas import object_keys
+from schemas.events import PurgeRequested
 from schemas.object_keys import TENANT_AREAS, ForbiddenKey
 from tests.unit.event_strategies import opaque_ids, tenants
 
@@ -148,5 +150,8 @@ def test_no_two_things_share_a_key(ids: list[str], number: int) -> None:
 
 
 def test_a_purge_may_not_be_named_so_that_its_record_lies_where_a_certificate_does() -> None:
-    with pytest.raises(ForbiddenKey, match="certificate"):
-        object_keys.purge_key("p.certificate")
+    for key in (object_keys.purge_key, object_keys.certificate_key):
+        with pytest.raises(ForbiddenKey, match="purge id"):
+            key("p.certificate")
+    with pytest.raises(ValidationError, match="purge_id"):
+        PurgeRequested(purge_id="p.certificate", reason_code="churned", requested_by="op")

@@ -25,6 +25,7 @@ from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events
 from schemas.envelope import Event, MalformedEvent, decode
+from schemas.object_keys import ForbiddenKey
 from schemas.outcome import Outcome
 from schemas.topics import MESSAGE_BYTES
 from tenancy.bootstrap import Tenancy, assemble
@@ -248,6 +249,18 @@ async def test_a_purge_command_that_fails_is_sent_to_the_back_of_its_topic_and_n
         [*record.headers, ("sano_only_for", b"curation")],
     )
     assert results[-1].outcomes == [], "it was not handled: there is nothing to tell"
+
+
+async def test_a_purge_command_that_no_object_can_be_called_by_is_dead_lettered_at_once_and_is_no_failure_of_ours() -> (
+    None
+):
+    progress = Progress(60.0, 99)
+    handler = Raising([ForbiddenKey("refused: purge id has a shape that no key may have")])
+    record = _record(events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op"))
+    result = await _delivered(handler, record, progress=progress)
+    assert (result.acknowledged, result.outcomes, handler.calls) == (True, [Outcome.DEAD_LETTERED], 1)
+    assert [dict(letter.headers)["dlq_reason"] for letter in result.letters] == [b"bad-key"]
+    assert progress.consecutive_failures == 0
 
 
 async def test_a_purge_command_for_nobody_is_dead_lettered_at_once() -> None:

@@ -41,6 +41,24 @@ def test_the_golden_files_are_what_the_models_generate() -> None:
     assert generate.stale() == [], "run `python -m schemas.generate`, read the diff, and commit it"
 
 
+def _integers(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if node.get("type") == "integer" and "enum" not in node:
+            yield node
+        node = list(node.values())
+    for child in node if isinstance(node, list) else ():
+        yield from _integers(child)
+
+
+def test_every_whole_number_has_bounds_within_which_all_readers_of_json_agree() -> None:
+    """What lies beyond has no canonical form: nothing that holds it could be signed, nor any digest be made of it."""
+    for event_type in EVENT_TYPES:
+        for node in _integers(golden_schema(event_type)):
+            greatest = node.get("maximum", node.get("exclusiveMaximum"))
+            assert greatest is not None, event_type
+            assert -(2**53) < node["minimum"] <= greatest < 2**53, event_type
+
+
 def test_an_edited_a_missing_and_a_left_over_golden_file_are_each_noticed(tmp_path: Path) -> None:
     generate.write(tmp_path)
     assert generate.stale(tmp_path) == []

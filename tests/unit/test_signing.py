@@ -84,6 +84,9 @@ def test_nothing_unsigned_may_travel_in_the_envelope() -> None:
     signed = SIGNER.sign(statement())
     with pytest.raises(BadSignature, match="more than what is signed"):
         VERIFIER.verify({**signed, "note": "unsigned"}, PURGE_PREDICATE)
+    signed["signatures"][0]["note"] = 2**60  # what holds it has no digest
+    with pytest.raises(BadSignature, match="more than what is signed"):
+        VERIFIER.verify(signed, PURGE_PREDICATE)
 
 
 def test_a_signature_for_one_kind_is_not_good_for_another() -> None:
