@@ -62,6 +62,7 @@ class AdapterView(Contract):
     digest: Sha256Hex
     status: str
     active: bool
+    rolled_back: bool
     run_id: OpaqueId
     training_set_id: Sha256Hex
     base_model_digest: Sha256Hex

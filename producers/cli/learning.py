@@ -19,6 +19,7 @@ from producers.cli.output import counted, print_json, print_rows, short, waiting
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
+    from producers.commands import ActiveAdapter
     from producers.importing import Imported
     from producers.settings import OperatorSettings
     from schemas.state import RunState
@@ -137,6 +138,7 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
             "digest": lambda view: short(view.digest),
             "active": lambda view: view.active,
             "status": lambda view: view.status,
+            "rolled back": lambda view: view.rolled_back,
             "run": lambda view: view.run_id,
             "bytes": lambda view: view.size_bytes,
             "published": lambda view: view.published_at,
@@ -153,23 +155,30 @@ def activate(context: typer.Context, tenant: TenantOption, digest: DigestArgumen
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> str:
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
         whole = await whole_digest(tenancy, name, digest)
         return await commands.activate(tenancy, name, whole, requested_by=settings.operator_id)
 
-    typer.echo(f"{command(context, act)} is active")
+    _say(command(context, act))
 
 
 def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Return to the adapter before the present one, or to this one."""
+    """Return to the adapter before the present one, again to the one before that; or to this one."""
     from producers import commands
     from producers.queries import whole_digest
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> str | None:
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
         whole = None if digest is None else await whole_digest(tenancy, name, digest)
         return await commands.rollback(tenancy, name, whole, requested_by=settings.operator_id)
 
-    typer.echo(f"{command(context, act) or 'the base model'} is active")
+    _say(command(context, act))
+
+
+def _say(now: ActiveAdapter) -> None:
+    from schemas.outcome import Outcome
+
+    already = "" if now.outcome is Outcome.EFFECT else " already; nothing changed"
+    typer.echo(f"{now.digest or 'the base model'} is active{already}")

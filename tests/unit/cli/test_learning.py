@@ -86,5 +86,9 @@ def test_training_and_activation_are_asked_for(sano: Sano, parts: Parts) -> None
     assert requested["status"] == "requested"
     assert requested["run_id"].startswith("run-")
     assert f"{digest} is active" in sano("activate", "--tenant", "t1", digest[:8]).stdout
-    assert "the base model is active" in sano("rollback", "--tenant", "t1").stdout
+    assert f"{digest} is active already; nothing changed" in sano("activate", "--tenant", "t1", digest).stdout
+    assert f"{digest} is active already; nothing changed" in sano("rollback", "--tenant", "t1", digest).stdout
+    assert "the base model is active\n" in sano("rollback", "--tenant", "t1").stdout
+    [left] = shape(sano("adapters", "--tenant", "t1", "--json"))
+    assert (left["active"], left["rolled_back"]) == (False, True)
     assert parts.types() == ["training.requested", "adapter.activated", "adapter.rolledback"]
