@@ -9,6 +9,8 @@ from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.addresses import Brokers, BucketName, HttpUrl, S3Endpoint
+
 CLOCK_SKEW_SECONDS = 5.0
 REQUEST_ATTEMPTS = 3  # of one request to the object store
 
@@ -18,15 +20,15 @@ class PlatformSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SANO_", extra="ignore", frozen=True)
 
-    kafka_bootstrap_servers: str = Field(description="host:port, comma-separated")
+    kafka_bootstrap_servers: Brokers = Field(description="host:port, comma-separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_file: Path | None = None
 
-    s3_endpoint_url: str | None = Field(default=None, description="absent: AWS")
-    s3_bucket: str
+    s3_endpoint_url: S3Endpoint | None = Field(default=None, description="absent: AWS")
+    s3_bucket: BucketName
     # Not the plain AWS_*: those stay with boto3's chain, which also knows session tokens, profiles and roles.
     aws_access_key_id: str | None = Field(default=None, description="SANO_AWS_…; absent: boto3's own chain")
     aws_secret_access_key: SecretStr | None = Field(default=None, description="used only together with the id")
@@ -51,7 +53,7 @@ class PlatformSettings(BaseSettings):
     replica_lease_seconds: float = Field(default=30.0, gt=0.0, description="a replica that is not heard of ends")
 
     work_dir: Path = Field(default=Path(".sano/work"), description="scratch; nothing is written elsewhere")
-    otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
+    otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
     crash_at: str | None = Field(default=None, description="tests only: SIGKILL oneself before:EFFECT or after:EFFECT")
 
     @property
