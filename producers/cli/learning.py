@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from producers.settings import OperatorSettings
     from schemas.state import RunState
     from tenancy.bootstrap import Tenancy
+    from tenancy.tenant_id import TenantId
+
+View = TypeVar("View")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -100,12 +104,27 @@ def train(
         raise Refused("run-not-completed", f"{run_id} is {run.status}: {run.reason_code}; see the training log")
 
 
+_GONE = "the tenant is purged or being purged, and has none any more; `sano purges` shows how far it is"
+
+
+def _of_tenant(
+    look: Callable[[Tenancy, TenantId], Awaitable[list[View]]], tenant: TenantId
+) -> Callable[[Tenancy, OperatorSettings], Awaitable[tuple[list[View], bool]]]:
+    """A look at what a tenant has, and at whether it is one that may have something."""
+
+    async def both(tenancy: Tenancy, _: OperatorSettings) -> tuple[list[View], bool]:
+        views = await look(tenancy, tenant)
+        return views, (await tenancy.states.read(tenant)).state.status == "active"
+
+    return both
+
+
 def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """The tenant's training runs, oldest first."""
     from producers import queries
     from tenancy.tenant_id import TenantId
 
-    views = read(context, lambda tenancy, _: queries.runs(tenancy, TenantId(tenant)))
+    views, is_active = read(context, _of_tenant(queries.runs, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -120,7 +139,7 @@ def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
             "tokens": lambda view: view.trained_tokens,
             "seconds": lambda view: view.train_seconds,
         },
-        empty="no training was requested yet; `sano train` requests one",
+        empty="no training was requested yet; `sano train` requests one" if is_active else _GONE,
     )
 
 
@@ -129,7 +148,7 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
     from producers import queries
     from tenancy.tenant_id import TenantId
 
-    views = read(context, lambda tenancy, _: queries.adapters(tenancy, TenantId(tenant)))
+    views, is_active = read(context, _of_tenant(queries.adapters, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -143,7 +162,7 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
             "bytes": lambda view: view.size_bytes,
             "published": lambda view: view.published_at,
         },
-        empty="no adapter is published yet; `sano train` makes one",
+        empty="no adapter is published yet; `sano train` makes one" if is_active else _GONE,
     )
 
 
