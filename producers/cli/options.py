@@ -31,10 +31,10 @@ def code(value: str) -> str:
 
 def opaque_id(value: str | None) -> str | None:
     """The callback of what is an id of others' choice."""
-    from schemas.identifiers import OPAQUE_ID_PATTERN
+    from schemas.identifiers import OPAQUE_ID_IN_WORDS, OPAQUE_ID_PATTERN
 
     if value is not None and re.fullmatch(OPAQUE_ID_PATTERN, value) is None:
-        raise typer.BadParameter("an id is up to 128 letters, digits, dots, dashes and underscores")
+        raise typer.BadParameter(f"an id is {OPAQUE_ID_IN_WORDS}")
     return value
 
 

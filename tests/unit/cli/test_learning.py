@@ -31,7 +31,7 @@ APPROVAL = json.dumps(
 def test_a_bad_line_of_an_import_is_named_and_not_quoted(sano: Sano, tmp_path: Path) -> None:
     path = approvals(tmp_path, APPROVAL, '{"messages": "the secret"}')
     line = error_line(sano("import", path, "--tenant", "t1"), 1)
-    assert f"{path}:2: refused: messages:" in line
+    assert f"{path}:2: refused: messages must be a list of 2 to 64" in line
     assert "the secret" not in line
 
 
