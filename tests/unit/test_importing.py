@@ -155,7 +155,7 @@ def test_the_rules_in_words_are_those_of_the_fields() -> None:
     )
 
 
-_HALF = r"the line is not JSON at byte 144: a \u escape is cut off or is half a character, a lone surrogate; write"
+_HALF = r"the line is not JSON at byte 148: a \u escape is cut off or is half a character, a lone surrogate; write"
 
 
 @pytest.mark.parametrize(
