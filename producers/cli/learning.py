@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from producers.cli.errors import if_interrupted
 from producers.cli.options import (
     DigestArgument,
     JsonOption,
@@ -57,7 +58,8 @@ def import_(
                 file, name, tenancy, progress=progress, deadline_seconds=settings.handler_deadline_seconds
             )
             if wait:
-                await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
+                with if_interrupted("all is published, and curation goes on"):
+                    await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
         return imported
 
     imported = command(context, act)
@@ -90,7 +92,8 @@ def train(
         run_id = await request_training(tenancy, name, requested_by=settings.operator_id)
         if not wait:
             return run_id, None
-        with waiting(f"training {run_id}") as report:
+        goes_on = if_interrupted(f"{run_id} goes on; `sano runs --tenant {name}` shows how")
+        with goes_on, waiting(f"training {run_id}") as report:
             return run_id, await run_ended(tenancy, name, run_id, timeout_seconds=timeout, report=report)
 
     run_id, run = command(context, act)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from producers.cli.errors import if_interrupted
 from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption, code, opaque_id
 from producers.cli.output import duration, print_json, print_rows, waiting, write_documents, write_file
 from producers.cli.platform import command, read
@@ -86,7 +87,8 @@ def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
             await ask(tenancy, asked, settings.operator_id)
             if not wait and certificate is None:
                 return before, None
-            with waiting(f"purging {tenant}") as report:
+            goes_on = if_interrupted("the purge goes on; `sano purges` shows how far it is")
+            with goes_on, waiting(f"purging {tenant}") as report:
                 record = await purge_certified(tenancy, asked, timeout_seconds=timeout, report=report)
             return record, await queries.certificate(tenancy, record.purge_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from typing import Annotated, Literal
 
 import typer
@@ -116,7 +117,10 @@ def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = Fals
     if json:
         return print_json(view)
     policy = view.policy.model_dump(exclude={"hyperparameters"})
-    facts = view.model_dump(exclude={"policy"})
+    facts = view.model_dump(exclude={"policy"}) | {
+        "holds": tuple(f"{h.hold_id} ({h.reason_code}, {'released' if h.released_at else 'open'})" for h in view.holds),
+        "public_key": view.public_key and dumps(view.public_key),
+    }
     return print_facts(facts | {f"policy.{name}": value for name, value in policy.items()})
 
 

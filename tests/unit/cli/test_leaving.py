@@ -84,6 +84,7 @@ def test_a_hold_is_placed_shown_and_released_and_comes_too_late_in_the_end(sano:
     placed = shape(sano("hold", "place", "--tenant", "t1", "--reason", "litigation", "--id", "h1", "--json"))
     assert (placed["hold_id"], placed["reason_code"], placed["placed_by"]) == ("h1", "litigation", "operator")
     assert shape(sano("tenant", "show", "t1", "--json"))["holds"][0]["released_at"] is None
+    assert "h1 (litigation, open)" in sano("tenant", "show", "t1").stdout
     sano("purge", "--tenant", "t1")
     asyncio.run(purge_to_the_end(parts))
     [view] = shape(sano("purges", "--json"))
