@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from producers.cli.errors import if_interrupted
 from producers.cli.options import JsonOption, code
 from producers.cli.output import counted, print_facts, print_json, waiting
 from producers.cli.platform import platform
@@ -169,7 +170,8 @@ def run_(
 
     async def act(run: Run) -> ReplayReport:
         settings = platform(context).settings()
-        await run.execute(settings.operator_id)
+        with if_interrupted("the same command goes on where it stopped"):
+            await run.execute(settings.operator_id)
         return await joined(made, run.journal, run.target.log)
 
     with journal(path, made.sha256()) as held:

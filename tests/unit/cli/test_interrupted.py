@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
-import signal
 from pathlib import Path
 
 import pytest
 
 from producers import queries, waiting
 from producers.cli.errors import in_one_line
-from tests.unit.cli.command import Sano, error_line
-
-
-async def _interrupted(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-    await asyncio.Event().wait()
+from tests.unit.cli.command import Sano, error_line, interrupted
 
 
 def test_an_interrupted_command_says_so(sano: Sano, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "tenants", _interrupted)
+    monkeypatch.setattr(queries, "tenants", interrupted)
     assert error_line(sano("tenant", "list"), 130) == "error: interrupted\n"
 
 
@@ -46,7 +39,7 @@ def test_an_interrupted_wait_says_what_goes_on(
         '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],'
         ' "reviewer": "r", "consent": "c"}'
     )
-    monkeypatch.setattr(waiting, function, _interrupted)
+    monkeypatch.setattr(waiting, function, interrupted)
     said = error_line(sano(*arguments, "--tenant", "t1"), 130)
     assert said.startswith("error: interrupted; ")
     assert line in said
