@@ -6,6 +6,7 @@ the line itself is never quoted.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from schemas.content import ChatMessage, ExampleContent
-from schemas.identifiers import OpaqueId
+from schemas.identifiers import OPAQUE_ID_IN_WORDS, OpaqueId
 from schemas.model import Contract
-from schemas.numbers import Version
+from schemas.numbers import GREATEST, Version
 from tenancy.errors import Refused
 
 NewSalt = Callable[[], str]
@@ -80,25 +81,57 @@ def _parse(path: Path, number: int, raw: bytes) -> ApprovalLine:
         line = ApprovalLine.model_validate_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
         line.content(random_salt())
     except UnicodeDecodeError:
-        raise line_refused(path, number, "bad-line", "the line is not UTF-8") from None
+        raise line_refused(path, number, "bad-line", "the line is not UTF-8; save the file in that encoding") from None
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise line_refused(path, number, "bad-line", _in_words(problem)) from None
     return line
 
 
-_KNOWN_FIELDS = frozenset({*ApprovalLine.model_fields, *ChatMessage.model_fields})
+_ID = f"must be text that is an opaque id: {OPAQUE_ID_IN_WORDS}"
+_RULES = {
+    "messages": "must be a list of 2 to 64 messages",
+    "role": "must be system, user or assistant",
+    "content": "must be text of 1 to 32768 characters",
+    "reviewer": _ID,
+    "consent": f"{_ID}; leave it out where there is none",
+    "example_id": f"{_ID}; leave it out to have one made",
+    "version": f"must be a whole number from 1 to {GREATEST}",
+}
+"""The whole rule of each field: whatever is wrong with a value, this says what is right. In the order of the fields."""
+
+_ONE_OBJECT = "write one JSON object on each line"
+_INVALID_JSON = re.compile(r"Invalid JSON: (?P<why>.+) at line \d+ column (?P<byte>\d+)")
 
 
 def _in_words(problem: ErrorDetails) -> str:
     """Where and what, in words that say the rule. A key of the file's own making is not repeated."""
-    where = ".".join(
-        str(part) if isinstance(part, int) or part in _KNOWN_FIELDS else "a field" for part in problem["loc"]
-    )
-    if problem["type"] == "json_invalid" or (not where and problem["type"] == "model_type"):
-        return "the line is not a JSON object"
-    what = {
-        "extra_forbidden": "is not known here; leave it out",
-        "missing": "is missing",
-    }.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-    return f"{where}: {what}" if where else what
+    where, kind = problem["loc"], problem["type"]
+    if kind == "json_invalid":
+        return _not_json(problem["msg"])
+    if kind == "extra_forbidden":
+        known = ChatMessage.model_fields if len(where) > 1 else ApprovalLine.model_fields
+        return f"{_path(where[:-1])} holds a field that is not one of {', '.join(known)}; leave it out"
+    if kind == "missing":
+        return f"{_path(where)} is missing; it {_RULES[str(where[-1])]}"
+    if where and where[-1] in _RULES:
+        return f"{_path(where)} {_RULES[str(where[-1])]}"
+    if kind == "model_type":
+        return f"{_path(where)} must be a JSON object" + ("" if where else f"; {_ONE_OBJECT}")
+    return problem["msg"].removeprefix("Value error, ")
+
+
+def _path(where: tuple[int | str, ...]) -> str:
+    """As in ``messages[0].role``, counted from 0 as jq does."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".") or "the line"
+
+
+def _not_json(said: str) -> str:
+    """The parser's words are of a closed vocabulary; they quote nothing."""
+    found = _INVALID_JSON.fullmatch(said)
+    if found is None:
+        return f"the line is not JSON; {_ONE_OBJECT}"
+    why = found["why"].replace("EOF while parsing", "it ends inside")
+    if "surrogate" in why or "hex escape" in why:
+        why = r"a \u escape is cut off or is half a character, a lone surrogate; write the character itself"
+    return f"the line is not JSON at byte {found['byte']}: {why}; {_ONE_OBJECT}"

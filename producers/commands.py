@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from producers.publishing import publish
 from schemas.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.hyperparameters import Hyperparameters
+from schemas.outcome import Outcome
+from schemas.state import TenantState
 from tenancy import activation
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
+from tenancy.state import Change
 from tenancy.tenant_id import TenantId
 
 NewId = Callable[[], str]
@@ -43,25 +47,48 @@ async def request_training(
     return run_id
 
 
-async def activate(tenancy: Tenancy, tenant: TenantId, digest: str, *, requested_by: str | None = None) -> str:
-    """Make a ready adapter the active one and return its digest; again is no change. Raises :class:`Refused`."""
+@dataclass(frozen=True)
+class ActiveAdapter:
+    """The adapter that is active after a command, None for the base model; and whether the command made it so."""
+
+    digest: str | None
+    outcome: Outcome
+
+
+async def activate(
+    tenancy: Tenancy, tenant: TenantId, digest: str, *, requested_by: str | None = None
+) -> ActiveAdapter:
+    """Make a ready adapter the active one; again is no change. Raises :class:`Refused`."""
     archived = await Archive(await tenancy.store(tenant)).adapter(digest)
     change = activation.activated(digest, tenancy.outbox.entry, requested_by, archived=archived)
-    await tenancy.outbox.swap(tenant, change)
-    return digest
+    return await _swapped(tenancy, tenant, change)
 
 
 async def rollback(
     tenancy: Tenancy, tenant: TenantId, digest: str | None = None, *, requested_by: str | None = None
-) -> str | None:
-    """Return to ``digest``, or to the adapter before the present one; None is the base model.
+) -> ActiveAdapter:
+    """Return to ``digest``, again is no change; or to the adapter before the present one, or the base model.
 
-    Not idempotent without ``digest``: each call goes one back. Raises :class:`Refused` when none is active.
+    Not idempotent without ``digest``: each call goes further back. Raises :class:`Refused` when none is active.
     """
     archived = None if digest is None else await Archive(await tenancy.store(tenant)).adapter(digest)
     change = activation.rolled_back(digest, tenancy.outbox.entry, requested_by, archived=archived)
-    swapped = await tenancy.outbox.swap(tenant, change)
-    return swapped.state.active_adapter
+    return await _swapped(tenancy, tenant, change)
+
+
+async def _swapped(tenancy: Tenancy, tenant: TenantId, change: Change) -> ActiveAdapter:
+    came_to = ActiveAdapter(None, Outcome.NOOP_DUPLICATE)
+
+    def noted(state: TenantState) -> TenantState:
+        # What is written, not what the state says after the swap: others may have swapped it again by then.
+        nonlocal came_to
+        changed = change(state)
+        outcome = Outcome.NOOP_DUPLICATE if changed is state else Outcome.EFFECT
+        came_to = ActiveAdapter(changed.active_adapter, outcome)
+        return changed
+
+    await tenancy.outbox.swap(tenant, noted)
+    return came_to
 
 
 async def request_export(

@@ -62,6 +62,7 @@ class AdapterView(Contract):
     digest: Sha256Hex
     status: str
     active: bool
+    rolled_back: bool
     run_id: OpaqueId
     training_set_id: Sha256Hex
     base_model_digest: Sha256Hex
@@ -167,6 +168,7 @@ async def whole_digest(tenancy: Tenancy, tenant_id: TenantId, start: str) -> str
     """The one digest of the tenant's adapters that begins with ``start``. Raises :class:`Refused`."""
     found = [digest for digest in await all_digests(tenancy, tenant_id) if digest.startswith(start)]
     if len(found) != 1:
+        await tenancy.active(tenant_id)  # a purged tenant has none, whatever the digest
         which = "no adapter" if not found else f"{len(found)} adapters"
         raise Refused("unknown-adapter", f"refused: the tenant has {which} whose digest begins so")
     return found[0]
@@ -264,6 +266,20 @@ def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) ->
             f"subcontractor {name} to confirm, until {until.isoformat(timespec='minutes')}"
             for name in record.unconfirmed
         )
+
+
+async def purge_of(tenancy: Tenancy, tenant_id: TenantId) -> PurgeRecord | str:
+    """The record of the tenant's purge; without one ``requested``, which it is at most, or ``fencing``.
+
+    Raises :class:`UnknownTenant`.
+    """
+    state = (await tenancy.states.read(tenant_id)).state
+    if state.purge is None:
+        return "requested"
+    try:
+        return await PurgeRecords(tenancy.objects, tenancy.clock).read(state.purge.purge_id)
+    except ObjectNotFound:
+        return "fencing"
 
 
 async def certificate(tenancy: Tenancy, purge_id: str) -> bytes:

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from schemas.addresses import HttpUrl
 from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from schemas.identifiers import OpaqueId
 from tenancy.errors import Refused
@@ -69,7 +70,7 @@ class _StackSettings(BaseSettings):
 class OperatorSettings(PlatformSettings, _StackSettings):
     """What the operators' commands need beyond the platform."""
 
-    inference_url: str | None = Field(default=None, description="base URL of the OpenAI-compatible API")
+    inference_url: HttpUrl | None = Field(default=None, description="base URL of the OpenAI-compatible API")
     operator_id: OpaqueId = Field(default="operator", description="who is named as having asked, by a command")
 
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from producers.importing import Imported
 from producers.progress import Progress, silent
+from producers.queries import purge_of
 from schemas import object_keys
-from schemas.model import read_tolerant
 from schemas.records import ExampleRecord, PurgeRecord
 from schemas.state import RunState, TenantState
 from tenancy.archive import Archive
@@ -119,17 +119,8 @@ async def purge_certified(
     """The record of the tenant's purge once it is certified. Raises :class:`WaitedTooLong`."""
 
     async def look() -> PurgeRecord | None:
-        state = (await tenancy.states.read(tenant)).state
-        if state.purge is None:
-            report("requested")
-            return None
-        try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
-        except ObjectNotFound:
-            report("fencing")
-            return None
-        record = read_tolerant(PurgeRecord, stored.body)
-        report(record.step)
-        return record if record.step == "certified" else None
+        found = await purge_of(tenancy, tenant)
+        report(found if isinstance(found, str) else found.step)
+        return found if isinstance(found, PurgeRecord) and found.step == "certified" else None
 
     return await until(look, what="the certificate of the purge", timeout_seconds=timeout_seconds)

@@ -9,6 +9,7 @@ from pydantic import StringConstraints
 TENANT_ID_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 OPAQUE_ID_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$"
 PURGE_ID_PATTERN = r"^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9])?$"
+OPAQUE_ID_IN_WORDS = "up to 128 letters, digits, dots, dashes and underscores, with a letter or digit at both ends"
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 REASON_CODE_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
 EVENT_TYPE_PATTERN = r"^sano\.[a-z]+\.[a-z_]+$"

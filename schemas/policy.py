@@ -10,7 +10,6 @@ from pydantic import Field
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId
 from schemas.model import Contract
-from schemas.numbers import Ordinal
 
 
 class TenantPolicy(Contract):
@@ -32,7 +31,7 @@ class TenantPolicy(Contract):
     min_new_examples: int = Field(
         default=64, ge=1, le=1000, description="new eligible examples after which training is requested by itself"
     )
-    min_training_examples: Ordinal = Field(default=8, description="a smaller set is refused")
+    min_training_examples: int = Field(default=8, ge=1, le=1_000_000, description="a smaller set is refused")
     automatic_training: bool = True
     on_withdrawal: Literal["flag", "retrain", "stop"] = Field(
         default="retrain",

@@ -78,6 +78,9 @@ class AdapterState(Contract):
     base_model_digest: Sha256Hex
     size_bytes: int = Field(ge=1)
     published_at: Moment
+    rolled_back: bool = Field(
+        default=False, description="left by a rollback, and not active since: no rollback returns to it by itself"
+    )
 
 
 class OutboxEntry(Contract):

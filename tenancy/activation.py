@@ -42,26 +42,29 @@ def rolled_back(
 ) -> Change:
     """Return to ``digest``, or to the adapter that was active before the present one.
 
-    Without an earlier one the tenant returns to the base model. Raises :class:`Refused` when none is active.
+    Without an earlier one the tenant returns to the base model; where ``digest`` is active nothing changes. What a
+    rollback leaves, and every adapter that became active after the one returned to, is not returned to by a later one
+    without ``digest``: that goes further back each time. Raises :class:`Refused` when none is active.
     """
 
     def change(state: TenantState) -> TenantState:
         require_active(state)
         if state.active_adapter is None:
             raise Refused("nothing-active", "refused: the tenant has no active adapter to roll back from")
-        target = digest
-        if target is None:
-            target = _latest_earlier(state)
-        else:
-            state = _with_known(state, target, archived)
-            _require_ready(state, target)
+        if digest is not None:
+            state = _with_known(state, digest, archived)
+            _require_ready(state, digest)
+        if state.active_adapter == digest:
+            return state
+        earlier = _earlier(state)
+        target = digest or (earlier[-1] if earlier else None)
         event = AdapterRolledBack(
             adapter_digest=target,
             previous_digest=state.active_adapter,
             activation=state.activations + 1,
             requested_by=requested_by,
         )
-        return owing(_with_active(state, target), entry(event))
+        return owing(_returned_to(state, target), entry(event))
 
     return change
 
@@ -69,8 +72,7 @@ def rolled_back(
 def retired(adapters: Mapping[str, AdapterState], reason_code: str, entry: NewEntry) -> Change:
     """Serve none of these adapters any more; they are given as they are known, in the state or in the archive.
 
-    Where one of them is active the tenant returns to the latest of its earlier adapters that is not among them, or to
-    the base model.
+    Where one of them is active the tenant returns to where a rollback would take it, which is none of them.
     """
 
     def change(state: TenantState) -> TenantState:
@@ -83,7 +85,8 @@ def retired(adapters: Mapping[str, AdapterState], reason_code: str, entry: NewEn
         changed = state.model_copy(update={"adapters": {**state.adapters, **gone}})
         events: list[EventData] = []
         if state.active_adapter in gone:
-            target = _latest_earlier(changed)
+            earlier = _earlier(changed)
+            target = earlier[-1] if earlier else None
             events.append(
                 AdapterRolledBack(
                     adapter_digest=target,
@@ -91,20 +94,32 @@ def retired(adapters: Mapping[str, AdapterState], reason_code: str, entry: NewEn
                     activation=state.activations + 1,
                 )
             )
-            changed = _with_active(changed, target)
+            changed = _returned_to(changed, target)
         events += [AdapterRetired(adapter_digest=digest, reason_code=reason_code) for digest in sorted(gone)]
         return owing(changed, *(entry(event) for event in events))
 
     return change
 
 
-def _latest_earlier(state: TenantState) -> str | None:
-    earlier = [
+def _earlier(state: TenantState) -> list[str]:
+    """What a rollback may return to by itself, the latest last."""
+    return [
         past
         for past in state.adapter_history
-        if past != state.active_adapter and state.adapters[past].status == "ready"
+        if past != state.active_adapter
+        and state.adapters[past].status == "ready"
+        and not state.adapters[past].rolled_back
     ]
-    return earlier[-1] if earlier else None
+
+
+def _returned_to(state: TenantState, target: str | None) -> TenantState:
+    """The state after a rollback. What lies between is left with the active adapter, as if by one step at a time."""
+    earlier = _earlier(state)
+    left = earlier[earlier.index(target) + 1 :] if target in earlier else []
+    if state.active_adapter is not None:
+        left.append(state.active_adapter)
+    gone = {digest: state.adapters[digest].model_copy(update={"rolled_back": True}) for digest in left}
+    return _with_active(state.model_copy(update={"adapters": {**state.adapters, **gone}}), target)
 
 
 def _with_known(state: TenantState, digest: str, archived: AdapterState | None) -> TenantState:
@@ -124,6 +139,14 @@ def _with_active(state: TenantState, digest: str | None) -> TenantState:
     history = tuple(past for past in state.adapter_history if past != state.active_adapter)
     if state.active_adapter is not None:
         history = (*history, state.active_adapter)
+    adapters = state.adapters
+    if digest is not None:
+        adapters = {**adapters, digest: adapters[digest].model_copy(update={"rolled_back": False})}
     return state.model_copy(
-        update={"active_adapter": digest, "activations": state.activations + 1, "adapter_history": history}
+        update={
+            "active_adapter": digest,
+            "activations": state.activations + 1,
+            "adapter_history": history,
+            "adapters": adapters,
+        }
     )

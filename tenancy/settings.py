@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.addresses import Brokers, BucketName, HttpUrl, S3Endpoint
 from tenancy.errors import Refused
 
 CLOCK_SKEW_SECONDS = 5.0
@@ -34,15 +35,15 @@ class PlatformSettings(BaseSettings):
 
     model_config = FROM_ENVIRONMENT
 
-    kafka_bootstrap_servers: str = Field(min_length=1, description="host:port, comma-separated")
+    kafka_bootstrap_servers: Brokers = Field(description="host:port, comma-separated")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_file: Path | None = None
 
-    s3_endpoint_url: str | None = Field(default=None, description="absent: AWS")
-    s3_bucket: str = Field(min_length=1)
+    s3_endpoint_url: S3Endpoint | None = Field(default=None, description="absent: AWS")
+    s3_bucket: BucketName
     # Not the plain AWS_*: those stay with boto3's chain, which also knows session tokens, profiles and roles.
     aws_access_key_id: str | None = Field(default=None, description="SANO_AWS_…; absent: boto3's own chain")
     aws_secret_access_key: SecretStr | None = Field(default=None, description="used only together with the id")
@@ -73,7 +74,7 @@ class PlatformSettings(BaseSettings):
     )
 
     work_dir: Path = Field(default=Path(".sano/work"), description="scratch; nothing is written elsewhere")
-    otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
+    otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
     crash_at: str | None = Field(default=None, description="tests only: SIGKILL oneself before:EFFECT or after:EFFECT")
 
     @model_validator(mode="after")

@@ -24,11 +24,24 @@ class StackBusy(LocalStackError):
         super().__init__("another `sano up` or `sano down` is at work in this folder; wait for it and try again")
 
 
+class WrongSettings(LocalStackError):
+    def __init__(self, wrong: list[str]) -> None:
+        super().__init__(f"{', '.join(wrong)}; put it right or unset it, and try again")
+
+
 class UnreadableStackFile(LocalStackError):
     def __init__(self, stack_file: Path) -> None:
         super().__init__(
-            f"{stack_file} is not a stack file of this version; run the `sano down` of the version that wrote it, "
-            "or delete the file if nothing of it runs"
+            f"{stack_file} is not a stack file of this version; run `sano down`, which stops what was started from "
+            "this folder and removes the file, then `sano up`"
+        )
+
+
+class StackFileOutOfReach(LocalStackError):
+    def __init__(self, stack_file: Path, why: str | None) -> None:
+        super().__init__(
+            f"{stack_file} cannot be read ({why}); run this as the user who ran `sano up` here, or remove it if nobody "
+            "did"
         )
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from deploy.local.errors import WrongSettings
+from schemas.addresses import Brokers, BucketName, S3Endpoint
 
 
 class LocalSettings(BaseSettings):
@@ -16,9 +19,9 @@ class LocalSettings(BaseSettings):
         env_prefix="SANO_", env_ignore_empty=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
 
-    kafka_bootstrap_servers: str | None = Field(None, description="An existing Kafka: no local bus is started.")
-    s3_endpoint_url: str | None = Field(None, description="An existing S3: no local object store is started.")
-    s3_bucket: str = Field("sanolith", description="Made in the local object store; must exist in any other.")
+    kafka_bootstrap_servers: Brokers | None = Field(None, description="An existing Kafka: no local bus is started.")
+    s3_endpoint_url: S3Endpoint | None = Field(None, description="An existing S3: no local object store is started.")
+    s3_bucket: BucketName = Field("sanolith", description="Made in the local object store; must exist in any other.")
     master_key_file: Path | None = Field(None, description="32 bytes in base64; default .sano/keys/master.key.")
     signing_key_file: Path | None = Field(None, description="Ed25519, PKCS8 PEM; default .sano/keys/signing.pem.")
     verify_key_file: Path | None = Field(None, description="Its public half; default .sano/keys/signing.pub.pem.")
@@ -26,6 +29,15 @@ class LocalSettings(BaseSettings):
     cache_dir: Path = Field(
         default_factory=lambda: Path.home() / ".cache" / "sanolith", description="What set-up fetched and prepared."
     )
+
+
+def local_settings() -> LocalSettings:
+    """Raises :class:`~deploy.local.errors.WrongSettings`."""
+    try:
+        return LocalSettings()
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_context=False, include_input=False)
+        raise WrongSettings([f"SANO_{item['loc'][0]}".upper() + f": {item['msg']}" for item in wrong]) from None
 
 
 # torch sets these in the environment of whoever compiles with it; to a child they name a folder outside its TMPDIR.

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
 from deploy.local.base_model import base_model_folder
 from deploy.local.embedded import Credentials, create_bucket, start_bus, start_object_store
-from deploy.local.errors import AlreadyUp, NotUp, StackBusy, UnknownService
+from deploy.local.errors import AlreadyUp, NotUp, StackBusy, UnknownService, UnreadableStackFile
 from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
 from deploy.local.key_files import ensure_master_key, ensure_signing_key
 from deploy.local.ports import LOOPBACK, free_ports
@@ -27,7 +28,7 @@ from deploy.local.services import (
     service_command,
     service_environment,
 )
-from deploy.local.settings import LocalSettings, inherited_environment
+from deploy.local.settings import LocalSettings, inherited_environment, local_settings
 from deploy.local.stack_file import RunningProcess, StackFile
 from deploy.local.teardown import running_members, stop_all
 
@@ -72,7 +73,7 @@ class LocalStack:
     ) -> None:
         self.folders = Folders(root.absolute() / ".sano")
         self._apply_topics = apply_topics
-        self._settings = settings or LocalSettings()
+        self._given_settings = settings
         self._services = {service.name: service for service in services}
         self._extra_env = dict(extra_env or {})
         self._tie_to_parent = tie_to_parent
@@ -83,8 +84,8 @@ class LocalStack:
     def up(self, *, kafka: bool = False) -> StackFile:
         """Start everything and wait until it is ready; on failure or interruption nothing is left running.
 
-        With ``kafka`` the bus is Apache Kafka. Raises :class:`AlreadyUp`, :class:`StackBusy`, and what the parts
-        raise (:mod:`deploy.local.errors`).
+        With ``kafka`` the bus is Apache Kafka. Raises :class:`AlreadyUp`, :class:`StackBusy`, and what the settings
+        and the parts raise (:mod:`deploy.local.errors`).
         """
         with self._exclusive():
             before = StackFile.read(self.folders.stack_file)
@@ -104,10 +105,12 @@ class LocalStack:
                 raise
 
     def down(self) -> list[str]:
-        """Stop everything of this folder's stack and remove its data; the names of what ran.
+        """Stop everything of this folder's stack and remove its data; the names of what ran, or its processes.
 
-        Keys and logs stay in ``.sano``. Works from any process, also after one that was killed amid :meth:`up`.
-        Raises :class:`StackBusy` and :class:`~deploy.local.errors.NotStopped`.
+        Keys and logs stay in ``.sano``. Works from any process, also after one that was killed amid :meth:`up`, and
+        where the stack file is damaged: every process of the stack is marked as this folder's. Raises
+        :class:`StackBusy`, :class:`~deploy.local.errors.StackFileOutOfReach` and
+        :class:`~deploy.local.errors.NotStopped`.
         """
         if not self.folders.home.is_dir():
             return []
@@ -139,6 +142,11 @@ class LocalStack:
         self._children[name] = start(old.command, tie_to_parent=self._tie_to_parent)
         self._record(self.connect()).write(self.folders.stack_file)
         self._wait_ready(self._services[name])
+
+    @cached_property
+    def _settings(self) -> LocalSettings:
+        """Read by ``up`` only: a wrong setting must not keep a stack from being taken down."""
+        return self._given_settings or local_settings()
 
     def _start_bus_and_store(self, kafka: bool) -> StackFile:
         settings, keys = self._settings, self.folders.keys
@@ -229,9 +237,13 @@ class LocalStack:
         return stack.model_copy(update={"processes": processes})
 
     def _end(self) -> list[str]:
-        stack = StackFile.read(self.folders.stack_file)
+        try:
+            stack = StackFile.read(self.folders.stack_file)
+        except UnreadableStackFile:
+            stack = None
         recorded = stack.alive() if stack else []
-        names = [process.name for process in recorded]
+        marked = [] if stack else running_members(self.folders)
+        names = [process.name for process in recorded] or [f"process {member.pid}" for member in marked]
         for name in names:
             self._report(name, Stage.STOPPING)
         stop_all(recorded, self.folders)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from deploy.local.errors import UnreadableStackFile
+from deploy.local.errors import StackFileOutOfReach, UnreadableStackFile
 from deploy.local.identity import ProcessIdentity
 
 
@@ -55,10 +55,12 @@ class StackFile(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> StackFile | None:
-        """None when there is no file. Raises :class:`UnreadableStackFile`."""
+        """None when there is no file. Raises :class:`UnreadableStackFile` and :class:`StackFileOutOfReach`."""
         try:
-            return cls.model_validate_json(path.read_text())
+            return cls.model_validate_json(path.read_bytes())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StackFileOutOfReach(path, error.strerror) from None
         except ValidationError:
             raise UnreadableStackFile(path) from None

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import io
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -21,7 +25,22 @@ _REMEDIES = {
     "object-store-refused": "`sano doctor` says what to check",
     "kms-refused": "check the rights to the key of SANO_KMS_KEY_ID, and whether it is enabled",
 }
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+INTERRUPTED = 130
 _TRANSIENT_REMEDY = "try again; `sano doctor` says what is out of reach"
+
+
+class Interrupted(Exception):
+    """Ctrl-C amid a wait. The message says what goes on all the same, and where to look."""
+
+
+@contextmanager
+def if_interrupted(goes_on: str) -> Iterator[None]:
+    """Say so where the wait inside is interrupted: what was asked for by then is not taken back."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise Interrupted(goes_on) from None
 
 
 class SanoGroup(TyperGroup):
@@ -38,14 +57,20 @@ class SanoGroup(TyperGroup):
     ) -> Any:
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        if sys.stdout is None:  # closed by the caller, who wants none
+            sys.stdout = io.StringIO()
         try:
             status = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except typer.TyperException as error:
             _exit(f"{_one_line(error.format_message()).rstrip('.')}; see --help", error.exit_code)
         except typer.Abort:
-            _exit("interrupted", 130)
+            _exit("interrupted", INTERRUPTED)
+        except Interrupted as interrupted:
+            _exit(f"interrupted; {interrupted}", INTERRUPTED)
         except Exception as error:
             _exit(in_one_line(error), 1)
+        if status == INTERRUPTED:
+            _exit("interrupted", INTERRUPTED)
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -61,6 +86,8 @@ def in_one_line(error: Exception) -> str:
         return _with_remedy(str(error), _TRANSIENT_REMEDY)
     if isinstance(error, LocalStackError | AdapterRefused):
         return _one_line(str(error))
+    if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+        return f"what was to be written could not be ({error.strerror}); make room, and try again"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"unexpected {type(error).__name__} at {frame.filename}:{frame.lineno}; please report this line"
 

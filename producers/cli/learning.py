@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from producers.cli.errors import if_interrupted
 from producers.cli.options import (
     DigestArgument,
     JsonOption,
@@ -19,10 +21,14 @@ from producers.cli.output import counted, print_json, print_rows, short, waiting
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
+    from producers.commands import ActiveAdapter
     from producers.importing import Imported
     from producers.settings import OperatorSettings
     from schemas.state import RunState
     from tenancy.bootstrap import Tenancy
+    from tenancy.tenant_id import TenantId
+
+View = TypeVar("View")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,7 +58,8 @@ def import_(
                 file, name, tenancy, progress=progress, deadline_seconds=settings.handler_deadline_seconds
             )
             if wait:
-                await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
+                with if_interrupted("all is published, and curation goes on"):
+                    await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
         return imported
 
     imported = command(context, act)
@@ -85,7 +92,8 @@ def train(
         run_id = await request_training(tenancy, name, requested_by=settings.operator_id)
         if not wait:
             return run_id, None
-        with waiting(f"training {run_id}") as report:
+        goes_on = if_interrupted(f"{run_id} goes on; `sano runs --tenant {name}` shows how")
+        with goes_on, waiting(f"training {run_id}") as report:
             return run_id, await run_ended(tenancy, name, run_id, timeout_seconds=timeout, report=report)
 
     run_id, run = command(context, act)
@@ -99,12 +107,27 @@ def train(
         raise Refused("run-not-completed", f"{run_id} is {run.status}: {run.reason_code}; see the training log")
 
 
+_GONE = "the tenant is purged or being purged, and has none any more; `sano purges` shows how far it is"
+
+
+def _of_tenant(
+    look: Callable[[Tenancy, TenantId], Awaitable[list[View]]], tenant: TenantId
+) -> Callable[[Tenancy, OperatorSettings], Awaitable[tuple[list[View], bool]]]:
+    """A look at what a tenant has, and at whether it is one that may have something."""
+
+    async def both(tenancy: Tenancy, _: OperatorSettings) -> tuple[list[View], bool]:
+        views = await look(tenancy, tenant)
+        return views, (await tenancy.states.read(tenant)).state.status == "active"
+
+    return both
+
+
 def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """The tenant's training runs, oldest first."""
     from producers import queries
     from tenancy.tenant_id import TenantId
 
-    views = read(context, lambda tenancy, _: queries.runs(tenancy, TenantId(tenant)))
+    views, is_active = read(context, _of_tenant(queries.runs, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -119,7 +142,7 @@ def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
             "tokens": lambda view: view.trained_tokens,
             "seconds": lambda view: view.train_seconds,
         },
-        empty="no training was requested yet; `sano train` requests one",
+        empty="no training was requested yet; `sano train` requests one" if is_active else _GONE,
     )
 
 
@@ -128,7 +151,7 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
     from producers import queries
     from tenancy.tenant_id import TenantId
 
-    views = read(context, lambda tenancy, _: queries.adapters(tenancy, TenantId(tenant)))
+    views, is_active = read(context, _of_tenant(queries.adapters, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -137,11 +160,12 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
             "digest": lambda view: short(view.digest),
             "active": lambda view: view.active,
             "status": lambda view: view.status,
+            "rolled back": lambda view: view.rolled_back,
             "run": lambda view: view.run_id,
             "bytes": lambda view: view.size_bytes,
             "published": lambda view: view.published_at,
         },
-        empty="no adapter is published yet; `sano train` makes one",
+        empty="no adapter is published yet; `sano train` makes one" if is_active else _GONE,
     )
 
 
@@ -153,23 +177,30 @@ def activate(context: typer.Context, tenant: TenantOption, digest: DigestArgumen
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> str:
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
         whole = await whole_digest(tenancy, name, digest)
         return await commands.activate(tenancy, name, whole, requested_by=settings.operator_id)
 
-    typer.echo(f"{command(context, act)} is active")
+    _say(command(context, act))
 
 
 def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Return to the adapter before the present one, or to this one."""
+    """Return to the adapter before the present one, again to the one before that; or to this one."""
     from producers import commands
     from producers.queries import whole_digest
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> str | None:
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
         whole = None if digest is None else await whole_digest(tenancy, name, digest)
         return await commands.rollback(tenancy, name, whole, requested_by=settings.operator_id)
 
-    typer.echo(f"{command(context, act) or 'the base model'} is active")
+    _say(command(context, act))
+
+
+def _say(now: ActiveAdapter) -> None:
+    from schemas.outcome import Outcome
+
+    already = "" if now.outcome is Outcome.EFFECT else " already; nothing changed"
+    typer.echo(f"{now.digest or 'the base model'} is active{already}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from producers.cli.errors import if_interrupted
 from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption, code, opaque_id
 from producers.cli.output import duration, print_json, print_rows, waiting, write_documents, write_file
 from producers.cli.platform import command, read
@@ -81,20 +82,19 @@ def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
 
         asked = TenantId(tenant)
 
-        async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[PurgeRecord, bytes] | None:
+        async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[PurgeRecord | str, bytes | None]:
+            before = await queries.purge_of(tenancy, asked)
             await ask(tenancy, asked, settings.operator_id)
             if not wait and certificate is None:
-                return None
-            with waiting(f"purging {tenant}") as report:
+                return before, None
+            goes_on = if_interrupted("the purge goes on; `sano purges` shows how far it is")
+            with goes_on, waiting(f"purging {tenant}") as report:
                 record = await purge_certified(tenancy, asked, timeout_seconds=timeout, report=report)
             return record, await queries.certificate(tenancy, record.purge_id)
 
-        done = command(context, act)
-        if done is None:
-            if json:
-                return print_json({"tenant": tenant, "step": "requested"})
-            return typer.echo(f"the purge of {tenant} is requested; `sano purges` shows how far it is")
-        record, signed = done
+        record, signed = command(context, act)
+        if isinstance(record, str) or signed is None:
+            return _say_asked(tenant, record, json)
         if certificate is not None:
             write_file(certificate, signed, "sano purges --certificates DIR")
         if json:
@@ -106,6 +106,18 @@ def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
 
     run.__name__, run.__doc__ = name, said
     return run
+
+
+def _say_asked(tenant: str, before: PurgeRecord | str, json: bool) -> None:
+    """What a command that does not wait leaves behind it: a request, or the purge that was there before it."""
+    step = before if isinstance(before, str) else before.step
+    if json:
+        return print_json({"tenant": tenant, "step": step})
+    if step == "requested":
+        return typer.echo(f"the purge of {tenant} is requested; `sano purges` shows how far it is")
+    if step == "certified":
+        return typer.echo(f"{tenant} is purged already; `sano purges --certificates DIR` writes the certificate")
+    return typer.echo(f"the purge of {tenant} is under way already ({step}); `sano purges` shows how far it is")
 
 
 async def _churn(tenancy: Tenancy, tenant: TenantId, requested_by: str) -> None:

@@ -81,4 +81,6 @@ def demo(
     """The whole loop on a stack of its own: three tenants, two of which train an adapter, and a certified purge."""
     from producers.demo import run
 
+    if report is not None and not (report.parent.is_dir() and not report.is_dir()):
+        raise typer.BadParameter("give a file in a folder that is there", param_hint="--report")
     raise typer.Exit(run(report))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def _tenant(value: str | None) -> str | None:
+def tenant_id(value: str | None) -> str | None:
     if value is None:
         return None
     from tenancy.errors import Refused
@@ -31,10 +31,10 @@ def code(value: str) -> str:
 
 def opaque_id(value: str | None) -> str | None:
     """The callback of what is an id of others' choice."""
-    from schemas.identifiers import OPAQUE_ID_PATTERN
+    from schemas.identifiers import OPAQUE_ID_IN_WORDS, OPAQUE_ID_PATTERN
 
     if value is not None and re.fullmatch(OPAQUE_ID_PATTERN, value) is None:
-        raise typer.BadParameter("an id is up to 128 letters, digits, dots, dashes and underscores")
+        raise typer.BadParameter(f"an id is {OPAQUE_ID_IN_WORDS}")
     return value
 
 
@@ -48,10 +48,10 @@ def _model(value: str) -> str:
     return value if value in ("active", "base") else str(_digest(value))
 
 
-TenantOption = Annotated[str, typer.Option("--tenant", callback=_tenant, help="The tenant's id.", show_default=False)]
-TenantArgument = Annotated[str, typer.Argument(callback=_tenant, help="The tenant's id.", show_default=False)]
+TenantOption = Annotated[str, typer.Option("--tenant", callback=tenant_id, help="The tenant's id.", show_default=False)]
+TenantArgument = Annotated[str, typer.Argument(callback=tenant_id, help="The tenant's id.", show_default=False)]
 NewTenantArgument = Annotated[
-    str | None, typer.Argument(callback=_tenant, help="An id; a random one if absent.", show_default=False)
+    str | None, typer.Argument(callback=tenant_id, help="An id; a random one if absent.", show_default=False)
 ]
 DigestArgument = Annotated[
     str, typer.Argument(callback=_digest, help="An adapter's digest, or its first 8 digits.", show_default=False)
@@ -65,7 +65,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return only when it is over.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait at most.")]
 OptionalTenantOption = Annotated[
-    str | None, typer.Option("--tenant", callback=_tenant, help="One tenant; all if absent.", show_default=False)
+    str | None, typer.Option("--tenant", callback=tenant_id, help="One tenant; all if absent.", show_default=False)
 ]
 AdapterOption = Annotated[
     str | None,

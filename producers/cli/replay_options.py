@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from producers.cli.options import code, opaque_id, tenant_id
 
 if TYPE_CHECKING:
     from producers.replay.selection import Selection
@@ -29,26 +33,55 @@ def checked_hash(value: str) -> str:
     return value
 
 
+def each(check: Callable[[str], str | None]) -> Callable[[list[str] | None], list[str | None] | None]:
+    """The callback of an option that may be repeated."""
+
+    def checked(values: list[str] | None) -> list[str | None] | None:
+        return None if values is None else [check(value) for value in values]
+
+    return checked
+
+
+def _type(value: str) -> str:
+    if re.fullmatch(r"(sano\.)?[a-z]+\.[a-z_]+", value) is None:
+        raise typer.BadParameter("a type is like example.approved")
+    return value
+
+
 TopicsOption = Annotated[
     list[str] | None, typer.Option("--topic", help="Of this topic; may be repeated.", show_default=False)
 ]
 TenantsOption = Annotated[
-    list[str] | None, typer.Option("--tenant", help="Of this tenant; may be repeated.", show_default=False)
+    list[str] | None,
+    typer.Option("--tenant", callback=each(tenant_id), help="Of this tenant; may be repeated.", show_default=False),
 ]
 EventsOption = Annotated[
-    list[str] | None, typer.Option("--event-id", help="With this ce_id; may be repeated.", show_default=False)
+    list[str] | None,
+    typer.Option("--event-id", callback=each(opaque_id), help="With this ce_id; may be repeated.", show_default=False),
 ]
 TypesOption = Annotated[
     list[str] | None,
-    typer.Option("--type", help="Of this type, such as example.approved; may be repeated.", show_default=False),
+    typer.Option(
+        "--type",
+        callback=each(_type),
+        help="Of this type, such as example.approved; may be repeated.",
+        show_default=False,
+    ),
 ]
 ReasonsOption = Annotated[
     list[str] | None,
-    typer.Option("--reason", help="Dead-lettered for this reason; may be repeated.", show_default=False),
+    typer.Option(
+        "--reason", callback=each(code), help="Dead-lettered for this reason; may be repeated.", show_default=False
+    ),
 ]
 ConsumersOption = Annotated[
     list[str] | None,
-    typer.Option("--consumer", help="Dead-lettered by this consumer; may be repeated.", show_default=False),
+    typer.Option(
+        "--consumer",
+        callback=each(opaque_id),
+        help="Dead-lettered by this consumer; may be repeated.",
+        show_default=False,
+    ),
 ]
 PlanArgument = Annotated[Path, typer.Argument(help="The plan's file.", show_default=False)]
 ToOption = Annotated[
@@ -84,9 +117,7 @@ def selection(**criteria: object) -> Selection:
         return Selection.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        field = " ".join(map(str, first["loc"][:1]))
-        why = first["msg"].removeprefix("Value error, ")
-        raise typer.BadParameter(f"{field}: {why}" if field else why) from None
+        raise typer.BadParameter(first["msg"].removeprefix("Value error, ")) from None
 
 
 def _texts(value: object) -> list[str]:

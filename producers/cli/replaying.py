@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producers.cli.options import JsonOption
+from producers.cli.errors import if_interrupted
+from producers.cli.options import JsonOption, code
 from producers.cli.output import counted, print_facts, print_json, waiting
 from producers.cli.platform import platform
 from producers.cli.replay_connection import fences, reading, running
@@ -25,6 +26,7 @@ from producers.cli.replay_options import (
     TypesOption,
     checked_hash,
     checked_moment,
+    each,
     selection,
 )
 from producers.cli.replay_output import plan_facts, print_preview, print_report
@@ -64,7 +66,12 @@ def plan_(
     ] = None,
     dead_letter_reason: Annotated[
         list[str] | None,
-        typer.Option("--dead-letter-reason", help="Dead letters of this reason; may be repeated.", show_default=False),
+        typer.Option(
+            "--dead-letter-reason",
+            callback=each(code),
+            help="Dead letters of this reason; may be repeated.",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -163,7 +170,8 @@ def run_(
 
     async def act(run: Run) -> ReplayReport:
         settings = platform(context).settings()
-        await run.execute(settings.operator_id)
+        with if_interrupted("the same command goes on where it stopped"):
+            await run.execute(settings.operator_id)
         return await joined(made, run.journal, run.target.log)
 
     with journal(path, made.sha256()) as held:

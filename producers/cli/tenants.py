@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from typing import Annotated, Literal
 
 import typer
@@ -21,7 +22,7 @@ def create(
         int | None, typer.Option(min=1, max=1000, help="New examples that start a training.", show_default="64")
     ] = None,
     min_training_examples: Annotated[
-        int | None, typer.Option(min=1, help="A smaller training set is refused.", show_default="8")
+        int | None, typer.Option(min=1, max=1_000_000, help="A smaller training set is refused.", show_default="8")
     ] = None,
     activation: Annotated[
         Literal["automatic", "manual"] | None,
@@ -116,7 +117,10 @@ def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = Fals
     if json:
         return print_json(view)
     policy = view.policy.model_dump(exclude={"hyperparameters"})
-    facts = view.model_dump(exclude={"policy"})
+    facts = view.model_dump(exclude={"policy"}) | {
+        "holds": tuple(f"{h.hold_id} ({h.reason_code}, {'released' if h.released_at else 'open'})" for h in view.holds),
+        "public_key": view.public_key and dumps(view.public_key),
+    }
     return print_facts(facts | {f"policy.{name}": value for name, value in policy.items()})
 
 

@@ -241,13 +241,51 @@ def test_a_stack_outlives_the_command_that_started_it_and_another_process_takes_
     assert stack.status() == []
 
 
-def test_a_file_of_another_version_is_refused_in_one_line(make_stack: MakeStack) -> None:
+@pytest.mark.parametrize("content", [b'{"unknown": 1}', b"{", b"", b"\xff"])
+def test_a_stack_file_that_cannot_be_read_is_tidied_by_down_and_its_processes_are_ended(
+    make_stack: MakeStack, content: bytes
+) -> None:
     stack = make_stack()
-    stack.folders.home.mkdir()
-    stack.folders.stack_file.write_text('{"unknown": 1}')
-    with pytest.raises(LocalStackError, match=r"stack\.json is not a stack file of this version"):
+    described = stack.up()
+    stack.folders.stack_file.write_bytes(content)
+    for refused in (make_stack().up, stack.status, stack.connect):
+        with pytest.raises(LocalStackError, match=r"stack\.json is not a stack file of this version; run `sano down`"):
+            refused()
+    assert len(described.alive()) == 3, "what is refused touches nothing"
+    stopped = make_stack().down()
+    assert {f"process {process.pid}" for process in described.processes} <= set(stopped)
+    assert described.alive() == []
+    assert not stack.folders.stack_file.exists()
+    assert make_stack().down() == []
+
+
+def test_what_another_folder_started_is_no_business_of_down(make_stack: MakeStack, tmp_path: Path) -> None:
+    described = make_stack().up()
+    other = LocalStack(tmp_path / "other", apply_topics=lambda servers: None)
+    other.folders.home.mkdir(parents=True)
+    other.folders.stack_file.write_text("{")
+    assert other.down() == []
+    assert len(described.alive()) == 3
+
+
+def test_a_stack_file_out_of_reach_is_left_alone(make_stack: MakeStack) -> None:
+    stack = make_stack()
+    stack.folders.stack_file.mkdir(parents=True)
+    for refused in (stack.up, stack.down, stack.status):
+        with pytest.raises(LocalStackError, match=r"stack\.json cannot be read \(Is a directory\); run this as"):
+            refused()
+    stack.folders.stack_file.rmdir()
+
+
+def test_a_wrong_setting_is_named_by_up_and_keeps_nobody_from_taking_a_stack_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANO_S3_ENDPOINT_URL", "http://secret:word@host:port")
+    stack = LocalStack(tmp_path, apply_topics=lambda servers: None)
+    with pytest.raises(LocalStackError, match="SANO_S3_ENDPOINT_URL: give a URL, such as") as wrong:
         stack.up()
-    stack.folders.stack_file.unlink()
+    assert "word" not in str(wrong.value)
+    assert stack.down() == []
 
 
 @pytest.mark.kafka

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from consumers.curation import handlers as curation
 from consumers.purge.handlers import on_purge_requested
+from producers.approvals import _RULES, ApprovalLine
 from producers.importing import import_approvals
 from producers.onboarding import onboard
+from schemas.content import ChatMessage, ExampleContent
 from schemas.envelope import Event
 from schemas.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
 from schemas.outcome import Outcome
@@ -102,22 +105,87 @@ async def test_importing_the_same_file_again_changes_nothing(parts: Parts, tmp_p
     assert await curate(parts) == [Outcome.NOOP_DUPLICATE] * len(first)
 
 
+JSON_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    1.5,
+    -1,
+    0,
+    10**400,
+    float("nan"),
+    float("inf"),
+    "",
+    SECRET,
+    SECRET * 2000,
+    [],
+    {},
+    [SECRET],
+)
+WORDS = re.compile(r"must be |is missing; it must be |messages must hold a user turn|the line is not JSON")
+
+
+@pytest.mark.parametrize("value", JSON_VALUES, ids=range(len(JSON_VALUES)))
+async def test_whatever_is_in_a_field_what_is_said_of_it_is_the_rule_in_words(
+    parts: Parts, tmp_path: Path, value: object
+) -> None:
+    good = line(0)
+    bad = [{**good, name: value} for name in ApprovalLine.model_fields]
+    bad += [{**good, "messages": [{**turn, name: value} for turn in good["messages"]]} for name in ("role", "content")]
+    for changed in bad:
+        try:
+            await import_approvals(write(tmp_path, changed), TENANT, parts.tenancy)
+        except Refused as refusal:
+            said = str(refusal).split(": refused: ")[1]
+            assert WORDS.search(said) or "consent is missing" in said
+            assert not re.search(r"Input|String|Tuple|\^|\\$", said), "the words are ours, and no patterns"
+            assert SECRET not in said
+
+
+def test_the_rules_in_words_are_those_of_the_fields() -> None:
+    assert set(_RULES) == set(ApprovalLine.model_fields) | set(ChatMessage.model_fields)
+    for model, name in ((ExampleContent, "messages"), (ChatMessage, "content")):
+        bounds = [
+            getattr(bound, "min_length", None) or getattr(bound, "max_length", None)
+            for bound in model.model_fields[name].metadata
+        ]
+        assert f"{bounds[0]} to {bounds[1]} " in _RULES[name]
+    assert (
+        ", ".join(get_args(ChatMessage.model_fields["role"].annotation)).replace(", assistant", " or assistant")
+        in (_RULES["role"])
+    )
+
+
+_HALF = r"the line is not JSON at byte 148: a \u escape is cut off or is half a character, a lone surrogate; write"
+
+
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        ("{", "the line is not a JSON object"),
-        (f'"{SECRET}"', "the line is not a JSON object"),
-        (line(1, reviewer=None), "reviewer: is missing"),
-        (line(1, reviewer=SECRET), "reviewer: String should match pattern"),
-        (line(1, messages=[]), "messages: Tuple should have at least 2 items"),
+        ("{", "the line is not JSON at byte 1: it ends inside an object; write one JSON object on each line"),
+        (f'"{SECRET}"', "the line must be a JSON object; write one JSON object on each line"),
+        (line(1, reviewer=None), "reviewer is missing; it must be text that is an opaque id: up to 128 letters"),
+        (line(1, reviewer=SECRET), "reviewer must be text that is an opaque id: up to 128 letters, digits, dots"),
+        (line(1, messages=[]), "messages must be a list of 2 to 64 messages"),
+        (line(1, messages=[{"role": "user"}] * 2), "messages[0].content is missing; it must be text of 1 to 32768"),
+        (line(1, messages=[SECRET] * 2), "messages[0] must be a JSON object"),
         (
             line(1, messages=[{"role": "user", "content": SECRET}] * 2),
             "messages must hold a user turn and end with an assistant",
         ),
-        (line(1, messages=[{"role": SECRET, "content": "x"}] * 2), "messages.0.role: Input should be 'system'"),
-        (json.dumps(line(1)).replace("answer 1", "\\ud800"), "the line is not a JSON object"),
-        (line(1, version=0), "version: Input should be greater than or equal to 1"),
-        ({**line(1), SECRET: 1}, "a field: is not known here; leave it out"),
+        (
+            line(1, messages=[{"role": SECRET, "content": "x"}] * 2),
+            "messages[0].role must be system, user or assistant",
+        ),
+        (json.dumps(line(1)).replace("answer 1", "\\ud800"), _HALF),
+        (line(1, version=0), "version must be a whole number from 1 to 9007199254740991"),
+        (
+            {**line(1), SECRET: 1},
+            "the line holds a field that is not one of messages, reviewer, consent, example_id, version; leave it out",
+        ),
+        (
+            line(1, messages=[{"role": "user", "content": "x", SECRET: 1}] * 2),
+            "messages[0] holds a field that is not one of role, content; leave it out",
+        ),
         (line(1, consent=None), "consent is missing, and this tenant's policy requires it"),
         (line(0), "it is the example of line 1 again"),
     ],

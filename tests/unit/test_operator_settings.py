@@ -92,6 +92,44 @@ def test_a_setting_of_the_wrong_shape_is_named_and_not_quoted(
     assert "soon" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[
+            ("SANO_S3_ENDPOINT_URL", url)
+            for url in ("notaurl", "http://", "ftp://x", "http://a_b:1", "http://x:port", "http://x:99999", "http:x")
+        ],
+        *[("SANO_KAFKA_BOOTSTRAP_SERVERS", brokers) for brokers in ("x:port", "x:1,,y:2", "http://x:1", "x:99999")],
+        *[("SANO_S3_BUCKET", bucket) for bucket in ("q q", "q/q")],
+        *[(name, "x y") for name in ("SANO_INFERENCE_URL", "SANO_OTLP_ENDPOINT")],
+    ],
+)
+def test_an_address_of_the_wrong_shape_is_named_before_a_client_trips_over_it(
+    stack_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Refused, match=name) as refusal:
+        operator_settings()
+    assert value not in str(refusal.value).replace("http://host:port", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("SANO_S3_ENDPOINT_URL", url) for url in ("https://s3.example.com/", "http://[::1]:9000", "http://10.0.0.1")],
+        ("SANO_KAFKA_BOOTSTRAP_SERVERS", "kafka_1:9092, [::1]:9092,kafka"),
+        ("SANO_S3_BUCKET", "arn:aws:s3:eu-west-1:123456789012:accesspoint/one"),
+        ("SANO_INFERENCE_URL", "https://inference_1/prefix"),
+    ],
+)
+def test_an_address_that_a_client_takes_is_taken(
+    stack_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv("SANO_S3_BUCKET", "sanolith")
+    monkeypatch.setenv(name, value)
+    assert getattr(operator_settings(), name.removeprefix("SANO_").lower()) == value
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]"])
 def test_a_stack_file_that_cannot_be_read_is_refused(stack_file: Path, content: str) -> None:
     stack_file.write_text(content)

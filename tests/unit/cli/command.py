@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +31,12 @@ def error_line(result: Result, status: int) -> str:
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     return result.stderr
+
+
+async def interrupted(*_: object, **__: object) -> None:
+    """In the place of something that takes long: Ctrl-C amid it."""
+    os.kill(os.getpid(), signal.SIGINT)
+    await asyncio.Event().wait()
 
 
 def public_pem(signer: Signer) -> bytes:

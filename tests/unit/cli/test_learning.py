@@ -31,7 +31,7 @@ APPROVAL = json.dumps(
 def test_a_bad_line_of_an_import_is_named_and_not_quoted(sano: Sano, tmp_path: Path) -> None:
     path = approvals(tmp_path, APPROVAL, '{"messages": "the secret"}')
     line = error_line(sano("import", path, "--tenant", "t1"), 1)
-    assert f"{path}:2: refused: messages:" in line
+    assert f"{path}:2: refused: messages must be a list of 2 to 64" in line
     assert "the secret" not in line
 
 
@@ -86,5 +86,9 @@ def test_training_and_activation_are_asked_for(sano: Sano, parts: Parts) -> None
     assert requested["status"] == "requested"
     assert requested["run_id"].startswith("run-")
     assert f"{digest} is active" in sano("activate", "--tenant", "t1", digest[:8]).stdout
-    assert "the base model is active" in sano("rollback", "--tenant", "t1").stdout
+    assert f"{digest} is active already; nothing changed" in sano("activate", "--tenant", "t1", digest).stdout
+    assert f"{digest} is active already; nothing changed" in sano("rollback", "--tenant", "t1", digest).stdout
+    assert "the base model is active\n" in sano("rollback", "--tenant", "t1").stdout
+    [left] = shape(sano("adapters", "--tenant", "t1", "--json"))
+    assert (left["active"], left["rolled_back"]) == (False, True)
     assert parts.types() == ["training.requested", "adapter.activated", "adapter.rolledback"]

@@ -15,12 +15,22 @@ from schemas.envelope import Event
 from schemas.events import ExampleRejected, ExampleWithdrawn
 from tenancy.replicas import Replicas
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
-from tests.unit.operator_parts import Parts, certificate, purge_ports, purge_to_the_end, signed_certificate
+from tests.unit.operator_parts import (
+    Parts,
+    certificate,
+    publish_adapter,
+    purge_ports,
+    purge_to_the_end,
+    signed_certificate,
+)
 
 
 def test_a_churn_ends_with_a_certificate_that_verifies(sano: Sano, parts: Parts, tmp_path: Path) -> None:
     assert shape(sano("churn", "--tenant", "t1", "--json")) == {"tenant": "t1", "step": "requested"}
     asyncio.run(purge_to_the_end(parts))
+    for command in ("churn", "purge"):
+        assert shape(sano(command, "--tenant", "t1", "--json")) == {"tenant": "t1", "step": "certified"}
+        assert "t1 is purged already; `sano purges --certificates DIR`" in sano(command, "--tenant", "t1").stdout
     done = shape(sano("churn", "--tenant", "t1", "--certificate", "c.json", "--json"))
     assert (done["step"], done["tenant"], done["requested_by"]) == ("certified", "t1", "operator")
     [view] = shape(sano("purges", "--certificates", "all", "--json"))
@@ -33,6 +43,18 @@ def test_a_churn_ends_with_a_certificate_that_verifies(sano: Sano, parts: Parts,
     saved.write_bytes(changed)
     error_line(sano("verify", str(saved), "--key", "signing.pub.pem"), 1)
     assert "purged or being purged" in error_line(sano("train", "--tenant", "t1"), 1)
+
+
+def test_nobody_is_told_to_train_for_a_purged_tenant(sano: Sano, parts: Parts) -> None:
+    digest = asyncio.run(publish_adapter(parts, TENANT))
+    sano("purge", "--tenant", "t1")
+    asyncio.run(purge_to_the_end(parts))
+    for command in ("runs", "adapters"):
+        assert shape(sano(command, "--tenant", "t1", "--json")) == []
+        assert sano(command, "--tenant", "t1").stdout.startswith("the tenant is purged or being purged, and has none")
+    for arguments in (["activate", digest], ["rollback", digest], ["rollback"], ["chat", "--model", digest, "hello"]):
+        line = error_line(sano(*arguments, "--tenant", "t1", inference_url="http://127.0.0.1:1"), 1)
+        assert "purged or being purged; `sano purges` shows how far it is" in line
 
 
 def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: Parts, tmp_path: Path) -> None:
@@ -62,11 +84,13 @@ def test_a_hold_is_placed_shown_and_released_and_comes_too_late_in_the_end(sano:
     placed = shape(sano("hold", "place", "--tenant", "t1", "--reason", "litigation", "--id", "h1", "--json"))
     assert (placed["hold_id"], placed["reason_code"], placed["placed_by"]) == ("h1", "litigation", "operator")
     assert shape(sano("tenant", "show", "t1", "--json"))["holds"][0]["released_at"] is None
+    assert "h1 (litigation, open)" in sano("tenant", "show", "t1").stdout
     sano("purge", "--tenant", "t1")
     asyncio.run(purge_to_the_end(parts))
     [view] = shape(sano("purges", "--json"))
     assert (view["step"], view["flags"], view["open_holds"]) == ("fenced", ["blocked-by-hold"], ["h1"])
     assert "blocked-by-hold" in sano("purges").stdout
+    assert "the purge of t1 is under way already (fenced)" in sano("purge", "--tenant", "t1").stdout
     assert "no hold of this id" in error_line(sano("hold", "release", "h2", "--tenant", "t1"), 1)
     assert "h1 is released" in sano("hold", "release", "h1", "--tenant", "t1").stdout
     asyncio.run(purge_ports(parts).driver.look())

@@ -25,10 +25,41 @@ from tests.unit.cli.command import Sano, error_line
         ["tenant", "token", "t1", "--days", "366"],
         ["tenant", "create", "t2", "--activation", "sometimes"],
         ["export", "--tenant", "t1"],
+        ["demo", "--report", "."],
+        ["demo", "--report", "missing/report.json"],
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_status_2(sano: Sano, arguments: list[str]) -> None:
     assert "see --help" in error_line(sano(*arguments), 2)
+
+
+@pytest.mark.parametrize("command", [["replay", "plan"], ["dlq", "list"]])
+@pytest.mark.parametrize(
+    ("option", "value", "line"),
+    [
+        ("--tenant", "UPPER", "'--tenant': a tenant id is 1 to 63 lower-case letters"),
+        ("--event-id", "a b", "'--event-id': an id is up to 128 letters, digits"),
+        ("--topic", "nonsense", "a replay can be of sano.tenants.v1, "),
+    ],
+)
+def test_a_wrong_selection_is_told_by_its_option_and_in_words(
+    sano: Sano, command: list[str], option: str, value: str, line: str
+) -> None:
+    assert line in error_line(sano(*command, option, value), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["replay", "plan", "--type", "nonsense"], "'--type': a type is like example.approved"),
+        (["replay", "plan", "--type", "a.b"], "one of the types is none of the contract's"),
+        (["replay", "plan", "--dead-letter-reason", "A B"], "a code is lower-case letters"),
+        (["dlq", "list", "--reason", "A B"], "'--reason': a code is lower-case letters"),
+        (["dlq", "redrive", "--consumer", "a b"], "'--consumer': an id is up to 128 letters"),
+    ],
+)
+def test_a_criterion_that_one_command_has_is_told_in_words_too(sano: Sano, arguments: list[str], line: str) -> None:
+    assert line in error_line(sano(*arguments), 2)
 
 
 @pytest.mark.parametrize(

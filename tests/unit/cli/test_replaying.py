@@ -14,13 +14,14 @@ from typer.testing import CliRunner, Result
 from producers.cli.main import app
 from producers.cli.platform import Platform
 from producers.replay.log import MemoryLog
+from producers.replay.running import Run
 from producers.settings import OperatorSettings
 from schemas.envelope import Event
 from schemas.events import CURATION, ConsentGranted
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.master_keys import KeyFileMasterKey
-from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, shape
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, interrupted, shape
 from tests.unit.operator_parts import NOW, Parts
 
 
@@ -67,6 +68,18 @@ def test_a_replay_is_planned_looked_at_run_and_reported(replaying: Sano, log: Me
     assert sum(len(held) for held in log.topics[CURATION]) == 2
     assert "1 of 1" in replaying("replay", "report", "p.json").stdout
     assert shape(replaying("replay", "run", "p.json", sha256, "--json"))["sent_before"] == 1
+
+
+def test_an_interrupted_run_says_that_it_can_go_on(
+    replaying: Sano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaying("replay", "plan", "--out", "p.json")
+    command = ("replay", "run", "p.json", json.loads((tmp_path / "p.json").read_text())["sha256"], "--execute")
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "execute", interrupted)
+        line = error_line(replaying(*command), 130)
+    assert line == "error: interrupted; the same command goes on where it stopped\n"
+    assert "1 of 1" in replaying(*command).stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""Where other systems are, as settings say it: checked at the edge, so that a wrong one is not a client's error later.
+
+The messages do not repeat the value: a URL may hold a password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+_HOST = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)*(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.?|[0-9A-Fa-f:.]+")
+_BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+)(?::(\d{1,5}))?")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:\S+")
+
+
+def _checked(is_good: Callable[[str], bool], shape: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not is_good(value):
+            raise PydanticCustomError("address", "give {shape}", {"shape": shape})
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_http_url(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        has_port = parts.port != 0  # reading it checks it
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and has_port and not re.search(r"\s", value)
+
+
+def _is_s3_endpoint(value: str) -> bool:
+    return _is_http_url(value) and _HOST.fullmatch(urlsplit(value).hostname or "") is not None
+
+
+def _are_brokers(value: str) -> bool:
+    found = [_BROKER.fullmatch(part.strip()) for part in value.split(",")]
+    return all(broker is not None and 0 < int(broker[1] or 9092) < 65536 for broker in found)
+
+
+HttpUrl = Annotated[str, _checked(_is_http_url, "a URL, such as http://host:port")]
+S3Endpoint = Annotated[
+    str,
+    _checked(
+        _is_s3_endpoint, "a URL, such as http://host:port, of which the host is of letters, digits, hyphens and dots"
+    ),
+]
+"""S3's clients take no underscore in the host, other clients do."""
+Brokers = Annotated[str, _checked(_are_brokers, "host:port of some brokers, comma-separated")]
+BucketName = Annotated[str, _checked(lambda value: _BUCKET.fullmatch(value) is not None, "the name of a bucket")]
