@@ -33,6 +33,7 @@ WITHOUT_BOUNDS = (
     "450feb7a430843a4941543819275ad710f4529c5",  # tenant.onboarded
     "59e3df3b3c3f31c04d857ff3bb7357c5c7aaf673",  # tenant.onboarded
     "1f9014b01721763222e4fe1f37854051ec74f33b",  # tenant.onboarded
+    "81f8e2184e1ba346995ae696a259d39bd013dc48",  # tenant.onboarded
     "500b9d5efcf95b565a843e095f11d298a2c97734",  # training.completed
     "b746135b20eb487b7800257cf7c2f7ba858d36a3",  # training.failed
     "6f91102078dd43c4090fd574868f5f079fdbbd17",  # training.requested
@@ -40,6 +41,7 @@ WITHOUT_BOUNDS = (
     "97d08d7f43cdca878a970f1739ceca521f8c37aa",  # training.requested
     "b88bf8243e25af2d3d12940d72e80d219650e5a6",  # training.started
     "d56148aef9d1a0fd1c7ccd568f469f46d5281d7a",  # usage.recorded
+    "7a4b153f75bac0587fd20443188fd41a8f021423",  # usage.recorded
 )
 """They took numbers that have no canonical form, and ids of purges that no object can be called by."""
 
