@@ -10,7 +10,7 @@ from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
 from schemas.model import Contract, read_tolerant
-from schemas.records import JobRecord
+from schemas.records import JobRecord, LeftOutExample
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused
 from tenancy.signing import Verifier
@@ -31,7 +31,9 @@ class LineageExample(Contract):
 
 
 class Lineage(Contract):
-    """Everything that made an adapter. It exists only where the manifest's signature and digests were right."""
+    """Everything that made an adapter, and what was left out. It exists only where the manifest's signature and digests
+    were right.
+    """
 
     tenant: TenantName
     adapter_digest: Sha256Hex
@@ -47,6 +49,7 @@ class Lineage(Contract):
     heldout_loss_before: float | None
     heldout_loss_after: float | None
     examples: tuple[LineageExample, ...]
+    left_out: tuple[LeftOutExample, ...]
 
 
 async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Verifier) -> Lineage:
@@ -83,6 +86,7 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
             LineageExample(role=roles[entry.example_id], **entry.model_dump())
             for entry in manifest.training_set.entries
         ),
+        left_out=manifest.left_out,
     )
 
 

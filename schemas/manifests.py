@@ -13,6 +13,7 @@ from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
 from schemas.records import (
+    LeftOutExample,
     PurgeExport,
     ReplicaAcknowledgement,
     Residue,
@@ -55,6 +56,7 @@ class TrainingManifest(Contract):
     training_set: TrainingSet
     trained_example_ids: tuple[OpaqueId, ...]
     heldout_example_ids: tuple[OpaqueId, ...]
+    left_out: tuple[LeftOutExample, ...] = Field(default=(), description="eligible, but not taken into the set")
     hyperparameters: Hyperparameters
     precision: str
     library_versions: dict[str, str]

@@ -116,6 +116,10 @@ async def test_importing_the_same_file_again_changes_nothing(parts: Parts, tmp_p
         ),
         (line(1, messages=[{"role": SECRET, "content": "x"}] * 2), "messages.0.role: Input should be 'system'"),
         (json.dumps(line(1)).replace("answer 1", "\\ud800"), "the line is not a JSON object"),
+        (
+            line(1, messages=[{"role": "user", "content": SECRET}, {"role": "assistant", "content": " \n"}]),
+            "the answer is",
+        ),
         (line(1, version=0), "version: Input should be greater than or equal to 1"),
         ({**line(1), SECRET: 1}, "a field: is not known here; leave it out"),
         (line(1, consent=None), "consent is missing, and this tenant's policy requires it"),

@@ -13,9 +13,12 @@ from pydantic.fields import FieldInfo
 from typer.models import OptionInfo
 
 from producers.cli.tenants import create
+from schemas.hyperparameters import Hyperparameters
 from schemas.policy import TenantPolicy
 
-FIELDS = {name: field for name, field in TenantPolicy.model_fields.items() if name != "hyperparameters"}
+FIELDS = {name: field for name, field in TenantPolicy.model_fields.items() if name != "hyperparameters"} | {
+    "max_length": Hyperparameters.model_fields["max_length"]
+}
 
 
 def choices(annotation: Any) -> tuple[Any, ...]:
@@ -27,7 +30,7 @@ def choices(annotation: Any) -> tuple[Any, ...]:
 def bounds(field: FieldInfo) -> tuple[Any, Any]:
     least = [each.ge for each in field.metadata if isinstance(each, Ge)]
     most = [each.le for each in field.metadata if isinstance(each, Le)]
-    return (least or [None])[0], (most or [None])[0]
+    return (*least, None)[0], (*most, None)[0]
 
 
 @pytest.mark.parametrize("name", FIELDS)
