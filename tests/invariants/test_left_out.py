@@ -113,6 +113,22 @@ async def test_a_run_that_is_killed_anywhere_and_made_again_leaves_out_the_same(
     assert number > 10
 
 
+async def test_what_is_named_is_what_the_latest_attempt_left_out(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.trainer.fails = OSError("disk")
+    tenant = await taught(world)
+    while (await world.state(tenant)).fence == 0:
+        await world.step()
+    await world.publish(tenant, events.ExampleWithdrawn(example_id="e3", reason_code="patient-request"))
+    await world.deliver()
+    world.trainer.fails = None
+    await world.settle()
+    run = await run_of(world, tenant)
+    assert (run.status, run.attempts) == ("completed", 2)
+    [view] = await queries.runs(world.outside, tenant)
+    assert named(view) == named(await traced(world, tenant, run)) == LEFT_OUT[1:]
+
+
 async def test_a_run_with_too_few_that_can_be_trained_on_is_rejected_at_once_and_names_the_others(
     tmp_path: Path,
 ) -> None:
