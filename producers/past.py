@@ -37,7 +37,7 @@ async def left_out(
     archive = await _archive(tenancy, tenant_id)
 
     async def of(run_id: str, run: RunState) -> tuple[LeftOutExample, ...]:
-        if archive is None:
+        if archive is None or run.fence == 0:  # no attempt was ever made
             return ()
         try:
             record, _ = await archive.store.get_record(object_keys.left_out(run_id, run.fence), LeftOut)

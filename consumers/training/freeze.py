@@ -63,7 +63,7 @@ async def candidates(store: TenantStore, policy: TenantPolicy) -> Candidates:
 
 
 async def freeze(
-    store: TenantStore, policy: TenantPolicy, found: Candidates, left_out: tuple[LeftOutExample, ...] = ()
+    store: TenantStore, policy: TenantPolicy, found: Candidates, left_out: tuple[LeftOutExample, ...]
 ) -> FrozenSet:
     """Freeze what was ``found`` without what is ``left_out``, and write it under its own digest.
 

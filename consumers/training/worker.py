@@ -202,6 +202,7 @@ class Worker:
         left_out = await self._left_out(job, fence, found, base)
         self._require_wanted()
         frozen = await freeze(self.store, state.policy, found, left_out)
+        self._require_wanted()
         record = frozen_record(job, fence, frozen, base.digest, self.tenancy.clock())
         await self.tenancy.audit.append(self.store.tenant, record)
         output = scratch / "adapter"
