@@ -77,6 +77,13 @@ def read_approvals(path: Path) -> list[NumberedLine]:
 
 
 def _parse(path: Path, number: int, raw: bytes) -> ApprovalLine:
+    line = _read(path, number, raw)
+    if not line.messages[-1].content.strip():
+        raise line_refused(path, number, "no-answer", "the answer is blank, and no training could use it")
+    return line
+
+
+def _read(path: Path, number: int, raw: bytes) -> ApprovalLine:
     try:
         line = ApprovalLine.model_validate_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
         line.content(random_salt())

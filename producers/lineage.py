@@ -8,7 +8,7 @@ from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.manifests import TrainingManifest
 from schemas.model import Contract
-from schemas.records import JobRecord
+from schemas.records import JobRecord, LeftOutExample
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused
 from tenancy.manifests import open_training_manifest
@@ -30,7 +30,9 @@ class LineageExample(Contract):
 
 
 class Lineage(Contract):
-    """Everything that made an adapter. It exists only where the manifest's signature and digests were right."""
+    """Everything that made an adapter, and what was left out. It exists only where the manifest's signature and digests
+    were right.
+    """
 
     tenant: TenantName
     adapter_digest: Sha256Hex
@@ -46,6 +48,7 @@ class Lineage(Contract):
     heldout_loss_before: float | None
     heldout_loss_after: float | None
     examples: tuple[LineageExample, ...]
+    left_out: tuple[LeftOutExample, ...]
 
 
 async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Verifier) -> Lineage:
@@ -81,6 +84,7 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
             LineageExample(role=roles[entry.example_id], **entry.model_dump())
             for entry in manifest.training_set.entries
         ),
+        left_out=manifest.left_out,
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from schemas import object_keys
+from schemas.records import LeftOut, LeftOutExample
 from schemas.state import AdapterState, RunState
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed
+from tenancy.bounded import gathered
+from tenancy.errors import KeyDestroyed, ObjectNotFound
 from tenancy.tenant_id import TenantId
 
 
@@ -23,6 +28,25 @@ async def all_runs(tenancy: Tenancy, tenant_id: TenantId) -> dict[str, RunState]
     state = (await tenancy.states.read(tenant_id)).state
     archive = await _archive(tenancy, tenant_id)
     return dict(state.runs) if archive is None else await archive.all_runs(state)
+
+
+async def left_out(
+    tenancy: Tenancy, tenant_id: TenantId, runs: Mapping[str, RunState]
+) -> dict[str, tuple[LeftOutExample, ...]]:
+    """What the latest attempt of each of these runs left out, by the run's id."""
+    archive = await _archive(tenancy, tenant_id)
+
+    async def of(run_id: str, run: RunState) -> tuple[LeftOutExample, ...]:
+        if archive is None or run.fence == 0:  # no attempt was ever made
+            return ()
+        try:
+            record, _ = await archive.store.get_record(object_keys.left_out(run_id, run.fence), LeftOut)
+        except ObjectNotFound:
+            return ()
+        return record.examples
+
+    found = await gathered(of(run_id, run) for run_id, run in runs.items())
+    return dict(zip(runs, found, strict=True))
 
 
 async def all_adapters(tenancy: Tenancy, tenant_id: TenantId) -> dict[str, AdapterState]:

@@ -8,14 +8,14 @@ from datetime import datetime
 
 from pydantic import Field
 
-from producers.past import all_adapters, all_digests, all_run_ids, all_runs
+from producers.past import all_adapters, all_digests, all_run_ids, all_runs, left_out
 from schemas import object_keys
 from schemas.events import UsageRecorded, UsageSource
 from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord, StoreRefusal
+from schemas.records import LeftOutExample, PurgeRecord, StoreRefusal
 from schemas.state import TenantState
 from schemas.usage import UsageDay, UsageSum, amounts_of
 from tenancy.bootstrap import Tenancy
@@ -43,7 +43,7 @@ class TenantView(Contract):
 
 
 class RunView(Contract):
-    """One training run."""
+    """One training run. ``left_out``: what its latest attempt could not train on."""
 
     run_id: OpaqueId
     status: str
@@ -52,6 +52,7 @@ class RunView(Contract):
     reason_code: str | None
     adapter_digest: Sha256Hex | None
     training_set_id: Sha256Hex | None
+    left_out: tuple[LeftOutExample, ...]
     trained_tokens: int
     train_seconds: float
 
@@ -150,7 +151,11 @@ _NOT_SHOWN = {"fence", "taken_at", "trigger"}
 async def runs(tenancy: Tenancy, tenant_id: TenantId) -> list[RunView]:
     """The tenant's runs, oldest first. Raises :class:`UnknownTenant`."""
     runs = await all_runs(tenancy, tenant_id)
-    views = [RunView(run_id=run_id, **run.model_dump(exclude=_NOT_SHOWN)) for run_id, run in runs.items()]
+    without = await left_out(tenancy, tenant_id, runs)
+    views = [
+        RunView(run_id=run_id, left_out=without[run_id], **run.model_dump(exclude=_NOT_SHOWN))
+        for run_id, run in runs.items()
+    ]
     return sorted(views, key=lambda view: view.requested_at)
 
 

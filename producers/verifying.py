@@ -112,6 +112,7 @@ def _manifest(path: Path, statement: dict[str, Any]) -> Verdict:
             "run": f"{held.run_id}, attempt with fence {held.fence}",
             "base model": f"{held.base_model} ({held.base_model_digest})",
             "training set": f"{held.training_set.set_id}, {len(held.training_set.entries)} examples",
+            "left out": f"{len(held.left_out)} examples",
             "trained": f"{held.started_at.isoformat()} to {held.finished_at.isoformat()}",
             "files beside it": beside,
         },

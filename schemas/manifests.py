@@ -14,6 +14,7 @@ from schemas.identifiers import OpaqueId, Sha256Hex, SubcontractorName, TenantNa
 from schemas.model import Contract
 from schemas.moments import Moment
 from schemas.records import (
+    LeftOutExample,
     PurgeExport,
     ReplicaAcknowledgement,
     Residue,
@@ -56,6 +57,7 @@ class TrainingManifest(Contract):
     training_set: TrainingSet
     trained_example_ids: tuple[OpaqueId, ...]
     heldout_example_ids: tuple[OpaqueId, ...]
+    left_out: tuple[LeftOutExample, ...] = Field(default=(), description="eligible, but not taken into the set")
     hyperparameters: Hyperparameters
     precision: str
     library_versions: dict[str, str]

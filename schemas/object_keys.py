@@ -28,7 +28,7 @@ TENANT_AREAS: dict[str, str] = {
     "contents": "the sealed text of each version of an example",
     "consents": "one record per consent, and the examples that wait for it",
     "training-sets": "frozen, ordered lists of example ids and commitments",
-    "runs": "job records, leases and how runs ended",
+    "runs": "job records, leases, what attempts left out and how runs ended",
     "staging": "what a worker wrote under its own fencing number, before publication",
     "adapters": "published adapters, by digest",
     "knowledge": "documents and the index of the tenant's retrieval",
@@ -167,6 +167,10 @@ def job(run_id: str) -> str:
 
 def ended_run(run_id: str) -> str:
     return f"runs/{run_id}/result.json"
+
+
+def left_out(run_id: str, fence: int) -> str:
+    return f"runs/{run_id}/left-out/{fence}"
 
 
 def lease(run_id: str) -> str:

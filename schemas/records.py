@@ -71,6 +71,20 @@ class TrainingSet(Contract):
     entries: tuple[TrainingSetEntry, ...] = Field(min_length=1)
 
 
+class LeftOutExample(Contract):
+    """An eligible example that the model or the run's settings cannot take, and a code that says why."""
+
+    example_id: OpaqueId
+    version: int = Field(ge=1)
+    code: ReasonCode
+
+
+class LeftOut(Contract):
+    """What one attempt of a run left out, by example id. It has no part in the set, and so none in the weights."""
+
+    examples: tuple[LeftOutExample, ...] = Field(min_length=1)
+
+
 class JobRecord(Contract):
     """A training command made durable, so that no Kafka offset has to remember it."""
 

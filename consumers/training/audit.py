@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from consumers.training.freeze import FrozenSet
 from schemas.audit import Actor
 from schemas.canonical import sha256_hex
 from schemas.envelope import event_id
-from schemas.records import JobRecord, TrainingSet
+from schemas.records import JobRecord
 from schemas.version import VERSION
 from tenancy.audit import AuditRecord
 
 FROZEN = "training_set.frozen"
 
 
-def frozen_record(
-    job: JobRecord, fence: int, training_set: TrainingSet, base_model_digest: str, now: datetime
-) -> AuditRecord:
+def frozen_record(job: JobRecord, fence: int, frozen: FrozenSet, base_model_digest: str, now: datetime) -> AuditRecord:
     """Which set an attempt trains on, with which code, settings and base model. One for each fence."""
     return AuditRecord(
         occurrence=event_id(FROZEN, job.tenant, f"{job.run_id}|{fence}"),
@@ -26,8 +25,9 @@ def frozen_record(
         facts={
             "run_id": job.run_id,
             "fence": fence,
-            "training_set_id": training_set.set_id,
-            "examples": len(training_set.entries),
+            "training_set_id": frozen.training_set.set_id,
+            "examples": len(frozen.training_set.entries),
+            "left_out": len(frozen.left_out),
             "base_model_digest": base_model_digest,
             "hyperparameters_sha256": sha256_hex(job.hyperparameters.model_dump(mode="json")),
             "seed": job.hyperparameters.seed,

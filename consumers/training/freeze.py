@@ -3,15 +3,16 @@ when they arrived."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from consumers.training.tokenization import TrainingExample
 from schemas import object_keys
 from schemas.canonical import TRAINING_SET_DOMAIN, sha256_hex
 from schemas.content import ExampleContent
 from schemas.policy import TenantPolicy
-from schemas.records import ConsentRecord, ExampleRecord, TrainingSet, TrainingSetEntry
+from schemas.records import ConsentRecord, ExampleRecord, LeftOutExample, TrainingSet, TrainingSetEntry
 from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.store import TenantStore
@@ -22,32 +23,67 @@ class TrainingSetVoid(Exception):
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """Entries of examples and their text, in one order."""
+
+    entries: tuple[TrainingSetEntry, ...]
+    examples: tuple[TrainingExample, ...]
+
+    def refused(self, codes: Mapping[str, str]) -> tuple[LeftOutExample, ...]:
+        """Those that cannot be trained on. ``codes`` says why, by id."""
+        return tuple(
+            LeftOutExample(example_id=entry.example_id, version=entry.version, code=codes[entry.example_id])
+            for entry in self.entries
+            if entry.example_id in codes
+        )
+
+
+@dataclass(frozen=True)
 class FrozenSet:
-    """A set and the text of its examples, in the set's order."""
+    """A set, the text of its examples in the set's order, and what is eligible but not in it."""
 
     training_set: TrainingSet
-    contents: tuple[ExampleContent, ...]
+    examples: tuple[TrainingExample, ...]
+    left_out: tuple[LeftOutExample, ...]
 
 
-async def freeze(store: TenantStore, policy: TenantPolicy) -> FrozenSet:
-    """Freeze what is eligible now and write it under its own digest.
+async def candidates(store: TenantStore, policy: TenantPolicy) -> Candidates:
+    """What is eligible now, by id.
 
     Raises :class:`Refused` when fewer than the policy's minimum are eligible, or when a text is not what its
     reviewer approved, and :class:`TrainingSetVoid` when a text was erased meanwhile.
     """
     entries = await eligible(store, policy)
-    if len(entries) < policy.min_training_examples:
-        raise Refused(
-            "too-few-examples",
-            f"refused: {len(entries)} eligible examples, the tenant's policy asks for {policy.min_training_examples}",
-        )
-    training_set = TrainingSet(
-        set_id=training_set_id(store.tenant, entries), tenant=store.tenant, entries=tuple(entries)
-    )
+    _require_enough(len(entries), policy, "too-few-examples")
     contents = await gathered(_content(store, entry) for entry in entries)
+    examples = (
+        TrainingExample(entry.example_id, content.messages) for entry, content in zip(entries, contents, strict=True)
+    )
+    return Candidates(tuple(entries), tuple(examples))
+
+
+async def freeze(
+    store: TenantStore, policy: TenantPolicy, found: Candidates, left_out: tuple[LeftOutExample, ...]
+) -> FrozenSet:
+    """Freeze what was ``found`` without what is ``left_out``, and write it under its own digest.
+
+    Raises :class:`Refused` when that is less than the policy's minimum.
+    """
+    without = {example.example_id for example in left_out}
+    entries = tuple(entry for entry in found.entries if entry.example_id not in without)
+    _require_enough(len(entries), policy, "too-few-usable-examples")
+    training_set = TrainingSet(set_id=training_set_id(store.tenant, entries), tenant=store.tenant, entries=entries)
     with suppress(PreconditionFailed):  # the same examples were frozen before
         await store.put_record(object_keys.training_set(training_set.set_id), training_set, if_absent=True)
-    return FrozenSet(training_set, tuple(contents))
+    examples = tuple(example for example in found.examples if example.example_id not in without)
+    return FrozenSet(training_set, examples, left_out)
+
+
+def _require_enough(count: int, policy: TenantPolicy, code: str) -> None:
+    if count < policy.min_training_examples:
+        raise Refused(
+            code, f"refused: {count} examples to train on, the tenant's policy asks for {policy.min_training_examples}"
+        )
 
 
 async def eligible(store: TenantStore, policy: TenantPolicy) -> list[TrainingSetEntry]:

@@ -17,19 +17,33 @@ from typing import Any
 import numpy
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from consumers.training.adapter_output import save_adapter
 from consumers.training.base_model import BaseModel
 from consumers.training.batches import epoch_batches, split_heldout
 from consumers.training.loss import answer_loss, collate, heldout_loss
 from consumers.training.processor import Processor, select_processor
-from consumers.training.result import NothingToTrain, StepProgress, TrainingDiverged, TrainingResult, TrainingStopped
-from consumers.training.tokenization import TokenizedExample, TrainingExample, tokenize_examples
-from schemas.adapter_files import check_base_model_name
+from consumers.training.result import (
+    NothingToTrain,
+    StepProgress,
+    TrainingDiverged,
+    TrainingResult,
+    TrainingStopped,
+    UnknownModules,
+)
+from consumers.training.tokenization import TokenizedExample, TrainingExample, refusals, tokenize_examples
+from schemas.adapter_files import check_base_model_name, linear_shapes
 from schemas.hyperparameters import Hyperparameters
 
 _LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
+
+
+def refused_examples(
+    examples: Sequence[TrainingExample], base: BaseModel, hyperparameters: Hyperparameters
+) -> dict[str, str]:
+    """By id, why each example that :func:`train_lora` would refuse cannot be trained on, as a code."""
+    return refusals(_tokenizer(base), examples, _token_limit(base, hyperparameters))
 
 
 def train_lora(
@@ -51,17 +65,19 @@ def train_lora(
     every machine; ``run_id`` is named there too and has no part in the weights.
     Seeds the global generators of ``random``, numpy and torch, so it belongs into a process of its own.
 
-    Raises :class:`NothingToTrain`, :class:`~consumers.training.tokenization.ExampleRefused`,
-    :class:`TrainingStopped` when ``should_stop`` says so, :class:`TrainingDiverged`, and
-    :class:`~schemas.adapter_files.AdapterRefused` when ``base_model_name`` is a path.
+    Raises :class:`NothingToTrain`, :class:`UnknownModules`,
+    :class:`~consumers.training.tokenization.ExampleRefused`, :class:`TrainingStopped` when ``should_stop`` says so,
+    :class:`TrainingDiverged`, and :class:`~schemas.adapter_files.AdapterRefused` when ``base_model_name`` is a path.
     """
     started = clock()
     check_base_model_name(base_model_name)
+    if not set(hyperparameters.target_modules) <= {name.rpartition(".")[2] for name in linear_shapes(base.path)}:
+        raise UnknownModules
     processor = select_processor(hyperparameters.precision)
-    tokenizer = AutoTokenizer.from_pretrained(str(base.path), local_files_only=True)
-    tokenized = tokenize_examples(tokenizer, examples, hyperparameters.max_length)
+    tokenizer = _tokenizer(base)
+    tokenized = tokenize_examples(tokenizer, examples, _token_limit(base, hyperparameters))
     if not tokenized:
-        raise NothingToTrain("the training set is empty; approve examples before asking for a training")
+        raise NothingToTrain
     split = split_heldout(list(tokenized), hyperparameters.heldout_fraction, hyperparameters.seed)
     plan = list(_plan(tokenized, split.trained, hyperparameters))
 
@@ -101,6 +117,17 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> floa
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     return (total_steps - step) / (total_steps - warmup_steps)
+
+
+def _tokenizer(base: BaseModel) -> Any:
+    return AutoTokenizer.from_pretrained(str(base.path), local_files_only=True)
+
+
+def _token_limit(base: BaseModel, hyperparameters: Hyperparameters) -> int:
+    """The tokens that an example may have: ``max_length``, and no more than the model's context."""
+    config = AutoConfig.from_pretrained(str(base.path), local_files_only=True).get_text_config()
+    context = getattr(config, "max_position_embeddings", None) or hyperparameters.max_length
+    return min(hyperparameters.max_length, context)
 
 
 def _plan(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.training.processor import Processor
+from tenancy.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,25 @@ class TrainingStopped(Exception):
     """The caller asked to stop: the run's lease is lost, or the worker is to end. Nothing was saved."""
 
 
-class TrainingDiverged(Exception):
-    """The loss or the gradient of a step is not finite. Nothing was saved."""
+class TrainingDiverged(Refused):
+    """The loss or the gradient of a step is not finite, nor would it be in another attempt. Nothing was saved."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"the loss or gradient of step {step} is not finite; lower learning_rate")
-        self.step = step
+        why = f"refused: the loss or gradient of step {step} is not finite; lower learning_rate"
+        super().__init__("training-diverged", why)
 
 
-class NothingToTrain(ValueError):
+class UnknownModules(Refused):
+    """The base model has no linear layer of some name in ``target_modules``."""
+
+    def __init__(self) -> None:
+        why = "refused: target_modules names what is no linear layer of the base model"
+        super().__init__("unknown-target-modules", why)
+
+
+class NothingToTrain(Refused):
     """The training set is empty."""
+
+    def __init__(self) -> None:
+        why = "refused: the training set is empty; approve examples before asking for a training"
+        super().__init__("nothing-to-train", why)

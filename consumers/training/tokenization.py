@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from schemas.content import ChatMessage
+from tenancy.errors import Refused
 
 IGNORED = -100
 """The label that ``torch.nn.functional.cross_entropy`` leaves out of the loss."""
@@ -35,13 +38,11 @@ class TokenizedExample:
         return len(self.input_ids) - self.prompt_tokens
 
 
-class ExampleRefused(ValueError):
+class ExampleRefused(Refused):
     """An example cannot be trained on. The message names its id and the reason, never its text."""
 
-    def __init__(self, example_id: str, reason: str) -> None:
-        super().__init__(f"example {example_id}: {reason}")
-        self.example_id = example_id
-        self.reason = reason
+    def __init__(self, code: str, example_id: str, reason: str) -> None:
+        super().__init__(code, f"refused: example {example_id}: {reason}")
 
 
 class ExampleTooLong(ExampleRefused):
@@ -49,7 +50,7 @@ class ExampleTooLong(ExampleRefused):
 
     def __init__(self, example_id: str, tokens: int, max_length: int) -> None:
         super().__init__(
-            example_id, f"{tokens} tokens, more than max_length={max_length}; shorten it or raise the limit"
+            "too-long", example_id, f"{tokens} tokens, more than {max_length}; shorten it or raise max_length"
         )
         self.tokens = tokens
         self.max_length = max_length
@@ -58,22 +59,27 @@ class ExampleTooLong(ExampleRefused):
 def tokenize_example(tokenizer: Any, example: TrainingExample, max_length: int) -> TokenizedExample:
     """Apply the tokenizer's chat template, as serving does, and label the last turn only.
 
-    Raises :class:`ExampleTooLong`, and :class:`ExampleRefused` when the last turn is not the assistant's, when the
-    text spells a control token (it would forge a turn), or when the template does not render the prompt as a prefix
-    of the whole chat or does not end the answer with the end-of-turn token.
+    Raises :class:`ExampleTooLong`, and :class:`ExampleRefused` when the last turn is not the assistant's or is blank,
+    when the text spells a control token (it would forge a turn), or when the template refuses the turns, does not
+    render the prompt as a prefix of the whole chat, or does not end the answer with the end-of-turn token.
     """
     identifier, messages = example.example_id, example.messages
-    if len(messages) < 2 or messages[-1].role != "assistant":
-        raise ExampleRefused(identifier, "it must end with an assistant turn that answers another")
+    if len(messages) < 2 or messages[-1].role != "assistant" or not messages[-1].content.strip():
+        raise ExampleRefused("no-answer", identifier, "it must end with an assistant turn that answers another")
     if any(token in message.content for message in messages for token in tokenizer.all_special_tokens):
-        raise ExampleRefused(identifier, "a message spells a control token of the model")
-    prompt = _render(tokenizer, messages[:-1], add_generation_prompt=True)
-    chat = _render(tokenizer, messages, add_generation_prompt=False)
+        raise ExampleRefused("control-token", identifier, "a message spells a control token of the model")
+    try:
+        prompt = _render(tokenizer, messages[:-1], add_generation_prompt=True)
+        chat = _render(tokenizer, messages, add_generation_prompt=False)
+    except TemplateError:  # its text is the template's and may quote a turn
+        raise ExampleRefused("chat-template", identifier, "the chat template refuses its turns") from None
     if chat[: len(prompt)] != prompt:
-        raise ExampleRefused(identifier, "the chat template does not keep the prompt as a prefix of the chat")
+        why = "the chat template does not keep the prompt as a prefix of the chat"
+        raise ExampleRefused("chat-template", identifier, why)
     end = _end_of_turn(chat, len(prompt), tokenizer.eos_token_id)
     if end is None:
-        raise ExampleRefused(identifier, "the chat template does not end the answer with the end-of-turn token")
+        why = "the chat template does not end the answer with the end-of-turn token"
+        raise ExampleRefused("chat-template", identifier, why)
     if end > max_length:
         raise ExampleTooLong(identifier, end, max_length)
     labels = (IGNORED,) * len(prompt) + chat[len(prompt) : end]
@@ -87,9 +93,20 @@ def tokenize_examples(
     tokenized: dict[str, TokenizedExample] = {}
     for example in examples:
         if example.example_id in tokenized:
-            raise ExampleRefused(example.example_id, "it occurs twice in the training set")
+            raise ExampleRefused("repeated", example.example_id, "it occurs twice in the training set")
         tokenized[example.example_id] = tokenize_example(tokenizer, example, max_length)
     return tokenized
+
+
+def refusals(tokenizer: Any, examples: Sequence[TrainingExample], max_length: int) -> dict[str, str]:
+    """By id, the code of each example that :func:`tokenize_example` refuses."""
+    codes = {}
+    for example in examples:
+        try:
+            tokenize_example(tokenizer, example, max_length)
+        except ExampleRefused as refused:
+            codes[example.example_id] = refused.code
+    return codes
 
 
 def _render(tokenizer: Any, messages: Sequence[ChatMessage], *, add_generation_prompt: bool) -> tuple[int, ...]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from consumers.training.base_model import BaseModel, prepare_base_model
-from consumers.training.lora import train_lora
+from consumers.training.lora import refused_examples, train_lora
 from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.tokenization import TrainingExample
 from schemas.hyperparameters import Hyperparameters
 
 
 class Trainer(Protocol):
-    """Trains one adapter. Both methods block and run off the event loop."""
+    """Trains one adapter. Its methods block and run off the event loop."""
 
     @property
     def model_name(self) -> str:
@@ -23,6 +23,12 @@ class Trainer(Protocol):
         ...
 
     def base_model(self) -> BaseModel: ...
+
+    def refused(
+        self, examples: Sequence[TrainingExample], base: BaseModel, hyperparameters: Hyperparameters
+    ) -> Mapping[str, str]:
+        """By id, why each example that :meth:`train` would refuse cannot be trained on, as a code."""
+        ...
 
     def train(
         self,
@@ -48,6 +54,11 @@ class LoraTrainer:
 
     def base_model(self) -> BaseModel:
         return prepare_base_model(self.source, self.cache_dir)
+
+    def refused(
+        self, examples: Sequence[TrainingExample], base: BaseModel, hyperparameters: Hyperparameters
+    ) -> Mapping[str, str]:
+        return refused_examples(examples, base, hyperparameters)
 
     def train(
         self,

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -26,23 +27,23 @@ from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, said, where
 from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
-from consumers.training.freeze import FrozenSet, TrainingSetVoid, freeze
+from consumers.training.freeze import Candidates, FrozenSet, TrainingSetVoid, candidates, freeze
 from consumers.training.publication import Publication
 from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.scratch import scratch_folder
 from consumers.training.settings import TrainingSettings
-from consumers.training.tokenization import TrainingExample
 from consumers.training.trainer import LoraTrainer, Trainer
 from schemas import object_keys
+from schemas.adapter_files import AdapterRefused
 from schemas.canonical import adapter_digest
 from schemas.events import TrainingStarted
 from schemas.manifests import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
 from schemas.model_digest import file_sha256
-from schemas.records import JobRecord
+from schemas.records import JobRecord, LeftOut, LeftOutExample
 from schemas.state import TenantState
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
+from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFailed, Refused, TenantFenced, Transient
 from tenancy.leases import Lease, Leases
 from tenancy.settings import loaded_or_exit
 from tenancy.signing import Signer
@@ -134,8 +135,10 @@ class Worker:
             raise
         except (TrainingSetVoid, TrainingStopped):
             await self.publication.give_back(run_id, fence)
-        except Refused as refusal:
-            await self.publication.reject(run_id, fence, refusal.code)
+        except (Refused, AdapterRefused) as refusal:  # as it would be in every other attempt
+            await self.publication.reject(run_id, fence, _reason(refusal))
+            details = {"run_id": run_id, "fence": fence, "reason": _reason(refusal), "error": said(refusal)}
+            logger.warning("run rejected", extra=details)
         except Exception as error:
             logger.error("attempt failed", extra={"run_id": run_id, "fence": fence, "error": where(error)})
             await self.publication.fail(run_id, fence, _reason(error))
@@ -193,11 +196,15 @@ class Worker:
     async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
         frozen_after = state.curation.last_withdrawal
         self._require_wanted()
-        frozen = await freeze(self.store, state.policy)
+        found = await candidates(self.store, state.policy)
         self._require_wanted()
         base = await asyncio.to_thread(self.trainer.base_model)
         self._require_wanted()
-        record = frozen_record(job, fence, frozen.training_set, base.digest, self.tenancy.clock())
+        left_out = await self._left_out(job, fence, found, base)
+        self._require_wanted()
+        frozen = await freeze(self.store, state.policy, found, left_out)
+        self._require_wanted()
+        record = frozen_record(job, fence, frozen, base.digest, self.tenancy.clock())
         await self.tenancy.audit.append(self.store.tenant, record)
         output = scratch / "adapter"
         started_at = self.tenancy.clock()
@@ -220,6 +227,21 @@ class Worker:
             await self.store.put_file(object_keys.staging(job.run_id, fence, file), output / file)
         await self.publication.publish(manifest, frozen_after)
 
+    async def _left_out(
+        self, job: JobRecord, fence: int, found: Candidates, base: BaseModel
+    ) -> tuple[LeftOutExample, ...]:
+        """What this model and these settings cannot take, noted for whoever looks at the run, however it ends."""
+        codes = await asyncio.to_thread(self.trainer.refused, found.examples, base, job.hyperparameters)
+        left_out = found.refused(codes)
+        if left_out:
+            self._require_wanted()
+            details = {"run_id": job.run_id, "fence": fence, "codes": dict(sorted(Counter(codes.values()).items()))}
+            logger.warning("examples left out", extra=details)
+            with suppress(PreconditionFailed):  # a request that was sent again
+                record = LeftOut(examples=left_out)
+                await self.store.put_record(object_keys.left_out(job.run_id, fence), record, if_absent=True)
+        return left_out
+
     def _require_wanted(self) -> None:
         if self.stop.is_set():
             raise TrainingStopped
@@ -239,18 +261,14 @@ class Worker:
     def _train(
         self, job: JobRecord, frozen: FrozenSet, base: BaseModel, output: Path, metrics: list[StepMetric]
     ) -> TrainingResult:
-        examples = [
-            TrainingExample(entry.example_id, content.messages)
-            for entry, content in zip(frozen.training_set.entries, frozen.contents, strict=True)
-        ]
-
         def progress(step: StepProgress) -> None:
             metrics.append(
                 StepMetric(step=step.step, loss=step.loss, learning_rate=step.learning_rate, tokens=step.tokens)
             )
             logger.info("training step", extra={"run_id": job.run_id, "step": step.step, "of": step.total_steps})
 
-        return self.trainer.train(examples, base, job.hyperparameters, job.run_id, output, progress, self.stop.is_set)
+        settings, should_stop = job.hyperparameters, self.stop.is_set
+        return self.trainer.train(frozen.examples, base, settings, job.run_id, output, progress, should_stop)
 
     def _manifest(
         self,
@@ -280,6 +298,7 @@ class Worker:
             training_set=frozen.training_set,
             trained_example_ids=result.trained_ids,
             heldout_example_ids=result.heldout_ids,
+            left_out=frozen.left_out,
             hyperparameters=job.hyperparameters,
             precision=result.processor.precision,
             library_versions=result.library_versions,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from producers.commands import ActiveAdapter
     from producers.importing import Imported
     from producers.settings import OperatorSettings
+    from schemas.records import LeftOutExample
     from schemas.state import RunState
     from tenancy.bootstrap import Tenancy
     from tenancy.tenant_id import TenantId
@@ -82,6 +84,7 @@ def train(
 ) -> None:
     """Train an adapter from what is eligible now. With --wait, exit status 1 if the run fails or is rejected."""
     from producers.commands import request_training
+    from producers.past import left_out
     from producers.waiting import run_ended
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
@@ -97,12 +100,17 @@ def train(
             return run_id, await run_ended(tenancy, name, run_id, timeout_seconds=timeout, report=report)
 
     run_id, run = command(context, act)
+    ended = {} if run is None else {run_id: run}
+    without = read(context, lambda tenancy, _: left_out(tenancy, name, ended))[run_id] if ended else ()
     if json:
-        print_json({"run_id": run_id, **(run.model_dump(mode="json") if run else {"status": "requested"})})
+        how = {"status": "requested"} if run is None else {**run.model_dump(mode="json"), "left_out": without}
+        print_json({"run_id": run_id, **how})
     elif run is None:
         typer.echo(f"{run_id} is requested; `sano runs --tenant {name}` shows how it goes")
     elif run.status == "completed":
         typer.echo(f"{run_id} is completed: adapter {run.adapter_digest}")
+    if without and not json:
+        typer.echo(f"left out: {_by_code(without)}; `sano runs --tenant {name} --json` names them")
     if run is not None and run.status != "completed":
         raise Refused("run-not-completed", f"{run_id} is {run.status}: {run.reason_code}; see the training log")
 
@@ -122,8 +130,14 @@ def _of_tenant(
     return both
 
 
+def _by_code(left_out: Sequence[LeftOutExample]) -> str | None:
+    """How many examples were left out, and why."""
+    counts = Counter(example.code for example in left_out)
+    return ", ".join(f"{count} {code}" for code, count in sorted(counts.items())) or None
+
+
 def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
-    """The tenant's training runs, oldest first."""
+    """The tenant's training runs, oldest first, and how many examples each left out; --json names these."""
     from producers import queries
     from tenancy.tenant_id import TenantId
 
@@ -138,6 +152,7 @@ def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
             "reason": lambda view: view.reason_code,
             "attempts": lambda view: view.attempts,
             "adapter": lambda view: short(view.adapter_digest),
+            "left out": lambda view: _by_code(view.left_out),
             "requested": lambda view: view.requested_at,
             "tokens": lambda view: view.trained_tokens,
             "seconds": lambda view: view.train_seconds,

@@ -26,7 +26,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = False) -> None:
-    """From an adapter to its run and every example, with reviewer, consent and the events that allowed it."""
+    """From an adapter to its run and every example, with reviewer, consent and the events that allowed it; and to the
+    examples that were left out.
+    """
     from producers import queries
     from producers.lineage import lineage as traced
     from tenancy.bootstrap import verifier
@@ -38,9 +40,9 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
     found = read(context, look)
     if json:
         return print_json(found)
-    print_facts(found.model_dump(exclude={"examples", "hyperparameters"}))
+    print_facts(found.model_dump(exclude={"examples", "left_out", "hyperparameters"}))
     typer.echo()
-    return print_rows(
+    print_rows(
         found.examples,
         {
             "example": lambda row: row.example_id,
@@ -53,6 +55,18 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
         },
         empty="no examples",
     )
+    if found.left_out:
+        typer.echo()
+        print_rows(
+            found.left_out,
+            {
+                "left out": lambda row: row.example_id,
+                "version": lambda row: row.version,
+                "because": lambda row: row.code,
+            },
+            empty="",
+        )
+    return None
 
 
 def withdrawals(

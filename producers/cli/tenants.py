@@ -50,6 +50,10 @@ def create(
     retrain_within_days: Annotated[
         int | None, typer.Option(min=1, max=365, help="They are retired by then.", show_default="30")
     ] = None,
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=16, max=8192, help="Tokens of an example; longer ones are left out.", show_default="512"),
+    ] = None,
     baa_reference: Annotated[
         str | None,
         typer.Option(callback=opaque_id, help="The contract, by an opaque id that the certificate of purge repeats."),
@@ -73,6 +77,7 @@ def create(
         "on_withdrawal": on_withdrawal,
         "retrain_within_days": retrain_within_days,
         "baa_reference": baa_reference,
+        "hyperparameters": None if max_length is None else {"max_length": max_length},
     }
     policy = TenantPolicy.model_validate({name: value for name, value in given.items() if value is not None})
     if not policy.keeps_its_promise:
@@ -117,6 +122,7 @@ def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = Fals
     if json:
         return print_json(view)
     policy = view.policy.model_dump(exclude={"hyperparameters"})
+    policy["max_length"] = view.policy.hyperparameters.max_length
     facts = view.model_dump(exclude={"policy"}) | {
         "holds": tuple(f"{h.hold_id} ({h.reason_code}, {'released' if h.released_at else 'open'})" for h in view.holds),
         "public_key": view.public_key and dumps(view.public_key),

@@ -1,4 +1,7 @@
-"""A withdrawal after training, on real Kafka, the real consumers and a real training: from the event to the receipt."""
+"""A withdrawal after training, on real Kafka, the real consumers and a real training: from the event to the receipt.
+
+One of the tenant's examples is too long for the model all the while.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from producers import withdrawals
+from producers import queries, withdrawals
 from producers.onboarding import onboard
 from producers.publishing import publish
 from producers.verifying import verify_file
@@ -24,7 +27,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 TENANT = TenantId("withdrawn-from")
 ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, heldout_fraction=0.0)
-POLICY = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP, on_withdrawal="retrain")
+POLICY = TenantPolicy(min_new_examples=4, min_training_examples=2, hyperparameters=ONE_STEP, on_withdrawal="retrain")
 
 
 async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
@@ -36,7 +39,8 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
         async with platform.tenancy() as tenancy:
             await onboard(tenancy, TENANT, POLICY)
             await publish(tenancy, TENANT, events.ConsentGranted(consent_id="c-1", version=1))
-            for approval in await approvals(tenancy, TENANT, 3):
+            too_long = await approvals(tenancy, TENANT, 1, start=9, words=500)
+            for approval in (*await approvals(tenancy, TENANT, 3), *too_long):
                 await publish(tenancy, TENANT, approval)
 
             async def active() -> str | None:
@@ -61,6 +65,10 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
             store = await tenancy.store(TENANT)
             used, _ = await store.get_record(object_keys.training_set(state.adapters[new].training_set_id), TrainingSet)
             assert {entry.example_id for entry in used.entries} == {"example-0", "example-2"}
+            runs = await queries.runs(tenancy, TENANT)
+            assert [run.adapter_digest for run in runs] == [old, new]
+            for run in runs:
+                assert [(each.example_id, each.code) for each in run.left_out] == [("example-9", "too-long")]
             prefix = object_keys.tenant_area(TENANT, "adapters", old)
             left = [version.key.removeprefix(prefix) async for version in tenancy.objects.versions(prefix)]
             assert left == [object_keys.ADAPTER_MANIFEST], "every version of its weights is gone"

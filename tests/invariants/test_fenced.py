@@ -20,7 +20,7 @@ from consumers.ledger.audit import on_audited
 from consumers.ledger.handlers import on_usage_recorded
 from consumers.ledger.ports import LedgerPorts
 from consumers.purge.handlers import on_purge_requested
-from consumers.training.freeze import freeze
+from consumers.training.freeze import candidates
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.publication import Publication
 from consumers.training.result import TrainingResult
@@ -139,7 +139,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
     assert frozen(world) == before
     if status == "purged":
         with pytest.raises(Refused):
-            await freeze(store, POLICY)
+            await candidates(store, POLICY)
         assert frozen(world) == before
 
 

@@ -34,6 +34,8 @@ from schemas.manifests import (
 )
 from schemas.records import (
     JobRecord,
+    LeftOut,
+    LeftOutExample,
     PurgeRecord,
     ReplicaAcknowledgement,
     Residue,
@@ -102,7 +104,7 @@ def adapter_files(seed: int = 0) -> dict[str, bytes]:
     }
 
 
-def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1") -> TrainingManifest:
+def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1", **said: Any) -> TrainingManifest:
     entries = tuple(
         TrainingSetEntry(
             example_id=f"example-{number}",
@@ -128,6 +130,7 @@ def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1") -> Tra
         trained_tokens=10,
         heldout_loss_before=2.0,
         heldout_loss_after=1.0,
+        **said,
     )
 
 
@@ -136,11 +139,15 @@ def signed_manifest(signer: Signer, held: TrainingManifest) -> dict[str, Any]:
     return signer.sign(statement(TRAINING_PREDICATE, subjects, held))
 
 
-async def publish_adapter(parts: Parts, tenant: TenantId, seed: int = 0) -> str:
+async def publish_adapter(
+    parts: Parts, tenant: TenantId, seed: int = 0, left_out: tuple[LeftOutExample, ...] = ()
+) -> str:
     """Put a signed adapter where training leaves it, ready but not active. Returns its digest."""
     run_id, files = f"run-{seed}", adapter_files(seed)
-    held = manifest(tenant, files, run_id)
+    held = manifest(tenant, files, run_id, left_out=left_out)
     store = await parts.tenancy.store(tenant)
+    if left_out:
+        await store.put_record(object_keys.left_out(run_id, held.fence), LeftOut(examples=left_out))
     envelope = json.dumps(signed_manifest(parts.signer, held)).encode()
     for file, body in {**files, object_keys.ADAPTER_MANIFEST: envelope}.items():
         await store.put(object_keys.adapter(held.adapter_digest, file), body)
@@ -162,7 +169,9 @@ async def publish_adapter(parts: Parts, tenant: TenantId, seed: int = 0) -> str:
         size_bytes=held.size_bytes,
         published_at=NOW + timedelta(minutes=seed),
     )
-    run = RunState(status="completed", adapter_digest=held.adapter_digest, requested_at=NOW + timedelta(minutes=seed))
+    run = RunState(
+        status="completed", fence=1, adapter_digest=held.adapter_digest, requested_at=NOW + timedelta(minutes=seed)
+    )
 
     def published(state: TenantState) -> TenantState:
         adapters = {**state.adapters, held.adapter_digest: adapter}

@@ -186,6 +186,10 @@ _HALF = r"the line is not JSON at byte 148: a \u escape is cut off or is half a 
             line(1, messages=[{"role": "user", "content": "x", SECRET: 1}] * 2),
             "messages[0] holds a field that is not one of role, content; leave it out",
         ),
+        (
+            line(1, messages=[{"role": "user", "content": SECRET}, {"role": "assistant", "content": " \n"}]),
+            "the answer is blank",
+        ),
         (line(1, consent=None), "consent is missing, and this tenant's policy requires it"),
         (line(0), "it is the example of line 1 again"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +22,28 @@ BASE = BaseModel(Path("/nowhere/base"), "b" * 64)
 
 @dataclass
 class FakeTrainer:
-    """Weights are a hash of the examples, so that the same set gives the same weights and another set others."""
+    """Weights are a hash of the examples, so that the same set gives the same weights and another set others.
+
+    ``refuses`` says why it takes no example whose text holds some word; ``fails`` is what each training ends with.
+    """
 
     model_name: str = "base"
     trained: list[tuple[str, ...]] = field(default_factory=list)
+    refuses: dict[str, str] = field(default_factory=dict)
+    fails: Exception | None = None
 
     def base_model(self) -> BaseModel:
         return BASE
+
+    def refused(
+        self, examples: Sequence[TrainingExample], base: BaseModel, hyperparameters: Hyperparameters
+    ) -> Mapping[str, str]:
+        return {
+            example.example_id: code
+            for example in examples
+            for word, code in self.refuses.items()
+            if any(word in message.content for message in example.messages)
+        }
 
     def train(
         self,
@@ -42,6 +57,8 @@ class FakeTrainer:
     ) -> TrainingResult:
         if should_stop():
             raise TrainingStopped
+        if self.fails is not None:
+            raise self.fails
         ids = tuple(example.example_id for example in examples)
         self.trained.append(ids)
         output_dir.mkdir(parents=True)

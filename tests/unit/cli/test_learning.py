@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from producers.commands import activate
+from schemas.records import LeftOutExample
 from tenancy.tokens import TokenVerifier
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.operator_parts import Parts, publish_adapter
@@ -78,6 +79,24 @@ def test_reads_have_a_json_shape_and_a_table(sano: Sano, parts: Parts) -> None:
     for command in (["adapters", "--tenant", "t1"], ["runs", "--tenant", "t1"]):
         assert first[:12] in sano(*command).stdout
     assert "reviewer-2" in sano("lineage", first).stdout
+
+
+def test_what_a_run_left_out_is_counted_in_the_table_and_named_in_json(sano: Sano, parts: Parts) -> None:
+    without = [LeftOutExample(example_id=f"e{number}", version=1, code="too-long") for number in (7, 8)]
+    digest = asyncio.run(publish_adapter(parts, TENANT, left_out=tuple(without)))
+    [run] = shape(sano("runs", "--tenant", "t1", "--json"))
+    named = [{"example_id": name, "version": 1, "code": "too-long"} for name in ("e7", "e8")]
+    assert run["left_out"] == named
+    assert shape(sano("lineage", digest, "--json"))["left_out"] == named
+    assert "2 too-long" in sano("runs", "--tenant", "t1").stdout
+    assert "e7" in sano("lineage", digest).stdout
+
+
+def test_a_tenant_may_have_its_own_limit_of_an_examples_length(sano: Sano) -> None:
+    created = shape(sano("tenant", "create", "t2", "--max-length", "2048", "--json"))
+    assert created["policy"]["hyperparameters"]["max_length"] == 2048
+    facts = dict(line.split(":", 1) for line in sano("tenant", "show", "t2").stdout.splitlines())
+    assert facts["policy.max_length"].strip() == "2048"
 
 
 def test_training_and_activation_are_asked_for(sano: Sano, parts: Parts) -> None:
