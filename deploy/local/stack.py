@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from pathlib import Path
 
 from deploy.local.base_model import base_model_folder
@@ -143,9 +142,9 @@ class LocalStack:
         self._record(self.connect()).write(self.folders.stack_file)
         self._wait_ready(self._services[name])
 
-    @cached_property
+    @property
     def _settings(self) -> LocalSettings:
-        """Read by ``up`` only: a wrong setting must not keep a stack from being taken down."""
+        """Looked at by ``up`` only: a wrong one must not keep a stack from being taken down."""
         return self._given_settings or local_settings()
 
     def _start_bus_and_store(self, kafka: bool) -> StackFile:
