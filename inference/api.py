@@ -207,6 +207,8 @@ async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
 
 def _error(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
     headers = {"Retry-After": "5"} if status in (429, 503) else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if status in (408, 413):
         headers["Connection"] = "close"  # or the rest of the body would be read still
     return JSONResponse(error_body(status, code, message, field), status, headers=headers)

@@ -11,11 +11,11 @@ from aiokafka import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from prometheus_client import make_asgi_app
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
@@ -119,9 +119,7 @@ class Consumer:
         return bool(await self.broker.ping(timeout=3.0))
 
 
-def health_routes(
-    telemetry: Telemetry, is_alive: Callable[[], bool], is_ready: Callable[[], Any]
-) -> list[Route | Mount]:
+def health_routes(telemetry: Telemetry, is_alive: Callable[[], bool], is_ready: Callable[[], Any]) -> list[Route]:
     """``/health/live``, ``/health/ready`` and ``/metrics``."""
 
     async def live(_: Request) -> Response:
@@ -131,11 +129,11 @@ def health_routes(
         is_up = bool(await is_ready())
         return JSONResponse({"ready": is_up}, 200 if is_up else 503)
 
-    return [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Mount("/metrics", make_asgi_app(registry=telemetry.registry)),
-    ]
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(telemetry.registry), headers={"Content-Type": content_type})
+
+    return [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
 
 
 @asynccontextmanager

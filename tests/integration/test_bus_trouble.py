@@ -304,7 +304,7 @@ async def test_a_trace_goes_through_the_bus_and_to_the_collector(
 async def test_health_and_metrics_tell_of_progress(platform: Platform, tenancy: Tenancy) -> None:
     address = f"http://{LOOPBACK}:{platform.ports['curation']}"
     handled = {"type": "sano.consent.granted", "outcome": str(Outcome.EFFECT)}
-    async with httpx.AsyncClient(base_url=address, follow_redirects=True, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
 
         async def count() -> float:
             answer = await client.get("/metrics")

@@ -99,6 +99,7 @@ async def test_without_a_token_of_ours_nothing_is_answered(bench: Bench, credent
             bodies = [{**BODIES[path], "model": model} for model in ("base", "active", ACTIVE, FOREIGN, MISSING, 1)]
             responses = [await client.post(path, json=body, headers=headers) for body in bodies]
     assert {(response.status_code, code(response)) for response in responses} == {(401, "invalid_token")}
+    assert {response.headers["WWW-Authenticate"] for response in responses} == {"Bearer"}
     assert len({response.content for response in responses}) == 1
     assert bench.engine.asked == []
     assert bench.engine.calls == []

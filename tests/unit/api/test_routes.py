@@ -91,7 +91,7 @@ def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
         (MODELS, ("GET",)),
         ("/health/live", ("GET", "HEAD")),
         ("/health/ready", ("GET", "HEAD")),
-        ("/metrics", ()),
+        ("/metrics", ("GET", "HEAD")),
     }
 
 
@@ -105,6 +105,14 @@ async def test_a_known_route_takes_its_own_method_only(bench: Bench) -> None:
             response = await client.request(method, path, headers=bearer(TENANT))
             assert (response.status_code, code(response)) == (405, "method_not_allowed")
             assert response.headers["Allow"] in {"GET", "POST"}
+
+
+async def test_metrics_are_answered_at_their_own_address(bench: Bench) -> None:
+    async with bench.client() as client:
+        for accept, kind in (("*/*", "text/plain"), ("application/openmetrics-text", "application/openmetrics-text")):
+            response = await client.get("/metrics", headers={"Accept": accept})
+            assert response.status_code == 200
+            assert response.headers["Content-Type"].startswith(kind)
 
 
 async def test_neither_errors_nor_metrics_say_who_asked_what(bench: Bench) -> None:
