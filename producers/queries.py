@@ -12,7 +12,7 @@ from producers.past import all_adapters, all_digests, all_run_ids, all_runs, lef
 from schemas import object_keys
 from schemas.events import UsageRecorded, UsageSource
 from schemas.holds import LegalHold
-from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, PurgeId, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.policy import TenantPolicy
 from schemas.records import LeftOutExample, PurgeRecord, StoreRefusal
@@ -37,7 +37,7 @@ class TenantView(Contract):
     examples: int | None = None
     policy: TenantPolicy
     rev: int
-    purge_id: OpaqueId | None
+    purge_id: PurgeId | None
     holds: tuple[LegalHold, ...] = ()
     public_key: dict[str, str] | None = Field(default=None, description="JWK to encrypt inline content to")
 
@@ -78,7 +78,7 @@ class PurgeView(Contract):
     the step.
     """
 
-    purge_id: OpaqueId
+    purge_id: PurgeId
     tenant: TenantName
     step: str
     flags: tuple[str, ...]

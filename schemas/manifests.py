@@ -10,9 +10,10 @@ from pydantic import Field
 from schemas.canonical import sha256_hex
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, Sha256Hex, SubcontractorName, TenantName
+from schemas.identifiers import OpaqueId, PurgeId, Sha256Hex, SubcontractorName, TenantName
 from schemas.model import Contract
 from schemas.moments import Moment
+from schemas.numbers import Version
 from schemas.records import (
     LeftOutExample,
     PurgeExport,
@@ -147,7 +148,7 @@ class Retained(Contract):
 class PurgeCertificate(Contract):
     """A certificate of destruction, after NIST SP 800-88 section 4.8. It holds no content and no content hash."""
 
-    certificate_id: OpaqueId
+    certificate_id: PurgeId
     tenant: TenantName
     baa_reference: OpaqueId | None = Field(default=None, description="the contract, as the tenant's policy names it")
     requested_by: OpaqueId
@@ -207,9 +208,10 @@ def backups_in_words(kept: timedelta | None) -> str:
     """What a certificate of purge states about copies of the bucket, which only the operator can know of."""
     if kept is None:
         return "this system makes no copies of the bucket, and the operator declared nothing about copies of the bucket"
+    days = -(-kept // timedelta(days=1))  # rounded up
     return (
         "this system makes no copies of the bucket; the operator declares that its own copies of the bucket keep what "
-        f"was deleted for at most {kept / timedelta(days=1):g} days"
+        f"was deleted for at most {days} {'day' if days == 1 else 'days'}"
     )
 
 
@@ -217,7 +219,7 @@ class ExportedExample(Contract):
     """One line of an export's list of examples."""
 
     example_id: OpaqueId
-    version: int
+    version: Version
     commitment: Sha256Hex
     reviewer_id: OpaqueId
     consent_id: OpaqueId | None

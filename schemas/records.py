@@ -75,7 +75,7 @@ class LeftOutExample(Contract):
     """An eligible example that the model or the run's settings cannot take, and a code that says why."""
 
     example_id: OpaqueId
-    version: int = Field(ge=1)
+    version: Version
     code: ReasonCode
 
 

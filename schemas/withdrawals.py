@@ -10,7 +10,6 @@ from schemas.canonical import sha256_hex
 from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.moments import Moment
-from schemas.numbers import Version
 from schemas.records import ReplicaAcknowledgement
 
 WithdrawalOutcome = Literal["not-affected", "consent-renewed", "flagged", "retired"]
@@ -29,7 +28,6 @@ class WithdrawalRecord(Contract):
     withdrawal_id: OpaqueId = Field(description="the id of the event that withdrew")
     example_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
-    consent_version: Version | None = None
     withdrawn_at: Moment
     step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None

@@ -41,7 +41,6 @@ async def note(store: TenantStore, event: Event, now: datetime) -> None:
         withdrawal_id=event.id,
         example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
         consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
-        consent_version=data.version if isinstance(data, ConsentRevoked) else None,
         withdrawn_at=min(event.time, now),
     )
     with suppress(PreconditionFailed):

@@ -330,6 +330,11 @@ def test_every_release_empties_what_this_one_asks_of_every_release() -> None:
     assert broken(OTHER) == ()
 
 
+@pytest.mark.parametrize(("kept", "words"), [(DAY, "1 day"), (1.5 * DAY, "2 days"), (365 * DAY, "365 days")])
+def test_declared_days_are_told_whole_and_never_fewer(kept: timedelta, words: str) -> None:
+    assert backups_in_words(kept).endswith(f"at most {words}")
+
+
 def test_a_store_that_is_added_removed_or_ends_otherwise_makes_another_registry_under_the_same_version(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
