@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from schemas.events import AdapterActivated, AdapterRetired, AdapterRolledBack, EventData
 from schemas.state import AdapterState, OutboxEntry, TenantState
@@ -43,36 +43,40 @@ def rolled_back(
     """Return to ``digest``, or to the adapter that was active before the present one.
 
     Without an earlier one the tenant returns to the base model; where ``digest`` is active nothing changes. What a
-    rollback leaves, and every adapter that became active after the one returned to, is not returned to by a later one
-    without ``digest``: that goes further back each time. Raises :class:`Refused` when none is active.
+    rollback leaves, and every adapter that last became active after the one returned to, is not returned to by a later
+    one without ``digest``: that goes further back each time. An archived adapter is further back than all others.
+    Raises :class:`Refused` when none is active.
     """
 
     def change(state: TenantState) -> TenantState:
         require_active(state)
         if state.active_adapter is None:
             raise Refused("nothing-active", "refused: the tenant has no active adapter to roll back from")
+        target = digest or next(reversed(earlier_adapters(state)), None)
+        left = _active_after(state, target)
         if digest is not None:
             state = _with_known(state, digest, archived)
             _require_ready(state, digest)
         if state.active_adapter == digest:
             return state
-        earlier = _earlier(state)
-        target = digest or (earlier[-1] if earlier else None)
         event = AdapterRolledBack(
             adapter_digest=target,
             previous_digest=state.active_adapter,
             activation=state.activations + 1,
             requested_by=requested_by,
         )
-        return owing(_returned_to(state, target), entry(event))
+        return owing(_returned_to(state, target, left), entry(event))
 
     return change
 
 
-def retired(adapters: Mapping[str, AdapterState], reason_code: str, entry: NewEntry) -> Change:
+def retired(
+    adapters: Mapping[str, AdapterState], reason_code: str, entry: NewEntry, *, to_follow: Collection[str] = ()
+) -> Change:
     """Serve none of these adapters any more; they are given as they are known, in the state or in the archive.
 
-    Where one of them is active the tenant returns to where a rollback would take it, which is none of them.
+    Where one of them is active the tenant returns to where a rollback would take it, which is none of them, nor of
+    those that are ``to_follow`` by further swaps.
     """
 
     def change(state: TenantState) -> TenantState:
@@ -85,8 +89,8 @@ def retired(adapters: Mapping[str, AdapterState], reason_code: str, entry: NewEn
         changed = state.model_copy(update={"adapters": {**state.adapters, **gone}})
         events: list[EventData] = []
         if state.active_adapter in gone:
-            earlier = _earlier(changed)
-            target = earlier[-1] if earlier else None
+            earlier = (past for past in reversed(earlier_adapters(changed)) if past not in to_follow)
+            target = next(earlier, None)
             events.append(
                 AdapterRolledBack(
                     adapter_digest=target,
@@ -94,14 +98,14 @@ def retired(adapters: Mapping[str, AdapterState], reason_code: str, entry: NewEn
                     activation=state.activations + 1,
                 )
             )
-            changed = _returned_to(changed, target)
+            changed = _returned_to(changed, target, _active_after(changed, target))
         events += [AdapterRetired(adapter_digest=digest, reason_code=reason_code) for digest in sorted(gone)]
         return owing(changed, *(entry(event) for event in events))
 
     return change
 
 
-def _earlier(state: TenantState) -> list[str]:
+def earlier_adapters(state: TenantState) -> list[str]:
     """What a rollback may return to by itself, the latest last."""
     return [
         past
@@ -112,12 +116,24 @@ def _earlier(state: TenantState) -> list[str]:
     ]
 
 
-def _returned_to(state: TenantState, target: str | None) -> TenantState:
+def _active_after(state: TenantState, target: str | None) -> list[str]:
+    """Of what a rollback may return to by itself, what last became active after ``target``.
+
+    The history has that order. What is not in the state, an archived adapter or the base model, was active before all
+    of it; what is in the state but not in the history was never active, so that nothing came after it.
+    """
+    earlier = earlier_adapters(state)
+    if target not in state.adapters:
+        return earlier
+    if target not in state.adapter_history:
+        return []
+    since = state.adapter_history[state.adapter_history.index(target) + 1 :]
+    return [past for past in earlier if past in since]
+
+
+def _returned_to(state: TenantState, target: str | None, between: list[str]) -> TenantState:
     """The state after a rollback. What lies between is left with the active adapter, as if by one step at a time."""
-    earlier = _earlier(state)
-    left = earlier[earlier.index(target) + 1 :] if target in earlier else []
-    if state.active_adapter is not None:
-        left.append(state.active_adapter)
+    left = [*between, state.active_adapter] if state.active_adapter is not None else between
     gone = {digest: state.adapters[digest].model_copy(update={"rolled_back": True}) for digest in left}
     return _with_active(state.model_copy(update={"adapters": {**state.adapters, **gone}}), target)
 

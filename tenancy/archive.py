@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from schemas import object_keys
 from schemas.state import AdapterState, RunState, TenantState
+from tenancy.activation import earlier_adapters
 from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.state import StateRegistry, require_active
@@ -35,14 +36,17 @@ def surplus_runs(state: TenantState) -> list[str]:
 
 
 def surplus_adapters(state: TenantState) -> list[str]:
-    """Adapters that are neither active nor among the :data:`KEPT_ADAPTERS` that were published last."""
+    """Adapters that are neither active, nor among the :data:`KEPT_ADAPTERS` that were published last, nor among as
+    many that rollbacks or a retirement would return to first.
+    """
     movable = [
         digest
         for digest, adapter in state.adapters.items()
         if adapter.status != "publishing" and digest != state.active_adapter
     ]
     movable.sort(key=lambda digest: state.adapters[digest].published_at)
-    return movable[: max(0, len(movable) - KEPT_ADAPTERS)]
+    returned_to = earlier_adapters(state)[-KEPT_ADAPTERS:]
+    return [digest for digest in movable[: max(0, len(movable) - KEPT_ADAPTERS)] if digest not in returned_to]
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,11 @@ class Archive:
 
         def without(current: TenantState) -> TenantState:
             require_active(current)
+            surplus = surplus_adapters(current)  # it may have become active, or what a rollback returns to, meanwhile
             kept_adapters = {
                 digest: adapter
                 for digest, adapter in current.adapters.items()
-                if digest == current.active_adapter or moved_adapters.get(digest) != adapter
+                if digest not in surplus or moved_adapters.get(digest) != adapter
             }
             return current.model_copy(
                 update={

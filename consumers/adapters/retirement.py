@@ -73,7 +73,8 @@ class Retirement:
         """
         for start in range(0, len(record.retiring), KEPT_ADAPTERS):
             some = {digest: affected[digest] for digest in record.retiring[start : start + KEPT_ADAPTERS]}
-            await self.tenancy.outbox.swap(self.store.tenant, retired(some, REASON, self.tenancy.outbox.entry))
+            change = retired(some, REASON, self.tenancy.outbox.entry, to_follow=record.retiring)
+            await self.tenancy.outbox.swap(self.store.tenant, change)
             # What was archived came back in to be retired; it must not stay, or the state grows with the past.
             await Archive(self.store).tidy(self.tenancy.states)
         state = (await self.tenancy.active(self.store.tenant)).state

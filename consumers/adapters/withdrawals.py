@@ -56,10 +56,16 @@ class _Case:
 
     @property
     def is_replaced(self) -> bool:
-        """Whether a newer adapter without the example is published, which only waits to be activated."""
+        """Whether a newer adapter without the example is published, which only waits to be activated.
+
+        One that a rollback left is none: neither a retirement nor its readiness makes it active again.
+        """
         active = self.state.adapters[self.state.active_adapter or ""]
         return any(
-            digest not in self.affected and adapter.status != "retired" and adapter.published_at >= active.published_at
+            digest not in self.affected
+            and adapter.status != "retired"
+            and not adapter.rolled_back
+            and adapter.published_at >= active.published_at
             for digest, adapter in self.state.adapters.items()
         )
 

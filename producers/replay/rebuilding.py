@@ -10,7 +10,8 @@ There every event must find what it found the first time. Two rules make it so:
   the one before it, everything that was sent of its tenant has been handled. Tenants do not wait for each other, and
   nothing waits for events that nothing depends on, of which there are the most.
 
-What an operator changed by a swap of the state and not by an event, an activation or a rollback, is done again. An
+What an operator changed by a swap of the state and not by an event, an activation or a rollback, is done again in the
+operator's name. One that names nobody was the services' own: a new adapter's activation, a retirement's rollback. An
 approval whose text is not there is not sent: it was erased since, by a withdrawal, a rejection or a later version, and
 nobody may train on it again.
 """
@@ -30,7 +31,7 @@ from producers.replay.selection import REPLAYABLE, read_event
 from producers.waiting import Report, ignore, until
 from schemas import events, object_keys
 from schemas.content import ClaimCheck
-from schemas.envelope import Event, event_id
+from schemas.envelope import Event
 from schemas.events import EVENT_TYPES
 from schemas.following import follows_by_itself
 from tenancy.errors import Refused, UnknownTenant
@@ -85,14 +86,6 @@ def milestone(event: Event) -> tuple[str, str, str]:
     if isinstance(data, events.AdapterActivated | events.AdapterRolledBack):
         return event.subject, event.type, str(data.activation)
     return event.subject, event.type, data.natural_key()
-
-
-def _is_automatic(event: Event) -> bool:
-    """Whether an adapter was activated since it was ready, and not by an operator."""
-    data = event.data
-    if not isinstance(data, events.AdapterActivated):
-        return False
-    return event.causation_id == event_id(events.AdapterReady.type, event.subject, data.adapter_digest)
 
 
 @dataclass
@@ -168,14 +161,17 @@ class CausalOrder:
 
     async def _done_again(self, event: Event) -> None:
         """Repeat an operator's change of the active adapter, unless an interrupted run has done so."""
-        if _is_automatic(event) or await self._is_reached(event):
+        data = event.data
+        if not isinstance(data, events.AdapterActivated | events.AdapterRolledBack) or data.requested_by is None:
             return
-        tenancy, tenant = self.target.tenancy, TenantId(event.subject)
+        if await self._is_reached(event):
+            return
+        tenancy, tenant, operator = self.target.tenancy, TenantId(event.subject), data.requested_by
         with suppress(Refused):  # not the adapters of then; that is noted when it is waited for
-            if isinstance(event.data, events.AdapterActivated):
-                await commands.activate(tenancy, tenant, event.data.adapter_digest)
-            elif isinstance(event.data, events.AdapterRolledBack):
-                await commands.rollback(tenancy, tenant, event.data.adapter_digest)
+            if isinstance(data, events.AdapterActivated):
+                await commands.activate(tenancy, tenant, data.adapter_digest, requested_by=operator)
+            else:
+                await commands.rollback(tenancy, tenant, data.adapter_digest, requested_by=operator)
 
     async def _wait_for(self, event: Event) -> None:
         """Return once the installation has come to the same, or rests without."""

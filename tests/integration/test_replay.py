@@ -128,8 +128,8 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
         return await store.exists(object_keys.export("x-1", EXAMPLES_FILE)) or None
 
     await eventually(is_exported, "the export is there")
-    await commands.rollback(tenancy, tenant)
-    await commands.activate(tenancy, tenant, digest)
+    await commands.rollback(tenancy, tenant, requested_by="op")
+    await commands.activate(tenancy, tenant, digest, requested_by="op")
     state = await _activated(tenancy, tenant, 3)
 
     async def are_closed() -> bool | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from consumers.adapters import retirement
+from producers import commands
 from schemas import events, object_keys
 from schemas.envelope import Event
 from schemas.holds import LegalHold
@@ -119,6 +121,44 @@ async def test_until_it_is_replaced_the_old_adapter_serves_and_not_one_day_longe
     assert said.retired_at is not None and said.deadline is not None and said.retired_at >= said.deadline
 
 
+async def test_an_adapter_that_a_rollback_left_replaces_none_and_another_is_trained(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant, old = await trained(world, policy("retrain"))
+    await world.publish(
+        tenant, events.ExampleRejected(example_id="e0", version=1, reviewer_id="rev-1", reason_code="unclear")
+    )
+    await taught(world, tenant, 10)
+    left = (await world.state(tenant)).active_adapter
+    assert left is not None and "e0" not in await contained(world, tenant, await world.state(tenant), left)
+    assert (await commands.rollback(world.outside, tenant)).digest == old
+    withdrawal = await withdrawn(world, tenant)
+    assert (await world.state(tenant)).active_adapter not in (None, old, left)
+    assert (await receipt(world, tenant, withdrawal)).outcome == "retired"
+
+
+async def test_a_retirement_of_many_adapters_activates_none_of_them_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retirement, "KEPT_ADAPTERS", 1)
+    world = World(tmp_path)
+    tenant, _ = await trained(world, policy("stop"))
+    for first in (10, 20, 30):
+        await taught(world, tenant, first)
+    assert len((await world.state(tenant)).adapters) == 4
+    await withdrawn(world, tenant)
+    state = await world.state(tenant)
+    assert {adapter.status for adapter in state.adapters.values()} == {"retired"}
+    returned = [event.data for event in world.bus.topics[events.ADAPTERS] if event.type == "sano.adapter.rolledback"]
+    assert [getattr(data, "adapter_digest", "") for data in returned] == [None]
+
+
+async def taught(world: World, tenant: TenantId, first: int) -> None:
+    """One more batch, whose adapter is activated."""
+    for number in range(first, first + EXAMPLES):
+        await world.publish(tenant, await world.approval(tenant, f"e{number}"))
+    await world.settle()
+
+
 async def test_stopping_takes_the_adapter_away_at_once(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant, old = await trained(world, policy("stop"))
@@ -132,9 +172,7 @@ async def test_stopping_takes_the_adapter_away_at_once(tmp_path: Path) -> None:
 async def test_stopping_returns_to_an_earlier_adapter_that_does_not_contain_the_example(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant, old = await trained(world, policy("stop"))
-    for number in range(10, 10 + EXAMPLES):
-        await world.publish(tenant, await world.approval(tenant, f"e{number}"))
-    await world.settle()
+    await taught(world, tenant, 10)
     assert (await world.state(tenant)).active_adapter != old
     await withdrawn(world, tenant, "e11")
     state = await world.state(tenant)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.events import AdapterActivated, AdapterRolledBack, EventData
 from schemas.state import AdapterState, OutboxEntry, TenantState
-from tenancy.activation import activated, retired, rolled_back
+from tenancy import archive
+from tenancy.activation import activated, earlier_adapters, retired, rolled_back
 from tenancy.errors import Refused
 from tenancy.state import entry_data
 
@@ -23,6 +26,13 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(["activate", "roll back", "retire"]), st.sampled_from(DIGESTS)),
         st.just(("roll back", None)),
+    ),
+    max_size=14,
+)
+WITH_ARCHIVE = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["activate", "roll back", "retire"]), st.sampled_from(DIGESTS)),
+        st.sampled_from([("roll back", None), ("tidy", None)]),
     ),
     max_size=14,
 )
@@ -114,3 +124,116 @@ def test_one_rollback_to_an_adapter_is_as_many_without_as_it_takes(steps: list[S
             at_once = rolled_back(single.active_adapter, entry)(state)
             assert at_once.adapters == single.adapters
             assert at_once.active_adapter == single.active_adapter
+
+
+@dataclass
+class Life:
+    """A tenant's state beside its archive, and what neither keeps: when each adapter became active, by its digest."""
+
+    kept: int
+    state: TenantState = field(default_factory=lambda: TenantState(tenant="t1", nonce="n", adapters=adapters()))
+    archived: dict[str, AdapterState] = field(default_factory=dict)
+    became_active: dict[str, int] = field(default_factory=dict)
+
+    def take(self, what: str, digest: str | None) -> None:
+        before, known = self.state, {**self.archived, **self.state.adapters}
+        with suppress(Refused):
+            if what == "tidy":
+                self.tidy()
+            elif what == "roll back":
+                self.state = rolled_back(digest, entry, archived=self.archived.get(digest or ""))(before)
+            elif digest is not None and what == "activate":
+                self.state = activated(digest, entry, archived=self.archived.get(digest))(before)
+            elif digest is not None:
+                self.state = retired({digest: known[digest]}, "withdrawn-example", entry)(before)
+        if self.state.active_adapter not in (None, before.active_adapter):
+            self._note(before, self.state.active_adapter or "", is_return=what != "activate")
+
+    def _note(self, before: TenantState, digest: str, *, is_return: bool) -> None:
+        # Where one is left, its time is that of its latest activation, also where that was a return to it; one that
+        # was just returned to has still the time of the activation before.
+        now = 2 * self.state.activations
+        if before.active_adapter is not None:
+            self.became_active[before.active_adapter] = now - 1
+        if not is_return:
+            self.became_active[digest] = now
+        self.became_active.setdefault(digest, now)
+
+    def tidy(self) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(archive, "KEPT_ADAPTERS", self.kept)
+            gone = archive.surplus_adapters(self.state)
+        held = self.state.adapters
+        self.archived |= {digest: held[digest] for digest in gone}
+        left = {digest: adapter for digest, adapter in held.items() if digest not in gone}
+        history = tuple(past for past in self.state.adapter_history if past not in gone)
+        self.state = self.state.model_copy(update={"adapters": left, "adapter_history": history})
+
+
+IN_TURN: list[Step] = [("activate", digest) for digest in DIGESTS]
+
+
+@given(WITH_ARCHIVE, st.sampled_from([1, 2]))
+@example([*IN_TURN, ("tidy", None), ("roll back", DIGESTS[0])], 1)
+@example([*IN_TURN, ("roll back", DIGESTS[1]), ("activate", DIGESTS[3]), ("roll back", DIGESTS[2])], 1)
+def test_a_rollback_leaves_nothing_to_return_to_that_became_active_after_the_one_returned_to(
+    steps: list[Step], kept: int
+) -> None:
+    life = Life(kept)
+    for step in steps:
+        life.take(*step)
+        if life.state.active_adapter is not None:
+            present = life.became_active[life.state.active_adapter]
+            assert all(life.became_active[past] < present for past in earlier_adapters(life.state)), step
+
+
+@given(WITH_ARCHIVE, st.sampled_from([1, 2]))
+@example([("activate", DIGESTS[0]), ("activate", DIGESTS[3])], 1)
+def test_what_moves_to_the_archive_does_not_change_what_a_rollback_returns_to(steps: list[Step], kept: int) -> None:
+    life = Life(kept)
+    for step in steps:
+        life.take(*step)
+    if life.state.active_adapter is None:
+        return
+    target = rolled_back(None, entry)(life.state).active_adapter
+    life.tidy()
+    assert rolled_back(None, entry)(life.state).active_adapter == target
+    assert len(life.state.adapters) <= 2 * kept + 1
+
+
+@given(WITH_ARCHIVE, st.sampled_from([1, 2]))
+def test_rolling_back_and_tidying_again_and_again_visits_nothing_twice(steps: list[Step], kept: int) -> None:
+    life = Life(kept)
+    for step in steps:
+        life.take(*step)
+    visited: list[str] = []
+    while life.state.active_adapter is not None:
+        assert life.state.active_adapter not in visited
+        visited.append(life.state.active_adapter)
+        life.take("roll back", None)
+        life.tidy()
+
+
+def test_what_was_never_active_is_left_for_the_one_that_was_active_before_it() -> None:
+    """An adapter that is returned to though it never was active comes after those that were."""
+    life = Life(16)
+    for digest in (DIGESTS[0], DIGESTS[2]):
+        life.take("activate", digest)
+    life.take("roll back", DIGESTS[1])
+    life.take("roll back", None)
+    assert life.state.active_adapter == DIGESTS[0]
+
+
+def test_a_retirement_by_several_swaps_returns_to_none_of_those_that_are_to_follow() -> None:
+    life = Life(16)
+    for step in IN_TURN:
+        life.take(*step)
+    going = {digest: life.state.adapters[digest] for digest in DIGESTS[1:]}
+    first = {DIGESTS[3]: going[DIGESTS[3]]}
+    state = retired(first, "withdrawn-example", entry, to_follow=going)(life.state)
+    assert state.active_adapter == DIGESTS[0]
+    state = retired(going, "withdrawn-example", entry, to_follow=going)(state)
+    assert (state.active_adapter, [state.adapters[digest].status for digest in DIGESTS]) == (
+        DIGESTS[0],
+        ["ready", *["retired"] * 3],
+    )

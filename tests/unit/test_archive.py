@@ -253,6 +253,22 @@ def _retired(digest: str) -> Change:
     return change
 
 
+async def test_an_adapter_that_rollbacks_come_to_return_to_while_it_is_moved_stays(parts: Parts) -> None:
+    """Between the record and the swap the active one gives way to another, and is what a rollback returns to."""
+    digests = [await publish_adapter(parts, TENANT, seed) for seed in range(TRAININGS)]
+    await commands.activate(parts.tenancy, TENANT, digests[1])
+    states = parts.tenancy.states
+
+    class ActivatedMeanwhile(StateRegistry):
+        async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:
+            for digest in (digests[0], digests[-1]):
+                await commands.activate(parts.tenancy, TENANT, digest)
+            return await states.swap(tenant, change, base=base)
+
+    await (await archive_of(parts)).tidy(ActivatedMeanwhile(states.objects, states.clock))
+    assert (await commands.rollback(parts.tenancy, TENANT)).digest == digests[0]
+
+
 async def test_a_late_tidying_does_not_bring_an_old_record_back(parts: Parts) -> None:
     """One process is about to write a record while another has moved the same adapter, retired meanwhile."""
     digests = await trained_without_tidying(parts)
@@ -311,3 +327,20 @@ def test_the_kept_ones_are_the_latest() -> None:
     state = TenantState(tenant=TENANT, nonce="n", runs=runs, adapters=adapters, active_adapter=active)
     assert surplus_runs(state) == ["r0", "r1", "r2"]
     assert surplus_adapters(state) == [f"{number:064x}" for number in (1, 2)]
+
+
+async def test_an_older_adapter_that_a_rollback_returns_to_stays_until_it_does(parts: Parts) -> None:
+    digests = [await publish_adapter(parts, TENANT, seed) for seed in range(TRAININGS)]
+    for digest in (digests[0], digests[1], digests[-1]):
+        await commands.activate(parts.tenancy, TENANT, digest)
+    for expected in (digests[1], digests[0], None):
+        await look(parts)
+        assert (await commands.rollback(parts.tenancy, TENANT)).digest == expected
+    await look(parts)
+    assert len((await state_of(parts)).adapters) == KEPT_ADAPTERS
+
+
+async def test_from_an_archived_adapter_a_rollback_goes_no_way_forward(parts: Parts) -> None:
+    digests = await trained(parts)
+    assert (await commands.rollback(parts.tenancy, TENANT, digests[1])).digest == digests[1]
+    assert (await commands.rollback(parts.tenancy, TENANT)).digest is None

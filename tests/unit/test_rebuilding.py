@@ -14,7 +14,7 @@ from producers.replay.running import Target
 from producers.waiting import WaitedTooLong
 from schemas import events, object_keys
 from schemas.content import ClaimCheck, Committed
-from schemas.envelope import Event
+from schemas.envelope import Event, decode
 from schemas.following import churn_id, churn_purge_id
 from schemas.policy import TenantPolicy
 from schemas.state import AdapterState, RunState
@@ -243,14 +243,10 @@ async def test_an_approval_is_sent_only_where_its_text_is(has_text: bool) -> Non
     assert here.order.notes() == ({} if has_text else {"approvals whose text is not there": 1})
 
 
-@pytest.mark.parametrize("is_operators", [True, False])
-async def test_an_operators_activation_is_done_again_and_that_of_an_adapter_that_was_ready_is_not(
-    is_operators: bool,
-) -> None:
-    here = Elsewhere()
+async def with_adapters(here: Elsewhere, **changes: Any) -> TenantId:
+    """A tenant with two ready adapters."""
     tenant = await here.made.tenant("t1")
     await here.made.tenancy.keys.create(tenant)
-    digest = "a" * 64
     adapter = AdapterState(
         status="ready",
         run_id="r",
@@ -260,18 +256,57 @@ async def test_an_operators_activation_is_done_again_and_that_of_an_adapter_that
         size_bytes=1,
         published_at=START,
     )
-    await here.made.tenancy.states.swap(tenant, lambda state: state.model_copy(update={"adapters": {digest: adapter}}))
-    activated = events.AdapterActivated(adapter_digest=digest, previous_digest=None, activation=1)
-    cause = "ticket-7" if is_operators else event(ready(digest=digest)).id
-    assert not await here.order.is_to_be_sent(event(activated, cause))
-    state = (await here.made.tenancy.states.read(tenant)).state
-    assert state.active_adapter == (digest if is_operators else None)
+    changes |= {"adapters": {FIRST: adapter, SECOND: adapter}}
+    await here.made.tenancy.states.swap(tenant, lambda state: state.model_copy(update=changes))
+    return tenant
+
+
+FIRST, SECOND = "a" * 64, "c" * 64
+SECOND_IS_ACTIVE = {"active_adapter": SECOND, "adapter_history": (FIRST,), "activations": 2}
+ACTIVATED = events.AdapterActivated(adapter_digest=FIRST, previous_digest=None, activation=1)
+ROLLED_BACK = events.AdapterRolledBack(adapter_digest=FIRST, previous_digest=SECOND, activation=3)
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [({}, ACTIVATED), (SECOND_IS_ACTIVE, ROLLED_BACK)],
+    ids=["activation", "rollback"],
+)
+async def test_an_operators_change_of_the_active_adapter_is_done_again_in_the_operators_name(
+    before: dict[str, Any], change: events.AdapterActivated | events.AdapterRolledBack
+) -> None:
+    here = Elsewhere()
+    tenant = await with_adapters(here, **before)
+    by_operator = change.model_copy(update={"requested_by": "op-7"})
+    assert not await here.order.is_to_be_sent(event(by_operator))
+    assert (await here.made.tenancy.states.read(tenant)).state.active_adapter == FIRST
+    assert here.order.notes() == {left_to(change.type): 1}
+    [said] = here.made.held(events.ADAPTERS)
+    assert decode(said.key, said.value, said.headers).data == by_operator
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [({}, ACTIVATED), (SECOND_IS_ACTIVE, ROLLED_BACK)],
+    ids=["activation", "rollback"],
+)
+@pytest.mark.parametrize("cause", [None, event(ready(digest=FIRST)).id], ids=["no cause", "readiness"])
+async def test_what_a_service_changed_is_waited_for_and_not_done_again(
+    before: dict[str, Any], change: events.AdapterActivated | events.AdapterRolledBack, cause: str | None
+) -> None:
+    """A new adapter is activated, or a retirement returns to an earlier one, as what it follows from is done again."""
+    here = Elsewhere()
+    tenant = await with_adapters(here, **before)
+    was = (await here.made.tenancy.states.read(tenant)).state
+    assert not await here.order.is_to_be_sent(event(change, cause))
+    assert (await here.made.tenancy.states.read(tenant)).state == was
+    assert here.order.notes() == {left_to(change.type): 1, f"not concluded again: {change.type}": 1}
 
 
 async def test_an_operators_activation_that_cannot_be_done_again_is_noted() -> None:
     here = Elsewhere()
     await here.made.tenant("t1")
-    activated = events.AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=1)
+    activated = ACTIVATED.model_copy(update={"requested_by": "op-7"})
     assert not await here.order.is_to_be_sent(event(activated))
     assert here.order.notes() == {
         left_to("sano.adapter.activated"): 1,
