@@ -85,7 +85,7 @@ def _parse(path: Path, number: int, raw: bytes) -> ApprovalLine:
 
 def _read(path: Path, number: int, raw: bytes) -> ApprovalLine:
     try:
-        line = ApprovalLine.model_validate_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+        line = ApprovalLine.model_validate_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"), strict=True)
         line.content(random_salt())
     except UnicodeDecodeError:
         raise line_refused(path, number, "bad-line", "the line is not UTF-8; save the file in that encoding") from None

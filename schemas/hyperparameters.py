@@ -28,14 +28,8 @@ class Hyperparameters(Contract):
     r: Rank = 16
     lora_alpha: int = Field(default=32, ge=1, le=512)
     lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    target_modules: tuple[ModuleName, ...] = (
-        "down_proj",
-        "gate_proj",
-        "k_proj",
-        "o_proj",
-        "q_proj",
-        "up_proj",
-        "v_proj",
+    target_modules: tuple[ModuleName, ...] = Field(
+        default=("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"), min_length=1
     )
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1e-2)
     num_train_epochs: int = Field(default=3, ge=1, le=50)

@@ -44,10 +44,10 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             await tenancy.outbox.flush(tenant, snapshot)
             return Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version >= data.version:
-            if record.status == "rejected":
-                await _put_out(event, tenancy, snapshot, store, record)
-            else:
+            if record.status == "approved":
                 await Texts(tenancy.states, store).drop(record)
+            else:
+                await _put_out(event, tenancy, snapshot, store, record)
             return Outcome.NOOP_STALE
     await _receive_content(data, store)
     approved = ExampleRecord(
@@ -95,7 +95,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
         reason_code=data.reason_code,
     )
     await write_example(store, rejected, etag)
-    if record is not None and record.status == "approved":
+    if (record is not None and record.status == "approved") or _is_counted(snapshot, data.example_id):
         await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
     await Texts(tenancy.states, store).drop(rejected)
     return Outcome.EFFECT
@@ -122,11 +122,13 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
         await write_example(store, record, etag)
     # Nothing was trained with an example that nobody had decided on.
     is_owed = record.version > 0 and not (is_repeat and await withdrawals.is_noted(store, event))
-    if is_owed:
+    is_counted = _is_counted(snapshot, data.example_id)
+    if is_owed or is_counted:
         await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
+    if is_owed:
         await withdrawals.note(store, event, tenancy.clock())
     await Texts(tenancy.states, store).drop(record)
-    return Outcome.EFFECT if is_owed or not is_repeat else Outcome.NOOP_DUPLICATE
+    return Outcome.EFFECT if is_owed or is_counted or not is_repeat else Outcome.NOOP_DUPLICATE
 
 
 async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
@@ -250,17 +252,22 @@ async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str
 
 
 async def _put_out(
-    event: Event, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore, rejected: ExampleRecord
+    event: Event, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore, forbidding: ExampleRecord
 ) -> bool:
-    """Finish a rejection that stopped behind its record. A text that is still there says that it may have: texts are
-    dropped last, by whoever finds them. False when none was there.
+    """Finish a rejection or withdrawal that stopped behind its record. A text that is still there says that it may
+    have: texts are dropped last, by whoever finds them. So does an example that counts. False when neither was there.
     """
     texts = Texts(tenancy.states, store)
-    if not await texts.dead(rejected):
+    if not (_is_counted(snapshot, forbidding.example_id) or await texts.dead(forbidding)):
         return False
-    await _uncount(tenancy, store.tenant, snapshot, event.id, rejected.example_id)
-    await texts.drop(rejected)
+    await _uncount(tenancy, store.tenant, snapshot, event.id, forbidding.example_id)
+    await texts.drop(forbidding)
     return True
+
+
+def _is_counted(snapshot: Snapshot, example_id: str) -> bool:
+    """Its record may not say so: an approval that was passed over behind the count has none."""
+    return any(held.example_id == example_id for held in snapshot.state.curation.fresh)
 
 
 async def _uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event_id: str, example_id: str) -> None:

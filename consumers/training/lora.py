@@ -71,8 +71,6 @@ def train_lora(
     """
     started = clock()
     check_base_model_name(base_model_name)
-    if not set(hyperparameters.target_modules) <= {name.rpartition(".")[2] for name in linear_shapes(base.path)}:
-        raise UnknownModules
     processor = select_processor(hyperparameters.precision)
     tokenizer = _tokenizer(base)
     tokenized = tokenize_examples(tokenizer, examples, _token_limit(base, hyperparameters))
@@ -146,6 +144,8 @@ def _adapted_model(base: BaseModel, hyperparameters: Hyperparameters, processor:
     model = AutoModelForCausalLM.from_pretrained(
         str(base.path), dtype=processor.base_dtype, local_files_only=True, use_safetensors=True
     ).to(processor.device)
+    if not set(hyperparameters.target_modules) <= _linear_layers(model, base):
+        raise UnknownModules
     # get_peft_model draws the initial lora_A from the global generator, so seeding it later would be too late.
     random.seed(hyperparameters.seed)
     numpy.random.seed(hyperparameters.seed)
@@ -161,6 +161,14 @@ def _adapted_model(base: BaseModel, hyperparameters: Hyperparameters, processor:
             bias="none",
         ),
     )
+
+
+def _linear_layers(model: Any, base: BaseModel) -> set[str]:
+    """The last part of their names. Without embeddings, whose weights have two dimensions too, and without a tied
+    head, of which the files hold no weight that an adapter's could be checked by.
+    """
+    layers = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    return {name.rpartition(".")[2] for name in layers & linear_shapes(base.path).keys()}
 
 
 def _round_adapter(model: Any, processor: Processor) -> None:

@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import json
 import logging
+import re
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from consumers.runtime.poison import REFUSED_US
 from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, said, where
 from consumers.training.audit import frozen_record
@@ -135,13 +137,16 @@ class Worker:
             raise
         except (TrainingSetVoid, TrainingStopped):
             await self.publication.give_back(run_id, fence)
-        except (Refused, AdapterRefused) as refusal:  # as it would be in every other attempt
-            await self.publication.reject(run_id, fence, _reason(refusal))
-            details = {"run_id": run_id, "fence": fence, "reason": _reason(refusal), "error": said(refusal)}
-            logger.warning("run rejected", extra=details)
         except Exception as error:
-            logger.error("attempt failed", extra={"run_id": run_id, "fence": fence, "error": where(error)})
-            await self.publication.fail(run_id, fence, _reason(error))
+            reason = _reason(error)
+            details = {"run_id": run_id, "fence": fence, "reason": reason}
+            if isinstance(error, Refused | AdapterRefused) and reason not in REFUSED_US:
+                # As it would be in every other attempt.
+                await self.publication.reject(run_id, fence, reason)
+                logger.warning("run rejected", extra={**details, "error": said(error)})
+            else:
+                logger.error("attempt failed", extra={**details, "error": where(error)})
+                await self.publication.fail(run_id, fence, reason)
 
     def _announced(self, run_id: str) -> Callable[[TenantState, int], TenantState]:
         def change(state: TenantState, fence: int) -> TenantState:
@@ -322,8 +327,8 @@ def _reason(error: BaseException) -> str:
     """The code of what was refused, or one from the error's type: its text could quote what it failed on."""
     if isinstance(error, Refused):
         return error.code
-    name = type(error).__name__
-    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).strip("-").replace("_", "-")
+    words = re.sub(r"([A-Z])", r"-\1", type(error).__name__).lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:64].rstrip("-") or "error"
 
 
 async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder: str) -> int:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from consumers.runtime.poison import REFUSED_US
+from consumers.training.result import TrainingDiverged
 from schemas import events, object_keys
+from schemas.adapter_files import AdapterRefused
 from schemas.policy import TenantPolicy
-from tenancy.errors import ObjectNotFound
+from tenancy.errors import AuditBroken, ObjectNotFound, Refused
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -117,6 +120,72 @@ async def test_training_twice_on_the_same_examples_serves_what_was_trained_last(
     second = await trained(world, tenant, "r2")
     assert (await world.state(tenant)).active_adapter == second
     assert second != first and await weights_of(world, tenant, second) == await weights_of(world, tenant, first)
+
+
+# --- what ends a run and what is tried again
+
+
+@pytest.mark.parametrize("code", sorted(REFUSED_US))
+async def test_an_attempt_that_store_kms_or_bus_refuses_is_made_again(tmp_path: Path, code: str) -> None:
+    """Somebody may put it right. The batch is used up, and nobody would ask for this training again."""
+    world = World(tmp_path)
+    tenant = await tenant_of(world)
+    while await world.deliver():
+        pass
+    world.trainer.fails = Refused(code, "refused: it answered 403")
+    await (await world.worker(tenant)).attempt("batch-1")
+    run = (await world.state(tenant)).runs["batch-1"]
+    assert (run.status, run.attempts) == ("queued", 1)
+    world.trainer.fails = None
+    await world.settle()
+    assert (await world.state(tenant)).runs["batch-1"].status == "completed"
+
+
+async def test_a_run_whose_every_attempt_is_refused_by_the_store_failed_under_that_code(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.trainer.fails = Refused("object-store-refused", "refused: it answered 403")
+    assert await ended(world, await tenant_of(world)) == ("failed", "object-store-refused")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        (AuditBroken("an entry"), "audit-broken"),
+        (TrainingDiverged(3), "training-diverged"),
+        (AdapterRefused("an infinity"), "adapter-refused"),
+    ],
+    ids=str,
+)
+async def test_what_no_other_attempt_would_change_ends_the_run_at_once(
+    tmp_path: Path, refusal: Exception, reason: str
+) -> None:
+    world = World(tmp_path)
+    world.trainer.fails = refusal
+    tenant = await tenant_of(world)
+    assert await ended(world, tenant) == ("rejected", reason)
+    assert (await world.state(tenant)).runs["batch-1"].attempts == 1
+
+
+class _InactiveRpcError(Exception):
+    """As grpc calls one of its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (_InactiveRpcError(), "inactive-rpc-error"),
+        (type("HTTP2_Error", (Exception,), {})(), "h-t-t-p2-error"),
+        (type("__", (Exception,), {})(), "error"),
+        (type("Störung", (Exception,), {})(), "st-rung"),
+        (type("E" + "x" * 62 + "Yz", (Exception,), {})(), "e" + "x" * 62),
+    ],
+)
+async def test_whatever_an_error_is_called_the_run_fails_under_a_code_that_its_event_may_carry(
+    tmp_path: Path, error: Exception, reason: str
+) -> None:
+    world = World(tmp_path)
+    world.trainer.fails = error
+    assert await ended(world, await tenant_of(world)) == ("failed", reason)
 
 
 # --- nothing stays in staging

@@ -34,21 +34,23 @@ WITHOUT_BOUNDS = (
     "59e3df3b3c3f31c04d857ff3bb7357c5c7aaf673",  # tenant.onboarded
     "1f9014b01721763222e4fe1f37854051ec74f33b",  # tenant.onboarded
     "81f8e2184e1ba346995ae696a259d39bd013dc48",  # tenant.onboarded
+    "f99156f417617cdb168a27a59e1a50daf280d861",  # tenant.onboarded
     "500b9d5efcf95b565a843e095f11d298a2c97734",  # training.completed
     "b746135b20eb487b7800257cf7c2f7ba858d36a3",  # training.failed
     "6f91102078dd43c4090fd574868f5f079fdbbd17",  # training.requested
     "763a3cc5aa0476745c9f51a11b5bb7664ad610a7",  # training.requested
     "97d08d7f43cdca878a970f1739ceca521f8c37aa",  # training.requested
+    "cff1d354737f89a57bbb676fbbaf6eb13aa569e8",  # training.requested
     "b88bf8243e25af2d3d12940d72e80d219650e5a6",  # training.started
     "d56148aef9d1a0fd1c7ccd568f469f46d5281d7a",  # usage.recorded
     "7a4b153f75bac0587fd20443188fd41a8f021423",  # usage.recorded
 )
-"""They took numbers that have no canonical form, and ids of purges that no object can be called by."""
+"""They took numbers that have no canonical form, purges' ids that name no object, and no target module."""
 
 NEVER_PUBLISHED: dict[str, str] = {
     "a1d17cf5a013ea673c43e6bcb2b07b50c3028f71": "adapter.activated said rev before activation, before 0.1.0",
     "b6f4e4a1a90e32dd861515577a97bc1e36893ee1": "adapter.rolledback said rev before activation, before 0.1.0",
-    **dict.fromkeys(WITHOUT_BOUNDS, "bounds of numbers and of purges' ids came before 0.1.0"),
+    **dict.fromkeys(WITHOUT_BOUNDS, "bounds of numbers, purges' ids and target modules came before 0.1.0"),
 }
 """Git's ids of committed versions that nobody outside ever got. Add one only before the release that it is in."""
 

@@ -177,7 +177,10 @@ _HALF = r"the line is not JSON at byte 148: a \u escape is cut off or is half a 
             "messages[0].role must be system, user or assistant",
         ),
         (json.dumps(line(1)).replace("answer 1", "\\ud800"), _HALF),
-        (line(1, version=0), "version must be a whole number from 1 to 9007199254740991"),
+        *(
+            (line(1, version=version), "version must be a whole number from 1 to 9007199254740991")
+            for version in (0, True, "2", 3.0)
+        ),
         (
             {**line(1), SECRET: 1},
             "the line holds a field that is not one of messages, reviewer, consent, example_id, version; leave it out",

@@ -253,3 +253,10 @@ def test_hyperparameters_name_modules_and_no_paths() -> None:
     for name in ("../q_proj", "q proj", "", "q_proj\n", re.escape("q.proj")):
         with pytest.raises(ValidationError):
             Hyperparameters(target_modules=(name,))
+
+
+def test_hyperparameters_without_any_module_are_refused_and_none_is_published() -> None:
+    with pytest.raises(ValidationError):
+        Hyperparameters(target_modules=())
+    schema = golden_schema("sano.training.requested")
+    assert schema["$defs"]["Hyperparameters"]["properties"]["target_modules"]["minItems"] == 1
