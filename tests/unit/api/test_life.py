@@ -218,3 +218,23 @@ async def test_files_are_removed_after_the_engine_that_reads_them(process: Proce
         await process.until_seen("engine starts")
     assert "engine closed" in process.seen
     assert process.left() == []
+
+
+async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(inference_app, "LAST_SECONDS", 0.01)
+    process.engine.may_start.set()
+    async with asyncio.timeout(BOUND_SECONDS):
+        async with process.started():
+            await process.until(200, READY)
+            assert (await bench.post(CHAT, PLAIN)).status_code == 200
+            assert (await bench.post(CHAT)).status_code == 200, "by an adapter, whose load is to be audited"
+            process.hold_an_adapter()
+            monkeypatch.setattr(bench.publisher, "publish", hangs)
+            monkeypatch.setattr(bench.objects, "get", hangs)
+    assert process.left() == []
+    assert "engine closed" in process.seen
