@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -122,11 +122,13 @@ class Replica:
         """
         settings = self.settings
         async with AsyncExitStack() as stack:
-            # First, so that it is emptied whatever fails below, and last after the engine, which reads from it.
-            root = stack.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
+            # First, so that it is emptied whatever fails below; at the end after the engine, which reads from it.
+            folder = stack.enter_context(ExitStack())
+            root = folder.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
             base_model = await asyncio.to_thread(base_model_directory, settings)
             engine = Engine(engine_config(settings, base_model))
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
+            stack.callback(folder.close)  # before bus and store, whose closing waits for what they do not answer
             files = await self._files(tenancy, base_model, root)
             stack.push_async_callback(engine.close)
             await engine.start()
