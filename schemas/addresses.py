@@ -42,11 +42,11 @@ def _is_s3_endpoint(value: str) -> bool:
 
 def _listed(value: str) -> str:
     """Without what is empty between two commas and after the last one: a client would look for a broker there."""
-    return ",".join(part.strip() for part in value.split(",") if part.strip())
+    return ",".join(part for part in value.split(",") if part.strip())
 
 
 def _are_brokers(value: str) -> bool:
-    found = [_BROKER.fullmatch(part) for part in value.split(",")]
+    found = [_BROKER.fullmatch(part.strip()) for part in value.split(",")]
     return all(broker is not None and 0 < int(broker[1] or 9092) < 65536 for broker in found)
 
 
