@@ -110,17 +110,21 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
 
 
 async def _body(request: Request) -> dict[str, Any]:
-    received = bytearray()
+    received, length = bytearray(), 0
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                received += chunk
-                if len(received) > MAX_BODY_BYTES:
-                    raise RequestRefused(413, "too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")
+                length += len(chunk)
+                # What comes beyond the limit is taken and dropped: a connection that is closed while its caller still
+                # sends is reset, and the answer with it.
+                if length <= MAX_BODY_BYTES:
+                    received += chunk
     except TimeoutError:
         raise body_timeout(BODY_SECONDS) from None
     except ClientDisconnect:
         raise bad_request("the request body ended early") from None
+    if length > MAX_BODY_BYTES:
+        raise RequestRefused(413, "too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")
     try:
         body = json.loads(received)
     except (ValueError, RecursionError):
@@ -209,7 +213,7 @@ def _error(status: int, code: str, message: str, field: str | None = None) -> JS
     headers = {"Retry-After": "5"} if status in (429, 503) else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if status in (408, 413):
+    if status == 408:
         headers["Connection"] = "close"  # or the rest of the body would be read still
     return JSONResponse(error_body(status, code, message, field), status, headers=headers)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -37,13 +37,17 @@ from schemas import events
 from schemas.adapter_files import linear_shapes
 from schemas.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.settings import loaded_or_exit
+from tenancy.settings import loaded_or_exit, refusal_exits
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 
 SERVICE = "inference"
 ENGINE_SECONDS = 30.0
 """Pause between two questions to the engine, so that one that hangs is found out although nobody loads an adapter."""
+LAST_SECONDS = 5.0
+"""For the last audit of loads, and as long for the last report of usage: in an outage each would wait for more than a
+minute while decrypted weights lie there, and a replica that is killed over it leaves them.
+"""
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.AdapterActivated: agent.on_adapter_activated,
@@ -118,21 +122,23 @@ class Replica:
         """
         settings = self.settings
         async with AsyncExitStack() as stack:
-            # First, so that it is emptied whatever fails below, and last after the engine, which reads from it.
-            root = stack.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
+            # First, so that it is emptied whatever fails below; at the end after the engine, which reads from it.
+            folder = stack.enter_context(ExitStack())
+            root = folder.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
             base_model = await asyncio.to_thread(base_model_directory, settings)
             engine = Engine(engine_config(settings, base_model))
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
+            stack.callback(folder.close)  # before bus and store, whose closing waits for what they do not answer
             files = await self._files(tenancy, base_model, root)
             stack.push_async_callback(engine.close)
             await engine.start()
             audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
-            stack.push_async_callback(audit.enter)
+            stack.push_async_callback(audit.close, LAST_SECONDS)
             placement = self._placement(engine, files, audit)
             views = TenantViews(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
-            stack.push_async_callback(reporter.report)
+            stack.push_async_callback(reporter.close, LAST_SECONDS)
             lease = ReplicaLease(
                 tenancy, settings.replica_id, files.base_model_digest, settings.replica_lease_seconds, tenancy.clock()
             )
@@ -202,8 +208,9 @@ def main() -> None:
     settings = loaded_or_exit(InferenceSettings)
     configure_logging(SERVICE)
     telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
-    replica = Replica(settings, telemetry)
     try:
+        with refusal_exits():
+            replica = Replica(settings, telemetry)
         run_server(
             replica.build,
             replica.running,

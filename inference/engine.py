@@ -11,17 +11,21 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import logging
+import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from consumers.runtime.telemetry import SCOPE
 from inference.answering_llm import AnsweringLlm
 from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine_errors import AdapterNotLoaded, EngineDead
 from inference.flights import EventStream, Flight, Flights, result_of
 from inference.loaded_adapters import Eviction, LoadedAdapters
 from inference.openai_requests import chat_fields, completion_fields, prompt_count
+from inference.shared_memory import descendants, mapped, unlink
 from inference.stream_usage import StreamUsage
 from inference.vllm_errors import (
     error_events,
@@ -29,6 +33,8 @@ from inference.vllm_errors import (
     refusal_of_exception,
     refusal_of_response,
 )
+
+logger = logging.getLogger(f"{SCOPE}.inference")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -44,6 +50,8 @@ class Engine:
         self._serving: Any = None
         self._flights = Flights(self._abort)
         self._adapters: LoadedAdapters | None = None
+        # Noted while their processes live: afterwards nothing tells whose they were.
+        self._segments: set[str] = set()
 
     async def start(self) -> None:
         """Start vLLM's processes and load the base model: about a minute on CPU, off the event loop.
@@ -84,13 +92,20 @@ class Engine:
             # A thread cannot be cancelled, and it starts processes: they can be ended once it is over.
             await asyncio.gather(starting, return_exceptions=True)
             raise
+        self._segments |= await asyncio.to_thread(_segments)
 
     async def close(self) -> None:
         """End the running requests, then the engine's processes. Does nothing the second time."""
         if self._llm is not None:
             await self._flights.end_all()
             llm, self._llm, self._serving, self._adapters, self._answering = self._llm, None, None, None, None
-            await asyncio.to_thread(llm.shutdown)
+            self._segments |= await asyncio.to_thread(_segments)
+            try:
+                # It kills what does not end within 5 seconds, which then leaves its shared memory.
+                await asyncio.to_thread(llm.shutdown)
+            finally:
+                if left := await asyncio.to_thread(unlink, self._segments):
+                    logger.error("shared memory not removed", extra={"segments": len(left)})
             del llm
             gc.collect()  # vLLM's objects are a cycle; collected at the interpreter's end they print a traceback
 
@@ -275,3 +290,8 @@ class Engine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+
+
+def _segments() -> set[str]:
+    """The shared memory of the processes that this one has started."""
+    return mapped(descendants(os.getpid()))

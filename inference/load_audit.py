@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from consumers.runtime.telemetry import SCOPE, where
@@ -25,11 +27,11 @@ LOADED = "adapter.loaded"
 
 @dataclass
 class LoadAudit:
-    """Loads are noted in memory and entered by :meth:`enter` every :data:`AUDIT_SECONDS`, and when the replica stops.
+    """Loads are noted in memory and entered by :meth:`enter` every :data:`AUDIT_SECONDS`, and by :meth:`close`.
 
     What is lost: the loads of the last seconds when the process is killed, those beyond :data:`WAITING` while the
-    object store is out of reach, and those that cannot be entered, which hold up no others; ``on_lost`` counts both.
-    The adapters that are loaded then end with the process.
+    object store is out of reach, all that still wait when the replica stops, and those that cannot be entered, which
+    hold up no others; ``on_lost`` counts all but the first. The adapters that are loaded then end with the process.
     """
 
     tenancy: Tenancy
@@ -66,6 +68,15 @@ class LoadAudit:
             except Exception as error:
                 self._lost(where(error))  # its text may quote what was read
             self._waiting.popleft()
+
+    async def close(self, seconds: float) -> None:
+        """Enter for so long what is noted. What is left then is lost, also where only the store's answer is missing."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.enter()
+        while self._waiting:
+            self._waiting.popleft()
+            self._lost("the replica stopped before the object store took it")
 
     def _lost(self, reason: str) -> None:
         logger.error("load not audited", extra={"reason": reason})

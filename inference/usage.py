@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from consumers.runtime.telemetry import SCOPE
 from schemas.envelope import Event
 from schemas.events import UsageRecorded
 from schemas.usage import SECONDS_DIGITS, Report, day_of
@@ -15,6 +18,8 @@ from tenancy.bootstrap import Tenancy
 from tenancy.clock import NewNonce, random_nonce
 from tenancy.errors import Transient
 from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.inference")
 
 
 @dataclass
@@ -97,6 +102,14 @@ class UsageReporter:
         if await self._sent_all():
             self._unsent.extend(self._event(tenant, amounts) for tenant, amounts in self.meter.take().items())
             await self._sent_all()
+
+    async def close(self, seconds: float) -> None:
+        """The last report, which gets so long. What the bus has not taken then is not charged."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.report()
+        if self._unsent:
+            logger.error("usage not reported", extra={"reports": len(self._unsent)})
 
     async def _sent_all(self) -> bool:
         while self._unsent:

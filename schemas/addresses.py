@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 _HOST = re.compile(r"(?:(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.)*(?!-)[A-Za-z0-9-]{1,63}(?<!-)\.?|[0-9A-Fa-f:.]+")
-_BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+)(?::(\d{1,5}))?")
+_BROKER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+)(?::([0-9]{1,5}))?")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:\S+")
 
 
@@ -40,6 +40,11 @@ def _is_s3_endpoint(value: str) -> bool:
     return _is_http_url(value) and _HOST.fullmatch(urlsplit(value).hostname or "") is not None
 
 
+def _listed(value: str) -> str:
+    """Without what is empty between two commas and after the last one: a client would look for a broker there."""
+    return ",".join(part for part in value.split(",") if part.strip())
+
+
 def _are_brokers(value: str) -> bool:
     found = [_BROKER.fullmatch(part.strip()) for part in value.split(",")]
     return all(broker is not None and 0 < int(broker[1] or 9092) < 65536 for broker in found)
@@ -53,5 +58,5 @@ S3Endpoint = Annotated[
     ),
 ]
 """S3's clients take no underscore in the host, other clients do."""
-Brokers = Annotated[str, _checked(_are_brokers, "host:port of some brokers, comma-separated")]
+Brokers = Annotated[str, AfterValidator(_listed), _checked(_are_brokers, "host:port of some brokers, comma-separated")]
 BucketName = Annotated[str, _checked(lambda value: _BUCKET.fullmatch(value) is not None, "the name of a bucket")]

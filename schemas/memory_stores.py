@@ -22,6 +22,7 @@ _REPLICA = (
         paths=("{shm}/psm_", "{shm}/sem.mp-"),
         tables=(
             "inference.answers.Answer.body",
+            "inference.engine.Engine._segments",
             "inference.flights.EventStream._events",
             "inference.flights.Flights._running",
             "inference.stream_usage.StreamUsage._completion_tokens",
@@ -32,8 +33,8 @@ _REPLICA = (
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="drained for a bounded time, then aborted; messages in shared memory are overwritten; those of a "
-            "killed replica end with its /dev/shm, which each pod has for itself",
+            how="drained for a bounded time, then aborted; messages in shared memory are overwritten, and removed "
+            "by a replica that stops; those of a killed replica end with its /dev/shm, which each pod has for itself",
         ),
         probe=RECEIPT,
         survives=timedelta(),

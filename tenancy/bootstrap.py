@@ -115,7 +115,9 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
     """Connect to the real bus and object store for the life of a service or a command."""
     with closing(object_store(settings)) as store:
         async with KafkaPublisher(settings.kafka_client()) as kafka:
-            yield _assembled(settings, store, kafka, source)
+            tenancy = _assembled(settings, store, kafka, source)
+            with closing(tenancy.keys):
+                yield tenancy
 
 
 def _assembled(settings: PlatformSettings, objects: ObjectStore, publisher: Publisher, source: str) -> Tenancy:

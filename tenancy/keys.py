@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import secrets
@@ -25,6 +24,7 @@ from tenancy.master_keys import MasterKey
 from tenancy.objects import ObjectStore, ObjectVersion
 from tenancy.sealing import open_sealed, seal
 from tenancy.tenant_id import TenantId
+from tenancy.threads import Threads
 
 JWE_HEADER = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
 
@@ -73,11 +73,16 @@ def encrypt_inline(public_key: OKPKey, content: ExampleContent) -> str:
 
 @dataclass(frozen=True)
 class KeyRing:
-    """Creates, opens and destroys tenants' keys."""
+    """Creates, opens and destroys tenants' keys. A master key may block, so it is asked in a thread."""
 
     objects: ObjectStore
     master: MasterKey
     clock: Clock = utc_now
+    threads: Threads = field(default_factory=Threads, repr=False)
+
+    def close(self) -> None:
+        """Ask nothing more of the master key; what is being asked ends in its thread."""
+        self.threads.close()
 
     async def create(self, tenant: TenantId) -> TenantKeys:
         """Make the tenant's keys, or open those that an earlier, interrupted onboarding made."""
@@ -87,7 +92,7 @@ class KeyRing:
         record = KeyRecord(
             tenant=tenant,
             master_key_id=self.master.key_id,
-            wrapped_data_key=_b64(await asyncio.to_thread(self.master.wrap, tenant, data_key)),
+            wrapped_data_key=_b64(await self.threads.run(lambda: self.master.wrap(tenant, data_key))),
             sealed_private_key=_b64(seal(data_key, location, json.dumps(pair.as_dict(private=True)).encode())),
             public_key={name: str(value) for name, value in pair.as_dict(private=False).items()},
             created_at=self.clock(),
@@ -101,7 +106,7 @@ class KeyRing:
         location = object_keys.key_key(tenant)
         record = await self._record(tenant)
         wrapped = base64.b64decode(record.wrapped_data_key)
-        data_key = await asyncio.to_thread(self.master.unwrap, tenant, wrapped)
+        data_key = await self.threads.run(lambda: self.master.unwrap(tenant, wrapped))
         private = json.loads(open_sealed(data_key, location, base64.b64decode(record.sealed_private_key)))
         return TenantKeys(tenant, data_key, OKPKey.import_key(private), OKPKey.import_key(dict(record.public_key)))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -138,9 +140,16 @@ def loaded(kind: type[SettingsT], remedy: str = "docs/settings.md describes ever
 
 
 def loaded_or_exit(kind: type[SettingsT]) -> SettingsT:
-    """For the first line of a process: what is wrong is one line on stderr, and exit status 2."""
-    try:
+    """For the first line of a process."""
+    with refusal_exits():
         return loaded(kind)
+
+
+@contextmanager
+def refusal_exits() -> Iterator[None]:
+    """What is refused in here, before a process begins its work, is one line on stderr, and exit status 2."""
+    try:
+        yield
     except Refused as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""Threads for the calls of the object store's client, which block."""
+"""Threads for the calls of a client that blocks: the object store's, and the master key's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ RESERVED = 4
 """And these for what waits for nobody's turn: see :func:`ahead_of_others`."""
 CONNECTIONS = REQUESTS + RESERVED
 """That the client keeps: a thread never waits for one, nor opens one that is thrown away afterwards."""
+CLOSED = "the connection is closed here"
 
 T = TypeVar("T")
 
@@ -38,22 +39,29 @@ def ahead_of_others() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class Threads:
-    """Of one store and not the event loop's own, of which a small machine has six for everything together."""
+    """Of one client and not the event loop's own, of which a small machine has six for everything together."""
 
-    _all: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(REQUESTS, "store"))
-    _reserved: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(RESERVED, "store-reserved"))
+    _all: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(REQUESTS, "client"))
+    _reserved: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(RESERVED, "client-reserved"))
 
     async def run(self, call: Callable[[], T]) -> T:
         """The result of ``call``. Cancelled while it waits for a thread, it is never begun; cancelled later, it goes on
-        in its thread. Raises :class:`StoreUnavailable` once these threads are closed.
+        in its thread. Raises :class:`StoreUnavailable` once these threads are closed, also where it waited for one.
         """
         pool = self._reserved if _is_ahead.get() else self._all
         context = contextvars.copy_context()  # the span that it belongs to
         try:
             result = asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(call))
         except RuntimeError:
-            raise StoreUnavailable("the object store is closed here") from None
-        return await result
+            raise StoreUnavailable(CLOSED) from None
+        try:
+            return await result
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled who waits here, so it is the call that was: by close.
+            raise StoreUnavailable(CLOSED) from None
 
     def close(self) -> None:
         """Begin nothing more, and let each thread end with its call. Waits for none."""

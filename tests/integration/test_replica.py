@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from deploy.local.services import INFERENCE, SHARED_MEMORY
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
 from deploy.local.teardown import running_members
+from inference.shared_memory import PREFIX, descendants
 from producers.chatting import ask
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
@@ -84,6 +87,16 @@ def shared_by(stack: LocalStack) -> set[Path]:
     return {path for path in mapped if path.exists()}
 
 
+def end_resource_trackers(process: ChildProcess) -> None:
+    """As the end of a pod ends them: before they have removed anything."""
+    trackers = [
+        pid for pid in descendants(process.pid) if b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert trackers
+    for pid in trackers:
+        os.kill(pid, signal.SIGKILL)
+
+
 def vllm_processes(stack: LocalStack) -> list[str]:
     names = [Path(f"/proc/{member.pid}/comm").read_text() for member in running_members(stack.folders)]
     return [name for name in names if name.startswith("VLLM")]
@@ -96,10 +109,13 @@ def test_a_replica_that_is_stopped_leaves_no_adapter_and_nothing_in_shared_memor
     digest = asyncio.run(answered_by_its_adapter(stack.connect(), tmp_path))
     assert [path.parent.name for path in adapters.rglob("*.safetensors")] == [digest]
     shared = shared_by(stack)
-    assert shared, "on a processor the engine's processes hand on messages in shared memory"
-    stopped(stack.service("inference"))
+    messages = {path for path in shared if path.name.startswith(PREFIX)}
+    assert messages, "on a processor the engine's processes hand on messages in shared memory"
+    replica = stack.service("inference")
+    end_resource_trackers(replica)
+    stopped(replica)
     assert list(adapters.rglob("*")) == []
-    assert [path for path in shared if path.exists()] == []
+    assert [path for path in messages if path.exists()] == []
     assert vllm_processes(stack) == []
 
 

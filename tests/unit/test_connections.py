@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -112,3 +114,80 @@ def test_a_request_that_is_being_answered_keeps_its_connection(looks: list[objec
 
     served(talk, slow)
     assert got[0].endswith(b"answered")
+
+
+PIPELINED = HEAD + b"Content-Length: 0\r\n\r\n"
+
+
+LARGE = 8_000_000  # more than the kernel holds for a connection
+
+
+def small_peer(port: int) -> socket.socket:
+    """Its system takes little of what it has not read."""
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    peer.connect((LOOPBACK, port))
+    peer.setblocking(False)
+    return peer
+
+
+async def large(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("x" * LARGE)
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["closing", "waiting"])
+def test_a_peer_that_reads_nothing_does_not_hold_its_connection(looks: list[object], times: int) -> None:
+    """After one answer its connection is idle and is closed, which ends only when the answer is sent; with many, the
+    second answer waits to be sent.
+    """
+    held: list[int] = []
+
+    async def talk(port: int) -> None:
+        (await connected(port))[1].close()  # its port is bound
+        with small_peer(port) as peer:
+            peer.sendall(PIPELINED * times)
+            while not any(is_full(each) for each in looks):
+                await asyncio.sleep(0.001)
+            connection: Any = next(each for each in looks if is_full(each))
+            while connection in connection.connections:
+                await asyncio.sleep(0.001)
+            held.append(len(connection.connections))
+
+    served(talk, large)
+    assert held == [0]
+
+
+def is_full(connection: Any) -> bool:
+    return bool(connection.transport.get_write_buffer_size())
+
+
+def test_a_peer_that_reads_slowly_is_not_cut_off(looks: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    peers: list[socket.socket] = []
+    talked: list[int] = []
+    taken = 0
+    look = BoundedConnection._look
+
+    def read_a_little(connection: BoundedConnection) -> None:
+        nonlocal taken
+        for peer in peers:
+            with suppress(BlockingIOError):
+                taken += len(peer.recv(65_536))
+        look(connection)
+
+    monkeypatch.setattr(BoundedConnection, "_look", read_a_little)
+
+    async def talk(port: int) -> None:
+        (await connected(port))[1].close()
+        with small_peer(port) as peer:
+            peer.sendall(PIPELINED * 2)
+            peers.append(peer)
+            while taken < LARGE // 4:
+                await asyncio.sleep(0.001)
+            peers.clear()
+            connection: Any = looks[-1]
+            assert connection in connection.connections
+            assert is_full(connection)
+            talked.append(len(looks))
+
+    served(talk, large)
+    assert talked[0] > 2 * connections.STALLED_LOOKS

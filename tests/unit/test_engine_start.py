@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import threading
 from pathlib import Path
@@ -42,3 +43,29 @@ async def test_a_start_that_is_cancelled_ends_what_it_has_started(
             await starting
     assert ended == ["processes"]
     assert not engine.is_healthy()
+
+
+async def test_a_stop_removes_what_the_engines_processes_shared_however_they_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(EngineConfig(base_model=tmp_path))
+    seen: list[Any] = []
+    names = iter(({"psm_start"}, {"psm_later"}))
+
+    def shutdown() -> None:
+        seen.append("processes")
+        raise RuntimeError("an engine that does not end")
+
+    def unlink(removed: set[str]) -> set[str]:
+        seen.append(set(removed))
+        return {"psm_start"}
+
+    monkeypatch.setattr(engine_module, "_segments", lambda: next(names))
+    monkeypatch.setattr(engine_module, "unlink", unlink)
+    monkeypatch.setattr(engine, "_start_vllm", lambda _: None)
+    await engine._vllm_started(argparse.Namespace())
+    engine._llm = SimpleNamespace(shutdown=shutdown, errored=False)
+    with pytest.raises(RuntimeError):
+        await engine.close()
+    assert seen == ["processes", {"psm_start", "psm_later"}]
+    assert [record.message for record in caplog.records] == ["shared memory not removed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from tenancy.tenant_id import TenantId
 from tests.fixtures.history import onboarded
 from tests.unit.operator_parts import NOW, Parts
 
+BOUND_SECONDS = 30
 TENANT = TenantId("t1")
 DIGEST = "d" * 64
 
@@ -134,3 +136,24 @@ async def test_a_load_says_what_the_tenants_status_is_when_it_is_entered(bench: 
     await bench.audit.enter()
     assert [entry.recorded_while for entry in await bench.entries()] == ["purged"]
     assert not [key async for key in bench.objects.keys(object_keys.tenant_prefix(TENANT))]
+
+
+async def test_a_replica_that_stops_in_an_outage_counts_its_loads_as_lost_and_waits_for_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hangs(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    for _ in range(3):
+        bench.audit.note(TENANT, DIGEST)
+    monkeypatch.setattr(bench.objects, "get", hangs)
+    async with asyncio.timeout(BOUND_SECONDS):
+        await bench.audit.close(0.01)
+    assert len(bench.lost) == 3
+    assert [record.message for record in caplog.records] == ["load not audited"] * 3
+
+
+async def test_a_replica_that_stops_enters_its_last_loads(bench: Bench) -> None:
+    bench.audit.note(TENANT, DIGEST)
+    await bench.audit.close(BOUND_SECONDS)
+    assert (len(await bench.entries()), bench.lost) == (1, [])

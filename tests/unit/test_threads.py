@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,11 +15,16 @@ from tenancy import bootstrap
 from tenancy.bootstrap import open_tenancy
 from tenancy.bounded import AT_ONCE
 from tenancy.errors import StoreUnavailable
+from tenancy.keys import KeyRing
+from tenancy.master_keys import KeyFileMasterKey, KmsMasterKey
+from tenancy.memory import MemoryObjectStore
 from tenancy.s3 import S3ObjectStore, connect
 from tenancy.settings import PlatformSettings
+from tenancy.tenant_id import TenantId
 from tenancy.threads import CONNECTIONS, REQUESTS, RESERVED, ahead_of_others
 
 BOUND_SECONDS = 30
+TENANT = TenantId("t1")
 
 
 class Client:
@@ -109,6 +115,58 @@ async def test_a_closed_store_begins_nothing_and_its_threads_end(client: Client,
     assert not any(thread.is_alive() for thread in threads)
 
 
+async def test_who_waits_for_a_thread_when_they_are_closed_is_told_and_not_cancelled(
+    client: Client, store: S3ObjectStore
+) -> None:
+    async with asyncio.timeout(BOUND_SECONDS), all_busy(client, store):
+        behind, cancelled = (asyncio.create_task(store.put(name, b"x")) for name in ("behind", "cancelled"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        store.close()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await behind
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+
+
+class BlockingMasterKey(KeyFileMasterKey):
+    """Every key waits until it may be opened."""
+
+    may_go_on = threading.Event()
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        assert self.may_go_on.wait(BOUND_SECONDS)
+        return super().unwrap(tenant, wrapped)
+
+
+async def test_a_master_key_that_does_not_answer_takes_no_thread_of_the_event_loop() -> None:
+    loops = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(loops)
+    master = BlockingMasterKey(bytes(range(32)))
+    master.may_go_on.set()
+    ring = KeyRing(MemoryObjectStore(), master)
+    made = await ring.create(TENANT)
+    master.may_go_on.clear()
+    opening = [asyncio.create_task(ring.open(TENANT)) for _ in range(8)]
+    try:
+        async with asyncio.timeout(BOUND_SECONDS):
+            await asyncio.sleep(0)
+            assert await asyncio.to_thread(lambda: "free") == "free"
+        assert not any(task.done() for task in opening)
+    finally:
+        master.may_go_on.set()
+    assert [keys.data_key for keys in await asyncio.gather(*opening)] == [made.data_key] * 8
+    ring.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await ring.open(TENANT)
+
+
+def test_each_thread_has_a_connection_to_kms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    config: Any = KmsMasterKey.connect("key", 1.0).client.meta.config
+    assert config.max_pool_connections == CONNECTIONS
+
+
 async def test_the_store_is_closed_with_the_tenancy(monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
     @asynccontextmanager
     async def publisher(_: Any) -> AsyncIterator[None]:
@@ -123,6 +181,8 @@ async def test_the_store_is_closed_with_the_tenancy(monkeypatch: pytest.MonkeyPa
         await tenancy.objects.put("a/x", b"x")
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.put("a/x", b"x")
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await tenancy.keys.threads.run(lambda: None)
 
 
 def test_the_numbers_of_requests_threads_and_connections_follow_from_one_another() -> None:

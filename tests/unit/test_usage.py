@@ -20,6 +20,7 @@ from tenancy.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 
 TENANT, OTHER, PLAIN = (TenantId(name) for name in ("t1", "t10", "t2"))
+BOUND_SECONDS = 30
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 
 
@@ -127,3 +128,24 @@ async def test_a_report_that_is_cut_off_is_made_whole_by_the_next() -> None:
     publisher.publish = taken  # type: ignore[method-assign]
     await reporter.report()
     assert _sums(publisher) == {TENANT: (1, 1), OTHER: (2, 2)}
+
+
+async def test_a_replica_that_stops_in_an_outage_says_so_and_waits_for_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    publisher = Flaky()
+    meter, reporter = _reporter(publisher)
+    meter.tokens(TENANT, 1, 1)
+    await reporter.close(BOUND_SECONDS)
+    assert _sums(publisher) == {TENANT: (1, 1)}
+    assert caplog.records == []
+
+    async def hangs(event: Any) -> None:
+        await asyncio.Event().wait()
+
+    publisher.publish = hangs  # type: ignore[method-assign]
+    meter.tokens(TENANT, 1, 1)
+    meter.tokens(OTHER, 2, 2)
+    async with asyncio.timeout(BOUND_SECONDS):
+        await reporter.close(0.01)
+    assert [(record.message, vars(record)["reports"]) for record in caplog.records] == [("usage not reported", 2)]

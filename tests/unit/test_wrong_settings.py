@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
@@ -15,10 +20,12 @@ from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.settings import LocalSettings
+from inference import app as inference_app
 from inference.settings import InferenceSettings
 from producers.settings import InstallationSettings, OperatorSettings, VerificationSettings
 from tenancy.errors import Refused
 from tenancy.settings import PlatformSettings, loaded
+from tests.fixtures.telemetry import observed
 
 CANARY = "canary-8841"
 ENOUGH = {
@@ -61,6 +68,25 @@ def test_a_service_ends_with_one_line_that_names_the_setting_and_quotes_nothing(
     [name] = wrong
     assert line.startswith(f"error: refused: {name}")
     assert CANARY not in line
+
+
+def test_a_replica_without_its_signing_key_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    missing = tmp_path / "signing.pem"
+    set_to(monkeypatch, {**ENOUGH, "SANO_SIGNING_KEY_FILE": str(missing)})
+    flushed: list[bool] = []
+    monkeypatch.setattr(inference_app, "configure_logging", lambda _: None)
+    telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
+    ended_telemetry = dataclasses.replace(telemetry, flush=lambda: flushed.append(True))
+    monkeypatch.setattr(inference_app, "configure_telemetry", lambda *_: ended_telemetry)
+    with pytest.raises(SystemExit) as ended:
+        inference_app.main()
+    assert ended.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: refused: ")
+    assert str(missing) in line
+    assert flushed == [True]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +147,22 @@ def test_every_duration_is_bounded(kind: type[BaseSettings], monkeypatch: pytest
             with pytest.raises(Refused, match=f"SANO_{name.upper()}: input should be less than or equal to"):
                 loaded(kind)
     assert len(durations) >= 6
+
+
+def brokers(monkeypatch: pytest.MonkeyPatch, value: str) -> str:
+    set_to(monkeypatch, {**ENOUGH, "SANO_KAFKA_BOOTSTRAP_SERVERS": value})
+    return loaded(PlatformSettings).kafka_bootstrap_servers
+
+
+@pytest.mark.parametrize("value", ["k1:9092,k2,", "k1:9092,, ,k2", ",k1:9092,k2"])
+def test_brokers_are_taken_without_what_is_empty_between_commas(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert brokers(monkeypatch, value) == "k1:9092,k2"
+
+
+@pytest.mark.parametrize("value", [",", " , ", "k1:0", "k1:65536", "k1:٩٠٩٢", "k1:", "http://k1:9092"])
+def test_what_names_no_broker_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Refused, match="SANO_KAFKA_BOOTSTRAP_SERVERS: give host:port of some brokers"):
+        brokers(monkeypatch, value)
 
 
 def test_both_halves_of_a_pair_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

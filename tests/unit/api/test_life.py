@@ -22,10 +22,11 @@ from consumers.runtime.background_server import BackgroundWork
 from inference import app as inference_app
 from inference.app import Replica
 from inference.engine_errors import EngineDead
+from inference.load_audit import LoadAudit
 from inference.settings import InferenceSettings
 from tenancy.bootstrap import Tenancy
 from tests.fixtures.telemetry import observed
-from tests.unit.api.replica import CHAT, MODELS, OURS, PLAIN, AnsweringEngine, Bench, code
+from tests.unit.api.replica import ACTIVE, CHAT, MODELS, OURS, PLAIN, TENANT, AnsweringEngine, Bench, code
 
 BOUND_SECONDS = 30
 LIVE, READY = "/health/live", "/health/ready"
@@ -218,3 +219,37 @@ async def test_files_are_removed_after_the_engine_that_reads_them(process: Proce
         await process.until_seen("engine starts")
     assert "engine closed" in process.seen
     assert process.left() == []
+
+
+async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: Any, **__: Any) -> None:
+        await asyncio.Event().wait()
+
+    audits: list[LoadAudit] = []
+
+    def load_audit(*parts: Any) -> LoadAudit:
+        audits.append(LoadAudit(*parts))
+        return audits[0]
+
+    @asynccontextmanager
+    async def tenancy(*_: Any) -> AsyncIterator[Tenancy]:
+        try:
+            yield bench.tenancy
+        finally:
+            process.seen.append(f"tenancy closed, {len(process.left())} files left")  # closing it may take long
+
+    monkeypatch.setattr(inference_app, "open_tenancy", tenancy)
+    monkeypatch.setattr(inference_app, "LoadAudit", load_audit)
+    monkeypatch.setattr(inference_app, "LAST_SECONDS", 0.01)
+    process.engine.may_start.set()
+    async with asyncio.timeout(BOUND_SECONDS):
+        async with process.started():
+            await process.until(200, READY)
+            assert (await bench.post(CHAT, PLAIN)).status_code == 200
+            process.hold_an_adapter()
+            monkeypatch.setattr(bench.publisher, "publish", hangs)
+            monkeypatch.setattr(bench.objects, "get", hangs)
+            audits[0].note(TENANT, ACTIVE)
+    assert process.seen == ["engine starts", "engine closed", "tenancy closed, 0 files left"]

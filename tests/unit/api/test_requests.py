@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from inference import api
 from inference.api import MAX_BODY_BYTES
 from inference.binding import Salts
+from inference.errors import RequestRefused
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
@@ -45,16 +49,47 @@ async def test_a_body_is_bounded_also_when_it_comes_in_pieces_without_a_length(b
     assert (response.status_code, code(response)) == (413, "too_large")
     taken = 0
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncIterator[bytes]:
         nonlocal taken
-        while True:
+        for _ in range(32):
             taken += 65_536
             yield b" " * 65_536
 
     async with bench.client() as client:
+        response = await client.post(CHAT, content=pieces(), headers=bearer(TENANT))
+    assert (response.status_code, code(response)) == (413, "too_large")
+    assert "Connection" not in response.headers
+    assert taken == 32 * 65_536, "closed before, the connection is reset, and the answer is lost with it"
+
+
+async def test_a_body_that_does_not_end_is_not_read_without_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "BODY_SECONDS", 0.01)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 65_536
+            await asyncio.sleep(0)
+
+    async with bench.client() as client:
         response = await client.post(CHAT, content=endless(), headers=bearer(TENANT))
-    assert response.status_code == 413
-    assert taken <= MAX_BODY_BYTES + 2 * 65_536, "it is not read to an end that may not come"
+    assert (response.status_code, code(response)) == (408, "body_timeout")
+    assert response.headers["Connection"] == "close", "or the server would read on"
+
+
+async def test_what_is_too_long_is_not_kept(bench: Bench) -> None:
+    kept: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        frame = sys._getframe()
+        while frame.f_code is not api._body.__code__:
+            assert frame.f_back is not None
+            frame = frame.f_back
+        kept.append(len(frame.f_locals["received"]))
+        return {"type": "http.request", "body": b" " * 65_536, "more_body": len(kept) < 64}
+
+    with pytest.raises(RequestRefused, match="longer than"):
+        await api._body(Request({"type": "http"}, receive))
+    assert max(kept) <= MAX_BODY_BYTES
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
