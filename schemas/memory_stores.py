@@ -20,6 +20,7 @@ _REPLICA = (
         medium="process-memory",
         where="requests in the memory of the server and of the engine, and in the shared memory between its processes",
         paths=("{shm}/psm_", "{shm}/sem.mp-"),
+        written_by=("inference.shared_memory",),
         tables=(
             "inference.answers.Answer.body",
             "inference.engine.Engine._segments",
