@@ -36,6 +36,8 @@ class PurgeRecords:
 
     async def read(self, purge_id: str) -> PurgeRecord:
         """Raises :class:`ObjectNotFound`, also for an id that no purge can have: events name others' ids too."""
+        if re.fullmatch(PURGE_ID_PATTERN, purge_id) is None:
+            raise ObjectNotFound(object_keys.PURGES_PREFIX)
         return (await self._read(purge_id))[0]
 
     async def create(self, record: PurgeRecord) -> None:
@@ -101,7 +103,7 @@ class PurgeRecords:
             if name.endswith(".certificate") or name in but:
                 continue
             try:
-                record = await self.read(name)
+                record, _ = await self._read(name)  # a name that no purge can have is told of, too
             except ObjectNotFound:
                 continue  # removed since it was listed
             except (ValueError, Refused) as error:
@@ -110,8 +112,6 @@ class PurgeRecords:
             yield record
 
     async def _read(self, purge_id: str) -> tuple[PurgeRecord, str]:
-        if re.fullmatch(PURGE_ID_PATTERN, purge_id) is None:
-            raise ObjectNotFound(object_keys.PURGES_PREFIX)
         stored = await self.objects.get(object_keys.purge_key(purge_id))
         return read_tolerant(PurgeRecord, stored.body), stored.etag
 
