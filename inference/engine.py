@@ -111,7 +111,10 @@ class Engine:
 
     def is_healthy(self) -> bool:
         """Started, and neither errored nor hung. Such an engine never recovers; its replica must be restarted."""
-        return self._serving is not None and self._answering is not None and not self._answering.errored
+        return self._serving is not None and self._is_alive()
+
+    def _is_alive(self) -> bool:
+        return self._answering is not None and not self._answering.errored
 
     def _hung(self) -> None:
         """Nobody is left waiting for an engine that has stopped."""
@@ -272,7 +275,7 @@ class Engine:
         return result
 
     async def _abort(self, engine_ids: list[str]) -> None:
-        if self._llm is not None and self._answering is not None and not self._answering.errored:
+        if self._is_alive():
             await self._llm.abort(engine_ids)
 
     def _loaded_adapters(self) -> LoadedAdapters:

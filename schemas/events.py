@@ -5,13 +5,23 @@ The natural key is what makes two publications the same event: with type and ten
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from schemas.content import Committed
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import Delivery, EventTypeName, KeyThumbprint, OpaqueId, PurgeId, ReasonCode, Sha256Hex
+from schemas.identifiers import (
+    SHA256_PATTERN,
+    Delivery,
+    EventTypeName,
+    KeyThumbprint,
+    OpaqueId,
+    PurgeId,
+    ReasonCode,
+    Sha256Hex,
+)
 from schemas.model import Contract
 from schemas.moments import Moment
 from schemas.numbers import Amount, Count, Ordinal, Version
@@ -428,6 +438,11 @@ class ReplicaEvicted(EventData):
 
     def natural_key(self) -> str:
         return f"{self.replica_id}|{self.cause_id}"
+
+    @property
+    def names_an_adapter(self) -> bool:
+        """Whether the cause can be a retirement. It can be a purge all the same, whose id has the shape of a digest."""
+        return re.fullmatch(SHA256_PATTERN, self.cause_id) is not None
 
 
 # --- sano.knowledge.v1

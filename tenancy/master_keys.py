@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tenancy.aws import bounded
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
-from tenancy.threads import CONNECTIONS
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
@@ -97,8 +95,7 @@ class KmsMasterKey:
     @classmethod
     def connect(cls, key_id: str, timeout_seconds: float) -> KmsMasterKey:
         """With bounded waits; credentials and region come from boto3's own chain."""
-        config = bounded(timeout_seconds).merge(Config(max_pool_connections=CONNECTIONS))
-        return cls(boto3.client("kms", config=config), key_id)
+        return cls(boto3.client("kms", config=bounded(timeout_seconds)), key_id)
 
     def wrap(self, tenant: str, data_key: bytes) -> bytes:
         with _translated():

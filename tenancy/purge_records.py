@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from schemas import object_keys
-from schemas.identifiers import PURGE_ID_PATTERN
 from schemas.model import read_tolerant
 from schemas.records import PurgeRecord, SubcontractorConfirmation
 from tenancy.clock import Clock
@@ -36,9 +34,10 @@ class PurgeRecords:
 
     async def read(self, purge_id: str) -> PurgeRecord:
         """Raises :class:`ObjectNotFound`, also for an id that no purge can have: events name others' ids too."""
-        if re.fullmatch(PURGE_ID_PATTERN, purge_id) is None:
-            raise ObjectNotFound(object_keys.PURGES_PREFIX)
-        return (await self._read(purge_id))[0]
+        try:
+            return (await self._read(purge_id))[0]
+        except object_keys.ForbiddenKey:
+            raise ObjectNotFound(object_keys.PURGES_PREFIX) from None
 
     async def create(self, record: PurgeRecord) -> None:
         """Write the record, unless there is one: then that one counts."""

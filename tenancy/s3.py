@@ -21,7 +21,7 @@ from schemas.identifiers import REASON_CODE_PATTERN
 from tenancy.aws import bounded
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.objects import BATCH, ObjectVersion, StoredObject, Upload
-from tenancy.threads import CONNECTIONS, Threads
+from tenancy.threads import Threads
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -54,12 +54,7 @@ def connect(
         endpoint_url=endpoint_url,
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret_access_key,
-        config=bounded(timeout_seconds).merge(
-            Config(
-                max_pool_connections=CONNECTIONS,
-                s3={"addressing_style": "path" if endpoint_url else "auto"},
-            )
-        ),
+        config=bounded(timeout_seconds).merge(Config(s3={"addressing_style": "path" if endpoint_url else "auto"})),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -10,7 +9,6 @@ from typing import cast
 from consumers.adapters.acknowledgements import note_acknowledgement
 from schemas.envelope import Event
 from schemas.events import AdapterReady, ReplicaEvicted
-from schemas.identifiers import SHA256_PATTERN
 from schemas.outcome import Outcome
 from tenancy.activation import activated
 from tenancy.archive import Archive
@@ -61,7 +59,7 @@ async def on_adapter_ready(event: Event, ports: AdaptersPorts) -> Outcome:
 async def on_replica_evicted(event: Event, ports: AdaptersPorts) -> Outcome:
     """Note that a replica is rid of a retired adapter, once its signature and its words are right."""
     data = cast(ReplicaEvicted, event.data)
-    if re.fullmatch(SHA256_PATTERN, data.cause_id) is None:
+    if not data.names_an_adapter:
         return Outcome.NOOP_STALE  # the acknowledgement of a purge
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     await tenancy.active(tenant)

@@ -7,7 +7,6 @@ must be in it, and what came too late and was refused. Nothing of a tenant is cr
 from __future__ import annotations
 
 import logging
-import re
 from typing import cast
 
 from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms
@@ -18,7 +17,6 @@ from schemas import events
 from schemas.audit import SIGNED_AT_ONCE, Actor
 from schemas.envelope import Event
 from schemas.events import EventData, OutcomeRecorded, TenantChurned, TenantOnboarded
-from schemas.identifiers import SHA256_PATTERN
 from schemas.outcome import Outcome
 from schemas.state import TenantState
 from tenancy.audit import Appended, AuditRecord, Facts
@@ -123,8 +121,8 @@ async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
 
 
 def _is_kept_by_its_own(data: EventData) -> bool:
-    if isinstance(data, events.ReplicaEvicted):  # of a retirement, which is known by the adapter's digest
-        return re.fullmatch(SHA256_PATTERN, data.cause_id) is not None
+    if isinstance(data, events.ReplicaEvicted):
+        return data.names_an_adapter
     return isinstance(data, KEPT_BY_THEIR_OWN)
 
 

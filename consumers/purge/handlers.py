@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
 from schemas.following import churn_purge_id
-from schemas.identifiers import SHA256_PATTERN
 from schemas.outcome import Outcome
 from schemas.records import PurgeRecord
 from tenancy.bootstrap import Tenancy
@@ -85,7 +83,7 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
     try:
         purge = await ports.driver.records.read(data.cause_id)
     except ObjectNotFound:
-        if re.fullmatch(SHA256_PATTERN, data.cause_id):
+        if data.names_an_adapter:
             return Outcome.NOOP_STALE  # the acknowledgement of a retirement: whether it is a good one, adapters says
     receipt = checked_eviction(event.subject, data, ports.verifier)
     if purge is None:

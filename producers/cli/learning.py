@@ -91,17 +91,18 @@ def train(
 
     name = TenantId(tenant)
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[str, RunState | None]:
+    async def act(
+        tenancy: Tenancy, settings: OperatorSettings
+    ) -> tuple[str, RunState | None, tuple[LeftOutExample, ...]]:
         run_id = await request_training(tenancy, name, requested_by=settings.operator_id)
         if not wait:
-            return run_id, None
+            return run_id, None, ()
         goes_on = if_interrupted(f"{run_id} goes on; `sano runs --tenant {name}` shows how")
         with goes_on, waiting(f"training {run_id}") as report:
-            return run_id, await run_ended(tenancy, name, run_id, timeout_seconds=timeout, report=report)
+            run = await run_ended(tenancy, name, run_id, timeout_seconds=timeout, report=report)
+        return run_id, run, (await left_out(tenancy, name, {run_id: run}))[run_id]
 
-    run_id, run = command(context, act)
-    ended = {} if run is None else {run_id: run}
-    without = read(context, lambda tenancy, _: left_out(tenancy, name, ended))[run_id] if ended else ()
+    run_id, run, without = command(context, act)
     if json:
         how = {"status": "requested"} if run is None else {**run.model_dump(mode="json"), "left_out": without}
         print_json({"run_id": run_id, **how})

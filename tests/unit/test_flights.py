@@ -39,6 +39,20 @@ async def for_ever() -> str:
     return "never"
 
 
+async def endless_stream(flights: Flights) -> EventStream:
+    """Of an answer by the adapter ``a`` that has one event and is never made."""
+    flight = Flight("1", "a", [], "t1")
+    stream = EventStream(flights, flight, StreamUsage({}))
+
+    async def work() -> None:
+        stream.put(ONE)
+        await for_ever()
+
+    flights.start(flight, work()).add_done_callback(stream.ended)
+    await asyncio.sleep(0)
+    return stream
+
+
 async def swallows_cancellation() -> str:
     """As vLLM's serving classes do: they answer a cancellation with an error response."""
     try:
@@ -171,15 +185,7 @@ async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: F
 
 
 async def test_a_withdrawn_stream_says_so_after_what_it_had(flights: Flights) -> None:
-    flight = Flight("1", "a", [], "t1")
-    stream = EventStream(flights, flight, StreamUsage({}))
-
-    async def work() -> None:
-        stream.put(ONE)
-        await for_ever()
-
-    flights.start(flight, work()).add_done_callback(stream.ended)
-    await asyncio.sleep(0)
+    stream = await endless_stream(flights)
     await flights.withdraw("a")
     assert [event async for event in stream] == [ONE, *WITHDRAWN]
 
@@ -203,14 +209,6 @@ async def test_an_engine_that_stops_says_so_to_all_and_keeps_no_answer_that_is_t
 async def test_a_stream_of_an_engine_that_stops_ends_with_the_error_and_not_as_if_it_were_whole(
     flights: Flights,
 ) -> None:
-    flight = Flight("1", "a", [], "t1")
-    stream = EventStream(flights, flight, StreamUsage({}))
-
-    async def work() -> None:
-        stream.put(ONE)
-        await for_ever()
-
-    flights.start(flight, work()).add_done_callback(stream.ended)
-    await asyncio.sleep(0)
+    stream = await endless_stream(flights)
     await flights.end_all()
     assert [event async for event in stream] == [ONE, *error_events(EngineDead())]
