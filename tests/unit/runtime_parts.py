@@ -1,0 +1,161 @@
+"""Records, handlers and buses for tests of the runtime, and a delivery as FastStream makes it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.liveness import Progress
+from consumers.runtime.middleware import OutermostMiddleware
+from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.telemetry import configure_telemetry
+from schemas import events
+from schemas.envelope import Event
+from schemas.outcome import Outcome
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RawMessage, RecordingPublisher
+from tenancy.clock import utc_now
+from tenancy.errors import Refused, StoreUnavailable
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.objects import ObjectStore
+from tests.fixtures.records import record_of
+
+POLICY = HandlingPolicy(
+    deadline_seconds=2.0,
+    attempts=3,
+    backoff_seconds=0.0,
+    redelivery_pause_seconds=0.0,
+    deliveries=3,
+    consecutive_failures_before_stop=3,
+)
+TELEMETRY = configure_telemetry("test", None)
+
+PURGE = events.PurgeRequested(purge_id="p", reason_code="test", requested_by="op")
+
+Handle = Callable[[Event, Any], Awaitable[Outcome]]
+
+
+@dataclass
+class Raising:
+    """A handler that raises each of these in turn, then has an effect."""
+
+    errors: list[Exception]
+    calls: int = field(default=0)
+
+    async def __call__(self, event: Event, ports: Any) -> Outcome:
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return Outcome.EFFECT
+
+
+@dataclass(frozen=True)
+class Result:
+    """Whether the message is acknowledged, and what was published."""
+
+    acknowledged: bool
+    letters: list[RawMessage]
+    outcomes: list[Outcome]
+
+
+def a_record(data: events.EventData | None = None, **changed: Any) -> Any:
+    granted = events.ConsentGranted(consent_id="c", version=1)
+    made = Event(subject="t1", data=data or granted, time=utc_now(), source="/test")
+    return record_of(made, **{"partition": 3, **changed})
+
+
+def a_tenancy(publisher: RecordingPublisher, objects: ObjectStore | None = None) -> Tenancy:
+    return assemble(objects or MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
+
+
+async def delivered(
+    handler: Handle,
+    record: Any,
+    publisher: RecordingPublisher | None = None,
+    progress: Progress | None = None,
+    service: str = "curation",
+    redeliveries: Redeliveries | None = None,
+    objects: ObjectStore | None = None,
+    replica: str | None = None,
+) -> Result:
+    """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
+    bus = publisher or RecordingPublisher()
+    handlers: dict[type[events.EventData], Handler] = {
+        events.ConsentGranted: handler,
+        events.PurgeRequested: handler,
+    }
+    dispatcher = Dispatcher(service, handlers, a_tenancy(bus, objects), None, TELEMETRY, POLICY, replica)
+    middleware = OutermostMiddleware(
+        record,
+        context=None,
+        dispatcher=dispatcher,
+        progress=progress or Progress(60.0, 99),
+        redeliveries=redeliveries or Redeliveries(POLICY.deliveries),
+    )
+    await middleware.on_receive()
+    error: Exception | None = None
+    try:
+        await dispatcher.handle(record)
+    except Exception as raised:
+        error = raised
+    suppressed = await middleware.after_processed(type(error) if error else None, error, None)
+    outcomes = [e.data.outcome for e in bus.events if isinstance(e.data, events.OutcomeRecorded)]
+    return Result(error is None or bool(suppressed), bus.raw, outcomes)
+
+
+class OutOfReach(MemoryObjectStore):
+    """A store that reads and does not write, or the other way round."""
+
+    def __init__(self, *, reads: bool, writes: bool) -> None:
+        super().__init__()
+        self.reads, self.writes = reads, writes
+
+    async def exists(self, key: str) -> bool:
+        if not self.reads:
+            raise StoreUnavailable("the object store answered 503")
+        return await super().exists(key)
+
+    async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        if not self.writes:
+            raise StoreUnavailable("the object store answered 503")
+        return await super().put(key, body, if_absent=if_absent, if_match=if_match)
+
+
+class SilentPublisher(RecordingPublisher):
+    """A bus whose latest publication was not acknowledged."""
+
+    async def answers(self) -> bool:
+        return False
+
+
+async def again_and_again(record: Any, error: Exception, times: int, **parts: Any) -> list[Result]:
+    redeliveries = Redeliveries(POLICY.deliveries)
+    return [
+        await delivered(Raising([error] * POLICY.attempts), record, redeliveries=redeliveries, **parts)
+        for _ in range(times)
+    ]
+
+
+@dataclass
+class RefusedLetters(RecordingPublisher):
+    """A bus that takes events but answers each dead letter with an error."""
+
+    error: Exception = field(default_factory=ValueError)
+
+    async def publish_raw(self, message: RawMessage) -> None:
+        raise self.error
+
+
+@dataclass
+class NoOutcomes(RecordingPublisher):
+    """A bus on which this consumer may not write outcomes."""
+
+    async def publish(self, event: Event) -> None:
+        if event.topic == events.OUTCOMES:
+            raise Refused("bus-refused", "refused: the bus answered TopicAuthorizationFailedError")
+        await super().publish(event)

@@ -1,0 +1,66 @@
+"""When a consumer counts as alive and as ready, and how long it may go without a poll."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from pydantic import ValidationError
+from starlette.applications import Starlette
+
+from consumers.runtime.liveness import Progress
+from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.service import health_routes
+from consumers.runtime.settings import ConsumerSettings
+from tests.unit.runtime_parts import (
+    TELEMETRY,
+)
+
+
+def test_a_message_in_hand_for_too_long_is_not_alive() -> None:
+    now = [0.0]
+    progress = Progress(90.0, 3, now=lambda: now[0])
+    progress.begin()
+    now[0] = 89.0
+    assert progress.is_alive()
+    now[0] = 91.0
+    assert not progress.is_alive()
+    progress.end(failed=False)
+    assert progress.is_alive()
+
+
+def test_a_consumer_is_not_evicted_within_any_deadline_that_a_setting_can_name() -> None:
+    named = ConsumerSettings.model_fields["handler_deadline_seconds"]
+    [most] = [item.le for item in named.metadata if hasattr(item, "le")]
+    for deadline in (0.001, 60.0, 299.0, 301.0, most):
+        policy = ConsumerSettings(
+            kafka_bootstrap_servers="x:1", s3_bucket="b", handler_deadline_seconds=deadline
+        ).handling_policy()
+        assert policy.max_poll_interval_ms >= 1000 * (deadline + 240)
+        assert policy.max_poll_interval_ms < 2**31, "what Kafka's protocol holds"
+    assert HandlingPolicy().max_poll_interval_ms == 300_000
+    for deadline in (most + 1, float("inf"), float("nan"), 0.0):
+        with pytest.raises(ValidationError):
+            ConsumerSettings(kafka_bootstrap_servers="x:1", s3_bucket="b", handler_deadline_seconds=deadline)
+
+
+async def test_liveness_is_503_while_a_message_is_stuck_and_readiness_while_the_bus_is_out() -> None:
+    now, bus_answers = [0.0], [True]
+    progress = Progress(90.0, 3, now=lambda: now[0])
+
+    async def is_ready() -> bool:
+        return bus_answers[0]
+
+    app = Starlette(routes=health_routes(TELEMETRY, progress.is_alive, is_ready))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://consumer") as client:
+
+        async def statuses() -> tuple[int, int]:
+            live, ready = await client.get("/health/live"), await client.get("/health/ready")
+            return live.status_code, ready.status_code
+
+        progress.begin()
+        assert await statuses() == (200, 200)
+        now[0] = 91.0
+        assert await statuses() == (503, 200)
+        progress.end(failed=False)
+        bus_answers[0] = False
+        assert await statuses() == (200, 503)
