@@ -24,19 +24,25 @@ from tests.world.moment import Moment
 from tests.world.world import POLICY, PURGE, SETTLE_SECONDS, World
 
 
+SECONDS_TO_STOP_OR_END = 120.0
+
+
 class Process:
     """A process that stops before each of its effects until a test lets it go on."""
 
     def __init__(self) -> None:
         self.effects: list[str] = []
+        self._one_at_a_time = asyncio.Lock()
         self._turn = asyncio.Semaphore(0)
         self._stopped = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
 
     async def about_to(self, effect: str) -> None:
-        self.effects.append(effect)
-        self._stopped.set()
-        await self._turn.acquire()
+        # What a process does at the same time stops one after the other: a turn lets the one go on that stopped.
+        async with self._one_at_a_time:
+            self.effects.append(effect)
+            self._stopped.set()
+            await self._turn.acquire()
 
     async def start(self, work: Awaitable[Any]) -> None:
         self._task = asyncio.ensure_future(work)
@@ -45,8 +51,11 @@ class Process:
     async def _until_it_stops(self) -> None:
         assert self._task is not None
         stopped = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait({self._task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            {self._task, stopped}, return_when=asyncio.FIRST_COMPLETED, timeout=SECONDS_TO_STOP_OR_END
+        )
         stopped.cancel()
+        assert done, f"neither stops nor ends after {self.effects[-1:]}"
 
     @property
     def has_begun(self) -> bool:
