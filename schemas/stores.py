@@ -37,9 +37,14 @@ def of_medium(*media: Medium) -> tuple[Store, ...]:
     return tuple(store for store in STORES.values() if store.medium in media)
 
 
+def is_swept(store: Store) -> bool:
+    """Whether it is in the bucket, and a purge empties it."""
+    return store.medium in IN_BUCKET and store.purger.method != "none"
+
+
 def swept() -> tuple[Store, ...]:
     """The stores in the bucket that a purge empties."""
-    return tuple(store for store in of_medium(*IN_BUCKET) if store.purger.method != "none")
+    return tuple(store for store in STORES.values() if is_swept(store))
 
 
 def kept() -> tuple[Store, ...]:
@@ -49,7 +54,7 @@ def kept() -> tuple[Store, ...]:
 
 def outcome_of(store: Store) -> StoreOutcome:
     """What has become of a tenant's data in the store once its purge is over."""
-    if store in swept():
+    if is_swept(store):
         return "empty"
     if store.protection == "no-tenant-data":
         return "none-held"

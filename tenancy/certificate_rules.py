@@ -16,7 +16,7 @@ from schemas.manifests import PurgeCertificate, StoreFinding, backups_in_words
 from schemas.model import read_tolerant
 from schemas.records import StoreCount
 from schemas.store import IN_BUCKET
-from schemas.stores import STORES, outcome_of, registry_sha256, swept
+from schemas.stores import STORES, is_swept, outcome_of, registry_sha256
 from schemas.version import TOOL
 from tenancy.evictions import are_accounted_for, came_after_their_leases, name_their_receipts
 from tenancy.settings import CLOCK_SKEW_SECONDS
@@ -101,12 +101,17 @@ def _every_store_is_there(held: PurgeCertificate) -> bool:
     return required <= {found.store for found in held.stores}
 
 
-def _outcome_is_possible(held: PurgeCertificate, found: StoreFinding) -> bool:
+def _outcomes_are_possible(held: PurgeCertificate) -> bool:
     """A store in the bucket that only another registry has was emptied, is kept, or holds nothing of any tenant."""
-    known = STORES.get(found.store)
-    if is_of_this_registry(held) or known in swept():
-        return known is not None and found.outcome == outcome_of(known)
-    return found.medium not in IN_BUCKET or found.outcome in ("empty", "kept", "none-held")
+    is_known = is_of_this_registry(held)
+
+    def is_possible(found: StoreFinding) -> bool:
+        known = STORES.get(found.store)
+        if is_known or (known is not None and is_swept(known)):
+            return known is not None and found.outcome == outcome_of(known)
+        return found.medium not in IN_BUCKET or found.outcome in ("empty", "kept", "none-held")
+
+    return all(is_possible(found) for found in held.stores)
 
 
 def _kept_for_a_reason(held: PurgeCertificate) -> bool:
@@ -274,7 +279,7 @@ RULES = (
     Rule(
         "store-outcomes",
         "the certificate gives a store an outcome that a purge cannot give it",
-        lambda held: all(_outcome_is_possible(held, found) for found in held.stores),
+        _outcomes_are_possible,
     ),
     Rule(
         "kept-named", "the certificate calls a store kept without saying what is kept in it and why", _kept_for_a_reason

@@ -23,7 +23,6 @@ from tests.invariants.worlds import NAME, OTHER_NAME, assert_purged, event, froz
 from tests.world.moment import Moment
 from tests.world.world import POLICY, PURGE, SETTLE_SECONDS, World
 
-
 SECONDS_TO_STOP_OR_END = 120.0
 
 
