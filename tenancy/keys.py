@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,13 +21,15 @@ from schemas.identifiers import TenantName
 from schemas.model import Contract, read_tolerant
 from schemas.moments import Moment
 from tenancy.clock import Clock, utc_now
-from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, Refused, SealBroken
+from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, Refused, SealBroken, StoreUnavailable
 from tenancy.master_keys import MasterKey
 from tenancy.objects import ObjectStore, ObjectVersion
 from tenancy.sealing import open_sealed, seal
 from tenancy.tenant_id import TenantId
 from tenancy.threads import Threads
 
+UNANSWERED_SECONDS = 60.0
+"""So long a master key that did not answer counts as out of reach, unless it is asked again before and answers."""
 JWE_HEADER = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
 
 
@@ -71,7 +75,7 @@ def encrypt_inline(public_key: OKPKey, content: ExampleContent) -> str:
     return jwe.encrypt_compact(dict(JWE_HEADER), content.model_dump_json().encode(), public_key)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class KeyRing:
     """Creates, opens and destroys tenants' keys. A master key may block, so it is asked in a thread."""
 
@@ -79,10 +83,27 @@ class KeyRing:
     master: MasterKey
     clock: Clock = utc_now
     threads: Threads = field(default_factory=Threads, repr=False)
+    _unanswered_at: float | None = field(default=None, init=False, repr=False)  # by time.monotonic
 
     def close(self) -> None:
         """Ask nothing more of the master key; what is being asked ends in its thread."""
         self.threads.close()
+
+    def answers(self) -> bool:
+        """Whether the master key answered when it was asked last. It is not asked: that takes rights of its own."""
+        return self._unanswered_at is None or time.monotonic() - self._unanswered_at > UNANSWERED_SECONDS
+
+    async def _asked(self, ask: Callable[[], bytes]) -> bytes:
+        try:
+            answer = await self.threads.run(ask)
+        except (StoreUnavailable, asyncio.CancelledError):
+            self._unanswered_at = time.monotonic()
+            raise
+        except BaseException:
+            self._unanswered_at = None
+            raise
+        self._unanswered_at = None
+        return answer
 
     async def create(self, tenant: TenantId) -> TenantKeys:
         """Make the tenant's keys, or open those that an earlier, interrupted onboarding made."""
@@ -92,7 +113,7 @@ class KeyRing:
         record = KeyRecord(
             tenant=tenant,
             master_key_id=self.master.key_id,
-            wrapped_data_key=_b64(await self.threads.run(lambda: self.master.wrap(tenant, data_key))),
+            wrapped_data_key=_b64(await self._asked(lambda: self.master.wrap(tenant, data_key))),
             sealed_private_key=_b64(seal(data_key, location, json.dumps(pair.as_dict(private=True)).encode())),
             public_key={name: str(value) for name, value in pair.as_dict(private=False).items()},
             created_at=self.clock(),
@@ -106,7 +127,7 @@ class KeyRing:
         location = object_keys.key_key(tenant)
         record = await self._record(tenant)
         wrapped = base64.b64decode(record.wrapped_data_key)
-        data_key = await self.threads.run(lambda: self.master.unwrap(tenant, wrapped))
+        data_key = await self._asked(lambda: self.master.unwrap(tenant, wrapped))
         private = json.loads(open_sealed(data_key, location, base64.b64decode(record.sealed_private_key)))
         return TenantKeys(tenant, data_key, OKPKey.import_key(private), OKPKey.import_key(dict(record.public_key)))
 

@@ -2,8 +2,8 @@
 
 With ``NACK_ON_ERROR`` an exception that leaves this middleware rewinds the consumer to the message. Poison never
 leaves it, so no message can block a partition; everything else comes again after a pause, so no rewind is hot, is
-counted as a failure, and becomes poison when it goes on although store and bus answer. The outcome and the dead letter
-are published, and acknowledged by the bus, before the message is: if that fails, the message comes again.
+counted as a failure, and becomes poison when it goes on although store, keys and bus answer. The outcome and the dead
+letter are published, and acknowledged by the bus, before the message is: if that fails, the message comes again.
 
 What a purge or a retirement is made of is never dead-lettered for a failure of ours. It is sent to the back of its
 topic instead: what is behind it goes on, and it comes again by itself, until it has happened.

@@ -13,7 +13,7 @@ BAD_KEY = "bad-key"
 HANDLER_ERROR = "handler-error"
 """Something was raised that nobody foresaw."""
 KEEPS_FAILING = "keeps-failing"
-"""Its handling failed again and again although store and bus answered."""
+"""Its handling failed again and again although store, keys and bus answered."""
 ENDS_ITS_PROCESS = "ends-its-process"
 """One process after another ended over its handling."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 AROUND_A_HANDLING_SECONDS = 240.0
-"""For what comes before and after a handler: the note in the bucket, the outcome, asking whether store and bus answer,
-the dead letter and the pause, each of which may wait for its own timeouts."""
+"""For what comes before and after a handler: the note in the bucket, the outcome, asking whether store, keys and bus
+answer, the dead letter and the pause, each of which may wait for its own timeouts."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class HandlingPolicy:
     handler is slower and runs the event again elsewhere. ``rebalance_timeout_ms`` and ``graceful_stop_seconds`` are
     longer than the deadline, so that a running handler can finish and commit before its partition moves.
 
-    ``deliveries``: so often an event may fail while store and bus answer before it is passed over. With the pause
-    after each this is a minute for one that fails at once, and 8 times the deadline plus pauses for one that hangs.
+    ``deliveries``: so often an event may fail while store, keys and bus answer before it is passed over. With the
+    pause after each this is a minute for one that fails at once, and 8 times the deadline plus pauses for one that
+    hangs.
 
     ``ended_processes``: so many processes may end over an event, one after another and in the midst of its handling.
     The one before an event was noted may be one more.

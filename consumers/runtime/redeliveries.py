@@ -1,4 +1,4 @@
-"""Patience with an event that fails again and again: bounded while store and bus answer, endless while they do not.
+"""Patience with an event that fails again and again: bounded while store, keys and bus answer, else endless.
 
 An event that fails holds its partition, and whatever is behind it waits, a purge command too. In an outage that is
 right: the event behind would fail as well, and nothing may be dead-lettered for it. While everything answers, the
@@ -35,9 +35,9 @@ class Redeliveries:
     _held: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
     async def is_patience_over(self, record: Record, tenancy: Tenancy) -> bool:
-        """Count one failure, if store and bus answer. An outage in between makes the count start anew."""
+        """Count one failure, if store, keys and bus answer. An outage in between makes the count start anew."""
         partition = (record.topic, record.partition)
-        if not await store_and_bus_answer(tenancy):
+        if not await store_keys_and_bus_answer(tenancy):
             self._held.pop(partition, None)
             return False
         offset, failures = self._held.get(partition, (record.offset, 0))
@@ -46,13 +46,13 @@ class Redeliveries:
         return failures >= self.limit
 
 
-async def store_and_bus_answer(tenancy: Tenancy) -> bool:
-    """Whether reads and writes are answered, several times in a row, and publications acknowledged."""
+async def store_keys_and_bus_answer(tenancy: Tenancy) -> bool:
+    """Whether reads and writes are answered, several times in a row, keys opened, and publications acknowledged."""
     try:
         async with asyncio.timeout(PROBE_SECONDS):
             for _ in range(PROBES):
                 await _ask(tenancy.objects)
-            return await tenancy.publisher.answers()
+            return tenancy.keys.answers() and await tenancy.publisher.answers()
     except (Transient, Refused, TimeoutError):
         return False
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from consumers.runtime.redeliveries import store_and_bus_answer
+from consumers.runtime.redeliveries import store_keys_and_bus_answer
 from deploy.local.kafka import KafkaCluster
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import KafkaPublisher, RawMessage, RecordingPublisher
@@ -17,14 +17,14 @@ from tenancy.s3 import S3ObjectStore
 
 
 async def test_a_store_that_answers_says_so_and_nothing_is_written(tenancy: Tenancy, objects: ObjectStore) -> None:
-    assert await store_and_bus_answer(tenancy)
+    assert await store_keys_and_bus_answer(tenancy)
     assert [version async for version in objects.versions("")] == []
 
 
 async def test_a_bucket_that_is_not_there_does_not_answer(s3_store: S3ObjectStore) -> None:
     nowhere = S3ObjectStore(s3_store.client, "no-such-bucket")
     tenancy = assemble(nowhere, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/test")
-    assert not await store_and_bus_answer(tenancy)
+    assert not await store_keys_and_bus_answer(tenancy)
 
 
 @pytest.mark.kafka

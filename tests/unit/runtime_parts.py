@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
@@ -82,14 +82,16 @@ async def delivered(
     redeliveries: Redeliveries | None = None,
     objects: ObjectStore | None = None,
     replica: str | None = None,
+    tenancy: Tenancy | None = None,
 ) -> Result:
     """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
-    bus = publisher or RecordingPublisher()
+    made = tenancy or a_tenancy(publisher or RecordingPublisher(), objects)
+    bus = cast(RecordingPublisher, made.publisher)
     handlers: dict[type[events.EventData], Handler] = {
         events.ConsentGranted: handler,
         events.PurgeRequested: handler,
     }
-    dispatcher = Dispatcher(service, handlers, a_tenancy(bus, objects), None, TELEMETRY, POLICY, replica)
+    dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica)
     middleware = OutermostMiddleware(
         record,
         context=None,
@@ -124,6 +126,20 @@ class OutOfReach(MemoryObjectStore):
         if not self.writes:
             raise StoreUnavailable("the object store answered 503")
         return await super().put(key, body, if_absent=if_absent, if_match=if_match)
+
+
+@dataclass(frozen=True)
+class AwayMasterKey:
+    """A master key in an outage, or one that refuses."""
+
+    error: Exception = field(default_factory=lambda: StoreUnavailable("KMS is out of reach"))
+    key_id: str = "away"
+
+    def wrap(self, tenant: str, data_key: bytes) -> bytes:
+        raise self.error
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        raise self.error
 
 
 class SilentPublisher(RecordingPublisher):

@@ -20,15 +20,19 @@ from tenancy.errors import (
     BusUnavailable,
     KeyDestroyed,
     Refused,
+    SealBroken,
     StoreUnavailable,
     TenantFenced,
     Transient,
 )
+from tenancy.keys import KeyRing
 from tenancy.memory import MemoryObjectStore
+from tenancy.tenant_id import TenantId
 from tests.unit.runtime_parts import (
     POLICY,
     PURGE,
     TELEMETRY,
+    AwayMasterKey,
     NoOutcomes,
     OutOfReach,
     Raising,
@@ -39,6 +43,8 @@ from tests.unit.runtime_parts import (
     again_and_again,
     delivered,
 )
+
+TENANT = TenantId("t1")
 
 
 async def test_an_effect_is_told_and_acknowledged() -> None:
@@ -81,6 +87,47 @@ async def test_an_event_that_fails_again_and_again_while_everything_answers_is_d
 async def test_an_outage_dead_letters_nothing_however_long(parts: Any, data: Any) -> None:
     results = await again_and_again(a_record(data), StoreUnavailable("x"), 20, **parts)
     assert {(result.acknowledged, len(result.letters)) for result in results} == {(False, 0)}
+
+
+async def test_an_outage_of_the_master_key_dead_letters_nothing_and_once_it_answers_failures_count() -> None:
+    tenancy, redeliveries = a_tenancy(RecordingPublisher()), Redeliveries(POLICY.deliveries)
+    await tenancy.keys.create(TENANT)
+    master = tenancy.keys.master
+    tenancy.keys.master = AwayMasterKey()
+
+    async def delivered_and_acknowledged() -> bool:
+        async def opens_and_fails(event: Event, ports: Any) -> Outcome:
+            await tenancy.keys.open(TENANT)
+            raise Transient("x")
+
+        return (await delivered(opens_and_fails, a_record(), redeliveries=redeliveries, tenancy=tenancy)).acknowledged
+
+    assert not any([await delivered_and_acknowledged() for _ in range(20)])
+    tenancy.keys.master = master
+    assert [await delivered_and_acknowledged() for _ in range(3)] == [False, False, True]
+
+
+async def test_a_master_key_that_nobody_asked_for_a_while_does_not_stand_for_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What fails without asking it would never be passed over."""
+    keys = KeyRing(MemoryObjectStore(), AwayMasterKey())
+    with pytest.raises(StoreUnavailable):
+        await keys.create(TENANT)
+    assert not keys.answers()
+    monkeypatch.setattr("tenancy.keys.UNANSWERED_SECONDS", 0.0)
+    assert keys.answers()
+
+
+@pytest.mark.parametrize("error", [SealBroken("x"), Refused("kms-refused", "refused: x")], ids=["seal", "rights"])
+async def test_a_master_key_that_refuses_answers(error: Refused) -> None:
+    keys = KeyRing(MemoryObjectStore(), AwayMasterKey())
+    with pytest.raises(StoreUnavailable):
+        await keys.create(TENANT)
+    keys.master = AwayMasterKey(error)
+    with pytest.raises(type(error)):
+        await keys.create(TENANT)
+    assert keys.answers()
 
 
 async def test_after_an_outage_patience_begins_anew() -> None:
