@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,14 +45,17 @@ def event_id(event_type: str, subject: str, natural_key: str) -> str:
 
 @dataclass(frozen=True)
 class Event:
-    """One event. ``subject`` is the tenant id and the message key, except for a replica's own registration."""
+    """One event. ``subject`` is the tenant id and the message key, except for a replica's own registration.
+
+    It is the same event in whatever trace it is published.
+    """
 
     subject: str
     data: EventData
     time: datetime
     source: str
     causation_id: str | None = None
-    traceparent: str | None = None
+    traceparent: str | None = field(default=None, compare=False)
     replay_id: str | None = None
 
     @property

@@ -32,5 +32,6 @@ SubcontractorName = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN
 """A code that the operator chooses for a subcontractor, such as ``aws-s3``."""
 Delivery = Annotated[str, StringConstraints(pattern=DELIVERY_PATTERN)]
 KeyThumbprint = Annotated[str, StringConstraints(pattern=THUMBPRINT_PATTERN)]
+Traceparent = Annotated[str, StringConstraints(pattern=TRACEPARENT_PATTERN)]
 CompactJwe = Annotated[str, StringConstraints(pattern=COMPACT_JWE_PATTERN, min_length=32, max_length=262_144)]
 ModuleName = Annotated[str, StringConstraints(pattern=MODULE_NAME_PATTERN)]

@@ -10,7 +10,7 @@ from pydantic import Field
 from schemas.events import Trigger
 from schemas.holds import LegalHold
 from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, SubcontractorName, TenantName
+from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, SubcontractorName, TenantName, Traceparent
 from schemas.model import Contract
 from schemas.moments import Moment
 from schemas.numbers import Count, Version
@@ -94,6 +94,7 @@ class JobRecord(Contract):
     hyperparameters: Hyperparameters
     request_event_id: OpaqueId
     requested_at: Moment
+    traceparent: Traceparent | None = Field(default=None, description="the trace of what asked for it")
 
 
 class ExportDecision(Contract):
@@ -264,6 +265,7 @@ class PurgeRecord(Contract):
     requested_by: OpaqueId
     reason_code: ReasonCode
     request_event_id: OpaqueId | None = None
+    traceparent: Traceparent | None = Field(default=None, description="the trace of what asked for it")
     deadline: Moment
     sla_days: int = Field(description="what the tenant's contract promises")
     baa_reference: OpaqueId | None = Field(default=None, description="which contract that is, as the policy names it")

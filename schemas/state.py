@@ -12,7 +12,7 @@ from pydantic import Field
 
 from schemas.events import Trigger
 from schemas.holds import LegalHold
-from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, TenantName, Traceparent
 from schemas.model import Contract
 from schemas.moments import Moment
 from schemas.policy import TenantPolicy
@@ -90,7 +90,7 @@ class OutboxEntry(Contract):
     data: dict[str, Any]
     time: Moment
     causation_id: str | None = None
-    traceparent: str | None = None
+    traceparent: Traceparent | None = None
 
 
 class PurgeState(Contract):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.canonical import sha256_hex
-from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.identifiers import OpaqueId, Sha256Hex, TenantName, Traceparent
 from schemas.model import Contract
 from schemas.moments import Moment
 from schemas.records import ReplicaAcknowledgement
@@ -29,6 +29,7 @@ class WithdrawalRecord(Contract):
     example_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
     withdrawn_at: Moment
+    traceparent: Traceparent | None = Field(default=None, description="the trace of what asked for it")
     step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None
     affected: tuple[Sha256Hex, ...] = ()

@@ -17,11 +17,11 @@ from aiokafka.errors import (
     ProducerClosed,
     RecordListTooLargeError,
 )
-from opentelemetry import propagate
 
 from schemas.envelope import Event, encode
 from schemas.topics import MESSAGE_BYTES
 from tenancy.errors import BusUnavailable, MessageTooLarge, Refused
+from tenancy.tracing import traced
 
 REQUEST_TIMEOUT_MS = 20_000
 ANSWER_SECONDS = 5.0
@@ -65,7 +65,7 @@ class RecordingPublisher:
     raw: list[RawMessage] = field(default_factory=list)
 
     async def publish(self, event: Event) -> None:
-        self.events.append(event)
+        self.events.append(traced(event))
 
     async def publish_raw(self, message: RawMessage) -> None:
         parts = [message.key, message.value, *(part for name, value in message.headers for part in (name, value))]
@@ -144,9 +144,7 @@ class KafkaPublisher:
         await self.stop()
 
     async def publish(self, event: Event) -> None:
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier)
-        message = encode(event.traced(carrier.get("traceparent") or event.traceparent))
+        message = encode(traced(event))
         await self.publish_raw(RawMessage(message.topic, message.key, message.value, message.headers))
 
     async def publish_raw(self, message: RawMessage) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opentelemetry import propagate
-
 from schemas.envelope import Event
 from schemas.events import EventData
 from schemas.state import OutboxEntry, TenantState
@@ -17,6 +15,7 @@ from tenancy.bus import Publisher
 from tenancy.clock import Clock, utc_now
 from tenancy.state import Change, Snapshot, StateRegistry, entry_data
 from tenancy.tenant_id import TenantId
+from tenancy.tracing import current_trace
 
 
 def _event(tenant: str, source: str, entry: OutboxEntry) -> Event:
@@ -41,14 +40,12 @@ class Outbox:
 
     def entry(self, data: EventData, causation_id: str | None = None) -> OutboxEntry:
         """An entry for ``data``, carrying the current trace."""
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier)
         return OutboxEntry(
             event_type=data.type,
             data=data.model_dump(mode="json"),
             time=self.clock(),
             causation_id=causation_id,
-            traceparent=carrier.get("traceparent"),
+            traceparent=current_trace(),
         )
 
     async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:

@@ -32,6 +32,7 @@ from tenancy.signing import Signer
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
 from tenancy.texts import Texts
+from tenancy.tracing import continued
 from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
@@ -119,7 +120,8 @@ class WithdrawalDriver:
             others = (other for other, _ in opened if other.withdrawal_id != record.withdrawal_id)
             elsewhere = frozenset(digest for other in others for digest in other.retiring)
             try:
-                await self._advance(store, uses, record, etag, asked_for, elsewhere)
+                with continued(record.traceparent):
+                    await self._advance(store, uses, record, etag, asked_for, elsewhere)
             except TimeoutError as error:
                 # A store that is slow for one must not hold up the withdrawals listed behind it.
                 logger.error("withdrawal not driven", extra={"error": where(error)})

@@ -20,6 +20,7 @@ from schemas.events import ConsentRevoked, ExampleWithdrawn
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.errors import PreconditionFailed
 from tenancy.store import TenantStore
+from tenancy.tracing import current_trace
 
 
 async def is_noted(store: TenantStore, event: Event) -> bool:
@@ -42,6 +43,7 @@ async def note(store: TenantStore, event: Event, now: datetime) -> None:
         example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
         consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
         withdrawn_at=min(event.time, now),
+        traceparent=current_trace(),
     )
     with suppress(PreconditionFailed):
         await store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)

@@ -41,6 +41,7 @@ from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.state import owing
 from tenancy.tenant_id import TenantId
+from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
@@ -100,8 +101,12 @@ class PurgeDriver:
 
     async def advance(self, purge_id: str) -> None:
         """Take one purge to its end. Raises :class:`Waiting` where that must wait, and :class:`ObjectNotFound`."""
-        record: PurgeRecord | None
         record = await self.records.read(purge_id)
+        with continued(record.traceparent):
+            await self._take_further(record)
+
+    async def _take_further(self, current: PurgeRecord) -> None:
+        record: PurgeRecord | None = current
         steps = {
             "requested": self.fence,
             "fenced": self._hand_over,
@@ -112,14 +117,14 @@ class PurgeDriver:
             "deleted": self._verify,
             "verified": self._certify,
         }
-        if record.step != "requested" and record.destruction_decided_at is None:
-            record = await self._with_holds(record)
+        if current.step != "requested" and current.destruction_decided_at is None:
+            record = await self._with_holds(current)
         while record is not None and record.step != "certified":
             # Before the next step is taken: who goes on after a crash finds the step that was reached and enters it.
             await enter_step(record, self.tenancy)
             record = await steps[record.step](record)
             if record is not None:
-                logger.info("purge step", extra={"purge_id": purge_id, "step": record.step})
+                logger.info("purge step", extra={"purge_id": record.purge_id, "step": record.step})
 
     async def fence(self, record: PurgeRecord) -> PurgeRecord | None:
         """Fence the tenant for this purge; None where another purge did."""

@@ -14,6 +14,7 @@ from tenancy.purge_records import PurgeRecords
 from tenancy.replicas import Replicas
 from tenancy.state import Change, owing
 from tenancy.tenant_id import TenantId
+from tenancy.tracing import current_trace
 
 
 async def opened(data: PurgeRequested, event: Event, tenancy: Tenancy, records: PurgeRecords) -> bool:
@@ -36,6 +37,7 @@ async def opened(data: PurgeRequested, event: Event, tenancy: Tenancy, records: 
                 requested_by=data.requested_by,
                 reason_code=data.reason_code,
                 request_event_id=event.id,
+                traceparent=current_trace(),
                 deadline=_deadline(requested_at, state),
                 sla_days=state.policy.deletion_sla_days,
                 baa_reference=state.policy.baa_reference,

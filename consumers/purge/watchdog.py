@@ -22,6 +22,7 @@ from schemas.envelope import Event
 from schemas.events import EventData, PurgeAtRisk, PurgeOverdue
 from schemas.records import PurgeRecord, PurgeStep, SlaWarning
 from tenancy.tenant_id import TenantId
+from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
@@ -73,7 +74,8 @@ class Watchdog:
         # What cannot be read is counted here and said in the log by the driver.
         async for record in self.driver.records.open(lambda purge_id, _: unreadable.append(purge_id)):
             try:
-                await self._warn(record)
+                with continued(record.traceparent):
+                    await self._warn(record)
             except Exception as error:
                 logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": where(error)})
             seen.append(record)

@@ -7,14 +7,14 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opentelemetry import metrics, propagate, trace
+from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
@@ -28,6 +28,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from consumers.runtime.poison import Poison
 from tenancy.errors import Refused, Transient
+from tenancy.tracing import continued
 
 SCOPE = "sanolith"
 FRAMES_SHOWN = 6
@@ -53,16 +54,22 @@ class Telemetry:
     @contextmanager
     def span(self, name: str, traceparent: str | None, attributes: dict[str, str]) -> Iterator[trace.Span]:
         """A consumer span that continues the trace of the message, where it has one."""
-        context = propagate.extract({"traceparent": traceparent}) if traceparent else None
-        with self.tracer.start_as_current_span(
-            name,
-            context=context,
-            kind=trace.SpanKind.CONSUMER,
-            attributes=attributes,
-            record_exception=False,
-            set_status_on_exception=False,
-        ) as span:
-            yield span
+        with continued(traceparent), span(name, self.tracer, trace.SpanKind.CONSUMER, attributes) as made:
+            yield made
+
+
+@contextmanager
+def span(
+    name: str,
+    tracer: trace.Tracer | None = None,
+    kind: trace.SpanKind = trace.SpanKind.INTERNAL,
+    attributes: Mapping[str, str] | None = None,
+) -> Iterator[trace.Span]:
+    """A span that tells nothing of an error: its text may quote what it failed on."""
+    with (tracer or trace.get_tracer(SCOPE)).start_as_current_span(
+        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as made:
+        yield made
 
 
 def where(error: BaseException) -> str:

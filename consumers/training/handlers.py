@@ -23,6 +23,7 @@ from tenancy.errors import PreconditionFailed
 from tenancy.leases import with_run
 from tenancy.state import owing, require_active
 from tenancy.tenant_id import TenantId
+from tenancy.tracing import current_trace
 
 MAX_QUEUED_RUNS = 16
 
@@ -53,6 +54,7 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
         hyperparameters=data.hyperparameters or snapshot.state.policy.hyperparameters,
         request_event_id=event.id,
         requested_at=event.time,
+        traceparent=current_trace(),
     )
     with suppress(PreconditionFailed):  # an earlier delivery got this far
         await store.put_record(object_keys.job(data.run_id), job, if_absent=True)

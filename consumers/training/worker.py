@@ -26,7 +26,7 @@ from pathlib import Path
 
 from consumers.runtime.poison import REFUSED_US
 from consumers.runtime.policy import HANDLING
-from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, said, where
+from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, said, span, where
 from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import Candidates, FrozenSet, TrainingSetVoid, candidates, freeze
@@ -52,6 +52,7 @@ from tenancy.signing import Signer
 from tenancy.state import owing
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
+from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.training")
 
@@ -102,6 +103,11 @@ class Worker:
         if self.is_interrupted:
             return
         job, _ = await self.store.get_record(object_keys.job(run_id), JobRecord)
+        with continued(job.traceparent), span("train"):
+            await self._attempt(job)
+
+    async def _attempt(self, job: JobRecord) -> None:
+        run_id = job.run_id
         try:
             async with asyncio.timeout(self.deadline_seconds):  # its first record is not under the lease yet
                 lease = await self.leases.acquire(run_id, self._announced(run_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from schemas.events import CURATION
 from schemas.topics import MESSAGE_BYTES
 from tenancy.bus import KafkaPublisher, Publisher, RawMessage, RecordingPublisher
 from tenancy.errors import BusUnavailable, MessageTooLarge
+from tenancy.tracing import continued
 from tests.unit.event_strategies import approved
 
 LETTERS = f"{CURATION}.dlq"
@@ -75,8 +77,22 @@ async def test_an_event_arrives_on_its_topic_with_key_and_headers(bus: Bus) -> N
     for event in events:
         await bus.publisher.publish(event.traced(TRACEPARENT))
     messages = await bus.received(CURATION, 3)
-    assert [decode(m.key, m.value, m.headers) for m in messages] == [event.traced(TRACEPARENT) for event in events]
+    arrived = [decode(m.key, m.value, m.headers) for m in messages]
+    assert arrived == events
+    assert {event.traceparent for event in arrived} == {TRACEPARENT}
     assert [message.key for message in messages] == [b"t1", b"t1", b"t2"]
+
+
+async def test_an_event_is_in_the_trace_of_what_published_it_and_one_without_begins_a_trace(bus: Bus) -> None:
+    with continued(TRACEPARENT):
+        await bus.publisher.publish(approved("t1", version=1))
+    for version in (2, 3):
+        await bus.publisher.publish(approved("t1", version=version))
+    messages = await bus.received(CURATION, 3)
+    first, *others = [decode(m.key, m.value, m.headers).traceparent for m in messages]
+    assert first == TRACEPARENT
+    assert len({str(other).split("-")[1] for other in others}) == 2
+    assert all(re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01", str(other)) for other in others), "sampled"
 
 
 async def test_a_raw_message_arrives_byte_for_byte(bus: Bus) -> None:

@@ -10,6 +10,7 @@ from consumers.runtime.dispatch import Handler
 from schemas import events
 from schemas.envelope import Event, decode, encode
 from tenancy.bus import RawMessage
+from tenancy.tracing import traced
 
 
 @dataclass
@@ -20,7 +21,7 @@ class Bus:
     dead: list[RawMessage] = field(default_factory=list)
 
     async def publish(self, event: Event) -> None:
-        message = encode(event)
+        message = encode(traced(event))
         self.topics.setdefault(event.topic, []).append(decode(message.key, message.value, message.headers))
 
     async def publish_raw(self, message: RawMessage) -> None:
