@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -55,7 +56,9 @@ async def _object_store(settings: OperatorSettings) -> str:
 
 
 async def _master_key(settings: OperatorSettings) -> str:
-    return f"{master_key(settings).key_id} is there"
+    master = master_key(settings)
+    await asyncio.to_thread(master.wrap, "doctor", bytes(32))
+    return f"{master.key_id} wraps keys"
 
 
 async def _signing_keys(settings: OperatorSettings) -> str:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from botocore.config import Config
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from tenancy.errors import Refused
 from tenancy.settings import REQUEST_ATTEMPTS
 from tenancy.threads import CONNECTIONS
+
+
+@contextmanager
+def configured(name: str) -> Iterator[None]:
+    """Around the making of a client. Raises :class:`Refused` for what boto3 finds missing or wrong: a region, a
+    profile. Its message is not repeated: it may quote a file.
+    """
+    try:
+        yield
+    except BotoCoreError as error:
+        remedy = "set AWS_DEFAULT_REGION, and look at AWS_PROFILE and the files that it names"
+        raise Refused("bad-settings", f"refused: no client of {name} ({type(error).__name__}); {remedy}") from None
 
 
 def bounded(timeout_seconds: float) -> Config:

@@ -112,17 +112,23 @@ def object_store(settings: PlatformSettings) -> S3ObjectStore:
 
 @asynccontextmanager
 async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator[Tenancy]:
-    """Connect to the real bus and object store for the life of a service or a command."""
+    """Connect to the real bus and object store for the life of a service or a command.
+
+    Raises :class:`Refused` for wrong settings, before anything is waited for.
+    """
+    master, client = master_key(settings), settings.kafka_client()
     with closing(object_store(settings)) as store:
-        async with KafkaPublisher(settings.kafka_client()) as kafka:
-            tenancy = _assembled(settings, store, kafka, source)
+        async with KafkaPublisher(client) as kafka:
+            tenancy = _assembled(settings, store, master, kafka, source)
             with closing(tenancy.keys):
                 yield tenancy
 
 
-def _assembled(settings: PlatformSettings, objects: ObjectStore, publisher: Publisher, source: str) -> Tenancy:
+def _assembled(
+    settings: PlatformSettings, objects: ObjectStore, master: MasterKey, publisher: Publisher, source: str
+) -> Tenancy:
     if settings.crash_at is not None:
         observer = KillAt.parse(settings.crash_at)
         objects = ObservedObjectStore(objects, observer)
         publisher = ObservedPublisher(publisher, observer)
-    return assemble(objects, master_key(settings), publisher, f"/sanolith/{source}")
+    return assemble(objects, master, publisher, f"/sanolith/{source}")

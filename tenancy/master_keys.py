@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tenancy.aws import bounded
+from tenancy.aws import bounded, configured
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -94,8 +94,14 @@ class KmsMasterKey:
 
     @classmethod
     def connect(cls, key_id: str, timeout_seconds: float) -> KmsMasterKey:
-        """With bounded waits; credentials and region come from boto3's own chain."""
-        return cls(boto3.client("kms", config=bounded(timeout_seconds)), key_id)
+        """With bounded waits; credentials come from boto3's own chain, and the region does where ``key_id`` is no ARN.
+
+        Raises :class:`Refused`.
+        """
+        arn = key_id.split(":")
+        region = arn[3] if arn[:1] == ["arn"] and len(arn) == 6 else None
+        with configured("KMS"):
+            return cls(boto3.client("kms", region_name=region, config=bounded(timeout_seconds)), key_id)
 
     def wrap(self, tenant: str, data_key: bytes) -> bytes:
         with _translated():

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from schemas.identifiers import REASON_CODE_PATTERN
-from tenancy.aws import bounded
+from tenancy.aws import bounded, configured
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.objects import BATCH, ObjectVersion, StoredObject, Upload
 from tenancy.threads import Threads
@@ -48,14 +48,18 @@ def connect(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
 ) -> S3Client:
-    """A client with bounded waits. Without credentials they come from boto3's own chain."""
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint_url,
-        aws_access_key_id=access_key_id,
-        aws_secret_access_key=secret_access_key,
-        config=bounded(timeout_seconds).merge(Config(s3={"addressing_style": "path" if endpoint_url else "auto"})),
-    )
+    """A client with bounded waits. Without credentials they come from boto3's own chain.
+
+    Raises :class:`Refused`.
+    """
+    with configured("S3"):
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            aws_access_key_id=access_key_id,
+            aws_secret_access_key=secret_access_key,
+            config=bounded(timeout_seconds).merge(Config(s3={"addressing_style": "path" if endpoint_url else "auto"})),
+        )
 
 
 @contextmanager

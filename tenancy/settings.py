@@ -19,6 +19,7 @@ from tenancy.errors import Refused
 CLOCK_SKEW_SECONDS = 5.0
 REQUEST_ATTEMPTS = 3  # of one request to the object store or to KMS
 DAY_SECONDS = 86_400
+SETTINGS_REMEDY = "docs/settings.md describes every setting"
 
 FROM_ENVIRONMENT = SettingsConfigDict(
     env_prefix="SANO_",
@@ -115,7 +116,7 @@ class PlatformSettings(BaseSettings):
         return REQUEST_ATTEMPTS * 2 * self.s3_timeout_seconds + min(20.0, 4 * self.s3_timeout_seconds)
 
     def kafka_client(self) -> dict[str, Any]:
-        """Connection arguments for every aiokafka client."""
+        """Connection arguments for every aiokafka client. Raises :class:`Refused`."""
         client: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
@@ -127,11 +128,15 @@ class PlatformSettings(BaseSettings):
                 self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else None
             )
         if self.kafka_security_protocol.endswith("SSL"):
-            client["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_ca_file)
+            try:
+                client["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_ca_file)
+            except OSError as error:  # SSLError is one
+                why = f"refused: SANO_KAFKA_SSL_CA_FILE is no file of certificates ({type(error).__name__})"
+                raise Refused("bad-settings", f"{why}; {SETTINGS_REMEDY}") from None
         return client
 
 
-def loaded(kind: type[SettingsT], remedy: str = "docs/settings.md describes every setting") -> SettingsT:
+def loaded(kind: type[SettingsT], remedy: str = SETTINGS_REMEDY) -> SettingsT:
     """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values."""
     try:
         return kind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib
 import sys
@@ -23,7 +24,9 @@ from deploy.local.settings import LocalSettings
 from inference import app as inference_app
 from inference.settings import InferenceSettings
 from producers.settings import InstallationSettings, OperatorSettings, VerificationSettings
+from tenancy.bootstrap import open_tenancy
 from tenancy.errors import Refused
+from tenancy.master_keys import KmsMasterKey
 from tenancy.settings import PlatformSettings, loaded
 from tests.fixtures.telemetry import observed
 
@@ -169,3 +172,36 @@ def test_both_halves_of_a_pair_are_taken(monkeypatch: pytest.MonkeyPatch) -> Non
     login = {"SANO_KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "SANO_KAFKA_SASL_USERNAME": "curation"}
     set_to(monkeypatch, {**ENOUGH, **SECRETS, **login})
     assert loaded(PlatformSettings).kafka_client()["sasl_plain_password"] == CANARY
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"SANO_KMS_KEY_ID": "alias/x"}, "refused: no client of KMS (NoRegionError); set AWS_DEFAULT_REGION"),
+        ({"AWS_PROFILE": CANARY}, "refused: no client of S3 (ProfileNotFound); set AWS_DEFAULT_REGION"),
+        ({"SANO_KAFKA_SSL_CA_FILE": CANARY}, "refused: SANO_KAFKA_SSL_CA_FILE is no file of certificates (FileNot"),
+        ({"SANO_KAFKA_SSL_CA_FILE": __file__}, "refused: SANO_KAFKA_SSL_CA_FILE is no file of certificates (SSLError"),
+    ],
+)
+async def test_a_setting_that_no_client_can_be_made_of_is_refused_and_not_unexpected(
+    wrong: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    key = tmp_path / "master.key"
+    key.write_bytes(base64.b64encode(bytes(32)))
+    key.chmod(0o600)
+    set_to(monkeypatch, {**ENOUGH, "SANO_MASTER_KEY_FILE": str(key), "SANO_KAFKA_SECURITY_PROTOCOL": "SSL", **wrong})
+    with pytest.raises(Refused) as refused:
+        async with open_tenancy(loaded(PlatformSettings), "test"):
+            pass
+    assert str(refused.value).startswith(told)
+    assert CANARY not in str(refused.value)
+
+
+def test_the_region_of_kms_is_that_of_its_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    master = KmsMasterKey.connect("arn:aws:kms:eu-central-1:111122223333:key/1234abcd", 1.0)
+    assert master.client.meta.region_name == "eu-central-1"
