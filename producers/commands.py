@@ -56,12 +56,27 @@ class ActiveAdapter:
 
 
 async def activate(
-    tenancy: Tenancy, tenant: TenantId, digest: str, *, requested_by: str | None = None
+    tenancy: Tenancy, tenant: TenantId, digest: str | None = None, *, requested_by: str | None = None
 ) -> ActiveAdapter:
-    """Make a ready adapter the active one; again is no change. Raises :class:`Refused`."""
+    """Make a ready adapter the active one, without ``digest`` the newest that no rollback left; again is no change.
+
+    Raises :class:`Refused`.
+    """
+    digest = digest or _newest((await tenancy.active(tenant)).state)
     archived = await Archive(await tenancy.store(tenant)).adapter(digest)
     change = activation.activated(digest, tenancy.outbox.entry, requested_by, archived=archived)
     return await _swapped(tenancy, tenant, change)
+
+
+def _newest(state: TenantState) -> str:
+    ready = [
+        (adapter.published_at, digest)
+        for digest, adapter in state.adapters.items()
+        if adapter.status == "ready" and not adapter.rolled_back
+    ]
+    if not ready:
+        raise Refused("nothing-ready", "refused: the tenant has no adapter that could be activated")
+    return max(ready)[1]
 
 
 async def rollback(

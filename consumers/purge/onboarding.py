@@ -15,7 +15,7 @@ from schemas.events import TenantOnboarded
 from schemas.outcome import Outcome
 from schemas.state import TenantState
 from tenancy.clock import random_nonce
-from tenancy.errors import Refused, UnknownTenant
+from tenancy.errors import KeyDestroyed, Refused, UnknownTenant
 from tenancy.state import require_active
 from tenancy.tenant_id import TenantId
 
@@ -24,7 +24,8 @@ async def on_tenant_onboarded(event: Event, ports: PurgePorts) -> Outcome:
     """Create the state, if there is none and the tenant's key is there; one conditional write.
 
     A purge destroys the key and keeps the state, so a purged tenant is refused twice over. The key must be the one
-    that the event names: with another, what was sealed for the tenant would not open.
+    that the event names: with another, what was sealed for the tenant would not open. Raises :class:`UnknownTenant`
+    where there is neither state nor key.
     """
     data = cast(TenantOnboarded, event.data)
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
@@ -32,7 +33,10 @@ async def on_tenant_onboarded(event: Event, ports: PurgePorts) -> Outcome:
         await tenancy.active(tenant)
         return Outcome.NOOP_DUPLICATE
     except UnknownTenant:
-        keys = await tenancy.keys.open(tenant)
+        try:
+            keys = await tenancy.keys.open(tenant)
+        except KeyDestroyed:
+            raise UnknownTenant from None  # without a state to say that it was purged, nobody knows it
     if keys.thumbprint() != data.public_key_thumbprint:
         raise Refused("foreign-key", "refused: the tenant's key is not the one that it was onboarded with")
     state = TenantState(tenant=tenant, nonce=random_nonce(), policy=data.policy)

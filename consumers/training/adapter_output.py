@@ -16,6 +16,7 @@ from schemas.adapter_files import (
     linear_shapes,
     naming_run,
 )
+from schemas.canonical import canonical_json
 
 
 def save_adapter(model: Any, output_dir: Path, base_model: Path, base_model_name: str, run_id: str) -> CheckedAdapter:
@@ -31,6 +32,7 @@ def save_adapter(model: Any, output_dir: Path, base_model: Path, base_model_name
         config = json.loads((Path(scratch) / CONFIG_FILE).read_text())
         config["target_modules"] = sorted(config["target_modules"])
         config["base_model_name_or_path"] = base_model_name
-        (output_dir / CONFIG_FILE).write_text(json.dumps(naming_run(config, run_id), indent=2, sort_keys=True) + "\n")
+        # As canonical JSON, so that the digest of the configuration is that of the file, which anyone can check.
+        (output_dir / CONFIG_FILE).write_bytes(canonical_json(naming_run(config, run_id)))
         shutil.move(Path(scratch) / WEIGHTS_FILE, output_dir / WEIGHTS_FILE)
     return check_adapter_directory(output_dir, linear_shapes(base_model))

@@ -20,6 +20,7 @@ _REMEDIES = {
     "tenant-exists": "leave the policy's options out, or choose another id",
     "key-destroyed": "`sano purges` shows whether it was purged",
     "unknown-adapter": "`sano adapters --tenant T` shows them",
+    "nothing-ready": "`sano train` makes one, and `sano adapters --tenant T` shows what there is",
     "nothing-active": "`sano adapters --tenant T` shows what there is",
     "bad-signature": "ask for the original document, and check that --key is its signer's",
     "object-store-refused": "`sano doctor` says what to check",

@@ -11,7 +11,6 @@ import typer
 
 from producers.cli.errors import if_interrupted
 from producers.cli.options import (
-    DigestArgument,
     JsonOption,
     OptionalDigestArgument,
     TenantOption,
@@ -185,8 +184,8 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
     )
 
 
-def activate(context: typer.Context, tenant: TenantOption, digest: DigestArgument) -> None:
-    """Answer the tenant's requests with this adapter."""
+def activate(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
+    """Answer the tenant's requests with this adapter or, without a digest, with the newest that no rollback left."""
     from producers import commands
     from producers.queries import whole_digest
     from tenancy.tenant_id import TenantId
@@ -194,7 +193,7 @@ def activate(context: typer.Context, tenant: TenantOption, digest: DigestArgumen
     name = TenantId(tenant)
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
-        whole = await whole_digest(tenancy, name, digest)
+        whole = None if digest is None else await whole_digest(tenancy, name, digest)
         return await commands.activate(tenancy, name, whole, requested_by=settings.operator_id)
 
     _say(command(context, act))

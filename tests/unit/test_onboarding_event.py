@@ -11,7 +11,7 @@ from schemas.envelope import Event
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from tenancy.effects import ObservedObjectStore
-from tenancy.errors import KeyDestroyed, Refused, TenantFenced, UnknownTenant
+from tenancy.errors import Refused, TenantFenced, UnknownTenant
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, purge_ports
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -47,11 +47,11 @@ async def test_a_state_begins_with_the_policy_of_the_event_once() -> None:
     assert await on_tenant_onboarded(event, purge_ports(parts)) == Outcome.NOOP_DUPLICATE
 
 
-async def test_without_its_key_a_tenant_does_not_begin() -> None:
+async def test_without_its_key_a_tenant_does_not_begin_and_is_unknown() -> None:
     parts, event = await _onboarded()
     await _without_state(parts)
     await parts.tenancy.keys.destroy(TENANT)
-    with pytest.raises(KeyDestroyed):
+    with pytest.raises(UnknownTenant):
         await on_tenant_onboarded(event, purge_ports(parts))
     with pytest.raises(UnknownTenant):
         await parts.tenancy.states.read(TENANT)

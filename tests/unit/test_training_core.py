@@ -45,6 +45,7 @@ from consumers.training.tokenization import (
 )
 from schemas.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE, check_adapter_directory, linear_shapes
 from schemas.content import ChatMessage
+from schemas.model_digest import file_sha256
 from tests.unit.tiny_training import (
     BASE_NAME,
     THREE_STEPS,
@@ -254,6 +255,12 @@ def test_the_saved_files_pass_the_servers_checks(trained: TrainingResult, base: 
     config = json.loads((trained.output_dir / CONFIG_FILE).read_bytes())
     assert config["target_modules"] == sorted(THREE_STEPS.target_modules)
     assert str(base.path.parent) not in json.dumps(config)
+
+
+def test_the_digests_of_a_result_are_those_of_its_files(trained: TrainingResult) -> None:
+    """As sha256sum gives them to whoever has the export."""
+    assert file_sha256(trained.output_dir / CONFIG_FILE) == trained.config_sha256
+    assert file_sha256(trained.output_dir / WEIGHTS_FILE) == trained.weights_sha256
 
 
 def test_lora_is_saved_without_default_in_its_names_and_has_learnt(trained: TrainingResult) -> None:

@@ -111,3 +111,13 @@ def test_training_and_activation_are_asked_for(sano: Sano, parts: Parts) -> None
     [left] = shape(sano("adapters", "--tenant", "t1", "--json"))
     assert (left["active"], left["rolled_back"]) == (False, True)
     assert parts.types() == ["training.requested", "adapter.activated", "adapter.rolledback"]
+
+
+def test_without_a_digest_the_newest_adapter_that_no_rollback_left_is_activated(sano: Sano, parts: Parts) -> None:
+    refused = sano("activate", "--tenant", "t1")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("error: refused: the tenant has no adapter that could be activated; `sano train`")
+    older, newer = [asyncio.run(publish_adapter(parts, TENANT, seed)) for seed in (1, 2)]
+    assert f"{newer} is active\n" in sano("activate", "--tenant", "t1").stdout
+    assert f"{older} is active\n" in sano("rollback", "--tenant", "t1", older).stdout
+    assert f"{older} is active already; nothing changed" in sano("activate", "--tenant", "t1").stdout
