@@ -8,6 +8,7 @@ fence that the worker was given (Kleppmann, "How to do distributed locking", 201
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -125,11 +126,21 @@ class Leases:
             if not holds(state, lease.record.run_id, lease.record.fence):
                 raise LeaseLost(lease.record.run_id)
             record = self._record(lease.record.run_id, lease.record.fence)
-            try:
-                etag = await self.store.put_record(object_keys.lease(record.run_id), record, if_match=lease.etag)
-            except (PreconditionFailed, ObjectNotFound):
-                raise LeaseLost(record.run_id) from None
-        return Lease(record, etag)
+            return await self._replaced(lease, record)
+
+    async def _replaced(self, lease: Lease, record: LeaseRecord) -> Lease:
+        """What was written before is read back: the client tries again where an answer is lost, and meets itself."""
+        key = object_keys.lease(record.run_id)
+        try:
+            return Lease(record, await self.store.put_record(key, record, if_match=lease.etag))
+        except PreconditionFailed:
+            with suppress(ObjectNotFound):
+                found, etag = await self.store.get_record(key, LeaseRecord)
+                if found == record:
+                    return Lease(record, etag)
+        except ObjectNotFound:
+            pass
+        raise LeaseLost(record.run_id)
 
     def _record(self, run_id: str, fence: int) -> LeaseRecord:
         expires_at = self.clock() + timedelta(seconds=self.seconds)

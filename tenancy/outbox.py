@@ -13,7 +13,7 @@ from schemas.events import EventData
 from schemas.state import OutboxEntry, TenantState
 from tenancy.bus import Publisher
 from tenancy.clock import Clock, utc_now
-from tenancy.state import Change, Snapshot, StateRegistry, entry_data
+from tenancy.state import Change, Snapshot, StateRegistry, entry_data, payable
 from tenancy.tenant_id import TenantId
 from tenancy.tracing import current_trace
 
@@ -53,18 +53,20 @@ class Outbox:
         return await self.flush(tenant, await self.states.swap(tenant, change, base=base))
 
     async def flush(self, tenant: TenantId, snapshot: Snapshot | None = None) -> Snapshot:
-        """Publish every entry of the outbox and strike it out."""
+        """Publish every entry of the outbox that this release knows, and strike it out."""
         current = snapshot or await self.states.read(tenant)
-        if not current.state.outbox:
+        owed = payable(current.state)
+        if not owed:
             return current
         paid = set()
-        for entry in current.state.outbox:
+        for entry in owed:
             event = _event(tenant, self.source, entry)
             await self.publisher.publish(event)
             paid.add(event.id)
 
         def strike_out(state: TenantState) -> TenantState:
-            owed = tuple(e for e in state.outbox if _event(tenant, self.source, e).id not in paid)
-            return state if len(owed) == len(state.outbox) else state.model_copy(update={"outbox": owed})
+            struck = [entry for entry in payable(state) if _event(tenant, self.source, entry).id in paid]
+            left = tuple(entry for entry in state.outbox if entry not in struck)
+            return state.model_copy(update={"outbox": left}) if struck else state
 
         return await self.states.swap(tenant, strike_out, base=current)

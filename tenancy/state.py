@@ -41,6 +41,11 @@ def owing(state: TenantState, *entries: OutboxEntry) -> TenantState:
     return state.model_copy(update={"outbox": (*state.outbox, *entries)})
 
 
+def payable(state: TenantState) -> tuple[OutboxEntry, ...]:
+    """What the outbox owes, but for events of types that only a newer release knows: those wait for it."""
+    return tuple(entry for entry in state.outbox if entry.event_type in EVENT_TYPES)
+
+
 def entry_data(entry: OutboxEntry) -> EventData:
     """The event data that an outbox entry stands for. A newer release may have written it with fields of its own."""
     return read_tolerant(EVENT_TYPES[entry.event_type], entry.data)

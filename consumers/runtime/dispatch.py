@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry import trace
 
 from consumers.runtime.parsing import Record
-from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, UNKNOWN_READER, Poison
+from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, KEY_MISSING, UNKNOWN_READER, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
 from consumers.runtime.sent_back import is_for_another, is_for_nobody
 from consumers.runtime.telemetry import SCOPE, Telemetry, where
@@ -23,7 +23,8 @@ from schemas.object_keys import ForbiddenKey
 from schemas.outcome import Outcome
 from schemas.topics import TOPICS
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient
+from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient, UnknownTenant
+from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -83,11 +84,21 @@ class Dispatcher:
                 return await self._with_retries(handler, event)
         except TimeoutError:
             raise Transient(f"the handler took longer than {self.policy.deadline_seconds} s") from None
-        except (TenantFenced, KeyDestroyed):
-            # Only a purge destroys a key, and it fences first.
+        except TenantFenced:
             return Outcome.REFUSED_PURGED
+        except KeyDestroyed:
+            if await self._is_fenced(event):
+                return Outcome.REFUSED_PURGED
+            raise Poison(KEY_MISSING, "the tenant's key is missing, and no purge destroyed it", event) from None
         except Refused as refusal:
             raise Poison(refusal.code, str(refusal), event) from None
+
+    async def _is_fenced(self, event: Event) -> bool:
+        """Whether a purge may have destroyed the tenant's key: it fences first."""
+        try:
+            return (await self.tenancy.states.read(TenantId(event.subject))).state.status != "active"
+        except UnknownTenant as error:
+            raise Poison(error.code, str(error), event) from None
 
     async def _with_retries(self, handler: Handler, event: Event) -> Outcome:
         for attempt in range(1, self.policy.attempts + 1):

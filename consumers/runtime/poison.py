@@ -17,8 +17,12 @@ KEEPS_FAILING = "keeps-failing"
 ENDS_ITS_PROCESS = "ends-its-process"
 """One process after another ended over its handling."""
 
-REFUSED_US = frozenset({"bus-refused", "object-store-refused", "kms-refused"})
-"""Kafka, S3 or KMS refused what the handling asked of it: rights, limits, a bucket, which somebody may put right."""
+KEY_MISSING = "key-missing"
+"""The tenant's key is not there although the tenant is active: somebody removed it, and may bring it back."""
+
+REFUSED_US = frozenset({"bus-refused", "object-store-refused", "kms-refused", KEY_MISSING})
+"""Kafka, S3 or KMS refused what the handling asked of it, or had no key: rights, limits, a bucket, which somebody may
+put right."""
 OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS}) | REFUSED_US
 """Reasons that are a failure of this installation, and none of the event's."""
 

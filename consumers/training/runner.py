@@ -29,7 +29,7 @@ from tenancy.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced
 from tenancy.leases import Leases, with_run
-from tenancy.state import owing
+from tenancy.state import owing, payable
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId
 from tenancy.unpurged import Unpurged
@@ -105,8 +105,8 @@ class SubprocessLauncher:
 
 @dataclass
 class Runner:
-    """One look at every tenant: pay the outbox, finish publications, start what waits. What killed workers left in
-    their scratch folders and in staging goes too.
+    """One look at every tenant: pay the outbox, finish publications, start what waits, the tenants in turn. What
+    killed workers left in their scratch folders and in staging goes too.
 
     What it remembers of a tenant is bounded by its unfinished runs, and only spares work: no decision rests on it.
     ``deadline_seconds``: no look at a tenant lasts longer. A purge waits that long for a runner that found the tenant
@@ -123,6 +123,7 @@ class Runner:
     _not_before: dict[TenantId, dict[str, float]] = field(default_factory=dict)
     _swept_at: dict[TenantId, float] = field(default_factory=dict)
     _sweeps_left: int = field(default=0, init=False)
+    _started_last: TenantId | None = field(default=None, init=False)
     _unpurged: Unpurged = field(init=False)
 
     def __post_init__(self) -> None:
@@ -131,13 +132,18 @@ class Runner:
     async def look(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
         self._sweeps_left = STAGING_SWEEPS
-        async for tenant in self._unpurged.tenants():
+        for tenant in self._in_turn([tenant async for tenant in self._unpurged.tenants()]):
             try:
                 async with asyncio.timeout(self.deadline_seconds):
                     await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
                 logger.error("tenant skipped by the runner", extra={"error": where(error)})
+
+    def _in_turn(self, tenants: list[TenantId]) -> list[TenantId]:
+        """Those behind the one that was started last come first, so that no busy tenant has every worker to itself."""
+        last = self._started_last
+        return sorted(tenants, key=lambda tenant: (last is not None and tenant <= last, tenant))
 
     async def _look_at(self, tenant: TenantId) -> None:
         snapshot = await self._unpurged.read(tenant)
@@ -179,7 +185,7 @@ class Runner:
     def _is_overdue(self, state: TenantState) -> bool:
         """Whether an entry of the outbox was left by a process that died: a living one pays at once."""
         paid_by = self.tenancy.clock() - timedelta(seconds=OUTBOX_GRACE_SECONDS)
-        return any(entry.time <= paid_by for entry in state.outbox)
+        return any(entry.time <= paid_by for entry in payable(state))
 
     async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]]) -> None:
         try:
@@ -202,7 +208,7 @@ class Runner:
             elif not busy and self.launcher.has_capacity() and self._is_due(tenant, run_id):
                 self._not_before.setdefault(tenant, {})[run_id] = self.now() + self.retry_backoff_seconds
                 await self.launcher.start(tenant, run_id, run.attempts + 1)
-                busy = True
+                self._started_last, busy = tenant, True
 
     def _is_due(self, tenant: TenantId, run_id: str) -> bool:
         return self.now() >= self._not_before.get(tenant, {}).get(run_id, 0.0)

@@ -131,6 +131,30 @@ async def test_an_old_hold_on_a_renewed_lease_is_worth_nothing(bench: Bench) -> 
         await bench.worker("a").renew(first)
 
 
+@pytest.mark.parametrize("by_another", [False, True], ids=["its own", "another's"])
+async def test_a_renewal_whose_answer_was_lost_finds_what_it_wrote_and_goes_on(bench: Bench, by_another: bool) -> None:
+    """The client tried again by itself, and was refused for its own first write."""
+
+    class Lossy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(bench.store, name)
+
+        async def put_record(self, key: str, record: LeaseRecord, **options: Any) -> str:
+            written = record.model_copy(update={"holder": "b"}) if by_another else record
+            await bench.store.put_record(key, written, **options)
+            return await bench.store.put_record(key, record, **options)
+
+    lease = await bench.worker("a").acquire(RUN)
+    bench.clock.step(1)
+    if by_another:
+        with pytest.raises(LeaseLost):
+            await bench.worker("a", Lossy()).renew(lease)
+        return
+    again = await bench.worker("a", Lossy()).renew(lease)
+    assert again.record.expires_at == START + timedelta(seconds=SECONDS + 1)
+    assert (await bench.worker("a").renew(again)).record.fence == lease.record.fence
+
+
 async def test_a_lease_whose_record_was_removed_is_lost(bench: Bench) -> None:
     lease = await bench.worker("a").acquire(RUN)
     await bench.store.erase(object_keys.lease(RUN))

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.envelope import Event
 from schemas.events import AdapterActivated, EventData, TrainingRequested
-from schemas.state import TenantState
+from schemas.state import OutboxEntry, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RecordingPublisher
 from tenancy.clock import Clock
@@ -148,6 +148,18 @@ async def test_what_another_owes_meanwhile_is_not_struck_out(
     assert [entry.data["run_id"] for entry in (await tenancy.states.read(TENANT)).state.outbox] == ["run-2"]
     await tenancy.outbox.flush(TENANT)
     assert runs(publisher) == ["run-2"]
+
+
+async def test_an_event_of_a_type_that_only_a_newer_release_knows_waits_for_that_and_holds_up_no_other(
+    tenancy: Tenancy, publisher: RecordingPublisher, requests: Requests
+) -> None:
+    """A process of the newer release died owing it, and the release was rolled back."""
+    newer = OutboxEntry(event_type="sano.adapter.unheard_of", data={"a": 1}, time=START)
+    await tenancy.states.swap(TENANT, lambda state: owing(state, newer))
+    snapshot = await tenancy.outbox.swap(TENANT, requests.owed(1))
+    assert runs(publisher) == ["run-1"]
+    assert snapshot.state.outbox == (newer,)
+    assert (await tenancy.outbox.flush(TENANT)).state.rev == snapshot.state.rev, "nothing to write"
 
 
 async def test_two_who_pay_at_once_pay_the_same_and_both_come_to_an_end(

@@ -146,9 +146,6 @@ async def test_fail_closed_an_unknown_tenant_gets_nothing_by_any_event(dispatche
                     await dispatched.handle(found, made)
                 continue
             outcome = await dispatched.handle(found, made)
-            if found.name == "purge" and isinstance(data, events.TenantOnboarded):
-                assert outcome is Outcome.REFUSED_PURGED, "without the tenant's key there is no tenant"
-                continue
             assert outcome in (None, Outcome.DEAD_LETTERED, Outcome.NOOP_DUPLICATE, Outcome.NOOP_STALE), data.type
             if outcome is Outcome.DEAD_LETTERED:
                 _assert_buried(dispatched, made, "unknown-tenant")
@@ -205,8 +202,24 @@ async def test_fail_closed_without_its_key_nothing_is_done_for_a_tenant(dispatch
         events.UsageRecorded(usage_id="u", source="storage"),
     ):
         owner = next(found for found in dispatched.services if type(data) in found.handlers)
-        assert await dispatched.handle(owner, event(tenant, data, dispatched)) is Outcome.REFUSED_PURGED
+        made = event(tenant, data, dispatched)
+        assert await dispatched.handle(owner, made) is Outcome.DEAD_LETTERED
+        _assert_buried(dispatched, made, "key-missing")
     assert frozen(dispatched) == before
+
+
+async def test_fail_closed_a_withdrawal_while_the_key_is_missing_takes_effect_when_it_is_sent_again(
+    dispatched: DispatchedWorld,
+) -> None:
+    """The bucket's versioning brings back a key that somebody removed."""
+    tenant, curation = TenantId(NAME), service(dispatched, "curation")
+    removed = dispatched.memory.objects.pop(object_keys.key_key(tenant))
+    withdrawal = event(tenant, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"), dispatched)
+    assert await dispatched.handle(curation, withdrawal) is Outcome.DEAD_LETTERED
+    dispatched.memory.objects[object_keys.key_key(tenant)] = removed
+    assert await dispatched.handle(curation, withdrawal) is Outcome.EFFECT
+    store = await dispatched.outside.store(tenant)
+    assert (await store.get_record(object_keys.example("e1"), ExampleRecord))[0].status == "withdrawn"
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,41 @@ async def test_a_child_that_has_no_lease_yet_keeps_the_tenants_next_run_waiting(
     assert launcher.children == {"r1"}, "it ended without a word, and its run is still the first"
 
 
+async def test_tenants_take_turns_at_a_worker_however_much_one_asks_for(tmp_path: Path) -> None:
+    """Room for one. The first tenant has another run waiting whenever one of its own ends."""
+    world = World(tmp_path)
+    tenants = [await world.onboard(name) for name in ("a-busy", "b", "c")]
+    for tenant in tenants:
+        for run_id in RUNS if tenant == "a-busy" else RUNS[:1]:
+            await world.publish(tenant, events.TrainingRequested(run_id=run_id, trigger="operator"))
+    while await world.deliver():
+        pass
+    launcher = OneAtATime()
+    runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 0.0)
+    for _ in range(4):
+        await runner.look()
+        launcher.child = None  # it ended without a word: its run waits again
+    assert launcher.started == ["a-busy", "b", "c", "a-busy"]
+
+
+@dataclass
+class OneAtATime:
+    """Room for one child."""
+
+    child: tuple[TenantId, str] | None = None
+    started: list[str] = field(default_factory=list)
+
+    def has_capacity(self) -> bool:
+        return self.child is None
+
+    def is_running(self, tenant: TenantId, run_id: str) -> bool:
+        return self.child == (tenant, run_id)
+
+    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None:
+        self.child = (tenant, run_id)
+        self.started.append(tenant)
+
+
 # --- several
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -15,6 +15,7 @@ from consumers.runtime.redeliveries import Redeliveries
 from schemas import events
 from schemas.envelope import Event
 from schemas.outcome import Outcome
+from schemas.state import TenantState
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import (
     BusUnavailable,
@@ -161,10 +162,26 @@ async def test_a_handler_that_is_too_slow_comes_again() -> None:
         await dispatcher.handle(a_record())
 
 
-@pytest.mark.parametrize("error", [TenantFenced(), KeyDestroyed()])
-async def test_a_purged_tenant_is_refused_and_the_event_acknowledged(error: Exception) -> None:
-    result = await delivered(Raising([error]), a_record())
+async def test_a_purged_tenant_is_refused_and_the_event_acknowledged() -> None:
+    result = await delivered(Raising([TenantFenced()]), a_record())
     assert result == Result(True, [], [Outcome.REFUSED_PURGED])
+
+
+@pytest.mark.parametrize(
+    ("status", "letters"), [("purging", []), ("purged", []), ("active", [b"key-missing"]), (None, [b"unknown-tenant"])]
+)
+async def test_a_key_is_believed_to_be_destroyed_by_a_purge_only_where_one_fenced(
+    status: Literal["active", "purging", "purged"] | None, letters: list[bytes]
+) -> None:
+    objects = MemoryObjectStore()
+    if status is not None:
+        state = TenantState(tenant=TENANT, nonce="n", status=status)
+        await a_tenancy(RecordingPublisher(), objects).states.create(state)
+    results = await again_and_again(a_record(), KeyDestroyed(), POLICY.deliveries, objects=objects)
+    if status == "active":
+        assert [result.acknowledged for result in results] == [False, False, True], "somebody may bring it back"
+    assert [dict(letter.headers)["dlq_reason"] for letter in results[-1].letters] == letters
+    assert results[-1].outcomes == [Outcome.DEAD_LETTERED if letters else Outcome.REFUSED_PURGED]
 
 
 @pytest.mark.parametrize("error", [None, Refused("foreign-claim-check", "x")], ids=["handled", "refused"])
