@@ -15,6 +15,7 @@ from schemas.holds import LegalHold
 from schemas.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, TenantName, Traceparent
 from schemas.model import Contract
 from schemas.moments import Moment
+from schemas.numbers import Version
 from schemas.policy import TenantPolicy
 
 
@@ -22,6 +23,7 @@ class FreshExample(Contract):
     """An eligible example that no training was requested for yet."""
 
     example_id: OpaqueId
+    version: Version
     consent_id: OpaqueId | None = None
 
 
@@ -30,11 +32,12 @@ class CurationState(Contract):
 
     ``fresh`` and ``recent`` are bounded by the policy's ``min_new_examples``, so that an approval costs the same
     however many came before. ``recent`` remembers the examples of the last batch: a redelivery of the very event
-    that completed a batch is then seen to be counted although ``fresh`` was emptied by it.
+    that completed a batch is then seen to be counted although ``fresh`` was emptied by it. A later version of one of
+    them is new: somebody corrected it.
     """
 
     fresh: tuple[FreshExample, ...] = ()
-    recent: tuple[OpaqueId, ...] = ()
+    recent: tuple[FreshExample, ...] = ()
     suspended: tuple[FreshExample, ...] = Field(default=(), description="between fresh and waiting for consent")
     batches: int = Field(default=0, ge=0)
     last_withdrawal: OpaqueId | None = Field(

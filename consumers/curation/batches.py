@@ -18,16 +18,21 @@ NewEntry = Callable[[TrainingRequested], OutboxEntry]
 
 
 def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:
-    """Count new eligible examples; complete a batch when the policy's number is reached."""
+    """Count new eligible examples; complete a batch when the policy's number is reached.
+
+    A later version takes the place of an earlier one that is counted, with the consent that it is under.
+    """
     added = tuple(examples)
 
     def change(state: TenantState) -> TenantState:
         require_active(state)
         curation = state.curation
-        known = {held.example_id for held in curation.fresh} | set(curation.recent)
-        fresh = (*curation.fresh, *(new for new in added if new.example_id not in known))
-        if len(fresh) == len(curation.fresh):
+        known = {held.example_id: held.version for held in (*curation.recent, *curation.fresh)}
+        new = {example.example_id: example for example in added if example.version > known.get(example.example_id, 0)}
+        if not new:
             return state
+        replaced = [new.pop(held.example_id, held) for held in curation.fresh]
+        fresh = (*replaced, *new.values())
         if len(fresh) < state.policy.min_new_examples:
             return state.model_copy(update={"curation": curation.model_copy(update={"fresh": fresh})})
         return _with_batch(state, fresh, entry)
@@ -38,9 +43,7 @@ def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:
 def _with_batch(state: TenantState, fresh: tuple[FreshExample, ...], entry: NewEntry) -> TenantState:
     """Close the batch. Also where trainings are asked for by hand only: an open one would grow with every approval."""
     batch = state.curation.batches + 1
-    curation = state.curation.model_copy(
-        update={"fresh": (), "recent": tuple(held.example_id for held in fresh), "batches": batch}
-    )
+    curation = state.curation.model_copy(update={"fresh": (), "recent": fresh, "batches": batch})
     closed = state.model_copy(update={"curation": curation})
     if not state.policy.automatic_training:
         return closed

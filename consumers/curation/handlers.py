@@ -61,7 +61,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
         commitment=data.content.commitment,
     )
     if await _has_consent(snapshot.state, data, store):
-        fresh = FreshExample(example_id=data.example_id, consent_id=data.consent_id)
+        fresh = FreshExample(example_id=data.example_id, version=data.version, consent_id=data.consent_id)
         snapshot = await tenancy.states.swap(
             tenant,
             counted([fresh], lambda requested: tenancy.outbox.entry(requested, event.id)),
@@ -158,7 +158,7 @@ async def _count_waiting(
         marks = names[start : start + WAITING_AT_ONCE]
         examples = await gathered(read_example(store, mark.rpartition("/")[2]) for mark in marks)
         fresh = [
-            FreshExample(example_id=example.example_id, consent_id=consent_id)
+            FreshExample(example_id=example.example_id, version=example.version, consent_id=consent_id)
             for example, _ in examples
             if example is not None and example.status == "approved" and example.consent_id == consent_id
         ]

@@ -130,6 +130,6 @@ def approved_by_hand(count: int, batch: int) -> dict[str, Any]:
     """The fields of a state whose tenant asks for its trainings itself, after ``count`` approvals."""
     ids = [f"stored-{number}" for number in range(count)]
     batches = count // batch
-    fresh = tuple(FreshExample(example_id=held, consent_id=CONSENT) for held in ids[batches * batch :])
-    recent = tuple(ids[max(0, batches - 1) * batch : batches * batch])
-    return {"curation": CurationState(fresh=fresh, recent=recent, batches=batches)}
+    counted = [FreshExample(example_id=held, version=1, consent_id=CONSENT) for held in ids]
+    recent = tuple(counted[max(0, batches - 1) * batch : batches * batch])
+    return {"curation": CurationState(fresh=tuple(counted[batches * batch :]), recent=recent, batches=batches)}
