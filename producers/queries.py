@@ -252,7 +252,8 @@ def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) ->
     if record.step in ("fenced", "exported") and export is not None and export.adapter_digest is not None:
         if export.refusal_code is not None:
             yield f"an export that cannot be made ({export.refusal_code})"
-        yield f"the tenant to take its export, until {export.waits_until.isoformat(timespec='minutes')}"
+        if now < export.waits_until:
+            yield f"the tenant to take its export, until {export.waits_until.isoformat(timespec='minutes')}"
     if record.is_blocked_by_hold:
         yield from (f"release of hold {hold.hold_id} ({hold.reason_code})" for hold in record.open_holds)
     if record.step == "shredded":

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from consumers.purge.policy import PurgePolicy
 from schemas.envelope import Event
 from schemas.events import PurgeFenced, PurgeRequested
+from schemas.policy import waits_until
 from schemas.records import PurgeExport, PurgeRecord
 from schemas.state import CurationState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy
@@ -61,11 +62,11 @@ async def fence(
     if purge is None or purge.purge_id != record.purge_id:
         await records.remove(record.purge_id)
         return None
+    deadline = _deadline(record.requested_at, state)
     export = None
     if state.policy.right_of_export:
-        waits_until = purge.fenced_at + state.policy.export_wait
-        export = PurgeExport(adapter_digest=purge.export_digest, waits_until=waits_until)
-    deadline = _deadline(record.requested_at, state)
+        until = waits_until(purge.fenced_at, state.policy.export_wait, deadline)
+        export = PurgeExport(adapter_digest=purge.export_digest, waits_until=until)
     # Listed after the swap: a replica that is not in the list yet reads the fenced state before it serves.
     found = tuple([replica async for replica in replicas.answerable()])
 
