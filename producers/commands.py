@@ -10,7 +10,7 @@ from producers.publishing import publish
 from schemas.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.hyperparameters import Hyperparameters
 from schemas.outcome import Outcome
-from schemas.state import TenantState
+from schemas.state import TenantState, oldest_first
 from tenancy import activation
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
@@ -69,14 +69,14 @@ async def activate(
 
 
 def _newest(state: TenantState) -> str:
-    ready = [
-        (adapter.published_at, digest)
+    ready = {
+        digest: adapter
         for digest, adapter in state.adapters.items()
         if adapter.status == "ready" and not adapter.rolled_back
-    ]
+    }
     if not ready:
         raise Refused("nothing-ready", "refused: the tenant has no adapter that could be activated")
-    return max(ready)[1]
+    return oldest_first(ready)[-1]
 
 
 async def rollback(

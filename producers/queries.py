@@ -16,7 +16,7 @@ from schemas.identifiers import OpaqueId, PurgeId, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.policy import TenantPolicy
 from schemas.records import LeftOutExample, PurgeRecord, StoreRefusal
-from schemas.state import TenantState
+from schemas.state import TenantState, oldest_first
 from schemas.usage import UsageDay, UsageSum, amounts_of
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
@@ -162,11 +162,11 @@ async def runs(tenancy: Tenancy, tenant_id: TenantId) -> list[RunView]:
 async def adapters(tenancy: Tenancy, tenant_id: TenantId) -> list[AdapterView]:
     """The tenant's published adapters, oldest first. Raises :class:`UnknownTenant`."""
     state = (await tenancy.states.read(tenant_id)).state
-    views = [
-        AdapterView(digest=digest, active=digest == state.active_adapter, **adapter.model_dump(exclude={"fence"}))
-        for digest, adapter in (await all_adapters(tenancy, tenant_id)).items()
+    known = await all_adapters(tenancy, tenant_id)
+    return [
+        AdapterView(digest=digest, active=digest == state.active_adapter, **known[digest].model_dump(exclude={"fence"}))
+        for digest in oldest_first(known)
     ]
-    return sorted(views, key=lambda view: view.published_at)
 
 
 async def whole_digest(tenancy: Tenancy, tenant_id: TenantId, start: str) -> str:

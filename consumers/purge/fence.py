@@ -9,7 +9,7 @@ from schemas.envelope import Event
 from schemas.events import PurgeFenced, PurgeRequested
 from schemas.policy import waits_until
 from schemas.records import PurgeExport, PurgeRecord
-from schemas.state import CurationState, PurgeState, TenantState
+from schemas.state import CurationState, PurgeState, TenantState, oldest_first
 from tenancy.bootstrap import Tenancy
 from tenancy.purge_records import PurgeRecords
 from tenancy.replicas import Replicas
@@ -126,11 +126,11 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
 
 
 def _adapter_to_take(state: TenantState) -> str | None:
-    """The active adapter or, where the base model answered, the one that was published last."""
+    """The active adapter or, where the base model answered, the newest."""
     if state.active_adapter is not None:
         return state.active_adapter
-    ready = [(adapter.published_at, digest) for digest, adapter in state.adapters.items() if adapter.status == "ready"]
-    return max(ready)[1] if ready else None
+    ready = {digest: adapter for digest, adapter in state.adapters.items() if adapter.status == "ready"}
+    return next(reversed(oldest_first(ready)), None)
 
 
 def _deadline(requested_at: datetime, state: TenantState) -> datetime:

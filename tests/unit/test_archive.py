@@ -315,11 +315,11 @@ def test_the_kept_ones_are_the_latest() -> None:
         f"{number:064x}": AdapterState(
             status="ready",
             run_id="r",
-            fence=1,
+            fence=1 + number,
             training_set_id="b" * 64,
             base_model_digest="a" * 64,
             size_bytes=1,
-            published_at=NOW + timedelta(minutes=number),
+            published_at=NOW - timedelta(minutes=number),
         )
         for number in range(KEPT_ADAPTERS + 3)
     }
