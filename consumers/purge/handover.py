@@ -28,7 +28,8 @@ from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
-_REFUSALS = (Refused, ObjectNotFound, TimeoutError)
+_OUTAGES = (Transient, TimeoutError)
+_EXPECTED = (Refused, ObjectNotFound, TimeoutError)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Handover:
     async def made(self, record: PurgeRecord) -> PurgeRecord:
         """Write the export and announce it, or give it up: after an attempt, and not before its time is over.
 
-        Raises :class:`Waiting` while it cannot be made, and what made an attempt fail that was refused by nobody.
+        Raises :class:`Waiting` while it cannot be made, or whatever else made an attempt fail.
         """
         export, tenant = _export(record), TenantId(record.tenant)
         wait = (await self.tenancy.states.read(tenant)).state.policy.export_wait
@@ -53,13 +54,13 @@ class Handover:
             code = _code(error)
             # An outage refuses nothing. It takes from the tenant only what the deletion SLA takes.
             ends_at = export.waits_until
-            if isinstance(error, Transient):
+            if isinstance(error, _OUTAGES):
                 ends_at = max(ends_at, record.deadline - KEPT_FOR_DELETION)
             if self.tenancy.clock() >= ends_at:
                 logger.warning("export given up", extra={"purge_id": record.purge_id, "error": where(error)})
                 return await self._note(record, step="acknowledged", refusal_code=code, wait=wait)
             await self._note(record, refusal_code=code)
-            if isinstance(error, _REFUSALS):
+            if isinstance(error, _EXPECTED):
                 raise Waiting(f"the export cannot be made: {code}") from None
             raise
         until = max(export.waits_until, ready_at, waits_until(ready_at, wait, record.deadline))
