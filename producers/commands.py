@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from producers.publishing import publish
 from schemas.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.hyperparameters import Hyperparameters
 from schemas.outcome import Outcome
-from schemas.state import TenantState
+from schemas.state import AdapterState, TenantState, oldest_first
 from tenancy import activation
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Refused
-from tenancy.state import Change
+from tenancy.errors import ContendedState, Refused
+from tenancy.state import SWAP_ATTEMPTS, Change, require_active
 from tenancy.tenant_id import TenantId
 
 NewId = Callable[[], str]
@@ -62,21 +63,26 @@ async def activate(
 
     Raises :class:`Refused`.
     """
-    digest = digest or _newest((await tenancy.active(tenant)).state)
-    archived = await Archive(await tenancy.store(tenant)).adapter(digest)
-    change = activation.activated(digest, tenancy.outbox.entry, requested_by, archived=archived)
-    return await _swapped(tenancy, tenant, change)
+
+    def change_with(archived: AdapterState | None) -> Change:
+        def change(state: TenantState) -> TenantState:
+            chosen = digest or _newest(require_active(state))
+            return activation.activated(chosen, tenancy.outbox.entry, requested_by, archived=archived)(state)
+
+        return change
+
+    return await _swapped(tenancy, tenant, digest, change_with)
 
 
 def _newest(state: TenantState) -> str:
-    ready = [
-        (adapter.published_at, digest)
+    ready = {
+        digest: adapter
         for digest, adapter in state.adapters.items()
         if adapter.status == "ready" and not adapter.rolled_back
-    ]
+    }
     if not ready:
         raise Refused("nothing-ready", "refused: the tenant has no adapter that could be activated")
-    return max(ready)[1]
+    return oldest_first(ready)[-1]
 
 
 async def rollback(
@@ -86,23 +92,54 @@ async def rollback(
 
     Not idempotent without ``digest``: each call goes further back. Raises :class:`Refused` when none is active.
     """
-    archived = None if digest is None else await Archive(await tenancy.store(tenant)).adapter(digest)
-    change = activation.rolled_back(digest, tenancy.outbox.entry, requested_by, archived=archived)
-    return await _swapped(tenancy, tenant, change)
+
+    def change_with(archived: AdapterState | None) -> Change:
+        return activation.rolled_back(digest, tenancy.outbox.entry, requested_by, archived=archived)
+
+    return await _swapped(tenancy, tenant, digest, change_with)
 
 
-async def _swapped(tenancy: Tenancy, tenant: TenantId, change: Change) -> ActiveAdapter:
-    came_to = ActiveAdapter(None, Outcome.NOOP_DUPLICATE)
+class _StateMoved(Exception):
+    """The archive was read beside a state that is not the present one."""
+
+
+ChangeWith = Callable[[AdapterState | None], Change]
+
+
+async def _swapped(tenancy: Tenancy, tenant: TenantId, digest: str | None, change_with: ChangeWith) -> ActiveAdapter:
+    """Swap by the change with the archived record of ``digest``, where the state does not hold that adapter.
+
+    The record counts only beside the state that was read before it. Of an adapter that was retired since, another
+    record is written, so both are read again once the state has moved. Raises :class:`ContendedState` after too many
+    times.
+    """
+    for _ in range(SWAP_ATTEMPTS):
+        with suppress(_StateMoved):
+            return await _swapped_once(tenancy, tenant, digest, change_with)
+    raise ContendedState(f"the tenant's state was swapped by others {SWAP_ATTEMPTS} times in a row")
+
+
+async def _swapped_once(
+    tenancy: Tenancy, tenant: TenantId, digest: str | None, change_with: ChangeWith
+) -> ActiveAdapter:
+    base = await tenancy.active(tenant)
+    archived = None
+    if digest is not None and digest not in base.state.adapters:
+        archived = await Archive(await tenancy.store(tenant)).adapter(digest)
+    change, came_to = change_with(archived), ActiveAdapter(None, Outcome.NOOP_DUPLICATE)
 
     def noted(state: TenantState) -> TenantState:
         # What is written, not what the state says after the swap: others may have swapped it again by then.
         nonlocal came_to
+        is_in_state = digest is None or digest in state.adapters
+        if not is_in_state and state.nonce != base.state.nonce:
+            raise _StateMoved
         changed = change(state)
         outcome = Outcome.NOOP_DUPLICATE if changed is state else Outcome.EFFECT
         came_to = ActiveAdapter(changed.active_adapter, outcome)
         return changed
 
-    await tenancy.outbox.swap(tenant, noted)
+    await tenancy.outbox.swap(tenant, noted, base=base)
     return came_to
 
 

@@ -42,6 +42,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
             "time given above. The purge's own last events, and any that others publish later, are gone later. Events "
             "hold ids and salted commitments; dead letters hold whatever was sent",
             *_unproved_of_stores(held),
+            *_unproved_of_export(held),
             *_unproved_of_replicas(held),
             f"anything about {', '.join(_of(held, 'operator'))}: the operator of the installation answers for these",
             f"anything about backups: {held.backups}{_backups_gone(held)}",
@@ -97,8 +98,9 @@ def _export(held: PurgeCertificate) -> str:
     if export.acknowledged_at is not None:
         return f"{export.adapter_digest} taken at {export.acknowledged_at.isoformat()} by {export.acknowledged_by}"
     if export.ready_at is None:
-        return f"{export.adapter_digest} could not be made available ({export.refusal_code or 'no time was left'})"
-    return f"{export.adapter_digest} made available and not taken by {export.waits_until.isoformat()}"
+        return f"{export.adapter_digest} could not be made available ({export.refusal_code or 'no reason is given'})"
+    ready = export.ready_at.isoformat()
+    return f"{export.adapter_digest} made available at {ready} and not taken by {export.waits_until.isoformat()}"
 
 
 def _holds(held: PurgeCertificate) -> str:
@@ -129,6 +131,16 @@ def _unproved_of_stores(held: PurgeCertificate) -> Iterator[str]:
             f"that it covers every store: {held.tool} made it under a registry of stores other than that of this "
             f"{TOOL}, which therefore looks only for the stores that a purge empties in every release"
         )
+
+
+def _unproved_of_export(held: PurgeCertificate) -> Iterator[str]:
+    export = held.export
+    if export is None or export.adapter_digest is None or export.acknowledged_at is not None:
+        return
+    if export.ready_at is None and export.refusal_code is None:
+        yield "that the tenant was offered its adapter: it names neither a time nor a reason"
+    elif export.ready_at is not None and export.wait is None:
+        yield "that the tenant had its days from when its export was ready: it does not say how many it was granted"
 
 
 def _unproved_of_replicas(held: PurgeCertificate) -> Iterator[str]:

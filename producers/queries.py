@@ -16,7 +16,7 @@ from schemas.identifiers import OpaqueId, PurgeId, Sha256Hex, TenantName
 from schemas.model import Contract
 from schemas.policy import TenantPolicy
 from schemas.records import LeftOutExample, PurgeRecord, StoreRefusal
-from schemas.state import TenantState
+from schemas.state import TenantState, oldest_first
 from schemas.usage import UsageDay, UsageSum, amounts_of
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
@@ -162,11 +162,11 @@ async def runs(tenancy: Tenancy, tenant_id: TenantId) -> list[RunView]:
 async def adapters(tenancy: Tenancy, tenant_id: TenantId) -> list[AdapterView]:
     """The tenant's published adapters, oldest first. Raises :class:`UnknownTenant`."""
     state = (await tenancy.states.read(tenant_id)).state
-    views = [
-        AdapterView(digest=digest, active=digest == state.active_adapter, **adapter.model_dump(exclude={"fence"}))
-        for digest, adapter in (await all_adapters(tenancy, tenant_id)).items()
+    known = await all_adapters(tenancy, tenant_id)
+    return [
+        AdapterView(digest=digest, active=digest == state.active_adapter, **known[digest].model_dump(exclude={"fence"}))
+        for digest in oldest_first(known)
     ]
-    return sorted(views, key=lambda view: view.published_at)
 
 
 async def whole_digest(tenancy: Tenancy, tenant_id: TenantId, start: str) -> str:
@@ -252,7 +252,8 @@ def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) ->
     if record.step in ("fenced", "exported") and export is not None and export.adapter_digest is not None:
         if export.refusal_code is not None:
             yield f"an export that cannot be made ({export.refusal_code})"
-        yield f"the tenant to take its export, until {export.waits_until.isoformat(timespec='minutes')}"
+        if now < export.waits_until:
+            yield f"the tenant to take its export, until {export.waits_until.isoformat(timespec='minutes')}"
     if record.is_blocked_by_hold:
         yield from (f"release of hold {hold.hold_id} ({hold.reason_code})" for hold in record.open_holds)
     if record.step == "shredded":

@@ -82,7 +82,7 @@ def _is_settled(state: TenantState, run: RunState) -> bool:
     if state.active_adapter is None:
         return False
     active = state.adapters[state.active_adapter]
-    return state.active_adapter == digest or active.published_at > own.published_at
+    return state.active_adapter == digest or active.is_newer_than(own)
 
 
 async def examples_curated(

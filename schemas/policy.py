@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -10,6 +10,9 @@ from pydantic import Field
 from schemas.hyperparameters import Hyperparameters
 from schemas.identifiers import OpaqueId
 from schemas.model import Contract
+
+KEPT_FOR_DELETION = timedelta(days=1)
+"""The last part of a deletion SLA. No wait of a purge, whoever it waits for, goes on into it."""
 
 
 class TenantPolicy(Contract):
@@ -54,4 +57,9 @@ class TenantPolicy(Contract):
     @property
     def export_wait(self) -> timedelta:
         """How long a purge waits for the tenant; shorter than the deletion SLA in any case."""
-        return timedelta(days=min(self.export_wait_days, self.deletion_sla_days - 1))
+        return min(timedelta(days=self.export_wait_days), timedelta(days=self.deletion_sla_days) - KEPT_FOR_DELETION)
+
+
+def waits_until(since: datetime, wait: timedelta, deadline: datetime) -> datetime:
+    """When a purge that has begun to wait goes on at the latest. The deletion SLA wins."""
+    return min(since + wait, deadline - KEPT_FOR_DELETION)

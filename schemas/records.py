@@ -223,7 +223,12 @@ class PurgeExport(Contract):
     """The export that the tenant has a right to before anything is destroyed."""
 
     adapter_digest: Sha256Hex | None = Field(default=None, description="absent: the tenant had no adapter to take")
-    waits_until: Moment
+    waits_until: Moment = Field(description="counted from the fence, and anew from when the export is ready")
+    wait: timedelta | None = Field(
+        default=None,
+        description="what the contract grants from when the export is ready, as far as the deletion SLA leaves it; "
+        "absent: no attempt to make the export has ended yet, or another release noted how it ended",
+    )
     ready_at: Moment | None = None
     acknowledged_at: Moment | None = None
     acknowledged_by: OpaqueId | None = None

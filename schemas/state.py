@@ -6,6 +6,7 @@ written in the same swap, into ``outbox``: whoever comes next, the same process 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
@@ -76,14 +77,23 @@ class AdapterState(Contract):
 
     status: Literal["publishing", "ready", "retired"]
     run_id: OpaqueId
-    fence: int = Field(ge=1)
+    fence: int = Field(ge=1, description="fencing number of the attempt that made it; no two of a tenant have the same")
     training_set_id: Sha256Hex
     base_model_digest: Sha256Hex
     size_bytes: int = Field(ge=1)
-    published_at: Moment
+    published_at: Moment = Field(description="by some worker's clock: to be shown, never to be decided by")
     rolled_back: bool = Field(
         default=False, description="left by a rollback, and not active since: no rollback returns to it by itself"
     )
+
+    def is_newer_than(self, other: AdapterState) -> bool:
+        """Whether it is of a later attempt. The state numbers the attempts, so no clock can be wrong about it."""
+        return self.fence > other.fence
+
+
+def oldest_first(adapters: Mapping[Sha256Hex, AdapterState]) -> list[Sha256Hex]:
+    """The digests, in the order of :meth:`AdapterState.is_newer_than`."""
+    return sorted(adapters, key=lambda digest: adapters[digest].fence)
 
 
 class OutboxEntry(Contract):

@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from schemas import object_keys
-from schemas.state import AdapterState, RunState, TenantState
+from schemas.state import AdapterState, RunState, TenantState, oldest_first
 from tenancy.activation import earlier_adapters
 from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed
@@ -36,15 +36,14 @@ def surplus_runs(state: TenantState) -> list[str]:
 
 
 def surplus_adapters(state: TenantState) -> list[str]:
-    """Adapters that are neither active, nor among the :data:`KEPT_ADAPTERS` that were published last, nor among as
+    """Adapters that are neither active, nor among the newest :data:`KEPT_ADAPTERS`, nor among as
     many that rollbacks or a retirement would return to first.
     """
     movable = [
         digest
-        for digest, adapter in state.adapters.items()
-        if adapter.status != "publishing" and digest != state.active_adapter
+        for digest in oldest_first(state.adapters)
+        if state.adapters[digest].status != "publishing" and digest != state.active_adapter
     ]
-    movable.sort(key=lambda digest: state.adapters[digest].published_at)
     returned_to = earlier_adapters(state)[-KEPT_ADAPTERS:]
     return [digest for digest in movable[: max(0, len(movable) - KEPT_ADAPTERS)] if digest not in returned_to]
 

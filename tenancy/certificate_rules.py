@@ -14,7 +14,8 @@ from datetime import timedelta
 from schemas.audit import AuditCheckpoint
 from schemas.manifests import PurgeCertificate, StoreFinding, backups_in_words
 from schemas.model import read_tolerant
-from schemas.records import StoreCount
+from schemas.policy import waits_until
+from schemas.records import PurgeExport, StoreCount
 from schemas.store import IN_BUCKET
 from schemas.stores import STORES, is_swept, outcome_of, registry_sha256
 from schemas.version import TOOL
@@ -211,11 +212,27 @@ def _holds_were_placed_first(held: PurgeCertificate) -> bool:
     return all(hold.released_at is None or hold.placed_at <= hold.released_at + SKEW for hold in held.holds)
 
 
-def _export_had_its_time(held: PurgeCertificate) -> bool:
+def _not_taken(held: PurgeCertificate) -> PurgeExport | None:
+    """The export of an adapter that the tenant did not say it took; None where there was none to take."""
     export = held.export
-    if export is None or export.adapter_digest is None or export.acknowledged_at is not None:
+    return export if export is not None and export.adapter_digest is not None and not export.acknowledged_at else None
+
+
+def _export_was_tried(held: PurgeCertificate) -> bool:
+    """Asked where ``wait`` is noted, which is when an attempt ends: not every release noted it, nor the reason."""
+    export = _not_taken(held)
+    return export is None or export.wait is None or not (export.ready_at is None and export.refusal_code is None)
+
+
+def _export_had_its_time(held: PurgeCertificate) -> bool:
+    """From when it was ready, where the certificate says what the contract grants."""
+    export = _not_taken(held)
+    if export is None:
         return True
-    return held.destruction_decided_at >= export.waits_until
+    granted = export.waits_until
+    if export.wait is not None and export.ready_at is not None:
+        granted = max(granted, waits_until(export.ready_at, export.wait, held.deadline))
+    return held.destruction_decided_at >= granted
 
 
 def _export_was_before(held: PurgeCertificate) -> bool:
@@ -342,6 +359,11 @@ RULES = (
         "holds-in-order",
         "the certificate says that a legal hold was released before it was placed",
         _holds_were_placed_first,
+    ),
+    Rule(
+        "export-tried",
+        "the certificate does not say when the tenant's export was ready, nor why it could not be made",
+        _export_was_tried,
     ),
     Rule(
         "export-days",

@@ -43,7 +43,7 @@ async def on_adapter_ready(event: Event, ports: AdaptersPorts) -> Outcome:
         await tenancy.outbox.flush(tenant, snapshot)
         return Outcome.NOOP_DUPLICATE
     active = state.adapters.get(state.active_adapter) if state.active_adapter else None
-    if adapter.status == "retired" or (active is not None and active.published_at > adapter.published_at):
+    if adapter.status == "retired" or (active is not None and active.is_newer_than(adapter)):
         return Outcome.NOOP_STALE
     if state.policy.activation == "manual":
         return Outcome.REFUSED_POLICY

@@ -66,7 +66,7 @@ class _Case:
             digest not in self.affected
             and adapter.status != "retired"
             and not adapter.rolled_back
-            and adapter.published_at >= active.published_at
+            and adapter.is_newer_than(active)
             for digest, adapter in self.state.adapters.items()
         )
 

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from consumers.purge.policy import PurgePolicy
 from schemas.envelope import Event
 from schemas.events import PurgeFenced, PurgeRequested
+from schemas.policy import waits_until
 from schemas.records import PurgeExport, PurgeRecord
-from schemas.state import CurationState, PurgeState, TenantState
+from schemas.state import CurationState, PurgeState, TenantState, oldest_first
 from tenancy.bootstrap import Tenancy
 from tenancy.purge_records import PurgeRecords
 from tenancy.replicas import Replicas
@@ -61,11 +62,11 @@ async def fence(
     if purge is None or purge.purge_id != record.purge_id:
         await records.remove(record.purge_id)
         return None
+    deadline = _deadline(record.requested_at, state)
     export = None
     if state.policy.right_of_export:
-        waits_until = purge.fenced_at + state.policy.export_wait
-        export = PurgeExport(adapter_digest=purge.export_digest, waits_until=waits_until)
-    deadline = _deadline(record.requested_at, state)
+        until = waits_until(purge.fenced_at, state.policy.export_wait, deadline)
+        export = PurgeExport(adapter_digest=purge.export_digest, waits_until=until)
     # Listed after the swap: a replica that is not in the list yet reads the fenced state before it serves.
     found = tuple([replica async for replica in replicas.answerable()])
 
@@ -125,11 +126,11 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
 
 
 def _adapter_to_take(state: TenantState) -> str | None:
-    """The active adapter or, where the base model answered, the one that was published last."""
+    """The active adapter or, where the base model answered, the newest."""
     if state.active_adapter is not None:
         return state.active_adapter
-    ready = [(adapter.published_at, digest) for digest, adapter in state.adapters.items() if adapter.status == "ready"]
-    return max(ready)[1] if ready else None
+    ready = {digest: adapter for digest, adapter in state.adapters.items() if adapter.status == "ready"}
+    return next(reversed(oldest_first(ready)), None)
 
 
 def _deadline(requested_at: datetime, state: TenantState) -> datetime:

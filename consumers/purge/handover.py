@@ -1,27 +1,35 @@
 """The right of export: before anything is destroyed the tenant's adapter is put out for it, sealed, for some days.
 
-The fence refuses every other writer, so the purge writes the export itself. A deadline ends the wait, not a person:
-a tenant that does not take its adapter does not keep its data from being destroyed, and neither does an adapter that
-cannot be exported.
+The fence refuses every other writer, so the purge writes the export itself. The tenant's days count from when it can
+take the export, whatever held that up. A deadline ends the wait, not a person: a tenant that does not take its adapter
+does not keep its data from being destroyed, and neither does an adapter that cannot be exported.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 
 from consumers.purge.waiting import Waiting
+from consumers.runtime.telemetry import SCOPE, where
 from schemas.envelope import Event
 from schemas.events import ExportReady
+from schemas.policy import KEPT_FOR_DELETION, waits_until
 from schemas.records import PurgeExport, PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import between
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import ObjectNotFound, Refused, Transient
 from tenancy.exports import EXPORT_FILES, write_export
 from tenancy.purge_records import PurgeRecords
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.purge")
+
+_OUTAGES = (Transient, TimeoutError)
+_EXPECTED = (Refused, ObjectNotFound, TimeoutError)
 
 
 @dataclass(frozen=True)
@@ -34,23 +42,37 @@ class Handover:
     deadline_seconds: float
 
     async def made(self, record: PurgeRecord) -> PurgeRecord:
-        """Write the export and announce it. Raises :class:`Waiting` while it cannot be made."""
-        export = _export(record)
-        if self.tenancy.clock() >= export.waits_until:
-            return await self.records.step(record, step="acknowledged")
-        tenant = TenantId(record.tenant)
-        digest = str(export.adapter_digest)
+        """Write the export and announce it, or give it up: after an attempt, and not before its time is over.
+
+        Raises :class:`Waiting` while it cannot be made, or whatever else made an attempt fail.
+        """
+        export, tenant = _export(record), TenantId(record.tenant)
+        wait = (await self.tenancy.states.read(tenant)).state.policy.export_wait
         try:
-            # No longer than a handler: so long the purge waits, before it certifies, for a process that hangs here.
-            async with asyncio.timeout(self.deadline_seconds):
-                await write_export(await self.tenancy.store(tenant), self.verifier, record.purge_id, digest)
-        except TimeoutError:
-            await self._note(record, refusal_code="store-too-slow")
-            raise Waiting("the export cannot be made: store-too-slow") from None
-        except (Refused, ObjectNotFound) as error:
-            code = error.code if isinstance(error, Refused) else "object-not-found"
+            ready_at = await self._put_out(record, tenant, str(export.adapter_digest))
+        except Exception as error:
+            code = _code(error)
+            # An outage refuses nothing. It takes from the tenant only what the deletion SLA takes.
+            ends_at = export.waits_until
+            if isinstance(error, _OUTAGES):
+                ends_at = max(ends_at, record.deadline - KEPT_FOR_DELETION)
+            if self.tenancy.clock() >= ends_at:
+                logger.warning("export given up", extra={"purge_id": record.purge_id, "error": where(error)})
+                return await self._note(record, step="acknowledged", refusal_code=code, wait=wait)
             await self._note(record, refusal_code=code)
-            raise Waiting(f"the export cannot be made: {code}") from None
+            if isinstance(error, _EXPECTED):
+                raise Waiting(f"the export cannot be made: {code}") from None
+            raise
+        until = max(export.waits_until, ready_at, waits_until(ready_at, wait, record.deadline))
+        return await self._note(
+            record, step="exported", ready_at=ready_at, waits_until=until, wait=wait, refusal_code=None
+        )
+
+    async def _put_out(self, record: PurgeRecord, tenant: TenantId, digest: str) -> datetime:
+        """When the tenant could take the export and was told so."""
+        # No longer than a handler: so long the purge waits, before it certifies, for a process that hangs here.
+        async with asyncio.timeout(self.deadline_seconds):
+            await write_export(await self.tenancy.store(tenant), self.verifier, record.purge_id, digest)
         now = self.tenancy.clock()
         await self.tenancy.publisher.publish(
             Event(
@@ -61,7 +83,7 @@ class Handover:
                 causation_id=record.request_event_id,
             )
         )
-        return await self._note(record, step="exported", ready_at=now, refusal_code=None)
+        return now
 
     async def taken(self, record: PurgeRecord) -> PurgeRecord:
         """Go on when the tenant has said that it took its export, or its time is over. Raises :class:`Waiting`."""
@@ -108,6 +130,21 @@ def waited_in_vain_until(record: PurgeRecord) -> datetime | None:
     if export is None or export.adapter_digest is None or export.acknowledged_at is not None:
         return None
     return export.waits_until
+
+
+def _code(error: Exception) -> str:
+    """Why an attempt to make the export failed, as the record and the certificate name it."""
+    match error:
+        case Refused():
+            return error.code
+        case ObjectNotFound():
+            return "object-not-found"
+        case TimeoutError():
+            return "store-too-slow"
+        case Transient():
+            return "unavailable"
+        case _:
+            return "export-failed"
 
 
 def _export(record: PurgeRecord) -> PurgeExport:

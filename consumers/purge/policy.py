@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consumers.runtime.policy import HANDLING
+from schemas.policy import waits_until
 from tenancy.settings import CLOCK_SKEW_SECONDS
 
 
@@ -38,4 +39,4 @@ class PurgePolicy:
         """When a certificate waits for no subcontractor any more; None where it never does."""
         if not self.subcontractors or not self.confirmation_wait:
             return None
-        return min(fenced_at + self.confirmation_wait, deadline - timedelta(days=1))
+        return waits_until(fenced_at, self.confirmation_wait, deadline)

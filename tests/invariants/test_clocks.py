@@ -10,15 +10,19 @@ from pathlib import Path
 import pytest
 
 from consumers.purge.fence import opened
-from producers import holds
+from consumers.training.worker import Worker
+from producers import commands, holds
 from producers.subcontractors import confirm
 from producers.verifying import verify_file
 from schemas import events, object_keys
+from schemas.outcome import Outcome
+from schemas.state import oldest_first
+from tenancy.leases import Leases
 from tenancy.settings import CLOCK_SKEW_SECONDS
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, event, learned, receipt
 from tests.world.purging import MuteReplica, record_of
-from tests.world.world import POLICY, World
+from tests.world.world import LEASE_SECONDS, POLICY, World
 
 
 class SkewedWorld(World):
@@ -124,6 +128,72 @@ async def test_a_fence_by_a_clock_that_is_behind_is_not_before_the_request(tmp_p
     await world.driver.look()
     assert (await world.driver.records.read("p1")).fenced_at == asked_at
     await assert_verified(world, tenant, tmp_path)
+
+
+class WorkersClock(World):
+    """The workers' clock is apart from everybody else's by ``wrong_by``."""
+
+    wrong_by = timedelta()
+
+    async def worker(self, tenant: TenantId) -> Worker:
+        def clock() -> datetime:
+            return self.now + self.wrong_by
+
+        made = await super().worker(tenant)
+        tenancy = replace(made.tenancy, clock=clock, outbox=replace(made.tenancy.outbox, clock=clock))
+        leases = Leases(made.store, tenancy.outbox, "worker", clock, LEASE_SECONDS)
+        return Worker(tenancy, made.store, self.signer, self.trainer, leases, self.scratch)
+
+
+async def test_a_worker_whose_clock_was_a_year_ahead_once_keeps_no_newer_adapter_from_being_activated(
+    tmp_path: Path,
+) -> None:
+    world = WorkersClock(tmp_path)
+    tenant = await world.onboard("t1")
+    await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
+    trained: list[str | None] = []
+    for number, world.wrong_by in enumerate((timedelta(days=365), timedelta(), -timedelta(days=365))):
+        for example in range(3):
+            await world.publish(tenant, await world.approval(tenant, f"e{number}.{example}"))
+        for _ in range(40):
+            await world.step()
+        trained.append((await world.state(tenant)).active_adapter)
+    state = await world.state(tenant)
+    assert oldest_first(state.adapters) == trained, "each was activated in its turn"
+    told = [outcome for name, kind, outcome in world.outcomes if (name, kind) == ("adapters", "sano.adapter.ready")]
+    assert told == [Outcome.EFFECT] * 3
+
+
+async def test_a_withdrawal_is_answered_by_a_newer_adapter_whatever_the_clock_of_its_worker_said(
+    tmp_path: Path,
+) -> None:
+    """With a manual activation the newer one waits to be activated, and no other training is asked for."""
+    world = WorkersClock(tmp_path)
+    tenant = await world.onboard("t1", POLICY.model_copy(update={"activation": "manual"}))
+    await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
+    world.wrong_by = timedelta(days=365)
+    for number in range(3):
+        await world.publish(tenant, await world.approval(tenant, f"e{number}"))
+    for _ in range(40):
+        await world.step()
+    [first] = (await world.state(tenant)).adapters
+    await commands.activate(world.outside, tenant)
+    world.wrong_by = timedelta()
+    await world.publish(tenant, events.ExampleRejected(example_id="e0", version=2, reviewer_id="r", reason_code="x"))
+    for number in range(3, 6):
+        await world.publish(tenant, await world.approval(tenant, f"e{number}"))
+    for _ in range(40):
+        await world.step()
+    assert len((await world.state(tenant)).adapters) == 2
+    await world.publish(tenant, events.ExampleWithdrawn(example_id="e0", reason_code="patient-request"))
+    for _ in range(40):
+        await world.step()
+    state = await world.state(tenant)
+    assert sorted(state.runs) == ["batch-1", "batch-2"]
+    newest = (await commands.activate(world.outside, tenant)).digest
+    assert newest != first
+    await world.settle()
+    assert (await world.state(tenant)).adapters[first].status == "retired"
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -131,6 +131,36 @@ async def test_sixty_days_with_a_hold_a_mute_replica_and_a_store_that_keeps_thin
     assert (await world.state(served)).active_adapter in world.engine.names, "the tenant that stays is served"
 
 
+@pytest.mark.parametrize("away", [0.0, 0.99, 3.0, 28.5])
+async def test_no_outage_of_the_purge_service_costs_a_tenant_its_export_and_its_days_never_cost_the_sla(
+    tmp_path: Path, away: float
+) -> None:
+    """The service is down from the fence on for so many days."""
+    world = World(tmp_path)
+    tenant = await world.onboard("t1", POLICY.model_copy(update={"right_of_export": True, "export_wait_days": 1}))
+    await learned(world, tenant)
+    requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    purge = next(service for service in world.services if service.name == "purge")
+    await world.handle(purge, await world.publish(tenant, requested))
+    world.now += timedelta(days=away)
+    await world.settle()
+    record = await record_of(world, tenant)
+    assert record.export is not None
+    ready_at = record.export.ready_at
+    assert ready_at is not None
+    last_day = record.deadline - timedelta(days=1)
+    assert record.export.waits_until == max(ready_at, min(ready_at + timedelta(days=1), last_day))
+    log = [event.data for event in world.bus.topics[events.TENANTS]]
+    assert "p1" in [data.export_id for data in log if isinstance(data, events.ExportReady)]
+    world.now = max(world.now, record.export.waits_until)
+    await world.settle()
+    await assert_purged(world, tenant)
+    ended = await record_of(world, tenant)
+    assert ended.destruction_decided_at is not None
+    assert ended.destruction_decided_at >= record.export.waits_until
+    assert ended.verified_at[-1] <= ended.deadline
+
+
 async def test_a_short_contract_is_warned_of_by_its_own_clock(tmp_path: Path) -> None:
     world = World(tmp_path)
     policy = POLICY.model_copy(update={"deletion_sla_days": 10})

@@ -142,7 +142,7 @@ def signed_manifest(signer: Signer, held: TrainingManifest) -> dict[str, Any]:
 async def publish_adapter(
     parts: Parts, tenant: TenantId, seed: int = 0, left_out: tuple[LeftOutExample, ...] = ()
 ) -> str:
-    """Put a signed adapter where training leaves it, ready but not active. Returns its digest."""
+    """Put a signed adapter where training leaves it, ready but not active; a higher ``seed`` is newer. Its digest."""
     run_id, files = f"run-{seed}", adapter_files(seed)
     held = manifest(tenant, files, run_id, left_out=left_out)
     store = await parts.tenancy.store(tenant)
@@ -163,14 +163,17 @@ async def publish_adapter(
     adapter = AdapterState(
         status="ready",
         run_id=run_id,
-        fence=1,
+        fence=1 + seed,
         training_set_id="b" * 64,
         base_model_digest=BASE,
         size_bytes=held.size_bytes,
-        published_at=NOW + timedelta(minutes=seed),
+        published_at=NOW - timedelta(minutes=seed),  # workers' clocks may say any order
     )
     run = RunState(
-        status="completed", fence=1, adapter_digest=held.adapter_digest, requested_at=NOW + timedelta(minutes=seed)
+        status="completed",
+        fence=1 + seed,
+        adapter_digest=held.adapter_digest,
+        requested_at=NOW + timedelta(minutes=seed),
     )
 
     def published(state: TenantState) -> TenantState:

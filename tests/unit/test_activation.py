@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
@@ -47,11 +47,11 @@ def adapters() -> dict[str, AdapterState]:
         digest: AdapterState(
             status="ready",
             run_id=f"run-{number}",
-            fence=1,
+            fence=1 + number,
             training_set_id="0" * 64,
             base_model_digest="0" * 64,
             size_bytes=1,
-            published_at=NOW + timedelta(minutes=number),
+            published_at=NOW,
         )
         for number, digest in enumerate(DIGESTS)
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from schemas.envelope import Event
 from schemas.events import AdapterReady, EventData, ExportRequested, TrainingRejected, TrainingRequested
 from schemas.outcome import Outcome
 from schemas.state import AdapterState, RunState, TenantState
+from tenancy.activation import retired
 from tenancy.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
+from tenancy.bootstrap import Tenancy
 from tenancy.effects import ObservedObjectStore
-from tenancy.errors import Refused
+from tenancy.errors import ContendedState, Refused
 from tenancy.memory import MemoryObjectStore
-from tenancy.state import Change, Snapshot, StateRegistry
+from tenancy.state import SWAP_ATTEMPTS, Change, Snapshot, StateRegistry
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, adapters_ports, onboarded_parts, publish_adapter, purge_to_the_end
 
@@ -315,11 +318,11 @@ def test_the_kept_ones_are_the_latest() -> None:
         f"{number:064x}": AdapterState(
             status="ready",
             run_id="r",
-            fence=1,
+            fence=1 + number,
             training_set_id="b" * 64,
             base_model_digest="a" * 64,
             size_bytes=1,
-            published_at=NOW + timedelta(minutes=number),
+            published_at=NOW - timedelta(minutes=number),
         )
         for number in range(KEPT_ADAPTERS + 3)
     }
@@ -344,3 +347,67 @@ async def test_from_an_archived_adapter_a_rollback_goes_no_way_forward(parts: Pa
     digests = await trained(parts)
     assert (await commands.rollback(parts.tenancy, TENANT, digests[1])).digest == digests[1]
     assert (await commands.rollback(parts.tenancy, TENANT)).digest is None
+
+
+class Between:
+    """Does something after each reading of an adapter's record, before who read it goes on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, does: Callable[[], Awaitable[None]], times: int) -> None:
+        read = Archive.adapter
+
+        async def slow(archive: Archive, digest: str) -> AdapterState | None:
+            found = await read(archive, digest)
+            self.left -= 1
+            if self.left >= 0:
+                await does()
+            return found
+
+        self.left = times
+        monkeypatch.setattr(Archive, "adapter", slow)
+
+
+COMMANDS = pytest.mark.parametrize("command", [commands.activate, commands.rollback])
+Command = Callable[[Tenancy, TenantId, str], Awaitable[commands.ActiveAdapter]]
+
+
+@COMMANDS
+async def test_an_adapter_that_is_retired_while_a_command_reads_the_archive_stays_retired(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    old, *_, active = await trained(parts)
+    archive = await archive_of(parts)
+    known = await archive.adapter(old)
+    assert known is not None
+
+    async def retires() -> None:
+        await parts.tenancy.outbox.swap(TENANT, retired({old: known}, "withdrawn", parts.tenancy.outbox.entry))
+        assert await archive.tidy(parts.tenancy.states)
+        assert old not in (await state_of(parts)).adapters
+
+    Between(monkeypatch, retires, 1)
+    with pytest.raises(Refused, match="no ready adapter"):
+        await command(parts.tenancy, TENANT, old)
+    state = await state_of(parts)
+    assert (state.active_adapter, old in state.adapters) == (active, False)
+    kept = await archive.adapter(old)
+    assert kept is not None
+    assert kept.status == "retired"
+
+
+@COMMANDS
+async def test_a_command_that_names_an_archived_adapter_is_carried_out_beside_swaps_of_others_but_not_for_ever(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    old, *_, active = await trained(parts)
+
+    async def swaps() -> None:
+        await parts.tenancy.states.swap(TENANT, lambda state: state.model_copy())
+
+    with monkeypatch.context() as patched:
+        Between(patched, swaps, SWAP_ATTEMPTS)
+        with pytest.raises(ContendedState):
+            await command(parts.tenancy, TENANT, old)
+    assert (await state_of(parts)).active_adapter == active
+    Between(monkeypatch, swaps, 3)
+    assert await command(parts.tenancy, TENANT, old) == commands.ActiveAdapter(old, Outcome.EFFECT)
+    assert (await state_of(parts)).active_adapter == old

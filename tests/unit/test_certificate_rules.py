@@ -220,11 +220,9 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
         lambda: altered(holds=(HOLD.model_copy(update={"released_at": NOW + 31 * SECOND}),)),
     ),
     ("holds-in-order", "placed last", lambda: altered(holds=(HOLD.model_copy(update={"placed_at": NOW + DAY}),))),
-    (
-        "export-days",
-        "not taken",
-        lambda: altered(export=EXPORT.model_copy(update={"acknowledged_at": None, "acknowledged_by": None})),
-    ),
+    ("export-tried", "neither when nor why not", lambda: not_taken(ready_at=None, waits_until=NOW, wait=DAY)),
+    ("export-days", "not taken", lambda: not_taken()),
+    ("export-days", "counted from the fence", lambda: not_taken(waits_until=NOW, wait=DAY)),
     ("export-in-time", "taken after", lambda: exported(acknowledged_at=NOW + DAY)),
     ("export-in-time", "taken before the fence", lambda: exported(acknowledged_at=NOW - DAY)),
     ("export-in-time", "put out after", lambda: exported(ready_at=NOW + DAY)),
@@ -266,6 +264,10 @@ def asked(at: datetime) -> PurgeCertificate:
 
 def exported(**changes: object) -> PurgeCertificate:
     return altered(export=EXPORT.model_copy(update=changes))
+
+
+def not_taken(**changes: object) -> PurgeCertificate:
+    return exported(**{"acknowledged_at": None, "acknowledged_by": None, **changes})
 
 
 def kept_back(since: datetime, until: datetime) -> PurgeCertificate:
@@ -321,6 +323,28 @@ def test_both_listings_may_be_of_one_moment_and_clocks_may_differ_by_what_they_m
     assert broken(asked(NOW + SKEW)) == ()
     assert broken(with_replica(0, at=NOW - SKEW)) == ()
     assert broken(confirmed(recorded_at=FULL.destruction_decided_at - SKEW)) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "unproved"),
+    [
+        ({"ready_at": None}, "that the tenant was offered its adapter"),
+        ({}, "that the tenant had its days from when its export was ready"),
+    ],
+)
+def test_an_export_of_a_release_that_noted_no_more_contradicts_nothing_and_the_verdict_says_what_is_unproved(
+    changes: dict[str, object], unproved: str
+) -> None:
+    held = not_taken(waits_until=NOW, **changes)
+    assert broken(held) == ()
+    assert [line for line in verdict_of(held).does_not_prove if line.startswith(unproved)]
+    assert not [line for line in verdict_of(FULL).does_not_prove if line.startswith("that the tenant")]
+
+
+def test_an_export_that_was_refused_or_that_the_sla_left_less_time_contradicts_nothing() -> None:
+    assert broken(not_taken(ready_at=None, waits_until=NOW, wait=DAY, refusal_code="bad-signature")) == ()
+    late = altered(not_taken(waits_until=NOW + SECOND, wait=30 * DAY), sla_days=1, deadline=NOW + DAY)
+    assert broken(late) == ()
 
 
 def test_every_release_empties_what_this_one_asks_of_every_release() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,14 +18,14 @@ from consumers.purge.policy import PurgePolicy
 from producers import commands, holds, queries, waiting
 from producers.exporting import export_adapter
 from producers.onboarding import onboard
-from producers.verifying import verify_file
+from producers.verifying import checked, verify_file
 from schemas import object_keys
 from schemas.envelope import Event
 from schemas.events import ExportAcknowledged
 from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from schemas.records import PurgeRecord
-from tenancy.errors import BadSignature, Refused, TenantFenced
+from tenancy.errors import BadSignature, Refused, StoreUnavailable, TenantFenced
 from tenancy.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, publish_adapter, purge_ports
@@ -57,6 +58,26 @@ async def purging(parts: Parts, ports: PurgePorts) -> PurgeRecord:
     await on_purge_requested(parts.publisher.events[-1], ports)
     await ports.driver.look()
     return await ports.driver.records.read(purge_id)
+
+
+async def fenced(parts: Parts, ports: PurgePorts) -> PurgeRecord:
+    """The purge right after its fence, which the event itself brings."""
+    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    await on_purge_requested(parts.publisher.events[-1], ports)
+    record = await ports.driver.records.read(purge_id)
+    assert record.step == "fenced"
+    return record
+
+
+async def looked(ports: PurgePorts, record: PurgeRecord) -> PurgeRecord:
+    await ports.driver.look()
+    return await ports.driver.records.read(record.purge_id)
+
+
+async def certified_export(parts: Parts, record: PurgeRecord) -> str:
+    """What a certificate that verifies says of the export."""
+    envelope = json.loads(await queries.certificate(parts.tenancy, record.purge_id))
+    return checked(Path("c.json"), envelope, parts.signer.verifier).facts["export"]
 
 
 async def taken(parts: Parts, directory: Path) -> Any:
@@ -120,11 +141,10 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
     await publish_adapter(parts, TENANT)
     policy = PurgePolicy(settle_seconds=100.0, deadline_seconds=0.01)
     ports = replace(purge_ports(parts), driver=PurgeDriver(parts.tenancy, parts.signer, policy))
-    with monkeypatch.context() as patched:
-        patched.setattr(handover, "write_export", hangs)
-        record = await purging(parts, ports)
+    monkeypatch.setattr(handover, "write_export", hangs)
+    record = await purging(parts, ports)
     assert (record.step, record.export and record.export.refusal_code) == ("fenced", "store-too-slow")
-    parts.now = NOW + timedelta(days=5)  # the tenant's time is over; another process may have begun a moment ago
+    parts.now = record.deadline - timedelta(days=1)  # the last attempt; another process may have begun a moment ago
     await ports.driver.look()
     record = await ports.driver.records.read(record.purge_id)
     assert (record.step, record.settled_at) == ("deleted", parts.now + timedelta(seconds=100))
@@ -186,6 +206,112 @@ async def test_an_adapter_that_cannot_be_exported_is_said_so_and_ends_with_the_w
     parts.now += timedelta(days=5)
     await ports.driver.look()
     assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert "could not be made available (bad-signature)" in await certified_export(parts, record)
+
+
+async def test_a_refusal_is_found_out_by_an_attempt_also_when_the_time_is_over(parts: Parts, ports: PurgePorts) -> None:
+    digest = await publish_adapter(parts, TENANT)
+    store = await parts.tenancy.store(TENANT)
+    await store.put(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST), b"{}")
+    record = await fenced(parts, ports)
+    parts.now += timedelta(days=6)
+    assert (await looked(ports, record)).step == "certified"
+    assert "could not be made available (bad-signature)" in await certified_export(parts, record)
+    assert "export.ready" not in parts.types()
+
+
+@pytest.mark.parametrize("away", [timedelta(days=6), timedelta(days=5), timedelta(days=5) - timedelta(seconds=1)])
+async def test_the_tenants_days_count_from_when_its_export_is_ready(
+    parts: Parts, ports: PurgePorts, away: timedelta
+) -> None:
+    """Between the fence and the first attempt nobody drove the purge."""
+    await publish_adapter(parts, TENANT)
+    record = await fenced(parts, ports)
+    parts.now += away
+    record = await looked(ports, record)
+    assert (record.step, record.export and record.export.ready_at) == ("exported", parts.now)
+    assert parts.types()[-1] == "export.ready"
+    parts.now += timedelta(days=5) - timedelta(seconds=1)
+    assert (await looked(ports, record)).step == "exported"
+    parts.now += timedelta(seconds=1)
+    assert (await looked(ports, record)).step == "certified"
+    ready, ended = NOW + away, NOW + away + timedelta(days=5)
+    said = f"made available at {ready.isoformat()} and not taken by {ended.isoformat()}"
+    assert said in await certified_export(parts, record)
+
+
+@pytest.mark.parametrize(("left", "waits"), [(3, 2), (1, 0), (-2, 0)])
+async def test_the_tenants_days_leave_the_last_day_of_the_deletion_sla_to_the_destruction(
+    parts: Parts, ports: PurgePorts, left: int, waits: int
+) -> None:
+    await publish_adapter(parts, TENANT)
+    record = await fenced(parts, ports)
+    parts.now = record.deadline - timedelta(days=left)
+    record = await looked(ports, record)
+    assert record.export is not None
+    assert record.export.waits_until == parts.now + timedelta(days=waits)
+    assert parts.types().count("export.ready") == 1
+    parts.now += timedelta(days=waits)
+    assert (await looked(ports, record)).step == "certified"
+    assert "made available at" in await certified_export(parts, record)
+
+
+async def test_a_fence_that_came_late_leaves_the_last_day_of_the_deletion_sla_too(
+    parts: Parts, ports: PurgePorts
+) -> None:
+    await publish_adapter(parts, TENANT)
+    await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    requested = parts.publisher.events[-1]
+    parts.now += timedelta(days=27)
+    await on_purge_requested(requested, ports)
+    await ports.driver.look()
+    [view] = (await queries.purges(parts.tenancy)).views
+    assert view.waits_for == ("the tenant to take its export, until 2026-03-30T12:00+00:00",)
+    parts.now = view.deadline - timedelta(days=1)
+    await ports.driver.look()
+    assert (await ports.driver.records.read(view.purge_id)).step == "certified"
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+@pytest.mark.parametrize(
+    ("error", "code"), [(StoreUnavailable("out of reach"), "unavailable"), (TimeoutError(), "store-too-slow")]
+)
+async def test_an_outage_is_waited_for_until_the_last_day_of_the_deletion_sla(
+    parts: Parts, ports: PurgePorts, monkeypatch: pytest.MonkeyPatch, is_mended: bool, error: Exception, code: str
+) -> None:
+    async def is_out(*_: object) -> None:
+        raise error
+
+    await publish_adapter(parts, TENANT)
+    with monkeypatch.context() as patched:
+        patched.setattr(handover, "write_export", is_out)
+        record = await purging(parts, ports)
+        for days in (5, 10, 28):
+            parts.now = NOW + timedelta(days=days)
+            record = await looked(ports, record)
+            assert (record.step, record.export and record.export.refusal_code) == ("fenced", code)
+        if not is_mended:
+            parts.now = record.deadline - timedelta(days=1)
+            assert (await looked(ports, record)).step == "certified"
+            assert f"could not be made available ({code})" in await certified_export(parts, record)
+            return
+    record = await looked(ports, record)
+    assert (record.step, record.export and record.export.refusal_code) == ("exported", None)
+
+
+async def test_a_failure_of_the_purge_itself_ends_with_the_tenants_time(
+    parts: Parts, ports: PurgePorts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    await publish_adapter(parts, TENANT)
+    monkeypatch.setattr(handover, "write_export", fails)
+    record = await purging(parts, ports)
+    assert (record.step, record.export and record.export.refusal_code) == ("fenced", "export-failed")
+    parts.now += timedelta(days=5)
+    assert (await looked(ports, record)).step == "certified"
+    assert "could not be made available (export-failed)" in await certified_export(parts, record)
 
 
 async def test_an_acknowledgement_counts_only_for_what_was_put_out(parts: Parts, ports: PurgePorts) -> None:
