@@ -9,7 +9,7 @@ export PYTHONPATH := $(CURDIR)
 help:
 	@echo 'make setup   Python environment, Kafka jars and base model, kept in $${SANO_CACHE_DIR:-~/.cache/sanolith}'
 	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
-	@echo 'make test    all tests; PYTEST_ARGS="-k purge" for some'
+	@echo 'make test    all tests, in two processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   benchmarks against named peers'
 	@echo 'make up      the local stack (KAFKA=1 for Apache Kafka); make down stops it'
@@ -23,7 +23,7 @@ demo: setup
 	@bin/sano demo --report demo-report.json
 
 test: setup
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: setup
 	$(PYTHON) -m ruff check .

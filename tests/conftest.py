@@ -14,11 +14,28 @@ settings.register_profile("same", UNTIMED, derandomize=True, database=None)
 settings.register_profile("explore", UNTIMED, derandomize=False, print_blob=True)
 settings.load_profile("same")
 
+ALONE = ("engine", "kafka")
+"""Markers of tests that run one after another. The longest come first."""
+
 pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="a test that is skipped for what is absent fails")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes share the tests (``--dist loadgroup``). What has the engine runs in one of them, one after another:
+    two would take each other's processors and shared memory. So does what has Kafka, which is started once; everything
+    else is shared out by files, once those two are on their way.
+    """
+    items.sort(key=lambda item: [_group(item) != name for name in ALONE])
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    return next((name for name in ALONE if item.get_closest_marker(name)), item.nodeid.partition("::")[0])
 
 
 @pytest.hookimpl(wrapper=True)
