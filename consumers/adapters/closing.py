@@ -66,7 +66,8 @@ class Closing:
 
     async def seal(self, closing: WithdrawalRecord, affected: Affected) -> None:
         """Sign what was decided and put the record away. Any process may, again and again: the first receipt stands."""
-        closed = closing.model_copy(update={"step": "closed"})
+        known = tuple(digest for digest in closing.affected if digest in affected)
+        closed = closing.model_copy(update={"step": "closed", "affected": known})
         receipt = await self._receipt(closed, affected)
         subject = withdrawal_subject(closed.withdrawal_id)
         signed = self.signer.sign(statement(WITHDRAWAL_PREDICATE, subject, receipt))
@@ -94,7 +95,12 @@ class Closing:
         """The adapter, and what was collected about it. Where an earlier withdrawal retired it, that one waited for
         every replica that it had found before the weights were erased.
         """
-        of = RetiredAdapter(adapter_digest=digest, run_id=adapter.run_id, training_set_id=adapter.training_set_id)
+        of = RetiredAdapter(
+            adapter_digest=digest,
+            run_id=adapter.run_id,
+            training_set_id=adapter.training_set_id,
+            is_set_unread=digest in closed.unread,
+        )
         if closed.outcome != "retired":
             return of
         left = await acknowledgements(self.store, digest)
@@ -109,6 +115,9 @@ def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:
         "adapters": len(closed.affected),
         "replicas": len(closed.replicas),
     }
+    unread = len(closed.unread) + len(closed.undetermined)
+    if unread:
+        facts["adapters_unread"] = unread
     if closed.replacement is not None:
         facts["adapter_digest"] = closed.replacement
     return AuditRecord(
@@ -125,6 +134,7 @@ _COPIED = {
     "example_id",
     "consent_id",
     "withdrawn_at",
+    "undetermined",
     "outcome",
     "retired_at",
     "replacement",

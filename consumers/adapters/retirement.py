@@ -72,7 +72,8 @@ class Retirement:
         A crash in between lists them again. The record then moves by compare-and-swap.
         """
         for start in range(0, len(record.retiring), KEPT_ADAPTERS):
-            some = {digest: affected[digest] for digest in record.retiring[start : start + KEPT_ADAPTERS]}
+            going = record.retiring[start : start + KEPT_ADAPTERS]
+            some = {digest: affected[digest] for digest in going if digest in affected}
             change = retired(some, REASON, self.tenancy.outbox.entry, to_follow=record.retiring)
             await self.tenancy.outbox.swap(self.store.tenant, change)
             # What was archived came back in to be retired; it must not stay, or the state grows with the past.
@@ -122,7 +123,7 @@ class Retirement:
             return  # evicted, and kept under a legal hold
         noted, etag = erased
         closing = Closing(self.tenancy, self.store, self.signer)
-        await closing.close(noted, etag, "retired", {digest: affected[digest] for digest in record.affected})
+        await closing.close(noted, etag, "retired", affected)
 
     async def _lies_unerased(self, record: WithdrawalRecord, digest: str) -> bool:
         """Whether weights lie here that this withdrawal does not erase by itself."""
