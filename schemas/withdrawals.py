@@ -39,11 +39,11 @@ class WithdrawalRecord(Contract):
     )
     undetermined: tuple[Sha256Hex, ...] = Field(
         default=(),
-        description="adapters whose own record did not open, all of them archived: whether they contain the example is "
-        "not known, and none of them can be made active",
+        description="adapters of which it is not known whether they contain the example. In a closed record their own "
+        "did not open: they are archived, and cannot be made active",
     )
     retiring: tuple[Sha256Hex, ...] = Field(
-        default=(), description="of these, what this withdrawal itself retires; the others were retired before it"
+        default=(), description="of ``affected``, what this withdrawal itself retires; the others were retired before it"
     )
     erased: tuple[Sha256Hex, ...] = Field(default=(), description="of ``retiring``, those whose weights are erased")
     deadline: Moment | None = None

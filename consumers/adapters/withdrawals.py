@@ -25,7 +25,7 @@ from schemas.events import TrainingRequested
 from schemas.following import retraining_run_id
 from schemas.records import ConsentRecord
 from schemas.state import TenantState
-from schemas.withdrawals import WithdrawalRecord
+from schemas.withdrawals import WithdrawalOutcome, WithdrawalRecord
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced
@@ -116,8 +116,8 @@ class WithdrawalDriver:
         if state.curation.last_withdrawal is None and not has_texts:
             return
         store = await self.tenancy.store(tenant)
-        uses = Uses(store)
         opened, _ = await self._opened(store)
+        uses = Uses(store, [record for record, _ in opened])
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
             others = (other for other, _ in opened if other.withdrawal_id != record.withdrawal_id)
@@ -164,12 +164,19 @@ class WithdrawalDriver:
         # Before the state: an adapter that was published while the example was eligible is then in it.
         is_in_force = record.is_decided or await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
-        # Reading every adapter's set takes as long as it takes, so the deadline of the writes begins behind it.
+        # Reading takes as long as it takes, so the deadline of the writes begins behind it.
         is_overdue = self.tenancy.clock() >= _deadline(state, record)
         found = await uses.found(state, record, is_overdue=is_overdue)
         record = record.model_copy(update={"unread": found.unread, "undetermined": found.undetermined})
+        if record.is_decided:  # what was undetermined may be known by now
+            record = record.model_copy(update={"affected": tuple(found.affected)})
+        closing = Closing(self.tenancy, store, self.signer)
+        left = await closing.collected(record)
         async with asyncio.timeout(self.deadline_seconds):
             state = (await self.tenancy.active(store.tenant)).state
+            if record.step == "closing":
+                await closing.seal(record, found.affected, left)
+                return
             case = _Case(store, record, etag, state, found, retired_elsewhere)
             await self._act(case, asked_for, is_in_force=is_in_force)
 
@@ -177,24 +184,28 @@ class WithdrawalDriver:
         retirement = Retirement(self.tenancy, case.store, self.signer, self.replicas, self.settle_seconds)
         closing = Closing(self.tenancy, case.store, self.signer)
         record, etag, affected = case.record, case.etag, case.affected
-        if record.step == "closing":
-            await closing.seal(record, affected)
-        elif record.is_decided:
-            await retirement.go_on(record, etag, affected, case.retired_elsewhere)
-        elif not is_in_force:
-            await closing.close(record, etag, "consent-renewed", affected)
-        elif not affected and record.undetermined and self.tenancy.clock() < case.deadline:
-            return  # until then somebody may mend what did not open
+        if record.is_decided:
+            await retirement.go_on(record, etag, affected, case.retired_elsewhere, may_close=case.found.is_settled)
+        elif (outcome := self._outcome(case, is_in_force=is_in_force)) is not None:
+            if case.found.is_settled:
+                await closing.close(record, etag, outcome, affected)
         elif not affected:
-            await closing.close(record, etag, "not-affected", affected)
-        elif case.state.policy.on_withdrawal == "flag":
-            await closing.close(record, etag, "flagged", affected)
+            return  # until the deadline somebody may mend what did not open
         elif any(adapter.status == "publishing" for adapter in affected.values()):
             return  # its files are being moved; retired in between, some would be left
         elif self._is_due(case):
             await retirement.begin(record, etag, affected)
         else:
             await self._retrain(case, asked_for)
+
+    def _outcome(self, case: _Case, *, is_in_force: bool) -> WithdrawalOutcome | None:
+        """How the withdrawal ends without a retirement, if it does."""
+        if not is_in_force:
+            return "consent-renewed"
+        if case.affected:
+            return "flagged" if case.state.policy.on_withdrawal == "flag" else None
+        is_known = not case.record.undetermined or self.tenancy.clock() >= case.deadline
+        return "not-affected" if is_known else None
 
     def _is_due(self, case: _Case) -> bool:
         """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer.

@@ -132,26 +132,62 @@ async def test_an_active_adapter_whose_set_does_not_open_is_replaced(tmp_path: P
     assert said(await receipt(world, tenant, withdrawal)) == {active: True}
 
 
-async def test_a_store_that_fails_for_a_while_has_no_adapter_retired_and_at_the_deadline_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Failing:
+    """A store that does not answer for one object."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+        self.is_failing = True
+        get = MemoryObjectStore.get
+
+        async def failing(store: MemoryObjectStore, wanted: str) -> StoredObject:
+            if wanted == key and self.is_failing:
+                raise StoreUnavailable("503")
+            return await get(store, wanted)
+
+        monkeypatch.setattr(MemoryObjectStore, "get", failing)
+
+
+@pytest.mark.parametrize("is_passing", [True, False])
+async def test_a_set_that_cannot_be_read_for_a_while_holds_up_no_other_adapter_and_counts_at_the_deadline(
+    is_passing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path)
     tenant, first, active = await two_adapters(world, "stop")
-    key = object_keys.tenant_key(tenant, await set_of(world, tenant, first))
-    get = MemoryObjectStore.get
-
-    async def failing(self: MemoryObjectStore, wanted: str) -> StoredObject:
-        if wanted == key:
-            raise StoreUnavailable("503")
-        return await get(self, wanted)
-
-    monkeypatch.setattr(MemoryObjectStore, "get", failing)
+    failing = Failing(monkeypatch, object_keys.tenant_key(tenant, await set_of(world, tenant, first)))
     withdrawal = await withdrawn(world, tenant, "e10")
-    assert await statuses(world, tenant) == {first: "ready", active: "ready"}
+    assert await statuses(world, tenant) == {first: "ready", active: "retired"}
+    assert [key for key in weights(world, tenant, active) if f"/{active}/" in key] == []
+    with pytest.raises(ObjectNotFound):
+        await receipt(world, tenant, withdrawal)
+    failing.is_failing = not is_passing
     world.now += DEADLINE
     await world.settle()
-    assert await statuses(world, tenant) == {first: "retired", active: "retired"}
-    assert said(await receipt(world, tenant, withdrawal)) == {first: True, active: False}
+    assert await statuses(world, tenant) == {first: "ready" if is_passing else "retired", active: "retired"}
+    held = await receipt(world, tenant, withdrawal)
+    assert said(held) == ({active: False} if is_passing else {first: True, active: False})
+    assert held.undetermined == ()
+
+
+async def test_an_archived_adapter_that_cannot_be_read_for_a_while_is_retired_once_it_is_and_before_the_receipt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "KEPT_ADAPTERS", 1)
+    world = World(tmp_path)
+    tenant, first, _ = await two_adapters(world, "stop")
+    for number in (20, 30):
+        await taught(world, tenant, number)
+    active = await world.served(tenant)
+    failing = Failing(monkeypatch, object_keys.tenant_key(tenant, object_keys.adapter_record(first)))
+    withdrawal = await withdrawn(world, tenant)
+    world.now += DEADLINE
+    await world.settle()
+    assert (await statuses(world, tenant))[active] == "retired"
+    with pytest.raises(ObjectNotFound):
+        await receipt(world, tenant, withdrawal)
+    failing.is_failing = False
+    await world.settle()
+    held = await receipt(world, tenant, withdrawal)
+    assert (first in said(held), held.undetermined, weights(world, tenant, first)) == (True, (), [])
 
 
 async def test_an_archived_adapter_whose_record_does_not_open_holds_up_nothing_and_is_named_as_not_known(
@@ -281,14 +317,15 @@ async def test_a_text_that_a_hold_kept_and_the_store_does_not_delete_is_owed_and
     assert (await world.state(tenant)).text_erasures == ()
 
 
+@pytest.mark.parametrize("example_id", ["e10", "e11", "e12", "e13"])  # whose ids are before the other's, or behind
 async def test_weights_that_the_store_does_not_delete_hold_up_no_other_withdrawal(
-    tmp_path: Path,
+    example_id: str, tmp_path: Path
 ) -> None:
     world = World(tmp_path)
     tenant, first, active = await two_adapters(world, "stop")
     store = LockingObjectStore.instead_of(world.memory)
     store.locked = {object_keys.tenant_key(tenant, object_keys.adapter(active, object_keys.ADAPTER_WEIGHTS))}
-    stuck = await withdrawn_meanwhile(world, tenant, "e10")
+    stuck = await withdrawn_meanwhile(world, tenant, example_id)
     assert active in (await world.state(tenant)).erasures
     await withdrawn_meanwhile(world, tenant, "e0")
     assert await statuses(world, tenant) == {first: "retired", active: "retired"}
