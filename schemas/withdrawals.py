@@ -43,7 +43,7 @@ class WithdrawalRecord(Contract):
         "did not open: they are archived, and cannot be made active",
     )
     retiring: tuple[Sha256Hex, ...] = Field(
-        default=(), description="of ``affected``, what this withdrawal itself retires; the others were retired before it"
+        default=(), description="of ``affected``, what this withdrawal retires itself; others were retired before"
     )
     erased: tuple[Sha256Hex, ...] = Field(default=(), description="of ``retiring``, those whose weights are erased")
     deadline: Moment | None = None

@@ -54,7 +54,7 @@ class Retirement:
         affected: Affected,
         retired_elsewhere: frozenset[str],
         *,
-        may_close: bool = True,
+        may_close: bool,
     ) -> None:
         """Take a retirement that was decided as far as it goes now.
 

@@ -28,6 +28,7 @@ from schemas.state import TenantState
 from schemas.withdrawals import WithdrawalOutcome, WithdrawalRecord
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
@@ -134,17 +135,23 @@ class WithdrawalDriver:
 
     async def _opened(self, store: TenantStore) -> tuple[list[tuple[WithdrawalRecord, str]], bool]:
         """The open withdrawals that can be read, and whether another look may read more."""
-        opened, is_passing = [], False
-        for relative in [relative async for relative in store.list("withdrawals", "open")]:
+        is_passing = False
+
+        async def read(relative: str) -> tuple[WithdrawalRecord, str] | None:
+            nonlocal is_passing
             try:
-                opened.append(await store.get_record(relative, WithdrawalRecord))
+                return await store.get_record(relative, WithdrawalRecord)
             except ObjectNotFound:
-                continue  # another process closed it since it was listed
+                return None  # another process closed it since it was listed
             except Exception as error:
                 is_passing |= not isinstance(error, SealBroken)
                 withdrawal_id = relative.rpartition("/")[2]
                 logger.error("withdrawal not read", extra={"withdrawal_id": withdrawal_id, "error": where(error)})
-        return opened, is_passing
+                return None
+
+        names = [relative async for relative in store.list("withdrawals", "open")]
+        found = await gathered(read(relative) for relative in names)
+        return [one for one in found if one is not None], is_passing
 
     async def _strike_out(self, store: TenantStore, state: TenantState) -> None:
         """The withdrawals are read after ``state``, whose erasures they may have ended since."""
