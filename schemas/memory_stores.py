@@ -119,6 +119,7 @@ _CONSUMERS = (
         medium="process-memory",
         where="the memory of a consumer that handles an event",
         tables=(
+            "consumers.adapters.affected.Found.affected",
             "consumers.adapters.affected.Uses._sets",
             "consumers.purge.counting.Counting.by_store",
             "consumers.purge.counting.SweepCount.through",

@@ -20,7 +20,8 @@ class WithdrawalRecord(Contract):
     """One withdrawal of an example or of a consent, from the event to the signed receipt.
 
     ``affected`` are all adapters whose training set contains the example, or one under the consent, whether it was
-    trained on or held out. None of them is served after ``deadline``, unless the policy only flags.
+    trained on or held out, and those whose training set does not open. None of them is served after ``deadline``,
+    unless the policy only flags.
 
     What becomes of it is decided by one swap of this record: to one with ``retiring``, or to ``closing``.
     """
@@ -33,8 +34,16 @@ class WithdrawalRecord(Contract):
     step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None
     affected: tuple[Sha256Hex, ...] = ()
+    unread: tuple[Sha256Hex, ...] = Field(
+        default=(), description="of ``affected``, those whose training set did not open: they may contain the example"
+    )
+    undetermined: tuple[Sha256Hex, ...] = Field(
+        default=(),
+        description="adapters of which it is not known whether they contain the example. In a closed record their own "
+        "did not open: they are archived, and cannot be made active",
+    )
     retiring: tuple[Sha256Hex, ...] = Field(
-        default=(), description="of these, what this withdrawal itself retires; the others were retired before it"
+        default=(), description="of ``affected``, what this withdrawal retires itself; others were retired before"
     )
     erased: tuple[Sha256Hex, ...] = Field(default=(), description="of ``retiring``, those whose weights are erased")
     deadline: Moment | None = None
@@ -56,6 +65,10 @@ class RetiredAdapter(Contract):
     adapter_digest: Sha256Hex
     run_id: OpaqueId
     training_set_id: Sha256Hex
+    is_set_unread: bool = Field(
+        default=False,
+        description="its training set did not open: it counts as affected, and may not contain the example",
+    )
     replicas_found: tuple[OpaqueId, ...] | None = Field(
         default=None,
         description="those there were once it was retired, and any that signed for it since; absent: not retired",
@@ -73,6 +86,10 @@ class WithdrawalReceipt(Contract):
     withdrawn_at: Moment
     outcome: WithdrawalOutcome
     affected: tuple[RetiredAdapter, ...]
+    undetermined: tuple[Sha256Hex, ...] = Field(
+        default=(),
+        description="adapters whose record did not open, which the receipt says nothing about; none can be made active",
+    )
     retired_at: Moment | None
     replacement: Sha256Hex | None
     weights_erased: bool

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from schemas import object_keys
 from schemas.records import ExampleRecord
 from schemas.state import TenantState
-from tenancy.errors import ObjectNotFound, PreconditionFailed
+from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed
 from tenancy.holds import Held, open_holds, text_erasures_decided, text_erasures_done, texts_kept, texts_released
 from tenancy.objects import ObjectVersion
 from tenancy.state import StateRegistry
@@ -35,7 +35,10 @@ class Texts:
     store: TenantStore
 
     async def drop(self, record: ExampleRecord) -> None:
-        """Erase or put aside what ``record``, which is written already, does not need. Again it finds nothing to do."""
+        """Erase or put aside what ``record``, which is written already, does not need. Again it finds nothing to do.
+
+        What the store does not delete is owed, by the state, and tried again by :meth:`settle`.
+        """
         names = await self.dead(record)
         if not names:
             return
@@ -48,36 +51,57 @@ class Texts:
             state = (await self.states.swap(self.store.tenant, texts_kept(record.example_id))).state
             if record.example_id not in state.text_erasures:
                 for name in names:
-                    await self.store.erase(name)
+                    with suppress(DeletionRefused):
+                        await self.store.erase(name)
                 return
         await self._erase([record.example_id])
 
     async def settle(self, state: TenantState) -> None:
-        """End the erasures that ``state`` names, as a process may have died over them, and those that a hold kept."""
-        if state.text_erasures:
-            await self._erase(state.text_erasures)
-        if state.texts_kept == 0 or open_holds(state):
-            return
-        ids = list(dict.fromkeys([relative.split("/")[2] async for relative in self.store.list(*KEPT)]))
+        """End the erasures that ``state`` names, as a process may have died over them, and those that a hold kept.
+
+        Raises :class:`DeletionRefused` for what the store does not delete, once all else is erased.
+        """
+        kept = await self._erase(state.text_erasures)
+        if state.texts_kept and not open_holds(state):
+            kept += await self._release(state)
+        if kept:
+            raise DeletionRefused(kept)
+
+    async def _release(self, state: TenantState) -> list[tuple[str, str]]:
+        """Erase what holds kept, of which none is open any more. What the store keeps is owed from then on."""
+        kept: list[tuple[str, str]] = []
+        ids = [relative.split("/")[2] async for relative in self.store.list(*KEPT)]
+        ids = [one for one in dict.fromkeys(ids) if one not in state.text_erasures]  # those were tried already
         with suppress(Held):
             for start in range(0, len(ids), ERASED_AT_ONCE):
                 some = ids[start : start + ERASED_AT_ONCE]
                 await self.states.swap(self.store.tenant, text_erasures_decided(some))
-                await self._erase(some)
+                kept += await self._erase(some)
             await self.states.swap(self.store.tenant, texts_released(state.texts_kept))
+        return kept
 
-    async def _erase(self, ids: Iterable[str]) -> None:
+    async def _erase(self, ids: Iterable[str]) -> list[tuple[str, str]]:
         """What was decided: each example's texts that its record does not need, and what was put aside of it.
 
         Listed first, and removed only if it is decided still: then what was listed is covered by that decision. Who is
         so slow that another ended the erasure, and a hold came, removes nothing that was put aside under it.
+
+        Returns what the store does not delete, as :class:`DeletionRefused` has it: such an example stays decided.
         """
-        done = tuple(ids)
-        for example_id in done:
+        done: list[str] = []
+        kept: list[tuple[str, str]] = []
+        for example_id in ids:
             doomed = await self._doomed(example_id)
-            if example_id in (await self.states.read(self.store.tenant)).state.text_erasures:
-                await self.store.objects.delete_versions(doomed)
-        await self.states.swap(self.store.tenant, text_erasures_done(done))
+            try:
+                if example_id in (await self.states.read(self.store.tenant)).state.text_erasures:
+                    await self.store.objects.delete_versions(doomed)
+            except DeletionRefused as refused:
+                kept += refused.kept
+            else:
+                done.append(example_id)
+        if done:
+            await self.states.swap(self.store.tenant, text_erasures_done(done))
+        return kept
 
     async def _doomed(self, example_id: str) -> list[ObjectVersion]:
         objects, tenant = self.store.objects, self.store.tenant

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from schemas import object_keys
 from schemas.records import ReplicaAcknowledgement, RetirementAcknowledgement
+from tenancy.bounded import gathered
 from tenancy.errors import PreconditionFailed
 from tenancy.store import TenantStore
 
@@ -24,11 +27,23 @@ async def note_acknowledgement(
     return True
 
 
-async def has_acknowledged(store: TenantStore, digest: str, replica_id: str) -> bool:
-    return await store.exists(object_keys.retirement_acknowledgement(digest, replica_id))
+async def acknowledged_by(store: TenantStore, digests: Iterable[str]) -> dict[str, list[str]]:
+    """The replicas that are known to be rid of each adapter, in the order of their ids."""
+
+    async def listed(digest: str) -> tuple[str, list[str]]:
+        names = store.list("withdrawals", "acknowledgements", digest)
+        return digest, [relative.rpartition("/")[2] async for relative in names]
+
+    return dict(await gathered(listed(digest) for digest in digests))
 
 
-async def acknowledgements(store: TenantStore, digest: str) -> tuple[ReplicaAcknowledgement, ...]:
-    """How each replica that is known to be rid of the adapter left it, in the order of the replicas' ids."""
-    names = [relative async for relative in store.list("withdrawals", "acknowledgements", digest)]
-    return tuple([(await store.get_record(relative, ReplicaAcknowledgement))[0] for relative in names])
+async def acknowledgements(store: TenantStore, digests: Iterable[str]) -> dict[str, tuple[ReplicaAcknowledgement, ...]]:
+    """How each replica that is known to be rid of each adapter left it, in the order of the replicas' ids."""
+    noted = await acknowledged_by(store, digests)
+
+    async def read(digest: str, replica_id: str) -> ReplicaAcknowledgement:
+        key = object_keys.retirement_acknowledgement(digest, replica_id)
+        return (await store.get_record(key, ReplicaAcknowledgement))[0]
+
+    found = iter(await gathered(read(digest, replica) for digest, rid in noted.items() for replica in rid))
+    return {digest: tuple(islice(found, len(rid))) for digest, rid in noted.items()}

@@ -15,6 +15,7 @@ from schemas import object_keys
 from schemas.audit import Actor
 from schemas.envelope import event_id
 from schemas.manifests import WITHDRAWAL_PREDICATE, statement
+from schemas.records import ReplicaAcknowledgement
 from schemas.state import AdapterState
 from schemas.withdrawals import (
     RetiredAdapter,
@@ -34,6 +35,7 @@ logger = logging.getLogger(f"{SCOPE}.adapters")
 CLOSED = "withdrawal.closed"
 
 Affected = Mapping[str, AdapterState]
+Left = Mapping[str, tuple[ReplicaAcknowledgement, ...]]
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,17 @@ class Closing:
             await self.store.put_record(object_keys.open_withdrawal(record.withdrawal_id), closing, if_match=etag)
         except PreconditionFailed:
             return
-        await self.seal(closing, affected)
+        await self.seal(closing, affected, await self.collected(closing))
 
-    async def seal(self, closing: WithdrawalRecord, affected: Affected) -> None:
+    async def collected(self, closing: WithdrawalRecord) -> Left:
+        """How the replicas left what was retired: for very many it may take longer than a step of the driver."""
+        return await acknowledgements(self.store, closing.affected) if closing.outcome == "retired" else {}
+
+    async def seal(self, closing: WithdrawalRecord, affected: Affected, left: Left) -> None:
         """Sign what was decided and put the record away. Any process may, again and again: the first receipt stands."""
-        closed = closing.model_copy(update={"step": "closed"})
-        receipt = await self._receipt(closed, affected)
+        known = tuple(digest for digest in closing.affected if digest in affected)
+        closed = closing.model_copy(update={"step": "closed", "affected": known})
+        receipt = self._receipt(closed, affected, left)
         subject = withdrawal_subject(closed.withdrawal_id)
         signed = self.signer.sign(statement(WITHDRAWAL_PREDICATE, subject, receipt))
         with suppress(PreconditionFailed):
@@ -82,24 +89,29 @@ class Closing:
         # Every change of the open record names the version that was read, and none is made of one that is closing.
         await self.store.erase(object_keys.open_withdrawal(closed.withdrawal_id))
 
-    async def _receipt(self, closed: WithdrawalRecord, affected: Affected) -> WithdrawalReceipt:
+    def _receipt(self, closed: WithdrawalRecord, affected: Affected, left: Left) -> WithdrawalReceipt:
         return WithdrawalReceipt(
             tenant=self.store.tenant,
-            affected=tuple([await self._adapter(closed, digest, affected[digest]) for digest in closed.affected]),
+            affected=tuple(_adapter(closed, digest, affected[digest], left) for digest in closed.affected),
             weights_erased=closed.outcome == "retired",
             **closed.model_dump(include=_COPIED),
         )
 
-    async def _adapter(self, closed: WithdrawalRecord, digest: str, adapter: AdapterState) -> RetiredAdapter:
-        """The adapter, and what was collected about it. Where an earlier withdrawal retired it, that one waited for
-        every replica that it had found before the weights were erased.
-        """
-        of = RetiredAdapter(adapter_digest=digest, run_id=adapter.run_id, training_set_id=adapter.training_set_id)
-        if closed.outcome != "retired":
-            return of
-        left = await acknowledgements(self.store, digest)
-        found = {noted.replica_id for noted in left}.union(closed.replicas if digest in closed.retiring else ())
-        return of.model_copy(update={"replicas_found": tuple(sorted(found)), "replicas": left})
+
+def _adapter(closed: WithdrawalRecord, digest: str, adapter: AdapterState, left: Left) -> RetiredAdapter:
+    """The adapter, and what was collected about it. Where an earlier withdrawal retired it, that one waited for every
+    replica that it had found before the weights were erased.
+    """
+    of = RetiredAdapter(
+        adapter_digest=digest,
+        run_id=adapter.run_id,
+        training_set_id=adapter.training_set_id,
+        is_set_unread=digest in closed.unread,
+    )
+    if closed.outcome != "retired":
+        return of
+    found = {noted.replica_id for noted in left[digest]}.union(closed.replicas if digest in closed.retiring else ())
+    return of.model_copy(update={"replicas_found": tuple(sorted(found)), "replicas": left[digest]})
 
 
 def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:
@@ -109,6 +121,9 @@ def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:
         "adapters": len(closed.affected),
         "replicas": len(closed.replicas),
     }
+    unread = len(closed.unread) + len(closed.undetermined)
+    if unread:
+        facts["adapters_unread"] = unread
     if closed.replacement is not None:
         facts["adapter_digest"] = closed.replacement
     return AuditRecord(
@@ -125,6 +140,7 @@ _COPIED = {
     "example_id",
     "consent_id",
     "withdrawn_at",
+    "undetermined",
     "outcome",
     "retired_at",
     "replacement",

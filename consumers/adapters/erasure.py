@@ -38,23 +38,22 @@ class Erasure:
     tenancy: Tenancy
     store: TenantStore
 
-    async def erase_remaining(self, record: WithdrawalRecord, etag: str) -> tuple[WithdrawalRecord, str] | None:
-        """Erase what the withdrawal retires, some at a time, and note it in its record; None while a hold is open.
+    async def erase(
+        self, record: WithdrawalRecord, etag: str, some: Collection[str]
+    ) -> tuple[WithdrawalRecord, str] | None:
+        """Erase some of what the withdrawal retires and note it in its record; None while a hold is open.
 
         Raises :class:`PreconditionFailed` where another process took the record further.
         """
-        remaining = not_erased(record)
-        for start in range(0, len(remaining), ERASED_AT_ONCE):
-            some = remaining[start : start + ERASED_AT_ONCE]
-            try:
-                await self.tenancy.states.swap(self.store.tenant, erasure_decided(some))
-            except Held:
-                return None
-            await self._erase(some)
-            # Noted before it is struck out: who finds neither would have to decide again, and could be held.
-            record = record.model_copy(update={"erased": (*record.erased, *some)})
-            etag = await self.store.put_record(object_keys.open_withdrawal(record.withdrawal_id), record, if_match=etag)
-            await self.tenancy.states.swap(self.store.tenant, erasure_done(some))
+        try:
+            await self.tenancy.states.swap(self.store.tenant, erasure_decided(some))
+        except Held:
+            return None
+        await self._erase(some)
+        # Noted before it is struck out: who finds neither would have to decide again, and could be held.
+        record = record.model_copy(update={"erased": (*record.erased, *some)})
+        etag = await self.store.put_record(object_keys.open_withdrawal(record.withdrawal_id), record, if_match=etag)
+        await self.tenancy.states.swap(self.store.tenant, erasure_done(some))
         return record, etag
 
     async def strike_out(self, state: TenantState, opened: Iterable[WithdrawalRecord]) -> None:

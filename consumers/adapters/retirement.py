@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 
-from consumers.adapters.acknowledgements import has_acknowledged, note_acknowledgement
+from consumers.adapters.acknowledgements import acknowledged_by, note_acknowledgement
 from consumers.adapters.closing import Affected, Closing
-from consumers.adapters.erasure import Erasure
+from consumers.adapters.erasure import ERASED_AT_ONCE, Erasure, not_erased
 from schemas import object_keys
+from schemas.records import ReplicaAcknowledgement
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.activation import retired
 from tenancy.archive import KEPT_ADAPTERS, Archive
 from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
 from tenancy.errors import PreconditionFailed
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
 
 REASON = "withdrawn-example"
+
+Ended = dict[str, ReplicaAcknowledgement | None]
+"""How each replica is over, or None for one that may still serve."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +48,23 @@ class Retirement:
         await self._retire(record, etag, affected, [d for d in affected if affected[d].status != "retired"])
 
     async def go_on(
-        self, record: WithdrawalRecord, etag: str, affected: Affected, retired_elsewhere: frozenset[str]
+        self,
+        record: WithdrawalRecord,
+        etag: str,
+        affected: Affected,
+        retired_elsewhere: frozenset[str],
+        *,
+        may_close: bool,
     ) -> None:
         """Take a retirement that was decided as far as it goes now.
 
-        ``retired_elsewhere``: what the tenant's other open withdrawals retire.
+        ``retired_elsewhere``: what the tenant's other open withdrawals retire. ``may_close``: False where it may affect
+        more adapters than are known by now.
         """
         if record.step == "open":
             await self._take_out(record, etag, affected)
         else:
-            await self._finish(record, etag, affected, retired_elsewhere)
+            await self._finish(record, etag, affected, retired_elsewhere, may_close=may_close)
 
     async def _retire(self, record: WithdrawalRecord, etag: str, affected: Affected, going: Collection[str]) -> None:
         if going:
@@ -72,7 +85,8 @@ class Retirement:
         A crash in between lists them again. The record then moves by compare-and-swap.
         """
         for start in range(0, len(record.retiring), KEPT_ADAPTERS):
-            some = {digest: affected[digest] for digest in record.retiring[start : start + KEPT_ADAPTERS]}
+            going = record.retiring[start : start + KEPT_ADAPTERS]
+            some = {digest: affected[digest] for digest in going if digest in affected}
             change = retired(some, REASON, self.tenancy.outbox.entry, to_follow=record.retiring)
             await self.tenancy.outbox.swap(self.store.tenant, change)
             # What was archived came back in to be retired; it must not stay, or the state grows with the past.
@@ -98,46 +112,71 @@ class Retirement:
         return Erasure(self.tenancy, self.store)
 
     async def _finish(
-        self, record: WithdrawalRecord, etag: str, affected: Affected, retired_elsewhere: frozenset[str]
+        self,
+        record: WithdrawalRecord,
+        etag: str,
+        affected: Affected,
+        retired_elsewhere: frozenset[str],
+        *,
+        may_close: bool,
     ) -> None:
-        """Erase the weights and close, once every replica is rid of them."""
-        for digest in record.retiring:
-            for replica in record.replicas:
-                if not await self._is_rid(record, replica, digest):
-                    return
-        unerased = [digest for digest in record.affected if await self._lies_unerased(record, digest)]
-        if not retired_elsewhere.isdisjoint(unerased):
-            return  # another withdrawal retires it, and erases it once every replica is rid of it
-        if unerased:
-            # Retired before, and no withdrawal that is open will erase it: this one does.
+        """Erase the weights of each that every replica is rid of, some at a time, and close once all are erased."""
+        unerased = await self._left_by_others(record, affected)
+        if unerased and retired_elsewhere.isdisjoint(unerased):
+            # Not known to be affected before, or retired and no withdrawal that is open will erase it: this one does.
             await self._retire(record, etag, affected, unerased)
             return
-        if self.tenancy.clock() < (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.settle_seconds):
-            return  # an export that began before the retirement may still be writing
-        try:
-            erased = await self.erasure.erase_remaining(record, etag)
-        except PreconditionFailed:
-            return  # another process took it further
-        if erased is None:
-            return  # evicted, and kept under a legal hold
-        noted, etag = erased
+        # What another withdrawal retires is erased by that one. An export that began before the retirement may still
+        # be writing until it has settled.
+        settled_at = (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.settle_seconds)
+        may_erase = not unerased and self.tenancy.clock() >= settled_at
+        ended: Ended = {}
+        remaining = not_erased(record)
+        for start in range(0, len(remaining), ERASED_AT_ONCE):
+            some = await self._rid_of(record, remaining[start : start + ERASED_AT_ONCE], ended)
+            if not (some and may_erase):
+                continue  # the ends of replicas are noted all the same
+            try:
+                erased = await self.erasure.erase(record, etag, some)
+            except PreconditionFailed:
+                return  # another process took it further
+            if erased is None:
+                may_erase = False  # evicted, and kept under a legal hold
+            else:
+                record, etag = erased
+        if not (may_close and may_erase) or not_erased(record):
+            return
+        if len(await self._rid_of(record, record.retiring, ended)) < len(record.retiring):
+            return  # a replica was found since some of them were erased
         closing = Closing(self.tenancy, self.store, self.signer)
-        await closing.close(noted, etag, "retired", {digest: affected[digest] for digest in record.affected})
+        await closing.close(record, etag, "retired", affected)
 
-    async def _lies_unerased(self, record: WithdrawalRecord, digest: str) -> bool:
-        """Whether weights lie here that this withdrawal does not erase by itself."""
-        if digest in record.retiring:
-            return False
-        return await self.store.exists(object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS))
+    async def _left_by_others(self, record: WithdrawalRecord, affected: Affected) -> list[str]:
+        """What is affected and not retired, or has its weights here still, and this withdrawal does not retire yet."""
 
-    async def _is_rid(self, record: WithdrawalRecord, replica: str, digest: str) -> bool:
-        if await has_acknowledged(self.store, digest, replica):
-            return True
-        ended = await self.replicas.ended(replica, record.withdrawal_id, record.retired_at or record.withdrawn_at)
-        if ended is None:
-            return False
-        await note_acknowledgement(self.store, digest, ended)
-        return True
+        async def is_left(digest: str) -> bool:
+            if affected[digest].status != "retired":
+                return True
+            return await self.store.exists(object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS))
+
+        others = [digest for digest in affected if digest not in record.retiring]
+        found = zip(others, await gathered(is_left(digest) for digest in others), strict=True)
+        return [digest for digest, is_left_here in found if is_left_here]
+
+    async def _rid_of(self, record: WithdrawalRecord, digests: Collection[str], ended: Ended) -> list[str]:
+        """Which of these adapters every replica is rid of; the end of a replica that is over is noted for each.
+
+        ``ended`` keeps what was found of replicas in this look.
+        """
+        noted = await acknowledged_by(self.store, digests)
+        missing = {digest: [one for one in record.replicas if one not in noted[digest]] for digest in digests}
+        asked = [one for one in dict.fromkeys(chain.from_iterable(missing.values())) if one not in ended]
+        since = record.retired_at or record.withdrawn_at
+        found = await gathered(self.replicas.ended(one, record.withdrawal_id, since) for one in asked)
+        ended.update(zip(asked, found, strict=True))
+        over = [(digest, end) for digest in digests for one in missing[digest] if (end := ended[one]) is not None]
+        await gathered(note_acknowledgement(self.store, digest, end) for digest, end in over)
+        return [digest for digest in digests if all(ended[one] is not None for one in missing[digest])]
 
     async def _put(self, record: WithdrawalRecord, etag: str) -> str:
         return await self.store.put_record(object_keys.open_withdrawal(record.withdrawal_id), record, if_match=etag)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from consumers.adapters.affected import Uses
+from consumers.adapters.affected import Found, Uses
 from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
@@ -23,10 +25,11 @@ from schemas.events import TrainingRequested
 from schemas.following import retraining_run_id
 from schemas.records import ConsentRecord
 from schemas.state import TenantState
-from schemas.withdrawals import WithdrawalRecord
+from schemas.withdrawals import WithdrawalOutcome, WithdrawalRecord
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, ObjectNotFound, TenantFenced
+from tenancy.bounded import gathered
+from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced
 from tenancy.replicas import Replicas
 from tenancy.signing import Signer
 from tenancy.store import TenantStore
@@ -48,12 +51,22 @@ class _Case:
     record: WithdrawalRecord
     etag: str
     state: TenantState
-    affected: Affected
+    found: Found
     retired_elsewhere: frozenset[str]
 
     @property
+    def affected(self) -> Affected:
+        return self.found.affected
+
+    @property
     def deadline(self) -> datetime:
-        return self.record.withdrawn_at + timedelta(days=self.state.policy.retrain_within_days)
+        return _deadline(self.state, self.record)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the adapter that answers is among the affected."""
+        active = self.affected.get(self.state.active_adapter or "")
+        return active is not None and active.status == "ready"
 
     @property
     def is_replaced(self) -> bool:
@@ -93,13 +106,8 @@ class WithdrawalDriver:
     async def look(self) -> None:
         """Take every open withdrawal as far as it goes now."""
         async for tenant in self._unpurged.tenants():
-            try:
-                await self._look_at(tenant)
-            except (TenantFenced, KeyDestroyed):
-                continue  # purged since the look began, withdrawals and all
-            except Exception as error:
-                # One tenant's trouble must not hold up those listed behind it; the next look tries again.
-                logger.error("withdrawals not driven", extra={"error": where(error)})
+            with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not driven"):
+                await self._look_at(tenant)  # or it was purged since the look began, withdrawals and all
 
     async def _look_at(self, tenant: TenantId) -> None:
         state = (await self._unpurged.read(tenant)).state
@@ -109,22 +117,47 @@ class WithdrawalDriver:
         if state.curation.last_withdrawal is None and not has_texts:
             return
         store = await self.tenancy.store(tenant)
-        if has_texts:
-            await Texts(self.tenancy.states, store).settle(state)
-        uses = Uses(store)
-        names = [relative async for relative in store.list("withdrawals", "open")]
-        opened = [await store.get_record(relative, WithdrawalRecord) for relative in names]
-        await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
+        opened, _ = await self._opened(store)
+        uses = Uses(store, [record for record, _ in opened])
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
             others = (other for other, _ in opened if other.withdrawal_id != record.withdrawal_id)
             elsewhere = frozenset(digest for other in others for digest in other.retiring)
+            with _tried("withdrawal not driven", withdrawal_id=record.withdrawal_id), continued(record.traceparent):
+                await self._advance(store, uses, record, etag, asked_for, elsewhere)
+        # What nobody is served any more comes last: a store that does not delete it keeps no adapter active.
+        if state.erasures:
+            with _tried("erasures not ended"):
+                await self._strike_out(store, state)
+        if has_texts:
+            with _tried("texts not erased"):
+                await Texts(self.tenancy.states, store).settle(state)
+
+    async def _opened(self, store: TenantStore) -> tuple[list[tuple[WithdrawalRecord, str]], bool]:
+        """The open withdrawals that can be read, and whether another look may read more."""
+        is_passing = False
+
+        async def read(relative: str) -> tuple[WithdrawalRecord, str] | None:
+            nonlocal is_passing
             try:
-                with continued(record.traceparent):
-                    await self._advance(store, uses, record, etag, asked_for, elsewhere)
-            except TimeoutError as error:
-                # A store that is slow for one must not hold up the withdrawals listed behind it.
-                logger.error("withdrawal not driven", extra={"error": where(error)})
+                return await store.get_record(relative, WithdrawalRecord)
+            except ObjectNotFound:
+                return None  # another process closed it since it was listed
+            except Exception as error:
+                is_passing |= not isinstance(error, SealBroken)
+                withdrawal_id = relative.rpartition("/")[2]
+                logger.error("withdrawal not read", extra={"withdrawal_id": withdrawal_id, "error": where(error)})
+                return None
+
+        names = [relative async for relative in store.list("withdrawals", "open")]
+        found = await gathered(read(relative) for relative in names)
+        return [one for one in found if one is not None], is_passing
+
+    async def _strike_out(self, store: TenantStore, state: TenantState) -> None:
+        """The withdrawals are read after ``state``, whose erasures they may have ended since."""
+        opened, is_passing = await self._opened(store)
+        if not is_passing:  # one that is read later goes on with what it decided, and may not have to decide it again
+            await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
 
     async def _advance(
         self,
@@ -138,27 +171,33 @@ class WithdrawalDriver:
         # Before the state: an adapter that was published while the example was eligible is then in it.
         is_in_force = record.is_decided or await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
-        # Reading every adapter's set takes as long as it takes, so the deadline of the writes begins behind it.
-        affected = await uses.affected(state, record)
+        # Reading takes as long as it takes, so the deadline of the writes begins behind it.
+        is_overdue = self.tenancy.clock() >= _deadline(state, record)
+        found = await uses.found(state, record, is_overdue=is_overdue)
+        record = record.model_copy(update={"unread": found.unread, "undetermined": found.undetermined})
+        if record.is_decided:  # what was undetermined may be known by now
+            record = record.model_copy(update={"affected": tuple(found.affected)})
+        closing = Closing(self.tenancy, store, self.signer)
+        left = await closing.collected(record)
         async with asyncio.timeout(self.deadline_seconds):
             state = (await self.tenancy.active(store.tenant)).state
-            case = _Case(store, record, etag, state, affected, retired_elsewhere)
+            if record.step == "closing":
+                await closing.seal(record, found.affected, left)
+                return
+            case = _Case(store, record, etag, state, found, retired_elsewhere)
             await self._act(case, asked_for, is_in_force=is_in_force)
 
     async def _act(self, case: _Case, asked_for: list[str], *, is_in_force: bool) -> None:
         retirement = Retirement(self.tenancy, case.store, self.signer, self.replicas, self.settle_seconds)
         closing = Closing(self.tenancy, case.store, self.signer)
         record, etag, affected = case.record, case.etag, case.affected
-        if record.step == "closing":
-            await closing.seal(record, affected)
-        elif record.is_decided:
-            await retirement.go_on(record, etag, affected, case.retired_elsewhere)
-        elif not is_in_force:
-            await closing.close(record, etag, "consent-renewed", affected)
+        if record.is_decided:
+            await retirement.go_on(record, etag, affected, case.retired_elsewhere, may_close=case.found.is_settled)
+        elif (outcome := self._outcome(case, is_in_force=is_in_force)) is not None:
+            if case.found.is_settled:
+                await closing.close(record, etag, outcome, affected)
         elif not affected:
-            await closing.close(record, etag, "not-affected", affected)
-        elif case.state.policy.on_withdrawal == "flag":
-            await closing.close(record, etag, "flagged", affected)
+            return  # until the deadline somebody may mend what did not open
         elif any(adapter.status == "publishing" for adapter in affected.values()):
             return  # its files are being moved; retired in between, some would be left
         elif self._is_due(case):
@@ -166,11 +205,26 @@ class WithdrawalDriver:
         else:
             await self._retrain(case, asked_for)
 
+    def _outcome(self, case: _Case, *, is_in_force: bool) -> WithdrawalOutcome | None:
+        """How the withdrawal ends without a retirement, if it does."""
+        if not is_in_force:
+            return "consent-renewed"
+        if case.affected:
+            return "flagged" if case.state.policy.on_withdrawal == "flag" else None
+        is_known = not case.record.undetermined or self.tenancy.clock() >= case.deadline
+        return "not-affected" if is_known else None
+
     def _is_due(self, case: _Case) -> bool:
-        """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer."""
-        active = case.affected.get(case.state.active_adapter or "")
-        is_needed = active is not None and active.status == "ready"
-        return not is_needed or case.state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= case.deadline
+        """Whether the affected adapters go now: nobody needs them any more, or nobody may wait any longer.
+
+        Those of which it is only not known whether they contain the example do not go alone before the deadline:
+        until then somebody may mend what did not open.
+        """
+        if case.state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= case.deadline:
+            return True
+        is_certain = len(case.found.unread) < len(case.affected)
+        is_mendable = any(case.affected[digest].status != "retired" for digest in case.found.unread)
+        return not case.is_served and (is_certain or not is_mendable)
 
     async def _retrain(self, case: _Case, asked_for: list[str]) -> None:
         """Ask for a training without the example, once, unless one is under way: it publishes none with it.
@@ -179,7 +233,7 @@ class WithdrawalDriver:
         adapter, one of a later batch may replace the affected ones; the deadline ends the wait.
         """
         store, record, state = case.store, case.record, case.state
-        is_under_way = any(not run.is_over for run in state.runs.values()) or case.is_replaced
+        is_under_way = any(not run.is_over for run in state.runs.values()) or not case.is_served or case.is_replaced
         for run_id in asked_for:  # on other withdrawals' account, and maybe not taken in yet
             is_under_way |= run_id not in state.runs and await Archive(store).run(run_id) is None
         noted = record.model_copy(update={"affected": tuple(case.affected), "deadline": case.deadline})
@@ -200,12 +254,27 @@ class WithdrawalDriver:
             await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=case.etag)
 
 
+@contextmanager
+def _tried(otherwise: str, **ids: str) -> Iterator[None]:
+    """What fails holds up nothing that comes after it: the next look tries again."""
+    try:
+        yield
+    except (TenantFenced, KeyDestroyed):
+        raise
+    except Exception as error:
+        logger.error(otherwise, extra={**ids, "error": where(error)})
+
+
+def _deadline(state: TenantState, record: WithdrawalRecord) -> datetime:
+    return record.withdrawn_at + timedelta(days=state.policy.retrain_within_days)
+
+
 async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool:
     """Whether the example may still not be used. What was withdrawn is recorded before its withdrawal is noted."""
     if record.consent_id is None:
         return True  # of an example, for ever
     try:
         consent, _ = await store.get_record(object_keys.consent(record.consent_id), ConsentRecord)
-    except ObjectNotFound:
+    except (ObjectNotFound, SealBroken):
         return True  # nothing says that it was granted again
     return not consent.granted
