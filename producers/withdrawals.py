@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+
+from pydantic import ValidationError
 
 from schemas import object_keys
 from schemas.identifiers import OpaqueId, Sha256Hex
@@ -10,7 +13,7 @@ from schemas.model import Contract
 from schemas.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
-from tenancy.errors import ObjectNotFound, Refused
+from tenancy.errors import ObjectNotFound, Refused, SealBroken
 from tenancy.tenant_id import TenantId
 
 
@@ -28,7 +31,15 @@ class WithdrawalView(Contract):
     remaining_seconds: float | None
 
 
-async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> list[WithdrawalView]:
+@dataclass(frozen=True)
+class Withdrawals:
+    """``unreadable``: the ids of those whose record does not open, or was written by a newer release."""
+
+    views: list[WithdrawalView]
+    unreadable: list[str]
+
+
+async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> Withdrawals:
     """Every withdrawal of the tenant, the open ones first. Raises :class:`UnknownTenant`, :class:`KeyDestroyed`."""
     await tenancy.states.read(tenant)
     store = await tenancy.store(tenant)
@@ -37,15 +48,20 @@ async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> list[WithdrawalView
     names = [relative async for relative in store.list("withdrawals", "open")]
     names += [relative async for relative in store.list("withdrawals", "closed")]
 
+    unreadable: list[str] = []
+
     async def read(relative: str) -> WithdrawalRecord | None:
         try:
             return (await store.get_record(relative, WithdrawalRecord))[0]
         except ObjectNotFound:
             return None  # closed since it was listed
+        except (SealBroken, ValidationError):
+            unreadable.append(relative.rpartition("/")[2])
+            return None
 
     records = {record.withdrawal_id: record for record in await gathered(map(read, names)) if record is not None}
     views = [_view(record, now) for record in records.values()]
-    return sorted(views, key=lambda view: (view.step == "closed", view.withdrawn_at))
+    return Withdrawals(sorted(views, key=lambda view: (view.step == "closed", view.withdrawn_at)), sorted(unreadable))
 
 
 def _view(record: WithdrawalRecord, now: datetime) -> WithdrawalView:

@@ -16,7 +16,7 @@ from producers.cli.platform import read
 if TYPE_CHECKING:
     from producers.lineage import Lineage
     from producers.settings import OperatorSettings
-    from producers.withdrawals import WithdrawalView
+    from producers.withdrawals import Withdrawals, WithdrawalView
     from tenancy.bootstrap import Tenancy
 
 
@@ -79,22 +79,32 @@ def withdrawals(
 ) -> None:
     """Every withdrawal: the adapters that contain the example, and what became of them. Open ones first."""
     from producers import withdrawals as read_withdrawals
+    from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
 
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[WithdrawalView]:
-        views = await read_withdrawals.withdrawals(tenancy, name)
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> Withdrawals:
+        found = await read_withdrawals.withdrawals(tenancy, name)
         if receipts is not None:
-            closed = [view.withdrawal_id for view in views if view.step == "closed"]
+            closed = [view.withdrawal_id for view in found.views if view.step == "closed"]
             signed = partial(read_withdrawals.withdrawal_receipt, tenancy, name)
             await write_documents(receipts, "receipt", closed, signed, "sano withdrawals --receipts DIR")
-        return views
+        return found
 
-    views = read(context, look)
+    found = read(context, look)
     if json:
-        return print_json(views)
-    return print_rows(
+        print_json(found.views)
+    else:
+        _print_withdrawals(found.views)
+    if found.unreadable:
+        which = ", ".join(found.unreadable)
+        why = f"refused: withdrawal {which} cannot be read; docs/operations.md says how to mend that"
+        raise Refused("unreadable-withdrawal", why)
+
+
+def _print_withdrawals(views: list[WithdrawalView]) -> None:
+    print_rows(
         views,
         {
             "withdrawal": lambda view: view.withdrawal_id,

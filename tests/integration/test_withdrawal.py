@@ -53,11 +53,11 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
             await publish(tenancy, TENANT, withdrawn)
 
             async def closed() -> withdrawals.WithdrawalView | None:
-                [*views] = await withdrawals.withdrawals(tenancy, TENANT)
+                views = (await withdrawals.withdrawals(tenancy, TENANT)).views
                 return next((view for view in views if view.step == "closed"), None)
 
             view = await eventually(closed, "the withdrawal is closed")
-            assert len(await withdrawals.withdrawals(tenancy, TENANT)) == 1
+            assert len((await withdrawals.withdrawals(tenancy, TENANT)).views) == 1
             assert (view.of, view.outcome, view.affected) == ("example example-1", "retired", (old,))
             state = (await tenancy.states.read(TENANT)).state
             new = state.active_adapter

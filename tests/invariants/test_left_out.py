@@ -181,7 +181,7 @@ async def test_they_set_off_no_other_training_and_keep_no_withdrawal_open(tmp_pa
     assert (await world.state(tenant)).curation.fresh == ()
     await world.publish(tenant, events.ExampleWithdrawn(example_id="e3", reason_code="patient-request"))
     await world.settle()
-    [view] = await withdrawals(world.outside, tenant)
+    [view] = (await withdrawals(world.outside, tenant)).views
     assert (view.step, view.outcome, view.affected) == ("closed", "not-affected", ())
     assert list((await world.state(tenant)).runs) == ["batch-1"]
 
@@ -197,7 +197,7 @@ async def test_a_withdrawal_is_over_once_a_run_that_leaves_others_out_has_replac
     await world.publish(tenant, events.ExampleWithdrawn(example_id="e0", reason_code="patient-request"))
     await world.settle()
     assert world.now - before < timedelta(days=1), "it was not the deadline that ended it"
-    [view] = await withdrawals(world.outside, tenant)
+    [view] = (await withdrawals(world.outside, tenant)).views
     new = (await world.state(tenant)).active_adapter
     assert (view.outcome, view.affected, view.replacement) == ("retired", (old,), new)
     assert new != old and world.trainer.trained[-1] == GOOD[1:]

@@ -333,3 +333,22 @@ async def test_weights_that_the_store_does_not_delete_hold_up_no_other_withdrawa
     await world.settle()
     assert (await receipt(world, tenant, stuck)).outcome == "retired"
     assert weights(world, tenant, first) == weights(world, tenant, active) == []
+
+
+async def test_a_withdrawal_whose_record_is_damaged_begins_anew_when_it_is_deleted_and_the_event_comes_again(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path)
+    tenant, _, active = await two_adapters(world, "stop")
+    made = await world.publish(tenant, events.ExampleWithdrawn(example_id="e10", reason_code="patient-request"))
+    while await world.deliver():
+        pass
+    noted = object_keys.open_withdrawal(made.id)
+    damaged(world, tenant, noted)
+    await turns(world)
+    assert (await statuses(world, tenant))[active] == "ready"
+    await (await world.outside.store(tenant)).erase(noted)
+    await world.bus.publish(made)
+    await turns(world)
+    assert (await statuses(world, tenant))[active] == "retired"
+    assert (await receipt(world, tenant, made.id)).outcome == "retired"

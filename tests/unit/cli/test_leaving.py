@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from consumers.adapters.withdrawals import WithdrawalDriver
-from consumers.curation.handlers import on_example_rejected, on_example_withdrawn
+from consumers.curation.handlers import on_consent_revoked, on_example_rejected, on_example_withdrawn
+from schemas import object_keys
 from schemas.envelope import Event
-from schemas.events import ExampleRejected, ExampleWithdrawn
+from schemas.events import ConsentRevoked, ExampleRejected, ExampleWithdrawn
 from tenancy.replicas import Replicas
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.operator_parts import (
@@ -78,6 +79,30 @@ def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: 
     assert "receipt of a withdrawal" in sano("verify", str(receipt), *key).stdout
     receipt.write_bytes(receipt.read_bytes().replace(b"A", b"B", 1))
     assert sano("verify", str(receipt), *key).exit_code == 1
+
+
+def test_a_withdrawal_whose_record_does_not_open_is_named_beside_the_others(sano: Sano, parts: Parts) -> None:
+    async def withdraw() -> list[str]:
+        made = [
+            Event(
+                subject=TENANT,
+                data=ConsentRevoked(consent_id=f"consent-{number}", version=2),
+                time=parts.now,
+                source="/test",
+            )
+            for number in (1, 2)
+        ]
+        for event in made:
+            await on_consent_revoked(event, parts.tenancy)
+        return [event.id for event in made]
+
+    whole, broken = asyncio.run(withdraw())
+    parts.objects.objects[object_keys.tenant_key(TENANT, object_keys.open_withdrawal(broken))].pop()
+    asyncio.run(parts.objects.put(object_keys.tenant_key(TENANT, object_keys.open_withdrawal(broken)), b"SANO1"))
+    listed = sano("withdrawals", "--tenant", TENANT, "--json")
+    assert listed.exit_code == 1
+    assert whole in listed.stdout
+    assert listed.stderr.startswith(f"error: refused: withdrawal {broken} cannot be read;")
 
 
 def test_a_hold_is_placed_shown_and_released_and_comes_too_late_in_the_end(sano: Sano, parts: Parts) -> None:
