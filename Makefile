@@ -23,7 +23,7 @@ demo: setup
 	@bin/sano demo --report demo-report.json
 
 test: setup
-	@$(PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: setup
 	$(PYTHON) -m ruff check .

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 # A run says the same of the same code, on a busy machine too: no example has a deadline, and none is made too slowly.
 # To look for what it has not thought of: --hypothesis-profile=explore.
@@ -14,8 +18,9 @@ settings.register_profile("same", UNTIMED, derandomize=True, database=None)
 settings.register_profile("explore", UNTIMED, derandomize=False, print_blob=True)
 settings.load_profile("same")
 
+ROOT = Path(__file__).parents[1]
 ALONE = ("engine", "kafka")
-"""Markers of tests that run one after another. The longest come first."""
+"""Markers of files that run one after another. The longest come first."""
 
 pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform"]
 
@@ -25,17 +30,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests (``--dist loadgroup``). What has the engine runs in one of them, one after another:
-    two would take each other's processors and shared memory. So does what has Kafka, which is started once; everything
-    else is shared out by files, once those two are on their way.
+    items.sort(key=lambda item: [group_of(item.nodeid) != name for name in ALONE])
+
+
+class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Two processes share the tests. Files that start the engine run in one of them, one after another: two engines
+    would take each other's processors and shared memory. So do files that start Kafka, which is then started once. All
+    others are shared out one by one, once those two groups are on their way.
     """
-    items.sort(key=lambda item: [_group(item) != name for name in ALONE])
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
 
 
-def _group(item: pytest.Item) -> str:
-    return next((name for name in ALONE if item.get_closest_marker(name)), item.nodeid.partition("::")[0])
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InGroups:
+    return InGroups(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """The marker of the test's file or, where it has none of these, the file."""
+    return _group_of_file(nodeid.partition("::")[0])
+
+
+@cache
+def _group_of_file(file: str) -> str:
+    text = (ROOT / file).read_text()
+    return next((name for name in ALONE if f"mark.{name}" in text), file)
 
 
 @pytest.hookimpl(wrapper=True)
