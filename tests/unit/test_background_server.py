@@ -130,6 +130,7 @@ ENDING = """
             if {fails}:
                 raise ValueError("cannot stop")
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     atexit.register(print, "ended by itself")
     run_server(lambda lifespan: Starlette(lifespan=lifespan), work, host="{host}", port={port})
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "as it was before"
