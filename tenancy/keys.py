@@ -94,16 +94,14 @@ class KeyRing:
         return self._unanswered_at is None or time.monotonic() - self._unanswered_at > UNANSWERED_SECONDS
 
     async def _asked(self, ask: Callable[[], bytes]) -> bytes:
+        unanswered_at = None  # a refusal is an answer
         try:
-            answer = await self.threads.run(ask)
+            return await self.threads.run(ask)
         except (StoreUnavailable, asyncio.CancelledError):
-            self._unanswered_at = time.monotonic()
+            unanswered_at = time.monotonic()
             raise
-        except BaseException:
-            self._unanswered_at = None
-            raise
-        self._unanswered_at = None
-        return answer
+        finally:
+            self._unanswered_at = unanswered_at
 
     async def create(self, tenant: TenantId) -> TenantKeys:
         """Make the tenant's keys, or open those that an earlier, interrupted onboarding made."""

@@ -133,13 +133,11 @@ class Leases:
         key = object_keys.lease(record.run_id)
         try:
             return Lease(record, await self.store.put_record(key, record, if_match=lease.etag))
-        except PreconditionFailed:
+        except (PreconditionFailed, ObjectNotFound):
             with suppress(ObjectNotFound):
                 found, etag = await self.store.get_record(key, LeaseRecord)
                 if found == record:
                     return Lease(record, etag)
-        except ObjectNotFound:
-            pass
         raise LeaseLost(record.run_id)
 
     def _record(self, run_id: str, fence: int) -> LeaseRecord:

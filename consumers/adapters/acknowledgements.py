@@ -45,5 +45,5 @@ async def acknowledgements(store: TenantStore, digests: Iterable[str]) -> dict[s
         key = object_keys.retirement_acknowledgement(digest, replica_id)
         return (await store.get_record(key, ReplicaAcknowledgement))[0]
 
-    found = iter(await gathered(read(digest, replica) for digest, rid in noted.items() for replica in rid))
-    return {digest: tuple(islice(found, len(rid))) for digest, rid in noted.items()}
+    found = iter(await gathered(read(digest, replica) for digest, replicas in noted.items() for replica in replicas))
+    return {digest: tuple(islice(found, len(replicas))) for digest, replicas in noted.items()}

@@ -56,15 +56,44 @@ class Retirement:
         *,
         may_close: bool,
     ) -> None:
-        """Take a retirement that was decided as far as it goes now.
+        """Take a retirement that was decided as far as it goes now: erase the weights of each adapter that every
+        replica is rid of, some at a time, and close once all are erased.
 
         ``retired_elsewhere``: what the tenant's other open withdrawals retire. ``may_close``: False where it may affect
         more adapters than are known by now.
         """
         if record.step == "open":
             await self._take_out(record, etag, affected)
-        else:
-            await self._finish(record, etag, affected, retired_elsewhere, may_close=may_close)
+            return
+        unerased = await self._left_by_others(record, affected)
+        if unerased and retired_elsewhere.isdisjoint(unerased):
+            # Not known to be affected before, or retired and no withdrawal that is open will erase it: this one does.
+            await self._retire(record, etag, affected, unerased)
+            return
+        # What another withdrawal retires is erased by that one. An export that began before the retirement may still
+        # be writing until it has settled.
+        settled_at = (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.settle_seconds)
+        may_erase = not unerased and self.tenancy.clock() >= settled_at
+        ended: Ended = {}
+        remaining = not_erased(record)
+        for start in range(0, len(remaining), ERASED_AT_ONCE):
+            some = await self._rid_of(record, remaining[start : start + ERASED_AT_ONCE], ended)
+            if not (some and may_erase):
+                continue  # the ends of replicas are noted all the same
+            try:
+                erased = await self.erasure.erase(record, etag, some)
+            except PreconditionFailed:
+                return  # another process took it further
+            if erased is None:
+                may_erase = False  # evicted, and kept under a legal hold
+            else:
+                record, etag = erased
+        if not (may_close and may_erase) or not_erased(record):
+            return
+        if len(await self._rid_of(record, record.retiring, ended)) < len(record.retiring):
+            return  # a replica was found since some of them were erased
+        closing = Closing(self.tenancy, self.store, self.signer)
+        await closing.close(record, etag, "retired", affected)
 
     async def _retire(self, record: WithdrawalRecord, etag: str, affected: Affected, going: Collection[str]) -> None:
         if going:
@@ -110,46 +139,6 @@ class Retirement:
     @property
     def erasure(self) -> Erasure:
         return Erasure(self.tenancy, self.store)
-
-    async def _finish(
-        self,
-        record: WithdrawalRecord,
-        etag: str,
-        affected: Affected,
-        retired_elsewhere: frozenset[str],
-        *,
-        may_close: bool,
-    ) -> None:
-        """Erase the weights of each that every replica is rid of, some at a time, and close once all are erased."""
-        unerased = await self._left_by_others(record, affected)
-        if unerased and retired_elsewhere.isdisjoint(unerased):
-            # Not known to be affected before, or retired and no withdrawal that is open will erase it: this one does.
-            await self._retire(record, etag, affected, unerased)
-            return
-        # What another withdrawal retires is erased by that one. An export that began before the retirement may still
-        # be writing until it has settled.
-        settled_at = (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.settle_seconds)
-        may_erase = not unerased and self.tenancy.clock() >= settled_at
-        ended: Ended = {}
-        remaining = not_erased(record)
-        for start in range(0, len(remaining), ERASED_AT_ONCE):
-            some = await self._rid_of(record, remaining[start : start + ERASED_AT_ONCE], ended)
-            if not (some and may_erase):
-                continue  # the ends of replicas are noted all the same
-            try:
-                erased = await self.erasure.erase(record, etag, some)
-            except PreconditionFailed:
-                return  # another process took it further
-            if erased is None:
-                may_erase = False  # evicted, and kept under a legal hold
-            else:
-                record, etag = erased
-        if not (may_close and may_erase) or not_erased(record):
-            return
-        if len(await self._rid_of(record, record.retiring, ended)) < len(record.retiring):
-            return  # a replica was found since some of them were erased
-        closing = Closing(self.tenancy, self.store, self.signer)
-        await closing.close(record, etag, "retired", affected)
 
     async def _left_by_others(self, record: WithdrawalRecord, affected: Affected) -> list[str]:
         """What is affected and not retired, or has its weights here still, and this withdrawal does not retire yet."""

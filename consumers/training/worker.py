@@ -61,7 +61,7 @@ OVER = 0
 FAILED = 1
 """Exit status: it could not even be ended; the log says why."""
 FENCED = 3
-"""Exit status: the tenant is purged or being purged."""
+"""Exit status: the tenant is purged or being purged, or its key is missing."""
 NO_LEASE = 75
 """Exit status: another worker has this run or another one of the tenant, or the lease could not be kept."""
 
@@ -361,7 +361,7 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
             await worker.attempt(run_id)
     except (LeaseHeld, LeaseLost):
         return NO_LEASE
-    except (TenantFenced, KeyDestroyed):  # only a purge destroys a key, and it fences first
+    except (TenantFenced, KeyDestroyed):
         return FENCED
     except Exception as error:
         logger.error("worker failed", extra={"run_id": run_id, "error": said(error)})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
@@ -187,21 +187,24 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
 def activate(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
     """Answer the tenant's requests with this adapter or, without a digest, with the newest that no rollback left."""
     from producers import commands
-    from producers.queries import whole_digest
-    from tenancy.tenant_id import TenantId
 
-    name = TenantId(tenant)
-
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
-        whole = None if digest is None else await whole_digest(tenancy, name, digest)
-        return await commands.activate(tenancy, name, whole, requested_by=settings.operator_id)
-
-    _say(command(context, act))
+    _change_active(context, tenant, digest, commands.activate)
 
 
 def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
     """Return to the adapter before the present one, again to the one before that; or to this one."""
     from producers import commands
+
+    _change_active(context, tenant, digest, commands.rollback)
+
+
+class _Change(Protocol):
+    async def __call__(
+        self, tenancy: Tenancy, tenant: TenantId, digest: str | None = None, *, requested_by: str | None = None
+    ) -> ActiveAdapter: ...
+
+
+def _change_active(context: typer.Context, tenant: str, digest: str | None, change: _Change) -> None:
     from producers.queries import whole_digest
     from tenancy.tenant_id import TenantId
 
@@ -209,7 +212,7 @@ def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDiges
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> ActiveAdapter:
         whole = None if digest is None else await whole_digest(tenancy, name, digest)
-        return await commands.rollback(tenancy, name, whole, requested_by=settings.operator_id)
+        return await change(tenancy, name, whole, requested_by=settings.operator_id)
 
     _say(command(context, act))
 

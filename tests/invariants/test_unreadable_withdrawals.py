@@ -60,6 +60,17 @@ async def two_adapters(world: World, action: str = "retrain", **changes: Any) ->
     return tenant, first, active
 
 
+async def with_an_archived_one(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[TenantId, str, str]:
+    """An adapter that moved out of the state, with e0 to e3, and the active one, with all that came later too."""
+    monkeypatch.setattr(archive, "KEPT_ADAPTERS", 1)
+    tenant, first, _ = await two_adapters(world, "stop")
+    for number in (20, 30):
+        await taught(world, tenant, number)
+    active = await world.served(tenant)
+    assert first not in await statuses(world, tenant), "it is archived"
+    return tenant, first, active
+
+
 async def turns(world: World) -> None:
     """Enough turns of everybody; a world whose store refuses a deletion tries again for ever."""
     for _ in range(20):
@@ -171,12 +182,8 @@ async def test_a_set_that_cannot_be_read_for_a_while_holds_up_no_other_adapter_a
 async def test_an_archived_adapter_that_cannot_be_read_for_a_while_is_retired_once_it_is_and_before_the_receipt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "KEPT_ADAPTERS", 1)
     world = World(tmp_path)
-    tenant, first, _ = await two_adapters(world, "stop")
-    for number in (20, 30):
-        await taught(world, tenant, number)
-    active = await world.served(tenant)
+    tenant, first, active = await with_an_archived_one(world, monkeypatch)
     failing = Failing(monkeypatch, object_keys.tenant_key(tenant, object_keys.adapter_record(first)))
     withdrawal = await withdrawn(world, tenant)
     world.now += DEADLINE
@@ -193,13 +200,8 @@ async def test_an_archived_adapter_that_cannot_be_read_for_a_while_is_retired_on
 async def test_an_archived_adapter_whose_record_does_not_open_holds_up_nothing_and_is_named_as_not_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "KEPT_ADAPTERS", 1)
     world = World(tmp_path)
-    tenant, first, _ = await two_adapters(world, "stop")
-    for number in (20, 30):
-        await taught(world, tenant, number)
-    active = await world.served(tenant)
-    assert first not in await statuses(world, tenant), "it is archived"
+    tenant, first, active = await with_an_archived_one(world, monkeypatch)
     damaged(world, tenant, object_keys.adapter_record(first))
     withdrawal = await withdrawn(world, tenant, "e30")
     assert (await statuses(world, tenant))[active] == "retired"
