@@ -89,7 +89,7 @@ _OBJECTS = (
         where="in-hand/{group}/{topic}/{partition}.json",
         holds="a group's place on a topic, and how many processes ended while handling it; nothing of any tenant",
         protection="no-tenant-data",
-        purger=KEPT.model_copy(update={"how": "erased once the group has passed that record"}),
+        purger=KEPT.model_copy(update={"how": "erased when the last process of the group ends in good order"}),
         probe=SCANNED,
         survives="kept",
         kept_because="it is how an event that keeps ending the process that handles it is skipped in the end",

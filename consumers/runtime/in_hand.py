@@ -1,30 +1,37 @@
-"""An event that ends its process each time it is handled: counted in the bucket, and passed over after a bound.
+"""Detects crash loops: counts, in S3, processes that die while handling a record, and dead-letters it after a limit.
 
-What a process counts in its memory ends with it. But an event that ended a process is the first one that the next
-process gets of that partition, since everything before it was committed. So only the first record of a partition after
-it was assigned is noted, before it is handled: as in hand, under one key for each group and partition. Whoever finds a
-record noted as in hand that it has just been given knows that another process ended over it. Once the record is behind
-it the note is erased and the partition costs nothing any more.
+What a process counts in its memory ends with it, so each keeps one note for each partition that it has, which says what
+it has in hand of it. It costs next to nothing as long as nothing happens: the note is written when the first record of
+a partition is begun and once that has ended, and from then on says only that a process has the partition. One that ends
+in good order notes that it has not. Whoever finds a partition that was not given up knows that its process died, and is
+careful with what was there by then: before it begins any such record, it notes that it has it in hand, side by side
+with others; so it does with a record that failed and comes again. Whoever finds a list of records in hand by which a
+process died tries each of them alone, and whoever finds one alone knows that it ended a process: it counts, and once
+``limit`` processes have ended it is passed over.
 
-A process that ends in good order finishes or gives up what it has in hand first, and notes that; so restarts and
-rebalances count for nothing, however many. Neither does an outage: while the store is out nothing can be noted, and
-nothing is handled; while the bus is out, an event is handled without being noted.
+So a record that ends every process is found after at most two deaths that count for nobody. Restarts and rebalances
+in good order count for nothing, however many. Neither does an outage: while the store is out nothing can be noted, and
+nothing that would have to be is handled; while the bus is out, records are handled without being noted.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from consumers.runtime.parsing import Record, event_of
+from consumers.runtime.parsing import Partition, Record, event_of, partition_of
 from consumers.runtime.poison import ENDS_ITS_PROCESS, Poison
 from consumers.runtime.telemetry import SCOPE
+from consumers.runtime.turns import Turns
 from schemas import object_keys
-from schemas.in_hand import RecordInHand
+from schemas.in_hand import PartitionInHand, RecordInHand
 from schemas.model import read_tolerant
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
@@ -32,130 +39,249 @@ from tenancy.objects import erase_prefix
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
-Partition = tuple[str, int]
+Place = tuple[int, int]
+"""A record's offset and timestamp."""
 
 
-@dataclass(frozen=True)
-class _Note:
-    """What is stored for a partition, and the ETag that the next write must name; nothing is stored without one."""
+@dataclass(eq=False)
+class _Watch:
+    """What this process knows of a partition that it has, and what its note says."""
 
-    held: RecordInHand | None = None
+    partition: Partition
+    is_read: bool = False
     etag: str | None = None
+    is_off: bool = False
+    """Notes are refused here."""
+    is_open: bool = False
+    careful_below: int = 0
+    """What was there when a process died, and may have been in its hands."""
+    suspects: dict[Place, int] = field(default_factory=dict)
+    """Records by which a process died, and how many died by each of them for certain."""
+    tried: set[Place] = field(default_factory=set)
+    """Suspects that had their turn alone, in this process."""
+    failed: set[Place] = field(default_factory=set)
+    """Records that come again, in this process."""
+    in_hand: dict[Place, int] = field(default_factory=dict)
+    alone: Place | None = None
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wanted: int = 0
+    written: int = 0
+
+    def again(self) -> _Watch:
+        """For the same partition, once this process has it again."""
+        known = {"is_read": self.is_read, "etag": self.etag, "is_off": self.is_off, "careful_below": self.careful_below}
+        return _Watch(self.partition, suspects=self.suspects, tried=self.tried, **known)  # type: ignore[arg-type]
 
 
 @dataclass
 class InHand:
-    """The records that one consumer has in hand. Not for concurrent handlings: a consumer handles one after another.
+    """The records that one consumer has in hand.
 
-    ``limit``: so many processes may end over one record.
+    ``limit``: so many processes may end over one record. ``end``: the offset behind the last record of a partition, as
+    far as that is known.
     """
 
     group_id: str
     tenancy: Tenancy
     limit: int
-    _owned: frozenset[Partition] = frozenset()
-    _unproven: dict[Partition, _Note | None] = field(default_factory=dict)
+    end: Callable[[Partition], int | None]
+    _watches: dict[Partition, _Watch] = field(default_factory=dict)
+    _turns: Turns = field(default_factory=Turns)
+    _alone: _Watch | None = None
+    _session: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
-        """These and no others are this consumer's now. What it knows of those that it had before, it still knows."""
-        owned = frozenset((topic, partition) for topic, partition in partitions)
-        self._unproven = {p: self._unproven.get(p) for p in owned if p in self._unproven or p not in self._owned}
-        self._owned = owned
+        """These and no others are this consumer's now. What it noted of those that it had before, it still knows."""
+        self._watches = {p: self._watches.get(p) or _Watch(p) for p in partitions}
 
     @asynccontextmanager
     async def taken(self, record: Record) -> AsyncIterator[None]:
         """Around one handling. Raises :class:`Poison` for a record over which too many processes ended, and
         :class:`Transient` where that cannot be found out, or not be noted.
         """
-        partition = (record.topic, record.partition)
-        if partition not in self._unproven:
-            yield
-            return
-        ended_processes = await self._take(partition, record)
-        try:
-            yield
-        except Poison:
-            # It ends in a dead letter and not this process: what is behind it need not be noted either.
-            await self._get_past(partition)
-            raise
-        except BaseException:
-            # This process lives, or ends in good order. The record comes again, here or elsewhere.
-            await self._leave(partition, record, ended_processes)
-            raise
-        await self._get_past(partition)
+        watch, place = self._watches.get(partition_of(record)), (record.offset, record.timestamp)
+        if watch is None:
+            raise Transient("its partition is not this process's any more")
+        if not watch.is_read:
+            await self._look(watch)
+        ended_processes = watch.suspects.get(place, 0)
+        if ended_processes >= self.limit:
+            raise Poison(ENDS_ITS_PROCESS, f"{ended_processes} processes ended over it", event_of(record))
+        async with AsyncExitStack() as stack:
+            if place in watch.suspects and place not in watch.tried:
+                await stack.enter_async_context(self._turns.alone())
+                watch.tried.add(place)
+            else:
+                await stack.enter_async_context(self._turns.beside_others())
+            if self._watches.get(watch.partition) is not watch:
+                raise Transient("its partition moved while it waited for its turn")
+            is_noted = await self._take(watch, place)
+            try:
+                yield
+            except BaseException:
+                watch.failed.add(place)
+                raise
+            finally:
+                # This process lives, or ends in good order, whatever becomes of the record.
+                self._put_down(watch, place)
+                if is_noted:
+                    await self._written(watch)
 
-    async def _take(self, partition: Partition, record: Record) -> int:
-        """Note the record as in hand; how many processes ended over it so far."""
-        try:
-            note = self._unproven[partition] or await self._read(partition)
-            before = note.held if note.held is not None and _is_of(note.held, record) else None
-            ended_processes = before.ended_processes + before.is_in_hand if before else 0
-            if ended_processes >= self.limit:
-                raise Poison(ENDS_ITS_PROCESS, f"{ended_processes} processes ended over it", event_of(record))
-            if await self.tenancy.publisher.answers():
-                await self._write(partition, note, self._made(record, ended_processes, is_in_hand=True))
-        except PreconditionFailed:
-            self._unproven[partition] = None
-            raise Transient("another process has this record in hand") from None
-        except Refused as refusal:
-            # Rights that are missing must not end in dead letters: go on as if nothing were counted.
-            logger.error("crash counter not written", extra={"reason": refusal.code})
-            self._unproven.pop(partition, None)
-            return 0
-        return ended_processes
+    async def ended(self, record: Record) -> None:
+        """It is over, and under no suspicion any more."""
+        watch, place = self._watches.get(partition_of(record)), (record.offset, record.timestamp)
+        if watch is None:
+            return
+        watch.failed.discard(place)
+        if watch.suspects.pop(place, None) is not None:
+            await self._written(watch)
 
-    async def _leave(self, partition: Partition, record: Record, ended_processes: int) -> None:
-        note = self._unproven.get(partition)
-        if note is None or note.held is None or not note.held.is_in_hand:
+    async def give_up(self, partitions: Collection[Partition], *, is_leaving: bool = False) -> None:
+        """Note that this process has these partitions no more, but where something of them is still in hand.
+
+        ``is_leaving``: and will not have them again; nothing is left of the note then. Otherwise :meth:`assigned` says
+        which of them it has again, and nobody had them in between.
+        """
+        watches = [self._watches[p] for p in partitions if p in self._watches]
+        for watch in watches:
+            self._watches[watch.partition] = watch.again()
+        await asyncio.gather(*(self._close(watch, is_leaving) for watch in watches))
+
+    async def _close(self, watch: _Watch, is_leaving: bool) -> None:
+        if not watch.is_open or watch.in_hand:
             return
         try:
-            await self._write(partition, note, self._made(record, ended_processes, is_in_hand=False))
-        except (Transient, Refused, PreconditionFailed) as error:
-            self._unproven[partition] = None
-            logger.warning("in-hand note not cleared", extra={"error": type(error).__name__})
-
-    async def _get_past(self, partition: Partition) -> None:
-        note = self._unproven.pop(partition, None)
-        if note is None or note.etag is None:
-            return
-        try:
-            await erase_prefix(self.tenancy.objects, self._key(partition))
+            await self._write(watch, is_open=False)
+            self._watches[watch.partition].etag = watch.etag
+            if is_leaving and not watch.suspects:
+                await erase_prefix(self.tenancy.objects, self._key(watch))
         except (Transient, Refused) as error:
-            # It is behind this group: nobody is given it again, and the next note is written over this one.
+            # Who has it next will be careful for nothing.
             logger.warning("in-hand note not cleared", extra={"error": type(error).__name__})
 
-    async def _read(self, partition: Partition) -> _Note:
-        try:
-            stored = await self.tenancy.objects.get(self._key(partition))
-        except ObjectNotFound:
-            return _Note()
-        try:
-            return _Note(read_tolerant(RecordInHand, stored.body), stored.etag)
-        except ValidationError:
-            return _Note(None, stored.etag)
+    async def _look(self, watch: _Watch) -> None:
+        """Read what the process before has noted."""
+        async with watch.reading:
+            if watch.is_read:
+                return
+            try:
+                stored = await self.tenancy.objects.get(self._key(watch))
+                watch.etag = stored.etag
+                held = read_tolerant(PartitionInHand, stored.body)
+            except ObjectNotFound:
+                watch.etag, held = None, None
+            except ValidationError:
+                held = None  # the next note is written over it
+            except Refused as refusal:
+                self._turn_off(watch, refusal)
+                return
+            if held is not None and held.session != self._session:
+                watch.suspects = {
+                    (record.offset, record.timestamp): record.ended_processes
+                    + (held.is_open and held.alone == record.offset)
+                    for record in held.records
+                }
+                if held.is_open:
+                    watch.careful_below = self.end(watch.partition) or sys.maxsize
+            watch.is_read = True
 
-    async def _write(self, partition: Partition, note: _Note, held: RecordInHand) -> None:
-        body = held.model_dump_json().encode()
+    async def _take(self, watch: _Watch, place: Place) -> bool:
+        """Note the record as in hand, where that is due; whether it is noted."""
+        is_known = place in watch.suspects or place in watch.failed
+        is_due = is_known or not watch.is_open or place[0] < watch.careful_below
+        is_noted = is_due and not watch.is_off and await self.tenancy.publisher.answers()
+        if self._turns.inside > 1 or not is_noted:
+            await self._be_no_more_alone()
+        if not is_noted:
+            return False
+        watch.in_hand[place] = watch.suspects.get(place, 0)
+        if self._turns.inside == 1:
+            self._alone, watch.alone = watch, place
         try:
-            etag = await self.tenancy.objects.put(
-                self._key(partition), body, if_absent=note.etag is None, if_match=note.etag
-            )
-        except ObjectNotFound:
-            raise PreconditionFailed from None  # another process got past it and erased the note
-        self._unproven[partition] = _Note(held, etag)
+            await self._write(watch)
+        except BaseException:
+            self._put_down(watch, place)
+            raise
+        return True
 
-    def _made(self, record: Record, ended_processes: int, *, is_in_hand: bool) -> RecordInHand:
-        return RecordInHand(
-            offset=record.offset,
-            timestamp=record.timestamp,
-            ended_processes=ended_processes,
-            is_in_hand=is_in_hand,
+    async def _be_no_more_alone(self) -> None:
+        """Before another record is begun, whoever noted that nothing else is in hand must have noted that something is:
+        or it would count for that one if the other ended the process.
+        """
+        other = self._alone
+        if other is not None:
+            other.alone = None
+            await self._write(other)
+
+    @staticmethod
+    def _put_down(watch: _Watch, place: Place) -> None:
+        watch.in_hand.pop(place, None)
+        if watch.alone == place:
+            watch.alone = None
+
+    async def _written(self, watch: _Watch) -> None:
+        try:
+            await self._write(watch)
+        except (Transient, Refused) as error:
+            # The record has ended, or comes again: the next note is written over this one.
+            logger.warning("in-hand note not cleared", extra={"error": type(error).__name__})
+
+    async def _write(self, watch: _Watch, *, is_open: bool = True) -> None:
+        """Write the note as it is to be now. Whoever waits while another one is written is in the next one, all at
+        once.
+        """
+        watch.wanted += 1
+        mine = watch.wanted
+        async with watch.writing:
+            if watch.is_off:
+                self._is_said(watch)
+            if watch.written >= mine or watch.is_off:
+                return
+            reached, note = watch.wanted, self._note(watch, is_open)
+            try:
+                watch.etag = await self.tenancy.objects.put(
+                    self._key(watch),
+                    note.model_dump_json().encode(),
+                    if_absent=watch.etag is None,
+                    if_match=watch.etag,
+                )
+            except (ObjectNotFound, PreconditionFailed):
+                watch.is_read = watch.is_open = False
+                watch.alone = None
+                self._is_said(watch)
+                raise Transient("another process has this partition in hand") from None
+            except Refused as refusal:
+                self._turn_off(watch, refusal)
+                self._is_said(watch)
+                return
+            watch.written, watch.is_open = reached, is_open
+            if note.alone is None:
+                self._is_said(watch)
+
+    def _is_said(self, watch: _Watch) -> None:
+        """What is stored says no more that a record of this partition is alone, or counts for nothing."""
+        if self._alone is watch and watch.alone is None:
+            self._alone = None
+
+    @staticmethod
+    def _turn_off(watch: _Watch, refusal: Refused) -> None:
+        """Rights that are missing must not end in dead letters: go on as if nothing were counted."""
+        logger.error("crash counter not written", extra={"reason": refusal.code})
+        watch.is_read = watch.is_off = True
+
+    def _note(self, watch: _Watch, is_open: bool) -> PartitionInHand:
+        records = sorted({**watch.suspects, **watch.in_hand}.items())
+        return PartitionInHand(
+            records=tuple(
+                RecordInHand(offset=offset, timestamp=timestamp, ended_processes=ended)
+                for (offset, timestamp), ended in records
+            ),
+            alone=watch.alone[0] if watch.alone is not None else None,
+            is_open=is_open,
+            session=self._session,
             since=self.tenancy.clock(),
         )
 
-    def _key(self, partition: Partition) -> str:
-        return object_keys.record_in_hand(self.group_id, *partition)
-
-
-def _is_of(held: RecordInHand, record: Record) -> bool:
-    return (held.offset, held.timestamp) == (record.offset, record.timestamp)
+    def _key(self, watch: _Watch) -> str:
+        return object_keys.record_in_hand(self.group_id, *watch.partition)

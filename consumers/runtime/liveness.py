@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,38 +10,40 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Progress:
-    """Watches one consumer's handling. It is stuck when a message is in hand for longer than it may be, or when
-    redeliveries go on without a single success."""
+    """Watches one consumer's handlings, which go on side by side.
+
+    It is stuck when any message is in hand for longer than it may be, or when so many handlings in a row have failed,
+    of whichever lanes, without a single success between them. So a lane that fails for ever stops nothing as long as
+    others get on, and what fails everywhere, as a bad deploy does, stops everything.
+    """
 
     stuck_after_seconds: float
     failures_before_stop: int
     now: Callable[[], float] = time.monotonic
     consecutive_failures: int = 0
     handled: int = 0
-    _in_hand_since: float | None = None
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+    _in_hand_since: dict[int, float] = field(default_factory=dict)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    def __post_init__(self) -> None:
-        self._idle.set()
+    def begin(self) -> int:
+        """A message is in hand: under a number by which to say how that ends."""
+        number = next(self._numbers)
+        self._in_hand_since[number] = self.now()
+        return number
 
-    def begin(self) -> None:
-        self._in_hand_since = self.now()
-        self._idle.clear()
+    def fail(self) -> None:
+        """Count a failure of ours."""
+        self.consecutive_failures += 1
 
-    def end(self, *, failed: bool) -> None:
-        self._in_hand_since = None
-        self.consecutive_failures = self.consecutive_failures + 1 if failed else 0
-        self.handled += not failed
-        self._idle.set()
+    def end(self, number: int, *, has_succeeded: bool = False) -> None:
+        del self._in_hand_since[number]
+        if has_succeeded:
+            self.consecutive_failures = 0
+            self.handled += 1
 
     def is_alive(self) -> bool:
-        stuck = self._in_hand_since is not None and self.now() - self._in_hand_since > self.stuck_after_seconds
-        return not stuck and self.consecutive_failures < self.failures_before_stop
+        return not self._is_stuck() and self.consecutive_failures < self.failures_before_stop
 
-    async def wait_idle(self, bound_seconds: float) -> None:
-        """Wait until nothing is in hand, at most ``bound_seconds``."""
-        try:
-            async with asyncio.timeout(bound_seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            return
+    def _is_stuck(self) -> bool:
+        begun = min(self._in_hand_since.values(), default=None)
+        return begun is not None and self.now() - begun > self.stuck_after_seconds

@@ -1,45 +1,24 @@
-"""A parser that no header can make fail.
+"""Tells what a record is by itself: its partition, its lane, its event.
 
-FastStream's own parser decodes headers as UTF-8. When that raises, the message is neither acknowledged nor sought
-back, and the next commit passes it: it is lost without a trace (reference/kafka.md 1.2). Here the framework only sees
-an empty header list; the runtime decodes the original record itself, where a failure becomes a dead letter. This
-also takes away ``reply_to``: a header with which a caller could make us publish to a topic of its choice.
-
-Whatever the framework's parser still raises is the record's fault, and is said here to be: what any later step raises
-is not ``unparsable``.
+No parser of the framework's looks at a record: on a header that is no UTF-8 FastStream's raises, and then the message
+is neither acknowledged nor sought back, and the next commit passes it (reference/kafka.md 1.2). It also obeys
+``reply_to``, a header with which a caller could make us publish to a topic of its choice.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
-from faststream.message import StreamMessage
 
-from consumers.runtime.poison import UNPARSABLE, Poison
 from schemas.envelope import Event, MalformedEvent, decode
 
 Record: TypeAlias = ConsumerRecord
-OriginalParser = Callable[[Any], Awaitable[StreamMessage[Any]]]
+Partition: TypeAlias = tuple[str, int]
 
 
-async def tolerant_parser(record: Record, original: OriginalParser) -> StreamMessage[Any]:
-    """Parse without headers and keep the record as it came. Raises :class:`Poison` for what cannot be parsed."""
-    bare = copy.copy(record)
-    object.__setattr__(bare, "headers", ())
-    try:
-        message = await original(bare)
-    except Exception as error:
-        raise Poison(UNPARSABLE, type(error).__name__) from None
-    message.raw_message = record
-    return message
-
-
-async def original_record(message: StreamMessage[Any]) -> Record:
-    """No decoding by the framework: the handler gets the record, and what it means is the contract's business."""
-    return message.raw_message
+def partition_of(record: Record) -> Partition:
+    return record.topic, record.partition
 
 
 def event_of(record: Record) -> Event | None:
@@ -48,3 +27,8 @@ def event_of(record: Record) -> Event | None:
         return decode(record.key, record.value, record.headers)
     except MalformedEvent:
         return None
+
+
+def lane_key(record: Record) -> bytes | None:
+    """The tenant in whose lane the record is handled. What is no event is nobody's, whatever key it has: None."""
+    return record.key if event_of(record) is not None else None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from schemas.envelope import Event
 
-UNPARSABLE = "unparsable"
-"""The record could not be taken apart by the framework's parser, before anything looked at what it says."""
 UNKNOWN_READER = "unknown-reader"
 """It says that it was sent back for somebody who does not read its topic, so that nobody would handle it."""
 BAD_KEY = "bad-key"

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consumers.runtime.lanes import LaneLimits
+
 AROUND_A_HANDLING_SECONDS = 240.0
 """For what comes before and after a handler: the note in the bucket, the outcome, asking whether store, keys and bus
 answer, the dead letter and the pause, each of which may wait for its own timeouts."""
+
+AROUND_A_REVOCATION_SECONDS = 20.0
+"""For what comes after the handlings in hand when partitions move: outcomes, the commit, and the notes."""
+
+LANES = LaneLimits(side_by_side=32, records=10_000, bytes=64 * 2**20)
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,10 @@ class HandlingPolicy:
     hangs.
 
     ``ended_processes``: so many processes may end over an event, one after another and in the midst of its handling.
-    The one before an event was noted may be one more.
+    The ones before an event was noted, and was tried alone, may be two more.
+
+    ``lanes``: as many side by side as the object store's client has threads. As many records in memory as one tenant
+    may import at once without anybody behind waiting for all of them; they hold references and no content.
     """
 
     deadline_seconds: float = 60.0
@@ -33,6 +43,7 @@ class HandlingPolicy:
     deliveries: int = 8
     ended_processes: int = 5
     consecutive_failures_before_stop: int = 50
+    lanes: LaneLimits = LANES
     session_timeout_ms: int = 45_000
 
     @property
@@ -47,7 +58,7 @@ class HandlingPolicy:
 
     @property
     def rebalance_timeout_ms(self) -> int:
-        return int((self.deadline_seconds + 10) * 1000)
+        return int((self.deadline_seconds + AROUND_A_REVOCATION_SECONDS) * 1000)
 
     @property
     def graceful_stop_seconds(self) -> float:

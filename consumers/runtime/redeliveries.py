@@ -1,6 +1,6 @@
 """Patience with an event that fails again and again: bounded while store, keys and bus answer, else endless.
 
-An event that fails holds its partition, and whatever is behind it waits, a purge command too. In an outage that is
+An event that fails holds its lane, and whatever is behind it there waits, a purge command too. In an outage that is
 right: the event behind would fail as well, and nothing may be dead-lettered for it. While everything answers, the
 event itself is what is wrong, and after a bound it is passed over.
 """
@@ -8,9 +8,10 @@ event itself is what is wrong, and after a bound it is passed over.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from consumers.runtime.parsing import Record
+from consumers.runtime.parsing import Partition, Record
 from schemas.object_keys import NEVER_WRITTEN
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed, Refused, Transient
@@ -25,25 +26,35 @@ _NO_ETAG = '"00000000000000000000000000000000"'
 
 @dataclass
 class Redeliveries:
-    """Counts the failures of the one record that each partition is held by.
+    """Counts the failures of each record that comes again.
 
     It lives in memory: a consumer that is restarted counts anew, which only makes it more patient. What ends the
     process itself is counted by :mod:`consumers.runtime.in_hand`.
     """
 
     limit: int
-    _held: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    _failures: dict[tuple[str, int, int], int] = field(default_factory=dict)
 
     async def is_patience_over(self, record: Record, tenancy: Tenancy) -> bool:
         """Count one failure, if store, keys and bus answer. An outage in between makes the count start anew."""
-        partition = (record.topic, record.partition)
         if not await store_keys_and_bus_answer(tenancy):
-            self._held.pop(partition, None)
+            self.forget(record)
             return False
-        offset, failures = self._held.get(partition, (record.offset, 0))
-        failures = failures + 1 if offset == record.offset else 1
-        self._held[partition] = (record.offset, failures)
+        failures = self._failures[_place(record)] = self._failures.get(_place(record), 0) + 1
         return failures >= self.limit
+
+    def forget(self, record: Record) -> None:
+        """It has ended."""
+        self._failures.pop(_place(record), None)
+
+    def forget_all(self, partitions: Collection[Partition]) -> None:
+        """They are somebody else's, who counts for himself."""
+        for place in [place for place in self._failures if place[:2] in partitions]:
+            del self._failures[place]
+
+
+def _place(record: Record) -> tuple[str, int, int]:
+    return record.topic, record.partition, record.offset
 
 
 async def store_keys_and_bus_answer(tenancy: Tenancy) -> bool:

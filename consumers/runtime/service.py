@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from aiokafka import ConsumerRebalanceListener
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -19,11 +19,14 @@ from starlette.routing import Route
 
 from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.handling import Handling
 from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
-from consumers.runtime.middleware import outermost
-from consumers.runtime.parsing import Record, original_record, tolerant_parser
+from consumers.runtime.offsets import Committed
+from consumers.runtime.parsing import Partition
 from consumers.runtime.periodic import Periodic
+from consumers.runtime.reading import Reader, Reading
+from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
 from schemas.events import EventData
@@ -32,21 +35,6 @@ from tenancy.bootstrap import Tenancy, open_tenancy
 GROUP_VERSION = "v1"
 
 PortsFactory = Callable[[Tenancy], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
-
-
-class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Lets the handler in hand finish and commit before its partition moves, and says which partitions are new."""
-
-    def __init__(self, progress: Progress, in_hand: InHand, bound_seconds: float) -> None:
-        self._progress = progress
-        self._in_hand = in_hand
-        self._bound_seconds = bound_seconds
-
-    async def on_partitions_revoked(self, revoked: Any) -> None:
-        await self._progress.wait_idle(self._bound_seconds)
-
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        self._in_hand.assigned(assigned)
 
 
 @dataclass
@@ -73,46 +61,54 @@ class Consumer:
             acks="all",
             enable_idempotence=True,
             allow_auto_create_topics=False,
-            graceful_timeout=policy.graceful_stop_seconds,
             apply_types=False,
-            middlewares=(outermost(self.dispatcher, self.progress),),
             logger=None,
         )
-        dispatcher = self.dispatcher
-        in_hand = InHand(self.group_id, dispatcher.tenancy, policy.ended_processes)
-
-        @self.broker.subscriber(
+        in_hand = InHand(self.group_id, self.dispatcher.tenancy, policy.ended_processes, self._end)
+        handling = Handling(self.dispatcher, self.progress, in_hand, Redeliveries(policy.deliveries))
+        self._reading = Reading(handling, policy, self._committed)
+        # Without a handler: FastStream connects, joins the group and leaves it; reading and committing is ours, since
+        # what it acknowledges is the consumer's position and no record (reference/kafka.md 1.2).
+        self._subscriber = self.broker.subscriber(
             *self.topics,
             group_id=self.group_id,
             auto_offset_reset="earliest",
-            ack_policy=AckPolicy.NACK_ON_ERROR,
+            ack_policy=AckPolicy.MANUAL,
             isolation_level="read_committed",
             partition_assignment_strategy=(StickyPartitionAssignor,),
             session_timeout_ms=policy.session_timeout_ms,
             heartbeat_interval_ms=policy.heartbeat_interval_ms,
             max_poll_interval_ms=policy.max_poll_interval_ms,
             rebalance_timeout_ms=policy.rebalance_timeout_ms,
-            listener=_Assignment(self.progress, in_hand, policy.deadline_seconds + 5),
-            parser=tolerant_parser,
-            decoder=original_record,
-            no_reply=True,
+            listener=self._reading,
         )
-        async def handle(record: Record) -> None:
-            async with in_hand.taken(record):
-                await dispatcher.handle(record)
+
+    def _end(self, partition: Partition) -> int | None:
+        consumer, place = self._subscriber.consumer, TopicPartition(*partition)
+        if consumer is None or place not in consumer.assignment():
+            return None
+        end: int | None = consumer.highwater(place)
+        return end
+
+    async def _committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        places = [TopicPartition(*partition) for partition in partitions]
+        found = await self.broker.config.admin_client.list_consumer_group_offsets(self.group_id, partitions=places)
+        return {(topic, number): Committed(held.offset, held.metadata or "") for (topic, number), held in found.items()}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Consume; at the end finish what is in hand, commit, and leave the group. Also of a start that was cut off."""
         try:
             await self.broker.start()
+            self._reading.start(cast(Reader, self._subscriber.consumer))
             yield
         finally:
+            await self._reading.stop()
             await self.broker.stop()
 
     def is_alive(self) -> bool:
         """Whether this consumer gets on with its messages."""
-        return self.progress.is_alive()
+        return self.progress.is_alive() and self._reading.is_running()
 
     async def is_ready(self) -> bool:
         """Whether the bus answers."""

@@ -91,11 +91,8 @@ async def consuming(bootstrap: str, handlers: Handlers, tenancy: Tenancy) -> Asy
     }
     dispatcher = Dispatcher("head-of-line", table, tenancy, None, telemetry, POLICY)
     consumer = Consumer(dispatcher, (events.TENANTS,), f"head-of-line.{secrets.token_hex(4)}", settings)
-    await consumer.broker.start()
-    try:
+    async with consumer.running():
         yield
-    finally:
-        await consumer.broker.stop()
 
 
 async def _letters(bootstrap: str, tenant: TenantId) -> list[tuple[str, str]]:

@@ -1,15 +1,18 @@
-"""Records, handlers and buses for tests of the runtime, and a delivery as FastStream makes it."""
+"""Records, handlers and buses for tests of the runtime, and one attempt at a record."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.handling import Handling
+from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
-from consumers.runtime.middleware import OutermostMiddleware
+from consumers.runtime.parsing import Record
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.telemetry import configure_telemetry
@@ -73,6 +76,14 @@ def a_tenancy(publisher: RecordingPublisher, objects: ObjectStore | None = None)
     return assemble(objects or MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
 
 
+class NothingNoted(InHand):
+    """For what crash loops are no part of."""
+
+    @asynccontextmanager
+    async def taken(self, record: Record) -> AsyncIterator[None]:
+        yield
+
+
 async def delivered(
     handler: Handle,
     record: Any,
@@ -84,7 +95,7 @@ async def delivered(
     replica: str | None = None,
     tenancy: Tenancy | None = None,
 ) -> Result:
-    """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
+    """One attempt at a record."""
     made = tenancy or a_tenancy(publisher or RecordingPublisher(), objects)
     bus = cast(RecordingPublisher, made.publisher)
     handlers: dict[type[events.EventData], Handler] = {
@@ -92,22 +103,15 @@ async def delivered(
         events.PurgeRequested: handler,
     }
     dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica)
-    middleware = OutermostMiddleware(
-        record,
-        context=None,
-        dispatcher=dispatcher,
-        progress=progress or Progress(60.0, 99),
-        redeliveries=redeliveries or Redeliveries(POLICY.deliveries),
+    handling = Handling(
+        dispatcher,
+        progress or Progress(60.0, 99),
+        NothingNoted("test", made, POLICY.ended_processes, lambda _: None),
+        redeliveries or Redeliveries(POLICY.deliveries),
     )
-    await middleware.on_receive()
-    error: Exception | None = None
-    try:
-        await dispatcher.handle(record)
-    except Exception as raised:
-        error = raised
-    suppressed = await middleware.after_processed(type(error) if error else None, error, None)
+    acknowledged = await handling.attempt(record)
     outcomes = [e.data.outcome for e in bus.events if isinstance(e.data, events.OutcomeRecorded)]
-    return Result(error is None or bool(suppressed), bus.raw, outcomes)
+    return Result(acknowledged, bus.raw, outcomes)
 
 
 class OutOfReach(MemoryObjectStore):

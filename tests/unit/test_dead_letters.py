@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from consumers.runtime.dispatch import Dispatcher
+from consumers.runtime.handling import Handling
 from consumers.runtime.liveness import Progress
-from consumers.runtime.middleware import OutermostMiddleware
-from consumers.runtime.parsing import tolerant_parser
+from consumers.runtime.parsing import Record
 from consumers.runtime.poison import Poison
 from consumers.runtime.redeliveries import Redeliveries
 from schemas import events
@@ -28,6 +30,7 @@ from tests.unit.runtime_parts import (
     POLICY,
     PURGE,
     TELEMETRY,
+    NothingNoted,
     Raising,
     RefusedLetters,
     a_record,
@@ -151,26 +154,21 @@ async def test_a_letter_without_its_message_tells_what_the_message_was_passed_ov
 async def test_what_is_raised_around_a_handler_is_our_failure_and_not_the_records(
     error: Exception, reason: bytes
 ) -> None:
-    bus, progress, redeliveries = RecordingPublisher(), Progress(60.0, 99), Redeliveries(POLICY.deliveries)
-    dispatcher = Dispatcher("curation", {}, a_tenancy(bus), None, TELEMETRY, POLICY)
-    acknowledged = []
-    for _ in range(POLICY.deliveries):
-        middleware = OutermostMiddleware(
-            a_record(), context=None, dispatcher=dispatcher, progress=progress, redeliveries=redeliveries
-        )
-        acknowledged.append(await middleware.after_processed(type(error), error, None))
+    class Failing(NothingNoted):
+        @asynccontextmanager
+        async def taken(self, record: Record) -> AsyncIterator[None]:
+            raise error
+            yield
+
+    bus, progress = RecordingPublisher(), Progress(60.0, 99)
+    tenancy = a_tenancy(bus)
+    dispatcher = Dispatcher("curation", {}, tenancy, None, TELEMETRY, POLICY)
+    around = Failing("test", tenancy, 5, lambda _: None)
+    handling = Handling(dispatcher, progress, around, Redeliveries(POLICY.deliveries))
+    acknowledged = [await handling.attempt(a_record()) for _ in range(POLICY.deliveries)]
     assert acknowledged == [False, False, True]
     assert [dict(letter.headers)["dlq_reason"] for letter in bus.raw] == [reason]
     assert progress.consecutive_failures == POLICY.deliveries
-
-
-async def test_only_what_the_parser_raises_is_unparsable() -> None:
-    async def original(record: Any) -> Any:
-        raise ValueError("secret question")
-
-    with pytest.raises(Poison, match="unparsable: ValueError") as poison:
-        await tolerant_parser(a_record(), original)
-    assert not poison.value.is_ours
 
 
 async def test_malformed_input_never_stops_a_consumer() -> None:
@@ -192,19 +190,15 @@ async def test_an_event_on_a_topic_where_it_does_not_belong_is_dead_lettered() -
         await dispatcher.handle(a_record(topic=events.TRAINING))
 
 
-@pytest.mark.parametrize("headers", [(("reply_to", b"sano.tenants.v1"),), (("x", None),), (("x", b"\xff\xfe"),)])
-async def test_no_header_can_break_the_parser_or_choose_a_topic(headers: Any) -> None:
-    seen: list[Any] = []
-
-    @dataclass
-    class Message:
-        raw_message: Any
-
-    async def original(record: Any) -> Any:
-        seen.append(record.headers)
-        return Message(record)
-
-    record = a_record(headers=headers)
-    message = await tolerant_parser(record, original)
-    assert seen == [()]
-    assert message.raw_message is record
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [(("x", None), b"null-header"), (("x", b"\xff\xfe"), b"header-not-utf8"), (("reply_to", b"sano.tenants.v1"), None)],
+)
+async def test_no_header_is_lost_without_a_trace_or_chooses_a_topic(header: Any, reason: bytes | None) -> None:
+    record = a_record()
+    result = await delivered(Raising([]), replace(record, headers=(*record.headers, header)))
+    assert result.acknowledged
+    assert [(letter.topic, dict(letter.headers)["dlq_reason"]) for letter in result.letters] == (
+        [("sano.curation.v1.dlq", reason)] if reason else []
+    )
+    assert result.outcomes == ([] if reason else [Outcome.EFFECT])

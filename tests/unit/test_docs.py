@@ -352,7 +352,6 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
         "keeps-failing",
         "ends-its-process",
         "unknown-reader",
-        "unparsable",
         "too-large",
     }
     handlers = "".join(path.read_text() for path in (ROOT / "consumers").glob("*/handlers.py"))

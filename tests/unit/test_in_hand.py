@@ -7,6 +7,7 @@ finds is what was committed and what is in the store.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,15 +19,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.handling import Handling
 from consumers.runtime.in_hand import InHand
+from consumers.runtime.lanes import LaneLimits, LaneScheduler
 from consumers.runtime.liveness import Progress
-from consumers.runtime.middleware import OutermostMiddleware
+from consumers.runtime.offsets import Committed, decoded
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.telemetry import configure_telemetry
 from schemas import events, object_keys
 from schemas.envelope import Event
-from schemas.in_hand import RecordInHand
+from schemas.in_hand import PartitionInHand, RecordInHand
 from schemas.model import read_tolerant
 from schemas.outcome import Outcome
 from schemas.stores import store_of_key
@@ -46,6 +49,7 @@ TELEMETRY = configure_telemetry("test", None)
 PARTITION = (events.TENANTS, 0)
 GROUP = "curation.v1"
 DIES = "dies"
+FIRST = Committed(0)
 
 
 @dataclass
@@ -110,9 +114,11 @@ class Topic:
     begun: list[str] = field(default_factory=list)
     _back: int = 0
 
-    def add(self, *made: events.EventData) -> None:
+    place: Committed = FIRST
+
+    def add(self, *made: events.EventData, tenant: str = "t1") -> None:
         for data in made:
-            record = record_of(Event(subject="t1", data=data, time=utc_now(), source="/test"))
+            record = record_of(Event(subject=tenant, data=data, time=utc_now(), source="/test"))
             self._append(record)
 
     def _append(self, record: ConsumerRecord[Any, Any]) -> None:
@@ -131,9 +137,14 @@ class Topic:
         found = [dict(letter.headers) for letter in self.bus.raw if letter.topic.endswith(".dlq")]
         return [((h["ce_type"] or b"").decode(), (h["dlq_reason"] or b"").decode()) for h in found]
 
-    def note(self) -> RecordInHand | None:
+    def note(self) -> PartitionInHand | None:
         versions = self.store.objects.get(object_keys.record_in_hand(GROUP, *PARTITION))
-        return read_tolerant(RecordInHand, versions[-1].body or b"") if versions else None
+        return read_tolerant(PartitionInHand, versions[-1].body or b"") if versions else None
+
+    def says_nothing(self) -> bool:
+        """A process has the partition, and no record of it in hand or under suspicion."""
+        note = self.note()
+        return note is not None and (note.records, note.alone, note.is_open) == ((), None, True)
 
 
 @dataclass
@@ -151,9 +162,8 @@ class Consuming:
             events.PurgeRequested: self._handle,
         }
         self.dispatcher = Dispatcher("purge", handlers, tenancy, None, TELEMETRY, POLICY)
-        self.in_hand = InHand(GROUP, tenancy, POLICY.ended_processes)
-        self.redeliveries = Redeliveries(POLICY.deliveries)
-        self.progress = Progress(600.0, 999)
+        self.in_hand = InHand(GROUP, tenancy, POLICY.ended_processes, lambda _: len(self.topic.records))
+        self.handling = Handling(self.dispatcher, Progress(600.0, 999), self.in_hand, Redeliveries(POLICY.deliveries))
         self.position = self.topic.committed
         self.in_hand.assigned([PARTITION])
 
@@ -170,27 +180,15 @@ class Consuming:
         return Outcome.EFFECT
 
     async def deliver(self) -> None:
-        """The next record, as FastStream delivers it: acknowledged, or sought back."""
+        """One attempt at the next record."""
         record = self.topic.records[self.position]
-        middleware = OutermostMiddleware(
-            record,
-            context=None,
-            dispatcher=self.dispatcher,
-            progress=self.progress,
-            redeliveries=self.redeliveries,
-        )
-        await middleware.on_receive()
-        error: BaseException | None = None
-        try:
-            async with self.in_hand.taken(record):
-                await self.dispatcher.handle(record)
-        except (Exception, asyncio.CancelledError) as raised:
-            error = raised
-        is_over = await middleware.after_processed(type(error) if error else None, error, None)
-        if error is None or is_over:
+        if await self.handling.attempt(record):
             self.position += 1
             self.topic.committed = self.position
             self.topic.take_back()
+
+    async def leave(self) -> None:
+        await self.in_hand.give_up([PARTITION], is_leaving=True)
 
     async def run(self, deliveries: int = 99) -> bool:
         """Until it is at the end, has made so many deliveries, or dies; whether it lives."""
@@ -208,16 +206,140 @@ class Consuming:
         return True
 
 
-GRAVEYARD: list[asyncio.Future[None]] = []
+@dataclass
+class SideBySide(Consuming):
+    """One process that handles what is there in lanes, and commits after each record that ends."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        limits = LaneLimits(side_by_side=3, records=100, bytes=10**6)
+        self.lanes = LaneScheduler(self._attempt, limits, lambda: 0.0)
+        self.lanes.assign([PARTITION], lambda _: decoded(self.topic.place))
+        self.taken = self.topic.place.offset
+
+    async def _attempt(self, record: Any) -> bool:
+        if self.died.is_set():
+            await asyncio.Event().wait()
+        has_ended = await self.handling.attempt(record)
+        if self.died.is_set():
+            await asyncio.Event().wait()
+        return has_ended
+
+    async def run(self, deliveries: int = 99) -> bool:
+        """Until all has ended, or it dies."""
+        while not self.died.is_set():
+            self.lanes.take(self.topic.records[self.taken :])
+            self.taken = len(self.topic.records)
+            await asyncio.sleep(0)
+            if self.died.is_set():
+                break
+            place = self.lanes.committable().get(PARTITION)
+            if place is not None:
+                self.topic.place = place
+                self.topic.take_back()
+            if self.topic.place == Committed(len(self.topic.records)):
+                return True
+        GRAVEYARD.extend(cast("set[asyncio.Future[Any]]", set(self.lanes._turns)))
+        return False
+
+
+GRAVEYARD: list[asyncio.Future[Any]] = []
 """Dead processes. They are kept so that nothing cleans up after them, as nothing does after a SIGKILL."""
 
 
-async def lives(topic: Topic, act: Callable[[str], Any], most: int = 99) -> int:
+async def lives(
+    topic: Topic, act: Callable[[str], Any], most: int = 99, process_of: type[Consuming] = Consuming
+) -> int:
     """One process after another, until one gets to the end; how many died."""
     for deaths in range(most):
-        if await Consuming(topic, act).run():
+        process = process_of(topic, act)
+        if await process.run():
+            await process.leave()
             return deaths
     raise AssertionError("processes die for ever")
+
+
+@pytest.mark.parametrize("at", range(8))
+async def test_of_several_tenants_in_hand_the_record_that_kills_is_found_and_no_other_is_blamed(at: int) -> None:
+    topic = Topic()
+    names = [f"x{n}" for n in range(8)]
+    names[at] = "poison"
+    for number, name in enumerate(names):
+        topic.add(asked(name), tenant=f"t{number % 4}")
+    deaths = await lives(topic, killer("poison"), process_of=SideBySide)
+    # One death before it was noted, one among others: those count for nobody.
+    assert POLICY.ended_processes <= deaths <= POLICY.ended_processes + 2
+    assert topic.letters == [("sano.export.requested", "ends-its-process")]
+    assert set(topic.handled) == set(names) - {"poison"}
+    assert topic.note() is None
+
+
+async def test_several_that_kill_are_all_found_and_only_they_are_passed_over() -> None:
+    topic = Topic()
+    for number in range(12):
+        topic.add(asked("poison" if number % 4 == 1 else f"x{number}"), tenant=f"t{number % 3}")
+    deaths = await lives(topic, killer("poison"), process_of=SideBySide)
+    assert deaths <= 3 * (POLICY.ended_processes + 2)
+    assert topic.letters == [("sano.export.requested", "ends-its-process")] * 3
+    assert set(topic.handled) == {f"x{number}" for number in range(12) if number % 4 != 1}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=10), st.randoms(use_true_random=False))
+async def test_kills_from_outside_of_a_process_with_many_in_hand_pass_over_nothing(
+    kills: list[int], chance: random.Random
+) -> None:
+    """Each process is killed once it has begun so many, fewer times in a row than the limit by any one record."""
+    topic = Topic()
+    for number in range(8):
+        topic.add(asked(f"x{number}"), tenant=f"t{chance.randrange(4)}")
+    blamed: dict[str, int] = {}
+    for most in kills:
+        begun = 0
+
+        def act(name: str, most: int = most) -> Any:
+            nonlocal begun
+            begun += 1
+            if begun <= most or blamed.get(name, 0) >= POLICY.ended_processes - 1:
+                return None
+            blamed[name] = blamed.get(name, 0) + 1
+            return DIES
+
+        process = SideBySide(topic, act)
+        if await process.run():
+            await process.leave()
+            break
+    await lives(topic, killer(), process_of=SideBySide)
+    assert (set(topic.handled), topic.letters) == ({f"x{n}" for n in range(8)}, [])
+
+
+async def test_while_others_are_in_hand_no_record_is_noted_to_be_alone() -> None:
+    """One that hangs was alone when it began; then another begins, which kills the process."""
+    topic = Topic()
+    topic.add(asked("slow"), tenant="t1")
+    process = SideBySide(topic, lambda name: {"poison": DIES}.get(name))
+    waiting = asyncio.Event()
+    handle = process._handle
+
+    async def hangs(event: Event, ports: Any) -> Outcome:
+        if cast(events.ExportRequested, event.data).export_id == "slow":
+            await waiting.wait()
+        return await handle(event, ports)
+
+    cast(dict[Any, Any], process.dispatcher.handlers)[events.ExportRequested] = hangs
+    running = asyncio.ensure_future(process.run())
+    GRAVEYARD.append(running)
+    await asyncio.sleep(0.02)
+    note = topic.note()
+    assert note is not None
+    assert note.alone == 0
+    topic.add(asked("poison"), tenant="t2")
+    process.lanes.take(topic.records[1:])
+    process.taken = 2
+    await process.died.wait()
+    note = topic.note()
+    assert note is not None
+    assert note.alone is None
 
 
 def killer(*names: str) -> Callable[[str], Any]:
@@ -282,9 +404,7 @@ async def test_processes_that_end_in_good_order_count_for_nothing_however_often(
             await process.died.wait()
             handling.cancel()
         await asyncio.gather(handling, return_exceptions=True)
-        note = topic.note()
-        assert note is not None
-        assert (note.ended_processes, note.is_in_hand) == (0, False)
+        assert topic.says_nothing()
     assert await lives(topic, killer()) == 0
     assert (topic.handled, topic.letters) == (["slow"], [])
 
@@ -322,15 +442,25 @@ async def test_only_the_first_record_of_a_partition_that_is_new_to_the_process_c
         before = topic.store.requests
         await process.run(deliveries=1)
         costs.append(topic.store.requests - before)
-        if number == 3:  # a rebalance that leaves the partition where it is, and brings another one
+        if number == 3:  # another partition comes
             process.in_hand.assigned([PARTITION, (events.TENANTS, 1)])
-    assert costs == [4, 0, 0, 0, 0, 0]
+    assert costs == [3, 0, 0, 0, 0, 0]
+
+    async def cost_of_another(name: str) -> int:
+        topic.add(asked(name))
+        before = topic.store.requests
+        await process.run(deliveries=1)
+        return topic.store.requests - before
+
+    before = topic.store.requests
+    await process.in_hand.give_up([PARTITION])
+    process.in_hand.assigned([PARTITION])
+    assert topic.store.requests - before == 1
+    assert await cost_of_another("x6") == 2, "a rebalance that leaves it where it is"
+    await process.in_hand.give_up([PARTITION])
     process.in_hand.assigned([])
     process.in_hand.assigned([PARTITION])
-    topic.add(asked("x6"))
-    before = topic.store.requests
-    await process.run(deliveries=1)
-    assert topic.store.requests - before == 4, "somebody else may have had it"
+    assert await cost_of_another("x7") == 3, "somebody else may have had it"
 
 
 async def test_garbage_costs_no_more_than_other_records_where_a_partition_is_new_to_the_process() -> None:
@@ -343,8 +473,8 @@ async def test_garbage_costs_no_more_than_other_records_where_a_partition_is_new
         await process.run(deliveries=1)
         costs.append(topic.store.requests - before)
     assert (topic.committed, len(topic.letters)) == (3, 3)
-    assert costs == [4, 0, 0]
-    assert topic.note() is None
+    assert costs == [3, 0, 0]
+    assert topic.says_nothing()
 
 
 async def test_a_record_is_not_blamed_for_another_one_at_its_place_in_a_topic_that_was_made_anew() -> None:
@@ -369,7 +499,7 @@ async def test_a_note_that_cannot_be_read_is_written_over() -> None:
     topic = Topic()
     topic.add(asked("x"))
     await topic.store.put(object_keys.record_in_hand(GROUP, *PARTITION), b"nothing")
-    assert await Consuming(topic, killer()).run()
+    assert await lives(topic, killer()) == 0
     assert (topic.handled, topic.note()) == (["x"], None)
 
 
@@ -381,19 +511,21 @@ async def test_two_processes_with_the_same_record_in_hand_do_no_harm_to_each_oth
     handling = asyncio.ensure_future(old.deliver())
     await old.died.wait()
     assert await new.run()
-    assert (topic.handled, topic.note()) == (["x", "y"], None)
+    assert topic.handled == ["x", "y"]
+    assert topic.says_nothing()
     handling.cancel()  # it finds out, and gives up what it has in hand
     await asyncio.gather(handling, return_exceptions=True)
     old.act = killer()
     assert await old.run()
-    assert (topic.handled[2:], topic.letters, topic.note()) == (["x", "y"], [], None)
+    assert (topic.handled[2:], topic.letters) == (["x", "y"], [])
+    assert topic.says_nothing()
 
 
 def test_what_is_noted_lies_in_a_declared_store_and_names_no_tenant() -> None:
     key = object_keys.record_in_hand("inference.replica-0", events.TENANTS, 5)
     store = store_of_key(key)
     assert (store.name, store.protection) == ("consumers.in-hand", "no-tenant-data")
-    assert "tenant" not in RecordInHand.model_fields
+    assert "tenant" not in RecordInHand.model_fields | PartitionInHand.model_fields
 
 
 ENDS = st.sampled_from(["killed in hand", "killed between", "stopped", "bus out", "store out"])

@@ -19,13 +19,36 @@ from tests.unit.runtime_parts import (
 def test_a_message_in_hand_for_too_long_is_not_alive() -> None:
     now = [0.0]
     progress = Progress(90.0, 3, now=lambda: now[0])
-    progress.begin()
+    held = progress.begin()
     now[0] = 89.0
     assert progress.is_alive()
+    other = progress.begin()
     now[0] = 91.0
     assert not progress.is_alive()
-    progress.end(failed=False)
+    progress.end(other, has_succeeded=True)
+    assert not progress.is_alive(), "others that get on do not hide it"
+    progress.end(held)
     assert progress.is_alive()
+
+
+def test_failures_count_in_a_row_and_whoever_gets_on_begins_the_row_anew() -> None:
+    """One lane that fails for ever stops nobody; what fails in every lane stops the consumer."""
+    progress = Progress(90.0, 3)
+
+    def handled(*, has_succeeded: bool) -> None:
+        held = progress.begin()
+        if not has_succeeded:
+            progress.fail()
+        progress.end(held, has_succeeded=has_succeeded)
+
+    for _ in range(20):
+        handled(has_succeeded=False)
+        handled(has_succeeded=False)
+        handled(has_succeeded=True)
+        assert progress.is_alive()
+    for _ in range(3):
+        handled(has_succeeded=False)
+    assert not progress.is_alive()
 
 
 def test_a_consumer_is_not_evicted_within_any_deadline_that_a_setting_can_name() -> None:
@@ -57,10 +80,10 @@ async def test_liveness_is_503_while_a_message_is_stuck_and_readiness_while_the_
             live, ready = await client.get("/health/live"), await client.get("/health/ready")
             return live.status_code, ready.status_code
 
-        progress.begin()
+        held = progress.begin()
         assert await statuses() == (200, 200)
         now[0] = 91.0
         assert await statuses() == (503, 200)
-        progress.end(failed=False)
+        progress.end(held, has_succeeded=True)
         bus_answers[0] = False
         assert await statuses() == (200, 503)

@@ -1,0 +1,192 @@
+"""Handles records in lanes, one for each tenant of a partition: lanes side by side, and each in order.
+
+A lane is what a failing record concerns: it comes again there after a pause, and whatever else was taken goes on. Of
+one tenant only one record is in hand at a time, also where its records come from several partitions; but a record that
+waits for its next attempt holds up only the partition that it is of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
+from consumers.runtime.parsing import Partition, Record, lane_key, partition_of
+from consumers.runtime.telemetry import SCOPE, said
+
+logger = logging.getLogger(f"{SCOPE}.runtime")
+
+Attempt = Callable[[Record], Coroutine[Any, Any, bool]]
+"""Handles a record once; whether it has ended: acknowledged, dead-lettered or sent back. What it raises is logged, and
+is as if it had said no.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaneLimits:
+    """``side_by_side``: so many records are in hand at once. ``records``, ``bytes``: with so many in memory no more
+    should be taken, until half of them are gone.
+    """
+
+    side_by_side: int
+    records: int
+    bytes: int
+
+
+@dataclass(eq=False)
+class _Lane:
+    key: bytes | None
+    partition: Partition
+    offsets: PartitionOffsets
+    records: deque[Record] = field(default_factory=deque)
+    is_dropped: bool = False
+
+
+class LaneScheduler:
+    """Shares records out into lanes. ``pause`` says how long a record waits that has not ended, in seconds."""
+
+    def __init__(self, attempt: Attempt, limits: LaneLimits, pause: Callable[[], float]) -> None:
+        self._attempt = attempt
+        self._limits = limits
+        self._pause = pause
+        self._offsets: dict[Partition, PartitionOffsets] = {}
+        self._lanes: dict[tuple[Partition, bytes | None], _Lane] = {}
+        self._ready: deque[_Lane] = deque()
+        self._behind: dict[bytes | None, deque[_Lane]] = {}
+        self._turns: dict[asyncio.Task[bool], _Lane] = {}
+        self._records = self._bytes = 0
+        self._was_full = self._is_closing = False
+
+    def assign(self, partitions: Iterable[Partition], ended: Callable[[Partition], Ended | None]) -> None:
+        """These partitions are this process's from now on. ``ended``: what is known to have ended of them before."""
+        for partition in partitions:
+            self._offsets[partition] = PartitionOffsets(ended(partition))
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Take records, in the order of their offsets. Those of partitions that are not this process's are let be."""
+        for record in records:
+            partition = partition_of(record)
+            offsets = self._offsets.get(partition)
+            if offsets is None or not offsets.take(record.offset, record.timestamp):
+                continue
+            key = lane_key(record)
+            lane = self._lanes.get((partition, key))
+            if lane is None:
+                lane = self._lanes[partition, key] = _Lane(key, partition, offsets)
+                self._ready.append(lane)
+            lane.records.append(record)
+            self._records += 1
+            self._bytes += _size(record)
+        self._fill()
+
+    def is_full(self) -> bool:
+        """Whether no more should be taken for now."""
+        share = 2 if self._was_full else 1
+        limits = self._limits
+        self._was_full = share * self._records >= limits.records or share * self._bytes >= limits.bytes
+        return self._was_full
+
+    def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, Committed]:
+        """What may be committed and is not yet, of these partitions or of all."""
+        chosen = self._offsets if partitions is None else partitions
+        places = {p: self._offsets[p].committable() for p in chosen if p in self._offsets}
+        return {partition: place for partition, place in places.items() if place is not None}
+
+    def committed(self, places: dict[Partition, Committed]) -> None:
+        for partition, place in places.items():
+            if partition in self._offsets:
+                self._offsets[partition].committed(place)
+
+    async def revoke(self, partitions: Collection[Partition], bound_seconds: float) -> None:
+        """Begin nothing more of these partitions, forget what waits, and let what is in hand end, within a bound.
+
+        What may be committed of them is known until :meth:`forget`. What is still in hand then goes on to its end,
+        which nobody commits; a record of its tenant that comes again is not begun before.
+        """
+        for lane in [lane for lane in self._lanes.values() if lane.partition in partitions]:
+            self._drop(lane)
+        await self._ended({task for task, lane in self._turns.items() if lane.partition in partitions}, bound_seconds)
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._offsets.pop(partition, None)
+
+    async def stop(self, bound_seconds: float) -> None:
+        """Begin nothing more, let what is in hand end, and cancel what has not within the bound."""
+        self._is_closing = True
+        for lane in list(self._lanes.values()):
+            self._drop(lane)
+        await self._ended(set(self._turns), bound_seconds)
+        left = set(self._turns)
+        for task in left:
+            task.cancel()
+        await self._ended(left, None)
+
+    @staticmethod
+    async def _ended(turns: set[asyncio.Task[bool]], bound_seconds: float | None) -> None:
+        if turns:
+            await asyncio.wait(turns, timeout=bound_seconds)
+
+    def _drop(self, lane: _Lane) -> None:
+        """Its first record may be in hand, and is counted until it is not."""
+        lane.is_dropped = True
+        del self._lanes[lane.partition, lane.key]
+        in_hand = 1 if lane in self._turns.values() else 0
+        while len(lane.records) > in_hand:
+            self._discount(lane.records.pop())
+
+    def _discount(self, record: Record) -> None:
+        self._records -= 1
+        self._bytes -= _size(record)
+
+    def _fill(self) -> None:
+        busy = {lane.key for lane in self._turns.values()}
+        while self._ready and len(self._turns) < self._limits.side_by_side and not self._is_closing:
+            lane = self._ready.popleft()
+            if lane.is_dropped:
+                continue
+            if lane.key is not None and lane.key in busy:
+                self._behind.setdefault(lane.key, deque()).append(lane)
+                continue
+            busy.add(lane.key)
+            task = asyncio.create_task(self._attempt(lane.records[0]), name="lane")
+            self._turns[task] = lane
+            task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[bool]) -> None:
+        lane = self._turns.pop(task)
+        # Before this lane, so that none of a tenant's partitions waits for all of another.
+        self._ready.extend(self._behind.pop(lane.key, ()))
+        has_ended = not task.cancelled() and self._has_ended(task)
+        if has_ended:
+            lane.offsets.end(lane.records[0].offset)
+        if has_ended or lane.is_dropped:
+            self._discount(lane.records.popleft())
+        else:
+            asyncio.get_running_loop().call_later(self._pause(), self._come_again, lane)
+        if has_ended and lane.records:
+            self._ready.append(lane)
+        elif not lane.records and not lane.is_dropped:
+            del self._lanes[lane.partition, lane.key]
+        self._fill()
+
+    @staticmethod
+    def _has_ended(task: asyncio.Task[bool]) -> bool:
+        error = task.exception()
+        if error is None:
+            return task.result()
+        logger.error("record given back unhandled", extra={"reason": said(error)})
+        return False
+
+    def _come_again(self, lane: _Lane) -> None:
+        self._ready.append(lane)
+        self._fill()
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers

@@ -1,0 +1,279 @@
+"""Reading: from the bus into lanes and back as commits, over rebalances, stops, full memory and errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaConnectionError, OffsetMetadataTooLargeError
+
+from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.handling import Handling
+from consumers.runtime.lanes import LaneLimits
+from consumers.runtime.liveness import Progress
+from consumers.runtime.offsets import Committed
+from consumers.runtime.parsing import Partition
+from consumers.runtime.reading import Reading
+from consumers.runtime.redeliveries import Redeliveries
+from schemas import events
+from schemas.envelope import Event
+from schemas.outcome import Outcome
+from tenancy.bus import RecordingPublisher
+from tenancy.clock import utc_now
+from tests.fixtures.records import record_of
+from tests.unit.runtime_parts import POLICY, TELEMETRY, NothingNoted, a_tenancy
+
+PLACE = TopicPartition(events.CURATION, 0)
+
+
+@dataclass
+class Kafka:
+    """One partition and one group's place on it, and a consumer that has it: what :class:`Reader` asks for."""
+
+    records: list[Any] = field(default_factory=list)
+    places: dict[Any, tuple[int, str]] = field(default_factory=dict)
+    held: set[Any] = field(default_factory=lambda: {PLACE})
+    position: int = 0
+    polls: int = 0
+    is_paused: bool = False
+    commit_error: Exception | None = None
+    poll_errors: list[Exception] = field(default_factory=list)
+
+    def add(self, *tenants: str) -> None:
+        for tenant in tenants:
+            offset = len(self.records)
+            made = Event(subject=tenant, data=granted(offset), time=utc_now(), source="/test")
+            self.records.append(record_of(made, partition=0, offset=offset, timestamp=1000 + offset))
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[Any, list[Any]]:
+        self.polls += 1
+        await asyncio.sleep(0.001)
+        if self.poll_errors:
+            raise self.poll_errors.pop(0)
+        if self.is_paused or PLACE not in self.held:
+            return {}
+        found = self.records[self.position : self.position + max_records]
+        self.position += len(found)
+        return {PLACE: found} if found else {}
+
+    async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None:
+        assert set(offsets) <= self.held
+        if self.commit_error is not None:
+            raise self.commit_error
+        self.places.update(offsets)
+
+    def assignment(self) -> Collection[Any]:
+        return self.held
+
+    def pause(self, *partitions: Any) -> None:
+        self.is_paused = True
+
+    def resume(self, *partitions: Any) -> None:
+        self.is_paused = False
+
+    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+        return {(p.topic, p.partition): Committed(*place) for p, place in self.places.items()}
+
+
+def granted(number: int) -> events.ConsentGranted:
+    return events.ConsentGranted(consent_id=f"c{number}", version=1)
+
+
+class Process:
+    """One process of the group. Its handler waits while its event's tenant is in ``holding``."""
+
+    def __init__(self, kafka: Kafka, **policy: Any) -> None:
+        self.kafka = kafka
+        self.holding: set[str] = set()
+        self.begun: list[int] = []
+        self.done: list[int] = []
+        self.moved = asyncio.Event()
+        tenancy = a_tenancy(RecordingPublisher())
+        handlers: dict[type[events.EventData], Handler] = {events.ConsentGranted: self._handle}
+        policies = replace(POLICY, **{"deadline_seconds": 30.0, **policy})
+        dispatcher = Dispatcher("curation", handlers, tenancy, None, TELEMETRY, policies)
+        self.progress = Progress(60.0, 99)
+        in_hand = NothingNoted("test", tenancy, 5, lambda _: None)
+        handling = Handling(dispatcher, self.progress, in_hand, Redeliveries(POLICY.deliveries))
+        self.reading = Reading(handling, policies, kafka.committed)
+
+    async def _handle(self, event: Event, ports: Any) -> Outcome:
+        number = int(event.data.natural_key().split("|")[0].split("/")[0].removeprefix("c"))
+        self.begun.append(number)
+        while event.subject in self.holding:
+            await asyncio.sleep(0.001)
+        self.done.append(number)
+        return Outcome.EFFECT
+
+    async def join(self) -> None:
+        self.kafka.position = self.kafka.places.get(PLACE, (0, ""))[0]
+        self.reading.start(self.kafka)
+        await self.reading.on_partitions_assigned([PLACE])
+
+    async def kill(self) -> None:
+        assert self.reading._task is not None
+        self.reading._task.cancel()
+        await self.reading._lanes.stop(0.0)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.runtime.reading.COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("consumers.runtime.reading.AFTER_AN_ERROR_SECONDS", 0.01)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_what_ended_is_committed_and_a_process_that_is_killed_repeats_exactly_what_had_not() -> None:
+    kafka = Kafka()
+    kafka.add("stuck", "a", "b", "stuck", "a")
+    first = Process(kafka)
+    first.holding = {"stuck"}
+    await first.join()
+    await until(lambda: len(first.done) == 3 and kafka.places.get(PLACE, (0, ""))[1])
+    await asyncio.sleep(0.02)
+    assert kafka.places[PLACE][0] == 0, "nothing passes what has not ended"
+    await first.kill()
+    second = Process(kafka)
+    await second.join()
+    await until(lambda: kafka.places[PLACE] == (5, ""))
+    assert (sorted(first.done), second.begun) == ([1, 2, 4], [0, 3])
+    await second.reading.stop()
+
+
+async def test_a_polite_stop_lets_what_is_in_hand_end_and_commits_it() -> None:
+    kafka = Kafka()
+    kafka.add("a", "a", "b")
+    process = Process(kafka)
+    process.holding = {"a", "b"}
+    await process.join()
+    await until(lambda: len(process.begun) == 2)
+    stopping = asyncio.create_task(process.reading.stop())
+    await asyncio.sleep(0.01)
+    process.holding = set()
+    await stopping
+    assert sorted(process.done) == [0, 2], "what waited is not begun"
+    assert not process.reading.is_running()
+    after = Process(kafka)
+    await after.join()
+    await until(lambda: kafka.places[PLACE] == (3, ""))
+    assert after.begun == [1]
+    await after.reading.stop()
+
+
+async def test_in_a_rebalance_what_is_in_hand_ends_and_is_committed_before_the_partition_moves() -> None:
+    kafka = Kafka()
+    kafka.add("a", "b", "a", "b")
+    process = Process(kafka)
+    process.holding = {"a"}
+    await process.join()
+    await until(lambda: len(process.done) == 2)
+    moving = asyncio.create_task(process.reading.on_partitions_revoked([PLACE]))
+    await asyncio.sleep(0.01)
+    assert not moving.done()
+    process.holding = set()
+    await moving
+    assert kafka.places[PLACE][0] == 2
+    kafka.position = 2
+    await process.reading.on_partitions_assigned([PLACE])  # it comes back, as most do
+    await until(lambda: kafka.places[PLACE] == (4, ""))
+    assert sorted(process.done) == [0, 1, 2, 3], "each once"
+    await process.reading.stop()
+
+
+async def test_what_was_read_before_a_partition_moved_is_not_begun_after_it() -> None:
+    kafka = Kafka()
+    process = Process(kafka)
+    await process.join()
+    process.reading._is_assigned.clear()  # as while the committed offsets are asked for
+    kafka.add("a")
+    await until(lambda: kafka.position == 1)
+    await process.reading.on_partitions_revoked([PLACE])
+    kafka.held = set()
+    await process.reading.on_partitions_assigned([])
+    await asyncio.sleep(0.02)
+    assert process.begun == []
+    await process.reading.stop()
+
+
+async def test_full_memory_pauses_the_partitions_and_polling_goes_on() -> None:
+    kafka = Kafka()
+    kafka.add(*("a" for _ in range(30)))
+    process = Process(kafka, lanes=LaneLimits(side_by_side=4, records=10, bytes=10**6))
+    process.holding = {"a"}
+    await process.join()
+    await until(lambda: kafka.is_paused)
+    polls = kafka.polls
+    kafka.add(*("a" for _ in range(30)))
+    await until(lambda: kafka.polls > polls + 20)  # a member of its group it stays
+    assert kafka.position == 30
+    process.holding = set()
+    await until(lambda: kafka.places.get(PLACE) == (60, ""))
+    assert process.done == list(range(60))
+    await process.reading.stop()
+
+
+@pytest.mark.parametrize("error", [CommitFailedError("x"), TimeoutError(), KafkaConnectionError("x")])
+async def test_a_commit_that_fails_is_said_and_made_again(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    kafka = Kafka(commit_error=error)
+    kafka.add("a", "b")
+    process = Process(kafka)
+    await process.join()
+    await until(lambda: any(record.message == "not committed" for record in caplog.records))
+    kafka.commit_error = None
+    await until(lambda: kafka.places.get(PLACE) == (2, ""))
+    await process.reading.stop()
+
+
+async def test_brokers_that_take_no_metadata_are_told_the_offset_alone() -> None:
+    class Terse(Kafka):
+        async def commit(self, offsets: dict[Any, tuple[int, str]]) -> None:
+            if any(metadata for _, metadata in offsets.values()):
+                raise OffsetMetadataTooLargeError
+            await super().commit(offsets)
+
+    kafka = Terse()
+    kafka.add("a", "b", "c")
+    process = Process(kafka)
+    process.holding = {"b"}
+    await process.join()
+    await until(lambda: len(process.done) == 2 and kafka.places.get(PLACE) == (1, ""))
+    process.holding = set()
+    await process.reading.stop()
+
+
+async def test_an_error_of_the_bus_ends_no_reading(caplog: pytest.LogCaptureFixture) -> None:
+    kafka = Kafka(poll_errors=[KafkaConnectionError("secret"), ValueError("secret")])
+    kafka.add("a")
+    process = Process(kafka)
+    await process.join()
+    await until(lambda: kafka.places.get(PLACE) == (1, ""))
+    assert process.reading.is_running()
+    said = [vars(record) for record in caplog.records if record.message == "reading failed"]
+    assert len(said) == 2
+    assert "secret" not in str(said)
+    await process.reading.stop()
+
+
+async def test_where_the_committed_offsets_are_not_told_what_had_ended_is_handled_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Mute(Kafka):
+        async def committed(self, partitions: Collection[Partition]) -> dict[Partition, Committed]:
+            raise KafkaConnectionError("x")
+
+    kafka = Mute(places={PLACE: (0, "gA==")})
+    kafka.add("a")
+    process = Process(kafka)
+    await process.join()
+    await until(lambda: kafka.places.get(PLACE) == (1, ""))
+    assert any(record.message == "committed offsets not read" for record in caplog.records)
+    await process.reading.stop()
