@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consumers.curation import handlers
+from consumers.curation.runs import on_examples_approved
 from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
+from consumers.runtime.runs import InRuns
 from consumers.runtime.service import only_tenancy, serve
 from schemas import events
 from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.ExampleApproved: handlers.on_example_approved,
+    events.ExampleApproved: InRuns(handlers.on_example_approved, on_examples_approved),
     events.ExampleRejected: handlers.on_example_rejected,
     events.ExampleWithdrawn: handlers.on_example_withdrawn,
     events.ConsentGranted: handlers.on_consent_granted,

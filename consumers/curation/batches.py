@@ -7,11 +7,12 @@ in ``recent`` and does not count it again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from schemas.events import TrainingRequested
 from schemas.following import batch_run_id
 from schemas.state import FreshExample, OutboxEntry, TenantState
+from tenancy.errors import Transient
 from tenancy.state import Change, owing, require_active
 
 NewEntry = Callable[[TrainingRequested], OutboxEntry]
@@ -36,6 +37,22 @@ def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:
         if len(fresh) < state.policy.min_new_examples:
             return state.model_copy(update={"curation": curation.model_copy(update={"fresh": fresh})})
         return _with_batch(state, fresh, entry)
+
+    return change
+
+
+def counted_in_turn(examples: Sequence[tuple[FreshExample, NewEntry]]) -> Change:
+    """Count these as if each were counted by a swap of its own. Raises :class:`Transient` where that would complete two
+    batches, of whose first the state would know no more that its examples were counted.
+    """
+
+    def change(state: TenantState) -> TenantState:
+        batches = state.curation.batches
+        for example, entry in examples:
+            state = counted([example], entry)(state)
+        if state.curation.batches > batches + 1:
+            raise Transient("others counted examples in between")
+        return state
 
     return change
 

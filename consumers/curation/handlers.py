@@ -49,17 +49,8 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             else:
                 await _put_out(event, tenancy, snapshot, store, record)
             return Outcome.NOOP_STALE
-    await _receive_content(data, store)
-    approved = ExampleRecord(
-        example_id=data.example_id,
-        version=data.version,
-        status="approved",
-        decided_at=event.time,
-        event_id=event.id,
-        reviewer_id=data.reviewer_id,
-        consent_id=data.consent_id,
-        commitment=data.content.commitment,
-    )
+    await receive_content(data, store)
+    approved = approved_record(event)
     if await _has_consent(snapshot.state, data, store):
         fresh = FreshExample(example_id=data.example_id, version=data.version, consent_id=data.consent_id)
         snapshot = await tenancy.states.swap(
@@ -201,7 +192,21 @@ async def _opened(event: Event, tenancy: Tenancy) -> tuple[TenantId, Snapshot, T
     return tenant, snapshot, await tenancy.store(tenant)
 
 
-async def _receive_content(data: ExampleApproved, store: TenantStore) -> None:
+def approved_record(event: Event) -> ExampleRecord:
+    data = cast(ExampleApproved, event.data)
+    return ExampleRecord(
+        example_id=data.example_id,
+        version=data.version,
+        status="approved",
+        decided_at=event.time,
+        event_id=event.id,
+        reviewer_id=data.reviewer_id,
+        consent_id=data.consent_id,
+        commitment=data.content.commitment,
+    )
+
+
+async def receive_content(data: ExampleApproved, store: TenantStore) -> None:
     """Make sure that the approved text lies sealed where the record will point, and that it is what was approved."""
     location = object_keys.content(data.example_id, data.version)
     reference = data.content.reference

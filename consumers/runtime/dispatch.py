@@ -6,16 +6,17 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import trace
 
-from consumers.runtime.parsing import Record
+from consumers.runtime.parsing import Record, event_of
 from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, KEY_MISSING, UNKNOWN_READER, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
-from consumers.runtime.sent_back import is_for_another, is_for_nobody
+from consumers.runtime.runs import InRuns
+from consumers.runtime.sent_back import is_for_another, is_for_nobody, must_happen
 from consumers.runtime.telemetry import SCOPE, Telemetry, where
 from schemas.envelope import Event, MalformedEvent, decode
 from schemas.events import OUTCOMES, EventData, OutcomeRecorded
@@ -70,13 +71,65 @@ class Dispatcher:
         if handler is None or is_for_another(self.reader, record, event):
             return None
         started = time.perf_counter()
-        attributes = {"messaging.system": "kafka", "messaging.destination.name": record.topic, "event.type": event.type}
-        with self.telemetry.span(f"process {event.type}", event.traceparent, attributes) as span:
+        with self.telemetry.span(f"process {event.type}", event.traceparent, self._attributes(record, event)) as span:
             outcome = await self._outcome(handler, event)
             span.set_attribute("sano.outcome", str(outcome))
             await self.record(event, record, outcome)
         self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
         return outcome
+
+    def run_of(self, records: Sequence[Record]) -> list[Event]:
+        """The events of the first of these records, as far as one handler may take them at once; none where it is one
+        record that is to be handled by itself.
+        """
+        run: list[Event] = []
+        for record in records:
+            event = event_of(record)
+            if event is None or event.topic != record.topic or must_happen(event):
+                break
+            if run and (event.type, event.subject) != (run[0].type, run[0].subject):
+                break
+            if not isinstance(self.handlers.get(type(event.data)), InRuns):
+                break
+            run.append(event)
+        return run if len(run) > 1 else []
+
+    async def handle_run(self, records: Sequence[Record], run: Sequence[Event]) -> int:
+        """Handle these records, whose events are ``run``, at once; how many of them, from the first on, were handled.
+
+        Raises :class:`Transient` and :class:`Refused`, each of which is about none of them in particular.
+        """
+        handler = self.handlers[type(run[0].data)]
+        if not isinstance(handler, InRuns):
+            return 0
+        started = time.perf_counter()
+        attributes = self._attributes(records[0], run[0])
+        with self.telemetry.span(f"process run of {run[0].type}", run[-1].traceparent, attributes) as span:
+            try:
+                async with asyncio.timeout(self.policy.deadline_seconds):
+                    outcomes = await handler.several(run, self.ports)
+            except TimeoutError:
+                raise Transient(f"the handler took longer than {self.policy.deadline_seconds} s") from None
+            except TenantFenced:
+                outcomes = [Outcome.REFUSED_PURGED] * len(run)
+            span.set_attribute("sano.events", len(outcomes))
+        told = zip(run, records, outcomes, strict=False)
+        published = await asyncio.gather(*(self._told(*one) for one in told), return_exceptions=True)
+        for error in published:
+            if isinstance(error, BaseException):
+                raise error
+        for event in run[: len(outcomes)]:
+            self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
+        return len(outcomes)
+
+    async def _told(self, event: Event, record: Record, outcome: Outcome) -> None:
+        with self.telemetry.span(f"process {event.type}", event.traceparent, self._attributes(record, event)) as span:
+            span.set_attribute("sano.outcome", str(outcome))
+            await self.record(event, record, outcome)
+
+    @staticmethod
+    def _attributes(record: Record, event: Event) -> dict[str, str]:
+        return {"messaging.system": "kafka", "messaging.destination.name": record.topic, "event.type": event.type}
 
     async def _outcome(self, handler: Handler, event: Event) -> Outcome:
         try:

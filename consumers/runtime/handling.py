@@ -1,4 +1,4 @@
-"""Handles one record, once: every error becomes a dead letter, a copy at the back, or another attempt after a pause.
+"""Handles records, once: every error becomes a dead letter, a copy at the back, or another attempt after a pause.
 
 Poison ends the record, so that no message can block its lane. Everything else comes again, is counted as a failure, and
 becomes poison when it goes on although store, keys and bus answer. The outcome and the dead letter are published, and
@@ -11,7 +11,7 @@ topic instead: what is behind it goes on, and it comes again by itself, until it
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.sent_back import copies_for, must_happen
 from consumers.runtime.telemetry import SCOPE, said
 from schemas.dead_letters import TOO_LARGE
+from schemas.envelope import Event
 from schemas.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Refused, Transient
 
@@ -40,7 +41,31 @@ class Handling:
     in_hand: InHand
     redeliveries: Redeliveries
 
-    async def attempt(self, record: Record) -> bool:
+    async def attempt(self, records: Sequence[Record]) -> int:
+        """Handle the first of these records, one lane's, or several of them at once; how many have ended."""
+        run = self.dispatcher.run_of(records)
+        if run and self.in_hand.needs_no_note(records[: len(run)]):
+            try:
+                return await self._attempt_run(records[: len(run)], run) or await self.attempt_one(records[0])
+            except Refused:
+                pass  # as it is said of each of them, one after another
+            except Exception as error:
+                logger.warning("run will be redelivered one by one", extra={"reason": said(error)})
+                return 0
+        return await self.attempt_one(records[0])
+
+    async def _attempt_run(self, records: Sequence[Record], run: Sequence[Event]) -> int:
+        async with self.in_hand.taken_at_once(records):
+            number, ended = self.progress.begin(), 0
+            try:
+                ended = await self.dispatcher.handle_run(records, run)
+            finally:
+                self.progress.end(number, has_succeeded=ended > 0)
+        for record in records[:ended]:
+            self.redeliveries.forget(record)
+        return ended
+
+    async def attempt_one(self, record: Record) -> bool:
         """Whether the record has ended: handled, dead-lettered or sent back. Else it is to come again after a pause.
 
         Raises nothing but what ends the process. Cancelled, it gives up the record, which comes again elsewhere.

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -128,6 +128,27 @@ class InHand:
                 if is_noted:
                     await self._written(watch)
 
+    def needs_no_note(self, records: Sequence[Record]) -> bool:
+        """Whether none of these has to be noted before it is begun, so that they may be taken at once."""
+        watch = self._watches.get(partition_of(records[0]))
+        if watch is None or not watch.is_read:
+            return False
+        return not any(self._is_due(watch, (record.offset, record.timestamp)) for record in records)
+
+    @asynccontextmanager
+    async def taken_at_once(self, records: Sequence[Record]) -> AsyncIterator[None]:
+        """Around one handling of several records of which none needs a note. After a failure the first one does."""
+        watch = self._watches.get(partition_of(records[0]))
+        async with self._turns.beside_others():
+            await self._be_no_more_alone()
+            if watch is None or self._watches.get(watch.partition) is not watch:
+                raise Transient("its partition moved while it waited for its turn")
+            try:
+                yield
+            except BaseException:
+                watch.failed.add((records[0].offset, records[0].timestamp))
+                raise
+
     async def ended(self, record: Record) -> None:
         """It is over, and under no suspicion any more."""
         watch, place = self._watches.get(partition_of(record)), (record.offset, record.timestamp)
@@ -188,9 +209,7 @@ class InHand:
 
     async def _take(self, watch: _Watch, place: Place) -> bool:
         """Note the record as in hand, where that is due; whether it is noted."""
-        is_known = place in watch.suspects or place in watch.failed
-        is_due = is_known or not watch.is_open or place[0] < watch.careful_below
-        is_noted = is_due and not watch.is_off and await self.tenancy.publisher.answers()
+        is_noted = self._is_due(watch, place) and await self.tenancy.publisher.answers()
         if self._turns.inside > 1 or not is_noted:
             await self._be_no_more_alone()
         if not is_noted:
@@ -204,6 +223,11 @@ class InHand:
             self._put_down(watch, place)
             raise
         return True
+
+    @staticmethod
+    def _is_due(watch: _Watch, place: Place) -> bool:
+        is_known = place in watch.suspects or place in watch.failed
+        return not watch.is_off and (is_known or not watch.is_open or place[0] < watch.careful_below)
 
     async def _be_no_more_alone(self) -> None:
         """Before another record is begun, whoever noted that nothing else is in hand must have noted that something is:

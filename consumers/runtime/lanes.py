@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
@@ -20,21 +21,22 @@ from consumers.runtime.telemetry import SCOPE, said
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
-Attempt = Callable[[Record], Coroutine[Any, Any, bool]]
-"""Handles a record once; whether it has ended: acknowledged, dead-lettered or sent back. What it raises is logged, and
-is as if it had said no.
+Attempt = Callable[[Sequence[Record]], Coroutine[Any, Any, int]]
+"""Handles the first of a lane's next records once, or several of them together; how many, from the first on, have
+ended: acknowledged, dead-lettered or sent back. What it raises is logged, and is as if none had.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaneLimits:
     """``side_by_side``: so many records are in hand at once. ``records``, ``bytes``: with so many in memory no more
-    should be taken, until half of them are gone.
+    should be taken, until half of them are gone. ``run``: so many of a lane an attempt is offered.
     """
 
     side_by_side: int
     records: int
     bytes: int
+    run: int = 1
 
 
 @dataclass(eq=False)
@@ -43,6 +45,7 @@ class _Lane:
     partition: Partition
     offsets: PartitionOffsets
     records: deque[Record] = field(default_factory=deque)
+    offered: int = 0
     is_dropped: bool = False
 
 
@@ -57,7 +60,7 @@ class LaneScheduler:
         self._lanes: dict[tuple[Partition, bytes | None], _Lane] = {}
         self._ready: deque[_Lane] = deque()
         self._behind: dict[bytes | None, deque[_Lane]] = {}
-        self._turns: dict[asyncio.Task[bool], _Lane] = {}
+        self._turns: dict[asyncio.Task[int], _Lane] = {}
         self._records = self._bytes = 0
         self._was_full = self._is_closing = False
 
@@ -127,16 +130,15 @@ class LaneScheduler:
         await self._ended(left, None)
 
     @staticmethod
-    async def _ended(turns: set[asyncio.Task[bool]], bound_seconds: float | None) -> None:
+    async def _ended(turns: set[asyncio.Task[int]], bound_seconds: float | None) -> None:
         if turns:
             await asyncio.wait(turns, timeout=bound_seconds)
 
     def _drop(self, lane: _Lane) -> None:
-        """Its first record may be in hand, and is counted until it is not."""
+        """Its first records may be in hand, and are counted until they are not."""
         lane.is_dropped = True
         del self._lanes[lane.partition, lane.key]
-        in_hand = 1 if lane in self._turns.values() else 0
-        while len(lane.records) > in_hand:
+        while len(lane.records) > lane.offered:
             self._discount(lane.records.pop())
 
     def _discount(self, record: Record) -> None:
@@ -153,34 +155,37 @@ class LaneScheduler:
                 self._behind.setdefault(lane.key, deque()).append(lane)
                 continue
             busy.add(lane.key)
-            task = asyncio.create_task(self._attempt(lane.records[0]), name="lane")
+            records = list(islice(lane.records, self._limits.run))
+            lane.offered = len(records)
+            task = asyncio.create_task(self._attempt(records), name="lane")
             self._turns[task] = lane
             task.add_done_callback(self._over)
 
-    def _over(self, task: asyncio.Task[bool]) -> None:
+    def _over(self, task: asyncio.Task[int]) -> None:
         lane = self._turns.pop(task)
         # Before this lane, so that none of a tenant's partitions waits for all of another.
         self._ready.extend(self._behind.pop(lane.key, ()))
-        has_ended = not task.cancelled() and self._has_ended(task)
-        if has_ended:
-            lane.offsets.end(lane.records[0].offset)
-        if has_ended or lane.is_dropped:
+        ended = 0 if task.cancelled() else self._ended_by(task)
+        for record in islice(lane.records, ended):
+            lane.offsets.end(record.offset)
+        for _ in range(len(lane.records) if lane.is_dropped else ended):
             self._discount(lane.records.popleft())
-        else:
-            asyncio.get_running_loop().call_later(self._pause(), self._come_again, lane)
-        if has_ended and lane.records:
+        lane.offered = 0
+        if lane.records and ended:
             self._ready.append(lane)
-        elif not lane.records and not lane.is_dropped:
+        elif lane.records:
+            asyncio.get_running_loop().call_later(self._pause(), self._come_again, lane)
+        elif not lane.is_dropped:
             del self._lanes[lane.partition, lane.key]
         self._fill()
 
     @staticmethod
-    def _has_ended(task: asyncio.Task[bool]) -> bool:
+    def _ended_by(task: asyncio.Task[int]) -> int:
         error = task.exception()
         if error is None:
             return task.result()
         logger.error("record given back unhandled", extra={"reason": said(error)})
-        return False
+        return 0
 
     def _come_again(self, lane: _Lane) -> None:
         self._ready.append(lane)

@@ -109,7 +109,7 @@ async def delivered(
         NothingNoted("test", made, POLICY.ended_processes, lambda _: None),
         redeliveries or Redeliveries(POLICY.deliveries),
     )
-    acknowledged = await handling.attempt(record)
+    acknowledged = await handling.attempt_one(record)
     outcomes = [e.data.outcome for e in bus.events if isinstance(e.data, events.OutcomeRecorded)]
     return Result(acknowledged, bus.raw, outcomes)
 

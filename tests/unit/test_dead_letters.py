@@ -165,7 +165,7 @@ async def test_what_is_raised_around_a_handler_is_our_failure_and_not_the_record
     dispatcher = Dispatcher("curation", {}, tenancy, None, TELEMETRY, POLICY)
     around = Failing("test", tenancy, 5, lambda _: None)
     handling = Handling(dispatcher, progress, around, Redeliveries(POLICY.deliveries))
-    acknowledged = [await handling.attempt(a_record()) for _ in range(POLICY.deliveries)]
+    acknowledged = [await handling.attempt_one(a_record()) for _ in range(POLICY.deliveries)]
     assert acknowledged == [False, False, True]
     assert [dict(letter.headers)["dlq_reason"] for letter in bus.raw] == [reason]
     assert progress.consecutive_failures == POLICY.deliveries

@@ -182,7 +182,7 @@ class Consuming:
     async def deliver(self) -> None:
         """One attempt at the next record."""
         record = self.topic.records[self.position]
-        if await self.handling.attempt(record):
+        if await self.handling.attempt_one(record):
             self.position += 1
             self.topic.committed = self.position
             self.topic.take_back()
@@ -217,13 +217,13 @@ class SideBySide(Consuming):
         self.lanes.assign([PARTITION], lambda _: decoded(self.topic.place))
         self.taken = self.topic.place.offset
 
-    async def _attempt(self, record: Any) -> bool:
+    async def _attempt(self, records: Sequence[Any]) -> int:
         if self.died.is_set():
             await asyncio.Event().wait()
-        has_ended = await self.handling.attempt(record)
+        ended = await self.handling.attempt(records)
         if self.died.is_set():
             await asyncio.Event().wait()
-        return has_ended
+        return ended
 
     async def run(self, deliveries: int = 99) -> bool:
         """Until all has ended, or it dies."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +45,13 @@ class Stand:
         self.lanes = LaneScheduler(self._attempt, self.limits, lambda: 0.0)
         self.lanes.assign([PARTITION, (events.CURATION, 1), (events.TENANTS, 0)], lambda _: None)
 
-    async def _attempt(self, record: Any) -> bool:
+    async def _attempt(self, records: Sequence[Any]) -> int:
+        record = records[0]
         self.begun.append(record.offset)
         self.under_way[record.offset] = asyncio.get_running_loop().create_future()
         self.together = max(self.together, len(self.under_way))
         try:
-            return await self.under_way[record.offset]
+            return int(await self.under_way[record.offset])
         finally:
             del self.under_way[record.offset]
 

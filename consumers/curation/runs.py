@@ -1,0 +1,102 @@
+"""Runs of approvals: state, key and consents read once, examples side by side, one swap, then their records.
+
+What a run takes is what an import brings: approvals of examples that nobody had decided on, of content that is there,
+under a consent that was given. The run ends before the first approval that is anything else, and before an example that
+it has already; that one is handled by itself. The order is that of :mod:`consumers.curation.handlers`: content, then
+the swap that counts, then the records. So wherever a run stops, each of its examples is as its own handling would have
+left it, and what comes again finds the example's record, or finds it counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from consumers.curation.batches import NewEntry, counted_in_turn
+from consumers.curation.handlers import approved_record, receive_content
+from consumers.curation.records import read_consent, read_example, write_example
+from schemas.envelope import Event
+from schemas.events import ExampleApproved, TrainingRequested
+from schemas.outcome import Outcome
+from schemas.state import FreshExample, OutboxEntry, TenantState
+from tenancy.bootstrap import Tenancy
+from tenancy.bounded import gathered
+from tenancy.errors import Refused
+from tenancy.store import TenantStore
+from tenancy.tenant_id import TenantId
+from tenancy.tracing import continued
+
+
+async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequence[Outcome]:
+    """Seal these approved examples and make them eligible, as far as there is nothing to say of them but yes."""
+    tenant = TenantId(run[0].subject)
+    snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
+    state = snapshot.state
+    named = _each_once(run)[: _before_a_second_batch(state)]
+    granted = await _granted({data.consent_id for _, data in named if data.consent_id is not None}, store)
+    are_plain = await gathered(_is_plain(data, granted, store) for _, data in named)
+    taken = named[: are_plain.index(False)] if False in are_plain else named
+    if not taken:
+        return []
+    fresh = [
+        (
+            FreshExample(example_id=data.example_id, version=data.version, consent_id=data.consent_id),
+            _entry_of(event, tenancy),
+        )
+        for event, data in taken
+        if data.consent_id is not None or not state.policy.require_consent
+    ]
+    if fresh:
+        snapshot = await tenancy.states.swap(tenant, counted_in_turn(fresh), base=snapshot)
+    await gathered(write_example(store, approved_record(event), None) for event, _ in taken)
+    await tenancy.outbox.flush(tenant, snapshot)
+    return [Outcome.EFFECT] * len(taken)
+
+
+def _each_once(run: Sequence[Event]) -> list[tuple[Event, ExampleApproved]]:
+    """Up to the first example that comes again."""
+    found: dict[str, tuple[Event, ExampleApproved]] = {}
+    for event in run:
+        data = cast(ExampleApproved, event.data)
+        if data.example_id in found:
+            break
+        found[data.example_id] = event, data
+    return list(found.values())
+
+
+def _before_a_second_batch(state: TenantState) -> int:
+    """How many one swap may count. It closes one batch at most: the state knows of the examples of its latest batch
+    that they were counted, and of no earlier ones, whose records might be missing if the run stops there.
+    """
+    least = state.policy.min_new_examples
+    return max(1, 2 * least - 1 - len(state.curation.fresh))
+
+
+async def _granted(consents: set[str], store: TenantStore) -> Mapping[str, bool]:
+    names = sorted(consents)
+    found = await gathered(read_consent(store, name) for name in names)
+    return {name: record.granted for name, (record, _) in zip(names, found, strict=True)}
+
+
+async def _is_plain(data: ExampleApproved, granted: Mapping[str, bool], store: TenantStore) -> bool:
+    """Whether nobody had decided on the example, its content is there, and no consent is waited for."""
+    if data.consent_id is not None and not granted[data.consent_id]:
+        return False
+    if (await read_example(store, data.example_id))[0] is not None:
+        return False
+    try:
+        await receive_content(data, store)
+    except Refused:
+        return False
+    return True
+
+
+def _entry_of(event: Event, tenancy: Tenancy) -> NewEntry:
+    """What a batch that this approval completes owes, in its trace."""
+
+    def entry(requested: TrainingRequested) -> OutboxEntry:
+        with continued(event.traceparent):
+            return tenancy.outbox.entry(requested, event.id)
+
+    return entry

@@ -1,0 +1,32 @@
+"""Handlers that may take several like events of one tenant at once: a run."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.envelope import Event
+from schemas.outcome import Outcome
+
+RUN = 64
+"""So many events are in a run at most: their requests to the object store fit into the deadline of one handling."""
+
+OneHandler = Callable[[Event, Any], Awaitable[Outcome]]
+SeveralHandler = Callable[[Sequence[Event], Any], Awaitable[Sequence[Outcome]]]
+"""Handles events of one type and one tenant, in their order and as if one after another; the outcomes of the first of
+them, as many as it took. None at all where the first one needs to be handled by itself.
+
+What it raises is about none of them in particular: they come again, the first of them by itself.
+"""
+
+
+@dataclass(frozen=True)
+class InRuns:
+    """A handler of single events that can also take a run of them."""
+
+    one: OneHandler
+    several: SeveralHandler
+
+    async def __call__(self, event: Event, ports: Any) -> Outcome:
+        return await self.one(event, ports)

@@ -1,0 +1,188 @@
+"""A run of like events leaves what they leave one after another: outcomes, records, batches, after any crash too."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumers.runtime.runs import InRuns
+from schemas import events, object_keys
+from schemas.envelope import Event
+from schemas.outcome import Outcome
+from schemas.policy import TenantPolicy
+from tenancy.errors import Refused, TenantFenced, Transient
+from tenancy.tenant_id import TenantId
+from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.deliveries import REPRODUCIBLE
+from tests.world.summary import summary
+from tests.world.world import World
+
+TENANT = "t1"
+
+Plan = Sequence[tuple[str, int, str]]
+"""Approvals: of which example, in which version, under which consent; ``-`` for none."""
+
+
+async def told(world: World, policy: TenantPolicy, plan: Plan) -> list[Event]:
+    """The tenant, a consent that was granted, and the approvals as events. Of ``e9`` nothing was uploaded."""
+    tenant = await world.onboard(TENANT, policy)
+    granted = await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
+    await world.handle(world.services[0], granted)
+    made: dict[tuple[str, int, str], events.ExampleApproved] = {}
+    for example, version, consent in plan:
+        if (example, version, consent) not in made:
+            made[example, version, consent] = await world.approval(
+                tenant, example, version=version, consent=None if consent == "-" else consent
+            )
+    store = await world.outside.store(tenant)
+    for version in (1, 2):
+        await store.erase(object_keys.content("e9", version))
+    return [await world.publish(tenant, made[one]) for one in plan]
+
+
+async def one_by_one(world: World, told: Sequence[Event]) -> list[str]:
+    return [await _alone(world, event) for event in told]
+
+
+async def in_runs(world: World, told: Sequence[Event]) -> list[str]:
+    """As a lane takes them."""
+    service = world.services[0]
+    handler = service.handlers[events.ExampleApproved]
+    assert isinstance(handler, InRuns)
+    outcomes: list[str] = []
+    while left := told[len(outcomes) :]:
+        taken: Sequence[Outcome] = ()
+        if len(left) > 1:
+            try:
+                taken = await handler.several(left, service.ports)
+            except (Transient, Refused):
+                taken = ()
+        outcomes += [str(outcome) for outcome in taken] if taken else [await _alone(world, left[0])]
+    return outcomes
+
+
+async def _alone(world: World, event: Event) -> str:
+    try:
+        return str(await world.handle(world.services[0], event))
+    except TenantFenced:
+        raise
+    except Refused as refusal:
+        return refusal.code
+
+
+def lived(life: Callable[[Path], Any]) -> Any:
+    async def once() -> Any:
+        with tempfile.TemporaryDirectory() as scratch:
+            return await life(Path(scratch))
+
+    return asyncio.run(once())
+
+
+plans = st.lists(
+    st.tuples(
+        st.sampled_from([*(f"e{n}" for n in range(8)), "e9"]),
+        st.sampled_from([1, 1, 1, 2]),
+        st.sampled_from(["consent-1", "consent-1", "consent-1", "-", "consent-2"]),
+    ),
+    min_size=2,
+    max_size=14,
+)
+policies = st.builds(
+    TenantPolicy,
+    min_new_examples=st.integers(1, 6),
+    min_training_examples=st.just(50),
+    require_consent=st.booleans(),
+)
+
+
+@settings(REPRODUCIBLE, max_examples=60)
+@given(policies, plans)
+def test_a_run_of_approvals_has_the_outcomes_and_leaves_the_state_that_they_have_one_after_another(
+    policy: TenantPolicy, plan: Plan
+) -> None:
+    async def life(scratch: Path, read: Any) -> Any:
+        world = World(scratch)
+        made = await told(world, policy, plan)
+        outcomes = await read(world, made)
+        return outcomes, await seen(world)
+
+    assert lived(lambda scratch: life(scratch, in_runs)) == lived(lambda scratch: life(scratch, one_by_one))
+
+
+async def seen(world: World) -> Any:
+    """Without commitments: contents are salted, and differ between two worlds."""
+    found = await summary(world, TenantId(TENANT))
+    return {name: found[name] for name in ("state", "keys", "published")}
+
+
+IMPORT: Plan = [(f"e{number}", 1, "consent-1") for number in range(7)]
+
+
+@pytest.mark.parametrize("least", [1, 2, 5, 100])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("again", [in_runs, one_by_one])
+async def test_a_crash_at_any_effect_of_a_run_loses_nothing_and_counts_nothing_twice(
+    tmp_path: Path, least: int, when: str, again: Any
+) -> None:
+    policy = TenantPolicy(min_new_examples=least, min_training_examples=50)
+
+    async def life(number: int, position: int | None) -> tuple[Any, int, bool]:
+        crash = CrashAt()
+        world = World(tmp_path / str(number), crash)
+        made = await told(world, policy, IMPORT)
+        before = len(crash.effects)
+        crash.position, crash.when = None if position is None else before + position, when
+        try:
+            await in_runs(world, made)
+        except* SimulatedCrash:
+            pass
+        effects = len(crash.effects) - before
+        await again(world, made)
+        state = (await world.state(TenantId(TENANT))).curation
+        assert state.batches == len(IMPORT) // least
+        assert len(state.fresh) == len(IMPORT) % least
+        return await seen(world), effects, crash.has_crashed
+
+    undisturbed, effects, _ = await life(0, None)
+    assert effects >= len(IMPORT) + 1
+    for position in range(effects):
+        found, _, has_crashed = await life(position + 1, position)
+        assert has_crashed
+        assert found == undisturbed
+
+
+async def test_a_run_costs_one_swap_and_three_requests_for_each_event(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    plan: Plan = [(f"x{number}", 1, "consent-1") for number in range(64)]
+    made = await told(world, TenantPolicy(min_new_examples=1000), plan)
+    requests: list[str] = []
+    memory = world.memory
+    for name in ("get", "put", "exists", "versions", "keys"):
+        original = getattr(memory, name)
+
+        def counted(key: str, *args: Any, _original: Any = original, _name: str = name, **named: Any) -> Any:
+            requests.append(f"{_name} {key}")
+            return _original(key, *args, **named)
+
+        setattr(memory, name, counted)
+    assert set(await in_runs(world, made)) == {"EFFECT"}
+    assert len([request for request in requests if "state.json" in request and request.startswith("put")]) == 1
+    assert len(requests) / len(made) <= 3.2
+
+
+async def test_a_tenant_that_is_fenced_is_refused_as_a_whole(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    made = await told(world, TenantPolicy(min_new_examples=1000), IMPORT)
+    handler = world.services[0].handlers[events.ExampleApproved]
+    assert isinstance(handler, InRuns)
+    await world.publish(TenantId(TENANT), events.TenantChurned(requested_by="op"))
+    await world.settle()
+    with pytest.raises(TenantFenced):
+        await handler.several(made, world.services[0].ports)
