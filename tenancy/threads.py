@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from tenancy.errors import StoreUnavailable
 
-REQUESTS = 32
+REQUESTS = 64
 """Under way at a time; what is asked beyond that waits for its turn."""
 RESERVED = 4
 """And these for what waits for nobody's turn: see :func:`ahead_of_others`."""

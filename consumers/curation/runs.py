@@ -34,9 +34,15 @@ async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequen
     snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
     state = snapshot.state
     named = _each_once(run)[: _before_a_second_batch(state)]
-    granted = await _granted({data.consent_id for _, data in named if data.consent_id is not None}, store)
-    are_plain = await gathered(_is_plain(data, granted, store) for _, data in named)
-    taken = named[: are_plain.index(False)] if False in are_plain else named
+    granted, are_new = await asyncio.gather(
+        _granted({data.consent_id for _, data in named if data.consent_id is not None}, store),
+        gathered(_is_new(data, store) for _, data in named),
+    )
+    taken = []
+    for (event, data), is_new in zip(named, are_new, strict=True):
+        if not is_new or not granted.get(data.consent_id, True):
+            break
+        taken.append((event, data))
     if not taken:
         return []
     fresh = [
@@ -73,16 +79,14 @@ def _before_a_second_batch(state: TenantState) -> int:
     return max(1, 2 * least - 1 - len(state.curation.fresh))
 
 
-async def _granted(consents: set[str], store: TenantStore) -> Mapping[str, bool]:
+async def _granted(consents: set[str], store: TenantStore) -> Mapping[str | None, bool]:
     names = sorted(consents)
     found = await gathered(read_consent(store, name) for name in names)
     return {name: record.granted for name, (record, _) in zip(names, found, strict=True)}
 
 
-async def _is_plain(data: ExampleApproved, granted: Mapping[str, bool], store: TenantStore) -> bool:
-    """Whether nobody had decided on the example, its content is there, and no consent is waited for."""
-    if data.consent_id is not None and not granted[data.consent_id]:
-        return False
+async def _is_new(data: ExampleApproved, store: TenantStore) -> bool:
+    """Whether nobody had decided on the example, and its content is there."""
     if (await read_example(store, data.example_id))[0] is not None:
         return False
     try:

@@ -32,8 +32,9 @@ class HandlingPolicy:
     ``ended_processes``: so many processes may end over an event, one after another and in the midst of its handling.
     The ones before an event was noted, and was tried alone, may be two more.
 
-    ``lanes``: as many side by side as the object store's client has threads. As many records in memory as one tenant
-    may import at once without anybody behind waiting for all of them; they hold references and no content.
+    ``lanes``: half as many side by side as the object store's client has threads, since runs use several. As many
+    records in memory as one tenant may import at once without anybody behind waiting for all of them; they hold
+    references and no content.
     """
 
     deadline_seconds: float = 60.0
