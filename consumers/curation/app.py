@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consumers.curation import handlers
-from consumers.curation.runs import on_examples_approved
+from consumers.curation.runs import on_consents_granted, on_examples_approved
 from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.runs import InRuns
@@ -17,7 +17,7 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.ExampleApproved: InRuns(handlers.on_example_approved, on_examples_approved),
     events.ExampleRejected: handlers.on_example_rejected,
     events.ExampleWithdrawn: handlers.on_example_withdrawn,
-    events.ConsentGranted: handlers.on_consent_granted,
+    events.ConsentGranted: InRuns(handlers.on_consent_granted, on_consents_granted),
     events.ConsentRevoked: handlers.on_consent_revoked,
 }
 

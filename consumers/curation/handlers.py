@@ -131,13 +131,13 @@ async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
     if not is_repeat:
-        record = record.model_copy(update=_word(event, granted=True))
+        record = record.model_copy(update=said_of_consent(event, granted=True))
         await write_consent(store, record, etag)
-    counted_any = await _count_waiting(event, data.consent_id, tenancy, snapshot, store)
+    counted_any = await count_waiting(event, data.consent_id, tenancy, snapshot, store)
     return Outcome.NOOP_DUPLICATE if is_repeat and not counted_any else Outcome.EFFECT
 
 
-async def _count_waiting(
+async def count_waiting(
     event: Event, consent_id: str, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore
 ) -> bool:
     """Count the examples that wait for this consent, some at a time: there may be more than a handling has time for.
@@ -172,7 +172,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
     if is_repeat and await withdrawals.is_noted(store, event):
         return Outcome.NOOP_DUPLICATE
     if not is_repeat:
-        await write_consent(store, record.model_copy(update=_word(event, granted=False)), etag)
+        await write_consent(store, record.model_copy(update=said_of_consent(event, granted=False)), etag)
     snapshot = await tenancy.states.swap(
         tenant,
         discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),
@@ -230,7 +230,7 @@ async def receive_content(data: ExampleApproved, store: TenantStore) -> None:
                 raise Refused("content-exists", "refused: this version has other content already") from None
 
 
-def _word(event: Event, *, granted: bool) -> dict[str, object]:
+def said_of_consent(event: Event, *, granted: bool) -> dict[str, object]:
     """What a consent's record says after this event."""
     version = cast(ConsentGranted | ConsentRevoked, event.data).version
     return {"version": version, "granted": granted, "event_id": event.id, "decided_at": event.time}

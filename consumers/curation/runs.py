@@ -1,10 +1,10 @@
-"""Runs of approvals: state, key and consents read once, examples side by side, one swap, then their records.
+"""Runs of approvals and of grants: state and key read once, records side by side, approvals counted by one swap.
 
-What a run takes is what an import brings: approvals of examples that nobody had decided on, of content that is there,
-under a consent that was given. The run ends before the first approval that is anything else, and before an example that
-it has already; that one is handled by itself. The order is that of :mod:`consumers.curation.handlers`: content, then
-the swap that counts, then the records. So wherever a run stops, each of its examples is as its own handling would have
-left it, and what comes again finds the example's record, or finds it counted.
+What a run of approvals takes is what an import brings: approvals of examples that nobody had decided on, of content
+that is there, under a consent that was given. The run ends before the first approval that is anything else, and before
+an example that it has already; that one is handled by itself. The order is that of :mod:`consumers.curation.handlers`:
+content, then the swap that counts, then the records. So wherever a run stops, each of its examples is as its own
+handling would have left it, and what comes again finds the example's record, or finds it counted.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from consumers.curation.batches import NewEntry, counted_in_turn
-from consumers.curation.handlers import approved_record, receive_content
-from consumers.curation.records import read_consent, read_example, write_example
+from consumers.curation.handlers import approved_record, count_waiting, receive_content, said_of_consent
+from consumers.curation.records import read_consent, read_example, write_consent, write_example
 from schemas.envelope import Event
-from schemas.events import ExampleApproved, TrainingRequested
+from schemas.events import ConsentGranted, ExampleApproved, TrainingRequested
 from schemas.outcome import Outcome
 from schemas.state import FreshExample, OutboxEntry, TenantState
 from tenancy.bootstrap import Tenancy
@@ -58,6 +58,39 @@ async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequen
     await gathered(write_example(store, approved_record(event), None) for event, _ in taken)
     await tenancy.outbox.flush(tenant, snapshot)
     return [Outcome.EFFECT] * len(taken)
+
+
+async def on_consents_granted(run: Sequence[Event], tenancy: Tenancy) -> Sequence[Outcome]:
+    """Record these grants, each of another consent, and count the examples that wait for any of them. The run ends
+    before a grant that is not news.
+    """
+    tenant = TenantId(run[0].subject)
+    snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
+    named: dict[str, Event] = {}
+    for event in run:
+        consent_id = cast(ConsentGranted, event.data).consent_id
+        if consent_id in named:
+            break
+        named[consent_id] = event
+    found = await gathered(read_consent(store, consent_id) for consent_id in named)
+    news = []
+    for event, (record, etag) in zip(named.values(), found, strict=True):
+        if record.version >= cast(ConsentGranted, event.data).version:
+            break
+        news.append((event, record.model_copy(update=said_of_consent(event, granted=True)), etag))
+    await gathered(write_consent(store, record, etag) for _, record, etag in news)
+    waiting = await gathered(_is_waited_for(store, record.consent_id) for _, record, _ in news)
+    for (event, record, _), is_waited_for in zip(news, waiting, strict=True):
+        if is_waited_for:
+            await count_waiting(event, record.consent_id, tenancy, snapshot, store)
+    await tenancy.outbox.flush(tenant, snapshot)
+    return [Outcome.EFFECT] * len(news)
+
+
+async def _is_waited_for(store: TenantStore, consent_id: str) -> bool:
+    async for _ in store.list("consents", consent_id, "waiting"):
+        return True
+    return False
 
 
 def _each_once(run: Sequence[Event]) -> list[tuple[Event, ExampleApproved]]:

@@ -10,8 +10,10 @@ from consumers.ledger.audit_facts import AUDITED
 from consumers.ledger.keeper import AuditKeeper
 from consumers.ledger.ports import LedgerPorts
 from consumers.ledger.settings import LedgerSettings
+from consumers.ledger.usage_runs import on_usages_recorded
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.periodic import Periodic
+from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
 from schemas import events
 from schemas.topics import LIVE_TOPICS
@@ -20,7 +22,7 @@ from tenancy.bootstrap import Tenancy, signer
 from tenancy.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.UsageRecorded: handlers.on_usage_recorded,
+    events.UsageRecorded: InRuns(handlers.on_usage_recorded, on_usages_recorded),
     events.OutcomeRecorded: audit.on_outcome_recorded,
     **dict.fromkeys(AUDITED, audit.on_audited),
 }

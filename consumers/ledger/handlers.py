@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from consumers.ledger.ports import LedgerPorts
@@ -22,10 +23,10 @@ async def on_usage_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     await tenancy.active(tenant)
     store = await tenancy.store(tenant)
     report = report_of(data.usage_id)
-    return await _kept(event.id, data, store) if report is None else await _added(report, data, store)
+    return await keep(event.id, data, store) if report is None else (await add_to_day([(report, data)], store))[0]
 
 
-async def _kept(event_id: str, data: UsageRecorded, store: TenantStore) -> Outcome:
+async def keep(event_id: str, data: UsageRecorded, store: TenantStore) -> Outcome:
     try:
         await store.put_record(object_keys.usage(event_id), data, if_absent=True)
     except PreconditionFailed:
@@ -33,23 +34,28 @@ async def _kept(event_id: str, data: UsageRecorded, store: TenantStore) -> Outco
     return Outcome.EFFECT
 
 
-async def _added(report: Report, data: UsageRecorded, store: TenantStore) -> Outcome:
-    """The amounts and the report's number are written by one swap: both are in the record, or neither.
+async def add_to_day(reports: Sequence[tuple[Report, UsageRecorded]], store: TenantStore) -> list[Outcome]:
+    """Add reports of one day, each with its own outcome.
 
-    A swap that comes after a purge has emptied the prefix finds nothing to replace.
+    The amounts and the reports' numbers are written by one swap: all are in the record, or none. A swap that comes
+    after a purge has emptied the prefix finds nothing to replace.
     """
-    location = object_keys.usage_day(report.day)
+    location = object_keys.usage_day(reports[0][0].day)
     etag: str | None
     try:
         held, etag = await store.get_record(location, UsageDay)
     except ObjectNotFound:
         held, etag = UsageDay(), None
-    added = held.plus(report, data)
-    if added is held:
-        return Outcome.NOOP_DUPLICATE
+    day, outcomes = held, []
+    for report, data in reports:
+        added = day.plus(report, data)
+        outcomes.append(Outcome.NOOP_DUPLICATE if added is day else Outcome.EFFECT)
+        day = added
+    if day is held:
+        return outcomes
     try:
-        await store.put_record(location, added, if_absent=etag is None, if_match=etag)
+        await store.put_record(location, day, if_absent=etag is None, if_match=etag)
     except PreconditionFailed:
         # Another delivery of this tenant's usage was added in between; or this one was, and its answer was lost.
         raise Transient("the day's usage changed during the handling") from None
-    return Outcome.EFFECT
+    return outcomes

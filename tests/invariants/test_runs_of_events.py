@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,12 +20,14 @@ from schemas.outcome import Outcome
 from schemas.policy import TenantPolicy
 from tenancy.errors import Refused, TenantFenced, Transient
 from tenancy.tenant_id import TenantId
+from tests.world.bus import Service
 from tests.world.crashes import CrashAt, SimulatedCrash
 from tests.world.deliveries import REPRODUCIBLE
 from tests.world.summary import summary
 from tests.world.world import World
 
 TENANT = "t1"
+REPORTER = f"{1:032x}"
 
 Plan = Sequence[tuple[str, int, str]]
 """Approvals: of which example, in which version, under which consent; ``-`` for none."""
@@ -53,8 +56,8 @@ async def one_by_one(world: World, told: Sequence[Event]) -> list[str]:
 
 async def in_runs(world: World, told: Sequence[Event]) -> list[str]:
     """As a lane takes them."""
-    service = world.services[0]
-    handler = service.handlers[events.ExampleApproved]
+    service = _service_of(world, told[0])
+    handler = service.handlers[type(told[0].data)]
     assert isinstance(handler, InRuns)
     outcomes: list[str] = []
     while left := told[len(outcomes) :]:
@@ -70,11 +73,16 @@ async def in_runs(world: World, told: Sequence[Event]) -> list[str]:
 
 async def _alone(world: World, event: Event) -> str:
     try:
-        return str(await world.handle(world.services[0], event))
+        return str(await world.handle(_service_of(world, event), event))
     except TenantFenced:
         raise
     except Refused as refusal:
         return refusal.code
+
+
+def _service_of(world: World, event: Event) -> Service:
+    name = "ledger" if isinstance(event.data, events.UsageRecorded) else "curation"
+    return next(service for service in world.services if service.name == name)
 
 
 def lived(life: Callable[[Path], Any]) -> Any:
@@ -154,8 +162,102 @@ async def test_a_crash_at_any_effect_of_a_run_loses_nothing_and_counts_nothing_t
     assert effects >= len(IMPORT) + 1
     for position in range(effects):
         found, _, has_crashed = await life(position + 1, position)
-        assert has_crashed
+        assert has_crashed or when == "after"
         assert found == undisturbed
+
+
+grants = st.lists(st.tuples(st.sampled_from(["c1", "c2", "c3", "c4"]), st.integers(1, 2)), min_size=2, max_size=8)
+
+
+async def _granted(world: World, policy: TenantPolicy, plan: Sequence[tuple[str, int]]) -> list[Event]:
+    """Examples that wait for some of these consents, and the grants."""
+    tenant = await world.onboard(TENANT, policy)
+    for number, consent in enumerate(("c1", "c1", "c3", "c4")):
+        waits = await world.publish(tenant, await world.approval(tenant, f"e{number}", consent=consent))
+        await world.handle(world.services[0], waits)
+    made = [events.ConsentGranted(consent_id=consent, version=version) for consent, version in plan]
+    return [await world.publish(tenant, data) for data in made]
+
+
+@settings(REPRODUCIBLE, max_examples=40)
+@given(st.integers(1, 5), grants)
+def test_a_run_of_grants_has_the_outcomes_and_leaves_the_state_that_they_have_one_after_another(
+    least: int, plan: Sequence[tuple[str, int]]
+) -> None:
+    policy = TenantPolicy(min_new_examples=least, min_training_examples=50)
+
+    async def life(scratch: Path, read: Any) -> Any:
+        world = World(scratch)
+        made = await _granted(world, policy, plan)
+        return await read(world, made), await seen(world)
+
+    assert lived(lambda scratch: life(scratch, in_runs)) == lived(lambda scratch: life(scratch, one_by_one))
+
+
+usages = st.lists(
+    st.one_of(
+        st.builds(lambda day, number: f"202601{day:02}.{REPORTER}.{number}", st.integers(1, 2), st.integers(1, 5)),
+        st.sampled_from(["training-r1", "training-r2"]),
+    ),
+    min_size=2,
+    max_size=10,
+)
+
+
+async def _used(world: World, plan: Sequence[str]) -> list[Event]:
+    tenant = await world.onboard(TENANT)
+    made = [events.UsageRecorded(usage_id=name, source="inference", prompt_tokens=7) for name in plan]
+    return [await world.publish(tenant, data) for data in made]
+
+
+@settings(REPRODUCIBLE, max_examples=40)
+@given(usages)
+def test_a_run_of_usage_has_the_outcomes_and_leaves_the_sums_that_it_has_one_after_another(
+    plan: Sequence[str],
+) -> None:
+    async def life(scratch: Path, read: Any) -> Any:
+        world = World(scratch)
+        made = await _used(world, plan)
+        outcomes = await read(world, made)
+        store = await world.outside.store(TenantId(TENANT))
+        names = [name async for name in store.list("usage")]
+        return outcomes, {name: json.loads((await store.get(name))[0]) for name in names}
+
+    assert lived(lambda scratch: life(scratch, in_runs)) == lived(lambda scratch: life(scratch, one_by_one))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("again", [in_runs, one_by_one])
+@pytest.mark.parametrize("kind", ["grants", "usage"])
+async def test_a_crash_at_any_effect_of_a_run_of_grants_or_of_usage_counts_nothing_twice(
+    tmp_path: Path, when: str, again: Any, kind: str
+) -> None:
+    async def life(number: int, position: int | None) -> tuple[Any, int]:
+        crash = CrashAt()
+        world = World(tmp_path / str(number), crash)
+        if kind == "grants":
+            policy = TenantPolicy(min_new_examples=2, min_training_examples=50)
+            made = await _granted(world, policy, [("c1", 1), ("c2", 1), ("c3", 1), ("c4", 1)])
+        else:
+            made = await _used(world, ["training-r1", *(f"20260101.{REPORTER}.{n}" for n in range(1, 5))])
+        before = len(crash.effects)
+        crash.position, crash.when = None if position is None else before + position, when
+        try:
+            await in_runs(world, made)
+        except* SimulatedCrash:
+            pass
+        effects = len(crash.effects) - before
+        await again(world, made)
+        # What is done side by side may be over only once another effect has begun, and then is no place to die at.
+        assert crash.has_crashed or position is None or when == "after"
+        store = await world.outside.store(TenantId(TENANT))
+        usage = [json.loads((await store.get(name))[0]) async for name in store.list("usage")]
+        return (await seen(world), usage), effects
+
+    undisturbed, effects = await life(0, None)
+    assert effects >= 2
+    for position in range(effects):
+        assert (await life(position + 1, position))[0] == undisturbed
 
 
 async def test_a_run_costs_one_swap_and_three_requests_for_each_event(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Runs of usage: state and key read once, the sums of a day changed by one swap, other usage written side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+from consumers.ledger.handlers import add_to_day, keep
+from consumers.ledger.ports import LedgerPorts
+from schemas.envelope import Event
+from schemas.events import UsageRecorded
+from schemas.outcome import Outcome
+from schemas.usage import Report, report_of
+from tenancy.bounded import gathered
+from tenancy.tenant_id import TenantId
+
+
+async def on_usages_recorded(run: Sequence[Event], ports: LedgerPorts) -> Sequence[Outcome]:
+    """Add the reports of one day to its sums, and keep any other usage. The run ends before a report of another day."""
+    tenancy, tenant = ports.tenancy, TenantId(run[0].subject)
+    _, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
+    reports: dict[str, tuple[Report, UsageRecorded]] = {}
+    others: dict[str, UsageRecorded] = {}
+    taken: list[str] = []
+    for event in run:
+        data = cast(UsageRecorded, event.data)
+        report = report_of(data.usage_id)
+        if event.id in taken or (report and any(report.day != held.day for held, _ in reports.values())):
+            break
+        taken.append(event.id)
+        if report is None:
+            others[event.id] = data
+        else:
+            reports[event.id] = report, data
+    kept = await gathered(keep(event_id, data, store) for event_id, data in others.items())
+    added = await add_to_day(list(reports.values()), store) if reports else []
+    outcomes = {**dict(zip(others, kept, strict=True)), **dict(zip(reports, added, strict=True))}
+    return [outcomes[event_id] for event_id in taken]

@@ -1,0 +1,153 @@
+"""Lanes on real Kafka: a stuck tenant delays nobody, and a group that grows and shrinks handles each event once."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.service import Consumer
+from consumers.runtime.settings import ConsumerSettings
+from consumers.runtime.telemetry import configure_telemetry
+from deploy.local.kafka import KafkaCluster
+from producers.publishing import publish
+from producers.topic_admin import apply_topics
+from schemas import events
+from schemas.envelope import Event
+from schemas.outcome import Outcome
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import KafkaPublisher
+from tenancy.master_keys import KeyFileMasterKey
+from tenancy.memory import MemoryObjectStore
+from tenancy.tenant_id import TenantId
+from tests.fixtures.platform import eventually
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+POLICY = HandlingPolicy(deadline_seconds=8.0, redelivery_pause_seconds=0.1, session_timeout_ms=6000)
+STUCK = "lanes-stuck"
+
+
+@dataclass
+class Handled:
+    """What a group did: which events of which tenant were begun, in their order, and which are held up."""
+
+    group: str = field(default_factory=lambda: f"lanes.{secrets.token_hex(4)}")
+    begun: dict[str, list[int]] = field(default_factory=dict)
+    ended: Counter[tuple[str, int]] = field(default_factory=Counter)
+    in_hand: Counter[str] = field(default_factory=Counter)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def on_granted(self, event: Event, ports: Any) -> Outcome:
+        number = cast(events.ConsentGranted, event.data).version
+        self.begun.setdefault(event.subject, []).append(number)
+        self.in_hand[event.subject] += 1
+        assert self.in_hand[event.subject] == 1, "one record of a tenant is in hand at a time"
+        try:
+            await (self.gate.wait() if event.subject == STUCK else asyncio.sleep(0.01))
+        finally:
+            self.in_hand[event.subject] -= 1
+        self.ended[event.subject, number] += 1
+        return Outcome.EFFECT
+
+    @asynccontextmanager
+    async def consuming(self, bootstrap: str, tenancy: Tenancy) -> AsyncIterator[Consumer]:
+        settings = ConsumerSettings(kafka_bootstrap_servers=bootstrap, s3_bucket="unused")
+        table: dict[type[events.EventData], Handler] = {events.ConsentGranted: self.on_granted}
+        dispatcher = Dispatcher("lanes", table, tenancy, None, configure_telemetry("test", None), POLICY)
+        consumer = Consumer(dispatcher, (events.CURATION,), self.group, settings)
+        async with consumer.running():
+            yield consumer
+
+    def count(self, prefix: str) -> int:
+        return sum(tenant.startswith(prefix) for tenant, _ in self.ended)
+
+
+@pytest.fixture
+async def tenancy(kafka_cluster: KafkaCluster) -> AsyncIterator[Tenancy]:
+    client = {"bootstrap_servers": kafka_cluster.bootstrap_servers}
+    await apply_topics(client)
+    async with KafkaPublisher(client) as publisher:
+        yield assemble(MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
+
+
+async def _published(tenancy: Tenancy, tenant: str, count: int, start: int = 1) -> None:
+    for number in range(start, start + count):
+        await publish(tenancy, TenantId(tenant), events.ConsentGranted(consent_id="c", version=number))
+
+
+async def test_a_stuck_tenant_delays_nobody_and_a_restart_repeats_what_had_not_ended_and_nothing_else(
+    kafka_cluster: KafkaCluster, tenancy: Tenancy
+) -> None:
+    handled = Handled()
+    tenants = [f"lanes-a-{secrets.token_hex(2)}" for _ in range(8)]
+    await _published(tenancy, STUCK, 2)
+    for tenant in tenants:
+        await _published(tenancy, tenant, 10)
+    async with handled.consuming(kafka_cluster.bootstrap_servers, tenancy):
+
+        async def others() -> bool | None:
+            return handled.count("lanes-a-") == 80 or None
+
+        await eventually(others, "everybody else's events were handled while one is stuck")
+        assert set(handled.begun[STUCK]) == {1}
+    # It gave up what was stuck when its handler's deadline was over, and committed what had ended behind it.
+    handled.gate.set()
+    async with handled.consuming(kafka_cluster.bootstrap_servers, tenancy):
+
+        async def stuck() -> bool | None:
+            return handled.count(STUCK) == 2 or None
+
+        await eventually(stuck, "what was stuck is handled by the next process")
+        await _published(tenancy, tenants[0], 1, start=11)
+
+        async def one_more() -> bool | None:
+            return handled.ended[tenants[0], 11] or None
+
+        await eventually(one_more, "and what comes after it")
+    assert set(handled.ended.values()) == {1}
+    assert all(handled.begun[tenant][:10] == list(range(1, 11)) for tenant in tenants)
+
+
+async def test_a_group_that_grows_and_shrinks_under_load_keeps_the_order_and_handles_each_event_once(
+    kafka_cluster: KafkaCluster, tenancy: Tenancy
+) -> None:
+    handled = Handled()
+    handled.gate.set()
+    prefix = f"lanes-b-{secrets.token_hex(2)}-"
+    tenants = [f"{prefix}{number}" for number in range(12)]
+    bootstrap = kafka_cluster.bootstrap_servers
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(handled.consuming(bootstrap, tenancy))
+        load = asyncio.create_task(_load(tenancy, tenants, 40))
+        async with handled.consuming(bootstrap, tenancy) as second:
+
+            async def shared() -> bool | None:
+                held = [c._subscriber.consumer.assignment() for c in (first, second) if c._subscriber.consumer]
+                return (all(held) and handled.count(prefix) > 0) or None
+
+            await eventually(shared, "both have partitions")
+            await asyncio.sleep(2)
+        await load
+
+        async def all_of_them() -> bool | None:
+            return handled.count(prefix) == 12 * 40 or None
+
+        await eventually(all_of_them, "every event was handled")
+    own = {place: times for place, times in handled.ended.items() if place[0].startswith(prefix)}
+    assert set(own.values()) == {1}, "each once: processes that leave and join in good order repeat nothing"
+    assert all(handled.begun[tenant] == list(range(1, 41)) for tenant in tenants), "each tenant's in order"
+
+
+async def _load(tenancy: Tenancy, tenants: list[str], count: int) -> None:
+    for number in range(1, count + 1):
+        for tenant in tenants:
+            await publish(tenancy, TenantId(tenant), events.ConsentGranted(consent_id="c", version=number))
