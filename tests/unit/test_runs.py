@@ -181,7 +181,7 @@ async def test_where_a_process_died_records_are_begun_one_by_one() -> None:
     second.in_hand.assigned([PARTITION])
     second.handling = Handling(second.dispatcher, second.progress, second.in_hand, second.handling.redeliveries)
     records = [granted(n) for n in range(6)]
-    ended = []
+    ended: list[int] = []
     while sum(ended) < len(records):
         ended.append(await second.handling.attempt(records[sum(ended) :]))
     assert ended == [1, 1, 1, 3], "those that were there by then"
@@ -204,7 +204,8 @@ async def test_a_lane_offers_its_next_records_and_goes_on_behind_those_that_ende
 
 
 async def test_a_partition_that_moves_waits_for_the_whole_run_in_hand() -> None:
-    done, begun = asyncio.Event(), []
+    done = asyncio.Event()
+    begun: list[int] = []
 
     async def attempt(records: Sequence[Any]) -> int:
         begun.extend(record.offset for record in records)
