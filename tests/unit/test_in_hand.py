@@ -274,6 +274,24 @@ async def test_of_several_tenants_in_hand_the_record_that_kills_is_found_and_no_
     assert topic.note() is None
 
 
+async def test_a_record_that_kills_is_found_where_others_are_always_in_hand_beside_it() -> None:
+    """Never alone by chance: only because it is tried alone."""
+    topic = Topic()
+    for number in range(40):
+        topic.add(asked("poison" if number == 5 else f"x{number}"), tenant="t-poison" if number == 5 else f"t{number}")
+
+    class Slow(SideBySide):
+        async def _handle(self, event: Event, ports: Any) -> Outcome:
+            name = cast(events.ExportRequested, event.data).export_id
+            await asyncio.sleep(0.001 if name == "poison" else 0.01)
+            return await super()._handle(event, ports)
+
+    deaths = await lives(topic, killer("poison"), most=20, process_of=Slow)
+    assert deaths <= POLICY.ended_processes + 2
+    assert topic.letters == [("sano.export.requested", "ends-its-process")]
+    assert len(set(topic.handled)) == 39
+
+
 async def test_several_that_kill_are_all_found_and_only_they_are_passed_over() -> None:
     topic = Topic()
     for number in range(12):

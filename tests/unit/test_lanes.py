@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.runtime.lanes import LaneLimits, LaneScheduler
+from consumers.runtime.lanes import LaneLimits, LaneScheduler, _size
 from consumers.runtime.offsets import Committed, decoded
 from schemas import events
 from schemas.envelope import Event
@@ -194,6 +194,24 @@ async def test_a_partition_that_moves_is_committed_up_to_what_ended_and_what_wai
     again.assign(place)
     await again.take(a_record("a", 1), a_record("b", 2), a_record("b", 3))
     assert again.begun == [1, 3], "who has it next begins exactly what had not ended"
+
+
+async def test_of_a_partition_that_moved_nothing_is_begun_that_waited_for_room_or_to_come_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stand = Stand()
+    await stand.take(*(a_record(f"t{n}", n) for n in range(8)))
+    await stand.take(a_record("t0", 70, topic=events.TENANTS))
+    stand.lanes._pause = lambda: 0.01
+    await stand.end(0, False)
+    begun = list(stand.begun)
+    await stand.lanes.revoke([PARTITION], 0.0)
+    for offset in list(stand.under_way):
+        await stand.end(offset)
+    await asyncio.sleep(0.03)
+    assert [offset for offset in stand.begun if offset not in begun] == [70]
+    assert caplog.records == [], "not even with nothing to handle"
+    assert (stand.lanes._records, stand.lanes._bytes) == (1, _size(a_record("t0", 70, topic=events.TENANTS)))
 
 
 async def test_what_outlasts_the_bound_of_a_move_is_not_committed_and_its_tenant_waits_for_it() -> None:
