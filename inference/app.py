@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -17,6 +18,7 @@ from starlette.types import Lifespan
 from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.periodic import Periodic
+from consumers.runtime.policy import LANES
 from consumers.runtime.service import Consumer, health_routes
 from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
 from inference import agent
@@ -186,7 +188,8 @@ class Replica:
         )
 
     def _consumer(self, tenancy: Tenancy, ports: AgentPorts) -> Consumer:
-        policy = self.settings.handling_policy()
+        # One at a time: a removal waits for the engine as a whole, and the others would spend their time waiting for it.
+        policy = replace(self.settings.handling_policy(), lanes=replace(LANES, side_by_side=1))
         dispatcher = Dispatcher(
             SERVICE, HANDLERS, tenancy, ports, self.telemetry, policy, replica=self.settings.replica_id
         )
