@@ -188,7 +188,7 @@ class Replica:
         )
 
     def _consumer(self, tenancy: Tenancy, ports: AgentPorts) -> Consumer:
-        # One at a time: a removal waits for the engine as a whole, and the others would spend their time waiting for it.
+        # One at a time: a removal waits for the engine as a whole, and others would spend their time waiting for it.
         policy = replace(self.settings.handling_policy(), lanes=replace(LANES, side_by_side=1))
         dispatcher = Dispatcher(
             SERVICE, HANDLERS, tenancy, ports, self.telemetry, policy, replica=self.settings.replica_id

@@ -13,7 +13,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate, islice, pairwise
 
 METADATA_CHARACTERS = 4000
@@ -28,7 +27,7 @@ class Committed:
     metadata: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ended:
     """What had ended behind the lowest record that had not: nothing at ``lowest``, whose broker's time tells it from
     another record at its place in a topic that was made anew."""
@@ -37,6 +36,10 @@ class Ended:
     timestamp: int
     runs: tuple[int, ...] = ()
     """Lengths in turn, from ``lowest`` on: so many that have not ended, so many that have, and so on."""
+    _bounds: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._bounds = tuple(accumulate(self.runs, initial=self.lowest))
 
     @property
     def end(self) -> int:
@@ -50,10 +53,6 @@ class Ended:
     def open(self) -> Iterator[tuple[int, int]]:
         """What had not ended: each run's first offset, and the one behind it."""
         return islice(pairwise(self._bounds), 0, None, 2)
-
-    @cached_property
-    def _bounds(self) -> tuple[int, ...]:
-        return tuple(accumulate(self.runs, initial=self.lowest))
 
 
 @dataclass

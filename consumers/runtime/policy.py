@@ -21,9 +21,9 @@ LANES = LaneLimits(side_by_side=32, records=10_000, bytes=64 * 2**20, run=RUN)
 class HandlingPolicy:
     """Bounds of one handling.
 
-    ``deadline_seconds`` is enforced, and ``max_poll_interval_ms`` lies far above it: aiokafka evicts a member whose
-    handler is slower and runs the event again elsewhere. ``rebalance_timeout_ms`` and ``graceful_stop_seconds`` are
-    longer than the deadline, so that a running handler can finish and commit before its partition moves.
+    ``deadline_seconds`` is enforced. Polling goes on meanwhile; only a process whose event loop is blocked misses it,
+    and is evicted after ``max_poll_interval_ms``. ``rebalance_timeout_ms`` and ``graceful_stop_seconds`` are longer
+    than the deadline, so that what is in hand can end and be committed before its partition moves.
 
     ``deliveries``: so often an event may fail while store, keys and bus answer before it is passed over. With the
     pause after each this is a minute for one that fails at once, and 8 times the deadline plus pauses for one that

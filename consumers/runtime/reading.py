@@ -86,7 +86,7 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._reader is not None:
             await self._commit(self._reader)
             held = [(topic, partition) for topic, partition in self._reader.assignment()]
-            await self._handling.in_hand.give_up(held, is_leaving=True)
+            await self._give_up(held, is_leaving=True)
             self._reader = None
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
@@ -99,9 +99,12 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._commit(self._reader)
         self._lanes.forget(partitions)
         self._handling.revoked(partitions)
+        await self._give_up(partitions)
+
+    async def _give_up(self, partitions: Collection[Partition], *, is_leaving: bool = False) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(NOTE_SECONDS):
-                await self._handling.in_hand.give_up(partitions)
+                await self._handling.in_hand.give_up(partitions, is_leaving=is_leaving)
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         partitions = [(topic, partition) for topic, partition in assigned]
