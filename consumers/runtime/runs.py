@@ -9,7 +9,7 @@ from typing import Any
 from schemas.envelope import Event
 from schemas.outcome import Outcome
 
-RUN = 64
+RUN = 128
 """So many events are in a run at most: their requests to the object store fit into the deadline of one handling."""
 
 OneHandler = Callable[[Event, Any], Awaitable[Outcome]]
