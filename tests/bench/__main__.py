@@ -33,11 +33,12 @@ def main() -> None:
     parser.add_argument("--only", choices=names, action="append", help="this entry; may be given several times")
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; nothing is kept")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
+    parser.add_argument("--weed", type=Path, help="SeaweedFS' program, which answers many requests at once")
     arguments = parser.parse_args()
     rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
     if rounds < 1:
         parser.error("--rounds must be at least 1")
-    options = Options(rounds=rounds, quick=arguments.quick)
+    options = Options(rounds=rounds, quick=arguments.quick, weed=arguments.weed)
     # The loop of each entry cancels its work at SIGINT, so that every process it started is stopped. A shell starts
     # what it runs in the background with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)

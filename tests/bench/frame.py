@@ -18,10 +18,14 @@ Step = Callable[[int], Awaitable[float]]
 
 @dataclass(frozen=True)
 class Options:
-    """``quick`` makes everything small: it shows that an entry runs, not how fast anything is."""
+    """``quick`` makes everything small: it shows that an entry runs, not how fast anything is.
+
+    ``weed``: SeaweedFS' program, for entries that need a store that answers many requests at once; moto without it.
+    """
 
     rounds: int
     quick: bool
+    weed: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from pydantic import SecretStr
 
 from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
@@ -24,12 +26,14 @@ from deploy.local.settings import LocalSettings, inherited_environment
 from tenancy import bootstrap
 from tenancy.s3 import S3ObjectStore
 from tenancy.settings import PlatformSettings
-from tests.bench import seeded_store
+from tests.bench import delay_proxy, seeded_store
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 _ELSEWHERE = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+PROXY_SECONDS = 30.0
+WEED_SECONDS = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -40,6 +44,7 @@ class Store:
     endpoint_url: str
     credentials: Credentials
     process: ChildProcess
+    name: str = "moto, one request at a time"
 
     def bucket(self, name: str) -> str:
         """A new versioned bucket whose name begins with ``name``."""
@@ -85,6 +90,77 @@ def seeded_object_store(home: Path, seed: Path, seconds: float) -> Iterator[Stor
     )
     try:
         yield Store(f"http://127.0.0.1:{port}", Credentials(), process)
+    finally:
+        process.stop()
+
+
+@contextmanager
+def weed(home: Path, program: Path) -> Iterator[Store]:
+    """SeaweedFS: master, volumes, filer and S3 in one process, which answers many requests at once."""
+    credentials, ports = Credentials(), free_ports(6)
+    folder = home / "weed"
+    folder.mkdir()
+    (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
+    keys = {"accessKey": credentials.access_key_id, "secretKey": credentials.secret_access_key}
+    identity = {"name": "bench", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = ("master.port", "volume.port", "filer.port", "s3.port", "master.port.grpc", "volume.port.grpc")
+    options = {
+        "ip": "127.0.0.1",
+        "ip.bind": "127.0.0.1",
+        "dir": str(folder),
+        "master.volumeSizeLimitMB": "64",
+        "master.telemetry": "false",
+        "volume.max": "5000",
+        "filer": "true",
+        "s3": "true",
+        "s3.port.iceberg": "0",
+        "s3.config": str(folder / "s3.json"),
+        **{name: str(port) for name, port in zip(names, ports, strict=True)},
+    }
+    argv = [str(program), "server", *(f"-{name}={value}" for name, value in options.items())]
+    process = start_ready(
+        Command("weed", argv, home / "weed.log", child_environment(), cwd=folder),
+        lambda: accepts_connections(ports[3]),
+        WEED_SECONDS,
+        tie_to_parent=True,
+    )
+    try:
+        yield Store(f"http://127.0.0.1:{ports[3]}", credentials, process, "SeaweedFS")
+    finally:
+        process.stop()
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """The way to a store on which each request waits."""
+
+    endpoint_url: str
+
+    async def requests(self) -> int:
+        """How many it has passed on."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return int((await client.get(f"{self.endpoint_url}/bench/requests")).text)
+
+
+@contextmanager
+def delayed(home: Path, store: Store, milliseconds: float, name: str) -> Iterator[Delayed]:
+    """A proxy before ``store`` that takes so long over each request, and answers many side by side."""
+    port, upstream = free_ports(1)[0], store.endpoint_url.rpartition(":")[2]
+    argv = [sys.executable, "-m", delay_proxy.__name__, "--port", str(port), "--upstream-port", upstream]
+    process = start_ready(
+        Command(
+            f"delay-{name}",
+            [*argv, "--milliseconds", str(milliseconds)],
+            home / f"delay-{name}.log",
+            child_environment(),
+        ),
+        lambda: accepts_connections(port),
+        PROXY_SECONDS,
+        tie_to_parent=True,
+    )
+    try:
+        yield Delayed(f"http://127.0.0.1:{port}")
     finally:
         process.stop()
 
