@@ -10,10 +10,10 @@ from typing import cast
 
 from inference.binding import TenantViews
 from inference.placement import Placement, Removal
-from schemas.envelope import Event
-from schemas.events import AdapterRetired, PurgeFenced, ReplicaEvicted
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
-from schemas.outcome import Outcome
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterRetired, PurgeFenced, ReplicaEvicted
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient, UnknownTenant
 from tenancy.signing import Signer

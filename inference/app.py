@@ -33,9 +33,9 @@ from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from inference.settings import InferenceSettings
 from inference.usage import UsageMeter, UsageReporter
-from schemas import events
-from schemas.adapter_files import linear_shapes
-from schemas.model_digest import HUB_PATTERNS, model_digest
+from schemas.bus import events
+from schemas.models.adapter_files import linear_shapes
+from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.settings import loaded_or_exit, refusal_exits
 from tenancy.tenant_id import TenantId

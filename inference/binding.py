@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from inference.errors import no_such_model, not_active
 from inference.latest import Latest
-from schemas.identifiers import SHA256_PATTERN
-from schemas.state import AdapterState, TenantState
+from schemas.base.identifiers import SHA256_PATTERN
+from schemas.objects.state import AdapterState, TenantState
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.runtime.telemetry import SCOPE
-from schemas import object_keys
-from schemas.adapter_files import AdapterRefused, check_adapter, config_sha256, weights_sha256
-from schemas.canonical import adapter_digest
+from schemas.base.canonical import adapter_digest
+from schemas.models.adapter_files import AdapterRefused, check_adapter, config_sha256, weights_sha256
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient

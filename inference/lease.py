@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ReplicaRegistered
-from schemas.model import read_tolerant
-from schemas.records import ReplicaRecord
+from schemas.base.contract import read_tolerant
+from schemas.bus.envelope import Event
+from schemas.bus.events import ReplicaRegistered
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import random_nonce
 from tenancy.errors import LeaseLost, ObjectNotFound, PreconditionFailed, Transient

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from consumers.runtime.telemetry import SCOPE, where
-from schemas.audit import Actor
-from schemas.envelope import event_id
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
 from tenancy.audit import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import NewNonce, random_nonce

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 
 # A prefix cache can be reset only while no request holds a block. On a busy replica that moment may not come: the
 # attempts are bounded and the result says what happened.

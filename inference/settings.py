@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
-from schemas.identifiers import TenantName
+from schemas.base.identifiers import TenantName
 from tenancy.settings import DAY_SECONDS
 
 

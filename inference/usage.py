@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from consumers.runtime.telemetry import SCOPE
-from schemas.envelope import Event
-from schemas.events import UsageRecorded
-from schemas.usage import SECONDS_DIGITS, Report, day_of
+from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
+from schemas.objects.usage import SECONDS_DIGITS, Report, day_of
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import NewNonce, random_nonce
 from tenancy.errors import Transient
@@ -82,7 +82,7 @@ class UsageReporter:
     been taken, and usage that is counted twice is paid twice.
 
     Each process is a reporter of its own. Its reports about a tenant are numbered without gaps, so that the ledger can
-    tell which it has counted from two numbers: see :mod:`schemas.usage`.
+    tell which it has counted from two numbers: see :mod:`schemas.objects.usage`.
     """
 
     meter: UsageMeter

@@ -15,10 +15,10 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.content import ChatMessage, ExampleContent
-from schemas.identifiers import OPAQUE_ID_IN_WORDS, OpaqueId
-from schemas.model import Contract
-from schemas.numbers import GREATEST, Version
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OPAQUE_ID_IN_WORDS, OpaqueId
+from schemas.base.integers import GREATEST, Version
+from schemas.bus.content import ChatMessage, ExampleContent
 from tenancy.errors import Refused
 
 NewSalt = Callable[[], str]

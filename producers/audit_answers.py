@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from producers import queries
 from producers.audit_copy import AuditCopy
 from producers.lineage import Lineage, lineage
-from schemas import object_keys
-from schemas.audit import AuditEntry
-from schemas.identifiers import OpaqueId, Sha256Hex
-from schemas.model import Contract, read_tolerant
-from schemas.records import ExampleRecord
+from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import OpaqueId, Sha256Hex
+from schemas.evidence.audit import AuditEntry
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, Refused

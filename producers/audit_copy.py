@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from producers.progress import Progress, each, silent
-from schemas import object_keys
-from schemas.moments import moment
+from schemas.base.timestamps import moment
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, UnknownTenant
 from tenancy.tenant_id import TenantId

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS, SIGNED_AT_ONCE, AuditEntry
-from schemas.events import EVENT_TYPES
+from schemas.bus.events import EVENT_TYPES
+from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS, SIGNED_AT_ONCE, AuditEntry
 
 GRACE = timedelta(minutes=5)
 """How late a signature may be: for the look at all tenants, a ledger that starts again, and machines' clocks."""

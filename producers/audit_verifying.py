@@ -14,7 +14,10 @@ from pydantic import ValidationError
 
 from producers.audit_copy import AuditCopy, StoredBody
 from producers.audit_due import SigningPolicy, overdue
-from schemas.audit import (
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import TenantName
+from schemas.evidence.audit import (
     CHECKPOINT_PREDICATE,
     AuditCheckpoint,
     AuditEntry,
@@ -23,9 +26,6 @@ from schemas.audit import (
     body_sha256,
     genesis,
 )
-from schemas.canonical import canonical_json
-from schemas.identifiers import TenantName
-from schemas.model import Contract, read_tolerant
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Verifier, unverified
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from schemas.model import Contract
+from schemas.base.contract import Contract
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
 

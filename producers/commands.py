@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from producers.publishing import publish
-from schemas.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
-from schemas.hyperparameters import Hyperparameters
-from schemas.outcome import Outcome
-from schemas.state import AdapterState, TenantState, oldest_first
+from schemas.bus.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import AdapterState, TenantState, oldest_first
+from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy import activation
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from producers.purge_certificate import KIND
 from producers.verifying import checked, read_signed, require_another
-from schemas.canonical import canonical_json
+from schemas.base.canonical import canonical_json
 from tenancy.errors import Refused
 from tenancy.signing import Signer, Verifier
 

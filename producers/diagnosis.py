@@ -9,8 +9,8 @@ import httpx
 
 from producers.settings import STACK_FILE, OperatorSettings, operator_settings
 from producers.topic_admin import apply_topics
-from schemas import object_keys
-from schemas.model import Contract
+from schemas.base.contract import Contract
+from schemas.objects import object_keys
 from tenancy.bootstrap import master_key, object_store, signer, verifier
 from tenancy.errors import Refused, Transient
 

@@ -11,13 +11,13 @@ from producers.commands import request_export
 from producers.lineage import require_own
 from producers.publishing import publish
 from producers.waiting import Report, ignore, until
-from schemas import object_keys
-from schemas.adapter_files import check_adapter
-from schemas.events import ExportAcknowledged
-from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
-from schemas.manifests import ExportedExample, TrainingManifest
-from schemas.model import Contract, read_tolerant
-from schemas.state import TenantState
+from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.bus.events import ExportAcknowledged
+from schemas.evidence.statements import ExportedExample, TrainingManifest
+from schemas.models.adapter_files import check_adapter
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, Refused
 from tenancy.exports import EXAMPLES_FILE, EXPORT_FILES
@@ -144,7 +144,8 @@ def _move_files(source: Path, directory: Path) -> None:
 def checked_manifest(directory: Path, tenant: str, verifier: Verifier) -> TrainingManifest:
     """The manifest of an exported folder, once everything in the folder agrees with it.
 
-    Raises :class:`BadSignature`, and :class:`~schemas.adapter_files.AdapterRefused` for what no server would load.
+    Raises :class:`BadSignature`, and :class:`~schemas.models.adapter_files.AdapterRefused` for what no server would
+    load.
     """
     manifest = open_training_manifest(verifier, (directory / object_keys.ADAPTER_MANIFEST).read_bytes())
     require_own(manifest, tenant, manifest.adapter_digest)

@@ -6,11 +6,11 @@ from pydantic import Field
 
 from producers.commands import NewId, random_id
 from producers.in_force import entered
-from schemas import object_keys
-from schemas.audit import Actor
-from schemas.envelope import event_id
-from schemas.holds import LegalHold
-from schemas.identifiers import Sha256Hex
+from schemas.base.identifiers import Sha256Hex
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.objects import object_keys
+from schemas.tenant.holds import LegalHold
 from tenancy import holds
 from tenancy.audit import AuditRecord, Facts
 from tenancy.bootstrap import Tenancy

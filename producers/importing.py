@@ -19,13 +19,13 @@ from typing import Literal
 from producers.approvals import NewSalt, NumberedLine, random_salt, read_approvals
 from producers.progress import Progress, each, silent
 from producers.publishing import publish
-from schemas import object_keys
-from schemas.canonical import canonical_json
-from schemas.content import ClaimCheck, Committed, ExampleContent
-from schemas.events import ConsentGranted, ExampleApproved
-from schemas.identifiers import OpaqueId
-from schemas.model import Contract
-from schemas.records import ExampleRecord
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId
+from schemas.bus.content import ClaimCheck, Committed, ExampleContent
+from schemas.bus.events import ConsentGranted, ExampleApproved
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
 from tenancy.store import TenantStore

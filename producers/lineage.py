@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from schemas import object_keys
-from schemas.canonical import adapter_digest
-from schemas.hyperparameters import Hyperparameters
-from schemas.identifiers import OpaqueId, Sha256Hex, TenantName
-from schemas.manifests import TrainingManifest
-from schemas.model import Contract
-from schemas.records import JobRecord, LeftOutExample
+from schemas.base.canonical import adapter_digest
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.evidence.statements import TrainingManifest
+from schemas.objects import object_keys
+from schemas.objects.training import JobRecord, LeftOutExample
+from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused
 from tenancy.manifests import open_training_manifest

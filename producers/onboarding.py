@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from producers.publishing import publish
-from schemas.events import TenantOnboarded
-from schemas.identifiers import TenantName
-from schemas.model import Contract
-from schemas.policy import TenantPolicy
-from schemas.state import TenantState
+from schemas.base.contract import Contract
+from schemas.base.identifiers import TenantName
+from schemas.bus.events import TenantOnboarded
+from schemas.objects.state import TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import NewNonce, random_nonce
 from tenancy.errors import Refused, TenantFenced, UnknownTenant

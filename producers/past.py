@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from schemas import object_keys
-from schemas.records import LeftOut, LeftOutExample
-from schemas.state import AdapterState, RunState
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, RunState
+from schemas.objects.training import LeftOut, LeftOutExample
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered

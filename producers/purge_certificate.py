@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from producers.verdict import SIGNED, TRUST, Verdict
-from schemas.manifests import PurgeCertificate, is_about, purge_subject
-from schemas.model import read_tolerant
+from schemas.base.contract import read_tolerant
+from schemas.evidence.statements import PurgeCertificate, is_about, purge_subject
 from schemas.version import TOOL
 from tenancy.certificate_rules import broken, checkpoint_of, is_of_this_registry
 from tenancy.errors import BadSignature

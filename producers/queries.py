@@ -9,15 +9,16 @@ from datetime import datetime
 from pydantic import Field
 
 from producers.past import all_adapters, all_digests, all_run_ids, all_runs, left_out
-from schemas import object_keys
-from schemas.events import UsageRecorded, UsageSource
-from schemas.holds import LegalHold
-from schemas.identifiers import OpaqueId, PurgeId, Sha256Hex, TenantName
-from schemas.model import Contract
-from schemas.policy import TenantPolicy
-from schemas.records import LeftOutExample, PurgeRecord, StoreRefusal
-from schemas.state import TenantState, oldest_first
-from schemas.usage import UsageDay, UsageSum, amounts_of
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId, PurgeId, Sha256Hex, TenantName
+from schemas.bus.events import UsageRecorded, UsageSource
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord, StoreRefusal
+from schemas.objects.state import TenantState, oldest_first
+from schemas.objects.training import LeftOutExample
+from schemas.objects.usage import UsageDay, UsageSum, amounts_of
+from schemas.tenant.holds import LegalHold
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused

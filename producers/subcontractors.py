@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from producers.in_force import entered
-from schemas.audit import Actor
-from schemas.envelope import event_id
-from schemas.records import SubcontractorConfirmation
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.objects.purges import SubcontractorConfirmation
 from tenancy.audit import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused

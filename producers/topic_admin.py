@@ -1,4 +1,4 @@
-"""Topics on a cluster as ``schemas.topics`` says: the missing are created, the configurations of others aligned.
+"""Topics on a cluster as ``schemas.bus.topics`` says: the missing are created, the configurations of others aligned.
 
 What cannot be changed without harm is reported and left: more partitions would move tenants' keys to other
 partitions and so break their order, and replicas are moved by the cluster's own tools.
@@ -15,8 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from schemas.model import Contract
-from schemas.topics import TOPICS, Topic
+from schemas.base.contract import Contract
+from schemas.bus.topics import TOPICS, Topic
 from tenancy.errors import BusUnavailable, Refused
 
 REQUEST_TIMEOUT_MS = 20_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.model import Contract
+from schemas.base.contract import Contract
 
 
 class Verdict(Contract):

@@ -13,17 +13,17 @@ from producers.lineage import require_consistent
 from producers.purge_certificate import checked_certificate
 from producers.verdict import COUNTERSIGNED, SIGNED, TRUST, Verdict
 from producers.withdrawal_receipt import checked_withdrawal
-from schemas import object_keys
-from schemas.adapter_files import AdapterRefused, config_sha256
-from schemas.manifests import (
+from schemas.base.contract import read_tolerant
+from schemas.evidence.statements import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
     TRAINING_PREDICATE,
     WITHDRAWAL_PREDICATE,
     TrainingManifest,
 )
-from schemas.model import read_tolerant
-from schemas.model_digest import file_sha256
+from schemas.models.adapter_files import AdapterRefused, config_sha256
+from schemas.models.model_digest import file_sha256
+from schemas.objects import object_keys
 from tenancy.errors import BadSignature, Refused
 from tenancy.evictions import complete_eviction
 from tenancy.signing import Verifier, unverified

@@ -9,9 +9,10 @@ from typing import TypeVar
 from producers.importing import Imported
 from producers.progress import Progress, silent
 from producers.queries import purge_of
-from schemas import object_keys
-from schemas.records import ExampleRecord, PurgeRecord
-from schemas.state import RunState, TenantState
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.state import RunState, TenantState
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Transient

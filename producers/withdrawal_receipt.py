@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from producers.verdict import SIGNED, TRUST, Verdict
-from schemas.manifests import is_about
-from schemas.model import read_tolerant
-from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
+from schemas.base.contract import read_tolerant
+from schemas.evidence.statements import is_about
+from schemas.objects.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
 from tenancy.errors import BadSignature
 from tenancy.evictions import are_accounted_for, came_after_their_leases, name_their_receipts
 

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from schemas import object_keys
-from schemas.identifiers import OpaqueId, Sha256Hex
-from schemas.model import Contract
-from schemas.withdrawals import WithdrawalRecord
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId, Sha256Hex
+from schemas.objects import object_keys
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, Refused, SealBroken

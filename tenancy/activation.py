@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from schemas.events import AdapterActivated, AdapterRetired, AdapterRolledBack, EventData
-from schemas.state import AdapterState, OutboxEntry, TenantState
+from schemas.bus.events import AdapterActivated, AdapterRetired, AdapterRolledBack, EventData
+from schemas.objects.state import AdapterState, OutboxEntry, TenantState
 from tenancy.errors import Refused
 from tenancy.state import Change, owing, require_active
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from schemas import object_keys
-from schemas.state import AdapterState, RunState, TenantState, oldest_first
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, RunState, TenantState, oldest_first
 from tenancy.activation import earlier_adapters
 from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed

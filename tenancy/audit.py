@@ -22,9 +22,9 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from schemas import object_keys
-from schemas.audit import Actor, AuditClaim, AuditEntry, AuditHead, body_sha256, entry_bytes, genesis
-from schemas.model import ModelT, read_tolerant
+from schemas.base.contract import ModelT, read_tolerant
+from schemas.evidence.audit import Actor, AuditClaim, AuditEntry, AuditHead, body_sha256, entry_bytes, genesis
+from schemas.objects import object_keys
 from tenancy.clock import Clock, NewNonce, random_nonce, utc_now
 from tenancy.errors import AuditBroken, AuditContended, ObjectNotFound, PreconditionFailed
 from tenancy.objects import ObjectStore, erase_prefix

@@ -11,18 +11,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import object_keys
-from schemas.audit import (
-    CHECKPOINT_PREDICATE,
-    AuditCheckpoint,
-    AuditHead,
-    CheckpointRef,
-    body_sha256,
-    genesis,
-)
-from schemas.canonical import canonical_json
-from schemas.manifests import statement
-from schemas.model import read_tolerant
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import read_tolerant
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, AuditHead, CheckpointRef, body_sha256, genesis
+from schemas.evidence.statements import statement
+from schemas.objects import object_keys
 from tenancy.audit import AuditLog
 from tenancy.errors import AuditBroken, BadSignature, ObjectNotFound, PreconditionFailed
 from tenancy.signing import Signer, Verifier, unverified

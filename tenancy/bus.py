@@ -18,8 +18,8 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 
-from schemas.envelope import Event, encode
-from schemas.topics import MESSAGE_BYTES
+from schemas.bus.envelope import Event, encode
+from schemas.bus.topics import MESSAGE_BYTES
 from tenancy.errors import BusUnavailable, MessageTooLarge, Refused
 from tenancy.tracing import traced
 

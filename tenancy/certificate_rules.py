@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from schemas.audit import AuditCheckpoint
-from schemas.manifests import PurgeCertificate, StoreFinding, backups_in_words
-from schemas.model import read_tolerant
-from schemas.policy import waits_until
-from schemas.records import PurgeExport, StoreCount
-from schemas.store import IN_BUCKET
-from schemas.stores import STORES, is_swept, outcome_of, registry_sha256
+from schemas.base.contract import read_tolerant
+from schemas.evidence.audit import AuditCheckpoint
+from schemas.evidence.statements import PurgeCertificate, StoreFinding, backups_in_words
+from schemas.objects.purges import PurgeExport, StoreCount
+from schemas.stores.registry import STORES, is_swept, outcome_of, registry_sha256
+from schemas.stores.store import IN_BUCKET
+from schemas.tenant.policy import waits_until
 from schemas.version import TOOL
 from tenancy.evictions import are_accounted_for, came_after_their_leases, name_their_receipts
 from tenancy.settings import CLOCK_SKEW_SECONDS

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.canonical import sha256_hex
-from schemas.events import ReplicaEvicted
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, is_about
-from schemas.model import read_tolerant
-from schemas.records import ReplicaAcknowledgement
+from schemas.base.canonical import sha256_hex
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import ReplicaEvicted
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, is_about
+from schemas.objects.replicas import ReplicaAcknowledgement
 from tenancy.errors import Refused
 from tenancy.signing import Verifier
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from schemas import object_keys
-from schemas.manifests import ExportedExample, TrainingManifest
-from schemas.records import ExportDecision
+from schemas.evidence.statements import ExportedExample, TrainingManifest
+from schemas.objects import object_keys
+from schemas.objects.exports import ExportDecision
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.manifests import open_training_manifest
 from tenancy.signing import Verifier

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
-from schemas.holds import LegalHold
-from schemas.state import TenantState
+from schemas.objects.state import TenantState
+from schemas.tenant.holds import LegalHold
 from tenancy.errors import ContendedState, Refused
 from tenancy.state import Change, require_active
 

@@ -15,11 +15,11 @@ from joserfc import jwe
 from joserfc.jwk import OKPKey
 from pydantic import ValidationError
 
-from schemas import object_keys
-from schemas.content import ExampleContent
-from schemas.identifiers import TenantName
-from schemas.model import Contract, read_tolerant
-from schemas.moments import Moment
+from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import TenantName
+from schemas.base.timestamps import Moment
+from schemas.bus.content import ExampleContent
+from schemas.objects import object_keys
 from tenancy.clock import Clock, utc_now
 from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, Refused, SealBroken, StoreUnavailable
 from tenancy.master_keys import MasterKey

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from schemas import object_keys
-from schemas.records import LeaseRecord
-from schemas.state import RunState, TenantState
+from schemas.objects import object_keys
+from schemas.objects.state import RunState, TenantState
+from schemas.objects.training import LeaseRecord
 from tenancy.clock import Clock, utc_now
 from tenancy.errors import LeaseHeld, LeaseLost, ObjectNotFound, PreconditionFailed, Refused
 from tenancy.outbox import Outbox

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.model import read_tolerant
+from schemas.base.contract import read_tolerant
+from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
 from tenancy.errors import BadSignature
 from tenancy.signing import Verifier
 

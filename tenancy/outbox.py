@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.envelope import Event
-from schemas.events import EventData
-from schemas.state import OutboxEntry, TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData
+from schemas.objects.state import OutboxEntry, TenantState
 from tenancy.bus import Publisher
 from tenancy.clock import Clock, utc_now
 from tenancy.state import Change, Snapshot, StateRegistry, entry_data, payable

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from schemas import object_keys
-from schemas.model import read_tolerant
-from schemas.records import PurgeRecord, SubcontractorConfirmation
+from schemas.base.contract import read_tolerant
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord, SubcontractorConfirmation
 from tenancy.clock import Clock
 from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, Refused
 from tenancy.objects import ObjectStore

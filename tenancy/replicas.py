@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from schemas import object_keys
-from schemas.model import read_tolerant
-from schemas.records import ReplicaAcknowledgement, ReplicaRecord
+from schemas.base.contract import read_tolerant
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement, ReplicaRecord
 from tenancy.clock import Clock
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.objects import ObjectStore

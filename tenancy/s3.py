@@ -17,7 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from schemas.identifiers import REASON_CODE_PATTERN
+from schemas.base.identifiers import REASON_CODE_PATTERN
 from tenancy.aws import bounded, configured
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.objects import BATCH, ObjectVersion, StoredObject, Upload

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.addresses import Brokers, BucketName, HttpUrl, S3Endpoint
+from schemas.base.addresses import Brokers, BucketName, HttpUrl, S3Endpoint
 from tenancy.errors import Refused
 
 CLOCK_SKEW_SECONDS = 5.0

@@ -14,8 +14,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from schemas.canonical import canonical_json
-from schemas.manifests import PAYLOAD_TYPE, STATEMENT_TYPE
+from schemas.base.canonical import canonical_json
+from schemas.evidence.statements import PAYLOAD_TYPE, STATEMENT_TYPE
 from tenancy.errors import BadSignature, Refused
 
 

@@ -7,10 +7,10 @@ import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from schemas import object_keys
-from schemas.events import EVENT_TYPES, EventData
-from schemas.model import read_tolerant
-from schemas.state import OutboxEntry, TenantState
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.objects import object_keys
+from schemas.objects.state import OutboxEntry, TenantState
 from tenancy.clock import Clock, NewNonce, random_nonce, utc_now
 from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, TenantFenced, UnknownTenant
 from tenancy.objects import ObjectStore

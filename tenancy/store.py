@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from schemas import object_keys
-from schemas.model import read_tolerant
+from schemas.base.contract import read_tolerant
+from schemas.objects import object_keys
 from tenancy.errors import SealBroken
 from tenancy.keys import TenantKeys
 from tenancy.objects import ObjectStore, erase_prefix

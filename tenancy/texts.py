@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from schemas import object_keys
-from schemas.records import ExampleRecord
-from schemas.state import TenantState
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord
+from schemas.objects.state import TenantState
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed
 from tenancy.holds import Held, open_holds, text_erasures_decided, text_erasures_done, texts_kept, texts_released
 from tenancy.objects import ObjectVersion

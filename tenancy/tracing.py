@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from opentelemetry import context, propagate, trace
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
-from schemas.envelope import Event
+from schemas.bus.envelope import Event
 
 _ids = RandomIdGenerator()
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from schemas import object_keys
-from schemas.records import ReplicaAcknowledgement, RetirementAcknowledgement
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement, RetirementAcknowledgement
 from tenancy.bounded import gathered
 from tenancy.errors import PreconditionFailed
 from tenancy.store import TenantStore

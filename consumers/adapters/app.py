@@ -12,7 +12,7 @@ from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy, signer
 from tenancy.replicas import Replicas
 from tenancy.settings import loaded_or_exit

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from consumers.adapters.acknowledgements import note_acknowledgement
-from schemas.envelope import Event
-from schemas.events import AdapterReady, ReplicaEvicted
-from schemas.outcome import Outcome
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady, ReplicaEvicted
+from schemas.bus.outcome import Outcome
 from tenancy.activation import activated
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy

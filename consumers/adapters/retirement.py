@@ -10,9 +10,9 @@ from itertools import chain
 from consumers.adapters.acknowledgements import acknowledged_by, note_acknowledgement
 from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import ERASED_AT_ONCE, Erasure, not_erased
-from schemas import object_keys
-from schemas.records import ReplicaAcknowledgement
-from schemas.withdrawals import WithdrawalRecord
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.activation import retired
 from tenancy.archive import KEPT_ADAPTERS, Archive
 from tenancy.bootstrap import Tenancy

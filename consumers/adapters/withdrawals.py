@@ -19,13 +19,13 @@ from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
 from consumers.runtime.policy import HANDLING
 from consumers.runtime.telemetry import SCOPE, where
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import TrainingRequested
-from schemas.following import retraining_run_id
-from schemas.records import ConsentRecord
-from schemas.state import TenantState
-from schemas.withdrawals import WithdrawalOutcome, WithdrawalRecord
+from schemas.bus.derived_commands import retraining_run_id
+from schemas.bus.envelope import Event
+from schemas.bus.events import TrainingRequested
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord
+from schemas.objects.state import TenantState
+from schemas.objects.withdrawals import WithdrawalOutcome, WithdrawalRecord
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered

@@ -13,13 +13,13 @@ from typing import cast
 from consumers.curation import withdrawals
 from consumers.curation.batches import counted, discounted, settled
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
-from schemas import object_keys
-from schemas.content import ClaimCheck, ExampleContent
-from schemas.envelope import Event
-from schemas.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
-from schemas.outcome import Outcome
-from schemas.records import ExampleRecord, WaitingExample
-from schemas.state import FreshExample, TenantState
+from schemas.bus.content import ClaimCheck, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord, WaitingExample
+from schemas.objects.state import FreshExample, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused

@@ -14,10 +14,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import cast
 
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ConsentRevoked, ExampleWithdrawn
-from schemas.withdrawals import WithdrawalRecord
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentRevoked, ExampleWithdrawn
+from schemas.objects import object_keys
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import PreconditionFailed
 from tenancy.store import TenantStore
 from tenancy.tracing import current_trace

@@ -11,7 +11,7 @@ from consumers.export.settings import ExportSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy, verifier
 from tenancy.settings import loaded_or_exit
 

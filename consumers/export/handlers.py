@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from schemas.envelope import Event
-from schemas.events import ExportReady, ExportRequested
-from schemas.outcome import Outcome
-from schemas.records import ExportDecision
-from schemas.state import TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportReady, ExportRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects.exports import ExportDecision
+from schemas.objects.state import TenantState
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused

@@ -13,8 +13,8 @@ from consumers.ledger.settings import LedgerSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
-from schemas import events
-from schemas.topics import LIVE_TOPICS
+from schemas.bus import events
+from schemas.bus.topics import LIVE_TOPICS
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, signer
 from tenancy.settings import loaded_or_exit

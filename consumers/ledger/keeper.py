@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from consumers.runtime.audit_failures import audit_failure_logged
 from consumers.runtime.telemetry import SCOPE, where
-from schemas.topics import TOPICS
+from schemas.bus.topics import TOPICS
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId

@@ -17,7 +17,7 @@ from consumers.runtime.dispatch import Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
 from consumers.runtime.telemetry import SCOPE
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy, signer
 from tenancy.settings import loaded_or_exit
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from consumers.runtime.audit_failures import audit_failure_logged
 from consumers.runtime.telemetry import SCOPE
-from schemas.audit import Actor
-from schemas.envelope import event_id
-from schemas.records import PurgeRecord
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.objects.purges import PurgeRecord
 from tenancy.audit import AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy

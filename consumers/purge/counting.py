@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from consumers.purge.roots import Root
 from consumers.purge.waiting import Waiting
-from schemas.records import PurgeRecord, StoreCount
+from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.objects import Batch, Listed, ObjectStore, ObjectVersion, Upload
 from tenancy.purge_records import Note, PurgeRecords
 

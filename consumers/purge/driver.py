@@ -25,12 +25,13 @@ from consumers.purge.roots import states_root
 from consumers.purge.sweep import Kept, sweep
 from consumers.purge.waiting import Waiting
 from consumers.runtime.telemetry import SCOPE, where
-from schemas import object_keys
-from schemas.canonical import canonical_json, sha256_hex
-from schemas.events import PurgeCompleted
-from schemas.records import PurgeRecord, ReplicaAcknowledgement
-from schemas.state import TenantState
-from schemas.stores import swept
+from schemas.base.canonical import canonical_json, sha256_hex
+from schemas.bus.events import PurgeCompleted
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.state import TenantState
+from schemas.stores.registry import swept
 from tenancy.bootstrap import Tenancy
 from tenancy.certificate_rules import Contradictory
 from tenancy.clock import between

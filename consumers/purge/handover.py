@@ -14,10 +14,10 @@ from datetime import datetime
 
 from consumers.purge.waiting import Waiting
 from consumers.runtime.telemetry import SCOPE, where
-from schemas.envelope import Event
-from schemas.events import ExportReady
-from schemas.policy import KEPT_FOR_DELETION, waits_until
-from schemas.records import PurgeExport, PurgeRecord
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportReady
+from schemas.objects.purges import PurgeExport, PurgeRecord
+from schemas.tenant.policy import KEPT_FOR_DELETION, waits_until
 from tenancy.bootstrap import Tenancy
 from tenancy.clock import between
 from tenancy.errors import ObjectNotFound, Refused, Transient

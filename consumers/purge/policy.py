@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consumers.runtime.policy import HANDLING
-from schemas.policy import waits_until
+from schemas.tenant.policy import waits_until
 from tenancy.settings import CLOCK_SKEW_SECONDS
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.envelope import Event
+from schemas.bus.envelope import Event
 
 UNPARSABLE = "unparsable"
 """The record could not be taken apart by the framework's parser, before anything looked at what it says."""

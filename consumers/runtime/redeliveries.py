@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from consumers.runtime.parsing import Record
-from schemas.object_keys import NEVER_WRITTEN
+from schemas.objects.object_keys import NEVER_WRITTEN
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed, Refused, Transient
 from tenancy.objects import ObjectStore

@@ -26,7 +26,7 @@ from consumers.runtime.parsing import Record, original_record, tolerant_parser
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
-from schemas.events import EventData
+from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy, open_tenancy
 
 GROUP_VERSION = "v1"

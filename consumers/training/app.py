@@ -12,7 +12,7 @@ from consumers.training import handlers
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner, SubprocessLauncher
 from consumers.training.settings import TrainingSettings
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.settings import loaded_or_exit
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from consumers.training.freeze import FrozenSet
-from schemas.audit import Actor
-from schemas.canonical import sha256_hex
-from schemas.envelope import event_id
-from schemas.records import JobRecord
+from schemas.base.canonical import sha256_hex
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.objects.training import JobRecord
 from schemas.version import VERSION
 from tenancy.audit import AuditRecord
 

@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from consumers.training.tokenization import TrainingExample
-from schemas import object_keys
-from schemas.canonical import TRAINING_SET_DOMAIN, sha256_hex
-from schemas.content import ExampleContent
-from schemas.policy import TenantPolicy
-from schemas.records import ConsentRecord, ExampleRecord, LeftOutExample, TrainingSet, TrainingSetEntry
+from schemas.base.canonical import TRAINING_SET_DOMAIN, sha256_hex
+from schemas.bus.content import ExampleContent
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
+from schemas.objects.training import LeftOutExample, TrainingSet, TrainingSetEntry
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.store import TenantStore

@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import TrainingRejected, TrainingRequested
-from schemas.outcome import Outcome
-from schemas.records import JobRecord
-from schemas.state import RunState, TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import TrainingRejected, TrainingRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import RunState, TenantState
+from schemas.objects.training import JobRecord
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed

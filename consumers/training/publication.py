@@ -13,8 +13,7 @@ from pathlib import Path
 
 from consumers.training.freeze import require_still_eligible
 from consumers.training.scratch import scratch_folder
-from schemas import object_keys
-from schemas.events import (
+from schemas.bus.events import (
     AdapterReady,
     EventData,
     TrainingCompleted,
@@ -22,8 +21,9 @@ from schemas.events import (
     TrainingRejected,
     UsageRecorded,
 )
-from schemas.manifests import TrainingManifest
-from schemas.state import AdapterState, RunState, TenantState
+from schemas.evidence.statements import TrainingManifest
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.leases import holds, with_run

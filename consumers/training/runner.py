@@ -23,8 +23,8 @@ from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from consumers.training.scratch import sweep_scratch
 from consumers.training.staging import erase_leftovers
-from schemas.events import TrainingFailed
-from schemas.state import RunState, TenantState
+from schemas.bus.events import TrainingFailed
+from schemas.objects.state import RunState, TenantState
 from tenancy.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced

@@ -35,14 +35,14 @@ from consumers.training.result import StepProgress, TrainingResult, TrainingStop
 from consumers.training.scratch import scratch_folder
 from consumers.training.settings import TrainingSettings
 from consumers.training.trainer import LoraTrainer, Trainer
-from schemas import object_keys
-from schemas.adapter_files import AdapterRefused
-from schemas.canonical import adapter_digest
-from schemas.events import TrainingStarted
-from schemas.manifests import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
-from schemas.model_digest import file_sha256
-from schemas.records import JobRecord, LeftOut, LeftOutExample
-from schemas.state import TenantState
+from schemas.base.canonical import adapter_digest
+from schemas.bus.events import TrainingStarted
+from schemas.evidence.statements import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
+from schemas.models.adapter_files import AdapterRefused
+from schemas.models.model_digest import file_sha256
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.objects.training import JobRecord, LeftOut, LeftOutExample
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFailed, Refused, TenantFenced, Transient

@@ -11,7 +11,7 @@ from producers.cli.output import print_json, short
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
-    from schemas.holds import LegalHold
+    from schemas.tenant.holds import LegalHold
 
 app = typer.Typer(help="Legal holds: place, release.", rich_markup_mode=None)
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from producers.commands import ActiveAdapter
     from producers.importing import Imported
     from producers.settings import OperatorSettings
-    from schemas.records import LeftOutExample
-    from schemas.state import RunState
+    from schemas.objects.state import RunState
+    from schemas.objects.training import LeftOutExample
     from tenancy.bootstrap import Tenancy
     from tenancy.tenant_id import TenantId
 
@@ -218,7 +218,7 @@ def _change_active(context: typer.Context, tenant: str, digest: str | None, chan
 
 
 def _say(now: ActiveAdapter) -> None:
-    from schemas.outcome import Outcome
+    from schemas.bus.outcome import Outcome
 
     already = "" if now.outcome is Outcome.EFFECT else " already; nothing changed"
     typer.echo(f"{now.digest or 'the base model'} is active{already}")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from producers.exporting import Exported
     from producers.queries import Purges, PurgeView
     from producers.settings import OperatorSettings
-    from schemas.records import PurgeRecord
+    from schemas.objects.purges import PurgeRecord
     from tenancy.bootstrap import Tenancy
     from tenancy.tenant_id import TenantId
 

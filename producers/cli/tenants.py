@@ -62,7 +62,7 @@ def create(
 ) -> None:
     """Onboard a tenant: state, data key, key pair. Again with the same policy is no change."""
     from producers.onboarding import onboard
-    from schemas.policy import TenantPolicy
+    from schemas.tenant.policy import TenantPolicy
     from tenancy.tenant_id import TenantId
 
     given = {

@@ -24,10 +24,10 @@ from producers.lineage import lineage
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
 from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.heldout import read_heldout
-from schemas.manifests import TrainingManifest
-from schemas.policy import TenantPolicy
+from schemas.evidence.statements import TrainingManifest
+from schemas.models.heldout import read_heldout
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, signer, verifier
 from tenancy.errors import BadSignature, Refused

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from producers.replay.log import EventLog
 from producers.waiting import until
-from schemas import object_keys
-from schemas.asyncapi import consumer_group
-from schemas.model import read_tolerant
-from schemas.records import ReplicaRecord
-from schemas.topics import REPLICA_SERVICE, TOPICS
+from schemas.base.contract import read_tolerant
+from schemas.bus.asyncapi import consumer_group
+from schemas.bus.topics import REPLICA_SERVICE, TOPICS
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, ObjectNotFound
 

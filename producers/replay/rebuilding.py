@@ -29,11 +29,12 @@ from producers.replay.journal import Sent
 from producers.replay.running import Target
 from producers.replay.selection import REPLAYABLE, read_event
 from producers.waiting import Report, ignore, until
-from schemas import events, object_keys
-from schemas.content import ClaimCheck
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES
-from schemas.following import follows_by_itself
+from schemas.bus import events
+from schemas.bus.content import ClaimCheck
+from schemas.bus.derived_commands import follows_by_itself
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES
+from schemas.objects import object_keys
 from tenancy.errors import Refused, UnknownTenant
 from tenancy.tenant_id import TenantId
 

@@ -27,8 +27,8 @@ from deploy.local.settings import LocalSettings
 from inference.engine import Engine
 from inference.engine_config import EngineConfig
 from inference.fetching import adapter_folder
-from schemas.adapter_files import WEIGHTS_FILE
-from schemas.policy import TenantPolicy
+from schemas.models.adapter_files import WEIGHTS_FILE
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.master_keys import KeyFileMasterKey

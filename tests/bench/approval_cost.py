@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from consumers.curation.handlers import on_example_approved
-from schemas import object_keys
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher

@@ -23,10 +23,10 @@ from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.roots import Root
 from consumers.purge.sweep import sweep
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import PurgeRequested
-from schemas.state import TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import PurgeRequested
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.clock import utc_now

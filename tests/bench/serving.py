@@ -20,8 +20,8 @@ from inference.lease import ReplicaLease
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from inference.usage import UsageMeter
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
-from schemas.model_digest import model_digest
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
+from schemas.models.model_digest import model_digest
 from tenancy.bootstrap import Tenancy
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId

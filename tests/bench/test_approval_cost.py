@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from consumers.curation.handlers import on_example_approved
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from schemas.bus.outcome import Outcome
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.master_keys import KeyFileMasterKey

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from deploy.local.embedded import REGION, Credentials
-from schemas.state import TenantState
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.effects import ObservedObjectStore

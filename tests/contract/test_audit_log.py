@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas import object_keys
-from schemas.audit import Actor, AuditEntry, body_sha256, genesis
+from schemas.evidence.audit import Actor, AuditEntry, body_sha256, genesis
+from schemas.objects import object_keys
 from tenancy.audit import AuditLog, AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.errors import AuditBroken

@@ -11,8 +11,8 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
-from schemas import object_keys
-from schemas.content import ChatMessage, ExampleContent
+from schemas.bus.content import ChatMessage, ExampleContent
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Refused, SealBroken
 from tenancy.keys import KeyRing, encrypt_inline

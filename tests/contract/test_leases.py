@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from inference.lease import ReplicaLease
-from schemas import object_keys
-from schemas.events import TrainingStarted
-from schemas.records import LeaseRecord
-from schemas.state import RunState, TenantState
+from schemas.bus.events import TrainingStarted
+from schemas.objects import object_keys
+from schemas.objects.state import RunState, TenantState
+from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced

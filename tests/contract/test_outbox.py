@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from schemas.envelope import Event
-from schemas.events import AdapterActivated, EventData, TrainingRequested
-from schemas.state import OutboxEntry, TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterActivated, EventData, TrainingRequested
+from schemas.objects.state import OutboxEntry, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RecordingPublisher
 from tenancy.clock import Clock

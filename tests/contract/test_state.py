@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from schemas import object_keys
-from schemas.policy import TenantPolicy
-from schemas.state import OutboxEntry, TenantState
+from schemas.objects import object_keys
+from schemas.objects.state import OutboxEntry, TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy import state as state_module
 from tenancy.bootstrap import Tenancy
 from tenancy.effects import ObservedObjectStore

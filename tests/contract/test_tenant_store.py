@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from schemas.object_keys import ForbiddenKey, tenant_key
-from schemas.records import ConsentRecord, LeaseRecord
-from schemas.state import TenantState
+from schemas.objects.curation import ConsentRecord
+from schemas.objects.object_keys import ForbiddenKey, tenant_key
+from schemas.objects.state import TenantState
+from schemas.objects.training import LeaseRecord
 from tenancy import store as tenant_store
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, SealBroken

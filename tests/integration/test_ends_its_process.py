@@ -27,9 +27,10 @@ from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.settings import OperatorSettings
 from producers.topic_admin import apply_topics
-from schemas import events, object_keys
-from schemas.policy import TenantPolicy
-from schemas.topics import dead_letter_topic
+from schemas.bus import events
+from schemas.bus.topics import dead_letter_topic
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy
 from tenancy.store import TenantStore
 from tenancy.tenant_id import TenantId

@@ -19,10 +19,10 @@ from deploy.local.kafka import KafkaCluster
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.topic_admin import apply_topics
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.topics import dead_letter_topic
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import dead_letter_topic
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import StoreUnavailable, Transient

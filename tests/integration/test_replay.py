@@ -21,13 +21,15 @@ from producers.replay.handling import Handling
 from producers.replay.kafka_log import kafka_log
 from producers.replay.outcomes import Outcomes
 from producers.replay.selection import REPLAYABLE
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.hyperparameters import Hyperparameters
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import ConsentRecord, ExampleRecord, PurgeRecord
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.state import TenantState
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
 from tenancy.clock import utc_now

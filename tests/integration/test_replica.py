@@ -23,8 +23,8 @@ from producers.chatting import ask
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
 from producers.topic_admin import apply_topics
-from schemas.model_digest import model_digest
-from schemas.policy import TenantPolicy
+from schemas.models.model_digest import model_digest
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy, signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer

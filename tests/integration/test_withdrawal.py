@@ -13,10 +13,11 @@ from producers import queries, withdrawals
 from producers.onboarding import onboard
 from producers.publishing import publish
 from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.hyperparameters import Hyperparameters
-from schemas.policy import TenantPolicy
-from schemas.records import TrainingSet
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.training import TrainingSet
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import verifier
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals

@@ -11,8 +11,8 @@ from typing import Any
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
-from schemas import events
-from schemas.envelope import Event
+from schemas.bus import events
+from schemas.bus.envelope import Event
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.errors import LeaseLost, Refused

@@ -12,10 +12,11 @@ from producers import audit_answers, holds
 from producers.audit_copy import AuditCopy, read_copy
 from producers.audit_verifying import verify_copy
 from producers.audit_witness import read_held
-from schemas import events, object_keys
-from schemas.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
+from schemas.objects import object_keys
 from tenancy.audit import AuditRecord
 from tenancy.tenant_id import TenantId
 from tests.world.world import POLICY, World

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from producers.audit_copy import read_copy
 from producers.audit_verifying import AuditVerdict, verify_copy
-from schemas.audit import Actor
+from schemas.evidence.audit import Actor
 from tenancy.audit import Appended, AuditLog, AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import assemble

@@ -14,12 +14,13 @@ from consumers.curation.handlers import on_example_approved
 from consumers.export.handlers import ExportPorts, on_export_requested
 from consumers.purge.handlers import on_purge_requested
 from producers import commands
-from schemas import events, object_keys
-from schemas.content import ChatMessage, Committed, ExampleContent, InlineContent
-from schemas.envelope import MalformedEvent, decode, encode
-from schemas.manifests import TRAINING_PREDICATE, statement
-from schemas.outcome import Outcome
-from schemas.records import ExportDecision
+from schemas.bus import events
+from schemas.bus.content import ChatMessage, Committed, ExampleContent, InlineContent
+from schemas.bus.envelope import MalformedEvent, decode, encode
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import TRAINING_PREDICATE, statement
+from schemas.objects import object_keys
+from schemas.objects.exports import ExportDecision
 from tenancy.errors import (
     Refused,
     SealBroken,

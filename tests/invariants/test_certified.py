@@ -8,8 +8,9 @@ from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
 from producers.audit_verifying import verify_copy
 from producers.audit_witness import read_held
-from schemas import events, object_keys
-from schemas.audit import CHECKPOINT_PREDICATE
+from schemas.bus import events
+from schemas.evidence.audit import CHECKPOINT_PREDICATE
+from schemas.objects import object_keys
 from tests.invariants.worlds import Pair
 from tests.world.world import World
 

@@ -14,9 +14,10 @@ from consumers.training.worker import Worker
 from producers import commands, holds
 from producers.subcontractors import confirm
 from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.outcome import Outcome
-from schemas.state import oldest_first
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import oldest_first
 from tenancy.leases import Leases
 from tenancy.settings import CLOCK_SKEW_SECONDS
 from tenancy.tenant_id import TenantId

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from producers import holds
-from schemas import events
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt
 from tests.world.summary import summary

@@ -17,10 +17,11 @@ from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
 from producers.audit_verifying import verify_copy
 from producers.in_force import NotAudited
-from schemas import events, object_keys
-from schemas.audit import AuditHead
-from schemas.envelope import event_id
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import event_id
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import AuditHead
+from schemas.objects import object_keys
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.errors import AuditBroken
 from tenancy.holds import open_holds

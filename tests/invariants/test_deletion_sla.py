@@ -10,8 +10,8 @@ import pytest
 
 from consumers.purge.watchdog import OPEN_STEPS, Watchdog
 from producers import holds
-from schemas import events
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.tenant.policy import TenantPolicy
 from tenancy.holds import TooLateToHold
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned

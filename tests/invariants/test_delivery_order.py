@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from consumers.training.freeze import eligible
 from producers import holds
-from schemas import events
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.decisions import Decision, decisions, event_of, unique
 from tests.world.deliveries import REPRODUCIBLE

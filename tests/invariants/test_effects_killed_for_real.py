@@ -17,8 +17,8 @@ import pytest
 from consumers.ledger.keeper import SURVIVAL
 from inference.lease import ReplicaLease
 from producers import holds
-from schemas import events
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.source import ROOT
 from tests.world.crashes import CrashAt

@@ -14,12 +14,12 @@ from inference.binding import TenantViews
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from producers import holds
-from schemas import events
-from schemas.envelope import Event
-from schemas.events import PurgeFenced, ReplicaEvicted
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.events import PurgeFenced, ReplicaEvicted
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned

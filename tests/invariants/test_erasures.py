@@ -15,11 +15,12 @@ from consumers.adapters.withdrawals import WithdrawalDriver
 from producers import holds
 from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.holds import LegalHold
-from schemas.model import read_tolerant
-from schemas.state import TenantState
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.tenant.holds import LegalHold
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState
 from tenancy.holds import MOST_ERASURES, Held, TooLateToHold, erasure_decided, erasure_done, placed, released

@@ -19,8 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from producers import commands
-from schemas import events
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.objects.state import TenantState
 from tenancy import archive
 from tenancy.tenant_id import TenantId
 from tests.world.deliveries import READ, REPRODUCIBLE, Deliveries, Stage, all_again, stages

@@ -10,11 +10,12 @@ import pytest
 
 from consumers.export.handlers import ExportPorts, on_export_requested
 from producers import commands
-from schemas import events, object_keys
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.outcome import Outcome
-from schemas.records import ExportDecision
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
+from schemas.objects import object_keys
+from schemas.objects.exports import ExportDecision
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.exports import EXPORT_FILES, export_decision

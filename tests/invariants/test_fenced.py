@@ -30,11 +30,12 @@ from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
 from producers.importing import import_approvals
 from producers.onboarding import onboard
-from schemas import events, object_keys
-from schemas.audit import UNLINKABLE
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import UNLINKABLE
+from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
+from schemas.objects import object_keys
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, TenantFenced

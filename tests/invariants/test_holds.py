@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from producers import holds
-from schemas import events, object_keys
+from schemas.bus import events
+from schemas.objects import object_keys
 from tenancy.errors import Refused
 from tenancy.holds import TooLateToHold
 from tests.invariants.stepping import Process, Scene, stepped

@@ -12,10 +12,11 @@ import pytest
 
 from consumers.curation.handlers import on_example_approved, on_example_rejected, on_example_withdrawn
 from producers import holds
-from schemas import events, object_keys
-from schemas.content import ExampleContent
-from schemas.envelope import Event
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.bus.content import ExampleContent
+from schemas.bus.envelope import Event
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.errors import Transient
 from tenancy.objects import ObjectVersion

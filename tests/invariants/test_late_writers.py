@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from schemas import object_keys
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, TenantFenced, Transient
 from tenancy.leases import Lease, Leases

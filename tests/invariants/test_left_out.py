@@ -15,11 +15,12 @@ from consumers.training.tokenization import ExampleTooLong
 from producers import queries
 from producers.lineage import Lineage, lineage
 from producers.withdrawals import withdrawals
-from schemas import events, object_keys
-from schemas.adapter_files import AdapterRefused
-from schemas.policy import TenantPolicy
-from schemas.records import TrainingSet
-from schemas.state import RunState
+from schemas.bus import events
+from schemas.models.adapter_files import AdapterRefused
+from schemas.objects import object_keys
+from schemas.objects.state import RunState
+from schemas.objects.training import TrainingSet
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_audit import entries
 from tests.world.crashes import CrashAt, SimulatedCrash

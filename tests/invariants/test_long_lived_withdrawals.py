@@ -11,8 +11,8 @@ import pytest
 from consumers.adapters import retirement
 from consumers.adapters.affected import Uses
 from inference.lease import ReplicaLease
-from schemas import events
-from schemas.withdrawals import WithdrawalRecord
+from schemas.bus import events
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import StoreUnavailable
 from tenancy.memory import MemoryObjectStore
 from tests.invariants.test_withdrawals import policy, receipt, taught, trained, weights

@@ -17,8 +17,8 @@ from consumers.training import worker as worker_module
 from consumers.training.publication import MAX_ATTEMPTS
 from consumers.training.result import TrainingStopped
 from consumers.training.worker import FAILED, FENCED, NO_LEASE, OVER, Worker, work
-from schemas import object_keys
-from schemas.state import TenantState
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, Refused, StoreUnavailable
 from tenancy.leases import Lease, Leases

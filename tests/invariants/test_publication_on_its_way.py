@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from consumers.training.worker import Worker
-from schemas import events, object_keys
+from schemas.bus import events
+from schemas.objects import object_keys
 from tenancy.bootstrap import assemble
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.leases import Lease, Leases

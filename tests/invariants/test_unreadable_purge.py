@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from producers import holds
-from schemas import events
+from schemas.bus import events
 from tests.invariants.worlds import assert_purged, learned
 from tests.world.purging import Metrics, live, record_of, warnings
 from tests.world.world import POLICY, World

@@ -13,10 +13,11 @@ import pytest
 from consumers.curation.handlers import on_example_rejected
 from producers import holds
 from producers.withdrawal_receipt import checked_withdrawal
-from schemas import events, object_keys
-from schemas.manifests import WITHDRAWAL_PREDICATE, statement
-from schemas.outcome import Outcome
-from schemas.withdrawals import WithdrawalReceipt, withdrawal_subject
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import WITHDRAWAL_PREDICATE, statement
+from schemas.objects import object_keys
+from schemas.objects.withdrawals import WithdrawalReceipt, withdrawal_subject
 from tenancy import archive
 from tenancy.errors import ObjectNotFound, StoreUnavailable
 from tenancy.memory import MemoryObjectStore

@@ -13,14 +13,15 @@ import pytest
 
 from consumers.adapters import retirement
 from producers import commands
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.holds import LegalHold
-from schemas.manifests import WITHDRAWAL_PREDICATE
-from schemas.policy import TenantPolicy
-from schemas.records import TrainingSet
-from schemas.state import TenantState
-from schemas.withdrawals import WithdrawalReceipt, WithdrawalRecord
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.evidence.statements import WITHDRAWAL_PREDICATE
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.objects.training import TrainingSet
+from schemas.objects.withdrawals import WithdrawalReceipt, WithdrawalRecord
+from schemas.tenant.holds import LegalHold
+from schemas.tenant.policy import TenantPolicy
 from tenancy.activation import retired
 from tenancy.errors import ObjectNotFound
 from tenancy.holds import placed, released

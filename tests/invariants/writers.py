@@ -15,7 +15,7 @@ from consumers.training.publication import Publication
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from producers.importing import import_approvals
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.leases import Leases
 from tenancy.replicas import Replicas

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.events import AdapterActivated, AdapterRolledBack, EventData
-from schemas.state import AdapterState, OutboxEntry, TenantState
+from schemas.bus.events import AdapterActivated, AdapterRolledBack, EventData
+from schemas.objects.state import AdapterState, OutboxEntry, TenantState
 from tenancy import archive
 from tenancy.activation import activated, earlier_adapters, retired, rolled_back
 from tenancy.errors import Refused

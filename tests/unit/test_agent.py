@@ -21,9 +21,10 @@ from inference.lease import ReplicaLease
 from inference.loaded_adapters import Eviction
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event, decode, encode
-from schemas.events import (
+from schemas.base.canonical import sha256_hex
+from schemas.base.contract import read_tolerant
+from schemas.bus.envelope import Event, decode, encode
+from schemas.bus.events import (
     ADAPTERS,
     TENANTS,
     AdapterActivated,
@@ -34,10 +35,9 @@ from schemas.events import (
     PurgeRequested,
     ReplicaEvicted,
 )
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.state import AdapterState, PurgeState, TenantState
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
+from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, StoreUnavailable, Transient

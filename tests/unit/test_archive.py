@@ -16,11 +16,11 @@ from inference.binding import TenantViews
 from inference.errors import RequestRefused
 from producers import commands, queries
 from producers.lineage import lineage
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import AdapterReady, EventData, ExportRequested, TrainingRejected, TrainingRequested
-from schemas.outcome import Outcome
-from schemas.state import AdapterState, RunState, TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady, EventData, ExportRequested, TrainingRejected, TrainingRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.activation import retired
 from tenancy.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
 from tenancy.bootstrap import Tenancy

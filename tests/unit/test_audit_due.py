@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from producers.audit_copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
 from producers.audit_due import GRACE, SigningPolicy, overdue
 from producers.audit_verifying import AuditVerdict, verify_copy
-from schemas.audit import (
+from schemas.base.canonical import canonical_json
+from schemas.evidence.audit import (
     CHECKPOINT_ENTRIES,
     CHECKPOINT_SECONDS,
     Actor,
@@ -26,8 +27,7 @@ from schemas.audit import (
     entry_bytes,
     genesis,
 )
-from schemas.canonical import canonical_json
-from schemas.manifests import PURGE_PREDICATE
+from schemas.evidence.statements import PURGE_PREDICATE
 from tenancy.audit import AuditLog, AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import assemble

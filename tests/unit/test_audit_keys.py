@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from producers.audit_copy import AuditCopy, read_copy, write_copy
 from producers.audit_verifying import AuditVerdict, verify_copy
 from producers.cli.main import app
-from schemas.audit import Actor
+from schemas.evidence.audit import Actor
 from tenancy.audit import AuditLog, AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import assemble

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.ledger.settings import LedgerSettings
 from producers.audit_copy import read_copy
 from producers.audit_verifying import AuditVerdict, verify_copy
-from schemas import object_keys
-from schemas.audit import CHECKPOINT_PREDICATE, Actor, CheckpointRef
-from schemas.canonical import canonical_json
+from schemas.base.canonical import canonical_json
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor, CheckpointRef
+from schemas.objects import object_keys
 from tenancy.audit import AuditLog, AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import assemble, signer

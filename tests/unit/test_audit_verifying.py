@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from producers.audit_copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
 from producers.audit_verifying import verify_copy
 from producers.audit_witness import read_held
-from schemas.audit import CHECKPOINT_PREDICATE, Actor, AuditEntry, body_sha256, entry_bytes, genesis
-from schemas.canonical import canonical_json
+from schemas.base.canonical import canonical_json
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor, AuditEntry, body_sha256, entry_bytes, genesis
 from tenancy.audit import AuditLog, AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import assemble

@@ -17,7 +17,7 @@ from inference.fetching import NotServable
 from inference.latest import Latest
 from inference.placement import RETRY_AFTER_SECONDS, Placement
 from inference.residency import Residency, ResidencyPolicy
-from schemas.state import PurgeState, TenantState
+from schemas.objects.state import PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.master_keys import KeyFileMasterKey

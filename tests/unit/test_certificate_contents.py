@@ -23,14 +23,14 @@ from producers.onboarding import onboard
 from producers.subcontractors import confirm
 from producers.verdict import Verdict
 from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.audit import CHECKPOINT_PREDICATE, Actor
-from schemas.canonical import canonical_json
-from schemas.events import PurgeRequested
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate, SubcontractorFinding
-from schemas.model import read_tolerant
-from schemas.policy import TenantPolicy
-from schemas.records import StoreCount, SubcontractorConfirmation
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import PurgeRequested
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor
+from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate, SubcontractorFinding
+from schemas.objects import object_keys
+from schemas.objects.purges import StoreCount, SubcontractorConfirmation
+from schemas.tenant.policy import TenantPolicy
 from tenancy.audit import AuditRecord
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.errors import BadSignature, Refused

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from producers.countersigning import countersigned
 from producers.verifying import verify_file
-from schemas.canonical import canonical_json
-from schemas.manifests import PURGE_PREDICATE
+from schemas.base.canonical import canonical_json
+from schemas.evidence.statements import PURGE_PREDICATE
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Signer
 from tests.unit.operator_parts import certificate, signed_certificate, signed_receipt

@@ -18,7 +18,7 @@ from consumers.purge.counting import SweepCount, listed, sweep_ended
 from consumers.purge.roots import Root
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
-from schemas.records import PurgeRecord, StoreCount
+from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy import objects as batching
 from tenancy.errors import StoreUnavailable
 from tenancy.memory import MemoryObjectStore

@@ -22,11 +22,11 @@ from deploy.local.services import LOCAL_PROFILE
 from inference import openai_requests
 from producers.approvals import ApprovalLine
 from producers.cli.main import app
-from schemas.envelope import EVENT_NAMESPACE, event_id
-from schemas.events import EVENT_TYPES, EventData
-from schemas.object_keys import TENANT_AREAS
-from schemas.records import PurgeRecord
-from schemas.topics import LIVE_TOPICS
+from schemas.bus.envelope import EVENT_NAMESPACE, event_id
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.bus.topics import LIVE_TOPICS
+from schemas.objects.object_keys import TENANT_AREAS
+from schemas.objects.purges import PurgeRecord
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -345,7 +345,7 @@ def test_every_metric_is_documented_under_the_name_that_is_scraped() -> None:
 
 
 def test_every_reason_of_a_dead_letter_is_documented() -> None:
-    envelope = page("schemas/envelope.py") + page("consumers/runtime/dispatch.py")
+    envelope = page("schemas/bus/envelope.py") + page("consumers/runtime/dispatch.py")
     raised = set(re.findall(r'MalformedEvent\(\s*"([a-z0-9-]+)"', envelope)) | {
         "bad-key",
         "handler-error",

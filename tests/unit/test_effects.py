@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas import object_keys
-from schemas.object_keys import TENANT_AREAS
+from schemas.objects import object_keys
+from schemas.objects.object_keys import TENANT_AREAS
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher, object_effect
 from tenancy.errors import PreconditionFailed, Refused

@@ -12,7 +12,7 @@ import pytest
 
 from inference.engine_errors import AdapterLoadFailed
 from inference.loaded_adapters import LoadedAdapters
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 
 
 def digest(number: int) -> str:

@@ -11,7 +11,7 @@ import pytest
 from consumers.export.handlers import ExportPorts, on_export_requested
 from producers import commands, exporting, waiting
 from producers.exporting import export_adapter
-from schemas import object_keys
+from schemas.objects import object_keys
 from tenancy.errors import BadSignature, Refused
 from tenancy.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId

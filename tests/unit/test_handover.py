@@ -19,12 +19,12 @@ from producers import commands, holds, queries, waiting
 from producers.exporting import export_adapter
 from producers.onboarding import onboard
 from producers.verifying import checked, verify_file
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ExportAcknowledged
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportAcknowledged
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import BadSignature, Refused, StoreUnavailable, TenantFenced
 from tenancy.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId

@@ -17,11 +17,11 @@ from consumers.purge.handlers import on_purge_requested
 from producers.approvals import _RULES, ApprovalLine
 from producers.importing import import_approvals
 from producers.onboarding import onboard
-from schemas.content import ChatMessage, ExampleContent
-from schemas.envelope import Event
-from schemas.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from schemas.bus.content import ChatMessage, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
+from schemas.bus.outcome import Outcome
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bounded import AT_ONCE
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused, TenantFenced

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import object_keys
-from schemas.envelope import event_id
-from schemas.events import EVENT_TYPES
-from schemas.json_schemas import golden_schema
-from schemas.object_keys import tenant_key
-from schemas.usage import report_of
+from schemas.bus.envelope import event_id
+from schemas.bus.events import EVENT_TYPES
+from schemas.bus.json_schemas import golden_schema
+from schemas.objects import object_keys
+from schemas.objects.object_keys import tenant_key
+from schemas.objects.usage import report_of
 from tests.unit.event_strategies import data_of, tenants
 
 S3_KEY_BYTES = 1024

@@ -12,8 +12,9 @@ from consumers.training.trainer import LoraTrainer
 from consumers.training.worker import Worker
 from producers import queries
 from producers.lineage import lineage
-from schemas import events, object_keys
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.unit.tiny_training import BASE_NAME, THREE_STEPS, build_tiny_base, load_tokenizer
 from tests.world.world import World

@@ -11,9 +11,9 @@ import pytest
 from inference.load_audit import WAITING, LoadAudit
 from producers.audit_answers import entries_of
 from producers.audit_copy import read_copy
-from schemas import object_keys
-from schemas.audit import AuditEntry
-from schemas.policy import TenantPolicy
+from schemas.evidence.audit import AuditEntry
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.errors import StoreUnavailable
 from tenancy.master_keys import KeyFileMasterKey

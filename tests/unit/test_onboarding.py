@@ -8,9 +8,9 @@ import pytest
 
 from producers import commands
 from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.policy import TenantPolicy
-from schemas.state import TenantState
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import KeyDestroyed, Refused, TenantFenced
 from tenancy.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId

@@ -9,10 +9,10 @@ from consumers.purge.handlers import on_purge_requested
 from producers import commands
 from producers.commands import ActiveAdapter
 from producers.onboarding import onboard
-from schemas.envelope import Event
-from schemas.events import AdapterReady
-from schemas.outcome import Outcome
-from schemas.state import AdapterState
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import AdapterState
 from tenancy.activation import retired
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
 from tenancy.tenant_id import TenantId

@@ -8,9 +8,9 @@ import pytest
 
 from producers import commands, queries
 from producers.lineage import lineage
-from schemas import object_keys
-from schemas.events import UsageRecorded
-from schemas.records import ReplicaRecord
+from schemas.bus.events import UsageRecorded
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaRecord
 from tenancy.errors import BadSignature, Refused
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import BASE, NOW, Parts, onboarded_parts, publish_adapter, purge_ports, purge_to_the_end

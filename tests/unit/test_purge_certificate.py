@@ -19,14 +19,14 @@ from producers import commands, queries
 from producers.onboarding import onboard
 from producers.publishing import publish
 from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.canonical import canonical_json
-from schemas.events import PurgeRequested
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.records import PurgeRecord
-from schemas.stores import STORES, swept
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import PurgeRequested
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.stores.registry import STORES, swept
 from tenancy.errors import DeletionRefused, Refused
 from tenancy.objects import ObjectVersion, Upload
 from tenancy.tenant_id import TenantId

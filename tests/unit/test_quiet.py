@@ -33,17 +33,17 @@ from producers.approvals import read_approvals
 from producers.cli.errors import in_one_line
 from producers.importing import import_approvals
 from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.adapter_files import AdapterRefused, check_adapter
-from schemas.dead_letters import REASON_HEADERS
-from schemas.envelope import Event, MalformedEvent, decode, encode
-from schemas.events import EventData, ExampleApproved
-from schemas.heldout import HeldoutFileError, read_heldout
-from schemas.object_keys import ForbiddenKey
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import LeaseRecord
-from schemas.state import TenantState
+from schemas.bus.dead_letters import REASON_HEADERS
+from schemas.bus.envelope import Event, MalformedEvent, decode, encode
+from schemas.bus.events import EventData, ExampleApproved
+from schemas.bus.outcome import Outcome
+from schemas.models.adapter_files import AdapterRefused, check_adapter
+from schemas.models.heldout import HeldoutFileError, read_heldout
+from schemas.objects import object_keys
+from schemas.objects.object_keys import ForbiddenKey
+from schemas.objects.state import TenantState
+from schemas.objects.training import LeaseRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.effects import ObservedObjectStore, ObservedPublisher

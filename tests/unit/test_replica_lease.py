@@ -11,10 +11,10 @@ import pytest
 
 from inference.app import Replica
 from inference.lease import ReplicaLease
-from schemas import object_keys
-from schemas.events import ReplicaRegistered
-from schemas.model import read_tolerant
-from schemas.records import ReplicaAcknowledgement, ReplicaRecord
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import ReplicaRegistered
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement, ReplicaRecord
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseLost, StoreUnavailable, Transient

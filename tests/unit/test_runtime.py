@@ -12,10 +12,10 @@ from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.poison import REFUSED_US
 from consumers.runtime.redeliveries import Redeliveries
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import TenantState
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import (
     BusUnavailable,

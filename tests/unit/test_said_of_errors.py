@@ -13,8 +13,8 @@ import pytest
 from consumers.runtime.background_server import BackgroundWork
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.telemetry import configure_logging, said
-from schemas.model import read_tolerant
-from schemas.records import ReplicaRecord
+from schemas.base.contract import read_tolerant
+from schemas.objects.replicas import ReplicaRecord
 from tenancy.errors import Refused, StoreUnavailable
 
 CONTENT = "Frau Müller"

@@ -18,10 +18,10 @@ from consumers.runtime.sent_back import MUST_HAPPEN
 from consumers.training import app as training
 from inference import app as inference
 from producers.replay.selection import REPLAYABLE
-from schemas import events
-from schemas.asyncapi import consumer_group
-from schemas.events import EVENT_TYPES, OUTCOMES, EventData
-from schemas.topics import LIVE_TOPICS, TOPICS
+from schemas.bus import events
+from schemas.bus.asyncapi import consumer_group
+from schemas.bus.events import EVENT_TYPES, OUTCOMES, EventData
+from schemas.bus.topics import LIVE_TOPICS, TOPICS
 from tests.unit.test_docs import page, rows, section, ticked
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas.manifests import TRAINING_PREDICATE
+from schemas.evidence.statements import TRAINING_PREDICATE
 from tenancy.errors import BadSignature
 from tenancy.manifests import open_training_manifest
 from tenancy.signing import Signer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inference.usage import UsageMeter, UsageReporter
-from schemas.events import UsageRecorded
+from schemas.bus.events import UsageRecorded
 from tenancy.bootstrap import assemble
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.errors import BusUnavailable

@@ -18,13 +18,13 @@ from consumers.ledger.handlers import on_usage_recorded
 from consumers.ledger.ports import LedgerPorts
 from inference.usage import UsageMeter, UsageReporter
 from producers import queries
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import UsageRecorded
-from schemas.identifiers import OpaqueId
-from schemas.outcome import Outcome
-from schemas.state import PurgeState, TenantState
-from schemas.usage import Ranges, Report, UsageDay, UsageSum, day_of, report_of, with_number
+from schemas.base.identifiers import OpaqueId
+from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import PurgeState, TenantState
+from schemas.objects.usage import Ranges, Report, UsageDay, UsageSum, day_of, report_of, with_number
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher

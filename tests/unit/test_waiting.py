@@ -12,10 +12,10 @@ from consumers.adapters.handlers import on_adapter_ready
 from consumers.curation.handlers import on_consent_granted, on_example_approved
 from producers import commands, queries, waiting
 from producers.importing import import_approvals
-from schemas.envelope import Event
-from schemas.events import AdapterReady
-from schemas.outcome import Outcome
-from schemas.state import RunState
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import RunState
 from tenancy.activation import retired
 from tenancy.errors import TenantFenced
 from tenancy.state import Change

@@ -10,8 +10,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from inference.lease import ReplicaLease
-from schemas import events, object_keys
-from schemas.records import PurgeRecord
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
 from tenancy.errors import DeletionRefused, LeaseLost
 from tenancy.memory import MemoryObjectStore
 from tenancy.objects import ObjectVersion

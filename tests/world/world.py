@@ -33,14 +33,14 @@ from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from inference import app as inference_app
-from schemas import events
-from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent
-from schemas.envelope import Event
-from schemas.object_keys import content as content_key
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.state import TenantState
-from schemas.topics import LIVE_TOPICS
+from schemas.bus import events
+from schemas.bus.content import ChatMessage, ClaimCheck, Committed, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import LIVE_TOPICS
+from schemas.objects.object_keys import content as content_key
+from schemas.objects.state import TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.audit_checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.effects import ObservedObjectStore, ObservedPublisher

@@ -32,7 +32,7 @@ from inference.residency import Residency, ResidencyPolicy
 from inference.stream_usage import StreamUsage
 from inference.usage import UsageMeter
 from inference.vllm_errors import error_events
-from schemas.state import AdapterState, PurgeState, TenantState
+from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable

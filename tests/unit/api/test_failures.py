@@ -27,8 +27,8 @@ from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from inference.stream_usage import StreamUsage
 from inference.usage import UsageMeter
-from schemas import object_keys
-from schemas.state import AdapterState, TenantState
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused, SealBroken, StoreUnavailable

@@ -16,7 +16,7 @@ from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
-from schemas.canonical import canonical_json
+from schemas.base.canonical import canonical_json
 from tenancy.signing import Signer
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, public_pem, shape
 from tests.unit.operator_parts import Parts, certificate, signed_certificate

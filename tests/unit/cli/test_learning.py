@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from producers.commands import activate
-from schemas.records import LeftOutExample
+from schemas.objects.training import LeftOutExample
 from tenancy.tokens import TokenVerifier
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.operator_parts import Parts, publish_adapter

@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 from typer.models import OptionInfo
 
 from producers.cli.tenants import create
-from schemas.hyperparameters import Hyperparameters
-from schemas.policy import TenantPolicy
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 
 FIELDS = {name: field for name, field in TenantPolicy.model_fields.items() if name != "hyperparameters"} | {
     "max_length": Hyperparameters.model_fields["max_length"]
