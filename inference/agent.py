@@ -16,7 +16,7 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient, UnknownTenant
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 
 

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from consumers.runtime.telemetry import SCOPE
 from inference.engine_errors import EngineDead
+from tenancy.service.telemetry import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 

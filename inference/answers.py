@@ -16,7 +16,7 @@ from inference.flights import EventStream
 from inference.lease import ReplicaLease
 from inference.placement import Placement
 from inference.usage import UsageMeter
-from tenancy.clock import random_nonce
+from tenancy.platform.clock import random_nonce
 from tenancy.tenant_id import TenantId
 
 Kind = Literal["chat", "completion"]

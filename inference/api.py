@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
 
-from consumers.runtime.telemetry import SCOPE, where
 from inference.answers import Answer, Answers, HeldStream, Kind
 from inference.engine_errors import EngineError, EngineRefused
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
@@ -24,6 +23,7 @@ from inference.tenant_requests import TenantRequests
 from inference.vllm_errors import error_events
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
+from tenancy.service.telemetry import SCOPE, where
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenVerifier
 

@@ -14,11 +14,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import Consumer, health_routes
-from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
 from inference import agent
 from inference.agent import AgentPorts
 from inference.answers import Answers
@@ -37,7 +34,10 @@ from schemas.bus import events
 from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.settings import loaded_or_exit, refusal_exits
+from tenancy.platform.settings import loaded_or_exit, refusal_exits
+from tenancy.service.background_server import run_server
+from tenancy.service.periodic import Periodic
+from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 

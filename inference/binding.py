@@ -14,10 +14,10 @@ from inference.errors import no_such_model, not_active
 from inference.latest import Latest
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
-from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
-from tenancy.state import require_active
+from tenancy.state.archive import Archive
+from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
 BASE = "base"

@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from consumers.runtime.telemetry import SCOPE
 from inference.answering_llm import AnsweringLlm
 from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine_errors import AdapterNotLoaded, EngineDead
@@ -33,6 +32,7 @@ from inference.vllm_errors import (
     refusal_of_exception,
     refusal_of_response,
 )
+from tenancy.service.telemetry import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 

@@ -10,15 +10,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from consumers.runtime.telemetry import SCOPE
 from schemas.base.canonical import adapter_digest
 from schemas.models.adapter_files import AdapterRefused, check_adapter, config_sha256, weights_sha256
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
-from tenancy.manifests import open_training_manifest
-from tenancy.signing import Verifier
+from tenancy.evidence.signing import Verifier
+from tenancy.evidence.training_manifest import open_training_manifest
+from tenancy.platform.concurrency import gathered
+from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

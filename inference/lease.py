@@ -16,9 +16,9 @@ from schemas.bus.events import ReplicaRegistered
 from schemas.objects import object_keys
 from schemas.objects.replicas import ReplicaRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import random_nonce
 from tenancy.errors import LeaseLost, ObjectNotFound, PreconditionFailed, Transient
-from tenancy.threads import ahead_of_others
+from tenancy.platform.clock import random_nonce
+from tenancy.platform.threads import ahead_of_others
 
 RENEWAL_ATTEMPTS = 3
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from consumers.runtime.telemetry import SCOPE, where
 from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import NewNonce, random_nonce
 from tenancy.errors import Refused, Transient
+from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.service.telemetry import SCOPE, where
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from consumers.runtime.telemetry import SCOPE
 from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineFull
 from inference.errors import cannot_load, no_room, no_such_model, not_active, still_loading
 from inference.fetch_turns import FetchTurns
@@ -25,6 +24,7 @@ from inference.fetching import NotServable
 from inference.latest import Latest
 from inference.loaded_adapters import Eviction
 from inference.residency import NoRoom, Reservation, Residency, Withdrawn
+from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

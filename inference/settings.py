@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.base.identifiers import TenantName
-from tenancy.settings import DAY_SECONDS
+from tenancy.platform.settings import DAY_SECONDS
 
 
 def _default_replica() -> str:

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from consumers.runtime.telemetry import SCOPE
 from schemas.bus.envelope import Event
 from schemas.bus.events import UsageRecorded
 from schemas.objects.usage import SECONDS_DIGITS, Report, day_of
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import NewNonce, random_nonce
 from tenancy.errors import Transient
+from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")

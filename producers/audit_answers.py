@@ -8,18 +8,18 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from producers import queries
-from producers.audit_copy import AuditCopy
 from producers.lineage import Lineage, lineage
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import OpaqueId, Sha256Hex
 from schemas.evidence.audit import AuditEntry
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
+from tenancy.audit.copy import AuditCopy
+from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, Refused
-from tenancy.pseudonyms import Pseudonyms
-from tenancy.signing import Verifier
+from tenancy.evidence.signing import Verifier
+from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
 ADAPTER_FACTS = ("adapter_digest", "previous_digest", "cause_id")

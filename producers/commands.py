@@ -12,11 +12,11 @@ from schemas.bus.events import ExportRequested, PurgeRequested, TenantChurned, T
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import AdapterState, TenantState, oldest_first
 from schemas.tenant.hyperparameters import Hyperparameters
-from tenancy import activation
-from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState, Refused
-from tenancy.state import SWAP_ATTEMPTS, Change, require_active
+from tenancy.state import activation
+from tenancy.state.archive import Archive
+from tenancy.state.registry import SWAP_ATTEMPTS, Change, require_active
 from tenancy.tenant_id import TenantId
 
 NewId = Callable[[], str]

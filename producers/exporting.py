@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from producers.commands import request_export
-from producers.lineage import require_own
 from producers.publishing import publish
 from producers.waiting import Report, ignore, until
 from schemas.base.contract import Contract, read_tolerant
@@ -20,10 +19,10 @@ from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, Refused
-from tenancy.exports import EXAMPLES_FILE, EXPORT_FILES
-from tenancy.manifests import open_training_manifest
-from tenancy.signing import Verifier
-from tenancy.state import require_active
+from tenancy.evidence.signing import Verifier
+from tenancy.evidence.training_manifest import open_training_manifest, require_own
+from tenancy.lifecycle.exports import EXAMPLES_FILE, EXPORT_FILES
+from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
 

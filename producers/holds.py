@@ -11,10 +11,10 @@ from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
 from schemas.objects import object_keys
 from schemas.tenant.holds import LegalHold
-from tenancy import holds
-from tenancy.audit import AuditRecord, Facts
+from tenancy.audit.log import AuditRecord, Facts
 from tenancy.bootstrap import Tenancy
-from tenancy.state import Change
+from tenancy.state import legal_holds
+from tenancy.state.registry import Change
 from tenancy.tenant_id import TenantId
 
 PLACED = "hold.placed"
@@ -39,13 +39,13 @@ async def place(
 ) -> PlacedHold:
     """Place a hold and return it; with the id of one that is open, again is no change.
 
-    Raises :class:`UnknownTenant`, :class:`~tenancy.holds.TooLateToHold`, :class:`Refused` for an id in use, and
-    :class:`~producers.in_force.NotAudited`.
+    Raises :class:`UnknownTenant`, :class:`~tenancy.state.legal_holds.TooLateToHold`, :class:`Refused` for an id in use,
+    and :class:`~producers.in_force.NotAudited`.
     """
     hold = LegalHold(
         hold_id=hold_id or f"hold-{new_id()}", reason_code=reason_code, placed_by=placed_by, placed_at=tenancy.clock()
     )
-    placed = await _swapped(tenancy, tenant, holds.placed(hold), hold.hold_id)
+    placed = await _swapped(tenancy, tenant, legal_holds.placed(hold), hold.hold_id)
     await _entered(tenancy, tenant, placed, PLACED, placed.placed_by)
     # Looked for after the swap: what is being erased then is named by the hold, what is over is found gone.
     gone = await _without_weights(tenancy, tenant)
@@ -56,7 +56,7 @@ async def release(tenancy: Tenancy, tenant: TenantId, hold_id: str, *, released_
     """Release one hold and return it; again is no change. Raises :class:`UnknownTenant`, :class:`Refused` and
     :class:`~producers.in_force.NotAudited`.
     """
-    released = await _swapped(tenancy, tenant, holds.released(hold_id, released_by, tenancy.clock()), hold_id)
+    released = await _swapped(tenancy, tenant, legal_holds.released(hold_id, released_by, tenancy.clock()), hold_id)
     await _entered(tenancy, tenant, released, "hold.released", released.released_by or released_by)
     return released
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 from producers.approvals import NewSalt, NumberedLine, random_salt, read_approvals
-from producers.progress import Progress, each, silent
 from producers.publishing import publish
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import Contract
@@ -28,7 +27,8 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
-from tenancy.store import TenantStore
+from tenancy.platform.progress import Progress, each, silent
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 DEADLINE_SECONDS = 60.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import AuditBroken, Refused
 from tenancy.tenant_id import TenantId

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from schemas.base.canonical import adapter_digest
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
-from schemas.evidence.statements import TrainingManifest
 from schemas.objects import object_keys
 from schemas.objects.training import JobRecord, LeftOutExample
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import BadSignature, ObjectNotFound, Refused
-from tenancy.manifests import open_training_manifest
-from tenancy.signing import Verifier
+from tenancy.errors import ObjectNotFound, Refused
+from tenancy.evidence.signing import Verifier
+from tenancy.evidence.training_manifest import open_training_manifest, require_own
 from tenancy.tenant_id import TenantId
 
 
@@ -86,22 +84,3 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
         ),
         left_out=manifest.left_out,
     )
-
-
-def require_own(manifest: TrainingManifest, tenant: str, digest: str) -> None:
-    """Raises :class:`BadSignature` unless the manifest is this tenant's, of this digest, and agrees with itself."""
-    if (manifest.tenant, manifest.adapter_digest) != (tenant, digest):
-        raise BadSignature("the manifest is of another tenant or adapter")
-    require_consistent(manifest)
-
-
-def require_consistent(manifest: TrainingManifest) -> None:
-    """Raises :class:`BadSignature` unless the digest is the one that the manifest's parts determine."""
-    determined = adapter_digest(
-        tenant=manifest.tenant,
-        base_model_digest=manifest.base_model_digest,
-        config_sha256=manifest.config_sha256,
-        weights_sha256=manifest.weights_sha256,
-    )
-    if manifest.adapter_digest != determined:
-        raise BadSignature("the manifest's adapter digest is not the one that its parts determine")

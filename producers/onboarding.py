@@ -9,9 +9,9 @@ from schemas.bus.events import TenantOnboarded
 from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import NewNonce, random_nonce
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
-from tenancy.state import require_active
+from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, RunState
 from schemas.objects.training import LeftOut, LeftOutExample
-from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound
+from tenancy.platform.concurrency import gathered
+from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
 
 

@@ -20,9 +20,9 @@ from schemas.objects.usage import UsageDay, UsageSum, amounts_of
 from schemas.tenant.holds import LegalHold
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
 

@@ -14,7 +14,7 @@ from schemas.base.addresses import HttpUrl
 from schemas.base.identifiers import OpaqueId
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.errors import Refused
-from tenancy.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
+from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
 
 STACK_FILE = Path(".sano") / "stack.json"
 

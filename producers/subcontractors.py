@@ -6,10 +6,10 @@ from producers.in_force import entered
 from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
 from schemas.objects.purges import SubcontractorConfirmation
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.purge_records import PurgeRecords, confirmed
+from tenancy.lifecycle.purge_records import PurgeRecords, confirmed
 from tenancy.tenant_id import TenantId
 
 CONFIRMED = "purge.confirmed"

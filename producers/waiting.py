@@ -7,16 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from producers.importing import Imported
-from producers.progress import Progress, silent
 from producers.queries import purge_of
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from schemas.objects.purges import PurgeRecord
 from schemas.objects.state import RunState, TenantState
-from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Transient
-from tenancy.state import require_active
+from tenancy.platform.progress import Progress, silent
+from tenancy.state.archive import Archive
+from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
 POLL_SECONDS = 0.5

@@ -12,8 +12,8 @@ from schemas.base.identifiers import OpaqueId, Sha256Hex
 from schemas.objects import object_keys
 from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, Refused, SealBroken
+from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
 

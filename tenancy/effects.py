@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from schemas.bus.envelope import Event
 from tenancy.bus import Publisher, RawMessage
 from tenancy.errors import Refused
-from tenancy.objects import ObjectStore, ObjectVersion, StoredObject, Upload
+from tenancy.storage.objects import ObjectStore, ObjectVersion, StoredObject, Upload
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from schemas.objects import object_keys
 from schemas.objects.replicas import ReplicaAcknowledgement, RetirementAcknowledgement
-from tenancy.bounded import gathered
 from tenancy.errors import PreconditionFailed
-from tenancy.store import TenantStore
+from tenancy.platform.concurrency import gathered
+from tenancy.storage.tenant_store import TenantStore
 
 
 async def note_acknowledgement(

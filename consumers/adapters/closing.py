@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from consumers.adapters.acknowledgements import acknowledgements
 from consumers.runtime.audit_failures import audit_failure_logged
-from consumers.runtime.telemetry import SCOPE
 from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
 from schemas.evidence.statements import WITHDRAWAL_PREDICATE, statement
@@ -24,11 +23,12 @@ from schemas.objects.withdrawals import (
     WithdrawalRecord,
     withdrawal_subject,
 )
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
-from tenancy.signing import Signer
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.service.telemetry import SCOPE
+from tenancy.storage.tenant_store import TenantStore
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 

@@ -18,7 +18,6 @@ from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
 from consumers.runtime.policy import HANDLING
-from consumers.runtime.telemetry import SCOPE, where
 from schemas.bus.derived_commands import retraining_run_id
 from schemas.bus.envelope import Event
 from schemas.bus.events import TrainingRequested
@@ -26,17 +25,18 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord
 from schemas.objects.state import TenantState
 from schemas.objects.withdrawals import WithdrawalOutcome, WithdrawalRecord
-from tenancy.archive import Archive
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.concurrency import gathered
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, where
+from tenancy.state.archive import Archive
+from tenancy.state.living_tenants import Unpurged
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
-from tenancy.tracing import continued
-from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 

@@ -9,7 +9,7 @@ from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import only_tenancy, serve
 from schemas.bus import events
-from tenancy.settings import loaded_or_exit
+from tenancy.platform.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.ExampleApproved: handlers.on_example_approved,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from schemas.bus.derived_commands import batch_run_id
 from schemas.bus.events import TrainingRequested
 from schemas.objects.state import FreshExample, OutboxEntry, TenantState
-from tenancy.state import Change, owing, require_active
+from tenancy.state.registry import Change, owing, require_active
 
 NewEntry = Callable[[TrainingRequested], OutboxEntry]
 

@@ -21,12 +21,12 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord, WaitingExample
 from schemas.objects.state import FreshExample, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
-from tenancy.state import Snapshot
-from tenancy.store import TenantStore
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.platform.concurrency import gathered
+from tenancy.state.registry import Snapshot
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
 
 WAITING_AT_ONCE = 32
 """Examples that are counted by one swap."""

@@ -19,8 +19,8 @@ from schemas.bus.events import ConsentRevoked, ExampleWithdrawn
 from schemas.objects import object_keys
 from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import PreconditionFailed
-from tenancy.store import TenantStore
-from tenancy.tracing import current_trace
+from tenancy.platform.tracing import current_trace
+from tenancy.storage.tenant_store import TenantStore
 
 
 async def is_noted(store: TenantStore, event: Event) -> bool:

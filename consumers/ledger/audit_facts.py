@@ -14,8 +14,8 @@ from schemas.bus.content import Committed
 from schemas.bus.envelope import Event
 from schemas.bus.events import EVENT_TYPES, EventData
 from schemas.evidence.audit import UNLINKABLE, Actor
-from tenancy.audit import Facts
-from tenancy.pseudonyms import Named, Pseudonyms
+from tenancy.audit.log import Facts
+from tenancy.audit.pseudonyms import Named, Pseudonyms
 
 UNREADABLE = "unreadable"
 """Stands where a digest would, for what has no canonical form; nobody signed that either."""

@@ -11,7 +11,7 @@ from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.usage import Report, UsageDay, report_of
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
-from tenancy.settings import DAY_SECONDS
+from tenancy.platform.settings import DAY_SECONDS
 
 
 class LedgerSettings(ConsumerSettings):

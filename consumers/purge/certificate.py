@@ -23,7 +23,7 @@ from schemas.objects.purges import PurgeRecord, Residue, StoreCount
 from schemas.stores.registry import STORES, kept, outcome_of, registry_sha256
 from schemas.stores.store import Store
 from schemas.version import TOOL
-from tenancy.certificate_rules import Contradictory, broken
+from tenancy.evidence.certificate_rules import Contradictory, broken
 
 METHOD = (
     "cryptographic erase: every version of the wrapped data key was deleted; every object that this system stored for "

@@ -13,7 +13,7 @@ from schemas.objects.purges import PurgeRecord, StoreRefusal
 from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import DeletionRefused, KeyDestroyed, ObjectNotFound, Refused, SealBroken
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
 KEY_STORE = "keys.tenant"

@@ -18,8 +18,8 @@ from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
-from tenancy.evictions import acknowledged, checked_eviction
-from tenancy.signing import Verifier
+from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction
+from tenancy.evidence.signing import Verifier
 from tenancy.tenant_id import TenantId
 
 

@@ -14,9 +14,9 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import TenantOnboarded
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import TenantState
-from tenancy.clock import random_nonce
 from tenancy.errors import KeyDestroyed, Refused, UnknownTenant
-from tenancy.state import require_active
+from tenancy.platform.clock import random_nonce
+from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from consumers.runtime.policy import HANDLING
 from schemas.tenant.policy import waits_until
-from tenancy.settings import CLOCK_SKEW_SECONDS
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from schemas.objects import object_keys
 from schemas.stores.registry import UndeclaredStore, store_of_key, swept
-from tenancy.objects import ObjectStore, ObjectVersion, Upload
+from tenancy.storage.objects import ObjectStore, ObjectVersion, Upload
 
 STRAYS = "objects.strays"
 

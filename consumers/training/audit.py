@@ -10,7 +10,7 @@ from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
 from schemas.objects.training import JobRecord
 from schemas.version import VERSION
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 
 FROZEN = "training_set.frozen"
 

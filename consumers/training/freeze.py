@@ -14,9 +14,9 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
 from schemas.objects.training import LeftOutExample, TrainingSet, TrainingSetEntry
 from schemas.tenant.policy import TenantPolicy
-from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
-from tenancy.store import TenantStore
+from tenancy.platform.concurrency import gathered
+from tenancy.storage.tenant_store import TenantStore
 
 
 class TrainingSetVoid(Exception):

@@ -26,9 +26,9 @@ from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
-from tenancy.leases import holds, with_run
-from tenancy.state import Change, owing, require_active
-from tenancy.store import TenantStore
+from tenancy.state.leases import holds, with_run
+from tenancy.state.registry import Change, owing, require_active
+from tenancy.storage.tenant_store import TenantStore
 
 MAX_ATTEMPTS = 3
 

@@ -26,7 +26,6 @@ from pathlib import Path
 
 from consumers.runtime.poison import REFUSED_US
 from consumers.runtime.policy import HANDLING
-from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, said, span, where
 from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import Candidates, FrozenSet, TrainingSetVoid, candidates, freeze
@@ -46,13 +45,14 @@ from schemas.objects.training import JobRecord, LeftOut, LeftOutExample
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFailed, Refused, TenantFenced, Transient
-from tenancy.leases import Lease, Leases
-from tenancy.settings import loaded_or_exit
-from tenancy.signing import Signer
-from tenancy.state import owing
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, said, span, where
+from tenancy.state.leases import Lease, Leases
+from tenancy.state.registry import owing
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.training")
 

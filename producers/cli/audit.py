@@ -15,9 +15,9 @@ from producers.cli.platform import read
 
 if TYPE_CHECKING:
     from producers.audit_answers import Entry, UsedExample, Withdrawal
-    from producers.audit_copy import AuditCopy
-    from producers.audit_verifying import AuditVerdict
     from producers.settings import OperatorSettings
+    from tenancy.audit.copy import AuditCopy
+    from tenancy.audit.verification import AuditVerdict
     from tenancy.bootstrap import Tenancy
 
 app = typer.Typer(help="The tamper-evident audit log of each tenant.", rich_markup_mode=None)
@@ -55,13 +55,13 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check every entry, link and signature, and say what that proves and what it does not. Exit status 1 if broken."""
-    from producers.audit_copy import load_copy
-    from producers.audit_due import SigningPolicy
-    from producers.audit_verifying import verify_copy
-    from producers.audit_witness import read_held
     from producers.settings import VerificationSettings
+    from tenancy.audit.copy import load_copy
+    from tenancy.audit.due_signatures import SigningPolicy
+    from tenancy.audit.verification import verify_copy
+    from tenancy.audit.witness import read_held
     from tenancy.errors import Refused
-    from tenancy.settings import loaded
+    from tenancy.platform.settings import loaded
 
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
@@ -111,7 +111,7 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
 
 
 async def _copies(tenancy: Tenancy, tenant: str | None) -> list[AuditCopy]:
-    from producers.audit_copy import read_copy
+    from tenancy.audit.copy import read_copy
     from tenancy.tenant_id import TenantId
 
     if tenant is not None:
@@ -129,7 +129,7 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a copy of the log to a file. Whoever keeps it is a witness: the log cannot be cut back behind it unseen."""
-    from producers.audit_copy import write_copy
+    from tenancy.audit.copy import write_copy
 
     copied = read(context, lambda tenancy, _: _copies(tenancy, tenant))[0]
     write_copy(copied, to)
@@ -159,7 +159,7 @@ def show(
 ) -> None:
     """What was decided and done: by whom, when, on what. Names are shown while the tenant's key lives."""
     from producers import audit_answers
-    from producers.audit_copy import read_copy
+    from tenancy.audit.copy import read_copy
     from tenancy.bootstrap import verifier
     from tenancy.tenant_id import TenantId
 

@@ -153,8 +153,8 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check a signed document offline, and say what it proves and what it does not."""
-    from producers.verifying import verify_file
-    from tenancy.signing import Verifier
+    from tenancy.evidence.signing import Verifier
+    from tenancy.evidence.verification import verify_file
 
     second = None if verifier_key is None else Verifier.read(verifier_key, "--verifier-key")
     verdict = verify_file(file, trusted(key), second)
@@ -178,8 +178,8 @@ def countersign(
     ] = None,
 ) -> None:
     """Check a certificate offline, then sign it too, as a verifier in a role of its own."""
-    from producers.countersigning import countersigned
-    from tenancy.signing import Signer
+    from tenancy.evidence.countersigning import countersigned
+    from tenancy.evidence.signing import Signer
 
     signed = countersigned(file, trusted(signer_key, "--signer-key"), Signer.read(key, "--key"))
     written = out or file.with_suffix(".countersigned.json")

@@ -11,8 +11,6 @@ from openai import APIStatusError
 from producers import commands, queries, waiting
 from producers.approvals import read_approvals
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
 from producers.demo.cast import DATA, Tenant, Tenants
 from producers.demo.questions import AT_ONCE, Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
@@ -23,15 +21,17 @@ from producers.importing import import_approvals
 from producers.lineage import lineage
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
-from producers.verifying import verify_file
 from schemas.evidence.statements import TrainingManifest
 from schemas.models.heldout import read_heldout
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from schemas.version import VERSION
+from tenancy.audit.copy import read_copy
+from tenancy.audit.verification import verify_copy
 from tenancy.bootstrap import Tenancy, signer, verifier
 from tenancy.errors import BadSignature, Refused
-from tenancy.manifests import open_training_manifest
+from tenancy.evidence.training_manifest import open_training_manifest
+from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 

@@ -9,7 +9,7 @@ from producers.replay.journal import Journal
 from schemas.bus.envelope import Event, event_id
 from schemas.bus.events import ReplicaRegistered
 from schemas.evidence.audit import Actor
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import UnknownTenant
 from tenancy.tenant_id import TenantId

@@ -10,7 +10,7 @@ from typing import Literal
 from schemas.bus.envelope import Event
 from schemas.bus.events import EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, ReplicaRegistered, TenantChurned
 from tenancy.errors import UnknownTenant
-from tenancy.state import StateRegistry
+from tenancy.state.registry import StateRegistry
 from tenancy.tenant_id import TenantId
 
 Fence = Literal["purging", "purged"]

@@ -18,8 +18,8 @@ from schemas.base.contract import Contract
 from schemas.bus.envelope import Event, encode
 from schemas.bus.topics import TOPICS
 from tenancy.bus import RawMessage
-from tenancy.clock import utc_now
 from tenancy.errors import Refused
+from tenancy.platform.clock import utc_now
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

@@ -49,7 +49,7 @@ class CurationState(Contract):
 
 
 class RunState(Contract):
-    """One training run. Ended ones move out of the state: see ``tenancy.archive``."""
+    """One training run. Ended ones move out of the state: see ``tenancy.state.archive``."""
 
     trigger: Trigger = "operator"
     status: Literal["queued", "running", "publishing", "completed", "rejected", "failed"]
@@ -72,7 +72,7 @@ class RunState(Contract):
 class AdapterState(Contract):
     """One published adapter. ``publishing``: the swap is done, the files are being moved out of staging.
 
-    All but the latest move out of the state: see ``tenancy.archive``.
+    All but the latest move out of the state: see ``tenancy.state.archive``.
     """
 
     status: Literal["publishing", "ready", "retired"]

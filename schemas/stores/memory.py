@@ -1,7 +1,8 @@
 """Stores in the memory of our processes: what is in hand, and the tables of objects that live as long as a process.
 
-Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.unpurged`` that is a dict, set, list or queue is
-named by one entry (``tests/invariants/test_declared_tables.py``), so that nothing of a tenant is remembered in passing.
+Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.state.living_tenants`` that is a dict, set, list
+or queue is named by one entry (``tests/invariants/test_declared_tables.py``), so that nothing of a tenant is remembered
+in passing.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ _REPLICA = (
             "inference.placement.Placement._gone",
             "inference.placement.Placement._retired",
             "inference.usage.UsageReporter._numbers",
-            "tenancy.purge_records.PurgeRecords.certified",
-            "tenancy.unpurged.Unpurged._purged",
+            "tenancy.lifecycle.purge_records.PurgeRecords.certified",
+            "tenancy.state.living_tenants.Unpurged._purged",
         ),
         holds="tenant ids, ids of purges and digests of adapters",
         protection="references",

@@ -31,8 +31,8 @@ from schemas.models.adapter_files import WEIGHTS_FILE
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import histories, published, random_adapters
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say

@@ -33,8 +33,8 @@ from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.objects import ObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.bench import bare_loop, histories
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say

@@ -12,7 +12,7 @@ from schemas.objects.state import AdapterState, TenantState
 from schemas.objects.training import TrainingSet, TrainingSetEntry
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 

@@ -23,7 +23,7 @@ from inference.usage import UsageMeter
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
 from schemas.models.model_digest import model_digest
 from tenancy.bootstrap import Tenancy
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.bench.random_adapters import RANK
 

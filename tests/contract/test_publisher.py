@@ -19,7 +19,7 @@ from schemas.bus.events import CURATION
 from schemas.bus.topics import MESSAGE_BYTES
 from tenancy.bus import KafkaPublisher, Publisher, RawMessage, RecordingPublisher
 from tenancy.errors import BusUnavailable, MessageTooLarge
-from tenancy.tracing import continued
+from tenancy.platform.tracing import continued
 from tests.unit.event_strategies import approved
 
 LETTERS = f"{CURATION}.dlq"

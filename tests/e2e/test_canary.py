@@ -22,7 +22,6 @@ from deploy.local.base_model import base_model_folder
 from deploy.local.kafka import KafkaCluster
 from deploy.local.services import INFERENCE, SHARED_MEMORY
 from deploy.local.settings import LocalSettings, inherited_environment
-from producers.verifying import verify_file
 from schemas.bus import events
 from schemas.bus.topics import dead_letter_topic
 from schemas.objects import object_keys
@@ -30,8 +29,9 @@ from schemas.stores.registry import STORES, kept, of_medium, store_of_key
 from tenancy.bootstrap import master_key, verifier
 from tenancy.bus import RawMessage
 from tenancy.errors import SealBroken
-from tenancy.keys import KeyRecord
-from tenancy.sealing import MAGIC, open_sealed
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.keys import KeyRecord
+from tenancy.storage.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
 from tests.fixtures.canary_life import REPLICA, Evidence, Life, replica_settings

@@ -16,8 +16,6 @@ import pytest
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
 from producers.audit_answers import entries_of
-from producers.audit_copy import AuditCopy, read_copy
-from producers.audit_verifying import verify_copy
 from producers.onboarding import onboard
 from producers.publishing import publish
 from schemas.bus import events
@@ -25,6 +23,8 @@ from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
+from tenancy.audit.copy import AuditCopy, read_copy
+from tenancy.audit.verification import verify_copy
 from tenancy.bootstrap import Tenancy, verifier
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals

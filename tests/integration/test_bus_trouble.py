@@ -30,7 +30,7 @@ from schemas.objects.state import TenantState
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import utc_now
+from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures import write_audit
 from tests.fixtures.history import approvals, onboarded

@@ -32,7 +32,7 @@ from schemas.bus.topics import dead_letter_topic
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import onboarded
 

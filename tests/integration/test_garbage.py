@@ -17,7 +17,7 @@ from schemas.bus import events
 from schemas.bus.envelope import Event, encode
 from schemas.bus.topics import LIVE_TOPICS, dead_letter_topic
 from schemas.tenant.policy import TenantPolicy
-from tenancy.clock import utc_now
+from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually

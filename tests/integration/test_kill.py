@@ -25,8 +25,8 @@ from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
-from tenancy.exports import EXPORT_FILES
-from tenancy.leases import Leases
+from tenancy.lifecycle.exports import EXPORT_FILES
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually

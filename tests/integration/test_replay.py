@@ -32,9 +32,9 @@ from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
-from tenancy.clock import utc_now
 from tenancy.errors import KeyDestroyed, ObjectNotFound
-from tenancy.exports import EXAMPLES_FILE, export_decision
+from tenancy.lifecycle.exports import EXAMPLES_FILE, export_decision
+from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually, running

@@ -22,8 +22,8 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import CURATION, TENANTS, TenantChurned
 from schemas.bus.topics import TOPICS
 from tenancy.bus import KafkaPublisher
-from tenancy.clock import utc_now
 from tenancy.errors import BusUnavailable
+from tenancy.platform.clock import utc_now
 
 BOUND_SECONDS = 60.0
 BROKERS = 3

@@ -12,13 +12,13 @@ import pytest
 from producers import queries, withdrawals
 from producers.onboarding import onboard
 from producers.publishing import publish
-from producers.verifying import verify_file
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.training import TrainingSet
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import verifier
+from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually

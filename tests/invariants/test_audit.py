@@ -9,15 +9,15 @@ from pathlib import Path
 
 from consumers.ledger.keeper import SURVIVAL
 from producers import audit_answers, holds
-from producers.audit_copy import AuditCopy, read_copy
-from producers.audit_verifying import verify_copy
-from producers.audit_witness import read_held
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
 from schemas.objects import object_keys
-from tenancy.audit import AuditRecord
+from tenancy.audit.copy import AuditCopy, read_copy
+from tenancy.audit.log import AuditRecord
+from tenancy.audit.verification import verify_copy
+from tenancy.audit.witness import read_held
 from tenancy.tenant_id import TenantId
 from tests.world.world import POLICY, World
 

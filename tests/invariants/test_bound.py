@@ -25,9 +25,9 @@ from tenancy.errors import (
     Refused,
     SealBroken,
 )
-from tenancy.exports import export_decision
-from tenancy.keys import encrypt_inline
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.exports import export_decision
+from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier
 from tests.invariants.worlds import (

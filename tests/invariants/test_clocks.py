@@ -13,13 +13,13 @@ from consumers.purge.fence import opened
 from consumers.training.worker import Worker
 from producers import commands, holds
 from producers.subcontractors import confirm
-from producers.verifying import verify_file
 from schemas.bus import events
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.state import oldest_first
-from tenancy.leases import Leases
-from tenancy.settings import CLOCK_SKEW_SECONDS
+from tenancy.evidence.verification import verify_file
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, event, learned, receipt
 from tests.world.purging import MuteReplica, record_of

@@ -14,18 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.ledger.keeper import SURVIVAL
 from producers import holds
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
 from producers.in_force import NotAudited
 from schemas.bus import events
 from schemas.bus.envelope import event_id
 from schemas.bus.outcome import Outcome
 from schemas.evidence.audit import AuditHead
 from schemas.objects import object_keys
-from tenancy.audit_checkpoints import Checkpointer
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.copy import read_copy
+from tenancy.audit.verification import verify_copy
 from tenancy.errors import AuditBroken
-from tenancy.holds import open_holds
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.state.legal_holds import open_holds
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.invariants.worlds import NAME, DispatchedWorld, assert_purged, event, service

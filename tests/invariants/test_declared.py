@@ -17,8 +17,8 @@ from schemas.bus.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
 from schemas.evidence.statements import PURGE_PREDICATE
 from schemas.objects import object_keys
 from schemas.stores.registry import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import Upload
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import Upload
 from tests.fixtures.write_audit import writes
 from tests.invariants.source import (
     caches,

@@ -13,7 +13,13 @@ from tests.invariants.source import modules, tables
 from tests.invariants.worlds import NAME, learned, purged
 from tests.world.world import World
 
-LONG_LIVED = ("consumers.", "inference.", "tenancy.purge_records", "tenancy.unpurged")
+LONG_LIVED = (
+    "consumers.",
+    "inference.",
+    "tenancy.lifecycle.purge_records",
+    "tenancy.service.",
+    "tenancy.state.living_tenants",
+)
 
 
 def found() -> Iterator[str]:

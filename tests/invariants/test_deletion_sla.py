@@ -12,7 +12,7 @@ from consumers.purge.watchdog import OPEN_STEPS, Watchdog
 from producers import holds
 from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy
-from tenancy.holds import TooLateToHold
+from tenancy.state.legal_holds import TooLateToHold
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
 from tests.world.purging import LockingObjectStore, Metrics, MuteReplica, key_of, live, record_of, warnings

@@ -88,7 +88,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "publish:sano.export.ready": REPORTED.format("sano.purge.fenced"),
         "publish:sano.purge.at_risk": "noted in the record, which is put:purges, after it was published",
         "publish:sano.purge.overdue": "noted in the record, which is put:purges, after it was published",
-        "put:exports": "tenancy.exports.write_export, which the export consumer does again after it is killed",
+        "put:exports": "tenancy.lifecycle.exports.write_export, which the export consumer does again after a kill",
         "put:replicas": "a compare-and-swap of the replica's record, looked at again like put:purges",
     },
     "worker": {

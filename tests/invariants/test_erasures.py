@@ -14,18 +14,26 @@ import pytest
 from consumers.adapters.withdrawals import WithdrawalDriver
 from producers import holds
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
 from schemas.base.contract import read_tolerant
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from schemas.tenant.holds import LegalHold
+from tenancy.audit.copy import read_copy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState
-from tenancy.holds import MOST_ERASURES, Held, TooLateToHold, erasure_decided, erasure_done, placed, released
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.state.legal_holds import (
+    MOST_ERASURES,
+    Held,
+    TooLateToHold,
+    erasure_decided,
+    erasure_done,
+    placed,
+    released,
+)
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.world.moment import Moment

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from producers import commands
 from schemas.bus import events
 from schemas.objects.state import TenantState
-from tenancy import archive
+from tenancy.state import archive
 from tenancy.tenant_id import TenantId
 from tests.world.deliveries import READ, REPRODUCIBLE, Deliveries, Stage, all_again, stages
 from tests.world.final_state import canonical, final_state

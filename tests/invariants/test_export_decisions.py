@@ -18,7 +18,7 @@ from schemas.objects.exports import ExportDecision
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.exports import EXPORT_FILES, export_decision
+from tenancy.lifecycle.exports import EXPORT_FILES, export_decision
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_runs import tenant_of, trained

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
 from schemas.bus import events
 from schemas.bus.content import ExampleContent, InlineContent
 from schemas.bus.envelope import Event, encode
@@ -15,6 +14,7 @@ from schemas.bus.outcome import Outcome
 from schemas.bus.topics import dead_letter_topic
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
+from tenancy.audit.copy import read_copy
 from tenancy.errors import Transient
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import (

@@ -27,7 +27,6 @@ from consumers.training.result import TrainingResult
 from consumers.training.worker import Worker
 from producers import commands
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
 from producers.importing import import_approvals
 from producers.onboarding import onboard
 from schemas.base.contract import read_tolerant
@@ -36,10 +35,11 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.audit import UNLINKABLE
 from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
 from schemas.objects import object_keys
-from tenancy.audit_checkpoints import Checkpointer
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.copy import read_copy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, TenantFenced
-from tenancy.leases import Lease, Leases
+from tenancy.state.leases import Lease, Leases
 from tests.invariants.stepping import Process, Scene, Writer, stepped
 from tests.invariants.worlds import REFUSED_AFTER_A_PURGE, Pair, assert_purged, event, frozen, purged, samples, service
 from tests.invariants.writers import LATE_WRITERS

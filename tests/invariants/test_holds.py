@@ -13,7 +13,7 @@ from producers import holds
 from schemas.bus import events
 from schemas.objects import object_keys
 from tenancy.errors import Refused
-from tenancy.holds import TooLateToHold
+from tenancy.state.legal_holds import TooLateToHold
 from tests.invariants.stepping import Process, Scene, stepped
 from tests.invariants.worlds import assert_purged
 from tests.world.world import SETTLE_SECONDS, World

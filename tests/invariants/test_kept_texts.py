@@ -19,9 +19,9 @@ from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.errors import Transient
-from tenancy.objects import ObjectVersion
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
 from tests.invariants.stepping import Process, SteppedPublisher, SteppedStore, stepped
 from tests.world.moment import Moment
 from tests.world.world import World

@@ -14,7 +14,7 @@ from inference.lease import ReplicaLease
 from schemas.bus import events
 from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import StoreUnavailable
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.memory import MemoryObjectStore
 from tests.invariants.test_withdrawals import policy, receipt, taught, trained, weights
 from tests.world.fakes import BASE
 from tests.world.world import SETTLE_SECONDS, World

@@ -12,16 +12,16 @@ import pytest
 
 from consumers.curation.handlers import on_example_rejected
 from producers import holds
-from producers.withdrawal_receipt import checked_withdrawal
 from schemas.bus import events
 from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import WITHDRAWAL_PREDICATE, statement
 from schemas.objects import object_keys
 from schemas.objects.withdrawals import WithdrawalReceipt, withdrawal_subject
-from tenancy import archive
 from tenancy.errors import ObjectNotFound, StoreUnavailable
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
+from tenancy.evidence.withdrawal_receipt import checked_withdrawal
+from tenancy.state import archive
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_withdrawals import policy, receipt, taught, trained, weights, withdrawn
 from tests.invariants.worlds import event

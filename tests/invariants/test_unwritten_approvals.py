@@ -15,7 +15,7 @@ from schemas.bus.outcome import Outcome
 from schemas.objects.curation import ExampleRecord
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import Refused
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
 

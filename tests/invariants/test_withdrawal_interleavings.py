@@ -26,8 +26,8 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost
-from tenancy.leases import Leases
-from tenancy.objects import StoredObject
+from tenancy.state.leases import Leases
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, SteppedStore, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, weights

@@ -20,7 +20,7 @@ from consumers.training.worker import Worker
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.objects import object_keys
-from tenancy.leases import Leases
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, trained, weights

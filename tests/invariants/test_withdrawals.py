@@ -22,9 +22,9 @@ from schemas.objects.training import TrainingSet
 from schemas.objects.withdrawals import WithdrawalReceipt, WithdrawalRecord
 from schemas.tenant.holds import LegalHold
 from schemas.tenant.policy import TenantPolicy
-from tenancy.activation import retired
 from tenancy.errors import ObjectNotFound
-from tenancy.holds import placed, released
+from tenancy.state.activation import retired
+from tenancy.state.legal_holds import placed, released
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt
 from tests.world.summary import everything_again, summary

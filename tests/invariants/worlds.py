@@ -22,8 +22,8 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from schemas.objects import object_keys
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed

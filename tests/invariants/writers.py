@@ -17,8 +17,8 @@ from consumers.training.worker import Worker
 from producers.importing import import_approvals
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy
-from tenancy.leases import Leases
-from tenancy.replicas import Replicas
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.state.leases import Leases
 from tests.world.world import LEASE_SECONDS
 
 if TYPE_CHECKING:

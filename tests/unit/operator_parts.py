@@ -39,10 +39,10 @@ from schemas.stores.registry import STORES, swept
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.certificate_rules import EVERY_RELEASE
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.certificate_rules import EVERY_RELEASE
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 

@@ -24,8 +24,8 @@ from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import raw_record
 

@@ -21,13 +21,13 @@ from schemas.bus.events import AdapterReady, EventData, ExportRequested, Trainin
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, RunState, TenantState
-from tenancy.activation import retired
-from tenancy.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
 from tenancy.bootstrap import Tenancy
 from tenancy.effects import ObservedObjectStore
 from tenancy.errors import ContendedState, Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.state import SWAP_ATTEMPTS, Change, Snapshot, StateRegistry
+from tenancy.state.activation import retired
+from tenancy.state.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
+from tenancy.state.registry import SWAP_ATTEMPTS, Change, Snapshot, StateRegistry
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, adapters_ports, onboarded_parts, publish_adapter, purge_to_the_end
 

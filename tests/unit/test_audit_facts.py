@@ -25,7 +25,7 @@ from schemas.bus.content import Committed, InlineContent
 from schemas.bus.envelope import Event
 from schemas.bus.events import EVENT_TYPES, EventData
 from schemas.evidence.audit import UNLINKABLE, AuditEntry, entry_bytes, genesis
-from tenancy.pseudonyms import Pseudonyms
+from tenancy.audit.pseudonyms import Pseudonyms
 from tests.unit.event_strategies import approved, data_of
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

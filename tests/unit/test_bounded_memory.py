@@ -20,8 +20,8 @@ from inference.residency import Residency, ResidencyPolicy
 from schemas.objects.state import PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.world.fakes import FakeEngine, FakeFiles
 

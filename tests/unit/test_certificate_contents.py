@@ -16,13 +16,8 @@ from consumers.purge.policy import PurgePolicy
 from consumers.purge.settings import PurgeSettings
 from producers import commands, holds, queries
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from producers.audit_witness import read_held
 from producers.onboarding import onboard
 from producers.subcontractors import confirm
-from producers.verdict import Verdict
-from producers.verifying import verify_file
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import read_tolerant
 from schemas.bus.events import PurgeRequested
@@ -31,10 +26,15 @@ from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate, Subco
 from schemas.objects import object_keys
 from schemas.objects.purges import StoreCount, SubcontractorConfirmation
 from schemas.tenant.policy import TenantPolicy
-from tenancy.audit import AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.copy import read_copy
+from tenancy.audit.log import AuditRecord
+from tenancy.audit.verification import verify_copy
+from tenancy.audit.witness import read_held
 from tenancy.errors import BadSignature, Refused
-from tenancy.objects import Upload
+from tenancy.evidence.verdict import Verdict
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.objects import Upload
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, certificate, publish_adapter, signed_certificate
 

@@ -11,8 +11,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.certificate import certificate as statement_of
-from producers.purge_certificate import checked_certificate
-from producers.verdict import Verdict
 from schemas.base.contract import read_tolerant
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, genesis
 from schemas.evidence.statements import (
@@ -34,9 +32,11 @@ from schemas.objects.purges import (
 from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.stores.registry import STORES, registry_sha256, swept
 from schemas.tenant.holds import LegalHold
-from tenancy.certificate_rules import EVERY_RELEASE, RULES, SKEW, Contradictory, broken
 from tenancy.errors import BadSignature
-from tenancy.signing import Signer
+from tenancy.evidence.certificate_rules import EVERY_RELEASE, RULES, SKEW, Contradictory, broken
+from tenancy.evidence.purge_certificate import checked_certificate
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.verdict import Verdict
 from tests.unit.operator_parts import NOW, certificate, finding, purge_record
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)

@@ -14,8 +14,8 @@ from schemas.objects.object_keys import TENANT_AREAS
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher, object_effect
 from tenancy.errors import PreconditionFailed, Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, Upload
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, Upload
 from tests.unit.event_strategies import approved
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from producers import commands, exporting, waiting
 from producers.exporting import export_adapter
 from schemas.objects import object_keys
 from tenancy.errors import BadSignature, Refused
-from tenancy.exports import EXPORT_FILES
+from tenancy.lifecycle.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, publish_adapter
 

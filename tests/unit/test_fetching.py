@@ -28,10 +28,10 @@ from schemas.objects.training import TrainingSet, TrainingSetEntry
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 from tests.unit.test_adapter_files import IN, OUT, PREFIX, R, good_config, good_tensors, safetensors

@@ -15,8 +15,8 @@ from consumers.purge.policy import PurgePolicy
 from schemas.bus import events
 from schemas.bus.events import PurgeCompleted
 from schemas.objects import object_keys
-from tenancy.certificate_rules import RULES
-from tenancy.signing import Signer
+from tenancy.evidence.certificate_rules import RULES
+from tenancy.evidence.signing import Signer
 from tests.invariants.worlds import assert_purged
 from tests.world.crashes import SimulatedCrash
 from tests.world.world import POLICY, SETTLE_SECONDS, World

@@ -18,7 +18,6 @@ from consumers.purge.policy import PurgePolicy
 from producers import commands, holds, queries, waiting
 from producers.exporting import export_adapter
 from producers.onboarding import onboard
-from producers.verifying import checked, verify_file
 from schemas.bus.envelope import Event
 from schemas.bus.events import ExportAcknowledged
 from schemas.bus.outcome import Outcome
@@ -26,7 +25,8 @@ from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import BadSignature, Refused, StoreUnavailable, TenantFenced
-from tenancy.exports import EXPORT_FILES
+from tenancy.evidence.verification import checked, verify_file
+from tenancy.lifecycle.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, publish_adapter, purge_ports
 

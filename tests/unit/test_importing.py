@@ -22,10 +22,10 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
 from schemas.bus.outcome import Outcome
 from schemas.tenant.policy import TenantPolicy
-from tenancy.bounded import AT_ONCE
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused, TenantFenced
-from tenancy.memory import MemoryObjectStore
+from tenancy.platform.concurrency import AT_ONCE
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, onboarded_parts, purge_ports
 

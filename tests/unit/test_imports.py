@@ -31,9 +31,9 @@ HEAVY_ALLOWED = ("consumers.training", "inference")
 
 CLOUD = {"boto3", "botocore", "aiobotocore", "s3fs"}
 CLOUD_ALLOWED = {
-    "tenancy.aws",  # how long clients wait
-    "tenancy.s3",
-    "tenancy.master_keys",  # KMS
+    "tenancy.platform.aws",  # how long clients wait
+    "tenancy.storage.s3",
+    "tenancy.storage.master_keys",  # KMS
     "deploy.local.embedded",  # makes the bucket of the local stack
 }
 
@@ -165,7 +165,11 @@ def test_only_the_tenant_boundary_talks_to_the_object_store_and_to_kms() -> None
         and call.args
         and isinstance(call.args[0], ast.Constant)
     }
-    assert clients == {("tenancy.s3", "s3"), ("tenancy.master_keys", "kms"), ("deploy.local.embedded", "s3")}
+    assert clients == {
+        ("tenancy.storage.s3", "s3"),
+        ("tenancy.storage.master_keys", "kms"),
+        ("deploy.local.embedded", "s3"),
+    }
 
 
 def test_the_environment_is_read_by_settings_only() -> None:
@@ -198,7 +202,7 @@ def test_a_service_with_a_settings_module_has_no_other_settings_class(service: s
         ("producers.cli.x", "import deploy.kubernetes"),
         ("inference.x", "from consumers.curation import handlers"),
         ("inference.x", "import importlib\nimportlib.import_module('producers.cli.main')"),
-        ("deploy.local.x", "from tenancy.s3 import connect"),
+        ("deploy.local.x", "from tenancy.storage.s3 import connect"),
     ],
 )
 def test_a_wrong_direction_is_seen(name: str, source: str) -> None:

@@ -19,10 +19,10 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord, WaitingExample
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import AT_ONCE
 from tenancy.errors import StoreUnavailable
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, StoredObject
+from tenancy.platform.concurrency import AT_ONCE
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, StoredObject
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, publish_adapter
 

@@ -75,7 +75,7 @@ KEYS: dict[str, tuple[KeyOf, ...]] = {
     "event_id": (object_keys.audit_claim,),
 }
 """What is built from each field, whole keys. The ids of a cause, an export and a purge are looked up as a purge's by
-:class:`tenancy.purge_records.PurgeRecords`, which knows which of them cannot be one."""
+:class:`tenancy.lifecycle.purge_records.PurgeRecords`, which knows which of them cannot be one."""
 
 NEVER_IN_A_KEY = {
     "acknowledged_by",

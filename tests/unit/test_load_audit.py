@@ -10,14 +10,14 @@ import pytest
 
 from inference.load_audit import WAITING, LoadAudit
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
 from schemas.evidence.audit import AuditEntry
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
+from tenancy.audit.copy import read_copy
 from tenancy.bootstrap import assemble
 from tenancy.errors import StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import onboarded
 from tests.unit.operator_parts import NOW, Parts

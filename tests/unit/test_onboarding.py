@@ -12,7 +12,7 @@ from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import KeyDestroyed, Refused, TenantFenced
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, purge_to_the_end
 

@@ -13,8 +13,8 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import AdapterReady
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import AdapterState
-from tenancy.activation import retired
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
+from tenancy.state.activation import retired
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import (
     NOW,

@@ -18,7 +18,6 @@ from consumers.purge.watchdog import Watchdog
 from producers import commands, queries
 from producers.onboarding import onboard
 from producers.publishing import publish
-from producers.verifying import verify_file
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import read_tolerant
 from schemas.bus.events import PurgeRequested
@@ -28,7 +27,8 @@ from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from schemas.stores.registry import STORES, swept
 from tenancy.errors import DeletionRefused, Refused
-from tenancy.objects import ObjectVersion, Upload
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.objects import ObjectVersion, Upload
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, publish_adapter, purge_ports
 from tests.world.purging import LockingObjectStore

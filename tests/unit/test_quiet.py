@@ -28,7 +28,6 @@ from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
-from consumers.runtime.telemetry import SCOPE, Telemetry
 from producers.approvals import read_approvals
 from producers.cli.errors import in_one_line
 from producers.importing import import_approvals
@@ -48,8 +47,9 @@ from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import Refused, SealBroken
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.service.telemetry import SCOPE, Telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed

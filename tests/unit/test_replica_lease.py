@@ -18,9 +18,9 @@ from schemas.objects.replicas import ReplicaAcknowledgement, ReplicaRecord
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseLost, StoreUnavailable, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.replicas import Replicas
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE_DIGEST = "d" * 64

@@ -20,7 +20,7 @@ from securesystemslib.signer import CryptoSigner
 from schemas.base.canonical import canonical_json
 from schemas.evidence.statements import EVICTION_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Signer, Verifier
+from tenancy.evidence.signing import Signer, Verifier
 from tests.unit.event_strategies import JSON_VALUES
 
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))

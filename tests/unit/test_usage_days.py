@@ -25,14 +25,14 @@ from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.state import PurgeState, TenantState
 from schemas.objects.usage import Ranges, Report, UsageDay, UsageSum, day_of, report_of, with_number
-from tenancy.audit_checkpoints import Checkpointer
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable, TenantFenced, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject, erase_prefix
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject, erase_prefix
 from tenancy.tenant_id import TenantId
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from producers.verifying import verify_file
 from schemas.base.canonical import canonical_json
 from schemas.evidence.statements import WITHDRAWAL_PREDICATE, eviction_subject, statement
 from schemas.objects import object_keys
@@ -19,7 +18,8 @@ from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.objects.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
 from schemas.tenant.holds import LegalHold
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.verification import verify_file
 from tests.unit.operator_parts import (
     NOW,
     adapter_files,

@@ -16,9 +16,9 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import AdapterReady
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import RunState
-from tenancy.activation import retired
 from tenancy.errors import TenantFenced
-from tenancy.state import Change
+from tenancy.state.activation import retired
+from tenancy.state.registry import Change
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import (
     BASE,

@@ -10,7 +10,7 @@ from consumers.runtime.dispatch import Handler
 from schemas.bus import events
 from schemas.bus.envelope import Event, decode, encode
 from tenancy.bus import RawMessage
-from tenancy.tracing import traced
+from tenancy.platform.tracing import traced
 
 
 @dataclass

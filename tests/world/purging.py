@@ -14,8 +14,8 @@ from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from tenancy.errors import DeletionRefused, LeaseLost
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.world.fakes import BASE
 from tests.world.world import World

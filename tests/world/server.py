@@ -12,8 +12,8 @@ from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
 from inference.usage import UsageMeter, UsageReporter
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import NewNonce
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.platform.clock import NewNonce
 from tests.world.fakes import BASE, FakeEngine, FakeFiles
 
 REPLICA = "replica-0"

@@ -6,14 +6,14 @@ import re
 from typing import Any
 
 from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
 from schemas.bus.events import TrainingStarted
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
+from tenancy.audit.copy import read_copy
+from tenancy.audit.verification import verify_copy
 from tenancy.errors import KeyDestroyed
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
 

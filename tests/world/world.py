@@ -41,15 +41,15 @@ from schemas.bus.topics import LIVE_TOPICS
 from schemas.objects.object_keys import content as content_key
 from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
-from tenancy.audit_checkpoints import Checkpointer
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
-from tenancy.leases import Leases
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.state.leases import Leases
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash

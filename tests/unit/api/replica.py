@@ -19,7 +19,6 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 
 from consumers.runtime.service import health_routes
-from consumers.runtime.telemetry import Telemetry
 from inference.answers import Answers
 from inference.api import Api
 from inference.binding import Salts, TenantViews
@@ -36,10 +35,11 @@ from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.service.telemetry import Telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.world.fakes import FakeEngine, FakeFiles

@@ -32,10 +32,10 @@ from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.world.fakes import FakeEngine, FakeFiles

@@ -20,7 +20,7 @@ from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem, shape
 from tests.world.world import POLICY, World
 

@@ -17,7 +17,7 @@ from consumers.purge.policy import PurgePolicy
 from producers.onboarding import onboard
 from producers.settings import OperatorSettings
 from schemas.base.canonical import canonical_json
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, public_pem, shape
 from tests.unit.operator_parts import Parts, certificate, signed_certificate
 

@@ -14,7 +14,7 @@ from consumers.curation.handlers import on_consent_revoked, on_example_rejected,
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentRevoked, ExampleRejected, ExampleWithdrawn
 from schemas.objects import object_keys
-from tenancy.replicas import Replicas
+from tenancy.lifecycle.replicas import Replicas
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.operator_parts import (
     Parts,

@@ -20,7 +20,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import CURATION, ConsentGranted
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
-from tenancy.master_keys import KeyFileMasterKey
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, interrupted, shape
 from tests.unit.operator_parts import NOW, Parts
 
