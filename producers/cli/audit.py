@@ -14,7 +14,7 @@ from producers.cli.output import counted, print_facts, print_json, print_rows, s
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
-    from producers.audit_answers import Entry, UsedExample, Withdrawal
+    from producers.queries.audit_log import Entry, UsedExample, Withdrawal
     from producers.settings import OperatorSettings
     from tenancy.audit.copy import AuditCopy
     from tenancy.audit.verification import AuditVerdict
@@ -158,7 +158,7 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """What was decided and done: by whom, when, on what. Names are shown while the tenant's key lives."""
-    from producers import audit_answers
+    from producers.queries import audit_log
     from tenancy.audit.copy import read_copy
     from tenancy.bootstrap import verifier
     from tenancy.tenant_id import TenantId
@@ -171,21 +171,21 @@ def show(
     ) -> tuple[list[Entry], list[UsedExample], list[Withdrawal]]:
         await tenancy.states.read(name)
         with counted("reading") as progress:
-            entries = audit_answers.entries_of(await read_copy(tenancy, name, progress=progress))
-        known = await audit_answers.pseudonyms(tenancy, name)
+            entries = audit_log.entries_of(await read_copy(tenancy, name, progress=progress))
+        known = await audit_log.pseudonyms(tenancy, name)
         used: list[UsedExample] = []
         ended: list[Withdrawal] = []
         chosen = entries
         if adapter is not None:
-            digest, chosen = audit_answers.of_adapter(entries, adapter)
-            used = await audit_answers.examples_of(tenancy, name, digest, entries, verifier(settings), known)
+            digest, chosen = audit_log.of_adapter(entries, adapter)
+            used = await audit_log.examples_of(tenancy, name, digest, entries, verifier(settings), known)
         if withdrawn:
-            ended = await audit_answers.withdrawals(tenancy, name, entries, verifier(settings), known)
+            ended = await audit_log.withdrawals(tenancy, name, entries, verifier(settings), known)
             chosen = [entry for entry in chosen if entry.seq in {found.seq for found in ended}]
-        actors = None if person is None else audit_answers.person(person, known)
-        chosen = audit_answers.selected(chosen, kind=kind, since=moment, actors=actors)
-        resolved = await audit_answers.names(tenancy, name, known)
-        return [audit_answers.shown(entry, resolved) for entry in chosen], used, ended
+        actors = None if person is None else audit_log.person(person, known)
+        chosen = audit_log.selected(chosen, kind=kind, since=moment, actors=actors)
+        resolved = await audit_log.names(tenancy, name, known)
+        return [audit_log.shown(entry, resolved) for entry in chosen], used, ended
 
     entries, used, ended = read(context, look)
     if json:

@@ -106,7 +106,7 @@ def redrive(
     json: JsonOption = False,
 ) -> None:
     """Send dead letters again to where they came from, each once; a dry run without --execute."""
-    from producers.commands import random_id
+    from producers.commands.requests import random_id
     from producers.replay.journal import Journal
     from producers.replay.planning import Planner
     from producers.replay.reporting import report as joined

@@ -36,12 +36,12 @@ def place(
     json: JsonOption = False,
 ) -> None:
     """Stop every destruction of the tenant's data that is not decided yet; the deletion SLA runs on."""
-    from producers import holds
+    from producers.commands import legal_holds
     from tenancy.tenant_id import TenantId
 
     placed = read(
         context,
-        lambda tenancy, settings: holds.place(
+        lambda tenancy, settings: legal_holds.place(
             tenancy, TenantId(tenant), reason_code=reason, placed_by=settings.operator_id, hold_id=hold
         ),
     )
@@ -57,12 +57,14 @@ def place(
 @app.command()
 def release(context: typer.Context, hold: HoldArgument, tenant: TenantOption, json: JsonOption = False) -> None:
     """Release one hold. A purge that waited for it goes on."""
-    from producers import holds
+    from producers.commands import legal_holds
     from tenancy.tenant_id import TenantId
 
     released = read(
         context,
-        lambda tenancy, settings: holds.release(tenancy, TenantId(tenant), hold, released_by=settings.operator_id),
+        lambda tenancy, settings: legal_holds.release(
+            tenancy, TenantId(tenant), hold, released_by=settings.operator_id
+        ),
     )
     _say(released, f"{released.hold_id} is released", json)
 

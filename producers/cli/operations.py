@@ -33,7 +33,7 @@ def apply_(
     json: JsonOption = False,
 ) -> None:
     """Create the topics that are missing and align the configuration of the others."""
-    from producers.topic_admin import apply_topics
+    from producers.operations.topics import apply_topics
 
     settings = platform(context).settings()
     reports = asyncio.run(apply_topics(settings.kafka_client(), dry_run=dry_run))
@@ -53,7 +53,7 @@ def apply_(
 
 def doctor(context: typer.Context, json: JsonOption = False) -> None:
     """Check that everything a command needs is there. Exit status 1 if something is not."""
-    from producers.diagnosis import diagnose
+    from producers.operations.doctor import diagnose
 
     checks = asyncio.run(diagnose(platform(context).settings))
     if json:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.progress import Progress, ProgressColumn
 
-    from producers.waiting import Report
+    from producers.queries.waiting import Report
     from tenancy.platform.progress import Progress as CountedProgress
 
 PIPED_WIDTH = 200  # nobody wants a digest broken in two because a pipe is "80 wide"

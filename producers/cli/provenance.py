@@ -14,9 +14,9 @@ from producers.cli.output import duration, print_facts, print_json, print_rows, 
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
-    from producers.lineage import Lineage
+    from producers.queries.lineage import Lineage
+    from producers.queries.withdrawals import Withdrawals, WithdrawalView
     from producers.settings import OperatorSettings
-    from producers.withdrawals import Withdrawals, WithdrawalView
     from tenancy.bootstrap import Tenancy
 
 
@@ -29,12 +29,12 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
     """From an adapter to its run and every example, with reviewer, consent and the events that allowed it; and to the
     examples that were left out.
     """
-    from producers import queries
-    from producers.lineage import lineage as traced
+    from producers.queries import adapters
+    from producers.queries.lineage import lineage as traced
     from tenancy.bootstrap import verifier
 
     async def look(tenancy: Tenancy, settings: OperatorSettings) -> Lineage:
-        tenant, whole = await queries.owner(tenancy, digest)
+        tenant, whole = await adapters.owner(tenancy, digest)
         return await traced(tenancy, tenant, whole, verifier(settings))
 
     found = read(context, look)
@@ -78,7 +78,7 @@ def withdrawals(
     json: JsonOption = False,
 ) -> None:
     """Every withdrawal: the adapters that contain the example, and what became of them. Open ones first."""
-    from producers import withdrawals as read_withdrawals
+    from producers.queries import withdrawals as read_withdrawals
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
 
@@ -122,10 +122,10 @@ def _print_withdrawals(views: list[WithdrawalView]) -> None:
 
 def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """What the tenant used, summed by source."""
-    from producers import queries
+    from producers.queries import usage
     from tenancy.tenant_id import TenantId
 
-    views = read(context, lambda tenancy, _: queries.usage(tenancy, TenantId(tenant)))
+    views = read(context, lambda tenancy, _: usage.usage(tenancy, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(

@@ -80,7 +80,7 @@ def plan_(
     json: JsonOption = False,
 ) -> None:
     """Say what would be sent, and write it down with a hash. Nothing is sent, and nothing committed."""
-    from producers.commands import random_id
+    from producers.commands.requests import random_id
     from producers.replay.plan import write_plan
     from producers.replay.planning import Planner
 

@@ -83,8 +83,8 @@ def topics_applied() -> Callable[[str], None]:
     def apply(bootstrap_servers: str) -> None:
         import asyncio
 
+        from producers.operations.topics import apply_topics
         from producers.settings import operator_settings
-        from producers.topic_admin import apply_topics
 
         client = operator_settings().kafka_client()
         asyncio.run(apply_topics({**client, "bootstrap_servers": bootstrap_servers}))

@@ -61,7 +61,7 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Onboard a tenant: state, data key, key pair. Again with the same policy is no change."""
-    from producers.onboarding import onboard
+    from producers.commands.onboarding import onboard
     from schemas.tenant.policy import TenantPolicy
     from tenancy.tenant_id import TenantId
 
@@ -95,9 +95,9 @@ def create(
 @app.command("list")
 def list_(context: typer.Context, json: JsonOption = False) -> None:
     """Every tenant that was ever onboarded, purged ones too."""
-    from producers import queries
+    from producers.queries import tenants
 
-    views = read(context, lambda tenancy, _: queries.tenants(tenancy))
+    views = read(context, lambda tenancy, _: tenants.tenants(tenancy))
     if json:
         return print_json(views)
     return print_rows(
@@ -115,10 +115,10 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
 @app.command()
 def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = False) -> None:
     """One tenant: status, adapter, number of examples, policy."""
-    from producers import queries
+    from producers.queries import tenants
     from tenancy.tenant_id import TenantId
 
-    view = read(context, lambda tenancy, _: queries.tenant(tenancy, TenantId(tenant)))
+    view = read(context, lambda tenancy, _: tenants.tenant(tenancy, TenantId(tenant)))
     if json:
         return print_json(view)
     policy = view.policy.model_dump(exclude={"hyperparameters"})

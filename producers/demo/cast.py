@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deploy.local.services import PROJECT_ROOT
 from producers.demo.questions import Answered
-from producers.importing import Imported
+from producers.sources.importing import Imported
 from schemas.evidence.statements import TrainingManifest
 from schemas.models.heldout import HeldoutQuestion
 from tenancy.tenant_id import TenantId

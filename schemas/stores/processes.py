@@ -180,7 +180,7 @@ _LOCAL = (
         name="operator.exports",
         medium="operator-files",
         where="the folder that `sano export --to` is given, and its hidden sibling until all is checked",
-        written_by=("producers.exporting", "tenancy.storage.tenant_store"),
+        written_by=("producers.commands.exporting", "tenancy.storage.tenant_store"),
         holds="the adapter in clear, its manifest and list of examples",
         protection="clear",
         purger=Purger(who="tenant", method="operator", how="it is the tenant's own copy, handed over on its request"),

@@ -23,7 +23,7 @@ from consumers.curation.handlers import on_example_approved
 from deploy.local.ports import free_ports
 from deploy.local.processes import ChildProcess, Command, start
 from deploy.local.services import is_ready
-from producers.topic_admin import apply_topics
+from producers.operations.topics import apply_topics
 from schemas.bus.envelope import Event, decode, encode
 from schemas.bus.events import CURATION, OUTCOMES, OutcomeRecorded
 from schemas.bus.outcome import Outcome

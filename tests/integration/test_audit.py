@@ -15,9 +15,9 @@ import pytest
 
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
-from producers.audit_answers import entries_of
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
+from producers.queries.audit_log import entries_of
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.state import TenantState

@@ -15,9 +15,9 @@ from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from deploy.local.kafka import KafkaCluster
+from producers.operations.topics import apply_topics
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
-from producers.topic_admin import apply_topics
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome

@@ -14,8 +14,8 @@ import pytest
 
 from deploy.local.embedded import Credentials
 from deploy.local.kafka import KafkaCluster
-from producers import commands
-from producers.onboarding import onboard
+from producers.commands import requests
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
 from producers.replay.handling import Handling
 from producers.replay.kafka_log import kafka_log
@@ -130,8 +130,8 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
         return await store.exists(object_keys.export("x-1", EXAMPLES_FILE)) or None
 
     await eventually(is_exported, "the export is there")
-    await commands.rollback(tenancy, tenant, requested_by="op")
-    await commands.activate(tenancy, tenant, digest, requested_by="op")
+    await requests.rollback(tenancy, tenant, requested_by="op")
+    await requests.activate(tenancy, tenant, digest, requested_by="op")
     state = await _activated(tenancy, tenant, 3)
 
     async def are_closed() -> bool | None:

@@ -17,7 +17,7 @@ from deploy.local.embedded import start_bus
 from deploy.local.kafka import KafkaCluster
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
-from producers.topic_admin import TopicReport, apply_topics
+from producers.operations.topics import TopicReport, apply_topics
 from schemas.bus.envelope import Event
 from schemas.bus.events import CURATION, TENANTS, TenantChurned
 from schemas.bus.topics import TOPICS

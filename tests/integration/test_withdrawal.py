@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from producers import queries, withdrawals
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
+from producers.queries import adapters, withdrawals
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.training import TrainingSet
@@ -66,7 +66,7 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
             store = await tenancy.store(TENANT)
             used, _ = await store.get_record(object_keys.training_set(state.adapters[new].training_set_id), TrainingSet)
             assert {entry.example_id for entry in used.entries} == {"example-0", "example-2"}
-            runs = await queries.runs(tenancy, TENANT)
+            runs = await adapters.runs(tenancy, TENANT)
             assert [run.adapter_digest for run in runs] == [old, new]
             for run in runs:
                 assert [(each.example_id, each.code) for each in run.left_out] == [("example-9", "too-long")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from producers.audit_answers import entries_of
+from producers.queries.audit_log import entries_of
 from schemas.bus import events
 from schemas.evidence.audit import CHECKPOINT_PREDICATE
 from schemas.objects import object_keys

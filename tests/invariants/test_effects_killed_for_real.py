@@ -16,7 +16,7 @@ import pytest
 
 from consumers.ledger.keeper import SURVIVAL
 from inference.lease import ReplicaLease
-from producers import holds
+from producers.commands import legal_holds
 from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
@@ -162,7 +162,7 @@ async def _life(scratch: Path) -> Effects:
         await world.publish(tenant, events.ExampleWithdrawn(example_id="e2", reason_code="patient-request"))
         await world.settle()
         assert (await world.state(tenant)).adapters[active].status == "retired"
-    await holds.place(world.outside, one, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, one, reason_code="litigation", placed_by="op", hold_id="h1")
     await _replica_gone(world, "gone")
     for tenant in (one, other, small):
         await world.publish(tenant, events.TenantChurned(requested_by="op"))
@@ -177,7 +177,7 @@ async def _life(scratch: Path) -> Effects:
     await world.settle()
     world.now += timedelta(days=POLICY.deletion_sla_days)
     await world.settle()
-    await holds.release(world.outside, one, "h1", released_by="op")
+    await legal_holds.release(world.outside, one, "h1", released_by="op")
     await world.settle()
     assert {(await world.state(tenant)).status for tenant in (one, other, small)} == {"purged"}
     world.now += SURVIVAL

@@ -13,7 +13,7 @@ from inference.agent import AgentPorts, on_adapter_retired, on_purge_fenced
 from inference.binding import TenantViews
 from inference.placement import Placement
 from inference.residency import Residency, ResidencyPolicy
-from producers import holds
+from producers.commands import legal_holds
 from schemas.base.contract import read_tolerant
 from schemas.bus import events
 from schemas.bus.envelope import Event
@@ -70,7 +70,7 @@ async def held_purge(world: World) -> TenantId:
     """A tenant whose purge a legal hold keeps open."""
     tenant = await world.onboard("t1", POLICY)
     await learned(world, tenant)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     return tenant
@@ -89,7 +89,7 @@ async def test_a_full_replay_while_a_purge_is_open_has_no_effect_on_a_replica_st
     assert ("inference", PurgeFenced.type, Outcome.NOOP_DUPLICATE) in world.outcomes
     assert [outcome for outcome in world.outcomes if outcome[2] is Outcome.EFFECT] == []
     assert len(list(acknowledgements(world))) > before, "it acknowledges all the same, for a purge that may wait for it"
-    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await world.settle()
     await assert_purged(world, tenant)
 

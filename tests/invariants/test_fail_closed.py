@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from producers.audit_answers import entries_of
+from producers.queries.audit_log import entries_of
 from schemas.bus import events
 from schemas.bus.content import ExampleContent, InlineContent
 from schemas.bus.envelope import Event, encode

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from consumers.adapters import retirement
-from producers import commands
+from producers.commands import requests
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.evidence.statements import WITHDRAWAL_PREDICATE
@@ -131,7 +131,7 @@ async def test_an_adapter_that_a_rollback_left_replaces_none_and_another_is_trai
     await taught(world, tenant, 10)
     left = (await world.state(tenant)).active_adapter
     assert left is not None and "e0" not in await contained(world, tenant, await world.state(tenant), left)
-    assert (await commands.rollback(world.outside, tenant)).digest == old
+    assert (await requests.rollback(world.outside, tenant)).digest == old
     withdrawal = await withdrawn(world, tenant)
     assert (await world.state(tenant)).active_adapter not in (None, old, left)
     assert (await receipt(world, tenant, withdrawal)).outcome == "retired"

@@ -14,7 +14,7 @@ from consumers.curation.handlers import on_consent_revoked, on_example_approved,
 from consumers.training.publication import Publication
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
-from producers.importing import import_approvals
+from producers.sources.importing import import_approvals
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.lifecycle.replicas import Replicas

@@ -14,7 +14,7 @@ from consumers.adapters.handlers import AdaptersPorts
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
 from consumers.purge.policy import PurgePolicy
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from schemas.base.canonical import sha256_hex
 from schemas.bus.events import PurgeRequested
 from schemas.evidence.statements import (

@@ -20,8 +20,8 @@ from pydantic_settings import BaseSettings
 from consumers.runtime.poison import REFUSED_US
 from deploy.local.services import LOCAL_PROFILE
 from inference import openai_requests
-from producers.approvals import ApprovalLine
 from producers.cli.main import app
+from producers.sources.approvals_file import ApprovalLine
 from schemas.bus.envelope import EVENT_NAMESPACE, event_id
 from schemas.bus.events import EVENT_TYPES, EventData
 from schemas.bus.topics import LIVE_TOPICS

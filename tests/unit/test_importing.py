@@ -14,9 +14,9 @@ import pytest
 
 from consumers.curation import handlers as curation
 from consumers.purge.handlers import on_purge_requested
-from producers.approvals import _RULES, ApprovalLine
-from producers.importing import import_approvals
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
+from producers.sources.approvals_file import _RULES, ApprovalLine
+from producers.sources.importing import import_approvals
 from schemas.bus.content import ChatMessage, ExampleContent
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested

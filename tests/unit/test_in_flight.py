@@ -12,7 +12,7 @@ import pytest
 from consumers.curation.handlers import on_consent_granted
 from consumers.training.freeze import eligible
 from inference.fetching import AdapterFiles, NotServable
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted
 from schemas.objects import object_keys

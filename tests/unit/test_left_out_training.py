@@ -10,8 +10,8 @@ import pytest
 
 from consumers.training.trainer import LoraTrainer
 from consumers.training.worker import Worker
-from producers import queries
-from producers.lineage import lineage
+from producers.queries import adapters
+from producers.queries.lineage import lineage
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
@@ -64,7 +64,7 @@ async def test_examples_that_the_model_cannot_take_are_left_out_and_named(tmp_pa
     assert tuple(example.example_id for example in found.examples) == GOOD
     left_out = [(name, 1, code) for name, (_, code) in sorted(BAD.items())]
     assert [(each.example_id, each.version, each.code) for each in found.left_out] == left_out
-    [view] = await queries.runs(world.outside, tenant)
+    [view] = await adapters.runs(world.outside, tenant)
     assert view.left_out == found.left_out
     assert not any(text in json.dumps(view.model_dump(mode="json")) for text, _ in BAD.values())
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from inference.load_audit import WAITING, LoadAudit
-from producers.audit_answers import entries_of
+from producers.queries.audit_log import entries_of
 from schemas.evidence.audit import AuditEntry
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy

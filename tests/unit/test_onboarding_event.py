@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumers.purge.onboarding import on_tenant_onboarded
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys

@@ -28,10 +28,10 @@ from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
-from producers.approvals import read_approvals
 from producers.cli.errors import in_one_line
-from producers.importing import import_approvals
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
+from producers.sources.approvals_file import read_approvals
+from producers.sources.importing import import_approvals
 from schemas.bus.dead_letters import REASON_HEADERS
 from schemas.bus.envelope import Event, MalformedEvent, decode, encode
 from schemas.bus.events import EventData, ExampleApproved

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 import pytest
 
+from producers.queries.waiting import WaitedTooLong
 from producers.replay.handling import Handling
 from producers.replay.journal import Sent
 from producers.replay.rebuilding import CONCLUSIONS, CausalOrder, is_conclusion, milestone
 from producers.replay.running import Target
-from producers.waiting import WaitedTooLong
 from schemas.bus import events
 from schemas.bus.content import ClaimCheck, Committed
 from schemas.bus.derived_commands import churn_id, churn_purge_id

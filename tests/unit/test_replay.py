@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from producers.queries.waiting import WaitedTooLong
 from producers.replay.journal import Journal, journal, journal_path, read_journal
 from producers.replay.reporting import report
 from producers.replay.running import Pace, ReplayStopped
-from producers.waiting import WaitedTooLong
 from schemas.bus import events
 from schemas.bus.envelope import Event, decode
 from schemas.bus.outcome import Outcome

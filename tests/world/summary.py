@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from producers.audit_answers import entries_of
+from producers.queries.audit_log import entries_of
 from schemas.bus.events import TrainingStarted
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys

@@ -6,7 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 
-from producers.commands import activate
+from producers.commands.requests import activate
 from schemas.objects.training import LeftOutExample
 from tenancy.tokens import TokenVerifier
 from tests.unit.cli.command import TENANT, Sano, error_line, shape

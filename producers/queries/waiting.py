@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from producers.importing import Imported
-from producers.queries import purge_of
+from producers.queries.purges import purge_of
+from producers.sources.importing import Imported
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from schemas.objects.purges import PurgeRecord

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from producers.approvals import NewSalt, NumberedLine, random_salt, read_approvals
 from producers.publishing import publish
+from producers.sources.approvals_file import NewSalt, NumberedLine, random_salt, read_approvals
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId

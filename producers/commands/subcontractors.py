@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from producers.in_force import entered
+from producers.commands.audited import entered
 from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
 from schemas.objects.purges import SubcontractorConfirmation
@@ -21,7 +21,7 @@ async def confirm(
     """Record one confirmation on the tenant's purge and return it; again is no change.
 
     Raises :class:`UnknownTenant`, :class:`Refused` where there is no such purge or it takes no confirmation, and
-    :class:`~producers.in_force.NotAudited`.
+    :class:`~producers.commands.audited.NotAudited`.
     """
     state = (await tenancy.states.read(tenant)).state
     if state.purge is None:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from producers import queries
-from producers.lineage import Lineage, lineage
+from producers.queries.adapters import adapters as published_adapters
+from producers.queries.lineage import Lineage, lineage
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import OpaqueId, Sha256Hex
 from schemas.evidence.audit import AuditEntry
@@ -210,7 +210,7 @@ async def withdrawals(
     active = None
     resolved = await names(tenancy, tenant, known)
     if known is not None:
-        views = await queries.adapters(tenancy, tenant)
+        views = await published_adapters(tenancy, tenant)
         active = next((view.digest for view in views if view.active), None)
         for view in views:
             if view.status == "publishing":

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
+from producers.operations.topics import apply_topics
 from producers.settings import STACK_FILE, OperatorSettings, operator_settings
-from producers.topic_admin import apply_topics
 from schemas.base.contract import Contract
 from schemas.objects import object_keys
 from tenancy.bootstrap import master_key, object_store, signer, verifier

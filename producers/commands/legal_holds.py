@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from producers.commands import NewId, random_id
-from producers.in_force import entered
+from producers.commands.audited import entered
+from producers.commands.requests import NewId, random_id
 from schemas.base.identifiers import Sha256Hex
 from schemas.bus.envelope import event_id
 from schemas.evidence.audit import Actor
@@ -40,7 +40,7 @@ async def place(
     """Place a hold and return it; with the id of one that is open, again is no change.
 
     Raises :class:`UnknownTenant`, :class:`~tenancy.state.legal_holds.TooLateToHold`, :class:`Refused` for an id in use,
-    and :class:`~producers.in_force.NotAudited`.
+    and :class:`~producers.commands.audited.NotAudited`.
     """
     hold = LegalHold(
         hold_id=hold_id or f"hold-{new_id()}", reason_code=reason_code, placed_by=placed_by, placed_at=tenancy.clock()
@@ -54,7 +54,7 @@ async def place(
 
 async def release(tenancy: Tenancy, tenant: TenantId, hold_id: str, *, released_by: str) -> LegalHold:
     """Release one hold and return it; again is no change. Raises :class:`UnknownTenant`, :class:`Refused` and
-    :class:`~producers.in_force.NotAudited`.
+    :class:`~producers.commands.audited.NotAudited`.
     """
     released = await _swapped(tenancy, tenant, legal_holds.released(hold_id, released_by, tenancy.clock()), hold_id)
     await _entered(tenancy, tenant, released, "hold.released", released.released_by or released_by)

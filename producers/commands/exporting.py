@@ -7,9 +7,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from producers.commands import request_export
+from producers.commands.requests import request_export
 from producers.publishing import publish
-from producers.waiting import Report, ignore, until
+from producers.queries.waiting import Report, ignore, until
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.bus.events import ExportAcknowledged
