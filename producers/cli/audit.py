@@ -111,7 +111,7 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
 
 
 async def _copies(tenancy: Tenancy, tenant: str | None) -> list[AuditCopy]:
-    from tenancy.audit.copy import read_copy
+    from producers.queries.audit_copy import read_copy
     from tenancy.tenant_id import TenantId
 
     if tenant is not None:
@@ -159,7 +159,7 @@ def show(
 ) -> None:
     """What was decided and done: by whom, when, on what. Names are shown while the tenant's key lives."""
     from producers.queries import audit_log
-    from tenancy.audit.copy import read_copy
+    from producers.queries.audit_copy import read_copy
     from tenancy.bootstrap import verifier
     from tenancy.tenant_id import TenantId
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.progress import Progress, ProgressColumn
 
+    from producers.progress import Progress as CountedProgress
     from producers.queries.waiting import Report
-    from tenancy.platform.progress import Progress as CountedProgress
 
 PIPED_WIDTH = 200  # nobody wants a digest broken in two because a pipe is "80 wide"
 

@@ -17,6 +17,7 @@ from producers.demo.redelivery import redeliver
 from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
 from producers.demo.screen import Screen
 from producers.queries import purges, usage, waiting
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from producers.queries.lineage import lineage
 from producers.settings import OperatorSettings
@@ -27,7 +28,6 @@ from schemas.models.heldout import read_heldout
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from schemas.version import VERSION
-from tenancy.audit.copy import read_copy
 from tenancy.audit.verification import verify_copy
 from tenancy.bootstrap import Tenancy, signer, verifier
 from tenancy.errors import BadSignature, Refused

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from producers.progress import Progress, silent
 from producers.queries.purges import purge_of
 from producers.sources.importing import Imported
 from schemas.objects import object_keys
@@ -14,7 +15,6 @@ from schemas.objects.purges import PurgeRecord
 from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Transient
-from tenancy.platform.progress import Progress, silent
 from tenancy.state.archive import Archive
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId

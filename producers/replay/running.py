@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
+from producers.progress import Progress, silent
 from producers.replay.audit import ReplayAudit
 from producers.replay.fences import Fences
 from producers.replay.handling import Handling
@@ -28,7 +29,6 @@ from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
 from tenancy.errors import Refused, Transient
-from tenancy.platform.progress import Progress, silent
 
 TENANT_PURGED = "tenant purged"
 LOOK_SECONDS = 1.0

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from producers.progress import Progress, each, silent
 from producers.publishing import publish
 from producers.sources.approvals_file import NewSalt, NumberedLine, random_salt, read_approvals
 from schemas.base.canonical import canonical_json
@@ -27,7 +28,6 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
-from tenancy.platform.progress import Progress, each, silent
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 

@@ -1,4 +1,4 @@
-"""A copy of one tenant's audit log, byte for byte: read from the bucket, or from a file that the tenant keeps.
+"""Holds a copy of one tenant's audit log, byte for byte, and reads and writes it as a file that the tenant keeps.
 
 The file is JSON Lines: a heading, then one object a line with its name in the log and its bytes as text.
 """
@@ -12,10 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from schemas.base.timestamps import moment
-from schemas.objects import object_keys
-from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, Refused, UnknownTenant
-from tenancy.platform.progress import Progress, each, silent
+from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 
 FORMAT = "sanolith.audit-copy.v1"
@@ -45,44 +42,6 @@ class AuditCopy:
     read_at: datetime
     head: bytes | None = None
     certificate: bytes | None = None
-
-
-async def read_copy(tenancy: Tenancy, tenant: TenantId, *, progress: Progress = silent) -> AuditCopy:
-    """Read the tenant's log. What is appended meanwhile may be in it or not, and never looks like a gap.
-
-    Certificate and head are read first and the entries last: each reaches at least as far as what was read before it
-    says.
-    """
-    read_at = tenancy.clock()
-    prefix = object_keys.audit_prefix(tenant)
-    certificate = await _certificate(tenancy, tenant)
-    head = await _body(tenancy, object_keys.audit_head(tenant))
-
-    async def stored(key: str) -> StoredBody:
-        return StoredBody(key.removeprefix(prefix), (await tenancy.objects.get(key)).body)
-
-    async def under(folder: str) -> tuple[StoredBody, ...]:
-        keys = [key async for key in tenancy.objects.keys(folder)]
-        return tuple(await each(keys, stored, what=f"reading {tenant}", progress=progress))
-
-    checkpoints = await under(object_keys.audit_checkpoints_prefix(tenant))
-    entries = await under(object_keys.audit_entries_prefix(tenant))
-    return AuditCopy(tenant, entries, checkpoints, read_at, head, certificate)
-
-
-async def _certificate(tenancy: Tenancy, tenant: TenantId) -> bytes | None:
-    try:
-        purge = (await tenancy.states.read(tenant)).state.purge
-    except UnknownTenant:
-        return None
-    return None if purge is None else await _body(tenancy, object_keys.certificate_key(purge.purge_id))
-
-
-async def _body(tenancy: Tenancy, key: str) -> bytes | None:
-    try:
-        return (await tenancy.objects.get(key)).body
-    except ObjectNotFound:
-        return None
 
 
 def write_copy(copy: AuditCopy, path: Path) -> None:

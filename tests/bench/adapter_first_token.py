@@ -24,9 +24,9 @@ from deploy.local.base_model import base_model_folder
 from deploy.local.embedded import REGION
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.fetching import adapter_folder
+from inference.adapters.adapter_files import adapter_folder
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
 from schemas.models.adapter_files import WEIGHTS_FILE
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inference.lease import ReplicaLease
+from inference.replica.lease import ReplicaLease
 from schemas.bus.events import TrainingStarted
 from schemas.objects import object_keys
 from schemas.objects.state import RunState, TenantState

@@ -17,13 +17,14 @@ from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
 from producers.commands.onboarding import onboard
 from producers.publishing import publish
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
-from tenancy.audit.copy import AuditCopy, read_copy
+from tenancy.audit.copy import AuditCopy
 from tenancy.audit.verification import verify_copy
 from tenancy.bootstrap import Tenancy, verifier
 from tenancy.tenant_id import TenantId

@@ -18,7 +18,7 @@ from deploy.local.services import INFERENCE, SHARED_MEMORY
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
 from deploy.local.teardown import running_members
-from inference.shared_memory import PREFIX, descendants
+from inference.engine.shared_memory import PREFIX, descendants
 from producers.commands.onboarding import onboard
 from producers.operations.chat_client import ask
 from producers.operations.topics import apply_topics

@@ -10,12 +10,13 @@ from pathlib import Path
 from consumers.ledger.keeper import SURVIVAL
 from producers.commands import legal_holds
 from producers.queries import audit_log
+from producers.queries.audit_copy import read_copy
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
 from schemas.objects import object_keys
-from tenancy.audit.copy import AuditCopy, read_copy
+from tenancy.audit.copy import AuditCopy
 from tenancy.audit.log import AuditRecord
 from tenancy.audit.verification import verify_copy
 from tenancy.audit.witness import read_held

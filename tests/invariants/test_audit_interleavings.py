@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers.queries.audit_copy import read_copy
 from schemas.evidence.audit import Actor
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import read_copy
 from tenancy.audit.log import Appended, AuditLog, AuditRecord
 from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble

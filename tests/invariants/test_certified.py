@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.bus import events
 from schemas.evidence.audit import CHECKPOINT_PREDICATE
 from schemas.objects import object_keys
-from tenancy.audit.copy import read_copy
 from tenancy.audit.verification import verify_copy
 from tenancy.audit.witness import read_held
 from tests.invariants.worlds import Pair

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.ledger.keeper import SURVIVAL
 from producers.commands import legal_holds
 from producers.commands.audited import NotAudited
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.bus import events
 from schemas.bus.envelope import event_id
@@ -21,7 +22,6 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.audit import AuditHead
 from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import read_copy
 from tenancy.audit.verification import verify_copy
 from tenancy.errors import AuditBroken
 from tenancy.evidence.signing import Signer

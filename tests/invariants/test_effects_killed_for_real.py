@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from consumers.ledger.keeper import SURVIVAL
-from inference.lease import ReplicaLease
+from inference.replica.lease import ReplicaLease
 from producers.commands import legal_holds
 from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from consumers.purge.handlers import on_replica_evicted
-from inference.agent import AgentPorts, on_adapter_retired, on_purge_fenced
-from inference.binding import TenantViews
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.replica.agent import AgentPorts, on_adapter_retired, on_purge_fenced
+from inference.tenants.binding import TenantViews
 from producers.commands import legal_holds
 from schemas.base.contract import read_tolerant
 from schemas.bus import events

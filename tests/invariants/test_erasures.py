@@ -13,6 +13,7 @@ import pytest
 
 from consumers.adapters.withdrawals import WithdrawalDriver
 from producers.commands import legal_holds
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.base.contract import read_tolerant
 from schemas.bus import events
@@ -20,7 +21,6 @@ from schemas.bus.envelope import Event
 from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from schemas.tenant.holds import LegalHold
-from tenancy.audit.copy import read_copy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState
 from tenancy.lifecycle.example_texts import Texts

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.bus import events
 from schemas.bus.content import ExampleContent, InlineContent
@@ -14,7 +15,6 @@ from schemas.bus.outcome import Outcome
 from schemas.bus.topics import dead_letter_topic
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
-from tenancy.audit.copy import read_copy
 from tenancy.errors import Transient
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import (

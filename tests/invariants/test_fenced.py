@@ -27,6 +27,7 @@ from consumers.training.result import TrainingResult
 from consumers.training.worker import Worker
 from producers.commands import requests
 from producers.commands.onboarding import onboard
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from producers.sources.importing import import_approvals
 from schemas.base.contract import read_tolerant
@@ -36,7 +37,6 @@ from schemas.evidence.audit import UNLINKABLE
 from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
 from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import read_copy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, TenantFenced
 from tenancy.state.leases import Lease, Leases

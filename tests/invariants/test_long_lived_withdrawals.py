@@ -10,7 +10,7 @@ import pytest
 
 from consumers.adapters import retirement
 from consumers.adapters.affected import Uses
-from inference.lease import ReplicaLease
+from inference.replica.lease import ReplicaLease
 from schemas.bus import events
 from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import StoreUnavailable

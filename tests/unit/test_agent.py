@@ -13,14 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from consumers.purge.policy import PurgePolicy
-from inference.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
-from inference.binding import TenantViews
+from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
-from inference.lease import ReplicaLease
-from inference.loaded_adapters import Eviction
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
+from inference.replica.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import TenantViews
 from schemas.base.canonical import sha256_hex
 from schemas.base.contract import read_tolerant
 from schemas.bus.envelope import Event, decode, encode

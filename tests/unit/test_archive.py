@@ -12,8 +12,8 @@ from consumers.adapters.handlers import on_adapter_ready
 from consumers.export.handlers import ExportPorts, on_export_requested
 from consumers.training.handlers import MAX_QUEUED_RUNS, TrainingPorts, on_training_requested
 from consumers.training.runner import Runner
-from inference.binding import TenantViews
 from inference.errors import RequestRefused
+from inference.tenants.binding import TenantViews
 from producers.commands import requests
 from producers.queries import adapters, tenants
 from producers.queries.lineage import lineage

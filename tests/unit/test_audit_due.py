@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from producers.queries.audit_copy import read_copy
 from schemas.base.canonical import canonical_json
 from schemas.evidence.audit import (
     CHECKPOINT_ENTRIES,
@@ -26,7 +27,7 @@ from schemas.evidence.audit import (
 )
 from schemas.evidence.statements import PURGE_PREDICATE
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
+from tenancy.audit.copy import AuditCopy, StoredBody, load_copy, write_copy
 from tenancy.audit.due_signatures import GRACE, SigningPolicy, overdue
 from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.audit.verification import AuditVerdict, verify_copy

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
+from producers.queries.audit_copy import read_copy
 from schemas.evidence.audit import Actor
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import AuditCopy, read_copy, write_copy
+from tenancy.audit.copy import AuditCopy, write_copy
 from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.ledger.settings import LedgerSettings
+from producers.queries.audit_copy import read_copy
 from schemas.base.canonical import canonical_json
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor, CheckpointRef
 from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import read_copy
 from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble, signer

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from producers.queries.audit_copy import read_copy
 from schemas.base.canonical import canonical_json
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor, AuditEntry, body_sha256, entry_bytes, genesis
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
+from tenancy.audit.copy import AuditCopy, StoredBody, load_copy, write_copy
 from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.audit.verification import verify_copy
 from tenancy.audit.witness import read_held

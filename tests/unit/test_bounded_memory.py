@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from inference import binding, placement
-from inference.binding import TenantViews
+from inference.adapters import placement
+from inference.adapters.adapter_files import NotServable
+from inference.adapters.placement import RETRY_AFTER_SECONDS, Placement
+from inference.adapters.recent_set import Latest
+from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.errors import RequestRefused
-from inference.fetching import NotServable
-from inference.latest import Latest
-from inference.placement import RETRY_AFTER_SECONDS, Placement
-from inference.residency import Residency, ResidencyPolicy
+from inference.tenants import binding
+from inference.tenants.binding import TenantViews
 from schemas.objects.state import PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher

@@ -18,6 +18,7 @@ from producers.commands import legal_holds, requests
 from producers.commands.onboarding import onboard
 from producers.commands.subcontractors import confirm
 from producers.queries import purges
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import read_tolerant
@@ -28,7 +29,6 @@ from schemas.objects import object_keys
 from schemas.objects.purges import StoreCount, SubcontractorConfirmation
 from schemas.tenant.policy import TenantPolicy
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.audit.copy import read_copy
 from tenancy.audit.log import AuditRecord
 from tenancy.audit.verification import verify_copy
 from tenancy.audit.witness import read_held

@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings
 
 from consumers.runtime.poison import REFUSED_US
 from deploy.local.services import LOCAL_PROFILE
-from inference import openai_requests
+from inference.engine import request_fields
 from producers.cli.main import app
 from producers.sources.approvals_file import ApprovalLine
 from schemas.bus.envelope import EVENT_NAMESPACE, event_id
@@ -315,14 +315,14 @@ def test_the_request_fields_are_those_that_the_server_allows() -> None:
     for names, chat, completion, _ in documented:
         for route, mark in (("chat", chat), ("completion", completion)):
             by_route[route] |= set(ticked(names)) if mark == "yes" else set()
-    beside = openai_requests._SET_BY_SERVER | openai_requests._IGNORED
-    assert by_route["chat"] - beside == openai_requests._CHAT.keys()
-    assert by_route["completion"] - beside == openai_requests._COMPLETION.keys()
+    beside = request_fields._SET_BY_SERVER | request_fields._IGNORED
+    assert by_route["chat"] - beside == request_fields._CHAT.keys()
+    assert by_route["completion"] - beside == request_fields._COMPLETION.keys()
     assert beside <= by_route["chat"] & by_route["completion"]
 
 
 def test_every_error_code_of_the_api_is_documented() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "inference").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "inference").rglob("*.py"))
     raised = set(re.findall(r'RequestRefused\((\d{3}), "([a-z_]+)"', source))
     raised |= set(re.findall(r'_error\((\d{3}), "([a-z_]+)"', source))
     documented = rows(section(page("docs/integrators.md"), "### Errors"))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from consumers.ledger.audit_facts import AUDITED
-from inference.load_audit import AUDIT_SECONDS, LOADED, WAITING
+from inference.replica.load_audit import AUDIT_SECONDS, LOADED, WAITING
 from schemas.bus.events import EVENT_TYPES
 from tests.unit.test_docs import page, rows, section, ticked
 

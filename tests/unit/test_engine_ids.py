@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from inference.engine_errors import AdapterLoadFailed
-from inference.loaded_adapters import LoadedAdapters
+from inference.engine.errors import AdapterLoadFailed
+from inference.engine.loaded_adapters import LoadedAdapters
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 
 

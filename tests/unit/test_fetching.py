@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from inference.fetching import AdapterFiles, NotServable, adapter_folder
+from inference.adapters.adapter_files import AdapterFiles, NotServable, adapter_folder
 from schemas.base.canonical import adapter_digest
 from schemas.evidence.statements import EVICTION_PREDICATE, TRAINING_PREDICATE, statement
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, config_sha256, weights_sha256

@@ -11,7 +11,7 @@ import pytest
 
 from consumers.curation.handlers import on_consent_granted
 from consumers.training.freeze import eligible
-from inference.fetching import AdapterFiles, NotServable
+from inference.adapters.adapter_files import AdapterFiles, NotServable
 from producers.commands.onboarding import onboard
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted

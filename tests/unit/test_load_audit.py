@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inference.load_audit import WAITING, LoadAudit
+from inference.replica.load_audit import WAITING, LoadAudit
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.evidence.audit import AuditEntry
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
-from tenancy.audit.copy import read_copy
 from tenancy.bootstrap import assemble
 from tenancy.errors import StoreUnavailable
 from tenancy.storage.master_keys import KeyFileMasterKey

@@ -10,7 +10,7 @@ from unittest.mock import AsyncMock
 import pytest
 
 from inference.app import Replica
-from inference.lease import ReplicaLease
+from inference.replica.lease import ReplicaLease
 from schemas.base.contract import read_tolerant
 from schemas.bus.events import ReplicaRegistered
 from schemas.objects import object_keys

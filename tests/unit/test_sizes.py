@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inference.fetch_turns import FETCHES
+from inference.adapters.fetch_limiter import FETCHES
 from inference.settings import InferenceSettings
 from tenancy.storage.sealing import open_sealed, seal
 from tests.unit.test_docs import page, section

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inference.usage import UsageMeter, UsageReporter
+from inference.tenants.usage import UsageMeter, UsageReporter
 from schemas.bus.events import UsageRecorded
 from tenancy.bootstrap import assemble
 from tenancy.bus import RawMessage, RecordingPublisher

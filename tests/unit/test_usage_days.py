@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from consumers.ledger.handlers import on_usage_recorded
 from consumers.ledger.ports import LedgerPorts
-from inference.usage import UsageMeter, UsageReporter
+from inference.tenants.usage import UsageMeter, UsageReporter
 from producers.queries import usage
 from schemas.base.identifiers import OpaqueId
 from schemas.bus.envelope import Event

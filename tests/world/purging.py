@@ -9,7 +9,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from inference.lease import ReplicaLease
+from inference.replica.lease import ReplicaLease
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord

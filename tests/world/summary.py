@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.bus.events import TrainingStarted
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
-from tenancy.audit.copy import read_copy
 from tenancy.audit.verification import verify_copy
 from tenancy.errors import KeyDestroyed
 from tenancy.lifecycle.purge_records import PurgeRecords

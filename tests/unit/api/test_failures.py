@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 
-from inference.answers import Answer, Answers, HeldStream
-from inference.api import Api
-from inference.binding import Salts, TenantViews
-from inference.engine_errors import EngineDead, EngineRefused
-from inference.flights import EventStream, Flight, Flights
-from inference.lease import ReplicaLease
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from inference.stream_usage import StreamUsage
-from inference.usage import UsageMeter
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.api.answers import Answer, Answers, HeldStream
+from inference.api.routes import Api
+from inference.engine.errors import EngineDead, EngineRefused
+from inference.engine.in_flight import EventStream, Flight, Flights
+from inference.engine.stream_usage import StreamUsage
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.usage import UsageMeter
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import assemble

@@ -20,8 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from inference import app as inference_app
 from inference.app import Replica
-from inference.engine_errors import EngineDead
-from inference.load_audit import LoadAudit
+from inference.engine.errors import EngineDead
+from inference.replica.load_audit import LoadAudit
 from inference.settings import InferenceSettings
 from tenancy.bootstrap import Tenancy
 from tenancy.service.background_server import BackgroundWork

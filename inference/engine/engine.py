@@ -18,20 +18,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from inference.answering_llm import AnsweringLlm
-from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
-from inference.engine_errors import AdapterNotLoaded, EngineDead
-from inference.flights import EventStream, Flight, Flights, result_of
-from inference.loaded_adapters import Eviction, LoadedAdapters
-from inference.openai_requests import chat_fields, completion_fields, prompt_count
-from inference.shared_memory import descendants, mapped, unlink
-from inference.stream_usage import StreamUsage
-from inference.vllm_errors import (
-    error_events,
-    refusal_of_event,
-    refusal_of_exception,
-    refusal_of_response,
-)
+from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
+from inference.engine.errors import AdapterNotLoaded, EngineDead
+from inference.engine.in_flight import EventStream, Flight, Flights, result_of
+from inference.engine.loaded_adapters import Eviction, LoadedAdapters
+from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
+from inference.engine.shared_memory import descendants, mapped, unlink
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events, refusal_of_event, refusal_of_exception, refusal_of_response
+from inference.engine.watched_llm import AnsweringLlm
 from tenancy.service.telemetry import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")

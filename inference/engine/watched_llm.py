@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from inference.engine_errors import EngineDead
+from inference.engine.errors import EngineDead
 from tenancy.service.telemetry import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")

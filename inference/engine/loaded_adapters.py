@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
+from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 
 # A prefix cache can be reset only while no request holds a block. On a busy replica that moment may not come: the

@@ -16,11 +16,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
 
-from inference.answers import Answer, Answers, HeldStream, Kind
-from inference.engine_errors import EngineError, EngineRefused
+from inference.api.answers import Answer, Answers, HeldStream, Kind
+from inference.engine.errors import EngineError, EngineRefused
+from inference.engine.vllm_errors import error_events
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
-from inference.tenant_requests import TenantRequests
-from inference.vllm_errors import error_events
+from inference.tenants.admission import TenantRequests
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
 from tenancy.service.telemetry import SCOPE, where

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class EngineError(Exception):
-    """Base of everything that :mod:`inference.engine` raises on purpose."""
+    """Base of everything that :mod:`inference.engine.engine` raises on purpose."""
 
 
 class EngineRefused(EngineError):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from inference.binding import BASE, Salts, TenantViews
-from inference.engine import Engine
+from inference.adapters.placement import Placement
+from inference.engine.engine import Engine
+from inference.engine.in_flight import EventStream
 from inference.errors import lease_over
-from inference.flights import EventStream
-from inference.lease import ReplicaLease
-from inference.placement import Placement
-from inference.usage import UsageMeter
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import BASE, Salts, TenantViews
+from inference.tenants.usage import UsageMeter
 from tenancy.platform.clock import random_nonce
 from tenancy.tenant_id import TenantId
 

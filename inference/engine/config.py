@@ -61,7 +61,7 @@ class EngineConfig:
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
     seed: int = 0
     answer_seconds: float = 300.0
-    worker_extension: str = "inference.worker_extension.AdapterIsolation"
+    worker_extension: str = "inference.engine.worker_extension.AdapterIsolation"
     log_level: Literal["INFO", "WARNING", "ERROR"] = "WARNING"  # DEBUG would print refused requests' contents
 
     def __post_init__(self) -> None:

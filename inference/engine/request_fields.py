@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inference import field_checks
-from inference.engine_errors import EngineRefused
-from inference.field_checks import MAX_INT32, MAX_INT64, MAX_LOGPROBS, Check, flag, number, refused, whole
+from inference.engine import field_checks
+from inference.engine.errors import EngineRefused
+from inference.engine.field_checks import MAX_INT32, MAX_INT64, MAX_LOGPROBS, Check, flag, number, refused, whole
 
 MAX_CHOICES = 8  # prompts times n: each is a sequence of its own in the batch that all tenants share
 
@@ -104,7 +104,7 @@ def _check_together(fields: Mapping[str, Any], prompts: int) -> None:
 
 
 def _metered(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a stream whose every event says how many tokens it has taken; see :mod:`inference.stream_usage`."""
+    """The fields of a stream whose every event says how many tokens it has taken, for ``stream_usage``."""
     if not fields.get("stream"):
         return fields
     return {**fields, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from inference.binding import TenantViews
-from inference.placement import Placement, Removal
+from inference.adapters.placement import Placement, Removal
+from inference.tenants.binding import TenantViews
 from schemas.bus.envelope import Event
 from schemas.bus.events import AdapterRetired, PurgeFenced, ReplicaEvicted
 from schemas.bus.outcome import Outcome

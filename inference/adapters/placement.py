@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineFull
+from inference.adapters.adapter_files import NotServable
+from inference.adapters.fetch_limiter import FetchTurns
+from inference.adapters.recent_set import Latest
+from inference.adapters.residency import NoRoom, Reservation, Residency, Withdrawn
+from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineFull
+from inference.engine.loaded_adapters import Eviction
 from inference.errors import cannot_load, no_room, no_such_model, not_active, still_loading
-from inference.fetch_turns import FetchTurns
-from inference.fetching import NotServable
-from inference.latest import Latest
-from inference.loaded_adapters import Eviction
-from inference.residency import NoRoom, Reservation, Residency, Withdrawn
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 

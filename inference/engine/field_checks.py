@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from inference.engine_errors import EngineRefused
+from inference.engine.errors import EngineRefused
 
 Check = Callable[[str, Any], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from inference.engine_errors import EngineDead, EngineRefused
+from inference.engine.errors import EngineDead, EngineRefused
 from inference.errors import RequestRefused, error_body
 
 _TOO_LONG = frozenset({"input_text", "input_tokens", "max_tokens", "max_completion_tokens"})

@@ -18,18 +18,18 @@ class AdapterIsolation:
     model_runner: Any
 
     def keep_adapters_off_base_requests(self) -> bool:
-        """To be called once, before the first request: see :mod:`inference.base_rows`.
+        """To be called once, before the first request: see :mod:`inference.engine.cpu_lora_patch`.
 
         Returns whether this worker's kernels are known to skip requests without an adapter.
         """
         from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
-        from inference import base_rows
+        from inference.engine import cpu_lora_patch
 
         manager = self.model_runner.lora_manager._adapter_manager
         kernels = {type(wrapper) for wrapper in manager.punica_wrapper_mapping.values()}
         if kernels == {PunicaWrapperCPU}:
-            base_rows.install()
+            cpu_lora_patch.install()
             return True
         return {kernel.__name__ for kernel in kernels} == {"PunicaWrapperGPU"}
 

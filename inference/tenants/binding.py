@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inference.adapters.recent_set import Latest
 from inference.errors import no_such_model, not_active
-from inference.latest import Latest
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import Tenancy

@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-from inference.engine_errors import AdapterWithdrawn, EngineDead, EngineRefused
-from inference.stream_usage import StreamUsage
-from inference.vllm_errors import error_events
+from inference.engine.errors import AdapterWithdrawn, EngineDead, EngineRefused
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events
 
 Abort = Callable[[list[str]], Awaitable[None]]
 
