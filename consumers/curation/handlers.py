@@ -126,7 +126,7 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
     if is_owed or is_counted:
         await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
     if is_owed:
-        await withdrawals.note(store, event, tenancy.clock())
+        await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     await Texts(tenancy.states, store).drop(record)
     return Outcome.EFFECT if is_owed or is_counted or not is_repeat else Outcome.NOOP_DUPLICATE
 
@@ -191,7 +191,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
         if held.consent_id == data.consent_id:
             await _wait_for_consent(store, held.example_id, data.consent_id)
     await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
-    await withdrawals.note(store, event, tenancy.clock())
+    await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     return Outcome.EFFECT
 
 

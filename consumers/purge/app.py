@@ -11,6 +11,7 @@ from consumers.purge import handlers
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.onboarding import on_tenant_onboarded
+from consumers.purge.policy_changes import on_policy_changed
 from consumers.purge.settings import PurgeSettings
 from consumers.purge.watchdog import Watchdog
 from consumers.runtime.dispatch import Handler
@@ -23,6 +24,7 @@ from tenancy.service.telemetry import SCOPE
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TenantOnboarded: on_tenant_onboarded,
+    events.PolicyChanged: on_policy_changed,
     events.TenantChurned: handlers.on_tenant_churned,
     events.PurgeRequested: handlers.on_purge_requested,
     events.ExportAcknowledged: handlers.on_export_acknowledged,

@@ -215,13 +215,13 @@ class Worker:
         self._require_wanted()
         frozen = await freeze(self.store, state.policy, found, left_out)
         self._require_wanted()
-        record = frozen_record(job, fence, frozen, base.digest, self.tenancy.clock())
+        record = frozen_record(job, fence, state.policy_version, frozen, base.digest, self.tenancy.clock())
         await self.tenancy.audit.append(self.store.tenant, record)
         output = scratch / "adapter"
         started_at = self.tenancy.clock()
         metrics: list[StepMetric] = []
         result = await self._trained(job, frozen, base, output, metrics)
-        manifest = self._manifest(job, fence, frozen, base, result, metrics, started_at)
+        manifest = self._manifest(job, fence, state.policy_version, frozen, base, result, metrics, started_at)
         signed = self.signing.sign(
             statement(
                 TRAINING_PREDICATE,
@@ -285,6 +285,7 @@ class Worker:
         self,
         job: JobRecord,
         fence: int,
+        policy_version: int,
         frozen: FrozenSet,
         base: BaseModel,
         result: TrainingResult,
@@ -311,6 +312,7 @@ class Worker:
             heldout_example_ids=result.heldout_ids,
             left_out=frozen.left_out,
             hyperparameters=job.hyperparameters,
+            policy_version=policy_version,
             precision=result.processor.precision,
             library_versions=result.library_versions,
             code_version=VERSION,

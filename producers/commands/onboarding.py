@@ -11,6 +11,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
 from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.state.policy_changes import require_consistent
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
@@ -41,8 +42,7 @@ async def onboard(
     the policy contradicts itself.
     """
     wanted = policy or TenantPolicy()
-    if not wanted.keeps_its_promise:
-        raise Refused("bad-policy", "refused: export_wait_days must be less than deletion_sla_days; choose others")
+    require_consistent(wanted)
     try:
         require_active((await tenancy.states.read(tenant)).state)
         keys = await tenancy.keys.open(tenant)

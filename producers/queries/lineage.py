@@ -42,6 +42,7 @@ class Lineage(Contract):
     base_model_digest: Sha256Hex
     training_set_id: Sha256Hex
     hyperparameters: Hyperparameters
+    policy_version: int
     code_version: str
     heldout_loss_before: float | None
     heldout_loss_after: float | None
@@ -75,6 +76,7 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
         base_model_digest=manifest.base_model_digest,
         training_set_id=manifest.training_set.set_id,
         hyperparameters=manifest.hyperparameters,
+        policy_version=manifest.policy_version,
         code_version=manifest.code_version,
         heldout_loss_before=manifest.heldout_loss_before,
         heldout_loss_after=manifest.heldout_loss_after,

@@ -65,7 +65,7 @@ async def withdrawals(tenancy: Tenancy, tenant: TenantId) -> Withdrawals:
 
 
 def _view(record: WithdrawalRecord, now: datetime) -> WithdrawalView:
-    is_waiting = record.step == "open" and record.deadline is not None
+    is_waiting = record.step == "open" and bool(record.affected)
     return WithdrawalView(
         withdrawal_id=record.withdrawal_id,
         of=f"consent {record.consent_id}" if record.consent_id else f"example {record.example_id}",
@@ -75,7 +75,7 @@ def _view(record: WithdrawalRecord, now: datetime) -> WithdrawalView:
         affected=record.affected,
         replacement=record.replacement,
         run_id=record.run_id,
-        remaining_seconds=(record.deadline - now).total_seconds() if is_waiting and record.deadline else None,
+        remaining_seconds=(record.deadline - now).total_seconds() if is_waiting else None,
     )
 
 

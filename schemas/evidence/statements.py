@@ -53,6 +53,7 @@ class TrainingManifest(Contract):
     heldout_example_ids: tuple[OpaqueId, ...]
     left_out: tuple[LeftOutExample, ...] = Field(default=(), description="eligible, but not taken into the set")
     hyperparameters: Hyperparameters
+    policy_version: Version = Field(default=1, description="of the tenant's policy when the set was frozen")
     precision: str
     library_versions: dict[str, str]
     code_version: str

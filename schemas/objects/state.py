@@ -132,6 +132,8 @@ class TenantState(Contract):
     fence: int = Field(default=0, ge=0)
     nonce: str
     policy: TenantPolicy = TenantPolicy()
+    policy_version: Version = 1
+    policy_set_by: OpaqueId | None = Field(default=None, description="the operator of this version, if one asked")
     curation: CurationState = CurationState()
     runs: dict[OpaqueId, RunState] = Field(default_factory=dict)
     adapters: dict[Sha256Hex, AdapterState] = Field(default_factory=dict)

@@ -30,6 +30,7 @@ class WithdrawalRecord(Contract):
     example_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
     withdrawn_at: Moment
+    deadline: Moment = Field(description="as the policy promised it at the withdrawal; a later policy moves no promise")
     traceparent: Traceparent | None = Field(default=None, description="the trace of what asked for it")
     step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None
@@ -46,7 +47,6 @@ class WithdrawalRecord(Contract):
         default=(), description="of ``affected``, what this withdrawal retires itself; others were retired before"
     )
     erased: tuple[Sha256Hex, ...] = Field(default=(), description="of ``retiring``, those whose weights are erased")
-    deadline: Moment | None = None
     run_id: OpaqueId | None = Field(default=None, description="the retraining that was asked for on its account")
     retired_at: Moment | None = None
     replacement: Sha256Hex | None = Field(default=None, description="active since; absent: the base model")
@@ -93,7 +93,7 @@ class WithdrawalReceipt(Contract):
     retired_at: Moment | None
     replacement: Sha256Hex | None
     weights_erased: bool
-    deadline: Moment | None
+    deadline: Moment
     closed_at: Moment
 
 

@@ -35,7 +35,7 @@ class TenantPolicy(Contract):
         default=64, ge=1, le=1000, description="new eligible examples after which training is requested by itself"
     )
     min_training_examples: int = Field(default=8, ge=1, le=1_000_000, description="a smaller set is refused")
-    automatic_training: bool = True
+    automatic_training: bool = Field(default=True, description="a batch of new examples is trained on by itself")
     on_withdrawal: Literal["flag", "retrain", "stop"] = Field(
         default="retrain",
         description="what becomes of adapters that contain a withdrawn example: listed; replaced and retired; retired",
@@ -43,7 +43,9 @@ class TenantPolicy(Contract):
     retrain_within_days: int = Field(
         default=30, ge=1, le=365, description="such an adapter is retired by then, with or without a replacement"
     )
-    activation: Literal["automatic", "manual"] = "automatic"
+    activation: Literal["automatic", "manual"] = Field(
+        default="automatic", description="who makes a new adapter the active one"
+    )
     hyperparameters: Hyperparameters = Hyperparameters()
 
     @property

@@ -25,6 +25,7 @@ from tests.unit.test_services_page import SERVICES, events_made_in, sources
 
 FROM_OUTSIDE = {
     events.TenantOnboarded,
+    events.PolicyChanged,
     events.TenantChurned,
     events.ExportRequested,
     events.ExportAcknowledged,

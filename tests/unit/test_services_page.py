@@ -49,7 +49,9 @@ def sources(service: str) -> Iterator[str]:
     """The service's modules, and those of the tenant boundary that make events for it."""
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder(service).rglob("*.py")))
     yield text
-    if re.search(r"^from tenancy\.state(\.activation)? import (.*\b)?(activation|activated|retired)\b", text, re.MULTILINE):
+    if re.search(
+        r"^from tenancy\.state(\.activation)? import (.*\b)?(activation|activated|retired)\b", text, re.MULTILINE
+    ):
         yield (ROOT / "tenancy" / "state" / "activation.py").read_text(encoding="utf-8")
 
 

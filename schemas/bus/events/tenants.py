@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base.identifiers import KeyThumbprint, OpaqueId, PurgeId, ReasonCode, Sha256Hex
-from schemas.base.integers import Count
+from schemas.base.integers import Count, Version
 from schemas.base.timestamps import Moment
 from schemas.bus.events.base import TENANTS, EventData
 from schemas.tenant.policy import TenantPolicy
@@ -27,6 +27,20 @@ class TenantOnboarded(EventData):
 
     def natural_key(self) -> str:
         return "onboarded"
+
+
+class PolicyChanged(EventData):
+    """The tenant's policy is another one from here on. The highest version wins, in whatever order they come."""
+
+    type = "sano.tenant.policy_changed"
+    topic = TENANTS
+
+    version: Version = Field(ge=2, description="of the policy; an onboarding sets the first")
+    policy: TenantPolicy
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+
+    def natural_key(self) -> str:
+        return str(self.version)
 
 
 class TenantChurned(EventData):
