@@ -54,7 +54,10 @@ def verify(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check every entry, link and signature, and say what that proves and what it does not. Exit status 1 if broken."""
+    """Check every entry, link and signature of a log.
+
+    Says what that proves and what it does not. Exit status 1 if broken.
+    """
     from producers.settings import VerificationSettings
     from tenancy.audit.copy import load_copy
     from tenancy.audit.due_signatures import SigningPolicy

@@ -35,7 +35,10 @@ def place(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Stop every destruction of the tenant's data that is not decided yet; the deletion SLA runs on."""
+    """Stop every destruction of data that is not decided yet.
+
+    The deletion SLA runs on.
+    """
     from producers.commands import legal_holds
     from tenancy.tenant_id import TenantId
 

@@ -137,7 +137,10 @@ def _by_code(left_out: Sequence[LeftOutExample]) -> str | None:
 
 
 def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
-    """The tenant's training runs, oldest first, and how many examples each left out; --json names these."""
+    """List the tenant's training runs, oldest first.
+
+    With how many examples each left out; --json names these.
+    """
     from producers.queries import adapters
     from tenancy.tenant_id import TenantId
 
@@ -185,14 +188,20 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
 
 
 def activate(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Answer the tenant's requests with this adapter or, without a digest, with the newest that no rollback left."""
+    """Make an adapter the one that answers the tenant's requests.
+
+    Without a digest it is the newest that no rollback left.
+    """
     from producers.commands import requests
 
     _change_active(context, tenant, digest, requests.activate)
 
 
 def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Return to the adapter before the present one, again to the one before that; or to this one."""
+    """Return to the adapter before the present one, or to this one.
+
+    Without a digest each call goes one further back.
+    """
     from producers.commands import requests
 
     _change_active(context, tenant, digest, requests.rollback)

@@ -42,7 +42,10 @@ def export(
     timeout: TimeoutOption = 300.0,
     json: JsonOption = False,
 ) -> None:
-    """Take the active adapter away as a folder that peft loads, with its manifest and list of examples."""
+    """Take the active adapter away as a folder that peft loads.
+
+    With its manifest and list of examples.
+    """
     from producers.commands.exporting import export_adapter
     from tenancy.bootstrap import verifier
     from tenancy.tenant_id import TenantId
@@ -195,7 +198,10 @@ def confirm(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Record that a subcontractor confirmed the destruction, for the certificate of the purge that is under way."""
+    """Record that a subcontractor confirmed the destruction.
+
+    For the certificate of the purge that is under way.
+    """
     from producers.commands.subcontractors import confirm as record
     from tenancy.tenant_id import TenantId
 

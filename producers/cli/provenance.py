@@ -26,8 +26,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = False) -> None:
-    """From an adapter to its run and every example, with reviewer, consent and the events that allowed it; and to the
-    examples that were left out.
+    """Trace an adapter back to its run and every example.
+
+    With reviewer, consent and the events that allowed each, and the examples that were left out.
     """
     from producers.queries import adapters
     from producers.queries.lineage import lineage as traced
@@ -77,7 +78,10 @@ def withdrawals(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Every withdrawal: the adapters that contain the example, and what became of them. Open ones first."""
+    """List withdrawals and what became of the adapters.
+
+    Those that contain the example, the open withdrawals first.
+    """
     from producers.queries import withdrawals as read_withdrawals
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
@@ -152,7 +156,10 @@ def verify(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check a signed document offline, and say what it proves and what it does not."""
+    """Check a signed document offline.
+
+    Says what it proves and what it does not.
+    """
     from tenancy.evidence.signing import Verifier
     from tenancy.evidence.verification import verify_file
 
@@ -177,7 +184,10 @@ def countersign(
         typer.Option("--out", help="The file to write; FILE's name with .countersigned.json if absent."),
     ] = None,
 ) -> None:
-    """Check a certificate offline, then sign it too, as a verifier in a role of its own."""
+    """Check a certificate offline, then sign it too.
+
+    As a verifier in a role of its own.
+    """
     from tenancy.evidence.countersigning import countersigned
     from tenancy.evidence.signing import Signer
 

@@ -181,7 +181,10 @@ def run_(
 
 @replay.command("report")
 def report_(context: typer.Context, plan: PlanArgument, to: ToOption = None, json: JsonOption = False) -> None:
-    """What came of a run: effects, no-ops, refusals and dead letters by consumer, and which."""
+    """Report what came of a run, by consumer.
+
+    Effects, no-ops, refusals and dead letters, and which.
+    """
     from producers.replay.journal import journal_path, read_journal
     from producers.replay.plan import read_plan
     from producers.replay.reporting import report as joined

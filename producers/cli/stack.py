@@ -50,7 +50,10 @@ def up(
 
 
 def down() -> None:
-    """Stop the local stack and remove its data; keys and logs stay in .sano."""
+    """Stop the local stack.
+
+    Its data is removed; keys and logs stay in .sano.
+    """
     with waiting("stopping") as say:
         stopped = _stack(lambda name, _: say(name)).down()
     typer.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
