@@ -9,7 +9,6 @@ from pathlib import Path
 
 from tenancy.audit.log import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
-from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher
 from tenancy.errors import Refused
 from tenancy.evidence.signing import Signer, Verifier
 from tenancy.platform.clock import Clock, utc_now
@@ -119,16 +118,6 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
     master, client = master_key(settings), settings.kafka_client()
     with closing(object_store(settings)) as store:
         async with KafkaPublisher(client) as kafka:
-            tenancy = _assembled(settings, store, master, kafka, source)
+            tenancy = assemble(store, master, kafka, f"/sanolith/{source}")
             with closing(tenancy.keys):
                 yield tenancy
-
-
-def _assembled(
-    settings: PlatformSettings, objects: ObjectStore, master: MasterKey, publisher: Publisher, source: str
-) -> Tenancy:
-    if settings.crash_at is not None:
-        observer = KillAt.parse(settings.crash_at)
-        objects = ObservedObjectStore(objects, observer)
-        publisher = ObservedPublisher(publisher, observer)
-    return assemble(objects, master, publisher, f"/sanolith/{source}")

@@ -78,7 +78,6 @@ class PlatformSettings(BaseSettings):
 
     work_dir: Path = Field(default=Path(".sano/work"), description="scratch; nothing is written elsewhere")
     otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
-    crash_at: str | None = Field(default=None, description="tests only: SIGKILL oneself before:EFFECT or after:EFFECT")
 
     @model_validator(mode="after")
     def _pairs_are_whole(self) -> Self:

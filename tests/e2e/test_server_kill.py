@@ -60,9 +60,8 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
         "SANO_MAX_LORAS": "2",
         # Longer than a restart, so that the dead replica counts as alive until it is back.
         "SANO_REPLICA_LEASE_SECONDS": "600",
-        "SANO_CRASH_AT": "before:publish:sano.replica.evicted",
     }
-    await asyncio.to_thread(platform.start, INFERENCE, None, **settings)
+    await asyncio.to_thread(platform.launch(INFERENCE, "before:publish:sano.replica.evicted", **settings))
     try:
         async with platform.tenancy() as tenancy:
             await onboarded(tenancy, TENANT, TenantPolicy())
@@ -81,7 +80,6 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
             assert record.acknowledgements == ()
             await asyncio.sleep(3 * float(platform.environment["SANO_RECONCILE_SECONDS"]))
             assert await waits() is not None, "looking again does not skip the replica"
-            del settings["SANO_CRASH_AT"]
             await asyncio.to_thread(platform.start, INFERENCE, None, **settings)
 
             async def certified() -> PurgeRecord | None:

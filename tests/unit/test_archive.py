@@ -23,7 +23,6 @@ from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.effects import ObservedObjectStore
 from tenancy.errors import ContendedState, Refused
 from tenancy.state.activation import retired
 from tenancy.state.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
@@ -31,6 +30,7 @@ from tenancy.state.registry import SWAP_ATTEMPTS, Change, Snapshot, StateRegistr
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, adapters_ports, onboarded_parts, publish_adapter, purge_to_the_end
+from tests.world.effects import ObservedObjectStore
 
 TENANT = TenantId("t1")
 TRAININGS = KEPT_ADAPTERS + 4

@@ -51,7 +51,6 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "state",
         "lifecycle",
         "audit",
-        "effects",
         "bootstrap",
     ),
     "producers": (

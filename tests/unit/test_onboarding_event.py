@@ -10,11 +10,11 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
-from tenancy.effects import ObservedObjectStore
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, purge_ports
 from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.effects import ObservedObjectStore
 
 TENANT = TenantId("t1")
 POLICY = TenantPolicy(min_new_examples=7, activation="manual")

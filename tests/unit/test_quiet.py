@@ -45,7 +45,6 @@ from schemas.objects.training import LeaseRecord
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import Refused, SealBroken
 from tenancy.service.telemetry import SCOPE, Telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
@@ -54,6 +53,7 @@ from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
 from tests.unit.event_strategies import approved, events
+from tests.world.effects import ObservedObjectStore, ObservedPublisher
 
 CANARY = "canary-8841"
 WRITTEN = f"Frau Müller, MRN {CANARY}"

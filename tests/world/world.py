@@ -43,7 +43,6 @@ from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
 from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.replicas import Replicas
@@ -53,6 +52,7 @@ from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.effects import ObservedObjectStore, ObservedPublisher
 from tests.world.fakes import FakeTrainer
 from tests.world.server import Server
 
