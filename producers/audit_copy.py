@@ -13,6 +13,7 @@ from pathlib import Path
 
 from producers.progress import Progress, each, silent
 from schemas import object_keys
+from schemas.json_text import parse_json
 from schemas.moments import moment
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, UnknownTenant
@@ -107,7 +108,7 @@ def _lines(copy: AuditCopy) -> Iterator[dict[str, str]]:
 def load_copy(path: Path) -> AuditCopy:
     """Read what :func:`write_copy` wrote. Raises :class:`Refused` for any other file."""
     try:
-        heading, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        heading, *lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         if heading["format"] != FORMAT:
             raise ValueError
         stored = [StoredBody(line["name"], line["body"].encode("utf-8", "surrogateescape")) for line in lines]

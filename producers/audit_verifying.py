@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from schemas.audit import (
 )
 from schemas.canonical import canonical_json
 from schemas.identifiers import TenantName
+from schemas.json_text import parse_json
 from schemas.model import Contract, read_tolerant
 from tenancy.errors import BadSignature, Refused
 from tenancy.signing import Verifier, unverified
@@ -160,9 +160,9 @@ def _check_entries(check: _Check, stored: Sequence[StoredBody]) -> None:
     for seq, body in _numbered(check, stored, r"entries/([0-9]{12})", "entry"):
         check.hashes[seq] = body_sha256(body)
         try:
-            is_canonical = canonical_json(json.loads(body)) == body
+            is_canonical = canonical_json(parse_json(body)) == body
             entry = read_tolerant(AuditEntry, body)
-        except (ValidationError, ValueError, RecursionError, rfc8785.CanonicalizationError):
+        except (ValidationError, ValueError, rfc8785.CanonicalizationError):
             check.wrong(f"entry {seq} cannot be read as an entry: its bytes were changed")
         else:
             check.entries.append(entry)
@@ -231,7 +231,7 @@ def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, 
     """The checkpoint inside an envelope and the id of its key, or why there is none to rely on."""
     why = "no key is trusted"
     try:
-        envelope = json.loads(body)
+        envelope = parse_json(body)
         if canonical_json(envelope) != body:
             return "its bytes were changed"
         for verifier in trusted:
@@ -241,7 +241,7 @@ def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, 
                 why = str(error).removeprefix("refused: ")
             else:
                 return read_tolerant(AuditCheckpoint, statement["predicate"]), verifier.key_id
-    except (ValidationError, ValueError, KeyError, TypeError, RecursionError, rfc8785.CanonicalizationError):
+    except (ValidationError, ValueError, KeyError, TypeError, rfc8785.CanonicalizationError):
         return "it is not a signed checkpoint"
     return why
 
@@ -293,7 +293,7 @@ def _check_certificate(check: _Check, body: bytes | None) -> None:
     if body is None:
         return
     try:
-        named = unverified(json.loads(body))["predicate"].get("audit_checkpoint")
+        named = unverified(parse_json(body))["predicate"].get("audit_checkpoint")
         if named is not None:
             _check_held(check, named, "which the certificate of purge beside the log carries")
     except Refused as refusal:

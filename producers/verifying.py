@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from producers.verdict import COUNTERSIGNED, SIGNED, TRUST, Verdict
 from producers.withdrawal_receipt import checked_withdrawal
 from schemas import object_keys
 from schemas.adapter_files import AdapterRefused, config_sha256
+from schemas.json_text import parse_json
 from schemas.manifests import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
@@ -76,7 +76,7 @@ def checked(path: Path, envelope: dict[str, Any], verifier: Verifier) -> Verdict
 def read_signed(path: Path) -> dict[str, Any]:
     """The envelope in a file. Nothing of it is checked. Raises :class:`Refused`."""
     try:
-        envelope = json.loads(path.read_bytes())
+        envelope = parse_json(path.read_bytes())
     except OSError as error:
         raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
     except ValueError:

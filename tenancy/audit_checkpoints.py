@@ -7,7 +7,6 @@ then be by an earlier key of the installation.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from schemas.audit import (
     genesis,
 )
 from schemas.canonical import canonical_json
+from schemas.json_text import parse_json
 from schemas.manifests import statement
 from schemas.model import read_tolerant
 from tenancy.audit import AuditLog
@@ -125,9 +125,9 @@ class Checkpointer:
 def _opened(body: bytes, what: str) -> tuple[dict[str, Any], AuditCheckpoint]:
     """The envelope of a checkpoint and what it says, whoever signed it. Raises :class:`AuditBroken`."""
     try:
-        envelope: dict[str, Any] = json.loads(body)
+        envelope: dict[str, Any] = parse_json(body)
         return envelope, read_tolerant(AuditCheckpoint, unverified(envelope)["predicate"])
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, KeyError):
         raise AuditBroken(what) from None
 
 

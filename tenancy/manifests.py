@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from schemas.json_text import parse_json
 from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
 from schemas.model import read_tolerant
 from tenancy.errors import BadSignature
@@ -16,7 +15,7 @@ def open_training_manifest(verifier: Verifier, envelope: bytes) -> TrainingManif
     Raises :class:`BadSignature` for whatever is no training statement that the verifier's key signed.
     """
     try:
-        statement = verifier.verify(json.loads(envelope), TRAINING_PREDICATE)
+        statement = verifier.verify(parse_json(envelope), TRAINING_PREDICATE)
         return read_tolerant(TrainingManifest, statement["predicate"])
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, KeyError):
         raise BadSignature("the manifest is not a training statement") from None
