@@ -44,8 +44,10 @@ _REPLICA = (
     Store(
         name="replica.tables",
         medium="process-memory",
-        where="the tables of a replica's server: views of tenants' states, which adapters are loaded or being loaded",
+        where="the tables of a replica's server: views of tenants' states, which adapters are loaded or being loaded, "
+        "and which were asked for in vain a second ago",
         tables=(
+            "inference.absent.AbsentAdapters._noted",
             "inference.binding.TenantViews._held",
             "inference.binding.TenantViews._reading",
             "inference.fetch_turns.FetchTurns._own",
