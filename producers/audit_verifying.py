@@ -15,6 +15,7 @@ from producers.audit_copy import AuditCopy, StoredBody
 from producers.audit_due import SigningPolicy, overdue
 from schemas.audit import (
     CHECKPOINT_PREDICATE,
+    DOUBTED,
     AuditCheckpoint,
     AuditEntry,
     AuditHead,
@@ -58,13 +59,15 @@ class AuditVerdict(Contract):
     """What became of checking one log. It holds when there are no ``problems``.
 
     ``UNSIGNED``: the only problem is that entries should have been signed long ago. ``not signed yet``: there is no
-    problem, and no checkpoint either, since none is due yet.
+    problem, and no checkpoint either, since none is due yet. ``doubted_entries`` are about events that were
+    contradicted or that nothing could confirm: no fault of the log, and no word of ours.
     """
 
     tenant: TenantName
     verdict: Literal["holds", "not signed yet", "UNSIGNED", "BROKEN"]
     entries: int
     signed_entries: int
+    doubted_entries: int
     checkpoints: int
     last_checkpoint: CheckpointRef | None
     signed_by: tuple[SigningKey, ...] = ()
@@ -118,6 +121,7 @@ def verify_copy(
         verdict=_verdict(is_broken, check),
         entries=len(check.hashes),
         signed_entries=last[0].seq if last else 0,
+        doubted_entries=sum(entry.kind in DOUBTED for entry in check.entries),
         checkpoints=len(check.checkpoints),
         last_checkpoint=CheckpointRef(number=number, seq=last[0].seq, sha256=last[1]) if last else None,
         signed_by=tuple(check.signed_by),
