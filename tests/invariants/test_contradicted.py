@@ -24,7 +24,7 @@ from schemas.outcome import Outcome
 from tenancy.errors import Contradicted, Refused
 from tenancy.signing import Signer
 from tenancy.tenant_id import TenantId
-from tests.invariants.worlds import event, learned, purged, receipt, samples, service
+from tests.invariants.worlds import DispatchedWorld, event, learned, purged, receipt, samples, service
 from tests.world.world import POLICY, World
 
 TENANT = TenantId("t1")
@@ -362,3 +362,22 @@ async def test_every_type_that_says_what_became_of_a_purge_a_run_or_an_adapter_i
     of_those = ("sano.purge.", "sano.training.", "sano.adapter.", "sano.replica.")
     commands = {events.PurgeRequested, events.TrainingRequested}
     assert {kind for kind in said if kind.type.startswith(of_those)} - commands == checked
+
+
+async def test_a_second_approval_is_a_dead_letter_and_stands_in_the_log_as_what_it_is(tmp_path: Path) -> None:
+    world = DispatchedWorld(tmp_path)
+    await world.onboard(TENANT)
+    first = await world.approval(TENANT, "e1")
+    await world.publish(TENANT, first)
+    await world.publish(TENANT, first.model_copy(update={"reviewer_id": "rev-2"}))
+    await world.publish(TENANT, first)
+    await world.settle()
+    (letter,) = world.bus.dead
+    assert dict(letter.headers)["dlq_reason"] == b"contradicted"
+    assert "rev-2" not in str(world.errors)
+    approved = [outcome for name, kind, outcome in world.outcomes if (name, kind) == ("curation", first.type)]
+    assert approved == [Outcome.EFFECT, Outcome.DEAD_LETTERED, Outcome.NOOP_DUPLICATE]
+    entry, *about = await entries(world)
+    assert entry.kind == "example.approved"
+    assert sorted(one.kind for one in about) == [CONTRADICTED, "event.dead_lettered"]
+    assert {one.facts["about"] for one in about} == {entry.tag}

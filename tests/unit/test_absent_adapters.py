@@ -54,7 +54,7 @@ class CountingMaster(KeyFileMasterKey):
 
     asked: list[str] = field(default_factory=list)
 
-    def unwrap(self, tenant: TenantId, wrapped: bytes) -> bytes:
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
         self.asked.append(tenant)
         return super().unwrap(tenant, wrapped)
 
