@@ -9,12 +9,12 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from schemas.addresses import HttpUrl
-from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
-from schemas.identifiers import OpaqueId
-from schemas.json_text import parse_json
+from schemas.base.addresses import HttpUrl
+from schemas.base.identifiers import OpaqueId
+from schemas.base.json_text import parse_json
+from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.errors import Refused
-from tenancy.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
+from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
 
 STACK_FILE = Path(".sano") / "stack.json"
 

@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from schemas.envelope import Event
+from schemas.bus.envelope import Event
 from tenancy.bus import Publisher, RawMessage
 from tenancy.errors import Refused
-from tenancy.objects import ObjectStore, ObjectVersion, StoredObject, Upload
+from tenancy.storage.objects import ObjectStore, ObjectVersion, StoredObject, Upload
 
 T = TypeVar("T")
 

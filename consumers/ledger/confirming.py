@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from schemas import events, object_keys
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event
-from schemas.events import EventData
-from schemas.json_text import parse_json
-from schemas.records import PurgeRecord
-from schemas.state import AdapterState, RunState, TenantState
-from tenancy.archive import Archive
+from schemas.base.canonical import sha256_hex
+from schemas.base.json_text import parse_json
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused
-from tenancy.evictions import checked_eviction
-from tenancy.purge_records import PurgeRecords
-from tenancy.signing import Signer, unverified
+from tenancy.evidence.eviction_receipts import checked_eviction
+from tenancy.evidence.signing import Signer, unverified
+from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
 
 Finding = Literal["so", "contradicted", "unconfirmed"]

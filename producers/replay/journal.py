@@ -20,9 +20,9 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from producers.replay.log import Place
 from producers.replay.selection import Candidate
-from schemas.identifiers import EventTypeName, OpaqueId, Sha256Hex
-from schemas.json_text import parse_json
-from schemas.model import Contract, read_tolerant
+from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex
+from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 
 SYNC_EVERY = 100

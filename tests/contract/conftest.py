@@ -12,14 +12,14 @@ import boto3
 import pytest
 
 from deploy.local.embedded import REGION, Credentials
-from schemas.state import TenantState
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.effects import ObservedObjectStore
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectStore, Upload
-from tenancy.s3 import S3ObjectStore, connect
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectStore, Upload
+from tenancy.storage.s3 import S3ObjectStore, connect
 from tenancy.tenant_id import TenantId
 
 TENANT = TenantId("t1")

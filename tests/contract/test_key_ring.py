@@ -12,14 +12,14 @@ from joserfc import jwe
 from joserfc.jwk import OctKey
 from pydantic import ValidationError
 
-from schemas import object_keys
-from schemas.content import ChatMessage, ExampleContent, InlineContent
-from schemas.identifiers import MAX_JWE_CHARACTERS
+from schemas.base.identifiers import MAX_JWE_CHARACTERS
+from schemas.bus.content import ChatMessage, ExampleContent, InlineContent
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Refused, SealBroken
-from tenancy.keys import KeyRing, encrypt_inline
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.objects import ObjectStore
+from tenancy.storage.keys import KeyRing, encrypt_inline
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import TENANT
 

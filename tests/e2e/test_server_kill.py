@@ -14,9 +14,10 @@ from deploy.local.services import INFERENCE, Folders
 from deploy.local.settings import LocalSettings, inherited_environment
 from deploy.local.teardown import running_members
 from producers.publishing import publish
-from schemas import events, object_keys
-from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
 from tenancy.tenant_id import TenantId

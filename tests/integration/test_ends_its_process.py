@@ -23,15 +23,16 @@ from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, Command, start
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
+from producers.operations.topics import apply_topics
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.settings import OperatorSettings
-from producers.topic_admin import apply_topics
-from schemas import events, object_keys
-from schemas.policy import TenantPolicy
-from schemas.topics import dead_letter_topic
+from schemas.bus import events
+from schemas.bus.topics import dead_letter_topic
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import onboarded
 

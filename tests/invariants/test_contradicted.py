@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from producers import audit_answers
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from schemas import events, object_keys
-from schemas.audit import CONTRADICTED, UNCONFIRMED, AuditEntry
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event
-from schemas.events import EventData
-from schemas.following import churn_purge_id
-from schemas.outcome import Outcome
+from producers.queries import audit_log
+from producers.queries.audit_copy import read_copy
+from schemas.base.canonical import sha256_hex
+from schemas.bus import events
+from schemas.bus.derived_commands import churn_purge_id
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import CONTRADICTED, UNCONFIRMED, AuditEntry
+from schemas.objects import object_keys
+from tenancy.audit.verification import verify_copy
 from tenancy.errors import Contradicted, Refused
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import DispatchedWorld, event, learned, purged, receipt, samples, service
 from tests.world.world import POLICY, World
@@ -34,7 +35,7 @@ DIGEST = "9" * 64
 async def entries(world: World, tenant: TenantId = TENANT) -> list[AuditEntry]:
     copy = await read_copy(world.outside, tenant)
     assert verify_copy(copy, [world.signer.verifier]).problems == ()
-    return audit_answers.entries_of(copy)
+    return audit_log.entries_of(copy)
 
 
 async def entered(world: World, *some: Event) -> tuple[list[AuditEntry], list[Outcome | None]]:
@@ -165,11 +166,11 @@ async def test_an_adapters_whole_story_leads_to_what_was_said_of_it_and_to_nothi
     none = events.AdapterReady(adapter_digest=DIGEST, run_id="r", base_model_digest="b" * 64, size_bytes=1)
     await entered(world, *(event(TENANT, data, world) for data in (run, forged, none)))
     log = await entries(world)
-    _, about = audit_answers.of_adapter(log, digest)
+    _, about = audit_log.of_adapter(log, digest)
     assert [entry.facts["run_id"] for entry in about if entry.kind == CONTRADICTED] == ["another"]
     assert "another" not in [entry.facts["run_id"] for entry in about if entry.kind == "training.requested"]
     with pytest.raises(Refused, match="knows no adapter"):
-        audit_answers.of_adapter(log, DIGEST)
+        audit_log.of_adapter(log, DIGEST)
 
 
 async def test_a_copy_says_how_many_of_its_entries_are_doubted(world: World) -> None:

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from inference.absent import ABSENT_DIGESTS, ABSENT_SECONDS, AbsentAdapters
-from inference.binding import TenantViews
 from inference.errors import RequestRefused
-from schemas import object_keys
-from schemas.state import AdapterState, TenantState
+from inference.tenants.absent import ABSENT_DIGESTS, ABSENT_SECONDS, AbsentAdapters
+from inference.tenants.binding import TenantViews
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

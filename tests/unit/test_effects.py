@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas import object_keys
-from schemas.object_keys import TENANT_AREAS
+from schemas.objects import object_keys
+from schemas.objects.object_keys import TENANT_AREAS
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher, object_effect
 from tenancy.errors import PreconditionFailed, Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, Upload
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, Upload
 from tests.unit.event_strategies import approved
 
 ROOT = Path(__file__).parents[2]

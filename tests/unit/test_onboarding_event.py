@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from consumers.purge.onboarding import on_tenant_onboarded
-from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from producers.commands.onboarding import onboard
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.effects import ObservedObjectStore
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
 from tenancy.tenant_id import TenantId

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from producers.replay.journal import read_journal
 from producers.settings import STACK_FILE, installation_settings, operator_settings
-from schemas.heldout import HeldoutFileError, read_heldout
-from schemas.json_text import MAX_DEPTH, parse_json
+from schemas.base.json_text import MAX_DEPTH, parse_json
+from schemas.models.heldout import HeldoutFileError, read_heldout
 from tenancy.errors import Refused
 from tests.unit.cli.command import Sano, error_line
 from tests.unit.operator_parts import Parts
