@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,9 +114,8 @@ def _print(view: PolicyView, *, json: bool) -> None:
     return print_facts({"tenant": view.tenant, "version": view.version} | fields)
 
 
-@cache
-def lazy_commands() -> dict[str, Any]:
-    """The commands by name, made when one is asked for."""
+def made_commands() -> dict[str, Any]:
+    """The commands by name, made anew."""
     app = typer.Typer(rich_markup_mode=None)
     policy = typer.Typer(help="The tenant's policy: show, set.", rich_markup_mode=None)
     app.command("create")(policy_options(create, show_defaults=True))

@@ -21,9 +21,9 @@ class TenantGroup(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in ("create", "policy"):
-            from producers.cli.policies import lazy_commands
+            from producers.cli.policies import made_commands
 
-            return lazy_commands()[cmd_name]
+            return made_commands()[cmd_name]
         return super().get_command(ctx, cmd_name)
 
 

@@ -143,6 +143,7 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
         events.ExportRequested(export_id="x50", adapter_digest=digest, requested_by="op"),
         events.UsageRecorded(usage_id="u50", source="inference", prompt_tokens=1),
         events.ExportAcknowledged(export_id="p50", adapter_digest=digest, acknowledged_by="op"),
+        events.PolicyChanged(version=9, policy=POLICY),
         events.TenantChurned(requested_by="op"),
         events.PurgeRequested(purge_id="p50", reason_code="churned", requested_by="op"),
         events.PurgeFenced(purge_id="p50", fenced_at=world.now, deadline=world.now),
@@ -165,6 +166,7 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
 
 REFUSED_AFTER_A_PURGE = {
     "sano.tenant.onboarded",
+    "sano.tenant.policy_changed",
     "sano.example.approved",
     "sano.example.rejected",
     "sano.example.withdrawn",

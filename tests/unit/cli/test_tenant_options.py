@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from producers.cli.policies import lazy_commands
+from producers.cli.policies import made_commands
 from producers.cli.policy_options import FIELDS
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
@@ -28,7 +28,7 @@ VALUES: dict[str, tuple[str, Any]] = {
 
 
 def options(name: str) -> dict[str, Any]:
-    commands = lazy_commands()
+    commands = made_commands()
     command = commands["create"] if name == "create" else commands["policy"].commands[name]
     return {parameter.name: parameter for parameter in command.params}
 
