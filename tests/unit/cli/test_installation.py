@@ -13,7 +13,15 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
     result = sano("doctor", "--json")
     assert result.exit_code == 1
     checks = {check["part"]: check for check in json.loads(result.stdout)}
-    assert list(checks) == ["settings", "object store", "master key", "signing keys", "bus", "inference"]
+    assert list(checks) == [
+        "settings",
+        "object store",
+        "master key",
+        "signing keys",
+        "bus",
+        "access control",
+        "inference",
+    ]
     assert [part for part, check in checks.items() if check["ok"]] == ["settings", "signing keys"]
     assert "SANO_KAFKA_BOOTSTRAP_SERVERS" in checks["bus"]["remedy"]
 
