@@ -128,8 +128,8 @@ async def test_only_a_super_user_may_change_the_lists_and_only_operators_see_the
 
 
 def test_the_doctor_and_topics_apply_say_whether_the_wall_stands(walled_kafka: Walled) -> None:
-    def said(settings: OperatorSettings) -> Check:
-        [check] = [check for check in asyncio.run(diagnose(lambda: settings)) if check.part == "access control"]
+    def said(settings: OperatorSettings, part: str = "access control") -> Check:
+        [check] = [check for check in asyncio.run(diagnose(lambda: settings)) if check.part == part]
         return check
 
     def sano(*arguments: str) -> Any:
@@ -140,6 +140,7 @@ def test_the_doctor_and_topics_apply_say_whether_the_wall_stands(walled_kafka: W
 
     healthy = said(walled_kafka.settings(OperatorSettings, "sano-operators"))
     assert (healthy.ok, healthy.detail) == (True, f"all {RIGHTS} rights are as the contract says, and no others")
+    assert said(walled_kafka.settings(OperatorSettings, "sano-operators"), "bus").ok, "they see the configurations"
     assert not said(walled_kafka.settings(OperatorSettings, "sano-curation")).ok, "who may not look does not know"
     moved = walled_kafka.settings(OperatorSettings, "sano-operators").model_copy(
         update={"kafka_principal_prefix": "User:other-"}
