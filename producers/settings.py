@@ -72,6 +72,10 @@ class OperatorSettings(PlatformSettings, _StackSettings):
 
     inference_url: HttpUrl | None = Field(default=None, description="base URL of the OpenAI-compatible API")
     operator_id: OpaqueId = Field(default="operator", description="who is named as having asked, by a command")
+    kafka_principal_prefix: str = Field(
+        default="User:sano-", pattern=r"^[A-Za-z]+:[^*]*$", description="of Kafka's names of who is what on the bus"
+    )
+    kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
 
 
 class InstallationSettings(OperatorSettings):
@@ -105,6 +109,13 @@ class VerificationSettings(_StackSettings):
 def operator_settings() -> OperatorSettings:
     """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values."""
     return loaded(OperatorSettings, f"run `sano up` here, which writes {STACK_FILE}, or set them")
+
+
+def is_local_bus(settings: OperatorSettings) -> bool:
+    """Whether the bus is the one that `sano up` started for this folder, on this machine."""
+    servers = settings.kafka_bootstrap_servers
+    is_of_the_stack = servers == _read_stack().get("kafka_bootstrap_servers")
+    return is_of_the_stack and all(server.startswith("127.0.0.1:") for server in servers.split(","))
 
 
 def installation_settings(path: Path) -> InstallationSettings:

@@ -7,14 +7,18 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 
+from producers.operations.access_admin import apply_access
+from producers.operations.principals import principals
 from producers.operations.topics import apply_topics
-from producers.settings import STACK_FILE, OperatorSettings, operator_settings
+from producers.settings import STACK_FILE, OperatorSettings, is_local_bus, operator_settings
 from schemas.base.contract import Contract
 from schemas.objects import object_keys
 from tenancy.bootstrap import master_key, object_store, signer, verifier
 from tenancy.errors import Refused, Transient
 
 INFERENCE_SECONDS = 5.0
+SHOWN = 3
+"""Of the rights that differ; `sano topics apply --dry-run` shows all."""
 
 
 class Check(Contract):
@@ -37,6 +41,7 @@ async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> 
         ("master key", _master_key, "set SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE"),
         ("signing keys", _signing_keys, "set SANO_SIGNING_KEY_FILE and SANO_VERIFY_KEY_FILE to one pair"),
         ("bus", _bus, "check SANO_KAFKA_BOOTSTRAP_SERVERS, then run `sano topics apply`"),
+        ("access control", _access, "run `sano topics apply` as a super user; kafka-acls removes what is surplus"),
         ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_URL"),
     ]
     found = [Check(part="settings", ok=True, detail=f"read from SANO_* and {STACK_FILE}, where there is one")]
@@ -73,6 +78,24 @@ async def _bus(settings: OperatorSettings) -> str:
     if lacking:
         raise Refused("topics-differ", f"refused: {len(lacking)} of {len(reports)} topics are missing or differ")
     return f"all {len(reports)} topics are as the contract says"
+
+
+async def _access(settings: OperatorSettings) -> str:
+    report = await apply_access(settings.kafka_client(), principals(settings), dry_run=True)
+    if not report.has_authorizer:
+        if is_local_bus(settings):
+            return "none, as on every local stack: whoever reaches the bus may speak for every tenant"
+        why = "refused: the brokers have no authorizer: whoever reaches them may speak for every tenant"
+        raise Refused("no-authorizer", why)
+    wrong = [
+        *(f"{right.principal} lacks {right}" for right in report.added),
+        *(f"{found.principal}: {found.entry} {found.effect}" for found in (*report.surplus, *report.denials)),
+    ]
+    if wrong:
+        first = "; ".join(wrong[:SHOWN])
+        counts = f"{len(report.added)} rights missing, {len(report.surplus)} surplus, {len(report.denials)} denied"
+        raise Refused("access-differs", f"refused: {counts}: {first}{'; …' if len(wrong) > SHOWN else ''}")
+    return f"all {report.rights} rights are as the contract says, and no others"
 
 
 async def _inference(settings: OperatorSettings) -> str:

@@ -96,14 +96,14 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[Topic], brokers: int
         found = await _found(admin)
         return found if all(_has_leaders(found.get(name, []), count) for name, count in expected.items()) else None
 
-    return created, await _within_bound(look)
+    return created, await within_bound(look)
 
 
 def _has_leaders(partitions: list[dict[str, Any]], expected: int) -> bool:
     return len(partitions) >= expected and all(partition["leader"] >= 0 for partition in partitions)
 
 
-async def _within_bound(look: Callable[[], Awaitable[T | None]]) -> T:
+async def within_bound(look: Callable[[], Awaitable[T | None]], what: str = "new topics") -> T:
     """Look until there is something: a broker may not know yet what another has just done."""
     try:
         async with asyncio.timeout(PROPAGATION_SECONDS):
@@ -113,7 +113,7 @@ async def _within_bound(look: Callable[[], Awaitable[T | None]]) -> T:
                     return found
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise BusUnavailable(f"new topics were not known to all brokers within {PROPAGATION_SECONDS:g} s") from None
+        raise BusUnavailable(f"{what} were not known to all brokers within {PROPAGATION_SECONDS:g} s") from None
 
 
 async def _aligned(
@@ -124,7 +124,7 @@ async def _aligned(
     *,
     dry_run: bool,
 ) -> dict[str, TopicReport]:
-    configs = await _within_bound(lambda: _configs(admin, topics))
+    configs = await within_bound(lambda: _configs(admin, topics))
     reports = {}
     for topic in topics:
         partitions = found[topic.name]

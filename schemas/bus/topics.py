@@ -8,6 +8,7 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.bus import events
+from schemas.bus.publishers import writers
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -85,7 +86,7 @@ _LIVE = (
         description="a tenant's life: onboarding, exports, churn and purge",
         owner="purge",
         consumers=("purge", "export", "inference", "ledger"),
-        producers=("operators", "purge", "export", "inference", "ledger"),
+        producers=writers(events.TENANTS),
         privacy="references-only",
     ),
     Topic(
@@ -93,7 +94,7 @@ _LIVE = (
         description="reviewers' decisions on examples, and consents",
         owner="curation",
         consumers=("curation", "ledger"),
-        producers=("import", "ehr", "curation-tools", "operators"),
+        producers=writers(events.CURATION),
         privacy="references-or-ciphertext",
     ),
     Topic(
@@ -101,7 +102,7 @@ _LIVE = (
         description="training commands and what came of them",
         owner="training",
         consumers=("training", "ledger"),
-        producers=("curation", "operators", "training", "adapters"),
+        producers=writers(events.TRAINING),
         privacy="references-only",
     ),
     Topic(
@@ -109,7 +110,7 @@ _LIVE = (
         description="adapters ready, activated, rolled back and retired",
         owner="adapters",
         consumers=("adapters", "inference", "ledger"),
-        producers=("training", "adapters", "operators", "curation", "inference", "ledger"),
+        producers=writers(events.ADAPTERS),
         privacy="references-only",
     ),
     Topic(
@@ -117,7 +118,7 @@ _LIVE = (
         description="serving replicas and their signed acknowledgements",
         owner="purge",
         consumers=("purge", "adapters", "ledger"),
-        producers=("inference", "purge", "adapters", "ledger", "operators"),
+        producers=writers(events.REPLICAS),
         privacy="references-only",
     ),
     Topic(
@@ -125,7 +126,7 @@ _LIVE = (
         description="documents for retrieval",
         owner="ledger",
         consumers=("ledger",),
-        producers=("ehr", "operators"),
+        producers=writers(events.KNOWLEDGE),
         privacy="references-or-ciphertext",
     ),
     Topic(
@@ -133,7 +134,7 @@ _LIVE = (
         description="what each tenant used",
         owner="ledger",
         consumers=("ledger",),
-        producers=("inference", "training", "curation", "adapters", "operators"),
+        producers=writers(events.USAGE),
         privacy="references-only",
     ),
     Topic(
@@ -141,7 +142,7 @@ _LIVE = (
         description="what every handling of an event came to",
         owner="ledger",
         consumers=("ledger",),
-        producers=("purge", "export", "curation", "training", "adapters", "inference", "ledger"),
+        producers=writers(events.OUTCOMES),
         privacy="references-only",
     ),
 )
