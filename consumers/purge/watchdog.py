@@ -48,6 +48,7 @@ FLAGS: dict[str, Callable[[PurgeRecord, datetime, timedelta], bool]] = {
     "blocked_by_hold": lambda record, now, target: record.is_blocked_by_hold,
     "partial": lambda record, now, target: record.is_partial,
     "uncertifiable": lambda record, now, target: bool(record.uncertifiable),
+    "not_fenced": lambda record, now, target: record.is_not_fenced(now),
     "overdue": lambda record, now, target: now >= record.deadline,
     "past_target": lambda record, now, target: now >= record.requested_at + target,
 }
@@ -72,9 +73,10 @@ class Watchdog:
         seen: list[PurgeRecord] = []
         unreadable: list[str] = []
         # What cannot be read is counted here and said in the log by the driver.
-        async for record in self.driver.records.open(lambda purge_id, _: unreadable.append(purge_id)):
+        async for record in self.driver.records.open(lambda name, _: unreadable.append(name)):
             try:
                 with continued(record.traceparent):
+                    self._say_if_not_fenced(record)
                     await self._warn(record)
             except Exception as error:
                 logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": where(error)})
@@ -82,7 +84,7 @@ class Watchdog:
         self.overview = replace(self._counted(seen), unreadable=len(unreadable))
         for record in seen:
             if self._now() >= record.moved_at + timedelta(seconds=self.driver.policy.stalled_seconds):
-                await self.driver.try_to_advance(record.purge_id)
+                await self.driver.try_to_advance(record.tenant, record.purge_id)
 
     async def _warn(self, record: PurgeRecord) -> None:
         """Publish, then note: a crash in between publishes the same event again."""
@@ -97,8 +99,16 @@ class Watchdog:
                     causation_id=record.request_event_id,
                 )
             )
-            await self.driver.records.note(record.purge_id, partial(_with, SlaWarning(kind=kind, at=self._now())))
+            await self.driver.records.note(
+                record.tenant, record.purge_id, partial(_with, SlaWarning(kind=kind, at=self._now()))
+            )
             logger.warning("purge is late", extra={"purge_id": record.purge_id, "warning": kind, "step": record.step})
+
+    def _say_if_not_fenced(self, record: PurgeRecord) -> None:
+        """At each look, since nothing has begun, and nothing may."""
+        if record.is_not_fenced(self._now()):
+            reason = record.dead_letter or "not-carried-out"
+            logger.error("tenant not fenced", extra={"purge_id": record.purge_id, "reason": reason})
 
     def _counted(self, records: Iterable[PurgeRecord]) -> Overview:
         now, target = self._now(), self.driver.policy.target

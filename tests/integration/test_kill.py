@@ -191,7 +191,7 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
         if state.purge is None or state.status != "purged" or state.outbox:
             return None
         try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+            stored = await tenancy.objects.get(object_keys.purge_key(tenant, state.purge.purge_id))
         except ObjectNotFound:
             return None
         record = PurgeRecord.model_validate_json(stored.body)
@@ -202,7 +202,7 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
     left = [v.key async for v in tenancy.objects.versions(object_keys.tenant_prefix(tenant))]
     assert left == []
     assert [v.key async for v in tenancy.objects.versions(object_keys.key_key(tenant))] == []
-    certificate = await tenancy.objects.get(object_keys.certificate_key(record.purge_id))
+    certificate = await tenancy.objects.get(object_keys.certificate_key(record.tenant, record.purge_id))
     assert len(certificate.body) > 0
 
 
