@@ -12,7 +12,6 @@ from consumers.purge.fence import asked
 from consumers.purge.handlers import PurgePorts
 from consumers.runtime.parsing import Record
 from consumers.runtime.poison import Poison
-from schemas.envelope import event_id
 from schemas.events import PurgeRequested, TenantChurned
 from schemas.following import churn_purge_id
 from schemas.identifiers import TENANT_ID_PATTERN
@@ -21,13 +20,14 @@ from tenancy.tenant_id import TenantId
 
 ASKS = (TenantChurned.type, PurgeRequested.type)
 UNKNOWN = "unknown"
-"""Who asked, or why, where the message does not say it so that it can be believed."""
+"""Who asked, and why."""
 
 
 async def on_dead_letter(record: Record, poison: Poison, ports: PurgePorts) -> None:
-    """Open the purge that the message asks for, unless that one is open. Called before the letter is written.
+    """Open a purge of the tenant, unless one is open that was asked for so. Called before the letter is written.
 
-    The clock starts now: into a message that is not accepted anybody can write any time.
+    One for each tenant, under the id that its churn has, and from now on: into a message that is not accepted anybody
+    can write any id and any time.
     """
     event_type, tenant = _asked(record)
     if event_type not in ASKS or tenant is None:
@@ -39,16 +39,8 @@ async def on_dead_letter(record: Record, poison: Poison, ports: PurgePorts) -> N
         return
     if state.status != "active":
         return
-    purge_id, requested_by, reason_code = churn_purge_id(tenant), UNKNOWN, UNKNOWN
-    match poison.event.data if poison.event is not None else None:
-        case PurgeRequested() as data:
-            purge_id, requested_by, reason_code = data.purge_id, data.requested_by, data.reason_code
-        case TenantChurned() as data:
-            requested_by, reason_code = data.requested_by, "churned"
-        case _ if event_type == PurgeRequested.type:
-            purge_id = f"purge-{event_id(event_type, tenant, 'dead-letter')}"
     now = tenancy.clock()
-    opening = asked(state, purge_id, now, now, requested_by, reason_code)
+    opening = asked(state, churn_purge_id(tenant), now, now, UNKNOWN, UNKNOWN)
     await ports.driver.records.create(opening.model_copy(update={"dead_letter": poison.code}))
 
 

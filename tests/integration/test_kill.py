@@ -70,8 +70,8 @@ LIVES = {
     "ledger, usage": [CrashPoint("ledger", "put:usage")],
 }
 PURGE_CRASH_POINTS = [
-    "publish:sano.purge.requested",
     "put:purges",
+    "publish:sano.purge.requested",
     "swap:state",
     "publish:sano.purge.fenced",
     "erase:key.json",

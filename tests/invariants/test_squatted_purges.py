@@ -224,7 +224,7 @@ def message(world: World, tenant: str, data: events.EventData, **changed: Any) -
     return message_of(Event(subject=tenant, data=data, time=world.now, source="/test"), **changed)
 
 
-MALFORMED = {
+MALFORMED: dict[str, tuple[events.EventData, dict[str, Any]]] = {
     "invalid-data": (events.TenantChurned(requested_by="op"), {"value": b"{}"}),
     "key-mismatch": (events.TenantChurned(requested_by="op"), {"key": None}),
     "no-data": (command("p1"), {"value": None}),
@@ -274,6 +274,19 @@ async def test_a_dead_letter_of_a_tenant_that_nobody_knows_or_that_is_purged_ope
         named = [(key, name.encode() if key == "ce_subject" else value) for key, value in headers]
         await dead_lettered(world, message(world, tenant, command("p9"), headers=named, key=b"x"))
     assert await queries.purges(world.outside) == before
+
+
+async def test_however_many_dead_letters_ask_for_the_purge_of_a_tenant_one_purge_is_open(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    for number in range(5):
+        headers = [*message(world, tenant, command(f"p{number}")).headers, ("sano_only_for", b"nobody")]
+        await dead_lettered(world, message(world, tenant, command(f"p{number}"), headers=headers))
+    [view] = (await queries.purges(world.outside)).views
+    assert (view.purge_id, view.flags) == (churn_purge_id(tenant), ("not-fenced",))
+    await world.publish(tenant, command("p1"))
+    await world.settle()
+    assert [view.purge_id for view in (await queries.purges(world.outside)).views] == ["p1"]
 
 
 async def test_a_dead_letter_under_the_id_of_an_open_purge_changes_nothing_of_it(tmp_path: Path) -> None:
