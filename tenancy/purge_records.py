@@ -138,7 +138,8 @@ def asked_for(command: PurgeRecord) -> Note:
     def change(record: PurgeRecord) -> PurgeRecord:
         if record.dead_letter is not None:
             return command
-        if record.step in ("verified", "certified") or record.requested_at <= command.requested_at:
+        is_over = record.step in ("verified", "certified")
+        if is_over or command.dead_letter is not None or record.requested_at <= command.requested_at:
             return record
         return record.model_copy(update={name: getattr(command, name) for name in _OF_THE_COMMAND})
 

@@ -118,7 +118,7 @@ async def test_a_churn_is_carried_out_in_time_although_its_command_never_arrives
     assert (await record_of(world, tenant)).deadline == asked_at + SLA
 
 
-@pytest.mark.parametrize("churn_is_handled", ["before the other command", "after the other command's fence"])
+@pytest.mark.parametrize("churn_is_handled", ["once, before the other command", "after the other command's fence"])
 async def test_the_sla_counts_from_the_churn_whichever_purge_fences_the_tenant(
     tmp_path: Path, churn_is_handled: str
 ) -> None:
@@ -127,10 +127,12 @@ async def test_the_sla_counts_from_the_churn_whichever_purge_fences_the_tenant(
     await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     purge = service(world, "purge")
     churn = await churned(world, tenant)
-    if churn_is_handled == "before the other command":
+    if churn_is_handled == "once, before the other command":
         await world.handle(purge, churn)
     world.now += timedelta(days=3)
     await world.handle(purge, await world.publish(tenant, command("another")))
+    if churn_is_handled == "once, before the other command":
+        purge.positions[events.TENANTS] = len(world.bus.topics[events.TENANTS])
     await world.settle()
     record = await record_of(world, tenant)
     assert record.purge_id == "another"
@@ -263,10 +265,27 @@ async def test_a_dead_letter_that_asks_for_a_purge_is_an_alarm_until_a_command_i
     assert not_fenced(metrics) == 0
 
 
+@pytest.mark.parametrize("accepted", ["a churn whose command never arrives", "a command under the churn's id"])
+async def test_what_is_accepted_takes_the_place_of_a_dead_letter_by_itself(tmp_path: Path, accepted: str) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    await dead_lettered(world, message(world, tenant, events.TenantChurned(requested_by="op"), value=b"{}"))
+    world.now += timedelta(days=2)
+    is_churn = accepted == "a churn whose command never arrives"
+    data = events.TenantChurned(requested_by="op") if is_churn else command(churn_purge_id(tenant))
+    purge = service(world, "purge")
+    given = await world.publish(tenant, data)
+    await world.handle(purge, given)
+    purge.positions[events.TENANTS] = len(world.bus.topics[events.TENANTS])
+    await world.settle()
+    await assert_certified_in_time(world, tenant, tmp_path)
+    assert (await record_of(world, tenant)).requested_at == given.time
+
+
 async def test_a_dead_letter_of_a_tenant_that_nobody_knows_or_that_is_purged_opens_nothing(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant = await world.onboard("t1")
-    await churned(world, tenant)
+    await world.publish(tenant, command("p1"))
     await world.settle()
     before = await queries.purges(world.outside)
     for name in (tenant, "nobody", "no tenant's name"):
@@ -274,6 +293,17 @@ async def test_a_dead_letter_of_a_tenant_that_nobody_knows_or_that_is_purged_ope
         named = [(key, name.encode() if key == "ce_subject" else value) for key, value in headers]
         await dead_lettered(world, message(world, tenant, command("p9"), headers=named, key=b"x"))
     assert await queries.purges(world.outside) == before
+
+
+async def test_a_dead_letter_lends_its_time_to_no_purge(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    purge = service(world, "purge")
+    await dead_lettered(world, message(world, tenant, events.TenantChurned(requested_by="op"), value=b"{}"))
+    world.now += timedelta(days=2)
+    for purge_id in ("p1", churn_purge_id(tenant)):
+        await world.handle(purge, await world.publish(tenant, command(purge_id)))
+    assert (await record_of(world, tenant)).requested_at == world.now
 
 
 async def test_however_many_dead_letters_ask_for_the_purge_of_a_tenant_one_purge_is_open(tmp_path: Path) -> None:

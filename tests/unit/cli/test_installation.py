@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from datetime import timedelta
 
-from tests.unit.cli.command import Sano
+import pytest
+
+from consumers.purge.handlers import on_tenant_churned
+from producers import diagnosis
+from tests.unit.cli.command import Sano, shape
+from tests.unit.operator_parts import Parts, purge_ports
 
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
@@ -16,6 +23,30 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
     assert list(checks) == ["settings", "object store", "master key", "signing keys", "bus", "inference"]
     assert [part for part, check in checks.items() if check["ok"]] == ["settings", "signing keys"]
     assert "SANO_KAFKA_BOOTSTRAP_SERVERS" in checks["bus"]["remedy"]
+
+
+def test_the_doctor_says_which_tenant_is_to_be_purged_and_is_not(
+    sano: Sano, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "object_store", lambda _: parts.objects)
+    monkeypatch.setattr(diagnosis, "utc_now", lambda: parts.now)
+
+    def purges() -> dict[str, object]:
+        checks = json.loads(sano("doctor", "--json").stdout)
+        return next(check for check in checks if check["part"] == "purges")
+
+    assert purges()["ok"]
+    assert sano("churn", "--tenant", "t1").exit_code == 0
+    asyncio.run(on_tenant_churned(parts.publisher.events[-1], purge_ports(parts)))
+    assert purges()["ok"], "it has only just begun"
+    parts.now += timedelta(minutes=15)
+    found = purges()
+    assert not found["ok"]
+    assert str(found["detail"]).endswith("still active, although a purge was asked for: t1")
+    assert "`sano purges`" in str(found["remedy"])
+    assert shape(sano("purges", "--json"))[0]["flags"] == ["not-fenced"]
+    asyncio.run(purge_ports(parts).driver.look())
+    assert purges()["ok"]
 
 
 def test_status_of_a_folder_without_a_stack_says_how_to_start_one(sano: Sano) -> None:
