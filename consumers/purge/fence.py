@@ -23,9 +23,9 @@ from tenancy.tracing import current_trace
 async def opened(
     data: PurgeRequested, event: Event, tenancy: Tenancy, records: PurgeRecords, *, starts_clock: bool = False
 ) -> bool:
-    """Write the command down as a purge in step ``requested``; whether the tenant was active until now.
+    """Write the command down as a purge in step ``requested``; whether that was not done before.
 
-    From here on no Kafka offset has to remember it. Nothing is written down for a tenant that another purge fenced.
+    From here on no Kafka offset has to remember it. No purge is opened for a tenant that another one fenced.
     ``starts_clock``: the deletion SLA counts from this command, whichever other one was or is carried out.
     Raises :class:`UnknownTenant`.
     """
@@ -35,11 +35,12 @@ async def opened(
     is_open = state.status == "active" or (state.status == "purging" and purge_id == data.purge_id)
     change = asked_for(command) if starts_clock else accepted(command)
     try:
-        await records.note(state.tenant, purge_id, change)
+        return (await records.note(state.tenant, purge_id, change))[1]
     except ObjectNotFound:
-        if is_open and not await records.create(command):  # another delivery did in this moment
-            await records.note(state.tenant, purge_id, change)
-    return state.status == "active"
+        if not is_open:
+            return False
+        # Or another delivery has opened it in this moment.
+        return await records.create(command) or (await records.note(state.tenant, purge_id, change))[1]
 
 
 def _command(data: PurgeRequested, event: Event, state: TenantState, tenancy: Tenancy) -> PurgeRecord:

@@ -45,22 +45,25 @@ async def on_tenant_churned(event: Event, ports: PurgePorts) -> Outcome:
     command = Event(
         subject=tenant, data=requested, time=event.time, source=tenancy.outbox.source, causation_id=event.id
     )
-    was_active = await opened(requested, command, tenancy, ports.driver.records, starts_clock=True)
+    is_new = await opened(requested, command, tenancy, ports.driver.records, starts_clock=True)
     await tenancy.publisher.publish(command)
-    return Outcome.EFFECT if was_active else Outcome.NOOP_DUPLICATE
+    return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
 async def on_purge_requested(event: Event, ports: PurgePorts) -> Outcome:
-    """Write the purge down and fence the tenant. From the swap on nothing can create data for it."""
+    """Write the purge down and fence the tenant. From the swap on nothing can create data for it.
+
+    The effect is the purge that is opened: the driver may have been the one that fenced for it.
+    """
     data = cast(PurgeRequested, event.data)
     driver = ports.driver
-    was_active = await opened(data, event, ports.tenancy, driver.records)
+    is_new = await opened(data, event, ports.tenancy, driver.records)
     with suppress(ObjectNotFound):  # a command for a tenant that another purge fenced leaves no record
         record = await driver.records.read(event.subject, data.purge_id)
         if record.step == "requested" and await driver.fence(record) is None:
             return Outcome.NOOP_DUPLICATE
         ports.wake_driver()
-    return Outcome.EFFECT if was_active else Outcome.NOOP_DUPLICATE
+    return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
 async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:

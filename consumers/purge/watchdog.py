@@ -35,20 +35,21 @@ OPEN_STEPS = tuple(step for step in get_args(PurgeStep) if step != "certified")
 @dataclass(frozen=True)
 class Overview:
     """All open purges in numbers. ``remaining_seconds`` is of the one whose deadline is next, negative once over.
-    ``unreadable``: purges of whose records nothing else can be said.
+    ``unreadable``: purges of whose records nothing else can be said. ``not_fenced``: tenants that are active although a
+    purge was asked for.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
     remaining_seconds: float | None = None
     unreadable: int = 0
+    not_fenced: int = 0
 
 
 FLAGS: dict[str, Callable[[PurgeRecord, datetime, timedelta], bool]] = {
     "blocked_by_hold": lambda record, now, target: record.is_blocked_by_hold,
     "partial": lambda record, now, target: record.is_partial,
     "uncertifiable": lambda record, now, target: bool(record.uncertifiable),
-    "not_fenced": lambda record, now, target: record.is_not_fenced(now),
     "overdue": lambda record, now, target: now >= record.deadline,
     "past_target": lambda record, now, target: now >= record.requested_at + target,
 }
@@ -116,6 +117,7 @@ class Watchdog:
         return Overview(
             steps=dict(Counter(record.step for record in held)),
             flags={name: sum(is_set(record, now, target) for record in held) for name, is_set in FLAGS.items()},
+            not_fenced=len({record.tenant for record in held if record.is_not_fenced(now)}),
             remaining_seconds=min(((record.deadline - now).total_seconds() for record in held), default=None),
         )
 
@@ -143,6 +145,15 @@ class Watchdog:
             [remaining],
             unit="s",
             description="left of the deletion SLA that ends first; negative once it has passed",
+        )
+
+        def not_fenced(_: CallbackOptions) -> Iterable[Observation]:
+            return (Observation(self.overview.not_fenced),)
+
+        meter.create_observable_gauge(
+            "sano_tenants_not_fenced",
+            [not_fenced],
+            description="tenants that are active although a purge was asked for",
         )
         meter.create_observable_gauge("sano_purges_open", [steps], description="open purges by step")
         meter.create_observable_gauge("sano_purges_flagged", [flags], description="open purges in each side state")

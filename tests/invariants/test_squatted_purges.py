@@ -166,7 +166,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 def not_fenced(metrics: Metrics) -> float:
-    [line] = [line for line in metrics.shown().splitlines() if 'flag="not_fenced"' in line]
+    [line] = [line for line in metrics.shown().splitlines() if line.startswith("sano_tenants_not_fenced{")]
     return float(line.rpartition(" ")[2])
 
 
