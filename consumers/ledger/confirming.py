@@ -64,7 +64,7 @@ def _is(so: bool) -> Finding:
 async def _is_certified(tenant: TenantId, data: events.PurgeCompleted, tenancy: Tenancy) -> bool:
     """Whether this very certificate lies where the purge's lies, and says the same."""
     try:
-        body = (await tenancy.objects.get(object_keys.certificate_key(data.purge_id))).body
+        body = (await tenancy.objects.get(object_keys.certificate_key(tenant, data.purge_id))).body
         envelope = parse_json(body)
         removed = unverified(envelope)["predicate"]["objects_removed"]
     except (ObjectNotFound, ValueError, KeyError, TypeError):
@@ -75,13 +75,13 @@ async def _is_certified(tenant: TenantId, data: events.PurgeCompleted, tenancy: 
 async def _warned(tenant: TenantId, purge_id: str, share: float, tenancy: Tenancy) -> Finding:
     """Whether so much of the purge's time had passed. That it was warned of is noted behind the event only."""
     try:
-        record: PurgeRecord = await PurgeRecords(tenancy.objects, tenancy.clock).read(purge_id)
+        record: PurgeRecord = await PurgeRecords(tenancy.objects, tenancy.clock).read(tenant, purge_id)
     except ObjectNotFound:
         return "contradicted"
     except ValueError:
         return "unconfirmed"
     due = record.requested_at + share * (record.deadline - record.requested_at)
-    return _is(record.tenant == tenant and tenancy.clock() + CLOCKS_APART >= due)
+    return _is(tenancy.clock() + CLOCKS_APART >= due)
 
 
 def _is_signed(tenant: TenantId, data: events.ReplicaEvicted, signer: Signer) -> bool:

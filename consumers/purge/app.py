@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from opentelemetry import metrics
 
 from consumers.purge import handlers
+from consumers.purge.dead_letters import on_dead_letter
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.onboarding import on_tenant_onboarded
@@ -45,7 +46,14 @@ def main() -> None:
         watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.look)
         yield PurgePorts(tenancy, signing.verifier, driver, driving.poke), (driving, watching)
 
-    serve("purge", settings=settings, topics=(events.TENANTS, events.REPLICAS), handlers=HANDLERS, ports=ports)
+    serve(
+        "purge",
+        settings=settings,
+        topics=(events.TENANTS, events.REPLICAS),
+        handlers=HANDLERS,
+        ports=ports,
+        on_dead_letter=on_dead_letter,
+    )
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ class SweepCount:
 
     objects: ObjectStore
     records: PurgeRecords
+    tenant: str
     purge_id: str
     root: Root
     sweep: int
@@ -109,7 +110,7 @@ class SweepCount:
             update = {total: added(getattr(record, total), counts), "counted_through": moved}
             return record.model_copy(update=update)
 
-        record, _ = await self.records.note(self.purge_id, counted)
+        record, _ = await self.records.note(self.tenant, self.purge_id, counted)
         self.through = record.counted_through
 
     async def _of_long_key(self, listing: AsyncIterator[Listed]) -> Counts:

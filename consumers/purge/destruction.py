@@ -59,7 +59,7 @@ class Destruction:
             raise ValueError("nothing is removed before what must be found out first is noted")
         kept: dict[str, tuple[str, int]] = {}
         for root in roots(record.tenant):
-            count = SweepCount(self.tenancy.objects, records, record.purge_id, root, record.sweeps)
+            count = SweepCount(self.tenancy.objects, records, record.tenant, record.purge_id, root, record.sweeps)
             kept |= await sweep(self.tenancy.objects, root, count)
         return kept
 

@@ -49,8 +49,8 @@ logger = logging.getLogger(f"{SCOPE}.purge")
 SWEPT = tuple(store.name for store in swept())
 
 
-def _say_unreadable(purge_id: str, error: Exception) -> None:
-    logger.error("purge record not read", extra={"purge_id": purge_id, "error": where(error)})
+def _say_unreadable(name: str, error: Exception) -> None:
+    logger.error("purge record not read", extra={"purge_id": name, "error": where(error)})
 
 
 def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
@@ -88,23 +88,23 @@ class PurgeDriver:
     async def look(self) -> None:
         """Take every purge that is not certified as far as it goes."""
         async for record in self.records.open(_say_unreadable):
-            await self.try_to_advance(record.purge_id)
+            await self.try_to_advance(record.tenant, record.purge_id)
 
-    async def try_to_advance(self, purge_id: str) -> None:
+    async def try_to_advance(self, tenant: str, purge_id: str) -> None:
         """:meth:`advance`, for a caller with more purges behind this one: what stops it is logged."""
         try:
-            await self.advance(purge_id)
+            await self.advance(tenant, purge_id)
         except Waiting as waiting:
             logger.info("purge waits", extra={"purge_id": purge_id, "reason": str(waiting)})
         except Exception as error:
             # One purge that fails must not hold up those listed behind it; the next look tries it again.
             logger.error("purge failed", extra={"purge_id": purge_id, "error": where(error)})
 
-    async def advance(self, purge_id: str) -> None:
+    async def advance(self, tenant: str, purge_id: str) -> None:
         """Take one purge to its end. Raises :class:`Waiting` where that must wait, and :class:`ObjectNotFound`."""
-        record = await self.records.read(purge_id)
+        record = await self.records.read(tenant, purge_id)
         with continued(record.traceparent):
-            await self._take_further(record)
+            await (self._take_further(record) if record.dead_letter is None else self._await_command(record))
 
     async def _take_further(self, current: PurgeRecord) -> None:
         record: PurgeRecord | None = current
@@ -127,12 +127,20 @@ class PurgeDriver:
             if record is not None:
                 logger.info("purge step", extra={"purge_id": record.purge_id, "step": record.step})
 
+    async def _await_command(self, record: PurgeRecord) -> None:
+        """A command that was not accepted fences nobody; once another one did, there is nothing left to wait for."""
+        purge = (await self.tenancy.states.read(TenantId(record.tenant))).state.purge
+        if purge is None:
+            raise Waiting(f"what asked for it is a dead letter ({record.dead_letter})")
+        if purge.purge_id != record.purge_id:  # else it was accepted since, and the next look takes it up
+            await self.records.remove(record)
+
     async def fence(self, record: PurgeRecord) -> PurgeRecord | None:
         """Fence the tenant for this purge; None where another purge did."""
         return await fence(record, self.tenancy, self.records, self.replicas, self.policy)
 
     async def acknowledge(
-        self, purge_id: str, acknowledgement: ReplicaAcknowledgement, receipt: dict[str, Any] | None = None
+        self, tenant: str, purge_id: str, acknowledgement: ReplicaAcknowledgement, receipt: dict[str, Any] | None = None
     ) -> bool:
         """Note the acknowledgement of a replica that the purge waits for, and what it signed. False when there is none
         to wait for.
@@ -155,7 +163,7 @@ class PurgeDriver:
             )
 
         now = self.tenancy.clock()
-        return (await self.records.note(purge_id, note))[1]
+        return (await self.records.note(tenant, purge_id, note))[1]
 
     async def _hand_over(self, record: PurgeRecord) -> PurgeRecord:
         if record.export is None or record.export.adapter_digest is None:
@@ -236,7 +244,7 @@ class PurgeDriver:
             if expired is None:
                 waits_for.append(replica)
             else:
-                await self.acknowledge(record.purge_id, expired)
+                await self.acknowledge(record.tenant, record.purge_id, expired)
         if waits_for:
             raise Waiting(f"replica {', '.join(waits_for)} has not acknowledged")
         return await self.records.step(record, step="evicted")
@@ -325,7 +333,7 @@ class PurgeDriver:
         The first one stands, whoever made it. It need not be the one that would be made now: the version, the registry
         of stores and the signing key can have changed since.
         """
-        location = object_keys.certificate_key(record.purge_id)
+        location = object_keys.certificate_key(record.tenant, record.purge_id)
         try:
             envelope = self.signer.sign(certificate(record))
             await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)

@@ -34,44 +34,50 @@ class PurgePorts:
 
 
 async def on_tenant_churned(event: Event, ports: PurgePorts) -> Outcome:
-    """The contract ended: command the purge."""
+    """The contract ended: open the purge, then command it.
+
+    The record is first. From then on the deletion SLA's clock runs, the watchdog sees it, and the driver carries it
+    out, whatever becomes of the command.
+    """
     data = cast(TenantChurned, event.data)
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
-    state = (await tenancy.states.read(tenant)).state
     requested = PurgeRequested(purge_id=churn_purge_id(tenant), reason_code="churned", requested_by=data.requested_by)
-    await tenancy.publisher.publish(
-        Event(subject=tenant, data=requested, time=event.time, source=tenancy.outbox.source, causation_id=event.id)
+    command = Event(
+        subject=tenant, data=requested, time=event.time, source=tenancy.outbox.source, causation_id=event.id
     )
-    return Outcome.EFFECT if state.status == "active" else Outcome.NOOP_DUPLICATE
+    is_new = await opened(requested, command, tenancy, ports.driver.records, starts_clock=True)
+    await tenancy.publisher.publish(command)
+    return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
 async def on_purge_requested(event: Event, ports: PurgePorts) -> Outcome:
-    """Write the purge down and fence the tenant. From the swap on nothing can create data for it."""
+    """Write the purge down and fence the tenant. From the swap on nothing can create data for it.
+
+    The effect is the purge that is opened: the driver may have been the one that fenced for it.
+    """
     data = cast(PurgeRequested, event.data)
     driver = ports.driver
-    was_active = await opened(data, event, ports.tenancy, driver.records)
+    is_new = await opened(data, event, ports.tenancy, driver.records)
     with suppress(ObjectNotFound):  # a command for a tenant that another purge fenced leaves no record
-        record = await driver.records.read(data.purge_id)
-        if record.tenant != event.subject:
-            raise Refused("foreign-purge", "refused: a purge of this id is another tenant's; ask again under a new id")
+        record = await driver.records.read(event.subject, data.purge_id)
         if record.step == "requested" and await driver.fence(record) is None:
             return Outcome.NOOP_DUPLICATE
         ports.wake_driver()
-    return Outcome.EFFECT if was_active else Outcome.NOOP_DUPLICATE
+    return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
 async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
     """The tenant took its export. Where a purge waits for that, it goes on."""
     data = cast(ExportAcknowledged, event.data)
     try:
-        purge = await ports.driver.records.read(data.export_id)
+        purge = await ports.driver.records.read(event.subject, data.export_id)
     except ObjectNotFound:
         return Outcome.NOOP_STALE  # an export that the tenant asked for itself
-    if purge.tenant != event.subject or purge.export is None or not awaits_acknowledgement(purge):
+    if purge.export is None or not awaits_acknowledgement(purge):
         return Outcome.NOOP_STALE  # none that a purge waits for
     if purge.export.adapter_digest != data.adapter_digest:
         raise Refused("foreign-acknowledgement", "refused: this export holds another adapter than is acknowledged")
-    noted = await ports.driver.handover.acknowledge(purge.purge_id, data.acknowledged_by, event.time)
+    noted = await ports.driver.handover.acknowledge(purge, data.acknowledged_by, event.time)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
 
@@ -81,18 +87,16 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
     data = cast(ReplicaEvicted, event.data)
     purge: PurgeRecord | None = None
     try:
-        purge = await ports.driver.records.read(data.cause_id)
+        purge = await ports.driver.records.read(event.subject, data.cause_id)
     except ObjectNotFound:
         if data.names_an_adapter:
             return Outcome.NOOP_STALE  # the acknowledgement of a retirement: whether it is a good one, adapters says
     receipt = checked_eviction(event.subject, data, ports.verifier)
     if purge is None:
         return Outcome.NOOP_STALE  # of a purge that is not ours
-    if purge.tenant != event.subject:
-        raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
     if (await _adapters_of(TenantId(event.subject), ports.tenancy)).intersection(receipt.remaining):
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
-    noted = await ports.driver.acknowledge(data.cause_id, acknowledged(data, receipt), data.receipt)
+    noted = await ports.driver.acknowledge(event.subject, data.cause_id, acknowledged(data, receipt), data.receipt)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
 

@@ -92,7 +92,7 @@ class Handover:
             raise Waiting("the tenant has not taken its export")
         return await self.records.step(record, step="acknowledged")
 
-    async def acknowledge(self, purge_id: str, acknowledged_by: str, at: datetime) -> bool:
+    async def acknowledge(self, purge: PurgeRecord, acknowledged_by: str, at: datetime) -> bool:
         """Note that the tenant took its export; False for a repetition, and once the purge went on.
 
         It may come before the purge has noted that it wrote the export: what was written can be taken.
@@ -107,7 +107,7 @@ class Handover:
             taken = export.model_copy(update={"acknowledged_at": noted_at, "acknowledged_by": acknowledged_by})
             return current.model_copy(update={"export": taken})
 
-        return (await self.records.note(purge_id, note))[1]
+        return (await self.records.note(purge.tenant, purge.purge_id, note))[1]
 
     async def _note(self, record: PurgeRecord, step: str = "fenced", **update: object) -> PurgeRecord:
         """Change the export alone: an acknowledgement may be noted in the same moment."""

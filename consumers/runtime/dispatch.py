@@ -29,6 +29,7 @@ from tenancy.tenant_id import TenantId
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
 Handler = Callable[[Event, Any], Awaitable[Outcome]]
+OnDeadLetter = Callable[[Record, Poison, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Dispatcher:
     """Handles the records of one service. ``ports`` is what its handlers act through.
 
     ``replica``: which one, of a service whose every replica reads all of a topic in a group of its own.
+    ``on_dead_letter``: what the service does with a message before it is dead-lettered; it may be called again.
     """
 
     service: str
@@ -45,6 +47,7 @@ class Dispatcher:
     telemetry: Telemetry
     policy: HandlingPolicy = HANDLING
     replica: str | None = None
+    on_dead_letter: OnDeadLetter | None = None
 
     @property
     def reader(self) -> str:

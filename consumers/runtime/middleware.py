@@ -111,6 +111,8 @@ class OutermostMiddleware(BaseMiddleware):
     async def _bury(self, poison: Poison) -> None:
         dispatcher = self._dispatcher
         record: Record = self.msg
+        if dispatcher.on_dead_letter is not None:
+            await dispatcher.on_dead_letter(record, poison, dispatcher.ports)
         if poison.event is not None:
             # First, since it has an id: said again it is the same outcome, and a second letter would be a second one.
             await dispatcher.record(poison.event, record, Outcome.DEAD_LETTERED)

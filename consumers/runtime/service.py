@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
 from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import outermost
@@ -149,6 +149,7 @@ def serve(
     topics: Sequence[str],
     handlers: Mapping[type[EventData], Handler],
     ports: PortsFactory,
+    on_dead_letter: OnDeadLetter | None = None,
 ) -> None:
     """Run a consumer service until SIGTERM or SIGINT: then finish what is in hand, commit, and leave the group."""
     configure_logging(service)
@@ -160,7 +161,8 @@ def serve(
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, service))
             made, periodics = await stack.enter_async_context(ports(tenancy))
-            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, settings.handling_policy())
+            policy = settings.handling_policy()
+            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, policy, on_dead_letter=on_dead_letter)
             consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings)
             await stack.enter_async_context(consumer.running())
             for periodic in periodics:

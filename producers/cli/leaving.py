@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,7 +93,7 @@ def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
             goes_on = if_interrupted("the purge goes on; `sano purges` shows how far it is")
             with goes_on, waiting(f"purging {tenant}") as report:
                 record = await purge_certified(tenancy, asked, timeout_seconds=timeout, report=report)
-            return record, await purges.certificate(tenancy, record.purge_id)
+            return record, await purges.certificate(tenancy, asked, record.purge_id)
 
         record, signed = command(context, act)
         if isinstance(record, str) or signed is None:
@@ -154,8 +154,11 @@ def purges(
     async def look(tenancy: Tenancy, _: OperatorSettings) -> Purges:
         found = await purges.purges(tenancy)
         if certificates is not None:
-            certified = [view.purge_id for view in found.views if view.step == "certified"]
-            signed = partial(purges.certificate, tenancy)
+            certified = {name: view for name, view in named(found.views).items() if view.step == "certified"}
+
+            async def signed(name: str) -> bytes:
+                return await purges.certificate(tenancy, certified[name].tenant, certified[name].purge_id)
+
             await write_documents(certificates, "certificate", certified, signed, "sano purges --certificates DIR")
         return found
 
@@ -168,6 +171,14 @@ def purges(
         # The others are shown: whoever looks may have one of them to save from being late.
         why = f"refused: {', '.join(found.unreadable)} cannot be read; a newer release may have written it"
         raise Refused("unreadable-purge", why)
+
+
+def named(views: list[PurgeView]) -> dict[str, PurgeView]:
+    """Each purge by what its certificate's file is named after: its id and, where that is another tenant's too, the
+    tenant's before it. Neither holds a dot, so that no two have one name.
+    """
+    used = Counter(view.purge_id for view in views)
+    return {view.purge_id if used[view.purge_id] == 1 else f"{view.tenant}.{view.purge_id}": view for view in views}
 
 
 def _print_purges(views: list[PurgeView]) -> None:

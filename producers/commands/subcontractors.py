@@ -29,7 +29,8 @@ async def confirm(
     given = SubcontractorConfirmation(
         subcontractor=subcontractor, reference=reference, recorded_at=tenancy.clock(), recorded_by=recorded_by
     )
-    record, _ = await PurgeRecords(tenancy.objects, tenancy.clock).note(state.purge.purge_id, confirmed(given))
+    records = PurgeRecords(tenancy.objects, tenancy.clock)
+    record, _ = await records.note(tenant, state.purge.purge_id, confirmed(given))
     noted = next(found for found in record.confirmations if found.subcontractor == subcontractor)
     entry = AuditRecord(
         occurrence=event_id(CONFIRMED, tenant, f"{record.purge_id}|{subcontractor}"),

@@ -301,7 +301,7 @@ class Act:
             finally:
                 loading.cancel()
             certificate = self.scratch.parent / f"{record.purge_id}.certificate.json"
-            certificate.write_bytes(await purges.certificate(self.tenancy, record.purge_id))
+            certificate.write_bytes(await purges.certificate(self.tenancy, record.tenant, record.purge_id))
             self.screen.say(f"{record.objects_removed} objects, {record.versions_removed} versions removed")
             self.check("the certificate verifies", bool(verify_file(certificate, self.verifier)))
             self.check("it does not after one byte changed", self._is_refused_when_changed(certificate))

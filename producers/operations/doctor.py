@@ -10,11 +10,13 @@ import httpx
 from producers.operations.access_admin import apply_access
 from producers.operations.principals import principals
 from producers.operations.topics import apply_topics
+from producers.queries.purges_due import purges_due
 from producers.settings import STACK_FILE, OperatorSettings, is_local_bus, operator_settings
 from schemas.base.contract import Contract
 from schemas.objects import object_keys
 from tenancy.bootstrap import master_key, object_store, signer, verifier
 from tenancy.errors import Refused, Transient
+from tenancy.platform.clock import utc_now
 
 INFERENCE_SECONDS = 5.0
 SHOWN = 3
@@ -45,7 +47,10 @@ async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> 
         ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_URL"),
     ]
     found = [Check(part="settings", ok=True, detail=f"read from SANO_* and {STACK_FILE}, where there is one")]
-    return found + [await _checked(part, check(settings), remedy) for part, check, remedy in checks]
+    found += [await _checked(part, check(settings), remedy) for part, check, remedy in checks]
+    if all(check.ok for check in found if check.part == "object store"):
+        found.append(await _checked("purges", _purges(settings), "see `sano purges`, and Purges in docs/operations.md"))
+    return found
 
 
 async def _checked(part: str, check: Awaitable[str], remedy: str) -> Check:
@@ -58,6 +63,13 @@ async def _checked(part: str, check: Awaitable[str], remedy: str) -> Check:
 async def _object_store(settings: OperatorSettings) -> str:
     count = sum([1 async for _ in object_store(settings).keys(object_keys.REGISTRY_PREFIX)])
     return f"bucket {settings.s3_bucket} answers; {count} objects in its registry"
+
+
+async def _purges(settings: OperatorSettings) -> str:
+    due = str(await purges_due(object_store(settings), utc_now))
+    if due:
+        raise Refused("purges-due", f"refused: purges do not go on; {due}")
+    return "every purge goes on, and nobody who is to be purged is active"
 
 
 async def _master_key(settings: OperatorSettings) -> str:

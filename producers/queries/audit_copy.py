@@ -38,7 +38,7 @@ async def _certificate(tenancy: Tenancy, tenant: TenantId) -> bytes | None:
         purge = (await tenancy.states.read(tenant)).state.purge
     except UnknownTenant:
         return None
-    return None if purge is None else await _body(tenancy, object_keys.certificate_key(purge.purge_id))
+    return None if purge is None else await _body(tenancy, object_keys.certificate_key(tenant, purge.purge_id))
 
 
 async def _body(tenancy: Tenancy, key: str) -> bytes | None:

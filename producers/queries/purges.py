@@ -19,8 +19,8 @@ from tenancy.tenant_id import TenantId
 class PurgeView(Contract):
     """One purge. ``remaining_seconds`` of the deletion SLA are negative once it has passed; absent when certified.
 
-    ``flags`` are the side states: ``blocked-by-hold``, ``partial``, ``uncertifiable``, ``overdue``. They do not replace
-    the step.
+    ``flags`` are the side states: ``not-fenced``, ``blocked-by-hold``, ``partial``, ``uncertifiable``, ``overdue``.
+    They do not replace the step.
     """
 
     purge_id: PurgeId
@@ -52,10 +52,10 @@ async def purges(tenancy: Tenancy) -> Purges:
     now = tenancy.clock()
     unreadable: list[str] = []
 
-    def note(purge_id: str, error: Exception) -> None:
+    def note(name: str, error: Exception) -> None:
         if isinstance(error, Refused):
             raise error  # rights that are missing are no fault of one record
-        unreadable.append(f"{object_keys.PURGES_PREFIX}{purge_id}.json")
+        unreadable.append(f"{object_keys.PURGES_PREFIX}{name}.json")
 
     records = PurgeRecords(tenancy.objects, tenancy.clock)
     views = [_purge_view(record, now) async for record in records.all(note)]
@@ -67,6 +67,7 @@ def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:
     noted = {acknowledgement.replica_id for acknowledgement in record.acknowledgements}
     replicas = tuple(r for r in record.replicas if r not in noted) if is_open else ()
     is_flagged = {
+        "not-fenced": record.is_not_fenced(now),
         "blocked-by-hold": record.is_blocked_by_hold,
         "partial": record.is_partial,
         "uncertifiable": bool(record.uncertifiable),
@@ -92,6 +93,10 @@ def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:
 
 def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) -> Iterator[str]:
     """What must happen before the next step, in words."""
+    if record.dead_letter is not None:
+        yield f"a command that is accepted: what asked for it is a dead letter ({record.dead_letter})"
+    elif record.is_not_fenced(now):
+        yield "the purge service, which has not fenced the tenant"
     export = record.export
     if record.step in ("fenced", "exported") and export is not None and export.adapter_digest is not None:
         if export.refusal_code is not None:
@@ -127,14 +132,14 @@ async def purge_of(tenancy: Tenancy, tenant_id: TenantId) -> PurgeRecord | str:
     if state.purge is None:
         return "requested"
     try:
-        return await PurgeRecords(tenancy.objects, tenancy.clock).read(state.purge.purge_id)
+        return await PurgeRecords(tenancy.objects, tenancy.clock).read(tenant_id, state.purge.purge_id)
     except ObjectNotFound:
         return "fencing"
 
 
-async def certificate(tenancy: Tenancy, purge_id: str) -> bytes:
+async def certificate(tenancy: Tenancy, tenant_id: str, purge_id: str) -> bytes:
     """The signed certificate of a purge, as it stands. Raises :class:`Refused` when there is none."""
     try:
-        return (await tenancy.objects.get(object_keys.certificate_key(purge_id))).body
+        return (await tenancy.objects.get(object_keys.certificate_key(tenant_id, purge_id))).body
     except ObjectNotFound:
         raise Refused("no-certificate", f"refused: {purge_id} is not certified; see `sano purges`") from None

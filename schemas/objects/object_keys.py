@@ -87,12 +87,17 @@ def replica_key(replica: str) -> str:
     return f"{REPLICAS_PREFIX}{_checked(OPAQUE_ID_PATTERN, replica, 'replica id')}.json"
 
 
-def purge_key(purge: str) -> str:
-    return f"{PURGES_PREFIX}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.json"
+def purges_prefix(tenant: str) -> str:
+    """Of one tenant. Whoever asks for a purge chooses its id, so an id means something beside its tenant only."""
+    return f"{PURGES_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
 
 
-def certificate_key(purge: str) -> str:
-    return f"{PURGES_PREFIX}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.certificate.json"
+def purge_key(tenant: str, purge: str) -> str:
+    return f"{purges_prefix(tenant)}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.json"
+
+
+def certificate_key(tenant: str, purge: str) -> str:
+    return f"{purges_prefix(tenant)}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.certificate.json"
 
 
 def record_in_hand(group: str, topic: str, partition: int) -> str:

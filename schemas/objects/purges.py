@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -124,6 +124,10 @@ PurgeStep = Literal[
 """``exported`` and ``acknowledged`` only where the tenant has a right of export and an adapter."""
 
 
+FENCED_WITHIN = timedelta(minutes=15)
+"""After this long a tenant whose purge was asked for and that is active still is an alarm: a fence takes seconds."""
+
+
 class PurgeRecord(Contract):
     """A purge in progress. Every step is idempotent, so that any process can take it further.
 
@@ -139,6 +143,9 @@ class PurgeRecord(Contract):
     reason_code: ReasonCode
     request_event_id: OpaqueId | None = None
     traceparent: Traceparent | None = Field(default=None, description="the trace of what asked for it")
+    dead_letter: ReasonCode | None = Field(
+        default=None, description="why what asked for it is a dead letter, so that the tenant was not fenced for it"
+    )
     deadline: Moment
     sla_days: int = Field(description="what the tenant's contract promises")
     baa_reference: OpaqueId | None = Field(default=None, description="which contract that is, as the policy names it")
@@ -193,6 +200,10 @@ class PurgeRecord(Contract):
     @property
     def open_holds(self) -> tuple[LegalHold, ...]:
         return tuple(hold for hold in self.holds if hold.is_open)
+
+    def is_not_fenced(self, now: datetime) -> bool:
+        """Whether the tenant is active although its purge was asked for, and nothing is likely to change that."""
+        return self.step == "requested" and (self.dead_letter is not None or now >= self.moved_at + FENCED_WITHIN)
 
     @property
     def is_blocked_by_hold(self) -> bool:

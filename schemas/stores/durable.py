@@ -97,7 +97,7 @@ _OBJECTS = (
     Store(
         name="purges.record",
         medium="object-store",
-        where="purges/{purge}.json",
+        where="purges/{tenant}/{purge}.json",
         holds="the tenant's id, who asked, times, counts, sizes, replica ids, what replicas signed (with digests of "
         "adapters that they continued to serve), and the references of the contract and of confirmations",
         protection="references",
@@ -109,7 +109,7 @@ _OBJECTS = (
     Store(
         name="purges.certificate",
         medium="object-store",
-        where="purges/{purge}.certificate.json",
+        where="purges/{tenant}/{purge}.certificate.json",
         holds="the signed statement of the record",
         protection="references",
         purger=KEPT,

@@ -48,11 +48,15 @@ async def erase_export_weights(store: TenantStore, export_id: str) -> None:
 async def write_export(store: TenantStore, verifier: Verifier, export_id: str, digest: str) -> bool:
     """Copy an adapter, its manifest and the list of its examples to ``exports/<id>/``; False where that was done.
 
-    ``examples.jsonl`` is written last: where it exists the export is complete. Raises :class:`BadSignature` and
-    :class:`ObjectNotFound`.
+    ``examples.jsonl`` is written last: where it exists the export is complete. It may be another adapter's: whoever
+    asks for an export chooses its id, which can be that of a purge to come, and a purge puts out the adapter it names.
+    Raises :class:`BadSignature` and :class:`ObjectNotFound`.
     """
     if await store.exists(object_keys.export(export_id, EXAMPLES_FILE)):
-        return False
+        there, _ = await store.get(object_keys.export(export_id, object_keys.ADAPTER_MANIFEST))
+        own, _ = await store.get(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST))
+        if there == own:
+            return False
     for file in object_keys.ADAPTER_FILES:
         body, _ = await store.get(object_keys.adapter(digest, file))
         await store.put(object_keys.export(export_id, file), body)

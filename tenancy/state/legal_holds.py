@@ -89,7 +89,7 @@ def destruction_decided(purge_id: str, at: datetime) -> Change:
     def change(state: TenantState) -> TenantState:
         purge = state.purge
         if purge is None or purge.purge_id != purge_id:
-            raise Refused("foreign-purge", "refused: a purge of this id is another tenant's; ask again under a new id")
+            raise Refused("foreign-purge", "refused: another purge fenced the tenant; this one decides nothing")
         if state.status == "purged" or purge.destruction_decided_at is not None:
             return state
         if open_holds(state):

@@ -65,7 +65,7 @@ class Bench:
         await _purge(driver, ports)
         took = time.perf_counter() - started
         self.requests["ours"] = count.taken()
-        record = await driver.records.read("bench")
+        record = await driver.records.read(TENANT, "bench")
         # The wrapped key and the superseded states are counted too.
         if record.step != "certified" or record.versions_removed <= self.size + UPLOADS:
             raise RuntimeError(f"the purge is {record.step} and removed {record.versions_removed}")
@@ -114,7 +114,7 @@ async def _purge_of(objects: S3ObjectStore) -> tuple[PurgeDriver, PurgePorts]:
 async def _purge(driver: PurgeDriver, ports: PurgePorts) -> None:
     requested = PurgeRequested(purge_id="bench", reason_code="churned", requested_by="bench")
     await on_purge_requested(Event(subject=TENANT, data=requested, time=utc_now(), source="/bench"), ports)
-    await driver.advance("bench")
+    await driver.advance(TENANT, "bench")
 
 
 async def _require_empty(objects: S3ObjectStore) -> None:

@@ -35,7 +35,7 @@ def _purge(tenancy: Tenancy) -> Callable[[], object]:
         if state.purge is None:
             return None
         try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+            stored = await tenancy.objects.get(object_keys.purge_key(TENANT, state.purge.purge_id))
         except ObjectNotFound:
             return None
         return PurgeRecord.model_validate_json(stored.body)

@@ -71,8 +71,8 @@ LIVES = {
     "ledger, usage": [CrashPoint("ledger", "put:usage")],
 }
 PURGE_CRASH_POINTS = [
-    "publish:sano.purge.requested",
     "put:purges",
+    "publish:sano.purge.requested",
     "swap:state",
     "publish:sano.purge.fenced",
     "erase:key.json",
@@ -192,7 +192,7 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
         if state.purge is None or state.status != "purged" or state.outbox:
             return None
         try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+            stored = await tenancy.objects.get(object_keys.purge_key(tenant, state.purge.purge_id))
         except ObjectNotFound:
             return None
         record = PurgeRecord.model_validate_json(stored.body)
@@ -203,7 +203,7 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
     left = [v.key async for v in tenancy.objects.versions(object_keys.tenant_prefix(tenant))]
     assert left == []
     assert [v.key async for v in tenancy.objects.versions(object_keys.key_key(tenant))] == []
-    certificate = await tenancy.objects.get(object_keys.certificate_key(record.purge_id))
+    certificate = await tenancy.objects.get(object_keys.certificate_key(record.tenant, record.purge_id))
     assert len(certificate.body) > 0
 
 

@@ -210,7 +210,7 @@ async def test_every_service_does_its_work_under_its_own_principal(
 
             purge = await eventually(certified, "the purge is certified")
         assert engine.loaded() == (), "the replica read the fence in its own group"
-        record = await PurgeRecords(tenancy.objects, tenancy.clock).read(purge.purge_id)
+        record = await PurgeRecords(tenancy.objects, tenancy.clock).read(TENANT, purge.purge_id)
         assert set(record.receipts) == {REPLICA}
 
         async def entered() -> bool | None:

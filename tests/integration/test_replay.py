@@ -339,7 +339,7 @@ async def _certified(tenancy: Tenancy, tenant: TenantId) -> PurgeRecord:
         if state.purge is None or state.status != "purged":
             return None
         try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+            stored = await tenancy.objects.get(object_keys.purge_key(tenant, state.purge.purge_id))
         except ObjectNotFound:
             return None
         record = PurgeRecord.model_validate_json(stored.body)

@@ -298,7 +298,7 @@ async def test_the_certificate_of_the_purge_names_a_checkpoint_and_is_a_witness(
     purge = (await world.state(tenant)).purge
     assert purge is not None
     file = tmp_path / "certificate.json"
-    file.write_bytes((await world.memory.get(object_keys.certificate_key(purge.purge_id))).body)
+    file.write_bytes((await world.memory.get(object_keys.certificate_key(tenant, purge.purge_id))).body)
     (held,) = read_held(file)
     copy = await copied(world, tenant)
     assert verify_copy(copy, [world.signer.verifier], [held]).problems == ()

@@ -164,7 +164,7 @@ async def test_bound_a_receipt_counts_only_for_what_it_says_under_our_key(pair: 
         with pytest.raises(Refused) as refused:
             await world.handle(purge, event(pair.one, data, world))
         assert refused.value.code == code.strip()
-    assert (await world.driver.records.read("p1")).acknowledgements == ()
+    assert (await world.driver.records.read(pair.one, "p1")).acknowledgements == ()
     data = events.ReplicaEvicted(replica_id="replica-0", cause_id="p1", receipt=receipt(world, pair.one))
     assert await world.handle(purge, event(pair.one, data, world)) is Outcome.EFFECT
 

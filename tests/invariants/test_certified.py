@@ -28,7 +28,9 @@ async def test_the_checkpoint_covers_the_purges_events_and_steps_up_to_the_delet
     await world.settle()
     purge = (await world.state(pair.one)).purge
     assert purge is not None
-    (tmp_path / "c.json").write_bytes((await world.memory.get(object_keys.certificate_key(purge.purge_id))).body)
+    (tmp_path / "c.json").write_bytes(
+        (await world.memory.get(object_keys.certificate_key(pair.one, purge.purge_id))).body
+    )
     [held] = read_held(tmp_path / "c.json")
     copy = await read_copy(world.outside, pair.one)
     assert verify_copy(copy, [world.signer.verifier], [held]).problems == ()

@@ -46,7 +46,7 @@ async def assert_verified(world: World, tenant: TenantId, folder: Path) -> None:
     await assert_purged(world, tenant)
     record = await record_of(world, tenant)
     file = folder / "certificate.json"
-    file.write_bytes((await world.memory.get(object_keys.certificate_key(record.purge_id))).body)
+    file.write_bytes((await world.memory.get(object_keys.certificate_key(record.tenant, record.purge_id))).body)
     verify_file(file, world.signer.verifier)
 
 
@@ -127,7 +127,7 @@ async def test_a_fence_by_a_clock_that_is_behind_is_not_before_the_request(tmp_p
     await opened(requested, event(tenant, requested, world), world.outside, world.driver.records)
     asked_at, world.now = world.now, world.now - timedelta(seconds=90)
     await world.driver.look()
-    assert (await world.driver.records.read("p1")).fenced_at == asked_at
+    assert (await world.driver.records.read(tenant, "p1")).fenced_at == asked_at
     await assert_verified(world, tenant, tmp_path)
 
 

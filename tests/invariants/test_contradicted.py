@@ -79,7 +79,7 @@ async def test_a_forged_end_of_a_purge_is_contradicted_and_the_real_one_is_enter
     assert entry.facts["certificate_sha256"] == "f" * 64
     await purged(world, TENANT)
     (real,) = [entry for entry in await entries(world) if entry.kind == "purge.completed"]
-    body = (await world.memory.get(object_keys.certificate_key(churn_purge_id(TENANT)))).body
+    body = (await world.memory.get(object_keys.certificate_key(TENANT, churn_purge_id(TENANT)))).body
     assert real.facts["certificate_sha256"] == sha256_hex(json.loads(body))
 
 

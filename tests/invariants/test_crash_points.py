@@ -46,7 +46,7 @@ async def _taken_under_a_hold(world: World, tenant: TenantId) -> None:
     )
     await world.publish(tenant, taken)
     await world.settle()
-    assert (await world.driver.records.read(purge.purge_id)).is_blocked_by_hold
+    assert (await world.driver.records.read(tenant, purge.purge_id)).is_blocked_by_hold
     await legal_holds.release(world.outside, tenant, "hold-1", released_by="op")
     await world.settle()
 

@@ -80,8 +80,8 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
     assert lain_in == {store.name for store in of_medium("object-store", "key-material")} - unused
     assert {store_of_key(key).name for key in world.memory.objects} <= {store.name for store in kept()}
     left = [key for key in world.memory.objects if tenant in key.split("/")]
-    audited = object_keys.audit_prefix(tenant)
-    assert [key for key in left if not key.startswith(audited)] == [object_keys.state_key(tenant)]
+    evidence = (object_keys.audit_prefix(tenant), object_keys.purges_prefix(tenant))
+    assert [key for key in left if not key.startswith(evidence)] == [object_keys.state_key(tenant)]
     replica = await world.memory.get(object_keys.replica_key("replica-0"))
     assert tenant.encode() not in replica.body
 

@@ -214,7 +214,7 @@ async def test_a_command_that_was_written_down_and_not_carried_out_is_taken_up(t
     world.crash.position, world.crash.when = len(world.crash.effects), "after"
     with pytest.raises(BaseException, match="put:purges"):
         await world.handle(purge, await world.publish(tenant, requested))
-    assert (await world.driver.records.read("p1")).step == "requested"
+    assert (await world.driver.records.read(tenant, "p1")).step == "requested"
     assert (await world.state(tenant)).status == "active"
     await world.driver.look()
     assert (await world.state(tenant)).status == "purging"
@@ -228,8 +228,8 @@ async def test_of_two_purge_commands_the_second_leaves_no_record(tmp_path: Path)
     await world.settle()
     await assert_purged(world, tenant)
     assert sorted(key for key in world.memory.objects if key.startswith("purges/")) == [
-        "purges/p1.certificate.json",
-        "purges/p1.json",
+        "purges/t1/p1.certificate.json",
+        "purges/t1/p1.json",
     ]
 
 

@@ -167,10 +167,10 @@ async def test_an_acknowledgement_that_comes_before_the_purge_counts_for_nothing
     await world.publish(tenant, early)
     await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
     await world.settle()
-    assert (await world.driver.records.read("p1")).step == "exported"
+    assert (await world.driver.records.read(tenant, "p1")).step == "exported"
     world.rewind("purge", events.TENANTS)
     await world.settle()
-    assert (await world.driver.records.read("p1")).step == "certified", "now it speaks of what was put out"
+    assert (await world.driver.records.read(tenant, "p1")).step == "certified", "now it speaks of what was put out"
 
 
 async def test_topics_may_overtake_each_other(tmp_path: Path) -> None:

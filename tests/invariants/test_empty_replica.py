@@ -161,7 +161,7 @@ async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists
     [*_, last] = acknowledgements(world)
     with pytest.raises(Refused, match="still lists an adapter"):
         await on_replica_evicted(last, purge.ports)
-    assert json.loads((await world.memory.get("purges/p1.json")).body)["acknowledgements"] == []
+    assert json.loads((await world.memory.get("purges/t1/p1.json")).body)["acknowledgements"] == []
 
 
 async def test_a_retirement_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(

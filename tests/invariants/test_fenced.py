@@ -241,7 +241,7 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
         ends_at = renewal.result() or ends_at
         lost.add(renewal.result() is None)
         await purge.go()
-        record = await world.driver.records.read("p1")
+        record = await world.driver.records.read(tenant, "p1")
         assert record.settled_at is not None
         assert record.settled_at >= ends_at + margin, purge_done
         assert record.longest_lease_seconds == max(seconds, LEASE_SECONDS), "the other run's lease is an ordinary one"
@@ -254,7 +254,7 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
             world.now += timedelta(seconds=2 * SETTLE_SECONDS + seconds)
             await world.driver.look()
         await assert_purged(world, tenant)
-        swept_late = (await world.driver.records.read("p1")).late
+        swept_late = (await world.driver.records.read(tenant, "p1")).late
         assert [(count.store, count.versions) for count in swept_late if count.store == "objects.staging"] == [
             ("objects.staging", 1)
         ]

@@ -52,7 +52,7 @@ async def test_a_hold_that_meets_a_purge_at_any_effect_either_keeps_everything_o
             left = [key for key in world.memory.objects if key.startswith(object_keys.tenant_prefix(tenant))]
             assert sorted(left) == kept, f"held after {done} effects of the purge, and something was destroyed"
             assert await world.outside.store(tenant), "the key opens what is held"
-            assert (await world.driver.records.read("p1")).is_blocked_by_hold
+            assert (await world.driver.records.read(tenant, "p1")).is_blocked_by_hold
             await legal_holds.release(world.outside, tenant, "h1", released_by="op")
         for _ in range(3):
             world.now += timedelta(seconds=SETTLE_SECONDS + 1)
@@ -80,13 +80,13 @@ async def test_two_holds_are_released_one_by_one(tmp_path: Path) -> None:
     await world.settle()
     purge = (await world.state(tenant)).purge
     assert purge is not None
-    assert [hold.hold_id for hold in (await world.driver.records.read(purge.purge_id)).open_holds] == ["h2"]
+    assert [hold.hold_id for hold in (await world.driver.records.read(tenant, purge.purge_id)).open_holds] == ["h2"]
     with pytest.raises(Refused, match="had another hold"):
         await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await legal_holds.release(world.outside, tenant, "h2", released_by="op")
     await legal_holds.release(world.outside, tenant, "h2", released_by="op-2")
     await world.settle()
-    record = await world.driver.records.read(purge.purge_id)
+    record = await world.driver.records.read(tenant, purge.purge_id)
     assert [(hold.hold_id, hold.released_by) for hold in record.holds] == [("h1", "op"), ("h2", "op")]
     await assert_purged(world, tenant)
 

@@ -99,7 +99,7 @@ async def test_a_slower_purge_service_notes_nothing_against_one_that_went_furthe
     world = World(tmp_path)
     tenant = await purging(world, "shredded")
     answered = ReplicaAcknowledgement(replica_id="replica-0", outcome="evicted", at=world.now, receipt_sha256="0" * 64)
-    assert await world.driver.acknowledge("p1", answered)
+    assert await world.driver.acknowledge(tenant, "p1", answered)
     slow = Process()
     late = object_keys.tenant_key(tenant, "examples/late")
     tenancy = stepped(world, slow)
@@ -114,7 +114,7 @@ async def test_a_slower_purge_service_notes_nothing_against_one_that_went_furthe
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(destruction, "left", left_late)
-        await slow.start(driver.try_to_advance("p1"))
+        await slow.start(driver.try_to_advance(tenant, "p1"))
         while "goes on with what it listed" not in slow.effects:
             assert not slow.has_ended
             await slow.go(1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from consumers.purge.fence import opened
 from consumers.purge.policy_changes import on_policy_changed
 from producers.commands.policies import policy_of, set_policy
 from producers.queries import audit_log
@@ -124,6 +125,21 @@ async def test_what_a_withdrawal_promised_stays_as_promised(tmp_path: Path) -> N
     await world.settle()
     assert (await world.state(tenant)).active_adapter is None
     assert (await world.state(tenant)).adapters[old].status == "retired"
+
+
+async def test_what_a_purge_promised_when_it_was_asked_for_stays_as_promised(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    promised = POLICY.deletion_sla_days
+    churned = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+    driver = service(world, "purge").ports.driver
+    assert await opened(churned, event(tenant, churned, world), world.outside, driver.records)
+    await set_policy(world.outside, tenant, {"deletion_sla_days": promised + 100})
+    record = await driver.records.read(tenant, "p1")
+    fenced = await driver.fence(record)
+    assert (fenced.sla_days, fenced.deadline) == (promised, record.requested_at + timedelta(days=promised))
+    [told] = [one.data for one in world.bus.topics[events.TENANTS] if isinstance(one.data, events.PurgeFenced)]
+    assert told.deadline == fenced.deadline
 
 
 async def test_a_change_that_no_policy_takes_changes_nothing(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ async def assert_purged(world: World, tenant: TenantId) -> None:
     assert (state.runs, state.adapters, state.active_adapter, state.outbox) == ({}, {}, None, ())
     assert state.curation.model_dump(exclude={"batches"}) == type(state.curation)().model_dump(exclude={"batches"})
     assert state.purge is not None
-    assert object_keys.certificate_key(state.purge.purge_id) in world.memory.objects
+    assert object_keys.certificate_key(tenant, state.purge.purge_id) in world.memory.objects
 
 
 def frozen(world: World, tenant: TenantId | None = None) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.policy import HandlingPolicy
@@ -83,6 +83,7 @@ async def delivered(
     objects: ObjectStore | None = None,
     replica: str | None = None,
     tenancy: Tenancy | None = None,
+    on_dead_letter: OnDeadLetter | None = None,
 ) -> Result:
     """Deliver one record as FastStream does: handle it, then let the outermost middleware decide."""
     made = tenancy or a_tenancy(publisher or RecordingPublisher(), objects)
@@ -91,7 +92,7 @@ async def delivered(
         events.ConsentGranted: handler,
         events.PurgeRequested: handler,
     }
-    dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica)
+    dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica, on_dead_letter)
     middleware = OutermostMiddleware(
         record,
         context=None,

@@ -315,7 +315,7 @@ async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     await on_purge_fenced(fenced, bench.ports)
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.EFFECT
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.NOOP_DUPLICATE
-    record = await driver.records.read("purge-1")
+    record = await driver.records.read(TENANT, "purge-1")
     assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
 
 

@@ -69,7 +69,7 @@ async def begun(parts: Parts, driver: PurgeDriver) -> str:
 
 
 async def said(parts: Parts, purge_id: str) -> PurgeCertificate:
-    envelope = json.loads(await purges.certificate(parts.tenancy, purge_id))
+    envelope = json.loads(await purges.certificate(parts.tenancy, TENANT, purge_id))
     return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
 
 
@@ -112,7 +112,7 @@ async def test_what_a_late_writer_left_counts_with_its_bytes(parts: Parts) -> No
     for body in (b"late", b"later"):
         await parts.objects.put(f"{object_keys.tenant_prefix(TENANT)}usage/u1", body)
         await driver.look()
-    before = (await driver.records.read(purge_id)).found
+    before = (await driver.records.read(TENANT, purge_id)).found
     parts.now += timedelta(seconds=61)
     await driver.look()
     held = await said(parts, purge_id)
@@ -170,7 +170,7 @@ async def test_where_nobody_is_declared_the_certificate_says_none(parts: Parts, 
 async def test_a_certificate_waits_for_confirmations_as_long_as_it_was_told_to_and_no_longer(parts: Parts) -> None:
     waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=10))
     purge_id = await begun(parts, waiting)
-    assert (await waiting.records.read(purge_id)).step == "deleted"
+    assert (await waiting.records.read(TENANT, purge_id)).step == "deleted"
     [view] = (await purges.purges(parts.tenancy)).views
     assert view.waits_for == ("subcontractor aws-s3 to confirm, until 2026-03-11T12:00+00:00",)
     parts.now += timedelta(days=10)
@@ -183,7 +183,7 @@ async def test_a_certificate_waits_no_more_once_all_have_confirmed(parts: Parts)
     purge_id = await begun(parts, waiting)
     await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
     await waiting.look()
-    assert (await waiting.records.read(purge_id)).step == "certified"
+    assert (await waiting.records.read(TENANT, purge_id)).step == "certified"
 
 
 async def test_no_wait_for_confirmations_costs_the_deletion_sla(parts: Parts) -> None:
@@ -191,7 +191,7 @@ async def test_no_wait_for_confirmations_costs_the_deletion_sla(parts: Parts) ->
     purge_id = await begun(parts, waiting)
     parts.now += timedelta(days=29)
     await waiting.look()
-    record = await waiting.records.read(purge_id)
+    record = await waiting.records.read(TENANT, purge_id)
     assert (record.step, record.moved_at < record.deadline) == ("certified", True)
 
 
@@ -212,10 +212,10 @@ async def test_a_confirmation_is_taken_once_and_only_while_it_can_be_certified(p
     assert await refused("somebody-else", "doc-3") == "unknown-subcontractor"
     parts.now += timedelta(seconds=61)
     await driver.look()
-    stored = await purges.certificate(parts.tenancy, purge_id)
+    stored = await purges.certificate(parts.tenancy, TENANT, purge_id)
     assert await refused("aws-kms", "doc-4") == "purge-certified"
     assert await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1") == first
-    again = await driver.records.read(purge_id)
+    again = await driver.records.read(TENANT, purge_id)
     assert canonical_json(parts.signer.sign(certify(again))) == stored
     log = [entry for entry in entries_of(await read_copy(parts.tenancy, TENANT)) if entry.kind == "purge.confirmed"]
     assert [(entry.actor.id, entry.facts["reference"]) for entry in log] == [("op-1", "doc-1")]
@@ -252,7 +252,7 @@ async def test_the_checkpoint_in_a_certificate_covers_every_step_of_the_destruct
     """No ledger runs here: the purge signs the log itself."""
     await publish_adapter(parts, TENANT)
     purge_id = await begun(parts, driver_of(parts))
-    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, purge_id))
+    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, TENANT, purge_id))
     [held] = read_held(tmp_path / "c.json")
     copy = await read_copy(parts.tenancy, TENANT)
     assert verify_copy(copy, [parts.signer.verifier], [held]).problems == ()

@@ -28,10 +28,10 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
     world = World(tmp_path)
     tenant = await world.onboard("t1", POLICY)
     await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
-    key = object_keys.certificate_key("p1")
+    key = object_keys.certificate_key(tenant, "p1")
     for _ in range(20):
         await world.step()
-    assert (await world.driver.records.read("p1")).step == "deleted"
+    assert (await world.driver.records.read(tenant, "p1")).step == "deleted"
     world.now += timedelta(seconds=SETTLE_SECONDS + 1)
     put = world.memory.put
 

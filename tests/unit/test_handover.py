@@ -58,26 +58,26 @@ async def purging(parts: Parts, ports: PurgePorts) -> PurgeRecord:
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
     await ports.driver.look()
-    return await ports.driver.records.read(purge_id)
+    return await ports.driver.records.read(TENANT, purge_id)
 
 
 async def fenced(parts: Parts, ports: PurgePorts) -> PurgeRecord:
     """The purge right after its fence, which the event itself brings."""
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
-    record = await ports.driver.records.read(purge_id)
+    record = await ports.driver.records.read(TENANT, purge_id)
     assert record.step == "fenced"
     return record
 
 
 async def looked(ports: PurgePorts, record: PurgeRecord) -> PurgeRecord:
     await ports.driver.look()
-    return await ports.driver.records.read(record.purge_id)
+    return await ports.driver.records.read(record.tenant, record.purge_id)
 
 
 async def certified_export(parts: Parts, record: PurgeRecord) -> str:
     """What a certificate that verifies says of the export."""
-    envelope = json.loads(await purges.certificate(parts.tenancy, record.purge_id))
+    envelope = json.loads(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
     return checked(Path("c.json"), envelope, parts.signer.verifier).facts["export"]
 
 
@@ -107,10 +107,10 @@ async def test_the_tenant_takes_its_adapter_while_it_is_purged_and_the_purge_goe
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.EFFECT
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_DUPLICATE
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_STALE
     assert parts.stored_keys("tenants/") == []
-    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, record.purge_id))
+    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
     facts = verify_file(tmp_path / "c.json", parts.signer.verifier).facts
     assert facts["export"].startswith(f"{digest} taken at")
     with pytest.raises(TenantFenced):
@@ -124,10 +124,10 @@ async def test_a_tenant_that_does_not_take_it_keeps_nothing_from_being_destroyed
     record = await purging(parts, ports)
     parts.now = NOW + timedelta(days=5) - timedelta(seconds=1)
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "exported"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "exported"
     parts.now += timedelta(seconds=1)
     await ports.driver.look()
-    ended = await ports.driver.records.read(record.purge_id)
+    ended = await ports.driver.records.read(record.tenant, record.purge_id)
     assert ended.step == "certified"
     assert ended.export is not None
     assert ended.export.acknowledged_at is None
@@ -147,11 +147,11 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
     assert (record.step, record.export and record.export.refusal_code) == ("fenced", "store-too-slow")
     parts.now = record.deadline - timedelta(days=1)  # the last attempt; another process may have begun a moment ago
     await ports.driver.look()
-    record = await ports.driver.records.read(record.purge_id)
+    record = await ports.driver.records.read(record.tenant, record.purge_id)
     assert (record.step, record.settled_at) == ("deleted", parts.now + timedelta(seconds=100))
     parts.now += timedelta(seconds=100)
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
 
 
 async def test_a_hold_that_comes_and_goes_while_the_tenant_is_waited_for_is_shown_as_it_is(
@@ -206,7 +206,7 @@ async def test_an_adapter_that_cannot_be_exported_is_said_so_and_ends_with_the_w
     assert "cannot be made (bad-signature)" in view.waits_for[0]
     parts.now += timedelta(days=5)
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
     assert "could not be made available (bad-signature)" in await certified_export(parts, record)
 
 
@@ -270,7 +270,7 @@ async def test_a_fence_that_came_late_leaves_the_last_day_of_the_deletion_sla_to
     assert view.waits_for == ("the tenant to take its export, until 2026-03-30T12:00+00:00",)
     parts.now = view.deadline - timedelta(days=1)
     await ports.driver.look()
-    assert (await ports.driver.records.read(view.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(view.tenant, view.purge_id)).step == "certified"
 
 
 @pytest.mark.parametrize("is_mended", [True, False])
@@ -329,5 +329,5 @@ async def test_an_acknowledgement_counts_only_for_what_was_put_out(parts: Parts,
         await on_export_acknowledged(said(adapter_digest="f" * 64), ports)
     assert await on_export_acknowledged(said(export_id="export-1"), ports) is Outcome.NOOP_STALE
     assert await on_export_acknowledged(said(other), ports) is Outcome.NOOP_STALE, "another tenant's word"
-    assert (await ports.driver.records.read(record.purge_id)).export == record.export
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).export == record.export
     assert await on_export_acknowledged(said(), ports) is Outcome.EFFECT

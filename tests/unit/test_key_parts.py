@@ -63,8 +63,8 @@ KEYS: dict[str, tuple[KeyOf, ...]] = {
     ),
     "files": (lambda tenant, files: max(tenant_key(tenant, object_keys.export("x", file)) for file in ("x", *files)),),
     "purge_id": (
-        lambda _, value: object_keys.purge_key(value),
-        lambda _, value: object_keys.certificate_key(value),
+        object_keys.purge_key,
+        object_keys.certificate_key,
         lambda tenant, value: tenant_key(tenant, object_keys.export(value, object_keys.ADAPTER_WEIGHTS)),
     ),
     "replica_id": (

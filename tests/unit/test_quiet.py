@@ -179,7 +179,13 @@ async def test_a_key_that_may_not_be_is_not_quoted(tenancy: Tenancy) -> None:
         with pytest.raises(ForbiddenKey) as refused:
             await store.put(relative, b"x")
         assert CANARY not in told(refused.value)
-    for make in (object_keys.tenant_prefix, object_keys.replica_key, object_keys.purge_key, object_keys.state_key):
+    for make in (
+        object_keys.tenant_prefix,
+        object_keys.replica_key,
+        object_keys.purges_prefix,
+        lambda text: object_keys.purge_key("t1", text),
+        object_keys.state_key,
+    ):
         with pytest.raises(ForbiddenKey) as refused:
             make(WRITTEN)
         assert CANARY not in told(refused.value)

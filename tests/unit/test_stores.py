@@ -25,8 +25,8 @@ def test_every_object_has_one_store_the_one_that_says_most_about_it() -> None:
     assert store_of_key(object_keys.key_key(TENANT)).name == "keys.tenant"
     assert store_of_key(object_keys.state_key(TENANT)).name == "state.current"
     assert store_of_key(object_keys.state_key(TENANT), is_current=False).name == "state.superseded"
-    assert store_of_key(object_keys.purge_key("p1")).name == "purges.record"
-    assert store_of_key(object_keys.certificate_key("p1")).name == "purges.certificate"
+    assert store_of_key(object_keys.purge_key(TENANT, "p1")).name == "purges.record"
+    assert store_of_key(object_keys.certificate_key(TENANT, "p1")).name == "purges.certificate"
     assert store_of_key(object_keys.replica_key("r1")).name == "replicas"
 
 
@@ -37,7 +37,7 @@ def test_every_object_has_one_store_the_one_that_says_most_about_it() -> None:
         "tenants/t1",
         "registry/t1/other.json",
         "registry/t1/state.json2",
-        "purges/a/b.json",
+        "purges/p1.json",
         "t1/examples/x",
     ],
 )

@@ -110,7 +110,7 @@ async def test_waiting_for_a_purge_ends_with_its_certificate(parts: Parts) -> No
     record = await waiting.purge_certified(parts.tenancy, TENANT, timeout_seconds=BOUND_SECONDS)
     await purging
     assert (record.step, record.requested_by, record.reason_code) == ("certified", "compliance", "churned")
-    assert b"payload" in await purges.certificate(parts.tenancy, record.purge_id)
+    assert b"payload" in await purges.certificate(parts.tenancy, record.tenant, record.purge_id)
 
 
 async def test_the_wait_for_curation_ends_when_every_example_is_decided(parts: Parts, tmp_path: Path) -> None:

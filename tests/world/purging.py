@@ -90,7 +90,7 @@ async def live(world: World, hours: int, *mute: MuteReplica) -> None:
 async def record_of(world: World, tenant: TenantId) -> PurgeRecord:
     purge = (await world.state(tenant)).purge
     assert purge is not None
-    return await world.driver.records.read(purge.purge_id)
+    return await world.driver.records.read(tenant, purge.purge_id)
 
 
 def warnings(world: World, tenant: TenantId) -> list[str]:

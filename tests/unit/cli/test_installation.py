@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 
-from producers.operations import access_admin, topics
+from consumers.purge.handlers import on_tenant_churned
+from producers.operations import access_admin, doctor, topics
 from producers.operations.access_admin import AccessReport, Found
 from producers.operations.topics import TopicReport
 from schemas.bus.access import Right
-from tests.unit.cli.command import Sano
+from tests.unit.cli.command import Sano, shape
+from tests.unit.operator_parts import Parts, purge_ports
 
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
@@ -57,6 +61,30 @@ def test_topics_apply_says_what_rights_were_added_what_others_gave_and_when_ther
     assert "User:sano-purge read group purge.v1" in planned
     assert "surplus, left as it is which User:x write topic * may speak for every tenant" in planned
     assert "denied, left as it is" in sano("topics", "apply").stdout
+
+
+def test_the_doctor_says_which_tenant_is_to_be_purged_and_is_not(
+    sano: Sano, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "object_store", lambda _: parts.objects)
+    monkeypatch.setattr(doctor, "utc_now", lambda: parts.now)
+
+    def purges() -> dict[str, object]:
+        checks = json.loads(sano("doctor", "--json").stdout)
+        return next(check for check in checks if check["part"] == "purges")
+
+    assert purges()["ok"]
+    assert sano("churn", "--tenant", "t1").exit_code == 0
+    asyncio.run(on_tenant_churned(parts.publisher.events[-1], purge_ports(parts)))
+    assert purges()["ok"], "it has only just begun"
+    parts.now += timedelta(minutes=15)
+    found = purges()
+    assert not found["ok"]
+    assert str(found["detail"]).endswith("still active, although a purge was asked for: t1")
+    assert "`sano purges`" in str(found["remedy"])
+    assert shape(sano("purges", "--json"))[0]["flags"] == ["not-fenced"]
+    asyncio.run(purge_ports(parts).driver.look())
+    assert purges()["ok"]
 
 
 def test_status_of_a_folder_without_a_stack_says_how_to_start_one(sano: Sano) -> None:
