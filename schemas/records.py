@@ -119,6 +119,8 @@ class ReplicaRecord(Contract):
 
     Only the process that wrote it, named by ``incarnation``, renews it, and only over its own last version. Whoever
     sets ``fenced_at`` therefore ends the lease for good: the replica must be started anew.
+
+    ``earlier`` names processes that this one took the lease over from. They may serve until their ends.
     """
 
     replica_id: OpaqueId
@@ -126,6 +128,9 @@ class ReplicaRecord(Contract):
     started_at: Moment
     expires_at: Moment
     incarnation: OpaqueId
+    earlier: dict[OpaqueId, Moment] = Field(
+        default={}, description="the end of the lease of each earlier incarnation, the latest last; older ones are over"
+    )
     fenced_at: Moment | None = None
     fenced_by: OpaqueId | None = Field(default=None, description="the purge or withdrawal that it did not answer")
 
@@ -191,7 +196,11 @@ class ReplicaAcknowledgement(Contract):
 
     replica_id: OpaqueId
     outcome: Literal["evicted", "expired"]
-    at: Moment = Field(description="by the replica's clock or, where that is wrong, when the fence or the answer came")
+    at: Moment = Field(description="by the replica's clock or, where that is ahead, when the answer came")
+    incarnation: OpaqueId | None = Field(
+        default=None,
+        description="the process that evicted, or whose lease ended; absent: of one that expired without a record",
+    )
     receipt_sha256: Sha256Hex | None = None
     prefix_cache_reset: bool | None = Field(
         default=None,
@@ -288,6 +297,9 @@ class PurgeRecord(Contract):
     )
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence, cut off or not")
+    incarnations: dict[OpaqueId, OpaqueId] = Field(
+        default={}, description="the process that held each one's lease when it was found"
+    )
     acknowledgements: tuple[ReplicaAcknowledgement, ...] = ()
     receipts: dict[OpaqueId, dict[str, Any]] = Field(
         default={}, description="what each replica signed, which the certificate names by digest: DSSE envelopes"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from consumers.purge.driver import PurgeDriver
-from consumers.purge.fence import opened
+from consumers.purge.fence import fenced_since, opened
 from consumers.purge.handover import awaits_acknowledgement
 from schemas import object_keys
 from schemas.envelope import Event
@@ -18,7 +18,8 @@ from schemas.outcome import Outcome
 from schemas.records import PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
-from tenancy.evictions import acknowledged, checked_eviction
+from tenancy.evictions import acknowledged, checked_eviction, require_demanded
+from tenancy.replicas import holds_lease
 from tenancy.signing import Verifier
 from tenancy.tenant_id import TenantId
 
@@ -77,7 +78,12 @@ async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
 
 
 async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
-    """Note a replica's acknowledgement, once its signature and its words are right."""
+    """Note a replica's acknowledgement, once its signature and its words are right.
+
+    It counts as long as the process that signed holds the replica's lease. Whoever takes the lease over after this look
+    starts on a state that is fenced, and never holds anything of the tenant; whoever had it before, another signature
+    speaks for, or the end of that lease.
+    """
     data = cast(ReplicaEvicted, event.data)
     purge: PurgeRecord | None = None
     try:
@@ -90,8 +96,11 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
         return Outcome.NOOP_STALE  # of a purge that is not ours
     if purge.tenant != event.subject:
         raise Refused("foreign-receipt", "refused: the receipt is about another tenant, replica or cause")
+    require_demanded(receipt, await fenced_since(purge, ports.tenancy))
     if (await _adapters_of(TenantId(event.subject), ports.tenancy)).intersection(receipt.remaining):
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
+    if not await holds_lease(ports.tenancy.objects, receipt.replica_id, receipt.incarnation):
+        return Outcome.NOOP_STALE  # by a process before a restart, or not in any record
     noted = await ports.driver.acknowledge(data.cause_id, acknowledged(data, receipt), data.receipt)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE

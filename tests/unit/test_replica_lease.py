@@ -61,7 +61,7 @@ class Bench:
         return ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, self.now)
 
     async def ended(self) -> ReplicaAcknowledgement | None:
-        return await self.replicas.ended("replica-0", "p1", NOW)
+        return await self.replicas.ended("replica-0", "p1", NOW, None)
 
     def lives(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
