@@ -13,6 +13,7 @@ import pytest
 
 from consumers.adapters import retirement
 from producers import commands
+from producers.withdrawal_receipt import checked_withdrawal
 from schemas import events, object_keys
 from schemas.envelope import Event
 from schemas.holds import LegalHold
@@ -63,6 +64,7 @@ async def receipt(world: World, tenant: TenantId, withdrawal_id: str) -> Withdra
     store = await world.outside.store(tenant)
     body, _ = await store.get(object_keys.withdrawal_receipt(withdrawal_id))
     signed = world.signer.verifier.verify(json.loads(body), WITHDRAWAL_PREDICATE)
+    checked_withdrawal(Path("receipt.json"), signed)
     return WithdrawalReceipt.model_validate(signed["predicate"])
 
 
