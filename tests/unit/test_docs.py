@@ -357,7 +357,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
     }
     handlers = "".join(path.read_text() for path in (ROOT / "consumers").glob("*/handlers.py"))
     handlers += page("consumers/purge/onboarding.py")
-    boundary = page("tenancy/errors.py") + page("tenancy/keys.py")
+    boundary = "".join(page(f"tenancy/{name}.py") for name in ("errors", "evictions", "keys"))
     raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
     raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))
     raised -= {"tenant-purged", "key-destroyed"}  # an outcome, REFUSED_PURGED, and no dead letter
