@@ -143,7 +143,7 @@ class Replica:
                 tenancy, settings.replica_id, files.base_model_digest, settings.replica_lease_seconds, tenancy.clock()
             )
             await lease.register()
-            consumer = self._consumer(tenancy, AgentPorts(tenancy, self.signer, views, placement, settings.replica_id))
+            consumer = self._consumer(tenancy, AgentPorts(tenancy, self.signer, views, placement, lease))
             await stack.enter_async_context(consumer.running())
             for periodic in (
                 Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),

@@ -111,7 +111,13 @@ def _adapter(closed: WithdrawalRecord, digest: str, adapter: AdapterState, left:
     if closed.outcome != "retired":
         return of
     found = {noted.replica_id for noted in left[digest]}.union(closed.replicas if digest in closed.retiring else ())
-    return of.model_copy(update={"replicas_found": tuple(sorted(found)), "replicas": left[digest]})
+    return of.model_copy(
+        update={
+            "retired_at": adapter.retired_at,
+            "replicas_found": tuple(sorted(found)),
+            "replicas": left[digest],
+        }
+    )
 
 
 def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:

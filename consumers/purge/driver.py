@@ -38,6 +38,7 @@ from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.purge_records import Note, PurgeRecords, updated
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.clock import between
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.platform.tracing import continued
 from tenancy.service.telemetry import SCOPE, where
 from tenancy.state.legal_holds import Held, destruction_decided
@@ -155,8 +156,8 @@ class PurgeDriver:
             is_awaited = record.step == "requested" or acknowledgement.replica_id in record.replicas
             if acknowledgement.replica_id in known or not is_awaited:
                 return record
-            at = between(acknowledgement.at, record.fenced_at or record.requested_at, now)
-            noted = acknowledgement.model_copy(update={"at": at})
+            earliest = (record.fenced_at or record.requested_at) - timedelta(seconds=CLOCK_SKEW_SECONDS)
+            noted = acknowledgement.model_copy(update={"at": between(acknowledgement.at, earliest, now)})
             receipts = record.receipts if receipt is None else {**record.receipts, noted.replica_id: receipt}
             return record.model_copy(
                 update={"acknowledgements": (*record.acknowledgements, noted), "receipts": receipts}
@@ -240,7 +241,8 @@ class PurgeDriver:
         for replica in record.replicas:
             if replica in noted:
                 continue
-            expired = await self.replicas.ended(replica, record.purge_id, record.fenced_at or record.requested_at)
+            since = record.fenced_at or record.requested_at
+            expired = await self.replicas.ended(replica, record.purge_id, since, record.incarnations.get(replica))
             if expired is None:
                 waits_for.append(replica)
             else:

@@ -88,6 +88,7 @@ async def fence(
         return None
     # Listed after the swap: a replica that is not in the list yet reads the fenced state before it serves.
     found = tuple([replica async for replica in replicas.answerable()])
+    incarnations = await replicas.incarnations(found)
 
     def noted(current: PurgeRecord) -> PurgeRecord:
         # Some may have acknowledged between the swap, which told them, and now.
@@ -105,8 +106,9 @@ async def fence(
             "holds": state.holds,
             "settled_at": purge.fenced_at + timedelta(seconds=policy.settle_seconds),
             "replicas": found,
+            "incarnations": incarnations,
             "receipts": {replica: receipt for replica, receipt in current.receipts.items() if replica in found},
-            "acknowledgements": tuple(ack.model_copy(update={"at": max(ack.at, purge.fenced_at)}) for ack in early),
+            "acknowledgements": tuple(early),
             "subcontractors": policy.subcontractors,
             "backups_kept": policy.backups_kept,
             "confirmations_until": policy.confirmations_until(purge.fenced_at, deadline),
@@ -114,6 +116,14 @@ async def fence(
         return current.model_copy(update=update)
 
     return await records.move(record, noted)
+
+
+async def fenced_since(record: PurgeRecord, tenancy: Tenancy) -> datetime | None:
+    """When the tenant was fenced for this purge, also where the record does not say so yet; None where it is not."""
+    if record.fenced_at is not None:
+        return record.fenced_at
+    purge = (await tenancy.states.read(TenantId(record.tenant))).state.purge
+    return purge.fenced_at if purge is not None and purge.purge_id == record.purge_id else None
 
 
 def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:

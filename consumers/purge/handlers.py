@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from consumers.purge.driver import PurgeDriver
-from consumers.purge.fence import opened
+from consumers.purge.fence import fenced_since, opened
 from consumers.purge.handover import awaits_acknowledgement
 from schemas.bus.derived_commands import churn_purge_id
 from schemas.bus.envelope import Event
@@ -18,8 +18,9 @@ from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
-from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction
+from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction, require_demanded
 from tenancy.evidence.signing import Verifier
+from tenancy.lifecycle.replicas import holds_lease
 from tenancy.tenant_id import TenantId
 
 
@@ -83,7 +84,12 @@ async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
 
 
 async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
-    """Note a replica's acknowledgement, once its signature and its words are right."""
+    """Note a replica's acknowledgement, once its signature and its words are right.
+
+    It counts as long as the process that signed holds the replica's lease. Whoever takes the lease over after this look
+    starts on a state that is fenced, and never holds anything of the tenant; whoever had it before, another signature
+    speaks for, or the end of that lease.
+    """
     data = cast(ReplicaEvicted, event.data)
     purge: PurgeRecord | None = None
     try:
@@ -94,8 +100,11 @@ async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
     receipt = checked_eviction(event.subject, data, ports.verifier)
     if purge is None:
         return Outcome.NOOP_STALE  # of a purge that is not ours
+    require_demanded(receipt, await fenced_since(purge, ports.tenancy))
     if (await _adapters_of(TenantId(event.subject), ports.tenancy)).intersection(receipt.remaining):
         raise Refused("incomplete-eviction", "refused: the replica's engine still lists an adapter of the tenant")
+    if not await holds_lease(ports.tenancy.objects, receipt.replica_id, receipt.incarnation):
+        return Outcome.NOOP_STALE  # by a process before a restart, or not in any record
     noted = await ports.driver.acknowledge(event.subject, data.cause_id, acknowledged(data, receipt), data.receipt)
     ports.wake_driver()
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE

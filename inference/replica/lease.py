@@ -18,9 +18,12 @@ from schemas.objects.replicas import ReplicaRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, ObjectNotFound, PreconditionFailed, Transient
 from tenancy.platform.clock import random_nonce
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.platform.threads import ahead_of_others
 
 RENEWAL_ATTEMPTS = 3
+KEPT_ENDS = 16
+"""Ends of the leases of earlier processes that a record names, and of those that may run on, however many."""
 
 
 @dataclass
@@ -36,6 +39,7 @@ class ReplicaLease:
     expires_at: datetime | None = None
     is_fenced: bool = False
     _etag: str | None = None
+    _earlier: dict[str, datetime] = field(default_factory=dict)
 
     def is_held(self) -> bool:
         return not self.is_fenced and self.expires_at is not None and self.tenancy.clock() < self.expires_at
@@ -44,7 +48,7 @@ class ReplicaLease:
         """Take the lease over from whoever had it, then announce this replica.
 
         A process that starts holds nothing of any tenant, so an earlier one's fence does not concern it; that one,
-        should it still run, cannot renew any more.
+        should it still run, cannot renew any more, and until when it may serve is kept.
         """
         self._etag = None
         await self.renew()
@@ -70,6 +74,7 @@ class ReplicaLease:
 
     async def _renew(self) -> None:
         for _ in range(RENEWAL_ATTEMPTS):
+            etag = self._etag or await self._taken_over()
             # Counted from before the write: the record never claims to live longer than this replica believes.
             expires_at = self.tenancy.clock() + timedelta(seconds=self.seconds)
             record = ReplicaRecord(
@@ -78,17 +83,39 @@ class ReplicaLease:
                 started_at=self.started_at,
                 expires_at=expires_at,
                 incarnation=self.incarnation,
+                earlier=self._earlier,
             )
             try:
                 self._etag = await self.tenancy.objects.put(
-                    self._key, record.model_dump_json().encode(), if_match=self._etag
+                    self._key, record.model_dump_json().encode(), if_match=etag, if_absent=etag is None
                 )
             except (PreconditionFailed, ObjectNotFound):
-                self._etag = await self._own_etag()
+                if self._etag is not None:
+                    self._etag = await self._own_etag()
                 continue
             self.expires_at = expires_at
             return
         raise Transient("the replica's record kept changing while its lease was renewed")
+
+    async def _taken_over(self) -> str | None:
+        """The ETag of the record to write over, if there is one, with the leases that it tells of noted."""
+        try:
+            stored = await self.tenancy.objects.get(self._key)
+        except ObjectNotFound:
+            self._earlier = {}
+            return None
+        try:
+            found = read_tolerant(ReplicaRecord, stored.body)
+        except ValueError:
+            self._earlier = {}
+            return stored.etag  # it tells of nobody, as one that was taken away
+        if found.incarnation == self.incarnation:
+            return await self._own_etag()  # the answer to an earlier attempt was lost
+        ends = list({**found.earlier, found.incarnation: found.expires_at}.items())
+        may_run = self.tenancy.clock() - timedelta(seconds=2 * CLOCK_SKEW_SECONDS)
+        older, latest = ends[:-KEPT_ENDS], ends[-KEPT_ENDS:]
+        self._earlier = dict([*(one for one in older if one[1] > may_run), *latest])
+        return stored.etag
 
     async def _own_etag(self) -> str:
         """The ETag of a record that this process wrote itself: an answer was lost on the way, and is no fence.

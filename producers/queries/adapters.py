@@ -63,7 +63,11 @@ async def adapters(tenancy: Tenancy, tenant_id: TenantId) -> list[AdapterView]:
     state = (await tenancy.states.read(tenant_id)).state
     known = await all_adapters(tenancy, tenant_id)
     return [
-        AdapterView(digest=digest, active=digest == state.active_adapter, **known[digest].model_dump(exclude={"fence"}))
+        AdapterView(
+            digest=digest,
+            active=digest == state.active_adapter,
+            **known[digest].model_dump(exclude={"fence", "retired_at"}),
+        )
         for digest in oldest_first(known)
     ]
 

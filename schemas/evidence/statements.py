@@ -79,6 +79,7 @@ class EvictionReceipt(Contract):
     """A replica's word that it holds nothing of the tenant any more, with what its engine lists afterwards."""
 
     replica_id: OpaqueId
+    incarnation: OpaqueId = Field(description="the process that evicted, as the replica's record names it")
     tenant: TenantName
     cause_id: OpaqueId
     evicted: tuple[Sha256Hex, ...]
@@ -87,7 +88,7 @@ class EvictionReceipt(Contract):
     prefix_cache_reset: bool
     local_files_deleted: bool
     requests_aborted: int = Field(ge=0)
-    evicted_at: Moment
+    evicted_at: Moment = Field(description="not before the state asked for it, whatever the replica's clock says")
 
 
 class StoreFinding(Contract):

@@ -163,6 +163,9 @@ class PurgeRecord(Contract):
     )
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="found at the fence, cut off or not")
+    incarnations: dict[OpaqueId, OpaqueId] = Field(
+        default={}, description="the process that held each one's lease when it was found"
+    )
     acknowledgements: tuple[ReplicaAcknowledgement, ...] = ()
     receipts: dict[OpaqueId, dict[str, Any]] = Field(
         default={}, description="what each replica signed, which the certificate names by digest: DSSE envelopes"

@@ -16,6 +16,8 @@ class ReplicaRecord(Contract):
 
     Only the process that wrote it, named by ``incarnation``, renews it, and only over its own last version. Whoever
     sets ``fenced_at`` therefore ends the lease for good: the replica must be started anew.
+
+    ``earlier`` names processes that this one took the lease over from. They may serve until their ends.
     """
 
     replica_id: OpaqueId
@@ -23,6 +25,9 @@ class ReplicaRecord(Contract):
     started_at: Moment
     expires_at: Moment
     incarnation: OpaqueId
+    earlier: dict[OpaqueId, Moment] = Field(
+        default={}, description="the end of the lease of each earlier incarnation, the latest last; older ones are over"
+    )
     fenced_at: Moment | None = None
     fenced_by: OpaqueId | None = Field(default=None, description="the purge or withdrawal that it did not answer")
 
@@ -32,7 +37,11 @@ class ReplicaAcknowledgement(Contract):
 
     replica_id: OpaqueId
     outcome: Literal["evicted", "expired"]
-    at: Moment = Field(description="by the replica's clock or, where that is wrong, when the fence or the answer came")
+    at: Moment = Field(description="by the replica's clock or, where that is ahead, when the answer came")
+    incarnation: OpaqueId | None = Field(
+        default=None,
+        description="the process that evicted, or whose lease ended; absent: of one that expired without a record",
+    )
     receipt_sha256: Sha256Hex | None = None
     prefix_cache_reset: bool | None = Field(
         default=None,

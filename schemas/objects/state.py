@@ -85,6 +85,7 @@ class AdapterState(Contract):
     rolled_back: bool = Field(
         default=False, description="left by a rollback, and not active since: no rollback returns to it by itself"
     )
+    retired_at: Moment | None = Field(default=None, description="absent: it is not retired")
 
     def is_newer_than(self, other: AdapterState) -> bool:
         """Whether it is of a later attempt. The state numbers the attempts, so no clock can be wrong about it."""

@@ -51,6 +51,9 @@ class WithdrawalRecord(Contract):
     retired_at: Moment | None = None
     replacement: Sha256Hex | None = Field(default=None, description="active since; absent: the base model")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="that must be rid of the affected adapters")
+    incarnations: dict[OpaqueId, OpaqueId] = Field(
+        default={}, description="the process that held each one's lease when it was last found"
+    )
     closed_at: Moment | None = None
 
     @property
@@ -65,6 +68,7 @@ class RetiredAdapter(Contract):
     adapter_digest: Sha256Hex
     run_id: OpaqueId
     training_set_id: Sha256Hex
+    retired_at: Moment | None = Field(default=None, description="when it left service; absent: not retired")
     is_set_unread: bool = Field(
         default=False,
         description="its training set did not open: it counts as affected, and may not contain the example",

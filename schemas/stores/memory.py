@@ -95,7 +95,8 @@ _REPLICA = (
         name="memory.remembered-ids",
         medium="process-memory",
         where="ids that a replica or consumer remembers: fenced and purged tenants, purges that are over, retired "
-        "adapters, loads that failed, ids given to vLLM, and how many reports of usage it made today",
+        "adapters, loads that failed, ids given to vLLM, how many reports of usage it made today, and its own earlier "
+        "processes",
         tables=(
             "inference.tenants.binding.TenantViews._blocked",
             "inference.adapters.recent_set.Latest._values",
@@ -103,6 +104,7 @@ _REPLICA = (
             "inference.adapters.placement.Placement._failed",
             "inference.adapters.placement.Placement._gone",
             "inference.adapters.placement.Placement._retired",
+            "inference.replica.lease.ReplicaLease._earlier",
             "inference.tenants.usage.UsageReporter._numbers",
             "tenancy.lifecycle.purge_records.PurgeRecords.certified",
             "tenancy.state.living_tenants.Unpurged._purged",

@@ -19,7 +19,13 @@ from schemas.stores.registry import STORES, is_swept, outcome_of, registry_sha25
 from schemas.stores.store import IN_BUCKET
 from schemas.tenant.policy import waits_until
 from schemas.version import TOOL
-from tenancy.evidence.eviction_receipts import are_accounted_for, came_after_their_leases, name_their_receipts
+from tenancy.evidence.eviction_receipts import (
+    are_accounted_for,
+    came_after,
+    came_after_their_leases,
+    name_their_processes,
+    name_their_receipts,
+)
 from tenancy.evidence.signing import unverified
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 
@@ -198,7 +204,8 @@ def _leases_are_over(held: PurgeCertificate) -> bool:
 
 
 def _replicas_left_in_the_purge(held: PurgeCertificate) -> bool:
-    return all(held.fenced_at - SKEW <= noted.at <= held.completed_at + SKEW for noted in held.replicas)
+    is_before_the_end = all(noted.at <= held.completed_at + SKEW for noted in held.replicas)
+    return came_after(held.fenced_at, held.replicas) and is_before_the_end
 
 
 # --- holds, export, subcontractors, audit log
@@ -339,6 +346,11 @@ RULES = (
     ),
     Rule(
         "receipts-named", "the certificate mentions a replica's receipt but does not identify it", _receipts_are_named
+    ),
+    Rule(
+        "processes-named",
+        "the certificate does not say which process of a replica signed its receipt: one before a restart, perhaps",
+        lambda held: name_their_processes(held.replicas),
     ),
     Rule(
         "leases-over",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from schemas.base.canonical import sha256_hex
@@ -12,6 +13,7 @@ from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, evi
 from schemas.objects.replicas import ReplicaAcknowledgement
 from tenancy.errors import Refused
 from tenancy.evidence.signing import Verifier
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 
 
 def checked_eviction(tenant: str, data: ReplicaEvicted, verifier: Verifier) -> EvictionReceipt:
@@ -42,6 +44,15 @@ def complete_eviction(statement: dict[str, Any]) -> EvictionReceipt:
     return receipt
 
 
+def require_demanded(receipt: EvictionReceipt, since: datetime | None) -> None:
+    """Raises :class:`Refused` for a receipt that was signed before the state said what it answers, at ``since``; None
+    where the state does not say so. What a replica holds once it has gone on serving, such a receipt does not tell.
+    """
+    if since is None or receipt.evicted_at < since - timedelta(seconds=CLOCK_SKEW_SECONDS):
+        why = "refused: the replica signed it before the tenant's state asked for the eviction, or its clock is behind"
+        raise Refused("premature-receipt", why)
+
+
 def are_accounted_for(found: Iterable[str], noted: Iterable[ReplicaAcknowledgement]) -> bool:
     """Whether it is said of each replica that was found, once, how it left."""
     return sorted(acknowledgement.replica_id for acknowledgement in noted) == sorted(found)
@@ -50,6 +61,16 @@ def are_accounted_for(found: Iterable[str], noted: Iterable[ReplicaAcknowledgeme
 def name_their_receipts(noted: Iterable[ReplicaAcknowledgement]) -> bool:
     """Whether each replica that evicted is given with the digest of what it signed."""
     return all(one.receipt_sha256 is not None for one in noted if one.outcome == "evicted")
+
+
+def name_their_processes(noted: Iterable[ReplicaAcknowledgement]) -> bool:
+    """Whether of each replica that evicted it is said which of its processes did."""
+    return all(one.incarnation is not None for one in noted if one.outcome == "evicted")
+
+
+def came_after(since: datetime, noted: Iterable[ReplicaAcknowledgement]) -> bool:
+    """Whether each replica left after ``since``, by clocks that may be apart."""
+    return all(since - timedelta(seconds=CLOCK_SKEW_SECONDS) <= one.at for one in noted)
 
 
 def came_after_their_leases(noted: Iterable[ReplicaAcknowledgement]) -> bool:
@@ -63,6 +84,7 @@ def acknowledged(data: ReplicaEvicted, receipt: EvictionReceipt) -> ReplicaAckno
         replica_id=data.replica_id,
         outcome="evicted",
         at=receipt.evicted_at,
+        incarnation=receipt.incarnation,
         receipt_sha256=sha256_hex(data.receipt),
         prefix_cache_reset=receipt.prefix_cache_reset,
         adapters_evicted=len(receipt.evicted),

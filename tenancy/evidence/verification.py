@@ -153,6 +153,7 @@ def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
         facts={
             "tenant": held.tenant,
             "replica": held.replica_id,
+            "process": held.incarnation,
             "cause": held.cause_id,
             "evicted": f"{len(held.evicted)} adapters at {held.evicted_at.isoformat()}",
             "requests aborted": str(held.requests_aborted),
@@ -166,7 +167,10 @@ def _receipt(path: Path, statement: dict[str, Any]) -> Verdict:
             "lists none of the adapters that were removed, and that no request can reach cached blocks that were not "
             "cleared, since their key contains a salt of the tenant",
         ),
-        does_not_prove=(TRUST, "anything about other replicas, or about what this one loaded later"),
+        does_not_prove=(
+            TRUST,
+            "anything about other replicas or other processes of this one, or about what this one loaded later",
+        ),
     )
 
 

@@ -10,7 +10,13 @@ from schemas.base.contract import read_tolerant
 from schemas.evidence.statements import is_about
 from schemas.objects.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
 from tenancy.errors import BadSignature
-from tenancy.evidence.eviction_receipts import are_accounted_for, came_after_their_leases, name_their_receipts
+from tenancy.evidence.eviction_receipts import (
+    are_accounted_for,
+    came_after,
+    came_after_their_leases,
+    name_their_processes,
+    name_their_receipts,
+)
 from tenancy.evidence.verdict import SIGNED, TRUST, Verdict
 
 _SAYS = {
@@ -87,6 +93,10 @@ def _unaccounted(adapter: RetiredAdapter) -> Iterator[str]:
         yield "the receipt does not say how each replica that was found left an adapter"
     if not name_their_receipts(adapter.replicas):
         yield "the receipt mentions a replica's own receipt but does not identify it"
+    if not name_their_processes(adapter.replicas):
+        yield "the receipt does not say which process of a replica signed: one before a restart, perhaps"
+    if adapter.retired_at is None or not came_after(adapter.retired_at, adapter.replicas):
+        yield "the receipt says that a replica left an adapter before that was retired, or not when that was"
     if not came_after_their_leases(adapter.replicas):
         yield "the receipt counts a replica as expired whose lease had not ended"
 

@@ -85,22 +85,24 @@ def retired(
         going = {digest: adapter for digest, adapter in known.items() if adapter.status != "retired"}
         if not going:
             return state
-        gone = {digest: adapter.model_copy(update={"status": "retired"}) for digest, adapter in going.items()}
+        told = {digest: entry(AdapterRetired(adapter_digest=digest, reason_code=reason_code)) for digest in going}
+        gone = {
+            digest: adapter.model_copy(update={"status": "retired", "retired_at": told[digest].time})
+            for digest, adapter in going.items()
+        }
         changed = state.model_copy(update={"adapters": {**state.adapters, **gone}})
-        events: list[EventData] = []
+        returned: list[OutboxEntry] = []
         if state.active_adapter in gone:
             earlier = (past for past in reversed(earlier_adapters(changed)) if past not in to_follow)
             target = next(earlier, None)
-            events.append(
-                AdapterRolledBack(
-                    adapter_digest=target,
-                    previous_digest=state.active_adapter or "",
-                    activation=state.activations + 1,
-                )
+            event = AdapterRolledBack(
+                adapter_digest=target,
+                previous_digest=state.active_adapter or "",
+                activation=state.activations + 1,
             )
+            returned.append(entry(event))
             changed = _returned_to(changed, target, _active_after(changed, target))
-        events += [AdapterRetired(adapter_digest=digest, reason_code=reason_code) for digest in sorted(gone)]
-        return owing(changed, *(entry(event) for event in events))
+        return owing(changed, *returned, *(told[digest] for digest in sorted(told)))
 
     return change
 

@@ -152,8 +152,9 @@ async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tup
     async with open_tenancy(settings, "inference") as tenancy:
         engine = FakeEngine()
         placement = Placement(engine, FakeFiles(), Residency(POLICY_OF_LOADS, lambda: 0.0), 0.0, lambda: 0.0)
-        ports = AgentPorts(tenancy, signer(settings), TenantViews(tenancy, 0.0, lambda: 0.0), placement, REPLICA)
-        await ReplicaLease(tenancy, REPLICA, "b" * 64, 600.0, tenancy.clock()).register()
+        lease = ReplicaLease(tenancy, REPLICA, "b" * 64, 600.0, tenancy.clock())
+        ports = AgentPorts(tenancy, signer(settings), TenantViews(tenancy, 0.0, lambda: 0.0), placement, lease)
+        await lease.register()
         meter = UsageMeter()
         meter.tokens(TENANT, 3, 5)
         await UsageReporter(meter, tenancy).report()

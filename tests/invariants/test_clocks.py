@@ -21,7 +21,7 @@ from tenancy.evidence.verification import verify_file
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
-from tests.invariants.worlds import assert_purged, event, learned, receipt
+from tests.invariants.worlds import DispatchedWorld, assert_purged, event, learned, receipt
 from tests.world.purging import MuteReplica, record_of
 from tests.world.world import LEASE_SECONDS, POLICY, World
 
@@ -197,25 +197,54 @@ async def test_a_withdrawal_is_answered_by_a_newer_adapter_whatever_the_clock_of
     assert (await world.state(tenant)).adapters[first].status == "retired"
 
 
+class ReplicasClock(World):
+    """The replica's clock is apart from everybody else's by ``wrong_by``."""
+
+    wrong_by = timedelta()
+
+    def _start_server(self) -> None:
+        super()._start_server()
+        tenancy = replace(self.server.agent.tenancy, clock=lambda: self.now + self.wrong_by)
+        self.server.agent = replace(self.server.agent, tenancy=tenancy)
+
+
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_replica_whose_clock_is_wrong_by_an_hour_leaves_a_certificate_that_verifies(
     tmp_path: Path, hours: int
 ) -> None:
-    world = World(tmp_path)
+    world = ReplicasClock(tmp_path)
+    tenant = await world.onboard("t1")
+    await learned(world, tenant)
+    world.wrong_by = timedelta(hours=hours)
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    await assert_verified(world, tenant, tmp_path)
+    record = await record_of(world, tenant)
+    [noted] = record.acknowledgements
+    assert noted.outcome == "evicted"
+    assert record.fenced_at is not None
+    assert record.fenced_at <= noted.at <= record.verified_at[0]
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(CLOCK_SKEW_SECONDS, True), (CLOCK_SKEW_SECONDS + 1, False)])
+async def test_a_receipt_of_before_the_fence_counts_no_longer_than_clocks_may_differ(
+    tmp_path: Path, seconds: float, counts: bool
+) -> None:
+    world = DispatchedWorld(tmp_path)
     tenant = await world.onboard("t1")
     mute = MuteReplica(world, "replica-mute")
     assert await mute.renew()
     await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
     for _ in range(20):
         await world.step()
-    said = receipt(world, tenant, replica="replica-mute", evicted_at=world.now + timedelta(hours=hours))
+    fenced_at = (await record_of(world, tenant)).fenced_at
+    assert fenced_at is not None
+    evicted_at = fenced_at - timedelta(seconds=seconds)
+    said = receipt(world, tenant, replica="replica-mute", incarnation=mute.lease.incarnation, evicted_at=evicted_at)
     await world.publish(tenant, events.ReplicaEvicted(replica_id="replica-mute", cause_id="p1", receipt=said))
     await assert_verified(world, tenant, tmp_path)
-    record = await record_of(world, tenant)
-    [noted] = [noted for noted in record.acknowledgements if noted.replica_id == "replica-mute"]
-    assert noted.outcome == "evicted"
-    assert record.fenced_at is not None
-    assert record.fenced_at <= noted.at <= record.verified_at[0]
+    noted = {one.replica_id: one for one in (await record_of(world, tenant)).acknowledgements}["replica-mute"]
+    assert (noted.outcome, noted.at == evicted_at) == (("evicted", True) if counts else ("expired", False))
+    assert [error.partition(":")[0] for error in world.errors] == ([] if counts else ["premature-receipt"])
 
 
 @pytest.mark.parametrize("days", [-400, 400])

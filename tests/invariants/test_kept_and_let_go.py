@@ -98,7 +98,9 @@ async def test_a_slower_purge_service_notes_nothing_against_one_that_went_furthe
     """It lists what comes late, which the other then sweeps, and says that a store kept it."""
     world = World(tmp_path)
     tenant = await purging(world, "shredded")
-    answered = ReplicaAcknowledgement(replica_id="replica-0", outcome="evicted", at=world.now, receipt_sha256="0" * 64)
+    answered = ReplicaAcknowledgement(
+        replica_id="replica-0", outcome="evicted", at=world.now, incarnation="i1", receipt_sha256="0" * 64
+    )
     assert await world.driver.acknowledge(tenant, "p1", answered)
     slow = Process()
     late = object_keys.tenant_key(tenant, "examples/late")

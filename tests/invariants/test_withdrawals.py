@@ -23,6 +23,7 @@ from schemas.objects.withdrawals import WithdrawalReceipt, WithdrawalRecord
 from schemas.tenant.holds import LegalHold
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound
+from tenancy.evidence.withdrawal_receipt import checked_withdrawal
 from tenancy.state.activation import retired
 from tenancy.state.legal_holds import placed, released
 from tenancy.tenant_id import TenantId
@@ -64,6 +65,7 @@ async def receipt(world: World, tenant: TenantId, withdrawal_id: str) -> Withdra
     store = await world.outside.store(tenant)
     body, _ = await store.get(object_keys.withdrawal_receipt(withdrawal_id))
     signed = world.signer.verifier.verify(json.loads(body), WITHDRAWAL_PREDICATE)
+    checked_withdrawal(Path("receipt.json"), signed)
     return WithdrawalReceipt.model_validate(signed["predicate"])
 
 

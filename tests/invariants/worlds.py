@@ -98,8 +98,10 @@ def receipt(
     signer: Signer | None = None,
     **said: Any,
 ) -> dict[str, Any]:
+    """What a replica signed; by the world's server unless ``said`` gives another ``incarnation``."""
     data = {
         "replica_id": replica,
+        "incarnation": world.lease.incarnation,
         "tenant": tenant,
         "cause_id": cause,
         "evicted": (),

@@ -47,6 +47,9 @@ from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+EVICTED = ReplicaAcknowledgement(
+    replica_id="replica-1", outcome="evicted", at=NOW, incarnation="process-1", receipt_sha256="d" * 64
+)
 BASE = "a" * 64
 
 
@@ -193,7 +196,7 @@ def finding(store: str, medium: str, left: int = 0) -> StoreFinding:
 def purge_record(**changes: object) -> PurgeRecord:
     """A purge that has only to be certified, with one object in each store that it empties."""
     verified_at = (NOW + timedelta(minutes=2), NOW + timedelta(minutes=4))
-    replica = ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64)
+    replica = EVICTED
     verified = PurgeRecord(
         purge_id="purge-1",
         tenant="t1",
@@ -250,7 +253,7 @@ def certificate(**changes: object) -> PurgeCertificate:
         verification_method="full",
         verified_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=4)),
         replicas_found=("replica-1",),
-        replicas=(ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64),),
+        replicas=(EVICTED,),
         subcontractors=(),
         retained=(Retained(store="state.current", holds="tenant id", because="it refuses every later event"),),
         backups="none is made",
@@ -267,6 +270,7 @@ def signed_certificate(signer: Signer, held: PurgeCertificate) -> dict[str, Any]
 def signed_receipt(signer: Signer, *, subject: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
     complete = EvictionReceipt(
         replica_id="replica-1",
+        incarnation="process-1",
         tenant="t1",
         cause_id="purge-1",
         evicted=("c" * 64,),

@@ -72,6 +72,7 @@ EXPIRED = ReplicaAcknowledgement(
     replica_id="replica-2",
     outcome="expired",
     at=NOW + 90 * SECOND,
+    incarnation="process-2",
     lease_ended_at=NOW + 60 * SECOND,
     fenced_at=NOW + 30 * SECOND,
 )
@@ -209,6 +210,7 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("replicas-accounted-for", "one more", lambda: altered(replicas_found=(*FULL.replicas_found, "replica-3"))),
     ("replicas-accounted-for", "one twice", lambda: altered(replicas=(*FULL.replicas, FULL.replicas[0]))),
     ("receipts-named", "none", lambda: with_replica(0, receipt_sha256=None)),
+    ("processes-named", "none", lambda: with_replica(0, incarnation=None)),
     ("leases-over", "not yet", lambda: with_replica(1, lease_ended_at=EXPIRED.at + SECOND)),
     ("leases-over", "cut off without an end", lambda: with_replica(1, lease_ended_at=None)),
     ("replicas-in-time", "before the fence", lambda: with_replica(0, at=NOW - SKEW - SECOND)),

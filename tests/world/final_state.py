@@ -17,7 +17,7 @@ from tests.world.deliveries import Deliveries
 from tests.world.summary import audited, summary
 
 KEYED = {"signatures", "receipt_sha256", "certificate_sha256", "public_key_thumbprint"}
-DIFFERS = KEYED | {"rev", "nonce", "train_seconds", "receipt"}
+DIFFERS = KEYED | {"rev", "nonce", "train_seconds", "receipt", "incarnation", "incarnations"}
 # A replica that is told again to evict says again that it did, and that there was nothing left this time.
 
 

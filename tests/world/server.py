@@ -38,7 +38,7 @@ class Server:
             on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
         self.views = TenantViews(tenancy, 0.0)
-        self.agent = AgentPorts(tenancy, signer, self.views, self.placement, REPLICA)
+        self.agent = AgentPorts(tenancy, signer, self.views, self.placement, self.lease)
         self.is_registered = False
 
     async def keep_lease(self) -> None:

@@ -27,7 +27,7 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         for name in ("attempts", "fence", "requested_at", "taken_at"):
             run.pop(name)
     for adapter in state["adapters"].values():
-        for name in ("fence", "published_at"):
+        for name in ("fence", "published_at", "retired_at"):
             adapter.pop(name)
     if state["purge"]:
         state["purge"] = _timeless(state["purge"])
@@ -68,10 +68,12 @@ async def _purge(world: World, tenant: TenantId) -> Any:
     return None
 
 
-# How often something was swapped or evicted before is the way's, not the result's; a receipt holds a time.
+# How often something was swapped or evicted before, and by which process, is the way's, not the result's; a receipt
+# holds a time.
 _OF_THE_WAY: Any = {
     "receipts": True,
-    "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted"}},
+    "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted", "incarnation"}},
+    "incarnations": True,
     "found": {"__all__": {"versions", "delete_markers", "size_bytes"}},
     "audit_checkpoint": True,  # commitments are salted, and the log's order between topics is the way's
 }
