@@ -71,6 +71,8 @@ class Engine:
             self._answering = AnsweringLlm(self._llm, self._config.answer_seconds, self._hung)
             if not all(await self._answering.collective_rpc("keep_adapters_off_base_requests")):
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
+            if not all(await self._answering.collective_rpc("adapts_no_vocabulary")):
+                raise RuntimeError("vLLM gives this base model's vocabulary slots for adapters, which are not safe")
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())
         except BaseException:
             await self.close()

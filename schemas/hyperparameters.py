@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
+from schemas.adapter_files import VOCABULARY
 from schemas.identifiers import ModuleName
 from schemas.model import Contract
 from schemas.numbers import Ordinal
@@ -18,6 +19,18 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _no_vocabulary(name: str) -> str:
+    if name in VOCABULARY:
+        message = "Adapters of the embedding or the head of the vocabulary are not served"
+        raise PydanticCustomError("vocabulary_module", message)
+    return name
+
+
+AdaptedModule = Annotated[
+    ModuleName,
+    AfterValidator(_no_vocabulary),
+    Field(json_schema_extra={"not": {"enum": list[JsonValue](sorted(VOCABULARY))}}),
+]
 Rank = Annotated[Literal[1, 8, 16, 32, 64], BeforeValidator(_no_boolean)]
 Precision = Literal["float32", "bfloat16-autocast"]
 
@@ -28,7 +41,7 @@ class Hyperparameters(Contract):
     r: Rank = 16
     lora_alpha: int = Field(default=32, ge=1, le=512)
     lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    target_modules: tuple[ModuleName, ...] = Field(
+    target_modules: tuple[AdaptedModule, ...] = Field(
         default=("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"), min_length=1
     )
     learning_rate: float = Field(default=1e-3, gt=0.0, le=1e-2)

@@ -20,6 +20,7 @@ import pytest_asyncio
 
 from deploy.local.base_model import base_model_folder
 from deploy.local.settings import LocalSettings, inherited_environment
+from inference import openai_requests
 from inference.answers import Answers, HeldStream
 from inference.binding import Salts
 from inference.engine import Engine
@@ -122,6 +123,14 @@ async def chat(
         owner=OWNER,
         cache_salt=salt,
         request_id=next(_request_ids),
+    )
+    assert isinstance(response, dict)
+    return response
+
+
+async def completion(engine: Engine, adapter: str | None, body: dict[str, Any]) -> dict[str, Any]:
+    response = await engine.completion(
+        body, adapter=adapter, owner=OWNER, cache_salt=SALT, request_id=next(_request_ids)
     )
     assert isinstance(response, dict)
     return response
@@ -442,6 +451,50 @@ async def test_completions_answer_several_prompts(engine: Engine, adapters: dict
     )
     assert isinstance(response, dict)
     assert (response["model"], len(response["choices"])) == ("a16-0", 4)
+
+
+ECHOES: list[dict[str, Any]] = [
+    {"prompt": ["hello there my friend", "x y z w"]},
+    {"prompt": "hello there my friend", "n": 2},
+    {"prompt": "hello there my friend"},
+]
+"""Each ended the engine, the last one beside another tenant's request by its adapter."""
+
+
+@pytest.mark.parametrize("logprobs", [0, 1])
+@pytest.mark.parametrize("fields", ECHOES)
+async def test_an_echo_with_logprobs_is_refused_beside_another_tenants_answer_and_the_engine_lives(
+    engine: Engine, adapters: dict[str, Path], fields: dict[str, Any], logprobs: int
+) -> None:
+    await load(engine, adapters, "a16-0", "a16-1")
+    alone = await answer(engine, "a16-1", tokens=32)
+    other = asyncio.create_task(answer(engine, "a16-1", tokens=32))
+    await until_all_are_in_the_engine(engine, "a16-1")
+    body = {**fields, "max_tokens": 2, "echo": True, "logprobs": logprobs}
+    with pytest.raises(EngineRefused) as refused:
+        await completion(engine, "a16-0", body)
+    assert (refused.value.status, refused.value.field) == (400, "logprobs")
+    assert await other == alone
+
+
+async def test_logits_of_prompts_are_right_for_each_tenant_if_vllm_is_ever_made_to_compute_them(
+    engine: Engine, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the refusal keeps out, let in: two sequences, several choices, and two tenants at once."""
+    monkeypatch.setattr(openai_requests, "_check_together", lambda *_, **__: None)
+    await load(engine, adapters, "a16-0", "a8-0")
+
+    async def scored(adapter: str | None, fields: dict[str, Any]) -> list[Any]:
+        body = {**fields, "max_tokens": 1, "temperature": 1, "seed": 7, "echo": True, "logprobs": 0}
+        choices = (await completion(engine, adapter, body))["choices"]
+        return [[round(each or 0.0, 3) for each in choice["logprobs"]["token_logprobs"][:-1]] for choice in choices]
+
+    asked = [(name, fields) for name in ("a16-0", None, "a8-0") for fields in ECHOES]
+    alone = [await scored(*each) for each in asked]
+    assert len({str(alone[position]) for position in (0, 3, 6)}) == 3, (
+        "each adapter changes what its prompt's logits are made of"
+    )
+    assert list(await asyncio.gather(*(scored(*each) for each in asked))) == alone
 
 
 async def test_an_owners_requests_end_by_the_base_model_too_and_other_owners_answers_are_whole(
