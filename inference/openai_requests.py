@@ -55,6 +55,7 @@ _COMPLETION: Mapping[str, Check] = {
 }
 _SET_BY_SERVER = frozenset({"model", "cache_salt", "priority"})
 _IGNORED = frozenset({"user"})  # OpenAI's label for end users: it has no effect here and may name a patient
+WITHOUT_EFFECT = _SET_BY_SERVER | _IGNORED
 _ROLES = frozenset({"system", "developer", "user", "assistant"})
 _MESSAGE = frozenset({"role", "content", "name"})
 
