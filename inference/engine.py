@@ -105,6 +105,7 @@ class Engine:
             await self._flights.end_all()
             llm, self._llm, self._serving, self._adapters, self._answering = self._llm, None, None, None, None
             self._segments |= await asyncio.to_thread(_segments)
+            self._processes |= await asyncio.to_thread(of_engine, llm)
             try:
                 # It kills what does not end within 5 seconds, which then leaves its shared memory.
                 await asyncio.to_thread(llm.shutdown)

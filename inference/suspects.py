@@ -123,6 +123,7 @@ class Suspects:
 
     def engine_answered(self, asked_at: float) -> None:
         """The engine has answered a call that was made at ``asked_at``: it has survived what was given up before."""
+        self._forget_what_is_over()
         self._given_up = {each: ended for each, ended in self._given_up.items() if ended > asked_at}
 
     def engine_died(self) -> None:
@@ -131,13 +132,17 @@ class Suspects:
         was_there = {trial.fingerprint for trial in self._in_flight if trial.life == self._life} | self._given_up.keys()
         self._life += 1
         self._given_up = {}
-        self._records = {each: record for each, record in self._records.items() if now < record.until}
+        self._forget_what_is_over()
         for fingerprint in was_there:
             known = self._records.pop(fingerprint, None)
             deaths = 1 if known is None else known.deaths + 1
             seconds = SUSPECT_SECONDS if deaths < DEATHS else REFUSED_SECONDS
             self._records[fingerprint] = _Record(deaths, now + seconds)
         _keep_latest(self._records, self._remembered)
+
+    def _forget_what_is_over(self) -> None:
+        now = self._now()
+        self._records = {each: record for each, record in self._records.items() if now < record.until}
 
     def _deaths(self, fingerprint: bytes) -> int:
         record = self._records.get(fingerprint)
