@@ -112,7 +112,7 @@ class SupervisedEngine:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        await self._closed()
+        await self._close_engine()
 
     def is_healthy(self) -> bool:
         """Whether an engine runs, and has neither died nor hung."""
@@ -162,13 +162,16 @@ class SupervisedEngine:
             await self._restarted()
 
     async def _closed(self) -> None:
-        """Close the engine. That goes on when this is cancelled, and whoever comes then waits for it."""
-        if self._closing is None or self._closing.done():
-            self._closing = asyncio.create_task(self._engine.close())
         try:
-            await asyncio.shield(self._closing)
+            await self._close_engine()
         except Exception as error:
             logger.error("engine not closed", extra={"reason": said(error)})
+
+    async def _close_engine(self) -> None:
+        """Goes on when this is cancelled, and whoever comes then waits for it."""
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.create_task(self._engine.close())
+        await asyncio.shield(self._closing)
 
     async def _restarted(self) -> None:
         while True:

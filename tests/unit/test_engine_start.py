@@ -59,6 +59,10 @@ async def test_a_stop_removes_what_the_engines_processes_shared_however_they_end
         seen.append("processes")
         raise RuntimeError("an engine that does not end")
 
+    def end(processes: set[Process]) -> set[Process]:
+        seen.append(set(processes))
+        return set()
+
     def unlink(removed: set[str]) -> set[str]:
         seen.append(set(removed))
         return {"psm_start"}
@@ -66,7 +70,7 @@ async def test_a_stop_removes_what_the_engines_processes_shared_however_they_end
     monkeypatch.setattr(engine_module, "_segments", lambda: next(names))
     monkeypatch.setattr(engine_module, "unlink", unlink)
     monkeypatch.setattr(engine_module, "of_engine", lambda _: {worker})
-    monkeypatch.setattr(engine_module, "end", lambda left: (seen.append(left), set())[1])
+    monkeypatch.setattr(engine_module, "end", end)
     monkeypatch.setattr(engine, "_start_vllm", lambda _: None)
     await engine._vllm_started(argparse.Namespace())
     engine._llm = SimpleNamespace(shutdown=shutdown, errored=False)

@@ -30,6 +30,7 @@ class Life(FakeEngine):
     world: World = field(kw_only=True)
     state: str = "new"
     kept: int = 0  # so many closings leave a process
+    is_closing: bool = False
     refusal: EngineRefused | None = None
     dies: asyncio.Event = field(default_factory=asyncio.Event)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,7 +57,13 @@ class Life(FakeEngine):
         self.state = "running"
 
     async def close(self) -> None:
-        await asyncio.sleep(0)
+        self.is_closing = True
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.world.log.append("closing cut off")  # which leaves what the real one shares in memory
+            raise
         self.kept = max(0, self.kept - (self.state == "closed"))
         if self.state != "closed":
             self.world.log.append("closed")
@@ -347,7 +354,7 @@ async def test_a_supervisor_that_fails_ends_the_replicas_liveness_and_says_so(
 async def test_a_stop_waits_for_an_engine_that_is_being_closed(world: World) -> None:
     world.life.die()
     async with asyncio.timeout(BOUND_SECONDS):
-        while world.engine._closing is None:
+        while not world.life.is_closing:
             await asyncio.sleep(0)
     await world.engine.close()
     assert world.log == ["start", "closed"]
@@ -365,6 +372,23 @@ async def test_a_stop_ends_an_engine_that_is_being_started(world: World) -> None
     assert world.restarted == 0
 
 
+async def test_a_dead_engine_whose_closing_fails_is_closed_again_and_then_followed_by_another(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    close, failures = world.life.close, [OSError()]
+
+    async def fails_once() -> None:
+        if failures:
+            raise failures.pop()
+        await close()
+
+    monkeypatch.setattr(world.life, "close", fails_once)
+    world.life.die()
+    await world.until_restarted(1)
+    assert world.log == ["start", 60.0, "closed", "nothing left", 4.0, "start"]
+    assert "engine not closed" in [record.message for record in caplog.records]
+
+
 async def test_a_first_start_that_fails_is_not_tried_again() -> None:
     world = World(failing=1)
     with pytest.raises(RuntimeError, match="no memory"):
@@ -372,3 +396,13 @@ async def test_a_first_start_that_fails_is_not_tried_again() -> None:
     await world.engine.close()
     assert world.log == ["start"]
     assert not world.engine.is_alive()
+
+
+async def test_a_stop_that_fails_says_so_to_whoever_stops_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails() -> None:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.life, "close", fails)
+        with pytest.raises(OSError):
+            await world.engine.close()
