@@ -23,6 +23,8 @@ from inference.api.answers import Answers
 from inference.api.routes import Api
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
+from inference.engine.supervisor import RestartPolicy, SupervisedEngine
+from inference.engine.suspects import Suspects
 from inference.replica import agent
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
@@ -44,6 +46,7 @@ from tenancy.tokens import TokenVerifier
 SERVICE = "inference"
 ENGINE_SECONDS = 30.0
 """Pause between two questions to the engine, so that one that hangs is found out although nobody loads an adapter."""
+RESTARTS = RestartPolicy()
 LAST_SECONDS = 5.0
 """For the last audit of loads, and as long for the last report of usage: in an outage each would wait for more than a
 minute while decrypted weights lie there, and a replica that is killed over it leaves them.
@@ -97,7 +100,14 @@ class Replica:
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
         self.api = Api(TokenVerifier(self.signer.verifier), requests, settings.max_tenant_requests)
-        self.engine: Engine | None = None
+        self.restarts = telemetry.meter.create_counter(
+            "sano_engine_restarts", description="engines started after one had died or hung"
+        )
+        self.endangering = telemetry.meter.create_counter(
+            "sano_requests_ending_engine",
+            description="refused requests that were in flight when the engine ended, twice",
+        )
+        self.engine: SupervisedEngine | None = None
         self.consumer: Consumer | None = None
         self.lease: ReplicaLease | None = None
 
@@ -107,7 +117,7 @@ class Replica:
             return False
         if self.engine is None or self.consumer is None:
             return True  # starting
-        return self.engine.is_healthy() and self.consumer.is_alive()
+        return self.engine.is_alive() and self.consumer.is_alive()
 
     async def is_ready(self) -> bool:
         if self.engine is None or self.consumer is None or self.lease is None:
@@ -126,7 +136,7 @@ class Replica:
             folder = stack.enter_context(ExitStack())
             root = folder.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
             base_model = await asyncio.to_thread(base_model_directory, settings)
-            engine = Engine(engine_config(settings, base_model))
+            engine = self._engine(engine_config(settings, base_model))
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
             stack.callback(folder.close)  # before bus and store, whose closing waits for what they do not answer
             files = await self._files(tenancy, base_model, root)
@@ -135,6 +145,7 @@ class Replica:
             audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
             stack.push_async_callback(audit.close, LAST_SECONDS)
             placement = self._placement(engine, files, audit)
+            engine.on_ended = placement.engine_ended
             views = TenantViews(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
@@ -161,6 +172,10 @@ class Replica:
             finally:
                 self.api.answers = None
 
+    def _engine(self, config: EngineConfig) -> SupervisedEngine:
+        suspects = Suspects(on_refused=lambda: self.endangering.add(1))
+        return SupervisedEngine(lambda: Engine(config), suspects, RESTARTS, on_restarted=lambda: self.restarts.add(1))
+
     async def _files(self, tenancy: Tenancy, base_model: Path, root: Path) -> AdapterFiles:
         return AdapterFiles(
             tenancy=tenancy,
@@ -171,7 +186,7 @@ class Replica:
             max_rank=self.settings.max_lora_rank,
         )
 
-    def _placement(self, engine: Engine, files: AdapterFiles, audit: LoadAudit) -> Placement:
+    def _placement(self, engine: SupervisedEngine, files: AdapterFiles, audit: LoadAudit) -> Placement:
         def loaded(tenant: TenantId, adapter: str, seconds: float) -> None:
             self.loads.record(seconds)
             audit.note(tenant, adapter)

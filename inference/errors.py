@@ -62,5 +62,21 @@ def no_room() -> RequestRefused:
     return RequestRefused(503, "replica_busy", "all adapter slots on this replica are in use; try again")
 
 
+def restarting() -> RequestRefused:
+    message = "this replica's engine has stopped and is being started again; try again"
+    return RequestRefused(503, "engine_restarting", message)
+
+
+def is_suspect() -> RequestRefused:
+    message = "the engine stopped while it answered this request; such requests are tried one at a time; try again"
+    return RequestRefused(503, "engine_recovering", message)
+
+
+def ends_engine() -> RequestRefused:
+    """With a status that clients do not try again by themselves."""
+    message = "the engine stopped twice while it answered this request; do not send it again, or change it"
+    return RequestRefused(422, "request_ends_engine", message)
+
+
 def bad_request(message: str) -> RequestRefused:
     return RequestRefused(400, "invalid_request", message)

@@ -165,9 +165,7 @@ def _adapted_model(base: BaseModel, hyperparameters: Hyperparameters, processor:
 
 
 def _linear_layers(model: Any, base: BaseModel) -> set[str]:
-    """The last part of their names. Without embeddings, whose weights have two dimensions too, and without a tied
-    head, of which the files hold no weight that an adapter's could be checked by.
-    """
+    """The last part of the names of those that an adapter may change. ``linear_shapes`` leaves the vocabulary out."""
     layers = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     return {name.rpartition(".")[2] for name in layers & linear_shapes(base.path).keys()}
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,11 @@ from inference.adapters.adapter_files import NotServable
 from inference.adapters.fetch_limiter import FetchTurns
 from inference.adapters.recent_set import Latest
 from inference.adapters.residency import NoRoom, Reservation, Residency, Withdrawn
-from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineFull
+from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from inference.engine.loaded_adapters import Eviction
+from inference.engine.ports import AdapterEngine
 from inference.errors import cannot_load, no_room, no_such_model, not_active, still_loading
+from tenancy.errors import Transient
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
@@ -37,28 +39,6 @@ proxies wait as a rule. The load goes on, so that a later request finds it done.
 """
 UNLOADED = 1024
 """Unloaded adapters of which it is remembered that a slot may hold their weights, before the slots are overwritten."""
-
-
-class AdapterEngine(Protocol):
-    """What placement asks of the engine."""
-
-    def loaded(self) -> tuple[str, ...]: ...
-
-    async def listed(self) -> tuple[str, ...]: ...
-
-    def inflight(self, digest: str) -> int: ...
-
-    async def load(self, digest: str, directory: Path) -> None: ...
-
-    async def evict(self, digest: str, *, scrub: bool) -> Eviction: ...
-
-    async def abort_all(self, digest: str) -> int: ...
-
-    def inflight_of(self, owner: str) -> int: ...
-
-    async def abort_all_of(self, owner: str) -> int: ...
-
-    async def reset_prefix_cache(self) -> bool: ...
 
 
 class Files(Protocol):
@@ -197,9 +177,10 @@ class Placement:
             self._require_staying(tenant, digest)
             self._owners[digest] = tenant
             await self.engine.load(digest, directory)
-        except BaseException:
-            # A negative cache: a broken adapter must not cost the other tenants a download per request.
-            self._note_failure(digest)
+        except BaseException as error:
+            if not isinstance(error, EngineDead):
+                # A negative cache: a broken adapter must not cost the other tenants a download per request.
+                self._note_failure(digest)
             self.files.remove(digest)
             raise
         self._failed.pop(digest, None)
@@ -278,8 +259,15 @@ class Placement:
     async def remove_tenant(self, tenant: TenantId) -> Removal:
         """Remove everything of a tenant whose requests are not admitted any more: those that run get ``drain_seconds``,
         by the base model too, and are ended then. Other tenants' requests go on.
+
+        Raises :class:`Transient` where the engine ends meanwhile, or is being started: of one that does not answer
+        nothing can be said.
         """
         self._gone.add(tenant)
+        with _engine_that_answers():
+            return await self._without(tenant)
+
+    async def _without(self, tenant: TenantId) -> Removal:
         aborted = await self._drained(lambda: self.engine.inflight_of(tenant), lambda: self.engine.abort_all_of(tenant))
         loading = [digest for digest, load in self._loads.items() if load.tenant == tenant]
         known = [digest for digest, owner in self._owners.items() if owner == tenant]
@@ -292,11 +280,24 @@ class Placement:
         return replace(await self._nothing_here(prefix_cache_reset=reset), requests_aborted=aborted)
 
     async def remove_adapter(self, tenant: TenantId, digest: str) -> Removal:
-        """Remove a retired adapter of this tenant, which is served no more."""
+        """Remove a retired adapter of this tenant, which is served no more. Raises :class:`Transient` as above."""
         self._retired.add((tenant, digest))
-        if self._owner(digest) != tenant:
-            return await self._nothing_here(prefix_cache_reset=True)
-        return await self._remove([digest])
+        with _engine_that_answers():
+            if self._owner(digest) != tenant:
+                return await self._nothing_here(prefix_cache_reset=True)
+            return await self._remove([digest])
+
+    def engine_ended(self) -> None:
+        """The engine has ended, and nothing of it is left: forget what it held, and delete the files it read.
+
+        What a request holds, what is being loaded and what is on its way out stays: whoever is at it finds that the
+        next engine does not have it, and loads or evicts it there.
+        """
+        for digest in {*self._owners, *self.residency.resident()}:
+            is_free = digest not in self._loads and not self.residency.is_needed(digest)
+            if is_free and self.files.remove(digest):
+                self.residency.drop(digest)
+                self._owners.pop(digest, None)
 
     async def _nothing_here(self, *, prefix_cache_reset: bool) -> Removal:
         """It was never loaded here, as this server remembers. The engine is asked all the same: that it lists nothing
@@ -367,3 +368,11 @@ class Placement:
                 break
             await asyncio.sleep(DRAIN_POLL_SECONDS)
         return await abort()
+
+
+@contextmanager
+def _engine_that_answers() -> Iterator[None]:
+    try:
+        yield
+    except EngineDead:
+        raise Transient("the engine has ended, or is being started; what it holds is not known") from None

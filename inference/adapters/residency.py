@@ -126,6 +126,11 @@ class Residency:
         """The adapter is no longer loaded, or its load failed: its place is free."""
         self._places.pop(digest, None)
 
+    def is_needed(self, digest: str) -> bool:
+        """Whether a request holds the adapter, or it is on its way out."""
+        place = self._places.get(digest)
+        return place is not None and (place.withdrawn or bool(place.held))
+
     def reservations(self, digest: str) -> int:
         """How many requests hold the adapter now."""
         place = self._places.get(digest)

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from inference.adapters.placement import Placement
-from inference.engine.engine import Engine
 from inference.engine.in_flight import EventStream
 from inference.errors import lease_over
 from inference.replica.lease import ReplicaLease
@@ -63,11 +62,25 @@ class Answer:
     body: dict[str, Any] | HeldStream
 
 
+class AnsweringEngine(Protocol):
+    """What answering asks of the engine."""
+
+    def require_running(self) -> None: ...
+
+    async def chat(
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+    ) -> dict[str, Any] | EventStream: ...
+
+    async def completion(
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+    ) -> dict[str, Any] | EventStream: ...
+
+
 @dataclass(frozen=True)
 class Answers:
     """Answers verified tenants."""
 
-    engine: Engine
+    engine: AnsweringEngine
     views: TenantViews
     placement: Placement
     lease: ReplicaLease
@@ -82,6 +95,7 @@ class Answers:
 
     async def answer(self, tenant: TenantId, kind: Kind, body: Mapping[str, Any]) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
+        self.engine.require_running()  # before anything is fetched for an engine that is not there
         adapter = await self.views.adapter(tenant, body.get("model"))
         may_answer = partial(self._require_lease, adapter)
         stack = AsyncExitStack()

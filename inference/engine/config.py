@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from schemas.models.adapter_files import linear_shapes
+
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vllm/config/lora.py: MaxLoRARanks
 
 # Read by vLLM from the environment only, most of them once, at import.
@@ -96,6 +98,16 @@ def prepare_environment(config: EngineConfig) -> None:
     os.environ.update(wanted)
 
 
+def adapted_modules(base_model: Path) -> list[str]:
+    """The names, as vLLM's option takes them, of the modules that get slots for adapters: those that a checked adapter
+    can change, and no others.
+    """
+    modules = linear_shapes(base_model)
+    # vLLM has one module for all experts of a layer.
+    experts = {"experts"} if any(".experts." in module for module in modules) else set()
+    return sorted({module.rpartition(".")[2] for module in modules} | experts)
+
+
 def serving_arguments(config: EngineConfig) -> argparse.Namespace:
     """vLLM's own server arguments with our values: the source of both the engine's and the serving classes' settings.
 
@@ -119,6 +131,8 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         "max_loras": config.max_loras,
         "max_cpu_loras": config.max_cpu_loras,
         "max_lora_rank": config.max_lora_rank,
+        # Not the layers of the vocabulary, which vLLM would give slots for adapters too.
+        "lora_target_modules": adapted_modules(config.base_model),
         # Blocks are shared only under the same salt, adapter and tokens; sha256, since a collision would cross tenants.
         "enable_prefix_caching": True,
         "prefix_caching_hash_algo": "sha256",

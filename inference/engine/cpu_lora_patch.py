@@ -16,14 +16,29 @@ from typing import Any
 _OPERATIONS = ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice")  # the sgmv_ forms call these
 
 
+class MapMismatch(RuntimeError):
+    """The map of slots is of other rows. Ends the engine, rather than that a row gets the adapter of another.
+
+    vLLM does that where it computes logits for the rows of a prompt, with the map of the sampled rows (vLLM 16668,
+    29955, 51594). It cannot happen here: no layer of the vocabulary takes adapters, which the worker checks when it
+    starts, and no request makes vLLM compute logits of a prompt.
+    """
+
+    def __init__(self, slots: int, inputs: int, output: int) -> None:
+        super().__init__(f"a map of {slots} row(s) was given for {inputs} row(s) of input and {output} of output")
+
+
 def leave_base_rows_alone(operation: Callable[..., None]) -> Callable[..., None]:
     """``operation`` for the rows whose slot index is not negative. The other rows of ``output`` keep their values.
 
-    Rows are left out rather than multiplied by zero: an adapter with an infinite weight would make that a NaN.
+    Rows are left out rather than multiplied by zero: an adapter with an infinite weight would make that a NaN. Raises
+    :class:`MapMismatch` where the slots are not one for each row.
     """
 
     @functools.wraps(operation)
     def on_adapter_rows(inputs: Any, weights: Any, output: Any, slots: Any, *args: Any, **kwargs: Any) -> None:
+        if not len(slots) == len(inputs) == len(output):
+            raise MapMismatch(len(slots), len(inputs), len(output))
         has_adapter = slots >= 0
         if bool(has_adapter.all()):
             operation(inputs, weights, output, slots, *args, **kwargs)

@@ -22,6 +22,7 @@ from inference.engine.config import EngineConfig, prepare_environment, serving_a
 from inference.engine.errors import AdapterNotLoaded, EngineDead
 from inference.engine.in_flight import EventStream, Flight, Flights, result_of
 from inference.engine.loaded_adapters import Eviction, LoadedAdapters
+from inference.engine.processes import Process, end, of_engine
 from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
 from inference.engine.shared_memory import descendants, mapped, unlink
 from inference.engine.stream_usage import StreamUsage
@@ -47,6 +48,7 @@ class Engine:
         self._adapters: LoadedAdapters | None = None
         # Noted while their processes live: afterwards nothing tells whose they were.
         self._segments: set[str] = set()
+        self._processes: set[Process] = set()
 
     async def start(self) -> None:
         """Start vLLM's processes and load the base model: about a minute on CPU, off the event loop.
@@ -66,6 +68,8 @@ class Engine:
             self._answering = AnsweringLlm(self._llm, self._config.answer_seconds, self._hung)
             if not all(await self._answering.collective_rpc("keep_adapters_off_base_requests")):
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
+            if not all(await self._answering.collective_rpc("adapts_no_vocabulary")):
+                raise RuntimeError("vLLM gives this base model's vocabulary slots for adapters, which are not safe")
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())
         except BaseException:
             await self.close()
@@ -88,24 +92,39 @@ class Engine:
             await asyncio.gather(starting, return_exceptions=True)
             raise
         self._segments |= await asyncio.to_thread(_segments)
+        self._processes = await asyncio.to_thread(of_engine, self._llm)
 
     async def close(self) -> None:
-        """End the running requests, then the engine's processes. Does nothing the second time."""
+        """End the running requests, then the engine's processes. A second time only what the first could not end."""
         if self._llm is not None:
             await self._flights.end_all()
             llm, self._llm, self._serving, self._adapters, self._answering = self._llm, None, None, None, None
             self._segments |= await asyncio.to_thread(_segments)
+            self._processes |= await asyncio.to_thread(of_engine, llm)
             try:
                 # It kills what does not end within 5 seconds, which then leaves its shared memory.
                 await asyncio.to_thread(llm.shutdown)
             finally:
+                await self._end_processes()
                 if left := await asyncio.to_thread(unlink, self._segments):
                     logger.error("shared memory not removed", extra={"segments": len(left)})
             del llm
             gc.collect()  # vLLM's objects are a cycle; collected at the interpreter's end they print a traceback
+        await self._end_processes()
+
+    @property
+    def has_ended(self) -> bool:
+        """After :meth:`close`, which may be called again: whether no process of it runs, and so nothing is held."""
+        return self._llm is None and not self._processes
+
+    async def _end_processes(self) -> None:
+        if self._processes:
+            self._processes = await asyncio.to_thread(end, self._processes)
+        if self._processes:
+            logger.error("engine processes not ended", extra={"processes": len(self._processes)})
 
     def is_healthy(self) -> bool:
-        """Started, and neither errored nor hung. Such an engine never recovers; its replica must be restarted."""
+        """Started, and neither errored nor hung. Such an engine never recovers; another is started."""
         return self._serving is not None and self._is_alive()
 
     def _is_alive(self) -> bool:
@@ -198,7 +217,7 @@ class Engine:
     def _admit(self, adapter: str | None, request_id: str) -> str:
         """The name vLLM knows the model by. From here to Flights.start there is no await: between this check and the
         count that an eviction looks at, nothing else runs."""
-        self._require_healthy()
+        self.require_running()
         if not _NAME.fullmatch(request_id):
             raise ValueError("request_id must be up to 128 letters, digits, dots, dashes or underscores")
         if adapter is None:
@@ -274,12 +293,13 @@ class Engine:
             await self._llm.abort(engine_ids)
 
     def _loaded_adapters(self) -> LoadedAdapters:
-        self._require_healthy()
+        self.require_running()
         if self._adapters is None:
             raise EngineDead
         return self._adapters
 
-    def _require_healthy(self) -> None:
+    def require_running(self) -> None:
+        """Raises :class:`EngineDead` where it has not been started, or is not healthy."""
         if not self.is_healthy():
             raise EngineDead
 

@@ -37,7 +37,7 @@ class AdapterNotLoaded(EngineRefused):
 
 
 class EngineDead(EngineRefused):
-    """The engine process died, hangs, or is being stopped. It does not recover; another replica can answer."""
+    """The engine process died, hangs, or is being stopped. It does not recover; another one is started."""
 
     def __init__(self) -> None:
         super().__init__(503, "this replica's engine has stopped; retry the request")

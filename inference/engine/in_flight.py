@@ -149,6 +149,11 @@ class EventStream(AsyncIterator[bytes]):
             raise StopAsyncIteration
         return event
 
+    def is_whole(self) -> bool:
+        """Whether nobody ended it before its time, once it is made."""
+        task = self._flight.task
+        return self._flight.ended_as is None and task is not None and not task.cancelling() and not task.cancelled()
+
     async def made(self) -> None:
         """Wait until the answer is made, or was ended: what is read later needs nothing of the engine."""
         if self._flight.task is not None:

@@ -18,6 +18,9 @@ _RESET_ATTEMPTS = 20
 _RESET_PAUSE_SECONDS = 0.1
 _MESSAGES = 10  # that vLLM's processes keep in shared memory, one after the other in a ring (``MessageQueue``)
 
+_IDS = itertools.count(1)
+"""Never given again, an id being the workers' key for the adapter: nor to the engine that follows a dead one."""
+
 
 @dataclass(frozen=True)
 class Eviction:
@@ -64,7 +67,6 @@ class LoadedAdapters:
         self._ids: dict[str, int] = {}
         # Every id that the engine may still list: also of adapters that it was told to remove.
         self._digests: dict[int, str] = {}
-        self._next_id = itertools.count(1)  # never reused: an id is the workers' key for the adapter
 
     def names(self) -> tuple[str, ...]:
         """Digests that requests can name now."""
@@ -146,7 +148,7 @@ class LoadedAdapters:
             raise AdapterLoadFailed(digest, f"{' and '.join(missing)} not found in its directory")
         if len(self._digests) > 2 * self._capacity:
             await self.listed()  # loads that fail leave an id each, and no eviction may come that lists them
-        lora_id = next(self._next_id)
+        lora_id = next(_IDS)
         request = LoRARequest(lora_name=digest, lora_int_id=lora_id, lora_path=str(directory))
         self._ids[digest] = lora_id
         self._digests[lora_id] = digest
@@ -169,7 +171,7 @@ class LoadedAdapters:
 
     async def _remove_and_overwrite(self, digest: str) -> bool:
         # For an adapter that is gone already an id that none has: the free slots are overwritten all the same.
-        lora_id = self._ids.get(digest) or next(self._next_id)
+        lora_id = self._ids.get(digest) or next(_IDS)
         answers = await self._llm.collective_rpc("forget_lora_and_overwrite", args=(lora_id,))
         self._ids.pop(digest, None)
         return bool(answers) and all(answer["slots_clear"] for answer in answers)

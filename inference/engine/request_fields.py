@@ -55,6 +55,7 @@ _COMPLETION: Mapping[str, Check] = {
 }
 _SET_BY_SERVER = frozenset({"model", "cache_salt", "priority"})
 _IGNORED = frozenset({"user"})  # OpenAI's label for end users: it has no effect here and may name a patient
+WITHOUT_EFFECT = _SET_BY_SERVER | _IGNORED
 _ROLES = frozenset({"system", "developer", "user", "assistant"})
 _MESSAGE = frozenset({"role", "content", "name"})
 
@@ -101,6 +102,10 @@ def _check_together(fields: Mapping[str, Any], prompts: int) -> None:
         raise refused("n", f"times the number of prompts may be at most {MAX_CHOICES}")
     if "stream_options" in fields and not fields.get("stream"):
         raise refused("stream_options", "requires stream to be true")
+    if fields.get("echo") and "logprobs" in fields:
+        # 0 too: vLLM then computes logits for every row of the prompt, with a map of adapters that has one entry for
+        # each sequence (vLLM 16668, 29955, 51594). No other allowed field makes it compute them.
+        raise refused("logprobs", "cannot be combined with echo: there are none for the tokens of a prompt")
 
 
 def _metered(fields: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ logger = logging.getLogger(f"{SCOPE}.inference")
 
 T = TypeVar("T")
 
+POLL_SECONDS = 0.2
+
 
 class AnsweringLlm:
     """``llm`` is vLLM's AsyncLLM. Its engine process takes these calls between two steps, however many requests wait
@@ -52,12 +54,27 @@ class AnsweringLlm:
         if self.errored:
             call.close()
             raise EngineDead
+        asked = asyncio.ensure_future(call)
         try:
-            async with asyncio.timeout(self._answer_seconds) as bound:
-                return await call
-        except TimeoutError:
-            if not bound.expired():
-                raise
+            return await self._answer_of(asked)
+        finally:
+            asked.cancel()
+
+    async def _answer_of(self, asked: asyncio.Future[T]) -> T:
+        """Looks now and then whether the engine has died: vLLM leaves the calls of a dead one waiting for ever."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._answer_seconds
+        while (left := until - loop.time()) > 0:
+            await asyncio.wait([asked], timeout=min(left, POLL_SECONDS))
+            if asked.done():
+                try:
+                    return asked.result()
+                except Exception:
+                    if self.errored:
+                        raise EngineDead from None
+                    raise
+            if self.errored:
+                raise EngineDead
         if not self._has_hung:
             self._has_hung = True
             logger.error("engine hung", extra={"reason": f"it did not answer a call for {self._answer_seconds:g} s"})

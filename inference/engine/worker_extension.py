@@ -33,6 +33,13 @@ class AdapterIsolation:
             return True
         return {kernel.__name__ for kernel in kernels} == {"PunicaWrapperGPU"}
 
+    def adapts_no_vocabulary(self) -> bool:
+        """Whether neither the embedding nor the logits take adapters; ``MapMismatch`` says why they must not."""
+        from vllm.lora.layers import LogitsProcessorWithLoRA, VocabParallelEmbeddingWithLoRA
+
+        modules = self.model_runner.lora_manager._adapter_manager.modules.values()
+        return not any(isinstance(each, LogitsProcessorWithLoRA | VocabParallelEmbeddingWithLoRA) for each in modules)
+
     def give_back(self, blank: bytes) -> bytes:
         """Answer with what came. Both messages lie over earlier ones: see ``LoadedAdapters.reset_prefix_cache``."""
         return blank

@@ -23,6 +23,7 @@ from schemas.models.safetensors_header import (
     unique_keys,
 )
 from schemas.objects import object_keys
+from schemas.tenant.hyperparameters import VOCABULARY
 
 WEIGHTS_FILE = object_keys.ADAPTER_WEIGHTS
 CONFIG_FILE = object_keys.ADAPTER_CONFIG
@@ -32,6 +33,9 @@ ADAPTER_FILES = frozenset({WEIGHTS_FILE, CONFIG_FILE})
 
 LinearShapes = Mapping[str, tuple[int, int]]
 """Module name in the base model, such as ``model.layers.0.mlp.up_proj``, to (out features, in features)."""
+
+_ROUTERS = frozenset({"gate", "router", "shared_expert_gate"})
+"""Which expert gets a token. vLLM loads adapters of them and then ignores them."""
 
 _TENSOR = re.compile(r"base_model\.model\.(?P<module>[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\.lora_(?P<side>[AB])\.weight")
 # A stable name such as "smollm2" or "HuggingFaceTB/SmolLM2-135M-Instruct", never a path of the training machine.
@@ -99,16 +103,26 @@ def check_base_model_name(name: str) -> None:
         raise AdapterRefused(f"{CONFIG_FILE}: base_model_name_or_path must be a model's name and not a path")
 
 
+def is_adaptable(module: str) -> bool:
+    """Whether an adapter may change the module of this full name: it is part of one of the model's numbered layers,
+    and neither one of :data:`VOCABULARY`, which some layers have too, nor a router.
+    """
+    parts = module.split(".")
+    return any(map(str.isdecimal, parts)) and not (VOCABULARY | _ROUTERS) & set(parts)
+
+
 def linear_shapes(base_model: Path) -> dict[str, tuple[int, int]]:
-    """(out, in) features of every two-dimensional weight in the ``*.safetensors`` files of a base model.
+    """(out, in) features of every module that an adapter may change: the two-dimensional weights in the
+    ``*.safetensors`` files of a base model that are of :func:`is_adaptable` modules.
 
     Reads headers only. Raises :class:`~schemas.models.safetensors_header.MalformedSafetensors` and ``OSError``.
     """
     shapes: dict[str, tuple[int, int]] = {}
     for path in sorted(base_model.glob("*.safetensors")):
         for name, entry in read_header(path).tensors.items():
-            if name.endswith(".weight") and len(entry.shape) == 2:
-                shapes[name.removesuffix(".weight")] = (entry.shape[0], entry.shape[1])
+            module = name.removesuffix(".weight")
+            if module != name and len(entry.shape) == 2 and is_adaptable(module):
+                shapes[module] = (entry.shape[0], entry.shape[1])
     return shapes
 
 
@@ -170,6 +184,8 @@ def _check_config(config: dict[str, Any], max_rank: int) -> tuple[int, int, tupl
     modules = config.get("target_modules")
     if not isinstance(modules, list) or not modules or not all(_is(_MODULE_NAME, name) for name in modules):
         raise AdapterRefused(f"{CONFIG_FILE}: target_modules must be a list of module names")
+    if VOCABULARY.intersection(modules):
+        raise AdapterRefused(f"{CONFIG_FILE}: target_modules may not name the embedding or the head of the vocabulary")
     if modules != sorted(set(modules)):
         raise AdapterRefused(f"{CONFIG_FILE}: target_modules must be sorted, each once")
     base_model_name = config.get("base_model_name_or_path")
@@ -215,6 +231,8 @@ def _check_shapes(
             raise AdapterRefused(f"a tensor's shape does not fit r={r}")
         if module.rpartition(".")[2] not in target_modules:
             raise AdapterRefused("a module is not one of target_modules")
+        if not is_adaptable(module):
+            raise AdapterRefused("a module is none that an adapter may change")
         if base is not None and base.get(module) != (b[0], a[1]):
             raise AdapterRefused("a module does not fit any linear layer of the base model")
     if {module.rpartition(".")[2] for module in pairs} != set(target_modules):

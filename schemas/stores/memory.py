@@ -24,11 +24,13 @@ _REPLICA = (
         written_by=("inference.engine.shared_memory",),
         tables=(
             "inference.api.answers.Answer.body",
+            "inference.engine.engine.Engine._processes",
             "inference.engine.engine.Engine._segments",
             "inference.engine.in_flight.EventStream._events",
             "inference.engine.in_flight.Flights._running",
             "inference.engine.stream_usage.StreamUsage._completion_tokens",
             "inference.engine.stream_usage.StreamUsage._prompt_tokens",
+            "inference.engine.supervisor.SupervisedEngine._streams",
         ),
         holds="prompts and answers while they are computed; in shared memory as token ids, until they are overwritten",
         protection="clear",
@@ -36,7 +38,8 @@ _REPLICA = (
             who="replica agent",
             method="evict",
             how="drained for a bounded time, then aborted; messages in shared memory are overwritten, and removed "
-            "by a replica that stops; those of a killed replica end with its /dev/shm, which each pod has for itself",
+            "by a replica that stops or whose engine has died; those of a killed replica end with its /dev/shm, which "
+            "each pod has for itself",
         ),
         probe=RECEIPT,
         survives=timedelta(),
@@ -69,6 +72,25 @@ _REPLICA = (
         ),
         probe=RECEIPT,
         survives="until-purge",
+    ),
+    Store(
+        name="replica.suspects",
+        medium="process-memory",
+        where="fingerprints of requests that were in flight when a replica's engine died, and of those in flight now",
+        tables=(
+            "inference.engine.suspects.Suspects._given_up",
+            "inference.engine.suspects.Suspects._in_flight",
+            "inference.engine.suspects.Suspects._records",
+        ),
+        holds="HMACs of tenant and request, under a key that only this process has and that ends with it",
+        protection="references",
+        purger=Purger(
+            who="the replica",
+            method="end-of-process",
+            how="each is dropped ten minutes after one death, an hour after a second, or once its request is answered",
+        ),
+        probe=Probe(evidence="scan", how="the fields are HMACs, times and numbers"),
+        survives=timedelta(hours=1, minutes=1),
     ),
     Store(
         name="replica.unsent",

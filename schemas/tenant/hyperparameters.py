@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import ModuleName
 from schemas.base.integers import Ordinal
+
+VOCABULARY = frozenset(
+    {
+        "embed_in",
+        "embed_out",
+        "embed_tokens",
+        "lm_head",
+        "output_layer",
+        "tok_embeddings",
+        "word_embeddings",
+        "wpe",
+        "wte",
+    }
+)
+"""Names of the modules between tokens and hidden states, in the model families that vLLM adapts. No adapter may change
+one. Logits are computed for the rows of prompts too, and vLLM has no map from those rows to adapters: it would use
+that of the sampled rows, which ends the engine or gives a row the change of another tenant.
+"""
 
 
 def _no_boolean(value: Any) -> Any:
@@ -18,6 +36,18 @@ def _no_boolean(value: Any) -> Any:
     return value
 
 
+def _no_vocabulary(name: str) -> str:
+    if name in VOCABULARY:
+        message = "Adapters of the embedding or the head of the vocabulary are not served"
+        raise PydanticCustomError("vocabulary_module", message)
+    return name
+
+
+AdaptedModule = Annotated[
+    ModuleName,
+    AfterValidator(_no_vocabulary),
+    Field(json_schema_extra={"not": {"enum": list[JsonValue](sorted(VOCABULARY))}}),
+]
 Rank = Annotated[Literal[1, 8, 16, 32, 64], BeforeValidator(_no_boolean)]
 Precision = Literal["float32", "bfloat16-autocast"]
 
@@ -28,7 +58,7 @@ class Hyperparameters(Contract):
     r: Rank = Field(default=16, description="rank of the adapter: 1, 8, 16, 32 or 64")
     lora_alpha: int = Field(default=32, ge=1, le=512, description="the update is scaled by this over the rank")
     lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout before the adapter")
-    target_modules: tuple[ModuleName, ...] = Field(
+    target_modules: tuple[AdaptedModule, ...] = Field(
         default=("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"),
         min_length=1,
         description="linear layers of the base model that are adapted",

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from schemas.base.identifiers import OPAQUE_ID_IN_WORDS, OPAQUE_ID_PATTERN
 from schemas.bus.events import PolicyChanged
 from schemas.objects.state import TenantState
 from schemas.tenant.hyperparameters import Hyperparameters
@@ -36,7 +37,9 @@ def policy_with(policy: TenantPolicy, changes: Mapping[str, Any]) -> TenantPolic
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise Refused("bad-policy", f"refused: {name}: {first['msg']}") from None
+        is_id = first.get("ctx", {}).get("pattern") == OPAQUE_ID_PATTERN
+        why = f"an id is {OPAQUE_ID_IN_WORDS}" if is_id else first["msg"]
+        raise Refused("bad-policy", f"refused: {name}: {why}") from None
 
 
 def require_consistent(policy: TenantPolicy) -> None:

@@ -91,7 +91,8 @@ def _strings(node: Json) -> st.SearchStrategy[str]:
         return moments.map(datetime.isoformat)
     if "pattern" in node:
         shortest = node.get("minLength", 0)
-        return matching(node["pattern"]).filter(lambda text: len(text) >= shortest)
+        excluded = node.get("not", {}).get("enum", ())
+        return matching(node["pattern"]).filter(lambda text: len(text) >= shortest and text not in excluded)
     return st.text(min_size=node.get("minLength", 0), max_size=node.get("maxLength"))
 
 

@@ -263,3 +263,16 @@ def test_text_that_has_no_bytes_is_refused_in_prompts(prompt: Any) -> None:
     with pytest.raises(EngineRefused) as refused:
         completion_fields({"prompt": prompt}, **SERVER)
     assert refused.value.field == "prompt"
+
+
+@pytest.mark.parametrize("logprobs", [0, 1, 20])
+@pytest.mark.parametrize("fields", [{}, {"n": 2}, {"stream": True}, {"max_tokens": 0}])
+def test_an_echo_with_logprobs_of_any_number_is_refused(logprobs: int, fields: dict[str, Any]) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        completion_fields({"prompt": ["a", "b"], "echo": True, "logprobs": logprobs, **fields}, **SERVER)
+    assert (refused.value.status, refused.value.field) == (400, "logprobs")
+
+
+@pytest.mark.parametrize("fields", [{"echo": True}, {"echo": True, "logprobs": None}, {"echo": False, "logprobs": 1}])
+def test_an_echo_without_logprobs_and_logprobs_without_an_echo_pass(fields: dict[str, Any]) -> None:
+    completion_fields({"prompt": "a", **fields}, **SERVER)

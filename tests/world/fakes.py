@@ -90,6 +90,9 @@ class FakeEngine:
     calls: list[tuple[str, str]] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
 
+    def require_running(self) -> None:
+        return None
+
     def loaded(self) -> tuple[str, ...]:
         return tuple(self.names)
 

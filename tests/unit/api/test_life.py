@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from inference import app as inference_app
 from inference.app import Replica
 from inference.engine.errors import EngineDead
+from inference.engine.supervisor import RestartPolicy
 from inference.replica.load_audit import LoadAudit
 from inference.settings import InferenceSettings
 from tenancy.bootstrap import Tenancy
@@ -41,6 +42,11 @@ class StartingEngine(AnsweringEngine):
         self.may_start = asyncio.Event()
         self.failure: Exception | None = None
         self.hangs = False
+        self.is_running = False
+
+    @property
+    def has_ended(self) -> bool:
+        return not self.is_running
 
     async def start(self) -> None:
         self.seen.append("engine starts")
@@ -48,16 +54,19 @@ class StartingEngine(AnsweringEngine):
             await self.may_start.wait()
         if self.failure is not None:
             raise self.failure
+        self.is_running, self.hangs = True, False
 
     async def close(self) -> None:
+        self.is_running = False
         self.seen.append("engine closed")
 
     def is_healthy(self) -> bool:
-        return not self.hangs
+        return self.is_running and not self.hangs
 
     async def require_answer(self) -> None:
         self.hangs = "hangs" in self.seen
         if self.hangs:
+            self.may_start.clear()
             raise EngineDead
 
 
@@ -109,7 +118,8 @@ class Process:
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(inference_app, name, fake)
-        telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
+        self.reader = InMemoryMetricReader()
+        telemetry = observed("inference", InMemorySpanExporter(), self.reader, CollectorRegistry())
         self.replica = Replica(settings, telemetry)
         self.replica.api.tokens = bench.api.tokens  # by the bench's clock
         self.behind = BackgroundWork(self.replica.running, lambda: self.seen.append("server stops"))
@@ -128,6 +138,12 @@ class Process:
         async with asyncio.timeout(BOUND_SECONDS):
             while what not in self.seen:
                 await asyncio.sleep(0.01)
+
+    def counted(self, name: str) -> int:
+        """A counter without labels."""
+        (resource,) = self.reader.get_metrics_data().resource_metrics  # type: ignore[union-attr]
+        found = [metric for scope in resource.scope_metrics for metric in scope.metrics if metric.name == name]
+        return int(found[0].data.data_points[0].value)  # type: ignore[union-attr]
 
     def hold_an_adapter(self) -> None:
         """As a fetch leaves it."""
@@ -159,15 +175,39 @@ async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process
     assert not process.behind.has_failed
 
 
-async def test_a_replica_asks_its_engine_by_itself_and_is_not_alive_when_that_hangs(
-    bench: Bench, process: Process
+async def test_a_replica_asks_its_engine_by_itself_and_starts_another_when_that_hangs(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inference_app, "RESTARTS", RestartPolicy(first_seconds=0.01, poll_seconds=0.01))
     process.engine.may_start.set()
     process.seen.append("hangs")
     async with process.started():
+        await process.until_seen("engine closed")
+        assert ((await bench.get(LIVE)).status_code, (await bench.get(READY)).status_code) == (200, 503)
+        response = await bench.post(CHAT, PLAIN)
+        assert (response.status_code, code(response)) == (503, "engine_restarting")
+        assert response.headers["retry-after"] == "5"
+        process.seen.remove("hangs")
+        process.engine.may_start.set()
+        await process.until(200, READY)
+        assert (await bench.post(CHAT, PLAIN)).status_code == 200
+        assert process.counted("sano_engine_restarts") == 1
+    assert process.seen == ["engine starts", "engine closed"] * 2
+
+
+async def test_a_replica_whose_engine_does_not_start_again_is_not_alive(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = RestartPolicy(first_seconds=0.01, longest_seconds=0.01, give_up_after=3, poll_seconds=0.01)
+    monkeypatch.setattr(inference_app, "RESTARTS", policy)
+    process.engine.may_start.set()
+    async with process.started():
+        await process.until(200, READY)
+        process.engine.failure = RuntimeError("no memory")
+        process.engine.hangs = True
         await process.until(503, LIVE)
         assert (await bench.get(READY)).status_code == 503
-    assert "engine closed" in process.seen
+    assert process.seen.count("engine starts") >= 3
 
 
 async def test_a_replica_that_ends_in_good_order_leaves_no_adapter(process: Process) -> None:
