@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.types import Lifespan
+from starlette.applications import Starlette
 
-from consumers.runtime.background_server import run_server
+from consumers.runtime.background_server import Beside, run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import Consumer, health_routes
@@ -197,11 +196,9 @@ class Replica:
             self.settings,
         )
 
-    def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
-        """The application: the API's routes, and the health routes."""
-        app = self.api.build(lifespan)
-        app.router.routes.extend(health_routes(self.telemetry, self.is_alive, self.is_ready))
-        return app
+    def health(self) -> Starlette:
+        """The platform's routes, which have a port of their own."""
+        return Starlette(routes=health_routes(self.telemetry, self.is_alive, self.is_ready))
 
 
 def main() -> None:
@@ -212,11 +209,13 @@ def main() -> None:
         with refusal_exits():
             replica = Replica(settings, telemetry)
         run_server(
-            replica.build,
+            replica.api.build,
             replica.running,
             host=settings.inference_host,
             port=settings.inference_port,
             graceful_seconds=int(settings.drain_seconds) + 5,
+            connections=settings.max_connections,
+            beside=Beside(replica.health(), settings.health_host, settings.health_port),
         )
     finally:
         telemetry.flush()

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from consumers.runtime.service import health_routes
 from consumers.runtime.telemetry import Telemetry
@@ -162,7 +163,7 @@ class Registry(MemoryObjectStore):
 
 
 class Bench:
-    """A replica's application, with everything behind it but the engine and the files."""
+    """A replica's two applications, with everything behind them but the engine and the files."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -183,7 +184,7 @@ class Bench:
         )
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
-        self.app.router.routes.extend(health_routes(telemetry, lambda: True, _is_ready))
+        self.health = Starlette(routes=health_routes(telemetry, lambda: True, _is_ready))
         engine: Any = self.engine
         self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))
         self.api.answers = self.answers
@@ -220,8 +221,8 @@ class Bench:
                 await self.tenancy.keys.create(TenantId(state.tenant))
         await self.lease.renew()
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://replica")
+    def client(self, app: Starlette | None = None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app or self.app), base_url="http://replica")
 
     async def post(self, path: str, by: TenantId | None = TENANT, /, **fields: Any) -> httpx.Response:
         headers = {} if by is None else bearer(by)
@@ -236,6 +237,11 @@ class Bench:
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         async with self.client() as client:
             return await client.get(path, headers=headers if headers is not None else bearer(TENANT))
+
+    async def ask_health(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """On the port that the platform asks, without a token."""
+        async with self.client(self.health) as client:
+            return await client.get(path, headers=headers)
 
     def holds(self) -> int:
         return sum(self.residency.reservations(digest) for digest in self.residency.resident())

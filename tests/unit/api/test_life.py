@@ -113,7 +113,8 @@ class Process:
         self.replica = Replica(settings, telemetry)
         self.replica.api.tokens = bench.api.tokens  # by the bench's clock
         self.behind = BackgroundWork(self.replica.running, lambda: self.seen.append("server stops"))
-        bench.app = self.replica.build(self.behind.lifespan)
+        bench.app = self.replica.api.build(self.behind.lifespan)
+        bench.health = self.replica.health()
 
     def started(self) -> Any:
         """Inside, the server serves: its lifespan has begun."""
@@ -121,7 +122,7 @@ class Process:
 
     async def until(self, status: int, path: str) -> None:
         async with asyncio.timeout(BOUND_SECONDS):
-            while (await self.bench.get(path)).status_code != status:
+            while (await self.bench.ask_health(path)).status_code != status:
                 await asyncio.sleep(0.01)
 
     async def until_seen(self, what: str) -> None:
@@ -147,14 +148,14 @@ def process(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pr
 async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process) -> None:
     async with process.started():
         await process.until_seen("engine starts")
-        assert ((await bench.get(LIVE)).status_code, (await bench.get(READY)).status_code) == (200, 503)
+        assert ((await bench.ask_health(LIVE)).status_code, (await bench.ask_health(READY)).status_code) == (200, 503)
         response = await bench.post(CHAT)
         assert (response.status_code, code(response)) == (503, "starting")
         assert (await bench.get(MODELS)).status_code == 503
         assert (await bench.post(CHAT, None)).status_code == 401
         process.engine.may_start.set()
         await process.until(200, READY)
-        assert (await bench.get(LIVE)).status_code == 200
+        assert (await bench.ask_health(LIVE)).status_code == 200
         assert (await bench.post(CHAT, PLAIN)).status_code == 200
     assert not process.behind.has_failed
 
@@ -166,7 +167,7 @@ async def test_a_replica_asks_its_engine_by_itself_and_is_not_alive_when_that_ha
     process.seen.append("hangs")
     async with process.started():
         await process.until(503, LIVE)
-        assert (await bench.get(READY)).status_code == 503
+        assert (await bench.ask_health(READY)).status_code == 503
     assert "engine closed" in process.seen
 
 

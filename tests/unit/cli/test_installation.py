@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.unit.cli.command import Sano
+from tests.unit.cli.command import UNUSED_PORT, Sano
 
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
@@ -16,6 +18,30 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
     assert list(checks) == ["settings", "object store", "master key", "signing keys", "bus", "inference"]
     assert [part for part, check in checks.items() if check["ok"]] == ["settings", "signing keys"]
     assert "SANO_KAFKA_BOOTSTRAP_SERVERS" in checks["bus"]["remedy"]
+
+
+class _Health(BaseHTTPRequestHandler):
+    """A replica's health routes."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+
+def test_the_doctor_asks_the_port_of_the_health_routes_and_not_the_api(sano: Sano) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        result = sano("doctor", "--json", inference_health_url=url, inference_url=f"http://{UNUSED_PORT}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    asked = next(check for check in json.loads(result.stdout) if check["part"] == "inference")
+    assert (asked["ok"], asked["detail"]) == (True, f"{url} is ready")
 
 
 def test_status_of_a_folder_without_a_stack_says_how_to_start_one(sano: Sano) -> None:
