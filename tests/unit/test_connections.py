@@ -222,3 +222,25 @@ def test_a_peer_that_reads_slowly_is_not_cut_off(looks: list[object], monkeypatc
 
     served(talk, large)
     assert talked[0] > 2 * connections.STALLED_LOOKS
+
+
+def test_a_request_whose_peer_leaves_is_told_so_also_where_another_was_sent_behind_it() -> None:
+    told: list[str] = []
+
+    async def until_told(request: Request) -> PlainTextResponse:
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                told.append("left")
+                return PlainTextResponse("to nobody")
+
+    async def talk(port: int) -> None:
+        _, writer = await connected(port)
+        writer.write(PIPELINED * 2)
+        await writer.drain()
+        writer.close()
+        while not told:
+            await asyncio.sleep(0.001)
+
+    served(talk, until_told)
+    assert told == ["left"]

@@ -165,14 +165,18 @@ class Registry(MemoryObjectStore):
 class Bench:
     """A replica's two applications, with everything behind them but the engine and the files."""
 
-    def __init__(self, engine: AnsweringEngine | None = None) -> None:
+    def __init__(self, makes_answers: AnsweringEngine | None = None) -> None:
         self.now = NOW
         self.objects = Registry()
         self.publisher = RecordingPublisher()
         self.tenancy: Tenancy = assemble(
             self.objects, KeyFileMasterKey(bytes(range(32))), self.publisher, "/sanolith/test", lambda: self.now
         )
-        self.engine, self.files, self.meter = engine or AnsweringEngine(), BreakableFiles(), UsageMeter(lambda: 0.0)
+        self.engine, self.files, self.meter = (
+            makes_answers or AnsweringEngine(),
+            BreakableFiles(),
+            UsageMeter(lambda: 0.0),
+        )
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
         self.views = TenantViews(self.tenancy, 0.0)
