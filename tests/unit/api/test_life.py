@@ -254,3 +254,33 @@ async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus
             monkeypatch.setattr(bench.objects, "get", hangs)
             audits[0].note(TENANT, ACTIVE)
     assert process.seen == ["engine starts", "engine closed", "tenancy closed, 0 files left"]
+
+
+def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "signing.pem"
+    key.write_bytes(OURS.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings = InferenceSettings(
+        kafka_bootstrap_servers="localhost:1",
+        s3_bucket="bucket",
+        base_model=str(tmp_path),
+        signing_key_file=key,
+        inference_port=8001,
+        health_host="0.0.0.0",  # noqa: S104
+        health_port=8082,
+        max_connections=77,
+    )
+    served: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(inference_app, "loaded_or_exit", lambda _: settings)
+    monkeypatch.setattr(inference_app, "configure_logging", lambda _: None)
+    telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
+    monkeypatch.setattr(inference_app, "configure_telemetry", lambda *_: telemetry)
+    monkeypatch.setattr(inference_app, "run_server", lambda app, _, **how: served.append((app, how)))
+    inference_app.main()
+    [(build, how)] = served
+    beside = how["beside"]
+    assert (how["port"], how["connections"]) == (8001, 77)
+    assert (beside.host, beside.port) == ("0.0.0.0", 8082)  # noqa: S104
+    assert {route.path for route in beside.app.routes} == {LIVE, READY, "/metrics"}
+    assert {route.path for route in build(None).routes} == {CHAT, MODELS, "/v1/completions"}
