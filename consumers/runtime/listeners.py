@@ -44,7 +44,10 @@ def connection_limit(wanted: int) -> int:
 
 
 def listeners(host: str, port: int) -> list[socket.socket]:
-    """Bound to every address of ``host``. Raises ``OSError``."""
+    """Bound to every address of ``host``. Raises ``OSError``.
+
+    They listen already: only then does the system see that another has the port.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     made: list[socket.socket] = []
     try:
@@ -54,6 +57,7 @@ def listeners(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 made[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             made[-1].bind(address)
+            made[-1].listen()
     except OSError:
         for listener in made:
             listener.close()
