@@ -11,7 +11,9 @@ from collections import defaultdict
 from typing import Protocol
 
 STREAM_BYTES = 4 * 1024 * 1024
-"""Of one stream: ten seconds of the largest events (eight choices, twenty log probabilities), or any other whole."""
+"""Of one stream: some seconds of the largest events (eight choices, twenty log probabilities of each token), and
+thousands of tokens of any other.
+"""
 OWNER_BYTES = 32 * 1024 * 1024
 """Of all streams of a tenant."""
 
