@@ -17,8 +17,10 @@ logger = logging.getLogger(f"{SCOPE}.runtime")
 
 DESCRIPTORS = 65_536
 """The limit is raised to the hard one, and to no more than this: some programs that are started go through them all."""
-RESERVED_DESCRIPTORS = 160
-"""That connections leave to the bus, the object store, the engine's processes, files and the other port."""
+RESERVED_DESCRIPTORS = 192
+"""That connections leave to others: 64 to the other port, 50 to a replica's own files and its engine, 36 each to the
+object store and KMS, some to the brokers.
+"""
 FEWEST_CONNECTIONS = 16
 ACCEPTED_AT_ONCE = 16
 """So many connections are accepted before those are counted; asyncio would accept all that wait."""
