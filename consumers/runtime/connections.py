@@ -164,7 +164,7 @@ class BoundedConnection(HttpToolsProtocol):
         idle = [other for other in others if other._is_idle() and not other.transport.is_closing()]
         if idle:
             min(idle, key=lambda other: other._idle_since).transport.close()
-        elif sum(not other.transport.is_closing() for other in others) >= self.limit:
+        else:
             self._say(503, BUSY, b"retry-after: 5")
             self.transport.close()
 
