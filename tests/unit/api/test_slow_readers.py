@@ -29,6 +29,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoundedServer]
     port, health_port = free_ports(2)
     numbers, log = (str(port), str(health_port)), tmp_path_factory.mktemp("replica") / "log"
     with served(port, health_port, log, bounded_replica.__name__, *numbers) as made:
+        told_until(made, lambda told: told["started"] == 1)
         yield made
 
 
