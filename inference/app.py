@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.types import Lifespan
+from starlette.applications import Starlette
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.service import Consumer, health_routes
@@ -37,7 +36,7 @@ from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
-from tenancy.service.background_server import run_server
+from tenancy.service.background_server import Beside, run_server
 from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 from tenancy.tenant_id import TenantId
@@ -212,11 +211,9 @@ class Replica:
             self.settings,
         )
 
-    def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
-        """The application: the API's routes, and the health routes."""
-        app = self.api.build(lifespan)
-        app.router.routes.extend(health_routes(self.telemetry, self.is_alive, self.is_ready))
-        return app
+    def health(self) -> Starlette:
+        """The platform's routes, which have a port of their own."""
+        return Starlette(routes=health_routes(self.telemetry, self.is_alive, self.is_ready))
 
 
 def main() -> None:
@@ -227,11 +224,13 @@ def main() -> None:
         with refusal_exits():
             replica = Replica(settings, telemetry)
         run_server(
-            replica.build,
+            replica.api.build,
             replica.running,
             host=settings.inference_host,
             port=settings.inference_port,
             graceful_seconds=int(settings.drain_seconds) + 5,
+            connections=settings.max_connections,
+            beside=Beside(replica.health(), settings.health_host, settings.health_port),
         )
     finally:
         telemetry.flush()

@@ -53,6 +53,11 @@ def too_many_requests(limit: int) -> RequestRefused:
     return RequestRefused(429, "too_many_requests", message)
 
 
+def too_much_unread() -> RequestRefused:
+    message = "too much of this tenant's earlier answers has not been read yet; read them, then try again"
+    return RequestRefused(429, "answers_unread", message)
+
+
 def lease_over() -> RequestRefused:
     message = "this replica's lease has expired; it serves no adapters until the lease is renewed"
     return RequestRefused(503, "replica_fenced", message)

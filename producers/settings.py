@@ -71,6 +71,7 @@ class OperatorSettings(PlatformSettings, _StackSettings):
     """What the operators' commands need beyond the platform."""
 
     inference_url: HttpUrl | None = Field(default=None, description="base URL of the OpenAI-compatible API")
+    inference_health_url: HttpUrl | None = Field(default=None, description="base URL of a replica's health routes")
     operator_id: OpaqueId = Field(default="operator", description="who is named as having asked, by a command")
     kafka_principal_prefix: str = Field(
         default="User:sano-", pattern=r"^[A-Za-z]+:[^*]*$", description="of Kafka's names of who is what on the bus"

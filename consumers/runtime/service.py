@@ -30,6 +30,7 @@ from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 
 GROUP_VERSION = "v1"
+OPEN_METRICS = "application/openmetrics-text"
 
 PortsFactory = Callable[[Tenancy], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
 
@@ -130,7 +131,9 @@ def health_routes(telemetry: Telemetry, is_alive: Callable[[], bool], is_ready: 
         return JSONResponse({"ready": is_up}, 200 if is_up else 503)
 
     async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        # Of what is asked for, the kind is all that is passed on: choose_encoder raises for versions that are none.
+        accepted = {each.partition(";")[0].strip() for each in request.headers.get("accept", "").split(",")}
+        encode, content_type = choose_encoder(OPEN_METRICS if OPEN_METRICS in accepted else "")
         return Response(encode(telemetry.registry), headers={"Content-Type": content_type})
 
     return [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]

@@ -30,6 +30,7 @@ from tenancy.tokens import BadToken, TokenVerifier
 logger = logging.getLogger(f"{SCOPE}.inference")
 
 MAX_BODY_BYTES = 1_048_576
+PIECE_BYTES = 65_536
 BODY_SECONDS = 30.0
 """So long a caller may take to send a body: the largest at 280 kbit/s."""
 FAILED = "this replica failed to process the request"
@@ -82,9 +83,19 @@ class Api:
                 body = await _body(request)
                 made = await _while_waited_for(request, self._ready().answer(tenant, kind, body))
                 self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
-                return _response(made, running)
+                return self._response(tenant, made, running)
 
         return _guarded(answer)
+
+    def _response(self, tenant: TenantId, made: Answer, running: ExitStack) -> Response:
+        """The response, which takes over what is ``running`` until it is sent."""
+        headers = {ADAPTER_HEADER: made.adapter}
+        if isinstance(made.body, HeldStream):
+            return _Streamed(made.body, headers, running.pop_all())
+        whole = _Whole(made.body, headers)
+        running.enter_context(self.running.unread(tenant, len(whole.body)))
+        whole.running = running.pop_all()
+        return whole
 
     async def _models(self, request: Request) -> Response:
         names = await self._ready().models(self._tenant(request))
@@ -171,12 +182,22 @@ def _given_up(task: asyncio.Task[Answer]) -> None:
         stream.give_up()
 
 
-def _response(made: Answer, running: ExitStack) -> Response:
-    """The response; a stream takes over what is ``running``, until it ends."""
-    headers = {ADAPTER_HEADER: made.adapter}
-    if isinstance(made.body, dict):
-        return JSONResponse(made.body, headers=headers)
-    return _Streamed(made.body, headers, running.pop_all())
+class _Whole(JSONResponse):
+    """An answer that is sent in pieces, each when the one before has been taken: as a whole it would be given to the
+    server at once, and count as sent while it waits there.
+    """
+
+    def __init__(self, answer: dict[str, Any], headers: dict[str, str]) -> None:
+        super().__init__(answer, headers=headers)
+        self.running = ExitStack()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.running:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for start in range(0, len(self.body), PIECE_BYTES):
+                piece = bytes(self.body[start : start + PIECE_BYTES])
+                more = start + PIECE_BYTES < len(self.body)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 class _Streamed(StreamingResponse):

@@ -43,6 +43,13 @@ class EngineDead(EngineRefused):
         super().__init__(503, "this replica's engine has stopped; retry the request")
 
 
+class ReadTooSlowly(EngineRefused):
+    """More of a streamed answer waits for its reader than is kept, or more of all of its tenant's."""
+
+    def __init__(self) -> None:
+        super().__init__(408, "the answer was read too slowly, and the rest of it was dropped; read it as it comes")
+
+
 class AdapterLoadFailed(EngineError):
     """vLLM would not take the adapter. Nothing of it is registered; the engine goes on with the others."""
 

@@ -7,11 +7,13 @@ engine knows its id, or in the middle of a stream), and a reader that is slow or
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-from inference.engine.errors import AdapterWithdrawn, EngineDead, EngineRefused
+from inference.engine.errors import AdapterWithdrawn, EngineDead, EngineRefused, ReadTooSlowly
 from inference.engine.stream_usage import StreamUsage
+from inference.engine.unread import Unread
 from inference.engine.vllm_errors import error_events
 
 Abort = Callable[[list[str]], Awaitable[None]]
@@ -38,6 +40,7 @@ class Flights:
     def __init__(self, abort: Abort) -> None:
         self._abort = abort
         self._running: dict[str, Flight] = {}
+        self.unread = Unread()
 
     def count(self, adapter: str | None) -> int:
         """How many requests of the adapter run (``None``: the base model)."""
@@ -117,25 +120,44 @@ class Flights:
 class EventStream(AsyncIterator[bytes]):
     """An answer as server-sent events. ``await aclose()`` when the caller is gone: it ends the generation.
 
-    The flight fills it at the engine's speed; what a slow reader has not taken is bounded by the request's max_tokens.
-    ``usage`` is what it has taken so far, also of events that nobody reads.
+    The flight fills it at the engine's speed; a stream whose reader is too far behind is cut off: see
+    :mod:`inference.engine.unread`. ``usage`` is what it has taken so far, also of events that nobody reads.
     """
 
     def __init__(self, flights: Flights, flight: Flight, usage: StreamUsage) -> None:
         self._flights = flights
         self._flight = flight
         self.usage = usage
+        self.owner = flight.owner
+        self.unread = 0
         self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._finished = False
+        self._is_cut_off = False
 
     def put(self, *events: bytes) -> None:
         for event in events:
             shown = self.usage.read(event)
-            if shown is not None:
+            if shown is not None and not self._finished and not self._is_cut_off:
                 self._events.put_nowait(shown)
+                self._flights.unread.add(self, sys.getsizeof(shown))
+
+    def cut_off(self) -> None:
+        """End the generation because its reader is too far behind. The reader is told, and gets nothing before that."""
+        self._is_cut_off = True
+        self._drop()
+        for event in (*error_events(ReadTooSlowly()), None):
+            self._events.put_nowait(event)
+        self._flights.cancel(self._flight)
+
+    def _drop(self) -> None:
+        while not self._events.empty():  # not a new queue: a reader may wait at this one
+            self._events.get_nowait()
+        self._flights.unread.drop(self)
 
     def ended(self, task: asyncio.Task[Any]) -> None:
         """Callback of the flight's task: nothing comes after this."""
+        if self._is_cut_off:
+            return
         if self._flight.ended_as is not None:
             self.put(*error_events(self._flight.ended_as))
         elif task.cancelled():
@@ -147,6 +169,8 @@ class EventStream(AsyncIterator[bytes]):
         if event is None:
             self._finished = True
             raise StopAsyncIteration
+        if not self._is_cut_off:
+            self._flights.unread.take(self, sys.getsizeof(event))
         return event
 
     def is_whole(self) -> bool:
@@ -162,10 +186,12 @@ class EventStream(AsyncIterator[bytes]):
     def give_up(self) -> None:
         """As :meth:`aclose`, for whoever cannot wait."""
         self._finished = True
+        self._drop()
         self._flights.cancel(self._flight)
 
     async def aclose(self) -> None:
         self._finished = True
+        self._drop()
         await self._flights.end([self._flight])
 
 

@@ -15,9 +15,17 @@ from typing import Any
 
 from inference.engine import field_checks
 from inference.engine.errors import EngineRefused
-from inference.engine.field_checks import MAX_INT32, MAX_INT64, MAX_LOGPROBS, Check, flag, number, refused, whole
-
-MAX_CHOICES = 8  # prompts times n: each is a sequence of its own in the batch that all tenants share
+from inference.engine.field_checks import (
+    MAX_CHOICES,
+    MAX_INT32,
+    MAX_INT64,
+    MAX_LOGPROBS,
+    Check,
+    flag,
+    number,
+    refused,
+    whole,
+)
 
 _SAMPLING: Mapping[str, Check] = {
     "frequency_penalty": number(-2, 2),
@@ -82,7 +90,8 @@ def prompt_count(prompt: str | list[Any]) -> int:
 
 def _allowed(body: Mapping[str, Any], checks: Mapping[str, Check], *, required: str) -> dict[str, Any]:
     sent = {name: value for name, value in body.items() if value is not None}
-    for name in sorted(sent.keys() - checks.keys() - _SET_BY_SERVER - _IGNORED):
+    if unknown := sent.keys() - checks.keys() - _SET_BY_SERVER - _IGNORED:
+        name = min(unknown)
         # The name too is the caller's text: a long or odd one is not repeated.
         shown = name if len(name) <= 40 and name.isascii() and name.isidentifier() else "a field"
         raise EngineRefused(400, f"{shown} is not supported here; leave it out", field=shown)

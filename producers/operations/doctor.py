@@ -44,7 +44,7 @@ async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> 
         ("signing keys", _signing_keys, "set SANO_SIGNING_KEY_FILE and SANO_VERIFY_KEY_FILE to one pair"),
         ("bus", _bus, "check SANO_KAFKA_BOOTSTRAP_SERVERS, then run `sano topics apply`"),
         ("access control", _access, "run `sano topics apply` as a super user; kafka-acls removes what is surplus"),
-        ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_URL"),
+        ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_HEALTH_URL"),
     ]
     found = [Check(part="settings", ok=True, detail=f"read from SANO_* and {STACK_FILE}, where there is one")]
     found += [await _checked(part, check(settings), remedy) for part, check, remedy in checks]
@@ -111,9 +111,9 @@ async def _access(settings: OperatorSettings) -> str:
 
 
 async def _inference(settings: OperatorSettings) -> str:
-    if settings.inference_url is None:
-        raise Refused("no-inference", "refused: no inference URL is set")
-    url = f"{settings.inference_url.rstrip('/')}/health/ready"
+    if settings.inference_health_url is None:
+        raise Refused("no-inference", "refused: no URL of a replica's health routes is set")
+    url = f"{settings.inference_health_url.rstrip('/')}/health/ready"
     try:
         async with httpx.AsyncClient(timeout=INFERENCE_SECONDS) as client:
             answer = await client.get(url)
@@ -121,4 +121,4 @@ async def _inference(settings: OperatorSettings) -> str:
         raise Transient(f"{url} did not answer ({type(error).__name__})") from None
     if answer.status_code != 200:
         raise Transient(f"{url} answered {answer.status_code}")
-    return f"{settings.inference_url} is ready"
+    return f"{settings.inference_health_url} is ready"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -16,9 +18,13 @@ from starlette.applications import Starlette
 from starlette.types import Lifespan
 
 from tenancy.service.connections import BoundedConnection
+from tenancy.service.listeners import connection_limit, listeners, raise_descriptor_limit
 from tenancy.service.telemetry import SCOPE, said, where
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
+
+FEW_CONNECTIONS = 64
+"""Of a port that only the platform asks."""
 
 Work = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -74,33 +80,90 @@ def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@dataclass(frozen=True)
+class Beside:
+    """An application on an address of its own. It answers from before ``work`` begins until after that has ended, and
+    however busy the other one is.
+    """
+
+    app: Starlette
+    host: str
+    port: int
+
+
 def run_server(
-    app: Callable[[Lifespan[Any]], Starlette], work: Work, *, host: str, port: int, graceful_seconds: int | None = None
+    app: Callable[[Lifespan[Any]], Starlette],
+    work: Work,
+    *,
+    host: str,
+    port: int,
+    graceful_seconds: int | None = None,
+    connections: int = FEW_CONNECTIONS,
+    beside: Beside | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan.
 
-    Exits with status 1 when the work cannot begin or end, and returns otherwise.
+    At most ``connections`` are open at once. Exits with status 1 when the work cannot begin or end, or an address
+    cannot be bound, and returns otherwise.
     """
+    raise_descriptor_limit()
     behind = BackgroundWork(work)
+    first, second = _bound(host, port), _bound(beside.host, beside.port) if beside else []
     server = uvicorn.Server(
-        uvicorn.Config(
-            app(behind.lifespan),
-            host=host,
-            port=port,
-            http=BoundedConnection,
-            log_config=None,
-            log_level=logging.WARNING,
-            access_log=False,
-            lifespan="on",
-            timeout_graceful_shutdown=graceful_seconds,
-        )
+        _config(app(behind.lifespan), connections, lifespan="on", timeout_graceful_shutdown=graceful_seconds)
     )
+
+    async def serve() -> None:
+        if beside is None:
+            await server.serve(first)
+            return
+        async with _serving(_Beside(_config(beside.app, FEW_CONNECTIONS, timeout_graceful_shutdown=1)), second):
+            await server.serve(first)
 
     def stop() -> None:
         server.should_exit = True
 
     behind.on_failure = stop
     with _asked_to_end(stop):
-        anyio.run(server.serve)
+        anyio.run(serve)
     if behind.has_failed:
         raise SystemExit(1)
+
+
+def _bound(host: str, port: int) -> list[socket.socket]:
+    try:
+        return listeners(host, port)
+    except OSError as error:
+        logger.error("start failed", extra={"error": where(error), "reason": f"{host}:{port}: {error.strerror}"})
+        raise SystemExit(1) from None
+
+
+def _config(app: Starlette, connections: int, **more: Any) -> uvicorn.Config:
+    limit = connection_limit(connections)
+    return uvicorn.Config(
+        app,
+        http=type("Connection", (BoundedConnection,), {"limit": limit}),
+        ws="none",  # its protocol would take over the connection, without any of the bounds
+        log_config=None,
+        log_level=logging.ERROR,  # what a stranger may cause by each malformed request is less
+        access_log=False,
+        **{"lifespan": "off", **more},
+    )
+
+
+class _Beside(uvicorn.Server):
+    """Ends when it is told to: signals are the first server's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _serving(server: uvicorn.Server, sockets: list[socket.socket]) -> AsyncIterator[None]:
+    task = asyncio.create_task(server.serve(sockets), name="server beside the first")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.wait([task])

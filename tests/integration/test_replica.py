@@ -121,7 +121,7 @@ def test_a_replica_that_is_stopped_leaves_no_adapter_and_nothing_in_shared_memor
 
 def test_a_replica_that_is_starting_is_alive_and_not_ready_and_ends_when_it_is_told_to(stack: LocalStack) -> None:
     process = start(stack.service("inference").command, tie_to_parent=True)
-    url = stack.connect().inference_url
+    url = stack.connect().inference_health_url
 
     def is_alive() -> bool:
         try:

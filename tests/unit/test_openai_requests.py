@@ -5,8 +5,15 @@ from typing import Any
 import pytest
 
 from inference.engine.errors import EngineRefused
-from inference.engine.field_checks import MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_LENGTH, MAX_STOP_TOKEN_IDS, MAX_STOPS
-from inference.engine.request_fields import MAX_CHOICES, chat_fields, completion_fields, prompt_count
+from inference.engine.field_checks import (
+    MAX_CHOICES,
+    MAX_INT64,
+    MAX_LOGIT_BIASES,
+    MAX_STOP_LENGTH,
+    MAX_STOP_TOKEN_IDS,
+    MAX_STOPS,
+)
+from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
 
 SERVER = {"model": "digest", "cache_salt": "5a17", "request_id": "r1"}
 MESSAGES = [{"role": "user", "content": "Hello"}]

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from consumers.runtime.service import health_routes
 from inference.adapters.placement import Placement
@@ -162,16 +163,20 @@ class Registry(MemoryObjectStore):
 
 
 class Bench:
-    """A replica's application, with everything behind it but the engine and the files."""
+    """A replica's two applications, with everything behind them but the engine and the files."""
 
-    def __init__(self) -> None:
+    def __init__(self, makes_answers: AnsweringEngine | None = None) -> None:
         self.now = NOW
         self.objects = Registry()
         self.publisher = RecordingPublisher()
         self.tenancy: Tenancy = assemble(
             self.objects, KeyFileMasterKey(bytes(range(32))), self.publisher, "/sanolith/test", lambda: self.now
         )
-        self.engine, self.files, self.meter = AnsweringEngine(), BreakableFiles(), UsageMeter(lambda: 0.0)
+        self.engine, self.files, self.meter = (
+            makes_answers or AnsweringEngine(),
+            BreakableFiles(),
+            UsageMeter(lambda: 0.0),
+        )
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
         self.views = TenantViews(self.tenancy, 0.0)
@@ -183,7 +188,7 @@ class Bench:
         )
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
-        self.app.router.routes.extend(health_routes(telemetry, lambda: True, _is_ready))
+        self.health = Starlette(routes=health_routes(telemetry, lambda: True, _is_ready))
         engine: Any = self.engine
         self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))
         self.api.answers = self.answers
@@ -220,8 +225,8 @@ class Bench:
                 await self.tenancy.keys.create(TenantId(state.tenant))
         await self.lease.renew()
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://replica")
+    def client(self, app: Starlette | None = None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app or self.app), base_url="http://replica")
 
     async def post(self, path: str, by: TenantId | None = TENANT, /, **fields: Any) -> httpx.Response:
         headers = {} if by is None else bearer(by)
@@ -236,6 +241,11 @@ class Bench:
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         async with self.client() as client:
             return await client.get(path, headers=headers if headers is not None else bearer(TENANT))
+
+    async def ask_health(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """On the port that the platform asks, without a token."""
+        async with self.client(self.health) as client:
+            return await client.get(path, headers=headers)
 
     def holds(self) -> int:
         return sum(self.residency.reservations(digest) for digest in self.residency.resident())

@@ -123,7 +123,8 @@ class Process:
         self.replica = Replica(settings, telemetry)
         self.replica.api.tokens = bench.api.tokens  # by the bench's clock
         self.behind = BackgroundWork(self.replica.running, lambda: self.seen.append("server stops"))
-        bench.app = self.replica.build(self.behind.lifespan)
+        bench.app = self.replica.api.build(self.behind.lifespan)
+        bench.health = self.replica.health()
 
     def started(self) -> Any:
         """Inside, the server serves: its lifespan has begun."""
@@ -131,7 +132,7 @@ class Process:
 
     async def until(self, status: int, path: str) -> None:
         async with asyncio.timeout(BOUND_SECONDS):
-            while (await self.bench.get(path)).status_code != status:
+            while (await self.bench.ask_health(path)).status_code != status:
                 await asyncio.sleep(0.01)
 
     async def until_seen(self, what: str) -> None:
@@ -163,14 +164,14 @@ def process(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pr
 async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process) -> None:
     async with process.started():
         await process.until_seen("engine starts")
-        assert ((await bench.get(LIVE)).status_code, (await bench.get(READY)).status_code) == (200, 503)
+        assert ((await bench.ask_health(LIVE)).status_code, (await bench.ask_health(READY)).status_code) == (200, 503)
         response = await bench.post(CHAT)
         assert (response.status_code, code(response)) == (503, "starting")
         assert (await bench.get(MODELS)).status_code == 503
         assert (await bench.post(CHAT, None)).status_code == 401
         process.engine.may_start.set()
         await process.until(200, READY)
-        assert (await bench.get(LIVE)).status_code == 200
+        assert (await bench.ask_health(LIVE)).status_code == 200
         assert (await bench.post(CHAT, PLAIN)).status_code == 200
     assert not process.behind.has_failed
 
@@ -183,7 +184,7 @@ async def test_a_replica_asks_its_engine_by_itself_and_starts_another_when_that_
     process.seen.append("hangs")
     async with process.started():
         await process.until_seen("engine closed")
-        assert ((await bench.get(LIVE)).status_code, (await bench.get(READY)).status_code) == (200, 503)
+        assert ((await bench.ask_health(LIVE)).status_code, (await bench.ask_health(READY)).status_code) == (200, 503)
         response = await bench.post(CHAT, PLAIN)
         assert (response.status_code, code(response)) == (503, "engine_restarting")
         assert response.headers["retry-after"] == "5"
@@ -206,7 +207,7 @@ async def test_a_replica_whose_engine_does_not_start_again_is_not_alive(
         process.engine.failure = RuntimeError("no memory")
         process.engine.hangs = True
         await process.until(503, LIVE)
-        assert (await bench.get(READY)).status_code == 503
+        assert (await bench.ask_health(READY)).status_code == 503
     assert process.seen.count("engine starts") >= 3
 
 
@@ -293,3 +294,33 @@ async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus
             monkeypatch.setattr(bench.objects, "get", hangs)
             audits[0].note(TENANT, ACTIVE)
     assert process.seen == ["engine starts", "engine closed", "tenancy closed, 0 files left"]
+
+
+def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "signing.pem"
+    key.write_bytes(OURS.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings = InferenceSettings(
+        kafka_bootstrap_servers="localhost:1",
+        s3_bucket="bucket",
+        base_model=str(tmp_path),
+        signing_key_file=key,
+        inference_port=8001,
+        health_host="0.0.0.0",  # noqa: S104
+        health_port=8082,
+        max_connections=77,
+    )
+    served: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(inference_app, "loaded_or_exit", lambda _: settings)
+    monkeypatch.setattr(inference_app, "configure_logging", lambda _: None)
+    telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
+    monkeypatch.setattr(inference_app, "configure_telemetry", lambda *_: telemetry)
+    monkeypatch.setattr(inference_app, "run_server", lambda app, _, **how: served.append((app, how)))
+    inference_app.main()
+    [(build, how)] = served
+    beside = how["beside"]
+    assert (how["port"], how["connections"]) == (8001, 77)
+    assert (beside.host, beside.port) == ("0.0.0.0", 8082)  # noqa: S104
+    assert {route.path for route in beside.app.routes} == {LIVE, READY, "/metrics"}
+    assert {route.path for route in build(None).routes} == {CHAT, MODELS, "/v1/completions"}

@@ -6,7 +6,9 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -15,7 +17,7 @@ from producers.operations import access_admin, doctor, topics
 from producers.operations.access_admin import AccessReport, Found
 from producers.operations.topics import TopicReport
 from schemas.bus.access import Right
-from tests.unit.cli.command import Sano, shape
+from tests.unit.cli.command import UNUSED_PORT, Sano, shape
 from tests.unit.operator_parts import Parts, purge_ports
 
 
@@ -85,6 +87,30 @@ def test_the_doctor_says_which_tenant_is_to_be_purged_and_is_not(
     assert shape(sano("purges", "--json"))[0]["flags"] == ["not-fenced"]
     asyncio.run(purge_ports(parts).driver.look())
     assert purges()["ok"]
+
+
+class _Health(BaseHTTPRequestHandler):
+    """A replica's health routes."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+
+def test_the_doctor_asks_the_port_of_the_health_routes_and_not_the_api(sano: Sano) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        result = sano("doctor", "--json", inference_health_url=url, inference_url=f"http://{UNUSED_PORT}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    asked = next(check for check in json.loads(result.stdout) if check["part"] == "inference")
+    assert (asked["ok"], asked["detail"]) == (True, f"{url} is ready")
 
 
 def test_status_of_a_folder_without_a_stack_says_how_to_start_one(sano: Sano) -> None:
