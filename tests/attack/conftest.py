@@ -1,0 +1,47 @@
+"""The replica that the attacks are made on, started once, and how large they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.attack.stand import Stand, standing
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of each attack: ``make attack`` runs the full form, ``make test`` a short one."""
+
+    requests: int
+    """Of the fuzzing of the routes."""
+    rounds: int
+    """Of interleaved answers."""
+    events: int
+    """Mutations of each type of event, for each consumer."""
+    files: int
+    """Mutations of each file that the command reads."""
+    seconds: float
+    """So long an attack on memory or connections goes on."""
+
+
+SHORT = Size(requests=250, rounds=4, events=6, files=25, seconds=5.0)
+FULL = Size(requests=10_000, rounds=200, events=150, files=600, seconds=60.0)
+
+
+@pytest.fixture(scope="session")
+def size(request: pytest.FixtureRequest) -> Size:
+    return FULL if request.config.getoption("--attack") == "full" else SHORT
+
+
+@pytest.fixture(scope="session")
+def seed(request: pytest.FixtureRequest) -> int:
+    """Every attack is drawn from it, so that a failure can be made again."""
+    return int(request.config.getoption("--attack-seed"))
+
+
+@pytest.fixture(scope="session")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    with standing(tmp_path_factory.mktemp("attack")) as made:
+        yield made
