@@ -22,8 +22,8 @@ NOTED_SECONDS = 0.25
 """Gaps from here on are noted, long or not: a list of none would not show that anything was watched."""
 STALL_SECONDS = 0.5
 BLOCKED_SECONDS = 2.0
-"""Being blocked counts as a stall only from here on: the thread that holds the interpreter's lock may itself be without a
-processor, and the kernel does not tell that of this thread."""
+"""Being blocked counts as a stall only from here on: the thread that holds the interpreter's lock may itself be without
+a processor, and the kernel does not tell that of this thread."""
 
 
 class Gap(BaseModel):

@@ -93,8 +93,7 @@ async def test_no_request_makes_a_5xx_but_503_ends_the_engine_stalls_the_loop_or
     await probing
 
     took = time.monotonic() - began
-    print(f"
-{answered.total()} requests in {took:.0f} s: {dict(sorted(answered.items(), key=str))}")
+    print(f"{answered.total()} requests in {took:.0f} s: {dict(sorted(answered.items(), key=str))}")
     assert wrong == [], "send one alone by --attack-seed and --attack-request"
     new = stand.engines() - engines
     assert len(new) <= RESTARTS * len(engines), f"the engine was started anew: {len(new)} processes"
