@@ -62,7 +62,7 @@ def odd(rng: Random, marker: str, depth: int = 0) -> Any:
     if kind == 7:
         return {text(rng, marker): odd(rng, marker, depth + 1) for _ in range(rng.randint(1, 3))}
     nested: Any = marker
-    for _ in range(rng.choice((5, 60, 900))):
+    for _ in range(rng.choice((5, 60, 300))):
         nested = [nested] if rng.random() < 0.5 else {"a": nested}
     return nested
 

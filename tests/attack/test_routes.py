@@ -94,24 +94,21 @@ async def test_no_request_makes_a_5xx_but_503_ends_the_engine_stalls_the_loop_or
 
     took = time.monotonic() - began
     print(f"{answered.total()} requests in {took:.0f} s: {dict(sorted(answered.items(), key=str))}")
-    assert wrong == [], "send one alone by --attack-seed and --attack-request"
-    new = stand.engines() - engines
-    assert len(new) <= RESTARTS * len(engines), f"the engine was started anew: {len(new)} processes"
-    assert stand.process.is_running()
-    stalls = [gap for gap in stand.gaps(began) if gap.is_stall]
-    assert stalls == []
+    for tenant in tenants:
+        if (await stand.served(tenant)).status != 200:
+            wrong.append(f"{tenant} is not served any more")
+    await asyncio.sleep(3)  # until the last spans and metrics are exported
+    said = [*stand.said(), await stand.metrics()]
+    secrets = [marker, *map(str, tenants), *(value.rpartition(".")[2] for _, value in callers)]
+    wrong += sorted({str(hit) for secret in secrets for hit in search(secret, said)})
+    wrong += [f"a stall: {gap}" for gap in stand.gaps(began) if gap.is_stall]
+    if len(new := stand.engines() - engines) > RESTARTS * len(engines):
+        wrong.append(f"the engine was started anew: {len(new)} processes")
+    assert wrong == [], "send one request alone by --attack-seed and --attack-request"
     if not only:
         honest = {status: count for (kind, status), count in answered.items() if kind == "honest"}
         assert honest.keys() <= {200, 503}, "an honest request is answered, or told to come again"
         assert honest[200] > honest.get(503, 0)
-    for tenant in tenants:
-        assert (await stand.served(tenant)).status == 200
-    await asyncio.sleep(3)  # until the last spans and metrics are exported
-    hits = search(marker, [*stand.said(), await stand.metrics()])
-    assert hits == []
-    for tenant in tenants:
-        for secret in (str(tenant), callers[tenants.index(tenant)][1].rpartition(".")[2]):
-            assert search(secret, [*stand.said(), await stand.metrics()]) == []
 
 
 def is_wrong(kind: str, got: Got) -> bool:
