@@ -76,4 +76,5 @@ def pytest_runtest_makereport(
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kafka: uses Apache Kafka (needs java and mvn)")
     config.addinivalue_line("markers", "engine: starts the vLLM engine (half a minute, 2 GiB)")
+    config.addinivalue_line("markers", "attack_long: only in the full form of the attack suite (`make attack`)")
     config.addinivalue_line("markers", "slow: takes more than ten seconds")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.attack.stand import Stand, standing
+from tests.attack.stand import PLAIN, Stand, standing
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Size:
     """So long an attack on memory or connections goes on."""
 
 
-SHORT = Size(requests=250, rounds=4, events=6, files=25, seconds=5.0)
-FULL = Size(requests=10_000, rounds=200, events=150, files=600, seconds=60.0)
+SHORT = Size(requests=250, rounds=4, events=4, files=8, seconds=5.0)
+FULL = Size(requests=10_000, rounds=200, events=300, files=600, seconds=60.0)
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,20 @@ def seed(request: pytest.FixtureRequest) -> int:
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     with standing(tmp_path_factory.mktemp("attack")) as made:
         yield made
+
+
+@pytest.fixture
+def replica(stand: Stand) -> Stand:
+    """The stand, which answers: what an earlier attack has broken is started anew, and is that attack's failure."""
+    if asyncio.run(stand.served(PLAIN, 30.0)).status != 200:
+        stand.local.restart_service("inference")
+        assert asyncio.run(stand.served(PLAIN)).status == 200
+    return stand
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--attack") == "full":
+        return
+    long = [item for item in items if item.get_closest_marker("attack_long")]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)

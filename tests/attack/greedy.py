@@ -15,7 +15,7 @@ from tests.attack.wire import Got
 
 CANDIDATES = 5
 RESOLUTION = 2.0**-3
-"""The distance of two bfloat16 numbers (8 significant bits) between 16 and 32, where this model's largest logits are."""
+"""How far apart neighbours in bfloat16 (8 significant bits) are between 16 and 32, where this model's logits are."""
 TIED = 2 * RESOLUTION
 """Two logits that are tied alone may each be rounded by one step the other way."""
 NOISE = 8 * RESOLUTION

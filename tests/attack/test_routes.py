@@ -94,9 +94,7 @@ async def test_no_request_makes_a_5xx_but_503_ends_the_engine_stalls_the_loop_or
 
     took = time.monotonic() - began
     print(f"{answered.total()} requests in {took:.0f} s: {dict(sorted(answered.items(), key=str))}")
-    for tenant in tenants:
-        if (await stand.served(tenant)).status != 200:
-            wrong.append(f"{tenant} is not served any more")
+    wrong += [f"{tenant} is not served" for tenant in tenants if (await stand.served(tenant)).status != 200]
     await asyncio.sleep(3)  # until the last spans and metrics are exported
     said = [*stand.said(), await stand.metrics()]
     secrets = [marker, *map(str, tenants), *(value.rpartition(".")[2] for _, value in callers)]
