@@ -51,12 +51,11 @@ class Mutations:
         message = encode(event)
         if kind < 0.9:
             return raw_record(message.topic, message.key, message.value, self._headers(message.headers, rng))
-        key, value, headers = message.key, message.value, list(message.headers)
         if kind < 0.93:
             key = rng.choice((b"", b"tenant-one", self.word.encode(), b"\xff"))
-        else:
-            value = rng.choice(self._values(value, rng))
-        return raw_record(message.topic, key, value, headers)
+            return raw_record(message.topic, key, message.value, message.headers)
+        value = rng.choice(self._values(message.value, rng))
+        return raw_record(message.topic, message.key, value, message.headers)
 
     def _with_data(self, event: Event, rng: Random) -> ConsumerRecord[Any, Any]:
         data = json.loads(event.data.model_dump_json())

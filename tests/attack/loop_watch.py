@@ -65,7 +65,7 @@ class Watch:
                 loop.call_soon(watch._begin, loop)
             run_forever(loop)
 
-        asyncio.BaseEventLoop.run_forever = watched  # type: ignore[method-assign]
+        asyncio.BaseEventLoop.run_forever = watched  # type: ignore[method-assign,assignment]
         threading.Thread(target=self._look_on, name="loop watch", daemon=True).start()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -90,7 +90,7 @@ class Watch:
             time.sleep(BEAT_SECONDS * 2)
             if time.monotonic() - self._beat_at < NOTED_SECONDS:
                 continue
-            frame, names = sys._current_frames().get(self._thread), []
+            frame, names = sys._current_frames().get(self._thread), list[str]()
             while frame is not None and len(names) < 4:
                 names.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_code.co_qualname}:{frame.f_lineno}")
                 frame = frame.f_back

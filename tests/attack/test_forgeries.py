@@ -279,13 +279,14 @@ async def test_content_that_is_not_encrypted_as_the_contract_says_is_refused(wha
     held = await scene(tmp_path)
     ours = (await held.world.outside.store(held.one)).keys
     theirs = (await held.world.outside.store(held.other)).keys
-    token = {
+    made: dict[str, Callable[[], str]] = {
         "another tenant's key": lambda: _jwe(theirs.public_key),
         "compressed": lambda: _jwe(ours.public_key, zip="DEF"),
         "another algorithm": lambda: _jwe(ours.public_key, alg="ECDH-ES"),
         "cut short": lambda: _jwe(ours.public_key)[:-9],
         "no token": lambda: "a.b.c.d.e",
-    }[what]()
+    }
+    token = made[what]()
     with pytest.raises((SealBroken, Refused)):
         ours.decrypt_inline(token)
     assert await approved_inline(held, token, CONTENT) is Outcome.DEAD_LETTERED

@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from tenancy.tenant_id import TenantId
 from tests.attack.conftest import Size
 from tests.attack.greedy import Greedy, apart, asked, difference, told
 from tests.attack.stand import PLAIN, WITH_ADAPTERS, Stand
@@ -32,7 +33,7 @@ PATIENCE = 200
 """Attempts of a request that finds both places for adapters taken."""
 
 
-async def answered(stand: Stand, who: str, prompt: str, *, stream: bool = False) -> tuple[Got, Greedy]:
+async def answered(stand: Stand, who: TenantId, prompt: str, *, stream: bool = False) -> tuple[Got, Greedy]:
     """As a client that comes again after a 503, which is what a full replica answers."""
     for _ in range(PATIENCE):
         got = await stand.ask(who, "completions", 120.0, **asked(prompt, TOKENS, stream=stream))
@@ -61,10 +62,10 @@ async def test_each_answer_in_a_mixed_batch_is_the_one_given_alone_but_for_ties(
 
     rng, before, wrong, ties = Random(f"{seed}/interleaved"), await loads(stand), list[str](), list[float]()
 
-    async def one_of_many(number: int, who: str, prompt: str, pause: float, stream: bool) -> None:
+    async def one_of_many(number: int, who: TenantId, prompt: str, pause: float, stream: bool) -> None:
         await asyncio.sleep(pause)
         got, came = await answered(stand, who, prompt, stream=stream)
-        expected = stand.digests.get(who, "base")  # type: ignore[call-overload]
+        expected = stand.digests.get(who, "base")
         if got.headers["x-sano-adapter"] != expected:
             wrong.append(f"round {number}: {who} was answered by another adapter")
         if why := apart(alone[who, prompt], came):
