@@ -90,7 +90,7 @@ async def _fenced_beforehand(scene: Scene) -> None:
     at = scene.world.now
     await scene.say(scene.one, events.PurgeFenced(purge_id=purge_id, fenced_at=at, deadline=at))
     early = receipt(scene.world, scene.one, cause=purge_id, evicted_at=at)
-    scene.world._restart_server()
+    scene.world.restart_server()
     await scene.world.settle()
     await scene.world.served(scene.one)
     scene.world.now += timedelta(hours=1)

@@ -227,7 +227,7 @@ class World:
                         await self.handle(service, log[position])
                     except SimulatedCrash:
                         if service.name == "inference":
-                            self._restart_server()
+                            self.restart_server()
                         continue
                     service.positions[topic] = position + 1
         return moved
@@ -242,9 +242,10 @@ class World:
         try:
             await work()
         except SimulatedCrash:
-            self._restart_server()
+            self.restart_server()
 
-    def _restart_server(self) -> None:
+    def restart_server(self) -> None:
+        """Kill the replica's process and start another one."""
         self._start_server()
         next(service for service in self.services if service.name == "inference").ports = self.server.agent
 
