@@ -14,11 +14,10 @@ from typing import Any
 from tests.attack.wire import Got
 
 CANDIDATES = 5
-RESOLUTION = 2.0**-3
-"""How far apart neighbours in bfloat16 (8 significant bits) are between 16 and 32, where this model's logits are."""
-TIED = 2 * RESOLUTION
-"""Two logits that are tied alone may each be rounded by one step the other way."""
-NOISE = 8 * RESOLUTION
+RESOLUTION = 2.0**-2
+"""How far apart neighbours in bfloat16 (8 significant bits) are from 32 on, where this model's largest logits are."""
+TIED = RESOLUTION
+NOISE = 3 * RESOLUTION
 """So far one and the same token's logarithm of probability may lie apart in two batches: sums over all layers."""
 
 
@@ -63,6 +62,16 @@ def apart(alone: Greedy, mixed: Greedy) -> str | None:
         if abs(first[expected] - second[came]) > NOISE:
             return f"another probability at token {place}: {abs(first[expected] - second[came]):.3f} apart"
     return None
+
+
+def noise(alone: Greedy, mixed: Greedy) -> float:
+    """The most that one token's logarithm of probability differs, up to the first other token."""
+    most = 0.0
+    for place, (expected, came) in enumerate(zip(alone.tokens, mixed.tokens, strict=True)):
+        if expected != came:
+            break
+        most = max(most, abs(alone.likeliest[place][expected] - mixed.likeliest[place][came]))
+    return most
 
 
 def difference(alone: Greedy, mixed: Greedy) -> float | None:

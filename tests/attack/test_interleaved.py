@@ -12,7 +12,7 @@ import pytest
 
 from tenancy.tenant_id import TenantId
 from tests.attack.conftest import Size
-from tests.attack.greedy import Greedy, apart, asked, difference, told
+from tests.attack.greedy import Greedy, apart, asked, difference, noise, told
 from tests.attack.stand import PLAIN, WITH_ADAPTERS, Stand
 from tests.attack.wire import Got
 
@@ -60,11 +60,13 @@ async def test_each_answer_in_a_mixed_batch_is_the_one_given_alone_but_for_ties(
         told_apart = [apart(alone[one, prompt], alone[other, prompt]) is not None for prompt in PROMPTS]
         assert sum(told_apart) > len(PROMPTS) // 2, f"or the answers of {one} and {other} could be confused unseen"
 
-    rng, before, wrong, ties = Random(f"{seed}/interleaved"), await loads(stand), list[str](), list[float]()
+    rng, before = Random(f"{seed}/interleaved"), await loads(stand)
+    wrong, ties, apart_by = list[str](), list[float](), list[float]()
 
     async def one_of_many(number: int, who: TenantId, prompt: str, pause: float, stream: bool) -> None:
         await asyncio.sleep(pause)
         got, came = await answered(stand, who, prompt, stream=stream)
+        apart_by.append(noise(alone[who, prompt], came))
         expected = stand.digests.get(who, "base")
         if got.headers["x-sano-adapter"] != expected:
             wrong.append(f"round {number}: {who} was answered by another adapter")
@@ -80,5 +82,6 @@ async def test_each_answer_in_a_mixed_batch_is_the_one_given_alone_but_for_ties(
         await asyncio.gather(*(one_of_many(number, *each) for each in chosen))
     done = await loads(stand) - before
     print(f"\n{size.rounds} rounds, {done} loads, {len(ties)} ties, at most {max(ties, default=0.0):.3f} apart")
+    print(f"equal tokens' logarithms of probability are at most {max(apart_by):.3f} apart")
     assert wrong == []
     assert done >= size.rounds // 2, "or nothing was loaded and unloaded meanwhile"
