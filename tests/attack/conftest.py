@@ -27,7 +27,7 @@ class Size:
     """So long an attack on memory or connections goes on."""
 
 
-SHORT = Size(requests=250, rounds=4, events=4, files=8, seconds=5.0)
+SHORT = Size(requests=150, rounds=4, events=4, files=8, seconds=3.0)
 FULL = Size(requests=10_000, rounds=200, events=300, files=600, seconds=60.0)
 
 

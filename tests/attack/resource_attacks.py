@@ -125,11 +125,17 @@ async def _probed(stand: Stand) -> Problems:
 
 # --- slow readers
 
+CUT_OFF_SECONDS = 120.0
+"""Within so long a reader below the least rate is cut off."""
 _DEAR = {"prompt": "Count:", "n": 8, "logprobs": 20, "max_tokens": 500, "ignore_eos": True, "stream": True}
 
 
 async def _slow_readers(stand: Stand, seconds: float) -> Problems:
-    """Streams with much to each token, read at 2 KB in 9 s: more than nothing, so that they are not seen as stalled."""
+    """Streams with much to each token, read at 2 KB in 9 s: more than nothing, so that they are not seen as stalled.
+    Where there is time for that, they are cut off.
+    """
+    problems: Problems = []
+    before = stand.descriptors()
     sent = request("POST", "/v1/completions", [stand.bearer(PLAIN)], json.dumps({**_DEAR, "temperature": 1}).encode())
 
     async def read_slowly(each: socket.socket) -> None:
@@ -148,11 +154,17 @@ async def _slow_readers(stand: Stand, seconds: float) -> Problems:
             each.setblocking(False)
             tasks.append(asyncio.create_task(read_slowly(each)))
         await asyncio.sleep(seconds)
+        if seconds >= CUT_OFF_SECONDS / 2:
+            until = time.monotonic() + CUT_OFF_SECONDS
+            while stand.descriptors() > before + 2 and time.monotonic() < until:
+                await asyncio.sleep(1.0)
+            if (left := stand.descriptors() - before) > 2:
+                problems.append(f"{left} slow readers are read to still")
         for task in tasks:
             task.cancel()
         ended = await asyncio.gather(*tasks, return_exceptions=True)
     failed = [type(one).__name__ for one in ended if isinstance(one, Exception)]
-    return [f"a reader failed: {name}" for name in failed]
+    return problems + [f"a reader failed: {name}" for name in failed]
 
 
 # --- dear requests that are cheap to make
