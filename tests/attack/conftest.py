@@ -28,7 +28,7 @@ class Size:
 
 
 SHORT = Size(requests=150, rounds=4, events=4, files=8, seconds=3.0)
-FULL = Size(requests=10_000, rounds=200, events=300, files=600, seconds=60.0)
+FULL = Size(requests=10_000, rounds=200, events=200, files=300, seconds=60.0)
 
 
 @pytest.fixture(scope="session")
