@@ -14,30 +14,30 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import Consumer, health_routes
-from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
-from inference import agent
-from inference.agent import AgentPorts
-from inference.answers import Answers
-from inference.api import Api
-from inference.binding import Salts, TenantViews
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.fetching import AdapterFiles, adapter_folder
-from inference.lease import ReplicaLease
-from inference.load_audit import AUDIT_SECONDS, LoadAudit
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
+from inference.adapters.adapter_files import AdapterFiles, adapter_folder
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.api.answers import Answers
+from inference.api.routes import Api
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.replica import agent
+from inference.replica.agent import AgentPorts
+from inference.replica.lease import ReplicaLease
+from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.settings import InferenceSettings
-from inference.usage import UsageMeter, UsageReporter
-from schemas import events
-from schemas.adapter_files import linear_shapes
-from schemas.model_digest import HUB_PATTERNS, model_digest
+from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.usage import UsageMeter, UsageReporter
+from schemas.bus import events
+from schemas.models.adapter_files import linear_shapes
+from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.settings import loaded_or_exit, refusal_exits
+from tenancy.platform.settings import loaded_or_exit, refusal_exits
+from tenancy.service.background_server import run_server
+from tenancy.service.periodic import Periodic
+from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 

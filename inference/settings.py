@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
-from schemas.identifiers import TenantName
-from tenancy.settings import DAY_SECONDS
+from schemas.base.identifiers import TenantName
+from tenancy.platform.settings import DAY_SECONDS
 
 
 def _default_replica() -> str:

@@ -10,11 +10,11 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from schemas.addresses import HttpUrl
-from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
-from schemas.identifiers import OpaqueId
+from schemas.base.addresses import HttpUrl
+from schemas.base.identifiers import OpaqueId
+from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.errors import Refused
-from tenancy.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
+from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
 
 STACK_FILE = Path(".sano") / "stack.json"
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-class Transient(Exception):
+class ContentFree(Exception):
+    """Base of errors whose text quotes nothing that was stored or sent, so that it may be logged and published."""
+
+
+class Transient(ContentFree):
     """Trying again later may succeed: a timeout, an unreachable service, a lost race that a retry settles."""
 
 
-class Refused(Exception):
+class Refused(ContentFree):
     """Refused for ever as asked. ``code`` is for events and dead letters; the message carries no content."""
 
     def __init__(self, code: str, message: str) -> None:

@@ -11,9 +11,9 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from tenancy.clock import Clock, utc_now
 from tenancy.errors import Refused
-from tenancy.signing import Signer, Verifier
+from tenancy.evidence.signing import Signer, Verifier
+from tenancy.platform.clock import Clock, utc_now
 from tenancy.tenant_id import TenantId
 
 ISSUER = "sanolith"

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import cast
 
 from consumers.adapters.acknowledgements import note_acknowledgement
-from schemas.envelope import Event
-from schemas.events import AdapterReady, ReplicaEvicted
-from schemas.outcome import Outcome
-from tenancy.activation import activated
-from tenancy.archive import Archive
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady, ReplicaEvicted
+from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.evictions import acknowledged, checked_eviction
-from tenancy.signing import Verifier
+from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction
+from tenancy.evidence.signing import Verifier
+from tenancy.state.activation import activated
+from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
 
 

@@ -10,17 +10,17 @@ from itertools import chain
 from consumers.adapters.acknowledgements import acknowledged_by, note_acknowledgement
 from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import ERASED_AT_ONCE, Erasure, not_erased
-from schemas import object_keys
-from schemas.records import ReplicaAcknowledgement
-from schemas.withdrawals import WithdrawalRecord
-from tenancy.activation import retired
-from tenancy.archive import KEPT_ADAPTERS, Archive
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import PreconditionFailed
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.concurrency import gathered
+from tenancy.state.activation import retired
+from tenancy.state.archive import KEPT_ADAPTERS, Archive
+from tenancy.storage.tenant_store import TenantStore
 
 REASON = "withdrawn-example"
 

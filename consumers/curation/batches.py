@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from schemas.events import TrainingRequested
-from schemas.following import batch_run_id
-from schemas.state import FreshExample, OutboxEntry, TenantState
-from tenancy.state import Change, owing, require_active
+from schemas.bus.derived_commands import batch_run_id
+from schemas.bus.events import TrainingRequested
+from schemas.objects.state import FreshExample, OutboxEntry, TenantState
+from tenancy.state.registry import Change, owing, require_active
 
 NewEntry = Callable[[TrainingRequested], OutboxEntry]
 

@@ -13,20 +13,20 @@ from typing import cast
 from consumers.curation import withdrawals
 from consumers.curation.batches import counted, discounted, settled
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
-from schemas import object_keys
-from schemas.content import ClaimCheck, ExampleContent
-from schemas.envelope import Event
-from schemas.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
-from schemas.outcome import Outcome
-from schemas.records import ExampleRecord, WaitingExample
-from schemas.state import FreshExample, TenantState
+from schemas.bus.content import ClaimCheck, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord, WaitingExample
+from schemas.objects.state import FreshExample, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
-from tenancy.state import Snapshot
-from tenancy.store import TenantStore
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.platform.concurrency import gathered
+from tenancy.state.registry import Snapshot
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
 
 WAITING_AT_ONCE = 32
 """Examples that are counted by one swap."""
@@ -126,7 +126,7 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
     if is_owed or is_counted:
         await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
     if is_owed:
-        await withdrawals.note(store, event, tenancy.clock())
+        await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     await Texts(tenancy.states, store).drop(record)
     return Outcome.EFFECT if is_owed or is_counted or not is_repeat else Outcome.NOOP_DUPLICATE
 
@@ -191,7 +191,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
         if held.consent_id == data.consent_id:
             await _wait_for_consent(store, held.example_id, data.consent_id)
     await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
-    await withdrawals.note(store, event, tenancy.clock())
+    await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     return Outcome.EFFECT
 
 

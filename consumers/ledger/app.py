@@ -11,13 +11,13 @@ from consumers.ledger.keeper import AuditKeeper
 from consumers.ledger.ports import LedgerPorts
 from consumers.ledger.settings import LedgerSettings
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
-from schemas import events
-from schemas.topics import LIVE_TOPICS
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.bus import events
+from schemas.bus.topics import LIVE_TOPICS
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, signer
-from tenancy.settings import loaded_or_exit
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.service.periodic import Periodic
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.UsageRecorded: handlers.on_usage_recorded,

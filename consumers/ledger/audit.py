@@ -12,17 +12,17 @@ from typing import cast
 from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms
 from consumers.ledger.ports import LedgerPorts
 from consumers.runtime.audit_failures import audit_failure_logged
-from consumers.runtime.telemetry import SCOPE
-from schemas import events
-from schemas.audit import SIGNED_AT_ONCE, Actor
-from schemas.envelope import Event
-from schemas.events import EventData, OutcomeRecorded, TenantChurned, TenantOnboarded
-from schemas.outcome import Outcome
-from schemas.state import TenantState
-from tenancy.audit import Appended, AuditRecord, Facts
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData, OutcomeRecorded, TenantChurned, TenantOnboarded
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import SIGNED_AT_ONCE, Actor
+from schemas.objects.state import TenantState
+from tenancy.audit.log import Appended, AuditRecord, Facts
+from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Transient, UnknownTenant
-from tenancy.pseudonyms import Pseudonyms
+from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")

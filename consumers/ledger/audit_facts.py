@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from schemas import events
-from schemas.audit import UNLINKABLE, Actor
-from schemas.canonical import sha256_hex
-from schemas.content import Committed
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES, EventData
-from tenancy.audit import Facts
-from tenancy.pseudonyms import Named, Pseudonyms
+from schemas.base.canonical import sha256_hex
+from schemas.bus import events
+from schemas.bus.content import Committed
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.evidence.audit import UNLINKABLE, Actor
+from tenancy.audit.log import Facts
+from tenancy.audit.pseudonyms import Named, Pseudonyms
 
 UNREADABLE = "unreadable"
 """Stands where a digest would, for what has no canonical form; nobody signed that either."""

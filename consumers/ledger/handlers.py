@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import cast
 
 from consumers.ledger.ports import LedgerPorts
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import UsageRecorded
-from schemas.outcome import Outcome
-from schemas.usage import Report, UsageDay, report_of
+from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.usage import Report, UsageDay, report_of
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from consumers.purge.roots import Root
 from consumers.purge.waiting import Waiting
-from schemas.records import PurgeRecord, StoreCount
-from tenancy.objects import Batch, Listed, ObjectStore, ObjectVersion, Upload
-from tenancy.purge_records import Note, PurgeRecords
+from schemas.objects.purges import PurgeRecord, StoreCount
+from tenancy.lifecycle.purge_records import Note, PurgeRecords
+from tenancy.storage.objects import Batch, Listed, ObjectStore, ObjectVersion, Upload
 
 Counts = tuple[StoreCount, ...]
 

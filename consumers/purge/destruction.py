@@ -9,10 +9,11 @@ from datetime import datetime
 from consumers.purge.counting import Counts, SweepCount, listed
 from consumers.purge.roots import key_root, roots
 from consumers.purge.sweep import Kept, sweep
-from schemas.records import LeaseRecord, PurgeRecord, StoreRefusal
+from schemas.objects.purges import PurgeRecord, StoreRefusal
+from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import DeletionRefused, KeyDestroyed, ObjectNotFound, Refused, SealBroken
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
 KEY_STORE = "keys.tenant"

@@ -24,24 +24,25 @@ from consumers.purge.policy import PurgePolicy
 from consumers.purge.roots import states_root
 from consumers.purge.sweep import Kept, sweep
 from consumers.purge.waiting import Waiting
-from consumers.runtime.telemetry import SCOPE, where
-from schemas import object_keys
-from schemas.canonical import canonical_json, sha256_hex
-from schemas.events import PurgeCompleted
-from schemas.records import PurgeRecord, ReplicaAcknowledgement
-from schemas.state import TenantState
-from schemas.stores import swept
+from schemas.base.canonical import canonical_json, sha256_hex
+from schemas.bus.events import PurgeCompleted
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.state import TenantState
+from schemas.stores.registry import swept
 from tenancy.bootstrap import Tenancy
-from tenancy.certificate_rules import Contradictory
-from tenancy.clock import between
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
-from tenancy.holds import Held, destruction_decided
-from tenancy.purge_records import Note, PurgeRecords, updated
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
-from tenancy.state import owing
+from tenancy.evidence.certificate_rules import Contradictory
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.purge_records import Note, PurgeRecords, updated
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.clock import between
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, where
+from tenancy.state.legal_holds import Held, destruction_decided
+from tenancy.state.registry import owing
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 

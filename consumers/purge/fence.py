@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from consumers.purge.policy import PurgePolicy
-from schemas.envelope import Event
-from schemas.events import PurgeFenced, PurgeRequested
-from schemas.policy import waits_until
-from schemas.records import PurgeExport, PurgeRecord
-from schemas.state import CurationState, PurgeState, TenantState, oldest_first
+from schemas.bus.envelope import Event
+from schemas.bus.events import PurgeFenced, PurgeRequested
+from schemas.objects.purges import PurgeExport, PurgeRecord
+from schemas.objects.state import CurationState, PurgeState, TenantState, oldest_first
+from schemas.tenant.policy import waits_until
 from tenancy.bootstrap import Tenancy
-from tenancy.purge_records import PurgeRecords
-from tenancy.replicas import Replicas
-from tenancy.state import Change, owing
+from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.tracing import current_trace
+from tenancy.state.registry import Change, owing
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import current_trace
 
 
 async def opened(data: PurgeRequested, event: Event, tenancy: Tenancy, records: PurgeRecords) -> bool:

@@ -10,16 +10,16 @@ from typing import cast
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.fence import opened
 from consumers.purge.handover import awaits_acknowledgement
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
-from schemas.following import churn_purge_id
-from schemas.outcome import Outcome
-from schemas.records import PurgeRecord
+from schemas.bus.derived_commands import churn_purge_id
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportAcknowledged, PurgeRequested, ReplicaEvicted, TenantChurned
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
-from tenancy.evictions import acknowledged, checked_eviction
-from tenancy.signing import Verifier
+from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction
+from tenancy.evidence.signing import Verifier
 from tenancy.tenant_id import TenantId
 
 

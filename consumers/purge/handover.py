@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from consumers.purge.waiting import Waiting
-from consumers.runtime.telemetry import SCOPE, where
-from schemas.envelope import Event
-from schemas.events import ExportReady
-from schemas.policy import KEPT_FOR_DELETION, waits_until
-from schemas.records import PurgeExport, PurgeRecord
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportReady
+from schemas.objects.purges import PurgeExport, PurgeRecord
+from schemas.tenant.policy import KEPT_FOR_DELETION, waits_until
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import between
 from tenancy.errors import ObjectNotFound, Refused, Transient
-from tenancy.exports import EXPORT_FILES, write_export
-from tenancy.purge_records import PurgeRecords
-from tenancy.signing import Verifier
+from tenancy.evidence.signing import Verifier
+from tenancy.lifecycle.exports import EXPORT_FILES, write_export
+from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.platform.clock import between
+from tenancy.service.telemetry import SCOPE, where
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")

@@ -17,12 +17,12 @@ from typing import Literal, get_args
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from consumers.purge.driver import PurgeDriver
-from consumers.runtime.telemetry import SCOPE, where
-from schemas.envelope import Event
-from schemas.events import EventData, PurgeAtRisk, PurgeOverdue
-from schemas.records import PurgeRecord, PurgeStep, SlaWarning
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData, PurgeAtRisk, PurgeOverdue
+from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, where
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 

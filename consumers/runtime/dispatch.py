@@ -16,14 +16,14 @@ from consumers.runtime.parsing import Record
 from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, KEY_MISSING, UNKNOWN_READER, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
 from consumers.runtime.sent_back import is_for_another, is_for_nobody
-from consumers.runtime.telemetry import SCOPE, Telemetry, where
-from schemas.envelope import Event, MalformedEvent, decode
-from schemas.events import OUTCOMES, EventData, OutcomeRecorded
-from schemas.object_keys import ForbiddenKey
-from schemas.outcome import Outcome
-from schemas.topics import TOPICS
+from schemas.bus.envelope import Event, MalformedEvent, decode
+from schemas.bus.events import OUTCOMES, EventData, OutcomeRecorded
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import TOPICS
+from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient, UnknownTenant
+from tenancy.service.telemetry import SCOPE, Telemetry, where
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.runtime")

@@ -27,10 +27,10 @@ from consumers.runtime.parsing import Record, event_of
 from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.sent_back import copies_for, must_happen
-from consumers.runtime.telemetry import SCOPE, said
-from schemas.dead_letters import TOO_LARGE
-from schemas.outcome import Outcome
+from schemas.bus.dead_letters import TOO_LARGE
+from schemas.bus.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Refused, Transient
+from tenancy.service.telemetry import SCOPE, said
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

@@ -19,7 +19,7 @@ from aiokafka import ConsumerRecord
 from faststream.message import StreamMessage
 
 from consumers.runtime.poison import UNPARSABLE, Poison
-from schemas.envelope import Event, MalformedEvent, decode
+from schemas.bus.envelope import Event, MalformedEvent, decode
 
 Record: TypeAlias = ConsumerRecord
 OriginalParser = Callable[[Any], Awaitable[StreamMessage[Any]]]

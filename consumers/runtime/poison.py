@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.envelope import Event
+from schemas.bus.envelope import Event
+from tenancy.errors import ContentFree
 
 UNPARSABLE = "unparsable"
 """The record could not be taken apart by the framework's parser, before anything looked at what it says."""
@@ -27,7 +28,7 @@ OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS}) | REFUSED_US
 """Reasons that are a failure of this installation, and none of the event's."""
 
 
-class Poison(Exception):
+class Poison(ContentFree):
     """This message cannot be handled, now or later. It goes to the dead-letter topic under this code."""
 
     def __init__(self, code: str, detail: str, event: Event | None = None) -> None:

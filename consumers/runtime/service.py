@@ -17,17 +17,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import outermost
 from consumers.runtime.parsing import Record, original_record, tolerant_parser
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.settings import ConsumerSettings
-from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
-from schemas.events import EventData
+from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy, open_tenancy
+from tenancy.service.background_server import run_server
+from tenancy.service.periodic import Periodic
+from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 
 GROUP_VERSION = "v1"
 

@@ -11,19 +11,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import TrainingRejected, TrainingRequested
-from schemas.outcome import Outcome
-from schemas.records import JobRecord
-from schemas.state import RunState, TenantState
-from tenancy.archive import Archive
+from schemas.bus.envelope import Event
+from schemas.bus.events import TrainingRejected, TrainingRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import RunState, TenantState
+from schemas.objects.training import JobRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
-from tenancy.leases import with_run
-from tenancy.state import owing, require_active
+from tenancy.platform.tracing import current_trace
+from tenancy.state.archive import Archive
+from tenancy.state.leases import with_run
+from tenancy.state.registry import owing, require_active
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import current_trace
 
 MAX_QUEUED_RUNS = 16
 

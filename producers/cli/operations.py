@@ -32,8 +32,8 @@ def apply_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Create the topics that are missing and align the configuration of the others."""
-    from producers.topic_admin import apply_topics
+    """Create missing topics and align the others' configuration."""
+    from producers.operations.topics import apply_topics
 
     settings = platform(context).settings()
     reports = asyncio.run(apply_topics(settings.kafka_client(), dry_run=dry_run))
@@ -53,7 +53,7 @@ def apply_(
 
 def doctor(context: typer.Context, json: JsonOption = False) -> None:
     """Check that everything a command needs is there. Exit status 1 if something is not."""
-    from producers.diagnosis import diagnose
+    from producers.operations.doctor import diagnose
 
     checks = asyncio.run(diagnose(platform(context).settings))
     if json:
@@ -78,7 +78,10 @@ def demo(
         Path | None, typer.Option("--report", help="Write a report in JSON to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """The whole loop on a stack of its own: three tenants, two of which train an adapter, and a certified purge."""
+    """Run the whole loop on a stack of its own.
+
+    Three tenants, two of which train an adapter, and a certified purge.
+    """
     from producers.demo import run
 
     if report is not None and not (report.parent.is_dir() and not report.is_dir()):

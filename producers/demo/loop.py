@@ -21,8 +21,8 @@ from producers.demo.acts import Act
 from producers.demo.memory import MemoryPeak
 from producers.demo.report import DemoReport
 from producers.demo.screen import Screen
+from producers.operations.topics import apply_topics
 from producers.settings import OperatorSettings
-from producers.topic_admin import apply_topics
 from tenancy.bootstrap import open_tenancy
 
 HOME = Path(".sano/demo")

@@ -21,8 +21,8 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from producers.replay.log import Place
 from producers.replay.selection import Candidate
-from schemas.identifiers import EventTypeName, OpaqueId, Sha256Hex
-from schemas.model import Contract, read_tolerant
+from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex
 from tenancy.errors import Refused
 
 SYNC_EVERY = 100

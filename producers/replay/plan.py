@@ -10,9 +10,9 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from producers.replay.log import PartitionRange
 from producers.replay.selection import Selection
-from schemas.canonical import canonical_json, sha256_hex
-from schemas.identifiers import EventTypeName, OpaqueId, Sha256Hex, TenantName
-from schemas.model import Contract
+from schemas.base.canonical import canonical_json, sha256_hex
+from schemas.base.contract import Contract
+from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex, TenantName
 from tenancy.errors import Refused
 
 

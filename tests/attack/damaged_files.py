@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tests.attack.fuzzed_events import Mutations, at, places, planted
 from tests.attack.odd_values import written
 

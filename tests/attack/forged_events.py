@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from schemas import events, object_keys
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event
-from schemas.following import churn_purge_id
-from schemas.outcome import Outcome
+from schemas.base.canonical import sha256_hex
+from schemas.bus import events
+from schemas.bus.derived_commands import churn_purge_id
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import DispatchedWorld, assert_purged, receipt
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tokens import ALGORITHM, AUDIENCE, ISSUER
 
 VICTIM = "victim"

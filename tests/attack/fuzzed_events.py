@@ -12,8 +12,8 @@ from typing import Any
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
-from schemas.envelope import Event, MalformedEvent, encode
-from schemas.model import read_tolerant
+from schemas.base.contract import read_tolerant
+from schemas.bus.envelope import Event, MalformedEvent, encode
 from tests.attack.odd_values import odd, written
 from tests.fixtures.records import raw_record
 

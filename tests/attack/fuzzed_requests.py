@@ -16,8 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from inference import field_checks
-from inference.engine_config import EngineConfig, prepare_environment
+from inference.engine import field_checks
+from inference.engine.config import EngineConfig, prepare_environment
 from tests.attack.odd_values import odd, of_schema, raw, text, written
 from tests.attack.wire import request
 

@@ -21,14 +21,14 @@ from deploy.local.processes import ChildProcess
 from deploy.local.services import INFERENCE
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
-from inference.shared_memory import descendants
-from producers.onboarding import onboard
+from inference.engine.shared_memory import descendants
+from producers.commands.onboarding import onboard
+from producers.operations.topics import apply_topics
 from producers.settings import OperatorSettings
-from producers.topic_admin import apply_topics
-from schemas.model_digest import model_digest
-from schemas.policy import TenantPolicy
+from schemas.models.model_digest import model_digest
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy, signer
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 from tests.attack import loop_watch, watched_replica

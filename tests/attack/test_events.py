@@ -14,12 +14,12 @@ import pytest
 from prometheus_client import generate_latest
 
 from consumers.runtime.poison import HANDLER_ERROR
-from schemas import events
-from schemas.content import ClaimCheck, Committed
-from schemas.dead_letters import REASON_HEADERS
-from schemas.envelope import Event
-from schemas.manifests import EVICTION_PREDICATE
-from schemas.topics import LIVE_TOPICS
+from schemas.bus import events
+from schemas.bus.content import ClaimCheck, Committed
+from schemas.bus.dead_letters import REASON_HEADERS
+from schemas.bus.envelope import Event
+from schemas.bus.topics import LIVE_TOPICS
+from schemas.evidence.statements import EVICTION_PREDICATE
 from tenancy.errors import Transient
 from tests.attack.conftest import Size
 from tests.attack.fuzzed_events import Mutations, at, places, planted

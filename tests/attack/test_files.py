@@ -16,18 +16,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
-from producers.audit_copy import read_copy, write_copy
 from producers.cli.main import app
 from producers.cli.platform import Platform
+from producers.queries.audit_copy import read_copy
 from producers.replay.log import MemoryLog
 from producers.settings import OperatorSettings, installation_settings
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ConsentGranted
-from schemas.heldout import read_heldout
+from schemas.bus.envelope import Event
+from schemas.bus.events.curation import ConsentGranted
+from schemas.models.heldout import read_heldout
+from schemas.objects import object_keys
+from tenancy.audit.copy import write_copy
 from tenancy.bootstrap import Tenancy
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tests.attack.conftest import Size
 from tests.attack.damaged_files import Damage
 from tests.attack.fuzzed_events import Mutations
@@ -280,7 +281,7 @@ def test_what_was_once_an_unexpected_error_is_none(desk: Desk, what: str, body: 
 @pytest.mark.parametrize("what", READERS)
 def test_a_damaged_file_that_a_part_reads_is_refused_in_one_line(desk: Desk, what: str, size: Size, seed: int) -> None:
     from producers.cli.errors import in_one_line
-    from schemas.heldout import HeldoutFileError
+    from schemas.models.heldout import HeldoutFileError
 
     name, read = READERS[what]
     path = desk.folder / name

@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwe
 from joserfc.jwk import OKPKey
 
-from producers.verifying import verify_file
-from schemas import events
-from schemas.adapter_files import AdapterRefused, check_adapter
-from schemas.content import ChatMessage, Committed, ExampleContent, InlineContent
-from schemas.envelope import Event
-from schemas.manifests import PURGE_PREDICATE, purge_subject, statement
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.content import ChatMessage, Committed, ExampleContent, InlineContent
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import PURGE_PREDICATE, purge_subject, statement
+from schemas.models.adapter_files import AdapterRefused, check_adapter
 from tenancy.errors import BadSignature, Refused, SealBroken
-from tenancy.keys import encrypt_inline
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.keys import encrypt_inline
 from tenancy.tokens import BadToken, TokenVerifier
 from tests.attack.conftest import Size
 from tests.attack.forged_events import FORGERIES, Scene

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from inference import openai_requests
+from inference.engine import request_fields
 from tests.attack.conftest import Size
 from tests.attack.fuzzed_requests import NEAR, ROUTES, Requests, vllm_schema
 from tests.attack.stand import PLAIN, WITH_ADAPTERS, Stand
@@ -26,8 +26,8 @@ RESTARTS = 1
 
 
 def test_each_field_that_the_server_knows_has_values_here() -> None:
-    known = openai_requests._CHAT.keys() | openai_requests._COMPLETION.keys()
-    assert known | openai_requests._SET_BY_SERVER | openai_requests._IGNORED == NEAR.keys()
+    known = request_fields._CHAT.keys() | request_fields._COMPLETION.keys()
+    assert known | request_fields._SET_BY_SERVER | request_fields._IGNORED == NEAR.keys()
 
 
 def test_the_fields_that_vllm_knows_are_more_than_those_that_are_allowed() -> None:

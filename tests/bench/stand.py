@@ -22,8 +22,8 @@ from deploy.local.processes import ChildProcess, Command, start_ready
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import LocalSettings, inherited_environment
 from tenancy import bootstrap
-from tenancy.s3 import S3ObjectStore
-from tenancy.settings import PlatformSettings
+from tenancy.platform.settings import PlatformSettings
+from tenancy.storage.s3 import S3ObjectStore
 from tests.bench import seeded_store
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas import object_keys
-from schemas.audit import Actor, AuditEntry, body_sha256, genesis
-from tenancy.audit import AuditLog, AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.evidence.audit import Actor, AuditEntry, body_sha256, genesis
+from schemas.objects import object_keys
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.errors import AuditBroken
-from tenancy.objects import ObjectStore, ObjectVersion
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.objects import ObjectStore, ObjectVersion
 from tests.contract.conftest import START, TENANT, SteppedClock
 
 

@@ -11,13 +11,13 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
-from schemas import object_keys
-from schemas.content import ChatMessage, ExampleContent
+from schemas.bus.content import ChatMessage, ExampleContent
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Refused, SealBroken
-from tenancy.keys import KeyRing, encrypt_inline
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.objects import ObjectStore
+from tenancy.storage.keys import KeyRing, encrypt_inline
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import TENANT
 

@@ -20,11 +20,10 @@ import pytest_asyncio
 
 from deploy.local.base_model import base_model_folder
 from deploy.local.settings import LocalSettings, inherited_environment
-from inference.answers import Answers, HeldStream
-from inference.binding import Salts
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.engine_errors import (
+from inference.api.answers import Answers, HeldStream
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.errors import (
     AdapterInUse,
     AdapterLoadFailed,
     AdapterNotLoaded,
@@ -32,8 +31,9 @@ from inference.engine_errors import (
     EngineFull,
     EngineRefused,
 )
-from inference.flights import EventStream
-from inference.usage import UsageMeter
+from inference.engine.in_flight import EventStream
+from inference.tenants.binding import Salts
+from inference.tenants.usage import UsageMeter
 from tenancy.tenant_id import TenantId
 from tests.fixtures.markers import new_marker, token_forms
 from tests.fixtures.raw_bytes import files

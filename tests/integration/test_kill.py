@@ -16,16 +16,17 @@ import pytest
 
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from producers.publishing import publish
-from schemas import events, object_keys
-from schemas.hyperparameters import Hyperparameters
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.state import TenantState
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
-from tenancy.exports import EXPORT_FILES
-from tenancy.leases import Leases
+from tenancy.lifecycle.exports import EXPORT_FILES
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually

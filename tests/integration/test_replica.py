@@ -18,13 +18,13 @@ from deploy.local.services import INFERENCE, SHARED_MEMORY
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
 from deploy.local.teardown import running_members
-from inference.shared_memory import PREFIX, descendants
-from producers.chatting import ask
-from producers.onboarding import onboard
+from inference.engine.shared_memory import PREFIX, descendants
+from producers.commands.onboarding import onboard
+from producers.operations.chat_client import ask
+from producers.operations.topics import apply_topics
 from producers.settings import OperatorSettings
-from producers.topic_admin import apply_topics
-from schemas.model_digest import model_digest
-from schemas.policy import TenantPolicy
+from schemas.models.model_digest import model_digest
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy, signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer

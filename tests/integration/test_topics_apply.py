@@ -17,13 +17,13 @@ from deploy.local.embedded import start_bus
 from deploy.local.kafka import KafkaCluster
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
-from producers.topic_admin import TopicReport, apply_topics
-from schemas.envelope import Event
-from schemas.events import CURATION, TENANTS, TenantChurned
-from schemas.topics import TOPICS
+from producers.operations.topics import TopicReport, apply_topics
+from schemas.bus.envelope import Event
+from schemas.bus.events import CURATION, TENANTS, TenantChurned
+from schemas.bus.topics import TOPICS
 from tenancy.bus import KafkaPublisher
-from tenancy.clock import utc_now
 from tenancy.errors import BusUnavailable
+from tenancy.platform.clock import utc_now
 
 BOUND_SECONDS = 60.0
 BROKERS = 3

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
+from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from tests.unit.test_docs import page, section
 
 pytestmark = pytest.mark.engine
@@ -49,7 +49,7 @@ def test_the_engine_client_has_the_calls_that_load_abort_and_evict() -> None:
 def test_the_processes_keep_as_many_messages_as_are_overwritten() -> None:
     from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
 
-    from inference.loaded_adapters import _MESSAGES
+    from inference.engine.loaded_adapters import _MESSAGES
 
     assert inspect.signature(MessageQueue.__init__).parameters["max_chunks"].default == _MESSAGES
 
@@ -98,11 +98,11 @@ def test_the_request_models_have_the_fields_that_the_server_sets() -> None:
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
-    from inference import openai_requests
+    from inference.engine import request_fields
 
     for model, allowed in (
-        (ChatCompletionRequest, openai_requests._CHAT),
-        (CompletionRequest, openai_requests._COMPLETION),
+        (ChatCompletionRequest, request_fields._CHAT),
+        (CompletionRequest, request_fields._COMPLETION),
     ):
         assert {"model", "cache_salt", "priority", "request_id"} <= model.model_fields.keys()
         assert allowed.keys() <= model.model_fields.keys()
@@ -114,7 +114,7 @@ def test_no_allowed_request_exceeds_what_the_workers_raise_at() -> None:
     from vllm.config import ModelConfig
     from vllm.v1.worker.gpu.sample import logit_bias
 
-    from inference import field_checks
+    from inference.engine import field_checks
 
     assert logit_bias.MAX_NUM_LOGIT_BIAS_TOKENS >= field_checks.MAX_LOGIT_BIASES
     # Beside the caller's there are the tokenizer's end token and those of the model's generation configuration.
@@ -147,8 +147,8 @@ def test_the_largest_request_that_is_allowed_is_taken_by_the_worker_and_packs(co
     from vllm.v1.serial_utils import MsgpackEncoder
     from vllm.v1.worker.gpu.sample.logit_bias import LogitBiasState
 
-    from inference.field_checks import MAX_INT32, MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_TOKEN_IDS
-    from inference.openai_requests import chat_fields
+    from inference.engine.field_checks import MAX_INT32, MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_TOKEN_IDS
+    from inference.engine.request_fields import chat_fields
 
     body = {
         "messages": [{"role": "user", "content": "x"}],
@@ -229,10 +229,10 @@ def test_the_wrapped_operations_exist_and_a_row_without_an_adapter_is_left_alone
     from vllm.lora.ops.torch_ops import lora_ops
     from vllm.lora.punica_wrapper import punica_cpu
 
-    from inference import base_rows
+    from inference.engine import cpu_lora_patch
 
-    base_rows.install()
-    base_rows.install()
+    cpu_lora_patch.install()
+    cpu_lora_patch.install()
     a = torch.full((2, 1, 4, 3), float("inf"))  # [slot, 1, rank, in]
     a[0] = 1.0
     b = torch.ones(2, 1, 3, 4)  # [slot, 1, out, rank]
@@ -267,7 +267,7 @@ def test_every_server_argument_that_we_set_is_known_and_reaches_the_engine(confi
     assert engine.kv_cache_memory_bytes == 2**29
     assert (engine.enable_log_requests, engine.disable_log_stats) == (False, True)
     assert engine.tensor_parallel_size == engine.data_parallel_size == 1
-    assert engine.worker_extension_cls == "inference.worker_extension.AdapterIsolation"
+    assert engine.worker_extension_cls == "inference.engine.worker_extension.AdapterIsolation"
 
 
 def test_the_share_of_a_gpus_memory_is_vllms_own_or_ours(config: EngineConfig) -> None:
@@ -286,7 +286,7 @@ def test_the_share_of_a_gpus_memory_is_vllms_own_or_ours(config: EngineConfig) -
 def test_the_environment_that_is_set_is_the_one_that_vllm_reads() -> None:
     from vllm import envs
 
-    from inference.engine_config import _ENVIRONMENT
+    from inference.engine.config import _ENVIRONMENT
 
     assert {name for name in _ENVIRONMENT if name.startswith("VLLM_")} <= set(envs.environment_variables)
     assert envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING is False

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from producers.audit_witness import read_held
-from schemas import events, object_keys
-from schemas.audit import CHECKPOINT_PREDICATE
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.bus import events
+from schemas.evidence.audit import CHECKPOINT_PREDICATE
+from schemas.objects import object_keys
+from tenancy.audit.verification import verify_copy
+from tenancy.audit.witness import read_held
 from tests.invariants.worlds import Pair
 from tests.world.world import World
 

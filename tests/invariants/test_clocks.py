@@ -11,14 +11,15 @@ import pytest
 
 from consumers.purge.fence import opened
 from consumers.training.worker import Worker
-from producers import commands, holds
-from producers.subcontractors import confirm
-from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.outcome import Outcome
-from schemas.state import oldest_first
-from tenancy.leases import Leases
-from tenancy.settings import CLOCK_SKEW_SECONDS
+from producers.commands import legal_holds, requests
+from producers.commands.subcontractors import confirm
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import oldest_first
+from tenancy.evidence.verification import verify_file
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, event, learned, receipt
 from tests.world.purging import MuteReplica, record_of
@@ -56,12 +57,12 @@ async def test_a_hold_released_by_a_clock_that_is_ahead_leaves_a_certificate_tha
     world = World(tmp_path)
     tenant = await world.onboard("t1")
     await learned(world, tenant)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     now = world.now
     world.now = now + timedelta(seconds=ahead)
-    await holds.release(world.outside, tenant, "h1", released_by="op-2")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op-2")
     world.now = now
     for _ in range(20):
         await world.step()  # without any time passing: the operator's clock stays ahead
@@ -177,7 +178,7 @@ async def test_a_withdrawal_is_answered_by_a_newer_adapter_whatever_the_clock_of
     for _ in range(40):
         await world.step()
     [first] = (await world.state(tenant)).adapters
-    await commands.activate(world.outside, tenant)
+    await requests.activate(world.outside, tenant)
     world.wrong_by = timedelta()
     await world.publish(tenant, events.ExampleRejected(example_id="e0", version=2, reviewer_id="r", reason_code="x"))
     for number in range(3, 6):
@@ -190,7 +191,7 @@ async def test_a_withdrawal_is_answered_by_a_newer_adapter_whatever_the_clock_of
         await world.step()
     state = await world.state(tenant)
     assert sorted(state.runs) == ["batch-1", "batch-2"]
-    newest = (await commands.activate(world.outside, tenant)).digest
+    newest = (await requests.activate(world.outside, tenant)).digest
     assert newest != first
     await world.settle()
     assert (await world.state(tenant)).adapters[first].status == "retired"
@@ -238,9 +239,9 @@ async def test_a_hold_placed_by_a_clock_that_is_ahead_is_not_released_before_it(
     world = World(tmp_path)
     tenant = await world.onboard("t1")
     now, world.now = world.now, world.now + timedelta(hours=1)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     placed_at, world.now = world.now, now
-    await holds.release(world.outside, tenant, "h1", released_by="op-2")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op-2")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await assert_verified(world, tenant, tmp_path)
     [hold] = (await record_of(world, tenant)).holds

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from consumers.purge.handlers import on_replica_evicted
-from inference.agent import AgentPorts, on_adapter_retired, on_purge_fenced
-from inference.binding import TenantViews
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from producers import holds
-from schemas import events
-from schemas.envelope import Event
-from schemas.events import PurgeFenced, ReplicaEvicted
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.replica.agent import AgentPorts, on_adapter_retired, on_purge_fenced
+from inference.tenants.binding import TenantViews
+from producers.commands import legal_holds
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.events import PurgeFenced, ReplicaEvicted
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
@@ -70,7 +70,7 @@ async def held_purge(world: World) -> TenantId:
     """A tenant whose purge a legal hold keeps open."""
     tenant = await world.onboard("t1", POLICY)
     await learned(world, tenant)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     return tenant
@@ -89,7 +89,7 @@ async def test_a_full_replay_while_a_purge_is_open_has_no_effect_on_a_replica_st
     assert ("inference", PurgeFenced.type, Outcome.NOOP_DUPLICATE) in world.outcomes
     assert [outcome for outcome in world.outcomes if outcome[2] is Outcome.EFFECT] == []
     assert len(list(acknowledgements(world))) > before, "it acknowledges all the same, for a purge that may wait for it"
-    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await world.settle()
     await assert_purged(world, tenant)
 

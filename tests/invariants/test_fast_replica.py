@@ -9,11 +9,11 @@ import pytest
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_replica_evicted
-from schemas import events
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event
-from schemas.manifests import EVICTION_PREDICATE
-from schemas.outcome import Outcome
+from schemas.base.canonical import sha256_hex
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE
 from tests.invariants.worlds import assert_purged, learned, service
 from tests.invariants.worlds import event as event_of
 from tests.world.crashes import SimulatedCrash

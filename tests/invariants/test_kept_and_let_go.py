@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from consumers.purge.driver import PurgeDriver
-from schemas import events, object_keys
-from schemas.records import ReplicaAcknowledgement
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement
 from tenancy.errors import Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import Upload
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import Upload
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.worlds import assert_purged, learned

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from producers import holds
-from schemas import events
+from producers.commands import legal_holds
+from schemas.bus import events
 from tests.invariants.worlds import assert_purged, learned
 from tests.world.purging import Metrics, live, record_of, warnings
 from tests.world.world import POLICY, World
@@ -44,7 +44,7 @@ async def test_unreadable_records_are_counted_and_the_others_are_warned_of(tmp_p
     world = World(tmp_path)
     metrics = Metrics(world)
     tenant = await world.onboard("t1", POLICY)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await with_unreadable(world)
     await live(world, 16 * 24)
@@ -63,7 +63,7 @@ async def test_everything_is_warned_of_and_counted_before_anything_stalled_is_dr
     world = World(tmp_path)
     tenants = [await world.onboard(f"t{number}", POLICY) for number in range(3)]
     for tenant in tenants:
-        await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+        await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
         await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     world.now += timedelta(days=16)

@@ -17,12 +17,13 @@ from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
-from schemas.outcome import Outcome
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
+from schemas.objects import object_keys
+from tenancy.evidence.signing import Signer
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed

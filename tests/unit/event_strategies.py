@@ -8,11 +8,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from schemas.content import ClaimCheck, Committed
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES, EventData, ExampleApproved, ReplicaRegistered
-from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN
-from schemas.json_schemas import golden_schema
+from schemas.base.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN
+from schemas.bus.content import ClaimCheck, Committed
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES, EventData, ExampleApproved, ReplicaRegistered
+from schemas.bus.json_schemas import golden_schema
 
 Json = dict[str, Any]
 

@@ -14,12 +14,10 @@ from consumers.adapters.handlers import AdaptersPorts
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
 from consumers.purge.policy import PurgePolicy
-from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.canonical import sha256_hex
-from schemas.events import PurgeRequested
-from schemas.hyperparameters import Hyperparameters
-from schemas.manifests import (
+from producers.commands.onboarding import onboard
+from schemas.base.canonical import sha256_hex
+from schemas.bus.events import PurgeRequested
+from schemas.evidence.statements import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
     TRAINING_PREDICATE,
@@ -32,25 +30,19 @@ from schemas.manifests import (
     eviction_subject,
     statement,
 )
-from schemas.records import (
-    JobRecord,
-    LeftOut,
-    LeftOutExample,
-    PurgeRecord,
-    ReplicaAcknowledgement,
-    Residue,
-    StoreCount,
-    TrainingSet,
-    TrainingSetEntry,
-)
-from schemas.state import AdapterState, RunState, TenantState
-from schemas.stores import STORES, swept
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord, Residue, StoreCount
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.state import AdapterState, RunState, TenantState
+from schemas.objects.training import JobRecord, LeftOut, LeftOutExample, TrainingSet, TrainingSetEntry
+from schemas.stores.registry import STORES, swept
+from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.certificate_rules import EVERY_RELEASE
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.certificate_rules import EVERY_RELEASE
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 

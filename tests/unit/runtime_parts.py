@@ -12,17 +12,17 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.telemetry import configure_telemetry
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage, RecordingPublisher
-from tenancy.clock import utc_now
 from tenancy.errors import Refused, StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectStore
+from tenancy.platform.clock import utc_now
+from tenancy.service.telemetry import configure_telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectStore
 from tests.fixtures.records import record_of
 
 POLICY = HandlingPolicy(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.adapter_files import (
+from schemas.models.adapter_files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     AdapterRefused,
@@ -20,7 +20,7 @@ from schemas.adapter_files import (
     linear_shapes,
     naming_run,
 )
-from schemas.safetensors_header import MalformedSafetensors, parse_header
+from schemas.models.safetensors_header import MalformedSafetensors, parse_header
 
 R, IN, OUT = 8, 6, 4
 PREFIX = "base_model.model.model.layers.0.self_attn.q_proj"

@@ -13,17 +13,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from consumers.purge.policy import PurgePolicy
-from inference.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
-from inference.binding import TenantViews
+from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
-from inference.lease import ReplicaLease
-from inference.loaded_adapters import Eviction
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event, decode, encode
-from schemas.events import (
+from inference.replica.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import TenantViews
+from schemas.base.canonical import sha256_hex
+from schemas.base.contract import read_tolerant
+from schemas.bus.envelope import Event, decode, encode
+from schemas.bus.events import (
     ADAPTERS,
     TENANTS,
     AdapterActivated,
@@ -34,17 +35,16 @@ from schemas.events import (
     PurgeRequested,
     ReplicaEvicted,
 )
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.state import AdapterState, PurgeState, TenantState
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
+from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, StoreUnavailable, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.world.fakes import FakeEngine, FakeFiles
 

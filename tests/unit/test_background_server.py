@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from consumers.runtime.background_server import Work, run_server
 from deploy.local.ports import LOOPBACK, free_ports
+from tenancy.service.background_server import Work, run_server
 
 BOUND_SECONDS = 30
 
@@ -117,7 +117,7 @@ ENDING = """
     import signal
     from contextlib import asynccontextmanager
     from starlette.applications import Starlette
-    from consumers.runtime.background_server import run_server
+    from tenancy.service.background_server import run_server
 
     @asynccontextmanager
     async def work():

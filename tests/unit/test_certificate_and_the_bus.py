@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.events import PurgeCompleted
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate
-from schemas.model import read_tolerant
-from schemas.topics import TOPICS
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.events import PurgeCompleted
+from schemas.bus.topics import TOPICS
+from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate
+from schemas.objects import object_keys
+from tenancy.evidence.verification import verify_file
 from tests.invariants.worlds import assert_purged
 from tests.world.world import POLICY, World
 

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from consumers.runtime import connections
-from consumers.runtime.background_server import run_server
-from consumers.runtime.connections import BoundedConnection
 from deploy.local.ports import LOOPBACK, free_ports
+from tenancy.service import connections
+from tenancy.service.background_server import run_server
+from tenancy.service.connections import BoundedConnection
 
 BOUND_SECONDS = 30
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"

@@ -18,12 +18,12 @@ from consumers.purge.counting import SweepCount, listed, sweep_ended
 from consumers.purge.roots import Root
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
-from schemas.records import PurgeRecord, StoreCount
-from tenancy import objects as batching
+from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.errors import StoreUnavailable
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, Upload
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.storage import objects as batching
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, Upload
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 ROOT = Root("objects", "tenants/t1/")

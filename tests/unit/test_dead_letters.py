@@ -13,11 +13,11 @@ from consumers.runtime.middleware import OutermostMiddleware
 from consumers.runtime.parsing import tolerant_parser
 from consumers.runtime.poison import Poison
 from consumers.runtime.redeliveries import Redeliveries
-from schemas import events
-from schemas.envelope import MalformedEvent, decode
-from schemas.object_keys import ForbiddenKey
-from schemas.outcome import Outcome
-from schemas.topics import MESSAGE_BYTES
+from schemas.bus import events
+from schemas.bus.envelope import MalformedEvent, decode
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import MESSAGE_BYTES
+from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import (
     BusUnavailable,

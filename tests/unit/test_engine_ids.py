@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from inference.engine_errors import AdapterLoadFailed
-from inference.loaded_adapters import LoadedAdapters
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from inference.engine.errors import AdapterLoadFailed
+from inference.engine.loaded_adapters import LoadedAdapters
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 
 
 def digest(number: int) -> str:

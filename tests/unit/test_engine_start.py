@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from inference import engine as engine_module
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
+from inference.engine import engine as engine_module
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
 
 BOUND_SECONDS = 30
 

@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.purge import certificate as certificates
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.policy import PurgePolicy
-from schemas import events, object_keys
-from schemas.events import PurgeCompleted
-from tenancy.certificate_rules import RULES
-from tenancy.signing import Signer
+from schemas.bus import events
+from schemas.bus.events import PurgeCompleted
+from schemas.objects import object_keys
+from tenancy.evidence.certificate_rules import RULES
+from tenancy.evidence.signing import Signer
 from tests.invariants.worlds import assert_purged
 from tests.world.crashes import SimulatedCrash
 from tests.world.world import POLICY, SETTLE_SECONDS, World

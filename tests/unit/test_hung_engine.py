@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from inference.answering_llm import AnsweringLlm
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.engine_errors import EngineDead
-from inference.flights import EventStream, Flight, result_of
-from inference.loaded_adapters import LoadedAdapters
-from inference.stream_usage import StreamUsage
-from inference.vllm_errors import error_events
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.errors import EngineDead
+from inference.engine.in_flight import EventStream, Flight, result_of
+from inference.engine.loaded_adapters import LoadedAdapters
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events
+from inference.engine.watched_llm import AnsweringLlm
 
 AT_ONCE, LONG = 0.01, 60.0
 

@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas import object_keys
-from schemas.events import PurgeRequested
-from schemas.object_keys import TENANT_AREAS, ForbiddenKey
+from schemas.bus.events import PurgeRequested
+from schemas.objects import object_keys
+from schemas.objects.object_keys import TENANT_AREAS, ForbiddenKey
 from tests.unit.event_strategies import opaque_ids, tenants
 
 AREAS = sorted(TENANT_AREAS)

@@ -10,7 +10,7 @@ import pytest
 from producers.settings import VerificationSettings, installation_settings, operator_settings
 from tenancy.bootstrap import object_store
 from tenancy.errors import Refused
-from tenancy.s3 import S3ObjectStore
+from tenancy.storage.s3 import S3ObjectStore
 
 STACK = {
     "kafka_bootstrap_servers": "127.0.0.1:9092",

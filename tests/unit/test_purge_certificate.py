@@ -15,20 +15,21 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
-from producers import commands, queries
-from producers.onboarding import onboard
+from producers.commands import requests
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
-from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.canonical import canonical_json
-from schemas.events import PurgeRequested
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.records import PurgeRecord
-from schemas.stores import STORES, swept
+from producers.queries import purges
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import PurgeRequested
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.stores.registry import STORES, swept
 from tenancy.errors import DeletionRefused, Refused
-from tenancy.objects import ObjectVersion, Upload
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.objects import ObjectVersion, Upload
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, publish_adapter, purge_ports
 from tests.world.purging import LockingObjectStore
@@ -42,7 +43,7 @@ async def parts() -> Parts:
 
 
 async def purged(parts: Parts) -> PurgeRecord:
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = purge_ports(parts)
     await on_purge_requested(parts.publisher.events[-1], ports)
     await ports.driver.look()
@@ -50,7 +51,7 @@ async def purged(parts: Parts) -> PurgeRecord:
 
 
 async def certified(parts: Parts, record: PurgeRecord) -> PurgeCertificate:
-    envelope = json.loads(await queries.certificate(parts.tenancy, record.purge_id))
+    envelope = json.loads(await purges.certificate(parts.tenancy, record.purge_id))
     return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
 
 
@@ -93,7 +94,7 @@ async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_w
     assert found["telemetry.logs"].outcome == "none-held"
     assert found["copies.bucket"].outcome == "operator"
     assert said.objects_removed == sum((f.before.objects if f.before else 0) for f in said.stores)
-    (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, record.purge_id))
+    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, record.purge_id))
     verdict = verify_file(tmp_path / "c.json", parts.signer.verifier)
     assert verdict.facts["removed"].startswith(f"{said.objects_removed} objects in {said.versions_removed} versions")
     assert any("copies.bucket" in line for line in verdict.does_not_prove)
@@ -102,7 +103,7 @@ async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_w
 async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Parts) -> None:
     await publish_adapter(parts, TENANT)
     record = await purged(parts)
-    stored = await queries.certificate(parts.tenancy, record.purge_id)
+    stored = await purges.certificate(parts.tenancy, record.purge_id)
     parts.now += timedelta(days=400)
     again = await purge_ports(parts).driver.records.read(record.purge_id)
     assert canonical_json(parts.signer.sign(certificate(again))) == stored
@@ -111,7 +112,7 @@ async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Pa
     body = again.model_copy(update={"step": "verified"}).model_dump_json().encode()
     await parts.objects.put(object_keys.purge_key(record.purge_id), body)
     await purge_ports(parts).driver.look()
-    assert await queries.certificate(parts.tenancy, record.purge_id) == stored
+    assert await purges.certificate(parts.tenancy, record.purge_id) == stored
 
 
 async def test_there_is_no_certificate_while_anything_is_open(parts: Parts) -> None:
@@ -133,7 +134,7 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
 ) -> None:
     ports = purge_ports(parts, settle_seconds=60.0)
     driver, watchdog = ports.driver, Watchdog(ports.driver)
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
     await driver.look()
     days = (await driver.records.read(purge_id)).sla_days
@@ -148,9 +149,9 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
         ("deadline",),
     ]
     with pytest.raises(Refused, match="not certified"):
-        await queries.certificate(parts.tenancy, purge_id)
+        await purges.certificate(parts.tenancy, purge_id)
     assert "purge.completed" not in parts.types()
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.flags) == ("verified", ("uncertifiable",))
     assert view.waits_for == ("a release that can certify it: its certificate would contradict itself (deadline)",)
     await watchdog.look()
@@ -158,7 +159,7 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
     await driver.records.note(purge_id, lambda current: current.model_copy(update={"sla_days": days}))
     await driver.look()
     assert (await driver.records.read(purge_id)).step == "certified"
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.flags, view.waits_for) == ((), ())
 
 
@@ -180,7 +181,7 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     [refusal] = record.refusals
     assert (refusal.store, refusal.reason_code, refusal.count) == ("keys.tenant", "access-denied", 1)
     assert parts.stored_keys("tenants/") == []
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.flags == ("partial",)
     assert view.waits_for == ("store keys.tenant to let go of 1 (access-denied)",)
     counted = record.found
@@ -192,7 +193,7 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     said = await certified(parts, done)
     [exception] = said.exceptions
     assert exception.until == parts.now
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.flags == ("overdue",)
 
 
@@ -242,7 +243,7 @@ async def test_a_key_whose_deletion_is_refused_as_a_request_is_partial_and_keeps
     assert (record.step, record.key_destroyed_at) == ("fenced", None)
     assert [(refusal.store, refusal.count) for refusal in record.refusals] == [("keys.tenant", 0)]
     assert parts.stored_keys("tenants/") == []
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.flags == ("partial",)
 
 
@@ -269,7 +270,7 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
 ) -> None:
     await publish_adapter(parts, TENANT)
     driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=60.0))
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
     await on_purge_requested(parts.publisher.events[-1], ports)
     await driver.look()

@@ -10,17 +10,17 @@ from unittest.mock import AsyncMock
 import pytest
 
 from inference.app import Replica
-from inference.lease import ReplicaLease
-from schemas import object_keys
-from schemas.events import ReplicaRegistered
-from schemas.model import read_tolerant
-from schemas.records import ReplicaAcknowledgement, ReplicaRecord
+from inference.replica.lease import ReplicaLease
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import ReplicaRegistered
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement, ReplicaRecord
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseLost, StoreUnavailable, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.replicas import Replicas
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE_DIGEST = "d" * 64

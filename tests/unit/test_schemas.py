@@ -17,16 +17,11 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from schemas import generate
-from schemas.content import Committed, ExampleContent
-from schemas.envelope import Event, MalformedEvent, data_schema, decode, encode, event_id
-from schemas.events import (
-    EVENT_TYPES,
-    PurgeFenced,
-    TrainingRequested,
-    UsageRecorded,
-)
-from schemas.hyperparameters import Hyperparameters
-from schemas.json_schemas import golden_schema
+from schemas.bus.content import Committed, ExampleContent
+from schemas.bus.envelope import Event, MalformedEvent, data_schema, decode, encode, event_id
+from schemas.bus.events import EVENT_TYPES, PurgeFenced, TrainingRequested, UsageRecorded
+from schemas.bus.json_schemas import golden_schema
+from schemas.tenant.hyperparameters import Hyperparameters
 from tests.unit.event_strategies import JSON_VALUES, approved, data_of, event_types, events, tenants
 from tests.unit.stored_examples import StoredExample, stored_examples
 

@@ -18,10 +18,10 @@ from consumers.runtime.sent_back import MUST_HAPPEN
 from consumers.training import app as training
 from inference import app as inference
 from producers.replay.selection import REPLAYABLE
-from schemas import events
-from schemas.asyncapi import consumer_group
-from schemas.events import EVENT_TYPES, OUTCOMES, EventData
-from schemas.topics import LIVE_TOPICS, TOPICS
+from schemas.bus import events
+from schemas.bus.asyncapi import consumer_group
+from schemas.bus.events import EVENT_TYPES, OUTCOMES, EventData
+from schemas.bus.topics import LIVE_TOPICS, TOPICS
 from tests.unit.test_docs import page, rows, section, ticked
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,8 @@ HANDLERS: dict[str, Mapping[type[EventData], object]] = {
 }
 SERVICES = tuple(HANDLERS)
 TYPES = {model.__name__: model for model in EVENT_TYPES.values()}
-IMPORT = "importing.py"
+IMPORT = "sources/importing.py"
+NO_COMMANDS = ("cli", "demo", "replay")
 DOCUMENTED_AS = {**{service: service for service in SERVICES}, "inference": "serving replica"}
 
 
@@ -46,10 +47,12 @@ def folder(service: str) -> Path:
 
 def sources(service: str) -> Iterator[str]:
     """The service's modules, and those of the tenant boundary that make events for it."""
-    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder(service).glob("*.py")))
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder(service).rglob("*.py")))
     yield text
-    if re.search(r"^from tenancy(\.activation)? import (.*\b)?(activation|activated|retired)\b", text, re.MULTILINE):
-        yield (ROOT / "tenancy" / "activation.py").read_text(encoding="utf-8")
+    if re.search(
+        r"^from tenancy\.state(\.activation)? import (.*\b)?(activation|activated|retired)\b", text, re.MULTILINE
+    ):
+        yield (ROOT / "tenancy" / "state" / "activation.py").read_text(encoding="utf-8")
 
 
 def subscribed(service: str) -> set[str]:
@@ -123,7 +126,9 @@ def commanded(module: str) -> set[str]:
 
 def operators_must_write() -> set[str]:
     """What they command, what states owe where they swap them, and whatever they may send again."""
-    commands = {path.name for path in (ROOT / "producers").glob("*.py")} - {IMPORT}
+    root = ROOT / "producers"
+    modules = [path.relative_to(root) for path in root.rglob("*.py")]
+    commands = {str(module) for module in modules if module.parts[0] not in NO_COMMANDS} - {IMPORT}
     owed = {topic for payer in SERVICES if pays(payer) for topic in made(payer)}
     assert owed == {events.TRAINING, events.ADAPTERS, events.USAGE}
     return {topic for module in commands for topic in commanded(module)} | owed | set(REPLAYABLE)

@@ -18,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
 from tenancy.errors import Refused
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import ALGORITHM, AUDIENCE, ISSUER, BadToken, TokenIssuer, TokenVerifier
 

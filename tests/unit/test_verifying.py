@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.canonical import canonical_json
-from schemas.holds import LegalHold
-from schemas.manifests import WITHDRAWAL_PREDICATE, eviction_subject, statement
-from schemas.records import PurgeExport, ReplicaAcknowledgement, StoreRefusal
-from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
+from schemas.base.canonical import canonical_json
+from schemas.evidence.statements import WITHDRAWAL_PREDICATE, eviction_subject, statement
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeExport, StoreRefusal
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
+from schemas.tenant.holds import LegalHold
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.verification import verify_file
 from tests.unit.operator_parts import (
     NOW,
     adapter_files,

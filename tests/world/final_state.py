@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from typing import Any
 
-from schemas import object_keys
-from schemas.events import TenantChurned
+from schemas.bus.events import TenantChurned
+from schemas.objects import object_keys
 from tenancy.errors import KeyDestroyed
 from tenancy.tenant_id import TenantId
 from tests.world.deliveries import Deliveries

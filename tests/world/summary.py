@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from schemas import object_keys
-from schemas.events import TrainingStarted
-from schemas.outcome import Outcome
-from schemas.records import ConsentRecord, ExampleRecord
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.bus.events import TrainingStarted
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
+from tenancy.audit.verification import verify_copy
 from tenancy.errors import KeyDestroyed
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
 

@@ -19,27 +19,27 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 
 from consumers.runtime.service import health_routes
-from consumers.runtime.telemetry import Telemetry
-from inference.answers import Answers
-from inference.api import Api
-from inference.binding import Salts, TenantViews
-from inference.engine_errors import AdapterWithdrawn
-from inference.flights import EventStream, Flight, Flights
-from inference.lease import ReplicaLease
-from inference.openai_requests import chat_fields, completion_fields
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from inference.stream_usage import StreamUsage
-from inference.usage import UsageMeter
-from inference.vllm_errors import error_events
-from schemas.state import AdapterState, PurgeState, TenantState
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.api.answers import Answers
+from inference.api.routes import Api
+from inference.engine.errors import AdapterWithdrawn
+from inference.engine.in_flight import EventStream, Flight, Flights
+from inference.engine.request_fields import chat_fields, completion_fields
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.usage import UsageMeter
+from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.service.telemetry import Telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.world.fakes import FakeEngine, FakeFiles

@@ -18,13 +18,13 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from consumers.runtime.background_server import BackgroundWork
 from inference import app as inference_app
 from inference.app import Replica
-from inference.engine_errors import EngineDead
-from inference.load_audit import LoadAudit
+from inference.engine.errors import EngineDead
+from inference.replica.load_audit import LoadAudit
 from inference.settings import InferenceSettings
 from tenancy.bootstrap import Tenancy
+from tenancy.service.background_server import BackgroundWork
 from tests.fixtures.telemetry import observed
 from tests.unit.api.replica import ACTIVE, CHAT, MODELS, OURS, PLAIN, TENANT, AnsweringEngine, Bench, code
 

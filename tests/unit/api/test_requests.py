@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from inference import api
-from inference.api import MAX_BODY_BYTES
-from inference.binding import Salts
+from inference.api import routes
+from inference.api.routes import MAX_BODY_BYTES
 from inference.errors import RequestRefused
+from inference.tenants.binding import Salts
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
@@ -63,7 +63,7 @@ async def test_a_body_is_bounded_also_when_it_comes_in_pieces_without_a_length(b
 
 
 async def test_a_body_that_does_not_end_is_not_read_without_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(routes, "BODY_SECONDS", 0.01)
 
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -81,14 +81,14 @@ async def test_what_is_too_long_is_not_kept(bench: Bench) -> None:
 
     async def receive() -> dict[str, Any]:
         frame = sys._getframe()
-        while frame.f_code is not api._body.__code__:
+        while frame.f_code is not routes._body.__code__:
             assert frame.f_back is not None
             frame = frame.f_back
         kept.append(len(frame.f_locals["received"]))
         return {"type": "http.request", "body": b" " * 65_536, "more_body": len(kept) < 64}
 
     with pytest.raises(RequestRefused, match="longer than"):
-        await api._body(Request({"type": "http"}, receive))
+        await routes._body(Request({"type": "http"}, receive))
     assert max(kept) <= MAX_BODY_BYTES
 
 
@@ -96,7 +96,7 @@ async def test_what_is_too_long_is_not_kept(bench: Bench) -> None:
 async def test_a_body_that_does_not_come_is_not_waited_for_without_end(
     bench: Bench, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(routes, "BODY_SECONDS", 0.01)
 
     async def dripping() -> AsyncIterator[bytes]:
         yield b"{"

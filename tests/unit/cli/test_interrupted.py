@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from producers import queries, waiting
 from producers.cli.errors import in_one_line
+from producers.queries import tenants, waiting
 from tests.unit.cli.command import Sano, error_line, interrupted
 
 
@@ -24,7 +24,7 @@ def takes_interrupts() -> Iterator[None]:
 
 
 def test_an_interrupted_command_says_so(sano: Sano, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "tenants", interrupted)
+    monkeypatch.setattr(tenants, "tenants", interrupted)
     assert error_line(sano("tenant", "list"), 130) == "error: interrupted\n"
 
 

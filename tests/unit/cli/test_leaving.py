@@ -11,10 +11,10 @@ import pytest
 
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation.handlers import on_consent_revoked, on_example_rejected, on_example_withdrawn
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ConsentRevoked, ExampleRejected, ExampleWithdrawn
-from tenancy.replicas import Replicas
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentRevoked, ExampleRejected, ExampleWithdrawn
+from schemas.objects import object_keys
+from tenancy.lifecycle.replicas import Replicas
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.operator_parts import (
     Parts,

@@ -1,0 +1,106 @@
+"""Work that goes on behind a server's routes, which answer while it begins: alive, and not ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any
+
+import anyio
+import uvicorn
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.types import Lifespan
+
+from tenancy.service.connections import BoundedConnection
+from tenancy.service.telemetry import SCOPE, said, where
+
+logger = logging.getLogger(f"{SCOPE}.runtime")
+
+Work = Callable[[], AbstractAsyncContextManager[None]]
+
+
+class BackgroundWork:
+    """A server binds its port only when its lifespan has begun, so the work is entered in a task of its own.
+
+    The task is cancelled when the server stops, also while the work begins: what ``work`` has entered by then, it
+    must leave.
+    """
+
+    def __init__(self, work: Work, on_failure: Callable[[], None] = lambda: None) -> None:
+        self.has_failed = False
+        self.on_failure = on_failure
+        self._work = work
+
+    @asynccontextmanager
+    async def lifespan(self, _: Any) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._to_its_end(), name="work behind the server")
+        # Not in a finally: a server that is forced to end has cancelled the task already.
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def _to_its_end(self) -> None:
+        has_begun = False
+        try:
+            async with self._work():
+                has_begun = True
+                await asyncio.Event().wait()
+        except Exception as error:
+            self.has_failed = True
+            if has_begun:
+                logger.error("stop failed", extra={"error": where(error)})
+            else:
+                # It is about settings and models, and nothing of a tenant is there yet that it could quote; but for an
+                # object that is not what it should be, which pydantic would quote.
+                reason = said(error) if isinstance(error, ValidationError) else str(error)
+                logger.error("start failed", extra={"error": where(error), "reason": reason})
+            self.on_failure()
+
+
+@contextmanager
+def _asked_to_end(stop: Callable[[], None]) -> Iterator[None]:
+    """Hear SIGTERM and SIGINT before and after the server does. It raises what ended it once more for whoever heard it
+    before, and by default that would end the process by the signal, with no word on whether the work could end.
+    """
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_server(
+    app: Callable[[Lifespan[Any]], Starlette], work: Work, *, host: str, port: int, graceful_seconds: int | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan.
+
+    Exits with status 1 when the work cannot begin or end, and returns otherwise.
+    """
+    behind = BackgroundWork(work)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app(behind.lifespan),
+            host=host,
+            port=port,
+            http=BoundedConnection,
+            log_config=None,
+            log_level=logging.WARNING,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=graceful_seconds,
+        )
+    )
+
+    def stop() -> None:
+        server.should_exit = True
+
+    behind.on_failure = stop
+    with _asked_to_end(stop):
+        anyio.run(server.serve)
+    if behind.has_failed:
+        raise SystemExit(1)
