@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from schemas.base.addresses import HttpUrl
 from schemas.base.identifiers import OpaqueId
+from schemas.base.json_text import parse_json
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.errors import Refused
 from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
@@ -40,7 +40,7 @@ class StackFileSource(PydanticBaseSettingsSource):
 
 def _read_stack() -> dict[str, Any]:
     try:
-        stack = json.loads(STACK_FILE.read_text())
+        stack = parse_json(STACK_FILE.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
@@ -110,7 +110,7 @@ def operator_settings() -> OperatorSettings:
 def installation_settings(path: Path) -> InstallationSettings:
     """The installation that a file describes. Raises :class:`Refused`, quoting nothing of the file."""
     try:
-        return InstallationSettings(**json.loads(path.read_bytes()))
+        return InstallationSettings(**parse_json(path.read_bytes()))
     except OSError as error:
         raise Refused("bad-settings", f"refused: {path} cannot be read ({error.strerror})") from None
     except (ValidationError, ValueError, TypeError):

@@ -76,6 +76,16 @@ class TenantFenced(Refused):
         super().__init__("tenant-purged", "refused: the tenant is purged or being purged")
 
 
+class Contradicted(Refused):
+    """An event that comes again under the same id and says something else. The first word stands."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "contradicted",
+            "refused: an earlier event of the same id said otherwise, and stands; a new one needs a new id",
+        )
+
+
 class KeyDestroyed(Refused):
     def __init__(self) -> None:
         super().__init__("key-destroyed", "refused: the tenant's data key does not exist (any more)")

@@ -10,7 +10,7 @@ from schemas.bus.events import UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.usage import Report, UsageDay, report_of
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
+from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Transient
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -29,6 +29,8 @@ async def _kept(event_id: str, data: UsageRecorded, store: TenantStore) -> Outco
     try:
         await store.put_record(object_keys.usage(event_id), data, if_absent=True)
     except PreconditionFailed:
+        if (await store.get_record(object_keys.usage(event_id), UsageRecorded))[0] != data:
+            raise Contradicted from None
         return Outcome.NOOP_DUPLICATE
     return Outcome.EFFECT
 

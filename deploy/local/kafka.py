@@ -130,7 +130,7 @@ class KafkaCluster:
             (home / "tmp").mkdir(parents=True, exist_ok=True)
             text = server_properties(self._addresses[index], self._addresses, home / "data", self._config)
             (home / "server.properties").write_text(text)
-            args = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(home / "server.properties")]
+            args = format_arguments(self._cluster_id, home / "server.properties")
             children.append(self._java(index, f"kafka-format-{index}", args))
         try:
             for child in children:
@@ -174,6 +174,14 @@ class KafkaCluster:
         for child in self._children.values():
             child.kill()
         self._children.clear()
+
+
+def format_arguments(cluster_id: str, properties: Path) -> list[str]:
+    """Builds the command that formats a broker's storage.
+
+    The id is joined to its option: one random id in 64 begins with a hyphen and would be read as an option itself.
+    """
+    return ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={properties}"]
 
 
 def _brokers_seen_from(address: str) -> int:

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from inference.adapters.recent_set import Latest
 from inference.errors import no_such_model, not_active
+from inference.tenants.absent import AbsentAdapters
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
-from tenancy.state.archive import Archive
+from tenancy.state.archive import Archive, is_archived
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
@@ -43,6 +44,10 @@ class TenantViews:
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
     _reading: dict[str, object] = field(default_factory=dict)
     _blocked: Latest[str] = field(default_factory=Latest)
+    _absent: AbsentAdapters = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._absent = AbsentAdapters(self.now)
 
     async def active(self, tenant: TenantId) -> TenantState:
         """The state, if the tenant is served. Raises :class:`RequestRefused` (403)."""
@@ -95,9 +100,19 @@ class TenantViews:
         return str(model)
 
     async def _own(self, tenant: TenantId, state: TenantState, digest: str) -> AdapterState | None:
-        """The tenant's adapter. An older one is looked up under the tenant's prefix, where no other tenant's lies."""
+        """The tenant's adapter. An older one is looked up under the tenant's prefix, where no other tenant's lies.
+
+        The tenant's key is opened only where there is one: whoever asks for digests at random costs a request to the
+        store for each, and none to the master key, which all tenants share.
+        """
         if re.fullmatch(SHA256_PATTERN, digest) is None or digest in state.adapters:
             return state.adapters.get(digest)
+        if self._absent.holds(tenant, digest):
+            return None
+        if not await is_archived(self.tenancy.objects, tenant, digest):
+            if tenant not in self._blocked:  # since this began: nothing is remembered of it any more
+                self._absent.note(tenant, digest)
+            return None
         try:
             store = await self.tenancy.store(tenant)
         except KeyDestroyed:
@@ -108,6 +123,7 @@ class TenantViews:
         """The next request reads the state anew."""
         self._held.pop(tenant, None)
         self._reading.pop(tenant, None)
+        self._absent.forget(tenant)
 
     def block(self, tenant: TenantId) -> None:
         """Admit nothing of this tenant any more, the first step of its eviction."""

@@ -95,6 +95,9 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
             {
                 "tenant": verdict.tenant,
                 "entries": f"{verdict.entries}, of which {verdict.signed_entries} are signed",
+                "doubted": f"{verdict.doubted_entries}; see sano audit show --kind event"
+                if verdict.doubted_entries
+                else "none",
                 "checkpoints": verdict.checkpoints,
                 "last checkpoint": short(verdict.last_checkpoint.sha256 if verdict.last_checkpoint else None),
                 "signed by": tuple(

@@ -11,7 +11,7 @@ from producers.queries.adapters import adapters as published_adapters
 from producers.queries.lineage import Lineage, lineage
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import OpaqueId, Sha256Hex
-from schemas.evidence.audit import AuditEntry
+from schemas.evidence.audit import DOUBTED, AuditEntry
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from tenancy.audit.copy import AuditCopy
@@ -95,11 +95,13 @@ def selected(
 def of_adapter(entries: Sequence[AuditEntry], start: str) -> tuple[str, list[AuditEntry]]:
     """The whole digest that begins with ``start``, and everything about that adapter: its run, set, loads, end.
 
+    What was said of it and is not certain is among this, and leads to nothing else.
     Raises :class:`Refused` when there is no such adapter in the log, or more than one.
     """
     digests = {
         value
         for entry in entries
+        if entry.kind not in DOUBTED
         for name in ADAPTER_FACTS
         if isinstance(value := entry.facts.get(name), str) and value.startswith(start) and len(value) == 64
     }
@@ -108,7 +110,8 @@ def of_adapter(entries: Sequence[AuditEntry], start: str) -> tuple[str, list[Aud
         raise Refused("unknown-adapter", f"refused: the audit log knows {which} whose digest begins so")
     digest = digests.pop()
     about = {entry.seq for entry in entries if digest in [entry.facts.get(name) for name in ADAPTER_FACTS]}
-    runs = {entry.facts["run_id"] for entry in entries if entry.seq in about and "run_id" in entry.facts}
+    certain = [entry for entry in entries if entry.seq in about and entry.kind not in DOUBTED]
+    runs = {entry.facts["run_id"] for entry in certain if "run_id" in entry.facts}
     return digest, [entry for entry in entries if entry.seq in about or entry.facts.get("run_id") in runs]
 
 

@@ -13,6 +13,7 @@ from producers.replay.selection import Selection
 from schemas.base.canonical import canonical_json, sha256_hex
 from schemas.base.contract import Contract
 from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex, TenantName
+from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 
 
@@ -70,7 +71,7 @@ def write_plan(path: Path, plan: ReplayPlan) -> None:
 def read_plan(path: Path) -> ReplayPlan:
     """Raises :class:`Refused` for what is no plan, or not the one that was written."""
     try:
-        held = json.loads(path.read_bytes())
+        held = parse_json(path.read_bytes())
         plan = ReplayPlan.model_validate_json(json.dumps(held["plan"]))
         sha256 = held["sha256"]
     except OSError as error:

@@ -18,6 +18,8 @@ THUMBPRINT_PATTERN = r"^[A-Za-z0-9_-]{43}$"
 COMPACT_JWE_PATTERN = r"^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){4}$"
 TRACEPARENT_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
 MODULE_NAME_PATTERN = r"^[A-Za-z0-9_]{1,64}$"
+MAX_JWE_CHARACTERS = 262_144
+"""The longest inline content, far below what a bus takes in one message."""
 
 TenantName = Annotated[str, StringConstraints(pattern=TENANT_ID_PATTERN)]
 OpaqueId = Annotated[str, StringConstraints(pattern=OPAQUE_ID_PATTERN)]
@@ -33,5 +35,7 @@ SubcontractorName = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN
 Delivery = Annotated[str, StringConstraints(pattern=DELIVERY_PATTERN)]
 KeyThumbprint = Annotated[str, StringConstraints(pattern=THUMBPRINT_PATTERN)]
 Traceparent = Annotated[str, StringConstraints(pattern=TRACEPARENT_PATTERN)]
-CompactJwe = Annotated[str, StringConstraints(pattern=COMPACT_JWE_PATTERN, min_length=32, max_length=262_144)]
+CompactJwe = Annotated[
+    str, StringConstraints(pattern=COMPACT_JWE_PATTERN, min_length=32, max_length=MAX_JWE_CHARACTERS)
+]
 ModuleName = Annotated[str, StringConstraints(pattern=MODULE_NAME_PATTERN)]

@@ -27,6 +27,12 @@ CHECKPOINT_SECONDS = 900.0
 SIGNED_AT_ONCE = ("purge.fenced", "purge.completed")
 """Kinds of entries that are signed as soon as they are entered: the fence ends a tenant's life."""
 
+CONTRADICTED = "event.contradicted"
+"""The kind of an entry about an event that the tenant's state or an earlier entry contradicts."""
+UNCONFIRMED = "event.unconfirmed"
+"""The kind of an entry about an event that nothing can confirm any more: what would have was purged."""
+DOUBTED = (CONTRADICTED, UNCONFIRMED)
+
 UNLINKABLE = "unlinkable"
 """Stands where a pseudonym would, once the key to compute it is gone."""
 

@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from schemas.base.canonical import sha256_hex
+from schemas.base.json_text import parse_json
 
 CACHE_FILE = "digest.json"
 
@@ -85,7 +86,7 @@ def file_sha256(path: Path) -> str:
 
 def _read_cache(path: Path, stamps: list[list[str | int]]) -> str | None:
     try:
-        cached = json.loads(path.read_bytes())
+        cached = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return None
     if not isinstance(cached, dict) or cached.get("files") != stamps:

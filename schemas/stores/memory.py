@@ -45,8 +45,10 @@ _REPLICA = (
     Store(
         name="replica.tables",
         medium="process-memory",
-        where="the tables of a replica's server: views of tenants' states, which adapters are loaded or being loaded",
+        where="the tables of a replica's server: views of tenants' states, which adapters are loaded or being loaded, "
+        "and which were asked for in vain a second ago",
         tables=(
+            "inference.tenants.absent.AbsentAdapters._noted",
             "inference.tenants.binding.TenantViews._held",
             "inference.tenants.binding.TenantViews._reading",
             "inference.adapters.fetch_limiter.FetchTurns._own",

@@ -7,12 +7,12 @@ then be by an earlier key of the installation.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import read_tolerant
+from schemas.base.json_text import parse_json
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, AuditHead, CheckpointRef, body_sha256, genesis
 from schemas.evidence.statements import statement
 from schemas.objects import object_keys
@@ -118,9 +118,9 @@ class Checkpointer:
 def _opened(body: bytes, what: str) -> tuple[dict[str, Any], AuditCheckpoint]:
     """The envelope of a checkpoint and what it says, whoever signed it. Raises :class:`AuditBroken`."""
     try:
-        envelope: dict[str, Any] = json.loads(body)
+        envelope: dict[str, Any] = parse_json(body)
         return envelope, read_tolerant(AuditCheckpoint, unverified(envelope)["predicate"])
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, KeyError):
         raise AuditBroken(what) from None
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from schemas.base.json_text import parse_json
 from schemas.base.timestamps import moment
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
@@ -66,7 +67,7 @@ def _lines(copy: AuditCopy) -> Iterator[dict[str, str]]:
 def load_copy(path: Path) -> AuditCopy:
     """Read what :func:`write_copy` wrote. Raises :class:`Refused` for any other file."""
     try:
-        heading, *lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        heading, *lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         if heading["format"] != FORMAT:
             raise ValueError
         named = [(str(line["name"]), line["body"]) for line in lines]

@@ -52,9 +52,9 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class Appended:
-    """Where the entry is, and whether this call entered it. ``head`` is the log's end as far as this call knows."""
+    """What is entered, and whether this call entered it. ``head`` is the log's end as far as this call knows."""
 
-    seq: int
+    entry: AuditEntry
     is_new: bool
     head: AuditHead
 
@@ -71,7 +71,7 @@ class _End:
 class _Found:
     """An entry that was read."""
 
-    tag: str
+    entry: AuditEntry
     end: _End
 
 
@@ -100,16 +100,17 @@ class AuditLog:
             if there is None:
                 if end.seq != claim.position - 1:
                     end = await self._end_before(tenant, claim.position)
-                body = entry_bytes(self._made(tenant, record, claim, end.sha256))
+                made = self._made(tenant, record, claim, end.sha256)
+                body = entry_bytes(made)
                 try:
                     await self.objects.put(object_keys.audit_entry(tenant, claim.position), body, if_absent=True)
                 except PreconditionFailed:
                     must_look = True
                     continue
                 entered = _End(claim.position, body_sha256(body))
-                return Appended(entered.seq, True, await self._advanced(tenant, entered, head, head_etag))
-            if there.tag == claim.tag:
-                return Appended(there.end.seq, False, await self._advanced(tenant, there.end, head, head_etag))
+                return Appended(made, True, await self._advanced(tenant, entered, head, head_etag))
+            if there.entry.tag == claim.tag:
+                return Appended(there.entry, False, await self._advanced(tenant, there.end, head, head_etag))
             end = await self._last(tenant, max(there.end, end, key=lambda known: known.seq))
             claim, claim_etag = await self._moved(tenant, record.occurrence, claim, claim_etag, end.seq + 1)
             must_look = False
@@ -130,6 +131,12 @@ class AuditLog:
         """
         known = await self._claim(tenant, occurrence)
         return None if known is None else known[0]
+
+    async def entered(self, tenant: TenantId, occurrence: str) -> AuditEntry | None:
+        """The entry of an occurrence; None where it is not entered yet. Raises :class:`AuditBroken`."""
+        claim = await self.claim(tenant, occurrence)
+        there = None if claim is None else await self._read(tenant, claim.position)
+        return there.entry if claim and there and there.entry.tag == claim.tag else None
 
     async def forget_claims(self, tenant: TenantId) -> None:
         """Erase which event each entry was. An event that is delivered after that would be entered again."""
@@ -191,7 +198,7 @@ class AuditLog:
             body = (await self.objects.get(object_keys.audit_entry(tenant, seq))).body
         except ObjectNotFound:
             return None
-        return _Found(_readable(AuditEntry, body, f"entry {seq}").tag, _End(seq, body_sha256(body)))
+        return _Found(_readable(AuditEntry, body, f"entry {seq}"), _End(seq, body_sha256(body)))
 
     async def _end_before(self, tenant: TenantId, position: int) -> _End:
         """The entry before ``position``. It exists: no claim points further than one past the end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +14,10 @@ from pydantic import ValidationError
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import TenantName
+from schemas.base.json_text import parse_json
 from schemas.evidence.audit import (
     CHECKPOINT_PREDICATE,
+    DOUBTED,
     AuditCheckpoint,
     AuditEntry,
     AuditHead,
@@ -58,13 +59,15 @@ class AuditVerdict(Contract):
     """What became of checking one log. It holds when there are no ``problems``.
 
     ``UNSIGNED``: the only problem is that entries should have been signed long ago. ``not signed yet``: there is no
-    problem, and no checkpoint either, since none is due yet.
+    problem, and no checkpoint either, since none is due yet. ``doubted_entries`` are about events that were
+    contradicted or that nothing could confirm: no fault of the log, and no word of ours.
     """
 
     tenant: TenantName
     verdict: Literal["holds", "not signed yet", "UNSIGNED", "BROKEN"]
     entries: int
     signed_entries: int
+    doubted_entries: int
     checkpoints: int
     last_checkpoint: CheckpointRef | None
     signed_by: tuple[SigningKey, ...] = ()
@@ -118,6 +121,7 @@ def verify_copy(
         verdict=_verdict(is_broken, check),
         entries=len(check.hashes),
         signed_entries=last[0].seq if last else 0,
+        doubted_entries=sum(entry.kind in DOUBTED for entry in check.entries),
         checkpoints=len(check.checkpoints),
         last_checkpoint=CheckpointRef(number=number, seq=last[0].seq, sha256=last[1]) if last else None,
         signed_by=tuple(check.signed_by),
@@ -160,9 +164,9 @@ def _check_entries(check: _Check, stored: Sequence[StoredBody]) -> None:
     for seq, body in _numbered(check, stored, r"entries/([0-9]{12})", "entry"):
         check.hashes[seq] = body_sha256(body)
         try:
-            is_canonical = canonical_json(json.loads(body)) == body
+            is_canonical = canonical_json(parse_json(body)) == body
             entry = read_tolerant(AuditEntry, body)
-        except (ValidationError, ValueError, RecursionError, rfc8785.CanonicalizationError):
+        except (ValidationError, ValueError, rfc8785.CanonicalizationError):
             check.wrong(f"entry {seq} cannot be read as an entry: its bytes were changed")
         else:
             check.entries.append(entry)
@@ -231,7 +235,7 @@ def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, 
     """The checkpoint inside an envelope and the id of its key, or why there is none to rely on."""
     why = "no key is trusted"
     try:
-        envelope = json.loads(body)
+        envelope = parse_json(body)
         if canonical_json(envelope) != body:
             return "its bytes were changed"
         for verifier in trusted:
@@ -241,7 +245,7 @@ def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, 
                 why = str(error).removeprefix("refused: ")
             else:
                 return read_tolerant(AuditCheckpoint, statement["predicate"]), verifier.key_id
-    except (ValidationError, ValueError, KeyError, TypeError, RecursionError, rfc8785.CanonicalizationError):
+    except (ValidationError, ValueError, KeyError, TypeError, rfc8785.CanonicalizationError):
         return "it is not a signed checkpoint"
     return why
 
@@ -293,7 +297,7 @@ def _check_certificate(check: _Check, body: bytes | None) -> None:
     if body is None:
         return
     try:
-        named = unverified(json.loads(body))["predicate"].get("audit_checkpoint")
+        named = unverified(parse_json(body))["predicate"].get("audit_checkpoint")
         if named is not None:
             _check_held(check, named, "which the certificate of purge beside the log carries")
     except Refused as refusal:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from schemas.base.json_text import parse_json
 from tenancy.audit.copy import load_copy
 from tenancy.errors import Refused
 from tenancy.evidence.signing import unverified
@@ -20,13 +20,13 @@ def read_held(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         raise Refused("unreadable-file", f"refused: {path} cannot be read; give a checkpoint or a copy") from None
     try:
-        envelope = json.loads(text)
+        envelope = parse_json(text)
     except ValueError:
         envelope = None
     if isinstance(envelope, dict) and "payload" in envelope:
         return [_of_certificate(envelope) or envelope]
     try:
-        return [json.loads(stored.body) for stored in load_copy(path).checkpoints]
+        return [parse_json(stored.body) for stored in load_copy(path).checkpoints]
     except ValueError:
         raise Refused("no-audit-copy", f"refused: {path} holds no checkpoints that can be read") from None
 

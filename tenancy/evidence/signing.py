@@ -15,6 +15,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from schemas.base.canonical import canonical_json
+from schemas.base.json_text import parse_json
 from schemas.evidence.statements import PAYLOAD_TYPE, STATEMENT_TYPE
 from tenancy.errors import BadSignature, Refused
 
@@ -53,7 +54,7 @@ class Verifier:
                 # Base64 has several spellings of the same bytes: another spelling would be a changed byte that passes.
                 raise BadSignature("the envelope holds more than what is signed, or spells it in another way")
             parsed.verify([SSlibKey.from_crypto(self.public_key)], threshold=1)
-            statement = json.loads(parsed.payload)
+            statement = parse_json(parsed.payload)
         except (VerificationError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadSignature(f"the signature does not verify ({type(error).__name__})") from None
         if not isinstance(statement, dict) or statement.get("_type") != STATEMENT_TYPE:
@@ -108,8 +109,8 @@ class Signer:
 def unverified(envelope: Any) -> dict[str, Any]:
     """What an envelope says, whoever signed it. Raises :class:`ValueError` for what is no envelope of a statement."""
     try:
-        statement = json.loads(base64.b64decode(envelope["payload"], validate=True))
-    except (KeyError, TypeError, ValueError, RecursionError):
+        statement = parse_json(base64.b64decode(envelope["payload"], validate=True))
+    except (KeyError, TypeError, ValueError):
         raise ValueError("no envelope") from None
     if not isinstance(statement, dict):
         raise ValueError("no statement")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from schemas.base.canonical import adapter_digest
 from schemas.base.contract import read_tolerant
+from schemas.base.json_text import parse_json
 from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
 from tenancy.errors import BadSignature
 from tenancy.evidence.signing import Verifier
@@ -17,9 +16,9 @@ def open_training_manifest(verifier: Verifier, envelope: bytes) -> TrainingManif
     Raises :class:`BadSignature` for whatever is no training statement that the verifier's key signed.
     """
     try:
-        statement = verifier.verify(json.loads(envelope), TRAINING_PREDICATE)
+        statement = verifier.verify(parse_json(envelope), TRAINING_PREDICATE)
         return read_tolerant(TrainingManifest, statement["predicate"])
-    except (ValueError, KeyError, RecursionError):
+    except (ValueError, KeyError):
         raise BadSignature("the manifest is not a training statement") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.base.contract import read_tolerant
+from schemas.base.json_text import parse_json
 from schemas.evidence.statements import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
@@ -76,7 +76,7 @@ def checked(path: Path, envelope: dict[str, Any], verifier: Verifier) -> Verdict
 def read_signed(path: Path) -> dict[str, Any]:
     """The envelope in a file. Nothing of it is checked. Raises :class:`Refused`."""
     try:
-        envelope = json.loads(path.read_bytes())
+        envelope = parse_json(path.read_bytes())
     except OSError as error:
         raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
     except ValueError:

@@ -20,7 +20,9 @@ from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.platform.concurrency import gathered
 from tenancy.state.activation import earlier_adapters
 from tenancy.state.registry import StateRegistry, require_active
+from tenancy.storage.objects import ObjectStore
 from tenancy.storage.tenant_store import TenantStore
+from tenancy.tenant_id import TenantId
 
 KEPT_RUNS = 16
 KEPT_ADAPTERS = 16
@@ -46,6 +48,11 @@ def surplus_adapters(state: TenantState) -> list[str]:
     ]
     returned_to = earlier_adapters(state)[-KEPT_ADAPTERS:]
     return [digest for digest in movable[: max(0, len(movable) - KEPT_ADAPTERS)] if digest not in returned_to]
+
+
+async def is_archived(objects: ObjectStore, tenant: TenantId, digest: str) -> bool:
+    """Whether the adapter was moved here. The tenant's key need not be opened for that."""
+    return await objects.exists(object_keys.tenant_key(tenant, object_keys.adapter_record(digest)))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from joserfc.jwk import OKPKey
 from pydantic import ValidationError
 
 from schemas.base.contract import Contract, read_tolerant
-from schemas.base.identifiers import TenantName
+from schemas.base.identifiers import MAX_JWE_CHARACTERS, TenantName
 from schemas.base.timestamps import Moment
 from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
@@ -31,6 +31,16 @@ from tenancy.tenant_id import TenantId
 UNANSWERED_SECONDS = 60.0
 """So long a master key that did not answer counts as out of reach, unless it is asked again before and answers."""
 JWE_HEADER = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
+
+
+class _InlineRegistry(jwe.JWERegistry):
+    """Takes tokens up to the contract's size: joserfc's own bound is 65,536 characters."""
+
+    max_ciphertext_length = MAX_JWE_CHARACTERS
+
+
+# Compression is none of the algorithms: a few kilobytes could be inflated to gigabytes.
+_INLINE = _InlineRegistry(algorithms=list(JWE_HEADER.values()))
 
 
 class KeyRecord(Contract):
@@ -57,9 +67,13 @@ class TenantKeys:
         return self.public_key.thumbprint()
 
     def decrypt_inline(self, token: str) -> ExampleContent:
-        """Open content that a publisher encrypted to the tenant's public key. Raises :class:`SealBroken`."""
+        """Open content that a publisher encrypted to the tenant's public key.
+
+        Raises :class:`SealBroken`, and :class:`Refused` for what is too long or is no example.
+        """
+        _require_inline_size(token)
         try:
-            opened = jwe.decrypt_compact(token, self.private_key, algorithms=list(JWE_HEADER.values()))
+            opened = jwe.decrypt_compact(token, self.private_key, registry=_INLINE)
         except Exception:
             # joserfc looks up what the token's header names before it checks what it is, and raises whatever comes of
             # that: a KeyError for another curve, a TypeError for a number where a list belongs.
@@ -71,8 +85,18 @@ class TenantKeys:
 
 
 def encrypt_inline(public_key: OKPKey, content: ExampleContent) -> str:
-    """Encrypt an example to a tenant: JWE compact, ECDH-ES+A256KW, A256GCM."""
-    return jwe.encrypt_compact(dict(JWE_HEADER), content.model_dump_json().encode(), public_key)
+    """Encrypt an example to a tenant: JWE compact, ECDH-ES+A256KW, A256GCM. Raises :class:`Refused` if too long."""
+    token = jwe.encrypt_compact(dict(JWE_HEADER), content.model_dump_json().encode(), public_key, registry=_INLINE)
+    _require_inline_size(token)
+    return token
+
+
+def _require_inline_size(token: str) -> None:
+    if len(token) > MAX_JWE_CHARACTERS:
+        raise Refused(
+            "bad-content",
+            f"refused: inline content is a JWE of up to {MAX_JWE_CHARACTERS:,} characters; upload what is larger",
+        )
 
 
 @dataclass(eq=False)

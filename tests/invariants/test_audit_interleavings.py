@@ -75,7 +75,7 @@ async def assert_entered(memory: MemoryObjectStore, wanted: Iterable[str]) -> No
     assert verdict.entries == len(set(wanted))
     places = {name: (await log_of(memory).append(TENANT, record(name))) for name in set(wanted)}
     assert not any(place.is_new for place in places.values())
-    assert sorted(place.seq for place in places.values()) == list(range(1, len(places) + 1))
+    assert sorted(place.entry.seq for place in places.values()) == list(range(1, len(places) + 1))
 
 
 async def in_turns(names: tuple[str, ...], schedule: Iterable[int]) -> None:
