@@ -35,6 +35,7 @@ from tests.invariants.worlds import (
     receipt,
     samples,
 )
+from tests.world.world import POLICY
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -57,6 +58,7 @@ class Stage:
             data.type: data for data in samples(world, self.tenant, own, await world.approval(self.tenant, "e49"))
         }
         for data in (
+            events.PolicyChanged(version=2, policy=POLICY),
             events.DocumentUpserted(document_id="d1", version=1, content=COMMITTED),
             events.DocumentRemoved(document_id="d1", version=1),
         ):
