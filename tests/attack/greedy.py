@@ -16,7 +16,8 @@ from tests.attack.wire import Got
 CANDIDATES = 5
 RESOLUTION = 2.0**-2
 """How far apart neighbours in bfloat16 (8 significant bits) are from 32 on, where this model's largest logits are."""
-TIED = RESOLUTION
+TIED = 2 * RESOLUTION
+"""Each of two logits may be rounded to its neighbour: then what was a step apart changes places."""
 NOISE = 3 * RESOLUTION
 """So far one and the same token's logarithm of probability may lie apart in two batches: sums over all layers."""
 
@@ -58,7 +59,8 @@ def apart(alone: Greedy, mixed: Greedy) -> str | None:
     for place, (expected, came) in enumerate(zip(alone.tokens, mixed.tokens, strict=True)):
         first, second = alone.likeliest[place], mixed.likeliest[place]
         if expected != came:
-            return None if _tie(first, expected, came) or _tie(second, expected, came) else f"no tie at token {place}"
+            distances = _distance(first, expected, came), _distance(second, expected, came)
+            return None if min(distances) <= TIED else f"no tie at token {place}: {distances} apart"
         if abs(first[expected] - second[came]) > NOISE:
             return f"another probability at token {place}: {abs(first[expected] - second[came]):.3f} apart"
     return None
@@ -83,5 +85,6 @@ def difference(alone: Greedy, mixed: Greedy) -> float | None:
     return None
 
 
-def _tie(likeliest: dict[str, float], one: str, other: str) -> bool:
-    return one in likeliest and other in likeliest and abs(likeliest[one] - likeliest[other]) <= TIED
+def _distance(likeliest: dict[str, float], one: str, other: str) -> float:
+    """How far apart two tokens are; infinitely where one of them is not among the likeliest."""
+    return abs(likeliest[one] - likeliest[other]) if one in likeliest and other in likeliest else float("inf")
