@@ -78,9 +78,12 @@ class CheckedAdapter:
 def config_sha256(config: bytes) -> str:
     """Hex SHA-256 of the canonical JSON (RFC 8785) of ``adapter_config.json``: spacing and key order do not count.
 
-    Raises :class:`AdapterRefused` when it is not a JSON object or names a key twice.
+    Raises :class:`AdapterRefused` for what is no JSON object, names a key twice or holds a number without such a form.
     """
-    return sha256_hex(_parse_config(config))
+    try:
+        return sha256_hex(_parse_config(config))
+    except ValueError:  # as rfc8785 raises for it
+        raise AdapterRefused(f"{CONFIG_FILE} holds a number that canonical JSON has no form for") from None
 
 
 def weights_sha256(weights: bytes) -> str:

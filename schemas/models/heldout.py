@@ -43,7 +43,11 @@ def is_correct(answer: str, must: Sequence[Sequence[str]], must_not: Sequence[st
 def read_heldout(path: Path) -> list[HeldoutQuestion]:
     """The questions of a JSON Lines file in its order. Raises :class:`HeldoutFileError`."""
     questions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise HeldoutFileError(f"{path.name} is not UTF-8") from None
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:

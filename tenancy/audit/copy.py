@@ -70,7 +70,8 @@ def load_copy(path: Path) -> AuditCopy:
         heading, *lines = [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
         if heading["format"] != FORMAT:
             raise ValueError
-        stored = [StoredBody(line["name"], line["body"].encode("utf-8", "surrogateescape")) for line in lines]
+        named = [(str(line["name"]), line["body"]) for line in lines]
+        stored = [StoredBody(name, body.encode("utf-8", "surrogateescape")) for name, body in named]
         tenant = TenantId(heading["tenant"])
         read_at = moment(heading["read_at"])
     except OSError as error:

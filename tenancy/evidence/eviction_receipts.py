@@ -6,12 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from schemas.base.canonical import sha256_hex
 from schemas.base.contract import read_tolerant
 from schemas.bus.events import ReplicaEvicted
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, is_about
 from schemas.objects.replicas import ReplicaAcknowledgement
-from tenancy.errors import Refused
+from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.signing import Verifier
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 
@@ -31,9 +33,12 @@ def complete_eviction(statement: dict[str, Any]) -> EvictionReceipt:
     """The receipt in a statement whose signature was verified, if it says itself that nothing is left.
 
     What the engine lists counts too: a replica that does not remember the adapter has nothing else to go by.
-    Raises :class:`Refused`.
+    Raises :class:`BadSignature` and :class:`Refused`.
     """
-    receipt = read_tolerant(EvictionReceipt, statement["predicate"])
+    try:
+        receipt = read_tolerant(EvictionReceipt, statement["predicate"])
+    except (ValidationError, KeyError):
+        raise BadSignature("the receipt is signed, but its statement lacks what such a document must hold") from None
     if not is_about(statement, eviction_subject(receipt.replica_id, receipt.cause_id)):
         raise Refused("foreign-receipt", "refused: the receipt's subject is not the replica and cause it speaks of")
     if not (receipt.local_files_deleted and receipt.slots_overwritten):

@@ -227,5 +227,6 @@ class DispatchedWorld(World):
                 await dispatcher.record(poison.event, record, Outcome.DEAD_LETTERED)
             outcome = Outcome.DEAD_LETTERED
         if outcome is not None:
-            self.outcomes.append((found.name, dict(record.headers)["ce_type"].decode(), outcome))
+            event_type = (dict(record.headers).get("ce_type") or b"").decode(errors="replace")
+            self.outcomes.append((found.name, event_type, outcome))
         return outcome
