@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; see deploy/local/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench up down lock clean
+.PHONY: help setup demo test attack lint bench up down lock clean
 
 PYTHON := .venv/bin/python
 # The clone is put on the path, not installed: clones with the same pins share one environment.
@@ -10,6 +10,7 @@ help:
 	@echo 'make setup   Python environment, Kafka jars and base model, kept in $${SANO_CACHE_DIR:-~/.cache/sanolith}'
 	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
 	@echo 'make test    all tests, in two processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
+	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   benchmarks against named peers'
 	@echo 'make up      the local stack (KAFKA=1 for Apache Kafka); make down stops it'
@@ -24,6 +25,9 @@ demo: setup
 
 test: setup
 	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder $(PYTEST_ARGS)
+
+attack: setup
+	@$(PYTHON) -m pytest tests/attack --attack full $(PYTEST_ARGS)
 
 lint: setup
 	$(PYTHON) -m ruff check .

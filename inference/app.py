@@ -12,40 +12,42 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fastapi import FastAPI
-from starlette.types import Lifespan
+from starlette.applications import Starlette
 
-from consumers.runtime.background_server import run_server
 from consumers.runtime.dispatch import Dispatcher, Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.policy import LANES
 from consumers.runtime.service import Consumer, health_routes
-from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
-from inference import agent
-from inference.agent import AgentPorts
-from inference.answers import Answers
-from inference.api import Api
-from inference.binding import Salts, TenantViews
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.fetching import AdapterFiles, adapter_folder
-from inference.lease import ReplicaLease
-from inference.load_audit import AUDIT_SECONDS, LoadAudit
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
+from inference.adapters.adapter_files import AdapterFiles, adapter_folder
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.api.answers import Answers
+from inference.api.routes import Api
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.supervisor import RestartPolicy, SupervisedEngine
+from inference.engine.suspects import Suspects
+from inference.replica import agent
+from inference.replica.agent import AgentPorts
+from inference.replica.lease import ReplicaLease
+from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.settings import InferenceSettings
-from inference.usage import UsageMeter, UsageReporter
-from schemas import events
-from schemas.adapter_files import linear_shapes
-from schemas.model_digest import HUB_PATTERNS, model_digest
+from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.usage import UsageMeter, UsageReporter
+from schemas.bus import events
+from schemas.models.adapter_files import linear_shapes
+from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.settings import loaded_or_exit, refusal_exits
+from tenancy.platform.settings import loaded_or_exit, refusal_exits
+from tenancy.service.background_server import Beside, run_server
+from tenancy.service.periodic import Periodic
+from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 
 SERVICE = "inference"
 ENGINE_SECONDS = 30.0
 """Pause between two questions to the engine, so that one that hangs is found out although nobody loads an adapter."""
+RESTARTS = RestartPolicy()
 LAST_SECONDS = 5.0
 """For the last audit of loads, and as long for the last report of usage: in an outage each would wait for more than a
 minute while decrypted weights lie there, and a replica that is killed over it leaves them.
@@ -99,7 +101,14 @@ class Replica:
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
         self.api = Api(TokenVerifier(self.signer.verifier), requests, settings.max_tenant_requests)
-        self.engine: Engine | None = None
+        self.restarts = telemetry.meter.create_counter(
+            "sano_engine_restarts", description="engines started after one had died or hung"
+        )
+        self.endangering = telemetry.meter.create_counter(
+            "sano_requests_ending_engine",
+            description="refused requests that were in flight when the engine ended, twice",
+        )
+        self.engine: SupervisedEngine | None = None
         self.consumer: Consumer | None = None
         self.lease: ReplicaLease | None = None
 
@@ -109,7 +118,7 @@ class Replica:
             return False
         if self.engine is None or self.consumer is None:
             return True  # starting
-        return self.engine.is_healthy() and self.consumer.is_alive()
+        return self.engine.is_alive() and self.consumer.is_alive()
 
     async def is_ready(self) -> bool:
         if self.engine is None or self.consumer is None or self.lease is None:
@@ -128,7 +137,7 @@ class Replica:
             folder = stack.enter_context(ExitStack())
             root = folder.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
             base_model = await asyncio.to_thread(base_model_directory, settings)
-            engine = Engine(engine_config(settings, base_model))
+            engine = self._engine(engine_config(settings, base_model))
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
             stack.callback(folder.close)  # before bus and store, whose closing waits for what they do not answer
             files = await self._files(tenancy, base_model, root)
@@ -137,6 +146,7 @@ class Replica:
             audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
             stack.push_async_callback(audit.close, LAST_SECONDS)
             placement = self._placement(engine, files, audit)
+            engine.on_ended = placement.engine_ended
             views = TenantViews(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
@@ -145,7 +155,7 @@ class Replica:
                 tenancy, settings.replica_id, files.base_model_digest, settings.replica_lease_seconds, tenancy.clock()
             )
             await lease.register()
-            consumer = self._consumer(tenancy, AgentPorts(tenancy, self.signer, views, placement, settings.replica_id))
+            consumer = self._consumer(tenancy, AgentPorts(tenancy, self.signer, views, placement, lease))
             await stack.enter_async_context(consumer.running())
             for periodic in (
                 Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),
@@ -163,6 +173,10 @@ class Replica:
             finally:
                 self.api.answers = None
 
+    def _engine(self, config: EngineConfig) -> SupervisedEngine:
+        suspects = Suspects(on_refused=lambda: self.endangering.add(1))
+        return SupervisedEngine(lambda: Engine(config), suspects, RESTARTS, on_restarted=lambda: self.restarts.add(1))
+
     async def _files(self, tenancy: Tenancy, base_model: Path, root: Path) -> AdapterFiles:
         return AdapterFiles(
             tenancy=tenancy,
@@ -173,7 +187,7 @@ class Replica:
             max_rank=self.settings.max_lora_rank,
         )
 
-    def _placement(self, engine: Engine, files: AdapterFiles, audit: LoadAudit) -> Placement:
+    def _placement(self, engine: SupervisedEngine, files: AdapterFiles, audit: LoadAudit) -> Placement:
         def loaded(tenant: TenantId, adapter: str, seconds: float) -> None:
             self.loads.record(seconds)
             audit.note(tenant, adapter)
@@ -200,11 +214,9 @@ class Replica:
             self.settings,
         )
 
-    def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
-        """The application: the API's routes, and the health routes."""
-        app = self.api.build(lifespan)
-        app.router.routes.extend(health_routes(self.telemetry, self.is_alive, self.is_ready))
-        return app
+    def health(self) -> Starlette:
+        """The platform's routes, which have a port of their own."""
+        return Starlette(routes=health_routes(self.telemetry, self.is_alive, self.is_ready))
 
 
 def main() -> None:
@@ -215,11 +227,13 @@ def main() -> None:
         with refusal_exits():
             replica = Replica(settings, telemetry)
         run_server(
-            replica.build,
+            replica.api.build,
             replica.running,
             host=settings.inference_host,
             port=settings.inference_port,
             graceful_seconds=int(settings.drain_seconds) + 5,
+            connections=settings.max_connections,
+            beside=Beside(replica.health(), settings.health_host, settings.health_port),
         )
     finally:
         telemetry.flush()

@@ -53,6 +53,11 @@ def too_many_requests(limit: int) -> RequestRefused:
     return RequestRefused(429, "too_many_requests", message)
 
 
+def too_much_unread() -> RequestRefused:
+    message = "too much of this tenant's earlier answers has not been read yet; read them, then try again"
+    return RequestRefused(429, "answers_unread", message)
+
+
 def lease_over() -> RequestRefused:
     message = "this replica's lease has expired; it serves no adapters until the lease is renewed"
     return RequestRefused(503, "replica_fenced", message)
@@ -60,6 +65,22 @@ def lease_over() -> RequestRefused:
 
 def no_room() -> RequestRefused:
     return RequestRefused(503, "replica_busy", "all adapter slots on this replica are in use; try again")
+
+
+def restarting() -> RequestRefused:
+    message = "this replica's engine has stopped and is being started again; try again"
+    return RequestRefused(503, "engine_restarting", message)
+
+
+def is_suspect() -> RequestRefused:
+    message = "the engine stopped while it answered this request; such requests are tried one at a time; try again"
+    return RequestRefused(503, "engine_recovering", message)
+
+
+def ends_engine() -> RequestRefused:
+    """With a status that clients do not try again by themselves."""
+    message = "the engine stopped twice while it answered this request; do not send it again, or change it"
+    return RequestRefused(422, "request_ends_engine", message)
 
 
 def bad_request(message: str) -> RequestRefused:

@@ -20,9 +20,9 @@ from peft import PeftModel
 from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from schemas.adapter_files import ADAPTER_FILES, check_adapter, linear_shapes
-from schemas.heldout import HeldoutQuestion, is_correct, read_heldout
-from schemas.model import Contract
+from schemas.base.contract import Contract
+from schemas.models.adapter_files import ADAPTER_FILES, check_adapter, linear_shapes
+from schemas.models.heldout import HeldoutQuestion, is_correct, read_heldout
 
 BATCH_SIZE = 17
 
@@ -58,7 +58,7 @@ class Scorer:
     def wear(self, adapter: Path) -> None:
         """Answer with ``adapter`` from now on, instead of the one before.
 
-        Raises :class:`~schemas.adapter_files.AdapterRefused` when the adapter's files do not pass the checks.
+        Raises :class:`~schemas.models.adapter_files.AdapterRefused` when the adapter's files do not pass the checks.
         """
         # An export holds its manifest and list of examples beside the adapter's own two files.
         check_adapter({name: (adapter / name).read_bytes() for name in ADAPTER_FILES}, linear_shapes(self._base))

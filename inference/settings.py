@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
-from schemas.identifiers import TenantName
-from tenancy.settings import DAY_SECONDS
+from schemas.base.identifiers import TenantName
+from tenancy.platform.settings import DAY_SECONDS
 
 
 def _default_replica() -> str:
@@ -36,6 +36,7 @@ class InferenceSettings(ConsumerSettings):
     max_num_seqs: int = Field(default=16, ge=1)
     kv_cache_gib: float | None = Field(default=None, gt=0, description="required on CPU; absent: vLLM decides")
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="absent: vLLM decides")
+    max_connections: int = Field(default=1024, ge=16, description="connections to the API that are open at once")
     max_tenant_requests: int = Field(default=256, ge=1, description="requests of one tenant that are answered at once")
     engine_answer_seconds: float = Field(
         default=300.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from producers.settings import OperatorSettings
-from schemas.envelope import Event
+from schemas.bus.envelope import Event
 from tenancy.bootstrap import Tenancy, assemble, master_key, object_store, open_tenancy
 from tenancy.bus import RawMessage
 from tenancy.errors import Refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from tenancy.bounded import gathered
+from tenancy.platform.concurrency import gathered
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

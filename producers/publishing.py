@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.envelope import Event
-from schemas.events import EventData
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,12 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from schemas.addresses import HttpUrl
-from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
-from schemas.identifiers import OpaqueId
+from schemas.base.addresses import HttpUrl
+from schemas.base.identifiers import OpaqueId
+from schemas.base.json_text import parse_json
+from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.errors import Refused
-from tenancy.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
+from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
 
 STACK_FILE = Path(".sano") / "stack.json"
 
@@ -40,7 +40,7 @@ class StackFileSource(PydanticBaseSettingsSource):
 
 def _read_stack() -> dict[str, Any]:
     try:
-        stack = json.loads(STACK_FILE.read_text())
+        stack = parse_json(STACK_FILE.read_text())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
@@ -71,7 +71,12 @@ class OperatorSettings(PlatformSettings, _StackSettings):
     """What the operators' commands need beyond the platform."""
 
     inference_url: HttpUrl | None = Field(default=None, description="base URL of the OpenAI-compatible API")
+    inference_health_url: HttpUrl | None = Field(default=None, description="base URL of a replica's health routes")
     operator_id: OpaqueId = Field(default="operator", description="who is named as having asked, by a command")
+    kafka_principal_prefix: str = Field(
+        default="User:sano-", pattern=r"^[A-Za-z]+:[^*]*$", description="of Kafka's names of who is what on the bus"
+    )
+    kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
 
 
 class InstallationSettings(OperatorSettings):
@@ -107,10 +112,17 @@ def operator_settings() -> OperatorSettings:
     return loaded(OperatorSettings, f"run `sano up` here, which writes {STACK_FILE}, or set them")
 
 
+def is_local_bus(settings: OperatorSettings) -> bool:
+    """Whether the bus is the one that `sano up` started for this folder, on this machine."""
+    servers = settings.kafka_bootstrap_servers
+    is_of_the_stack = servers == _read_stack().get("kafka_bootstrap_servers")
+    return is_of_the_stack and all(server.startswith("127.0.0.1:") for server in servers.split(","))
+
+
 def installation_settings(path: Path) -> InstallationSettings:
     """The installation that a file describes. Raises :class:`Refused`, quoting nothing of the file."""
     try:
-        return InstallationSettings(**json.loads(path.read_bytes()))
+        return InstallationSettings(**parse_json(path.read_bytes()))
     except OSError as error:
         raise Refused("bad-settings", f"refused: {path} cannot be read ({error.strerror})") from None
     except (ValidationError, ValueError, TypeError):

@@ -7,9 +7,9 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.asyncapi import document, to_yaml
-from schemas.events import EVENT_TYPES
-from schemas.json_schemas import golden_schema
+from schemas.bus.asyncapi import document, to_yaml
+from schemas.bus.events import EVENT_TYPES
+from schemas.bus.json_schemas import golden_schema
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA_SUFFIX = ".v1.schema.json"

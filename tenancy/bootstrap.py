@@ -7,20 +7,19 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenancy.audit import AuditLog
+from tenancy.audit.log import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
-from tenancy.clock import Clock, utc_now
-from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher
 from tenancy.errors import Refused
-from tenancy.keys import KeyRing
-from tenancy.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
-from tenancy.objects import ObjectStore
-from tenancy.outbox import Outbox
-from tenancy.s3 import S3ObjectStore, connect
-from tenancy.settings import PlatformSettings
-from tenancy.signing import Signer, Verifier
-from tenancy.state import Snapshot, StateRegistry, require_active
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer, Verifier
+from tenancy.platform.clock import Clock, utc_now
+from tenancy.platform.settings import PlatformSettings
+from tenancy.state.outbox import Outbox
+from tenancy.state.registry import Snapshot, StateRegistry, require_active
+from tenancy.storage.keys import KeyRing
+from tenancy.storage.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
+from tenancy.storage.objects import ObjectStore
+from tenancy.storage.s3 import S3ObjectStore, connect
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
@@ -119,16 +118,6 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
     master, client = master_key(settings), settings.kafka_client()
     with closing(object_store(settings)) as store:
         async with KafkaPublisher(client) as kafka:
-            tenancy = _assembled(settings, store, master, kafka, source)
+            tenancy = assemble(store, master, kafka, f"/sanolith/{source}")
             with closing(tenancy.keys):
                 yield tenancy
-
-
-def _assembled(
-    settings: PlatformSettings, objects: ObjectStore, master: MasterKey, publisher: Publisher, source: str
-) -> Tenancy:
-    if settings.crash_at is not None:
-        observer = KillAt.parse(settings.crash_at)
-        objects = ObservedObjectStore(objects, observer)
-        publisher = ObservedPublisher(publisher, observer)
-    return assemble(objects, master, publisher, f"/sanolith/{source}")

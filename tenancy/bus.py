@@ -18,10 +18,10 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 
-from schemas.envelope import Event, encode
-from schemas.topics import MESSAGE_BYTES
+from schemas.bus.envelope import Event, encode
+from schemas.bus.topics import MESSAGE_BYTES
 from tenancy.errors import BusUnavailable, MessageTooLarge, Refused
-from tenancy.tracing import traced
+from tenancy.platform.tracing import traced
 
 REQUEST_TIMEOUT_MS = 20_000
 ANSWER_SECONDS = 5.0

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-class Transient(Exception):
+class ContentFree(Exception):
+    """Base of errors whose text quotes nothing that was stored or sent, so that it may be logged and published."""
+
+
+class Transient(ContentFree):
     """Trying again later may succeed: a timeout, an unreachable service, a lost race that a retry settles."""
 
 
-class Refused(Exception):
+class Refused(ContentFree):
     """Refused for ever as asked. ``code`` is for events and dead letters; the message carries no content."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -70,6 +74,16 @@ class TenantFenced(Refused):
 
     def __init__(self) -> None:
         super().__init__("tenant-purged", "refused: the tenant is purged or being purged")
+
+
+class Contradicted(Refused):
+    """An event that comes again under the same id and says something else. The first word stands."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "contradicted",
+            "refused: an earlier event of the same id said otherwise, and stands; a new one needs a new id",
+        )
 
 
 class KeyDestroyed(Refused):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 
-from schemas.identifiers import TENANT_ID_PATTERN
+from schemas.base.identifiers import TENANT_ID_PATTERN
 from tenancy.errors import Refused
 
 

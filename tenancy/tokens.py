@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from tenancy.clock import Clock, utc_now
 from tenancy.errors import Refused
-from tenancy.signing import Signer, Verifier
+from tenancy.evidence.signing import Signer, Verifier
+from tenancy.platform.clock import Clock, utc_now
 from tenancy.tenant_id import TenantId
 
 ISSUER = "sanolith"
 AUDIENCE = "sanolith-inference"
 ALGORITHM = "Ed25519"
 MAX_LIFETIME = timedelta(days=365)
+LEEWAY_SECONDS = 60
+"""So far ahead of ours may the clock be that said when a token begins."""
+LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
+"""A later time is none that anybody meant."""
 
 
 class BadToken(Refused):
@@ -73,13 +79,25 @@ class TokenVerifier:
         """Raises :class:`BadToken`, always with the same words."""
         try:
             claims = jwt.decode(token, self._key, algorithms=[ALGORITHM]).claims
-            now = _epoch(self.clock())
-            ours = claims["iss"] == ISSUER and claims["aud"] == AUDIENCE
-            if not ours or not int(claims["iat"]) <= now + 60 or not now < int(claims["exp"]):
+            if claims["iss"] != ISSUER or claims["aud"] != AUDIENCE or not _is_valid_now(claims, self.clock()):
                 raise BadToken
             return TenantId(str(claims["sub"]))
         except (JoseError, KeyError, ValueError, TypeError, Refused):
             raise BadToken from None
+
+
+def _is_valid_now(claims: Mapping[str, Any], now: datetime) -> bool:
+    """RFC 7519, 4.1.4 to 4.1.6: issued, begun and not expired. ``nbf`` may be absent."""
+    issued, expires = _numeric_date(claims["iat"]), _numeric_date(claims["exp"])
+    begins = _numeric_date(claims["nbf"]) if "nbf" in claims else issued
+    return max(issued, begins) <= _epoch(now) + LEEWAY_SECONDS and _epoch(now) < expires
+
+
+def _numeric_date(claim: Any) -> float:
+    """Seconds since 1970. Raises :class:`ValueError`: JSON as Python reads it has infinities and NaNs too."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float) or not 0 <= claim <= LATEST:
+        raise ValueError("no NumericDate")
+    return claim
 
 
 def _epoch(moment: datetime) -> int:

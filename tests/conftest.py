@@ -22,11 +22,14 @@ ROOT = Path(__file__).parents[1]
 ALONE = ("engine", "kafka")
 """Markers of files that run one after another. The longest come first."""
 
-pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform"]
+pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform", "tests.fixtures.walled"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="a test that is skipped for what is absent fails")
+    parser.addoption("--attack", choices=("short", "full"), default="short", help="how much of tests/attack is run")
+    parser.addoption("--attack-seed", default="1", help="what the attacks are drawn from: a failure names it")
+    parser.addoption("--attack-request", help="the one request of the fuzzing that is sent, by its number")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,4 +76,5 @@ def pytest_runtest_makereport(
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kafka: uses Apache Kafka (needs java and mvn)")
     config.addinivalue_line("markers", "engine: starts the vLLM engine (half a minute, 2 GiB)")
+    config.addinivalue_line("markers", "attack_long: only in the full form of the attack suite (`make attack`)")
     config.addinivalue_line("markers", "slow: takes more than ten seconds")

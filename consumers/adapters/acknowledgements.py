@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from schemas import object_keys
-from schemas.records import ReplicaAcknowledgement, RetirementAcknowledgement
-from tenancy.bounded import gathered
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement, RetirementAcknowledgement
 from tenancy.errors import PreconditionFailed
-from tenancy.store import TenantStore
+from tenancy.platform.concurrency import gathered
+from tenancy.storage.tenant_store import TenantStore
 
 
 async def note_acknowledgement(

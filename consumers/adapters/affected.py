@@ -6,15 +6,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from consumers.runtime.telemetry import SCOPE, where
-from schemas import object_keys
-from schemas.records import TrainingSet
-from schemas.state import AdapterState, TenantState
-from schemas.withdrawals import WithdrawalRecord
-from tenancy.archive import Archive
-from tenancy.bounded import gathered
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, TenantState
+from schemas.objects.training import TrainingSet
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import ObjectNotFound, SealBroken
-from tenancy.store import TenantStore
+from tenancy.platform.concurrency import gathered
+from tenancy.service.telemetry import SCOPE, where
+from tenancy.state.archive import Archive
+from tenancy.storage.tenant_store import TenantStore
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 

@@ -10,12 +10,12 @@ from consumers.adapters.handlers import AdaptersPorts
 from consumers.adapters.settings import AdaptersSettings
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy, signer
-from tenancy.replicas import Replicas
-from tenancy.settings import loaded_or_exit
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.service.periodic import Periodic
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.AdapterReady: handlers.on_adapter_ready,

@@ -10,25 +10,25 @@ from dataclasses import dataclass
 
 from consumers.adapters.acknowledgements import acknowledgements
 from consumers.runtime.audit_failures import audit_failure_logged
-from consumers.runtime.telemetry import SCOPE
-from schemas import object_keys
-from schemas.audit import Actor
-from schemas.envelope import event_id
-from schemas.manifests import WITHDRAWAL_PREDICATE, statement
-from schemas.records import ReplicaAcknowledgement
-from schemas.state import AdapterState
-from schemas.withdrawals import (
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.evidence.statements import WITHDRAWAL_PREDICATE, statement
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.state import AdapterState
+from schemas.objects.withdrawals import (
     RetiredAdapter,
     WithdrawalOutcome,
     WithdrawalReceipt,
     WithdrawalRecord,
     withdrawal_subject,
 )
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
-from tenancy.signing import Signer
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.service.telemetry import SCOPE
+from tenancy.storage.tenant_store import TenantStore
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 
@@ -111,7 +111,13 @@ def _adapter(closed: WithdrawalRecord, digest: str, adapter: AdapterState, left:
     if closed.outcome != "retired":
         return of
     found = {noted.replica_id for noted in left[digest]}.union(closed.replicas if digest in closed.retiring else ())
-    return of.model_copy(update={"replicas_found": tuple(sorted(found)), "replicas": left[digest]})
+    return of.model_copy(
+        update={
+            "retired_at": adapter.retired_at,
+            "replicas_found": tuple(sorted(found)),
+            "replicas": left[digest],
+        }
+    )
 
 
 def _entry(tenant: str, closed: WithdrawalRecord) -> AuditRecord:

@@ -12,17 +12,17 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from consumers.runtime.audit_failures import audit_failure_logged
-from consumers.runtime.telemetry import SCOPE
-from schemas import object_keys
-from schemas.audit import Actor
-from schemas.envelope import event_id
-from schemas.state import TenantState
-from schemas.withdrawals import WithdrawalRecord
-from tenancy.audit import AuditRecord
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.objects.withdrawals import WithdrawalRecord
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.exports import erase_export_weights, export_decision
-from tenancy.holds import Held, erasure_decided, erasure_done
-from tenancy.store import TenantStore
+from tenancy.lifecycle.exports import erase_export_weights, export_decision
+from tenancy.service.telemetry import SCOPE
+from tenancy.state.legal_holds import Held, erasure_decided, erasure_done
+from tenancy.storage.tenant_store import TenantStore
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import cast
 
 from consumers.adapters.acknowledgements import note_acknowledgement
-from schemas.envelope import Event
-from schemas.events import AdapterReady, ReplicaEvicted
-from schemas.outcome import Outcome
-from tenancy.activation import activated
-from tenancy.archive import Archive
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady, ReplicaEvicted
+from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.evictions import acknowledged, checked_eviction
-from tenancy.signing import Verifier
+from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction, require_demanded
+from tenancy.evidence.signing import Verifier
+from tenancy.lifecycle.replicas import holds_lease
+from tenancy.state.activation import activated
+from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
 
 
@@ -57,14 +58,21 @@ async def on_adapter_ready(event: Event, ports: AdaptersPorts) -> Outcome:
 
 
 async def on_replica_evicted(event: Event, ports: AdaptersPorts) -> Outcome:
-    """Note that a replica is rid of a retired adapter, once its signature and its words are right."""
+    """Note that a replica is rid of a retired adapter, once its signature and its words are right.
+
+    As of a purge: by the process that holds the replica's lease, since the next one finds the adapter retired.
+    """
     data = cast(ReplicaEvicted, event.data)
     if not data.names_an_adapter:
         return Outcome.NOOP_STALE  # the acknowledgement of a purge
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
-    await tenancy.active(tenant)
-    acknowledgement = acknowledged(data, checked_eviction(tenant, data, ports.verifier))
+    state = (await tenancy.active(tenant)).state
+    receipt = checked_eviction(tenant, data, ports.verifier)
     store = await tenancy.store(tenant)
-    was_noted = await note_acknowledgement(store, data.cause_id, acknowledgement, data.receipt)
+    adapter = await Archive(store).known_adapter(state, data.cause_id)
+    require_demanded(receipt, None if adapter is None else adapter.retired_at)
+    if not await holds_lease(tenancy.objects, receipt.replica_id, receipt.incarnation):
+        return Outcome.NOOP_STALE
+    was_noted = await note_acknowledgement(store, data.cause_id, acknowledged(data, receipt), data.receipt)
     ports.wake_driver()
     return Outcome.EFFECT if was_noted else Outcome.NOOP_DUPLICATE

@@ -10,17 +10,17 @@ from itertools import chain
 from consumers.adapters.acknowledgements import acknowledged_by, note_acknowledgement
 from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import ERASED_AT_ONCE, Erasure, not_erased
-from schemas import object_keys
-from schemas.records import ReplicaAcknowledgement
-from schemas.withdrawals import WithdrawalRecord
-from tenancy.activation import retired
-from tenancy.archive import KEPT_ADAPTERS, Archive
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import PreconditionFailed
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.concurrency import gathered
+from tenancy.state.activation import retired
+from tenancy.state.archive import KEPT_ADAPTERS, Archive
+from tenancy.storage.tenant_store import TenantStore
 
 REASON = "withdrawn-example"
 
@@ -122,6 +122,8 @@ class Retirement:
             await Archive(self.store).tidy(self.tenancy.states)
         state = (await self.tenancy.active(self.store.tenant)).state
         found = [replica async for replica in self.replicas.answerable()] if record.retiring else []
+        # Those of now: an earlier look's may have ended before what is retired since was out of the state.
+        incarnations = await self.replicas.incarnations(found)
         retiring = record.model_copy(
             update={
                 "step": "retiring",
@@ -129,6 +131,7 @@ class Retirement:
                 "retired_at": self.tenancy.clock(),
                 "replacement": state.active_adapter,
                 "replicas": tuple(dict.fromkeys((*record.replicas, *found))),
+                "incarnations": incarnations,
             }
         )
         try:
@@ -161,7 +164,9 @@ class Retirement:
         missing = {digest: [one for one in record.replicas if one not in noted[digest]] for digest in digests}
         asked = [one for one in dict.fromkeys(chain.from_iterable(missing.values())) if one not in ended]
         since = record.retired_at or record.withdrawn_at
-        found = await gathered(self.replicas.ended(one, record.withdrawal_id, since) for one in asked)
+        found = await gathered(
+            self.replicas.ended(one, record.withdrawal_id, since, record.incarnations.get(one)) for one in asked
+        )
         ended.update(zip(asked, found, strict=True))
         over = [(digest, end) for digest in digests for one in missing[digest] if (end := ended[one]) is not None]
         await gathered(note_acknowledgement(self.store, digest, end) for digest, end in over)

@@ -11,32 +11,31 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from consumers.adapters.affected import Found, Uses
 from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
 from consumers.runtime.policy import HANDLING
-from consumers.runtime.telemetry import SCOPE, where
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import TrainingRequested
-from schemas.following import retraining_run_id
-from schemas.records import ConsentRecord
-from schemas.state import TenantState
-from schemas.withdrawals import WithdrawalOutcome, WithdrawalRecord
-from tenancy.archive import Archive
+from schemas.bus.derived_commands import retraining_run_id
+from schemas.bus.envelope import Event
+from schemas.bus.events import TrainingRequested
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord
+from schemas.objects.state import TenantState
+from schemas.objects.withdrawals import WithdrawalOutcome, WithdrawalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.concurrency import gathered
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, where
+from tenancy.state.archive import Archive
+from tenancy.state.living_tenants import Unpurged
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
-from tenancy.tracing import continued
-from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.adapters")
 
@@ -57,10 +56,6 @@ class _Case:
     @property
     def affected(self) -> Affected:
         return self.found.affected
-
-    @property
-    def deadline(self) -> datetime:
-        return _deadline(self.state, self.record)
 
     @property
     def is_served(self) -> bool:
@@ -172,7 +167,7 @@ class WithdrawalDriver:
         is_in_force = record.is_decided or await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
         # Reading takes as long as it takes, so the deadline of the writes begins behind it.
-        is_overdue = self.tenancy.clock() >= _deadline(state, record)
+        is_overdue = self.tenancy.clock() >= record.deadline
         found = await uses.found(state, record, is_overdue=is_overdue)
         record = record.model_copy(update={"unread": found.unread, "undetermined": found.undetermined})
         if record.is_decided:  # what was undetermined may be known by now
@@ -211,7 +206,7 @@ class WithdrawalDriver:
             return "consent-renewed"
         if case.affected:
             return "flagged" if case.state.policy.on_withdrawal == "flag" else None
-        is_known = not case.record.undetermined or self.tenancy.clock() >= case.deadline
+        is_known = not case.record.undetermined or self.tenancy.clock() >= case.record.deadline
         return "not-affected" if is_known else None
 
     def _is_due(self, case: _Case) -> bool:
@@ -220,7 +215,7 @@ class WithdrawalDriver:
         Those of which it is only not known whether they contain the example do not go alone before the deadline:
         until then somebody may mend what did not open.
         """
-        if case.state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= case.deadline:
+        if case.state.policy.on_withdrawal == "stop" or self.tenancy.clock() >= case.record.deadline:
             return True
         is_certain = len(case.found.unread) < len(case.affected)
         is_mendable = any(case.affected[digest].status != "retired" for digest in case.found.unread)
@@ -236,7 +231,7 @@ class WithdrawalDriver:
         is_under_way = any(not run.is_over for run in state.runs.values()) or not case.is_served or case.is_replaced
         for run_id in asked_for:  # on other withdrawals' account, and maybe not taken in yet
             is_under_way |= run_id not in state.runs and await Archive(store).run(run_id) is None
-        noted = record.model_copy(update={"affected": tuple(case.affected), "deadline": case.deadline})
+        noted = record.model_copy(update={"affected": tuple(case.affected)})
         if record.run_id is None and not is_under_way:
             run_id = retraining_run_id(record.withdrawal_id)
             await self.tenancy.publisher.publish(
@@ -263,10 +258,6 @@ def _tried(otherwise: str, **ids: str) -> Iterator[None]:
         raise
     except Exception as error:
         logger.error(otherwise, extra={**ids, "error": where(error)})
-
-
-def _deadline(state: TenantState, record: WithdrawalRecord) -> datetime:
-    return record.withdrawn_at + timedelta(days=state.policy.retrain_within_days)
 
 
 async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool:

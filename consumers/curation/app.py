@@ -10,8 +10,8 @@ from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.runs import InRuns
 from consumers.runtime.service import only_tenancy, serve
-from schemas import events
-from tenancy.settings import loaded_or_exit
+from schemas.bus import events
+from tenancy.platform.settings import loaded_or_exit
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.ExampleApproved: InRuns(handlers.on_example_approved, on_examples_approved),

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from schemas.events import TrainingRequested
-from schemas.following import batch_run_id
-from schemas.state import FreshExample, OutboxEntry, TenantState
+from schemas.bus.derived_commands import batch_run_id
+from schemas.bus.events import TrainingRequested
+from schemas.objects.state import FreshExample, OutboxEntry, TenantState
 from tenancy.errors import Transient
-from tenancy.state import Change, owing, require_active
+from tenancy.state.registry import Change, owing, require_active
 
 NewEntry = Callable[[TrainingRequested], OutboxEntry]
 

@@ -1,7 +1,8 @@
 """Curation's use cases: approve, reject, withdraw, grant and revoke consent.
 
 Each is a function of an event and the tenancy's ports. The highest version of a decision wins and, of two decisions on
-one version, the one that forbids: whichever came first. A withdrawal is for ever. Nothing here reads more than the one
+one version, the one that forbids: whichever came first. Of two that are the same but for what they say beside it, the
+first stands, and the second is refused. A withdrawal is for ever. Nothing here reads more than the one
 example, the one consent and the tenant's state, so that an approval costs the same however many came before it.
 """
 
@@ -13,20 +14,20 @@ from typing import cast
 from consumers.curation import withdrawals
 from consumers.curation.batches import counted, discounted, settled
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
-from schemas import object_keys
-from schemas.content import ClaimCheck, ExampleContent
-from schemas.envelope import Event
-from schemas.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
-from schemas.outcome import Outcome
-from schemas.records import ExampleRecord, WaitingExample
-from schemas.state import FreshExample, TenantState
+from schemas.bus.content import ClaimCheck, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleApproved, ExampleRejected, ExampleWithdrawn
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord, WaitingExample
+from schemas.objects.state import FreshExample, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
-from tenancy.state import Snapshot
-from tenancy.store import TenantStore
+from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.platform.concurrency import gathered
+from tenancy.state.registry import Snapshot
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
 
 WAITING_AT_ONCE = 32
 """Examples that are counted by one swap."""
@@ -39,6 +40,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
     record, etag = await read_example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
+            _require_same_word(record, data.reviewer_id, data.consent_id, data.content.commitment)
             # The record exists, so the example was counted; an earlier text may be there, what the swap owes be unpaid.
             await Texts(tenancy.states, store).drop(record)
             await tenancy.outbox.flush(tenant, snapshot)
@@ -73,6 +75,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     if record is not None:
         if record.event_id == event.id:
             had_stopped = await _put_out(event, tenancy, snapshot, store, record)
+            _require_same_word(record, data.reviewer_id, reason_code=data.reason_code)
             return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version > data.version:
             return Outcome.NOOP_STALE
@@ -117,8 +120,10 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
     if is_owed or is_counted:
         await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
     if is_owed:
-        await withdrawals.note(store, event, tenancy.clock())
+        await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     await Texts(tenancy.states, store).drop(record)
+    if record.reason_code != data.reason_code:
+        raise Contradicted  # in its reason; it is withdrawn all the same
     return Outcome.EFFECT if is_owed or is_counted or not is_repeat else Outcome.NOOP_DUPLICATE
 
 
@@ -182,8 +187,22 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
         if held.consent_id == data.consent_id:
             await _wait_for_consent(store, held.example_id, data.consent_id)
     await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
-    await withdrawals.note(store, event, tenancy.clock())
+    await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     return Outcome.EFFECT
+
+
+def _require_same_word(
+    record: ExampleRecord,
+    reviewer_id: str,
+    consent_id: str | None = None,
+    commitment: str | None = None,
+    *,
+    reason_code: str | None = None,
+) -> None:
+    """Raises :class:`Contradicted` for another decision on the version whose decision was recorded."""
+    said = reviewer_id, consent_id, commitment, reason_code
+    if (record.reviewer_id, record.consent_id, record.commitment, record.reason_code) != said:
+        raise Contradicted
 
 
 async def _opened(event: Event, tenancy: Tenancy) -> tuple[TenantId, Snapshot, TenantStore]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from schemas import object_keys
-from schemas.records import ConsentRecord, ExampleRecord
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 
 
 async def read_example(store: TenantStore, example_id: str) -> tuple[ExampleRecord | None, str | None]:

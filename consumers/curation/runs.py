@@ -16,16 +16,16 @@ from typing import cast
 from consumers.curation.batches import NewEntry, counted_in_turn
 from consumers.curation.handlers import approved_record, count_waiting, receive_content, said_of_consent
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
-from schemas.envelope import Event
-from schemas.events import ConsentGranted, ExampleApproved, TrainingRequested
-from schemas.outcome import Outcome
-from schemas.state import FreshExample, OutboxEntry, TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, ExampleApproved, TrainingRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import FreshExample, OutboxEntry, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import gathered
 from tenancy.errors import Refused
-from tenancy.store import TenantStore
+from tenancy.platform.concurrency import gathered
+from tenancy.platform.tracing import continued
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 
 
 async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequence[Outcome]:

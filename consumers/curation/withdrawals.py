@@ -11,16 +11,17 @@ set in between would take the example for one that the swap left eligible.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ConsentRevoked, ExampleWithdrawn
-from schemas.withdrawals import WithdrawalRecord
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentRevoked, ExampleWithdrawn
+from schemas.objects import object_keys
+from schemas.objects.withdrawals import WithdrawalRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import PreconditionFailed
-from tenancy.store import TenantStore
-from tenancy.tracing import current_trace
+from tenancy.platform.tracing import current_trace
+from tenancy.storage.tenant_store import TenantStore
 
 
 async def is_noted(store: TenantStore, event: Event) -> bool:
@@ -32,17 +33,20 @@ async def is_noted(store: TenantStore, event: Event) -> bool:
     return is_open or await store.exists(object_keys.closed_withdrawal(event.id))
 
 
-async def note(store: TenantStore, event: Event, now: datetime) -> None:
-    """Note the withdrawal. A late repetition after it was closed opens it again, which comes to the same end.
+async def note(store: TenantStore, event: Event, policy: TenantPolicy, now: datetime) -> None:
+    """Note the withdrawal, with the deadline that the policy of this moment promises.
 
-    Whoever withdrew may have a clock that is ahead: a withdrawal from the future would move its deadline there.
+    A late repetition after it was closed opens it again, which comes to the same end. Whoever withdrew may have a clock
+    that is ahead: a withdrawal from the future would move its deadline there.
     """
     data = cast(ExampleWithdrawn | ConsentRevoked, event.data)
+    withdrawn_at = min(event.time, now)
     record = WithdrawalRecord(
         withdrawal_id=event.id,
         example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
         consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
-        withdrawn_at=min(event.time, now),
+        withdrawn_at=withdrawn_at,
+        deadline=withdrawn_at + timedelta(days=policy.retrain_within_days),
         traceparent=current_trace(),
     )
     with suppress(PreconditionFailed):

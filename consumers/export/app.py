@@ -9,11 +9,11 @@ from consumers.export import handlers
 from consumers.export.handlers import ExportPorts
 from consumers.export.settings import ExportSettings
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy, verifier
-from tenancy.settings import loaded_or_exit
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.service.periodic import Periodic
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {events.ExportRequested: handlers.on_export_requested}
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import cast
 
-from schemas.envelope import Event
-from schemas.events import ExportReady, ExportRequested
-from schemas.outcome import Outcome
-from schemas.records import ExportDecision
-from schemas.state import TenantState
-from tenancy.archive import Archive
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportReady, ExportRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects.exports import ExportDecision
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Refused
-from tenancy.exports import EXPORT_FILES, decided_export, write_export
-from tenancy.signing import Verifier
+from tenancy.errors import Contradicted, Refused
+from tenancy.evidence.signing import Verifier
+from tenancy.lifecycle.exports import EXPORT_FILES, decided_export, write_export
+from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
 
 NOTHING_ACTIVE = "nothing-active"
@@ -43,6 +43,8 @@ async def on_export_requested(event: Event, ports: ExportPorts) -> Outcome:
         # Each time: a process may have died after the decision and before the dead letter.
         raise Refused(UNKNOWN_ADAPTER, "refused: the tenant has no adapter of this digest that it may take away")
     digest = decision.adapter_digest
+    if None not in (digest, data.adapter_digest) and digest != data.adapter_digest:
+        raise Contradicted  # another export was asked for under this id
     if digest is None:
         return Outcome.REFUSED_POLICY if is_new else Outcome.NOOP_DUPLICATE
     adapter = await archive.known_adapter(state, digest)

@@ -12,14 +12,14 @@ from consumers.ledger.ports import LedgerPorts
 from consumers.ledger.settings import LedgerSettings
 from consumers.ledger.usage_runs import on_usages_recorded
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
-from schemas import events
-from schemas.topics import LIVE_TOPICS
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.bus import events
+from schemas.bus.topics import LIVE_TOPICS
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, signer
-from tenancy.settings import loaded_or_exit
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.service.periodic import Periodic
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.UsageRecorded: InRuns(handlers.on_usage_recorded, on_usages_recorded),

@@ -7,22 +7,25 @@ must be in it, and what came too late and was refused. Nothing of a tenant is cr
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import cast
 
-from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms
+from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms, says_the_same
+from consumers.ledger.confirming import finding
 from consumers.ledger.ports import LedgerPorts
 from consumers.runtime.audit_failures import audit_failure_logged
-from consumers.runtime.telemetry import SCOPE
-from schemas import events
-from schemas.audit import SIGNED_AT_ONCE, Actor
-from schemas.envelope import Event
-from schemas.events import EventData, OutcomeRecorded, TenantChurned, TenantOnboarded
-from schemas.outcome import Outcome
-from schemas.state import TenantState
-from tenancy.audit import Appended, AuditRecord, Facts
+from schemas.base.canonical import sha256_hex
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData, OutcomeRecorded, TenantChurned, TenantOnboarded
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import CONTRADICTED, SIGNED_AT_ONCE, UNCONFIRMED, Actor, AuditEntry
+from schemas.objects.state import TenantState
+from tenancy.audit.log import Appended, AuditRecord, Facts
+from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Transient, UnknownTenant
-from tenancy.pseudonyms import Pseudonyms
+from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")
@@ -52,8 +55,10 @@ ENTERED_OUTCOMES = {
 
 
 async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
-    """Enter the event, once.
+    """Enter the event, once, as what it is: what is so, what is contradicted, or what nothing can confirm any more.
 
+    ``REFUSED_POLICY`` for what is contradicted, each time it comes: the tenant's state says otherwise, or an earlier
+    delivery of the event did. The first word stands, unless the state has contradicted it: then it stands nowhere.
     ``REFUSED_PURGED`` where the tenant was fenced before and the event is none of its purge: it is noted, and names
     that would need the tenant's key are not. ``NOOP_STALE`` where nobody knows the tenant and the event's own consumer
     keeps it as a dead letter: one is enough, and redriven it is entered here too. Raises :class:`Transient` for an
@@ -70,20 +75,51 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
             return Outcome.NOOP_STALE
         raise
     pseudonyms = await _pseudonyms(event.data, state, tenancy)
-    kind = event.type.removeprefix("sano.")
     record = AuditRecord(
         occurrence=event.id,
-        kind=kind,
+        kind=event.type.removeprefix("sano."),
         time=event.time,
         actor=actor(event, pseudonyms),
         facts=facts(event.data, pseudonyms),
         recorded_while=state.status,
     )
+    found = await finding(event, state, tenancy, ports.checkpointer.signer)
+    if found != "so":
+        entered = await tenancy.audit.entered(tenant, event.id)
+        if entered is not None and says_the_same(entered, record):
+            return Outcome.NOOP_DUPLICATE  # it was so then, and what confirmed it may be gone
+        kind = UNCONFIRMED if entered is None and found == "unconfirmed" else CONTRADICTED
+        return await _doubted(event, record, kind, entered, ports)
     appended = await tenancy.audit.append(tenant, record)
-    await _sign_if_due(tenant, appended, ports, at_once=kind in SIGNED_AT_ONCE)
+    await _sign_if_due(tenant, appended, ports, at_once=record.kind in SIGNED_AT_ONCE)
     if not appended.is_new:
-        return Outcome.NOOP_DUPLICATE
+        if says_the_same(appended.entry, record):
+            return Outcome.NOOP_DUPLICATE
+        return await _doubted(event, record, CONTRADICTED, appended.entry, ports)
     return Outcome.EFFECT if state.status == "active" or _is_of_its_purge(event.data, state) else Outcome.REFUSED_PURGED
+
+
+async def _doubted(
+    event: Event, record: AuditRecord, kind: str, entered: AuditEntry | None, ports: LedgerPorts
+) -> Outcome:
+    """Enter, once for each different word, that it was said. Who it names did not say it as far as anybody knows."""
+    tenant = TenantId(event.subject)
+    told: Facts = {"event_type": event.type, "named": record.actor.id, **record.facts}
+    if entered is not None:
+        told["about"] = entered.tag
+    doubted = replace(
+        record,
+        occurrence=f"{event.id}.{kind.removeprefix('event.')}.{sha256_hex(told)[:32]}",
+        kind=kind,
+        actor=Actor(role="service", id=SERVICE),
+        facts=told,
+    )
+    appended = await ports.tenancy.audit.append(tenant, doubted)
+    await _sign_if_due(tenant, appended, ports)
+    if kind == CONTRADICTED:
+        logger.warning("event contradicted", extra={"type": event.type})
+        return Outcome.REFUSED_POLICY
+    return Outcome.REFUSED_PURGED if record.recorded_while != "active" else Outcome.REFUSED_POLICY
 
 
 async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
@@ -128,7 +164,7 @@ def _is_kept_by_its_own(data: EventData) -> bool:
 
 def _is_said_already(data: OutcomeRecorded) -> bool:
     """Our own refusal of an event that we entered all the same."""
-    is_own = data.consumer == SERVICE and data.outcome is Outcome.REFUSED_PURGED
+    is_own = data.consumer == SERVICE and data.outcome in (Outcome.REFUSED_PURGED, Outcome.REFUSED_POLICY)
     return is_own and data.event_type != events.UsageRecorded.type
 
 

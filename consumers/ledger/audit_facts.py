@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from schemas import events
-from schemas.audit import UNLINKABLE, Actor
-from schemas.canonical import sha256_hex
-from schemas.content import Committed
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES, EventData
-from tenancy.audit import Facts
-from tenancy.pseudonyms import Named, Pseudonyms
+from schemas.base.canonical import sha256_hex
+from schemas.bus import events
+from schemas.bus.content import Committed
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.evidence.audit import UNLINKABLE, Actor, AuditEntry
+from tenancy.audit.log import AuditRecord, Facts
+from tenancy.audit.pseudonyms import Named, Pseudonyms
 
 UNREADABLE = "unreadable"
 """Stands where a digest would, for what has no canonical form; nobody signed that either."""
@@ -64,6 +64,9 @@ PSEUDONYMOUS: Mapping[str, Named] = {"example_id": "example", "consent_id": "con
 DIGESTED = frozenset({"hyperparameters", "policy", "receipt"})
 """Entered as the digest of their canonical JSON."""
 
+REPEATED_OTHERWISE = frozenset({"receipt_sha256"})
+"""Facts that the same statement has anew each time it is made."""
+
 ACTORS = frozenset({"acknowledged_by", "requested_by", "reviewer_id"})
 """Entered as who did it."""
 
@@ -103,6 +106,24 @@ def facts(data: EventData, pseudonyms: Pseudonyms | None) -> Facts:
             fact, said = SPECIAL[name](value)
             told[fact] = said
     return told
+
+
+def says_the_same(entry: AuditEntry, record: AuditRecord) -> bool:
+    """Whether an event that comes again says what was entered.
+
+    Its time may be another, and so may the service that published it: whoever finds an event owed pays it. A replica
+    that is asked again signs another receipt. Where a name cannot be linked any more nobody can say that it differs.
+    """
+    if entry.actor.role != record.actor.role or not (
+        record.actor.role == "service" or _equal(entry.actor.id, record.actor.id)
+    ):
+        return False
+    names = {*entry.facts, *record.facts} - REPEATED_OTHERWISE
+    return all(_equal(entry.facts.get(name), record.facts.get(name)) for name in names)
+
+
+def _equal(one: str | int | None, other: str | int | None) -> bool:
+    return one == other or UNLINKABLE in (one, other)
 
 
 def _digest(value: dict[str, Any]) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from consumers.ledger.ports import LedgerPorts
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import UsageRecorded
-from schemas.outcome import Outcome
-from schemas.usage import Report, UsageDay, report_of
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
-from tenancy.store import TenantStore
+from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.usage import Report, UsageDay, report_of
+from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Transient
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
@@ -30,6 +30,8 @@ async def keep(event_id: str, data: UsageRecorded, store: TenantStore) -> Outcom
     try:
         await store.put_record(object_keys.usage(event_id), data, if_absent=True)
     except PreconditionFailed:
+        if (await store.get_record(object_keys.usage(event_id), UsageRecorded))[0] != data:
+            raise Contradicted from None
         return Outcome.NOOP_DUPLICATE
     return Outcome.EFFECT
 

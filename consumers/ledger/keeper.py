@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from consumers.runtime.audit_failures import audit_failure_logged
-from consumers.runtime.telemetry import SCOPE, where
-from schemas.topics import TOPICS
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.bus.topics import TOPICS
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
+from tenancy.service.telemetry import SCOPE, where
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")

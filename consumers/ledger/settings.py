@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
-from schemas.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
-from tenancy.settings import DAY_SECONDS
+from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
+from tenancy.platform.settings import DAY_SECONDS
 
 
 class LedgerSettings(ConsumerSettings):

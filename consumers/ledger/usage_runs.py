@@ -8,11 +8,11 @@ from typing import cast
 
 from consumers.ledger.handlers import add_to_day, keep
 from consumers.ledger.ports import LedgerPorts
-from schemas.envelope import Event
-from schemas.events import UsageRecorded
-from schemas.outcome import Outcome
-from schemas.usage import Report, report_of
-from tenancy.bounded import gathered
+from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
+from schemas.bus.outcome import Outcome
+from schemas.objects.usage import Report, report_of
+from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
 

@@ -8,21 +8,24 @@ from contextlib import asynccontextmanager
 from opentelemetry import metrics
 
 from consumers.purge import handlers
+from consumers.purge.dead_letters import on_dead_letter
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts
 from consumers.purge.onboarding import on_tenant_onboarded
+from consumers.purge.policy_changes import on_policy_changed
 from consumers.purge.settings import PurgeSettings
 from consumers.purge.watchdog import Watchdog
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
-from consumers.runtime.telemetry import SCOPE
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy, signer
-from tenancy.settings import loaded_or_exit
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.service.periodic import Periodic
+from tenancy.service.telemetry import SCOPE
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TenantOnboarded: on_tenant_onboarded,
+    events.PolicyChanged: on_policy_changed,
     events.TenantChurned: handlers.on_tenant_churned,
     events.PurgeRequested: handlers.on_purge_requested,
     events.ExportAcknowledged: handlers.on_export_acknowledged,
@@ -43,7 +46,14 @@ def main() -> None:
         watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.look)
         yield PurgePorts(tenancy, signing.verifier, driver, driving.poke), (driving, watching)
 
-    serve("purge", settings=settings, topics=(events.TENANTS, events.REPLICAS), handlers=HANDLERS, ports=ports)
+    serve(
+        "purge",
+        settings=settings,
+        topics=(events.TENANTS, events.REPLICAS),
+        handlers=HANDLERS,
+        ports=ports,
+        on_dead_letter=on_dead_letter,
+    )
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ import logging
 from typing import Any
 
 from consumers.runtime.audit_failures import audit_failure_logged
-from consumers.runtime.telemetry import SCOPE
-from schemas.audit import Actor
-from schemas.envelope import event_id
-from schemas.records import PurgeRecord
-from tenancy.audit import AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.objects.purges import PurgeRecord
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")

@@ -7,7 +7,8 @@ from typing import Any
 
 from consumers.purge.destruction import KEY_STORE
 from consumers.purge.roots import STRAYS
-from schemas.manifests import (
+from schemas.bus.topics import TOPICS
+from schemas.evidence.statements import (
     PURGE_PREDICATE,
     KeyDestruction,
     PurgeCertificate,
@@ -18,12 +19,11 @@ from schemas.manifests import (
     purge_subject,
     statement,
 )
-from schemas.records import PurgeRecord, Residue, StoreCount
-from schemas.store import Store
-from schemas.stores import STORES, kept, outcome_of, registry_sha256
-from schemas.topics import TOPICS
+from schemas.objects.purges import PurgeRecord, Residue, StoreCount
+from schemas.stores.registry import STORES, kept, outcome_of, registry_sha256
+from schemas.stores.store import Store
 from schemas.version import TOOL
-from tenancy.certificate_rules import Contradictory, broken
+from tenancy.evidence.certificate_rules import Contradictory, broken
 
 METHOD = (
     "cryptographic erase: every version of the wrapped data key was deleted; every object that this system stored for "

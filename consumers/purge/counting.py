@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from consumers.purge.roots import Root
 from consumers.purge.waiting import Waiting
-from schemas.records import PurgeRecord, StoreCount
-from tenancy.objects import Batch, Listed, ObjectStore, ObjectVersion, Upload
-from tenancy.purge_records import Note, PurgeRecords
+from schemas.objects.purges import PurgeRecord, StoreCount
+from tenancy.lifecycle.purge_records import Note, PurgeRecords
+from tenancy.storage.objects import Batch, Listed, ObjectStore, ObjectVersion, Upload
 
 Counts = tuple[StoreCount, ...]
 
@@ -76,6 +76,7 @@ class SweepCount:
 
     objects: ObjectStore
     records: PurgeRecords
+    tenant: str
     purge_id: str
     root: Root
     sweep: int
@@ -109,7 +110,7 @@ class SweepCount:
             update = {total: added(getattr(record, total), counts), "counted_through": moved}
             return record.model_copy(update=update)
 
-        record, _ = await self.records.note(self.purge_id, counted)
+        record, _ = await self.records.note(self.tenant, self.purge_id, counted)
         self.through = record.counted_through
 
     async def _of_long_key(self, listing: AsyncIterator[Listed]) -> Counts:

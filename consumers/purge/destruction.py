@@ -9,10 +9,11 @@ from datetime import datetime
 from consumers.purge.counting import Counts, SweepCount, listed
 from consumers.purge.roots import key_root, roots
 from consumers.purge.sweep import Kept, sweep
-from schemas.records import LeaseRecord, PurgeRecord, StoreRefusal
+from schemas.objects.purges import PurgeRecord, StoreRefusal
+from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import DeletionRefused, KeyDestroyed, ObjectNotFound, Refused, SealBroken
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
 KEY_STORE = "keys.tenant"
@@ -58,7 +59,7 @@ class Destruction:
             raise ValueError("nothing is removed before what must be found out first is noted")
         kept: dict[str, tuple[str, int]] = {}
         for root in roots(record.tenant):
-            count = SweepCount(self.tenancy.objects, records, record.purge_id, root, record.sweeps)
+            count = SweepCount(self.tenancy.objects, records, record.tenant, record.purge_id, root, record.sweeps)
             kept |= await sweep(self.tenancy.objects, root, count)
         return kept
 

@@ -24,32 +24,34 @@ from consumers.purge.policy import PurgePolicy
 from consumers.purge.roots import states_root
 from consumers.purge.sweep import Kept, sweep
 from consumers.purge.waiting import Waiting
-from consumers.runtime.telemetry import SCOPE, where
-from schemas import object_keys
-from schemas.canonical import canonical_json, sha256_hex
-from schemas.events import PurgeCompleted
-from schemas.records import PurgeRecord, ReplicaAcknowledgement
-from schemas.state import TenantState
-from schemas.stores import swept
+from schemas.base.canonical import canonical_json, sha256_hex
+from schemas.bus.events import PurgeCompleted
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.state import TenantState
+from schemas.stores.registry import swept
 from tenancy.bootstrap import Tenancy
-from tenancy.certificate_rules import Contradictory
-from tenancy.clock import between
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
-from tenancy.holds import Held, destruction_decided
-from tenancy.purge_records import Note, PurgeRecords, updated
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
-from tenancy.state import owing
+from tenancy.evidence.certificate_rules import Contradictory
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.purge_records import Note, PurgeRecords, updated
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.clock import between
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, where
+from tenancy.state.legal_holds import Held, destruction_decided
+from tenancy.state.registry import owing
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
 SWEPT = tuple(store.name for store in swept())
 
 
-def _say_unreadable(purge_id: str, error: Exception) -> None:
-    logger.error("purge record not read", extra={"purge_id": purge_id, "error": where(error)})
+def _say_unreadable(name: str, error: Exception) -> None:
+    logger.error("purge record not read", extra={"purge_id": name, "error": where(error)})
 
 
 def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
@@ -87,23 +89,23 @@ class PurgeDriver:
     async def look(self) -> None:
         """Take every purge that is not certified as far as it goes."""
         async for record in self.records.open(_say_unreadable):
-            await self.try_to_advance(record.purge_id)
+            await self.try_to_advance(record.tenant, record.purge_id)
 
-    async def try_to_advance(self, purge_id: str) -> None:
+    async def try_to_advance(self, tenant: str, purge_id: str) -> None:
         """:meth:`advance`, for a caller with more purges behind this one: what stops it is logged."""
         try:
-            await self.advance(purge_id)
+            await self.advance(tenant, purge_id)
         except Waiting as waiting:
             logger.info("purge waits", extra={"purge_id": purge_id, "reason": str(waiting)})
         except Exception as error:
             # One purge that fails must not hold up those listed behind it; the next look tries it again.
             logger.error("purge failed", extra={"purge_id": purge_id, "error": where(error)})
 
-    async def advance(self, purge_id: str) -> None:
+    async def advance(self, tenant: str, purge_id: str) -> None:
         """Take one purge to its end. Raises :class:`Waiting` where that must wait, and :class:`ObjectNotFound`."""
-        record = await self.records.read(purge_id)
+        record = await self.records.read(tenant, purge_id)
         with continued(record.traceparent):
-            await self._take_further(record)
+            await (self._take_further(record) if record.dead_letter is None else self._await_command(record))
 
     async def _take_further(self, current: PurgeRecord) -> None:
         record: PurgeRecord | None = current
@@ -126,12 +128,20 @@ class PurgeDriver:
             if record is not None:
                 logger.info("purge step", extra={"purge_id": record.purge_id, "step": record.step})
 
+    async def _await_command(self, record: PurgeRecord) -> None:
+        """A command that was not accepted fences nobody; once another one did, there is nothing left to wait for."""
+        purge = (await self.tenancy.states.read(TenantId(record.tenant))).state.purge
+        if purge is None:
+            raise Waiting(f"what asked for it is a dead letter ({record.dead_letter})")
+        if purge.purge_id != record.purge_id:  # else it was accepted since, and the next look takes it up
+            await self.records.remove(record)
+
     async def fence(self, record: PurgeRecord) -> PurgeRecord | None:
         """Fence the tenant for this purge; None where another purge did."""
         return await fence(record, self.tenancy, self.records, self.replicas, self.policy)
 
     async def acknowledge(
-        self, purge_id: str, acknowledgement: ReplicaAcknowledgement, receipt: dict[str, Any] | None = None
+        self, tenant: str, purge_id: str, acknowledgement: ReplicaAcknowledgement, receipt: dict[str, Any] | None = None
     ) -> bool:
         """Note the acknowledgement of a replica that the purge waits for, and what it signed. False when there is none
         to wait for.
@@ -146,15 +156,15 @@ class PurgeDriver:
             is_awaited = record.step == "requested" or acknowledgement.replica_id in record.replicas
             if acknowledgement.replica_id in known or not is_awaited:
                 return record
-            at = between(acknowledgement.at, record.fenced_at or record.requested_at, now)
-            noted = acknowledgement.model_copy(update={"at": at})
+            earliest = (record.fenced_at or record.requested_at) - timedelta(seconds=CLOCK_SKEW_SECONDS)
+            noted = acknowledgement.model_copy(update={"at": between(acknowledgement.at, earliest, now)})
             receipts = record.receipts if receipt is None else {**record.receipts, noted.replica_id: receipt}
             return record.model_copy(
                 update={"acknowledgements": (*record.acknowledgements, noted), "receipts": receipts}
             )
 
         now = self.tenancy.clock()
-        return (await self.records.note(purge_id, note))[1]
+        return (await self.records.note(tenant, purge_id, note))[1]
 
     async def _hand_over(self, record: PurgeRecord) -> PurgeRecord:
         if record.export is None or record.export.adapter_digest is None:
@@ -231,11 +241,12 @@ class PurgeDriver:
         for replica in record.replicas:
             if replica in noted:
                 continue
-            expired = await self.replicas.ended(replica, record.purge_id, record.fenced_at or record.requested_at)
+            since = record.fenced_at or record.requested_at
+            expired = await self.replicas.ended(replica, record.purge_id, since, record.incarnations.get(replica))
             if expired is None:
                 waits_for.append(replica)
             else:
-                await self.acknowledge(record.purge_id, expired)
+                await self.acknowledge(record.tenant, record.purge_id, expired)
         if waits_for:
             raise Waiting(f"replica {', '.join(waits_for)} has not acknowledged")
         return await self.records.step(record, step="evicted")
@@ -324,7 +335,7 @@ class PurgeDriver:
         The first one stands, whoever made it. It need not be the one that would be made now: the version, the registry
         of stores and the signing key can have changed since.
         """
-        location = object_keys.certificate_key(record.purge_id)
+        location = object_keys.certificate_key(record.tenant, record.purge_id)
         try:
             envelope = self.signer.sign(certificate(record))
             await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from consumers.purge.waiting import Waiting
-from consumers.runtime.telemetry import SCOPE, where
-from schemas.envelope import Event
-from schemas.events import ExportReady
-from schemas.policy import KEPT_FOR_DELETION, waits_until
-from schemas.records import PurgeExport, PurgeRecord
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportReady
+from schemas.objects.purges import PurgeExport, PurgeRecord
+from schemas.tenant.policy import KEPT_FOR_DELETION, waits_until
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import between
 from tenancy.errors import ObjectNotFound, Refused, Transient
-from tenancy.exports import EXPORT_FILES, write_export
-from tenancy.purge_records import PurgeRecords
-from tenancy.signing import Verifier
+from tenancy.evidence.signing import Verifier
+from tenancy.lifecycle.exports import EXPORT_FILES, write_export
+from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.platform.clock import between
+from tenancy.service.telemetry import SCOPE, where
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
@@ -92,7 +92,7 @@ class Handover:
             raise Waiting("the tenant has not taken its export")
         return await self.records.step(record, step="acknowledged")
 
-    async def acknowledge(self, purge_id: str, acknowledged_by: str, at: datetime) -> bool:
+    async def acknowledge(self, purge: PurgeRecord, acknowledged_by: str, at: datetime) -> bool:
         """Note that the tenant took its export; False for a repetition, and once the purge went on.
 
         It may come before the purge has noted that it wrote the export: what was written can be taken.
@@ -107,7 +107,7 @@ class Handover:
             taken = export.model_copy(update={"acknowledged_at": noted_at, "acknowledged_by": acknowledged_by})
             return current.model_copy(update={"export": taken})
 
-        return (await self.records.note(purge_id, note))[1]
+        return (await self.records.note(purge.tenant, purge.purge_id, note))[1]
 
     async def _note(self, record: PurgeRecord, step: str = "fenced", **update: object) -> PurgeRecord:
         """Change the export alone: an acknowledgement may be noted in the same moment."""

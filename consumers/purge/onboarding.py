@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import cast
 
 from consumers.purge.handlers import PurgePorts
-from schemas.envelope import Event
-from schemas.events import TenantOnboarded
-from schemas.outcome import Outcome
-from schemas.state import TenantState
-from tenancy.clock import random_nonce
+from schemas.bus.envelope import Event
+from schemas.bus.events import TenantOnboarded
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import TenantState
 from tenancy.errors import KeyDestroyed, Refused, UnknownTenant
-from tenancy.state import require_active
+from tenancy.platform.clock import random_nonce
+from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
 

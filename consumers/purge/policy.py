@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from consumers.runtime.policy import HANDLING
-from schemas.policy import waits_until
-from tenancy.settings import CLOCK_SKEW_SECONDS
+from schemas.tenant.policy import waits_until
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 
 
 @dataclass(frozen=True)

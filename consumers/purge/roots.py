@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from schemas import object_keys
-from schemas.stores import UndeclaredStore, store_of_key, swept
-from tenancy.objects import ObjectStore, ObjectVersion, Upload
+from schemas.objects import object_keys
+from schemas.stores.registry import UndeclaredStore, store_of_key, swept
+from tenancy.storage.objects import ObjectStore, ObjectVersion, Upload
 
 STRAYS = "objects.strays"
 

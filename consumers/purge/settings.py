@@ -8,7 +8,7 @@ from pydantic import Field
 
 from consumers.purge.policy import PurgePolicy
 from consumers.runtime.settings import ConsumerSettings
-from schemas.identifiers import REASON_CODE_PATTERN
+from schemas.base.identifiers import REASON_CODE_PATTERN
 
 SUBCONTRACTOR = REASON_CODE_PATTERN.strip("^$")
 MAX_DAYS = 3650

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from consumers.purge.roots import Root
 from tenancy.errors import DeletionRefused, Refused
-from tenancy.objects import Batch, ObjectStore, ObjectVersion, Upload, in_batches
+from tenancy.storage.objects import Batch, ObjectStore, ObjectVersion, Upload, in_batches
 
 IN_FLIGHT = 4  # DeleteObjects requests at a time: on S3 one takes several times as long as the listing of its page
 

@@ -17,12 +17,12 @@ from typing import Literal, get_args
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from consumers.purge.driver import PurgeDriver
-from consumers.runtime.telemetry import SCOPE, where
-from schemas.envelope import Event
-from schemas.events import EventData, PurgeAtRisk, PurgeOverdue
-from schemas.records import PurgeRecord, PurgeStep, SlaWarning
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData, PurgeAtRisk, PurgeOverdue
+from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, where
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
@@ -35,13 +35,15 @@ OPEN_STEPS = tuple(step for step in get_args(PurgeStep) if step != "certified")
 @dataclass(frozen=True)
 class Overview:
     """All open purges in numbers. ``remaining_seconds`` is of the one whose deadline is next, negative once over.
-    ``unreadable``: purges of whose records nothing else can be said.
+    ``unreadable``: purges of whose records nothing else can be said. ``not_fenced``: tenants that are active although a
+    purge was asked for.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
     flags: dict[str, int] = field(default_factory=dict)
     remaining_seconds: float | None = None
     unreadable: int = 0
+    not_fenced: int = 0
 
 
 FLAGS: dict[str, Callable[[PurgeRecord, datetime, timedelta], bool]] = {
@@ -72,9 +74,10 @@ class Watchdog:
         seen: list[PurgeRecord] = []
         unreadable: list[str] = []
         # What cannot be read is counted here and said in the log by the driver.
-        async for record in self.driver.records.open(lambda purge_id, _: unreadable.append(purge_id)):
+        async for record in self.driver.records.open(lambda name, _: unreadable.append(name)):
             try:
                 with continued(record.traceparent):
+                    self._say_if_not_fenced(record)
                     await self._warn(record)
             except Exception as error:
                 logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": where(error)})
@@ -82,7 +85,7 @@ class Watchdog:
         self.overview = replace(self._counted(seen), unreadable=len(unreadable))
         for record in seen:
             if self._now() >= record.moved_at + timedelta(seconds=self.driver.policy.stalled_seconds):
-                await self.driver.try_to_advance(record.purge_id)
+                await self.driver.try_to_advance(record.tenant, record.purge_id)
 
     async def _warn(self, record: PurgeRecord) -> None:
         """Publish, then note: a crash in between publishes the same event again."""
@@ -97,8 +100,16 @@ class Watchdog:
                     causation_id=record.request_event_id,
                 )
             )
-            await self.driver.records.note(record.purge_id, partial(_with, SlaWarning(kind=kind, at=self._now())))
+            await self.driver.records.note(
+                record.tenant, record.purge_id, partial(_with, SlaWarning(kind=kind, at=self._now()))
+            )
             logger.warning("purge is late", extra={"purge_id": record.purge_id, "warning": kind, "step": record.step})
+
+    def _say_if_not_fenced(self, record: PurgeRecord) -> None:
+        """At each look, since nothing has begun, and nothing may."""
+        if record.is_not_fenced(self._now()):
+            reason = record.dead_letter or "not-carried-out"
+            logger.error("tenant not fenced", extra={"purge_id": record.purge_id, "reason": reason})
 
     def _counted(self, records: Iterable[PurgeRecord]) -> Overview:
         now, target = self._now(), self.driver.policy.target
@@ -106,6 +117,7 @@ class Watchdog:
         return Overview(
             steps=dict(Counter(record.step for record in held)),
             flags={name: sum(is_set(record, now, target) for record in held) for name, is_set in FLAGS.items()},
+            not_fenced=len({record.tenant for record in held if record.is_not_fenced(now)}),
             remaining_seconds=min(((record.deadline - now).total_seconds() for record in held), default=None),
         )
 
@@ -133,6 +145,15 @@ class Watchdog:
             [remaining],
             unit="s",
             description="left of the deletion SLA that ends first; negative once it has passed",
+        )
+
+        def not_fenced(_: CallbackOptions) -> Iterable[Observation]:
+            return (Observation(self.overview.not_fenced),)
+
+        meter.create_observable_gauge(
+            "sano_tenants_not_fenced",
+            [not_fenced],
+            description="tenants that are active although a purge was asked for",
         )
         meter.create_observable_gauge("sano_purges_open", [steps], description="open purges by step")
         meter.create_observable_gauge("sano_purges_flagged", [flags], description="open purges in each side state")

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from consumers.runtime.telemetry import where
 from tenancy.errors import Refused, Transient
+from tenancy.service.telemetry import where
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from consumers.runtime.parsing import Record
-from schemas.dead_letters import REASON_HEADERS, TOO_LARGE, VALUE_BYTES
-from schemas.topics import dead_letter_topic
+from schemas.bus.dead_letters import REASON_HEADERS, TOO_LARGE, VALUE_BYTES
+from schemas.bus.topics import dead_letter_topic
 from tenancy.bus import RawMessage
 
 Header = tuple[str, bytes | None]

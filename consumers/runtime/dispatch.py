@@ -17,19 +17,20 @@ from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, KEY_MISSING, UNKNOW
 from consumers.runtime.policy import HANDLING, HandlingPolicy
 from consumers.runtime.runs import InRuns
 from consumers.runtime.sent_back import is_for_another, is_for_nobody, must_happen
-from consumers.runtime.telemetry import SCOPE, Telemetry, where
-from schemas.envelope import Event, MalformedEvent, decode
-from schemas.events import OUTCOMES, EventData, OutcomeRecorded
-from schemas.object_keys import ForbiddenKey
-from schemas.outcome import Outcome
-from schemas.topics import TOPICS
+from schemas.bus.envelope import Event, MalformedEvent, decode
+from schemas.bus.events import OUTCOMES, EventData, OutcomeRecorded
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import TOPICS
+from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient, UnknownTenant
+from tenancy.service.telemetry import SCOPE, Telemetry, where
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
 Handler = Callable[[Event, Any], Awaitable[Outcome]]
+OnDeadLetter = Callable[[Record, Poison, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Dispatcher:
     """Handles the records of one service. ``ports`` is what its handlers act through.
 
     ``replica``: which one, of a service whose every replica reads all of a topic in a group of its own.
+    ``on_dead_letter``: what the service does with a message before it is dead-lettered; it may be called again.
     """
 
     service: str
@@ -46,6 +48,7 @@ class Dispatcher:
     telemetry: Telemetry
     policy: HandlingPolicy = HANDLING
     replica: str | None = None
+    on_dead_letter: OnDeadLetter | None = None
 
     @property
     def reader(self) -> str:

@@ -23,11 +23,11 @@ from consumers.runtime.parsing import Partition, Record, event_of
 from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.sent_back import copies_for, must_happen
-from consumers.runtime.telemetry import SCOPE, said
-from schemas.dead_letters import TOO_LARGE
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus.dead_letters import TOO_LARGE
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Refused, Transient
+from tenancy.service.telemetry import SCOPE, said
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -145,6 +145,8 @@ class Handling:
 
     async def _bury(self, record: Record, poison: Poison) -> None:
         dispatcher = self.dispatcher
+        if dispatcher.on_dead_letter is not None:
+            await dispatcher.on_dead_letter(record, poison, dispatcher.ports)
         if poison.event is not None:
             # First, since it has an id: said again it is the same outcome, and a second letter would be a second one.
             await dispatcher.record(poison.event, record, Outcome.DEAD_LETTERED)

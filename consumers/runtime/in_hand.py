@@ -28,14 +28,14 @@ from pydantic import ValidationError
 
 from consumers.runtime.parsing import Partition, Record, event_of, partition_of
 from consumers.runtime.poison import ENDS_ITS_PROCESS, Poison
-from consumers.runtime.telemetry import SCOPE
 from consumers.runtime.turns import Turns
-from schemas import object_keys
-from schemas.in_hand import PartitionInHand, RecordInHand
-from schemas.model import read_tolerant
+from schemas.base.contract import read_tolerant
+from schemas.objects import object_keys
+from schemas.objects.crash_marker import PartitionInHand, RecordInHand
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
-from tenancy.objects import erase_prefix
+from tenancy.service.telemetry import SCOPE
+from tenancy.storage.objects import erase_prefix
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
 from consumers.runtime.parsing import Partition, Record, lane_key, partition_of
-from consumers.runtime.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, said
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from aiokafka import ConsumerRecord
 
-from schemas.envelope import Event, MalformedEvent, decode
+from schemas.bus.envelope import Event, MalformedEvent, decode
 
 Record: TypeAlias = ConsumerRecord
 Partition: TypeAlias = tuple[str, int]

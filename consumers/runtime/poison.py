@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.envelope import Event
+from schemas.bus.envelope import Event
+from tenancy.errors import ContentFree
 
 UNKNOWN_READER = "unknown-reader"
 """It says that it was sent back for somebody who does not read its topic, so that nobody would handle it."""
@@ -25,7 +26,7 @@ OURS = frozenset({HANDLER_ERROR, KEEPS_FAILING, ENDS_ITS_PROCESS}) | REFUSED_US
 """Reasons that are a failure of this installation, and none of the event's."""
 
 
-class Poison(Exception):
+class Poison(ContentFree):
     """This message cannot be handled, now or later. It goes to the dead-letter topic under this code."""
 
     def __init__(self, code: str, detail: str, event: Event | None = None) -> None:

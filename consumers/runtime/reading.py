@@ -18,7 +18,7 @@ from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.offsets import Committed, Ended, decoded
 from consumers.runtime.parsing import Partition, Record
 from consumers.runtime.policy import HandlingPolicy
-from consumers.runtime.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, said
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 

@@ -12,10 +12,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from consumers.runtime.parsing import Partition, Record
-from schemas.object_keys import NEVER_WRITTEN
+from schemas.objects.object_keys import NEVER_WRITTEN
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed, Refused, Transient
-from tenancy.objects import ObjectStore
+from tenancy.storage.objects import ObjectStore
 
 PROBES = 3
 """In a row, and all must be answered: a store that answers half of its requests is an outage."""

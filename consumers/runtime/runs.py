@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
 
 RUN = 128
 """So many events are in a run at most: their requests to the object store fit into the deadline of one handling."""

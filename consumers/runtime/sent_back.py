@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 
 from consumers.runtime.parsing import Record
-from schemas.envelope import ONLY_FOR, Event, encode
-from schemas.events import AdapterRetired, EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, TenantChurned
-from schemas.identifiers import OPAQUE_ID_PATTERN
-from schemas.topics import REPLICA_SERVICE, TOPICS
+from schemas.base.identifiers import OPAQUE_ID_PATTERN
+from schemas.bus.envelope import ONLY_FOR, Event, encode
+from schemas.bus.events import AdapterRetired, EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, TenantChurned
+from schemas.bus.topics import REPLICA_SERVICE, TOPICS
 from tenancy.bus import RawMessage
 
 MUST_HAPPEN: tuple[type[EventData], ...] = (TenantChurned, PurgeRequested, PurgeFenced, AdapterRetired, ReplicaEvicted)

@@ -17,22 +17,23 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from consumers.runtime.background_server import run_server
-from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
 from consumers.runtime.handling import Handling
 from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.reading import Reader, Reading
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.settings import ConsumerSettings
-from consumers.runtime.telemetry import Telemetry, configure_logging, configure_telemetry
-from schemas.events import EventData
+from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy, open_tenancy
+from tenancy.service.background_server import run_server
+from tenancy.service.periodic import Periodic
+from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 
 GROUP_VERSION = "v1"
+OPEN_METRICS = "application/openmetrics-text"
 
 PortsFactory = Callable[[Tenancy], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
 
@@ -126,7 +127,9 @@ def health_routes(telemetry: Telemetry, is_alive: Callable[[], bool], is_ready: 
         return JSONResponse({"ready": is_up}, 200 if is_up else 503)
 
     async def metrics(request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        # Of what is asked for, the kind is all that is passed on: choose_encoder raises for versions that are none.
+        accepted = {each.partition(";")[0].strip() for each in request.headers.get("accept", "").split(",")}
+        encode, content_type = choose_encoder(OPEN_METRICS if OPEN_METRICS in accepted else "")
         return Response(encode(telemetry.registry), headers={"Content-Type": content_type})
 
     return [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
@@ -145,6 +148,7 @@ def serve(
     topics: Sequence[str],
     handlers: Mapping[type[EventData], Handler],
     ports: PortsFactory,
+    on_dead_letter: OnDeadLetter | None = None,
 ) -> None:
     """Run a consumer service until SIGTERM or SIGINT: then finish what is in hand, commit, and leave the group."""
     configure_logging(service)
@@ -156,7 +160,8 @@ def serve(
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, service))
             made, periodics = await stack.enter_async_context(ports(tenancy))
-            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, settings.handling_policy())
+            policy = settings.handling_policy()
+            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, policy, on_dead_letter=on_dead_letter)
             consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings)
             await stack.enter_async_context(consumer.running())
             for periodic in periodics:

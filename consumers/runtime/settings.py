@@ -9,7 +9,7 @@ from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLS
 from pydantic import Field
 
 from consumers.runtime.policy import HandlingPolicy
-from tenancy.settings import DAY_SECONDS, PlatformSettings
+from tenancy.platform.settings import DAY_SECONDS, PlatformSettings
 
 _SASL: dict[str, Any] = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 

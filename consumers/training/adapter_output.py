@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schemas.adapter_files import (
+from schemas.base.canonical import canonical_json
+from schemas.models.adapter_files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     CheckedAdapter,
@@ -16,7 +17,6 @@ from schemas.adapter_files import (
     linear_shapes,
     naming_run,
 )
-from schemas.canonical import canonical_json
 
 
 def save_adapter(model: Any, output_dir: Path, base_model: Path, base_model_name: str, run_id: str) -> CheckedAdapter:
@@ -24,7 +24,7 @@ def save_adapter(model: Any, output_dir: Path, base_model: Path, base_model_name
 
     PEFT's configuration lists ``target_modules`` in the order of a set, which differs from process to process, and
     holds the local path of the base model. Both are replaced, the run is added, and the model card is left out.
-    Raises :class:`~schemas.adapter_files.AdapterRefused` when the written files would be refused by a server.
+    Raises :class:`~schemas.models.adapter_files.AdapterRefused` when the written files would be refused by a server.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output_dir.parent, prefix=f".{output_dir.name}.") as scratch:

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from consumers.runtime.dispatch import Handler
-from consumers.runtime.periodic import Periodic
 from consumers.runtime.service import serve
 from consumers.training import handlers
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner, SubprocessLauncher
 from consumers.training.settings import TrainingSettings
-from schemas import events
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy
-from tenancy.settings import loaded_or_exit
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.service.periodic import Periodic
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TrainingRequested: handlers.on_training_requested,

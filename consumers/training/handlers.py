@@ -11,19 +11,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import TrainingRejected, TrainingRequested
-from schemas.outcome import Outcome
-from schemas.records import JobRecord
-from schemas.state import RunState, TenantState
-from tenancy.archive import Archive
+from schemas.bus.envelope import Event
+from schemas.bus.events import TrainingRejected, TrainingRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import RunState, TenantState
+from schemas.objects.training import JobRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import PreconditionFailed
-from tenancy.leases import with_run
-from tenancy.state import owing, require_active
+from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed
+from tenancy.platform.tracing import current_trace
+from tenancy.state.archive import Archive
+from tenancy.state.leases import with_run
+from tenancy.state.registry import owing, require_active
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import current_trace
 
 MAX_QUEUED_RUNS = 16
 
@@ -41,11 +42,11 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
     data = cast(TrainingRequested, event.data)
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     snapshot = await tenancy.active(tenant)
-    if data.run_id in snapshot.state.runs:
-        await tenancy.outbox.flush(tenant, snapshot)
-        return Outcome.NOOP_DUPLICATE
     store = await tenancy.store(tenant)
-    if await Archive(store).run(data.run_id) is not None:
+    run = snapshot.state.runs.get(data.run_id) or await Archive(store).run(data.run_id)
+    if run is not None:
+        await tenancy.outbox.flush(tenant, snapshot)
+        await _require_same_command(data, run, store)
         return Outcome.NOOP_DUPLICATE
     job = JobRecord(
         run_id=data.run_id,
@@ -63,17 +64,32 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
         require_active(state)
         if data.run_id in state.runs:
             return state
-        run = RunState(trigger=data.trigger, status="queued", requested_at=event.time)
+        queued = RunState(trigger=data.trigger, status="queued", requested_at=event.time)
         refusal = _refusal(state, data)
         if refusal is None:
-            return with_run(state, data.run_id, run)
-        rejected = run.model_copy(update={"status": "rejected", "reason_code": refusal})
+            return with_run(state, data.run_id, queued)
+        rejected = queued.model_copy(update={"status": "rejected", "reason_code": refusal})
         answer = TrainingRejected(run_id=data.run_id, reason_code=refusal)
         return owing(with_run(state, data.run_id, rejected), tenancy.outbox.entry(answer, event.id))
 
     await tenancy.outbox.swap(tenant, enqueue, base=snapshot)
     ports.wake_runner()
     return Outcome.EFFECT
+
+
+async def _require_same_command(data: TrainingRequested, run: RunState, store: TenantStore) -> None:
+    """Raises :class:`Contradicted` for another command under the id of this run.
+
+    What a command leaves to the tenant's policy is in the job as the policy had it, so it contradicts nothing.
+    """
+    if data.trigger != run.trigger:
+        raise Contradicted
+    if data.hyperparameters is None:
+        return
+    with suppress(ObjectNotFound):
+        job, _ = await store.get_record(object_keys.job(data.run_id), JobRecord)
+        if job.hyperparameters != data.hyperparameters:
+            raise Contradicted
 
 
 def _refusal(state: TenantState, data: TrainingRequested) -> str | None:

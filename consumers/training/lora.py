@@ -33,8 +33,8 @@ from consumers.training.result import (
     UnknownModules,
 )
 from consumers.training.tokenization import TokenizedExample, TrainingExample, refusals, tokenize_examples
-from schemas.adapter_files import check_base_model_name, linear_shapes
-from schemas.hyperparameters import Hyperparameters
+from schemas.models.adapter_files import check_base_model_name, linear_shapes
+from schemas.tenant.hyperparameters import Hyperparameters
 
 _LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
 
@@ -67,7 +67,8 @@ def train_lora(
 
     Raises :class:`NothingToTrain`, :class:`UnknownModules`,
     :class:`~consumers.training.tokenization.ExampleRefused`, :class:`TrainingStopped` when ``should_stop`` says so,
-    :class:`TrainingDiverged`, and :class:`~schemas.adapter_files.AdapterRefused` when ``base_model_name`` is a path.
+    :class:`TrainingDiverged`, and :class:`~schemas.models.adapter_files.AdapterRefused` when ``base_model_name`` is a
+    path.
     """
     started = clock()
     check_base_model_name(base_model_name)
@@ -164,9 +165,7 @@ def _adapted_model(base: BaseModel, hyperparameters: Hyperparameters, processor:
 
 
 def _linear_layers(model: Any, base: BaseModel) -> set[str]:
-    """The last part of their names. Without embeddings, whose weights have two dimensions too, and without a tied
-    head, of which the files hold no weight that an adapter's could be checked by.
-    """
+    """The last part of the names of those that an adapter may change. ``linear_shapes`` leaves the vocabulary out."""
     layers = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     return {name.rpartition(".")[2] for name in layers & linear_shapes(base.path).keys()}
 

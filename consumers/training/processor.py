@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from schemas.hyperparameters import Precision
+from schemas.tenant.hyperparameters import Precision
 
 
 @dataclass(frozen=True)

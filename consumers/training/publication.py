@@ -13,8 +13,7 @@ from pathlib import Path
 
 from consumers.training.freeze import require_still_eligible
 from consumers.training.scratch import scratch_folder
-from schemas import object_keys
-from schemas.events import (
+from schemas.bus.events import (
     AdapterReady,
     EventData,
     TrainingCompleted,
@@ -22,13 +21,14 @@ from schemas.events import (
     TrainingRejected,
     UsageRecorded,
 )
-from schemas.manifests import TrainingManifest
-from schemas.state import AdapterState, RunState, TenantState
+from schemas.evidence.statements import TrainingManifest
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
-from tenancy.leases import holds, with_run
-from tenancy.state import Change, owing, require_active
-from tenancy.store import TenantStore
+from tenancy.state.leases import holds, with_run
+from tenancy.state.registry import Change, owing, require_active
+from tenancy.storage.tenant_store import TenantStore
 
 MAX_ATTEMPTS = 3
 

@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import Protocol
 
 from consumers.runtime.policy import HANDLING
-from consumers.runtime.telemetry import SCOPE, where
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from consumers.training.scratch import sweep_scratch
 from consumers.training.staging import erase_leftovers
-from schemas.events import TrainingFailed
-from schemas.state import RunState, TenantState
-from tenancy.archive import Archive, surplus_adapters, surplus_runs
+from schemas.bus.events import TrainingFailed
+from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced
-from tenancy.leases import Leases, with_run
-from tenancy.state import owing, payable
-from tenancy.store import TenantStore
+from tenancy.service.telemetry import SCOPE, where
+from tenancy.state.archive import Archive, surplus_adapters, surplus_runs
+from tenancy.state.leases import Leases, with_run
+from tenancy.state.living_tenants import Unpurged
+from tenancy.state.registry import owing, payable
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.unpurged import Unpurged
 
 logger = logging.getLogger(f"{SCOPE}.training")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
-from tenancy.settings import DAY_SECONDS
+from tenancy.platform.settings import DAY_SECONDS
 
 
 class TrainingSettings(ConsumerSettings):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tenancy.state import StateRegistry
-from tenancy.store import TenantStore
+from tenancy.state.registry import StateRegistry
+from tenancy.storage.tenant_store import TenantStore
 
 
 async def erase_leftovers(states: StateRegistry, store: TenantStore) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from schemas.content import ChatMessage
+from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
 
 IGNORED = -100

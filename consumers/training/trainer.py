@@ -11,7 +11,7 @@ from consumers.training.base_model import BaseModel, prepare_base_model
 from consumers.training.lora import refused_examples, train_lora
 from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.tokenization import TrainingExample
-from schemas.hyperparameters import Hyperparameters
+from schemas.tenant.hyperparameters import Hyperparameters
 
 
 class Trainer(Protocol):

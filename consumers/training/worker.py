@@ -26,7 +26,6 @@ from pathlib import Path
 
 from consumers.runtime.poison import REFUSED_US
 from consumers.runtime.policy import HANDLING
-from consumers.runtime.telemetry import SCOPE, configure_logging, configure_telemetry, said, span, where
 from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import Candidates, FrozenSet, TrainingSetVoid, candidates, freeze
@@ -35,24 +34,25 @@ from consumers.training.result import StepProgress, TrainingResult, TrainingStop
 from consumers.training.scratch import scratch_folder
 from consumers.training.settings import TrainingSettings
 from consumers.training.trainer import LoraTrainer, Trainer
-from schemas import object_keys
-from schemas.adapter_files import AdapterRefused
-from schemas.canonical import adapter_digest
-from schemas.events import TrainingStarted
-from schemas.manifests import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
-from schemas.model_digest import file_sha256
-from schemas.records import JobRecord, LeftOut, LeftOutExample
-from schemas.state import TenantState
+from schemas.base.canonical import adapter_digest
+from schemas.bus.events import TrainingStarted
+from schemas.evidence.statements import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
+from schemas.models.adapter_files import AdapterRefused
+from schemas.models.model_digest import file_sha256
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.objects.training import JobRecord, LeftOut, LeftOutExample
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFailed, Refused, TenantFenced, Transient
-from tenancy.leases import Lease, Leases
-from tenancy.settings import loaded_or_exit
-from tenancy.signing import Signer
-from tenancy.state import owing
-from tenancy.store import TenantStore
+from tenancy.evidence.signing import Signer
+from tenancy.platform.settings import loaded_or_exit
+from tenancy.platform.tracing import continued
+from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, said, span, where
+from tenancy.state.leases import Lease, Leases
+from tenancy.state.registry import owing
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 
 logger = logging.getLogger(f"{SCOPE}.training")
 
@@ -215,13 +215,13 @@ class Worker:
         self._require_wanted()
         frozen = await freeze(self.store, state.policy, found, left_out)
         self._require_wanted()
-        record = frozen_record(job, fence, frozen, base.digest, self.tenancy.clock())
+        record = frozen_record(job, fence, state.policy_version, frozen, base.digest, self.tenancy.clock())
         await self.tenancy.audit.append(self.store.tenant, record)
         output = scratch / "adapter"
         started_at = self.tenancy.clock()
         metrics: list[StepMetric] = []
         result = await self._trained(job, frozen, base, output, metrics)
-        manifest = self._manifest(job, fence, frozen, base, result, metrics, started_at)
+        manifest = self._manifest(job, fence, state.policy_version, frozen, base, result, metrics, started_at)
         signed = self.signing.sign(
             statement(
                 TRAINING_PREDICATE,
@@ -285,6 +285,7 @@ class Worker:
         self,
         job: JobRecord,
         fence: int,
+        policy_version: int,
         frozen: FrozenSet,
         base: BaseModel,
         result: TrainingResult,
@@ -311,6 +312,7 @@ class Worker:
             heldout_example_ids=result.heldout_ids,
             left_out=frozen.left_out,
             hyperparameters=job.hyperparameters,
+            policy_version=policy_version,
             precision=result.processor.precision,
             library_versions=result.library_versions,
             code_version=VERSION,

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from deploy.local.errors import ProcessExited
 from deploy.local.java import require_java
+from deploy.local.kafka_access import SUPER_USER, KafkaAccess
 from deploy.local.kafka_config import BrokerAddress, server_properties
 from deploy.local.kafka_jars import fetch_kafka_jars, kafka_jars_dir
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
@@ -34,7 +35,8 @@ class KafkaCluster:
     """``brokers`` combined brokers and controllers; everything they write is under ``work_dir``.
 
     Ports stay the same over restarts. ``config`` overrides any line of every broker's ``server.properties``;
-    ``env`` is the environment of the JVMs. Methods block; call them through ``asyncio.to_thread`` inside a loop.
+    ``env`` is the environment of the JVMs. With ``access`` clients need TLS, a password and rights; otherwise nothing.
+    Methods block; call them through ``asyncio.to_thread`` inside a loop.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class KafkaCluster:
         *,
         config: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        access: KafkaAccess | None = None,
         tie_to_parent: bool = True,
     ) -> None:
         ports = free_ports(2 * brokers)
@@ -53,6 +56,7 @@ class KafkaCluster:
         self._work_dir = work_dir.absolute()
         self._config = dict(config or {})
         self._env = dict(inherited_environment() if env is None else env)
+        self._access = access
         self._tie_to_parent = tie_to_parent
         self._cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         self._children: dict[int, ChildProcess] = {}
@@ -128,9 +132,12 @@ class KafkaCluster:
         for index in indices:
             home = self._home(index)
             (home / "tmp").mkdir(parents=True, exist_ok=True)
-            text = server_properties(self._addresses[index], self._addresses, home / "data", self._config)
+            access = self._access.properties(self._addresses[index]) if self._access else {}
+            config = {**access, **self._config}
+            text = server_properties(self._addresses[index], self._addresses, home / "data", config)
             (home / "server.properties").write_text(text)
-            args = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(home / "server.properties")]
+            args = format_arguments(self._cluster_id, home / "server.properties")
+            args += self._access.format_arguments() if self._access else []
             children.append(self._java(index, f"kafka-format-{index}", args))
         try:
             for child in children:
@@ -168,7 +175,8 @@ class KafkaCluster:
         expected = len(self._children)
         first = next(iter(self._children))
         address = f"{LOOPBACK}:{self._addresses[first].client_port}"
-        self._children[first].wait_ready(lambda: _brokers_seen_from(address) >= expected, timeout_s)
+        client = self._access.client(SUPER_USER) if self._access else {}
+        self._children[first].wait_ready(lambda: _brokers_seen_from(address, client) >= expected, timeout_s)
 
     def _kill_all(self) -> None:
         for child in self._children.values():
@@ -176,14 +184,22 @@ class KafkaCluster:
         self._children.clear()
 
 
-def _brokers_seen_from(address: str) -> int:
+def format_arguments(cluster_id: str, properties: Path) -> list[str]:
+    """Builds the command that formats a broker's storage.
+
+    The id is joined to its option: one random id in 64 begins with a hyphen and would be read as an option itself.
+    """
+    return ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={properties}"]
+
+
+def _brokers_seen_from(address: str, settings: Mapping[str, Any]) -> int:
     """How many brokers the metadata of the one at ``address`` lists. In a thread: the caller may be in a loop."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(asyncio.run, _count_brokers(address)).result()
+        return pool.submit(asyncio.run, _count_brokers(address, settings)).result()
 
 
-async def _count_brokers(address: str) -> int:
-    client = AIOKafkaClient(bootstrap_servers=address, request_timeout_ms=5_000)
+async def _count_brokers(address: str, settings: Mapping[str, Any]) -> int:
+    client = AIOKafkaClient(bootstrap_servers=address, request_timeout_ms=5_000, **settings)
     try:
         await client.bootstrap()
         return len(client.cluster.brokers())

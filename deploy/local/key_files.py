@@ -22,21 +22,21 @@ MASTER_KEY_BYTES = 32
 def ensure_master_key(path: Path) -> None:
     """32 random bytes in base64, unless the file is there: a new key could open nothing sealed before."""
     if not path.exists():
-        _write_private(path, base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)) + b"\n")
+        write_private(path, base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)) + b"\n")
 
 
 def ensure_signing_key(signing: Path, verify: Path) -> None:
     """An Ed25519 pair in PEM: PKCS8 private and SubjectPublicKeyInfo public. What is there already is kept."""
     if not signing.exists():
         key = Ed25519PrivateKey.generate()
-        _write_private(signing, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        write_private(signing, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     if not verify.exists():
         public = load_pem_private_key(signing.read_bytes(), password=None).public_key()
         verify.parent.mkdir(parents=True, exist_ok=True)
         verify.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Written beside and renamed, so that an interruption never leaves half a key."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     scratch = path.with_name(f".{path.name}.{os.getpid()}")

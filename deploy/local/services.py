@@ -38,16 +38,15 @@ _OTHER_AWS_SETTINGS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "
 
 @dataclass(frozen=True)
 class Service:
-    """``python -m module``; it answers ``GET /health/ready`` on the port given in the setting ``port_setting``."""
+    """``python -m module``; it answers ``GET /health/ready`` on its ``SANO_HEALTH_PORT``."""
 
     name: str
     module: str
-    port_setting: str = "SANO_HEALTH_PORT"
     ready_seconds: float = 120.0
     environment: tuple[tuple[str, str], ...] = ()
 
 
-INFERENCE = Service("inference", "inference.app", "SANO_INFERENCE_PORT", ready_seconds=600.0)
+INFERENCE = Service("inference", "inference.app", ready_seconds=600.0)
 SERVICES = (
     Service("curation", "consumers.curation.app"),
     # Threads that spin long at a barrier take the core from the thread that they wait for, where cores are shared; and
@@ -120,7 +119,7 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
         environment["AWS_ACCESS_KEY_ID"] = stack.aws_access_key_id
         environment["AWS_SECRET_ACCESS_KEY"] = stack.aws_secret_access_key
         environment["AWS_DEFAULT_REGION"] = REGION
-    host, _, _ = stack.inference_url.rpartition("/")[2].rpartition(":")
+    host, _, port = stack.inference_url.rpartition("/")[2].rpartition(":")
     return {
         **environment,
         "SANO_KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
@@ -131,14 +130,16 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
         "SANO_VERIFY_KEY_FILE": str(stack.verify_key_file),
         "SANO_BASE_MODEL": stack.base_model,
         "SANO_INFERENCE_URL": stack.inference_url,
+        "SANO_INFERENCE_HEALTH_URL": stack.inference_health_url,
         "SANO_INFERENCE_HOST": host,
+        "SANO_INFERENCE_PORT": port,
     }
 
 
 def service_command(service: Service, port: int, shared: Mapping[str, str], folders: Folders) -> Command:
     work = folders.data / service.name
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
-    own = {service.port_setting: str(port), "SANO_WORK_DIR": str(work), "SANO_ADAPTER_DIR": str(folders.memory)}
+    own = {"SANO_HEALTH_PORT": str(port), "SANO_WORK_DIR": str(work), "SANO_ADAPTER_DIR": str(folders.memory)}
     env = {**LOCAL_PROFILE, **dict(service.environment), **shared, **own}
     argv = [sys.executable, "-m", service.module]
     return Command(service.name, argv, folders.log(service.name), env, cwd=work)

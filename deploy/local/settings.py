@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy.local.errors import WrongSettings
-from schemas.addresses import Brokers, BucketName, S3Endpoint
+from schemas.base.addresses import Brokers, BucketName, S3Endpoint
 
 
 class LocalSettings(BaseSettings):

@@ -160,8 +160,8 @@ class LocalStack:
         verify = settings.verify_key_file or keys / "signing.pub.pem"
         ensure_master_key(master)
         ensure_signing_key(signing, verify)
-        self._ports = dict(zip(self._services, free_ports(len(self._services)), strict=True))
-        inference_port = self._ports.get(INFERENCE.name) or free_ports(1)[0]
+        api_port, spare, *ports = free_ports(2 + len(self._services))
+        self._ports = dict(zip(self._services, ports, strict=True))
         return self._record(
             StackFile(
                 kafka_bootstrap_servers=bootstrap_servers,
@@ -169,7 +169,8 @@ class LocalStack:
                 s3_bucket=settings.s3_bucket,
                 aws_access_key_id=credentials.access_key_id if credentials else None,
                 aws_secret_access_key=credentials.secret_access_key if credentials else None,
-                inference_url=f"http://{LOOPBACK}:{inference_port}",
+                inference_url=f"http://{LOOPBACK}:{api_port}",
+                inference_health_url=f"http://{LOOPBACK}:{self._ports.get(INFERENCE.name, spare)}",
                 master_key_file=master.absolute(),
                 signing_key_file=signing.absolute(),
                 verify_key_file=verify.absolute(),

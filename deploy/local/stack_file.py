@@ -37,6 +37,7 @@ class StackFile(BaseModel):
     aws_access_key_id: str | None
     aws_secret_access_key: str | None
     inference_url: str
+    inference_health_url: str
     master_key_file: Path
     signing_key_file: Path
     verify_key_file: Path

@@ -14,10 +14,10 @@ from producers.cli.output import counted, print_facts, print_json, print_rows, s
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
-    from producers.audit_answers import Entry, UsedExample, Withdrawal
-    from producers.audit_copy import AuditCopy
-    from producers.audit_verifying import AuditVerdict
+    from producers.queries.audit_log import Entry, UsedExample, Withdrawal
     from producers.settings import OperatorSettings
+    from tenancy.audit.copy import AuditCopy
+    from tenancy.audit.verification import AuditVerdict
     from tenancy.bootstrap import Tenancy
 
 app = typer.Typer(help="The tamper-evident audit log of each tenant.", rich_markup_mode=None)
@@ -54,14 +54,17 @@ def verify(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check every entry, link and signature, and say what that proves and what it does not. Exit status 1 if broken."""
-    from producers.audit_copy import load_copy
-    from producers.audit_due import SigningPolicy
-    from producers.audit_verifying import verify_copy
-    from producers.audit_witness import read_held
+    """Check every entry, link and signature of a log.
+
+    Says what that proves and what it does not. Exit status 1 if broken.
+    """
     from producers.settings import VerificationSettings
+    from tenancy.audit.copy import load_copy
+    from tenancy.audit.due_signatures import SigningPolicy
+    from tenancy.audit.verification import verify_copy
+    from tenancy.audit.witness import read_held
     from tenancy.errors import Refused
-    from tenancy.settings import loaded
+    from tenancy.platform.settings import loaded
 
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
@@ -92,6 +95,9 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
             {
                 "tenant": verdict.tenant,
                 "entries": f"{verdict.entries}, of which {verdict.signed_entries} are signed",
+                "doubted": f"{verdict.doubted_entries}; see sano audit show --kind event"
+                if verdict.doubted_entries
+                else "none",
                 "checkpoints": verdict.checkpoints,
                 "last checkpoint": short(verdict.last_checkpoint.sha256 if verdict.last_checkpoint else None),
                 "signed by": tuple(
@@ -111,7 +117,7 @@ def _print_verdicts(verdicts: list[AuditVerdict]) -> None:
 
 
 async def _copies(tenancy: Tenancy, tenant: str | None) -> list[AuditCopy]:
-    from producers.audit_copy import read_copy
+    from producers.queries.audit_copy import read_copy
     from tenancy.tenant_id import TenantId
 
     if tenant is not None:
@@ -129,7 +135,7 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write a copy of the log to a file. Whoever keeps it is a witness: the log cannot be cut back behind it unseen."""
-    from producers.audit_copy import write_copy
+    from tenancy.audit.copy import write_copy
 
     copied = read(context, lambda tenancy, _: _copies(tenancy, tenant))[0]
     write_copy(copied, to)
@@ -158,8 +164,8 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """What was decided and done: by whom, when, on what. Names are shown while the tenant's key lives."""
-    from producers import audit_answers
-    from producers.audit_copy import read_copy
+    from producers.queries import audit_log
+    from producers.queries.audit_copy import read_copy
     from tenancy.bootstrap import verifier
     from tenancy.tenant_id import TenantId
 
@@ -171,21 +177,21 @@ def show(
     ) -> tuple[list[Entry], list[UsedExample], list[Withdrawal]]:
         await tenancy.states.read(name)
         with counted("reading") as progress:
-            entries = audit_answers.entries_of(await read_copy(tenancy, name, progress=progress))
-        known = await audit_answers.pseudonyms(tenancy, name)
+            entries = audit_log.entries_of(await read_copy(tenancy, name, progress=progress))
+        known = await audit_log.pseudonyms(tenancy, name)
         used: list[UsedExample] = []
         ended: list[Withdrawal] = []
         chosen = entries
         if adapter is not None:
-            digest, chosen = audit_answers.of_adapter(entries, adapter)
-            used = await audit_answers.examples_of(tenancy, name, digest, entries, verifier(settings), known)
+            digest, chosen = audit_log.of_adapter(entries, adapter)
+            used = await audit_log.examples_of(tenancy, name, digest, entries, verifier(settings), known)
         if withdrawn:
-            ended = await audit_answers.withdrawals(tenancy, name, entries, verifier(settings), known)
+            ended = await audit_log.withdrawals(tenancy, name, entries, verifier(settings), known)
             chosen = [entry for entry in chosen if entry.seq in {found.seq for found in ended}]
-        actors = None if person is None else audit_answers.person(person, known)
-        chosen = audit_answers.selected(chosen, kind=kind, since=moment, actors=actors)
-        resolved = await audit_answers.names(tenancy, name, known)
-        return [audit_answers.shown(entry, resolved) for entry in chosen], used, ended
+        actors = None if person is None else audit_log.person(person, known)
+        chosen = audit_log.selected(chosen, kind=kind, since=moment, actors=actors)
+        resolved = await audit_log.names(tenancy, name, known)
+        return [audit_log.shown(entry, resolved) for entry in chosen], used, ended
 
     entries, used, ended = read(context, look)
     if json:

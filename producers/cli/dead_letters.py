@@ -56,7 +56,10 @@ def list_(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Rows to print, the newest; --json prints all.")] = 50,
     json: JsonOption = False,
 ) -> None:
-    """Every dead letter: why it is there, how often it failed, and whether it was sent again."""
+    """List dead letters and why each is there.
+
+    With how often it failed, and whether it was sent again.
+    """
     from producers.replay.letters import Letter, letters
 
     chosen = letters_of(topic, reason, consumer, tenant, event_id)
@@ -105,8 +108,11 @@ def redrive(
     timeout: HandlingTimeoutOption = 300.0,
     json: JsonOption = False,
 ) -> None:
-    """Send dead letters again to where they came from, each once; a dry run without --execute."""
-    from producers.commands import random_id
+    """Send dead letters again to where they came from, each once.
+
+    A dry run without --execute.
+    """
+    from producers.commands.requests import random_id
     from producers.replay.journal import Journal
     from producers.replay.planning import Planner
     from producers.replay.reporting import report as joined

@@ -78,7 +78,7 @@ class SanoGroup(TyperGroup):
 def in_one_line(error: Exception) -> str:
     """What was refused, why, and what to do."""
     from deploy.local.errors import LocalStackError
-    from schemas.adapter_files import AdapterRefused
+    from schemas.models.adapter_files import AdapterRefused
     from tenancy.errors import Refused, Transient
 
     if isinstance(error, Refused):

@@ -11,7 +11,7 @@ from producers.cli.output import print_json, short
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
-    from schemas.holds import LegalHold
+    from schemas.tenant.holds import LegalHold
 
 app = typer.Typer(help="Legal holds: place, release.", rich_markup_mode=None)
 
@@ -35,13 +35,16 @@ def place(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Stop every destruction of the tenant's data that is not decided yet; the deletion SLA runs on."""
-    from producers import holds
+    """Stop every destruction of data that is not decided yet.
+
+    The deletion SLA runs on.
+    """
+    from producers.commands import legal_holds
     from tenancy.tenant_id import TenantId
 
     placed = read(
         context,
-        lambda tenancy, settings: holds.place(
+        lambda tenancy, settings: legal_holds.place(
             tenancy, TenantId(tenant), reason_code=reason, placed_by=settings.operator_id, hold_id=hold
         ),
     )
@@ -57,12 +60,14 @@ def place(
 @app.command()
 def release(context: typer.Context, hold: HoldArgument, tenant: TenantOption, json: JsonOption = False) -> None:
     """Release one hold. A purge that waited for it goes on."""
-    from producers import holds
+    from producers.commands import legal_holds
     from tenancy.tenant_id import TenantId
 
     released = read(
         context,
-        lambda tenancy, settings: holds.release(tenancy, TenantId(tenant), hold, released_by=settings.operator_id),
+        lambda tenancy, settings: legal_holds.release(
+            tenancy, TenantId(tenant), hold, released_by=settings.operator_id
+        ),
     )
     _say(released, f"{released.hold_id} is released", json)
 

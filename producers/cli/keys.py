@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tenancy.signing import Verifier
+    from tenancy.evidence.signing import Verifier
 
 KeyOption = Annotated[
     Path | None, typer.Option("--key", help="Public key, PEM; SANO_VERIFY_KEY_FILE if absent.", show_default=False)
@@ -23,7 +23,7 @@ def all_trusted(keys: list[Path] | None) -> list[Verifier]:
     """The public keys that ``--key`` gives, or the present one and the earlier ones of the settings."""
     from producers.settings import VerificationSettings
     from tenancy.bootstrap import earlier_verifiers
-    from tenancy.settings import loaded
+    from tenancy.platform.settings import loaded
 
     if keys:
         return [trusted(key) for key in keys]
@@ -34,8 +34,8 @@ def trusted(key: Path | None, option: str = "--key") -> Verifier:
     """The public key that ``option`` gives, or the settings do. Raises :class:`Refused` where neither does."""
     from producers.settings import VerificationSettings
     from tenancy.errors import Refused
-    from tenancy.settings import loaded
-    from tenancy.signing import Verifier
+    from tenancy.evidence.signing import Verifier
+    from tenancy.platform.settings import loaded
 
     path = key or loaded(VerificationSettings).verify_key_file
     if path is None:

@@ -21,11 +21,11 @@ from producers.cli.output import counted, print_json, print_rows, short, waiting
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
-    from producers.commands import ActiveAdapter
-    from producers.importing import Imported
+    from producers.commands.requests import ActiveAdapter
     from producers.settings import OperatorSettings
-    from schemas.records import LeftOutExample
-    from schemas.state import RunState
+    from producers.sources.importing import Imported
+    from schemas.objects.state import RunState
+    from schemas.objects.training import LeftOutExample
     from tenancy.bootstrap import Tenancy
     from tenancy.tenant_id import TenantId
 
@@ -47,8 +47,8 @@ def import_(
     json: JsonOption = False,
 ) -> None:
     """Publish the approvals of a file, all or none. With --wait, return when curation has decided on each."""
-    from producers.importing import import_approvals
-    from producers.waiting import examples_curated
+    from producers.queries.waiting import examples_curated
+    from producers.sources.importing import import_approvals
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
@@ -82,9 +82,9 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train an adapter from what is eligible now. With --wait, exit status 1 if the run fails or is rejected."""
-    from producers.commands import request_training
-    from producers.past import left_out
-    from producers.waiting import run_ended
+    from producers.commands.requests import request_training
+    from producers.queries.history import left_out
+    from producers.queries.waiting import run_ended
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
 
@@ -137,11 +137,14 @@ def _by_code(left_out: Sequence[LeftOutExample]) -> str | None:
 
 
 def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
-    """The tenant's training runs, oldest first, and how many examples each left out; --json names these."""
-    from producers import queries
+    """List the tenant's training runs, oldest first.
+
+    With how many examples each left out; --json names these.
+    """
+    from producers.queries import adapters
     from tenancy.tenant_id import TenantId
 
-    views, is_active = read(context, _of_tenant(queries.runs, TenantId(tenant)))
+    views, is_active = read(context, _of_tenant(adapters.runs, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -163,10 +166,10 @@ def runs(context: typer.Context, tenant: TenantOption, json: JsonOption = False)
 
 def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """The tenant's published adapters, oldest first."""
-    from producers import queries
+    from producers.queries import adapters
     from tenancy.tenant_id import TenantId
 
-    views, is_active = read(context, _of_tenant(queries.adapters, TenantId(tenant)))
+    views, is_active = read(context, _of_tenant(adapters.adapters, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -185,17 +188,23 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
 
 
 def activate(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Answer the tenant's requests with this adapter or, without a digest, with the newest that no rollback left."""
-    from producers import commands
+    """Make an adapter the one that answers the tenant's requests.
 
-    _change_active(context, tenant, digest, commands.activate)
+    Without a digest it is the newest that no rollback left.
+    """
+    from producers.commands import requests
+
+    _change_active(context, tenant, digest, requests.activate)
 
 
 def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Return to the adapter before the present one, again to the one before that; or to this one."""
-    from producers import commands
+    """Return to the adapter before the present one, or to this one.
 
-    _change_active(context, tenant, digest, commands.rollback)
+    Without a digest each call goes one further back.
+    """
+    from producers.commands import requests
+
+    _change_active(context, tenant, digest, requests.rollback)
 
 
 class _Change(Protocol):
@@ -205,7 +214,7 @@ class _Change(Protocol):
 
 
 def _change_active(context: typer.Context, tenant: str, digest: str | None, change: _Change) -> None:
-    from producers.queries import whole_digest
+    from producers.queries.adapters import whole_digest
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
@@ -218,7 +227,7 @@ def _change_active(context: typer.Context, tenant: str, digest: str | None, chan
 
 
 def _say(now: ActiveAdapter) -> None:
-    from schemas.outcome import Outcome
+    from schemas.bus.outcome import Outcome
 
     already = "" if now.outcome is Outcome.EFFECT else " already; nothing changed"
     typer.echo(f"{now.digest or 'the base model'} is active{already}")

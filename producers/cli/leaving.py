@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,10 @@ from producers.cli.output import duration, print_json, print_rows, waiting, writ
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
-    from producers.exporting import Exported
-    from producers.queries import Purges, PurgeView
+    from producers.commands.exporting import Exported
+    from producers.queries.purges import Purges, PurgeView
     from producers.settings import OperatorSettings
-    from schemas.records import PurgeRecord
+    from schemas.objects.purges import PurgeRecord
     from tenancy.bootstrap import Tenancy
     from tenancy.tenant_id import TenantId
 
@@ -42,8 +42,11 @@ def export(
     timeout: TimeoutOption = 300.0,
     json: JsonOption = False,
 ) -> None:
-    """Take the active adapter away as a folder that peft loads, with its manifest and list of examples."""
-    from producers.exporting import export_adapter
+    """Take the active adapter away as a folder that peft loads.
+
+    With its manifest and list of examples.
+    """
+    from producers.commands.exporting import export_adapter
     from tenancy.bootstrap import verifier
     from tenancy.tenant_id import TenantId
 
@@ -76,21 +79,21 @@ def _asking(name: str, said: str, ask: Ask) -> Callable[..., None]:
         certificate: CertificateOption = None,
         json: JsonOption = False,
     ) -> None:
-        from producers import queries
-        from producers.waiting import purge_certified
+        from producers.queries import purges
+        from producers.queries.waiting import purge_certified
         from tenancy.tenant_id import TenantId
 
         asked = TenantId(tenant)
 
         async def act(tenancy: Tenancy, settings: OperatorSettings) -> tuple[PurgeRecord | str, bytes | None]:
-            before = await queries.purge_of(tenancy, asked)
+            before = await purges.purge_of(tenancy, asked)
             await ask(tenancy, asked, settings.operator_id)
             if not wait and certificate is None:
                 return before, None
             goes_on = if_interrupted("the purge goes on; `sano purges` shows how far it is")
             with goes_on, waiting(f"purging {tenant}") as report:
                 record = await purge_certified(tenancy, asked, timeout_seconds=timeout, report=report)
-            return record, await queries.certificate(tenancy, record.purge_id)
+            return record, await purges.certificate(tenancy, asked, record.purge_id)
 
         record, signed = command(context, act)
         if isinstance(record, str) or signed is None:
@@ -121,15 +124,15 @@ def _say_asked(tenant: str, before: PurgeRecord | str, json: bool) -> None:
 
 
 async def _churn(tenancy: Tenancy, tenant: TenantId, requested_by: str) -> None:
-    from producers import commands
+    from producers.commands import requests
 
-    await commands.churn(tenancy, tenant, requested_by=requested_by)
+    await requests.churn(tenancy, tenant, requested_by=requested_by)
 
 
 async def _request_purge(tenancy: Tenancy, tenant: TenantId, requested_by: str) -> None:
-    from producers import commands
+    from producers.commands import requests
 
-    await commands.request_purge(tenancy, tenant, requested_by=requested_by)
+    await requests.request_purge(tenancy, tenant, requested_by=requested_by)
 
 
 churn = _asking("churn", "The contract ended: everything of the tenant is purged. There is no way back.", _churn)
@@ -145,14 +148,17 @@ def purges(
     json: JsonOption = False,
 ) -> None:
     """Every purge, the one whose deletion SLA ends first on top."""
-    from producers import queries
+    from producers.queries import purges
     from tenancy.errors import Refused
 
     async def look(tenancy: Tenancy, _: OperatorSettings) -> Purges:
-        found = await queries.purges(tenancy)
+        found = await purges.purges(tenancy)
         if certificates is not None:
-            certified = [view.purge_id for view in found.views if view.step == "certified"]
-            signed = partial(queries.certificate, tenancy)
+            certified = {name: view for name, view in named(found.views).items() if view.step == "certified"}
+
+            async def signed(name: str) -> bytes:
+                return await purges.certificate(tenancy, certified[name].tenant, certified[name].purge_id)
+
             await write_documents(certificates, "certificate", certified, signed, "sano purges --certificates DIR")
         return found
 
@@ -165,6 +171,14 @@ def purges(
         # The others are shown: whoever looks may have one of them to save from being late.
         why = f"refused: {', '.join(found.unreadable)} cannot be read; a newer release may have written it"
         raise Refused("unreadable-purge", why)
+
+
+def named(views: list[PurgeView]) -> dict[str, PurgeView]:
+    """Each purge by what its certificate's file is named after: its id and, where that is another tenant's too, the
+    tenant's before it. Neither holds a dot, so that no two have one name.
+    """
+    used = Counter(view.purge_id for view in views)
+    return {view.purge_id if used[view.purge_id] == 1 else f"{view.tenant}.{view.purge_id}": view for view in views}
 
 
 def _print_purges(views: list[PurgeView]) -> None:
@@ -195,8 +209,11 @@ def confirm(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Record that a subcontractor confirmed the destruction, for the certificate of the purge that is under way."""
-    from producers.subcontractors import confirm as record
+    """Record that a subcontractor confirmed the destruction.
+
+    For the certificate of the purge that is under way.
+    """
+    from producers.commands.subcontractors import confirm as record
     from tenancy.tenant_id import TenantId
 
     noted = read(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from producers.cli.access_output import print_access
 from producers.cli.options import JsonOption
 from producers.cli.output import print_json, print_rows
 from producers.cli.platform import platform
@@ -32,28 +33,38 @@ def apply_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Create the topics that are missing and align the configuration of the others."""
-    from producers.topic_admin import apply_topics
+    """Create missing topics and rights, and align topics' configuration.
+
+    Run it as a super user of the brokers: no service and no operator may change either.
+    """
+    from producers.operations.access_admin import apply_access
+    from producers.operations.principals import principals
+    from producers.operations.topics import apply_topics
 
     settings = platform(context).settings()
-    reports = asyncio.run(apply_topics(settings.kafka_client(), dry_run=dry_run))
+    who = principals(settings)
+    client = settings.kafka_client()
+    reports = asyncio.run(apply_topics(client, dry_run=dry_run))
+    if not json:
+        print_rows(
+            reports,
+            {
+                "topic": lambda report: report.topic,
+                "would be" if dry_run else "action": lambda report: report.action,
+                "changes": lambda report: report.changes,
+                "left as it is": lambda report: report.kept,
+            },
+            empty="the contract has no topics",
+        )
+    access = asyncio.run(apply_access(client, who, dry_run=dry_run))
     if json:
-        return print_json(reports)
-    return print_rows(
-        reports,
-        {
-            "topic": lambda report: report.topic,
-            "would be" if dry_run else "action": lambda report: report.action,
-            "changes": lambda report: report.changes,
-            "left as it is": lambda report: report.kept,
-        },
-        empty="the contract has no topics",
-    )
+        return print_json({"topics": reports, "access": access})
+    return print_access(access, dry_run=dry_run)
 
 
 def doctor(context: typer.Context, json: JsonOption = False) -> None:
     """Check that everything a command needs is there. Exit status 1 if something is not."""
-    from producers.diagnosis import diagnose
+    from producers.operations.doctor import diagnose
 
     checks = asyncio.run(diagnose(platform(context).settings))
     if json:
@@ -78,7 +89,10 @@ def demo(
         Path | None, typer.Option("--report", help="Write a report in JSON to this file.", show_default=False)
     ] = None,
 ) -> None:
-    """The whole loop on a stack of its own: three tenants, two of which train an adapter, and a certified purge."""
+    """Run the whole loop on a stack of its own.
+
+    Three tenants, two of which train an adapter, and a certified purge.
+    """
     from producers.demo import run
 
     if report is not None and not (report.parent.is_dir() and not report.is_dir()):

@@ -22,7 +22,7 @@ def tenant_id(value: str | None) -> str | None:
 
 def code(value: str) -> str:
     """The callback of what is a code."""
-    from schemas.identifiers import REASON_CODE_PATTERN
+    from schemas.base.identifiers import REASON_CODE_PATTERN
 
     if re.fullmatch(REASON_CODE_PATTERN, value) is None:
         raise typer.BadParameter("a code is lower-case letters, digits and hyphens; no free text")
@@ -31,7 +31,7 @@ def code(value: str) -> str:
 
 def opaque_id(value: str | None) -> str | None:
     """The callback of what is an id of others' choice."""
-    from schemas.identifiers import OPAQUE_ID_IN_WORDS, OPAQUE_ID_PATTERN
+    from schemas.base.identifiers import OPAQUE_ID_IN_WORDS, OPAQUE_ID_PATTERN
 
     if value is not None and re.fullmatch(OPAQUE_ID_PATTERN, value) is None:
         raise typer.BadParameter(f"an id is {OPAQUE_ID_IN_WORDS}")

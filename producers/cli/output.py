@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
     from producers.progress import Progress as CountedProgress
-    from producers.waiting import Report
+    from producers.queries.waiting import Report
 
 PIPED_WIDTH = 200  # nobody wants a digest broken in two because a pipe is "80 wide"
 

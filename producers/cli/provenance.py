@@ -14,9 +14,9 @@ from producers.cli.output import duration, print_facts, print_json, print_rows, 
 from producers.cli.platform import read
 
 if TYPE_CHECKING:
-    from producers.lineage import Lineage
+    from producers.queries.lineage import Lineage
+    from producers.queries.withdrawals import Withdrawals, WithdrawalView
     from producers.settings import OperatorSettings
-    from producers.withdrawals import Withdrawals, WithdrawalView
     from tenancy.bootstrap import Tenancy
 
 
@@ -26,15 +26,16 @@ def add_to(app: typer.Typer) -> None:
 
 
 def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = False) -> None:
-    """From an adapter to its run and every example, with reviewer, consent and the events that allowed it; and to the
-    examples that were left out.
+    """Trace an adapter back to its run and every example.
+
+    With reviewer, consent and the events that allowed each, and the examples that were left out.
     """
-    from producers import queries
-    from producers.lineage import lineage as traced
+    from producers.queries import adapters
+    from producers.queries.lineage import lineage as traced
     from tenancy.bootstrap import verifier
 
     async def look(tenancy: Tenancy, settings: OperatorSettings) -> Lineage:
-        tenant, whole = await queries.owner(tenancy, digest)
+        tenant, whole = await adapters.owner(tenancy, digest)
         return await traced(tenancy, tenant, whole, verifier(settings))
 
     found = read(context, look)
@@ -77,8 +78,11 @@ def withdrawals(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Every withdrawal: the adapters that contain the example, and what became of them. Open ones first."""
-    from producers import withdrawals as read_withdrawals
+    """List withdrawals and what became of the adapters.
+
+    Those that contain the example, the open withdrawals first.
+    """
+    from producers.queries import withdrawals as read_withdrawals
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
 
@@ -122,10 +126,10 @@ def _print_withdrawals(views: list[WithdrawalView]) -> None:
 
 def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
     """What the tenant used, summed by source."""
-    from producers import queries
+    from producers.queries import usage
     from tenancy.tenant_id import TenantId
 
-    views = read(context, lambda tenancy, _: queries.usage(tenancy, TenantId(tenant)))
+    views = read(context, lambda tenancy, _: usage.usage(tenancy, TenantId(tenant)))
     if json:
         return print_json(views)
     return print_rows(
@@ -152,9 +156,12 @@ def verify(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check a signed document offline, and say what it proves and what it does not."""
-    from producers.verifying import verify_file
-    from tenancy.signing import Verifier
+    """Check a signed document offline.
+
+    Says what it proves and what it does not.
+    """
+    from tenancy.evidence.signing import Verifier
+    from tenancy.evidence.verification import verify_file
 
     second = None if verifier_key is None else Verifier.read(verifier_key, "--verifier-key")
     verdict = verify_file(file, trusted(key), second)
@@ -177,9 +184,12 @@ def countersign(
         typer.Option("--out", help="The file to write; FILE's name with .countersigned.json if absent."),
     ] = None,
 ) -> None:
-    """Check a certificate offline, then sign it too, as a verifier in a role of its own."""
-    from producers.countersigning import countersigned
-    from tenancy.signing import Signer
+    """Check a certificate offline, then sign it too.
+
+    As a verifier in a role of its own.
+    """
+    from tenancy.evidence.countersigning import countersigned
+    from tenancy.evidence.signing import Signer
 
     signed = countersigned(file, trusted(signer_key, "--signer-key"), Signer.read(key, "--key"))
     written = out or file.with_suffix(".countersigned.json")

@@ -80,7 +80,7 @@ def plan_(
     json: JsonOption = False,
 ) -> None:
     """Say what would be sent, and write it down with a hash. Nothing is sent, and nothing committed."""
-    from producers.commands import random_id
+    from producers.commands.requests import random_id
     from producers.replay.plan import write_plan
     from producers.replay.planning import Planner
 
@@ -181,7 +181,10 @@ def run_(
 
 @replay.command("report")
 def report_(context: typer.Context, plan: PlanArgument, to: ToOption = None, json: JsonOption = False) -> None:
-    """What came of a run: effects, no-ops, refusals and dead letters by consumer, and which."""
+    """Report what came of a run, by consumer.
+
+    Effects, no-ops, refusals and dead letters, and which.
+    """
     from producers.replay.journal import journal_path, read_journal
     from producers.replay.plan import read_plan
     from producers.replay.reporting import report as joined

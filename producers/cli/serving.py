@@ -28,9 +28,12 @@ def chat(
     timeout: TimeoutOption = 120.0,
     json: JsonOption = False,
 ) -> None:
-    """Ask the serving API, greedily, with a token of five minutes; the answer goes to stdout and nowhere else."""
-    from producers.chatting import ask
-    from producers.queries import whole_digest
+    """Ask the serving API one question.
+
+    Greedily, with a token of five minutes; the answer goes to stdout and nowhere else.
+    """
+    from producers.operations.chat_client import ask
+    from producers.queries.adapters import whole_digest
     from tenancy.bootstrap import signer
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId

@@ -50,7 +50,10 @@ def up(
 
 
 def down() -> None:
-    """Stop the local stack and remove its data; keys and logs stay in .sano."""
+    """Stop the local stack.
+
+    Its data is removed; keys and logs stay in .sano.
+    """
     with waiting("stopping") as say:
         stopped = _stack(lambda name, _: say(name)).down()
     typer.echo(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
@@ -83,8 +86,8 @@ def topics_applied() -> Callable[[str], None]:
     def apply(bootstrap_servers: str) -> None:
         import asyncio
 
+        from producers.operations.topics import apply_topics
         from producers.settings import operator_settings
-        from producers.topic_admin import apply_topics
 
         client = operator_settings().kafka_client()
         asyncio.run(apply_topics({**client, "bootstrap_servers": bootstrap_servers}))

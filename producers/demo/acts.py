@@ -8,30 +8,31 @@ from pathlib import Path
 
 from openai import APIStatusError
 
-from producers import commands, queries, waiting
-from producers.approvals import read_approvals
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
+from producers.commands import requests
+from producers.commands.exporting import export_adapter
+from producers.commands.onboarding import onboard
 from producers.demo.cast import DATA, Tenant, Tenants
 from producers.demo.questions import AT_ONCE, Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
 from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
 from producers.demo.screen import Screen
-from producers.exporting import export_adapter
-from producers.importing import import_approvals
-from producers.lineage import lineage
-from producers.onboarding import onboard
+from producers.queries import purges, usage, waiting
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from producers.queries.lineage import lineage
 from producers.settings import OperatorSettings
-from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.heldout import read_heldout
-from schemas.manifests import TrainingManifest
-from schemas.policy import TenantPolicy
+from producers.sources.approvals_file import read_approvals
+from producers.sources.importing import import_approvals
+from schemas.evidence.statements import TrainingManifest
+from schemas.models.heldout import read_heldout
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from schemas.version import VERSION
+from tenancy.audit.verification import verify_copy
 from tenancy.bootstrap import Tenancy, signer, verifier
 from tenancy.errors import BadSignature, Refused
-from tenancy.manifests import open_training_manifest
+from tenancy.evidence.training_manifest import open_training_manifest
+from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 
@@ -286,7 +287,7 @@ class Act:
         words = f"9. {a.id} churns and is purged; meanwhile what it exported is loaded back with peft"
         with self.screen.step("purge", words):
             before = await self._ask(b, "active", sample, "the other tenant, before", at_once=1)
-            await commands.churn(self.tenancy, a.id, requested_by=self.settings.operator_id)
+            await requests.churn(self.tenancy, a.id, requested_by=self.settings.operator_id)
             loading = asyncio.create_task(self._load_back(tenants))
             try:
                 with self.screen.bar("purge", 1) as bar:
@@ -300,7 +301,7 @@ class Act:
             finally:
                 loading.cancel()
             certificate = self.scratch.parent / f"{record.purge_id}.certificate.json"
-            certificate.write_bytes(await queries.certificate(self.tenancy, record.purge_id))
+            certificate.write_bytes(await purges.certificate(self.tenancy, record.tenant, record.purge_id))
             self.screen.say(f"{record.objects_removed} objects, {record.versions_removed} versions removed")
             self.check("the certificate verifies", bool(verify_file(certificate, self.verifier)))
             self.check("it does not after one byte changed", self._is_refused_when_changed(certificate))
@@ -331,7 +332,7 @@ class Act:
     async def _usage(self, tenant: Tenant) -> dict[str, float]:
         return {
             f"{held.source} {name}": round(amount, 2)
-            for held in await queries.usage(self.tenancy, tenant.id)
+            for held in await usage.usage(self.tenancy, tenant.id)
             for name, amount in held.model_dump(exclude={"source", "records"}).items()
             if amount
         }

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from deploy.local.services import PROJECT_ROOT
 from producers.demo.questions import Answered
-from producers.importing import Imported
-from schemas.heldout import HeldoutQuestion
-from schemas.manifests import TrainingManifest
+from producers.sources.importing import Imported
+from schemas.evidence.statements import TrainingManifest
+from schemas.models.heldout import HeldoutQuestion
 from tenancy.tenant_id import TenantId
 
 DATA = PROJECT_ROOT / "deploy" / "local" / "data"

@@ -21,8 +21,8 @@ from producers.demo.acts import Act
 from producers.demo.memory import MemoryPeak
 from producers.demo.report import DemoReport
 from producers.demo.screen import Screen
+from producers.operations.topics import apply_topics
 from producers.settings import OperatorSettings
-from producers.topic_admin import apply_topics
 from tenancy.bootstrap import open_tenancy
 
 HOME = Path(".sano/demo")
@@ -81,6 +81,7 @@ async def _acts(screen: Screen, stack: StackFile, report: DemoReport, home: Path
         signing_key_file=stack.signing_key_file,
         verify_key_file=stack.verify_key_file,
         inference_url=stack.inference_url,
+        inference_health_url=stack.inference_health_url,
         operator_id="demo",
     )
     scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="demo-", dir=home))

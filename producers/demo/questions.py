@@ -12,7 +12,7 @@ from typing import Any
 
 from openai import AsyncOpenAI
 
-from schemas.heldout import HeldoutQuestion, is_correct
+from schemas.models.heldout import HeldoutQuestion, is_correct
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused
 

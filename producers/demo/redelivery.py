@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from producers.replay.kafka_log import kafka_log
-from schemas.envelope import MalformedEvent, decode
-from schemas.events import KNOWLEDGE, OUTCOMES, OutcomeRecorded
-from schemas.outcome import Outcome
-from schemas.topics import LIVE_TOPICS
+from schemas.bus.envelope import MalformedEvent, decode
+from schemas.bus.events import KNOWLEDGE, OUTCOMES, OutcomeRecorded
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import LIVE_TOPICS
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
 

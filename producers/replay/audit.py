@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from producers.replay.journal import Journal
-from schemas.audit import Actor
-from schemas.envelope import Event, event_id
-from schemas.events import ReplicaRegistered
-from tenancy.audit import AuditRecord
+from schemas.bus.envelope import Event, event_id
+from schemas.bus.events import ReplicaRegistered
+from schemas.evidence.audit import Actor
+from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import UnknownTenant
 from tenancy.tenant_id import TenantId

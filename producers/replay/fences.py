@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from schemas.envelope import Event
-from schemas.events import EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, ReplicaRegistered, TenantChurned
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, ReplicaRegistered, TenantChurned
 from tenancy.errors import UnknownTenant
-from tenancy.state import StateRegistry
+from tenancy.state.registry import StateRegistry
 from tenancy.tenant_id import TenantId
 
 Fence = Literal["purging", "purged"]

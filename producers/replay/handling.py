@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from producers.queries.waiting import until
 from producers.replay.log import EventLog
-from producers.waiting import until
-from schemas import object_keys
-from schemas.asyncapi import consumer_group
-from schemas.model import read_tolerant
-from schemas.records import ReplicaRecord
-from schemas.topics import REPLICA_SERVICE, TOPICS
+from schemas.base.contract import read_tolerant
+from schemas.bus.asyncapi import consumer_group
+from schemas.bus.topics import REPLICA_SERVICE, TOPICS
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, ObjectNotFound
 
@@ -27,7 +27,7 @@ class Handling:
     timeout_seconds: float
 
     async def of(self, topics: Sequence[str]) -> None:
-        """Return once all is handled; raises :class:`producers.waiting.WaitedTooLong`."""
+        """Return once all is handled; raises :class:`producers.queries.waiting.WaitedTooLong`."""
         if not topics:
             return
         ends = {(r.topic, r.partition): r.end for r in await self.log.ranges(sorted(topics)) if r.begin < r.end}

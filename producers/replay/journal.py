@@ -8,7 +8,6 @@ events that every consumer knows by their ids.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +20,9 @@ from pydantic import AwareDatetime, Field, ValidationError
 
 from producers.replay.log import Place
 from producers.replay.selection import Candidate
-from schemas.identifiers import EventTypeName, OpaqueId, Sha256Hex
-from schemas.model import Contract, read_tolerant
+from schemas.base.contract import Contract, read_tolerant
+from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex
+from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 
 SYNC_EVERY = 100
@@ -166,7 +166,7 @@ def read_journal(path: Path, plan_sha256: str) -> FileJournal:
 def _read(held: FileJournal, body: bytes, path: Path, plan_sha256: str) -> None:
     try:
         for line in body.splitlines():
-            made: dict[str, Any] = json.loads(line)
+            made: dict[str, Any] = parse_json(line)
             if made["kind"] == "sent":
                 held._take(read_tolerant(Sent, made))
             elif made["kind"] == "begun":

@@ -12,10 +12,10 @@ from producers.replay.fences import Fences
 from producers.replay.log import EventLog, Message
 from producers.replay.redriven import redriven
 from producers.replay.selection import Candidate, Selection, is_cut, read_event
-from schemas.dead_letters import CONSUMER, ORIGINAL, REASON
-from schemas.envelope import Event
-from schemas.identifiers import DELIVERY_PATTERN, OPAQUE_ID_PATTERN, REASON_CODE_PATTERN, EventTypeName, OpaqueId
-from schemas.model import Contract
+from schemas.base.contract import Contract
+from schemas.base.identifiers import DELIVERY_PATTERN, OPAQUE_ID_PATTERN, REASON_CODE_PATTERN, EventTypeName, OpaqueId
+from schemas.bus.dead_letters import CONSUMER, ORIGINAL, REASON
+from schemas.bus.envelope import Event
 
 UNKNOWN = "unknown"
 """Instead of what is not of the shape that the runtime writes: a sender may have put anything there."""

@@ -14,12 +14,12 @@ from typing import NamedTuple, Protocol
 
 from pydantic import Field
 
-from schemas.envelope import Event, encode
-from schemas.model import Contract
-from schemas.topics import TOPICS
+from schemas.base.contract import Contract
+from schemas.bus.envelope import Event, encode
+from schemas.bus.topics import TOPICS
 from tenancy.bus import RawMessage
-from tenancy.clock import utc_now
 from tenancy.errors import Refused
+from tenancy.platform.clock import utc_now
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from producers.replay.log import EventLog
-from schemas.envelope import MalformedEvent, decode
-from schemas.events import OUTCOMES, OutcomeRecorded
-from schemas.outcome import Outcome
+from schemas.bus.envelope import MalformedEvent, decode
+from schemas.bus.events import OUTCOMES, OutcomeRecorded
+from schemas.bus.outcome import Outcome
 
 NO_OPS = (Outcome.NOOP_DUPLICATE, Outcome.NOOP_STALE)
 

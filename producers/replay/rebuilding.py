@@ -23,17 +23,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from producers import commands
+from producers.commands import requests
+from producers.queries.waiting import Report, ignore, until
 from producers.replay.handling import Handling
 from producers.replay.journal import Sent
 from producers.replay.running import Target
 from producers.replay.selection import REPLAYABLE, read_event
-from producers.waiting import Report, ignore, until
-from schemas import events, object_keys
-from schemas.content import ClaimCheck
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES
-from schemas.following import follows_by_itself
+from schemas.bus import events
+from schemas.bus.content import ClaimCheck
+from schemas.bus.derived_commands import follows_by_itself
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES
+from schemas.objects import object_keys
 from tenancy.errors import Refused, UnknownTenant
 from tenancy.tenant_id import TenantId
 
@@ -169,9 +170,9 @@ class CausalOrder:
         tenancy, tenant, operator = self.target.tenancy, TenantId(event.subject), data.requested_by
         with suppress(Refused):  # not the adapters of then; that is noted when it is waited for
             if isinstance(data, events.AdapterActivated):
-                await commands.activate(tenancy, tenant, data.adapter_digest, requested_by=operator)
+                await requests.activate(tenancy, tenant, data.adapter_digest, requested_by=operator)
             else:
-                await commands.rollback(tenancy, tenant, data.adapter_digest, requested_by=operator)
+                await requests.rollback(tenancy, tenant, data.adapter_digest, requested_by=operator)
 
     async def _wait_for(self, event: Event) -> None:
         """Return once the installation has come to the same, or rests without."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from producers.replay.log import EventLog, Message, Place
 from producers.replay.selection import Candidate
-from schemas.envelope import ORIGIN
+from schemas.bus.envelope import ORIGIN
 
 
 def origin_headers(place: Place) -> list[tuple[str, bytes | None]]:

@@ -11,9 +11,9 @@ from producers.replay.journal import Journal, Sent
 from producers.replay.log import EventLog
 from producers.replay.outcomes import NO_OPS, Outcomes
 from producers.replay.plan import ReplayPlan
-from schemas.identifiers import EventTypeName, OpaqueId, Sha256Hex
-from schemas.model import Contract
-from schemas.outcome import Outcome
+from schemas.base.contract import Contract
+from schemas.base.identifiers import EventTypeName, OpaqueId, Sha256Hex
+from schemas.bus.outcome import Outcome
 
 
 class Noted(Contract):

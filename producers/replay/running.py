@@ -21,11 +21,11 @@ from producers.replay.plan import ReplayPlan
 from producers.replay.planning import still_there
 from producers.replay.redriven import origin_headers, redriven
 from producers.replay.selection import Candidate, Reading
-from schemas.envelope import ONLY_FOR, REPLAY_ID, Event
-from schemas.events import EVENT_TYPES
-from schemas.identifiers import OpaqueId
-from schemas.model import Contract
-from schemas.outcome import Outcome
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId
+from schemas.bus.envelope import ONLY_FOR, REPLAY_ID, Event
+from schemas.bus.events import EVENT_TYPES
+from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
 from tenancy.errors import Refused, Transient

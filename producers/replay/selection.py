@@ -11,12 +11,12 @@ from typing import Self
 from pydantic import AwareDatetime, model_validator
 
 from producers.replay.log import EventLog, Message, PartitionRange, Place
-from schemas.dead_letters import CONSUMER, REASON, TOO_LARGE
-from schemas.envelope import Event, MalformedEvent, decode
-from schemas.events import EVENT_TYPES, OUTCOMES
-from schemas.identifiers import EventTypeName, OpaqueId, ReasonCode, TenantName
-from schemas.model import Contract
-from schemas.topics import LIVE_TOPICS, dead_letter_topic
+from schemas.base.contract import Contract
+from schemas.base.identifiers import EventTypeName, OpaqueId, ReasonCode, TenantName
+from schemas.bus.dead_letters import CONSUMER, REASON, TOO_LARGE
+from schemas.bus.envelope import Event, MalformedEvent, decode
+from schemas.bus.events import EVENT_TYPES, OUTCOMES
+from schemas.bus.topics import LIVE_TOPICS, dead_letter_topic
 
 REPLAYABLE: tuple[str, ...] = tuple(topic for topic in LIVE_TOPICS if topic != OUTCOMES)
 """Outcomes are what a replay is judged by. Nobody handles them, and sent again they would be counted again."""

@@ -24,15 +24,15 @@ from deploy.local.base_model import base_model_folder
 from deploy.local.embedded import REGION
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.fetching import adapter_folder
-from schemas.adapter_files import WEIGHTS_FILE
-from schemas.policy import TenantPolicy
+from inference.adapters.adapter_files import adapter_folder
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from schemas.models.adapter_files import WEIGHTS_FILE
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import histories, published, random_adapters
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from consumers.curation.handlers import on_example_approved
-from schemas import object_keys
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from tenancy.archive import Archive
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.state.archive import Archive
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.bench import histories, seeded_store
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, say

@@ -29,8 +29,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.sealing import open_sealed, seal
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.sealing import open_sealed, seal
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

@@ -22,16 +22,16 @@ from aiokafka.partitioner import DefaultPartitioner
 from deploy.local.ports import free_ports
 from deploy.local.processes import ChildProcess, Command, start
 from deploy.local.services import is_ready
-from producers.topic_admin import apply_topics
-from schemas.envelope import Event, decode, encode
-from schemas.events import CURATION, OUTCOMES, OutcomeRecorded
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.topics import TOPICS
+from producers.operations.topics import apply_topics
+from schemas.bus.envelope import Event, decode, encode
+from schemas.bus.events import CURATION, OUTCOMES, OutcomeRecorded
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import TOPICS
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.bounded import gathered
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
+from tenancy.platform.concurrency import gathered
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import batched_loop, histories
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved

@@ -6,13 +6,13 @@ import hashlib
 import secrets
 from typing import Any
 
-from schemas import object_keys
-from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent
-from schemas.envelope import Event
-from schemas.events import ConsentGranted, ExampleApproved
-from schemas.policy import TenantPolicy
-from schemas.records import ConsentRecord, ExampleRecord
-from schemas.state import AdapterState, CurationState, FreshExample, RunState, TenantState
+from schemas.bus.content import ChatMessage, ClaimCheck, Committed, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, ExampleApproved
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
+from schemas.objects.state import AdapterState, CurationState, FreshExample, RunState, TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId
 

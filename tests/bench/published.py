@@ -6,13 +6,13 @@ import hashlib
 import json
 from pathlib import Path
 
-from schemas import object_keys
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest, statement
-from schemas.records import TrainingSet, TrainingSetEntry
-from schemas.state import AdapterState, TenantState
+from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest, statement
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, TenantState
+from schemas.objects.training import TrainingSet, TrainingSetEntry
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 

@@ -23,22 +23,22 @@ from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.roots import Root
 from consumers.purge.sweep import sweep
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import PurgeRequested
-from schemas.state import TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import PurgeRequested
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.clock import utc_now
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.platform.clock import utc_now
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import seeded_store
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.stand import RequestCount, Store, seeded_object_store
 
 if TYPE_CHECKING:
-    from tenancy.s3 import S3ObjectStore
+    from tenancy.storage.s3 import S3ObjectStore
 
 SEED_SECONDS = 600.0
 UPLOADS = 5
@@ -65,7 +65,7 @@ class Bench:
         await _purge(driver, ports)
         took = time.perf_counter() - started
         self.requests["ours"] = count.taken()
-        record = await driver.records.read("bench")
+        record = await driver.records.read(TENANT, "bench")
         # The wrapped key and the superseded states are counted too.
         if record.step != "certified" or record.versions_removed <= self.size + UPLOADS:
             raise RuntimeError(f"the purge is {record.step} and removed {record.versions_removed}")
@@ -114,7 +114,7 @@ async def _purge_of(objects: S3ObjectStore) -> tuple[PurgeDriver, PurgePorts]:
 async def _purge(driver: PurgeDriver, ports: PurgePorts) -> None:
     requested = PurgeRequested(purge_id="bench", reason_code="churned", requested_by="bench")
     await on_purge_requested(Event(subject=TENANT, data=requested, time=utc_now(), source="/bench"), ports)
-    await driver.advance("bench")
+    await driver.advance(TENANT, "bench")
 
 
 async def _require_empty(objects: S3ObjectStore) -> None:

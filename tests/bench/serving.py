@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inference.answers import Answers
-from inference.binding import Salts, TenantViews
-from inference.engine import Engine
-from inference.fetching import AdapterFiles
-from inference.lease import ReplicaLease
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from inference.usage import UsageMeter
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
-from schemas.model_digest import model_digest
+from inference.adapters.adapter_files import AdapterFiles
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.api.answers import Answers
+from inference.engine.engine import Engine
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.usage import UsageMeter
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
+from schemas.models.model_digest import model_digest
 from tenancy.bootstrap import Tenancy
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.bench.random_adapters import RANK
 

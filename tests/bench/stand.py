@@ -17,15 +17,16 @@ import httpx
 from pydantic import SecretStr
 
 from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
-from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
+from deploy.local.kafka import KafkaCluster
+from deploy.local.kafka_jars import fetch_kafka_jars
 from deploy.local.key_files import ensure_master_key, ensure_signing_key
 from deploy.local.ports import accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import LocalSettings, inherited_environment
 from tenancy import bootstrap
-from tenancy.s3 import S3ObjectStore
-from tenancy.settings import PlatformSettings
+from tenancy.platform.settings import PlatformSettings
+from tenancy.storage.s3 import S3ObjectStore
 from tests.bench import delay_proxy, seeded_store
 
 if TYPE_CHECKING:

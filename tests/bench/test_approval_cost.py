@@ -9,13 +9,13 @@ import pytest
 import pytest_asyncio
 
 from consumers.curation.handlers import on_example_approved
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from schemas.bus.outcome import Outcome
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, StoredObject
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, StoredObject
 from tenancy.tenant_id import TenantId
 from tests.bench import histories
 

@@ -12,15 +12,15 @@ import boto3
 import pytest
 
 from deploy.local.embedded import REGION, Credentials
-from schemas.state import TenantState
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.effects import ObservedObjectStore
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectStore, Upload
-from tenancy.s3 import S3ObjectStore, connect
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectStore, Upload
+from tenancy.storage.s3 import S3ObjectStore, connect
 from tenancy.tenant_id import TenantId
+from tests.world.effects import ObservedObjectStore
 
 TENANT = TenantId("t1")
 START = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

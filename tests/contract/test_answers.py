@@ -11,9 +11,9 @@ from consumers.runtime.redeliveries import store_keys_and_bus_answer
 from deploy.local.kafka import KafkaCluster
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import KafkaPublisher, RawMessage, RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.objects import ObjectStore
-from tenancy.s3 import S3ObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.objects import ObjectStore
+from tenancy.storage.s3 import S3ObjectStore
 
 
 async def test_a_store_that_answers_says_so_and_nothing_is_written(tenancy: Tenancy, objects: ObjectStore) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas import object_keys
-from schemas.audit import Actor, AuditEntry, body_sha256, genesis
-from tenancy.audit import AuditLog, AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.evidence.audit import Actor, AuditEntry, body_sha256, genesis
+from schemas.objects import object_keys
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.errors import AuditBroken
-from tenancy.objects import ObjectStore, ObjectVersion
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.objects import ObjectStore, ObjectVersion
 from tests.contract.conftest import START, TENANT, SteppedClock
 
 
@@ -47,7 +47,7 @@ async def test_entries_follow_each_other_and_a_repetition_adds_none(log: AuditLo
     for name in ("a", "b", "a", "c", "b", "c"):
         await log.append(TENANT, record(name))
     again = await log.append(TENANT, record("b"))
-    assert (again.seq, again.is_new) == (2, False)
+    assert (again.entry.seq, again.is_new) == (2, False)
     assert len(await entries(objects)) == 3
     head = await log.head(TENANT)
     assert head is not None
@@ -68,11 +68,11 @@ async def test_many_appenders_at_once_enter_everything_once(log: AuditLog, objec
     assert len(found) == 8
     assert sum(one.is_new for one in appended) == 8
     for one, other in zip(appended[::2], appended[1::2], strict=True):
-        assert one.seq == other.seq
+        assert one.entry.seq == other.entry.seq
     for at, one in enumerate(appended):
         claim = await log.claim(TENANT, wanted[at].occurrence)
         assert claim is not None
-        assert (claim.tag, claim.position) == (found[one.seq - 1].tag, one.seq)
+        assert (claim.tag, claim.position) == (found[one.entry.seq - 1].tag, one.entry.seq)
 
 
 class Counted:
@@ -125,8 +125,8 @@ async def test_a_head_that_lags_behind_is_caught_up_with(log: AuditLog, objects:
         await log.append(TENANT, record(name))
     await objects.put(object_keys.audit_head(TENANT), stale)
     assert (await log.settled_head(TENANT))[0].seq == 4
-    assert (await log.append(TENANT, record("c"))).seq == 3
-    assert (await log.append(TENANT, record("e"))).seq == 5
+    assert (await log.append(TENANT, record("c"))).entry.seq == 3
+    assert (await log.append(TENANT, record("e"))).entry.seq == 5
     head = await log.head(TENANT)
     assert head is not None
     assert head.seq == 5
@@ -139,8 +139,8 @@ async def test_a_head_that_somebody_wrote_over_is_made_anew_from_the_entries(
     for name in ("a", "b"):
         await log.append(TENANT, record(name))
     await objects.put(object_keys.audit_head(TENANT), b"nothing")
-    assert (await log.append(TENANT, record("a"))).seq == 1
-    assert (await log.append(TENANT, record("c"))).seq == 3
+    assert (await log.append(TENANT, record("a"))).entry.seq == 1
+    assert (await log.append(TENANT, record("c"))).entry.seq == 3
     head = await log.head(TENANT)
     assert head is not None
     assert head.seq == 3

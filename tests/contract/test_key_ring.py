@@ -10,14 +10,16 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 import pytest
 from joserfc import jwe
 from joserfc.jwk import OctKey
+from pydantic import ValidationError
 
-from schemas import object_keys
-from schemas.content import ChatMessage, ExampleContent
+from schemas.base.identifiers import MAX_JWE_CHARACTERS
+from schemas.bus.content import ChatMessage, ExampleContent, InlineContent
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Refused, SealBroken
-from tenancy.keys import KeyRing, encrypt_inline
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.objects import ObjectStore
+from tenancy.storage.keys import KeyRing, encrypt_inline
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import TENANT
 
@@ -118,6 +120,57 @@ async def test_inline_content_is_read_by_its_tenant_and_by_no_other(ring: KeyRin
     assert mine.decrypt_inline(token) == CONTENT
     with pytest.raises(SealBroken, match="not encrypted to this tenant"):
         others.decrypt_inline(token)
+
+
+def content_for_a_token_of(characters: int, ring_token: str) -> ExampleContent:
+    """An example whose JWE has about so many characters: base64 makes four of three bytes."""
+    overhead = len(ring_token) - len(urlsafe_b64encode(CONTENT.model_dump_json().encode()).rstrip(b"="))
+    size = (characters - overhead) * 3 // 4 - len(CONTENT.model_dump_json())
+    turns = []
+    turn = len(ChatMessage(role="user", content="x").model_dump_json())  # with the comma behind it: content and one
+    while size > 0:
+        length = min(size - turn, 32_768)
+        turns.append(ChatMessage(role="user", content="x" * length))
+        size -= length + turn
+    return CONTENT.model_copy(update={"messages": (*turns, *CONTENT.messages)})
+
+
+@pytest.mark.parametrize("characters", [80_478, MAX_JWE_CHARACTERS])
+async def test_inline_content_is_read_up_to_the_contracts_size(ring: KeyRing, characters: int) -> None:
+    keys = await ring.create(TENANT)
+    content = content_for_a_token_of(characters, encrypt_inline(keys.public_key, CONTENT))
+    token = encrypt_inline(keys.public_key, content)
+    assert characters - 2 <= len(token) <= characters
+    assert InlineContent(jwe=token).jwe == token, "the contract takes it"
+    assert keys.decrypt_inline(token) == content
+
+
+async def test_inline_content_over_the_contracts_size_is_refused_for_its_size(ring: KeyRing) -> None:
+    keys = await ring.create(TENANT)
+    content = content_for_a_token_of(MAX_JWE_CHARACTERS + 4, encrypt_inline(keys.public_key, CONTENT))
+    plain = content.model_dump_json().encode()
+    token = jwe.encrypt_compact({"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}, plain, keys.public_key)
+    assert len(token) > MAX_JWE_CHARACTERS
+    for refusing in (lambda: encrypt_inline(keys.public_key, content), lambda: keys.decrypt_inline(token)):
+        with pytest.raises(Refused, match="up to 262,144 characters") as refused:
+            refusing()
+        assert refused.value.code == "bad-content"
+    with pytest.raises(ValidationError, match="at most 262144 characters"):
+        InlineContent(jwe=token)
+
+
+async def test_compressed_inline_content_is_refused_before_it_is_inflated(
+    ring: KeyRing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = await ring.create(TENANT)
+    header = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM", "zip": "DEF"}
+    token = jwe.encrypt_compact(header, b" " * 1_000_000, keys.public_key, algorithms=[*header.values()])
+    inflated: list[bytes] = []
+    deflate = type(jwe.JWERegistry.algorithms["zip"]["DEF"])
+    monkeypatch.setattr(deflate, "decompress", lambda _, raw: inflated.append(raw))
+    with pytest.raises(SealBroken):
+        keys.decrypt_inline(token)
+    assert inflated == []
 
 
 async def test_changed_or_weakly_encrypted_inline_content_is_refused(ring: KeyRing) -> None:

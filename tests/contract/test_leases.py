@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from inference.lease import ReplicaLease
-from schemas import object_keys
-from schemas.events import TrainingStarted
-from schemas.records import LeaseRecord
-from schemas.state import RunState, TenantState
+from inference.replica.lease import ReplicaLease
+from schemas.bus.events import TrainingStarted
+from schemas.objects import object_keys
+from schemas.objects.state import RunState, TenantState
+from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced
-from tenancy.leases import Lease, Leases, holds, with_run
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.s3 import S3ObjectStore
-from tenancy.state import owing
-from tenancy.store import TenantStore
-from tenancy.threads import REQUESTS
+from tenancy.platform.threads import REQUESTS
+from tenancy.state.leases import Lease, Leases, holds, with_run
+from tenancy.state.registry import owing
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.s3 import S3ObjectStore
+from tenancy.storage.tenant_store import TenantStore
 from tests.contract.conftest import START, TENANT, SteppedClock
 
 RUN, OTHER_RUN = "run-1", "run-2"

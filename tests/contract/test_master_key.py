@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from consumers.runtime.poison import REFUSED_US
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
+from tenancy.storage.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient

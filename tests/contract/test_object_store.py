@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tenancy.errors import ObjectNotFound, PreconditionFailed
-from tenancy.objects import ObjectStore, ObjectVersion
+from tenancy.storage.objects import ObjectStore, ObjectVersion
 from tests.contract.conftest import Backend
 
 PART = 8 * 1024 * 1024

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from schemas.envelope import Event
-from schemas.events import AdapterActivated, EventData, TrainingRequested
-from schemas.state import OutboxEntry, TenantState
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterActivated, EventData, TrainingRequested
+from schemas.objects.state import OutboxEntry, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RecordingPublisher
-from tenancy.clock import Clock
 from tenancy.errors import BusUnavailable
-from tenancy.objects import ObjectStore
-from tenancy.outbox import Outbox
-from tenancy.state import Change, StateRegistry, owing
+from tenancy.platform.clock import Clock
+from tenancy.state.outbox import Outbox
+from tenancy.state.registry import Change, StateRegistry, owing
+from tenancy.storage.objects import ObjectStore
 from tests.contract.conftest import START, TENANT, SteppedClock
 
 

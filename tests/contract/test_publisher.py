@@ -14,12 +14,12 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from deploy.local.kafka import KafkaCluster
-from schemas.envelope import decode, encode
-from schemas.events import CURATION
-from schemas.topics import MESSAGE_BYTES
+from schemas.bus.envelope import decode, encode
+from schemas.bus.events import CURATION
+from schemas.bus.topics import MESSAGE_BYTES
 from tenancy.bus import KafkaPublisher, Publisher, RawMessage, RecordingPublisher
 from tenancy.errors import BusUnavailable, MessageTooLarge
-from tenancy.tracing import continued
+from tenancy.platform.tracing import continued
 from tests.unit.event_strategies import approved
 
 LETTERS = f"{CURATION}.dlq"

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from tenancy import s3
 from tenancy.errors import DeletionRefused, PreconditionFailed, Refused, StoreUnavailable, Transient
-from tenancy.objects import ObjectVersion, Upload
-from tenancy.s3 import S3ObjectStore
+from tenancy.storage import s3
+from tenancy.storage.objects import ObjectVersion, Upload
+from tenancy.storage.s3 import S3ObjectStore
 from tests.contract.conftest import begin_s3_upload
 
 PART = 8 * 1024 * 1024

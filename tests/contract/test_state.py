@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from schemas import object_keys
-from schemas.policy import TenantPolicy
-from schemas.state import OutboxEntry, TenantState
-from tenancy import state as state_module
+from schemas.objects import object_keys
+from schemas.objects.state import OutboxEntry, TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.effects import ObservedObjectStore
 from tenancy.errors import ContendedState, PreconditionFailed, TenantFenced, UnknownTenant
-from tenancy.objects import ObjectStore
-from tenancy.state import StateRegistry, entry_data, require_active
+from tenancy.state import registry as state_module
+from tenancy.state.registry import StateRegistry, entry_data, require_active
+from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import START, TENANT, Notes
+from tests.world.effects import ObservedObjectStore
 
 FIRST = TenantState(tenant=TENANT, nonce="n0")
 

@@ -9,8 +9,8 @@ import pytest
 from consumers.purge.counting import listed
 from consumers.purge.roots import Root
 from consumers.purge.sweep import sweep
-from tenancy.objects import BATCH
-from tenancy.s3 import S3ObjectStore
+from tenancy.storage.objects import BATCH
+from tenancy.storage.s3 import S3ObjectStore
 from tests.contract.conftest import begin_s3_upload
 
 EVERYTHING = Root("objects", "tenants/t1/")

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from schemas.object_keys import ForbiddenKey, tenant_key
-from schemas.records import ConsentRecord, LeaseRecord
-from schemas.state import TenantState
-from tenancy import store as tenant_store
+from schemas.objects.curation import ConsentRecord
+from schemas.objects.object_keys import ForbiddenKey, tenant_key
+from schemas.objects.state import TenantState
+from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, SealBroken
-from tenancy.objects import ObjectStore
-from tenancy.sealing import open_sealed, seal
-from tenancy.store import TenantStore
+from tenancy.storage import tenant_store as tenant_store
+from tenancy.storage.objects import ObjectStore
+from tenancy.storage.sealing import open_sealed, seal
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import TENANT
 

@@ -22,15 +22,16 @@ from deploy.local.base_model import base_model_folder
 from deploy.local.kafka import KafkaCluster
 from deploy.local.services import INFERENCE, SHARED_MEMORY
 from deploy.local.settings import LocalSettings, inherited_environment
-from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.stores import STORES, kept, of_medium, store_of_key
-from schemas.topics import dead_letter_topic
+from schemas.bus import events
+from schemas.bus.topics import dead_letter_topic
+from schemas.objects import object_keys
+from schemas.stores.registry import STORES, kept, of_medium, store_of_key
 from tenancy.bootstrap import master_key, verifier
 from tenancy.bus import RawMessage
 from tenancy.errors import SealBroken
-from tenancy.keys import KeyRecord
-from tenancy.sealing import MAGIC, open_sealed
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.keys import KeyRecord
+from tenancy.storage.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
 from tests.fixtures.canary_life import REPLICA, Evidence, Life, replica_settings
@@ -320,7 +321,7 @@ def test_every_file_that_any_process_wrote_is_declared(life: Life, base_model: s
     new = [path for path in SHARED_MEMORY.iterdir() if path not in life.memory_before]
     lying |= {name for name, _ in raw_bytes.files(*new)}
     undeclared = {path for path in written | lying if not is_declared(path, life, base_model)}
-    assert undeclared == set(), "add it to a store in schemas/process_stores.py"
+    assert undeclared == set(), "add it to a store in schemas/stores/processes.py"
 
 
 def test_a_replica_that_is_stopped_leaves_nothing_in_its_folder_and_in_shared_memory(life: Life) -> None:

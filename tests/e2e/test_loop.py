@@ -14,9 +14,9 @@ from deploy.local.services import Folders
 from deploy.local.stack_file import StackFile
 from producers.demo.loop import run_demo
 from producers.demo.memory import proportional_bytes, tree
-from producers.verifying import verify_file
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Verifier
+from tenancy.evidence.signing import Verifier
+from tenancy.evidence.verification import verify_file
 
 pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow]
 

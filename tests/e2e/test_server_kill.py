@@ -14,9 +14,10 @@ from deploy.local.services import INFERENCE, Folders
 from deploy.local.settings import LocalSettings, inherited_environment
 from deploy.local.teardown import running_members
 from producers.publishing import publish
-from schemas import events, object_keys
-from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
 from tenancy.tenant_id import TenantId
@@ -34,7 +35,7 @@ def _purge(tenancy: Tenancy) -> Callable[[], object]:
         if state.purge is None:
             return None
         try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+            stored = await tenancy.objects.get(object_keys.purge_key(TENANT, state.purge.purge_id))
         except ObjectNotFound:
             return None
         return PurgeRecord.model_validate_json(stored.body)
@@ -59,9 +60,8 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
         "SANO_MAX_LORAS": "2",
         # Longer than a restart, so that the dead replica counts as alive until it is back.
         "SANO_REPLICA_LEASE_SECONDS": "600",
-        "SANO_CRASH_AT": "before:publish:sano.replica.evicted",
     }
-    await asyncio.to_thread(platform.start, INFERENCE, None, **settings)
+    await asyncio.to_thread(platform.launch(INFERENCE, "before:publish:sano.replica.evicted", **settings))
     try:
         async with platform.tenancy() as tenancy:
             await onboarded(tenancy, TENANT, TenantPolicy())
@@ -80,7 +80,6 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
             assert record.acknowledgements == ()
             await asyncio.sleep(3 * float(platform.environment["SANO_RECONCILE_SECONDS"]))
             assert await waits() is not None, "looking again does not skip the replica"
-            del settings["SANO_CRASH_AT"]
             await asyncio.to_thread(platform.start, INFERENCE, None, **settings)
 
             async def certified() -> PurgeRecord | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inference.worker_extension import AdapterIsolation, _copy_tensors, _slot_has_values
+from inference.engine.worker_extension import AdapterIsolation, _copy_tensors, _slot_has_values
 
 
 class ProbingIsolation(AdapterIsolation):

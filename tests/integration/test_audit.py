@@ -15,15 +15,17 @@ import pytest
 
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
-from producers.audit_answers import entries_of
-from producers.audit_copy import AuditCopy, read_copy
-from producers.audit_verifying import verify_copy
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
-from schemas import events, object_keys
-from schemas.hyperparameters import Hyperparameters
-from schemas.policy import TenantPolicy
-from schemas.state import TenantState
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
+from tenancy.audit.copy import AuditCopy
+from tenancy.audit.verification import verify_copy
 from tenancy.bootstrap import Tenancy, verifier
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals

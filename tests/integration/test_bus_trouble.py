@@ -23,14 +23,14 @@ from deploy.local.services import Service
 from producers.demo.redelivery import read_all
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
-from schemas import events
-from schemas.envelope import Event, decode
-from schemas.hyperparameters import Hyperparameters
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.envelope import Event, decode
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import TenantState
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import utc_now
+from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures import write_audit
 from tests.fixtures.history import approvals, onboarded

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +22,19 @@ from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, Command, start
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
+from producers.operations.topics import apply_topics
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.settings import OperatorSettings
-from producers.topic_admin import apply_topics
-from schemas import events, object_keys
-from schemas.policy import TenantPolicy
-from schemas.topics import dead_letter_topic
+from schemas.bus import events
+from schemas.bus.topics import dead_letter_topic
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import onboarded
+from tests.world.crashing import argv_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -49,8 +50,8 @@ class Stand:
 
     def consumer(self, crash_at: str) -> ChildProcess:
         """The curation consumer, which kills itself when it gets to that effect."""
-        own = {"SANO_HEALTH_PORT": str(free_ports(1)[0]), "SANO_CRASH_AT": crash_at}
-        argv = [sys.executable, "-m", "consumers.curation.app"]
+        own = {"SANO_HEALTH_PORT": str(free_ports(1)[0])}
+        argv = argv_of("consumers.curation.app", crash_at)
         return start(
             Command("curation", argv, self.home / "curation.log", {**self.environment, **own}, cwd=self.home),
             tie_to_parent=True,

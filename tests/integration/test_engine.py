@@ -8,6 +8,7 @@ that differs from the one given alone was computed with wrong weights.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -20,11 +21,11 @@ import pytest_asyncio
 
 from deploy.local.base_model import base_model_folder
 from deploy.local.settings import LocalSettings, inherited_environment
-from inference.answers import Answers, HeldStream
-from inference.binding import Salts
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.engine_errors import (
+from inference.api.answers import Answers, HeldStream
+from inference.engine import request_fields
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.errors import (
     AdapterInUse,
     AdapterLoadFailed,
     AdapterNotLoaded,
@@ -32,8 +33,9 @@ from inference.engine_errors import (
     EngineFull,
     EngineRefused,
 )
-from inference.flights import EventStream
-from inference.usage import UsageMeter
+from inference.engine.in_flight import EventStream
+from inference.tenants.binding import Salts
+from inference.tenants.usage import UsageMeter
 from tenancy.tenant_id import TenantId
 from tests.fixtures.markers import new_marker, token_forms
 from tests.fixtures.raw_bytes import files
@@ -122,6 +124,14 @@ async def chat(
         owner=OWNER,
         cache_salt=salt,
         request_id=next(_request_ids),
+    )
+    assert isinstance(response, dict)
+    return response
+
+
+async def completion(engine: Engine, adapter: str | None, body: dict[str, Any]) -> dict[str, Any]:
+    response = await engine.completion(
+        body, adapter=adapter, owner=OWNER, cache_salt=SALT, request_id=next(_request_ids)
     )
     assert isinstance(response, dict)
     return response
@@ -442,6 +452,50 @@ async def test_completions_answer_several_prompts(engine: Engine, adapters: dict
     )
     assert isinstance(response, dict)
     assert (response["model"], len(response["choices"])) == ("a16-0", 4)
+
+
+ECHOES: list[dict[str, Any]] = [
+    {"prompt": ["hello there my friend", "x y z w"]},
+    {"prompt": "hello there my friend", "n": 2},
+    {"prompt": "hello there my friend"},
+]
+"""Each ended the engine, the last one beside another tenant's request by its adapter."""
+
+
+@pytest.mark.parametrize("logprobs", [0, 1])
+@pytest.mark.parametrize("fields", ECHOES)
+async def test_an_echo_with_logprobs_is_refused_beside_another_tenants_answer_and_the_engine_lives(
+    engine: Engine, adapters: dict[str, Path], fields: dict[str, Any], logprobs: int
+) -> None:
+    await load(engine, adapters, "a16-0", "a16-1")
+    alone = await answer(engine, "a16-1", tokens=32)
+    other = asyncio.create_task(answer(engine, "a16-1", tokens=32))
+    await until_all_are_in_the_engine(engine, "a16-1")
+    body = {**fields, "max_tokens": 2, "echo": True, "logprobs": logprobs}
+    with pytest.raises(EngineRefused) as refused:
+        await completion(engine, "a16-0", body)
+    assert (refused.value.status, refused.value.field) == (400, "logprobs")
+    assert await other == alone
+
+
+async def test_logits_of_prompts_are_right_for_each_tenant_if_vllm_is_ever_made_to_compute_them(
+    engine: Engine, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the refusal keeps out, let in: two sequences, several choices, and two tenants at once."""
+    monkeypatch.setattr(request_fields, "_check_together", lambda *_, **__: None)
+    await load(engine, adapters, "a16-0", "a8-0")
+
+    async def scored(adapter: str | None, fields: dict[str, Any]) -> list[float]:
+        body = {**fields, "max_tokens": 1, "temperature": 1, "seed": 7, "echo": True, "logprobs": 0}
+        choices = (await completion(engine, adapter, body))["choices"]
+        return [each for choice in choices for each in choice["logprobs"]["token_logprobs"][1:-1]]
+
+    asked = [(name, fields) for name in ("a16-0", None, "a8-0") for fields in ECHOES]
+    alone = [await scored(*each) for each in asked]
+    by_adapter = [alone[position] for position in (0, 3, 6)]
+    assert all(one != pytest.approx(other, abs=0.1) for one, other in itertools.combinations(by_adapter, 2))
+    together = await asyncio.gather(*(scored(*each) for each in asked))
+    assert [pytest.approx(each, abs=0.01) for each in alone] == together
 
 
 async def test_an_owners_requests_end_by_the_base_model_too_and_other_owners_answers_are_whole(

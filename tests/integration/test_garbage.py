@@ -13,11 +13,11 @@ from aiokafka import AIOKafkaProducer
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.replay.log import Message, PartitionRange
-from schemas import events
-from schemas.envelope import Event, encode
-from schemas.policy import TenantPolicy
-from schemas.topics import LIVE_TOPICS, dead_letter_topic
-from tenancy.clock import utc_now
+from schemas.bus import events
+from schemas.bus.envelope import Event, encode
+from schemas.bus.topics import LIVE_TOPICS, dead_letter_topic
+from schemas.tenant.policy import TenantPolicy
+from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually

@@ -14,20 +14,20 @@ from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
-from consumers.runtime.telemetry import configure_telemetry
 from deploy.local.kafka import KafkaCluster
+from producers.operations.topics import apply_topics
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
-from producers.topic_admin import apply_topics
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.topics import dead_letter_topic
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import dead_letter_topic
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import StoreUnavailable, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.service.telemetry import configure_telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.platform import eventually
 

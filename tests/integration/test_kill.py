@@ -16,16 +16,17 @@ import pytest
 
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from producers.publishing import publish
-from schemas import events, object_keys
-from schemas.hyperparameters import Hyperparameters
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.state import TenantState
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
-from tenancy.exports import EXPORT_FILES
-from tenancy.leases import Leases
+from tenancy.lifecycle.exports import EXPORT_FILES
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually
@@ -70,8 +71,8 @@ LIVES = {
     "ledger, usage": [CrashPoint("ledger", "put:usage")],
 }
 PURGE_CRASH_POINTS = [
-    "publish:sano.purge.requested",
     "put:purges",
+    "publish:sano.purge.requested",
     "swap:state",
     "publish:sano.purge.fenced",
     "erase:key.json",
@@ -191,7 +192,7 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
         if state.purge is None or state.status != "purged" or state.outbox:
             return None
         try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+            stored = await tenancy.objects.get(object_keys.purge_key(tenant, state.purge.purge_id))
         except ObjectNotFound:
             return None
         record = PurgeRecord.model_validate_json(stored.body)
@@ -202,7 +203,7 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
     left = [v.key async for v in tenancy.objects.versions(object_keys.tenant_prefix(tenant))]
     assert left == []
     assert [v.key async for v in tenancy.objects.versions(object_keys.key_key(tenant))] == []
-    certificate = await tenancy.objects.get(object_keys.certificate_key(record.purge_id))
+    certificate = await tenancy.objects.get(object_keys.certificate_key(record.tenant, record.purge_id))
     assert len(certificate.body) > 0
 
 

@@ -85,6 +85,7 @@ def test_the_stack_file_names_everything_and_only_its_owner_may_read_it(
         "aws_access_key_id",
         "aws_secret_access_key",
         "inference_url",
+        "inference_health_url",
         "master_key_file",
         "signing_key_file",
         "verify_key_file",

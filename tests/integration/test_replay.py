@@ -14,25 +14,27 @@ import pytest
 
 from deploy.local.embedded import Credentials
 from deploy.local.kafka import KafkaCluster
-from producers import commands
-from producers.onboarding import onboard
+from producers.commands import requests
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
 from producers.replay.handling import Handling
 from producers.replay.kafka_log import kafka_log
 from producers.replay.outcomes import Outcomes
 from producers.replay.selection import REPLAYABLE
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.hyperparameters import Hyperparameters
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import ConsentRecord, ExampleRecord, PurgeRecord
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
+from schemas.objects.purges import PurgeRecord
+from schemas.objects.state import TenantState
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.bus import RawMessage
-from tenancy.clock import utc_now
 from tenancy.errors import KeyDestroyed, ObjectNotFound
-from tenancy.exports import EXAMPLES_FILE, export_decision
+from tenancy.lifecycle.exports import EXAMPLES_FILE, export_decision
+from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually, running
@@ -128,8 +130,8 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
         return await store.exists(object_keys.export("x-1", EXAMPLES_FILE)) or None
 
     await eventually(is_exported, "the export is there")
-    await commands.rollback(tenancy, tenant, requested_by="op")
-    await commands.activate(tenancy, tenant, digest, requested_by="op")
+    await requests.rollback(tenancy, tenant, requested_by="op")
+    await requests.activate(tenancy, tenant, digest, requested_by="op")
     state = await _activated(tenancy, tenant, 3)
 
     async def are_closed() -> bool | None:
@@ -337,7 +339,7 @@ async def _certified(tenancy: Tenancy, tenant: TenantId) -> PurgeRecord:
         if state.purge is None or state.status != "purged":
             return None
         try:
-            stored = await tenancy.objects.get(object_keys.purge_key(state.purge.purge_id))
+            stored = await tenancy.objects.get(object_keys.purge_key(tenant, state.purge.purge_id))
         except ObjectNotFound:
             return None
         record = PurgeRecord.model_validate_json(stored.body)

@@ -18,13 +18,13 @@ from deploy.local.services import INFERENCE, SHARED_MEMORY
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
 from deploy.local.teardown import running_members
-from inference.shared_memory import PREFIX, descendants
-from producers.chatting import ask
-from producers.onboarding import onboard
+from inference.engine.shared_memory import PREFIX, descendants
+from producers.commands.onboarding import onboard
+from producers.operations.chat_client import ask
+from producers.operations.topics import apply_topics
 from producers.settings import OperatorSettings
-from producers.topic_admin import apply_topics
-from schemas.model_digest import model_digest
-from schemas.policy import TenantPolicy
+from schemas.models.model_digest import model_digest
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy, signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
@@ -121,7 +121,7 @@ def test_a_replica_that_is_stopped_leaves_no_adapter_and_nothing_in_shared_memor
 
 def test_a_replica_that_is_starting_is_alive_and_not_ready_and_ends_when_it_is_told_to(stack: LocalStack) -> None:
     process = start(stack.service("inference").command, tie_to_parent=True)
-    url = stack.connect().inference_url
+    url = stack.connect().inference_health_url
 
     def is_alive() -> bool:
         try:

@@ -17,13 +17,16 @@ from deploy.local.embedded import start_bus
 from deploy.local.kafka import KafkaCluster
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
-from producers.topic_admin import TopicReport, apply_topics
-from schemas.envelope import Event
-from schemas.events import CURATION, TENANTS, TenantChurned
-from schemas.topics import TOPICS
+from producers.operations.access_admin import apply_access
+from producers.operations.principals import Principals
+from producers.operations.topics import TopicReport, apply_topics
+from schemas.bus.access import PRINCIPALS
+from schemas.bus.envelope import Event
+from schemas.bus.events import CURATION, TENANTS, TenantChurned
+from schemas.bus.topics import TOPICS
 from tenancy.bus import KafkaPublisher
-from tenancy.clock import utc_now
 from tenancy.errors import BusUnavailable
+from tenancy.platform.clock import utc_now
 
 BOUND_SECONDS = 60.0
 BROKERS = 3
@@ -176,6 +179,12 @@ async def test_a_dry_run_creates_nothing(servers: str) -> None:
         await remove_topics(admin)
         assert {report.action for report in (await apply(servers, dry_run=True)).values()} == {"created"}
         assert not any(known & TOPICS.keys() for known in await known_topics(admin))
+
+
+async def test_brokers_without_an_authorizer_are_said_to_have_none_and_are_given_no_rights(servers: str) -> None:
+    nobody = Principals(dict.fromkeys(PRINCIPALS, ("User:nobody",)))
+    report = await apply_access({"bootstrap_servers": servers}, nobody)
+    assert (report.has_authorizer, report.added) == (False, ())
 
 
 async def test_a_bus_that_does_not_answer_is_said_to_be_out_of_reach() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from inference.engine_config import EngineConfig, prepare_environment, serving_arguments
+from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from tests.unit.test_docs import page, section
 
 pytestmark = pytest.mark.engine
@@ -49,7 +49,7 @@ def test_the_engine_client_has_the_calls_that_load_abort_and_evict() -> None:
 def test_the_processes_keep_as_many_messages_as_are_overwritten() -> None:
     from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
 
-    from inference.loaded_adapters import _MESSAGES
+    from inference.engine.loaded_adapters import _MESSAGES
 
     assert inspect.signature(MessageQueue.__init__).parameters["max_chunks"].default == _MESSAGES
 
@@ -94,15 +94,95 @@ def test_a_name_selects_an_adapter_only_through_the_registry_that_we_fill() -> N
     assert "return self.models.lora_requests[request.model]" in inspect.getsource(BaseServing._maybe_get_adapters)
 
 
+def test_no_allowed_request_makes_vllm_compute_logits_of_its_prompt() -> None:
+    """Its map of adapters has a row for each sequence and none for the tokens of a prompt."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+
+    from inference.engine import request_fields
+
+    values: dict[str, Any] = {
+        **dict.fromkeys(("logprobs", "top_logprobs", "n", "min_tokens", "seed", "top_k"), 1),
+        **dict.fromkeys(("echo", "ignore_eos"), True),
+        **dict.fromkeys(("frequency_penalty", "min_p", "presence_penalty", "temperature", "top_p"), 0.5),
+        "repetition_penalty": 1.5,
+        "logit_bias": {"1": 1},
+        "max_completion_tokens": 2,
+        "max_tokens": 2,
+        "stop": "x",
+        "stop_token_ids": [1],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "messages": [{"role": "user", "content": "x"}],
+        "prompt": "x",
+    }
+    server = {"model": "base", "cache_salt": "5a17", "request_id": "r1"}
+    given = {name: values[name] for name in request_fields._CHAT} | {"logprobs": True}
+    params = ChatCompletionRequest(**request_fields.chat_fields(given, **server)).to_sampling_params(2, {})
+    assert (params.logprobs, params.prompt_logprobs, params.prompt_logprob_token_ids) == (1, None, None)
+    for left_out in ("logprobs", "echo"):  # which are refused together
+        given = {name: values[name] for name in request_fields._COMPLETION if name != left_out}
+        params = CompletionRequest(**request_fields.completion_fields(given, **server)).to_sampling_params(2, {})
+        assert (params.prompt_logprobs, params.prompt_logprob_token_ids) == (None, None)
+    both = CompletionRequest(prompt="x", echo=True, logprobs=0).to_sampling_params(2, {})
+    assert both.prompt_logprobs == 0, "or the refusal is not needed any more"
+
+
+def test_only_modules_that_a_checked_adapter_can_change_get_slots(tmp_path: Path) -> None:
+    from vllm.lora import model_manager
+    from vllm.lora.utils import is_in_target_modules
+
+    from inference.engine.config import adapted_modules
+    from tests.unit.test_adapter_files import safetensors
+
+    names = (
+        *("model.embed_tokens", "lm_head", "model.layers.0.mlp.gate", "model.layers.0.self_attn.q_proj"),
+        *("model.layers.0.mlp.up_proj", "model.layers.0.mlp.experts.3.up_proj", "model.layers.61.embed_tokens"),
+    )
+    weights = safetensors({f"{name}.weight": ("BF16", (2, 2), bytes(8)) for name in names})
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    modules = adapted_modules(tmp_path)
+    assert modules == ["experts", "q_proj", "up_proj"]
+    packed = {"qkv_proj": ["q_proj", "k_proj", "v_proj"], "gate_up_proj": ["gate_proj", "up_proj"]}
+    for name in ("model.layers.0.self_attn.qkv_proj", "model.layers.0.mlp.gate_up_proj", "model.layers.0.mlp.experts"):
+        assert is_in_target_modules(name, modules, packed), name
+    for name in ("lm_head", "model.embed_tokens", "model.layers.0.mlp.gate"):
+        assert not is_in_target_modules(name, modules, packed), name
+    source = inspect.getsource(model_manager.LoRAModelManager._create_lora_modules)
+    assert "elif not self._match_target_modules(module_name) and not is_classifier_head:" in source
+    assert 'if "lm_head" in module_name:' in source, "the only place that makes logits take adapters"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_a_map_that_is_not_of_the_rows_that_it_is_given_with_is_refused(rows: int) -> None:
+    """vLLM's map of sampled rows, given with the rows of a prompt: one entry of it even fits any number of rows."""
+    import torch
+    from vllm.lora.ops.torch_ops import lora_ops
+
+    from inference.engine import cpu_lora_patch
+
+    cpu_lora_patch.install()
+    a, b = torch.ones(2, 1, 4, 3), torch.ones(2, 1, 3, 4)
+    for slots in ([0], [-1], [0, 1], [-1, 0], [0] * 7, [0] * 6 + [-1]):
+        if len(slots) == rows:
+            continue
+        output = torch.zeros(rows, 4)
+        with pytest.raises(cpu_lora_patch.MapMismatch):
+            lora_ops.bgmv_shrink(torch.ones(rows, 3), a, output, torch.tensor(slots), 1.0)
+        assert not output.any()
+        with pytest.raises(cpu_lora_patch.MapMismatch):
+            lora_ops.bgmv_expand(torch.ones(rows, 4), b, torch.zeros(rows, 3), torch.tensor(slots), True)
+
+
 def test_the_request_models_have_the_fields_that_the_server_sets() -> None:
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
-    from inference import openai_requests
+    from inference.engine import request_fields
 
     for model, allowed in (
-        (ChatCompletionRequest, openai_requests._CHAT),
-        (CompletionRequest, openai_requests._COMPLETION),
+        (ChatCompletionRequest, request_fields._CHAT),
+        (CompletionRequest, request_fields._COMPLETION),
     ):
         assert {"model", "cache_salt", "priority", "request_id"} <= model.model_fields.keys()
         assert allowed.keys() <= model.model_fields.keys()
@@ -114,7 +194,7 @@ def test_no_allowed_request_exceeds_what_the_workers_raise_at() -> None:
     from vllm.config import ModelConfig
     from vllm.v1.worker.gpu.sample import logit_bias
 
-    from inference import field_checks
+    from inference.engine import field_checks
 
     assert logit_bias.MAX_NUM_LOGIT_BIAS_TOKENS >= field_checks.MAX_LOGIT_BIASES
     # Beside the caller's there are the tokenizer's end token and those of the model's generation configuration.
@@ -147,8 +227,8 @@ def test_the_largest_request_that_is_allowed_is_taken_by_the_worker_and_packs(co
     from vllm.v1.serial_utils import MsgpackEncoder
     from vllm.v1.worker.gpu.sample.logit_bias import LogitBiasState
 
-    from inference.field_checks import MAX_INT32, MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_TOKEN_IDS
-    from inference.openai_requests import chat_fields
+    from inference.engine.field_checks import MAX_INT32, MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_TOKEN_IDS
+    from inference.engine.request_fields import chat_fields
 
     body = {
         "messages": [{"role": "user", "content": "x"}],
@@ -229,10 +309,10 @@ def test_the_wrapped_operations_exist_and_a_row_without_an_adapter_is_left_alone
     from vllm.lora.ops.torch_ops import lora_ops
     from vllm.lora.punica_wrapper import punica_cpu
 
-    from inference import base_rows
+    from inference.engine import cpu_lora_patch
 
-    base_rows.install()
-    base_rows.install()
+    cpu_lora_patch.install()
+    cpu_lora_patch.install()
     a = torch.full((2, 1, 4, 3), float("inf"))  # [slot, 1, rank, in]
     a[0] = 1.0
     b = torch.ones(2, 1, 3, 4)  # [slot, 1, out, rank]
@@ -263,11 +343,12 @@ def test_every_server_argument_that_we_set_is_known_and_reaches_the_engine(confi
     arguments = serving_arguments(config)
     engine = AsyncEngineArgs.from_cli_args(arguments)
     assert (engine.enable_lora, engine.max_loras, engine.max_cpu_loras) == (True, 8, 32)
+    assert engine.lora_target_modules == [], "of a base model without weights"
     assert (engine.enable_prefix_caching, engine.prefix_caching_hash_algo) == (True, "sha256")
     assert engine.kv_cache_memory_bytes == 2**29
     assert (engine.enable_log_requests, engine.disable_log_stats) == (False, True)
     assert engine.tensor_parallel_size == engine.data_parallel_size == 1
-    assert engine.worker_extension_cls == "inference.worker_extension.AdapterIsolation"
+    assert engine.worker_extension_cls == "inference.engine.worker_extension.AdapterIsolation"
 
 
 def test_the_share_of_a_gpus_memory_is_vllms_own_or_ours(config: EngineConfig) -> None:
@@ -286,7 +367,7 @@ def test_the_share_of_a_gpus_memory_is_vllms_own_or_ours(config: EngineConfig) -
 def test_the_environment_that_is_set_is_the_one_that_vllm_reads() -> None:
     from vllm import envs
 
-    from inference.engine_config import _ENVIRONMENT
+    from inference.engine.config import _ENVIRONMENT
 
     assert {name for name in _ENVIRONMENT if name.startswith("VLLM_")} <= set(envs.environment_variables)
     assert envs.VLLM_ALLOW_RUNTIME_LORA_UPDATING is False

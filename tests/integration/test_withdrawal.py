@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from producers import queries, withdrawals
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
-from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.hyperparameters import Hyperparameters
-from schemas.policy import TenantPolicy
-from schemas.records import TrainingSet
+from producers.queries import adapters, withdrawals
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.training import TrainingSet
+from schemas.tenant.hyperparameters import Hyperparameters
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import verifier
+from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually
@@ -65,7 +66,7 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
             store = await tenancy.store(TENANT)
             used, _ = await store.get_record(object_keys.training_set(state.adapters[new].training_set_id), TrainingSet)
             assert {entry.example_id for entry in used.entries} == {"example-0", "example-2"}
-            runs = await queries.runs(tenancy, TENANT)
+            runs = await adapters.runs(tenancy, TENANT)
             assert [run.adapter_digest for run in runs] == [old, new]
             for run in runs:
                 assert [(each.example_id, each.code) for each in run.left_out] == [("example-9", "too-long")]

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from schemas import events
+from schemas.bus import events
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
 

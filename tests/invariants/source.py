@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from schemas.object_keys import TENANT_AREAS
-from schemas.stores import of_medium
+from schemas.objects.object_keys import TENANT_AREAS
+from schemas.stores.registry import of_medium
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "tenancy", "producers", "consumers", "inference", "deploy")
@@ -99,7 +99,7 @@ _REMEMBERING = {"alru_cache", "cache", "cached", "cached_property", "lru_cache"}
 
 
 def keys_by_hand(tree: ast.Module) -> list[int]:
-    """Lines with an object key, or the start of one, as a literal: keys are made by ``schemas.object_keys``."""
+    """Lines with an object key, or the start of one, as a literal: keys are made by ``schemas.objects.object_keys``."""
     lines = [node.lineno for node, text in _texts(tree) if _BY_HAND.fullmatch(text)]
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _name(node.func)[0] in _KEY_TAKERS and node.args:

@@ -11,13 +11,13 @@ from typing import Any
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
-from schemas import events
-from schemas.envelope import Event
+from schemas.bus import events
+from schemas.bus.envelope import Event
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.errors import LeaseLost, Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import NAME, OTHER_NAME, assert_purged, event, frozen, learned, service
 from tests.world.moment import Moment

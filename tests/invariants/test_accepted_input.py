@@ -21,13 +21,13 @@ from consumers.adapters import app as adapters
 from consumers.curation import app as curation
 from consumers.purge import app as purge
 from consumers.runtime.poison import BAD_KEY, OURS
-from consumers.runtime.telemetry import SCOPE
-from schemas import events
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES, EventData, ReplicaRegistered
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES, EventData, ReplicaRegistered
+from schemas.bus.outcome import Outcome
 from tenancy.errors import Transient
+from tenancy.service.telemetry import SCOPE
 from tests.fixtures.records import record_of
 from tests.invariants.worlds import DispatchedWorld, event, learned, receipt, service
 from tests.unit.event_strategies import data_of, event_types, moments

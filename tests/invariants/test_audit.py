@@ -8,15 +8,18 @@ from datetime import timedelta
 from pathlib import Path
 
 from consumers.ledger.keeper import SURVIVAL
-from producers import audit_answers, holds
-from producers.audit_copy import AuditCopy, read_copy
-from producers.audit_verifying import verify_copy
-from producers.audit_witness import read_held
-from schemas import events, object_keys
-from schemas.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from tenancy.audit import AuditRecord
+from producers.commands import legal_holds
+from producers.queries import audit_log
+from producers.queries.audit_copy import read_copy
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, UNLINKABLE, Actor, AuditEntry
+from schemas.objects import object_keys
+from tenancy.audit.copy import AuditCopy
+from tenancy.audit.log import AuditRecord
+from tenancy.audit.verification import verify_copy
+from tenancy.audit.witness import read_held
 from tenancy.tenant_id import TenantId
 from tests.world.world import POLICY, World
 
@@ -53,7 +56,7 @@ async def copied(world: World, tenant: TenantId) -> AuditCopy:
 
 
 async def entries(world: World, tenant: TenantId) -> list[AuditEntry]:
-    return audit_answers.entries_of(await copied(world, tenant))
+    return audit_log.entries_of(await copied(world, tenant))
 
 
 async def test_every_decision_and_effect_is_an_entry(tmp_path: Path) -> None:
@@ -97,7 +100,7 @@ async def test_an_adapter_leads_to_its_run_code_seed_loads_and_to_who_approved_e
     world = World(tmp_path)
     tenant, active = await lived(world)
     log = await entries(world, tenant)
-    digest, about = audit_answers.of_adapter(log, active[:8])
+    digest, about = audit_log.of_adapter(log, active[:8])
     assert digest == active
     told = {entry.kind: entry for entry in about}
     assert set(told) == {
@@ -114,8 +117,8 @@ async def test_an_adapter_leads_to_its_run_code_seed_loads_and_to_who_approved_e
     assert frozen["training_set_id"] == told["training.completed"].facts["training_set_id"]
     assert {"seed", "code_version", "base_model_digest", "hyperparameters_sha256"} <= frozen.keys()
     assert (told["adapter.loaded"].actor.role, told["adapter.loaded"].actor.id) == ("replica", "replica-0")
-    known = await audit_answers.pseudonyms(world.outside, tenant)
-    used = await audit_answers.examples_of(world.outside, tenant, digest, log, world.signer.verifier, known)
+    known = await audit_log.pseudonyms(world.outside, tenant)
+    used = await audit_log.examples_of(world.outside, tenant, digest, log, world.signer.verifier, known)
     assert [(example.example_id, example.reviewer_id) for example in used] == [(f"e{n}", "rev-1") for n in range(3)]
     for example in used:
         assert example.approval_entry is not None
@@ -133,8 +136,8 @@ async def test_a_withdrawal_leads_to_the_adapters_that_contain_it(tmp_path: Path
     await world.publish(tenant, events.ConsentRevoked(consent_id="consent-1", version=2))
     await world.settle()
     log = await entries(world, tenant)
-    known = await audit_answers.pseudonyms(world.outside, tenant)
-    found = await audit_answers.withdrawals(world.outside, tenant, log, world.signer.verifier, known)
+    known = await audit_log.pseudonyms(world.outside, tenant)
+    found = await audit_log.withdrawals(world.outside, tenant, log, world.signer.verifier, known)
     assert {(one.name, one.adapters, one.active) for one in found} == {
         ("e1", (active,), True),
         ("e77", (), False),
@@ -147,8 +150,8 @@ async def test_everything_that_a_person_did_is_found_while_the_key_lives_and_ope
     tenant, _ = await lived(world)
 
     async def did(name: str) -> list[str]:
-        actors = audit_answers.person(name, await audit_answers.pseudonyms(world.outside, tenant))
-        return [entry.kind for entry in audit_answers.selected(await entries(world, tenant), actors=actors)]
+        actors = audit_log.person(name, await audit_log.pseudonyms(world.outside, tenant))
+        return [entry.kind for entry in audit_log.selected(await entries(world, tenant), actors=actors)]
 
     assert await did("rev-1") == ["example.approved"] * 3
     assert await did("rev-2") == ["example.rejected"]
@@ -164,9 +167,9 @@ async def test_names_are_resolved_while_the_key_lives(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant, _ = await lived(world)
     log = await entries(world, tenant)
-    known = await audit_answers.pseudonyms(world.outside, tenant)
-    resolved = await audit_answers.names(world.outside, tenant, known)
-    shown = [audit_answers.shown(entry, resolved) for entry in log]
+    known = await audit_log.pseudonyms(world.outside, tenant)
+    resolved = await audit_log.names(world.outside, tenant, known)
+    shown = [audit_log.shown(entry, resolved) for entry in log]
     assert {entry.facts["example"] for entry in shown if entry.kind == "example.approved"} == {"e0", "e1", "e2"}
     assert {entry.who for entry in shown if entry.kind == "example.approved"} == {"rev-1"}
     assert {entry.facts["reason"] for entry in shown if entry.kind == "example.withdrawn"} == {"patient-request"}
@@ -184,12 +187,12 @@ async def test_after_the_purge_the_log_holds_and_nothing_leads_from_it_to_a_name
     await world.settle()
     after = await entries(world, tenant)
     assert after[: len(before)] == before, "what was entered stays as it was"
-    known = await audit_answers.pseudonyms(world.outside, tenant)
+    known = await audit_log.pseudonyms(world.outside, tenant)
     assert known is None
-    assert await audit_answers.names(world.outside, tenant, known) == {}
+    assert await audit_log.names(world.outside, tenant, known) == {}
     verifier = world.signer.verifier
-    assert await audit_answers.examples_of(world.outside, tenant, active, after, verifier, known) == []
-    withdrawn = await audit_answers.withdrawals(world.outside, tenant, after, verifier, known)
+    assert await audit_log.examples_of(world.outside, tenant, active, after, verifier, known) == []
+    withdrawn = await audit_log.withdrawals(world.outside, tenant, after, verifier, known)
     assert [(one.adapters, one.active) for one in withdrawn] == [((), False)]
     # Which event an entry was is told by the claims, as long as a topic may deliver the event again.
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
@@ -273,7 +276,7 @@ async def test_the_purge_is_signed_when_it_fences_and_when_it_is_over(tmp_path: 
     await world.publish(tenant, events.TenantChurned(requested_by=OPERATOR))
     await world.settle()
     assert looked
-    log = audit_answers.entries_of(await read_copy(world.outside, tenant))
+    log = audit_log.entries_of(await read_copy(world.outside, tenant))
     verdict = verify_copy(await read_copy(world.outside, tenant), [world.signer.verifier])
     completed = next(entry for entry in log if entry.kind == "purge.completed")
     assert verdict.signed_entries >= completed.seq
@@ -295,11 +298,11 @@ async def test_the_certificate_of_the_purge_names_a_checkpoint_and_is_a_witness(
     purge = (await world.state(tenant)).purge
     assert purge is not None
     file = tmp_path / "certificate.json"
-    file.write_bytes((await world.memory.get(object_keys.certificate_key(purge.purge_id))).body)
+    file.write_bytes((await world.memory.get(object_keys.certificate_key(tenant, purge.purge_id))).body)
     (held,) = read_held(file)
     copy = await copied(world, tenant)
     assert verify_copy(copy, [world.signer.verifier], [held]).problems == ()
-    log = audit_answers.entries_of(copy)
+    log = audit_log.entries_of(copy)
     fenced = next(entry.seq for entry in log if entry.kind == "purge.fenced")
     signed = world.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]
     assert signed["seq"] >= fenced, "the whole life of the tenant is under it"
@@ -311,9 +314,11 @@ async def test_a_legal_hold_is_entered_by_who_placed_and_by_who_released_it(tmp_
     world = World(tmp_path)
     tenant = await world.onboard("t1")
     for _ in range(2):
-        await holds.place(world.outside, tenant, reason_code="litigation", placed_by="counsel-1", hold_id="hold-1")
+        await legal_holds.place(
+            world.outside, tenant, reason_code="litigation", placed_by="counsel-1", hold_id="hold-1"
+        )
     for _ in range(2):
-        await holds.release(world.outside, tenant, "hold-1", released_by="counsel-2")
+        await legal_holds.release(world.outside, tenant, "hold-1", released_by="counsel-2")
     await world.settle()
     log = await entries(world, tenant)
     assert [(entry.kind, entry.actor.id, entry.facts["hold_id"]) for entry in log] == [

@@ -16,17 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.audit_copy import read_copy
-from producers.audit_verifying import AuditVerdict, verify_copy
-from schemas.audit import Actor
-from tenancy.audit import Appended, AuditLog, AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from producers.queries.audit_copy import read_copy
+from schemas.evidence.audit import Actor
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import Appended, AuditLog, AuditRecord
+from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process
 
@@ -75,7 +75,7 @@ async def assert_entered(memory: MemoryObjectStore, wanted: Iterable[str]) -> No
     assert verdict.entries == len(set(wanted))
     places = {name: (await log_of(memory).append(TENANT, record(name))) for name in set(wanted)}
     assert not any(place.is_new for place in places.values())
-    assert sorted(place.seq for place in places.values()) == list(range(1, len(places) + 1))
+    assert sorted(place.entry.seq for place in places.values()) == list(range(1, len(places) + 1))
 
 
 async def in_turns(names: tuple[str, ...], schedule: Iterable[int]) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from schemas import events
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.decisions import CONSENTS, EXAMPLES, Decision, decisions, event_of, unique
 from tests.world.deliveries import REPRODUCIBLE, Deliveries, Stage, stages

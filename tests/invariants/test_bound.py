@@ -13,20 +13,21 @@ from consumers.adapters.handlers import AdaptersPorts, on_adapter_ready
 from consumers.curation.handlers import on_example_approved
 from consumers.export.handlers import ExportPorts, on_export_requested
 from consumers.purge.handlers import on_purge_requested
-from producers import commands
-from schemas import events, object_keys
-from schemas.content import ChatMessage, Committed, ExampleContent, InlineContent
-from schemas.envelope import MalformedEvent, decode, encode
-from schemas.manifests import TRAINING_PREDICATE, statement
-from schemas.outcome import Outcome
-from schemas.records import ExportDecision
+from producers.commands import requests
+from schemas.bus import events
+from schemas.bus.content import ChatMessage, Committed, ExampleContent, InlineContent
+from schemas.bus.envelope import MalformedEvent, decode, encode
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import TRAINING_PREDICATE, statement
+from schemas.objects import object_keys
+from schemas.objects.exports import ExportDecision
 from tenancy.errors import (
     Refused,
     SealBroken,
 )
-from tenancy.exports import export_decision
-from tenancy.keys import encrypt_inline
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.exports import export_decision
+from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier
 from tests.invariants.worlds import (
@@ -123,10 +124,10 @@ async def test_bound_a_foreign_adapter_is_not_announced_activated_exported_or_ev
     adapters = AdaptersPorts(world.tenancy, world.signer.verifier, lambda: None)
     attempts: list[Callable[[], Awaitable[Any]]] = [
         lambda: on_adapter_ready(event(pair.one, ready, world), adapters),
-        lambda: commands.activate(world.tenancy, pair.one, pair.foreign),
-        lambda: commands.rollback(world.tenancy, pair.one, pair.foreign),
+        lambda: requests.activate(world.tenancy, pair.one, pair.foreign),
+        lambda: requests.rollback(world.tenancy, pair.one, pair.foreign),
         lambda: on_export_requested(event(pair.one, export, world), ports),
-        lambda: commands.request_export(world.tenancy, pair.one, requested_by="op", digest=pair.foreign),
+        lambda: requests.request_export(world.tenancy, pair.one, requested_by="op", digest=pair.foreign),
     ]
     for attempt in attempts:
         with pytest.raises(Refused) as refused:
@@ -163,7 +164,7 @@ async def test_bound_a_receipt_counts_only_for_what_it_says_under_our_key(pair: 
         with pytest.raises(Refused) as refused:
             await world.handle(purge, event(pair.one, data, world))
         assert refused.value.code == code.strip()
-    assert (await world.driver.records.read("p1")).acknowledgements == ()
+    assert (await world.driver.records.read(pair.one, "p1")).acknowledgements == ()
     data = events.ReplicaEvicted(replica_id="replica-0", cause_id="p1", receipt=receipt(world, pair.one))
     assert await world.handle(purge, event(pair.one, data, world)) is Outcome.EFFECT
 

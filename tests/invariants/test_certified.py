@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from producers.audit_witness import read_held
-from schemas import events, object_keys
-from schemas.audit import CHECKPOINT_PREDICATE
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.bus import events
+from schemas.evidence.audit import CHECKPOINT_PREDICATE
+from schemas.objects import object_keys
+from tenancy.audit.verification import verify_copy
+from tenancy.audit.witness import read_held
 from tests.invariants.worlds import Pair
 from tests.world.world import World
 
@@ -27,7 +28,9 @@ async def test_the_checkpoint_covers_the_purges_events_and_steps_up_to_the_delet
     await world.settle()
     purge = (await world.state(pair.one)).purge
     assert purge is not None
-    (tmp_path / "c.json").write_bytes((await world.memory.get(object_keys.certificate_key(purge.purge_id))).body)
+    (tmp_path / "c.json").write_bytes(
+        (await world.memory.get(object_keys.certificate_key(pair.one, purge.purge_id))).body
+    )
     [held] = read_held(tmp_path / "c.json")
     copy = await read_copy(world.outside, pair.one)
     assert verify_copy(copy, [world.signer.verifier], [held]).problems == ()

@@ -11,16 +11,17 @@ import pytest
 
 from consumers.purge.fence import opened
 from consumers.training.worker import Worker
-from producers import commands, holds
-from producers.subcontractors import confirm
-from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.outcome import Outcome
-from schemas.state import oldest_first
-from tenancy.leases import Leases
-from tenancy.settings import CLOCK_SKEW_SECONDS
+from producers.commands import legal_holds, requests
+from producers.commands.subcontractors import confirm
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import oldest_first
+from tenancy.evidence.verification import verify_file
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
-from tests.invariants.worlds import assert_purged, event, learned, receipt
+from tests.invariants.worlds import DispatchedWorld, assert_purged, event, learned, receipt
 from tests.world.purging import MuteReplica, record_of
 from tests.world.world import LEASE_SECONDS, POLICY, World
 
@@ -45,7 +46,7 @@ async def assert_verified(world: World, tenant: TenantId, folder: Path) -> None:
     await assert_purged(world, tenant)
     record = await record_of(world, tenant)
     file = folder / "certificate.json"
-    file.write_bytes((await world.memory.get(object_keys.certificate_key(record.purge_id))).body)
+    file.write_bytes((await world.memory.get(object_keys.certificate_key(record.tenant, record.purge_id))).body)
     verify_file(file, world.signer.verifier)
 
 
@@ -56,12 +57,12 @@ async def test_a_hold_released_by_a_clock_that_is_ahead_leaves_a_certificate_tha
     world = World(tmp_path)
     tenant = await world.onboard("t1")
     await learned(world, tenant)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     now = world.now
     world.now = now + timedelta(seconds=ahead)
-    await holds.release(world.outside, tenant, "h1", released_by="op-2")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op-2")
     world.now = now
     for _ in range(20):
         await world.step()  # without any time passing: the operator's clock stays ahead
@@ -126,7 +127,7 @@ async def test_a_fence_by_a_clock_that_is_behind_is_not_before_the_request(tmp_p
     await opened(requested, event(tenant, requested, world), world.outside, world.driver.records)
     asked_at, world.now = world.now, world.now - timedelta(seconds=90)
     await world.driver.look()
-    assert (await world.driver.records.read("p1")).fenced_at == asked_at
+    assert (await world.driver.records.read(tenant, "p1")).fenced_at == asked_at
     await assert_verified(world, tenant, tmp_path)
 
 
@@ -177,7 +178,7 @@ async def test_a_withdrawal_is_answered_by_a_newer_adapter_whatever_the_clock_of
     for _ in range(40):
         await world.step()
     [first] = (await world.state(tenant)).adapters
-    await commands.activate(world.outside, tenant)
+    await requests.activate(world.outside, tenant)
     world.wrong_by = timedelta()
     await world.publish(tenant, events.ExampleRejected(example_id="e0", version=2, reviewer_id="r", reason_code="x"))
     for number in range(3, 6):
@@ -190,31 +191,60 @@ async def test_a_withdrawal_is_answered_by_a_newer_adapter_whatever_the_clock_of
         await world.step()
     state = await world.state(tenant)
     assert sorted(state.runs) == ["batch-1", "batch-2"]
-    newest = (await commands.activate(world.outside, tenant)).digest
+    newest = (await requests.activate(world.outside, tenant)).digest
     assert newest != first
     await world.settle()
     assert (await world.state(tenant)).adapters[first].status == "retired"
+
+
+class ReplicasClock(World):
+    """The replica's clock is apart from everybody else's by ``wrong_by``."""
+
+    wrong_by = timedelta()
+
+    def _start_server(self) -> None:
+        super()._start_server()
+        tenancy = replace(self.server.agent.tenancy, clock=lambda: self.now + self.wrong_by)
+        self.server.agent = replace(self.server.agent, tenancy=tenancy)
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_replica_whose_clock_is_wrong_by_an_hour_leaves_a_certificate_that_verifies(
     tmp_path: Path, hours: int
 ) -> None:
-    world = World(tmp_path)
+    world = ReplicasClock(tmp_path)
+    tenant = await world.onboard("t1")
+    await learned(world, tenant)
+    world.wrong_by = timedelta(hours=hours)
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    await assert_verified(world, tenant, tmp_path)
+    record = await record_of(world, tenant)
+    [noted] = record.acknowledgements
+    assert noted.outcome == "evicted"
+    assert record.fenced_at is not None
+    assert record.fenced_at <= noted.at <= record.verified_at[0]
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(CLOCK_SKEW_SECONDS, True), (CLOCK_SKEW_SECONDS + 1, False)])
+async def test_a_receipt_of_before_the_fence_counts_no_longer_than_clocks_may_differ(
+    tmp_path: Path, seconds: float, counts: bool
+) -> None:
+    world = DispatchedWorld(tmp_path)
     tenant = await world.onboard("t1")
     mute = MuteReplica(world, "replica-mute")
     assert await mute.renew()
     await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
     for _ in range(20):
         await world.step()
-    said = receipt(world, tenant, replica="replica-mute", evicted_at=world.now + timedelta(hours=hours))
+    fenced_at = (await record_of(world, tenant)).fenced_at
+    assert fenced_at is not None
+    evicted_at = fenced_at - timedelta(seconds=seconds)
+    said = receipt(world, tenant, replica="replica-mute", incarnation=mute.lease.incarnation, evicted_at=evicted_at)
     await world.publish(tenant, events.ReplicaEvicted(replica_id="replica-mute", cause_id="p1", receipt=said))
     await assert_verified(world, tenant, tmp_path)
-    record = await record_of(world, tenant)
-    [noted] = [noted for noted in record.acknowledgements if noted.replica_id == "replica-mute"]
-    assert noted.outcome == "evicted"
-    assert record.fenced_at is not None
-    assert record.fenced_at <= noted.at <= record.verified_at[0]
+    noted = {one.replica_id: one for one in (await record_of(world, tenant)).acknowledgements}["replica-mute"]
+    assert (noted.outcome, noted.at == evicted_at) == (("evicted", True) if counts else ("expired", False))
+    assert [error.partition(":")[0] for error in world.errors] == ([] if counts else ["premature-receipt"])
 
 
 @pytest.mark.parametrize("days", [-400, 400])
@@ -238,9 +268,9 @@ async def test_a_hold_placed_by_a_clock_that_is_ahead_is_not_released_before_it(
     world = World(tmp_path)
     tenant = await world.onboard("t1")
     now, world.now = world.now, world.now + timedelta(hours=1)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     placed_at, world.now = world.now, now
-    await holds.release(world.outside, tenant, "h1", released_by="op-2")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op-2")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await assert_verified(world, tenant, tmp_path)
     [hold] = (await record_of(world, tenant)).holds

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas import events
+from schemas.bus import events
 from tenancy.tenant_id import TenantId
 from tests.world.world import POLICY, World
 

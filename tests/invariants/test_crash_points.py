@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from producers import holds
-from schemas import events
-from schemas.policy import TenantPolicy
+from producers.commands import legal_holds
+from schemas.bus import events
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt
 from tests.world.summary import summary
@@ -36,7 +36,7 @@ async def _churned(world: World, tenant: TenantId) -> None:
 
 async def _taken_under_a_hold(world: World, tenant: TenantId) -> None:
     """The tenant takes its export, and then a hold that was there all the time is released."""
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="hold-1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="hold-1")
     await _churned(world, tenant)
     purge = (await world.state(tenant)).purge
     assert purge is not None
@@ -46,8 +46,8 @@ async def _taken_under_a_hold(world: World, tenant: TenantId) -> None:
     )
     await world.publish(tenant, taken)
     await world.settle()
-    assert (await world.driver.records.read(purge.purge_id)).is_blocked_by_hold
-    await holds.release(world.outside, tenant, "hold-1", released_by="op")
+    assert (await world.driver.records.read(tenant, purge.purge_id)).is_blocked_by_hold
+    await legal_holds.release(world.outside, tenant, "hold-1", released_by="op")
     await world.settle()
 
 

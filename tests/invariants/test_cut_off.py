@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from schemas import events, object_keys
-from schemas.model import read_tolerant
-from schemas.records import ReplicaRecord
-from schemas.withdrawals import WithdrawalRecord
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaRecord
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
 from tests.world.purging import MuteReplica, record_of

@@ -12,19 +12,20 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.ledger.keeper import SURVIVAL
-from producers import holds
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from producers.in_force import NotAudited
-from schemas import events, object_keys
-from schemas.audit import AuditHead
-from schemas.envelope import event_id
-from schemas.outcome import Outcome
-from tenancy.audit_checkpoints import Checkpointer
+from producers.commands import legal_holds
+from producers.commands.audited import NotAudited
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.bus import events
+from schemas.bus.envelope import event_id
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import AuditHead
+from schemas.objects import object_keys
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.verification import verify_copy
 from tenancy.errors import AuditBroken
-from tenancy.holds import open_holds
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.state.legal_holds import open_holds
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.invariants.worlds import NAME, DispatchedWorld, assert_purged, event, service
@@ -167,7 +168,7 @@ async def test_a_hold_is_in_force_and_its_operator_is_told_that_it_is_not_entere
     key = await damaged(dispatched, next_entry, b"garbage")
 
     async def place() -> None:
-        await holds.place(dispatched.outside, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
+        await legal_holds.place(dispatched.outside, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
 
     with pytest.raises(
         NotAudited, match=r"h1 is placed, but .* entry \d+ is missing or was not written by this system"
@@ -175,10 +176,10 @@ async def test_a_hold_is_in_force_and_its_operator_is_told_that_it_is_not_entere
         await place()
     assert [hold.hold_id for hold in open_holds(await dispatched.state(TENANT))] == ["h1"]
     with pytest.raises(NotAudited, match="h1 is released"):
-        await holds.release(dispatched.outside, TENANT, "h1", released_by="op")
+        await legal_holds.release(dispatched.outside, TENANT, "h1", released_by="op")
     assert open_holds(await dispatched.state(TENANT)) == ()
     del dispatched.memory.objects[key]
-    await holds.release(dispatched.outside, TENANT, "h1", released_by="op")
+    await legal_holds.release(dispatched.outside, TENANT, "h1", released_by="op")
     log = entries_of(await read_copy(dispatched.outside, TENANT))
     assert [entry.kind for entry in log if entry.kind.startswith("hold.")] == ["hold.released"]
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas import events, object_keys
-from schemas.manifests import PURGE_PREDICATE
-from schemas.stores import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
-from schemas.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import Upload
+from schemas.bus import events
+from schemas.bus.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
+from schemas.evidence.statements import PURGE_PREDICATE
+from schemas.objects import object_keys
+from schemas.stores.registry import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import Upload
 from tests.fixtures.write_audit import writes
 from tests.invariants.source import (
     caches,
@@ -55,7 +56,7 @@ def test_declared_every_topic_has_its_dead_letters_and_they_are_declared_too() -
 
 
 def test_declared_no_topic_is_named_anywhere_but_in_the_contract() -> None:
-    """``schemas/events.py`` names the topics; everybody else uses these names, so that none is made in passing."""
+    """``schemas/bus/events.py`` names the topics; everybody else uses these names, so that none is made in passing."""
     assert {name for name, tree in modules() if topics_by_hand(tree)} == set()
 
 
@@ -63,7 +64,7 @@ def test_declared_no_topic_is_named_anywhere_but_in_the_contract() -> None:
 
 
 def test_declared_no_object_key_is_made_anywhere_but_in_the_contract() -> None:
-    allowed = {"schemas.object_keys", "schemas.durable_stores"}
+    allowed = {"schemas.objects.object_keys", "schemas.stores.durable"}
     assert {name for name, tree in modules() if keys_by_hand(tree)} - allowed == set()
 
 
@@ -79,8 +80,8 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
     assert lain_in == {store.name for store in of_medium("object-store", "key-material")} - unused
     assert {store_of_key(key).name for key in world.memory.objects} <= {store.name for store in kept()}
     left = [key for key in world.memory.objects if tenant in key.split("/")]
-    audited = object_keys.audit_prefix(tenant)
-    assert [key for key in left if not key.startswith(audited)] == [object_keys.state_key(tenant)]
+    evidence = (object_keys.audit_prefix(tenant), object_keys.purges_prefix(tenant))
+    assert [key for key in left if not key.startswith(evidence)] == [object_keys.state_key(tenant)]
     replica = await world.memory.get(object_keys.replica_key("replica-0"))
     assert tenant.encode() not in replica.body
 

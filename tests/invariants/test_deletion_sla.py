@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from consumers.purge.watchdog import OPEN_STEPS, Watchdog
-from producers import holds
-from schemas import events
-from schemas.policy import TenantPolicy
-from tenancy.holds import TooLateToHold
+from producers.commands import legal_holds
+from schemas.bus import events
+from schemas.tenant.policy import TenantPolicy
+from tenancy.state.legal_holds import TooLateToHold
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
 from tests.world.purging import LockingObjectStore, Metrics, MuteReplica, key_of, live, record_of, warnings
@@ -32,7 +32,7 @@ async def test_sixty_days_with_a_hold_a_mute_replica_and_a_store_that_keeps_thin
     plain, held, kept, served = tenants
     for tenant in tenants:
         await learned(world, tenant, text=tenant)
-    await holds.place(world.outside, held, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, held, reason_code="litigation", placed_by="op", hold_id="h1")
     locking.locked = {key_of(world, kept, "consents")}
     mute = MuteReplica(world, "replica-mute")
     assert await mute.renew()
@@ -91,11 +91,11 @@ async def test_sixty_days_with_a_hold_a_mute_replica_and_a_store_that_keeps_thin
     }
     assert world.watchdog.overview.remaining_seconds == 10 * DAY * 3600
 
-    await holds.release(world.outside, held, "h1", released_by="op-2")
+    await legal_holds.release(world.outside, held, "h1", released_by="op-2")
     await live(world, DAY)
     await assert_purged(world, held)
     with pytest.raises(TooLateToHold):
-        await holds.place(world.outside, held, reason_code="litigation", placed_by="op")
+        await legal_holds.place(world.outside, held, reason_code="litigation", placed_by="op")
 
     await live(world, 5 * DAY)
     assert warnings(world, kept) == ["at_risk|50", "at_risk|80"]
@@ -165,7 +165,7 @@ async def test_a_short_contract_is_warned_of_by_its_own_clock(tmp_path: Path) ->
     world = World(tmp_path)
     policy = POLICY.model_copy(update={"deletion_sla_days": 10})
     tenant = await world.onboard("t1", policy)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await churned(world, tenant)
     await live(world, 4 * DAY)
     await live(world, DAY - 1)
@@ -181,7 +181,7 @@ async def test_a_short_contract_is_warned_of_by_its_own_clock(tmp_path: Path) ->
 async def test_a_watchdog_that_was_away_for_the_whole_sla_says_everything_once(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant = await world.onboard("t1", POLICY)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await churned(world, tenant)
     await world.step()
     await world.step()
@@ -214,7 +214,7 @@ async def test_a_command_that_was_written_down_and_not_carried_out_is_taken_up(t
     world.crash.position, world.crash.when = len(world.crash.effects), "after"
     with pytest.raises(BaseException, match="put:purges"):
         await world.handle(purge, await world.publish(tenant, requested))
-    assert (await world.driver.records.read("p1")).step == "requested"
+    assert (await world.driver.records.read(tenant, "p1")).step == "requested"
     assert (await world.state(tenant)).status == "active"
     await world.driver.look()
     assert (await world.state(tenant)).status == "purging"
@@ -228,8 +228,8 @@ async def test_of_two_purge_commands_the_second_leaves_no_record(tmp_path: Path)
     await world.settle()
     await assert_purged(world, tenant)
     assert sorted(key for key in world.memory.objects if key.startswith("purges/")) == [
-        "purges/p1.certificate.json",
-        "purges/p1.json",
+        "purges/t1/p1.certificate.json",
+        "purges/t1/p1.json",
     ]
 
 
@@ -238,7 +238,7 @@ async def test_the_metrics_of_the_watchdog_name_no_tenant(tmp_path: Path) -> Non
     metrics = Metrics(world)
     tenant = await world.onboard("tenant-canary", POLICY)
     assert "sano_purge_remaining_seconds{" not in metrics.shown(), "no purge, no number"
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await churned(world, tenant)
     await live(world, 4 * DAY)
     lines = metrics.shown()
@@ -274,7 +274,7 @@ async def test_a_purge_that_keeps_its_internal_target_is_not_counted_as_late(tmp
     tenant = await world.onboard("t1", POLICY)
     world.driver = replace(world.driver, policy=replace(world.driver.policy, target=timedelta(hours=2)))
     world.watchdog.driver = world.driver
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await churned(world, tenant)
     await live(world, 1)
     assert world.watchdog.overview.flags["past_target"] == 0

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from consumers.training.freeze import eligible
-from producers import holds
-from schemas import events
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from producers.commands import legal_holds
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.decisions import Decision, decisions, event_of, unique
 from tests.world.deliveries import REPRODUCIBLE
@@ -135,7 +135,7 @@ async def test_a_full_replay_after_a_purge_leaves_the_prefix_empty(tmp_path: Pat
 async def test_a_full_replay_at_every_step_of_a_purge_that_waits_changes_nothing(tmp_path: Path) -> None:
     """With a right of export and a hold that is released later; everything comes again at each stop, and at the end."""
     world, tenant = await _finished(tmp_path, POLICY.model_copy(update={"right_of_export": True}))
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     purge = (await world.state(tenant)).purge
@@ -153,7 +153,7 @@ async def test_a_full_replay_at_every_step_of_a_purge_that_waits_changes_nothing
     await world.publish(tenant, taken)
     await world.settle()
     await again()
-    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await world.settle()
     await again()
     assert stops == ["exported", "acknowledged", "certified"]
@@ -167,10 +167,10 @@ async def test_an_acknowledgement_that_comes_before_the_purge_counts_for_nothing
     await world.publish(tenant, early)
     await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
     await world.settle()
-    assert (await world.driver.records.read("p1")).step == "exported"
+    assert (await world.driver.records.read(tenant, "p1")).step == "exported"
     world.rewind("purge", events.TENANTS)
     await world.settle()
-    assert (await world.driver.records.read("p1")).step == "certified", "now it speaks of what was put out"
+    assert (await world.driver.records.read(tenant, "p1")).step == "certified", "now it speaks of what was put out"
 
 
 async def test_topics_may_overtake_each_other(tmp_path: Path) -> None:

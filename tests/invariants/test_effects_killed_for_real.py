@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from consumers.ledger.keeper import SURVIVAL
-from inference.lease import ReplicaLease
-from producers import holds
-from schemas import events
-from schemas.policy import TenantPolicy
+from inference.replica.lease import ReplicaLease
+from producers.commands import legal_holds
+from schemas.bus import events
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.source import ROOT
 from tests.world.crashes import CrashAt
@@ -88,7 +88,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "publish:sano.export.ready": REPORTED.format("sano.purge.fenced"),
         "publish:sano.purge.at_risk": "noted in the record, which is put:purges, after it was published",
         "publish:sano.purge.overdue": "noted in the record, which is put:purges, after it was published",
-        "put:exports": "tenancy.exports.write_export, which the export consumer does again after it is killed",
+        "put:exports": "tenancy.lifecycle.exports.write_export, which the export consumer does again after a kill",
         "put:replicas": "a compare-and-swap of the replica's record, looked at again like put:purges",
     },
     "worker": {
@@ -162,7 +162,7 @@ async def _life(scratch: Path) -> Effects:
         await world.publish(tenant, events.ExampleWithdrawn(example_id="e2", reason_code="patient-request"))
         await world.settle()
         assert (await world.state(tenant)).adapters[active].status == "retired"
-    await holds.place(world.outside, one, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, one, reason_code="litigation", placed_by="op", hold_id="h1")
     await _replica_gone(world, "gone")
     for tenant in (one, other, small):
         await world.publish(tenant, events.TenantChurned(requested_by="op"))
@@ -177,7 +177,7 @@ async def _life(scratch: Path) -> Effects:
     await world.settle()
     world.now += timedelta(days=POLICY.deletion_sla_days)
     await world.settle()
-    await holds.release(world.outside, one, "h1", released_by="op")
+    await legal_holds.release(world.outside, one, "h1", released_by="op")
     await world.settle()
     assert {(await world.state(tenant)).status for tenant in (one, other, small)} == {"purged"}
     world.now += SURVIVAL

@@ -9,22 +9,24 @@ from pathlib import Path
 import pytest
 
 from consumers.purge.handlers import on_replica_evicted
-from inference.agent import AgentPorts, on_adapter_retired, on_purge_fenced
-from inference.binding import TenantViews
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from producers import holds
-from schemas import events
-from schemas.envelope import Event
-from schemas.events import PurgeFenced, ReplicaEvicted
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.replica.agent import AgentPorts, on_adapter_retired, on_purge_fenced
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import TenantViews
+from producers.commands import legal_holds
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.events import PurgeFenced, ReplicaEvicted
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
 from tenancy.errors import Refused
+from tenancy.state.activation import retired
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import assert_purged, learned
 from tests.world.bus import Service
-from tests.world.fakes import FakeEngine, FakeFiles
+from tests.world.fakes import BASE, FakeEngine, FakeFiles
 from tests.world.purging import record_of
 from tests.world.world import POLICY, World
 
@@ -38,15 +40,18 @@ class ForgetfulEngine(FakeEngine):
         return (*self.names, *self.kept)
 
 
-def restarted(world: World, engine: FakeEngine | None = None) -> AgentPorts:
+async def restarted(world: World, engine: FakeEngine | None = None) -> AgentPorts:
     """The world's replica with a new process: it remembers nothing, and reads its topics from their beginning."""
+    lease = ReplicaLease(world.tenancy, "replica-0", BASE.digest, 30.0, world.now)
+    await lease.register()
+    world.server.lease = lease
     placement = Placement(
         engine or FakeEngine(),
         FakeFiles(),
         Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
         0.0,
     )
-    return AgentPorts(world.tenancy, world.signer, TenantViews(world.tenancy, 0.0), placement, "replica-0")
+    return AgentPorts(world.tenancy, world.signer, TenantViews(world.tenancy, 0.0), placement, lease)
 
 
 def service(world: World, name: str) -> Service:
@@ -70,7 +75,7 @@ async def held_purge(world: World) -> TenantId:
     """A tenant whose purge a legal hold keeps open."""
     tenant = await world.onboard("t1", POLICY)
     await learned(world, tenant)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     return tenant
@@ -81,7 +86,7 @@ async def test_a_full_replay_while_a_purge_is_open_has_no_effect_on_a_replica_st
 ) -> None:
     world = World(tmp_path)
     tenant = await held_purge(world)
-    service(world, "inference").ports = restarted(world)
+    service(world, "inference").ports = await restarted(world)
     before = len(list(acknowledgements(world)))
     world.outcomes.clear()
     world.rewind_all()
@@ -89,7 +94,7 @@ async def test_a_full_replay_while_a_purge_is_open_has_no_effect_on_a_replica_st
     assert ("inference", PurgeFenced.type, Outcome.NOOP_DUPLICATE) in world.outcomes
     assert [outcome for outcome in world.outcomes if outcome[2] is Outcome.EFFECT] == []
     assert len(list(acknowledgements(world))) > before, "it acknowledges all the same, for a purge that may wait for it"
-    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await world.settle()
     await assert_purged(world, tenant)
 
@@ -101,7 +106,7 @@ async def test_the_acknowledgement_of_a_replica_that_had_nothing_to_evict_is_wha
     world = World(tmp_path)
     tenant = await world.onboard("t1", POLICY)
     await learned(world, tenant)
-    service(world, "inference").ports = restarted(world)
+    service(world, "inference").ports = await restarted(world)
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     await assert_purged(world, tenant)
@@ -126,16 +131,24 @@ async def test_a_replica_that_never_loaded_an_adapter_signs_what_its_engine_list
     digest = await learned(world, tenant)
     engine = ForgetfulEngine(names={"b" * 64: Path("/nowhere")})
     engine.kept = (digest,)
-    ports = restarted(world, engine)
+    ports = await restarted(world, engine)
     if cause == "purge":
+        command = events.PurgeRequested(purge_id="p9", reason_code="churned", requested_by="op")
+        await world.handle(service(world, "purge"), await world.publish(tenant, command))
         data = PurgeFenced(purge_id="p9", fenced_at=world.now, deadline=world.now)
         await on_purge_fenced(Event(subject=tenant, data=data, time=world.now, source="/test"), ports)
     else:
-        retired = events.AdapterRetired(adapter_digest=digest, reason_code="superseded")
-        await on_adapter_retired(Event(subject=tenant, data=retired, time=world.now, source="/test"), ports)
+        await on_adapter_retired(await retirement(world, tenant, digest), ports)
     [*_, last] = acknowledgements(world)
     signed = receipt(world, last)
     assert (signed.evicted, set(signed.remaining)) == ((), {digest, "b" * 64})
+
+
+async def retirement(world: World, tenant: TenantId, digest: str) -> Event:
+    """The event of a retirement that the state has."""
+    adapter = (await world.state(tenant)).adapters[digest]
+    await world.outside.outbox.swap(tenant, retired({digest: adapter}, "superseded", world.outside.outbox.entry))
+    return next(one for one in world.bus.topics[events.ADAPTERS] if isinstance(one.data, events.AdapterRetired))
 
 
 async def still_listing(tmp_path: Path) -> tuple[World, TenantId, str, AgentPorts]:
@@ -145,7 +158,7 @@ async def still_listing(tmp_path: Path) -> tuple[World, TenantId, str, AgentPort
     digest = await learned(world, tenant)
     engine = ForgetfulEngine()
     engine.kept = (digest,)
-    return world, tenant, digest, restarted(world, engine)
+    return world, tenant, digest, await restarted(world, engine)
 
 
 async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(
@@ -161,15 +174,14 @@ async def test_a_purge_does_not_take_the_receipt_of_a_replica_whose_engine_lists
     [*_, last] = acknowledgements(world)
     with pytest.raises(Refused, match="still lists an adapter"):
         await on_replica_evicted(last, purge.ports)
-    assert json.loads((await world.memory.get("purges/p1.json")).body)["acknowledgements"] == []
+    assert json.loads((await world.memory.get("purges/t1/p1.json")).body)["acknowledgements"] == []
 
 
 async def test_a_retirement_does_not_take_the_receipt_of_a_replica_whose_engine_lists_what_the_server_forgot(
     tmp_path: Path,
 ) -> None:
     world, tenant, digest, ports = await still_listing(tmp_path)
-    retired = events.AdapterRetired(adapter_digest=digest, reason_code="superseded")
-    await on_adapter_retired(Event(subject=tenant, data=retired, time=world.now, source="/test"), ports)
+    await on_adapter_retired(await retirement(world, tenant, digest), ports)
     [*_, last] = acknowledgements(world)
     with pytest.raises(Refused, match="still lists an adapter"):
         await world.handle(service(world, "adapters"), last)

@@ -12,19 +12,28 @@ from typing import Any
 import pytest
 
 from consumers.adapters.withdrawals import WithdrawalDriver
-from producers import holds
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.holds import LegalHold
-from schemas.model import read_tolerant
-from schemas.state import TenantState
+from producers.commands import legal_holds
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.tenant.holds import LegalHold
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState
-from tenancy.holds import MOST_ERASURES, Held, TooLateToHold, erasure_decided, erasure_done, placed, released
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.state.legal_holds import (
+    MOST_ERASURES,
+    Held,
+    TooLateToHold,
+    erasure_decided,
+    erasure_done,
+    placed,
+    released,
+)
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.world.moment import Moment
@@ -46,9 +55,9 @@ class Scene:
         world = World(scratch)
         tenant, digest = await trained(world, policy("stop"))
         # So far, and no further.
-        await holds.place(world.outside, tenant, reason_code="audit", placed_by="op", hold_id="first")
+        await legal_holds.place(world.outside, tenant, reason_code="audit", placed_by="op", hold_id="first")
         withdrawal = await withdrawn(world, tenant)
-        await holds.release(world.outside, tenant, "first", released_by="op")
+        await legal_holds.release(world.outside, tenant, "first", released_by="op")
         store = await world.outside.store(tenant)
         await Texts(world.outside.states, store).settle(await world.state(tenant))  # they are tried elsewhere
         assert len(weights(world, tenant, digest)) == 4, "the adapter's files, and those of an export"
@@ -63,8 +72,8 @@ class Scene:
     def held(self) -> list[str]:
         return weights(self.world, self.tenant, self.digest)
 
-    async def place(self, tenancy: Tenancy) -> holds.PlacedHold:
-        return await holds.place(tenancy, self.tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    async def place(self, tenancy: Tenancy) -> legal_holds.PlacedHold:
+        return await legal_holds.place(tenancy, self.tenant, reason_code="litigation", placed_by="op", hold_id="h1")
 
     async def is_closed(self) -> bool:
         store = await self.world.outside.store(self.tenant)
@@ -106,7 +115,7 @@ async def die_before_the_first_erasure(scene: Scene) -> None:
     await driver.go(first)
 
 
-async def assert_kept_or_named(scene: Scene, told: holds.PlacedHold, whole: list[str], when: Any) -> None:
+async def assert_kept_or_named(scene: Scene, told: legal_holds.PlacedHold, whole: list[str], when: Any) -> None:
     if scene.digest in told.too_late_for:
         assert scene.held() == [], f"{when}: what was decided is done, also under the hold"
         assert await scene.is_closed(), when
@@ -127,7 +136,7 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_weights_or_n
         await operator.start(scene.place(stepped(scene.world, operator)))
         await driver.go(between)
         await operator.go()
-        told: holds.PlacedHold = operator.result()
+        told: legal_holds.PlacedHold = operator.result()
         if not dies:
             await driver.go()
         await scene.world.withdrawals.look()
@@ -137,7 +146,7 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_weights_or_n
         again = await scene.place(scene.world.outside)
         assert set(told.too_late_for) <= set(again.too_late_for)
         assert again.erasures_decided == told.erasures_decided, "what the hold says does not change any more"
-        await holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
+        await legal_holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
         await scene.world.withdrawals.look()
         assert scene.held() == [] and await scene.is_closed(), when
         outcomes.add((scene.digest in told.too_late_for, bool(told.erasures_decided)))
@@ -189,7 +198,7 @@ async def test_a_purge_in_the_middle_of_an_erasure_does_not_make_a_hold_forget_w
     await scene.world.handle(purge, Event(subject=scene.tenant, data=asked, time=scene.world.now, source="/test"))
     assert (await scene.world.state(scene.tenant)).status == "purging"
     assert (await scene.place(scene.world.outside)).too_late_for == (scene.digest,)
-    await holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
+    await legal_holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
     await scene.world.settle()
     state = await scene.world.state(scene.tenant)
     assert (state.status, state.erasures) == ("purged", ())

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from producers import commands
-from schemas import events
-from schemas.state import TenantState
-from tenancy import archive
+from producers.commands import requests
+from schemas.bus import events
+from schemas.objects.state import TenantState
+from tenancy.state import archive
 from tenancy.tenant_id import TenantId
 from tests.world.deliveries import READ, REPRODUCIBLE, Deliveries, Stage, all_again, stages
 from tests.world.final_state import canonical, final_state
@@ -99,13 +99,13 @@ class Lives:
     async def rolled_back(self) -> None:
         """An operator goes back to the base model. That the adapter was ready once does not bring it back."""
         for tenant in self.tenants:
-            await commands.rollback(self.world.outside, tenant)
+            await requests.rollback(self.world.outside, tenant)
 
     async def withdrawn(self) -> None:
         """Forward again, and what the adapter was trained on is withdrawn: another is trained, the old one goes."""
         for tenant in self.tenants:
             digest = (await self.world.state(tenant)).adapter_history[-1]
-            await commands.activate(self.world.outside, tenant, digest)
+            await requests.activate(self.world.outside, tenant, digest)
         await self._publish(events.ExampleWithdrawn(example_id="e2", reason_code="patient-request"))
 
     async def taught_more(self) -> None:

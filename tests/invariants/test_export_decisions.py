@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from consumers.export.handlers import ExportPorts, on_export_requested
-from producers import commands
-from schemas import events, object_keys
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.outcome import Outcome
-from schemas.records import ExportDecision
-from schemas.state import TenantState
+from producers.commands.requests import activate
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
+from schemas.objects import object_keys
+from schemas.objects.exports import ExportDecision
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.exports import EXPORT_FILES, export_decision
+from tenancy.lifecycle.exports import EXPORT_FILES, export_decision
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_runs import tenant_of, trained
@@ -126,7 +127,7 @@ async def test_an_export_is_of_the_same_adapter_after_a_crash_anywhere_and_anoth
     await process.die()
     decided = await requests.decision()
     assert decided == (ExportDecision(adapter_digest=second) if done else None)
-    await commands.activate(world.outside, tenant, first)
+    await activate(world.outside, tenant, first)
     outcome = await requests.delivered()
     assert outcome == (Outcome.NOOP_DUPLICATE if done > len(EXPORT_FILES) else Outcome.EFFECT)
     expected = second if done else first
@@ -140,7 +141,7 @@ async def test_of_two_deliveries_at_once_that_find_different_adapters_active_one
     requests = Requests(world, tenant)
     slow = await requests.begun()
     assert slow.effects == [f"put {object_keys.tenant_key(tenant, object_keys.export_decision(EXPORT))}"]
-    await commands.activate(world.outside, tenant, first)
+    await activate(world.outside, tenant, first)
     quick = await requests.begun()
     await quick.go(2)  # it has decided, and copied one file
     await slow.go()

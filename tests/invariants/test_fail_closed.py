@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from schemas import events, object_keys
-from schemas.content import ExampleContent, InlineContent
-from schemas.envelope import Event, encode
-from schemas.outcome import Outcome
-from schemas.records import ExampleRecord
-from schemas.topics import dead_letter_topic
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.bus import events
+from schemas.bus.content import ExampleContent, InlineContent
+from schemas.bus.envelope import Event, encode
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import dead_letter_topic
+from schemas.objects import object_keys
+from schemas.objects.curation import ExampleRecord
 from tenancy.errors import Transient
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import (

@@ -9,12 +9,14 @@ import pytest
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_replica_evicted
-from schemas import events
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event
-from schemas.manifests import EVICTION_PREDICATE
-from schemas.outcome import Outcome
-from tests.invariants.worlds import assert_purged, learned, service
+from schemas.base.canonical import sha256_hex
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE
+from tenancy.errors import Refused
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
+from tests.invariants.worlds import assert_purged, learned, receipt, service
 from tests.invariants.worlds import event as event_of
 from tests.world.crashes import SimulatedCrash
 from tests.world.purging import record_of
@@ -51,12 +53,47 @@ async def test_an_acknowledgement_between_the_fence_and_its_record_is_kept(dies:
     record = await record_of(world, tenant)
     assert record.replicas == ("replica-0",)
     assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
-    receipt = record.receipts["replica-0"]
-    assert sha256_hex(receipt) == record.acknowledgements[0].receipt_sha256
-    assert world.signer.verifier.verify(receipt, EVICTION_PREDICATE)
+    signed = record.receipts["replica-0"]
+    assert sha256_hex(signed) == record.acknowledgements[0].receipt_sha256
+    assert world.signer.verifier.verify(signed, EVICTION_PREDICATE)
     for _ in range(6):
         world.now += timedelta(minutes=2)
         await world.server.keep_lease()
         await world.driver.look()
     await assert_purged(world, tenant)
     assert not world.lease.is_fenced
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(CLOCK_SKEW_SECONDS, True), (CLOCK_SKEW_SECONDS + 1, False)])
+async def test_an_early_acknowledgement_counts_from_the_fence_that_the_state_has_and_keeps_its_own_time(
+    seconds: float, counts: bool, tmp_path: Path
+) -> None:
+    world = World(tmp_path)
+    tenant = await world.onboard("tenant-a")
+    await learned(world, tenant)
+    publish = world.bus.publish
+
+    async def answered_at_once(event: Event) -> None:
+        await publish(event)
+        if isinstance(event.data, events.PurgeFenced):
+            world.bus.publish = publish  # type: ignore[method-assign]
+            evicted_at = event.data.fenced_at - timedelta(seconds=seconds)
+            data = events.ReplicaEvicted(
+                replica_id="replica-0", cause_id="p1", receipt=receipt(world, tenant, evicted_at=evicted_at)
+            )
+            answer = event_of(tenant, data, world)
+            if counts:
+                assert await world.handle(service(world, "purge"), answer) is Outcome.EFFECT
+            else:
+                with pytest.raises(Refused, match="signed it before"):
+                    await world.handle(service(world, "purge"), answer)
+
+    world.bus.publish = answered_at_once  # type: ignore[method-assign]
+    command = event_of(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"), world)
+    await world.handle(service(world, "purge"), command)
+    record = await record_of(world, tenant)
+    assert record.step != "requested" and record.fenced_at is not None
+    kept = [record.fenced_at - timedelta(seconds=seconds)] if counts else []
+    assert [noted.at for noted in record.acknowledgements] == kept
+    await world.settle()
+    await assert_purged(world, tenant)

@@ -25,20 +25,21 @@ from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.publication import Publication
 from consumers.training.result import TrainingResult
 from consumers.training.worker import Worker
-from producers import commands
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.importing import import_approvals
-from producers.onboarding import onboard
-from schemas import events, object_keys
-from schemas.audit import UNLINKABLE
-from schemas.manifests import TRAINING_PREDICATE, TrainingManifest
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from tenancy.audit_checkpoints import Checkpointer
+from producers.commands import requests
+from producers.commands.onboarding import onboard
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from producers.sources.importing import import_approvals
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.evidence.audit import UNLINKABLE
+from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
+from schemas.objects import object_keys
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, TenantFenced
-from tenancy.leases import Lease, Leases
+from tenancy.state.leases import Lease, Leases
 from tests.invariants.stepping import Process, Scene, Writer, stepped
 from tests.invariants.worlds import REFUSED_AFTER_A_PURGE, Pair, assert_purged, event, frozen, purged, samples, service
 from tests.invariants.writers import LATE_WRITERS
@@ -112,10 +113,10 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
         "onboard": lambda: onboard(tenancy, tenant, POLICY),
         "onboard with another policy": lambda: onboard(tenancy, tenant),
         "import": lambda: import_approvals(lines, tenant, tenancy),
-        "request training": lambda: commands.request_training(tenancy, tenant),
-        "request export": lambda: commands.request_export(tenancy, tenant, requested_by="op", digest=pair.digest),
-        "activate": lambda: commands.activate(tenancy, tenant, pair.digest),
-        "roll back": lambda: commands.rollback(tenancy, tenant, None),
+        "request training": lambda: requests.request_training(tenancy, tenant),
+        "request export": lambda: requests.request_export(tenancy, tenant, requested_by="op", digest=pair.digest),
+        "activate": lambda: requests.activate(tenancy, tenant, pair.digest),
+        "roll back": lambda: requests.rollback(tenancy, tenant, None),
         "acquire": lambda: leases.acquire("late"),
         "renew": lambda: leases.renew(lease),
         "attempt": lambda: worker.attempt("late"),
@@ -170,7 +171,7 @@ WRITERS: dict[str, Writer] = {
         scene.event(events.UsageRecorded(usage_id="u9", source="inference", prompt_tokens=1)), _ledger(scene, tenancy)
     ),
     "audit": lambda scene, tenancy: on_audited(scene.event(scene.approval), _ledger(scene, tenancy)),
-    "roll back": lambda scene, tenancy: commands.rollback(tenancy, scene.tenant),
+    "roll back": lambda scene, tenancy: requests.rollback(tenancy, scene.tenant),
     "onboard": lambda scene, tenancy: onboard(tenancy, scene.tenant, POLICY),
     **LATE_WRITERS,
 }
@@ -240,7 +241,7 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
         ends_at = renewal.result() or ends_at
         lost.add(renewal.result() is None)
         await purge.go()
-        record = await world.driver.records.read("p1")
+        record = await world.driver.records.read(tenant, "p1")
         assert record.settled_at is not None
         assert record.settled_at >= ends_at + margin, purge_done
         assert record.longest_lease_seconds == max(seconds, LEASE_SECONDS), "the other run's lease is an ordinary one"
@@ -253,7 +254,7 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
             world.now += timedelta(seconds=2 * SETTLE_SECONDS + seconds)
             await world.driver.look()
         await assert_purged(world, tenant)
-        swept_late = (await world.driver.records.read("p1")).late
+        swept_late = (await world.driver.records.read(tenant, "p1")).late
         assert [(count.store, count.versions) for count in swept_late if count.store == "objects.staging"] == [
             ("objects.staging", 1)
         ]

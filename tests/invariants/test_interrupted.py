@@ -10,7 +10,7 @@ import pytest
 
 from consumers.training.publication import MAX_ATTEMPTS
 from consumers.training.worker import Worker
-from schemas.state import RunState
+from schemas.objects.state import RunState
 from tenancy.errors import LeaseLost
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_runs import staged, tenant_of

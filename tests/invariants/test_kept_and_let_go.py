@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from consumers.purge.driver import PurgeDriver
-from schemas import events, object_keys
-from schemas.records import ReplicaAcknowledgement
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement
 from tenancy.errors import Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import Upload
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import Upload
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.worlds import assert_purged, learned
@@ -97,8 +98,10 @@ async def test_a_slower_purge_service_notes_nothing_against_one_that_went_furthe
     """It lists what comes late, which the other then sweeps, and says that a store kept it."""
     world = World(tmp_path)
     tenant = await purging(world, "shredded")
-    answered = ReplicaAcknowledgement(replica_id="replica-0", outcome="evicted", at=world.now, receipt_sha256="0" * 64)
-    assert await world.driver.acknowledge("p1", answered)
+    answered = ReplicaAcknowledgement(
+        replica_id="replica-0", outcome="evicted", at=world.now, incarnation="i1", receipt_sha256="0" * 64
+    )
+    assert await world.driver.acknowledge(tenant, "p1", answered)
     slow = Process()
     late = object_keys.tenant_key(tenant, "examples/late")
     tenancy = stepped(world, slow)
@@ -113,7 +116,7 @@ async def test_a_slower_purge_service_notes_nothing_against_one_that_went_furthe
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(destruction, "left", left_late)
-        await slow.start(driver.try_to_advance("p1"))
+        await slow.start(driver.try_to_advance(tenant, "p1"))
         while "goes on with what it listed" not in slow.effects:
             assert not slow.has_ended
             await slow.go(1)

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from consumers.curation.handlers import on_example_approved, on_example_rejected, on_example_withdrawn
-from producers import holds
-from schemas import events, object_keys
-from schemas.content import ExampleContent
-from schemas.envelope import Event
-from schemas.policy import TenantPolicy
+from producers.commands import legal_holds
+from schemas.bus import events
+from schemas.bus.content import ExampleContent
+from schemas.bus.envelope import Event
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.errors import Transient
-from tenancy.objects import ObjectVersion
+from tenancy.lifecycle.example_texts import Texts
+from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
-from tenancy.texts import Texts
 from tests.invariants.stepping import Process, SteppedPublisher, SteppedStore, stepped
 from tests.world.moment import Moment
 from tests.world.world import World
@@ -77,11 +78,11 @@ class Scene:
     async def handle(self, tenancy: Tenancy) -> None:
         await HANDLERS[type(self.event.data)](self.event, tenancy)
 
-    async def place(self, tenancy: Tenancy) -> holds.PlacedHold:
-        return await holds.place(tenancy, self.tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    async def place(self, tenancy: Tenancy) -> legal_holds.PlacedHold:
+        return await legal_holds.place(tenancy, self.tenant, reason_code="litigation", placed_by="op", hold_id="h1")
 
     async def release(self) -> None:
-        await holds.release(self.world.outside, self.tenant, "h1", released_by="op")
+        await legal_holds.release(self.world.outside, self.tenant, "h1", released_by="op")
         await self.world.withdrawals.look()
 
     def lies(self, place: str) -> bool:
@@ -147,7 +148,7 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_text_or_says
                 await operator.go(1)  # the swap, and no more
                 was_there = scene.is_in_use or scene.is_aside
                 await operator.go()
-                told: holds.PlacedHold = operator.result()
+                told: legal_holds.PlacedHold = operator.result()
                 if not dies:
                     await handler.go()
                 await scene.world.withdrawals.look()
@@ -167,7 +168,7 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_text_or_says
 async def test_a_hold_that_is_placed_while_what_was_kept_is_being_erased_is_told_so(scene: Scene) -> None:
     await scene.place(scene.world.outside)
     await scene.handle(scene.world.outside)
-    await holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
+    await legal_holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
     scene.moment = Moment.of(scene.world)
 
     async def settle(tenancy: Tenancy) -> None:
@@ -184,13 +185,15 @@ async def test_a_hold_that_is_placed_while_what_was_kept_is_being_erased_is_told
         await driver.start(settle(stepped(scene.world, driver)))
         await driver.go(done)
         was_there = scene.is_aside
-        told = await holds.place(scene.world.outside, scene.tenant, reason_code="audit", placed_by="op", hold_id="h2")
+        told = await legal_holds.place(
+            scene.world.outside, scene.tenant, reason_code="audit", placed_by="op", hold_id="h2"
+        )
         await driver.go()
         await scene.world.withdrawals.look()
         if was_there and not told.texts_being_erased:
             assert scene.is_aside, done
         kept.add(scene.is_aside)
-        await holds.release(scene.world.outside, scene.tenant, "h2", released_by="op")
+        await legal_holds.release(scene.world.outside, scene.tenant, "h2", released_by="op")
         await scene.world.withdrawals.look()
         await scene.assert_over()
     assert kept == {True, False}
@@ -235,13 +238,13 @@ async def test_nothing_is_trained_with_a_kept_text(tmp_path: Path) -> None:
     for number in range(3):
         await world.publish(tenant, await world.approval(tenant, f"e{number}"))
     await world.settle()
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.ExampleWithdrawn(example_id="e0", reason_code="patient-request"))
     await world.publish(tenant, events.TrainingRequested(run_id="r1", trigger="operator"))
     await world.settle()
     assert world.trainer.trained == [("e1", "e2")]
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
-    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await world.settle()
     assert (await world.state(tenant)).status == "purged"
     assert [key for key in world.memory.objects if key.startswith(object_keys.tenant_prefix(tenant))] == []

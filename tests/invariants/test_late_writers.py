@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from schemas import object_keys
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, TenantFenced, Transient
-from tenancy.leases import Lease, Leases
+from tenancy.state.leases import Lease, Leases
 from tests.invariants.stepping import Process, Scene, stepped
 from tests.invariants.worlds import assert_purged
 from tests.invariants.writers import NEVER, bring_in, drive_withdrawals, run, taught, worker_of

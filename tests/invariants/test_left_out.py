@@ -12,14 +12,15 @@ import pytest
 
 from consumers.training.result import TrainingDiverged, UnknownModules
 from consumers.training.tokenization import ExampleTooLong
-from producers import queries
-from producers.lineage import Lineage, lineage
-from producers.withdrawals import withdrawals
-from schemas import events, object_keys
-from schemas.adapter_files import AdapterRefused
-from schemas.policy import TenantPolicy
-from schemas.records import TrainingSet
-from schemas.state import RunState
+from producers.queries import adapters
+from producers.queries.lineage import Lineage, lineage
+from producers.queries.withdrawals import withdrawals
+from schemas.bus import events
+from schemas.models.adapter_files import AdapterRefused
+from schemas.objects import object_keys
+from schemas.objects.state import RunState
+from schemas.objects.training import TrainingSet
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_audit import entries
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -52,7 +53,7 @@ async def traced(world: World, tenant: TenantId, run: RunState) -> Lineage:
     return await lineage(world.outside, tenant, run.adapter_digest, world.signer.verifier)
 
 
-def named(view: queries.RunView | Lineage) -> list[tuple[str, int, str]]:
+def named(view: adapters.RunView | Lineage) -> list[tuple[str, int, str]]:
     return [(example.example_id, example.version, example.code) for example in view.left_out]
 
 
@@ -65,7 +66,7 @@ async def assert_trained_on_the_good_ones(world: World, tenant: TenantId) -> Non
     assert set(world.trainer.trained) == {GOOD}
     found = await traced(world, tenant, run)
     assert tuple(example.example_id for example in found.examples) == GOOD
-    [view] = await queries.runs(world.outside, tenant)
+    [view] = await adapters.runs(world.outside, tenant)
     assert named(found) == named(view) == LEFT_OUT
 
 
@@ -125,7 +126,7 @@ async def test_what_is_named_is_what_the_latest_attempt_left_out(tmp_path: Path)
     await world.settle()
     run = await run_of(world, tenant)
     assert (run.status, run.attempts) == ("completed", 2)
-    [view] = await queries.runs(world.outside, tenant)
+    [view] = await adapters.runs(world.outside, tenant)
     assert named(view) == named(await traced(world, tenant, run)) == LEFT_OUT[1:]
 
 
@@ -137,7 +138,7 @@ async def test_a_run_with_too_few_that_can_be_trained_on_is_rejected_at_once_and
     await world.settle()
     run = await run_of(world, tenant)
     assert (run.status, run.attempts, run.reason_code) == ("rejected", 1, "too-few-usable-examples")
-    [view] = await queries.runs(world.outside, tenant)
+    [view] = await adapters.runs(world.outside, tenant)
     assert named(view) == LEFT_OUT
     assert world.trainer.trained == []
     keys = [key async for key in world.memory.keys(object_keys.tenant_area(tenant, "training-sets"))]
@@ -165,7 +166,7 @@ async def test_what_every_attempt_would_refuse_is_rejected_by_the_first(
     run = await run_of(world, tenant)
     assert (run.status, run.attempts, run.reason_code) == ("rejected", 1, code)
     assert [vars(line)["reason"] for line in caplog.records if line.message == "run rejected"] == [code]
-    [view] = await queries.runs(world.outside, tenant)
+    [view] = await adapters.runs(world.outside, tenant)
     assert named(view) == LEFT_OUT
 
 
@@ -221,4 +222,4 @@ async def test_after_a_purge_the_runs_of_a_tenant_are_still_shown(tmp_path: Path
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     assert (await world.state(tenant)).status == "purged"
-    assert await queries.runs(world.outside, tenant) == []
+    assert await adapters.runs(world.outside, tenant) == []

@@ -10,11 +10,11 @@ import pytest
 
 from consumers.adapters import retirement
 from consumers.adapters.affected import Uses
-from inference.lease import ReplicaLease
-from schemas import events
-from schemas.withdrawals import WithdrawalRecord
+from inference.replica.lease import ReplicaLease
+from schemas.bus import events
+from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import StoreUnavailable
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.memory import MemoryObjectStore
 from tests.invariants.test_withdrawals import policy, receipt, taught, trained, weights
 from tests.world.fakes import BASE
 from tests.world.world import SETTLE_SECONDS, World
@@ -71,8 +71,9 @@ async def test_of_each_set_no_more_is_kept_than_the_open_withdrawals_ask_for(tmp
     world = World(tmp_path)
     tenant, old = await trained(world, policy("flag"))
     await taught(world, tenant, 10)
-    record = WithdrawalRecord(withdrawal_id="w1", example_id="e0", withdrawn_at=world.now)
-    other = WithdrawalRecord(withdrawal_id="w2", consent_id="consent-2", withdrawn_at=world.now)
+    times = {"withdrawn_at": world.now, "deadline": world.now}
+    record = WithdrawalRecord(withdrawal_id="w1", example_id="e0", **times)
+    other = WithdrawalRecord(withdrawal_id="w2", consent_id="consent-2", **times)
     uses = Uses(await world.outside.store(tenant), [record, other])
     state = await world.state(tenant)
     for asked in (record, other):

@@ -17,11 +17,11 @@ from consumers.training import worker as worker_module
 from consumers.training.publication import MAX_ATTEMPTS
 from consumers.training.result import TrainingStopped
 from consumers.training.worker import FAILED, FENCED, NO_LEASE, OVER, Worker, work
-from schemas import object_keys
-from schemas.state import TenantState
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, Refused, StoreUnavailable
-from tenancy.leases import Lease, Leases
+from tenancy.state.leases import Lease, Leases
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_interrupted import RUN, run_of, with_a_queued_run
 from tests.invariants.worlds import NAME, learned, purged

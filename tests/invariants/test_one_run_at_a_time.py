@@ -13,10 +13,10 @@ import pytest
 
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
-from schemas import events
-from schemas.state import RunState
+from schemas.bus import events
+from schemas.objects.state import RunState
 from tenancy.errors import LeaseHeld
-from tenancy.leases import Leases
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_runs import staged, tenant_of

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from consumers.training.worker import Worker
-from schemas import events, object_keys
+from schemas.bus import events
+from schemas.objects import object_keys
 from tenancy.bootstrap import assemble
 from tenancy.errors import LeaseLost, PreconditionFailed
-from tenancy.leases import Lease, Leases
-from tenancy.memory import MemoryObjectStore
+from tenancy.state.leases import Lease, Leases
+from tenancy.storage.memory import MemoryObjectStore
 from tests.invariants.worlds import NAME, event, learned, service
 from tests.invariants.writers import NEVER
 from tests.world.world import World

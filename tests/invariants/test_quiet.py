@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import generate_latest
 from pythonjsonlogger.json import JsonFormatter
 
-from consumers.runtime.telemetry import SCOPE
-from schemas import events, object_keys
-from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent, InlineContent
-from schemas.dead_letters import REASON_HEADERS
-from schemas.envelope import encode
-from tenancy.keys import encrypt_inline
-from tenancy.signing import Signer
+from schemas.bus import events
+from schemas.bus.content import ChatMessage, ClaimCheck, Committed, ExampleContent, InlineContent
+from schemas.bus.dead_letters import REASON_HEADERS
+from schemas.bus.envelope import encode
+from schemas.objects import object_keys
+from tenancy.evidence.signing import Signer
+from tenancy.service.telemetry import SCOPE
+from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier
 from tests.fixtures.records import record_of

@@ -10,9 +10,10 @@ import pytest
 
 from consumers.runtime.poison import REFUSED_US
 from consumers.training.result import TrainingDiverged
-from schemas import events, object_keys
-from schemas.adapter_files import AdapterRefused
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.models.adapter_files import AdapterRefused
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import AuditBroken, ObjectNotFound, Refused
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore

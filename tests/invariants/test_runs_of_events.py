@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumers.runtime.runs import InRuns
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import Refused, TenantFenced, Transient
 from tenancy.tenant_id import TenantId
 from tests.world.bus import Service

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from tenancy.platform.tracing import continued
 from tenancy.tenant_id import TenantId
-from tenancy.tracing import continued
 from tests.invariants.test_withdrawals import policy, trained
 from tests.invariants.worlds import learned
 from tests.world.bus import Service

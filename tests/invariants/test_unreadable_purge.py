@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from producers import holds
-from schemas import events
+from producers.commands import legal_holds
+from schemas.bus import events
 from tests.invariants.worlds import assert_purged, learned
 from tests.world.purging import Metrics, live, record_of, warnings
 from tests.world.world import POLICY, World
 
 NEWER = b'{"step": "a-step-of-a-newer-release", "note": "canary"}'
 # Listed before any other: what stops at it does nothing at all.
-UNREADABLE = ("purges/a-first.json", "purges/A name of no purge.json")
+UNREADABLE = ("purges/a-first/p1.json", "purges/A name of no purge.json")
 
 
 async def with_unreadable(world: World) -> None:
@@ -36,7 +36,7 @@ async def test_the_purges_listed_behind_an_unreadable_record_are_driven(
         await world.settle()
     await assert_purged(world, tenant)
     said = [record for record in caplog.records if record.message == "purge record not read"]
-    assert {vars(record)["purge_id"] for record in said} == {"a-first", "A name of no purge"}
+    assert {vars(record)["purge_id"] for record in said} == {"a-first/p1", "A name of no purge"}
     assert "canary" not in str([vars(record) for record in said]), "the record's text is not repeated"
 
 
@@ -44,7 +44,7 @@ async def test_unreadable_records_are_counted_and_the_others_are_warned_of(tmp_p
     world = World(tmp_path)
     metrics = Metrics(world)
     tenant = await world.onboard("t1", POLICY)
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await with_unreadable(world)
     await live(world, 16 * 24)
@@ -63,13 +63,13 @@ async def test_everything_is_warned_of_and_counted_before_anything_stalled_is_dr
     world = World(tmp_path)
     tenants = [await world.onboard(f"t{number}", POLICY) for number in range(3)]
     for tenant in tenants:
-        await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
+        await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
         await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
     world.now += timedelta(days=16)
     driven: list[str] = []
 
-    async def drive(self: object, purge_id: str) -> None:
+    async def drive(self: object, tenant: str, purge_id: str) -> None:
         assert [warnings(world, tenant) for tenant in tenants] == [["at_risk|50"]] * 3
         assert world.watchdog.overview.steps == {"fenced": 3}
         driven.append(purge_id)

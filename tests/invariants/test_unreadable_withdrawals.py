@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 
 from consumers.curation.handlers import on_example_rejected
-from producers import holds
-from producers.withdrawal_receipt import checked_withdrawal
-from schemas import events, object_keys
-from schemas.manifests import WITHDRAWAL_PREDICATE, statement
-from schemas.outcome import Outcome
-from schemas.withdrawals import WithdrawalReceipt, withdrawal_subject
-from tenancy import archive
+from producers.commands import legal_holds
+from schemas.bus import events
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import WITHDRAWAL_PREDICATE, statement
+from schemas.objects import object_keys
+from schemas.objects.withdrawals import WithdrawalReceipt, withdrawal_subject
 from tenancy.errors import ObjectNotFound, StoreUnavailable
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
+from tenancy.evidence.withdrawal_receipt import checked_withdrawal
+from tenancy.state import archive
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_withdrawals import policy, receipt, taught, trained, weights, withdrawn
 from tests.invariants.worlds import event
@@ -284,11 +285,11 @@ async def test_a_text_that_the_store_does_not_delete_is_owed_and_holds_up_no_wit
     assert (await world.state(tenant)).text_erasures == ("locked",)
     withdrawal = await withdrawn_meanwhile(world, tenant, "e0")
     assert (await receipt(world, tenant, withdrawal)).outcome == "retired"
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await withdrawn_meanwhile(world, tenant, "other")
     kept = object_keys.tenant_key(tenant, object_keys.kept_text("other", 1))
     assert kept in world.memory.objects
-    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await turns(world)
     assert kept not in world.memory.objects and text in world.memory.objects
     store.locked = set()
@@ -305,10 +306,10 @@ async def test_a_text_that_a_hold_kept_and_the_store_does_not_delete_is_owed_and
     tenant, _ = await trained(world, policy("flag"))
     store = LockingObjectStore.instead_of(world.memory)
     store.locked = {object_keys.tenant_key(tenant, object_keys.content("e0", 1))}
-    await holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     for name in ("e0", "e1"):
         await withdrawn(world, tenant, name)
-    await holds.release(world.outside, tenant, "h1", released_by="op")
+    await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await turns(world)
     state = await world.state(tenant)
     assert (state.text_erasures, state.texts_kept) == (("e0",), 0)

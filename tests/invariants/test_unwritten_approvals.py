@@ -9,13 +9,13 @@ import pytest
 from consumers.curation import handlers
 from consumers.curation.handlers import on_example_approved, on_example_rejected, on_example_withdrawn
 from consumers.curation.records import write_example
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import ExampleRecord
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects.curation import ExampleRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import Refused
-from tenancy.store import TenantStore
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
 

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 
 from consumers.curation.handlers import on_consent_revoked, on_example_rejected, on_example_withdrawn
 from consumers.training.worker import Worker
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost
-from tenancy.leases import Leases
-from tenancy.objects import StoredObject
+from tenancy.state.leases import Leases
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, SteppedStore, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, weights

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation.handlers import on_consent_granted
 from consumers.training.worker import Worker
-from schemas import events, object_keys
-from schemas.envelope import Event
-from tenancy.leases import Leases
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.objects import object_keys
+from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, trained, weights

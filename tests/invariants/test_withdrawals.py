@@ -12,18 +12,20 @@ from typing import Any
 import pytest
 
 from consumers.adapters import retirement
-from producers import commands
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.holds import LegalHold
-from schemas.manifests import WITHDRAWAL_PREDICATE
-from schemas.policy import TenantPolicy
-from schemas.records import TrainingSet
-from schemas.state import TenantState
-from schemas.withdrawals import WithdrawalReceipt, WithdrawalRecord
-from tenancy.activation import retired
+from producers.commands import requests
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.evidence.statements import WITHDRAWAL_PREDICATE
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.objects.training import TrainingSet
+from schemas.objects.withdrawals import WithdrawalReceipt, WithdrawalRecord
+from schemas.tenant.holds import LegalHold
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound
-from tenancy.holds import placed, released
+from tenancy.evidence.withdrawal_receipt import checked_withdrawal
+from tenancy.state.activation import retired
+from tenancy.state.legal_holds import placed, released
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt
 from tests.world.summary import everything_again, summary
@@ -63,6 +65,7 @@ async def receipt(world: World, tenant: TenantId, withdrawal_id: str) -> Withdra
     store = await world.outside.store(tenant)
     body, _ = await store.get(object_keys.withdrawal_receipt(withdrawal_id))
     signed = world.signer.verifier.verify(json.loads(body), WITHDRAWAL_PREDICATE)
+    checked_withdrawal(Path("receipt.json"), signed)
     return WithdrawalReceipt.model_validate(signed["predicate"])
 
 
@@ -130,7 +133,7 @@ async def test_an_adapter_that_a_rollback_left_replaces_none_and_another_is_trai
     await taught(world, tenant, 10)
     left = (await world.state(tenant)).active_adapter
     assert left is not None and "e0" not in await contained(world, tenant, await world.state(tenant), left)
-    assert (await commands.rollback(world.outside, tenant)).digest == old
+    assert (await requests.rollback(world.outside, tenant)).digest == old
     withdrawal = await withdrawn(world, tenant)
     assert (await world.state(tenant)).active_adapter not in (None, old, left)
     assert (await receipt(world, tenant, withdrawal)).outcome == "retired"

@@ -17,12 +17,13 @@ from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
-from schemas.outcome import Outcome
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
+from schemas.objects import object_keys
+from tenancy.evidence.signing import Signer
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
@@ -68,7 +69,7 @@ async def assert_purged(world: World, tenant: TenantId) -> None:
     assert (state.runs, state.adapters, state.active_adapter, state.outbox) == ({}, {}, None, ())
     assert state.curation.model_dump(exclude={"batches"}) == type(state.curation)().model_dump(exclude={"batches"})
     assert state.purge is not None
-    assert object_keys.certificate_key(state.purge.purge_id) in world.memory.objects
+    assert object_keys.certificate_key(tenant, state.purge.purge_id) in world.memory.objects
 
 
 def frozen(world: World, tenant: TenantId | None = None) -> dict[str, list[str]]:
@@ -97,8 +98,10 @@ def receipt(
     signer: Signer | None = None,
     **said: Any,
 ) -> dict[str, Any]:
+    """What a replica signed; by the world's server unless ``said`` gives another ``incarnation``."""
     data = {
         "replica_id": replica,
+        "incarnation": world.lease.incarnation,
         "tenant": tenant,
         "cause_id": cause,
         "evicted": (),
@@ -142,6 +145,7 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
         events.ExportRequested(export_id="x50", adapter_digest=digest, requested_by="op"),
         events.UsageRecorded(usage_id="u50", source="inference", prompt_tokens=1),
         events.ExportAcknowledged(export_id="p50", adapter_digest=digest, acknowledged_by="op"),
+        events.PolicyChanged(version=9, policy=POLICY),
         events.TenantChurned(requested_by="op"),
         events.PurgeRequested(purge_id="p50", reason_code="churned", requested_by="op"),
         events.PurgeFenced(purge_id="p50", fenced_at=world.now, deadline=world.now),
@@ -164,6 +168,7 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
 
 REFUSED_AFTER_A_PURGE = {
     "sano.tenant.onboarded",
+    "sano.tenant.policy_changed",
     "sano.example.approved",
     "sano.example.rejected",
     "sano.example.withdrawn",
@@ -222,5 +227,6 @@ class DispatchedWorld(World):
                 await dispatcher.record(poison.event, record, Outcome.DEAD_LETTERED)
             outcome = Outcome.DEAD_LETTERED
         if outcome is not None:
-            self.outcomes.append((found.name, dict(record.headers)["ce_type"].decode(), outcome))
+            event_type = (dict(record.headers).get("ce_type") or b"").decode(errors="replace")
+            self.outcomes.append((found.name, event_type, outcome))
         return outcome

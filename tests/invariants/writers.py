@@ -14,11 +14,11 @@ from consumers.curation.handlers import on_consent_revoked, on_example_approved,
 from consumers.training.publication import Publication
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
-from producers.importing import import_approvals
-from schemas import events
+from producers.sources.importing import import_approvals
+from schemas.bus import events
 from tenancy.bootstrap import Tenancy
-from tenancy.leases import Leases
-from tenancy.replicas import Replicas
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.state.leases import Leases
 from tests.world.world import LEASE_SECONDS
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from schemas.content import ClaimCheck, Committed
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES, EventData, ExampleApproved, ReplicaRegistered
-from schemas.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN
-from schemas.json_schemas import golden_schema
+from schemas.base.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN
+from schemas.bus.content import ClaimCheck, Committed
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES, EventData, ExampleApproved, ReplicaRegistered
+from schemas.bus.json_schemas import golden_schema
 
 Json = dict[str, Any]
 
@@ -91,7 +91,8 @@ def _strings(node: Json) -> st.SearchStrategy[str]:
         return moments.map(datetime.isoformat)
     if "pattern" in node:
         shortest = node.get("minLength", 0)
-        return matching(node["pattern"]).filter(lambda text: len(text) >= shortest)
+        excluded = node.get("not", {}).get("enum", ())
+        return matching(node["pattern"]).filter(lambda text: len(text) >= shortest and text not in excluded)
     return st.text(min_size=node.get("minLength", 0), max_size=node.get("maxLength"))
 
 

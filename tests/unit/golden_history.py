@@ -47,10 +47,20 @@ WITHOUT_BOUNDS = (
 )
 """They took numbers that have no canonical form, purges' ids that name no object, and no target module."""
 
+WITH_VOCABULARY = (
+    "f6900ea995d38f42f8d2352bdfd652ba7b389f5e",  # tenant.onboarded
+    "d29eab8c30255768644dfbf696e46e053b8495bf",  # training.requested
+    "e433b42507c0dd1ba33913f5870e227945d04758",  # tenant.onboarded, with descriptions
+    "b56c5718213df0d7ad39f7069636531f8ffce4f2",  # training.requested, with descriptions
+    "90a10b3587b621c0a4d71f07cd5d2e47747ab558",  # tenant.policy_changed, with descriptions
+)
+"""They took the embedding and the head of the vocabulary as target modules."""
+
 NEVER_PUBLISHED: dict[str, str] = {
     "a1d17cf5a013ea673c43e6bcb2b07b50c3028f71": "adapter.activated said rev before activation, before 0.1.0",
     "b6f4e4a1a90e32dd861515577a97bc1e36893ee1": "adapter.rolledback said rev before activation, before 0.1.0",
     **dict.fromkeys(WITHOUT_BOUNDS, "bounds of numbers, purges' ids and target modules came before 0.1.0"),
+    **dict.fromkeys(WITH_VOCABULARY, "the vocabulary was excluded from target modules before 0.1.0"),
 }
 """Git's ids of committed versions that nobody outside ever got. Add one only before the release that it is in."""
 

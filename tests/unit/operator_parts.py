@@ -14,12 +14,10 @@ from consumers.adapters.handlers import AdaptersPorts
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
 from consumers.purge.policy import PurgePolicy
-from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.canonical import sha256_hex
-from schemas.events import PurgeRequested
-from schemas.hyperparameters import Hyperparameters
-from schemas.manifests import (
+from producers.commands.onboarding import onboard
+from schemas.base.canonical import sha256_hex
+from schemas.bus.events import PurgeRequested
+from schemas.evidence.statements import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
     TRAINING_PREDICATE,
@@ -32,29 +30,26 @@ from schemas.manifests import (
     eviction_subject,
     statement,
 )
-from schemas.records import (
-    JobRecord,
-    LeftOut,
-    LeftOutExample,
-    PurgeRecord,
-    ReplicaAcknowledgement,
-    Residue,
-    StoreCount,
-    TrainingSet,
-    TrainingSetEntry,
-)
-from schemas.state import AdapterState, RunState, TenantState
-from schemas.stores import STORES, swept
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord, Residue, StoreCount
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.state import AdapterState, RunState, TenantState
+from schemas.objects.training import JobRecord, LeftOut, LeftOutExample, TrainingSet, TrainingSetEntry
+from schemas.stores.registry import STORES, swept
+from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.certificate_rules import EVERY_RELEASE
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.certificate_rules import EVERY_RELEASE
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+EVICTED = ReplicaAcknowledgement(
+    replica_id="replica-1", outcome="evicted", at=NOW, incarnation="process-1", receipt_sha256="d" * 64
+)
 BASE = "a" * 64
 
 
@@ -201,7 +196,7 @@ def finding(store: str, medium: str, left: int = 0) -> StoreFinding:
 def purge_record(**changes: object) -> PurgeRecord:
     """A purge that has only to be certified, with one object in each store that it empties."""
     verified_at = (NOW + timedelta(minutes=2), NOW + timedelta(minutes=4))
-    replica = ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64)
+    replica = EVICTED
     verified = PurgeRecord(
         purge_id="purge-1",
         tenant="t1",
@@ -258,7 +253,7 @@ def certificate(**changes: object) -> PurgeCertificate:
         verification_method="full",
         verified_at=(NOW + timedelta(minutes=2), NOW + timedelta(minutes=4)),
         replicas_found=("replica-1",),
-        replicas=(ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64),),
+        replicas=(EVICTED,),
         subcontractors=(),
         retained=(Retained(store="state.current", holds="tenant id", because="it refuses every later event"),),
         backups="none is made",
@@ -275,6 +270,7 @@ def signed_certificate(signer: Signer, held: PurgeCertificate) -> dict[str, Any]
 def signed_receipt(signer: Signer, *, subject: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
     complete = EvictionReceipt(
         replica_id="replica-1",
+        incarnation="process-1",
         tenant="t1",
         cause_id="purge-1",
         evicted=("c" * 64,),

@@ -15,17 +15,17 @@ from producers.replay.plan import ReplayPlan
 from producers.replay.planning import Planner
 from producers.replay.running import Limits, Run, Target
 from producers.replay.selection import Selection
-from schemas import object_keys
-from schemas.audit import AuditEntry
-from schemas.envelope import Event, decode
-from schemas.events import OUTCOMES, ConsentGranted, EventData, OutcomeRecorded, UsageRecorded
-from schemas.outcome import Outcome
-from schemas.state import TenantState
-from schemas.topics import MESSAGE_BYTES, dead_letter_topic
+from schemas.bus.envelope import Event, decode
+from schemas.bus.events import OUTCOMES, ConsentGranted, EventData, OutcomeRecorded, UsageRecorded
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import MESSAGE_BYTES, dead_letter_topic
+from schemas.evidence.audit import AuditEntry
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import raw_record
 

@@ -8,24 +8,24 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
 from consumers.runtime.handling import Handling
 from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Record
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.telemetry import configure_telemetry
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage, RecordingPublisher
-from tenancy.clock import utc_now
 from tenancy.errors import Refused, StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectStore
+from tenancy.platform.clock import utc_now
+from tenancy.service.telemetry import configure_telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectStore
 from tests.fixtures.records import record_of
 
 POLICY = HandlingPolicy(
@@ -94,6 +94,7 @@ async def delivered(
     objects: ObjectStore | None = None,
     replica: str | None = None,
     tenancy: Tenancy | None = None,
+    on_dead_letter: OnDeadLetter | None = None,
 ) -> Result:
     """One attempt at a record."""
     made = tenancy or a_tenancy(publisher or RecordingPublisher(), objects)
@@ -102,7 +103,7 @@ async def delivered(
         events.ConsentGranted: handler,
         events.PurgeRequested: handler,
     }
-    dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica)
+    dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica, on_dead_letter)
     handling = Handling(
         dispatcher,
         progress or Progress(60.0, 99),

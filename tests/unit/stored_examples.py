@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.envelope import Event, decode
+from schemas.bus.envelope import Event, decode
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples"
 

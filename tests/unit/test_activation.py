@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.events import AdapterActivated, AdapterRolledBack, EventData
-from schemas.state import AdapterState, OutboxEntry, TenantState
-from tenancy import archive
-from tenancy.activation import activated, earlier_adapters, retired, rolled_back
+from schemas.bus.events import AdapterActivated, AdapterRolledBack, EventData
+from schemas.objects.state import AdapterState, OutboxEntry, TenantState
 from tenancy.errors import Refused
-from tenancy.state import entry_data
+from tenancy.state import archive
+from tenancy.state.activation import activated, earlier_adapters, retired, rolled_back
+from tenancy.state.registry import entry_data
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DIGESTS = [letter * 64 for letter in "abcd"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.adapter_files import (
+from schemas.models.adapter_files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     AdapterRefused,
@@ -20,7 +20,8 @@ from schemas.adapter_files import (
     linear_shapes,
     naming_run,
 )
-from schemas.safetensors_header import MalformedSafetensors, parse_header
+from schemas.models.safetensors_header import MalformedSafetensors, parse_header
+from schemas.tenant.hyperparameters import VOCABULARY
 
 R, IN, OUT = 8, 6, 4
 PREFIX = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -244,9 +245,34 @@ def test_a_header_that_does_not_describe_its_data_is_refused(body: bytes) -> Non
 
 
 def test_the_shapes_of_a_base_model_are_read_from_its_headers(tmp_path: Path) -> None:
+    matrices = (
+        "layers.0.q_proj",
+        "embed_tokens",
+        "layers.9.embed_tokens",
+        "layers.9.head.lm_head",
+        "head",
+        "layers.0.gate",
+    )
     weights = safetensors(
-        {"model.q_proj.weight": ("BF16", (4, 6), bytes(48)), "model.norm.weight": ("F32", (6,), bytes(24))}
+        {
+            **{f"model.{name}.weight": ("BF16", (4, 6), bytes(48)) for name in matrices},
+            "lm_head.weight": ("BF16", (4, 6), bytes(48)),
+            "model.layers.0.norm.weight": ("F32", (6,), bytes(24)),
+        }
     )
     (tmp_path / "model.safetensors").write_bytes(weights)
 
-    assert linear_shapes(tmp_path) == {"model.q_proj": (4, 6)}
+    assert linear_shapes(tmp_path) == {"model.layers.0.q_proj": (4, 6)}, "what an adapter may change"
+
+
+@pytest.mark.parametrize("name", sorted(VOCABULARY))
+def test_an_adapter_of_the_vocabulary_is_refused_whatever_the_base_has(name: str) -> None:
+    config = {**good_config(), "target_modules": [name]}
+    assert "vocabulary" in refusal(files(config, safetensors(good_tensors())), {f"model.{name}": (OUT, IN)})
+
+
+@pytest.mark.parametrize("module", ["head", "model.q_proj", "model.layers.0.lm_head.q_proj"])
+def test_an_adapter_outside_of_the_numbered_layers_is_refused(module: str) -> None:
+    config = {**good_config(), "target_modules": [module.rpartition(".")[2]]}
+    tensors = renamed("model.layers.0.self_attn.q_proj", module)(good_tensors())
+    assert "may change" in refusal(files(config, safetensors(tensors)), {module: (OUT, IN)})

@@ -13,17 +13,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from consumers.purge.policy import PurgePolicy
-from inference.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
-from inference.binding import TenantViews
+from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
-from inference.lease import ReplicaLease
-from inference.loaded_adapters import Eviction
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from schemas.canonical import sha256_hex
-from schemas.envelope import Event, decode, encode
-from schemas.events import (
+from inference.replica.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import TenantViews
+from schemas.base.canonical import sha256_hex
+from schemas.base.contract import read_tolerant
+from schemas.bus.envelope import Event, decode, encode
+from schemas.bus.events import (
     ADAPTERS,
     TENANTS,
     AdapterActivated,
@@ -34,17 +35,18 @@ from schemas.events import (
     PurgeRequested,
     ReplicaEvicted,
 )
-from schemas.manifests import EVICTION_PREDICATE, EvictionReceipt
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.state import AdapterState, PurgeState, TenantState
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, StoreUnavailable, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.state.activation import retired
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.world.fakes import FakeEngine, FakeFiles
 
@@ -53,6 +55,7 @@ TENANT, OTHER = TenantId("t1"), TenantId("t10")
 FIRST, SECOND, FOREIGN = "a" * 64, "c" * 64, "b" * 64
 BASE_DIGEST = "d" * 64
 OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+RETIRED = AdapterRetired(adapter_digest=FIRST, reason_code="superseded")
 FENCED = PurgeFenced(purge_id="purge-1", fenced_at=NOW, deadline=NOW + timedelta(days=30))
 
 
@@ -103,11 +106,14 @@ class Objects(MemoryObjectStore):
     """An object store that counts what is read, can be slow to answer and can be out of reach."""
 
     reads = 0
+    reads_fail = False
     is_down = False
     answers_wait: asyncio.Event | None = None
 
     async def get(self, key: str) -> StoredObject:
         self.reads += 1
+        if self.reads_fail:
+            raise StoreUnavailable("the object store did not answer")
         stored, wait = await super().get(key), self.answers_wait
         if wait is not None:
             await wait.wait()
@@ -134,8 +140,8 @@ class Bench:
         residency = Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, residency, 0.0, lambda: 0.0)
         self.views = TenantViews(self.tenancy, view_ttl, lambda: 0.0)
-        self.ports = AgentPorts(self.tenancy, OURS, self.views, self.placement, "replica-0")
         self.lease = ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, NOW)
+        self.ports = AgentPorts(self.tenancy, OURS, self.views, self.placement, self.lease)
 
     async def start(self) -> None:
         await self.onboard(TENANT, FIRST, SECOND)
@@ -169,6 +175,17 @@ class Bench:
     async def activate(self, digest: str) -> None:
         await self.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"active_adapter": digest}))
 
+    async def fence(self, tenant: TenantId = TENANT, **changes: Any) -> None:
+        """As the purge that :data:`FENCED` tells of."""
+        purge = PurgeState(purge_id="purge-1", fenced_at=NOW)
+        emptied = {"status": "purging", "adapters": {}, "active_adapter": None, "purge": purge, **changes}
+        await self.tenancy.states.swap(tenant, lambda state: state.model_copy(update=emptied))
+
+    async def retire(self, digest: str) -> None:
+        """As a withdrawal does, without the event that follows."""
+        adapter = (await self.tenancy.states.read(TENANT)).state.adapters[digest]
+        await self.tenancy.states.swap(TENANT, retired({digest: adapter}, "superseded", self.tenancy.outbox.entry))
+
     async def active(self) -> str | None:
         return await self.views.adapter(TENANT, "active")
 
@@ -197,6 +214,7 @@ def event(data: EventData, tenant: TenantId = TENANT) -> Event:
 
 
 async def test_a_fenced_tenant_is_evicted_in_order_and_only_then_acknowledged(bench: Bench) -> None:
+    await bench.fence()
     assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.EFFECT
     assert bench.engine.calls == [("abort", FIRST), ("evict", FIRST), ("abort", SECOND), ("evict", SECOND)]
     assert bench.log == ["abort a", "evict a", "abort c", "evict c", "remove a", "remove c", "replica.evicted"]
@@ -208,6 +226,7 @@ async def test_a_fenced_tenant_is_refused_from_the_first_moment_and_the_others_a
     await bench.views.active(TENANT)
     goes_on = asyncio.Event()
     bench.engine.before_eviction = goes_on
+    await bench.fence()
     handling = asyncio.create_task(on_purge_fenced(event(FENCED), bench.ports))
     await asyncio.sleep(0)
     assert bench.engine.loaded() == (FIRST, SECOND, FOREIGN), "the eviction has not begun"
@@ -234,6 +253,7 @@ async def test_a_view_that_is_being_read_while_the_tenant_is_blocked_is_not_serv
 
 async def test_the_receipt_is_signed_and_says_what_was_done(bench: Bench) -> None:
     bench.engine.running[FIRST] = 2
+    await bench.fence()
     bench.now += timedelta(seconds=5)
     fenced = event(FENCED)
     await on_purge_fenced(fenced, bench.ports)
@@ -241,6 +261,7 @@ async def test_the_receipt_is_signed_and_says_what_was_done(bench: Bench) -> Non
     assert (acknowledgement.subject, acknowledgement.causation_id) == (TENANT, fenced.id)
     assert bench.receipt() == EvictionReceipt(
         replica_id="replica-0",
+        incarnation=bench.lease.incarnation,
         tenant=TENANT,
         cause_id="purge-1",
         evicted=(FIRST, SECOND),
@@ -259,6 +280,7 @@ async def test_the_receipt_is_signed_and_says_what_was_done(bench: Bench) -> Non
 
 
 async def test_a_redelivery_acknowledges_again_under_the_same_id_and_evicts_nothing(bench: Bench) -> None:
+    await bench.fence()
     assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.EFFECT
     assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.NOOP_DUPLICATE
     first, second = bench.acknowledgements()
@@ -269,6 +291,7 @@ async def test_a_redelivery_acknowledges_again_under_the_same_id_and_evicts_noth
 
 
 async def test_an_acknowledgement_that_the_bus_did_not_take_is_made_at_the_redelivery(bench: Bench) -> None:
+    await bench.fence()
     bench.publisher.failing = 1
     with pytest.raises(Transient):
         await on_purge_fenced(event(FENCED), bench.ports)
@@ -281,6 +304,7 @@ async def test_an_acknowledgement_that_the_bus_did_not_take_is_made_at_the_redel
 async def test_what_is_not_gone_is_not_acknowledged_and_the_event_comes_again(
     bench: Bench, left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await bench.fence()
     bench.engine.slots_clear = left != "slot"
     if left == "files":
         monkeypatch.setattr(LoggedFiles, "remove", lambda self, digest: False)
@@ -298,6 +322,7 @@ async def test_what_is_not_gone_is_not_acknowledged_and_the_event_comes_again(
 
 async def test_a_replica_that_never_held_the_tenant_acknowledges_too(bench: Bench) -> None:
     await bench.onboard(TenantId("t2"), "f" * 64)
+    await bench.fence(TenantId("t2"))
     await on_purge_fenced(event(FENCED, TenantId("t2")), bench.ports)
     receipt = bench.receipt()
     assert (receipt.evicted, receipt.tenant) == ((), "t2")
@@ -315,13 +340,12 @@ async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     await on_purge_fenced(fenced, bench.ports)
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.EFFECT
     assert await on_replica_evicted(bench.acknowledgements()[0], purge) is Outcome.NOOP_DUPLICATE
-    record = await driver.records.read("purge-1")
+    record = await driver.records.read(TENANT, "purge-1")
     assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
 
 
 async def test_once_the_purge_is_over_a_redelivery_still_evicts_and_publishes_nothing(bench: Bench) -> None:
-    purge = PurgeState(purge_id="purge-1", fenced_at=NOW)
-    await bench.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": "purged", "purge": purge}))
+    await bench.fence(status="purged")
     assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.EFFECT
     assert bench.engine.loaded() == (FOREIGN,)
     assert bench.publisher.events == []
@@ -332,20 +356,114 @@ async def test_once_the_purge_is_over_a_redelivery_still_evicts_and_publishes_no
 
 
 async def test_a_retired_adapter_is_evicted_and_acknowledged_by_its_digest(bench: Bench) -> None:
-    retired = event(AdapterRetired(adapter_digest=FIRST, reason_code="superseded"))
-    assert await on_adapter_retired(retired, bench.ports) is Outcome.EFFECT
+    await bench.retire(FIRST)
+    assert await on_adapter_retired(event(RETIRED), bench.ports) is Outcome.EFFECT
     assert set(bench.engine.loaded()) == {SECOND, FOREIGN}
     receipt = bench.receipt()
     assert (receipt.cause_id, receipt.evicted, receipt.tenant) == (FIRST, (FIRST,), TENANT)
-    assert await bench.active() is not None, "the tenant itself is still served"
+    assert await bench.views.active(TENANT), "the tenant itself is still served"
 
 
-async def test_a_retirement_that_names_another_tenants_adapter_evicts_nothing(bench: Bench) -> None:
-    await on_adapter_retired(event(AdapterRetired(adapter_digest=FOREIGN, reason_code="superseded")), bench.ports)
+async def test_an_adapter_that_was_retired_and_archived_since_is_evicted_and_acknowledged(bench: Bench) -> None:
+    await bench.retire(FIRST)
+    state = (await bench.tenancy.states.read(TENANT)).state
+    store = await bench.tenancy.store(TENANT)
+    await store.put_record(object_keys.adapter_record(FIRST), state.adapters[FIRST])
+    left = {digest: adapter for digest, adapter in state.adapters.items() if digest != FIRST}
+    await bench.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"adapters": left}))
+    assert await on_adapter_retired(event(RETIRED), bench.ports) is Outcome.EFFECT
+    assert bench.receipt().evicted == (FIRST,)
+
+
+# --- events that the state contradicts
+
+
+async def served(bench: Bench, tenant: TenantId = TENANT, digest: str = FIRST) -> None:
+    """The tenant is admitted, and its adapter is where it was."""
+    await bench.views.active(tenant)
+    async with bench.placement.held(tenant, digest):
+        assert digest in bench.engine.loaded()
     assert bench.engine.calls == []
-    assert bench.receipt().evicted == ()
-    async with bench.placement.held(OTHER, FOREIGN):
-        assert FOREIGN in bench.engine.loaded()
+    assert bench.publisher.events == []
+
+
+async def other_purge(bench: Bench) -> None:
+    await bench.fence(purge=PurgeState(purge_id="purge-2", fenced_at=NOW))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        FENCED,
+        AdapterRetired(adapter_digest=FIRST, reason_code="superseded"),
+        AdapterRetired(adapter_digest="9" * 64, reason_code="superseded"),
+        AdapterRetired(adapter_digest=FOREIGN, reason_code="superseded"),
+    ],
+    ids=["a purge of an active tenant", "a retirement of a ready adapter", "of an unknown one", "of another tenant's"],
+)
+async def test_an_event_that_the_state_contradicts_evicts_nothing_blocks_nothing_and_is_not_signed_for(
+    bench: Bench, data: EventData
+) -> None:
+    assert await HANDLERS[type(data)](event(data), bench.ports) is Outcome.NOOP_STALE
+    await served(bench)
+    await served(bench, OTHER, FOREIGN)
+
+
+async def test_the_fence_of_another_purge_than_the_states_is_not_signed_for(bench: Bench) -> None:
+    await other_purge(bench)
+    assert await on_purge_fenced(event(FENCED), bench.ports) is Outcome.NOOP_STALE
+    assert (bench.engine.calls, bench.publisher.events) == ([], [])
+
+
+async def test_a_purge_of_a_tenant_that_nobody_knows_blocks_nobody_who_is_onboarded_under_its_name(
+    bench: Bench,
+) -> None:
+    newcomer = TenantId("t2")
+    assert await on_purge_fenced(event(FENCED, newcomer), bench.ports) is Outcome.NOOP_STALE
+    retirement = AdapterRetired(adapter_digest="f" * 64, reason_code="superseded")
+    assert await on_adapter_retired(event(retirement, newcomer), bench.ports) is Outcome.NOOP_STALE
+    await bench.onboard(newcomer, "f" * 64)
+    await bench.views.active(newcomer)
+    async with bench.placement.held(newcomer, "f" * 64):
+        assert "f" * 64 in bench.engine.loaded()
+    assert bench.publisher.events == []
+
+
+async def test_a_retirement_of_a_fenced_tenants_adapter_is_left_to_the_purge(bench: Bench) -> None:
+    await bench.fence()
+    assert await on_adapter_retired(event(RETIRED), bench.ports) is Outcome.NOOP_STALE
+    assert (bench.engine.calls, bench.publisher.events) == ([], [])
+
+
+@pytest.mark.parametrize("data", [FENCED, RETIRED], ids=["purge", "retirement"])
+async def test_where_the_state_cannot_be_read_nothing_is_done_or_signed_but_no_old_view_is_used(
+    bench: Bench, data: EventData
+) -> None:
+    await bench.active()
+    await (bench.fence() if data is FENCED else bench.retire(FIRST))
+    bench.objects.reads_fail = True
+    with pytest.raises(Transient):
+        await HANDLERS[type(data)](event(data), bench.ports)
+    assert (bench.engine.calls, bench.publisher.events) == ([], [])
+    with pytest.raises(Transient):
+        await bench.active()
+    bench.objects.reads_fail = False
+    assert await HANDLERS[type(data)](event(data), bench.ports) is Outcome.EFFECT
+    assert len(bench.acknowledgements()) == 1
+
+
+@pytest.mark.parametrize("cause", ["purge", "retirement"])
+async def test_a_receipt_is_not_of_before_what_it_answers_though_the_replicas_clock_is_behind(
+    bench: Bench, cause: str
+) -> None:
+    await (bench.fence() if cause == "purge" else bench.retire(FIRST))
+    bench.now = NOW - timedelta(hours=1)
+    await (
+        on_purge_fenced(event(FENCED), bench.ports)
+        if cause == "purge"
+        else on_adapter_retired(event(RETIRED), bench.ports)
+    )
+    assert bench.receipt().evicted_at == NOW
 
 
 # --- activation
@@ -383,6 +501,7 @@ async def test_a_view_that_was_being_read_at_the_activation_is_not_kept(bench: B
 
 
 async def test_an_activation_does_not_unblock_a_fenced_tenant(bench: Bench) -> None:
+    await bench.fence()
     await on_purge_fenced(event(FENCED), bench.ports)
     activated = AdapterActivated(adapter_digest=SECOND, previous_digest=FIRST, activation=2)
     await on_adapter_activated(event(activated), bench.ports)

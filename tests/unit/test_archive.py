@@ -12,24 +12,25 @@ from consumers.adapters.handlers import on_adapter_ready
 from consumers.export.handlers import ExportPorts, on_export_requested
 from consumers.training.handlers import MAX_QUEUED_RUNS, TrainingPorts, on_training_requested
 from consumers.training.runner import Runner
-from inference.binding import TenantViews
 from inference.errors import RequestRefused
-from producers import commands, queries
-from producers.lineage import lineage
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import AdapterReady, EventData, ExportRequested, TrainingRejected, TrainingRequested
-from schemas.outcome import Outcome
-from schemas.state import AdapterState, RunState, TenantState
-from tenancy.activation import retired
-from tenancy.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
+from inference.tenants.binding import TenantViews
+from producers.commands import requests
+from producers.queries import adapters, tenants
+from producers.queries.lineage import lineage
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady, EventData, ExportRequested, TrainingRejected, TrainingRequested
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.effects import ObservedObjectStore
 from tenancy.errors import ContendedState, Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.state import SWAP_ATTEMPTS, Change, Snapshot, StateRegistry
+from tenancy.state.activation import retired
+from tenancy.state.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
+from tenancy.state.registry import SWAP_ATTEMPTS, Change, Snapshot, StateRegistry
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, adapters_ports, onboarded_parts, publish_adapter, purge_to_the_end
+from tests.world.effects import ObservedObjectStore
 
 TENANT = TenantId("t1")
 TRAININGS = KEPT_ADAPTERS + 4
@@ -58,7 +59,7 @@ async def trained(parts: Parts, count: int = TRAININGS) -> list[str]:
     digests = []
     for seed in range(count):
         digests.append(await publish_adapter(parts, TENANT, seed))
-        await commands.activate(parts.tenancy, TENANT, digests[-1])
+        await requests.activate(parts.tenancy, TENANT, digests[-1])
         await look(parts)
     return digests
 
@@ -98,7 +99,7 @@ async def trained_further(parts: Parts, count: int) -> list[str]:
     digests = []
     for seed in range(100, 100 + count):
         digests.append(await publish_adapter(parts, TENANT, seed))
-        await commands.activate(parts.tenancy, TENANT, digests[-1])
+        await requests.activate(parts.tenancy, TENANT, digests[-1])
         await look(parts)
     return digests
 
@@ -106,11 +107,13 @@ async def trained_further(parts: Parts, count: int) -> list[str]:
 async def test_every_run_and_adapter_is_listed_wherever_it_is_kept(parts: Parts) -> None:
     digests = await trained(parts)
     assert digests[0] not in (await state_of(parts)).adapters
-    assert [view.run_id for view in await queries.runs(parts.tenancy, TENANT)] == [f"run-{n}" for n in range(TRAININGS)]
-    assert [view.digest for view in await queries.adapters(parts.tenancy, TENANT)] == digests
-    view = await queries.tenant(parts.tenancy, TENANT)
+    assert [view.run_id for view in await adapters.runs(parts.tenancy, TENANT)] == [
+        f"run-{n}" for n in range(TRAININGS)
+    ]
+    assert [view.digest for view in await adapters.adapters(parts.tenancy, TENANT)] == digests
+    view = await tenants.tenant(parts.tenancy, TENANT)
     assert (view.adapters, view.runs) == (TRAININGS, TRAININGS)
-    assert await queries.owner(parts.tenancy, digests[0][:12]) == (TENANT, digests[0])
+    assert await adapters.owner(parts.tenancy, digests[0][:12]) == (TENANT, digests[0])
     assert (await lineage(parts.tenancy, TENANT, digests[0], parts.signer.verifier)).run_id == "run-0"
 
 
@@ -123,11 +126,11 @@ async def test_an_older_adapter_is_served_exported_and_activated_like_any_other(
     export = ExportRequested(export_id="x1", adapter_digest=digests[0], requested_by="op")
     exporting = ExportPorts(parts.tenancy, parts.signer.verifier)
     assert await on_export_requested(requested(export), exporting) == Outcome.EFFECT
-    await commands.activate(parts.tenancy, TENANT, digests[0])
+    await requests.activate(parts.tenancy, TENANT, digests[0])
     assert (await state_of(parts)).active_adapter == digests[0]
     await look(parts)
     assert (await state_of(parts)).adapters[digests[0]].status == "ready", "the active one stays in the state"
-    await commands.rollback(parts.tenancy, TENANT, digests[1])
+    await requests.rollback(parts.tenancy, TENANT, digests[1])
     assert (await state_of(parts)).active_adapter == digests[1]
 
 
@@ -140,7 +143,7 @@ async def test_another_tenants_older_adapter_is_no_adapter(parts: Parts) -> None
         await TenantViews(parts.tenancy, 0.0).adapter(other, digests[0])
     assert foreign.value.status == 404
     with pytest.raises(Refused, match="no ready adapter"):
-        await commands.activate(parts.tenancy, other, digests[0])
+        await requests.activate(parts.tenancy, other, digests[0])
 
 
 async def test_an_event_of_an_archived_run_or_adapter_is_no_news(parts: Parts) -> None:
@@ -199,13 +202,13 @@ async def test_a_tidying_that_is_cut_off_at_any_effect_loses_nothing(parts: Part
         try:
             await archive.tidy(StateRegistry(observed, parts.tenancy.clock))
         except _Interrupt:
-            assert [view.digest for view in await queries.adapters(parts.tenancy, TENANT)] == digests
-            assert len(await queries.runs(parts.tenancy, TENANT)) == TRAININGS
+            assert [view.digest for view in await adapters.adapters(parts.tenancy, TENANT)] == digests
+            assert len(await adapters.runs(parts.tenancy, TENANT)) == TRAININGS
             continue
         break
     assert position > 5, "several effects were cut off"
     assert len((await state_of(parts)).adapters) == KEPT_ADAPTERS + 1
-    assert [view.digest for view in await queries.adapters(parts.tenancy, TENANT)] == digests
+    assert [view.digest for view in await adapters.adapters(parts.tenancy, TENANT)] == digests
 
 
 class CutAt:
@@ -225,7 +228,7 @@ class CutAt:
 
 async def trained_without_tidying(parts: Parts) -> list[str]:
     digests = [await publish_adapter(parts, TENANT, seed) for seed in range(TRAININGS)]
-    await commands.activate(parts.tenancy, TENANT, digests[-1])
+    await requests.activate(parts.tenancy, TENANT, digests[-1])
     return digests
 
 
@@ -259,17 +262,17 @@ def _retired(digest: str) -> Change:
 async def test_an_adapter_that_rollbacks_come_to_return_to_while_it_is_moved_stays(parts: Parts) -> None:
     """Between the record and the swap the active one gives way to another, and is what a rollback returns to."""
     digests = [await publish_adapter(parts, TENANT, seed) for seed in range(TRAININGS)]
-    await commands.activate(parts.tenancy, TENANT, digests[1])
+    await requests.activate(parts.tenancy, TENANT, digests[1])
     states = parts.tenancy.states
 
     class ActivatedMeanwhile(StateRegistry):
         async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:
             for digest in (digests[0], digests[-1]):
-                await commands.activate(parts.tenancy, TENANT, digest)
+                await requests.activate(parts.tenancy, TENANT, digest)
             return await states.swap(tenant, change, base=base)
 
     await (await archive_of(parts)).tidy(ActivatedMeanwhile(states.objects, states.clock))
-    assert (await commands.rollback(parts.tenancy, TENANT)).digest == digests[0]
+    assert (await requests.rollback(parts.tenancy, TENANT)).digest == digests[0]
 
 
 async def test_a_late_tidying_does_not_bring_an_old_record_back(parts: Parts) -> None:
@@ -303,7 +306,7 @@ async def test_a_late_tidying_does_not_bring_an_old_record_back(parts: Parts) ->
 async def test_nothing_is_archived_for_a_purged_tenant(parts: Parts) -> None:
     await trained_without_tidying(parts)
     archive = await archive_of(parts)
-    await commands.churn(parts.tenancy, TENANT, requested_by="operator")
+    await requests.churn(parts.tenancy, TENANT, requested_by="operator")
     await purge_to_the_end(parts)
     assert not await archive.tidy(parts.tenancy.states)
     assert parts.stored_keys(object_keys.tenant_prefix(TENANT)) == []
@@ -335,18 +338,18 @@ def test_the_kept_ones_are_the_latest() -> None:
 async def test_an_older_adapter_that_a_rollback_returns_to_stays_until_it_does(parts: Parts) -> None:
     digests = [await publish_adapter(parts, TENANT, seed) for seed in range(TRAININGS)]
     for digest in (digests[0], digests[1], digests[-1]):
-        await commands.activate(parts.tenancy, TENANT, digest)
+        await requests.activate(parts.tenancy, TENANT, digest)
     for expected in (digests[1], digests[0], None):
         await look(parts)
-        assert (await commands.rollback(parts.tenancy, TENANT)).digest == expected
+        assert (await requests.rollback(parts.tenancy, TENANT)).digest == expected
     await look(parts)
     assert len((await state_of(parts)).adapters) == KEPT_ADAPTERS
 
 
 async def test_from_an_archived_adapter_a_rollback_goes_no_way_forward(parts: Parts) -> None:
     digests = await trained(parts)
-    assert (await commands.rollback(parts.tenancy, TENANT, digests[1])).digest == digests[1]
-    assert (await commands.rollback(parts.tenancy, TENANT)).digest is None
+    assert (await requests.rollback(parts.tenancy, TENANT, digests[1])).digest == digests[1]
+    assert (await requests.rollback(parts.tenancy, TENANT)).digest is None
 
 
 class Between:
@@ -366,8 +369,8 @@ class Between:
         monkeypatch.setattr(Archive, "adapter", slow)
 
 
-COMMANDS = pytest.mark.parametrize("command", [commands.activate, commands.rollback])
-Command = Callable[[Tenancy, TenantId, str], Awaitable[commands.ActiveAdapter]]
+COMMANDS = pytest.mark.parametrize("command", [requests.activate, requests.rollback])
+Command = Callable[[Tenancy, TenantId, str], Awaitable[requests.ActiveAdapter]]
 
 
 @COMMANDS
@@ -409,5 +412,5 @@ async def test_a_command_that_names_an_archived_adapter_is_carried_out_beside_sw
             await command(parts.tenancy, TENANT, old)
     assert (await state_of(parts)).active_adapter == active
     Between(monkeypatch, swaps, 3)
-    assert await command(parts.tenancy, TENANT, old) == commands.ActiveAdapter(old, Outcome.EFFECT)
+    assert await command(parts.tenancy, TENANT, old) == requests.ActiveAdapter(old, Outcome.EFFECT)
     assert (await state_of(parts)).active_adapter == old

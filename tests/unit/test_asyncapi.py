@@ -18,12 +18,12 @@ from consumers.runtime.service import GROUP_VERSION
 from producers.replay.log import Message, Place
 from producers.replay.running import resent
 from producers.replay.selection import REPLAYABLE, Candidate
-from schemas.asyncapi import consumer_group, document
-from schemas.dead_letters import REASON_HEADERS, VALUE_BYTES
-from schemas.envelope import ORIGIN, REPLAY_ID
-from schemas.events import EVENT_TYPES
+from schemas.bus.asyncapi import consumer_group, document
+from schemas.bus.dead_letters import REASON_HEADERS, VALUE_BYTES
+from schemas.bus.envelope import ORIGIN, REPLAY_ID
+from schemas.bus.events import EVENT_TYPES
+from schemas.bus.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
 from schemas.generate import GOLDEN
-from schemas.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
 from tests.fixtures.records import raw_record
 from tests.unit.asyncapi_structure import problems, resolve
 from tests.unit.stored_examples import StoredExample, stored_examples

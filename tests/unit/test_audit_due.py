@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from producers.audit_copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
-from producers.audit_due import GRACE, SigningPolicy, overdue
-from producers.audit_verifying import AuditVerdict, verify_copy
-from schemas.audit import (
+from producers.queries.audit_copy import read_copy
+from schemas.base.canonical import canonical_json
+from schemas.evidence.audit import (
     CHECKPOINT_ENTRIES,
     CHECKPOINT_SECONDS,
     Actor,
@@ -26,16 +25,18 @@ from schemas.audit import (
     entry_bytes,
     genesis,
 )
-from schemas.canonical import canonical_json
-from schemas.manifests import PURGE_PREDICATE
-from tenancy.audit import AuditLog, AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.evidence.statements import PURGE_PREDICATE
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.copy import AuditCopy, StoredBody, load_copy, write_copy
+from tenancy.audit.due_signatures import GRACE, SigningPolicy, overdue
+from tenancy.audit.log import AuditLog, AuditRecord
+from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import certificate, signed_certificate
 

@@ -19,13 +19,13 @@ from consumers.ledger.audit_facts import (
     actor,
     facts,
 )
-from schemas import events
-from schemas.audit import UNLINKABLE, AuditEntry, entry_bytes, genesis
-from schemas.canonical import canonical_json, sha256_hex
-from schemas.content import Committed, InlineContent
-from schemas.envelope import Event
-from schemas.events import EVENT_TYPES, EventData
-from tenancy.pseudonyms import Pseudonyms
+from schemas.base.canonical import canonical_json, sha256_hex
+from schemas.bus import events
+from schemas.bus.content import Committed, InlineContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.evidence.audit import UNLINKABLE, AuditEntry, entry_bytes, genesis
+from tenancy.audit.pseudonyms import Pseudonyms
 from tests.unit.event_strategies import approved, data_of
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

@@ -14,18 +14,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
-from producers.audit_copy import AuditCopy, read_copy, write_copy
-from producers.audit_verifying import AuditVerdict, verify_copy
 from producers.cli.main import app
-from schemas.audit import Actor
-from tenancy.audit import AuditLog, AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from producers.queries.audit_copy import read_copy
+from schemas.evidence.audit import Actor
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.copy import AuditCopy, write_copy
+from tenancy.audit.log import AuditLog, AuditRecord
+from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BadSignature
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -13,19 +13,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.ledger.settings import LedgerSettings
-from producers.audit_copy import read_copy
-from producers.audit_verifying import AuditVerdict, verify_copy
-from schemas import object_keys
-from schemas.audit import CHECKPOINT_PREDICATE, Actor, CheckpointRef
-from schemas.canonical import canonical_json
-from tenancy.audit import AuditLog, AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from producers.queries.audit_copy import read_copy
+from schemas.base.canonical import canonical_json
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor, CheckpointRef
+from schemas.objects import object_keys
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import AuditLog, AuditRecord
+from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble, signer
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import AuditBroken, BadSignature, ObjectNotFound
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

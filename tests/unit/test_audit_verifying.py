@@ -15,19 +15,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from producers.audit_copy import AuditCopy, StoredBody, load_copy, read_copy, write_copy
-from producers.audit_verifying import verify_copy
-from producers.audit_witness import read_held
-from schemas.audit import CHECKPOINT_PREDICATE, Actor, AuditEntry, body_sha256, entry_bytes, genesis
-from schemas.canonical import canonical_json
-from tenancy.audit import AuditLog, AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from producers.queries.audit_copy import read_copy
+from schemas.base.canonical import canonical_json
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor, AuditEntry, body_sha256, entry_bytes, genesis
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.copy import AuditCopy, StoredBody, load_copy, write_copy
+from tenancy.audit.log import AuditLog, AuditRecord
+from tenancy.audit.verification import verify_copy
+from tenancy.audit.witness import read_held
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BadSignature, Refused
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

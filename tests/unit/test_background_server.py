@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -20,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from consumers.runtime.background_server import Work, run_server
-from deploy.local.ports import LOOPBACK, free_ports
+from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
+from tenancy.service.background_server import Beside, Work, run_server
 
 BOUND_SECONDS = 30
 
@@ -112,12 +113,54 @@ def test_work_that_fails_ends_the_process_with_status_1_and_one_line(
     assert "Müller" not in json.dumps(said, default=str)
 
 
+@pytest.mark.parametrize("taken_by", ["another process", "itself"])
+def test_a_port_that_is_taken_ends_the_process_with_status_1_and_one_line(
+    port: int, taken_by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def work() -> AsyncIterator[None]:
+        raise AssertionError("nothing begins")
+        yield
+
+    beside = Beside(Starlette(), LOOPBACK, port if taken_by == "itself" else free_ports(1)[0])
+    with socket.socket() as other, caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as ended:
+        if taken_by != "itself":
+            other.bind((LOOPBACK, port))
+            other.listen()
+        run_server(lambda lifespan: Starlette(lifespan=lifespan), work, host=LOOPBACK, port=port, beside=beside)
+    assert ended.value.code == 1
+    [line] = caplog.records
+    assert (line.message, vars(line)["reason"]) == ("start failed", f"{LOOPBACK}:{port}: Address already in use")
+
+
+def test_the_application_beside_answers_from_before_the_work_begins_until_it_has_ended() -> None:
+    port, other = free_ports(2)
+    seen: list[str] = []
+
+    async def hello(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("hello")
+
+    @asynccontextmanager
+    async def work() -> AsyncIterator[None]:
+        seen.append(await answer(other))
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            yield
+        finally:
+            seen.append(await answer(other))
+
+    beside = Beside(Starlette(routes=[Route("/", hello)]), LOOPBACK, other)
+    run_server(lambda lifespan: Starlette(lifespan=lifespan), work, host=LOOPBACK, port=port, beside=beside)
+    assert seen == ["hello", "hello"]
+    assert not accepts_connections(other)
+
+
 ENDING = """
     import atexit
     import signal
     from contextlib import asynccontextmanager
     from starlette.applications import Starlette
-    from consumers.runtime.background_server import run_server
+    from tenancy.service.background_server import run_server
 
     @asynccontextmanager
     async def work():

@@ -10,7 +10,7 @@ import pytest
 
 from consumers.training import smollm2
 from consumers.training.base_model import main, prepare_base_model
-from schemas.model_digest import CACHE_FILE, NotAModelDirectory, model_digest
+from schemas.models.model_digest import CACHE_FILE, NotAModelDirectory, model_digest
 
 
 def write_model(directory: Path, weights: bytes = b"weights") -> Path:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from tenancy.bounded import gathered
 from tenancy.errors import Refused
+from tenancy.platform.concurrency import gathered
 
 
 async def test_doing_many_things_keeps_their_order_and_stops_at_the_first_failure() -> None:

@@ -10,18 +10,19 @@ from typing import Any
 
 import pytest
 
-from inference import binding, placement
-from inference.binding import TenantViews
+from inference.adapters import placement
+from inference.adapters.adapter_files import NotServable
+from inference.adapters.placement import RETRY_AFTER_SECONDS, Placement
+from inference.adapters.recent_set import Latest
+from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.errors import RequestRefused
-from inference.fetching import NotServable
-from inference.latest import Latest
-from inference.placement import RETRY_AFTER_SECONDS, Placement
-from inference.residency import Residency, ResidencyPolicy
-from schemas.state import PurgeState, TenantState
+from inference.tenants import binding
+from inference.tenants.binding import TenantViews
+from schemas.objects.state import PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.world.fakes import FakeEngine, FakeFiles
 

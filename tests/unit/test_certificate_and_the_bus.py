@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from producers.verifying import verify_file
-from schemas import events, object_keys
-from schemas.events import PurgeCompleted
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate
-from schemas.model import read_tolerant
-from schemas.topics import TOPICS
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.events import PurgeCompleted
+from schemas.bus.topics import TOPICS
+from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate
+from schemas.objects import object_keys
+from tenancy.evidence.verification import verify_file
 from tests.invariants.worlds import assert_purged
 from tests.world.world import POLICY, World
 
@@ -23,7 +24,7 @@ async def test_the_time_by_which_events_are_gone_is_of_those_published_before_th
     await assert_purged(world, tenant)
     late = await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))  # an upstream goes on
     file = tmp_path / "certificate.json"
-    file.write_bytes((await world.memory.get(object_keys.certificate_key("p1"))).body)
+    file.write_bytes((await world.memory.get(object_keys.certificate_key(tenant, "p1"))).body)
     verdict = verify_file(file, world.signer.verifier)
     signed = world.signer.verifier.verify(json.loads(file.read_bytes()), PURGE_PREDICATE)["predicate"]
     held = read_tolerant(PurgeCertificate, signed)

@@ -14,27 +14,28 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.settings import PurgeSettings
-from producers import commands, holds, queries
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from producers.audit_witness import read_held
-from producers.onboarding import onboard
-from producers.subcontractors import confirm
-from producers.verdict import Verdict
-from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.audit import CHECKPOINT_PREDICATE, Actor
-from schemas.canonical import canonical_json
-from schemas.events import PurgeRequested
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate, SubcontractorFinding
-from schemas.model import read_tolerant
-from schemas.policy import TenantPolicy
-from schemas.records import StoreCount, SubcontractorConfirmation
-from tenancy.audit import AuditRecord
-from tenancy.audit_checkpoints import Checkpointer
+from producers.commands import legal_holds, requests
+from producers.commands.onboarding import onboard
+from producers.commands.subcontractors import confirm
+from producers.queries import purges
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import PurgeRequested
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor
+from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate, SubcontractorFinding
+from schemas.objects import object_keys
+from schemas.objects.purges import StoreCount, SubcontractorConfirmation
+from schemas.tenant.policy import TenantPolicy
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import AuditRecord
+from tenancy.audit.verification import verify_copy
+from tenancy.audit.witness import read_held
 from tenancy.errors import BadSignature, Refused
-from tenancy.objects import Upload
+from tenancy.evidence.verdict import Verdict
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.objects import Upload
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, certificate, publish_adapter, signed_certificate
 
@@ -60,7 +61,7 @@ def driver_of(parts: Parts, settle_seconds: float = 0.0, **policy: object) -> Pu
 
 async def begun(parts: Parts, driver: PurgeDriver) -> str:
     """A purge that was driven as far as it goes at once; its id."""
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     requested = next(event for event in parts.publisher.events if isinstance(event.data, PurgeRequested))
     await on_purge_requested(requested, PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None))
     await driver.look()
@@ -68,7 +69,7 @@ async def begun(parts: Parts, driver: PurgeDriver) -> str:
 
 
 async def said(parts: Parts, purge_id: str) -> PurgeCertificate:
-    envelope = json.loads(await queries.certificate(parts.tenancy, purge_id))
+    envelope = json.loads(await purges.certificate(parts.tenancy, TENANT, purge_id))
     return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
 
 
@@ -111,7 +112,7 @@ async def test_what_a_late_writer_left_counts_with_its_bytes(parts: Parts) -> No
     for body in (b"late", b"later"):
         await parts.objects.put(f"{object_keys.tenant_prefix(TENANT)}usage/u1", body)
         await driver.look()
-    before = (await driver.records.read(purge_id)).found
+    before = (await driver.records.read(TENANT, purge_id)).found
     parts.now += timedelta(seconds=61)
     await driver.look()
     held = await said(parts, purge_id)
@@ -169,8 +170,8 @@ async def test_where_nobody_is_declared_the_certificate_says_none(parts: Parts, 
 async def test_a_certificate_waits_for_confirmations_as_long_as_it_was_told_to_and_no_longer(parts: Parts) -> None:
     waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=10))
     purge_id = await begun(parts, waiting)
-    assert (await waiting.records.read(purge_id)).step == "deleted"
-    [view] = (await queries.purges(parts.tenancy)).views
+    assert (await waiting.records.read(TENANT, purge_id)).step == "deleted"
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.waits_for == ("subcontractor aws-s3 to confirm, until 2026-03-11T12:00+00:00",)
     parts.now += timedelta(days=10)
     await waiting.look()
@@ -182,7 +183,7 @@ async def test_a_certificate_waits_no_more_once_all_have_confirmed(parts: Parts)
     purge_id = await begun(parts, waiting)
     await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
     await waiting.look()
-    assert (await waiting.records.read(purge_id)).step == "certified"
+    assert (await waiting.records.read(TENANT, purge_id)).step == "certified"
 
 
 async def test_no_wait_for_confirmations_costs_the_deletion_sla(parts: Parts) -> None:
@@ -190,7 +191,7 @@ async def test_no_wait_for_confirmations_costs_the_deletion_sla(parts: Parts) ->
     purge_id = await begun(parts, waiting)
     parts.now += timedelta(days=29)
     await waiting.look()
-    record = await waiting.records.read(purge_id)
+    record = await waiting.records.read(TENANT, purge_id)
     assert (record.step, record.moved_at < record.deadline) == ("certified", True)
 
 
@@ -211,10 +212,10 @@ async def test_a_confirmation_is_taken_once_and_only_while_it_can_be_certified(p
     assert await refused("somebody-else", "doc-3") == "unknown-subcontractor"
     parts.now += timedelta(seconds=61)
     await driver.look()
-    stored = await queries.certificate(parts.tenancy, purge_id)
+    stored = await purges.certificate(parts.tenancy, TENANT, purge_id)
     assert await refused("aws-kms", "doc-4") == "purge-certified"
     assert await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1") == first
-    again = await driver.records.read(purge_id)
+    again = await driver.records.read(TENANT, purge_id)
     assert canonical_json(parts.signer.sign(certify(again))) == stored
     log = [entry for entry in entries_of(await read_copy(parts.tenancy, TENANT)) if entry.kind == "purge.confirmed"]
     assert [(entry.actor.id, entry.facts["reference"]) for entry in log] == [("op-1", "doc-1")]
@@ -222,7 +223,7 @@ async def test_a_confirmation_is_taken_once_and_only_while_it_can_be_certified(p
 
 async def test_nobody_can_confirm_what_is_not_decided_yet(parts: Parts) -> None:
     driver = driver_of(parts, subcontractors=("aws-s3",))
-    await holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="counsel", hold_id="h1")
+    await legal_holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="counsel", hold_id="h1")
     await begun(parts, driver)
     with pytest.raises(Refused, match="not decided yet"):
         await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
@@ -251,7 +252,7 @@ async def test_the_checkpoint_in_a_certificate_covers_every_step_of_the_destruct
     """No ledger runs here: the purge signs the log itself."""
     await publish_adapter(parts, TENANT)
     purge_id = await begun(parts, driver_of(parts))
-    (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, purge_id))
+    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, TENANT, purge_id))
     [held] = read_held(tmp_path / "c.json")
     copy = await read_copy(parts.tenancy, TENANT)
     assert verify_copy(copy, [parts.signer.verifier], [held]).problems == ()

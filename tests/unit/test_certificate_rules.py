@@ -11,11 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.certificate import certificate as statement_of
-from producers.purge_certificate import checked_certificate
-from producers.verdict import Verdict
-from schemas.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, genesis
-from schemas.holds import LegalHold
-from schemas.manifests import (
+from schemas.base.contract import read_tolerant
+from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, genesis
+from schemas.evidence.statements import (
     PurgeCertificate,
     Retained,
     StoreFinding,
@@ -23,20 +21,22 @@ from schemas.manifests import (
     backups_in_words,
     statement,
 )
-from schemas.model import read_tolerant
-from schemas.records import (
+from schemas.objects.purges import (
     PurgeExport,
     PurgeRecord,
-    ReplicaAcknowledgement,
     Residue,
     StoreCount,
     StoreRefusal,
     SubcontractorConfirmation,
 )
-from schemas.stores import STORES, registry_sha256, swept
-from tenancy.certificate_rules import EVERY_RELEASE, RULES, SKEW, Contradictory, broken
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.stores.registry import STORES, registry_sha256, swept
+from schemas.tenant.holds import LegalHold
 from tenancy.errors import BadSignature
-from tenancy.signing import Signer
+from tenancy.evidence.certificate_rules import EVERY_RELEASE, RULES, SKEW, Contradictory, broken
+from tenancy.evidence.purge_certificate import checked_certificate
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.verdict import Verdict
 from tests.unit.operator_parts import NOW, certificate, finding, purge_record
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
@@ -72,6 +72,7 @@ EXPIRED = ReplicaAcknowledgement(
     replica_id="replica-2",
     outcome="expired",
     at=NOW + 90 * SECOND,
+    incarnation="process-2",
     lease_ended_at=NOW + 60 * SECOND,
     fenced_at=NOW + 30 * SECOND,
 )
@@ -209,6 +210,7 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("replicas-accounted-for", "one more", lambda: altered(replicas_found=(*FULL.replicas_found, "replica-3"))),
     ("replicas-accounted-for", "one twice", lambda: altered(replicas=(*FULL.replicas, FULL.replicas[0]))),
     ("receipts-named", "none", lambda: with_replica(0, receipt_sha256=None)),
+    ("processes-named", "none", lambda: with_replica(0, incarnation=None)),
     ("leases-over", "not yet", lambda: with_replica(1, lease_ended_at=EXPIRED.at + SECOND)),
     ("leases-over", "cut off without an end", lambda: with_replica(1, lease_ended_at=None)),
     ("replicas-in-time", "before the fence", lambda: with_replica(0, at=NOW - SKEW - SECOND)),
@@ -376,7 +378,7 @@ def test_a_store_that_is_added_removed_or_ends_otherwise_makes_another_registry_
     with monkeypatch.context() as changed:
         # Not an item deleted and put back: it would be the last of the registry from then on.
         without = {name: store for name, store in STORES.items() if name != "objects.usage"}
-        changed.setattr("schemas.stores.STORES", without)
+        changed.setattr("schemas.stores.registry.STORES", without)
         assert registry_sha256() != mine
     with monkeypatch.context() as changed:
         changed.setitem(STORES, "objects.usage", usage.model_copy(update={"holds": "the same in other words"}))

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from schemas.compatibility import REMEDY, breaking_changes
-from schemas.events import EVENT_TYPES
+from schemas.bus.compatibility import REMEDY, breaking_changes
+from schemas.bus.events import EVENT_TYPES
+from schemas.bus.json_schemas import golden_schema
 from schemas.generate import golden_file
-from schemas.json_schemas import golden_schema
 from tests.unit.event_strategies import data_of, event_types
 from tests.unit.golden_history import EarlierVersion, History, history
 

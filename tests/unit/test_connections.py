@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from consumers.runtime import connections
-from consumers.runtime.background_server import run_server
-from consumers.runtime.connections import BoundedConnection
 from deploy.local.ports import LOOPBACK, free_ports
+from tenancy.service import connections
+from tenancy.service.background_server import run_server
+from tenancy.service.connections import BoundedConnection
 
 BOUND_SECONDS = 30
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -161,6 +161,37 @@ def is_full(connection: Any) -> bool:
     return bool(connection.transport.get_write_buffer_size())
 
 
+def test_a_peer_that_reads_a_little_now_and_then_does_not_hold_its_connection_either(
+    looks: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, peers, read = BoundedConnection._look, list[socket.socket](), [0]
+
+    def read_too_little(connection: BoundedConnection) -> None:
+        for peer in peers:
+            with suppress(BlockingIOError, ConnectionError):
+                read[0] += len(peer.recv(32_768))
+        look(connection)
+
+    monkeypatch.setattr(BoundedConnection, "_look", read_too_little)
+    # Twice what it reads by then. On this machine's own network what is read is seen in steps of 64 KiB.
+    monkeypatch.setattr(connections, "LEAST_BYTES", 2 * connections.STALLED_LOOKS * 32_768)
+
+    async def talk(port: int) -> None:
+        (await connected(port))[1].close()
+        with small_peer(port) as peer:
+            peer.sendall(PIPELINED * 2)
+            peers.append(peer)
+            while not any(is_full(each) for each in looks):
+                await asyncio.sleep(0.001)
+            connection: Any = next(each for each in looks if is_full(each))
+            while connection in connection.connections:
+                await asyncio.sleep(0.001)
+            peers.clear()
+
+    served(talk, large)
+    assert 0 < read[0] < LARGE
+
+
 def test_a_peer_that_reads_slowly_is_not_cut_off(looks: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     peers: list[socket.socket] = []
     talked: list[int] = []
@@ -191,3 +222,25 @@ def test_a_peer_that_reads_slowly_is_not_cut_off(looks: list[object], monkeypatc
 
     served(talk, large)
     assert talked[0] > 2 * connections.STALLED_LOOKS
+
+
+def test_a_request_whose_peer_leaves_is_told_so_also_where_another_was_sent_behind_it() -> None:
+    told: list[str] = []
+
+    async def until_told(request: Request) -> PlainTextResponse:
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                told.append("left")
+                return PlainTextResponse("to nobody")
+
+    async def talk(port: int) -> None:
+        _, writer = await connected(port)
+        writer.write(PIPELINED * 2)
+        await writer.drain()
+        writer.close()
+        while not told:
+            await asyncio.sleep(0.001)
+
+    served(talk, until_told)
+    assert told == ["left"]

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from producers.countersigning import countersigned
-from producers.verifying import verify_file
-from schemas.canonical import canonical_json
-from schemas.manifests import PURGE_PREDICATE
+from schemas.base.canonical import canonical_json
+from schemas.evidence.statements import PURGE_PREDICATE
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Signer
+from tenancy.evidence.countersigning import countersigned
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.verification import verify_file
 from tests.unit.operator_parts import certificate, signed_certificate, signed_receipt
 
 SIGNER, VERIFIER, STRANGER = (Signer(Ed25519PrivateKey.from_private_bytes(bytes([n] * 32))) for n in (1, 2, 3))

@@ -18,12 +18,12 @@ from consumers.purge.counting import SweepCount, listed, sweep_ended
 from consumers.purge.roots import Root
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
-from schemas.records import PurgeRecord, StoreCount
-from tenancy import objects as batching
+from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.errors import StoreUnavailable
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, Upload
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.storage import objects as batching
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, Upload
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 ROOT = Root("objects", "tenants/t1/")
@@ -105,15 +105,15 @@ class Purge:
         await self.records.create(record)
 
     async def read(self) -> PurgeRecord:
-        return await self.records.read("p1")
+        return await self.records.read("t1", "p1")
 
     async def sweep(self, number: int | None = None) -> None:
         number = (await self.read()).sweeps if number is None else number
         assert number is not None
-        await sweep(self.objects, ROOT, SweepCount(self.objects, self.records, "p1", ROOT, number))
+        await sweep(self.objects, ROOT, SweepCount(self.objects, self.records, "t1", "p1", ROOT, number))
 
     async def end_sweep(self) -> None:
-        await self.records.note("p1", sweep_ended((await self.read()).sweeps))
+        await self.records.note("t1", "p1", sweep_ended((await self.read()).sweeps))
 
 
 def as_numbers(counts: tuple[StoreCount, ...]) -> dict[str, tuple[int, int, int, int, int | None]]:
@@ -161,7 +161,7 @@ def test_a_sweep_that_ends_anywhere_and_is_begun_again_counts_everything_once(
         purge.objects.disarm()
         await purge.sweep()
         assert purge.objects.open_uploads == []
-        assert list(purge.objects.objects) == ["purges/p1.json"]
+        assert list(purge.objects.objects) == ["purges/t1/p1.json"]
         record = await purge.read()
         assert (as_numbers(record.found), record.late) == (expected, ())
 
@@ -181,7 +181,7 @@ def test_two_processes_that_sweep_at_once_count_everything_once(history: History
         await lived(purge, history)
         expected = as_numbers(await listed(purge.objects, ROOT))
         await asyncio.gather(purge.sweep(0), later(purge))
-        assert list(purge.objects.objects) == ["purges/p1.json"]
+        assert list(purge.objects.objects) == ["purges/t1/p1.json"]
         assert as_numbers((await purge.read()).found) == expected
 
     asyncio.run(check())

@@ -15,15 +15,16 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Record
 from consumers.runtime.poison import Poison
 from consumers.runtime.redeliveries import Redeliveries
-from schemas import events
-from schemas.envelope import MalformedEvent, decode
-from schemas.object_keys import ForbiddenKey
-from schemas.outcome import Outcome
-from schemas.topics import MESSAGE_BYTES
+from schemas.bus import events
+from schemas.bus.envelope import MalformedEvent, decode
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import MESSAGE_BYTES
+from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import (
     BusUnavailable,
     Refused,
+    StoreUnavailable,
     UnknownTenant,
 )
 from tests.unit.runtime_parts import (
@@ -49,6 +50,22 @@ async def test_a_purge_command_that_no_object_can_be_called_by_is_dead_lettered_
     assert (result.acknowledged, result.outcomes, handler.calls) == (True, [Outcome.DEAD_LETTERED], 1)
     assert [dict(letter.headers)["dlq_reason"] for letter in result.letters] == [b"bad-key"]
     assert progress.consecutive_failures == 0
+
+
+async def test_a_letter_is_written_only_once_the_service_has_done_what_it_does_with_one() -> None:
+    """Else a process that ends in between leaves a letter that the service knows nothing of."""
+    reasons: list[str] = []
+
+    async def noted(record: Any, poison: Poison, ports: Any) -> None:
+        reasons.append(poison.code)
+        if len(reasons) == 1:
+            raise StoreUnavailable("the object store answered 503")
+
+    bus, record = RecordingPublisher(), a_record(PURGE, value=b"{}")
+    first = await delivered(Raising([]), record, bus, service="purge", on_dead_letter=noted)
+    assert (first.acknowledged, first.letters) == (False, [])
+    again = await delivered(Raising([]), record, bus, service="purge", on_dead_letter=noted)
+    assert (again.acknowledged, len(again.letters), reasons) == (True, 1, ["invalid-data"] * 2)
 
 
 async def test_a_purge_command_for_nobody_is_dead_lettered_at_once() -> None:

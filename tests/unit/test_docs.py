@@ -19,14 +19,14 @@ from pydantic_settings import BaseSettings
 
 from consumers.runtime.poison import REFUSED_US
 from deploy.local.services import LOCAL_PROFILE
-from inference import openai_requests
-from producers.approvals import ApprovalLine
+from inference.engine import request_fields
 from producers.cli.main import app
-from schemas.envelope import EVENT_NAMESPACE, event_id
-from schemas.events import EVENT_TYPES, EventData
-from schemas.object_keys import TENANT_AREAS
-from schemas.records import PurgeRecord
-from schemas.topics import LIVE_TOPICS
+from producers.sources.approvals_file import ApprovalLine
+from schemas.bus.envelope import EVENT_NAMESPACE, event_id
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.bus.topics import LIVE_TOPICS
+from schemas.objects.object_keys import TENANT_AREAS
+from schemas.objects.purges import PurgeRecord
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -172,11 +172,11 @@ def commands() -> dict[str, Any]:
     """Every command by its words: ``tenant create``, ``purge`` …"""
 
     def walk(command: Any, words: str) -> Iterator[tuple[str, Any]]:
-        inner = getattr(command, "commands", None)
-        if inner is None:
+        if not hasattr(command, "list_commands"):
             yield words, command
-        for name, sub in (inner or {}).items():
-            yield from walk(sub, f"{words} {name}".strip())
+            return
+        for name in command.list_commands(None):  # some are made only when they are asked for
+            yield from walk(command.get_command(None, name), f"{words} {name}".strip())
 
     return dict(walk(typer.main.get_command(app), ""))
 
@@ -191,7 +191,7 @@ def invocations(text: str) -> Iterator[str]:
 def test_every_command_and_option_that_is_mentioned_exists(path: Path) -> None:
     for invocation in invocations(path.read_text(encoding="utf-8")):
         words = invocation.split()
-        name = next((name for name in (" ".join(words[:2]), words[0]) if name in commands()), None)
+        name = next((name for n in (3, 2, 1) if (name := " ".join(words[:n])) in commands()), None)
         is_group = any(known.startswith(f"{words[0]} ") for known in commands()) and len(words) == 1
         assert name or is_group, f"sano {invocation}"
         known_options = {option for held in (commands()[name].params if name else ()) for option in _options(held)}
@@ -315,14 +315,14 @@ def test_the_request_fields_are_those_that_the_server_allows() -> None:
     for names, chat, completion, _ in documented:
         for route, mark in (("chat", chat), ("completion", completion)):
             by_route[route] |= set(ticked(names)) if mark == "yes" else set()
-    beside = openai_requests._SET_BY_SERVER | openai_requests._IGNORED
-    assert by_route["chat"] - beside == openai_requests._CHAT.keys()
-    assert by_route["completion"] - beside == openai_requests._COMPLETION.keys()
+    beside = request_fields._SET_BY_SERVER | request_fields._IGNORED
+    assert by_route["chat"] - beside == request_fields._CHAT.keys()
+    assert by_route["completion"] - beside == request_fields._COMPLETION.keys()
     assert beside <= by_route["chat"] & by_route["completion"]
 
 
 def test_every_error_code_of_the_api_is_documented() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "inference").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "inference").rglob("*.py"))
     raised = set(re.findall(r'RequestRefused\((\d{3}), "([a-z_]+)"', source))
     raised |= set(re.findall(r'_error\((\d{3}), "([a-z_]+)"', source))
     documented = rows(section(page("docs/integrators.md"), "### Errors"))
@@ -345,7 +345,7 @@ def test_every_metric_is_documented_under_the_name_that_is_scraped() -> None:
 
 
 def test_every_reason_of_a_dead_letter_is_documented() -> None:
-    envelope = page("schemas/envelope.py") + page("consumers/runtime/dispatch.py")
+    envelope = page("schemas/bus/envelope.py") + page("consumers/runtime/dispatch.py")
     raised = set(re.findall(r'MalformedEvent\(\s*"([a-z0-9-]+)"', envelope)) | {
         "bad-key",
         "handler-error",
@@ -356,7 +356,9 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
     }
     handlers = "".join(path.read_text() for path in (ROOT / "consumers").glob("*/handlers.py"))
     handlers += page("consumers/purge/onboarding.py")
-    boundary = page("tenancy/errors.py") + page("tenancy/keys.py")
+    boundary = (
+        page("tenancy/errors.py") + page("tenancy/storage/keys.py") + page("tenancy/evidence/eviction_receipts.py")
+    )
     raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
     raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))
     raised -= {"tenant-purged", "key-destroyed"}  # an outcome, REFUSED_PURGED, and no dead letter

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from consumers.ledger.audit_facts import AUDITED
-from inference.load_audit import AUDIT_SECONDS, LOADED, WAITING
-from schemas.events import EVENT_TYPES
+from inference.replica.load_audit import AUDIT_SECONDS, LOADED, WAITING
+from schemas.bus.events import EVENT_TYPES
 from tests.unit.test_docs import page, rows, section, ticked
 
 ROOT = Path(__file__).parents[2]

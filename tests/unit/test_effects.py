@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from schemas import object_keys
-from schemas.object_keys import TENANT_AREAS
+from schemas.objects import object_keys
+from schemas.objects.object_keys import TENANT_AREAS
 from tenancy.bus import RawMessage, RecordingPublisher
-from tenancy.effects import KillAt, ObservedObjectStore, ObservedPublisher, object_effect
 from tenancy.errors import PreconditionFailed, Refused
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, Upload
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, Upload
 from tests.unit.event_strategies import approved
+from tests.world.effects import KillAt, ObservedObjectStore, ObservedPublisher, object_effect
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,7 +57,7 @@ def test_what_is_no_crash_point_is_refused_with_the_shape_of_one(text: str) -> N
 def run_with(crash_at: str, effects: list[str]) -> subprocess.CompletedProcess[str]:
     program = "\n".join(
         [
-            "from tenancy.effects import KillAt",
+            "from tests.world.effects import KillAt",
             f"point = KillAt.parse({crash_at!r})",
             f"for effect in {effects!r}:",
             "    point.before(effect); print('doing', effect, flush=True); point.after(effect)",
@@ -92,8 +92,8 @@ def test_the_process_is_killed_at_the_nth_occurrence_and_at_no_other(crash_at: s
         ("put", "tenants/t1/examples/ex-1", "put:examples"),
         ("put", "tenants/t1/runs/run-1/job.json", "put:runs"),
         ("put", "tenants/t1/runs/run-1/lease.json", "put:lease"),
-        ("put", "purges/p-1.json", "put:purges"),
-        ("put", "purges/p-1.certificate.json", "put:certificate"),
+        ("put", "purges/t-1/p-1.json", "put:purges"),
+        ("put", "purges/t-1/p-1.certificate.json", "put:certificate"),
         ("put", "replicas/r-1.json", "put:replicas"),
         ("put", "audit/t1/entries/000000000001", "put:audit-entries"),
         ("put", "audit/t1/head.json", "put:audit-head"),

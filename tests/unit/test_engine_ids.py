@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from inference.engine_errors import AdapterLoadFailed
-from inference.loaded_adapters import LoadedAdapters
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from inference.engine.errors import AdapterLoadFailed
+from inference.engine.loaded_adapters import LoadedAdapters
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 
 
 def digest(number: int) -> str:
@@ -110,3 +110,11 @@ async def test_an_adapter_that_the_engine_keeps_against_orders_keeps_its_name(ll
     await adapters.load(digest(2), directory)
     assert (await adapters.evict(digest(1), scrub=True)).remaining == (digest(1), digest(2))
     assert (await adapters.evict(digest(2), scrub=True)).remaining == (digest(1), digest(2))
+
+
+async def test_the_engine_that_follows_a_dead_one_is_not_given_its_ids(llm: Llm, tmp_path: Path) -> None:
+    directory = _directory(tmp_path, "good")
+    for _ in range(3):
+        llm.ids.clear()
+        await _adapters(llm).load(digest(1), directory)
+    assert len(set(llm.given)) == 3

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from inference import engine as engine_module
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
+from inference.engine import engine as engine_module
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.processes import Process
 
 BOUND_SECONDS = 30
 
@@ -31,6 +32,7 @@ async def test_a_start_that_is_cancelled_ends_what_it_has_started(
 
     monkeypatch.setattr(engine_module, "prepare_environment", lambda _: None)
     monkeypatch.setattr(engine_module, "serving_arguments", lambda _: None)
+    monkeypatch.setattr(engine_module, "of_engine", lambda _: set())
     monkeypatch.setattr(engine, "_start_vllm", start)
     starting = asyncio.create_task(engine.start())
     assert await asyncio.to_thread(begun.wait, BOUND_SECONDS)
@@ -50,11 +52,16 @@ async def test_a_stop_removes_what_the_engines_processes_shared_however_they_end
 ) -> None:
     engine = Engine(EngineConfig(base_model=tmp_path))
     seen: list[Any] = []
+    worker = Process(1, 2)
     names = iter(({"psm_start"}, {"psm_later"}))
 
     def shutdown() -> None:
         seen.append("processes")
         raise RuntimeError("an engine that does not end")
+
+    def end(processes: set[Process]) -> set[Process]:
+        seen.append(set(processes))
+        return set()
 
     def unlink(removed: set[str]) -> set[str]:
         seen.append(set(removed))
@@ -62,10 +69,13 @@ async def test_a_stop_removes_what_the_engines_processes_shared_however_they_end
 
     monkeypatch.setattr(engine_module, "_segments", lambda: next(names))
     monkeypatch.setattr(engine_module, "unlink", unlink)
+    monkeypatch.setattr(engine_module, "of_engine", lambda _: {worker})
+    monkeypatch.setattr(engine_module, "end", end)
     monkeypatch.setattr(engine, "_start_vllm", lambda _: None)
     await engine._vllm_started(argparse.Namespace())
     engine._llm = SimpleNamespace(shutdown=shutdown, errored=False)
     with pytest.raises(RuntimeError):
         await engine.close()
-    assert seen == ["processes", {"psm_start", "psm_later"}]
+    assert seen == ["processes", {worker}, {"psm_start", "psm_later"}]
+    assert engine.has_ended
     assert [record.message for record in caplog.records] == ["shared memory not removed"]

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import envelope
-from schemas.envelope import Event, MalformedEvent, decode, encode
-from schemas.events import ReplicaRegistered
+from schemas.bus import envelope
+from schemas.bus.envelope import Event, MalformedEvent, decode, encode
+from schemas.bus.events import ReplicaRegistered
 from tests.unit.event_strategies import JSON_VALUES, approved, events
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from consumers.export.handlers import ExportPorts, on_export_requested
-from producers import commands, exporting, waiting
-from producers.exporting import export_adapter
-from schemas import object_keys
+from producers.commands import exporting, requests
+from producers.commands.exporting import export_adapter
+from producers.queries import waiting
+from schemas.objects import object_keys
 from tenancy.errors import BadSignature, Refused
-from tenancy.exports import EXPORT_FILES
+from tenancy.lifecycle.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, publish_adapter
 
@@ -64,7 +65,7 @@ async def test_an_export_is_a_plain_folder_with_the_adapter_its_manifest_and_its
     parts: Parts, tmp_path: Path
 ) -> None:
     digest = await publish_adapter(parts, TENANT)
-    await commands.activate(parts.tenancy, TENANT, digest)
+    await requests.activate(parts.tenancy, TENANT, digest)
     made = await exported(parts, tmp_path / "out")
     assert (made.adapter_digest, made.examples) == (digest, 3)
     assert names(tmp_path / "out") == sorted(EXPORT_FILES)
@@ -77,7 +78,7 @@ async def test_an_export_into_a_folder_that_holds_something_is_refused_before_an
     parts: Parts, tmp_path: Path
 ) -> None:
     digest = await publish_adapter(parts, TENANT)
-    await commands.activate(parts.tenancy, TENANT, digest)
+    await requests.activate(parts.tenancy, TENANT, digest)
     parts.publisher.events.clear()
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(Refused, match="is not empty; name a new or an empty folder"):
@@ -87,7 +88,7 @@ async def test_an_export_into_a_folder_that_holds_something_is_refused_before_an
 
 async def test_an_export_whose_weights_are_not_the_signed_ones_leaves_nothing(parts: Parts, tmp_path: Path) -> None:
     digest, other = await publish_adapter(parts, TENANT, 1), await publish_adapter(parts, TENANT, 2)
-    await commands.activate(parts.tenancy, TENANT, digest)
+    await requests.activate(parts.tenancy, TENANT, digest)
     store = await parts.tenancy.store(TENANT)
     foreign, _ = await store.get(object_keys.adapter(other, object_keys.ADAPTER_WEIGHTS))
     await store.put(object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS), foreign)

@@ -17,21 +17,21 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from inference.fetching import AdapterFiles, NotServable, adapter_folder
-from schemas import object_keys
-from schemas.adapter_files import CONFIG_FILE, WEIGHTS_FILE, config_sha256, weights_sha256
-from schemas.canonical import adapter_digest
-from schemas.manifests import EVICTION_PREDICATE, TRAINING_PREDICATE, statement
-from schemas.object_keys import ADAPTER_MANIFEST
-from schemas.records import TrainingSet, TrainingSetEntry
-from schemas.state import TenantState
+from inference.adapters.adapter_files import AdapterFiles, NotServable, adapter_folder
+from schemas.base.canonical import adapter_digest
+from schemas.evidence.statements import EVICTION_PREDICATE, TRAINING_PREDICATE, statement
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, config_sha256, weights_sha256
+from schemas.objects import object_keys
+from schemas.objects.object_keys import ADAPTER_MANIFEST
+from schemas.objects.state import TenantState
+from schemas.objects.training import TrainingSet, TrainingSetEntry
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 from tests.unit.test_adapter_files import IN, OUT, PREFIX, R, good_config, good_tensors, safetensors

@@ -12,10 +12,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.purge import certificate as certificates
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.policy import PurgePolicy
-from schemas import events, object_keys
-from schemas.events import PurgeCompleted
-from tenancy.certificate_rules import RULES
-from tenancy.signing import Signer
+from schemas.bus import events
+from schemas.bus.events import PurgeCompleted
+from schemas.objects import object_keys
+from tenancy.evidence.certificate_rules import RULES
+from tenancy.evidence.signing import Signer
 from tests.invariants.worlds import assert_purged
 from tests.world.crashes import SimulatedCrash
 from tests.world.world import POLICY, SETTLE_SECONDS, World
@@ -27,10 +28,10 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
     world = World(tmp_path)
     tenant = await world.onboard("t1", POLICY)
     await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
-    key = object_keys.certificate_key("p1")
+    key = object_keys.certificate_key(tenant, "p1")
     for _ in range(20):
         await world.step()
-    assert (await world.driver.records.read("p1")).step == "deleted"
+    assert (await world.driver.records.read(tenant, "p1")).step == "deleted"
     world.now += timedelta(seconds=SETTLE_SECONDS + 1)
     put = world.memory.put
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from inference.engine_errors import AdapterWithdrawn, EngineDead, EngineRefused
-from inference.flights import EventStream, Flight, Flights, result_of
-from inference.stream_usage import StreamUsage
-from inference.vllm_errors import error_events
+from inference.engine.errors import AdapterWithdrawn, EngineDead, EngineRefused
+from inference.engine.in_flight import EventStream, Flight, Flights, result_of
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events
 
 ONE, TWO = b'data: {"choices":[{"index":0}]}\n\n', b'data: {"choices":[{"index":1}]}\n\n'
 WITHDRAWN = error_events(AdapterWithdrawn())

@@ -15,18 +15,19 @@ from consumers.purge import handover
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_export_acknowledged, on_purge_requested
 from consumers.purge.policy import PurgePolicy
-from producers import commands, holds, queries, waiting
-from producers.exporting import export_adapter
-from producers.onboarding import onboard
-from producers.verifying import checked, verify_file
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ExportAcknowledged
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import PurgeRecord
+from producers.commands import legal_holds, requests
+from producers.commands.exporting import export_adapter
+from producers.commands.onboarding import onboard
+from producers.queries import purges, waiting
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExportAcknowledged
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import BadSignature, Refused, StoreUnavailable, TenantFenced
-from tenancy.exports import EXPORT_FILES
+from tenancy.evidence.verification import checked, verify_file
+from tenancy.lifecycle.exports import EXPORT_FILES
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, publish_adapter, purge_ports
 
@@ -54,29 +55,29 @@ def ports(parts: Parts) -> PurgePorts:
 
 async def purging(parts: Parts, ports: PurgePorts) -> PurgeRecord:
     """The purge as far as it goes at once."""
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
     await ports.driver.look()
-    return await ports.driver.records.read(purge_id)
+    return await ports.driver.records.read(TENANT, purge_id)
 
 
 async def fenced(parts: Parts, ports: PurgePorts) -> PurgeRecord:
     """The purge right after its fence, which the event itself brings."""
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
-    record = await ports.driver.records.read(purge_id)
+    record = await ports.driver.records.read(TENANT, purge_id)
     assert record.step == "fenced"
     return record
 
 
 async def looked(ports: PurgePorts, record: PurgeRecord) -> PurgeRecord:
     await ports.driver.look()
-    return await ports.driver.records.read(record.purge_id)
+    return await ports.driver.records.read(record.tenant, record.purge_id)
 
 
 async def certified_export(parts: Parts, record: PurgeRecord) -> str:
     """What a certificate that verifies says of the export."""
-    envelope = json.loads(await queries.certificate(parts.tenancy, record.purge_id))
+    envelope = json.loads(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
     return checked(Path("c.json"), envelope, parts.signer.verifier).facts["export"]
 
 
@@ -90,11 +91,11 @@ async def test_the_tenant_takes_its_adapter_while_it_is_purged_and_the_purge_goe
     parts: Parts, ports: PurgePorts, tmp_path: Path
 ) -> None:
     digest = await publish_adapter(parts, TENANT)
-    await commands.activate(parts.tenancy, TENANT, digest)
+    await requests.activate(parts.tenancy, TENANT, digest)
     record = await purging(parts, ports)
     assert record.step == "exported"
     assert parts.types()[-2:] == ["purge.fenced", "export.ready"]
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.waits_for == ("the tenant to take its export, until 2026-03-06T12:00+00:00",)
     made = await taken(parts, tmp_path / "out")
     assert (made.adapter_digest, made.export_id) == (digest, record.purge_id)
@@ -106,10 +107,10 @@ async def test_the_tenant_takes_its_adapter_while_it_is_purged_and_the_purge_goe
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.EFFECT
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_DUPLICATE
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_STALE
     assert parts.stored_keys("tenants/") == []
-    (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, record.purge_id))
+    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
     facts = verify_file(tmp_path / "c.json", parts.signer.verifier).facts
     assert facts["export"].startswith(f"{digest} taken at")
     with pytest.raises(TenantFenced):
@@ -123,10 +124,10 @@ async def test_a_tenant_that_does_not_take_it_keeps_nothing_from_being_destroyed
     record = await purging(parts, ports)
     parts.now = NOW + timedelta(days=5) - timedelta(seconds=1)
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "exported"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "exported"
     parts.now += timedelta(seconds=1)
     await ports.driver.look()
-    ended = await ports.driver.records.read(record.purge_id)
+    ended = await ports.driver.records.read(record.tenant, record.purge_id)
     assert ended.step == "certified"
     assert ended.export is not None
     assert ended.export.acknowledged_at is None
@@ -146,11 +147,11 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
     assert (record.step, record.export and record.export.refusal_code) == ("fenced", "store-too-slow")
     parts.now = record.deadline - timedelta(days=1)  # the last attempt; another process may have begun a moment ago
     await ports.driver.look()
-    record = await ports.driver.records.read(record.purge_id)
+    record = await ports.driver.records.read(record.tenant, record.purge_id)
     assert (record.step, record.settled_at) == ("deleted", parts.now + timedelta(seconds=100))
     parts.now += timedelta(seconds=100)
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
 
 
 async def test_a_hold_that_comes_and_goes_while_the_tenant_is_waited_for_is_shown_as_it_is(
@@ -158,14 +159,14 @@ async def test_a_hold_that_comes_and_goes_while_the_tenant_is_waited_for_is_show
 ) -> None:
     await publish_adapter(parts, TENANT)
     await purging(parts, ports)
-    await holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
+    await legal_holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
     await ports.driver.look()
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.flags, view.open_holds) == ("exported", ("blocked-by-hold",), ("h1",))
     assert view.waits_for[1:] == ("release of hold h1 (litigation)",)
-    await holds.release(parts.tenancy, TENANT, "h1", released_by="op")
+    await legal_holds.release(parts.tenancy, TENANT, "h1", released_by="op")
     await ports.driver.look()
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.flags, view.open_holds) == ("exported", (), ())
 
 
@@ -201,11 +202,11 @@ async def test_an_adapter_that_cannot_be_exported_is_said_so_and_ends_with_the_w
     assert record.step == "fenced"
     assert record.export is not None
     assert record.export.refusal_code == BadSignature("x").code
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert "cannot be made (bad-signature)" in view.waits_for[0]
     parts.now += timedelta(days=5)
     await ports.driver.look()
-    assert (await ports.driver.records.read(record.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
     assert "could not be made available (bad-signature)" in await certified_export(parts, record)
 
 
@@ -260,16 +261,16 @@ async def test_a_fence_that_came_late_leaves_the_last_day_of_the_deletion_sla_to
     parts: Parts, ports: PurgePorts
 ) -> None:
     await publish_adapter(parts, TENANT)
-    await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     requested = parts.publisher.events[-1]
     parts.now += timedelta(days=27)
     await on_purge_requested(requested, ports)
     await ports.driver.look()
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.waits_for == ("the tenant to take its export, until 2026-03-30T12:00+00:00",)
     parts.now = view.deadline - timedelta(days=1)
     await ports.driver.look()
-    assert (await ports.driver.records.read(view.purge_id)).step == "certified"
+    assert (await ports.driver.records.read(view.tenant, view.purge_id)).step == "certified"
 
 
 @pytest.mark.parametrize("is_mended", [True, False])
@@ -328,5 +329,5 @@ async def test_an_acknowledgement_counts_only_for_what_was_put_out(parts: Parts,
         await on_export_acknowledged(said(adapter_digest="f" * 64), ports)
     assert await on_export_acknowledged(said(export_id="export-1"), ports) is Outcome.NOOP_STALE
     assert await on_export_acknowledged(said(other), ports) is Outcome.NOOP_STALE, "another tenant's word"
-    assert (await ports.driver.records.read(record.purge_id)).export == record.export
+    assert (await ports.driver.records.read(record.tenant, record.purge_id)).export == record.export
     assert await on_export_acknowledged(said(), ports) is Outcome.EFFECT

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.heldout import HeldoutFileError, is_correct, read_heldout
+from schemas.models.heldout import HeldoutFileError, is_correct, read_heldout
 
 DATA = Path(__file__).parents[2] / "deploy" / "local" / "data"
 

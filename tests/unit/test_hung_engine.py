@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from inference.answering_llm import AnsweringLlm
-from inference.engine import Engine
-from inference.engine_config import EngineConfig
-from inference.engine_errors import EngineDead
-from inference.flights import EventStream, Flight, result_of
-from inference.loaded_adapters import LoadedAdapters
-from inference.stream_usage import StreamUsage
-from inference.vllm_errors import error_events
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.errors import EngineDead
+from inference.engine.in_flight import EventStream, Flight, result_of
+from inference.engine.loaded_adapters import LoadedAdapters
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events
+from inference.engine.watched_llm import AnsweringLlm
 
 AT_ONCE, LONG = 0.01, 60.0
 
@@ -147,3 +147,45 @@ async def test_an_engine_that_answers_is_left_alone(tmp_path: Path) -> None:
     llm.between_steps.set()
     await engine.require_answer()
     assert engine.is_healthy()
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_call_to_an_engine_that_dies_is_not_waited_for(call: str) -> None:
+    """vLLM answers none of the calls that a dying engine has not answered, nor says so."""
+    inner = Llm()
+    llm = AnsweringLlm(inner, LONG, lambda: pytest.fail("it has not hung"))
+    asked = asyncio.create_task(calls(llm)[call]())
+    await asyncio.sleep(0)
+    inner.errored = True
+    async with asyncio.timeout(LONG / 2):
+        with pytest.raises(EngineDead):
+            await asked
+
+
+async def test_an_error_of_a_dying_engine_is_that_it_is_dead() -> None:
+    class Dying(Llm):
+        async def list_loras(self) -> set[int]:
+            self.errored = True
+            raise RuntimeError
+
+    with pytest.raises(EngineDead):
+        await AnsweringLlm(Dying(), LONG, lambda: None).list_loras()
+
+
+async def test_a_caller_that_gives_up_ends_its_call() -> None:
+    ended: list[str] = []
+
+    class Asked(Llm):
+        async def list_loras(self) -> set[int]:
+            try:
+                return await super().list_loras()
+            finally:
+                ended.append("call")
+
+    asked = asyncio.create_task(AnsweringLlm(Asked(), LONG, lambda: None).list_loras())
+    await asyncio.sleep(0.01)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await asyncio.sleep(0)
+    assert ended == ["call"]

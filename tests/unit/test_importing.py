@@ -14,18 +14,18 @@ import pytest
 
 from consumers.curation import handlers as curation
 from consumers.purge.handlers import on_purge_requested
-from producers.approvals import _RULES, ApprovalLine
-from producers.importing import import_approvals
-from producers.onboarding import onboard
-from schemas.content import ChatMessage, ExampleContent
-from schemas.envelope import Event
-from schemas.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from tenancy.bounded import AT_ONCE
+from producers.commands.onboarding import onboard
+from producers.sources.approvals_file import _RULES, ApprovalLine
+from producers.sources.importing import import_approvals
+from schemas.bus.content import ChatMessage, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, ExampleApproved, ExampleWithdrawn, PurgeRequested
+from schemas.bus.outcome import Outcome
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused, TenantFenced
-from tenancy.memory import MemoryObjectStore
+from tenancy.platform.concurrency import AT_ONCE
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, onboarded_parts, purge_ports
 

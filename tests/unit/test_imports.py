@@ -26,20 +26,64 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 }
 """What each package may import of ours besides itself; the longest matching name counts."""
 
+FLOORS: dict[str, tuple[str, ...]] = {
+    "schemas": (
+        "version",
+        "serving_api",
+        "base",
+        "tenant",
+        "bus",
+        "objects",
+        "models",
+        "stores",
+        "evidence",
+        "generate",
+    ),
+    "tenancy": (
+        "errors",
+        "tenant_id",
+        "platform",
+        "service",
+        "evidence",
+        "bus",
+        "storage",
+        "tokens",
+        "state",
+        "lifecycle",
+        "audit",
+        "bootstrap",
+    ),
+    "producers": (
+        "settings",
+        "connection",
+        "publishing",
+        "progress",
+        "sources",
+        "queries",
+        "commands",
+        "operations",
+        "replay",
+        "demo",
+        "cli",
+    ),
+    "inference": ("errors", "settings", "engine", "adapters", "tenants", "replica", "api", "app", "scoring"),
+}
+"""The rooms of a package from the ground up: each imports only those before it. Nothing of ours goes in a circle."""
+
 HEAVY = {"torch", "peft", "transformers", "vllm"}
 HEAVY_ALLOWED = ("consumers.training", "inference")
 
 CLOUD = {"boto3", "botocore", "aiobotocore", "s3fs"}
 CLOUD_ALLOWED = {
-    "tenancy.aws",  # how long clients wait
-    "tenancy.s3",
-    "tenancy.master_keys",  # KMS
+    "tenancy.platform.aws",  # how long clients wait
+    "tenancy.storage.s3",
+    "tenancy.storage.master_keys",  # KMS
     "deploy.local.embedded",  # makes the bucket of the local stack
 }
 
 ENVIRONMENT_ALLOWED = {
     "deploy.local.settings",  # hands the whole environment on to child processes
-    "inference.engine_config",  # vLLM reads some of its settings from the environment only
+    "inference.engine.config",  # vLLM reads some of its settings from the environment only
 }
 
 
@@ -109,6 +153,17 @@ def misdirected(module: Module) -> list[str]:
     ]
 
 
+def upward(module: Module) -> list[str]:
+    """Imports of a room of the same package that lies on no lower floor."""
+    home, *inner = module.name.split(".")
+    floors = FLOORS.get(home)
+    if floors is None or not inner or inner[0] == "__init__":
+        return []
+    lower = floors[: floors.index(inner[0])]
+    rooms = (imported.split(".")[1] for imported in module.imported() if imported.startswith(f"{home}."))
+    return [room for room in rooms if room != inner[0] and room in floors and room not in lower]
+
+
 def across_consumers(module: Module) -> list[str]:
     """Imports of one consumer by another; only the runtime is shared."""
     parts = module.name.split(".")
@@ -145,6 +200,16 @@ def test_imports_go_one_way(module: Module) -> None:
     assert misdirected(module) == []
 
 
+def test_every_room_of_a_package_has_its_floor() -> None:
+    rooms = {(name[0], name[1]) for module in ALL if len(name := module.name.split(".")) > 1 and name[0] in FLOORS}
+    assert rooms - {(home, "__init__") for home in FLOORS} == {(home, room) for home in FLOORS for room in FLOORS[home]}
+
+
+@pytest.mark.parametrize("module", ALL, ids=lambda module: module.name)
+def test_a_room_imports_only_rooms_below_it(module: Module) -> None:
+    assert upward(module) == []
+
+
 def test_no_consumer_imports_another() -> None:
     assert {module.name: found for module in ALL if (found := across_consumers(module))} == {}
 
@@ -165,7 +230,11 @@ def test_only_the_tenant_boundary_talks_to_the_object_store_and_to_kms() -> None
         and call.args
         and isinstance(call.args[0], ast.Constant)
     }
-    assert clients == {("tenancy.s3", "s3"), ("tenancy.master_keys", "kms"), ("deploy.local.embedded", "s3")}
+    assert clients == {
+        ("tenancy.storage.s3", "s3"),
+        ("tenancy.storage.master_keys", "kms"),
+        ("deploy.local.embedded", "s3"),
+    }
 
 
 def test_the_environment_is_read_by_settings_only() -> None:
@@ -193,12 +262,12 @@ def test_a_service_with_a_settings_module_has_no_other_settings_class(service: s
         ("tenancy.x", "def f():\n    from inference import api"),
         ("consumers.x.app", "from producers.cli import main"),
         ("consumers.x.app", "from deploy.local import stack"),
-        ("producers.importing", "from deploy.local.stack import up"),
-        ("producers.importing", "from consumers.runtime.service import serve"),
+        ("producers.sources.importing", "from deploy.local.stack import up"),
+        ("producers.sources.importing", "from consumers.runtime.service import serve"),
         ("producers.cli.x", "import deploy.kubernetes"),
         ("inference.x", "from consumers.curation import handlers"),
         ("inference.x", "import importlib\nimportlib.import_module('producers.cli.main')"),
-        ("deploy.local.x", "from tenancy.s3 import connect"),
+        ("deploy.local.x", "from tenancy.storage.s3 import connect"),
     ],
 )
 def test_a_wrong_direction_is_seen(name: str, source: str) -> None:
@@ -206,6 +275,9 @@ def test_a_wrong_direction_is_seen(name: str, source: str) -> None:
 
 
 def test_the_other_checks_see_what_they_look_for() -> None:
+    assert upward(parsed("tenancy.storage.x", "from tenancy.state.registry import owing"))
+    assert upward(parsed("schemas.base.x", "def f():\n    from schemas import bus"))
+    assert not upward(parsed("tenancy.state.x", "from tenancy.storage.objects import ObjectStore"))
     assert across_consumers(parsed("consumers.purge.x", "from consumers.export import handlers"))
     assert across_consumers(parsed("consumers.purge.x", "from ..export import handlers"))
     assert not across_consumers(parsed("consumers.purge.x", "from consumers.runtime.service import serve"))

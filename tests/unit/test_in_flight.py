@@ -11,18 +11,18 @@ import pytest
 
 from consumers.curation.handlers import on_consent_granted
 from consumers.training.freeze import eligible
-from inference.fetching import AdapterFiles, NotServable
-from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ConsentGranted
-from schemas.policy import TenantPolicy
-from schemas.records import ConsentRecord, ExampleRecord, WaitingExample
+from inference.adapters.adapter_files import AdapterFiles, NotServable
+from producers.commands.onboarding import onboard
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord, WaitingExample
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.bounded import AT_ONCE
 from tenancy.errors import StoreUnavailable
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, StoredObject
+from tenancy.platform.concurrency import AT_ONCE
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, StoredObject
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, publish_adapter
 

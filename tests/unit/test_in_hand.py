@@ -26,20 +26,21 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed, decoded
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.telemetry import configure_telemetry
-from schemas import events, object_keys
-from schemas.envelope import Event
-from schemas.in_hand import PartitionInHand, RecordInHand
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.stores import store_of_key
+from schemas.base.contract import read_tolerant
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.crash_marker import PartitionInHand, RecordInHand
+from schemas.stores.registry import store_of_key
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.clock import utc_now
 from tenancy.errors import Refused, StoreUnavailable, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion, StoredObject
+from tenancy.platform.clock import utc_now
+from tenancy.service.telemetry import configure_telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion, StoredObject
 from tests.fixtures.records import record_of
 
 POLICY = HandlingPolicy(

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import BaseModel, ValidationError
 
-from schemas import audit, dead_letters, holds, in_hand, manifests, records, state, usage, withdrawals
-from schemas.envelope import MalformedEvent, decode
-from schemas.events import EVENT_TYPES
-from schemas.json_schemas import golden_schema
-from schemas.model import Contract, read_tolerant
+from schemas.base.contract import Contract, read_tolerant
+from schemas.bus import dead_letters
+from schemas.bus.envelope import MalformedEvent, decode
+from schemas.bus.events import EVENT_TYPES
+from schemas.bus.json_schemas import golden_schema
+from schemas.evidence import audit, statements
+from schemas.objects import crash_marker, curation, exports, purges, replicas, state, training, usage, withdrawals
+from schemas.tenant import holds
 from tests.unit.event_strategies import JSON_VALUES, data_of
 from tests.unit.stored_examples import StoredExample, stored_examples
 
@@ -124,7 +127,8 @@ def test_a_version_that_is_not_an_integer_is_a_dead_letter_that_says_where(versi
 
 def contract_models() -> list[type[BaseModel]]:
     """Every model of the contract that is stored, sent or signed."""
-    modules = (audit, dead_letters, holds, in_hand, manifests, records, state, usage, withdrawals)
+    records = (crash_marker, curation, exports, purges, replicas, state, training, usage, withdrawals)
+    modules = (audit, dead_letters, holds, statements, *records)
     own = {held for module in modules for held in vars(module).values() if isinstance(held, type)}
     found = {held for held in own if issubclass(held, Contract) and held is not Contract}
     return sorted(found | set(EVENT_TYPES.values()), key=lambda model: model.__name__)
@@ -142,7 +146,7 @@ def test_a_lease_whose_end_has_no_zone_is_refused() -> None:
     times = {"started_at": "2026-01-01T00:00:00Z", "expires_at": "2026-01-01T00:00:00"}
     body = {"replica_id": "replica-0", "base_model_digest": "a" * 64, **times}
     with pytest.raises(ValidationError, match="time zone"):
-        read_tolerant(records.ReplicaRecord, json.dumps(body))
+        read_tolerant(replicas.ReplicaRecord, json.dumps(body))
 
 
 @pytest.mark.parametrize("body", [{"seq": "1"}, {"seq": True}])

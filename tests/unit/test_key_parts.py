@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas import object_keys
-from schemas.envelope import event_id
-from schemas.events import EVENT_TYPES
-from schemas.json_schemas import golden_schema
-from schemas.object_keys import tenant_key
-from schemas.usage import report_of
+from schemas.bus.envelope import event_id
+from schemas.bus.events import EVENT_TYPES
+from schemas.bus.json_schemas import golden_schema
+from schemas.objects import object_keys
+from schemas.objects.object_keys import tenant_key
+from schemas.objects.usage import report_of
 from tests.unit.event_strategies import data_of, tenants
 
 S3_KEY_BYTES = 1024
@@ -63,8 +63,8 @@ KEYS: dict[str, tuple[KeyOf, ...]] = {
     ),
     "files": (lambda tenant, files: max(tenant_key(tenant, object_keys.export("x", file)) for file in ("x", *files)),),
     "purge_id": (
-        lambda _, value: object_keys.purge_key(value),
-        lambda _, value: object_keys.certificate_key(value),
+        object_keys.purge_key,
+        object_keys.certificate_key,
         lambda tenant, value: tenant_key(tenant, object_keys.export(value, object_keys.ADAPTER_WEIGHTS)),
     ),
     "replica_id": (
@@ -75,7 +75,7 @@ KEYS: dict[str, tuple[KeyOf, ...]] = {
     "event_id": (object_keys.audit_claim,),
 }
 """What is built from each field, whole keys. The ids of a cause, an export and a purge are looked up as a purge's by
-:class:`tenancy.purge_records.PurgeRecords`, which knows which of them cannot be one."""
+:class:`tenancy.lifecycle.purge_records.PurgeRecords`, which knows which of them cannot be one."""
 
 NEVER_IN_A_KEY = {
     "acknowledged_by",

@@ -10,10 +10,11 @@ import pytest
 
 from consumers.training.trainer import LoraTrainer
 from consumers.training.worker import Worker
-from producers import queries
-from producers.lineage import lineage
-from schemas import events, object_keys
-from schemas.policy import TenantPolicy
+from producers.queries import adapters
+from producers.queries.lineage import lineage
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.unit.tiny_training import BASE_NAME, THREE_STEPS, build_tiny_base, load_tokenizer
 from tests.world.world import World
@@ -63,7 +64,7 @@ async def test_examples_that_the_model_cannot_take_are_left_out_and_named(tmp_pa
     assert tuple(example.example_id for example in found.examples) == GOOD
     left_out = [(name, 1, code) for name, (_, code) in sorted(BAD.items())]
     assert [(each.example_id, each.version, each.code) for each in found.left_out] == left_out
-    [view] = await queries.runs(world.outside, tenant)
+    [view] = await adapters.runs(world.outside, tenant)
     assert view.left_out == found.left_out
     assert not any(text in json.dumps(view.model_dump(mode="json")) for text, _ in BAD.values())
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from inference.load_audit import WAITING, LoadAudit
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from schemas import object_keys
-from schemas.audit import AuditEntry
-from schemas.policy import TenantPolicy
+from inference.replica.load_audit import WAITING, LoadAudit
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.evidence.audit import AuditEntry
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.errors import StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import onboarded
 from tests.unit.operator_parts import NOW, Parts

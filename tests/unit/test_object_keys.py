@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas import object_keys
-from schemas.events import PurgeRequested
-from schemas.object_keys import TENANT_AREAS, ForbiddenKey
+from schemas.bus.events import PurgeRequested
+from schemas.objects import object_keys
+from schemas.objects.object_keys import TENANT_AREAS, ForbiddenKey
 from tests.unit.event_strategies import opaque_ids, tenants
 
 AREAS = sorted(TENANT_AREAS)
@@ -127,9 +127,10 @@ def test_no_two_things_share_a_key(ids: list[str], number: int) -> None:
     for name in ids:
         ways = {
             "replica": object_keys.replica_key,
-            "purge": object_keys.purge_key,
+            "purge": lambda text: object_keys.purge_key("t1", text),
+            "purge of another": lambda text: object_keys.purge_key("t2", text),
             "in hand": lambda text: object_keys.record_in_hand(text, "sano.tenants.v1", number),
-            "certificate": object_keys.certificate_key,
+            "certificate": lambda text: object_keys.certificate_key("t1", text),
             "claim": lambda text: object_keys.audit_claim("t1", text),
             "example": lambda text: object_keys.tenant_key("t1", object_keys.example(text)),
             "content": lambda text: object_keys.tenant_key("t1", object_keys.content(text, number)),
@@ -152,6 +153,6 @@ def test_no_two_things_share_a_key(ids: list[str], number: int) -> None:
 def test_a_purge_may_not_be_named_so_that_its_record_lies_where_a_certificate_does() -> None:
     for key in (object_keys.purge_key, object_keys.certificate_key):
         with pytest.raises(ForbiddenKey, match="purge id"):
-            key("p.certificate")
+            key("t1", "p.certificate")
     with pytest.raises(ValidationError, match="purge_id"):
         PurgeRequested(purge_id="p.certificate", reason_code="churned", requested_by="op")

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from producers import commands
-from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.policy import TenantPolicy
-from schemas.state import TenantState
+from producers.commands import requests
+from producers.commands.onboarding import onboard
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import KeyDestroyed, Refused, TenantFenced
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, purge_to_the_end
 
@@ -56,7 +56,7 @@ async def test_another_policy_for_a_known_tenant_is_refused(parts: Parts) -> Non
 
 
 async def test_an_id_that_was_purged_is_never_given_out_again(parts: Parts) -> None:
-    await commands.churn(parts.tenancy, TENANT, requested_by="operator")
+    await requests.churn(parts.tenancy, TENANT, requested_by="operator")
     await purge_to_the_end(parts)
     with pytest.raises(TenantFenced):
         await onboard(parts.tenancy, TENANT)

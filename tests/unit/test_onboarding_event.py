@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from consumers.purge.onboarding import on_tenant_onboarded
-from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from tenancy.effects import ObservedObjectStore
+from producers.commands.onboarding import onboard
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import Refused, TenantFenced, UnknownTenant
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, purge_ports
 from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.effects import ObservedObjectStore
 
 TENANT = TenantId("t1")
 POLICY = TenantPolicy(min_new_examples=7, activation="manual")

@@ -4,9 +4,16 @@ from typing import Any
 
 import pytest
 
-from inference.engine_errors import EngineRefused
-from inference.field_checks import MAX_INT64, MAX_LOGIT_BIASES, MAX_STOP_LENGTH, MAX_STOP_TOKEN_IDS, MAX_STOPS
-from inference.openai_requests import MAX_CHOICES, chat_fields, completion_fields, prompt_count
+from inference.engine.errors import EngineRefused
+from inference.engine.field_checks import (
+    MAX_CHOICES,
+    MAX_INT64,
+    MAX_LOGIT_BIASES,
+    MAX_STOP_LENGTH,
+    MAX_STOP_TOKEN_IDS,
+    MAX_STOPS,
+)
+from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
 
 SERVER = {"model": "digest", "cache_salt": "5a17", "request_id": "r1"}
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -224,11 +231,11 @@ def test_a_value_that_a_completion_cannot_take_is_refused_by_the_fields_name(fie
 
 
 def test_every_field_that_is_allowed_has_values_here_that_it_refuses() -> None:
-    from inference import openai_requests
+    from inference.engine import request_fields
 
     beside = {"messages", "stream_options", "n", "prompt"}  # which have tests of their own
-    assert openai_requests._CHAT.keys() - beside == BAD.keys() | BAD_IN_CHAT
-    assert openai_requests._COMPLETION.keys() - beside == BAD.keys() | BAD_IN_COMPLETION
+    assert request_fields._CHAT.keys() - beside == BAD.keys() | BAD_IN_CHAT
+    assert request_fields._COMPLETION.keys() - beside == BAD.keys() | BAD_IN_COMPLETION
 
 
 def test_the_largest_values_pass() -> None:
@@ -263,3 +270,16 @@ def test_text_that_has_no_bytes_is_refused_in_prompts(prompt: Any) -> None:
     with pytest.raises(EngineRefused) as refused:
         completion_fields({"prompt": prompt}, **SERVER)
     assert refused.value.field == "prompt"
+
+
+@pytest.mark.parametrize("logprobs", [0, 1, 20])
+@pytest.mark.parametrize("fields", [{}, {"n": 2}, {"stream": True}, {"max_tokens": 0}])
+def test_an_echo_with_logprobs_of_any_number_is_refused(logprobs: int, fields: dict[str, Any]) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        completion_fields({"prompt": ["a", "b"], "echo": True, "logprobs": logprobs, **fields}, **SERVER)
+    assert (refused.value.status, refused.value.field) == (400, "logprobs")
+
+
+@pytest.mark.parametrize("fields", [{"echo": True}, {"echo": True, "logprobs": None}, {"echo": False, "logprobs": 1}])
+def test_an_echo_without_logprobs_and_logprobs_without_an_echo_pass(fields: dict[str, Any]) -> None:
+    completion_fields({"prompt": "a", **fields}, **SERVER)

@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from producers import commands, queries
-from producers.lineage import lineage
-from schemas import object_keys
-from schemas.events import UsageRecorded
-from schemas.records import ReplicaRecord
+from producers.commands import requests
+from producers.queries import adapters, purges, tenants, usage
+from producers.queries.lineage import lineage
+from schemas.bus.events import UsageRecorded
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaRecord
 from tenancy.errors import BadSignature, Refused
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import BASE, NOW, Parts, onboarded_parts, publish_adapter, purge_ports, purge_to_the_end
@@ -25,20 +26,20 @@ async def parts() -> Parts:
 
 async def test_views_say_what_the_states_say(parts: Parts) -> None:
     first, second = await publish_adapter(parts, TENANT, 1), await publish_adapter(parts, TENANT, 2)
-    await commands.activate(parts.tenancy, TENANT, second)
-    assert [(v.digest, v.active) for v in await queries.adapters(parts.tenancy, TENANT)] == [
+    await requests.activate(parts.tenancy, TENANT, second)
+    assert [(v.digest, v.active) for v in await adapters.adapters(parts.tenancy, TENANT)] == [
         (first, False),
         (second, True),
     ]
-    assert [v.run_id for v in await queries.runs(parts.tenancy, TENANT)] == ["run-1", "run-2"]
-    [view] = await queries.tenants(parts.tenancy)
+    assert [v.run_id for v in await adapters.runs(parts.tenancy, TENANT)] == ["run-1", "run-2"]
+    [view] = await tenants.tenants(parts.tenancy)
     assert (view.tenant, view.status, view.active_adapter) == ("t1", "active", second)
-    whole = await queries.tenant(parts.tenancy, TENANT)
+    whole = await tenants.tenant(parts.tenancy, TENANT)
     assert (whole.examples, whole.adapters, whole.runs) == (0, 2, 2)
-    assert await queries.whole_digest(parts.tenancy, TENANT, first[:8]) == first
-    assert await queries.owner(parts.tenancy, first[:8]) == (TENANT, first)
+    assert await adapters.whole_digest(parts.tenancy, TENANT, first[:8]) == first
+    assert await adapters.owner(parts.tenancy, first[:8]) == (TENANT, first)
     with pytest.raises(Refused, match="2 adapters of any tenant"):
-        await queries.owner(parts.tenancy, "")
+        await adapters.owner(parts.tenancy, "")
 
 
 async def test_purges_say_how_much_of_the_sla_is_left_and_for_whom_they_wait(parts: Parts) -> None:
@@ -50,16 +51,16 @@ async def test_purges_say_how_much_of_the_sla_is_left_and_for_whom_they_wait(par
         incarnation="i1",
     )
     await parts.objects.put(object_keys.replica_key("replica-1"), replica.model_dump_json().encode())
-    await commands.request_purge(parts.tenancy, TENANT, requested_by="operator")
+    await requests.request_purge(parts.tenancy, TENANT, requested_by="operator")
     await purge_to_the_end(parts)
     parts.now = NOW + timedelta(days=29)
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.waits_for_replicas, view.remaining_seconds) == ("shredded", ("replica-1",), 86_400.0)
     parts.now = NOW + timedelta(days=31)
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.remaining_seconds == -86_400.0
     await purge_ports(parts).driver.look()
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.remaining_seconds, view.waits_for_replicas) == ("certified", None, ())
 
 
@@ -76,7 +77,7 @@ async def test_usage_is_summed_by_source(parts: Parts) -> None:
             }
         )
         await store.put_record(object_keys.usage(f"event-{number}"), record)
-    inference, training = await queries.usage(parts.tenancy, TENANT)
+    inference, training = await usage.usage(parts.tenancy, TENANT)
     assert (inference.records, inference.prompt_tokens, inference.engine_seconds) == (2, 20, 1.0)
     assert (training.source, training.records, training.prompt_tokens) == ("training", 1, 10)
     assert (inference.bytes_written, training.bytes_written) == (200, 100)
@@ -105,8 +106,8 @@ async def test_lineage_refuses_a_manifest_of_another_signer_or_of_another_adapte
 
 
 async def test_a_purge_whose_record_cannot_be_read_is_named_beside_the_others(parts: Parts) -> None:
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await purge_to_the_end(parts)
-    await parts.objects.put("purges/newer.json", b'{"step": "a-step-of-a-newer-release"}')
-    found = await queries.purges(parts.tenancy)
-    assert ([view.purge_id for view in found.views], found.unreadable) == ([purge_id], ["purges/newer.json"])
+    await parts.objects.put("purges/t9/newer.json", b'{"step": "a-step-of-a-newer-release"}')
+    found = await purges.purges(parts.tenancy)
+    assert ([view.purge_id for view in found.views], found.unreadable) == ([purge_id], ["purges/t9/newer.json"])

@@ -10,7 +10,7 @@ import pytest
 from producers.settings import VerificationSettings, installation_settings, operator_settings
 from tenancy.bootstrap import object_store
 from tenancy.errors import Refused
-from tenancy.s3 import S3ObjectStore
+from tenancy.storage.s3 import S3ObjectStore
 
 STACK = {
     "kafka_bootstrap_servers": "127.0.0.1:9092",
@@ -19,6 +19,7 @@ STACK = {
     "aws_access_key_id": "local-id",
     "aws_secret_access_key": "local-secret",
     "inference_url": "http://127.0.0.1:8000",
+    "inference_health_url": "http://127.0.0.1:8080",
     "master_key_file": "/keys/master.key",
     "signing_key_file": "/keys/signing.pem",
     "verify_key_file": "/keys/signing.pub.pem",
@@ -101,7 +102,7 @@ def test_a_setting_of_the_wrong_shape_is_named_and_not_quoted(
         ],
         *[("SANO_KAFKA_BOOTSTRAP_SERVERS", brokers) for brokers in ("x:port", "x:1,,y z", "http://x:1", "x:99999")],
         *[("SANO_S3_BUCKET", bucket) for bucket in ("q q", "q/q")],
-        *[(name, "x y") for name in ("SANO_INFERENCE_URL", "SANO_OTLP_ENDPOINT")],
+        *[(name, "x y") for name in ("SANO_INFERENCE_URL", "SANO_INFERENCE_HEALTH_URL", "SANO_OTLP_ENDPOINT")],
     ],
 )
 def test_an_address_of_the_wrong_shape_is_named_before_a_client_trips_over_it(

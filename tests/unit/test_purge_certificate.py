@@ -15,20 +15,21 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
-from producers import commands, queries
-from producers.onboarding import onboard
+from producers.commands import requests
+from producers.commands.onboarding import onboard
 from producers.publishing import publish
-from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.canonical import canonical_json
-from schemas.events import PurgeRequested
-from schemas.manifests import PURGE_PREDICATE, PurgeCertificate
-from schemas.model import read_tolerant
-from schemas.outcome import Outcome
-from schemas.records import PurgeRecord
-from schemas.stores import STORES, swept
+from producers.queries import purges
+from schemas.base.canonical import canonical_json
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import PurgeRequested
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
+from schemas.stores.registry import STORES, swept
 from tenancy.errors import DeletionRefused, Refused
-from tenancy.objects import ObjectVersion, Upload
+from tenancy.evidence.verification import verify_file
+from tenancy.storage.objects import ObjectVersion, Upload
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import Parts, onboarded_parts, publish_adapter, purge_ports
 from tests.world.purging import LockingObjectStore
@@ -42,15 +43,15 @@ async def parts() -> Parts:
 
 
 async def purged(parts: Parts) -> PurgeRecord:
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = purge_ports(parts)
     await on_purge_requested(parts.publisher.events[-1], ports)
     await ports.driver.look()
-    return await ports.driver.records.read(purge_id)
+    return await ports.driver.records.read(TENANT, purge_id)
 
 
 async def certified(parts: Parts, record: PurgeRecord) -> PurgeCertificate:
-    envelope = json.loads(await queries.certificate(parts.tenancy, record.purge_id))
+    envelope = json.loads(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
     return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
 
 
@@ -93,7 +94,7 @@ async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_w
     assert found["telemetry.logs"].outcome == "none-held"
     assert found["copies.bucket"].outcome == "operator"
     assert said.objects_removed == sum((f.before.objects if f.before else 0) for f in said.stores)
-    (tmp_path / "c.json").write_bytes(await queries.certificate(parts.tenancy, record.purge_id))
+    (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
     verdict = verify_file(tmp_path / "c.json", parts.signer.verifier)
     assert verdict.facts["removed"].startswith(f"{said.objects_removed} objects in {said.versions_removed} versions")
     assert any("copies.bucket" in line for line in verdict.does_not_prove)
@@ -102,16 +103,16 @@ async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_w
 async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Parts) -> None:
     await publish_adapter(parts, TENANT)
     record = await purged(parts)
-    stored = await queries.certificate(parts.tenancy, record.purge_id)
+    stored = await purges.certificate(parts.tenancy, record.tenant, record.purge_id)
     parts.now += timedelta(days=400)
-    again = await purge_ports(parts).driver.records.read(record.purge_id)
+    again = await purge_ports(parts).driver.records.read(record.tenant, record.purge_id)
     assert canonical_json(parts.signer.sign(certificate(again))) == stored
-    key = object_keys.certificate_key(record.purge_id)
+    key = object_keys.certificate_key(record.tenant, record.purge_id)
     await parts.objects.delete_versions([version async for version in parts.objects.versions(key)])
     body = again.model_copy(update={"step": "verified"}).model_dump_json().encode()
-    await parts.objects.put(object_keys.purge_key(record.purge_id), body)
+    await parts.objects.put(object_keys.purge_key(record.tenant, record.purge_id), body)
     await purge_ports(parts).driver.look()
-    assert await queries.certificate(parts.tenancy, record.purge_id) == stored
+    assert await purges.certificate(parts.tenancy, record.tenant, record.purge_id) == stored
 
 
 async def test_there_is_no_certificate_while_anything_is_open(parts: Parts) -> None:
@@ -133,32 +134,32 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
 ) -> None:
     ports = purge_ports(parts, settle_seconds=60.0)
     driver, watchdog = ports.driver, Watchdog(ports.driver)
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
     await driver.look()
-    days = (await driver.records.read(purge_id)).sla_days
-    await driver.records.note(purge_id, lambda current: current.model_copy(update={"sla_days": 3}))
+    days = (await driver.records.read(TENANT, purge_id)).sla_days
+    await driver.records.note(TENANT, purge_id, lambda current: current.model_copy(update={"sla_days": 3}))
     parts.now += timedelta(seconds=61)
     for _ in range(2):
         await driver.look()
-    record = await driver.records.read(purge_id)
+    record = await driver.records.read(TENANT, purge_id)
     assert (record.step, record.uncertifiable) == ("verified", ("deadline",))
     assert [said.__dict__["rules"] for said in caplog.records if said.message == "purge not certified"] == [
         ("deadline",),
         ("deadline",),
     ]
     with pytest.raises(Refused, match="not certified"):
-        await queries.certificate(parts.tenancy, purge_id)
+        await purges.certificate(parts.tenancy, TENANT, purge_id)
     assert "purge.completed" not in parts.types()
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.flags) == ("verified", ("uncertifiable",))
     assert view.waits_for == ("a release that can certify it: its certificate would contradict itself (deadline)",)
     await watchdog.look()
     assert watchdog.overview.flags["uncertifiable"] == 1
-    await driver.records.note(purge_id, lambda current: current.model_copy(update={"sla_days": days}))
+    await driver.records.note(TENANT, purge_id, lambda current: current.model_copy(update={"sla_days": days}))
     await driver.look()
-    assert (await driver.records.read(purge_id)).step == "certified"
-    [view] = (await queries.purges(parts.tenancy)).views
+    assert (await driver.records.read(TENANT, purge_id)).step == "certified"
+    [view] = (await purges.purges(parts.tenancy)).views
     assert (view.flags, view.waits_for) == ((), ())
 
 
@@ -180,19 +181,19 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     [refusal] = record.refusals
     assert (refusal.store, refusal.reason_code, refusal.count) == ("keys.tenant", "access-denied", 1)
     assert parts.stored_keys("tenants/") == []
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.flags == ("partial",)
     assert view.waits_for == ("store keys.tenant to let go of 1 (access-denied)",)
     counted = record.found
     monkeypatch.undo()
     parts.now += timedelta(days=40)
     await purge_ports(parts).driver.look()
-    done = await purge_ports(parts).driver.records.read(record.purge_id)
+    done = await purge_ports(parts).driver.records.read(record.tenant, record.purge_id)
     assert (done.step, done.found) == ("certified", counted), "counted once, before anything was destroyed"
     said = await certified(parts, done)
     [exception] = said.exceptions
     assert exception.until == parts.now
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.flags == ("overdue",)
 
 
@@ -217,14 +218,14 @@ async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destr
     async def overtaken(versions: list[ObjectVersion]) -> None:
         await delete(versions)
         if versions and versions[0].key == object_keys.key_key(TENANT):
-            seen = await slow.records.read("p1")
+            seen = await slow.records.read(TENANT, "p1")
             await slow._prepared(seen.model_copy(update={"sweeps": None}))  # it read the record a while ago
 
     monkeypatch.setattr(parts.objects, "delete_versions", overtaken)
     requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     await on_purge_requested(await publish(parts.tenancy, TENANT, requested), purge_ports(parts))
     await fast.look()
-    record = await fast.records.read("p1")
+    record = await fast.records.read(TENANT, "p1")
     assert record.step == "certified"
     assert {count.store: count.versions for count in record.found}["keys.tenant"] == 1
 
@@ -242,7 +243,7 @@ async def test_a_key_whose_deletion_is_refused_as_a_request_is_partial_and_keeps
     assert (record.step, record.key_destroyed_at) == ("fenced", None)
     assert [(refusal.store, refusal.count) for refusal in record.refusals] == [("keys.tenant", 0)]
     assert parts.stored_keys("tenants/") == []
-    [view] = (await queries.purges(parts.tenancy)).views
+    [view] = (await purges.purges(parts.tenancy)).views
     assert view.flags == ("partial",)
 
 
@@ -269,11 +270,11 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
 ) -> None:
     await publish_adapter(parts, TENANT)
     driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=60.0))
-    purge_id = await commands.request_purge(parts.tenancy, TENANT, requested_by="op")
+    purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
     await on_purge_requested(parts.publisher.events[-1], ports)
     await driver.look()
-    record = await driver.records.read(purge_id)
+    record = await driver.records.read(TENANT, purge_id)
     settled_at = record.settled_at
     assert settled_at is not None
     assert (record.step, len(record.verified_at)) == ("deleted", 1)
@@ -290,11 +291,11 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
 
     monkeypatch.setattr(parts.objects, "uploads", slow)
     await driver.look()
-    assert (await driver.records.read(purge_id)).step == "deleted"
+    assert (await driver.records.read(TENANT, purge_id)).step == "deleted"
     await driver.look()
     parts.now += timedelta(minutes=10)
     await driver.look()
-    done = await driver.records.read(purge_id)
+    done = await driver.records.read(TENANT, purge_id)
     assert (done.step, parts.stored_keys("tenants/")) == ("certified", [])
     assert [(count.store, count.versions) for count in done.late] == [("objects.usage", 1)]
 
@@ -318,7 +319,7 @@ async def test_a_store_that_refuses_the_whole_request_is_partial_too(
     assert record.key_destroyed_at is not None
     monkeypatch.undo()
     await purge_ports(parts).driver.look()
-    assert (await purge_ports(parts).driver.records.read(record.purge_id)).step == "certified"
+    assert (await purge_ports(parts).driver.records.read(record.tenant, record.purge_id)).step == "certified"
 
 
 async def test_what_a_store_lists_after_it_was_emptied_is_not_certified(
@@ -340,12 +341,17 @@ async def test_what_a_store_lists_after_it_was_emptied_is_not_certified(
     }
 
 
-async def test_a_purge_id_of_another_tenant_purges_neither(parts: Parts) -> None:
+async def test_two_tenants_may_have_a_purge_of_one_id_and_each_is_certified_by_its_own(
+    parts: Parts, tmp_path: Path
+) -> None:
     ports = purge_ports(parts)
     requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     other = TenantId("t2")
     await onboard(parts.tenancy, other)
-    assert await on_purge_requested(await publish(parts.tenancy, TENANT, requested), ports) is Outcome.EFFECT
-    with pytest.raises(Refused, match="another tenant's"):
-        await on_purge_requested(await publish(parts.tenancy, other, requested), ports)
-    assert (await parts.tenancy.states.read(other)).state.status == "active"
+    for tenant in (other, TENANT):
+        assert await on_purge_requested(await publish(parts.tenancy, tenant, requested), ports) is Outcome.EFFECT
+    await ports.driver.look()
+    for tenant in (other, TENANT):
+        assert (await ports.driver.records.read(tenant, "p1")).step == "certified"
+        (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, tenant, "p1"))
+        assert verify_file(tmp_path / "c.json", parts.signer.verifier).facts["tenant"] == tenant

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from producers import commands
-from producers.onboarding import onboard
+from producers.commands import requests
+from producers.commands.onboarding import onboard
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
 from tests.unit.operator_parts import Parts, purge_ports, purge_to_the_end
@@ -15,7 +15,7 @@ async def test_the_record_of_a_purge_that_is_over_is_read_once_by_a_process() ->
     for number in range(3):
         tenant = TenantId(f"t{number}")
         await onboard(parts.tenancy, tenant)
-        await commands.churn(parts.tenancy, tenant, requested_by="op")
+        await requests.churn(parts.tenancy, tenant, requested_by="op")
         await purge_to_the_end(parts)
     driver = purge_ports(parts).driver
     objects.keys_read.clear()

@@ -28,32 +28,32 @@ from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
-from consumers.runtime.telemetry import SCOPE, Telemetry
-from producers.approvals import read_approvals
 from producers.cli.errors import in_one_line
-from producers.importing import import_approvals
-from producers.onboarding import onboard
-from schemas import object_keys
-from schemas.adapter_files import AdapterRefused, check_adapter
-from schemas.dead_letters import REASON_HEADERS
-from schemas.envelope import Event, MalformedEvent, decode, encode
-from schemas.events import EventData, ExampleApproved
-from schemas.heldout import HeldoutFileError, read_heldout
-from schemas.object_keys import ForbiddenKey
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.records import LeaseRecord
-from schemas.state import TenantState
+from producers.commands.onboarding import onboard
+from producers.sources.approvals_file import read_approvals
+from producers.sources.importing import import_approvals
+from schemas.bus.dead_letters import REASON_HEADERS
+from schemas.bus.envelope import Event, MalformedEvent, decode, encode
+from schemas.bus.events import EventData, ExampleApproved
+from schemas.bus.outcome import Outcome
+from schemas.models.adapter_files import AdapterRefused, check_adapter
+from schemas.models.heldout import HeldoutFileError, read_heldout
+from schemas.objects import object_keys
+from schemas.objects.object_keys import ForbiddenKey
+from schemas.objects.state import TenantState
+from schemas.objects.training import LeaseRecord
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import Refused, SealBroken
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.service.telemetry import SCOPE, Telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
 from tests.unit.event_strategies import approved, events
+from tests.world.effects import ObservedObjectStore, ObservedPublisher
 
 CANARY = "canary-8841"
 WRITTEN = f"Frau Müller, MRN {CANARY}"
@@ -179,7 +179,13 @@ async def test_a_key_that_may_not_be_is_not_quoted(tenancy: Tenancy) -> None:
         with pytest.raises(ForbiddenKey) as refused:
             await store.put(relative, b"x")
         assert CANARY not in told(refused.value)
-    for make in (object_keys.tenant_prefix, object_keys.replica_key, object_keys.purge_key, object_keys.state_key):
+    for make in (
+        object_keys.tenant_prefix,
+        object_keys.replica_key,
+        object_keys.purges_prefix,
+        lambda text: object_keys.purge_key("t1", text),
+        object_keys.state_key,
+    ):
         with pytest.raises(ForbiddenKey) as refused:
             make(WRITTEN)
         assert CANARY not in told(refused.value)

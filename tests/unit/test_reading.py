@@ -19,11 +19,11 @@ from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
 from consumers.runtime.reading import Reading
 from consumers.runtime.redeliveries import Redeliveries
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
 from tenancy.bus import RecordingPublisher
-from tenancy.clock import utc_now
+from tenancy.platform.clock import utc_now
 from tests.fixtures.records import record_of
 from tests.unit.runtime_parts import POLICY, TELEMETRY, NothingNoted, a_tenancy
 

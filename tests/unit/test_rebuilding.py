@@ -7,23 +7,25 @@ from typing import Any, Literal
 
 import pytest
 
+from producers.queries.waiting import WaitedTooLong
 from producers.replay.handling import Handling
 from producers.replay.journal import Sent
 from producers.replay.rebuilding import CONCLUSIONS, CausalOrder, is_conclusion, milestone
 from producers.replay.running import Target
-from producers.waiting import WaitedTooLong
-from schemas import events, object_keys
-from schemas.content import ClaimCheck, Committed
-from schemas.envelope import Event, decode
-from schemas.following import churn_id, churn_purge_id
-from schemas.policy import TenantPolicy
-from schemas.state import AdapterState, RunState
+from schemas.bus import events
+from schemas.bus.content import ClaimCheck, Committed
+from schemas.bus.derived_commands import churn_id, churn_purge_id
+from schemas.bus.envelope import Event, decode
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, RunState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.unit.replay_parts import START, Installation
 from tests.unit.test_services_page import SERVICES, events_made_in, sources
 
 FROM_OUTSIDE = {
     events.TenantOnboarded,
+    events.PolicyChanged,
     events.TenantChurned,
     events.ExportRequested,
     events.ExportAcknowledged,

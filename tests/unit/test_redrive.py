@@ -9,10 +9,10 @@ from producers.replay.log import Message
 from producers.replay.plan import ReplayPlan
 from producers.replay.running import ReplayStopped
 from producers.replay.selection import Selection
-from schemas import events
-from schemas.envelope import decode
-from schemas.outcome import Outcome
-from schemas.topics import MESSAGE_BYTES
+from schemas.bus import events
+from schemas.bus.envelope import decode
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import MESSAGE_BYTES
 from tests.unit.replay_parts import Installation, granted
 
 LETTERS = {"dead_letters": True}

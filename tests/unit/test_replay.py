@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from producers.queries.waiting import WaitedTooLong
 from producers.replay.journal import Journal, journal, journal_path, read_journal
 from producers.replay.reporting import report
 from producers.replay.running import Pace, ReplayStopped
-from producers.waiting import WaitedTooLong
-from schemas import events, object_keys
-from schemas.envelope import Event, decode
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event, decode
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
 from tenancy.errors import Refused
 from tests.unit.replay_parts import Installation, granted, history
 

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from producers.replay.plan import read_plan, require_hash, write_plan
 from producers.replay.selection import REPLAYABLE, Selection
-from schemas import events
-from schemas.envelope import decode
+from schemas.bus import events
+from schemas.bus.envelope import decode
 from tenancy.errors import Refused
 from tests.unit.replay_parts import START, Installation, granted, history
 

@@ -10,17 +10,18 @@ from unittest.mock import AsyncMock
 import pytest
 
 from inference.app import Replica
-from inference.lease import ReplicaLease
-from schemas import object_keys
-from schemas.events import ReplicaRegistered
-from schemas.model import read_tolerant
-from schemas.records import ReplicaAcknowledgement, ReplicaRecord
+from inference.replica.lease import KEPT_ENDS, ReplicaLease
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import ReplicaRegistered
+from schemas.objects import object_keys
+from schemas.objects.replicas import ReplicaAcknowledgement, ReplicaRecord
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseLost, StoreUnavailable, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.replicas import Replicas
+from tenancy.lifecycle.replicas import Replicas, holds_lease
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE_DIGEST = "d" * 64
@@ -60,8 +61,8 @@ class Bench:
         """A process of this replica that starts now."""
         return ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, self.now)
 
-    async def ended(self) -> ReplicaAcknowledgement | None:
-        return await self.replicas.ended("replica-0", "p1", NOW)
+    async def ended(self, found: str | None = None) -> ReplicaAcknowledgement | None:
+        return await self.replicas.ended("replica-0", "p1", NOW, found)
 
     def lives(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -286,3 +287,108 @@ async def test_a_renewal_and_a_fence_at_the_same_moment_cannot_both_win(bench: B
         with pytest.raises(LeaseLost):
             await bench.lease.renew()
     assert (await _record(bench)).fenced_at is not None
+
+
+# --- the processes before
+
+
+async def restarted(bench: Bench) -> ReplicaLease:
+    lease = bench.started()
+    await lease.register()
+    return lease
+
+
+async def test_the_process_that_was_found_is_over_when_its_lease_is_though_another_one_has_it_by_now(
+    bench: Bench,
+) -> None:
+    await bench.lease.register()
+    found, end = bench.lease.incarnation, NOW + timedelta(seconds=30)
+    assert await bench.replicas.incarnations(["replica-0", "replica-1"]) == {"replica-0": found}
+    bench.lives(10)
+    other = await restarted(bench)
+    for seconds in (0, 20, 4.9):
+        bench.lives(seconds)
+        await other.renew()
+        assert await bench.ended(found) is None, "by a clock that may be behind it serves still"
+    bench.lives(0.1)
+    assert await bench.ended(found) == ReplicaAcknowledgement(
+        replica_id="replica-0", outcome="expired", at=bench.now, incarnation=found, lease_ended_at=end
+    )
+    assert await bench.ended(other.incarnation) is None
+    await other.renew()
+    assert other.is_held(), "who was started since the state was swapped is not cut off"
+
+
+async def test_a_process_that_goes_on_being_restarted_keeps_nobody_waiting_for_the_first(bench: Bench) -> None:
+    await bench.lease.register()
+    for _ in range(35):
+        assert await bench.ended(bench.lease.incarnation) is None
+        bench.lives(1)
+        await restarted(bench)
+    ended = await bench.ended(bench.lease.incarnation)
+    assert ended is not None and ended.lease_ended_at == NOW + timedelta(seconds=30)
+
+
+async def test_a_record_names_every_earlier_process_whose_lease_may_run_on_and_few_others(bench: Bench) -> None:
+    started = [await restarted(bench) for _ in range(KEPT_ENDS + 4)]
+    last = await restarted(bench)
+    assert list((await _record(bench)).earlier) == [lease.incarnation for lease in started]
+    await last.renew()
+    assert list((await _record(bench)).earlier) == [lease.incarnation for lease in started], "a renewal keeps them"
+    bench.lives(60)
+    await restarted(bench)
+    kept = [lease.incarnation for lease in [*started, last]][-KEPT_ENDS:]
+    assert list((await _record(bench)).earlier) == kept
+    assert await bench.ended(started[0].incarnation) is not None, "the others are over"
+
+
+async def test_a_renewal_while_another_process_takes_the_lease_over_is_one_of_what_that_knows(bench: Bench) -> None:
+    await bench.lease.register()
+    bench.lives(10)
+    get, others_turn = bench.objects.get, True
+
+    async def overtaken(key: str) -> StoredObject:
+        nonlocal others_turn
+        stored = await get(key)
+        if others_turn:
+            others_turn = False
+            await bench.lease.renew()
+        return stored
+
+    bench.objects.get = overtaken  # type: ignore[method-assign]
+    await restarted(bench)
+    record = await _record(bench)
+    assert (
+        record.earlier
+        == {bench.lease.incarnation: bench.lease.expires_at}
+        == {bench.lease.incarnation: NOW + timedelta(seconds=40)}
+    )
+    with pytest.raises(LeaseLost):
+        await bench.lease.renew()
+
+
+async def test_a_process_that_did_not_hear_that_it_is_registered_is_not_one_before_itself(bench: Bench) -> None:
+    await bench.lease.register()
+    other = bench.started()
+    bench.objects.loses_answers = 1
+    with pytest.raises(Transient):
+        await other.register()
+    await other.register()
+    record = await _record(bench)
+    assert (record.incarnation, list(record.earlier)) == (other.incarnation, [bench.lease.incarnation])
+    assert other.is_held()
+
+
+async def test_a_replica_starts_though_its_record_cannot_be_read(bench: Bench) -> None:
+    await bench.objects.put(object_keys.replica_key("replica-0"), b"{")
+    assert await bench.replicas.incarnations(["replica-0"]) == {}
+    await bench.lease.register()
+    assert bench.lease.is_held()
+
+
+async def test_only_the_process_that_has_the_lease_now_holds_it(bench: Bench) -> None:
+    assert not await holds_lease(bench.objects, "replica-0", bench.lease.incarnation)
+    await bench.lease.register()
+    assert await holds_lease(bench.objects, "replica-0", bench.lease.incarnation)
+    await restarted(bench)
+    assert not await holds_lease(bench.objects, "replica-0", bench.lease.incarnation)

@@ -43,7 +43,7 @@ INSTALLED_WITH: dict[str, tuple[str, ...]] = {
     "inference": ("base", "train", "gpu"),
     "deploy": ("base", "local"),
     "producers.demo": ("base", "local"),
-    "schemas.asyncapi": ("base", "test"),  # writes the golden document
+    "schemas.bus.asyncapi": ("base", "test"),  # writes the golden document
 }
 ONLY_FOR_TYPES = {"mypy_boto3_s3", "mypy_boto3_kms"}
 

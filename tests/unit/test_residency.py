@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.residency import NoRoom, Reservation, Residency, ResidencyPolicy, Withdrawn
+from inference.adapters.residency import NoRoom, Reservation, Residency, ResidencyPolicy, Withdrawn
 
 
 class Clock:

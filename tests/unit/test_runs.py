@@ -16,12 +16,12 @@ from consumers.runtime.lanes import LaneLimits, LaneScheduler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.runs import InRuns
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
 from tenancy.bus import RecordingPublisher
-from tenancy.clock import utc_now
 from tenancy.errors import BusUnavailable, KeyDestroyed, StoreUnavailable, TenantFenced, UnknownTenant
+from tenancy.platform.clock import utc_now
 from tests.fixtures.records import raw_record, record_of
 from tests.unit.runtime_parts import POLICY, TELEMETRY, a_tenancy
 

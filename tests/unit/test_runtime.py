@@ -12,10 +12,10 @@ from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.poison import REFUSED_US
 from consumers.runtime.redeliveries import Redeliveries
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.state import TenantState
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import TenantState
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import (
     BusUnavailable,
@@ -26,8 +26,8 @@ from tenancy.errors import (
     TenantFenced,
     Transient,
 )
-from tenancy.keys import KeyRing
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.keys import KeyRing
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.runtime_parts import (
     POLICY,
@@ -116,7 +116,7 @@ async def test_a_master_key_that_nobody_asked_for_a_while_does_not_stand_for_an_
     with pytest.raises(StoreUnavailable):
         await keys.create(TENANT)
     assert not keys.answers()
-    monkeypatch.setattr("tenancy.keys.UNANSWERED_SECONDS", 0.0)
+    monkeypatch.setattr("tenancy.storage.keys.UNANSWERED_SECONDS", 0.0)
     assert keys.answers()
 
 

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
-from consumers.runtime.background_server import BackgroundWork
-from consumers.runtime.periodic import Periodic
-from consumers.runtime.telemetry import configure_logging, said
-from schemas.model import read_tolerant
-from schemas.records import ReplicaRecord
+from schemas.base.contract import read_tolerant
+from schemas.objects.replicas import ReplicaRecord
 from tenancy.errors import Refused, StoreUnavailable
+from tenancy.service.background_server import BackgroundWork
+from tenancy.service.periodic import Periodic
+from tenancy.service.telemetry import configure_logging, said
 
 CONTENT = "Frau Müller"
 RECORD = json.dumps({"replica_id": CONTENT})

@@ -17,16 +17,11 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from schemas import generate
-from schemas.content import Committed, ExampleContent
-from schemas.envelope import Event, MalformedEvent, data_schema, decode, encode, event_id
-from schemas.events import (
-    EVENT_TYPES,
-    PurgeFenced,
-    TrainingRequested,
-    UsageRecorded,
-)
-from schemas.hyperparameters import Hyperparameters
-from schemas.json_schemas import golden_schema
+from schemas.bus.content import Committed, ExampleContent
+from schemas.bus.envelope import Event, MalformedEvent, data_schema, decode, encode, event_id
+from schemas.bus.events import EVENT_TYPES, PurgeFenced, TrainingRequested, UsageRecorded
+from schemas.bus.json_schemas import golden_schema
+from schemas.tenant.hyperparameters import VOCABULARY, Hyperparameters
 from tests.unit.event_strategies import JSON_VALUES, approved, data_of, event_types, events, tenants
 from tests.unit.stored_examples import StoredExample, stored_examples
 
@@ -253,6 +248,14 @@ def test_hyperparameters_name_modules_and_no_paths() -> None:
     for name in ("../q_proj", "q proj", "", "q_proj\n", re.escape("q.proj")):
         with pytest.raises(ValidationError):
             Hyperparameters(target_modules=(name,))
+
+
+@pytest.mark.parametrize("name", sorted(VOCABULARY))
+def test_hyperparameters_that_name_the_vocabulary_are_refused_and_the_schema_says_so(name: str) -> None:
+    with pytest.raises(ValidationError, match="not served"):
+        Hyperparameters(target_modules=("q_proj", name))
+    schema = golden_schema("sano.training.requested")
+    assert name in schema["$defs"]["Hyperparameters"]["properties"]["target_modules"]["items"]["not"]["enum"]
 
 
 def test_hyperparameters_without_any_module_are_refused_and_none_is_published() -> None:

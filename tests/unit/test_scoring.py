@@ -11,7 +11,7 @@ import pytest
 
 from inference import scoring
 from producers.demo.questions import HarnessJob, score_with_harness
-from schemas.hyperparameters import Hyperparameters
+from schemas.tenant.hyperparameters import Hyperparameters
 from tests.unit.tiny_training import build_tiny_base, load_tokenizer, tiny_examples, train_three_steps
 
 QUESTIONS = [

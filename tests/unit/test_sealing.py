@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tenancy.errors import SealBroken
-from tenancy.sealing import FRAME_BYTES, HEADER_BYTES, MAGIC, TAG_BYTES, open_chunks, open_sealed, seal, seal_chunks
+from tenancy.storage.sealing import (
+    FRAME_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    TAG_BYTES,
+    open_chunks,
+    open_sealed,
+    seal,
+    seal_chunks,
+)
 
 KEY = bytes(range(32))
 NAME = "tenants/t1/examples/x"

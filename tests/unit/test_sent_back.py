@@ -9,10 +9,10 @@ import pytest
 
 from consumers.runtime.liveness import Progress
 from consumers.runtime.redeliveries import Redeliveries
-from schemas import events
-from schemas.envelope import Event, decode
-from schemas.outcome import Outcome
-from schemas.topics import MESSAGE_BYTES
+from schemas.bus import events
+from schemas.bus.envelope import Event, decode
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import MESSAGE_BYTES
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.errors import (
     Refused,

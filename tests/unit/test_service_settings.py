@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic_settings import BaseSettings
 
@@ -11,8 +13,9 @@ from consumers.export.settings import ExportSettings
 from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
 from consumers.training.settings import TrainingSettings
-from deploy.local.services import LOCAL_PROFILE
+from deploy.local.services import INFERENCE, LOCAL_PROFILE, Folders, service_command, service_environment
 from deploy.local.settings import inherited_environment
+from deploy.local.stack_file import StackFile
 from inference.settings import InferenceSettings
 
 SHARED = {
@@ -52,3 +55,25 @@ def test_a_child_does_not_inherit_where_torch_keeps_compiled_code(monkeypatch: p
     inherited = inherited_environment()
     assert "TORCHINDUCTOR_CACHE_DIR" not in inherited
     assert inherited["SANO_KAFKA_SASL_MECHANISM"] == "PLAIN"
+
+
+def test_the_replica_of_the_stack_has_a_port_for_its_api_and_one_for_the_platform(tmp_path: Path) -> None:
+    stack = StackFile(
+        kafka_bootstrap_servers="127.0.0.1:9092",
+        s3_endpoint_url="http://127.0.0.1:9000",
+        s3_bucket="bucket",
+        aws_access_key_id=None,
+        aws_secret_access_key=None,
+        inference_url="http://127.0.0.1:8000",
+        inference_health_url="http://127.0.0.1:8081",
+        master_key_file=tmp_path,
+        signing_key_file=tmp_path,
+        verify_key_file=tmp_path,
+        base_model="base",
+        processes=[],
+    )
+    shared = service_environment({}, stack, embedded_store=False)
+    environment = service_command(INFERENCE, 8081, shared, Folders(tmp_path)).env
+    assert (environment["SANO_INFERENCE_HOST"], environment["SANO_INFERENCE_PORT"]) == ("127.0.0.1", "8000")
+    assert environment["SANO_HEALTH_PORT"] == "8081"
+    assert environment["SANO_INFERENCE_HEALTH_URL"] == "http://127.0.0.1:8081"

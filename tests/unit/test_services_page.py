@@ -18,10 +18,11 @@ from consumers.runtime.sent_back import MUST_HAPPEN
 from consumers.training import app as training
 from inference import app as inference
 from producers.replay.selection import REPLAYABLE
-from schemas import events
-from schemas.asyncapi import consumer_group
-from schemas.events import EVENT_TYPES, OUTCOMES, EventData
-from schemas.topics import LIVE_TOPICS, TOPICS
+from schemas.bus import events
+from schemas.bus.asyncapi import consumer_group
+from schemas.bus.events import EVENT_TYPES, OUTCOMES, EventData, OutcomeRecorded
+from schemas.bus.publishers import OPERATORS, OWED, PUBLISHES
+from schemas.bus.topics import LIVE_TOPICS, TOPICS
 from tests.unit.test_docs import page, rows, section, ticked
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,8 @@ HANDLERS: dict[str, Mapping[type[EventData], object]] = {
 }
 SERVICES = tuple(HANDLERS)
 TYPES = {model.__name__: model for model in EVENT_TYPES.values()}
-IMPORT = "importing.py"
+IMPORT = "sources/importing.py"
+NO_COMMANDS = ("cli", "demo", "replay")
 DOCUMENTED_AS = {**{service: service for service in SERVICES}, "inference": "serving replica"}
 
 
@@ -46,10 +48,12 @@ def folder(service: str) -> Path:
 
 def sources(service: str) -> Iterator[str]:
     """The service's modules, and those of the tenant boundary that make events for it."""
-    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder(service).glob("*.py")))
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder(service).rglob("*.py")))
     yield text
-    if re.search(r"^from tenancy(\.activation)? import (.*\b)?(activation|activated|retired)\b", text, re.MULTILINE):
-        yield (ROOT / "tenancy" / "activation.py").read_text(encoding="utf-8")
+    if re.search(
+        r"^from tenancy\.state(\.activation)? import (.*\b)?(activation|activated|retired)\b", text, re.MULTILINE
+    ):
+        yield (ROOT / "tenancy" / "state" / "activation.py").read_text(encoding="utf-8")
 
 
 def subscribed(service: str) -> set[str]:
@@ -81,9 +85,9 @@ def events_made_in(modules: Iterable[str]) -> set[type[EventData]]:
     return {TYPES[name] for name in names & TYPES.keys()}
 
 
-def made(service: str) -> set[str]:
-    """The topics of the events that the service makes."""
-    return {model.topic for model in events_made_in(sources(service))} - {OUTCOMES}
+def made(service: str) -> set[type[EventData]]:
+    """The types of event that the service makes."""
+    return events_made_in(sources(service))
 
 
 def pays(service: str) -> bool:
@@ -91,14 +95,22 @@ def pays(service: str) -> bool:
     return service != "purge" and any(re.search(r"outbox\.(flush|swap)\(", source) for source in sources(service))
 
 
-def sent_back(service: str) -> set[str]:
-    """The topics to whose back the service sends events of removals that keep failing."""
-    return {model.topic for model in MUST_HAPPEN if model in HANDLERS[service]}
+def owed() -> set[type[EventData]]:
+    """What states may owe, whoever pays it."""
+    return {model for payer in SERVICES if pays(payer) for model in made(payer)}
+
+
+def sent_back(service: str) -> set[type[EventData]]:
+    """The types that the service sends to the back of their topics where they keep failing: those of removals."""
+    return {model for model in MUST_HAPPEN if model in HANDLERS[service]}
+
+
+def published(service: str) -> set[type[EventData]]:
+    return made(service) | (owed() if pays(service) else set()) | sent_back(service) | {OutcomeRecorded}
 
 
 def must_write(service: str) -> set[str]:
-    owed = {topic for payer in SERVICES if pays(payer) for topic in made(payer)}
-    return made(service) | (owed if pays(service) else set()) | sent_back(service) | {OUTCOMES}
+    return {model.topic for model in published(service)}
 
 
 def documented() -> dict[str, tuple[str, ...]]:
@@ -115,23 +127,36 @@ def test_a_service_may_write_where_it_makes_events_pays_debts_or_sends_back(serv
     assert must_write(service) == {name for name in LIVE_TOPICS if service in TOPICS[name].producers}
 
 
-def commanded(module: str) -> set[str]:
-    """The topics of the events that an operators' command makes."""
-    source = (ROOT / "producers" / module).read_text(encoding="utf-8")
-    return {model.topic for model in events_made_in([source])}
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_types_that_a_service_publishes_are_those_that_the_data_names(service: str) -> None:
+    assert published(service) == set(PUBLISHES[service])
+
+
+def test_what_states_may_owe_is_what_the_data_says() -> None:
+    assert owed() == set(OWED)
+
+
+def commanded(module: str) -> set[type[EventData]]:
+    """The types of event that an operators' command makes."""
+    return events_made_in([(ROOT / "producers" / module).read_text(encoding="utf-8")])
+
+
+def operators_publish() -> set[type[EventData]]:
+    """What they command, what states owe where they swap them, and whatever they may send again."""
+    root = ROOT / "producers"
+    modules = [path.relative_to(root) for path in root.rglob("*.py")]
+    commands = {str(module) for module in modules if module.parts[0] not in NO_COMMANDS} - {IMPORT}
+    sent_again = {model for model in EVENT_TYPES.values() if model.topic in REPLAYABLE}
+    return {model for module in commands for model in commanded(module)} | owed() | sent_again
 
 
 def operators_must_write() -> set[str]:
-    """What they command, what states owe where they swap them, and whatever they may send again."""
-    commands = {path.name for path in (ROOT / "producers").glob("*.py")} - {IMPORT}
-    owed = {topic for payer in SERVICES if pays(payer) for topic in made(payer)}
-    assert owed == {events.TRAINING, events.ADAPTERS, events.USAGE}
-    return {topic for module in commands for topic in commanded(module)} | owed | set(REPLAYABLE)
+    return {model.topic for model in operators_publish()}
 
 
-def test_operators_may_write_what_their_commands_publish_what_states_owe_and_what_they_send_again() -> None:
-    assert operators_must_write() == {name for name in LIVE_TOPICS if "operators" in TOPICS[name].producers}
-    assert commanded(IMPORT) == {name for name in LIVE_TOPICS if "import" in TOPICS[name].producers}
+def test_operators_publish_what_they_command_what_states_owe_and_what_they_send_again() -> None:
+    assert operators_publish() == set(PUBLISHES[OPERATORS])
+    assert commanded(IMPORT) == set(PUBLISHES["import"])
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.shared_memory import SharedMemory
 
-from inference.shared_memory import FOLDER, descendants, mapped, unlink
+from inference.engine.shared_memory import FOLDER, descendants, mapped, unlink
 
 BOUND_SECONDS = 30
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
-from schemas.canonical import canonical_json
-from schemas.manifests import EVICTION_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
+from schemas.base.canonical import canonical_json
+from schemas.evidence.statements import EVICTION_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Signer, Verifier
+from tenancy.evidence.signing import Signer, Verifier
 from tests.unit.event_strategies import JSON_VALUES
 
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from inference.fetch_turns import FETCHES
+from inference.adapters.fetch_limiter import FETCHES
 from inference.settings import InferenceSettings
-from tenancy.sealing import open_sealed, seal
+from tenancy.storage.sealing import open_sealed, seal
 from tests.unit.test_docs import page, section
 
 # Llama-3-8B: hidden 4096, keys and values 1024, feed-forward 14336, 32 layers.

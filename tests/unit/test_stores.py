@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 from consumers.training.settings import TrainingSettings
 from inference.settings import InferenceSettings
-from schemas import object_keys
-from schemas.policy import TenantPolicy
-from schemas.store import IN_BUCKET, Probe, Purger, Store
-from schemas.stores import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
-from schemas.stores_page import PAGE, page
-from schemas.topics import TOPICS, dead_letter_topic
+from schemas.bus.topics import TOPICS, dead_letter_topic
+from schemas.objects import object_keys
+from schemas.stores.page import PAGE, page
+from schemas.stores.registry import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
+from schemas.stores.store import IN_BUCKET, Probe, Purger, Store
+from schemas.tenant.policy import TenantPolicy
 
 TENANT = "t1"
 
@@ -25,8 +25,8 @@ def test_every_object_has_one_store_the_one_that_says_most_about_it() -> None:
     assert store_of_key(object_keys.key_key(TENANT)).name == "keys.tenant"
     assert store_of_key(object_keys.state_key(TENANT)).name == "state.current"
     assert store_of_key(object_keys.state_key(TENANT), is_current=False).name == "state.superseded"
-    assert store_of_key(object_keys.purge_key("p1")).name == "purges.record"
-    assert store_of_key(object_keys.certificate_key("p1")).name == "purges.certificate"
+    assert store_of_key(object_keys.purge_key(TENANT, "p1")).name == "purges.record"
+    assert store_of_key(object_keys.certificate_key(TENANT, "p1")).name == "purges.certificate"
     assert store_of_key(object_keys.replica_key("r1")).name == "replicas"
 
 
@@ -37,7 +37,7 @@ def test_every_object_has_one_store_the_one_that_says_most_about_it() -> None:
         "tenants/t1",
         "registry/t1/other.json",
         "registry/t1/state.json2",
-        "purges/a/b.json",
+        "purges/p1.json",
         "t1/examples/x",
     ],
 )
@@ -129,7 +129,7 @@ def test_every_entry_says_who_empties_it_and_how_that_is_shown() -> None:
 
 
 def test_the_page_is_the_registry() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m schemas.stores_page`"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m schemas.stores.page`"
     for store in STORES.values():
         assert page().count(f"| {store.name} |") == 1, store.name
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from inference.engine_errors import AdapterWithdrawn
-from inference.stream_usage import StreamUsage
-from inference.vllm_errors import error_events
+from inference.engine.errors import AdapterWithdrawn
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events
 
 DONE = b"data: [DONE]\n\n"
 

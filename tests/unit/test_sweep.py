@@ -11,8 +11,8 @@ import pytest
 from consumers.purge.roots import Root
 from consumers.purge.sweep import IN_FLIGHT, sweep
 from tenancy.errors import DeletionRefused, Refused, StoreUnavailable
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import BATCH, Batch, ObjectVersion, Upload
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import BATCH, Batch, ObjectVersion, Upload
 
 PREFIX = "tenants/t1/"
 EVERYTHING = Root("objects", PREFIX)

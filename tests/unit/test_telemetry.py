@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from consumers.runtime import telemetry
-from consumers.runtime.telemetry import configure_telemetry
 from deploy.local.ports import LOOPBACK
+from tenancy.service import telemetry
+from tenancy.service.telemetry import configure_telemetry
 
 BOUND_SECONDS = 30.0
 

@@ -13,15 +13,15 @@ import pytest
 
 from tenancy import bootstrap
 from tenancy.bootstrap import open_tenancy
-from tenancy.bounded import AT_ONCE
 from tenancy.errors import StoreUnavailable
-from tenancy.keys import KeyRing
-from tenancy.master_keys import KeyFileMasterKey, KmsMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.s3 import S3ObjectStore, connect
-from tenancy.settings import PlatformSettings
+from tenancy.platform.concurrency import AT_ONCE
+from tenancy.platform.settings import PlatformSettings
+from tenancy.platform.threads import CONNECTIONS, REQUESTS, RESERVED, ahead_of_others
+from tenancy.storage.keys import KeyRing
+from tenancy.storage.master_keys import KeyFileMasterKey, KmsMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.s3 import S3ObjectStore, connect
 from tenancy.tenant_id import TenantId
-from tenancy.threads import CONNECTIONS, REQUESTS, RESERVED, ahead_of_others
 
 BOUND_SECONDS = 30
 TENANT = TenantId("t1")

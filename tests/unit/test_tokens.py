@@ -18,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
 from tenancy.errors import Refused
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import ALGORITHM, AUDIENCE, ISSUER, BadToken, TokenIssuer, TokenVerifier
 
@@ -53,6 +53,18 @@ def claims(**changed: Any) -> dict[str, Any]:
 
 def signed(token_claims: dict[str, Any], signer: Signer = OURS, header: dict[str, Any] | None = None) -> str:
     return jwt.encode({"alg": ALGORITHM, **(header or {})}, token_claims, private_jwk(signer), algorithms=[ALGORITHM])
+
+
+def signed_json(literals: dict[str, str]) -> str:
+    """A token of ours whose claims are spelled by hand: what Python's JSON takes and JSON does not, too."""
+    body = json.dumps(claims(**dict.fromkeys(literals, ...)))[:-1]
+    spelled = body + "".join(f', "{name}": {literal}' for name, literal in literals.items()) + "}"
+    signing_input = ".".join(
+        base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode()
+        for part in (json.dumps({"typ": "JWT", "alg": ALGORITHM}), spelled)
+    )
+    signature = OURS.private_key.sign(signing_input.encode())
+    return f"{signing_input}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 def unsigned(header: Any, body: Any, signature: bytes = b"") -> str:
@@ -124,6 +136,27 @@ REFUSED = {
     "a subject that is no tenant": signed(claims(sub="../t2")),
     "a subject that is a number": signed(claims(sub=None)),
     "an expiry that is no number": signed(claims(exp="soon")),
+    **{
+        f"{name} {what}": signed_json({name: literal})
+        for name in ("exp", "iat", "nbf")
+        for what, literal in {
+            "beyond every float": "1e999",
+            "before every float": "-1e999",
+            "not a number": "NaN",
+            "infinite": "Infinity",
+            "of a hundred digits": "9" * 100,
+            "of ten thousand digits": "9" * 10_000,
+            "after the year 9999": "253402300800",
+            "before 1970": "-1",
+            "true": "true",
+            "null": "null",
+            "a list": "[1]",
+            "digits in a string": f'"{int(NOW.timestamp())}"',
+        }.items()
+    },
+    "an expiry that is reached": signed(claims(exp=NOW.timestamp() - 0.5)),
+    "not valid yet": signed(claims(nbf=int(NOW.timestamp()) + 61)),
+    "not valid before it expires": signed(claims(nbf=int(NOW.timestamp()) + 120, exp=int(NOW.timestamp()) + 60)),
     "claims that are a list": unsigned({"alg": ALGORITHM}, ["t1"], b"x" * 64),
     "a critical extension": unsigned({"alg": ALGORITHM, "crit": ["b64"], "b64": False}, claims(), b"x" * 64),
     "a header that is deep": base64.urlsafe_b64encode(b"[" * 40_000).decode() + ".e30.AA",
@@ -145,6 +178,22 @@ def test_every_other_token_is_refused_in_the_same_words(token: str) -> None:
 
 def test_the_token_that_the_refused_ones_were_made_from_is_good() -> None:
     assert verifier().tenant(GOOD) == TENANT
+
+
+@pytest.mark.parametrize(
+    "literals",
+    [
+        {"nbf": str(int(NOW.timestamp()))},
+        {"nbf": str(int(NOW.timestamp()) + 60)},
+        {"nbf": "0"},
+        {"iat": str(int(NOW.timestamp()) + 60), "exp": str(int(NOW.timestamp()) + 120)},
+        {"exp": f"{NOW.timestamp() + 0.5}"},
+        {"exp": "253402214400"},
+        {"iat": f"{int(NOW.timestamp())}.25"},
+    ],
+)
+def test_times_that_are_sane_are_taken_from_a_clock_a_minute_ahead_too(literals: dict[str, str]) -> None:
+    assert verifier().tenant(signed_json(literals)) == TENANT
 
 
 def test_the_key_is_made_once_and_not_for_each_token(monkeypatch: pytest.MonkeyPatch) -> None:

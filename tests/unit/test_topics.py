@@ -14,9 +14,9 @@ from consumers.export import app as export
 from consumers.ledger import app as ledger
 from consumers.purge import app as purge
 from consumers.training import app as training
-from schemas.events import EVENT_TYPES, EventData
-from schemas.policy import TenantPolicy
-from schemas.topics import LIVE_TOPICS, TOPICS, Topic, dead_letter_topic
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.bus.topics import LIVE_TOPICS, TOPICS, Topic, dead_letter_topic
+from schemas.tenant.policy import TenantPolicy
 
 HANDLERS: dict[str, Mapping[type[EventData], object]] = {
     "adapters": adapters.HANDLERS,

@@ -43,9 +43,15 @@ from consumers.training.tokenization import (
     tokenize_example,
     tokenize_examples,
 )
-from schemas.adapter_files import ADAPTER_FILES, CONFIG_FILE, WEIGHTS_FILE, check_adapter_directory, linear_shapes
-from schemas.content import ChatMessage
-from schemas.model_digest import file_sha256
+from schemas.bus.content import ChatMessage
+from schemas.models.adapter_files import (
+    ADAPTER_FILES,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_adapter_directory,
+    linear_shapes,
+)
+from schemas.models.model_digest import file_sha256
 from tests.unit.tiny_training import (
     BASE_NAME,
     THREE_STEPS,

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from schemas.manifests import TRAINING_PREDICATE
+from schemas.evidence.statements import TRAINING_PREDICATE
 from tenancy.errors import BadSignature
-from tenancy.manifests import open_training_manifest
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.training_manifest import open_training_manifest
 from tests.unit.operator_parts import adapter_files, manifest, signed_manifest
 
 OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from inference.usage import UsageMeter, UsageReporter
-from schemas.events import UsageRecorded
+from inference.tenants.usage import UsageMeter, UsageReporter
+from schemas.bus.events import UsageRecorded
 from tenancy.bootstrap import assemble
 from tenancy.bus import RawMessage, RecordingPublisher
 from tenancy.errors import BusUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 
 TENANT, OTHER, PLAIN = (TenantId(name) for name in ("t1", "t10", "t2"))

@@ -16,23 +16,23 @@ from pydantic import TypeAdapter
 
 from consumers.ledger.handlers import on_usage_recorded
 from consumers.ledger.ports import LedgerPorts
-from inference.usage import UsageMeter, UsageReporter
-from producers import queries
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import UsageRecorded
-from schemas.identifiers import OpaqueId
-from schemas.outcome import Outcome
-from schemas.state import PurgeState, TenantState
-from schemas.usage import Ranges, Report, UsageDay, UsageSum, day_of, report_of, with_number
-from tenancy.audit_checkpoints import Checkpointer
+from inference.tenants.usage import UsageMeter, UsageReporter
+from producers.queries import usage
+from schemas.base.identifiers import OpaqueId
+from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.state import PurgeState, TenantState
+from schemas.objects.usage import Ranges, Report, UsageDay, UsageSum, day_of, report_of, with_number
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable, TenantFenced, Transient
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject, erase_prefix
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject, erase_prefix
 from tenancy.tenant_id import TenantId
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -183,7 +183,7 @@ async def test_a_day_of_reports_is_one_small_object(ledger: Ledger) -> None:
         await ledger.handle(reported(number))
     assert await ledger.keys() == [KEY]
     assert len((await ledger.objects.get(KEY)).body) < 1000
-    [view] = await queries.usage(ledger.tenancy, TENANT)
+    [view] = await usage.usage(ledger.tenancy, TENANT)
     assert (view.source, view.records, view.prompt_tokens, view.engine_seconds) == ("inference", 200, 20_100, 20.0)
 
 
@@ -224,7 +224,7 @@ async def test_other_usage_is_kept_under_its_events_id_and_added_to_the_days(led
     assert [await ledger.handle(event) for _ in range(2)] == [Outcome.EFFECT, Outcome.NOOP_DUPLICATE]
     await ledger.handle(reported(1))
     await ledger.handle(reported(1, day="20261125"))
-    inference, trained = await queries.usage(ledger.tenancy, TENANT)
+    inference, trained = await usage.usage(ledger.tenancy, TENANT)
     assert (inference.records, inference.prompt_tokens) == (2, 2)
     assert (trained.records, trained.training_tokens) == (1, 7)
     assert len(await ledger.keys()) == 3

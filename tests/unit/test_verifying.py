@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from producers.verifying import verify_file
-from schemas import object_keys
-from schemas.canonical import canonical_json
-from schemas.holds import LegalHold
-from schemas.manifests import WITHDRAWAL_PREDICATE, eviction_subject, statement
-from schemas.records import PurgeExport, ReplicaAcknowledgement, StoreRefusal
-from schemas.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
+from schemas.base.canonical import canonical_json
+from schemas.evidence.statements import EVICTION_PREDICATE, WITHDRAWAL_PREDICATE, eviction_subject, statement
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeExport, StoreRefusal
+from schemas.objects.replicas import ReplicaAcknowledgement
+from schemas.objects.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
+from schemas.tenant.holds import LegalHold
 from tenancy.errors import BadSignature, Refused
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.evidence.verification import verify_file
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tests.unit.operator_parts import (
     NOW,
     adapter_files,
@@ -148,6 +150,15 @@ def test_a_manifest_whose_digest_its_parts_do_not_give_is_refused(signer: Signer
 def test_a_receipt_of_an_eviction_says_which_replica_signed_it(signer: Signer, tmp_path: Path) -> None:
     verdict = verify_file(saved(tmp_path, signed_receipt(signer)), signer.verifier)
     assert (verdict.kind, verdict.facts["replica"]) == ("eviction receipt", "replica-1")
+    assert verdict.facts["process"] == "process-1"
+    assert any("other processes of this one" in line for line in verdict.does_not_prove)
+
+
+def test_a_receipt_that_does_not_name_its_process_is_refused(signer: Signer, tmp_path: Path) -> None:
+    unnamed = signer.verifier.verify(signed_receipt(signer), EVICTION_PREDICATE)
+    del unnamed["predicate"]["incarnation"]
+    with pytest.raises(BadSignature, match="lacks what such a document must hold"):
+        verify_file(saved(tmp_path, signer.sign(unnamed)), signer.verifier)
 
 
 @pytest.mark.parametrize(
@@ -200,14 +211,16 @@ def test_a_signed_statement_that_lacks_its_fields_is_refused(signer: Signer, tmp
         verify_file(saved(tmp_path, envelope), signer.verifier)
 
 
-REPLICA_SIGNED = ReplicaAcknowledgement(replica_id="replica-1", outcome="evicted", at=NOW, receipt_sha256="d" * 64)
+REPLICA_SIGNED = EVICTED
 REPLICA_EXPIRED = ReplicaAcknowledgement(
     replica_id="replica-2", outcome="expired", at=NOW, lease_ended_at=NOW, fenced_at=NOW
 )
+TOO_EARLY = NOW - timedelta(seconds=CLOCK_SKEW_SECONDS + 1)
 LEFT = RetiredAdapter(
     adapter_digest="c" * 64,
     run_id="run-1",
     training_set_id="b" * 64,
+    retired_at=NOW,
     replicas_found=("replica-1", "replica-2"),
     replicas=(REPLICA_SIGNED, REPLICA_EXPIRED),
 )
@@ -272,6 +285,16 @@ def test_a_receipt_about_another_withdrawal_than_its_subject_is_refused(signer: 
         (
             left(replicas=(REPLICA_SIGNED.model_copy(update={"receipt_sha256": None}), REPLICA_EXPIRED)),
             "does not identify it",
+        ),
+        (
+            left(replicas=(REPLICA_SIGNED.model_copy(update={"incarnation": None}), REPLICA_EXPIRED)),
+            "which process of a replica",
+        ),
+        (left(retired_at=None), "or not when that was"),
+        (left(retired_at=NOW + (NOW - TOO_EARLY)), "before that was retired"),
+        (
+            left(replicas=(REPLICA_SIGNED.model_copy(update={"at": TOO_EARLY}), REPLICA_EXPIRED)),
+            "before that was retired",
         ),
         (
             left(

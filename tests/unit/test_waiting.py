@@ -10,15 +10,16 @@ import pytest
 
 from consumers.adapters.handlers import on_adapter_ready
 from consumers.curation.handlers import on_consent_granted, on_example_approved
-from producers import commands, queries, waiting
-from producers.importing import import_approvals
-from schemas.envelope import Event
-from schemas.events import AdapterReady
-from schemas.outcome import Outcome
-from schemas.state import RunState
-from tenancy.activation import retired
+from producers.commands import requests
+from producers.queries import purges, waiting
+from producers.sources.importing import import_approvals
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterReady
+from schemas.bus.outcome import Outcome
+from schemas.objects.state import RunState
 from tenancy.errors import TenantFenced
-from tenancy.state import Change
+from tenancy.state.activation import retired
+from tenancy.state.registry import Change
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import (
     BASE,
@@ -54,7 +55,7 @@ async def swap(parts: Parts, change: Change) -> None:
 
 async def test_waiting_for_a_run_reports_its_way_and_returns_once_its_adapter_is_active(parts: Parts) -> None:
     older, digest = await publish_adapter(parts, TENANT, 1), await publish_adapter(parts, TENANT, 2)
-    await commands.activate(parts.tenancy, TENANT, older)
+    await requests.activate(parts.tenancy, TENANT, older)
 
     async def consumers() -> None:
         for status in ("queued", "running", "completed"):
@@ -89,7 +90,7 @@ async def test_waiting_ends_with_a_rejection_and_with_a_purge(parts: Parts) -> N
     await swap(parts, with_run(rejected))
     found = await waiting.run_ended(parts.tenancy, TENANT, "run-9", timeout_seconds=BOUND_SECONDS)
     assert found.reason_code == "too-few-examples"
-    await commands.churn(parts.tenancy, TENANT, requested_by="operator")
+    await requests.churn(parts.tenancy, TENANT, requested_by="operator")
     await purge_to_the_end(parts)
     with pytest.raises(TenantFenced):
         await waiting.run_ended(parts.tenancy, TENANT, "run-9", timeout_seconds=BOUND_SECONDS)
@@ -104,12 +105,12 @@ async def test_every_wait_is_bounded_and_says_for_what(parts: Parts) -> None:
 
 async def test_waiting_for_a_purge_ends_with_its_certificate(parts: Parts) -> None:
     await publish_adapter(parts, TENANT)
-    await commands.churn(parts.tenancy, TENANT, requested_by="compliance")
+    await requests.churn(parts.tenancy, TENANT, requested_by="compliance")
     purging = asyncio.create_task(purge_to_the_end(parts))
     record = await waiting.purge_certified(parts.tenancy, TENANT, timeout_seconds=BOUND_SECONDS)
     await purging
     assert (record.step, record.requested_by, record.reason_code) == ("certified", "compliance", "churned")
-    assert b"payload" in await queries.certificate(parts.tenancy, record.purge_id)
+    assert b"payload" in await purges.certificate(parts.tenancy, record.tenant, record.purge_id)
 
 
 async def test_the_wait_for_curation_ends_when_every_example_is_decided(parts: Parts, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from inference.settings import InferenceSettings
 from producers.settings import InstallationSettings, OperatorSettings, VerificationSettings
 from tenancy.bootstrap import open_tenancy
 from tenancy.errors import Refused
-from tenancy.master_keys import KmsMasterKey
-from tenancy.settings import PlatformSettings, loaded
+from tenancy.platform.settings import PlatformSettings, loaded
+from tenancy.storage.master_keys import KmsMasterKey
 from tests.fixtures.telemetry import observed
 
 CANARY = "canary-8841"

@@ -18,9 +18,9 @@ from consumers.training.lora import train_lora
 from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.smollm2 import gguf_file
 from consumers.training.tokenization import TrainingExample
-from schemas.content import ChatMessage
-from schemas.hyperparameters import Hyperparameters
-from schemas.model_digest import model_digest
+from schemas.bus.content import ChatMessage
+from schemas.models.model_digest import model_digest
+from schemas.tenant.hyperparameters import Hyperparameters
 
 BASE_NAME = "tiny-llama"
 THREE_STEPS = Hyperparameters(r=8, max_steps=3, per_device_train_batch_size=4, warmup_ratio=0.0, precision="float32")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consumers.runtime.dispatch import Handler
-from schemas import events
-from schemas.envelope import Event, decode, encode
+from schemas.bus import events
+from schemas.bus.envelope import Event, decode, encode
 from tenancy.bus import RawMessage
-from tenancy.tracing import traced
+from tenancy.platform.tracing import traced
 
 
 @dataclass

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from schemas import events
-from schemas.envelope import Event
-from schemas.outcome import Outcome
-from schemas.topics import LIVE_TOPICS
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import LIVE_TOPICS
 from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.world.bus import Service

@@ -12,9 +12,9 @@ from consumers.training.base_model import BaseModel
 from consumers.training.processor import Processor
 from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.tokenization import TrainingExample
-from inference.loaded_adapters import Eviction
-from schemas.adapter_files import config_sha256, naming_run, weights_sha256
-from schemas.hyperparameters import Hyperparameters
+from inference.engine.loaded_adapters import Eviction
+from schemas.models.adapter_files import config_sha256, naming_run, weights_sha256
+from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.tenant_id import TenantId
 
 BASE = BaseModel(Path("/nowhere/base"), "b" * 64)
@@ -89,6 +89,9 @@ class FakeEngine:
     names: dict[str, Path] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
+
+    def require_running(self) -> None:
+        return None
 
     def loaded(self) -> tuple[str, ...]:
         return tuple(self.names)

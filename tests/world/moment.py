@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.envelope import Event
+from schemas.bus.envelope import Event
 from tests.world.world import World
 
 

@@ -9,12 +9,13 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
-from inference.lease import ReplicaLease
-from schemas import events, object_keys
-from schemas.records import PurgeRecord
+from inference.replica.lease import ReplicaLease
+from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord
 from tenancy.errors import DeletionRefused, LeaseLost
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import ObjectVersion
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.world.fakes import BASE
 from tests.world.world import World
@@ -89,7 +90,7 @@ async def live(world: World, hours: int, *mute: MuteReplica) -> None:
 async def record_of(world: World, tenant: TenantId) -> PurgeRecord:
     purge = (await world.state(tenant)).purge
     assert purge is not None
-    return await world.driver.records.read(purge.purge_id)
+    return await world.driver.records.read(tenant, purge.purge_id)
 
 
 def warnings(world: World, tenant: TenantId) -> list[str]:

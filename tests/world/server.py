@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from inference.agent import AgentPorts
-from inference.binding import TenantViews
-from inference.lease import ReplicaLease
-from inference.load_audit import LoadAudit
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from inference.usage import UsageMeter, UsageReporter
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.replica.agent import AgentPorts
+from inference.replica.lease import ReplicaLease
+from inference.replica.load_audit import LoadAudit
+from inference.tenants.binding import TenantViews
+from inference.tenants.usage import UsageMeter, UsageReporter
 from tenancy.bootstrap import Tenancy
-from tenancy.clock import NewNonce
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.platform.clock import NewNonce
 from tests.world.fakes import BASE, FakeEngine, FakeFiles
 
 REPLICA = "replica-0"
@@ -38,7 +38,7 @@ class Server:
             on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
         self.views = TenantViews(tenancy, 0.0)
-        self.agent = AgentPorts(tenancy, signer, self.views, self.placement, REPLICA)
+        self.agent = AgentPorts(tenancy, signer, self.views, self.placement, self.lease)
         self.is_registered = False
 
     async def keep_lease(self) -> None:

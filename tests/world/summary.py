@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from producers.audit_answers import entries_of
-from producers.audit_copy import read_copy
-from producers.audit_verifying import verify_copy
-from schemas import object_keys
-from schemas.events import TrainingStarted
-from schemas.outcome import Outcome
-from schemas.records import ConsentRecord, ExampleRecord
+from producers.queries.audit_copy import read_copy
+from producers.queries.audit_log import entries_of
+from schemas.bus.events import TrainingStarted
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord, ExampleRecord
+from tenancy.audit.verification import verify_copy
 from tenancy.errors import KeyDestroyed
-from tenancy.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 from tests.world.world import World
 
@@ -27,7 +27,7 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         for name in ("attempts", "fence", "requested_at", "taken_at"):
             run.pop(name)
     for adapter in state["adapters"].values():
-        for name in ("fence", "published_at"):
+        for name in ("fence", "published_at", "retired_at"):
             adapter.pop(name)
     if state["purge"]:
         state["purge"] = _timeless(state["purge"])
@@ -68,10 +68,12 @@ async def _purge(world: World, tenant: TenantId) -> Any:
     return None
 
 
-# How often something was swapped or evicted before is the way's, not the result's; a receipt holds a time.
+# How often something was swapped or evicted before, and by which process, is the way's, not the result's; a receipt
+# holds a time.
 _OF_THE_WAY: Any = {
     "receipts": True,
-    "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted"}},
+    "acknowledgements": {"__all__": {"receipt_sha256", "adapters_evicted", "incarnation"}},
+    "incarnations": True,
     "found": {"__all__": {"versions", "delete_markers", "size_bytes"}},
     "audit_checkpoint": True,  # commitments are salted, and the log's order between topics is the way's
 }

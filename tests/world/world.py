@@ -33,26 +33,26 @@ from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from inference import app as inference_app
-from schemas import events
-from schemas.content import ChatMessage, ClaimCheck, Committed, ExampleContent
-from schemas.envelope import Event
-from schemas.object_keys import content as content_key
-from schemas.outcome import Outcome
-from schemas.policy import TenantPolicy
-from schemas.state import TenantState
-from schemas.topics import LIVE_TOPICS
-from tenancy.audit_checkpoints import Checkpointer
+from schemas.bus import events
+from schemas.bus.content import ChatMessage, ClaimCheck, Committed, ExampleContent
+from schemas.bus.envelope import Event
+from schemas.bus.outcome import Outcome
+from schemas.bus.topics import LIVE_TOPICS
+from schemas.objects.object_keys import content as content_key
+from schemas.objects.state import TenantState
+from schemas.tenant.policy import TenantPolicy
+from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
-from tenancy.effects import ObservedObjectStore, ObservedPublisher
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
-from tenancy.leases import Leases
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.replicas import Replicas
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.state.leases import Leases
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.effects import ObservedObjectStore, ObservedPublisher
 from tests.world.fakes import FakeTrainer
 from tests.world.server import Server
 
@@ -227,7 +227,7 @@ class World:
                         await self.handle(service, log[position])
                     except SimulatedCrash:
                         if service.name == "inference":
-                            self._restart_server()
+                            self.restart_server()
                         continue
                     service.positions[topic] = position + 1
         return moved
@@ -242,9 +242,10 @@ class World:
         try:
             await work()
         except SimulatedCrash:
-            self._restart_server()
+            self.restart_server()
 
-    def _restart_server(self) -> None:
+    def restart_server(self) -> None:
+        """Kill the replica's process and start another one."""
         self._start_server()
         next(service for service in self.services if service.name == "inference").ports = self.server.agent
 

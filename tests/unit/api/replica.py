@@ -17,29 +17,30 @@ from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from consumers.runtime.service import health_routes
-from consumers.runtime.telemetry import Telemetry
-from inference.answers import Answers
-from inference.api import Api
-from inference.binding import Salts, TenantViews
-from inference.engine_errors import AdapterWithdrawn
-from inference.flights import EventStream, Flight, Flights
-from inference.lease import ReplicaLease
-from inference.openai_requests import chat_fields, completion_fields
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from inference.stream_usage import StreamUsage
-from inference.usage import UsageMeter
-from inference.vllm_errors import error_events
-from schemas.state import AdapterState, PurgeState, TenantState
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.api.answers import Answers
+from inference.api.routes import Api
+from inference.engine.errors import AdapterWithdrawn
+from inference.engine.in_flight import EventStream, Flight, Flights
+from inference.engine.request_fields import chat_fields, completion_fields
+from inference.engine.stream_usage import StreamUsage
+from inference.engine.vllm_errors import error_events
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.usage import UsageMeter
+from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.service.telemetry import Telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.world.fakes import FakeEngine, FakeFiles
@@ -162,16 +163,20 @@ class Registry(MemoryObjectStore):
 
 
 class Bench:
-    """A replica's application, with everything behind it but the engine and the files."""
+    """A replica's two applications, with everything behind them but the engine and the files."""
 
-    def __init__(self) -> None:
+    def __init__(self, makes_answers: AnsweringEngine | None = None) -> None:
         self.now = NOW
         self.objects = Registry()
         self.publisher = RecordingPublisher()
         self.tenancy: Tenancy = assemble(
             self.objects, KeyFileMasterKey(bytes(range(32))), self.publisher, "/sanolith/test", lambda: self.now
         )
-        self.engine, self.files, self.meter = AnsweringEngine(), BreakableFiles(), UsageMeter(lambda: 0.0)
+        self.engine, self.files, self.meter = (
+            makes_answers or AnsweringEngine(),
+            BreakableFiles(),
+            UsageMeter(lambda: 0.0),
+        )
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
         self.views = TenantViews(self.tenancy, 0.0)
@@ -183,7 +188,7 @@ class Bench:
         )
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
-        self.app.router.routes.extend(health_routes(telemetry, lambda: True, _is_ready))
+        self.health = Starlette(routes=health_routes(telemetry, lambda: True, _is_ready))
         engine: Any = self.engine
         self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))
         self.api.answers = self.answers
@@ -220,8 +225,8 @@ class Bench:
                 await self.tenancy.keys.create(TenantId(state.tenant))
         await self.lease.renew()
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://replica")
+    def client(self, app: Starlette | None = None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app or self.app), base_url="http://replica")
 
     async def post(self, path: str, by: TenantId | None = TENANT, /, **fields: Any) -> httpx.Response:
         headers = {} if by is None else bearer(by)
@@ -236,6 +241,11 @@ class Bench:
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
         async with self.client() as client:
             return await client.get(path, headers=headers if headers is not None else bearer(TENANT))
+
+    async def ask_health(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """On the port that the platform asks, without a token."""
+        async with self.client(self.health) as client:
+            return await client.get(path, headers=headers)
 
     def holds(self) -> int:
         return sum(self.residency.reservations(digest) for digest in self.residency.resident())

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from inference.answers import HeldStream
-from inference.engine_errors import AdapterLoadFailed, EngineRefused
+from inference.adapters.adapter_files import NotServable
+from inference.api.answers import HeldStream
+from inference.engine.errors import AdapterLoadFailed, EngineRefused
 from inference.errors import RequestRefused
-from inference.fetching import NotServable
-from inference.lease import ReplicaLease
-from inference.usage import Amounts
+from inference.replica.lease import ReplicaLease
+from inference.tenants.usage import Amounts
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.tenant_id import TenantId
 from tests.unit.api.replica import (

@@ -17,25 +17,25 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 
-from inference.answers import Answer, Answers, HeldStream
-from inference.api import Api
-from inference.binding import Salts, TenantViews
-from inference.engine_errors import EngineDead, EngineRefused
-from inference.flights import EventStream, Flight, Flights
-from inference.lease import ReplicaLease
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
-from inference.stream_usage import StreamUsage
-from inference.usage import UsageMeter
-from schemas import object_keys
-from schemas.state import AdapterState, TenantState
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.api.answers import Answer, Answers, HeldStream
+from inference.api.routes import Api
+from inference.engine.errors import EngineDead, EngineRefused
+from inference.engine.in_flight import EventStream, Flight, Flights
+from inference.engine.stream_usage import StreamUsage
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.usage import UsageMeter
+from schemas.objects import object_keys
+from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
-from tenancy.master_keys import KeyFileMasterKey
-from tenancy.memory import MemoryObjectStore
-from tenancy.objects import StoredObject
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.world.fakes import FakeEngine, FakeFiles

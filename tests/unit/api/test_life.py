@@ -18,13 +18,14 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from consumers.runtime.background_server import BackgroundWork
 from inference import app as inference_app
 from inference.app import Replica
-from inference.engine_errors import EngineDead
-from inference.load_audit import LoadAudit
+from inference.engine.errors import EngineDead
+from inference.engine.supervisor import RestartPolicy
+from inference.replica.load_audit import LoadAudit
 from inference.settings import InferenceSettings
 from tenancy.bootstrap import Tenancy
+from tenancy.service.background_server import BackgroundWork
 from tests.fixtures.telemetry import observed
 from tests.unit.api.replica import ACTIVE, CHAT, MODELS, OURS, PLAIN, TENANT, AnsweringEngine, Bench, code
 
@@ -41,6 +42,11 @@ class StartingEngine(AnsweringEngine):
         self.may_start = asyncio.Event()
         self.failure: Exception | None = None
         self.hangs = False
+        self.is_running = False
+
+    @property
+    def has_ended(self) -> bool:
+        return not self.is_running
 
     async def start(self) -> None:
         self.seen.append("engine starts")
@@ -48,16 +54,19 @@ class StartingEngine(AnsweringEngine):
             await self.may_start.wait()
         if self.failure is not None:
             raise self.failure
+        self.is_running, self.hangs = True, False
 
     async def close(self) -> None:
+        self.is_running = False
         self.seen.append("engine closed")
 
     def is_healthy(self) -> bool:
-        return not self.hangs
+        return self.is_running and not self.hangs
 
     async def require_answer(self) -> None:
         self.hangs = "hangs" in self.seen
         if self.hangs:
+            self.may_start.clear()
             raise EngineDead
 
 
@@ -109,11 +118,13 @@ class Process:
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(inference_app, name, fake)
-        telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
+        self.reader = InMemoryMetricReader()
+        telemetry = observed("inference", InMemorySpanExporter(), self.reader, CollectorRegistry())
         self.replica = Replica(settings, telemetry)
         self.replica.api.tokens = bench.api.tokens  # by the bench's clock
         self.behind = BackgroundWork(self.replica.running, lambda: self.seen.append("server stops"))
-        bench.app = self.replica.build(self.behind.lifespan)
+        bench.app = self.replica.api.build(self.behind.lifespan)
+        bench.health = self.replica.health()
 
     def started(self) -> Any:
         """Inside, the server serves: its lifespan has begun."""
@@ -121,13 +132,19 @@ class Process:
 
     async def until(self, status: int, path: str) -> None:
         async with asyncio.timeout(BOUND_SECONDS):
-            while (await self.bench.get(path)).status_code != status:
+            while (await self.bench.ask_health(path)).status_code != status:
                 await asyncio.sleep(0.01)
 
     async def until_seen(self, what: str) -> None:
         async with asyncio.timeout(BOUND_SECONDS):
             while what not in self.seen:
                 await asyncio.sleep(0.01)
+
+    def counted(self, name: str) -> int:
+        """A counter without labels."""
+        (resource,) = self.reader.get_metrics_data().resource_metrics  # type: ignore[union-attr]
+        found = [metric for scope in resource.scope_metrics for metric in scope.metrics if metric.name == name]
+        return int(found[0].data.data_points[0].value)  # type: ignore[union-attr]
 
     def hold_an_adapter(self) -> None:
         """As a fetch leaves it."""
@@ -147,27 +164,51 @@ def process(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pr
 async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process) -> None:
     async with process.started():
         await process.until_seen("engine starts")
-        assert ((await bench.get(LIVE)).status_code, (await bench.get(READY)).status_code) == (200, 503)
+        assert ((await bench.ask_health(LIVE)).status_code, (await bench.ask_health(READY)).status_code) == (200, 503)
         response = await bench.post(CHAT)
         assert (response.status_code, code(response)) == (503, "starting")
         assert (await bench.get(MODELS)).status_code == 503
         assert (await bench.post(CHAT, None)).status_code == 401
         process.engine.may_start.set()
         await process.until(200, READY)
-        assert (await bench.get(LIVE)).status_code == 200
+        assert (await bench.ask_health(LIVE)).status_code == 200
         assert (await bench.post(CHAT, PLAIN)).status_code == 200
     assert not process.behind.has_failed
 
 
-async def test_a_replica_asks_its_engine_by_itself_and_is_not_alive_when_that_hangs(
-    bench: Bench, process: Process
+async def test_a_replica_asks_its_engine_by_itself_and_starts_another_when_that_hangs(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(inference_app, "RESTARTS", RestartPolicy(first_seconds=0.01, poll_seconds=0.01))
     process.engine.may_start.set()
     process.seen.append("hangs")
     async with process.started():
+        await process.until_seen("engine closed")
+        assert ((await bench.ask_health(LIVE)).status_code, (await bench.ask_health(READY)).status_code) == (200, 503)
+        response = await bench.post(CHAT, PLAIN)
+        assert (response.status_code, code(response)) == (503, "engine_restarting")
+        assert response.headers["retry-after"] == "5"
+        process.seen.remove("hangs")
+        process.engine.may_start.set()
+        await process.until(200, READY)
+        assert (await bench.post(CHAT, PLAIN)).status_code == 200
+        assert process.counted("sano_engine_restarts") == 1
+    assert process.seen == ["engine starts", "engine closed"] * 2
+
+
+async def test_a_replica_whose_engine_does_not_start_again_is_not_alive(
+    bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = RestartPolicy(first_seconds=0.01, longest_seconds=0.01, give_up_after=3, poll_seconds=0.01)
+    monkeypatch.setattr(inference_app, "RESTARTS", policy)
+    process.engine.may_start.set()
+    async with process.started():
+        await process.until(200, READY)
+        process.engine.failure = RuntimeError("no memory")
+        process.engine.hangs = True
         await process.until(503, LIVE)
-        assert (await bench.get(READY)).status_code == 503
-    assert "engine closed" in process.seen
+        assert (await bench.ask_health(READY)).status_code == 503
+    assert process.seen.count("engine starts") >= 3
 
 
 async def test_a_replica_that_ends_in_good_order_leaves_no_adapter(process: Process) -> None:
@@ -253,3 +294,33 @@ async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus
             monkeypatch.setattr(bench.objects, "get", hangs)
             audits[0].note(TENANT, ACTIVE)
     assert process.seen == ["engine starts", "engine closed", "tenancy closed, 0 files left"]
+
+
+def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "signing.pem"
+    key.write_bytes(OURS.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    settings = InferenceSettings(
+        kafka_bootstrap_servers="localhost:1",
+        s3_bucket="bucket",
+        base_model=str(tmp_path),
+        signing_key_file=key,
+        inference_port=8001,
+        health_host="0.0.0.0",  # noqa: S104
+        health_port=8082,
+        max_connections=77,
+    )
+    served: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(inference_app, "loaded_or_exit", lambda _: settings)
+    monkeypatch.setattr(inference_app, "configure_logging", lambda _: None)
+    telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
+    monkeypatch.setattr(inference_app, "configure_telemetry", lambda *_: telemetry)
+    monkeypatch.setattr(inference_app, "run_server", lambda app, _, **how: served.append((app, how)))
+    inference_app.main()
+    [(build, how)] = served
+    beside = how["beside"]
+    assert (how["port"], how["connections"]) == (8001, 77)
+    assert (beside.host, beside.port) == ("0.0.0.0", 8082)  # noqa: S104
+    assert {route.path for route in beside.app.routes} == {LIVE, READY, "/metrics"}
+    assert {route.path for route in build(None).routes} == {CHAT, MODELS, "/v1/completions"}

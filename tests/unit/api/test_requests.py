@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from inference import api
-from inference.api import MAX_BODY_BYTES
-from inference.binding import Salts
+from inference.api import routes
+from inference.api.routes import MAX_BODY_BYTES
+from inference.engine.field_checks import MAX_CHOICES, MAX_MESSAGES
 from inference.errors import RequestRefused
+from inference.tenants.binding import Salts
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
@@ -33,12 +34,45 @@ from tests.unit.api.replica import (
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b'{"a":1}{"a":1}']
+    "body",
+    [
+        *(b"", b"{", b"[]", b"1", b"null", b'"x"', b"\xff\xfe", b"1" * 5000, b'{"a":1}{"a":1}'),
+        *(b"[" * 100_000, b'{"a":' * 100_000, b'{"messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    ],
 )
 async def test_a_body_that_is_not_a_json_object_is_refused(bench: Bench, body: bytes, path: str) -> None:
     response = await bench.raw(body, path)
     assert (response.status_code, code(response)) == (400, "invalid_request")
     assert bench.engine.asked == []
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+@pytest.mark.parametrize("depth", [1, 100, 800])
+async def test_a_value_is_refused_however_deep_it_is(bench: Bench, path: str, depth: int) -> None:
+    for field in ("messages", "prompt", "model", "logit_bias", "stop", "stream_options", "user", "stop_token_ids", "n"):
+        for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+            deep = opened * depth + b"1" + closed * depth
+            body = json.dumps(BODIES[path]).encode().removesuffix(b"}") + b',"%s":%s}' % (field.encode(), deep)
+            response = await bench.raw(body, path)
+            if response.status_code != 200:  # a prompt of one token id, say, or a field that is dropped
+                assert response.status_code in (400, 404), (field, response.text)
+
+
+async def test_messages_have_a_bound_that_is_looked_at_before_any_of_them(bench: Bench) -> None:
+    message = {"role": "user", "content": ""}
+    assert (await bench.post(CHAT, messages=[message] * MAX_MESSAGES)).status_code == 200
+    for messages in ([message] * 30_000, [message] * (MAX_MESSAGES + 1), [None] * (MAX_MESSAGES + 1)):
+        response = await bench.post(CHAT, messages=messages)
+        assert (response.status_code, code(response)) == (400, "engine_refused")
+        assert response.json()["error"]["message"] == f"messages may have at most {MAX_MESSAGES} entries"
+    assert len(bench.engine.asked) == 1
+
+
+@pytest.mark.parametrize("one", ["a", [1], {"deep": []}])
+async def test_prompts_have_a_bound_that_is_looked_at_before_any_of_them(bench: Bench, one: object) -> None:
+    response = await bench.post(COMPLETIONS, prompt=[[1], *[one] * MAX_CHOICES])
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "prompt")
+    assert f"at most {MAX_CHOICES} entries" in response.json()["error"]["message"]
 
 
 async def test_a_body_is_bounded_also_when_it_comes_in_pieces_without_a_length(bench: Bench) -> None:
@@ -63,7 +97,7 @@ async def test_a_body_is_bounded_also_when_it_comes_in_pieces_without_a_length(b
 
 
 async def test_a_body_that_does_not_end_is_not_read_without_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(routes, "BODY_SECONDS", 0.01)
 
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -81,14 +115,14 @@ async def test_what_is_too_long_is_not_kept(bench: Bench) -> None:
 
     async def receive() -> dict[str, Any]:
         frame = sys._getframe()
-        while frame.f_code is not api._body.__code__:
+        while frame.f_code is not routes._body.__code__:
             assert frame.f_back is not None
             frame = frame.f_back
         kept.append(len(frame.f_locals["received"]))
         return {"type": "http.request", "body": b" " * 65_536, "more_body": len(kept) < 64}
 
     with pytest.raises(RequestRefused, match="longer than"):
-        await api._body(Request({"type": "http"}, receive))
+        await routes._body(Request({"type": "http"}, receive))
     assert max(kept) <= MAX_BODY_BYTES
 
 
@@ -96,7 +130,7 @@ async def test_what_is_too_long_is_not_kept(bench: Bench) -> None:
 async def test_a_body_that_does_not_come_is_not_waited_for_without_end(
     bench: Bench, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "BODY_SECONDS", 0.01)
+    monkeypatch.setattr(routes, "BODY_SECONDS", 0.01)
 
     async def dripping() -> AsyncIterator[bytes]:
         yield b"{"

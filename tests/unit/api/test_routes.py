@@ -20,6 +20,7 @@ from tests.unit.api.replica import (
     code,
 )
 
+OPEN = "application/openmetrics-text"
 UNKNOWN = [
     "/",
     "/v1",
@@ -63,6 +64,9 @@ UNKNOWN = [
     "/start_profile",
     "/server_info",
     "/health",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
     "/ping",
     "/version",
     "/load",
@@ -89,9 +93,11 @@ def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
         (CHAT, ("POST",)),
         (COMPLETIONS, ("POST",)),
         (MODELS, ("GET",)),
-        ("/health/live", ("GET", "HEAD")),
-        ("/health/ready", ("GET", "HEAD")),
-        ("/metrics", ("GET", "HEAD")),
+    }
+    assert {getattr(route, "path", "") for route in bench.health.routes} == {
+        "/health/live",
+        "/health/ready",
+        "/metrics",
     }
 
 
@@ -107,12 +113,23 @@ async def test_a_known_route_takes_its_own_method_only(bench: Bench) -> None:
             assert response.headers["Allow"] in {"GET", "POST"}
 
 
-async def test_metrics_are_answered_at_their_own_address(bench: Bench) -> None:
-    async with bench.client() as client:
-        for accept, kind in (("*/*", "text/plain"), ("application/openmetrics-text", "application/openmetrics-text")):
-            response = await client.get("/metrics", headers={"Accept": accept})
-            assert response.status_code == 200
-            assert response.headers["Content-Type"].startswith(kind)
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("*/*", "text/plain"),
+        ("", "text/plain"),
+        ("application/openmetrics-text", "application/openmetrics-text"),
+        ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4", "application/openmetrics-text"),
+        ("text/plain;version=1.0.0", "text/plain"),
+        *[(f"{kind};version={v}", kind) for kind in ("text/plain", OPEN) for v in ("x", "1.x", "9" * 9999)],
+        ("text/plain;version=,;;=,application/openmetrics-text;version", "application/openmetrics-text"),
+        ("application/json", "text/plain"),
+    ],
+)
+async def test_metrics_are_answered_whatever_form_is_asked_for(bench: Bench, accept: str, kind: str) -> None:
+    response = await bench.ask_health("/metrics", {"Accept": accept})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith(kind)
 
 
 async def test_neither_errors_nor_metrics_say_who_asked_what(bench: Bench) -> None:

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from inference.answers import Answer, Answers, HeldStream
-from inference.api import _while_waited_for
-from inference.engine_errors import EngineRefused
-from inference.usage import Amounts
-from inference.vllm_errors import error_events
+from inference.api.answers import Answer, Answers, HeldStream
+from inference.api.routes import _while_waited_for
+from inference.engine.errors import EngineRefused
+from inference.engine.vllm_errors import error_events
+from inference.tenants.usage import Amounts
 from schemas.serving_api import ADAPTER_HEADER
 from tests.unit.api.replica import (
     ACTIVE,

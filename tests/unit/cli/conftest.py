@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,14 @@ from producers.settings import OperatorSettings
 from tenancy.bootstrap import Tenancy
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem
 from tests.unit.operator_parts import Parts, onboarded_parts
+
+
+@pytest.fixture(autouse=True)
+def takes_interrupts() -> Iterator[None]:
+    """Also where the tests were started in the background, by a shell whose children ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from typer.testing import CliRunner, Result
 from producers.cli.main import app
 from producers.cli.platform import Platform
 from producers.settings import OperatorSettings
-from schemas import events, object_keys
-from schemas.envelope import Event
+from schemas.bus import events
+from schemas.bus.envelope import Event
+from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
-from tenancy.signing import Signer
+from tenancy.evidence.signing import Signer
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem, shape
 from tests.world.world import POLICY, World
 

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
-from producers.onboarding import onboard
+from producers.commands.onboarding import onboard
 from producers.settings import OperatorSettings
-from schemas.canonical import canonical_json
-from tenancy.signing import Signer
+from schemas.base.canonical import canonical_json
+from tenancy.evidence.signing import Signer
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, public_pem, shape
 from tests.unit.operator_parts import Parts, certificate, signed_certificate
 

@@ -2,20 +2,115 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import threading
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.unit.cli.command import Sano
+import pytest
+
+from consumers.purge.handlers import on_tenant_churned
+from producers.operations import access_admin, doctor, topics
+from producers.operations.access_admin import AccessReport, Found
+from producers.operations.topics import TopicReport
+from schemas.bus.access import Right
+from tests.unit.cli.command import UNUSED_PORT, Sano, shape
+from tests.unit.operator_parts import Parts, purge_ports
 
 
 def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
     result = sano("doctor", "--json")
     assert result.exit_code == 1
     checks = {check["part"]: check for check in json.loads(result.stdout)}
-    assert list(checks) == ["settings", "object store", "master key", "signing keys", "bus", "inference"]
+    assert list(checks) == [
+        "settings",
+        "object store",
+        "master key",
+        "signing keys",
+        "bus",
+        "access control",
+        "inference",
+    ]
     assert [part for part, check in checks.items() if check["ok"]] == ["settings", "signing keys"]
     assert "SANO_KAFKA_BOOTSTRAP_SERVERS" in checks["bus"]["remedy"]
+
+
+def test_topics_apply_says_what_rights_were_added_what_others_gave_and_when_there_is_no_wall(
+    sano: Sano, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Right(principal="User:sano-purge", resource="group", name="purge.v1", operation="read")
+    found = Found(principal="User:x", entry="write topic *", effect="may speak for every tenant on 16 topics of ours")
+    reports = [
+        AccessReport(has_authorizer=False, rights=9),
+        AccessReport(has_authorizer=True, rights=9, added=(right,), surplus=(found,)),
+        AccessReport(has_authorizer=True, rights=9, denials=(found,)),
+    ]
+
+    async def no_topics(*_: object, dry_run: bool) -> list[TopicReport]:
+        return []
+
+    async def next_report(*_: object, dry_run: bool) -> AccessReport:
+        return reports.pop(0)
+
+    monkeypatch.setattr(topics, "apply_topics", no_topics)
+    monkeypatch.setattr(access_admin, "apply_access", next_report)
+    assert "the brokers have no authorizer" in sano("topics", "apply").stdout
+    planned = " ".join(sano("topics", "apply", "--dry-run").stdout.split())
+    assert "9 rights in the contract, 1 would be added" in planned
+    assert "User:sano-purge read group purge.v1" in planned
+    assert "surplus, left as it is which User:x write topic * may speak for every tenant" in planned
+    assert "denied, left as it is" in sano("topics", "apply").stdout
+
+
+def test_the_doctor_says_which_tenant_is_to_be_purged_and_is_not(
+    sano: Sano, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "object_store", lambda _: parts.objects)
+    monkeypatch.setattr(doctor, "utc_now", lambda: parts.now)
+
+    def purges() -> dict[str, object]:
+        checks = json.loads(sano("doctor", "--json").stdout)
+        return next(check for check in checks if check["part"] == "purges")
+
+    assert purges()["ok"]
+    assert sano("churn", "--tenant", "t1").exit_code == 0
+    asyncio.run(on_tenant_churned(parts.publisher.events[-1], purge_ports(parts)))
+    assert purges()["ok"], "it has only just begun"
+    parts.now += timedelta(minutes=15)
+    found = purges()
+    assert not found["ok"]
+    assert str(found["detail"]).endswith("still active, although a purge was asked for: t1")
+    assert "`sano purges`" in str(found["remedy"])
+    assert shape(sano("purges", "--json"))[0]["flags"] == ["not-fenced"]
+    asyncio.run(purge_ports(parts).driver.look())
+    assert purges()["ok"]
+
+
+class _Health(BaseHTTPRequestHandler):
+    """A replica's health routes."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health/ready" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+
+def test_the_doctor_asks_the_port_of_the_health_routes_and_not_the_api(sano: Sano) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Health)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        result = sano("doctor", "--json", inference_health_url=url, inference_url=f"http://{UNUSED_PORT}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    asked = next(check for check in json.loads(result.stdout) if check["part"] == "inference")
+    assert (asked["ok"], asked["detail"]) == (True, f"{url} is ready")
 
 
 def test_status_of_a_folder_without_a_stack_says_how_to_start_one(sano: Sano) -> None:

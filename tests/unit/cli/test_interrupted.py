@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from producers import queries, waiting
 from producers.cli.errors import in_one_line
+from producers.queries import tenants, waiting
 from tests.unit.cli.command import Sano, error_line, interrupted
 
 
-@pytest.fixture(autouse=True)
-def takes_interrupts() -> Iterator[None]:
-    """Also where the tests were started in the background, by a shell whose children ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def test_an_interrupted_command_says_so(sano: Sano, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "tenants", interrupted)
+    monkeypatch.setattr(tenants, "tenants", interrupted)
     assert error_line(sano("tenant", "list"), 130) == "error: interrupted\n"
 
 

@@ -6,8 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from producers.commands import activate
-from schemas.records import LeftOutExample
+from producers.commands.requests import activate
+from schemas.objects.training import LeftOutExample
 from tenancy.tokens import TokenVerifier
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.operator_parts import Parts, publish_adapter

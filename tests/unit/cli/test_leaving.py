@@ -11,10 +11,13 @@ import pytest
 
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation.handlers import on_consent_revoked, on_example_rejected, on_example_withdrawn
-from schemas import object_keys
-from schemas.envelope import Event
-from schemas.events import ConsentRevoked, ExampleRejected, ExampleWithdrawn
-from tenancy.replicas import Replicas
+from consumers.purge.handlers import on_purge_requested
+from producers.commands.onboarding import onboard
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentRevoked, ExampleRejected, ExampleWithdrawn, PurgeRequested
+from schemas.objects import object_keys
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.tenant_id import TenantId
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.operator_parts import (
     Parts,
@@ -44,6 +47,26 @@ def test_a_churn_ends_with_a_certificate_that_verifies(sano: Sano, parts: Parts,
     saved.write_bytes(changed)
     error_line(sano("verify", str(saved), "--key", "signing.pub.pem"), 1)
     assert "purged or being purged" in error_line(sano("train", "--tenant", "t1"), 1)
+
+
+def test_certificates_of_two_purges_of_one_id_are_written_side_by_side(
+    sano: Sano, parts: Parts, tmp_path: Path
+) -> None:
+    asyncio.run(onboard(parts.tenancy, TenantId("t2")))
+    ports = purge_ports(parts)
+    for tenant in ("t1", "t2"):
+        requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+        event = Event(subject=tenant, data=requested, time=parts.now, source="/test")
+        asyncio.run(on_purge_requested(event, ports))
+    asyncio.run(ports.driver.look())
+    sano("purges", "--certificates", "all")
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
+        "t1.p1.certificate.json",
+        "t2.p1.certificate.json",
+    ]
+    for tenant in ("t1", "t2"):
+        verdict = shape(sano("verify", f"all/{tenant}.p1.certificate.json", "--key", "signing.pub.pem", "--json"))
+        assert verdict["facts"]["tenant"] == tenant
 
 
 def test_nobody_is_told_to_train_for_a_purged_tenant(sano: Sano, parts: Parts) -> None:

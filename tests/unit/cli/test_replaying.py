@@ -16,11 +16,11 @@ from producers.cli.platform import Platform
 from producers.replay.log import MemoryLog
 from producers.replay.running import Run
 from producers.settings import OperatorSettings
-from schemas.envelope import Event
-from schemas.events import CURATION, ConsentGranted
+from schemas.bus.envelope import Event
+from schemas.bus.events import CURATION, ConsentGranted
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
-from tenancy.master_keys import KeyFileMasterKey
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, interrupted, shape
 from tests.unit.operator_parts import NOW, Parts
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.engine_errors import AdapterInUse, AdapterNotLoaded, AdapterWithdrawn, EngineFull, EngineRefused
+from inference.adapters.placement import Placement
+from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.engine.errors import AdapterInUse, AdapterNotLoaded, AdapterWithdrawn, EngineFull, EngineRefused
+from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
-from inference.loaded_adapters import Eviction
-from inference.placement import Placement
-from inference.residency import Residency, ResidencyPolicy
 from tenancy.tenant_id import TenantId
 
 A, B, C = TenantId("tenant-a"), TenantId("tenant-b"), TenantId("tenant-c")

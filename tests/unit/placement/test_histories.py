@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from inference.engine_errors import AdapterLoadFailed
-from inference.placement import RETRY_AFTER_SECONDS
+from inference.adapters.placement import RETRY_AFTER_SECONDS
+from inference.engine.errors import AdapterLoadFailed
 from tests.unit.placement.strict_parts import IDLE_SECONDS, A, B, Bench, C, nothing_left, steps
 
 digests = st.sampled_from(["a1", "a2", "b1", "b2", "c1"])

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from inference.engine_errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
+from inference.adapters.adapter_files import NotServable
+from inference.adapters.fetch_limiter import FETCHES
+from inference.adapters.placement import RETRY_AFTER_SECONDS
+from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from inference.errors import RequestRefused
-from inference.fetch_turns import FETCHES
-from inference.fetching import NotServable
-from inference.placement import RETRY_AFTER_SECONDS
 from tenancy.tenant_id import TenantId
 from tests.unit.placement.strict_parts import IDLE_SECONDS, A, B, Bench, C, nothing_left, steps
 

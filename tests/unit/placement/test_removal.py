@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from inference import placement as placement_module
+from inference.adapters import placement as placement_module
 from tenancy.tenant_id import TenantId
 from tests.unit.placement.strict_parts import IDLE_SECONDS, A, B, Bench, C, nothing_left, status_of, steps
 

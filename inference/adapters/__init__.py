@@ -1,0 +1,1 @@
+"""Which adapters a replica holds: fetched and checked, loaded on demand, unloaded when idle, removed for good."""

@@ -1,0 +1,1 @@
+"""The HTTP routes, in OpenAI's shapes."""

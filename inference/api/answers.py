@@ -1,0 +1,144 @@
+"""Answering one request: bind it to the tenant's adapter, hold that, ask the engine, meter what it took."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol
+
+from inference.adapters.placement import Placement
+from inference.engine.in_flight import EventStream
+from inference.errors import lease_over
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import BASE, Salts, TenantViews
+from inference.tenants.usage import UsageMeter
+from tenancy.platform.clock import random_nonce
+from tenancy.tenant_id import TenantId
+
+Kind = Literal["chat", "completion"]
+
+
+class HeldStream(AsyncIterator[bytes]):
+    """The server-sent events of one answer. It holds the adapter until the answer is made: a reader that takes nothing
+    keeps no place for adapters, and no time is charged for it. Whoever gets it owes ``await aclose()``, which ends the
+    making: also for a stream that was never read, since a caller can be gone before the first event. ``check`` raises
+    where nothing more may be given out.
+    """
+
+    def __init__(self, events: EventStream, held: AsyncExitStack, check: Callable[[], None]) -> None:
+        self._events = events
+        self._check = check
+        self._letting_go = asyncio.create_task(self._let_go(held))
+
+    async def _let_go(self, held: AsyncExitStack) -> None:
+        await self._events.made()
+        await held.aclose()
+
+    async def __anext__(self) -> bytes:
+        event = await anext(self._events)
+        self._check()
+        return event
+
+    def give_up(self) -> None:
+        """End the generation without waiting for that. The adapter is let go when it has ended."""
+        self._events.give_up()
+
+    async def aclose(self) -> None:
+        """End the generation, then let the adapter go. Does nothing the second time."""
+        try:
+            await self._events.aclose()
+        finally:
+            await asyncio.shield(self._letting_go)  # which goes on when this is cancelled
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer, or a stream of server-sent events. ``adapter`` is the digest that answers, or ``base``."""
+
+    adapter: str
+    body: dict[str, Any] | HeldStream
+
+
+class AnsweringEngine(Protocol):
+    """What answering asks of the engine."""
+
+    def require_running(self) -> None: ...
+
+    async def chat(
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+    ) -> dict[str, Any] | EventStream: ...
+
+    async def completion(
+        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+    ) -> dict[str, Any] | EventStream: ...
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers verified tenants."""
+
+    engine: AnsweringEngine
+    views: TenantViews
+    placement: Placement
+    lease: ReplicaLease
+    meter: UsageMeter
+    salts: Salts
+
+    async def models(self, tenant: TenantId) -> list[str]:
+        """The names that this tenant may ask for; of its adapters the latest, since older ones need no listing."""
+        state = await self.views.active(tenant)
+        ready = [digest for digest, adapter in sorted(state.adapters.items()) if adapter.status == "ready"]
+        return [BASE, *(["active"] if state.active_adapter else []), *ready]
+
+    async def answer(self, tenant: TenantId, kind: Kind, body: Mapping[str, Any]) -> Answer:
+        """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
+        self.engine.require_running()  # before anything is fetched for an engine that is not there
+        adapter = await self.views.adapter(tenant, body.get("model"))
+        may_answer = partial(self._require_lease, adapter)
+        stack = AsyncExitStack()
+        try:
+            await stack.enter_async_context(self._held(tenant, adapter))
+            ask = self.engine.chat if kind == "chat" else self.engine.completion
+            result = await ask(
+                body,
+                owner=tenant,
+                adapter=adapter,
+                cache_salt=self.salts.salt(tenant, adapter),
+                request_id=random_nonce(),
+            )
+        except BaseException:
+            await stack.aclose()
+            raise
+        if isinstance(result, EventStream):
+            # Once, when the answer is made or given up: then its figures are final, however it ended.
+            stack.callback(self._count_stream, tenant, result)
+            return Answer(adapter or BASE, HeldStream(result, stack, may_answer))
+        await stack.aclose()
+        usage = result["usage"]
+        self.meter.tokens(tenant, usage["prompt_tokens"], usage["completion_tokens"])
+        may_answer()  # after it is counted, as a stream is that the lease's end cuts off
+        return Answer(adapter or BASE, result)
+
+    @asynccontextmanager
+    async def _held(self, tenant: TenantId, adapter: str | None) -> AsyncIterator[None]:
+        if adapter is None:
+            async with self.meter.running(tenant):
+                yield
+            return
+        self._require_lease(adapter)
+        async with self.placement.held(tenant, adapter), self.meter.running(tenant):
+            self._require_lease(adapter)  # it may have waited long for the adapter
+            yield
+
+    def _require_lease(self, adapter: str | None) -> None:
+        """Without its lease the replica begins no answer by an adapter, and gives out nothing more of one: a purge
+        may have gone on without it.
+        """
+        if adapter is not None and not self.lease.is_held():
+            raise lease_over()
+
+    def _count_stream(self, tenant: TenantId, stream: EventStream) -> None:
+        self.meter.tokens(tenant, stream.usage.prompt_tokens, stream.usage.completion_tokens)

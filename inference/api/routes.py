@@ -1,0 +1,283 @@
+"""The replica's HTTP routes: OpenAI's shapes, bound to the bearer's tenant. There are no others."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import ExitStack
+from typing import Any
+
+from fastapi import FastAPI, Request
+from opentelemetry import metrics
+from starlette.exceptions import HTTPException as RouteError
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Lifespan, Receive, Scope, Send
+
+from inference.api.answers import Answer, Answers, HeldStream, Kind
+from inference.engine.errors import EngineError, EngineRefused
+from inference.engine.vllm_errors import error_events
+from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
+from inference.tenants.admission import TenantRequests
+from schemas.serving_api import ADAPTER_HEADER
+from tenancy.errors import Refused, Transient
+from tenancy.service.telemetry import SCOPE, where
+from tenancy.tenant_id import TenantId
+from tenancy.tokens import BadToken, TokenVerifier
+
+logger = logging.getLogger(f"{SCOPE}.inference")
+
+MAX_BODY_BYTES = 1_048_576
+PIECE_BYTES = 65_536
+BODY_SECONDS = 30.0
+"""So long a caller may take to send a body: the largest at 280 kbit/s."""
+FAILED = "this replica failed to process the request"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Api:
+    """The routes. ``answers`` is there once the engine runs."""
+
+    def __init__(self, tokens: TokenVerifier, requests: metrics.Counter, tenant_requests: int) -> None:
+        self.tokens = tokens
+        self.requests = requests
+        self.running = TenantRequests(tenant_requests)
+        self.answers: Answers | None = None
+
+    def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
+        """The application, without generated documentation routes."""
+        app = FastAPI(title="sanolith", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+        app.add_exception_handler(RequestRefused, _refused)
+        app.add_exception_handler(RouteError, _no_such_route)
+        app.add_exception_handler(EngineRefused, _engine_refused)
+        app.add_exception_handler(EngineError, _engine_failed)
+        app.add_exception_handler(Transient, _unavailable)
+        app.add_exception_handler(Refused, _refused_by_the_boundary)
+        app.add_api_route("/v1/chat/completions", self._route("chat"), methods=["POST"])
+        app.add_api_route("/v1/completions", self._route("completion"), methods=["POST"])
+        app.add_api_route("/v1/models", _guarded(self._models), methods=["GET"])
+        return app
+
+    def _tenant(self, request: Request) -> TenantId:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise unauthorized()
+        try:
+            return self.tokens.tenant(token.strip())
+        except BadToken:
+            raise unauthorized() from None
+
+    def _ready(self) -> Answers:
+        if self.answers is None:
+            raise RequestRefused(503, "starting", "this replica is starting; try again")
+        return self.answers
+
+    def _route(self, kind: Kind) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            tenant = self._tenant(request)
+            with ExitStack() as running:
+                running.enter_context(self.running.one_more(tenant))
+                body = await _body(request)
+                made = await _while_waited_for(request, self._ready().answer(tenant, kind, body))
+                self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
+                return self._response(tenant, made, running)
+
+        return _guarded(answer)
+
+    def _response(self, tenant: TenantId, made: Answer, running: ExitStack) -> Response:
+        """The response, which takes over what is ``running`` until it is sent."""
+        headers = {ADAPTER_HEADER: made.adapter}
+        if isinstance(made.body, HeldStream):
+            return _Streamed(made.body, headers, running.pop_all())
+        whole = _Whole(made.body, headers)
+        running.enter_context(self.running.unread(tenant, len(whole.body)))
+        whole.running = running.pop_all()
+        return whole
+
+    async def _models(self, request: Request) -> Response:
+        names = await self._ready().models(self._tenant(request))
+        data = [{"id": name, "object": "model", "created": 0, "owned_by": "tenant"} for name in names]
+        return JSONResponse({"object": "list", "data": data})
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, which answers also what nobody foresaw. Left to the server it would be logged with its text, and
+    that may quote the request.
+    """
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (RequestRefused, EngineError, Transient, Refused):
+            raise  # each has its handler
+        except Exception as error:
+            logger.error("request failed", extra={"error": where(error)})
+            return _error(500, "internal_error", FAILED)
+
+    return guarded
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    received, length = bytearray(), 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                length += len(chunk)
+                # What comes beyond the limit is taken and dropped: a connection that is closed while its caller still
+                # sends is reset, and the answer with it.
+                if length <= MAX_BODY_BYTES:
+                    received += chunk
+    except TimeoutError:
+        raise body_timeout(BODY_SECONDS) from None
+    except ClientDisconnect:
+        raise bad_request("the request body ended early") from None
+    if length > MAX_BODY_BYTES:
+        raise RequestRefused(413, "too_large", f"the body is longer than {MAX_BODY_BYTES} bytes")
+    try:
+        body = json.loads(received)
+    except (ValueError, RecursionError):
+        raise bad_request("the request body is not valid JSON") from None
+    if not isinstance(body, dict):
+        raise bad_request("the request body is not a JSON object")
+    return body
+
+
+async def _while_waited_for(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer, whose making ends when the caller goes away. The server says that, and ends nothing by itself."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    answer, leaving = asyncio.create_task(work), asyncio.create_task(gone())
+    for task in (answer, leaving):
+        task.add_done_callback(_seen)
+    try:
+        await asyncio.wait((answer, leaving), return_when=asyncio.FIRST_COMPLETED)
+        answer.cancel()  # which changes nothing for one that is made
+        await asyncio.wait([answer])
+        if answer.cancelled():
+            raise bad_request("the caller went away")
+        return answer.result()
+    except asyncio.CancelledError:
+        answer.cancel()
+        answer.add_done_callback(_given_up)
+        raise
+    finally:
+        leaving.cancel()
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Nothing is logged by itself of a failure that nobody is there for: its text may quote the request."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _given_up(task: asyncio.Task[Answer]) -> None:
+    """End the stream that a request has got in the moment in which it was cancelled itself."""
+    if not task.cancelled() and task.exception() is None and isinstance(stream := task.result().body, HeldStream):
+        stream.give_up()
+
+
+class _Whole(JSONResponse):
+    """An answer that is sent in pieces, each when the one before has been taken: as a whole it would be given to the
+    server at once, and count as sent while it waits there.
+    """
+
+    def __init__(self, answer: dict[str, Any], headers: dict[str, str]) -> None:
+        super().__init__(answer, headers=headers)
+        self.running = ExitStack()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self.running:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            for start in range(0, len(self.body), PIECE_BYTES):
+                piece = bytes(self.body[start : start + PIECE_BYTES])
+                more = start + PIECE_BYTES < len(self.body)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+class _Streamed(StreamingResponse):
+    """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
+
+    def __init__(self, stream: HeldStream, headers: dict[str, str], running: ExitStack) -> None:
+        super().__init__(_events(stream), media_type="text/event-stream", headers=headers)
+        self._stream = stream
+        self._running = running
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._running:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                await self._stream.aclose()
+
+
+async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
+    """The stream's events. The status is sent by now, so what fails here ends the stream as an engine's error does."""
+    try:
+        async for event in stream:
+            yield event
+    except RequestRefused as refusal:
+        for event in error_events(refusal):
+            yield event
+    except Exception as error:
+        logger.error("request failed", extra={"error": where(error)})
+        for event in error_events(EngineRefused(500, FAILED)):
+            yield event
+
+
+def _error(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:
+    headers = {"Retry-After": "5"} if status in (429, 503) else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 408:
+        headers["Connection"] = "close"  # or the rest of the body would be read still
+    return JSONResponse(error_body(status, code, message, field), status, headers=headers)
+
+
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RouteError):
+        raise error
+    if error.status_code != 405:
+        return _error(404, "route_not_found", "there is no such route")
+    response = _error(405, "method_not_allowed", "this route does not take this method")
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestRefused):
+        raise error
+    return _error(error.status, error.code, error.message)
+
+
+async def _engine_refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, EngineRefused):
+        raise error
+    return _error(error.status, "engine_refused", error.message, error.field)
+
+
+async def _engine_failed(_: Request, __: Exception) -> Response:
+    refusal = cannot_load()
+    return _error(refusal.status, refusal.code, refusal.message)
+
+
+async def _unavailable(_: Request, __: Exception) -> Response:
+    return _error(503, "store_unavailable", "the tenant's state cannot be reached; try again")
+
+
+async def _refused_by_the_boundary(_: Request, error: Exception) -> Response:
+    """The store will not let this replica read, or what it reads does not open: refused, and the base model does not
+    answer instead. The reason is for operators.
+    """
+    if not isinstance(error, Refused):
+        raise error
+    logger.error("request refused by the store", extra={"reason": error.code})
+    if error.code in ("object-store-refused", "kms-refused"):
+        return _error(503, "store_unavailable", "this replica is not allowed to read the tenant's state")
+    refusal = cannot_load()
+    return _error(refusal.status, refusal.code, refusal.message)

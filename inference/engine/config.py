@@ -1,0 +1,158 @@
+"""What the engine is started with, and the only place that sets environment variables for vLLM."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from schemas.models.adapter_files import linear_shapes
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vllm/config/lora.py: MaxLoRARanks
+
+# Read by vLLM from the environment only, most of them once, at import.
+_ENVIRONMENT = {
+    # Worker processes are spawned: forking a process that has threads and sockets deadlocks.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Nothing leaves this machine: no usage report, and an adapter path that is not a directory here is an error
+    # instead of the name of a hub repository to download.
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    # Entry points of whatever else is installed are not loaded: among them LoRA resolvers and logits processors.
+    "VLLM_PLUGINS": "",
+    # A name that is not registered is refused. With runtime updating a resolver would be asked for it; without name
+    # validation the base model would answer.
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0",
+    "VLLM_SKIP_MODEL_NAME_VALIDATION": "0",
+    # collective_rpc takes method names of our worker extension, never pickled functions.
+    "VLLM_ALLOW_INSECURE_SERIALIZATION": "0",
+    "VLLM_SERVER_DEV_MODE": "0",
+    # vLLM names its processes with setproctitle, which writes over their environment: by that a stack finds those that
+    # a killed server left behind.
+    "SPT_NOENV": "1",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How one replica's engine is built. A value: nothing here is read from the environment.
+
+    ``base_model`` is a local directory. ``max_loras`` adapters can be in one batch, each slot preallocated at
+    ``max_lora_rank``; ``max_cpu_loras`` adapters can be loaded. ``kv_cache_gib`` is the key-value cache's size in GiB
+    and must be given on CPU; on a GPU ``None`` leaves it to vLLM, which then fills
+    ``gpu_memory_utilization`` of the GPU's memory with weights, slots and cache (``None``: vLLM's choice).
+    ``block_size`` is in tokens: only whole blocks are shared by prefix (``None``: vLLM's choice, 128 on CPU and 16 on
+    a GPU). ``answer_seconds``: an engine that leaves a call unanswered for this long has stopped.
+    """
+
+    base_model: Path
+    served_name: str = "base"
+    max_loras: int = 8
+    max_cpu_loras: int = 32
+    max_lora_rank: int = 64
+    max_model_len: int = 2048
+    max_num_seqs: int = 16
+    kv_cache_gib: float | None = None
+    gpu_memory_utilization: float | None = None
+    block_size: int | None = None
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
+    seed: int = 0
+    answer_seconds: float = 300.0
+    worker_extension: str = "inference.engine.worker_extension.AdapterIsolation"
+    log_level: Literal["INFO", "WARNING", "ERROR"] = "WARNING"  # DEBUG would print refused requests' contents
+
+    def __post_init__(self) -> None:
+        if not self.base_model.is_dir():
+            raise ValueError(f"base_model {self.base_model} is not a directory; download the model first")
+        if self.max_lora_rank not in _RANKS:
+            raise ValueError(f"max_lora_rank must be one of {', '.join(map(str, _RANKS))}")
+        if not 1 <= self.max_loras <= self.max_cpu_loras:
+            raise ValueError("max_loras must be at least 1 and at most max_cpu_loras, or vLLM refuses to start")
+        if self.kv_cache_gib is not None and self.kv_cache_gib <= 0:
+            raise ValueError("kv_cache_gib must be positive; leave it out for vLLM's own choice on a GPU")
+        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+            raise ValueError("gpu_memory_utilization must be a share of the GPU's memory: above 0 and at most 1")
+
+    @property
+    def largest_message_bytes(self) -> int:
+        """More than any message between the engine's processes takes: all prompts that one step can begin, as pickled
+        token ids of at most 5 bytes, and 64 KiB for the rest of it.
+        """
+        return self.max_num_seqs * self.max_model_len * 5 + 65_536
+
+
+def prepare_environment(config: EngineConfig) -> None:
+    """Set the environment that vLLM and its worker processes read. Call it before anything imports vllm.
+
+    Raises ``RuntimeError`` where vllm was imported under another environment, since it would keep the old values.
+    """
+    wanted = {**_ENVIRONMENT, "VLLM_LOGGING_LEVEL": config.log_level}
+    different = sorted(name for name, value in wanted.items() if os.environ.get(name) != value)
+    if different and "vllm" in sys.modules:
+        raise RuntimeError(f"vllm was imported before its environment was set ({', '.join(different)})")
+    os.environ.update(wanted)
+
+
+def adapted_modules(base_model: Path) -> list[str]:
+    """The names, as vLLM's option takes them, of the modules that get slots for adapters: those that a checked adapter
+    can change, and no others.
+    """
+    modules = linear_shapes(base_model)
+    # vLLM has one module for all experts of a layer.
+    experts = {"experts"} if any(".experts." in module for module in modules) else set()
+    return sorted({module.rpartition(".")[2] for module in modules} | experts)
+
+
+def serving_arguments(config: EngineConfig) -> argparse.Namespace:
+    """vLLM's own server arguments with our values: the source of both the engine's and the serving classes' settings.
+
+    Starting from vLLM's parser gives every option that we do not name the default that its server has. A name that
+    vLLM no longer knows raises ``RuntimeError`` here instead of being ignored.
+    """
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    arguments: argparse.Namespace = make_arg_parser(FlexibleArgumentParser()).parse_args([])
+    values: dict[str, Any] = {
+        "model": str(config.base_model),
+        "served_model_name": [config.served_name],
+        "dtype": config.dtype,
+        "seed": config.seed,
+        "max_model_len": config.max_model_len,
+        "max_num_seqs": config.max_num_seqs,
+        "block_size": config.block_size,
+        "kv_cache_memory_bytes": None if config.kv_cache_gib is None else int(config.kv_cache_gib * 2**30),
+        "enable_lora": True,
+        "max_loras": config.max_loras,
+        "max_cpu_loras": config.max_cpu_loras,
+        "max_lora_rank": config.max_lora_rank,
+        # Not the layers of the vocabulary, which vLLM would give slots for adapters too.
+        "lora_target_modules": adapted_modules(config.base_model),
+        # Blocks are shared only under the same salt, adapter and tokens; sha256, since a collision would cross tenants.
+        "enable_prefix_caching": True,
+        "prefix_caching_hash_algo": "sha256",
+        # One engine on one device: what overwrites slots, messages and base rows is tested with one worker only.
+        "tensor_parallel_size": 1,
+        "data_parallel_size": 1,
+        "worker_extension_cls": config.worker_extension,
+        "trust_remote_code": False,
+        "trust_request_chat_template": False,
+        "enable_log_requests": False,
+        "enable_log_outputs": False,
+        # vLLM's metrics carry adapter names as labels, one series for each combination; ours do not.
+        "disable_log_stats": True,
+        "enable_prompt_tokens_details": True,
+        "shutdown_timeout": 0,
+    }
+    if config.gpu_memory_utilization is not None:
+        values["gpu_memory_utilization"] = config.gpu_memory_utilization
+    unknown = sorted(name for name in values if not hasattr(arguments, name))
+    if unknown:
+        raise RuntimeError(f"this vLLM does not know {', '.join(unknown)}; see the pinned range in pyproject.toml")
+    vars(arguments).update(values)
+    return arguments

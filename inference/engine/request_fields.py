@@ -1,0 +1,160 @@
+"""From a caller's JSON to the fields of vLLM's request: an allow-list, since vLLM's own models take far more.
+
+Among what they take is a request id, a cache salt, a chat template, media to fetch and parameters of the key-value
+transfer. And a content part whose ``type`` is the name of a loaded adapter selects that adapter for a request to the
+base model (``BaseServing._get_active_default_mm_loras`` in vLLM 0.32), so content is text only.
+
+An unknown field is refused rather than dropped: it would otherwise be ignored in silence. Error messages name the
+field, never a value. A field that is ``null`` counts as not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from inference.engine import field_checks
+from inference.engine.errors import EngineRefused
+from inference.engine.field_checks import (
+    MAX_CHOICES,
+    MAX_INT32,
+    MAX_INT64,
+    MAX_LOGPROBS,
+    Check,
+    flag,
+    number,
+    refused,
+    whole,
+)
+
+_SAMPLING: Mapping[str, Check] = {
+    "frequency_penalty": number(-2, 2),
+    "logit_bias": field_checks.logit_biases,
+    "max_tokens": whole(0, MAX_INT32),
+    "n": whole(1, MAX_CHOICES),
+    "presence_penalty": number(-2, 2),
+    "seed": whole(-MAX_INT64 - 1, MAX_INT64),
+    "stop": field_checks.stops,
+    "stream": flag,
+    "stream_options": field_checks.stream_options,
+    "temperature": number(0, 2),
+    # The workers keep these in float32, where a smaller one could be 0 and what is divided by it no number.
+    "top_p": number(1e-6, 1),
+    "repetition_penalty": number(0.01, 100),
+    # This and the rest are not OpenAI's, but common in clients of vLLM, and without effect beyond the request itself.
+    "ignore_eos": flag,
+    "min_p": number(0, 1),
+    "min_tokens": whole(0, MAX_INT32),
+    "stop_token_ids": field_checks.stop_token_ids,
+    "top_k": whole(-1, MAX_INT32),
+}
+_CHAT: Mapping[str, Check] = {
+    **_SAMPLING,
+    "logprobs": flag,
+    "max_completion_tokens": whole(0, MAX_INT32),
+    "messages": field_checks.messages,
+    "top_logprobs": whole(0, MAX_LOGPROBS),
+}
+_COMPLETION: Mapping[str, Check] = {
+    **_SAMPLING,
+    "echo": flag,
+    "logprobs": whole(0, MAX_LOGPROBS),
+    "prompt": field_checks.prompt,
+}
+_SET_BY_SERVER = frozenset({"model", "cache_salt", "priority"})
+_IGNORED = frozenset({"user"})  # OpenAI's label for end users: it has no effect here and may name a patient
+WITHOUT_EFFECT = _SET_BY_SERVER | _IGNORED
+_ROLES = frozenset({"system", "developer", "user", "assistant"})
+_MESSAGE = frozenset({"role", "content", "name"})
+
+
+def chat_fields(body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str) -> dict[str, Any]:
+    """Fields of a ``ChatCompletionRequest``. Raises :class:`EngineRefused` (400) for what is not allowed."""
+    fields = _allowed(body, _CHAT, required="messages")
+    fields["messages"] = [_message(index, message) for index, message in enumerate(fields["messages"])]
+    _check_together(fields, prompts=1)
+    return {**_metered(fields), "model": model, "cache_salt": cache_salt, "priority": 0, "request_id": request_id}
+
+
+def completion_fields(body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str) -> dict[str, Any]:
+    """Fields of a ``CompletionRequest``. Raises :class:`EngineRefused` (400) for what is not allowed."""
+    fields = _allowed(body, _COMPLETION, required="prompt")
+    _check_together(fields, prompts=prompt_count(fields["prompt"]))
+    return {**_metered(fields), "model": model, "cache_salt": cache_salt, "priority": 0, "request_id": request_id}
+
+
+def prompt_count(prompt: str | list[Any]) -> int:
+    """How many sequences an allowed ``prompt`` asks for: text or token ids are one, a list of either is one each."""
+    return 1 if isinstance(prompt, str) or isinstance(prompt[0], int) else len(prompt)
+
+
+def _allowed(body: Mapping[str, Any], checks: Mapping[str, Check], *, required: str) -> dict[str, Any]:
+    sent = {name: value for name, value in body.items() if value is not None}
+    if unknown := sent.keys() - checks.keys() - _SET_BY_SERVER - _IGNORED:
+        name = min(unknown)
+        # The name too is the caller's text: a long or odd one is not repeated.
+        shown = name if len(name) <= 40 and name.isascii() and name.isidentifier() else "a field"
+        raise EngineRefused(400, f"{shown} is not supported here; leave it out", field=shown)
+    if required not in sent:
+        raise refused(required, "is missing")
+    fields = {name: sent[name] for name in checks if name in sent}
+    for name, value in fields.items():
+        checks[name](name, value)
+    return fields
+
+
+def _check_together(fields: Mapping[str, Any], prompts: int) -> None:
+    n = fields.get("n", 1)
+    if n > 1 and fields.get("temperature") == 0:
+        raise refused("n", "above 1 needs a temperature above 0: without one all answers are the same")
+    if n * prompts > MAX_CHOICES:
+        raise refused("n", f"times the number of prompts may be at most {MAX_CHOICES}")
+    if "stream_options" in fields and not fields.get("stream"):
+        raise refused("stream_options", "requires stream to be true")
+    if fields.get("echo") and "logprobs" in fields:
+        # 0 too: vLLM then computes logits for every row of the prompt, with a map of adapters that has one entry for
+        # each sequence (vLLM 16668, 29955, 51594). No other allowed field makes it compute them.
+        raise refused("logprobs", "cannot be combined with echo: there are none for the tokens of a prompt")
+
+
+def _metered(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a stream whose every event says how many tokens it has taken, for ``stream_usage``."""
+    if not fields.get("stream"):
+        return fields
+    return {**fields, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+
+def _message(index: int, message: object) -> dict[str, Any]:
+    where = f"messages[{index}]"
+    if not isinstance(message, dict):
+        raise refused(where, "must be an object with role and content")
+    # Clients send an earlier answer back with all its empty fields (tool_calls: [], refusal: null).
+    sent = {name: value for name, value in message.items() if value is not None and value != []}
+    if sent.keys() - _MESSAGE:
+        raise refused(where, "may have role, content and name only")
+    role = sent.get("role")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise refused(f"{where}.role", f"must be one of {', '.join(sorted(_ROLES))}")
+    field_checks.text(f"{where}.name", sent.get("name", ""))
+    content = _text(where, sent.get("content"))
+    field_checks.text(f"{where}.content", content)
+    return {**sent, "content": content}
+
+
+def _text(where: str, content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = [part["text"] for part in content if _is_text_part(part)]
+        if len(parts) == len(content):
+            return "\n".join(parts)
+    raise refused(f"{where}.content", "must be a string, or a list of parts of type text")
+
+
+def _is_text_part(part: object) -> bool:
+    return (
+        isinstance(part, dict)
+        and part.keys() == {"type", "text"}
+        and part["type"] == "text"
+        and isinstance(part["text"], str)
+    )

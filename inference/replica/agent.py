@@ -1,0 +1,133 @@
+"""The replica's agent: it follows activations, retirements and purges.
+
+It consumes in a group of its own, so that every replica sees every event. What it does and signs is what the tenant's
+state says, which was swapped before the event was published: an event that the state contradicts is no order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from inference.adapters.placement import Placement, Removal
+from inference.replica.lease import ReplicaLease
+from inference.tenants.binding import TenantViews
+from schemas.bus.envelope import Event
+from schemas.bus.events import AdapterRetired, PurgeFenced, ReplicaEvicted
+from schemas.bus.outcome import Outcome
+from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import TenantFenced, Transient, UnknownTenant
+from tenancy.evidence.signing import Signer
+from tenancy.state.archive import Archive
+from tenancy.tenant_id import TenantId
+
+
+@dataclass(frozen=True)
+class AgentPorts:
+    """What the agent acts through."""
+
+    tenancy: Tenancy
+    signer: Signer
+    views: TenantViews
+    placement: Placement
+    lease: ReplicaLease
+
+
+async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
+    """The next request of this tenant sees the new active adapter. The state was swapped before this was published,
+    so that nothing is changed by it: only a cached view is dropped."""
+    ports.views.forget(TenantId(event.subject))
+    return Outcome.NOOP_DUPLICATE
+
+
+async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:
+    """Evict an adapter that the tenant's state has as retired, and acknowledge it."""
+    data = cast(AdapterRetired, event.data)
+    tenant = TenantId(event.subject)
+    ports.views.forget(tenant)
+    retired_at = await _retired_at(ports.tenancy, tenant, data.adapter_digest)
+    if retired_at is None:
+        return Outcome.NOOP_STALE
+    removal = _complete(await ports.placement.remove_adapter(tenant, data.adapter_digest))
+    await _acknowledge(ports, tenant, data.adapter_digest, retired_at, removal, event)
+    return Outcome.EFFECT if removal.evicted else Outcome.NOOP_DUPLICATE
+
+
+async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
+    """Admit nothing any more of a tenant whose state is fenced by this purge, evict all of it, and acknowledge with a
+    signed receipt.
+
+    Whoever reads the event acknowledges it, under the same id each time, as long as the purge may wait for it: also a
+    replica that has nothing to evict, such as one that was started after the fence. Only what was evicted or ended is
+    an effect, so that a replay to such a replica is seen to change nothing.
+    """
+    data = cast(PurgeFenced, event.data)
+    tenant = TenantId(event.subject)
+    ports.views.forget(tenant)  # whatever the state says, also where it cannot be read
+    try:
+        state = (await ports.tenancy.states.read(tenant)).state
+    except UnknownTenant:
+        return Outcome.NOOP_STALE  # no purge waits for it; the ledger keeps the event, or each replica would
+    if state.purge is None or state.purge.purge_id != data.purge_id:
+        return Outcome.NOOP_STALE
+    ports.views.block(tenant)
+    removal = _complete(await ports.placement.remove_tenant(tenant))
+    if state.status == "purging":
+        await _acknowledge(ports, tenant, data.purge_id, state.purge.fenced_at, removal, event)
+    return Outcome.EFFECT if removal.evicted or removal.requests_aborted else Outcome.NOOP_DUPLICATE
+
+
+async def _retired_at(tenancy: Tenancy, tenant: TenantId, digest: str) -> datetime | None:
+    """When the tenant's adapter was retired, which it then stays; None where it is not. A fenced tenant has none: a
+    purge has an event of its own.
+    """
+    try:
+        state = (await tenancy.active(tenant)).state
+    except (UnknownTenant, TenantFenced):
+        return None
+    adapter = state.adapters.get(digest) or await Archive(await tenancy.store(tenant)).adapter(digest)
+    return None if adapter is None else adapter.retired_at
+
+
+def _complete(removal: Removal) -> Removal:
+    """Raises :class:`Transient` where something is left: the event comes again, and a replica that does not get on
+    with it is restarted, which leaves nothing.
+    """
+    if not removal.is_complete:
+        raise Transient("an adapter's slot or files have not been removed completely yet")
+    return removal
+
+
+async def _acknowledge(
+    ports: AgentPorts, tenant: TenantId, cause: str, since: datetime, removal: Removal, event: Event
+) -> None:
+    """Sign and publish what was done on account of ``cause``, which the state has had since ``since``.
+
+    Where this clock is behind the one that noted that, its time is given: the state was read before anything was done,
+    and nobody counts a receipt that seems to be of before.
+    """
+    receipt = EvictionReceipt(
+        replica_id=ports.lease.replica_id,
+        incarnation=ports.lease.incarnation,
+        tenant=tenant,
+        cause_id=cause,
+        evicted=removal.evicted,
+        remaining=removal.remaining,
+        slots_overwritten=removal.slots_overwritten,
+        prefix_cache_reset=removal.prefix_cache_reset,
+        local_files_deleted=removal.local_files_deleted,
+        requests_aborted=removal.requests_aborted,
+        evicted_at=max(ports.tenancy.clock(), since),
+    )
+    signed = ports.signer.sign(statement(EVICTION_PREDICATE, eviction_subject(receipt.replica_id, cause), receipt))
+    await ports.tenancy.publisher.publish(
+        Event(
+            subject=tenant,
+            data=ReplicaEvicted(replica_id=receipt.replica_id, cause_id=cause, receipt=signed),
+            time=ports.tenancy.clock(),
+            source=ports.tenancy.outbox.source,
+            causation_id=event.id,
+        )
+    )

@@ -1,0 +1,139 @@
+"""What each tenant uses on this replica, reported as events. The amounts are sums; nothing of a request is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from schemas.bus.envelope import Event
+from schemas.bus.events import UsageRecorded
+from schemas.objects.usage import SECONDS_DIGITS, Report, day_of
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Transient
+from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.service.telemetry import SCOPE
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.inference")
+
+
+@dataclass
+class Amounts:
+    """One tenant's sums since the last report."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    engine_seconds: float = 0.0
+
+
+@dataclass
+class UsageMeter:
+    """Meters requests. Engine time is shared: while n requests run, each is charged 1/n of the time that passes."""
+
+    now: Callable[[], float] = time.monotonic
+    _amounts: dict[TenantId, Amounts] = field(default_factory=dict)
+    _running: dict[TenantId, int] = field(default_factory=dict)
+    _since: float = 0.0
+
+    @asynccontextmanager
+    async def running(self, tenant: TenantId) -> AsyncIterator[None]:
+        """Around one answer."""
+        self._charge()
+        self._running[tenant] = self._running.get(tenant, 0) + 1
+        try:
+            yield
+        finally:
+            self._charge()
+            self._running[tenant] -= 1
+            if not self._running[tenant]:
+                del self._running[tenant]
+
+    def _charge(self) -> None:
+        now = self.now()
+        elapsed, self._since = now - self._since, now
+        total = sum(self._running.values())
+        for tenant, count in self._running.items():
+            self._of(tenant).engine_seconds += elapsed * count / total
+
+    def tokens(self, tenant: TenantId, prompt: int, completion: int) -> None:
+        """Add an answer's tokens, as the engine counted them."""
+        amounts = self._of(tenant)
+        amounts.prompt_tokens += prompt
+        amounts.completion_tokens += completion
+
+    def _of(self, tenant: TenantId) -> Amounts:
+        return self._amounts.setdefault(tenant, Amounts())
+
+    def take(self) -> dict[TenantId, Amounts]:
+        """The sums so far, which start again from zero."""
+        self._charge()
+        taken, self._amounts = self._amounts, {}
+        return taken
+
+
+@dataclass
+class UsageReporter:
+    """Publishes the meter's sums. What the bus did not acknowledge is published again as the same event: it may have
+    been taken, and usage that is counted twice is paid twice.
+
+    Each process is a reporter of its own. Its reports about a tenant are numbered without gaps, so that the ledger can
+    tell which it has counted from two numbers: see :mod:`schemas.objects.usage`.
+    """
+
+    meter: UsageMeter
+    tenancy: Tenancy
+    new_nonce: NewNonce = random_nonce
+    _unsent: deque[Event] = field(default_factory=deque)
+    _reporter: str = field(init=False)
+    _day: str = ""
+    # The latest number of each tenant that used something on this day.
+    _numbers: dict[TenantId, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._reporter = self.new_nonce()
+
+    async def report(self) -> None:
+        # While the bus takes nothing the sums go on in the meter, which does not grow.
+        if await self._sent_all():
+            self._unsent.extend(self._event(tenant, amounts) for tenant, amounts in self.meter.take().items())
+            await self._sent_all()
+
+    async def close(self, seconds: float) -> None:
+        """The last report, which gets so long. What the bus has not taken then is not charged."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.report()
+        if self._unsent:
+            logger.error("usage not reported", extra={"reports": len(self._unsent)})
+
+    async def _sent_all(self) -> bool:
+        while self._unsent:
+            try:
+                await self.tenancy.publisher.publish(self._unsent[0])
+            except Transient:
+                return False
+            self._unsent.popleft()
+        return True
+
+    def _event(self, tenant: TenantId, amounts: Amounts) -> Event:
+        now = self.tenancy.clock()
+        data = UsageRecorded(
+            usage_id=self._next(tenant, day_of(now)).usage_id,
+            source="inference",
+            prompt_tokens=amounts.prompt_tokens,
+            completion_tokens=amounts.completion_tokens,
+            engine_seconds=round(amounts.engine_seconds, SECONDS_DIGITS),
+        )
+        return Event(subject=tenant, data=data, time=now, source=self.tenancy.outbox.source)
+
+    def _next(self, tenant: TenantId, day: str) -> Report:
+        # A clock that is set back must not number a day anew.
+        if day > self._day:
+            self._day, self._numbers = day, {}
+        number = self._numbers[tenant] = self._numbers.get(tenant, 0) + 1
+        return Report(self._day, self._reporter, number)

@@ -1,0 +1,34 @@
+"""What `sano topics apply` says about access control lists."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from producers.cli.output import print_rows
+
+if TYPE_CHECKING:
+    from producers.operations.access_admin import AccessReport
+
+
+def print_access(report: AccessReport, *, dry_run: bool) -> None:
+    """What was added, and what others gave or refused that the contract does not; it was left as it is."""
+    if not report.has_authorizer:
+        sys.stdout.write("\nthe brokers have no authorizer: whoever reaches them may do everything, for every tenant\n")
+        return
+    added = "would be added" if dry_run else "added"
+    sys.stdout.write(f"\n{report.rights} rights in the contract, {len(report.added)} {added}\n")
+    if report.added:
+        print_rows(report.added, {"to": lambda right: right.principal, added: str}, empty="")
+    for found, heading in ((report.surplus, "surplus"), (report.denials, "denied")):
+        if found:
+            sys.stdout.write("\n")
+            print_rows(
+                found,
+                {
+                    "to": lambda entry: entry.principal,
+                    f"{heading}, left as it is": lambda entry: entry.entry,
+                    "which": lambda entry: entry.effect,
+                },
+                empty="",
+            )

@@ -1,0 +1,125 @@
+"""``sano tenant create`` and ``sano tenant policy …``: the commands that take a policy's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from producers.cli.options import JsonOption, NewTenantArgument, TenantArgument
+from producers.cli.output import print_facts, print_json
+from producers.cli.platform import command, read
+from producers.cli.policy_options import policy_options
+from producers.commands.onboarding import onboard
+from producers.commands.policies import PolicyView, policy_of, set_policy
+from schemas.tenant.policy import TenantPolicy
+from tenancy.errors import Refused
+from tenancy.state.policy_changes import policy_with, require_consistent
+from tenancy.tenant_id import TenantId
+
+FileOption = Annotated[
+    Path | None, typer.Option("--file", help="Take fields from this YAML file; options win.", show_default=False)
+]
+
+
+def _changes(file: Path | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the file, then those of the options. Values are checked against a policy: a usage error."""
+    read_from = {} if file is None else _fields_of(file)
+    nested = read_from.get("hyperparameters")
+    if isinstance(nested, dict):
+        read_from = {**{name: value for name, value in read_from.items() if name != "hyperparameters"}, **nested}
+    changes = {**read_from, **given}
+    with _as_usage():
+        policy_with(TenantPolicy(), changes)
+    return changes
+
+
+@contextmanager
+def _as_usage() -> Iterator[None]:
+    try:
+        yield
+    except Refused as refusal:
+        raise typer.BadParameter(str(refusal).removeprefix("refused: ")) from None
+
+
+def _fields_of(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        fields = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise typer.BadParameter(f"{file} is not YAML") from None
+    if not isinstance(fields, dict) or not all(isinstance(name, str) for name in fields):
+        raise typer.BadParameter(f"{file} holds no mapping of fields to values")
+    return fields
+
+
+def create(
+    context: typer.Context,
+    given: dict[str, Any],
+    tenant: NewTenantArgument = None,
+    file: FileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Onboard a tenant: state, data key, key pair. Again with the same policy is no change."""
+    policy = policy_with(TenantPolicy(), _changes(file, given))
+    with _as_usage():
+        require_consistent(policy)
+    name = TenantId(tenant) if tenant else TenantId.random()
+    onboarded = command(
+        context, lambda tenancy, settings: onboard(tenancy, name, policy, requested_by=settings.operator_id)
+    )
+    if json:
+        print_json(onboarded)
+    else:
+        typer.echo(f"{name} {'is onboarded' if onboarded.created else 'was onboarded already'}")
+
+
+def show(context: typer.Context, tenant: TenantArgument, json: JsonOption = False) -> None:
+    """The policy in force, and its version."""
+    _print(read(context, lambda tenancy, _: policy_of(tenancy, TenantId(tenant))), json=json)
+
+
+def set_(
+    context: typer.Context,
+    given: dict[str, Any],
+    tenant: TenantArgument,
+    file: FileOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Change these fields, for every decision from now on."""
+    changes = _changes(file, given)
+    if not changes:
+        raise typer.BadParameter("nothing to change; give a field, such as --learning-rate, or --file")
+    view = command(
+        context,
+        lambda tenancy, settings: set_policy(tenancy, TenantId(tenant), changes, requested_by=settings.operator_id),
+    )
+    if json:
+        print_json(view)
+    else:
+        typer.echo(f"version {view.version} {'is in force' if view.changed else 'was in force already'}")
+
+
+def _print(view: PolicyView, *, json: bool) -> None:
+    if json:
+        return print_json(view)
+    fields = view.policy.model_dump(exclude={"hyperparameters"}) | view.policy.hyperparameters.model_dump()
+    return print_facts({"tenant": view.tenant, "version": view.version} | fields)
+
+
+def made_commands() -> dict[str, Any]:
+    """The commands by name, made anew."""
+    app = typer.Typer(rich_markup_mode=None)
+    policy = typer.Typer(help="The tenant's policy: show, set.", rich_markup_mode=None)
+    app.command("create")(policy_options(create, show_defaults=True))
+    policy.command("show")(show)
+    policy.command("set")(policy_options(set_, show_defaults=False))
+    app.add_typer(policy, name="policy")
+    return dict(get_command(app).commands)  # type: ignore[attr-defined]

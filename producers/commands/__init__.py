@@ -1,0 +1,1 @@
+"""What operators ask for: events, and swaps of a tenant's state."""

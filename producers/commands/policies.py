@@ -1,0 +1,54 @@
+"""Changes a tenant's policy, and publishes that it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from producers.publishing import publish
+from schemas.base.contract import Contract
+from schemas.base.identifiers import TenantName
+from schemas.base.integers import Version
+from schemas.objects.state import TenantState
+from schemas.tenant.policy import TenantPolicy
+from tenancy.bootstrap import Tenancy
+from tenancy.state.policy_changes import policy_changed, policy_set
+from tenancy.tenant_id import TenantId
+
+
+class PolicyView(Contract):
+    """A tenant's policy as it is in force. ``changed`` is whether this command made it so."""
+
+    tenant: TenantName
+    version: Version
+    changed: bool = False
+    policy: TenantPolicy
+
+
+async def policy_of(tenancy: Tenancy, tenant: TenantId) -> PolicyView:
+    """The policy in force; of a purged tenant, the last one. Raises :class:`UnknownTenant`."""
+    state = (await tenancy.states.read(tenant)).state
+    return PolicyView(tenant=tenant, version=state.policy_version, policy=state.policy)
+
+
+async def set_policy(
+    tenancy: Tenancy, tenant: TenantId, changes: Mapping[str, Any], *, requested_by: str | None = None
+) -> PolicyView:
+    """Change these fields by one swap of the state, then publish it. Again with the same values is no change, and
+    publishes the same event: an interrupted command is finished so.
+
+    The event goes past the outbox, which every consumer publishes from: none of them may write to the topic of purges.
+    Raises :class:`Refused` for fields and values that no policy has, :class:`TenantFenced` and :class:`UnknownTenant`.
+    """
+    change, changed = policy_set(changes, requested_by), False
+
+    def noted(state: TenantState) -> TenantState:
+        nonlocal changed
+        after = change(state)
+        changed = after is not state
+        return after
+
+    state = (await tenancy.states.swap(tenant, noted)).state
+    if (event := policy_changed(state)) is not None:
+        await publish(tenancy, tenant, event)
+    return PolicyView(tenant=tenant, version=state.policy_version, changed=changed, policy=state.policy)

@@ -1,0 +1,1 @@
+"""What runs beside the tenants: topics, the doctor, a chat client."""

@@ -1,0 +1,124 @@
+"""Is everything that a command needs there? One check per part, each with what to do when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import httpx
+
+from producers.operations.access_admin import apply_access
+from producers.operations.principals import principals
+from producers.operations.topics import apply_topics
+from producers.queries.purges_due import purges_due
+from producers.settings import STACK_FILE, OperatorSettings, is_local_bus, operator_settings
+from schemas.base.contract import Contract
+from schemas.objects import object_keys
+from tenancy.bootstrap import master_key, object_store, signer, verifier
+from tenancy.errors import Refused, Transient
+from tenancy.platform.clock import utc_now
+
+INFERENCE_SECONDS = 5.0
+SHOWN = 3
+"""Of the rights that differ; `sano topics apply --dry-run` shows all."""
+
+
+class Check(Contract):
+    """One part's state. ``remedy`` says what to do when it is not ``ok``."""
+
+    part: str
+    ok: bool
+    detail: str
+    remedy: str | None = None
+
+
+async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> list[Check]:
+    """Every check, in the order in which failures explain each other. Raises nothing that a check can say."""
+    try:
+        settings = load()
+    except Refused as refusal:
+        return [Check(part="settings", ok=False, detail=str(refusal), remedy="run `sano up` here, or set SANO_*")]
+    checks: list[tuple[str, Callable[[OperatorSettings], Awaitable[str]], str]] = [
+        ("object store", _object_store, "check SANO_S3_ENDPOINT_URL, SANO_S3_BUCKET and the credentials"),
+        ("master key", _master_key, "set SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE"),
+        ("signing keys", _signing_keys, "set SANO_SIGNING_KEY_FILE and SANO_VERIFY_KEY_FILE to one pair"),
+        ("bus", _bus, "check SANO_KAFKA_BOOTSTRAP_SERVERS, then run `sano topics apply`"),
+        ("access control", _access, "run `sano topics apply` as a super user; kafka-acls removes what is surplus"),
+        ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_HEALTH_URL"),
+    ]
+    found = [Check(part="settings", ok=True, detail=f"read from SANO_* and {STACK_FILE}, where there is one")]
+    found += [await _checked(part, check(settings), remedy) for part, check, remedy in checks]
+    if all(check.ok for check in found if check.part == "object store"):
+        found.append(await _checked("purges", _purges(settings), "see `sano purges`, and Purges in docs/operations.md"))
+    return found
+
+
+async def _checked(part: str, check: Awaitable[str], remedy: str) -> Check:
+    try:
+        return Check(part=part, ok=True, detail=await check)
+    except (Refused, Transient) as error:
+        return Check(part=part, ok=False, detail=str(error), remedy=remedy)
+
+
+async def _object_store(settings: OperatorSettings) -> str:
+    count = sum([1 async for _ in object_store(settings).keys(object_keys.REGISTRY_PREFIX)])
+    return f"bucket {settings.s3_bucket} answers; {count} objects in its registry"
+
+
+async def _purges(settings: OperatorSettings) -> str:
+    due = str(await purges_due(object_store(settings), utc_now))
+    if due:
+        raise Refused("purges-due", f"refused: purges do not go on; {due}")
+    return "every purge goes on, and nobody who is to be purged is active"
+
+
+async def _master_key(settings: OperatorSettings) -> str:
+    master = master_key(settings)
+    await asyncio.to_thread(master.wrap, "doctor", bytes(32))
+    return f"{master.key_id} wraps keys"
+
+
+async def _signing_keys(settings: OperatorSettings) -> str:
+    if signer(settings).verifier.public_key != verifier(settings).public_key:
+        raise Refused("foreign-key", "refused: the two signing keys are not one pair")
+    return "one Ed25519 pair"
+
+
+async def _bus(settings: OperatorSettings) -> str:
+    reports = await apply_topics(settings.kafka_client(), dry_run=True)
+    lacking = [report.topic for report in reports if report.action != "unchanged"]
+    if lacking:
+        raise Refused("topics-differ", f"refused: {len(lacking)} of {len(reports)} topics are missing or differ")
+    return f"all {len(reports)} topics are as the contract says"
+
+
+async def _access(settings: OperatorSettings) -> str:
+    report = await apply_access(settings.kafka_client(), principals(settings), dry_run=True)
+    if not report.has_authorizer:
+        if is_local_bus(settings):
+            return "none, as on every local stack: whoever reaches the bus may speak for every tenant"
+        why = "refused: the brokers have no authorizer: whoever reaches them may speak for every tenant"
+        raise Refused("no-authorizer", why)
+    wrong = [
+        *(f"{right.principal} lacks {right}" for right in report.added),
+        *(f"{found.principal}: {found.entry} {found.effect}" for found in (*report.surplus, *report.denials)),
+    ]
+    if wrong:
+        first = "; ".join(wrong[:SHOWN])
+        counts = f"{len(report.added)} rights missing, {len(report.surplus)} surplus, {len(report.denials)} denied"
+        raise Refused("access-differs", f"refused: {counts}: {first}{'; …' if len(wrong) > SHOWN else ''}")
+    return f"all {report.rights} rights are as the contract says, and no others"
+
+
+async def _inference(settings: OperatorSettings) -> str:
+    if settings.inference_health_url is None:
+        raise Refused("no-inference", "refused: no URL of a replica's health routes is set")
+    url = f"{settings.inference_health_url.rstrip('/')}/health/ready"
+    try:
+        async with httpx.AsyncClient(timeout=INFERENCE_SECONDS) as client:
+            answer = await client.get(url)
+    except httpx.HTTPError as error:
+        raise Transient(f"{url} did not answer ({type(error).__name__})") from None
+    if answer.status_code != 200:
+        raise Transient(f"{url} answered {answer.status_code}")
+    return f"{settings.inference_health_url} is ready"

@@ -1,0 +1,1 @@
+"""What operators look at: reads, without opening an example's text."""

@@ -1,0 +1,1 @@
+"""What travels on Kafka: events, their envelope, topics, and the documents generated from them."""

@@ -1,0 +1,66 @@
+"""The content of an example and how an event refers to it without carrying it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.base.canonical import commitment
+from schemas.base.contract import Contract
+from schemas.base.identifiers import CompactJwe, OpaqueId, Sha256Hex
+from schemas.base.integers import Version
+
+
+class ChatMessage(Contract):
+    """One turn in the OpenAI chat format."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(min_length=1, max_length=32_768)
+
+
+class ExampleContent(Contract):
+    """What is trained on. It exists only sealed in the tenant's prefix, or encrypted to the tenant's public key."""
+
+    messages: tuple[ChatMessage, ...] = Field(min_length=2, max_length=64)
+    salt: str = Field(pattern=r"^[0-9a-f]{64}$", description="32 random bytes in hex: the key of the commitment")
+
+    @model_validator(mode="after")
+    def _ends_with_an_answer(self) -> ExampleContent:
+        roles = [message.role for message in self.messages]
+        if roles[-1] != "assistant" or "user" not in roles:
+            raise ValueError("messages must hold a user turn and end with an assistant turn")
+        return self
+
+    def commitment(self) -> str:
+        """HMAC of the messages under the example's own salt, in hex."""
+        return commitment(bytes.fromhex(self.salt), self.chat())
+
+    def chat(self) -> list[dict[str, Any]]:
+        """The messages as plain JSON objects."""
+        return [{"role": message.role, "content": message.content} for message in self.messages]
+
+
+class ClaimCheck(Contract):
+    """The content was uploaded, sealed, to the tenant's prefix before the event was published."""
+
+    kind: Literal["claim-check"] = "claim-check"
+    example_id: OpaqueId
+    version: Version
+
+
+class InlineContent(Contract):
+    """The content as a JWE (RFC 7516, compact) to the tenant's public key, for publishers that cannot upload."""
+
+    kind: Literal["jwe"] = "jwe"
+    jwe: CompactJwe
+
+
+ContentReference = ClaimCheck | InlineContent
+
+
+class Committed(Contract):
+    """A content reference and the commitment that the reviewer's approval is bound to."""
+
+    reference: ContentReference = Field(discriminator="kind")
+    commitment: Sha256Hex

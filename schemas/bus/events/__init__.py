@@ -1,0 +1,98 @@
+"""Every event type of the contract, one file a topic.
+
+Generated documents list the types in the order of these imports.
+"""
+
+# ruff: noqa: I001
+
+from schemas.bus.events.base import (
+    ADAPTERS,
+    CURATION,
+    EVENT_TYPES,
+    KNOWLEDGE,
+    OUTCOMES,
+    REPLICAS,
+    TENANTS,
+    TRAINING,
+    USAGE,
+    EventData,
+)
+from schemas.bus.events.tenants import (
+    ExportAcknowledged,
+    ExportReady,
+    ExportRequested,
+    PolicyChanged,
+    PurgeAtRisk,
+    PurgeCompleted,
+    PurgeFenced,
+    PurgeOverdue,
+    PurgeRequested,
+    TenantChurned,
+    TenantOnboarded,
+)
+from schemas.bus.events.curation import (
+    ConsentGranted,
+    ConsentRevoked,
+    ExampleApproved,
+    ExampleRejected,
+    ExampleWithdrawn,
+)
+from schemas.bus.events.training import (
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingRejected,
+    TrainingRequested,
+    TrainingStarted,
+    Trigger,
+)
+from schemas.bus.events.adapters import AdapterActivated, AdapterReady, AdapterRetired, AdapterRolledBack
+from schemas.bus.events.replicas import ReplicaEvicted, ReplicaRegistered
+from schemas.bus.events.knowledge import DocumentRemoved, DocumentUpserted
+from schemas.bus.events.usage import UsageRecorded, UsageSource
+from schemas.bus.events.outcomes import OutcomeRecorded
+
+__all__ = [
+    "ADAPTERS",
+    "CURATION",
+    "EVENT_TYPES",
+    "KNOWLEDGE",
+    "OUTCOMES",
+    "REPLICAS",
+    "TENANTS",
+    "TRAINING",
+    "USAGE",
+    "AdapterActivated",
+    "AdapterReady",
+    "AdapterRetired",
+    "AdapterRolledBack",
+    "ConsentGranted",
+    "ConsentRevoked",
+    "DocumentRemoved",
+    "DocumentUpserted",
+    "EventData",
+    "ExampleApproved",
+    "ExampleRejected",
+    "ExampleWithdrawn",
+    "ExportAcknowledged",
+    "ExportReady",
+    "ExportRequested",
+    "OutcomeRecorded",
+    "PolicyChanged",
+    "PurgeAtRisk",
+    "PurgeCompleted",
+    "PurgeFenced",
+    "PurgeOverdue",
+    "PurgeRequested",
+    "ReplicaEvicted",
+    "ReplicaRegistered",
+    "TenantChurned",
+    "TenantOnboarded",
+    "TrainingCompleted",
+    "TrainingFailed",
+    "TrainingRejected",
+    "TrainingRequested",
+    "TrainingStarted",
+    "Trigger",
+    "UsageRecorded",
+    "UsageSource",
+]

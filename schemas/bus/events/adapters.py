@@ -1,0 +1,69 @@
+"""Adapters that become ready, active, rolled back or retired."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
+from schemas.base.integers import Ordinal
+from schemas.bus.events.base import ADAPTERS, EventData
+
+
+class AdapterReady(EventData):
+    """The adapter's files lie sealed under ``adapters/<digest>/`` with a signed manifest."""
+
+    type = "sano.adapter.ready"
+    topic = ADAPTERS
+
+    adapter_digest: Sha256Hex
+    run_id: OpaqueId
+    base_model_digest: Sha256Hex
+    size_bytes: Ordinal
+
+    def natural_key(self) -> str:
+        return self.adapter_digest
+
+
+class AdapterActivated(EventData):
+    """The tenant's ``active`` requests are answered by this adapter; its ``activation``-th change of adapter."""
+
+    type = "sano.adapter.activated"
+    topic = ADAPTERS
+
+    adapter_digest: Sha256Hex
+    previous_digest: Sha256Hex | None
+    activation: Ordinal
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+
+    def natural_key(self) -> str:
+        return f"{self.adapter_digest}|{self.activation}"
+
+
+class AdapterRolledBack(EventData):
+    """The tenant returned to an earlier adapter, or to the base model when ``adapter_digest`` is absent: an operator
+    asked for that, or the active adapter was retired.
+    """
+
+    type = "sano.adapter.rolledback"
+    topic = ADAPTERS
+
+    adapter_digest: Sha256Hex | None
+    previous_digest: Sha256Hex
+    activation: Ordinal
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+
+    def natural_key(self) -> str:
+        return f"{self.previous_digest}|{self.activation}"
+
+
+class AdapterRetired(EventData):
+    """The adapter is served no more. Replicas evict it and acknowledge."""
+
+    type = "sano.adapter.retired"
+    topic = ADAPTERS
+
+    adapter_digest: Sha256Hex
+    reason_code: ReasonCode
+
+    def natural_key(self) -> str:
+        return self.adapter_digest

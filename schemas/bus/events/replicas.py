@@ -1,0 +1,43 @@
+"""Replicas that register, and their signed acknowledgements."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import Field
+
+from schemas.base.identifiers import SHA256_PATTERN, OpaqueId, Sha256Hex
+from schemas.bus.events.base import REPLICAS, EventData
+
+
+class ReplicaRegistered(EventData):
+    """A serving replica started. Its subject is the replica, not a tenant."""
+
+    type = "sano.replica.registered"
+    topic = REPLICAS
+
+    replica_id: OpaqueId
+    base_model_digest: Sha256Hex
+
+    def natural_key(self) -> str:
+        return self.replica_id
+
+
+class ReplicaEvicted(EventData):
+    """A replica's signed acknowledgement that it holds nothing of the tenant, or not this adapter."""
+
+    type = "sano.replica.evicted"
+    topic = REPLICAS
+
+    replica_id: OpaqueId
+    cause_id: OpaqueId = Field(description="the purge id, or the digest of the retired adapter")
+    receipt: dict[str, Any] = Field(description="DSSE envelope around an in-toto Statement, Ed25519")
+
+    def natural_key(self) -> str:
+        return f"{self.replica_id}|{self.cause_id}"
+
+    @property
+    def names_an_adapter(self) -> bool:
+        """Whether the cause can be a retirement. It can be a purge all the same, whose id has the shape of a digest."""
+        return re.fullmatch(SHA256_PATTERN, self.cause_id) is not None

@@ -1,0 +1,165 @@
+"""Events of a tenant's life: onboarding, exports, churn and purge."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base.identifiers import KeyThumbprint, OpaqueId, PurgeId, ReasonCode, Sha256Hex
+from schemas.base.integers import Count, Version
+from schemas.base.timestamps import Moment
+from schemas.bus.events.base import TENANTS, EventData
+from schemas.tenant.policy import TenantPolicy
+
+
+class TenantOnboarded(EventData):
+    """A tenant exists: its state, data key and key pair were created before this was published."""
+
+    type = "sano.tenant.onboarded"
+    topic = TENANTS
+
+    policy: TenantPolicy
+    public_key_thumbprint: KeyThumbprint = Field(
+        description="RFC 7638 thumbprint of the key to encrypt inline content to"
+    )
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+
+    def natural_key(self) -> str:
+        return "onboarded"
+
+
+class PolicyChanged(EventData):
+    """The tenant's policy is another one from here on. The highest version wins, in whatever order they come."""
+
+    type = "sano.tenant.policy_changed"
+    topic = TENANTS
+
+    version: Version = Field(ge=2, description="of the policy; an onboarding sets the first")
+    policy: TenantPolicy
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+
+    def natural_key(self) -> str:
+        return str(self.version)
+
+
+class TenantChurned(EventData):
+    """The contract ended. A purge follows by itself."""
+
+    type = "sano.tenant.churned"
+    topic = TENANTS
+
+    requested_by: OpaqueId
+
+    def natural_key(self) -> str:
+        return "churned"
+
+
+class ExportRequested(EventData):
+    """The tenant asks for its adapter, with manifest and list of examples."""
+
+    type = "sano.export.requested"
+    topic = TENANTS
+
+    export_id: OpaqueId
+    adapter_digest: Sha256Hex | None = Field(default=None, description="absent: the active adapter")
+    requested_by: OpaqueId
+
+    def natural_key(self) -> str:
+        return self.export_id
+
+
+class ExportReady(EventData):
+    """The export lies sealed under the tenant's ``exports/<id>/``."""
+
+    type = "sano.export.ready"
+    topic = TENANTS
+
+    export_id: OpaqueId
+    adapter_digest: Sha256Hex
+    files: tuple[OpaqueId, ...]
+
+    def natural_key(self) -> str:
+        return self.export_id
+
+
+class ExportAcknowledged(EventData):
+    """The tenant has taken the export and found it whole. A purge that made it for the tenant need not wait longer."""
+
+    type = "sano.export.acknowledged"
+    topic = TENANTS
+
+    export_id: OpaqueId
+    adapter_digest: Sha256Hex
+    acknowledged_by: OpaqueId
+
+    def natural_key(self) -> str:
+        return self.export_id
+
+
+class PurgeRequested(EventData):
+    """A command: remove everything of this tenant. It is safe at any time and in any order."""
+
+    type = "sano.purge.requested"
+    topic = TENANTS
+
+    purge_id: PurgeId
+    reason_code: ReasonCode
+    requested_by: OpaqueId
+
+    def natural_key(self) -> str:
+        return self.purge_id
+
+
+class PurgeFenced(EventData):
+    """From here on nothing can create data for the tenant. Replicas evict and acknowledge."""
+
+    type = "sano.purge.fenced"
+    topic = TENANTS
+
+    purge_id: PurgeId
+    fenced_at: Moment
+    deadline: Moment
+
+    def natural_key(self) -> str:
+        return self.purge_id
+
+
+class PurgeCompleted(EventData):
+    """The purge is certified."""
+
+    type = "sano.purge.completed"
+    topic = TENANTS
+
+    purge_id: PurgeId
+    objects_removed: Count
+    residual: Count
+    certificate_sha256: Sha256Hex
+
+    def natural_key(self) -> str:
+        return self.purge_id
+
+
+class PurgeAtRisk(EventData):
+    """A share of the deletion SLA has passed and the purge is not certified."""
+
+    type = "sano.purge.at_risk"
+    topic = TENANTS
+
+    purge_id: PurgeId
+    percent: Literal[50, 80]
+
+    def natural_key(self) -> str:
+        return f"{self.purge_id}|{self.percent}"
+
+
+class PurgeOverdue(EventData):
+    """The deletion SLA has passed and the purge is not certified."""
+
+    type = "sano.purge.overdue"
+    topic = TENANTS
+
+    purge_id: PurgeId
+
+    def natural_key(self) -> str:
+        return self.purge_id

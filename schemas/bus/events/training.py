@@ -1,0 +1,85 @@
+"""Training commands and what became of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
+from schemas.base.integers import Ordinal
+from schemas.bus.events.base import TRAINING, EventData
+from schemas.tenant.hyperparameters import Hyperparameters
+
+Trigger = Literal["policy", "operator"]
+"""Who asks for a training."""
+
+
+class TrainingRequested(EventData):
+    """A command: train an adapter from the tenant's eligible examples."""
+
+    type = "sano.training.requested"
+    topic = TRAINING
+
+    run_id: OpaqueId
+    trigger: Trigger
+    hyperparameters: Hyperparameters | None = Field(default=None, description="absent: the tenant policy's")
+    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+
+    def natural_key(self) -> str:
+        return self.run_id
+
+
+class TrainingStarted(EventData):
+    """A worker holds the lease with this fencing number."""
+
+    type = "sano.training.started"
+    topic = TRAINING
+
+    run_id: OpaqueId
+    fence: Ordinal
+
+    def natural_key(self) -> str:
+        return f"{self.run_id}|{self.fence}"
+
+
+class TrainingCompleted(EventData):
+    """The run's adapter is published."""
+
+    type = "sano.training.completed"
+    topic = TRAINING
+
+    run_id: OpaqueId
+    fence: Ordinal
+    training_set_id: Sha256Hex
+    adapter_digest: Sha256Hex
+
+    def natural_key(self) -> str:
+        return self.run_id
+
+
+class TrainingRejected(EventData):
+    """The run cannot be done as asked; trying again would not help."""
+
+    type = "sano.training.rejected"
+    topic = TRAINING
+
+    run_id: OpaqueId
+    reason_code: ReasonCode
+
+    def natural_key(self) -> str:
+        return self.run_id
+
+
+class TrainingFailed(EventData):
+    """Every allowed attempt failed."""
+
+    type = "sano.training.failed"
+    topic = TRAINING
+
+    run_id: OpaqueId
+    attempts: Ordinal
+    reason_code: ReasonCode
+
+    def natural_key(self) -> str:
+        return self.run_id

@@ -1,0 +1,83 @@
+"""Who publishes which types of event, as data: the services, the operators, and who publishes from outside.
+
+Kafka's rights are of topics and not of types. So this says two things: which topics each must be allowed to write to
+(:func:`writers`), and which types it could then publish without having a reason to (:func:`left_open`).
+"""
+
+from __future__ import annotations
+
+from schemas.bus import events
+from schemas.bus.events import EVENT_TYPES, EventData
+
+Types = tuple[type[EventData], ...]
+
+OPERATORS = "operators"
+
+OWED: Types = (
+    events.TrainingRequested,
+    events.TrainingStarted,
+    events.TrainingCompleted,
+    events.TrainingRejected,
+    events.TrainingFailed,
+    events.AdapterReady,
+    events.AdapterActivated,
+    events.AdapterRolledBack,
+    events.AdapterRetired,
+    events.UsageRecorded,
+)
+"""What a swap of a tenant's state may owe to the bus. Whoever swaps it next publishes what a dead process owed."""
+
+_OF_CURATION: Types = tuple(model for model in EVENT_TYPES.values() if model.topic == events.CURATION)
+_OF_KNOWLEDGE: Types = tuple(model for model in EVENT_TYPES.values() if model.topic == events.KNOWLEDGE)
+
+PUBLISHES: dict[str, Types] = {
+    # Whatever any topic but that of outcomes holds they may also send again.
+    OPERATORS: tuple(model for model in EVENT_TYPES.values() if model is not events.OutcomeRecorded),
+    "import": (events.ConsentGranted, events.ExampleApproved),
+    "ehr": (*_OF_CURATION, *_OF_KNOWLEDGE),
+    "curation-tools": _OF_CURATION,
+    "curation": (*OWED, events.OutcomeRecorded),
+    "training": (*OWED, events.OutcomeRecorded),
+    "adapters": (*OWED, events.ReplicaEvicted, events.OutcomeRecorded),
+    "export": (events.ExportReady, events.OutcomeRecorded),
+    "purge": (
+        events.TenantChurned,
+        events.ExportReady,
+        events.PurgeRequested,
+        events.PurgeFenced,
+        events.PurgeCompleted,
+        events.PurgeAtRisk,
+        events.PurgeOverdue,
+        events.ReplicaEvicted,
+        events.OutcomeRecorded,
+    ),
+    "ledger": (
+        events.TenantChurned,
+        events.PurgeRequested,
+        events.PurgeFenced,
+        events.AdapterRetired,
+        events.ReplicaEvicted,
+        events.OutcomeRecorded,
+    ),
+    "inference": (
+        events.ReplicaRegistered,
+        events.ReplicaEvicted,
+        events.PurgeFenced,
+        events.AdapterRetired,
+        events.UsageRecorded,
+        events.OutcomeRecorded,
+    ),
+}
+"""By principal: what it makes, what it pays of others' debts, and what it sends to the back of a topic that it failed
+on. The training workers are the training service to the bus."""
+
+
+def writers(topic: str) -> tuple[str, ...]:
+    """Who must be allowed to write to a live topic."""
+    return tuple(who for who, types in PUBLISHES.items() if any(model.topic == topic for model in types))
+
+
+def left_open(who: str) -> Types:
+    """The types that the rights of ``who`` let it publish although it has no reason to: others' types on its topics."""
+    topics = {model.topic for model in PUBLISHES[who]}
+    return tuple(m for m in EVENT_TYPES.values() if m.topic in topics and m not in PUBLISHES[who])

@@ -1,0 +1,1 @@
+"""What is signed or chained: in-toto statements and audit entries."""

@@ -1,0 +1,47 @@
+"""Records of curation, sealed under the tenant's prefix: examples, consents, and who waits for one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
+from schemas.base.integers import Count
+from schemas.base.timestamps import Moment
+
+
+class ExampleRecord(Contract):
+    """The latest decision on an example. ``withdrawn`` is for ever; otherwise the higher version wins and, of one
+    version, the rejection."""
+
+    example_id: OpaqueId
+    version: Count = Field(description="0: withdrawn before any decision was seen")
+    status: Literal["approved", "rejected", "withdrawn"]
+    decided_at: Moment
+    event_id: OpaqueId
+    reviewer_id: OpaqueId | None = None
+    consent_id: OpaqueId | None = None
+    commitment: Sha256Hex | None = None
+    reason_code: ReasonCode | None = None
+
+
+class ConsentRecord(Contract):
+    """The latest word on a consent: the higher version and, of one version, the revocation."""
+
+    consent_id: OpaqueId
+    version: Count = 0
+    granted: bool = False
+    event_id: OpaqueId | None = None
+    decided_at: Moment | None = None
+
+
+class WaitingExample(Contract):
+    """An example that was approved while there was no consent, or lost it: it counts once consent is granted.
+
+    One object each, since one consent may cover any number of examples.
+    """
+
+    example_id: OpaqueId
+    consent_id: OpaqueId

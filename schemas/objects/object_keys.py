@@ -1,0 +1,230 @@
+"""Object keys of DESIGN section 5. Prefixes end in ``/``: ``tenants/t1`` would also match ``tenants/t10``."""
+
+from __future__ import annotations
+
+import re
+
+from schemas.base.identifiers import OPAQUE_ID_PATTERN, PURGE_ID_PATTERN, TENANT_ID_PATTERN
+
+REGISTRY_PREFIX = "registry/"
+TENANTS_PREFIX = "tenants/"
+REPLICAS_PREFIX = "replicas/"
+PURGES_PREFIX = "purges/"
+AUDIT_PREFIX = "audit/"
+IN_HAND_PREFIX = "in-hand/"
+
+NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
+"""No object has this key. A write on the condition that it has one is answered like any other and writes nothing."""
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_MANIFEST = "manifest.json"
+ADAPTER_MODEL_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG)
+"""What is erased of an adapter that is retired. Its manifest stays: it says which examples the adapter was made of."""
+ADAPTER_FILES = (*ADAPTER_MODEL_FILES, ADAPTER_MANIFEST)
+
+TENANT_AREAS: dict[str, str] = {
+    "examples": "one record per example: decision, commitment, consent",
+    "contents": "the sealed text of each version of an example",
+    "consents": "one record per consent, and the examples that wait for it",
+    "training-sets": "frozen, ordered lists of example ids and commitments",
+    "runs": "job records, leases, what attempts left out and how runs ended",
+    "staging": "what a worker wrote under its own fencing number, before publication",
+    "adapters": "published adapters, by digest",
+    "knowledge": "documents and the index of the tenant's retrieval",
+    "exports": "what the tenant asked to take away",
+    "usage": "what the tenant used",
+    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts; texts "
+    "that only a legal hold keeps",
+}
+"""Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
+
+USAGE_DAYS = "usage/days/"
+
+
+class ForbiddenKey(ValueError):
+    """A key that would leave the tenant's prefix or that no area covers."""
+
+
+def _checked(pattern: str, value: str, what: str) -> str:
+    if re.fullmatch(pattern, value) is None:
+        raise ForbiddenKey(f"refused: {what} has a shape that no key may have")
+    return value
+
+
+def registry_prefix(tenant: str) -> str:
+    return f"{REGISTRY_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def state_key(tenant: str) -> str:
+    return f"{registry_prefix(tenant)}state.json"
+
+
+def key_key(tenant: str) -> str:
+    return f"{registry_prefix(tenant)}key.json"
+
+
+def tenant_prefix(tenant: str) -> str:
+    return f"{TENANTS_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def tenant_key(tenant: str, relative: str) -> str:
+    """The full key of ``<area>/<part>/...`` under the tenant's prefix. Raises :class:`ForbiddenKey`."""
+    area, *parts = relative.split("/")
+    if area not in TENANT_AREAS or not parts:
+        raise ForbiddenKey("refused: the key starts with no area of a tenant's prefix, or names nothing in one")
+    for part in parts:
+        _checked(OPAQUE_ID_PATTERN, part, "a part of the key")
+    return tenant_prefix(tenant) + relative
+
+
+def tenant_area(tenant: str, area: str, *parts: str) -> str:
+    """The listing prefix of an area or of a folder in it; ends in ``/``."""
+    return tenant_key(tenant, "/".join((area, *parts, "x")))[:-1]
+
+
+def replica_key(replica: str) -> str:
+    return f"{REPLICAS_PREFIX}{_checked(OPAQUE_ID_PATTERN, replica, 'replica id')}.json"
+
+
+def purges_prefix(tenant: str) -> str:
+    """Of one tenant. Whoever asks for a purge chooses its id, so an id means something beside its tenant only."""
+    return f"{PURGES_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def purge_key(tenant: str, purge: str) -> str:
+    return f"{purges_prefix(tenant)}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.json"
+
+
+def certificate_key(tenant: str, purge: str) -> str:
+    return f"{purges_prefix(tenant)}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.certificate.json"
+
+
+def record_in_hand(group: str, topic: str, partition: int) -> str:
+    """What a consumer group notes of the record that it took in hand first after an assignment. The key is no prefix of
+    another."""
+    checked = [_checked(OPAQUE_ID_PATTERN, part, "a consumer group or topic") for part in (group, topic)]
+    return f"{IN_HAND_PREFIX}{'/'.join(checked)}/{partition}.json"
+
+
+# The audit log. It lies outside ``tenants/``, since it outlives a purge; it holds no content.
+
+
+def audit_prefix(tenant: str) -> str:
+    return f"{AUDIT_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def audit_entries_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}entries/"
+
+
+def audit_entry(tenant: str, seq: int) -> str:
+    """Zero-padded, so that the lexical order of a listing is the order of the log."""
+    return f"{audit_entries_prefix(tenant)}{seq:012d}"
+
+
+def audit_claims_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}claims/"
+
+
+def audit_claim(tenant: str, occurrence: str) -> str:
+    return f"{audit_claims_prefix(tenant)}{_checked(OPAQUE_ID_PATTERN, occurrence, 'id of an occurrence')}"
+
+
+def audit_checkpoints_prefix(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}checkpoints/"
+
+
+def audit_checkpoint(tenant: str, number: int) -> str:
+    return f"{audit_checkpoints_prefix(tenant)}{number:08d}.json"
+
+
+def audit_head(tenant: str) -> str:
+    return f"{audit_prefix(tenant)}head.json"
+
+
+# Relative keys, for TenantStore.
+
+
+def example(example_id: str) -> str:
+    return f"examples/{example_id}"
+
+
+def content(example_id: str, version: int) -> str:
+    return f"contents/{example_id}/{version}"
+
+
+def consent(consent_id: str) -> str:
+    return f"consents/{consent_id}"
+
+
+def waiting_example(consent_id: str, example_id: str) -> str:
+    return f"consents/{consent_id}/waiting/{example_id}"
+
+
+def training_set(set_id: str) -> str:
+    return f"training-sets/{set_id}"
+
+
+def job(run_id: str) -> str:
+    return f"runs/{run_id}/job.json"
+
+
+def ended_run(run_id: str) -> str:
+    return f"runs/{run_id}/result.json"
+
+
+def left_out(run_id: str, fence: int) -> str:
+    return f"runs/{run_id}/left-out/{fence}"
+
+
+def lease(run_id: str) -> str:
+    return f"runs/{run_id}/lease.json"
+
+
+def staging(run_id: str, fence: int, file: str) -> str:
+    return f"staging/{run_id}/{fence}/{file}"
+
+
+def adapter(digest: str, file: str) -> str:
+    return f"adapters/{digest}/{file}"
+
+
+def adapter_record(digest: str) -> str:
+    return f"adapters/{digest}/record.json"
+
+
+def export(export_id: str, file: str) -> str:
+    return f"exports/{export_id}/{file}"
+
+
+def export_decision(export_id: str) -> str:
+    return export(export_id, "decision.json")
+
+
+def open_withdrawal(withdrawal_id: str) -> str:
+    return f"withdrawals/open/{withdrawal_id}"
+
+
+def closed_withdrawal(withdrawal_id: str) -> str:
+    return f"withdrawals/closed/{withdrawal_id}"
+
+
+def withdrawal_receipt(withdrawal_id: str) -> str:
+    return f"withdrawals/receipts/{withdrawal_id}"
+
+
+def kept_text(example_id: str, version: int) -> str:
+    return f"withdrawals/kept-texts/{example_id}/{version}"
+
+
+def retirement_acknowledgement(digest: str, replica_id: str) -> str:
+    return f"withdrawals/acknowledgements/{digest}/{replica_id}"
+
+
+def usage(event_id: str) -> str:
+    return f"usage/{event_id}"
+
+
+def usage_day(day: str) -> str:
+    return f"{USAGE_DAYS}{day}"

@@ -1,0 +1,114 @@
+"""Usage by the day. A replica reports what each tenant used every few seconds; a record for each day adds that up.
+
+Adding up must not count a report twice, however late and often it is delivered, so the record also says what it
+counted. A report's id is made for that: it names the day whose record it belongs to, and numbers the reports of one
+reporter about one tenant on that day from 1. What was counted is then a range for each reporter, not a list of ids.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from pydantic import Field
+
+from schemas.base.contract import Contract
+from schemas.bus.events import UsageRecorded, UsageSource
+
+Ranges = tuple[tuple[int, int], ...]
+"""Whole numbers as ascending ranges with a gap between any two, both ends included."""
+
+SECONDS_DIGITS = 6
+"""Sums are rounded as reports are, so that they do not depend on the order of adding."""
+
+_REPORT = re.compile(r"(?P<day>[0-9]{8})\.(?P<reporter>[0-9a-f]{32})\.(?P<number>[1-9][0-9]{0,11})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report of one reporter (a nonce, of one process) about one tenant. ``day`` is ``YYYYMMDD`` in UTC."""
+
+    day: str
+    reporter: str
+    number: int
+
+    @property
+    def usage_id(self) -> str:
+        return f"{self.day}.{self.reporter}.{self.number}"
+
+
+def day_of(moment: datetime) -> str:
+    """The day of an aware time in UTC, as reports name it."""
+    return f"{moment.astimezone(UTC):%Y%m%d}"
+
+
+def report_of(usage_id: str) -> Report | None:
+    """The report that an id names; None for any other id, whose usage is kept by itself."""
+    found = _REPORT.fullmatch(usage_id)
+    if found is None:
+        return None
+    try:
+        date.fromisoformat(found["day"])
+    except ValueError:
+        return None
+    return Report(found["day"], found["reporter"], int(found["number"]))
+
+
+class UsageSum(Contract):
+    """Amounts added up; ``records`` is of how many events."""
+
+    records: int = Field(default=0, ge=0)
+    prompt_tokens: int = Field(default=0, ge=0)
+    completion_tokens: int = Field(default=0, ge=0)
+    training_tokens: int = Field(default=0, ge=0)
+    engine_seconds: float = Field(default=0.0, ge=0.0)
+    gpu_seconds: float = Field(default=0.0, ge=0.0)
+    bytes_stored: int = Field(default=0, ge=0)
+
+    def plus(self, other: UsageSum) -> UsageSum:
+        """Both together."""
+        return UsageSum(
+            records=self.records + other.records,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            training_tokens=self.training_tokens + other.training_tokens,
+            engine_seconds=round(self.engine_seconds + other.engine_seconds, SECONDS_DIGITS),
+            gpu_seconds=round(self.gpu_seconds + other.gpu_seconds, SECONDS_DIGITS),
+            bytes_stored=self.bytes_stored + other.bytes_stored,
+        )
+
+
+def amounts_of(record: UsageRecorded) -> UsageSum:
+    """One event's amounts as a sum of one."""
+    return UsageSum(records=1, **record.model_dump(exclude={"usage_id", "source"}))
+
+
+class UsageDay(Contract):
+    """A tenant's usage of one day by source, and for each reporter the reports that are in it."""
+
+    sums: dict[UsageSource, UsageSum] = Field(default_factory=dict)
+    counted: dict[str, Ranges] = Field(default_factory=dict)
+
+    def plus(self, report: Report, record: UsageRecorded) -> UsageDay:
+        """With this report; the very same record where it is in there already."""
+        before = self.counted.get(report.reporter, ())
+        after = with_number(before, report.number)
+        if after == before:
+            return self
+        total = self.sums.get(record.source, UsageSum()).plus(amounts_of(record))
+        return UsageDay(
+            sums=dict(sorted({**self.sums, record.source: total}.items())),
+            counted=dict(sorted({**self.counted, report.reporter: after}.items())),
+        )
+
+
+def with_number(ranges: Ranges, number: int) -> Ranges:
+    """The ranges with this number in them."""
+    if any(first <= number <= last for first, last in ranges):
+        return ranges
+    below = [held for held in ranges if held[1] < number - 1]
+    above = [held for held in ranges if held[0] > number + 1]
+    touching = [*(held for held in ranges if number - 1 in held or number + 1 in held), (number, number)]
+    joined = (min(first for first, _ in touching), max(last for _, last in touching))
+    return (*below, joined, *above)

@@ -1,0 +1,1 @@
+"""The registry of every place that can hold tenant data."""

@@ -1,0 +1,241 @@
+"""Stores that outlive the processes: the bucket, keys, and the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from schemas.bus.topics import TOPICS, Topic
+from schemas.objects import object_keys
+from schemas.stores.store import ABSENT, KEPT, SCANNED, Probe, Protection, Purger, Store
+
+KMS_PENDING_DELETION = timedelta(days=7)
+"""The shortest waiting period that AWS KMS allows; the key is unusable from the day it is scheduled."""
+
+_SWEEP = Purger(
+    who="purge",
+    method="delete-versions",
+    how="every version, delete marker and open multipart upload is deleted, after the key that sealed them",
+)
+_LISTED = Probe(evidence="listing", how="list_object_versions and list_multipart_uploads found nothing, twice")
+
+
+def _areas() -> Iterator[Store]:
+    for area, holds in object_keys.TENANT_AREAS.items():
+        by_provider = area == "knowledge"
+        yield Store(
+            name=f"objects.{area}",
+            medium="object-store",
+            where=f"tenants/{{tenant}}/{area}/",
+            holds=holds,
+            protection="provider-key" if by_provider else "tenant-key",
+            purger=_SWEEP.model_copy(update={"how": "erased by deletion, not by destroying a key"})
+            if by_provider
+            else _SWEEP,
+            probe=_LISTED,
+            survives="until-purge",
+        )
+
+
+_OBJECTS = (
+    *_areas(),
+    Store(
+        name="objects.strays",
+        medium="object-store",
+        where="tenants/{tenant}/",
+        holds="nothing: what lies here in none of the areas above was not written by this system, and counts apart",
+        protection="as-sent",
+        purger=_SWEEP,
+        probe=_LISTED,
+        survives="until-purge",
+    ),
+    Store(
+        name="state.superseded",
+        medium="object-store",
+        where="registry/{tenant}/state.json",
+        versions="superseded",
+        holds="earlier states: ids of examples, runs and adapters, policy, events still to be published",
+        protection="references",
+        purger=_SWEEP.model_copy(update={"how": "every version but the current one is deleted"}),
+        probe=_LISTED,
+        survives="until-purge",
+    ),
+    Store(
+        name="state.current",
+        medium="object-store",
+        where="registry/{tenant}/state.json",
+        versions="current",
+        holds="the tenant's id, its policy, and the fact that it was purged",
+        protection="references",
+        purger=KEPT.model_copy(update={"how": "emptied by the fence, then kept"}),
+        probe=Probe(evidence="listing", how="one version is left, without runs, adapters, examples or events"),
+        survives="kept",
+        kept_because="it is what refuses every later event, job and write of the tenant, for ever",
+    ),
+    Store(
+        name="replicas",
+        medium="object-store",
+        where="replicas/{replica}.json",
+        holds="replica ids, base model digest and lease times; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=KEPT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it is how a purge knows which replicas must acknowledge",
+    ),
+    Store(
+        name="consumers.in-hand",
+        medium="object-store",
+        where="in-hand/{group}/{topic}/{partition}.json",
+        holds="a group's place on a topic, and how many processes ended while handling it; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=KEPT.model_copy(update={"how": "erased when the last process of the group ends in good order"}),
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it is how an event that keeps ending the process that handles it is skipped in the end",
+    ),
+    Store(
+        name="purges.record",
+        medium="object-store",
+        where="purges/{tenant}/{purge}.json",
+        holds="the tenant's id, who asked, times, counts, sizes, replica ids, what replicas signed (with digests of "
+        "adapters that they continued to serve), and the references of the contract and of confirmations",
+        protection="references",
+        purger=KEPT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it is evidence that the tenant was purged, and how",
+    ),
+    Store(
+        name="purges.certificate",
+        medium="object-store",
+        where="purges/{tenant}/{purge}.certificate.json",
+        holds="the signed statement of the record",
+        protection="references",
+        purger=KEPT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it is the tenant's proof",
+    ),
+    Store(
+        name="audit",
+        medium="object-store",
+        where="audit/{tenant}/",
+        holds=(
+            "hash-chained entries of decisions and effects: types, times, opaque ids, digests, salted commitments, "
+            "pseudonyms; and, in claims/, event ids"
+        ),
+        protection="references",
+        purger=KEPT.model_copy(
+            update={"how": "kept; salts and pseudonyms end with the key, event ids once no topic can hold them"}
+        ),
+        probe=SCANNED,
+        survives="kept",
+        kept_because="documentation of who did what must be kept for six years (45 CFR 164.316(b)(2)(i))",
+    ),
+)
+
+_KEYS = (
+    Store(
+        name="keys.tenant",
+        medium="key-material",
+        where="registry/{tenant}/key.json",
+        holds="the tenant's data key, wrapped by the master key, and its key pair, the private half sealed",
+        protection="tenant-key",
+        purger=Purger(who="purge", method="cryptographic-erase", how="every version is deleted, before anything else"),
+        probe=_LISTED,
+        survives="until-purge",
+    ),
+    Store(
+        name="keys.tenant-kms",
+        medium="outside",
+        where="a KMS key of the tenant's own, where the operator gave it one for knowledge/",
+        holds="the key of what the object store encrypts",
+        protection="provider-key",
+        purger=Purger(
+            who="operator",
+            method="operator",
+            how="for the operator to disable, then to schedule for deletion in 7 days",
+        ),
+        probe=Probe(evidence="operator", how="DescribeKey reports PendingDeletion and the date of deletion"),
+        survives=KMS_PENDING_DELETION,
+    ),
+    Store(
+        name="keys.master",
+        medium="outside",
+        where="SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE",
+        holds="the installation's wrapping key; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=KEPT,
+        probe=Probe(evidence="operator", how="it wraps every tenant's key, with the tenant's id as encryption context"),
+        survives="kept",
+        kept_because="the other tenants' keys are wrapped by it",
+    ),
+    Store(
+        name="keys.signing",
+        medium="operator-files",
+        where="SANO_SIGNING_KEY_FILE and SANO_VERIFY_KEY_FILE",
+        holds="the installation's signing key pair; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=KEPT,
+        probe=Probe(evidence="operator", how="one pair for the installation"),
+        survives="kept",
+        kept_because="certificates are checked with its public half",
+    ),
+)
+
+
+_PRIVACY: dict[str, Protection] = {
+    "references-only": "references",
+    "references-or-ciphertext": "references-or-ciphertext",
+}
+
+
+def _topic(topic: Topic) -> Store:
+    letters = topic.name.endswith(".dlq")
+    return Store(
+        name=topic.name,
+        medium="bus",
+        where=topic.name,
+        holds=topic.description,
+        protection="as-sent" if letters else _PRIVACY[topic.privacy],
+        purger=Purger(
+            who="the brokers", method="retention", how="a segment is deleted once every record in it is old enough"
+        ),
+        probe=Probe(
+            evidence="retention",
+            how="letters hold what was sent; they end with the topic's retention"
+            if letters
+            else "segment files hold no content in clear; ids end with the topic's retention",
+        ),
+        survives=timedelta(milliseconds=topic.worst_case_survival_ms()),
+    )
+
+
+_BUS = (
+    *map(_topic, TOPICS.values()),
+    Store(
+        name="bus.offsets",
+        medium="bus-metadata",
+        where="__consumer_offsets",
+        holds="group names (service or replica), topics, partitions, offsets; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="consumers resume from it",
+    ),
+    Store(
+        name="bus.metadata",
+        medium="bus-metadata",
+        where="__cluster_metadata and the brokers' own logs",
+        holds="topics, configuration, brokers; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="the cluster needs it",
+    ),
+)
+
+DURABLE: tuple[Store, ...] = (*_OBJECTS, *_KEYS, *_BUS)

@@ -1,0 +1,283 @@
+"""Stores of running processes and of whoever operates them: engine, memory, scratch, telemetry, caches, files."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from schemas.stores.memory import OF_MEMORY, RECEIPT
+from schemas.stores.store import ABSENT, KEPT, SCANNED, Probe, Purger, Store
+
+_SERVING = (
+    Store(
+        name="engine.slots",
+        medium="engine",
+        where="adapter slots and loaded copies of vLLM's workers, on every replica",
+        holds="the weights of adapters",
+        protection="clear",
+        purger=Purger(
+            who="replica agent",
+            method="evict",
+            how="removed (remove_lora), then every free slot is overwritten and read back",
+        ),
+        probe=RECEIPT,
+        survives="until-purge",
+    ),
+    Store(
+        name="engine.prefix-cache",
+        medium="engine",
+        where="key-value blocks of vLLM's workers, on every replica",
+        holds="computed prompts and answers, found only under the tenant's and adapter's salt",
+        protection="clear",
+        purger=Purger(
+            who="replica agent", method="evict", how="reset (reset_prefix_cache); blocks are overwritten by reuse"
+        ),
+        probe=RECEIPT,
+        survives="until-purge",
+    ),
+    Store(
+        name="engine.temporary",
+        medium="engine",
+        where="TMPDIR of a replica and of a training worker",
+        paths=("{tmp}/",),
+        holds="sockets between the engine's processes, and what torch and vLLM find out about the base model",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="the engine needs it; it ends with the process",
+    ),
+    Store(
+        name="replica.adapter-files",
+        medium="replica-files",
+        where="SANO_ADAPTER_DIR/<replica>/<digest>, memory-backed, on every replica",
+        paths=("{adapter_dir}/",),
+        written_by=("inference.adapters.adapter_files",),
+        holds="the files of loaded adapters",
+        protection="clear",
+        purger=Purger(
+            who="replica agent",
+            method="unlink",
+            how="the adapter's folder is removed; all folders are when the replica stops or starts",
+        ),
+        probe=RECEIPT,
+        survives="until-purge",
+    ),
+)
+
+_PROCESSES = (
+    Store(
+        name="worker.scratch",
+        medium="worker-scratch",
+        where="SANO_WORK_DIR/scratch of a training worker and of the runner",
+        paths=("{work_dir}/scratch/",),
+        written_by=(
+            "consumers.training.adapter_output",
+            "consumers.training.scratch",
+            "consumers.training.worker",
+            "tenancy.storage.tenant_store",
+        ),
+        holds="the trained adapter's files and manifest, until the attempt ends",
+        protection="clear",
+        purger=Purger(
+            who="the worker",
+            method="unlink",
+            how="removed when the attempt ends; what a killed worker left, at the runner's next check",
+        ),
+        probe=Probe(evidence="scan", how="the folder is empty when no attempt runs"),
+        survives=timedelta(),
+        survives_settings=("lease_seconds", "reconcile_seconds"),
+    ),
+)
+
+_TELEMETRY = tuple(
+    Store(
+        name=f"telemetry.{name}",
+        medium="telemetry",
+        where=where,
+        holds=holds,
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it describes how the system runs, and holds nothing of any tenant",
+    )
+    for name, where, holds in (
+        ("logs", "standard error of every process", "types, codes, event ids, run ids, digests, replica ids"),
+        ("traces", "SANO_OTLP_ENDPOINT/v1/traces", "spans of handlings: event types, event ids, outcomes"),
+        ("metrics", "/metrics and SANO_OTLP_ENDPOINT/v1/metrics", "counts and times by type, topic, outcome, route"),
+    )
+)
+
+_CACHES = tuple(
+    Store(
+        name=f"cache.{name}",
+        medium="package-cache",
+        where=where,
+        paths=paths,
+        written_by=modules,
+        holds=holds,
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it consists of published packages and models only",
+    )
+    for name, where, holds, paths, modules in (
+        (
+            "models",
+            "SANO_WORK_DIR/models, SANO_CACHE_DIR/models, and digest.json beside a base model",
+            "the base model and its digest",
+            ("{work_dir}/models/", "{cache_dir}/models/", "{base_model}/digest.json", "{base_model}/.digest.json."),
+            (
+                "consumers.training.base_model",
+                "consumers.training.smollm2",
+                "inference.app",
+                "schemas.models.model_digest",
+            ),
+        ),
+        (
+            "packages",
+            "SANO_CACHE_DIR, and the caches of transformers, torch and vLLM under ~/.cache and ~/.config",
+            "packages, compiled kernels, Kafka's jars",
+            ("{cache_dir}/", "{home}/.cache/", "{home}/.config/"),
+            ("deploy.local.kafka_jars", "deploy.local.link_torch"),
+        ),
+    )
+)
+
+_LOCAL = (
+    Store(
+        name="local-stack",
+        medium="local-stack",
+        where=".sano/: keys/, logs/, data/ (brokers' segments, work folders, temporary files), stack.json",
+        paths=("{cwd}/.sano/",),
+        written_by=(
+            "deploy.local.embedded",
+            "deploy.local.kafka",
+            "deploy.local.key_files",
+            "deploy.local.processes",
+            "deploy.local.services",
+            "deploy.local.stack",
+            "deploy.local.stack_file",
+        ),
+        holds="on one machine, what the stores above hold, and the master key",
+        protection="references-or-ciphertext",
+        purger=Purger(who="`sano down`", method="unlink", how="data/ and the memory-backed folder are removed"),
+        probe=SCANNED,
+        survives="until-purge",
+    ),
+    Store(
+        name="operator.imports",
+        medium="operator-files",
+        where="the file that `sano import` is given",
+        holds="questions and answers in clear",
+        protection="clear",
+        purger=Purger(who="operator", method="operator", how="it is the tenant's file; this system only reads it"),
+        probe=Probe(evidence="operator", how="outside this system"),
+        survives="until-purge",
+    ),
+    Store(
+        name="operator.exports",
+        medium="operator-files",
+        where="the folder that `sano export --to` is given, and its hidden sibling until all is checked",
+        written_by=("producers.commands.exporting", "tenancy.storage.tenant_store"),
+        holds="the adapter in clear, its manifest and list of examples",
+        protection="clear",
+        purger=Purger(who="tenant", method="operator", how="it is the tenant's own copy, handed over on its request"),
+        probe=Probe(evidence="operator", how="outside this system"),
+        survives="until-purge",
+    ),
+    Store(
+        name="operator.certificates",
+        medium="operator-files",
+        where="what `sano purge --certificate`, `sano purges --certificates`, `sano countersign` and `sano withdrawals "
+        "--receipts` write",
+        written_by=("producers.cli.output",),
+        holds="copies of certificates and of withdrawal receipts",
+        protection="references",
+        purger=KEPT,
+        probe=Probe(evidence="operator", how="outside this system"),
+        survives="kept",
+        kept_because="they are the tenant's proof",
+    ),
+    Store(
+        name="operator.audit-copies",
+        medium="operator-files",
+        where="the file that `sano audit export --to` is given",
+        written_by=("tenancy.audit.copy",),
+        holds="a copy of a tenant's audit log",
+        protection="references",
+        purger=KEPT,
+        probe=Probe(evidence="operator", how="outside this system"),
+        survives="kept",
+        kept_because="they are evidence against which the log can be checked",
+    ),
+    Store(
+        name="operator.replays",
+        medium="operator-files",
+        where="plan and progress files of a replay",
+        written_by=("producers.replay.journal", "producers.replay.plan"),
+        holds="topics, offsets, event ids, event types, tenant ids, counts",
+        protection="references",
+        purger=KEPT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="they are evidence of what was sent again; a plan excludes purged tenants",
+    ),
+    Store(
+        name="operator.source-tree",
+        medium="operator-files",
+        where="the files of this repository that its own tools generate",
+        written_by=("deploy.local.lock", "schemas.generate", "schemas.stores.page"),
+        holds="golden schemas, pages and pinned versions",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=Probe(evidence="operator", how="they are in git and reviewed"),
+        survives="kept",
+        kept_because="they are the source",
+    ),
+    Store(
+        name="operator.demo",
+        medium="operator-files",
+        where="demo-report.json and the demo's folder, removed when it ends",
+        written_by=("inference.scoring", "producers.demo.acts", "producers.demo.loop", "producers.demo.questions"),
+        holds="made-up questions of the demo, their scores",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=Probe(evidence="operator", how="the demo's tenants are made up"),
+        survives="kept",
+        kept_because="it is the demo's result",
+    ),
+)
+
+_OUTSIDE = (
+    Store(
+        name="urls.presigned",
+        medium="outside",
+        where="presigned URLs of exports",
+        holds="nothing: none is made; an export is read through the tenant's own store",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=Probe(
+            evidence="scan",
+            how="no code here signs a URL; one signed elsewhere gives sealed bytes, and nothing after a purge",
+        ),
+        survives=timedelta(),
+    ),
+    Store(
+        name="copies.bucket",
+        medium="outside",
+        where="backups, replication targets, inventories and access logs of the bucket",
+        holds="sealed bytes and key names, if an operator makes such copies; it must not copy registry/*/key.json",
+        protection="tenant-key",
+        purger=Purger(
+            who="operator",
+            method="operator",
+            how="sealed bytes cannot be read once the key is destroyed; the operator answers for when copies end",
+        ),
+        probe=Probe(evidence="operator", how="see Backups in docs/operations.md; this system makes no such copies"),
+        survives="until-purge",
+    ),
+)
+
+OF_PROCESSES: tuple[Store, ...] = (*_SERVING, *OF_MEMORY, *_PROCESSES, *_TELEMETRY, *_CACHES, *_LOCAL, *_OUTSIDE)

@@ -1,0 +1,78 @@
+"""The registry of stores: every place that can hold tenant data, who empties it, how that is shown, and when at worst.
+
+What is not here must not exist: tests run everything and fail on an object, topic, directory or cache that no entry
+covers (``tests/invariants/test_declared.py``). The purge takes its work, and the certificate its words, from here.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from schemas.base.canonical import sha256_hex
+from schemas.stores.durable import DURABLE
+from schemas.stores.processes import OF_PROCESSES
+from schemas.stores.store import IN_BUCKET, Medium, Store, StoreOutcome
+
+STORES: dict[str, Store] = {store.name: store for store in (*DURABLE, *OF_PROCESSES)}
+
+
+class UndeclaredStore(LookupError):
+    """Something lies where no store is declared. The message holds no more of a name than its first part."""
+
+
+def store_of_key(key: str, *, is_current: bool = True) -> Store:
+    """The store that an object lies in: of those that cover its key the one that says most about it.
+
+    ``is_current``: whether it is the current version of its key. Raises :class:`UndeclaredStore`.
+    """
+    other = "superseded" if is_current else "current"
+    covering = [store for store in STORES.values() if store.covers(key) and store.versions != other]
+    if not covering:
+        raise UndeclaredStore(f"{key.partition('/')[0]}/… is declared nowhere; add it to schemas/stores/registry.py")
+    return max(covering, key=lambda store: len(store.where))
+
+
+def of_medium(*media: Medium) -> tuple[Store, ...]:
+    """The stores of these media, in the registry's order."""
+    return tuple(store for store in STORES.values() if store.medium in media)
+
+
+def is_swept(store: Store) -> bool:
+    """Whether it is in the bucket, and a purge empties it."""
+    return store.medium in IN_BUCKET and store.purger.method != "none"
+
+
+def swept() -> tuple[Store, ...]:
+    """The stores in the bucket that a purge empties."""
+    return tuple(store for store in STORES.values() if is_swept(store))
+
+
+def kept() -> tuple[Store, ...]:
+    """What outlives a purge on purpose; each says why."""
+    return tuple(store for store in STORES.values() if store.survives == "kept")
+
+
+def outcome_of(store: Store) -> StoreOutcome:
+    """What has become of a tenant's data in the store once its purge is over."""
+    if is_swept(store):
+        return "empty"
+    if store.protection == "no-tenant-data":
+        return "none-held"
+    if store.survives == "kept":
+        return "kept"
+    if store.probe.evidence == "receipt":
+        return "receipts"
+    if store.medium == "bus" and isinstance(store.survives, timedelta):
+        return "expires"
+    if store.medium in ("process-memory", "worker-scratch"):
+        return "ended"
+    return "operator"
+
+
+def registry_sha256() -> str:
+    """The digest of what a certificate of purge is checked against: which stores there are, and how each ends.
+
+    A certificate carries it, so that one that was made under another registry is known as such. The version of the
+    code does not tell: the registry may change under one version.
+    """
+    return sha256_hex({store.name: [store.medium, outcome_of(store)] for store in STORES.values()})

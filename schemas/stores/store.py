@@ -1,0 +1,159 @@
+"""What the registry of stores says about each place that can hold tenant data (DESIGN section 3, invariant 6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from schemas.base.contract import Contract
+from schemas.base.identifiers import TENANT_ID_PATTERN
+
+Medium = Literal[
+    "object-store",
+    "key-material",
+    "bus",
+    "bus-metadata",
+    "engine",
+    "process-memory",
+    "replica-files",
+    "worker-scratch",
+    "telemetry",
+    "package-cache",
+    "local-stack",
+    "operator-files",
+    "outside",
+]
+IN_BUCKET: tuple[Medium, ...] = ("object-store", "key-material")
+Protection = Literal[
+    "tenant-key",  # sealed by us under the tenant's data key: noise once that is destroyed
+    "provider-key",  # encrypted by the object store, under the tenant's KMS key where there is one
+    "references",  # opaque ids, codes, counts, salted commitments and digests; no content
+    "references-or-ciphertext",  # and JWEs to the tenant's public key, whose private half dies with the data key
+    "as-sent",  # what somebody sent to us, whatever it was
+    "clear",
+    "no-tenant-data",
+]
+Method = Literal[
+    "delete-versions",  # every version, delete marker and open upload
+    "cryptographic-erase",
+    "evict",  # the replica's agent, with a signed receipt
+    "unlink",
+    "end-of-process",
+    "retention",
+    "operator",  # outside of this system: said here, done by whoever runs it
+    "none",  # kept, or never there
+]
+Evidence = Literal[
+    "listing",  # the purge lists it, twice, and finds nothing
+    "receipt",  # a replica signs for it
+    "retention",  # the medium drops it by a time that is computed
+    "scan",  # a test searches its raw bytes for planted markers
+    "operator",
+]
+
+StoreOutcome = Literal[
+    "empty",  # listed twice, and nothing was there
+    "receipts",  # every replica signed for it, or its lease is over
+    "ended",  # with the processes that the fence stopped
+    "expires",  # what was published before completed_at, by retention, at the latest at gone_by
+    "kept",  # on purpose: see retained
+    "none-held",  # nothing of a tenant is written there, which tests look for
+    "operator",  # outside of this system: whoever runs it answers for it
+]
+"""What a certificate says has become of a tenant's data in a store."""
+
+
+class Purger(Contract):
+    """Who empties the store of a tenant, and how."""
+
+    who: str
+    method: Method
+    how: str
+
+
+class Probe(Contract):
+    """How it is shown that the store holds nothing of a purged tenant."""
+
+    evidence: Evidence
+    how: str
+
+
+class Store(Contract):
+    """One place that can hold tenant data, or that is shown to hold none."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*$")
+    medium: Medium
+    where: str = Field(
+        description="an object key or, ending in /, a prefix, with {tenant} and other parts in braces; a topic; "
+        "a directory's role; a setting"
+    )
+    versions: Literal["all", "current", "superseded"] = Field(
+        default="all", description="which versions of its objects; other media have no versions"
+    )
+    paths: tuple[str, ...] = Field(
+        default=(),
+        description="of files: where they lie, as /-ending folders or starts of names, with roots in braces that are "
+        "settings, or {home}, {tmp}, {shm}, {cwd}",
+    )
+    written_by: tuple[str, ...] = Field(default=(), description="of files: the modules of ours that write them")
+    tables: tuple[str, ...] = Field(
+        default=(), description="of memory: the attributes of our objects that hold it, as module.Class.attribute"
+    )
+    holds: str
+    protection: Protection
+    purger: Purger
+    probe: Probe
+    survives: timedelta | Literal["until-purge", "kept"] = Field(
+        description="how long, at worst, after it was written or after the fence, whichever ends sooner"
+    )
+    survives_settings: tuple[str, ...] = Field(default=(), description="settings, in seconds, that add to it")
+    kept_because: str | None = None
+
+    @model_validator(mode="after")
+    def _kept_for_a_reason(self) -> Store:
+        if (self.survives == "kept") != (self.kept_because is not None):
+            raise ValueError(f"{self.name}: what is kept says why, and nothing else does")
+        if self.survives == "kept" and self.protection not in ("references", "no-tenant-data"):
+            raise ValueError(f"{self.name}: only what is free of content may be kept")
+        if self.survives_settings and not isinstance(self.survives, timedelta):
+            raise ValueError(f"{self.name}: settings add to a time only")
+        return self
+
+    def worst_case(self, settings: Mapping[str, float]) -> timedelta | None:
+        """The bound, given the settings that it names. ``None``: no bound but the purge, or kept."""
+        if not isinstance(self.survives, timedelta):
+            return None
+        return self.survives + timedelta(seconds=sum(settings[name] for name in self.survives_settings))
+
+    def prefix(self, tenant: str) -> str:
+        """The listing prefix of a tenant's objects in this store, which :meth:`covers` then sorts out."""
+        if self.medium not in IN_BUCKET:
+            raise ValueError(f"{self.name} is not in the bucket")
+        return self.where.replace("{tenant}", tenant).partition("{")[0]
+
+    def covers(self, key: str) -> bool:
+        """Whether an object's key lies in this store."""
+        return self.medium in IN_BUCKET and self._pattern().match(key) is not None
+
+    def covers_path(self, path: str, roots: Mapping[str, str]) -> bool:
+        """Whether a file or folder lies in this store, where ``roots`` says what the names in braces are."""
+        known = [template for template in self.paths if re.sub(r"^\{([a-z_]+)\}.*", r"\1", template) in roots]
+        starts = [template.format_map(roots) for template in known]
+        return any(f"{path}/".startswith(start) if start.endswith("/") else path.startswith(start) for start in starts)
+
+    def _pattern(self) -> re.Pattern[str]:
+        parts = re.split(r"(\{[a-z_]+\})", self.where)
+        tenant = TENANT_ID_PATTERN.strip("^$")
+        made = "".join(
+            tenant if part == "{tenant}" else "[^/]+" if part.startswith("{") else re.escape(part) for part in parts
+        )
+        return re.compile(made if self.where.endswith("/") else f"{made}$")
+
+
+KEPT = Purger(who="nobody", method="none", how="kept on purpose")
+ABSENT = Purger(who="nobody", method="none", how="nothing of any tenant is written there")
+SCANNED = Probe(evidence="scan", how="tests plant markers in every input and search its raw bytes for them")

@@ -1,0 +1,262 @@
+"""Appending to a tenant's audit log: exactly once, by any number of processes, with a constant number of requests.
+
+The log is one object for each entry, ``audit/<tenant>/entries/<seq>``, created if absent: whoever creates the object
+of a position has that position. What happened is known by its occurrence, which for an event is the event's id. Its
+claim, ``audit/<tenant>/claims/<occurrence>``, is created if absent too, and gives the occurrence its one tag and the
+one position where the entry with that tag is to be found, or to be written. A claim moves to another position, by
+compare-and-swap, only after the entry of another occurrence was seen at the present one. Entries never change, so
+nobody can write the tag there any more: an occurrence is entered at most once, however often it is delivered and
+wherever a process dies. The next delivery goes on from the claim.
+
+Claims are an index and no evidence: they are the only objects that name an event, and are erased when no topic can
+hold the events of a purged tenant any more. The head is a hint of where the log ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ValidationError
+
+from schemas.base.contract import ModelT, read_tolerant
+from schemas.evidence.audit import Actor, AuditClaim, AuditEntry, AuditHead, body_sha256, entry_bytes, genesis
+from schemas.objects import object_keys
+from tenancy.errors import AuditBroken, AuditContended, ObjectNotFound, PreconditionFailed
+from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
+from tenancy.storage.objects import ObjectStore, erase_prefix
+from tenancy.tenant_id import TenantId
+
+APPEND_ATTEMPTS = 48
+HEAD_ATTEMPTS = 4
+
+CLAIM = "an event's claim"
+
+Facts = dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """What is to be entered. ``occurrence`` identifies it: the same one is entered once."""
+
+    occurrence: str
+    kind: str
+    time: datetime
+    actor: Actor
+    facts: Facts = field(default_factory=dict)
+    recorded_while: Literal["active", "purging", "purged"] = "active"
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What is entered, and whether this call entered it. ``head`` is the log's end as far as this call knows."""
+
+    entry: AuditEntry
+    is_new: bool
+    head: AuditHead
+
+
+@dataclass(frozen=True)
+class _End:
+    """The last entry that is known to exist, or the genesis at position 0."""
+
+    seq: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An entry that was read."""
+
+    entry: AuditEntry
+    end: _End
+
+
+@dataclass(frozen=True)
+class AuditLog:
+    """The audit logs of all tenants."""
+
+    objects: ObjectStore
+    clock: Clock = utc_now
+    new_tag: NewNonce = random_nonce
+
+    async def append(self, tenant: TenantId, record: AuditRecord, *, is_repeated: bool = False) -> Appended:
+        """Enter ``record``, or find where it was entered before.
+
+        Four requests where nobody else appends at the same time, four for a repetition, and a few more for each entry
+        that got in between. Raises :class:`AuditContended` when that goes on, and :class:`AuditBroken` when an entry
+        is missing, or when an entry or the claim was not written by this system.
+        Who enters the same thing again and again says ``is_repeated``: a repetition then is reads only.
+        """
+        head, head_etag = await self._head(tenant)
+        end = _End(head.seq, head.entry_sha256)
+        known = await self._claim(tenant, record.occurrence) if is_repeated else None
+        claim, claim_etag, must_look = known or await self._claimed(tenant, record.occurrence, end.seq + 1)
+        for _ in range(APPEND_ATTEMPTS):
+            there = await self._read(tenant, claim.position) if must_look else None
+            if there is None:
+                if end.seq != claim.position - 1:
+                    end = await self._end_before(tenant, claim.position)
+                made = self._made(tenant, record, claim, end.sha256)
+                body = entry_bytes(made)
+                try:
+                    await self.objects.put(object_keys.audit_entry(tenant, claim.position), body, if_absent=True)
+                except PreconditionFailed:
+                    must_look = True
+                    continue
+                entered = _End(claim.position, body_sha256(body))
+                return Appended(made, True, await self._advanced(tenant, entered, head, head_etag))
+            if there.entry.tag == claim.tag:
+                return Appended(there.entry, False, await self._advanced(tenant, there.end, head, head_etag))
+            end = await self._last(tenant, max(there.end, end, key=lambda known: known.seq))
+            claim, claim_etag = await self._moved(tenant, record.occurrence, claim, claim_etag, end.seq + 1)
+            must_look = False
+        raise AuditContended
+
+    async def head(self, tenant: TenantId) -> AuditHead | None:
+        """Where the tenant's log ends and which checkpoint is its latest; None when nothing was entered yet.
+
+        A hint: an entry that is being appended may be missing. A checkpoint that it names exists.
+        """
+        head, etag = await self._head(tenant)
+        return None if etag is None else head
+
+    async def claim(self, tenant: TenantId, occurrence: str) -> AuditClaim | None:
+        """Under which tag and where an occurrence is or will be entered; None when it is not known here.
+
+        Raises :class:`AuditBroken`.
+        """
+        known = await self._claim(tenant, occurrence)
+        return None if known is None else known[0]
+
+    async def entered(self, tenant: TenantId, occurrence: str) -> AuditEntry | None:
+        """The entry of an occurrence; None where it is not entered yet. Raises :class:`AuditBroken`."""
+        claim = await self.claim(tenant, occurrence)
+        there = None if claim is None else await self._read(tenant, claim.position)
+        return there.entry if claim and there and there.entry.tag == claim.tag else None
+
+    async def forget_claims(self, tenant: TenantId) -> None:
+        """Erase which event each entry was. An event that is delivered after that would be entered again."""
+        await erase_prefix(self.objects, object_keys.audit_claims_prefix(tenant))
+
+    async def settled_head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
+        """The head, brought up to the last entry that exists, and the ETag of the hint it was made from."""
+        head, etag = await self._head(tenant)
+        end = await self._last(tenant, _End(head.seq, head.entry_sha256))
+        if end.seq == head.seq:
+            return head, etag
+        return head.model_copy(update=self._reaching(end)), etag
+
+    async def _head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
+        try:
+            stored = await self.objects.get(object_keys.audit_head(tenant))
+        except ObjectNotFound:
+            return AuditHead(entry_sha256=genesis(tenant)), None
+        try:
+            return read_tolerant(AuditHead, stored.body), stored.etag
+        except ValidationError:  # somebody wrote over it: it is found again from the entries
+            return AuditHead(entry_sha256=genesis(tenant)), stored.etag
+
+    async def _claim(self, tenant: TenantId, occurrence: str) -> tuple[AuditClaim, str, bool] | None:
+        """The claim that is there, its ETag, and that it was there."""
+        try:
+            stored = await self.objects.get(object_keys.audit_claim(tenant, occurrence))
+        except ObjectNotFound:
+            return None
+        return _readable(AuditClaim, stored.body, CLAIM), stored.etag, True
+
+    async def _claimed(self, tenant: TenantId, occurrence: str, position: int) -> tuple[AuditClaim, str, bool]:
+        """The claim, its ETag, and whether it was there before."""
+        key = object_keys.audit_claim(tenant, occurrence)
+        claim = AuditClaim(tag=self.new_tag(), position=position)
+        with suppress(PreconditionFailed):
+            return claim, await self.objects.put(key, claim.model_dump_json().encode(), if_absent=True), False
+        return await self._others_claim(tenant, occurrence)
+
+    async def _moved(
+        self, tenant: TenantId, occurrence: str, claim: AuditClaim, etag: str, position: int
+    ) -> tuple[AuditClaim, str]:
+        """The claim at another position, or where another delivery of the same occurrence has moved it."""
+        key = object_keys.audit_claim(tenant, occurrence)
+        moved = claim.model_copy(update={"position": position})
+        with suppress(PreconditionFailed):
+            return moved, await self.objects.put(key, moved.model_dump_json().encode(), if_match=etag)
+        return (await self._others_claim(tenant, occurrence))[:2]
+
+    async def _others_claim(self, tenant: TenantId, occurrence: str) -> tuple[AuditClaim, str, bool]:
+        """The claim that somebody else has put."""
+        known = await self._claim(tenant, occurrence)
+        if known is None:  # and that was erased since, with all claims of the tenant
+            raise AuditContended
+        return known
+
+    async def _read(self, tenant: TenantId, seq: int) -> _Found | None:
+        try:
+            body = (await self.objects.get(object_keys.audit_entry(tenant, seq))).body
+        except ObjectNotFound:
+            return None
+        return _Found(_readable(AuditEntry, body, f"entry {seq}"), _End(seq, body_sha256(body)))
+
+    async def _end_before(self, tenant: TenantId, position: int) -> _End:
+        """The entry before ``position``. It exists: no claim points further than one past the end."""
+        if position == 1:
+            return _End(0, genesis(tenant))
+        found = await self._read(tenant, position - 1)
+        if found is None:
+            raise AuditBroken(f"entry {position - 1}")
+        return found.end
+
+    async def _last(self, tenant: TenantId, known: _End) -> _End:
+        """The last entry that exists, looked for from one that does."""
+        while (found := await self._read(tenant, known.seq + 1)) is not None:
+            known = found.end
+        return known
+
+    def _made(self, tenant: TenantId, record: AuditRecord, claim: AuditClaim, previous: str) -> AuditEntry:
+        return AuditEntry(
+            tenant=tenant,
+            seq=claim.position,
+            previous=previous,
+            tag=claim.tag,
+            kind=record.kind,
+            time=record.time,
+            recorded_at=self.clock(),
+            recorded_while=record.recorded_while,
+            actor=record.actor,
+            facts=record.facts,
+        )
+
+    async def _advanced(self, tenant: TenantId, end: _End, head: AuditHead, etag: str | None) -> AuditHead:
+        """The head, once it says that the log reaches at least to ``end``."""
+        update = self._reaching(end)
+        return await self.rewrite_head(
+            tenant, head, etag, lambda held: held.model_copy(update=update) if held.seq < end.seq else held
+        )
+
+    def _reaching(self, end: _End) -> dict[str, object]:
+        return {"seq": end.seq, "entry_sha256": end.sha256, "moved_at": self.clock()}
+
+    async def rewrite_head(
+        self, tenant: TenantId, head: AuditHead, etag: str | None, change: Callable[[AuditHead], AuditHead]
+    ) -> AuditHead:
+        """Change the hint by compare-and-swap. After some lost races it is left as others wrote it."""
+        for _ in range(HEAD_ATTEMPTS):
+            changed = change(head)
+            if changed is head:
+                break
+            body = changed.model_dump_json().encode()
+            with suppress(PreconditionFailed):
+                await self.objects.put(object_keys.audit_head(tenant), body, if_absent=etag is None, if_match=etag)
+                return changed
+            head, etag = await self._head(tenant)
+        return head
+
+
+def _readable(model: type[ModelT], body: bytes, what: str) -> ModelT:
+    try:
+        return read_tolerant(model, body)
+    except ValidationError:
+        raise AuditBroken(what) from None

@@ -1,0 +1,186 @@
+"""The records under ``purges/<tenant>/<id>.json``, changed by compare-and-swap only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from schemas.base.contract import read_tolerant
+from schemas.objects import object_keys
+from schemas.objects.purges import PurgeRecord, SubcontractorConfirmation
+from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.platform.clock import Clock
+from tenancy.storage.objects import ObjectStore
+
+ATTEMPTS = 20
+
+Note = Callable[[PurgeRecord], PurgeRecord]
+Unreadable = Callable[[str, Exception], None]
+"""Told of a purge whose record this version cannot read, by ``<tenant>/<id>`` and why. The error's text may quote the
+record."""
+
+
+@dataclass(frozen=True)
+class PurgeRecords:
+    """Reads and changes the records of all purges. Each is a tenant's own: no other's command can have its place.
+
+    ``certified``: ``<tenant>/<id>`` of purges that are over, and stay so. Their records are kept for ever, and are not
+    read at every look; a new process reads each once.
+    """
+
+    objects: ObjectStore
+    clock: Clock
+    certified: set[str] = field(default_factory=set)
+
+    async def read(self, tenant: str, purge_id: str) -> PurgeRecord:
+        """Raises :class:`ObjectNotFound`, also for an id that no purge can have: events name others' ids too."""
+        try:
+            return (await self._read(tenant, purge_id))[0]
+        except object_keys.ForbiddenKey:
+            raise ObjectNotFound(object_keys.PURGES_PREFIX) from None
+
+    async def create(self, record: PurgeRecord) -> bool:
+        """Write the record; False where there is one: then that one counts."""
+        try:
+            await self.objects.put(_key(record), record.model_dump_json().encode(), if_absent=True)
+        except PreconditionFailed:
+            return False
+        return True
+
+    async def note(self, tenant: str, purge_id: str, change: Note) -> tuple[PurgeRecord, bool]:
+        """Apply ``change``, which is pure and may run several times; whether anything was written.
+
+        Raises :class:`ObjectNotFound`, and
+        :class:`ContendedState` after too many lost races.
+        """
+        for _ in range(ATTEMPTS):
+            current, etag = await self._read(tenant, purge_id)
+            changed = change(current)
+            if changed == current:
+                return current, False
+            with suppress(PreconditionFailed):
+                await self.objects.put(_key(changed), changed.model_dump_json().encode(), if_match=etag)
+                return changed, True
+        raise ContendedState("a purge's record was changed by others too many times in a row")
+
+    async def move(self, record: PurgeRecord, change: Note) -> PurgeRecord:
+        """Note ``change``, unless somebody else took the purge elsewhere since ``record``: then theirs counts.
+
+        The moment at which a step is reached is noted with it.
+        """
+
+        def moved(current: PurgeRecord) -> PurgeRecord:
+            if (current.step, current.verified_at) != (record.step, record.verified_at):
+                return current
+            changed = change(current)
+            return changed if changed.step == current.step else changed.model_copy(update={"moved_at": self.clock()})
+
+        return (await self.note(record.tenant, record.purge_id, moved))[0]
+
+    async def step(self, record: PurgeRecord, **update: object) -> PurgeRecord:
+        """:meth:`move` by an update of fields that nobody changes beside a step."""
+        return await self.move(record, updated(**update))
+
+    async def remove(self, record: PurgeRecord) -> None:
+        """Remove the record of a command that another purge overtook, with its versions."""
+        key = _key(record)
+        await self.objects.delete_versions([v async for v in self.objects.versions(key) if v.key == key])
+
+    async def open(self, unreadable: Unreadable) -> AsyncIterator[PurgeRecord]:
+        """Every purge that is not certified."""
+        async for record in self.all(unreadable, but=self.certified):
+            if record.step == "certified":
+                self.certified.add(f"{record.tenant}/{record.purge_id}")
+            else:
+                yield record
+
+    async def all(self, unreadable: Unreadable, but: Collection[str] = ()) -> AsyncIterator[PurgeRecord]:
+        """Every purge, without those that ``but`` names.
+
+        A record that cannot be read (a newer release wrote it, say, before it was rolled back) does not hide those
+        listed behind it.
+        """
+        async for key in self.objects.keys(object_keys.PURGES_PREFIX):
+            name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
+            if name.endswith(".certificate") or name in but:
+                continue
+            try:
+                record, _ = await self._read(*name.split("/", 1))  # a name that no purge can have is told of, too
+            except ObjectNotFound:
+                continue  # removed since it was listed
+            except (ValueError, Refused) as error:
+                unreadable(name, error)
+                continue
+            yield record
+
+    async def _read(self, tenant: str, purge_id: str = "") -> tuple[PurgeRecord, str]:
+        stored = await self.objects.get(object_keys.purge_key(tenant, purge_id))
+        return read_tolerant(PurgeRecord, stored.body), stored.etag
+
+
+def updated(**update: object) -> Note:
+    """Set these fields."""
+    return lambda record: record.model_copy(update=update)
+
+
+def accepted(command: PurgeRecord) -> Note:
+    """The command in the place of one that became a dead letter; of one that was accepted it is a repetition."""
+    return lambda record: record if record.dead_letter is None else command
+
+
+def asked_for(command: PurgeRecord) -> Note:
+    """:func:`accepted`; and the deletion SLA counts from whichever command was given first.
+
+    No change once everything is verified, since the certificate is a function of the record from there on.
+    """
+
+    def change(record: PurgeRecord) -> PurgeRecord:
+        if record.dead_letter is not None:
+            return command
+        is_over = record.step in ("verified", "certified")
+        if is_over or command.dead_letter is not None or record.requested_at <= command.requested_at:
+            return record
+        return record.model_copy(update={name: getattr(command, name) for name in _OF_THE_COMMAND})
+
+    return change
+
+
+_OF_THE_COMMAND = ("requested_at", "requested_by", "reason_code", "request_event_id", "deadline")
+
+
+def confirmed(confirmation: SubcontractorConfirmation) -> Note:
+    """Record that a subcontractor destroyed what it held; again is no change.
+
+    Not before the destruction is decided, when there is nothing yet that could be confirmed, and not once everything is
+    verified: the certificate is a function of the record from there on. The change raises :class:`Refused`.
+    """
+
+    def change(record: PurgeRecord) -> PurgeRecord:
+        name = confirmation.subcontractor
+        known = {noted.subcontractor: noted for noted in record.confirmations}
+        if name in known:
+            if known[name].reference != confirmation.reference:
+                raise Refused("confirmation-exists", "refused: it is confirmed already, by another reference")
+            return record
+        if record.destruction_decided_at is None:
+            raise Refused("destruction-undecided", "refused: the destruction is not decided yet; confirm it after that")
+        if name not in record.subcontractors:
+            raise Refused(
+                "unknown-subcontractor",
+                "refused: it was not declared when this tenant was fenced; SANO_SUBCONTRACTORS declares for later ones",
+            )
+        if record.step in ("verified", "certified"):
+            why = (
+                "refused: the purge is certified, with this subcontractor as unconfirmed; keep both documents together"
+            )
+            raise Refused("purge-certified", why)
+        recorded_at = max(confirmation.recorded_at, record.destruction_decided_at)  # the operator's clock may be behind
+        noted = confirmation.model_copy(update={"recorded_at": recorded_at})
+        return record.model_copy(update={"confirmations": (*record.confirmations, noted)})
+
+    return change
+
+
+def _key(record: PurgeRecord) -> str:
+    return object_keys.purge_key(record.tenant, record.purge_id)

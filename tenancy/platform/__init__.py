@@ -1,0 +1,1 @@
+"""What a process runs on: settings, clock, threads, AWS clients, traces."""

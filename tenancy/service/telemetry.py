@@ -1,0 +1,144 @@
+"""Logs, traces and metrics. Labels and attributes are closed vocabularies: never a tenant, never content."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from prometheus_client import CollectorRegistry
+from pythonjsonlogger.json import JsonFormatter
+
+from tenancy.errors import ContentFree
+from tenancy.platform.tracing import continued
+
+SCOPE = "sanolith"
+FRAMES_SHOWN = 6
+FLUSH_SECONDS = 5.0
+"""At the end of a process, for what is not exported yet: a collector that is out holds up no stop for longer."""
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """What a service reports through. ``registry`` is scraped at ``/metrics``; it holds only our own series."""
+
+    service: str
+    registry: CollectorRegistry
+    tracer: trace.Tracer
+    events: metrics.Counter
+    dead_letters: metrics.Counter
+    sent_back: metrics.Counter
+    handling: metrics.Histogram
+    meter: metrics.Meter
+    flush: Callable[[], None] = lambda: None
+    """Export what is not exported yet and end, as the last thing that a process does. Raises nothing."""
+
+    @contextmanager
+    def span(self, name: str, traceparent: str | None, attributes: dict[str, str]) -> Iterator[trace.Span]:
+        """A consumer span that continues the trace of the message, where it has one."""
+        with continued(traceparent), span(name, self.tracer, trace.SpanKind.CONSUMER, attributes) as made:
+            yield made
+
+
+@contextmanager
+def span(
+    name: str,
+    tracer: trace.Tracer | None = None,
+    kind: trace.SpanKind = trace.SpanKind.INTERNAL,
+    attributes: Mapping[str, str] | None = None,
+) -> Iterator[trace.Span]:
+    """A span that tells nothing of an error: its text may quote what it failed on."""
+    with (tracer or trace.get_tracer(SCOPE)).start_as_current_span(
+        name, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as made:
+        yield made
+
+
+def where(error: BaseException) -> str:
+    """An error's type and the lines that it came through. Its text is left out: it may quote what it failed on."""
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
+    lines = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+    return f"{type(error).__name__} at {lines}"
+
+
+def said(error: BaseException) -> str:
+    """What may be logged of an error. The texts of our own carry no content; any other is told by :func:`where`."""
+    return str(error) if isinstance(error, ContentFree) else where(error)
+
+
+class _Lines(JsonFormatter):
+    """What a library logs with an exception says the exception as :func:`where` does, without its text."""
+
+    def formatException(self, ei: Any) -> str:
+        return where(ei[1]) if ei[1] is not None else ""
+
+
+def configure_logging(service: str) -> None:
+    """JSON lines on standard error. Libraries speak only from WARNING on: their messages may quote their input."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Lines(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+            static_fields={"service": service},
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger(SCOPE).setLevel(logging.INFO)
+
+
+def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
+    """Set up traces and metrics; with an endpoint both are exported by OTLP/HTTP."""
+    resource = Resource.create({"service.name": f"sanolith-{service}"})
+    registry = CollectorRegistry()
+    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
+    traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+    if otlp_endpoint is not None:
+        base = otlp_endpoint.rstrip("/")
+        readers.append(PeriodicExportingMetricReader(OTLPMetricExporter(f"{base}/v1/metrics")))
+        traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{base}/v1/traces")))
+    meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
+    trace.set_tracer_provider(traces)
+    metrics.set_meter_provider(meters)
+    meter = meters.get_meter(SCOPE)
+    return Telemetry(
+        service=service,
+        registry=registry,
+        tracer=traces.get_tracer(SCOPE),
+        events=meter.create_counter("sano_events", description="handled events by type and outcome"),
+        dead_letters=meter.create_counter("sano_dead_letters", description="dead letters by topic and reason"),
+        sent_back=meter.create_counter("sano_sent_back", description="commands sent to the back of their topic"),
+        handling=meter.create_histogram("sano_handling_seconds", unit="s", description="time to handle an event"),
+        meter=meter,
+        flush=partial(_within, FLUSH_SECONDS, traces.shutdown, meters.shutdown),
+    )
+
+
+def _within(seconds: float, *ends: Callable[[], None]) -> None:
+    """Call each in a thread of its own, which is left behind when the time is over."""
+    threads = [threading.Thread(target=end, daemon=True) for end in ends]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

@@ -1,0 +1,72 @@
+"""The outbox in a tenant's state: what a swap owes to the bus is published, then struck out.
+
+A crash between swap and publication loses nothing, since the next handler or the reconciler publishes the entry; a
+crash between publication and striking out publishes twice, under the same deterministic id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.bus.envelope import Event
+from schemas.bus.events import EventData
+from schemas.objects.state import OutboxEntry, TenantState
+from tenancy.bus import Publisher
+from tenancy.platform.clock import Clock, utc_now
+from tenancy.platform.tracing import current_trace
+from tenancy.state.registry import Change, Snapshot, StateRegistry, entry_data, payable
+from tenancy.tenant_id import TenantId
+
+
+def _event(tenant: str, source: str, entry: OutboxEntry) -> Event:
+    return Event(
+        subject=tenant,
+        data=entry_data(entry),
+        time=entry.time,
+        source=source,
+        causation_id=entry.causation_id,
+        traceparent=entry.traceparent,
+    )
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """Swaps states and pays what the swaps owe."""
+
+    states: StateRegistry
+    publisher: Publisher
+    source: str
+    clock: Clock = utc_now
+
+    def entry(self, data: EventData, causation_id: str | None = None) -> OutboxEntry:
+        """An entry for ``data``, carrying the current trace."""
+        return OutboxEntry(
+            event_type=data.type,
+            data=data.model_dump(mode="json"),
+            time=self.clock(),
+            causation_id=causation_id,
+            traceparent=current_trace(),
+        )
+
+    async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:
+        """Swap, then publish everything that the state owes."""
+        return await self.flush(tenant, await self.states.swap(tenant, change, base=base))
+
+    async def flush(self, tenant: TenantId, snapshot: Snapshot | None = None) -> Snapshot:
+        """Publish every entry of the outbox that this release knows, and strike it out."""
+        current = snapshot or await self.states.read(tenant)
+        owed = payable(current.state)
+        if not owed:
+            return current
+        paid = set()
+        for entry in owed:
+            event = _event(tenant, self.source, entry)
+            await self.publisher.publish(event)
+            paid.add(event.id)
+
+        def strike_out(state: TenantState) -> TenantState:
+            struck = [entry for entry in payable(state) if _event(tenant, self.source, entry).id in paid]
+            left = tuple(entry for entry in state.outbox if entry not in struck)
+            return state.model_copy(update={"outbox": left}) if struck else state
+
+        return await self.states.swap(tenant, strike_out, base=current)

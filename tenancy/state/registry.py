@@ -1,0 +1,109 @@
+"""Compare-and-swap on the one object that linearizes a tenant's history."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from schemas.base.contract import read_tolerant
+from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.objects import object_keys
+from schemas.objects.state import OutboxEntry, TenantState
+from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, TenantFenced, UnknownTenant
+from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
+from tenancy.storage.objects import ObjectStore
+from tenancy.tenant_id import TenantId
+
+SWAP_ATTEMPTS = 16
+
+Change = Callable[[TenantState], TenantState]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A state and the ETag it was read or written with."""
+
+    state: TenantState
+    etag: str
+
+
+def require_active(state: TenantState) -> TenantState:
+    """Raises :class:`TenantFenced` unless data may be created for the tenant."""
+    if state.status != "active":
+        raise TenantFenced
+    return state
+
+
+def owing(state: TenantState, *entries: OutboxEntry) -> TenantState:
+    """The state with events that the swap owes to the bus."""
+    return state.model_copy(update={"outbox": (*state.outbox, *entries)})
+
+
+def payable(state: TenantState) -> tuple[OutboxEntry, ...]:
+    """What the outbox owes, but for events of types that only a newer release knows: those wait for it."""
+    return tuple(entry for entry in state.outbox if entry.event_type in EVENT_TYPES)
+
+
+def entry_data(entry: OutboxEntry) -> EventData:
+    """The event data that an outbox entry stands for. A newer release may have written it with fields of its own."""
+    return read_tolerant(EVENT_TYPES[entry.event_type], entry.data)
+
+
+@dataclass(frozen=True)
+class StateRegistry:
+    """Reads and swaps ``registry/<tenant>/state.json``."""
+
+    objects: ObjectStore
+    clock: Clock = utc_now
+    new_nonce: NewNonce = random_nonce
+
+    async def read(self, tenant: TenantId) -> Snapshot:
+        """Raises :class:`UnknownTenant`."""
+        try:
+            stored = await self.objects.get(object_keys.state_key(tenant))
+        except ObjectNotFound:
+            raise UnknownTenant from None
+        return Snapshot(read_tolerant(TenantState, stored.body), stored.etag)
+
+    async def create(self, state: TenantState) -> Snapshot:
+        """Create a tenant's first state, or return the one that is there: also a purged one, which stays purged."""
+        body = state.model_dump_json().encode()
+        try:
+            etag = await self.objects.put(object_keys.state_key(state.tenant), body, if_absent=True)
+        except PreconditionFailed:
+            return await self.read(TenantId(state.tenant))
+        return Snapshot(state, etag)
+
+    async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:
+        """Apply ``change`` by compare-and-swap and return what was written.
+
+        ``change`` is pure and may run several times, each time on the state that is current then; returning its
+        argument itself means nothing is to be written. ``base`` saves the first read. Raises what ``change`` raises,
+        :class:`UnknownTenant`, and :class:`ContendedState` after too many lost races.
+        """
+        snapshot = base or await self.read(tenant)
+        for attempt in range(SWAP_ATTEMPTS):
+            changed = change(snapshot.state)
+            if changed is snapshot.state:
+                return snapshot
+            written = changed.model_copy(update={"rev": snapshot.state.rev + 1, "nonce": self.new_nonce()})
+            body = written.model_dump_json().encode()
+            try:
+                etag = await self.objects.put(object_keys.state_key(tenant), body, if_match=snapshot.etag)
+                return Snapshot(written, etag)
+            except PreconditionFailed:
+                present = await self.read(tenant)
+                if present.state.nonce == written.nonce:
+                    # A retry inside the client after a lost answer: the first attempt had won.
+                    return present
+                await asyncio.sleep(random.uniform(0, 0.01) * 2 ** min(attempt, 6))  # noqa: S311 - jitter
+                snapshot = await self.read(tenant)  # after the pause, or the pause itself would make it stale
+        raise ContendedState(f"the tenant's state was swapped by others {SWAP_ATTEMPTS} times in a row")
+
+    async def tenants(self) -> AsyncIterator[TenantId]:
+        """Every tenant that was ever onboarded, purged ones too."""
+        async for key in self.objects.keys(object_keys.REGISTRY_PREFIX):
+            if key.endswith("/state.json"):
+                yield TenantId(key[len(object_keys.REGISTRY_PREFIX) : -len("/state.json")])

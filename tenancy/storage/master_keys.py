@@ -1,0 +1,140 @@
+"""The master key wraps each tenant's data key: AWS KMS in production, a key file locally."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from tenancy.errors import Refused, SealBroken, StoreUnavailable
+from tenancy.platform.aws import bounded, configured
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.client import KMSClient
+
+NONCE_BYTES = 12
+
+_NOT_OURS = {"InvalidCiphertextException", "IncorrectKeyException"}
+"""The bytes were changed, or wrapped for another tenant or by another key of this account."""
+_PASSING = {
+    "DependencyTimeoutException",
+    "KMSInternalException",
+    "KeyUnavailableException",
+    "ThrottlingException",
+}
+
+
+class MasterKey(Protocol):
+    """Wraps and unwraps data keys, bound to the tenant.
+
+    Both may raise :class:`StoreUnavailable`, and :class:`Refused` as ``kms-refused`` for what KMS does not let this
+    installation do: rights, or the state of the master key, which somebody may put right.
+    """
+
+    @property
+    def key_id(self) -> str: ...
+
+    def wrap(self, tenant: str, data_key: bytes) -> bytes: ...
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        """Raises :class:`SealBroken` for another tenant's or another master key's bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class KeyFileMasterKey:
+    """AES-256-GCM under 32 bytes from a file that only its owner may read."""
+
+    key: bytes = field(repr=False)
+    key_id: str = "key-file"
+
+    @classmethod
+    def read(cls, path: Path) -> KeyFileMasterKey:
+        """Read a base64 key file. Raises :class:`Refused` when it is missing, readable by others or not a key."""
+        if not path.is_file():
+            raise Refused("no-master-key", f"refused: no master key file at {path}; set SANO_MASTER_KEY_FILE")
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise Refused("master-key-permissions", f"refused: {path} is readable by others; chmod 600 it")
+        try:
+            key = base64.b64decode(path.read_bytes().strip(), validate=True)
+        except binascii.Error:
+            key = b""
+        if len(key) != 32:
+            raise Refused("bad-master-key", f"refused: {path} does not hold 32 bytes in base64")
+        return cls(key)
+
+    def wrap(self, tenant: str, data_key: bytes) -> bytes:
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + AESGCM(self.key).encrypt(nonce, data_key, tenant.encode())
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        try:
+            return AESGCM(self.key).decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], tenant.encode())
+        except (InvalidTag, ValueError):
+            raise SealBroken("the data key is wrapped for another tenant or by another master key") from None
+
+
+@dataclass(frozen=True)
+class KmsMasterKey:
+    """AWS KMS. The tenant is the encryption context, so that KMS itself refuses to unwrap for another tenant."""
+
+    client: KMSClient
+    key_id: str
+
+    @classmethod
+    def connect(cls, key_id: str, timeout_seconds: float) -> KmsMasterKey:
+        """With bounded waits; credentials come from boto3's own chain, and the region does where ``key_id`` is no ARN.
+
+        Raises :class:`Refused`.
+        """
+        arn = key_id.split(":")
+        region = arn[3] if arn[:1] == ["arn"] and len(arn) == 6 else None
+        with configured("KMS"):
+            return cls(boto3.client("kms", region_name=region, config=bounded(timeout_seconds)), key_id)
+
+    def wrap(self, tenant: str, data_key: bytes) -> bytes:
+        with _translated():
+            answer = self.client.encrypt(
+                KeyId=self.key_id, Plaintext=data_key, EncryptionContext={"sano:tenant": tenant}
+            )
+        return bytes(answer["CiphertextBlob"])
+
+    def unwrap(self, tenant: str, wrapped: bytes) -> bytes:
+        with _translated():
+            answer = self.client.decrypt(
+                KeyId=self.key_id, CiphertextBlob=wrapped, EncryptionContext={"sano:tenant": tenant}
+            )
+        return bytes(answer["Plaintext"])
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn boto's errors into ours. KMS's message is not repeated.
+
+    Rights and the state of the key say nothing about the bytes: a slip there must not be laid to every event. AWS
+    answers AccessDenied also for what a key of another account wrapped, which only a foreign ``key.json`` could hold;
+    that then waits for its operator like any other refusal.
+    """
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in _NOT_OURS:
+            raise SealBroken(f"KMS answered {code}") from None
+        if code in _PASSING or status >= 500:
+            raise StoreUnavailable(f"KMS answered {status} {code}") from None
+        raise Refused("kms-refused", f"refused: KMS answered {status} {code}") from None
+    except BotoCoreError as error:
+        raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None
