@@ -29,7 +29,7 @@ from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.settings import InferenceSettings
-from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from schemas.bus import events
 from schemas.models.adapter_files import linear_shapes
@@ -145,7 +145,7 @@ class Replica:
             stack.push_async_callback(audit.close, LAST_SECONDS)
             placement = self._placement(engine, files, audit)
             engine.on_ended = placement.engine_ended
-            views = TenantViews(tenancy, settings.state_ttl_seconds)
+            views = TenantStateCache(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)

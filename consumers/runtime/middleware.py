@@ -30,7 +30,7 @@ from consumers.runtime.sent_back import copies_for, must_happen
 from schemas.bus.dead_letters import TOO_LARGE
 from schemas.bus.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Refused, Transient
-from tenancy.service.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -87,7 +87,7 @@ class OutermostMiddleware(BaseMiddleware):
             return poison
         except Exception as failure:
             # None may leave this middleware: the rewind that follows would be hot, uncounted and unseen.
-            details = {"reason": said(failure), "consumer": self._dispatcher.service}
+            details = {"reason": safe_message(failure), "consumer": self._dispatcher.service}
             logger.error("not dead-lettered, will be redelivered", extra=details)
             return None
 
@@ -96,7 +96,7 @@ class OutermostMiddleware(BaseMiddleware):
         poison = error if isinstance(error, Poison) else self._failure(error)
         if poison is error and not (poison.may_pass or _is_sent_back(poison)):
             return poison
-        logger.warning("will be redelivered", extra={"reason": said(error)})
+        logger.warning("will be redelivered", extra={"reason": safe_message(error)})
         is_over = await self._redeliveries.is_patience_over(self.msg, self._dispatcher.tenancy)
         return poison if is_over else None
 

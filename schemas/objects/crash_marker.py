@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from schemas.base.contract import Contract
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 
 
 class RecordInHand(Contract):
@@ -18,4 +18,4 @@ class RecordInHand(Contract):
     timestamp: int = Field(description="the broker's, in milliseconds")
     ended_processes: int = Field(default=0, ge=0, description="that had it in hand when they ended")
     is_in_hand: bool = Field(description="now, unless the process that says so has ended")
-    since: Moment
+    since: Timestamp
