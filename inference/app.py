@@ -6,6 +6,7 @@ vLLM's processes are spawned and import this module anew, so nothing may start o
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -82,6 +83,15 @@ def engine_config(settings: InferenceSettings, base_model: Path) -> EngineConfig
         gpu_memory_utilization=settings.gpu_memory_utilization,
         answer_seconds=settings.engine_answer_seconds,
     )
+
+
+def _freeze_heap() -> None:
+    """Keeps the collector from walking what lives as long as the process.
+
+    A full collection of vLLM's and torch's objects stops the event loop, and so every stream, for about a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Replica:
@@ -166,6 +176,7 @@ class Replica:
                 stack.push_async_callback(periodic.stop)
             self.engine, self.consumer, self.lease = engine, consumer, lease
             self.api.answers = Answers(engine, views, placement, lease, meter, Salts())
+            _freeze_heap()
             try:
                 yield
             finally:
