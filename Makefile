@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; see deploy/local/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test attack lint bench up down lock clean
+.PHONY: help setup demo check test attack lint bench up down lock clean
 
 PYTHON := .venv/bin/python
 # The clone is put on the path, not installed: clones with the same pins share one environment.
@@ -11,6 +11,7 @@ help:
 	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
 	@echo 'make test    all tests, in two processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
 	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
+	@echo 'make check   lint, types and unit tests: before each commit'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make bench   benchmarks against named peers'
 	@echo 'make up      the local stack (KAFKA=1 for Apache Kafka); make down stops it'
@@ -25,6 +26,9 @@ demo: setup
 
 test: setup
 	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder $(PYTEST_ARGS)
+
+check: lint
+	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder tests/unit $(PYTEST_ARGS)
 
 attack: setup
 	@$(PYTHON) -m pytest tests/attack --attack full $(PYTEST_ARGS)
@@ -48,5 +52,5 @@ lock: setup
 
 clean:
 	@if [ -e .sano/stack.json ]; then echo 'the local stack is up; run `make down` first' >&2; exit 1; fi
-	rm -rf .venv .sano/logs .sano/data .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info demo-report.json
+	rm -rf .venv .sano/logs .sano/data .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info demo-report.json test-durations.txt
 	find . -name __pycache__ -prune -exec rm -rf {} +

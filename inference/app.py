@@ -6,6 +6,7 @@ vLLM's processes are spawned and import this module anew, so nothing may start o
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -31,7 +32,7 @@ from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.settings import InferenceSettings
-from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from schemas.bus import events
 from schemas.models.adapter_files import linear_shapes
@@ -84,6 +85,15 @@ def engine_config(settings: InferenceSettings, base_model: Path) -> EngineConfig
         gpu_memory_utilization=settings.gpu_memory_utilization,
         answer_seconds=settings.engine_answer_seconds,
     )
+
+
+def _freeze_heap() -> None:
+    """Keeps the collector from walking what lives as long as the process.
+
+    A full collection of vLLM's and torch's objects stops the event loop, and so every stream, for about a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Replica:
@@ -147,7 +157,7 @@ class Replica:
             stack.push_async_callback(audit.close, LAST_SECONDS)
             placement = self._placement(engine, files, audit)
             engine.on_ended = placement.engine_ended
-            views = TenantViews(tenancy, settings.state_ttl_seconds)
+            views = TenantStateCache(tenancy, settings.state_ttl_seconds)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)
@@ -168,6 +178,7 @@ class Replica:
                 stack.push_async_callback(periodic.stop)
             self.engine, self.consumer, self.lease = engine, consumer, lease
             self.api.answers = Answers(engine, views, placement, lease, meter, Salts())
+            _freeze_heap()
             try:
                 yield
             finally:

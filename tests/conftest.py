@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[1]
 ALONE = ("engine", "kafka")
 """Markers of files that run one after another. The longest come first."""
 
-pytest_plugins = ["tests.fixtures.services", "tests.fixtures.platform", "tests.fixtures.walled"]
+pytest_plugins = [
+    "tests.fixtures.durations",
+    "tests.fixtures.services",
+    "tests.fixtures.platform",
+    "tests.fixtures.walled",
+]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

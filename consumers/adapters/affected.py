@@ -12,7 +12,7 @@ from schemas.objects.training import TrainingSet
 from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.errors import ObjectNotFound, SealBroken
 from tenancy.platform.concurrency import gathered
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.archive import Archive
 from tenancy.storage.tenant_store import TenantStore
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(f"{SCOPE}.adapters")
 
 
 @dataclass(frozen=True)
-class Found:
+class Impact:
     """What a withdrawal affects, and what is only not known to be free of the example: see its record.
 
     ``is_settled``: False while something failed that may pass; nothing can be said of the withdrawal's end by then.
@@ -33,7 +33,7 @@ class Found:
 
 
 @dataclass
-class Uses:
+class ImpactFinder:
     """What one tenant's adapters were made with, as far as these open withdrawals ask.
 
     Training sets never change, so each is read once; they grow and are many, so no more of them is kept than is asked.
@@ -43,7 +43,7 @@ class Uses:
     opened: Sequence[WithdrawalRecord]
     _sets: dict[str, tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
 
-    async def found(self, state: TenantState, withdrawal: WithdrawalRecord, *, is_overdue: bool) -> Found:
+    async def find(self, state: TenantState, withdrawal: WithdrawalRecord, *, is_overdue: bool) -> Impact:
         """Every adapter with the example in its set, trained on or held out, wherever the adapter is kept.
 
         Once noted in the record they are not searched for again: none that contains it can be published any more.
@@ -63,7 +63,9 @@ class Uses:
                 try:
                     contains = await self._contains(adapter, withdrawal)
                 except Exception as error:
-                    logger.error("training set not read", extra={"adapter_digest": digest, "error": where(error)})
+                    logger.error(
+                        "training set not read", extra={"adapter_digest": digest, "error": error_location(error)}
+                    )
                     if not (is_overdue or is_noted or isinstance(error, SealBroken | ObjectNotFound)):
                         undetermined.append(digest)
                         is_settled = False
@@ -73,7 +75,7 @@ class Uses:
                 unread.append(digest)
             if contains is not False:
                 affected[digest] = adapter
-        return Found(affected, tuple(unread), tuple(sorted(undetermined)), is_settled)
+        return Impact(affected, tuple(unread), tuple(sorted(undetermined)), is_settled)
 
     async def _asked(self, state: TenantState, withdrawal: WithdrawalRecord) -> list[str]:
         """The adapters to look at."""
@@ -96,7 +98,9 @@ class Uses:
                 return digest, await archive.known_adapter(state, digest)
             except Exception as error:
                 is_settled &= isinstance(error, SealBroken)
-                logger.error("adapter's record not read", extra={"adapter_digest": digest, "error": where(error)})
+                logger.error(
+                    "adapter's record not read", extra={"adapter_digest": digest, "error": error_location(error)}
+                )
                 return digest, None
 
         found = await gathered(read(digest) for digest in digests)

@@ -33,7 +33,7 @@ def main() -> None:
         driver = WithdrawalDriver(
             tenancy, signing, replicas, settings.settle_seconds, settings.handler_deadline_seconds
         )
-        driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.look)
+        driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.reconcile)
         yield AdaptersPorts(tenancy, signing.verifier, driving.poke), (driving,)
 
     serve("adapters", settings=settings, topics=(events.ADAPTERS, events.REPLICAS), handlers=HANDLERS, ports=ports)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from consumers.adapters.affected import Found, Uses
+from consumers.adapters.affected import Impact, ImpactFinder
 from consumers.adapters.closing import Affected, Closing
 from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
@@ -31,7 +31,7 @@ from tenancy.lifecycle.example_texts import Texts
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.archive import Archive
 from tenancy.state.living_tenants import Unpurged
 from tenancy.storage.tenant_store import TenantStore
@@ -50,7 +50,7 @@ class _Case:
     record: WithdrawalRecord
     etag: str
     state: TenantState
-    found: Found
+    found: Impact
     retired_elsewhere: frozenset[str]
 
     @property
@@ -98,7 +98,7 @@ class WithdrawalDriver:
     def __post_init__(self) -> None:
         self._unpurged = Unpurged(self.tenancy.states)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Take every open withdrawal as far as it goes now."""
         async for tenant in self._unpurged.tenants():
             with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not driven"):
@@ -113,7 +113,7 @@ class WithdrawalDriver:
             return
         store = await self.tenancy.store(tenant)
         opened, _ = await self._opened(store)
-        uses = Uses(store, [record for record, _ in opened])
+        uses = ImpactFinder(store, [record for record, _ in opened])
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
             others = (other for other, _ in opened if other.withdrawal_id != record.withdrawal_id)
@@ -141,7 +141,9 @@ class WithdrawalDriver:
             except Exception as error:
                 is_passing |= not isinstance(error, SealBroken)
                 withdrawal_id = relative.rpartition("/")[2]
-                logger.error("withdrawal not read", extra={"withdrawal_id": withdrawal_id, "error": where(error)})
+                logger.error(
+                    "withdrawal not read", extra={"withdrawal_id": withdrawal_id, "error": error_location(error)}
+                )
                 return None
 
         names = [relative async for relative in store.list("withdrawals", "open")]
@@ -157,7 +159,7 @@ class WithdrawalDriver:
     async def _advance(
         self,
         store: TenantStore,
-        uses: Uses,
+        uses: ImpactFinder,
         record: WithdrawalRecord,
         etag: str,
         asked_for: list[str],
@@ -168,7 +170,7 @@ class WithdrawalDriver:
         state = (await self.tenancy.active(store.tenant)).state
         # Reading takes as long as it takes, so the deadline of the writes begins behind it.
         is_overdue = self.tenancy.clock() >= record.deadline
-        found = await uses.found(state, record, is_overdue=is_overdue)
+        found = await uses.find(state, record, is_overdue=is_overdue)
         record = record.model_copy(update={"unread": found.unread, "undetermined": found.undetermined})
         if record.is_decided:  # what was undetermined may be known by now
             record = record.model_copy(update={"affected": tuple(found.affected)})
@@ -257,7 +259,7 @@ def _tried(otherwise: str, **ids: str) -> Iterator[None]:
     except (TenantFenced, KeyDestroyed):
         raise
     except Exception as error:
-        logger.error(otherwise, extra={**ids, "error": where(error)})
+        logger.error(otherwise, extra={**ids, "error": error_location(error)})
 
 
 async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool:

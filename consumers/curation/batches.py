@@ -13,7 +13,7 @@ from schemas.bus.derived_commands import batch_run_id
 from schemas.bus.events import TrainingRequested
 from schemas.objects.state import FreshExample, OutboxEntry, TenantState
 from tenancy.errors import Transient
-from tenancy.state.registry import Change, owing, require_active
+from tenancy.state.registry import Change, require_active, with_events
 
 NewEntry = Callable[[TrainingRequested], OutboxEntry]
 
@@ -64,7 +64,7 @@ def _with_batch(state: TenantState, fresh: tuple[FreshExample, ...], entry: NewE
     closed = state.model_copy(update={"curation": curation})
     if not state.policy.automatic_training:
         return closed
-    return owing(closed, entry(TrainingRequested(run_id=batch_run_id(batch), trigger="policy")))
+    return with_events(closed, entry(TrainingRequested(run_id=batch_run_id(batch), trigger="policy")))
 
 
 def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, suspend: bool = False) -> Change:

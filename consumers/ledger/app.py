@@ -35,7 +35,7 @@ def main() -> None:
     async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:
         checkpointer = Checkpointer(tenancy.audit, signer(settings))
         keeper = AuditKeeper(tenancy, checkpointer)
-        periodic = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.look)
+        periodic = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile)
         yield LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries), (periodic,)
 
     serve("ledger", settings=settings, topics=LIVE_TOPICS, handlers=HANDLERS, ports=ports)

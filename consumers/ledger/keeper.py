@@ -10,7 +10,7 @@ from consumers.runtime.audit_failures import audit_failure_logged
 from schemas.bus.topics import TOPICS
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")
@@ -27,13 +27,13 @@ class AuditKeeper:
     checkpointer: Checkpointer
     survival: timedelta = SURVIVAL
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         async for tenant in self.tenancy.states.tenants():
             try:
                 await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
-                logger.error("tenant skipped by the audit keeper", extra={"error": where(error)})
+                logger.error("tenant skipped by the audit keeper", extra={"error": error_location(error)})
 
     async def _look_at(self, tenant: TenantId) -> None:
         # Claims name events. That a log cannot be signed must not keep them for longer.

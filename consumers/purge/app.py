@@ -42,8 +42,8 @@ def main() -> None:
         driver = PurgeDriver(tenancy, signing, settings.purge_policy())
         watchdog = Watchdog(driver)
         watchdog.export(metrics.get_meter(SCOPE))
-        driving = Periodic("purge driver", settings.reconcile_seconds, driver.look)
-        watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.look)
+        driving = Periodic("purge driver", settings.reconcile_seconds, driver.reconcile)
+        watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.reconcile)
         yield PurgePorts(tenancy, signing.verifier, driver, driving.poke), (driving, watching)
 
     serve(

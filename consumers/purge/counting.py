@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from consumers.purge.roots import Root
+from consumers.purge.roots import SweepTarget
 from consumers.purge.waiting import Waiting
 from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.lifecycle.purge_records import Note, PurgeRecords
@@ -27,7 +27,7 @@ class Counting:
     listing gives: of versions, not of the parts of open uploads.
     """
 
-    root: Root
+    root: SweepTarget
     by_store: dict[str, Counter[str]] = field(default_factory=dict)
     last_key: str | None = None
 
@@ -47,7 +47,7 @@ class Counting:
         return tuple(StoreCount(store=name, **count) for name, count in self.by_store.items())
 
 
-async def listed(objects: ObjectStore, root: Root) -> Counts:
+async def listed(objects: ObjectStore, root: SweepTarget) -> Counts:
     """What a listing finds in ``root``. It believes nothing else."""
     counting = Counting(root)
     async for version in root.versions(objects):
@@ -78,7 +78,7 @@ class SweepCount:
     records: PurgeRecords
     tenant: str
     purge_id: str
-    root: Root
+    root: SweepTarget
     sweep: int
     through: Mapping[str, str] = field(default_factory=dict)
 

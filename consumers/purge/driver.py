@@ -40,9 +40,9 @@ from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.clock import between
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.legal_holds import Held, destruction_decided
-from tenancy.state.registry import owing
+from tenancy.state.registry import with_events
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
@@ -51,7 +51,7 @@ SWEPT = tuple(store.name for store in swept())
 
 
 def _say_unreadable(name: str, error: Exception) -> None:
-    logger.error("purge record not read", extra={"purge_id": name, "error": where(error)})
+    logger.error("purge record not read", extra={"purge_id": name, "error": error_location(error)})
 
 
 def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
@@ -86,7 +86,7 @@ class PurgeDriver:
     def destruction(self) -> Destruction:
         return Destruction(self.tenancy)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Take every purge that is not certified as far as it goes."""
         async for record in self.records.open(_say_unreadable):
             await self.try_to_advance(record.tenant, record.purge_id)
@@ -99,7 +99,7 @@ class PurgeDriver:
             logger.info("purge waits", extra={"purge_id": purge_id, "reason": str(waiting)})
         except Exception as error:
             # One purge that fails must not hold up those listed behind it; the next look tries it again.
-            logger.error("purge failed", extra={"purge_id": purge_id, "error": where(error)})
+            logger.error("purge failed", extra={"purge_id": purge_id, "error": error_location(error)})
 
     async def advance(self, tenant: str, purge_id: str) -> None:
         """Take one purge to its end. Raises :class:`Waiting` where that must wait, and :class:`ObjectNotFound`."""
@@ -321,7 +321,7 @@ class PurgeDriver:
             if state.status != "purging":
                 return state
             done = state.model_copy(update={"status": "purged"})
-            return owing(done, self.tenancy.outbox.entry(completed))
+            return with_events(done, self.tenancy.outbox.entry(completed))
 
         tenant = TenantId(record.tenant)
         await self.tenancy.outbox.swap(tenant, purged)

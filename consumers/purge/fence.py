@@ -16,7 +16,7 @@ from tenancy.errors import ObjectNotFound
 from tenancy.lifecycle.purge_records import PurgeRecords, accepted, asked_for
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.tracing import current_trace
-from tenancy.state.registry import Change, owing
+from tenancy.state.registry import Change, with_events
 from tenancy.tenant_id import TenantId
 
 
@@ -150,7 +150,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             }
         )
         announcement = PurgeFenced(purge_id=record.purge_id, fenced_at=fenced_at, deadline=record.deadline)
-        return owing(emptied, tenancy.outbox.entry(announcement, record.request_event_id))
+        return with_events(emptied, tenancy.outbox.entry(announcement, record.request_event_id))
 
     return change
 

@@ -23,7 +23,7 @@ from tenancy.evidence.signing import Verifier
 from tenancy.lifecycle.exports import EXPORT_FILES, write_export
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.platform.clock import between
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
@@ -57,7 +57,7 @@ class Handover:
             if isinstance(error, _OUTAGES):
                 ends_at = max(ends_at, record.deadline - KEPT_FOR_DELETION)
             if self.tenancy.clock() >= ends_at:
-                logger.warning("export given up", extra={"purge_id": record.purge_id, "error": where(error)})
+                logger.warning("export given up", extra={"purge_id": record.purge_id, "error": error_location(error)})
                 return await self._note(record, step="acknowledged", refusal_code=code, wait=wait)
             await self._note(record, refusal_code=code)
             if isinstance(error, _EXPECTED):

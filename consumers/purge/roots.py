@@ -13,7 +13,7 @@ STRAYS = "objects.strays"
 
 
 @dataclass(frozen=True)
-class Root:
+class SweepTarget:
     """A place in the bucket that can hold a tenant's data. ``keeps_current``: only superseded versions go."""
 
     name: str
@@ -53,16 +53,16 @@ class Root:
         return tuple(s.name for s in swept() if s.where.replace("{tenant}", tenant).startswith(self.prefix))
 
 
-def key_root(tenant: str) -> Root:
+def key_root(tenant: str) -> SweepTarget:
     """The wrapped data key."""
-    return Root("key", object_keys.key_key(tenant))
+    return SweepTarget("key", object_keys.key_key(tenant))
 
 
-def states_root(tenant: str) -> Root:
+def states_root(tenant: str) -> SweepTarget:
     """The states that were superseded."""
-    return Root("states", object_keys.state_key(tenant), keeps_current=True)
+    return SweepTarget("states", object_keys.state_key(tenant), keeps_current=True)
 
 
-def roots(tenant: str) -> tuple[Root, ...]:
+def roots(tenant: str) -> tuple[SweepTarget, ...]:
     """All of them."""
-    return (Root("objects", object_keys.tenant_prefix(tenant)), key_root(tenant), states_root(tenant))
+    return (SweepTarget("objects", object_keys.tenant_prefix(tenant)), key_root(tenant), states_root(tenant))

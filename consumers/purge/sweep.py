@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from consumers.purge.roots import Root
+from consumers.purge.roots import SweepTarget
 from tenancy.errors import DeletionRefused, Refused
 from tenancy.storage.objects import Batch, ObjectStore, ObjectVersion, Upload, in_batches
 
@@ -30,7 +30,7 @@ class Count(Protocol):
     async def uploads(self, batch: Batch[Upload]) -> None: ...
 
 
-async def sweep(objects: ObjectStore, root: Root, count: Count | None = None) -> Kept:
+async def sweep(objects: ObjectStore, root: SweepTarget, count: Count | None = None) -> Kept:
     """Remove everything. What a store refuses to remove holds up nothing else, and is said once all was tried."""
     removal = _Removal(objects, root)
     try:
@@ -56,7 +56,7 @@ class _Removal:
     """Deletes batches while the listing goes on."""
 
     objects: ObjectStore
-    root: Root
+    root: SweepTarget
     running: set[asyncio.Task[None]] = field(default_factory=set)
     kept: dict[str, tuple[str, int]] = field(default_factory=dict)
 

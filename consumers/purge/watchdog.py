@@ -21,7 +21,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import EventData, PurgeAtRisk, PurgeOverdue
 from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
@@ -69,7 +69,7 @@ class Watchdog:
     driver: PurgeDriver
     overview: Overview = field(default_factory=Overview)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Warn of what is due and count; then drive what is stalled, which may take as long as a whole sweep."""
         seen: list[PurgeRecord] = []
         unreadable: list[str] = []
@@ -80,7 +80,7 @@ class Watchdog:
                     self._say_if_not_fenced(record)
                     await self._warn(record)
             except Exception as error:
-                logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": where(error)})
+                logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": error_location(error)})
             seen.append(record)
         self.overview = replace(self._counted(seen), unreadable=len(unreadable))
         for record in seen:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tenancy.errors import Refused, Transient
-from tenancy.service.telemetry import where
+from tenancy.service.telemetry import error_location
 
 
 @contextmanager
@@ -21,5 +21,5 @@ def audit_failure_logged(logger: logging.Logger, message: str, **extra: str) -> 
     except Transient:
         raise
     except Exception as error:
-        reason = error.code if isinstance(error, Refused) else where(error)
+        reason = error.code if isinstance(error, Refused) else error_location(error)
         logger.error(message, extra={**extra, "reason": reason})

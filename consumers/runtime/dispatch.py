@@ -24,7 +24,7 @@ from schemas.bus.topics import TOPICS
 from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient, UnknownTenant
-from tenancy.service.telemetry import SCOPE, Telemetry, where
+from tenancy.service.telemetry import SCOPE, Telemetry, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
@@ -170,7 +170,7 @@ class Dispatcher:
                     raise
             except Exception as error:
                 if attempt == self.policy.attempts:
-                    details = {"event_type": event.type, "event_id": event.id, "error": where(error)}
+                    details = {"event_type": event.type, "event_id": event.id, "error": error_location(error)}
                     logger.error("handler failed", extra=details)
                     raise Poison(HANDLER_ERROR, f"{type(error).__name__} in {self.service}", event) from None
             pause = min(self.policy.backoff_limit_seconds, self.policy.backoff_seconds * 2**attempt)

@@ -27,7 +27,7 @@ from schemas.bus.dead_letters import TOO_LARGE
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from tenancy.errors import MessageTooLarge, Refused, Transient
-from tenancy.service.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -50,7 +50,7 @@ class Handling:
             except Refused:
                 pass  # as it is said of each of them, one after another
             except Exception as error:
-                logger.warning("run will be redelivered one by one", extra={"reason": said(error)})
+                logger.warning("run will be redelivered one by one", extra={"reason": safe_message(error)})
                 return 0
         return await self.attempt_one(records[0])
 
@@ -122,7 +122,7 @@ class Handling:
             # None may leave here: what follows would be uncounted and unseen.
             if not is_counted:
                 self.progress.fail()
-            details = {"reason": said(failure), "consumer": self.dispatcher.service}
+            details = {"reason": safe_message(failure), "consumer": self.dispatcher.service}
             logger.error("not dead-lettered, will be redelivered", extra=details)
             return None
 
@@ -131,7 +131,7 @@ class Handling:
         poison = error if isinstance(error, Poison) else self._failure(record, error)
         if poison is error and not (poison.may_pass or _is_sent_back(poison)):
             return poison
-        logger.warning("will be redelivered", extra={"reason": said(error)})
+        logger.warning("will be redelivered", extra={"reason": safe_message(error)})
         is_over = await self.redeliveries.is_patience_over(record, self.dispatcher.tenancy)
         return poison if is_over else None
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
 from consumers.runtime.parsing import Partition, Record, lane_key, partition_of
-from tenancy.service.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -184,7 +184,7 @@ class LaneScheduler:
         error = task.exception()
         if error is None:
             return task.result()
-        logger.error("record given back unhandled", extra={"reason": said(error)})
+        logger.error("record given back unhandled", extra={"reason": safe_message(error)})
         return 0
 
     def _come_again(self, lane: _Lane) -> None:

@@ -18,7 +18,7 @@ from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.offsets import Committed, Ended, decoded
 from consumers.runtime.parsing import Partition, Record
 from consumers.runtime.policy import HandlingPolicy
-from tenancy.service.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -121,7 +121,7 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
                 committed = await self._ask_committed(partitions)
         except Exception as error:
             # What had ended behind the committed offset is handled once more, which does no harm.
-            logger.warning("committed offsets not read", extra={"reason": said(error)})
+            logger.warning("committed offsets not read", extra={"reason": safe_message(error)})
             return {}
         return {partition: decoded(place) for partition, place in committed.items()}
 
@@ -136,7 +136,7 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
             except ConsumerStoppedError:
                 return
             except Exception as error:
-                logger.error("reading failed", extra={"reason": said(error)})
+                logger.error("reading failed", extra={"reason": safe_message(error)})
                 await asyncio.sleep(AFTER_AN_ERROR_SECONDS)
 
     async def _poll(self, reader: Reader) -> None:
@@ -167,7 +167,7 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         except OffsetMetadataTooLargeError:
             self._keeps_metadata = False  # brokers may be set to take less
         except (KafkaError, TimeoutError) as error:
-            logger.warning("not committed", extra={"reason": said(error)})
+            logger.warning("not committed", extra={"reason": safe_message(error)})
         else:
             self._lanes.committed(places)
 

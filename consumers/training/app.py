@@ -35,7 +35,7 @@ def main() -> None:
             settings.retry_backoff_seconds,
             settings.handler_deadline_seconds,
         )
-        periodic = Periodic("training runner", settings.reconcile_seconds, runner.look)
+        periodic = Periodic("training runner", settings.reconcile_seconds, runner.reconcile)
         try:
             yield TrainingPorts(tenancy, periodic.poke), (periodic,)
         finally:

@@ -22,7 +22,7 @@ from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed
 from tenancy.platform.tracing import current_trace
 from tenancy.state.archive import Archive
 from tenancy.state.leases import with_run
-from tenancy.state.registry import owing, require_active
+from tenancy.state.registry import require_active, with_events
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -70,7 +70,7 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
             return with_run(state, data.run_id, queued)
         rejected = queued.model_copy(update={"status": "rejected", "reason_code": refusal})
         answer = TrainingRejected(run_id=data.run_id, reason_code=refusal)
-        return owing(with_run(state, data.run_id, rejected), tenancy.outbox.entry(answer, event.id))
+        return with_events(with_run(state, data.run_id, rejected), tenancy.outbox.entry(answer, event.id))
 
     await tenancy.outbox.swap(tenant, enqueue, base=snapshot)
     ports.wake_runner()

@@ -27,7 +27,7 @@ from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.state.leases import holds, with_run
-from tenancy.state.registry import Change, owing, require_active
+from tenancy.state.registry import Change, require_active, with_events
 from tenancy.storage.tenant_store import TenantStore
 
 MAX_ATTEMPTS = 3
@@ -153,7 +153,7 @@ class Publication:
                 run_id,
                 run.model_copy(update={"status": "completed"}),
             )
-            return owing(done, *(self.tenancy.outbox.entry(data) for data in events))
+            return with_events(done, *(self.tenancy.outbox.entry(data) for data in events))
 
         return change
 
@@ -206,7 +206,7 @@ class Publication:
                 raise LeaseLost(run_id)
             run, event = ended(state.runs[run_id])
             changed = with_run(state, run_id, run)
-            return changed if event is None else owing(changed, self.tenancy.outbox.entry(event))
+            return changed if event is None else with_events(changed, self.tenancy.outbox.entry(event))
 
         swapped = await self.tenancy.outbox.swap(self.store.tenant, change)
         # Staged weights are never published now, and were made of what may be withdrawn. Of a run that goes on only

@@ -26,11 +26,11 @@ from schemas.bus.events import TrainingFailed
 from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.state.leases import Leases, with_run
 from tenancy.state.living_tenants import Unpurged
-from tenancy.state.registry import owing, payable
+from tenancy.state.registry import publishable, with_events
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -129,7 +129,7 @@ class Runner:
     def __post_init__(self) -> None:
         self._unpurged = Unpurged(self.tenancy.states)
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
         self._sweeps_left = STAGING_SWEEPS
         for tenant in self._in_turn([tenant async for tenant in self._unpurged.tenants()]):
@@ -138,7 +138,7 @@ class Runner:
                     await self._look_at(tenant)
             except Exception as error:
                 # One tenant's trouble must not hold up those listed behind it; the next look tries again.
-                logger.error("tenant skipped by the runner", extra={"error": where(error)})
+                logger.error("tenant skipped by the runner", extra={"error": error_location(error)})
 
     def _in_turn(self, tenants: list[TenantId]) -> list[TenantId]:
         """Those behind the one that was started last come first, so that no busy tenant has every worker to itself."""
@@ -185,7 +185,7 @@ class Runner:
     def _is_overdue(self, state: TenantState) -> bool:
         """Whether an entry of the outbox was left by a process that died: a living one pays at once."""
         paid_by = self.tenancy.clock() - timedelta(seconds=OUTBOX_GRACE_SECONDS)
-        return any(entry.time <= paid_by for entry in payable(state))
+        return any(entry.time <= paid_by for entry in publishable(state))
 
     async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]]) -> None:
         try:
@@ -221,7 +221,7 @@ class Runner:
                 return state
             failed = seen.model_copy(update={"status": "failed", "reason_code": "worker-died"})
             event = TrainingFailed(run_id=run_id, attempts=seen.attempts, reason_code="worker-died")
-            return owing(with_run(state, run_id, failed), self.tenancy.outbox.entry(event))
+            return with_events(with_run(state, run_id, failed), self.tenancy.outbox.entry(event))
 
         # Only afterwards: until the swap the worker that was taken for dead may publish what it staged.
         given_up = (await self.tenancy.outbox.swap(store.tenant, change)).state.runs.get(run_id)

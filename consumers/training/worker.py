@@ -48,9 +48,9 @@ from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFaile
 from tenancy.evidence.signing import Signer
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, said, span, where
+from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, error_location, safe_message, span
 from tenancy.state.leases import Lease, Leases
-from tenancy.state.registry import owing
+from tenancy.state.registry import with_events
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -121,7 +121,7 @@ class Worker:
         except LeaseLost as lost:
             why = lost.__cause__ or lost
             reason = _reason(why)
-            details = {"run_id": run_id, "fence": fence, "reason": reason, "error": said(why)}
+            details = {"run_id": run_id, "fence": fence, "reason": reason, "error": safe_message(why)}
             logger.warning("lease lost", extra=details)
             with suppress(TimeoutError):  # the runner finds what is left
                 async with asyncio.timeout(self.deadline_seconds):
@@ -149,14 +149,14 @@ class Worker:
             if isinstance(error, Refused | AdapterRefused) and reason not in REFUSED_US:
                 # As it would be in every other attempt.
                 await self.publication.reject(run_id, fence, reason)
-                logger.warning("run rejected", extra={**details, "error": said(error)})
+                logger.warning("run rejected", extra={**details, "error": safe_message(error)})
             else:
-                logger.error("attempt failed", extra={**details, "error": where(error)})
+                logger.error("attempt failed", extra={**details, "error": error_location(error)})
                 await self.publication.fail(run_id, fence, reason)
 
     def _announced(self, run_id: str) -> Callable[[TenantState, int], TenantState]:
         def change(state: TenantState, fence: int) -> TenantState:
-            return owing(state, self.tenancy.outbox.entry(TrainingStarted(run_id=run_id, fence=fence)))
+            return with_events(state, self.tenancy.outbox.entry(TrainingStarted(run_id=run_id, fence=fence)))
 
         return change
 
@@ -194,7 +194,7 @@ class Worker:
             try:
                 lease = await self.leases.renew(lease)
             except Transient as error:  # costs nothing while the lease lasts
-                details = {"run_id": run_id, "fence": fence, "reason": said(error)}
+                details = {"run_id": run_id, "fence": fence, "reason": safe_message(error)}
                 logger.warning("lease renewal failed, will be retried", extra=details)
                 continue
             end.reschedule(self._end(lease))
@@ -366,7 +366,7 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
     except (TenantFenced, KeyDestroyed):
         return FENCED
     except Exception as error:
-        logger.error("worker failed", extra={"run_id": run_id, "error": said(error)})
+        logger.error("worker failed", extra={"run_id": run_id, "error": safe_message(error)})
         return FAILED
     return OVER
 

@@ -15,7 +15,7 @@ as files. Without a bound that is as many as the engine holds.
 """
 
 
-class FetchTurns:
+class FetchLimiter:
     """More than one turn, and one of them for each tenant, so that one tenant's slow fetches hold up nobody else.
 
     A tenant's next fetch does not wait among those of all tenants before its last one is over. So the tenants take
@@ -27,7 +27,7 @@ class FetchTurns:
         self._own: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()  # each while somebody uses it
 
     @asynccontextmanager
-    async def of(self, tenant: TenantId) -> AsyncIterator[None]:
+    async def slot(self, tenant: TenantId) -> AsyncIterator[None]:
         """Wait for a turn, and have it until the block ends."""
         async with self._own.setdefault(tenant, asyncio.Lock()), self._all:
             yield

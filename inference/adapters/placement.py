@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Protocol
 
 from inference.adapters.adapter_files import NotServable
-from inference.adapters.fetch_limiter import FetchTurns
-from inference.adapters.recent_set import Latest
+from inference.adapters.fetch_limiter import FetchLimiter
+from inference.adapters.recent_set import RecentSet
 from inference.adapters.residency import NoRoom, Reservation, Residency, Withdrawn
 from inference.engine.errors import AdapterInUse, AdapterLoadFailed, EngineDead, EngineFull
 from inference.engine.loaded_adapters import Eviction
@@ -93,10 +93,10 @@ class Placement:
     _failed: dict[str, float] = field(default_factory=dict)
     # For requests whose view of the tenant is older than the event. Later ones are refused by the state itself, so
     # that what these sets have forgotten is refused all the same.
-    _gone: Latest[TenantId] = field(default_factory=Latest)
-    _retired: Latest[tuple[TenantId, str]] = field(default_factory=Latest)
+    _gone: RecentSet[TenantId] = field(default_factory=RecentSet)
+    _retired: RecentSet[tuple[TenantId, str]] = field(default_factory=RecentSet)
     _changing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _turns: FetchTurns = field(default_factory=FetchTurns)
+    _turns: FetchLimiter = field(default_factory=FetchLimiter)
 
     @asynccontextmanager
     async def held(self, tenant: TenantId, digest: str) -> AsyncIterator[None]:
@@ -170,7 +170,7 @@ class Placement:
     async def _load(self, tenant: TenantId, digest: str) -> None:
         started = self.now()
         try:
-            async with self._turns.of(tenant):
+            async with self._turns.slot(tenant):
                 self._loads[digest].has_begun = True
                 self._require_staying(tenant, digest)
                 directory = await self.files.fetch(tenant, digest)
@@ -213,7 +213,7 @@ class Placement:
         async with self._changing:
             if digest not in self.residency.resident() or self.residency.reservations(digest):
                 return  # gone already, or asked for while this waited
-            self.residency.withdraw(digest)
+            self.residency.begin_eviction(digest)
             try:
                 # Also where the engine lists no such name: an eviction that was cut off leaves an adapter without.
                 await self.engine.evict(digest, scrub=False)
@@ -320,7 +320,7 @@ class Placement:
         """
         resident = [digest for digest in digests if digest in self.residency.resident()]
         for digest in resident:
-            self.residency.withdraw(digest)
+            self.residency.begin_eviction(digest)
         for digest in digests:
             load = self._loads.get(digest)
             if load is not None and not load.has_begun:

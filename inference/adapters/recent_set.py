@@ -10,7 +10,7 @@ REMEMBERED = 10_000
 """A megabyte or two of names, and more purges and retirements than come while one request is being answered."""
 
 
-class Latest(Generic[T]):
+class RecentSet(Generic[T]):
     """The values that were added last, at most ``limit`` of them. Adding one again makes it the latest."""
 
     def __init__(self, limit: int = REMEMBERED) -> None:

@@ -112,7 +112,7 @@ class Residency:
             if not place.held and not place.withdrawn and place.last_used <= until
         )
 
-    def withdraw(self, digest: str) -> int:
+    def begin_eviction(self, digest: str) -> int:
         """Admit nothing more for the adapter; returns the reservations still to be drained or aborted.
 
         The first step of an eviction, before any await: a request admitted after it would lose its adapter.

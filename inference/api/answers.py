@@ -13,7 +13,7 @@ from inference.adapters.placement import Placement
 from inference.engine.in_flight import EventStream
 from inference.errors import lease_over
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import BASE, Salts, TenantViews
+from inference.tenants.binding import BASE, Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter
 from tenancy.platform.clock import random_nonce
 from tenancy.tenant_id import TenantId
@@ -81,7 +81,7 @@ class Answers:
     """Answers verified tenants."""
 
     engine: AnsweringEngine
-    views: TenantViews
+    views: TenantStateCache
     placement: Placement
     lease: ReplicaLease
     meter: UsageMeter

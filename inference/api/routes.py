@@ -23,7 +23,7 @@ from inference.errors import RequestRefused, bad_request, body_timeout, cannot_l
 from inference.tenants.admission import TenantRequests
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.errors import Refused, Transient
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenVerifier
 
@@ -114,7 +114,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
         except (RequestRefused, EngineError, Transient, Refused):
             raise  # each has its handler
         except Exception as error:
-            logger.error("request failed", extra={"error": where(error)})
+            logger.error("request failed", extra={"error": error_location(error)})
             return _error(500, "internal_error", FAILED)
 
     return guarded
@@ -225,7 +225,7 @@ async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
         for event in error_events(refusal):
             yield event
     except Exception as error:
-        logger.error("request failed", extra={"error": where(error)})
+        logger.error("request failed", extra={"error": error_location(error)})
         for event in error_events(EngineRefused(500, FAILED)):
             yield event
 

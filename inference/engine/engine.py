@@ -27,7 +27,7 @@ from inference.engine.request_fields import chat_fields, completion_fields, prom
 from inference.engine.shared_memory import descendants, mapped, unlink
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events, refusal_of_event, refusal_of_exception, refusal_of_response
-from inference.engine.watched_llm import AnsweringLlm
+from inference.engine.watched_llm import WatchedLlm
 from tenancy.service.telemetry import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
@@ -41,7 +41,7 @@ class Engine:
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
         self._llm: Any = None
-        self._answering: AnsweringLlm | None = None
+        self._answering: WatchedLlm | None = None
         self._ending: asyncio.Task[None] | None = None
         self._serving: Any = None
         self._flights = Flights(self._abort)
@@ -65,7 +65,7 @@ class Engine:
         serving = State()
         try:
             await self._vllm_started(arguments)
-            self._answering = AnsweringLlm(self._llm, self._config.answer_seconds, self._hung)
+            self._answering = WatchedLlm(self._llm, self._config.answer_seconds, self._hung)
             if not all(await self._answering.collective_rpc("keep_adapters_off_base_requests")):
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
             if not all(await self._answering.collective_rpc("adapts_no_vocabulary")):
@@ -156,7 +156,7 @@ class Engine:
         When it returns the engine has been told to abort and :meth:`inflight` counts none of them. It does not stop
         new ones: the caller has stopped admitting before.
         """
-        return await self._flights.withdraw(digest)
+        return await self._flights.abort(digest)
 
     def inflight_of(self, owner: str) -> int:
         """How many requests of the owner run, by its adapters and by the base model."""
@@ -164,7 +164,7 @@ class Engine:
 
     async def abort_all_of(self, owner: str) -> int:
         """End the owner's running requests and no others, as :meth:`abort_all` does an adapter's."""
-        return await self._flights.withdraw_of(owner)
+        return await self._flights.abort_of(owner)
 
     async def load(self, digest: str, directory: Path) -> None:
         """Load the adapter in ``directory`` under the name ``digest``. Does nothing if it is loaded.

@@ -77,11 +77,11 @@ class Flights:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def withdraw(self, adapter: str) -> int:
+    async def abort(self, adapter: str) -> int:
         """End all requests of this adapter and no other; returns how many. Their callers get AdapterWithdrawn."""
         return await self._withdraw([flight for flight in self._running.values() if flight.adapter == adapter])
 
-    async def withdraw_of(self, owner: str) -> int:
+    async def abort_of(self, owner: str) -> int:
         """End all requests of this owner and no other, as :meth:`withdraw`."""
         return await self._withdraw([flight for flight in self._running.values() if flight.owner == owner])
 

@@ -21,7 +21,7 @@ from inference.engine.loaded_adapters import Eviction
 from inference.engine.ports import AdapterEngine
 from inference.engine.suspects import Suspects, Trial
 from inference.errors import restarting
-from tenancy.service.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 
@@ -141,7 +141,9 @@ class SupervisedEngine:
         try:
             await self._watch()
         except Exception as error:
-            logger.error("engine not supervised", extra={"reason": said(error)})  # which ends the replica's liveness
+            logger.error(
+                "engine not supervised", extra={"reason": safe_message(error)}
+            )  # which ends the replica's liveness
 
     async def _watch(self) -> None:
         while True:
@@ -165,7 +167,7 @@ class SupervisedEngine:
         try:
             await self._close_engine()
         except Exception as error:
-            logger.error("engine not closed", extra={"reason": said(error)})
+            logger.error("engine not closed", extra={"reason": safe_message(error)})
 
     async def _close_engine(self) -> None:
         """Goes on when this is cancelled, and whoever comes then waits for it."""
@@ -181,7 +183,7 @@ class SupervisedEngine:
                 await engine.start()
             except Exception as error:
                 self._failures += 1
-                logger.error("engine start failed", extra={"reason": said(error), "failures": self._failures})
+                logger.error("engine start failed", extra={"reason": safe_message(error), "failures": self._failures})
                 continue
             self._engine, self._started_at = engine, self._now()
             logger.warning("engine restarted", extra={"failures": self._failures})

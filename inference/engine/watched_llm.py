@@ -17,7 +17,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.2
 
 
-class AnsweringLlm:
+class WatchedLlm:
     """``llm`` is vLLM's AsyncLLM. Its engine process takes these calls between two steps, however many requests wait
     for their turn, so an engine that leaves one unanswered for ``answer_seconds`` has stopped: in a step that does not
     end, or in the call itself. That counts as dead from then on, ``on_hung`` is called, and the call raises

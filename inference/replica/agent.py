@@ -12,7 +12,7 @@ from typing import cast
 
 from inference.adapters.placement import Placement, Removal
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from schemas.bus.envelope import Event
 from schemas.bus.events import AdapterRetired, PurgeFenced, ReplicaEvicted
 from schemas.bus.outcome import Outcome
@@ -30,7 +30,7 @@ class AgentPorts:
 
     tenancy: Tenancy
     signer: Signer
-    views: TenantViews
+    views: TenantStateCache
     placement: Placement
     lease: ReplicaLease
 

@@ -15,7 +15,7 @@ from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import NewNonce, random_nonce
-from tenancy.service.telemetry import SCOPE, where
+from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
@@ -66,7 +66,7 @@ class LoadAudit:
             except Refused as refusal:
                 self._lost(refusal.code)
             except Exception as error:
-                self._lost(where(error))  # its text may quote what was read
+                self._lost(error_location(error))  # its text may quote what was read
             self._waiting.popleft()
 
     async def close(self, seconds: float) -> None:

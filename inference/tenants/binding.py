@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.adapters.recent_set import Latest
+from inference.adapters.recent_set import RecentSet
 from inference.errors import no_such_model, not_active
 from inference.tenants.absent import AbsentAdapters
 from schemas.base.identifiers import SHA256_PATTERN
@@ -28,7 +28,7 @@ VIEWS = 1024
 
 
 @dataclass
-class TenantViews:
+class TenantStateCache:
     """Tenants' states, at most ``ttl_seconds`` old. Events shorten that; ``block`` ends it for good.
 
     A stale view can only be one of the same tenant: it can name an adapter that was active a moment ago, never
@@ -43,7 +43,7 @@ class TenantViews:
     now: Callable[[], float] = time.monotonic
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
     _reading: dict[str, object] = field(default_factory=dict)
-    _blocked: Latest[str] = field(default_factory=Latest)
+    _blocked: RecentSet[str] = field(default_factory=RecentSet)
     _absent: AbsentAdapters = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,16 +9,16 @@ import typer
 
 from producers.cli import (
     audit,
+    chat,
     dead_letters,
+    evidence,
     holds,
-    learning,
-    leaving,
+    offboarding,
     operations,
-    provenance,
     replaying,
-    serving,
     stack,
     tenants,
+    training,
 )
 from producers.cli.errors import SanoGroup
 from schemas.version import VERSION
@@ -31,10 +31,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (stack, learning, serving, provenance, leaving, replaying, dead_letters, operations):
+for commands in (stack, training, chat, evidence, offboarding, replaying, dead_letters, operations):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(holds.app, name="hold")
+app.add_typer(offboarding.subcontractors, name="subcontractor")
 app.add_typer(audit.app, name="audit")
 
 

@@ -32,5 +32,5 @@ def _written_out(value: Any) -> Any:
         raise PydanticCustomError("rfc_3339", "Input should be a time by RFC 3339, with a time zone") from None
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out)]
+Timestamp = Annotated[AwareDatetime, BeforeValidator(_written_out)]
 """The type of every time in the contract. One without a zone cannot be compared with one that has a zone."""

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 from schemas.base.canonical import canonical_json, sha256_hex
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 
 AUDIT_DOMAIN: Literal["sanolith.audit.v1"] = "sanolith.audit.v1"
 CHECKPOINT_PREDICATE = "urn:sanolith:predicate:audit-checkpoint:v1"
@@ -58,8 +58,8 @@ class AuditEntry(Contract):
     previous: Sha256Hex
     tag: OpaqueId = Field(description="random; what tells this entry from every other, and says nothing else")
     kind: AuditKind
-    time: Moment = Field(description="when it was decided or done, by the clock of who says so")
-    recorded_at: Moment = Field(description="when it was entered, by the clock of who entered it")
+    time: Timestamp = Field(description="when it was decided or done, by the clock of who says so")
+    recorded_at: Timestamp = Field(description="when it was entered, by the clock of who entered it")
     recorded_while: Literal["active", "purging", "purged"] = Field(description="the tenant's status at that time")
     actor: Actor
     facts: dict[FactName, FactText | int]
@@ -76,7 +76,7 @@ class AuditCheckpoint(Contract):
     seq: int = Field(ge=1)
     entry_sha256: Sha256Hex
     previous: Sha256Hex
-    signed_at: Moment
+    signed_at: Timestamp
 
 
 class CheckpointRef(Contract):
@@ -92,7 +92,7 @@ class AuditHead(Contract):
 
     seq: int = Field(default=0, ge=0)
     entry_sha256: Sha256Hex
-    moved_at: Moment | None = Field(default=None, description="when it was last moved forward")
+    moved_at: Timestamp | None = Field(default=None, description="when it was last moved forward")
     checkpoint: CheckpointRef | None = None
 
     @property

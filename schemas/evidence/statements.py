@@ -11,7 +11,7 @@ from schemas.base.canonical import sha256_hex
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, PurgeId, Sha256Hex, SubcontractorName, TenantName
 from schemas.base.integers import Version
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 from schemas.objects.purges import PurgeExport, Residue, StoreCount, StoreRefusal, SubcontractorConfirmation
 from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.objects.training import LeftOutExample, TrainingSet
@@ -58,8 +58,8 @@ class TrainingManifest(Contract):
     library_versions: dict[str, str]
     code_version: str
     processor: str
-    started_at: Moment
-    finished_at: Moment
+    started_at: Timestamp
+    finished_at: Timestamp
     train_seconds: float
     trained_tokens: int
     heldout_loss_before: float | None
@@ -88,7 +88,7 @@ class EvictionReceipt(Contract):
     prefix_cache_reset: bool
     local_files_deleted: bool
     requests_aborted: int = Field(ge=0)
-    evicted_at: Moment = Field(description="not before the state asked for it, whatever the replica's clock says")
+    evicted_at: Timestamp = Field(description="not before the state asked for it, whatever the replica's clock says")
 
 
 class StoreFinding(Contract):
@@ -107,8 +107,8 @@ class StoreFinding(Contract):
     late: StoreCount | None = None
     after: Residue | None = None
     probe: str
-    probed_at: tuple[Moment, ...] = ()
-    gone_by: Moment | None = None
+    probed_at: tuple[Timestamp, ...] = ()
+    gone_by: Timestamp | None = None
 
 
 class KeyDestruction(Contract):
@@ -116,8 +116,8 @@ class KeyDestruction(Contract):
 
     key: str
     method: str
-    destroyed_at: Moment | None
-    scheduled_for: Moment | None = None
+    destroyed_at: Timestamp | None
+    scheduled_for: Timestamp | None = None
     note: str
 
 
@@ -148,19 +148,19 @@ class PurgeCertificate(Contract):
     baa_reference: OpaqueId | None = Field(default=None, description="the contract, as the tenant's policy names it")
     requested_by: OpaqueId
     reason_code: str
-    requested_at: Moment = Field(description="or, if the clock of whoever asked was ahead, when the purge was told")
+    requested_at: Timestamp = Field(description="or, if the clock of whoever asked was ahead, when the purge was told")
     request_event_id: OpaqueId | None = None
     sla_days: int = Field(description="what the tenant's contract promises, from the request on")
-    deadline: Moment
-    fenced_at: Moment
+    deadline: Timestamp
+    fenced_at: Timestamp
     export: PurgeExport | None = Field(default=None, description="absent: the contract gives no right of export")
     holds: tuple[LegalHold, ...] = ()
-    destruction_decided_at: Moment = Field(description="or, if a clock was behind, the latest time it came after")
-    key_destroyed_at: Moment
-    settled_at: Moment = Field(
+    destruction_decided_at: Timestamp = Field(description="or, if a clock was behind, the latest time it came after")
+    key_destroyed_at: Timestamp
+    settled_at: Timestamp = Field(
         description="by then every writer that was alive at the fence had lost the ability to write"
     )
-    completed_at: Moment
+    completed_at: Timestamp
     description: Literal["purge"] = "purge"
     method: tuple[str, ...]
     tool: str
@@ -174,7 +174,7 @@ class PurgeCertificate(Contract):
     counting_method: str
     residual: int
     verification_method: str
-    verified_at: tuple[Moment, ...]
+    verified_at: tuple[Timestamp, ...]
     replicas_found: tuple[OpaqueId, ...]
     replicas: tuple[ReplicaAcknowledgement, ...]
     exceptions: tuple[StoreRefusal, ...] = Field(default=(), description="what a store kept back for a while")
@@ -186,10 +186,10 @@ class PurgeCertificate(Contract):
         description="how long copies of the bucket keep what was deleted, as the operator declares; absent: it "
         "declared nothing about them",
     )
-    backups_gone_by: Moment | None = Field(
+    backups_gone_by: Timestamp | None = Field(
         default=None, description="that time after the completion: by then the copies have dropped what was deleted"
     )
-    topics_survive_until: Moment = Field(
+    topics_survive_until: Timestamp = Field(
         description="by then no event that was published before completed_at is on a disk"
     )
     audit_checkpoint: dict[str, Any] | None = Field(

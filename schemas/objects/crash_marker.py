@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from schemas.base.contract import Contract
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 
 
 class RecordInHand(Contract):
@@ -25,4 +25,4 @@ class PartitionInHand(Contract):
     alone: int | None = Field(default=None, description="offset of the one record that the process has in hand at all")
     is_open: bool = Field(description="the process that says so has the partition, unless it ended in the midst of it")
     session: str = Field(description="of that process, drawn by lot")
-    since: Moment
+    since: Timestamp

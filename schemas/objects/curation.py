@@ -9,7 +9,7 @@ from pydantic import Field
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.base.integers import Count
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 
 
 class ExampleRecord(Contract):
@@ -19,7 +19,7 @@ class ExampleRecord(Contract):
     example_id: OpaqueId
     version: Count = Field(description="0: withdrawn before any decision was seen")
     status: Literal["approved", "rejected", "withdrawn"]
-    decided_at: Moment
+    decided_at: Timestamp
     event_id: OpaqueId
     reviewer_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
@@ -34,7 +34,7 @@ class ConsentRecord(Contract):
     version: Count = 0
     granted: bool = False
     event_id: OpaqueId | None = None
-    decided_at: Moment | None = None
+    decided_at: Timestamp | None = None
 
 
 class WaitingExample(Contract):

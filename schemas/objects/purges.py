@@ -17,7 +17,7 @@ from schemas.base.identifiers import (
     TenantName,
     Traceparent,
 )
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.tenant.holds import LegalHold
 
@@ -74,8 +74,8 @@ class StoreRefusal(Contract):
     count: int = Field(
         ge=0, description="versions, markers and uploads that it kept, when it was last asked; 0: they cannot be listed"
     )
-    since: Moment
-    until: Moment | None = None
+    since: Timestamp
+    until: Timestamp | None = None
 
 
 class SubcontractorConfirmation(Contract):
@@ -83,7 +83,7 @@ class SubcontractorConfirmation(Contract):
 
     subcontractor: SubcontractorName
     reference: OpaqueId
-    recorded_at: Moment
+    recorded_at: Timestamp
     recorded_by: OpaqueId
 
 
@@ -91,14 +91,14 @@ class PurgeExport(Contract):
     """The export that the tenant has a right to before anything is destroyed."""
 
     adapter_digest: Sha256Hex | None = Field(default=None, description="absent: the tenant had no adapter to take")
-    waits_until: Moment = Field(description="counted from the fence, and anew from when the export is ready")
+    waits_until: Timestamp = Field(description="counted from the fence, and anew from when the export is ready")
     wait: timedelta | None = Field(
         default=None,
         description="what the contract grants from when the export is ready, as far as the deletion SLA leaves it; "
         "absent: no attempt to make the export has ended yet, or another release noted how it ended",
     )
-    ready_at: Moment | None = None
-    acknowledged_at: Moment | None = None
+    ready_at: Timestamp | None = None
+    acknowledged_at: Timestamp | None = None
     acknowledged_by: OpaqueId | None = None
     refusal_code: ReasonCode | None = Field(default=None, description="why it cannot be made, as long as it cannot")
 
@@ -107,7 +107,7 @@ class SlaWarning(Contract):
     """A warning that was published, and when it was due and noticed."""
 
     kind: Literal["at-risk-50", "at-risk-80", "overdue"]
-    at: Moment
+    at: Timestamp
 
 
 PurgeStep = Literal[
@@ -138,7 +138,7 @@ class PurgeRecord(Contract):
     purge_id: PurgeId
     tenant: TenantName
     step: PurgeStep
-    requested_at: Moment
+    requested_at: Timestamp
     requested_by: OpaqueId
     reason_code: ReasonCode
     request_event_id: OpaqueId | None = None
@@ -146,19 +146,19 @@ class PurgeRecord(Contract):
     dead_letter: ReasonCode | None = Field(
         default=None, description="why what asked for it is a dead letter, so that the tenant was not fenced for it"
     )
-    deadline: Moment
+    deadline: Timestamp
     sla_days: int = Field(description="what the tenant's contract promises")
     baa_reference: OpaqueId | None = Field(default=None, description="which contract that is, as the policy names it")
-    moved_at: Moment = Field(description="when it reached its step")
-    fenced_at: Moment | None = None
+    moved_at: Timestamp = Field(description="when it reached its step")
+    fenced_at: Timestamp | None = None
     export: PurgeExport | None = Field(default=None, description="absent: no right of export")
     holds: tuple[LegalHold, ...] = ()
-    destruction_decided_at: Moment | None = Field(
+    destruction_decided_at: Timestamp | None = Field(
         default=None,
         description="from here on no hold is accepted; by the purge service's clock or, where that is behind the clock "
         "of whoever fenced or released a hold, their time, so that it is never earlier than what it followed",
     )
-    settled_at: Moment | None = Field(
+    settled_at: Timestamp | None = Field(
         default=None, description="no writer that was alive at the fence can still write after this"
     )
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")
@@ -177,10 +177,10 @@ class PurgeRecord(Contract):
     backups_kept: timedelta | None = Field(
         default=None, description="how long the operator's copies of the bucket keep what was deleted, as declared"
     )
-    confirmations_until: Moment | None = Field(
+    confirmations_until: Timestamp | None = Field(
         default=None, description="until then the certificate waits for those that did not confirm"
     )
-    key_destroyed_at: Moment | None = Field(default=None, description="not before the decision, as noted")
+    key_destroyed_at: Timestamp | None = Field(default=None, description="not before the decision, as noted")
     found: tuple[StoreCount, ...] = Field(default=(), description="each batch before it was removed")
     sweeps: int | None = Field(
         default=None, ge=0, description="that found nothing left in the end; absent: none may begin yet"
@@ -190,7 +190,7 @@ class PurgeRecord(Contract):
     )
     late: tuple[StoreCount, ...] = Field(default=(), description="what later sweeps found of writers that were late")
     refusals: tuple[StoreRefusal, ...] = ()
-    verified_at: tuple[Moment, ...] = Field(default=(), description="when the prefixes were listed and found empty")
+    verified_at: tuple[Timestamp, ...] = Field(default=(), description="when the prefixes were listed and found empty")
     warnings: tuple[SlaWarning, ...] = ()
     audit_checkpoint: dict[str, Any] | None = Field(
         default=None, description="the latest of the tenant's audit log when everything was verified, a DSSE envelope"

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 
 
 class ReplicaRecord(Contract):
@@ -22,13 +22,13 @@ class ReplicaRecord(Contract):
 
     replica_id: OpaqueId
     base_model_digest: Sha256Hex
-    started_at: Moment
-    expires_at: Moment
+    started_at: Timestamp
+    expires_at: Timestamp
     incarnation: OpaqueId
-    earlier: dict[OpaqueId, Moment] = Field(
+    earlier: dict[OpaqueId, Timestamp] = Field(
         default={}, description="the end of the lease of each earlier incarnation, the latest last; older ones are over"
     )
-    fenced_at: Moment | None = None
+    fenced_at: Timestamp | None = None
     fenced_by: OpaqueId | None = Field(default=None, description="the purge or withdrawal that it did not answer")
 
 
@@ -37,7 +37,7 @@ class ReplicaAcknowledgement(Contract):
 
     replica_id: OpaqueId
     outcome: Literal["evicted", "expired"]
-    at: Moment = Field(description="by the replica's clock or, where that is ahead, when the answer came")
+    at: Timestamp = Field(description="by the replica's clock or, where that is ahead, when the answer came")
     incarnation: OpaqueId | None = Field(
         default=None,
         description="the process that evicted, or whose lease ended; absent: of one that expired without a record",
@@ -50,8 +50,10 @@ class ReplicaAcknowledgement(Contract):
     )
     adapters_evicted: int = Field(default=0, ge=0)
     requests_aborted: int = Field(default=0, ge=0)
-    lease_ended_at: Moment | None = Field(default=None, description="of one that expired")
-    fenced_at: Moment | None = Field(default=None, description="when it was cut off its lease, by this purge or before")
+    lease_ended_at: Timestamp | None = Field(default=None, description="of one that expired")
+    fenced_at: Timestamp | None = Field(
+        default=None, description="when it was cut off its lease, by this purge or before"
+    )
 
 
 class RetirementAcknowledgement(ReplicaAcknowledgement):

@@ -14,7 +14,7 @@ from pydantic import Field
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, TenantName, Traceparent
 from schemas.base.integers import Version
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 from schemas.bus.events import Trigger
 from schemas.tenant.holds import LegalHold
 from schemas.tenant.policy import TenantPolicy
@@ -55,11 +55,11 @@ class RunState(Contract):
     status: Literal["queued", "running", "publishing", "completed", "rejected", "failed"]
     attempts: int = Field(default=0, ge=0)
     fence: int = Field(default=0, ge=0, description="fencing number of the attempt that holds or held the lease")
-    taken_at: Moment | None = Field(default=None, description="when the attempt of that fence took the run")
+    taken_at: Timestamp | None = Field(default=None, description="when the attempt of that fence took the run")
     training_set_id: Sha256Hex | None = None
     adapter_digest: Sha256Hex | None = None
     reason_code: ReasonCode | None = None
-    requested_at: Moment
+    requested_at: Timestamp
     trained_tokens: int = Field(default=0, ge=0)
     train_seconds: float = Field(default=0.0, ge=0.0)
 
@@ -81,11 +81,11 @@ class AdapterState(Contract):
     training_set_id: Sha256Hex
     base_model_digest: Sha256Hex
     size_bytes: int = Field(ge=1)
-    published_at: Moment = Field(description="by some worker's clock: to be shown, never to be decided by")
+    published_at: Timestamp = Field(description="by some worker's clock: to be shown, never to be decided by")
     rolled_back: bool = Field(
         default=False, description="left by a rollback, and not active since: no rollback returns to it by itself"
     )
-    retired_at: Moment | None = Field(default=None, description="absent: it is not retired")
+    retired_at: Timestamp | None = Field(default=None, description="absent: it is not retired")
 
     def is_newer_than(self, other: AdapterState) -> bool:
         """Whether it is of a later attempt. The state numbers the attempts, so no clock can be wrong about it."""
@@ -102,7 +102,7 @@ class OutboxEntry(Contract):
 
     event_type: str
     data: dict[str, Any]
-    time: Moment
+    time: Timestamp
     causation_id: str | None = None
     traceparent: Traceparent | None = None
 
@@ -113,11 +113,11 @@ class PurgeState(Contract):
     """
 
     purge_id: PurgeId
-    fenced_at: Moment
+    fenced_at: Timestamp
     export_digest: Sha256Hex | None = Field(
         default=None, description="the adapter that the tenant has a right to take, as it was at the fence"
     )
-    destruction_decided_at: Moment | None = Field(
+    destruction_decided_at: Timestamp | None = Field(
         default=None,
         description="the point of no return; never earlier than the fence and the releases of holds, whosever clock "
         "these were noted by",

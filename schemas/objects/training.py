@@ -7,7 +7,7 @@ from pydantic import Field
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName, Traceparent
 from schemas.base.integers import Version
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 from schemas.bus.events import Trigger
 from schemas.tenant.hyperparameters import Hyperparameters
 
@@ -54,7 +54,7 @@ class JobRecord(Contract):
     trigger: Trigger
     hyperparameters: Hyperparameters
     request_event_id: OpaqueId
-    requested_at: Moment
+    requested_at: Timestamp
     traceparent: Traceparent | None = Field(default=None, description="the trace of what asked for it")
 
 
@@ -64,5 +64,5 @@ class LeaseRecord(Contract):
     run_id: OpaqueId
     holder: OpaqueId
     fence: int = Field(ge=1)
-    expires_at: Moment
+    expires_at: Timestamp
     seconds: float = Field(gt=0, description="how long a renewal of it lasts")

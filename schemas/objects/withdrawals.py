@@ -9,7 +9,7 @@ from pydantic import Field
 from schemas.base.canonical import sha256_hex
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName, Traceparent
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 from schemas.objects.replicas import ReplicaAcknowledgement
 
 WithdrawalOutcome = Literal["not-affected", "consent-renewed", "flagged", "retired"]
@@ -29,8 +29,10 @@ class WithdrawalRecord(Contract):
     withdrawal_id: OpaqueId = Field(description="the id of the event that withdrew")
     example_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
-    withdrawn_at: Moment
-    deadline: Moment = Field(description="as the policy promised it at the withdrawal; a later policy moves no promise")
+    withdrawn_at: Timestamp
+    deadline: Timestamp = Field(
+        description="as the policy promised it at the withdrawal; a later policy moves no promise"
+    )
     traceparent: Traceparent | None = Field(default=None, description="the trace of what asked for it")
     step: Literal["open", "retiring", "closing", "closed"] = "open"
     outcome: WithdrawalOutcome | None = None
@@ -48,13 +50,13 @@ class WithdrawalRecord(Contract):
     )
     erased: tuple[Sha256Hex, ...] = Field(default=(), description="of ``retiring``, those whose weights are erased")
     run_id: OpaqueId | None = Field(default=None, description="the retraining that was asked for on its account")
-    retired_at: Moment | None = None
+    retired_at: Timestamp | None = None
     replacement: Sha256Hex | None = Field(default=None, description="active since; absent: the base model")
     replicas: tuple[OpaqueId, ...] = Field(default=(), description="that must be rid of the affected adapters")
     incarnations: dict[OpaqueId, OpaqueId] = Field(
         default={}, description="the process that held each one's lease when it was last found"
     )
-    closed_at: Moment | None = None
+    closed_at: Timestamp | None = None
 
     @property
     def is_decided(self) -> bool:
@@ -68,7 +70,7 @@ class RetiredAdapter(Contract):
     adapter_digest: Sha256Hex
     run_id: OpaqueId
     training_set_id: Sha256Hex
-    retired_at: Moment | None = Field(default=None, description="when it left service; absent: not retired")
+    retired_at: Timestamp | None = Field(default=None, description="when it left service; absent: not retired")
     is_set_unread: bool = Field(
         default=False,
         description="its training set did not open: it counts as affected, and may not contain the example",
@@ -87,18 +89,18 @@ class WithdrawalReceipt(Contract):
     tenant: TenantName
     example_id: OpaqueId | None
     consent_id: OpaqueId | None
-    withdrawn_at: Moment
+    withdrawn_at: Timestamp
     outcome: WithdrawalOutcome
     affected: tuple[RetiredAdapter, ...]
     undetermined: tuple[Sha256Hex, ...] = Field(
         default=(),
         description="adapters whose record did not open, which the receipt says nothing about; none can be made active",
     )
-    retired_at: Moment | None
+    retired_at: Timestamp | None
     replacement: Sha256Hex | None
     weights_erased: bool
-    deadline: Moment
-    closed_at: Moment
+    deadline: Timestamp
+    closed_at: Timestamp
 
 
 def withdrawal_subject(withdrawal_id: str) -> dict[str, str]:

@@ -53,9 +53,9 @@ _REPLICA = (
         "and which were asked for in vain a second ago",
         tables=(
             "inference.tenants.absent.AbsentAdapters._noted",
-            "inference.tenants.binding.TenantViews._held",
-            "inference.tenants.binding.TenantViews._reading",
-            "inference.adapters.fetch_limiter.FetchTurns._own",
+            "inference.tenants.binding.TenantStateCache._held",
+            "inference.tenants.binding.TenantStateCache._reading",
+            "inference.adapters.fetch_limiter.FetchLimiter._own",
             "inference.engine.loaded_adapters.LoadedAdapters._ids",
             "inference.adapters.placement.Placement._loads",
             "inference.adapters.placement.Placement._unloads",
@@ -124,8 +124,8 @@ _REPLICA = (
         "adapters, loads that failed, ids given to vLLM, how many reports of usage it made today, and its own earlier "
         "processes",
         tables=(
-            "inference.tenants.binding.TenantViews._blocked",
-            "inference.adapters.recent_set.Latest._values",
+            "inference.tenants.binding.TenantStateCache._blocked",
+            "inference.adapters.recent_set.RecentSet._values",
             "inference.engine.loaded_adapters.LoadedAdapters._digests",
             "inference.adapters.placement.Placement._failed",
             "inference.adapters.placement.Placement._gone",
@@ -150,11 +150,11 @@ _CONSUMERS = (
         medium="process-memory",
         where="the memory of a consumer that handles an event",
         tables=(
-            "consumers.adapters.affected.Found.affected",
-            "consumers.adapters.affected.Uses._sets",
+            "consumers.adapters.affected.Impact.affected",
+            "consumers.adapters.affected.ImpactFinder._sets",
             "consumers.purge.counting.Counting.by_store",
             "consumers.purge.counting.SweepCount.through",
-            "consumers.purge.roots.Root._known",
+            "consumers.purge.roots.SweepTarget._known",
             "consumers.purge.sweep._Removal.kept",
             "consumers.purge.sweep._Removal.running",
         ),

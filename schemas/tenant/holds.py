@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 
 
 class LegalHold(Contract):
@@ -15,7 +15,7 @@ class LegalHold(Contract):
     hold_id: OpaqueId
     reason_code: ReasonCode
     placed_by: OpaqueId
-    placed_at: Moment
+    placed_at: Timestamp
     erasures_decided: tuple[Sha256Hex, ...] = Field(
         default=(),
         description="retired adapters whose weights were being erased when it was placed: it came too late for these",
@@ -24,7 +24,7 @@ class LegalHold(Contract):
         default=0, ge=0, description="examples of which texts were being erased when it was placed: too late for these"
     )
     released_by: OpaqueId | None = None
-    released_at: Moment | None = None
+    released_at: Timestamp | None = None
 
     @property
     def is_open(self) -> bool:

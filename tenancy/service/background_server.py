@@ -19,7 +19,7 @@ from starlette.types import Lifespan
 
 from tenancy.service.connections import BoundedConnection
 from tenancy.service.listeners import connection_limit, listeners, raise_descriptor_limit
-from tenancy.service.telemetry import SCOPE, said, where
+from tenancy.service.telemetry import SCOPE, error_location, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -58,12 +58,12 @@ class BackgroundWork:
         except Exception as error:
             self.has_failed = True
             if has_begun:
-                logger.error("stop failed", extra={"error": where(error)})
+                logger.error("stop failed", extra={"error": error_location(error)})
             else:
                 # It is about settings and models, and nothing of a tenant is there yet that it could quote; but for an
                 # object that is not what it should be, which pydantic would quote.
-                reason = said(error) if isinstance(error, ValidationError) else str(error)
-                logger.error("start failed", extra={"error": where(error), "reason": reason})
+                reason = safe_message(error) if isinstance(error, ValidationError) else str(error)
+                logger.error("start failed", extra={"error": error_location(error), "reason": reason})
             self.on_failure()
 
 
@@ -134,7 +134,9 @@ def _bound(host: str, port: int) -> list[socket.socket]:
     try:
         return listeners(host, port)
     except OSError as error:
-        logger.error("start failed", extra={"error": where(error), "reason": f"{host}:{port}: {error.strerror}"})
+        logger.error(
+            "start failed", extra={"error": error_location(error), "reason": f"{host}:{port}: {error.strerror}"}
+        )
         raise SystemExit(1) from None
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tenancy.service.telemetry import SCOPE, said
+from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
@@ -41,7 +41,7 @@ class Periodic:
             try:
                 await self.work()
             except Exception as error:
-                logger.warning("%s failed", self.name, extra={"reason": said(error)})
+                logger.warning("%s failed", self.name, extra={"reason": safe_message(error)})
             try:
                 async with asyncio.timeout(self.seconds):
                     await self._poked.wait()

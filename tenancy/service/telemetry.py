@@ -71,23 +71,23 @@ def span(
         yield made
 
 
-def where(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """An error's type and the lines that it came through. Its text is left out: it may quote what it failed on."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]
     lines = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
     return f"{type(error).__name__} at {lines}"
 
 
-def said(error: BaseException) -> str:
-    """What may be logged of an error. The texts of our own carry no content; any other is told by :func:`where`."""
-    return str(error) if isinstance(error, ContentFree) else where(error)
+def safe_message(error: BaseException) -> str:
+    """What may be logged of an error: the text of one of ours, which is free of content, else its location."""
+    return str(error) if isinstance(error, ContentFree) else error_location(error)
 
 
 class _Lines(JsonFormatter):
-    """What a library logs with an exception says the exception as :func:`where` does, without its text."""
+    """What a library logs with an exception says the exception as :func:`error_location` does, without its text."""
 
     def formatException(self, ei: Any) -> str:
-        return where(ei[1]) if ei[1] is not None else ""
+        return error_location(ei[1]) if ei[1] is not None else ""
 
 
 def configure_logging(service: str) -> None:

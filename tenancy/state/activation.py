@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from schemas.bus.events import AdapterActivated, AdapterRetired, AdapterRolledBack, EventData
 from schemas.objects.state import AdapterState, OutboxEntry, TenantState
 from tenancy.errors import Refused
-from tenancy.state.registry import Change, owing, require_active
+from tenancy.state.registry import Change, require_active, with_events
 
 NewEntry = Callable[[EventData], OutboxEntry]
 
@@ -32,7 +32,7 @@ def activated(
             activation=state.activations + 1,
             requested_by=requested_by,
         )
-        return owing(_with_active(state, digest), entry(event))
+        return with_events(_with_active(state, digest), entry(event))
 
     return change
 
@@ -65,7 +65,7 @@ def rolled_back(
             activation=state.activations + 1,
             requested_by=requested_by,
         )
-        return owing(_returned_to(state, target, left), entry(event))
+        return with_events(_returned_to(state, target, left), entry(event))
 
     return change
 
@@ -102,7 +102,7 @@ def retired(
             )
             returned.append(entry(event))
             changed = _returned_to(changed, target, _active_after(changed, target))
-        return owing(changed, *returned, *(told[digest] for digest in sorted(told)))
+        return with_events(changed, *returned, *(told[digest] for digest in sorted(told)))
 
     return change
 

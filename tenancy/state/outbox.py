@@ -14,7 +14,7 @@ from schemas.objects.state import OutboxEntry, TenantState
 from tenancy.bus import Publisher
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.platform.tracing import current_trace
-from tenancy.state.registry import Change, Snapshot, StateRegistry, entry_data, payable
+from tenancy.state.registry import Change, Snapshot, StateRegistry, entry_data, publishable
 from tenancy.tenant_id import TenantId
 
 
@@ -55,17 +55,17 @@ class Outbox:
     async def flush(self, tenant: TenantId, snapshot: Snapshot | None = None) -> Snapshot:
         """Publish every entry of the outbox that this release knows, and strike it out."""
         current = snapshot or await self.states.read(tenant)
-        owed = payable(current.state)
-        if not owed:
+        entries = publishable(current.state)
+        if not entries:
             return current
-        paid = set()
-        for entry in owed:
+        published = set()
+        for entry in entries:
             event = _event(tenant, self.source, entry)
             await self.publisher.publish(event)
-            paid.add(event.id)
+            published.add(event.id)
 
         def strike_out(state: TenantState) -> TenantState:
-            struck = [entry for entry in payable(state) if _event(tenant, self.source, entry).id in paid]
+            struck = [entry for entry in publishable(state) if _event(tenant, self.source, entry).id in published]
             left = tuple(entry for entry in state.outbox if entry not in struck)
             return state.model_copy(update={"outbox": left}) if struck else state
 

@@ -36,12 +36,12 @@ def require_active(state: TenantState) -> TenantState:
     return state
 
 
-def owing(state: TenantState, *entries: OutboxEntry) -> TenantState:
+def with_events(state: TenantState, *entries: OutboxEntry) -> TenantState:
     """The state with events that the swap owes to the bus."""
     return state.model_copy(update={"outbox": (*state.outbox, *entries)})
 
 
-def payable(state: TenantState) -> tuple[OutboxEntry, ...]:
+def publishable(state: TenantState) -> tuple[OutboxEntry, ...]:
     """What the outbox owes, but for events of types that only a newer release knows: those wait for it."""
     return tuple(entry for entry in state.outbox if entry.event_type in EVENT_TYPES)
 

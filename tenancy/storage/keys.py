@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import MAX_JWE_CHARACTERS, TenantName
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
 from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, Refused, SealBroken, StoreUnavailable
@@ -51,7 +51,7 @@ class KeyRecord(Contract):
     wrapped_data_key: str
     sealed_private_key: str
     public_key: dict[str, str]
-    created_at: Moment
+    created_at: Timestamp
 
 
 @dataclass(frozen=True)

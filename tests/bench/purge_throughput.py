@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
-from consumers.purge.roots import Root
+from consumers.purge.roots import SweepTarget
 from consumers.purge.sweep import sweep
 from schemas.bus.envelope import Event
 from schemas.bus.events import PurgeRequested
@@ -76,7 +76,7 @@ class Bench:
         """One sweep alone, which counts nothing and notes nothing."""
         objects, count = self.objects(f"sweep-{number}")
         started = time.perf_counter()
-        await sweep(objects, Root("objects", PREFIX))
+        await sweep(objects, SweepTarget("objects", PREFIX))
         took = time.perf_counter() - started
         self.requests["one sweep"] = count.taken()
         await _require_empty(objects)

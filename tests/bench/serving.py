@@ -18,7 +18,7 @@ from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
 from inference.engine.engine import Engine
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
 from schemas.models.model_digest import model_digest
@@ -79,7 +79,7 @@ class Replica:
     tenancy: Tenancy
     files: TimedFiles
     placement: Placement
-    views: TenantViews
+    views: TenantStateCache
     answers: Answers
     load_ms: list[float] = field(default_factory=list)
 
@@ -106,7 +106,7 @@ class Replica:
             drain_seconds=5.0,
             on_loaded=lambda _tenant, _digest, seconds: loads.append(seconds * 1000),
         )
-        views = TenantViews(tenancy, 1.0)
+        views = TenantStateCache(tenancy, 1.0)
         lease = ReplicaLease(tenancy, "bench", base_digest, 7200.0, tenancy.clock())
         await lease.renew()
         answers = Answers(engine, views, placement, lease, UsageMeter(), Salts())

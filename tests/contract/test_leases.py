@@ -20,7 +20,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.errors import LeaseHeld, LeaseLost, Refused, TenantFenced
 from tenancy.platform.threads import REQUESTS
 from tenancy.state.leases import Lease, Leases, holds, with_run
-from tenancy.state.registry import owing
+from tenancy.state.registry import with_events
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.s3 import S3ObjectStore
 from tenancy.storage.tenant_store import TenantStore
@@ -280,7 +280,7 @@ async def test_the_record_is_written_before_anything_is_said_on_the_bus(
             return await bench.store.put_record(*arguments, **options)
 
     def announced(state: TenantState, fence: int) -> TenantState:
-        return owing(state, bench.tenancy.outbox.entry(TrainingStarted(run_id=RUN, fence=fence)))
+        return with_events(state, bench.tenancy.outbox.entry(TrainingStarted(run_id=RUN, fence=fence)))
 
     await bench.worker("a", Looked()).acquire(RUN, announced)
     assert (said, len(publisher.events)) == ([0], 1)
@@ -366,7 +366,7 @@ async def test_a_run_that_ended_cannot_be_renewed(bench: Bench) -> None:
 
 async def test_what_taking_a_run_announces_is_in_the_same_swap(bench: Bench, publisher: RecordingPublisher) -> None:
     def announced(state: TenantState, fence: int) -> TenantState:
-        return owing(state, bench.tenancy.outbox.entry(TrainingStarted(run_id=RUN, fence=fence)))
+        return with_events(state, bench.tenancy.outbox.entry(TrainingStarted(run_id=RUN, fence=fence)))
 
     before = (await bench.state()).rev
     await bench.worker("a").acquire(RUN, announced)

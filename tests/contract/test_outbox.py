@@ -15,7 +15,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable
 from tenancy.platform.clock import Clock
 from tenancy.state.outbox import Outbox
-from tenancy.state.registry import Change, StateRegistry, owing
+from tenancy.state.registry import Change, StateRegistry, with_events
 from tenancy.storage.objects import ObjectStore
 from tests.contract.conftest import START, TENANT, SteppedClock
 
@@ -51,7 +51,7 @@ class Requests:
     def owed(self, *numbers: int) -> Change:
         data = [TrainingRequested(run_id=f"run-{number}", trigger="policy") for number in numbers]
         entries = [self.outbox.entry(item, "cause-1") for item in data]
-        return lambda state: owing(state, *entries)
+        return lambda state: with_events(state, *entries)
 
 
 def outbox_on(objects: ObjectStore, publisher: RecordingPublisher, clock: Clock) -> Outbox:
@@ -155,7 +155,7 @@ async def test_an_event_of_a_type_that_only_a_newer_release_knows_waits_for_that
 ) -> None:
     """A process of the newer release died owing it, and the release was rolled back."""
     newer = OutboxEntry(event_type="sano.adapter.unheard_of", data={"a": 1}, time=START)
-    await tenancy.states.swap(TENANT, lambda state: owing(state, newer))
+    await tenancy.states.swap(TENANT, lambda state: with_events(state, newer))
     snapshot = await tenancy.outbox.swap(TENANT, requests.owed(1))
     assert runs(publisher) == ["run-1"]
     assert snapshot.state.outbox == (newer,)
@@ -177,5 +177,5 @@ async def test_moments_and_nulls_come_through_the_outbox_unchanged(
     tenancy: Tenancy, publisher: RecordingPublisher, onboarded: TenantState
 ) -> None:
     data: Any = AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=1)
-    await tenancy.outbox.swap(TENANT, lambda state: owing(state, tenancy.outbox.entry(data)))
+    await tenancy.outbox.swap(TENANT, lambda state: with_events(state, tenancy.outbox.entry(data)))
     assert publisher.events[0].data == data

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from consumers.purge.counting import listed
-from consumers.purge.roots import Root
+from consumers.purge.roots import SweepTarget
 from consumers.purge.sweep import sweep
 from tenancy.storage.objects import BATCH
 from tenancy.storage.s3 import S3ObjectStore
 from tests.contract.conftest import begin_s3_upload
 
-EVERYTHING = Root("objects", "tenants/t1/")
+EVERYTHING = SweepTarget("objects", "tenants/t1/")
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from producers.commands import requests
 from producers.commands.exporting import export_adapter
@@ -153,7 +153,7 @@ async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tup
         engine = FakeEngine()
         placement = Placement(engine, FakeFiles(), Residency(POLICY_OF_LOADS, lambda: 0.0), 0.0, lambda: 0.0)
         lease = ReplicaLease(tenancy, REPLICA, "b" * 64, 600.0, tenancy.clock())
-        ports = AgentPorts(tenancy, signer(settings), TenantViews(tenancy, 0.0, lambda: 0.0), placement, lease)
+        ports = AgentPorts(tenancy, signer(settings), TenantStateCache(tenancy, 0.0, lambda: 0.0), placement, lease)
         await lease.register()
         meter = UsageMeter()
         meter.tokens(TENANT, 3, 5)

@@ -167,7 +167,7 @@ def _texts(tree: ast.Module) -> Iterator[tuple[ast.expr, str]]:
 
 _TABLES = {
     "Counter",
-    "Latest",  # ours, a set that is bounded
+    "RecentSet",  # ours, a set that is bounded
     "OrderedDict",
     "Queue",
     "WeakKeyDictionary",

@@ -20,7 +20,7 @@ from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import NAME, OTHER_NAME, assert_purged, event, frozen, learned, service
-from tests.world.moment import Moment
+from tests.world.moment import Timestamp
 from tests.world.world import POLICY, PURGE, SETTLE_SECONDS, World
 
 SECONDS_TO_STOP_OR_END = 120.0
@@ -147,7 +147,7 @@ class Scene:
     digest: str
     approval: events.ExampleApproved
     scratch: Path
-    moment: Moment
+    moment: Timestamp
     waits: timedelta = timedelta()  # of the purge, for the tenant to take its export
 
     @classmethod
@@ -162,7 +162,7 @@ class Scene:
         approval = await world.approval(tenant, "e60")
         del world.memory.objects["replicas/replica-0.json"]  # no purge waits for a replica here
         waits = timedelta(days=policy.export_wait_days) if right_of_export else timedelta()
-        return cls(world, tenant, other, digest, approval, scratch, Moment.of(world), waits)
+        return cls(world, tenant, other, digest, approval, scratch, Timestamp.of(world), waits)
 
     def again(self) -> None:
         self.moment.again(self.world)
@@ -176,7 +176,7 @@ class Scene:
         ports = PurgePorts(tenancy, self.world.signer.verifier, driver, lambda: None)
         requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
         await on_purge_requested(self.event(requested), ports)
-        await driver.look()
+        await driver.reconcile()
 
     async def meet(self, write: Writer, schedule: list[tuple[str, int]]) -> tuple[Process, Process]:
         """Let writer and purge take turns as scheduled, then both run to their end; then the purge is over."""
@@ -193,7 +193,7 @@ class Scene:
         self.world.now += self.waits
         for _ in range(4):
             self.world.now += timedelta(seconds=SETTLE_SECONDS + 1)
-            await self.world.driver.look()
+            await self.world.driver.reconcile()
         await assert_purged(self.world, self.tenant)
         assert frozen(self.world, self.other) == before
         self.world.now = started

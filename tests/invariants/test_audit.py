@@ -197,10 +197,10 @@ async def test_after_the_purge_the_log_holds_and_nothing_leads_from_it_to_a_name
     # Which event an entry was is told by the claims, as long as a topic may deliver the event again.
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
     world.now += SURVIVAL - timedelta(minutes=10)
-    await world.keeper.look()
+    await world.keeper.reconcile()
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
     world.now += timedelta(minutes=10)
-    await world.keeper.look()
+    await world.keeper.reconcile()
     left = [key for key in world.memory.objects if key.startswith(object_keys.audit_claims_prefix(tenant))]
     assert left == [], "also no earlier version"
     assert await entries(world, tenant) == after
@@ -210,7 +210,7 @@ async def test_a_living_tenants_claims_are_kept_however_quiet_it_is(tmp_path: Pa
     world = World(tmp_path)
     tenant, _ = await lived(world)
     world.now += 10 * SURVIVAL
-    await world.keeper.look()
+    await world.keeper.reconcile()
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
 
 
@@ -287,7 +287,7 @@ async def test_the_purge_is_signed_when_it_fences_and_when_it_is_over(tmp_path: 
 
 class _Keeper:
     def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
-        self.look = look
+        self.reconcile = look
 
 
 async def test_the_certificate_of_the_purge_names_a_checkpoint_and_is_a_witness(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ async def test_one_tenants_trouble_does_not_keep_the_others_unsigned(tmp_path: P
         )
     # Somebody else's signature where the first checkpoint of t1 would be.
     await world.memory.put(object_keys.audit_checkpoint("t1", 1), b"{}")
-    await world.keeper.look()
+    await world.keeper.reconcile()
     head = await world.outside.audit.head(TenantId("t10"))
     assert head is not None
     assert head.unsigned == 0

@@ -16,7 +16,7 @@ from tests.world.world import World
 
 
 class _Absent:
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Nobody comes by."""
 
 

@@ -126,7 +126,7 @@ async def test_a_fence_by_a_clock_that_is_behind_is_not_before_the_request(tmp_p
     requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     await opened(requested, event(tenant, requested, world), world.outside, world.driver.records)
     asked_at, world.now = world.now, world.now - timedelta(seconds=90)
-    await world.driver.look()
+    await world.driver.reconcile()
     assert (await world.driver.records.read(tenant, "p1")).fenced_at == asked_at
     await assert_verified(world, tenant, tmp_path)
 

@@ -43,7 +43,7 @@ async def entered(world: World, *some: Event) -> tuple[list[AuditEntry], list[Ou
     before = len(await entries(world))
     ledger = service(world, "ledger")
     outcomes = [await world.handle(ledger, one) for one in some]
-    await world.keeper.look()
+    await world.keeper.reconcile()
     return (await entries(world))[before:], outcomes
 
 

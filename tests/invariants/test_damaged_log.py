@@ -195,7 +195,7 @@ async def test_claims_are_forgotten_although_the_log_cannot_be_signed(
         late = events.ConsentGranted(consent_id="consent-8", version=1)
         await dispatched.handle(service(dispatched, "ledger"), event(TENANT, late, dispatched))
     dispatched.now += SURVIVAL + timedelta(seconds=1)
-    await dispatched.keeper.look()
+    await dispatched.keeper.reconcile()
     assert said()["audit log not signed"] == "audit-broken"
     assert not [key for key in dispatched.memory.objects if key.startswith(object_keys.audit_claims_prefix(TENANT))]
 
@@ -223,7 +223,7 @@ async def test_what_the_ledger_could_not_sign_at_the_purges_end_the_keeper_signs
     assert verdict.signed_entries < completed
     assert verdict.verdict == "UNSIGNED"
 
-    await keeper.look()
+    await keeper.reconcile()
     copy = await read_copy(dispatched.outside, TENANT)
     verdict = verify_copy(copy, trusted)
     assert (verdict.verdict, verdict.signed_entries) == ("holds", len(copy.entries))

@@ -187,7 +187,7 @@ async def test_a_watchdog_that_was_away_for_the_whole_sla_says_everything_once(t
     await world.step()
     world.now += timedelta(days=31)
     for _ in range(3):
-        await Watchdog(world.driver).look()  # a new one each time: it keeps nothing
+        await Watchdog(world.driver).reconcile()  # a new one each time: it keeps nothing
     assert warnings(world, tenant) == ["at_risk|50", "at_risk|80", "overdue|"]
 
 
@@ -197,11 +197,11 @@ async def test_the_watchdog_alone_drives_a_purge_that_nobody_drives(tmp_path: Pa
     purge = next(service for service in world.services if service.name == "purge")
     requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     await world.handle(purge, await world.publish(tenant, requested))
-    await world.watchdog.look()
+    await world.watchdog.reconcile()
     assert (await record_of(world, tenant)).step == "fenced", "it has only just moved"
     for _ in range(3):
         world.now += timedelta(seconds=world.driver.policy.stalled_seconds)
-        await world.watchdog.look()
+        await world.watchdog.reconcile()
     assert (await record_of(world, tenant)).step == "certified"
 
 
@@ -216,7 +216,7 @@ async def test_a_command_that_was_written_down_and_not_carried_out_is_taken_up(t
         await world.handle(purge, await world.publish(tenant, requested))
     assert (await world.driver.records.read(tenant, "p1")).step == "requested"
     assert (await world.state(tenant)).status == "active"
-    await world.driver.look()
+    await world.driver.reconcile()
     assert (await world.state(tenant)).status == "purging"
 
 

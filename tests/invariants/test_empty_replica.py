@@ -13,7 +13,7 @@ from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.replica.agent import AgentPorts, on_adapter_retired, on_purge_fenced
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from producers.commands import legal_holds
 from schemas.base.contract import read_tolerant
 from schemas.bus import events
@@ -51,7 +51,7 @@ async def restarted(world: World, engine: FakeEngine | None = None) -> AgentPort
         Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
         0.0,
     )
-    return AgentPorts(world.tenancy, world.signer, TenantViews(world.tenancy, 0.0), placement, lease)
+    return AgentPorts(world.tenancy, world.signer, TenantStateCache(world.tenancy, 0.0), placement, lease)
 
 
 def service(world: World, name: str) -> Service:

@@ -36,7 +36,7 @@ from tenancy.state.legal_holds import (
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
-from tests.world.moment import Moment
+from tests.world.moment import Timestamp
 from tests.world.world import World
 
 
@@ -48,7 +48,7 @@ class Scene:
     tenant: TenantId
     digest: str
     withdrawal: str
-    moment: Moment
+    moment: Timestamp
 
     @classmethod
     async def made(cls, scratch: Path) -> Scene:
@@ -61,7 +61,7 @@ class Scene:
         store = await world.outside.store(tenant)
         await Texts(world.outside.states, store).settle(await world.state(tenant))  # they are tried elsewhere
         assert len(weights(world, tenant, digest)) == 4, "the adapter's files, and those of an export"
-        return cls(world, tenant, digest, withdrawal, Moment.of(world))
+        return cls(world, tenant, digest, withdrawal, Timestamp.of(world))
 
     def again(self) -> None:
         self.moment.again(self.world)
@@ -88,7 +88,7 @@ async def scene(tmp_path: Path) -> Scene:
 async def effects_of_an_erasure(scene: Scene) -> list[str]:
     scene.again()
     alone = Process()
-    await alone.start(scene.driver(stepped(scene.world, alone)).look())
+    await alone.start(scene.driver(stepped(scene.world, alone)).reconcile())
     await alone.go()
     assert scene.held() == [] and await scene.is_closed()
     assert (await scene.world.state(scene.tenant)).erasures == ()
@@ -111,7 +111,7 @@ async def die_before_the_first_erasure(scene: Scene) -> None:
     first = next(at for at, effect in enumerate(effects) if effect.startswith("erase ") and "/adapters/" in effect)
     scene.again()
     driver = Process()
-    await driver.start(scene.driver(stepped(scene.world, driver)).look())
+    await driver.start(scene.driver(stepped(scene.world, driver)).reconcile())
     await driver.go(first)
 
 
@@ -131,7 +131,7 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_weights_or_n
         done, between, dies = when
         scene.again()
         driver, operator = Process(), Process()
-        await driver.start(scene.driver(stepped(scene.world, driver)).look())
+        await driver.start(scene.driver(stepped(scene.world, driver)).reconcile())
         await driver.go(done)
         await operator.start(scene.place(stepped(scene.world, operator)))
         await driver.go(between)
@@ -139,7 +139,7 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_weights_or_n
         told: legal_holds.PlacedHold = operator.result()
         if not dies:
             await driver.go()
-        await scene.world.withdrawals.look()
+        await scene.world.withdrawals.reconcile()
         await assert_kept_or_named(scene, told, whole, when)
         state = await scene.world.state(scene.tenant)
         assert state.erasures == (), when
@@ -147,7 +147,7 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_weights_or_n
         assert set(told.too_late_for) <= set(again.too_late_for)
         assert again.erasures_decided == told.erasures_decided, "what the hold says does not change any more"
         await legal_holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
-        await scene.world.withdrawals.look()
+        await scene.world.withdrawals.reconcile()
         assert scene.held() == [] and await scene.is_closed(), when
         outcomes.add((scene.digest in told.too_late_for, bool(told.erasures_decided)))
     assert outcomes == {(False, False), (True, True), (True, False)}, "kept, in the middle of it, and long over"
@@ -161,14 +161,14 @@ async def test_two_drivers_and_a_hold_in_any_order_keep_the_weights_or_name_them
         for second in range(0, effects + 1, 2):
             scene.again()
             one, other = Process(), Process()
-            await one.start(scene.driver(stepped(scene.world, one)).look())
-            await other.start(scene.driver(stepped(scene.world, other)).look())
+            await one.start(scene.driver(stepped(scene.world, one)).reconcile())
+            await other.start(scene.driver(stepped(scene.world, other)).reconcile())
             await one.go(first)
             await other.go(second)
             told = await scene.place(scene.world.outside)
             await one.go()
             await other.go()
-            await scene.world.withdrawals.look()
+            await scene.world.withdrawals.reconcile()
             await assert_kept_or_named(scene, told, whole, (first, second))
             assert (await scene.world.state(scene.tenant)).erasures == ()
             named.add(scene.digest in told.too_late_for)

@@ -59,7 +59,7 @@ async def test_an_acknowledgement_between_the_fence_and_its_record_is_kept(dies:
     for _ in range(6):
         world.now += timedelta(minutes=2)
         await world.server.keep_lease()
-        await world.driver.look()
+        await world.driver.reconcile()
     await assert_purged(world, tenant)
     assert not world.lease.is_fenced
 

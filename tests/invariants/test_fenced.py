@@ -132,7 +132,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
         assert frozen(world) == before, name
     # These look first and find nothing to do.
     await publication.promote("batch-1", tmp_path)
-    await world.runner.look()
+    await world.runner.reconcile()
     assert world.pending == []
     assert (
         await world.outside.states.create((await world.state(pair.other)).model_copy(update={"tenant": tenant}))
@@ -247,12 +247,12 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
         assert record.longest_lease_seconds == max(seconds, LEASE_SECONDS), "the other run's lease is an ordinary one"
         # The last write of the holder of that lease, in the last moment in which it can come.
         world.now = ends_at + margin - timedelta(seconds=1)
-        await world.driver.look()
+        await world.driver.reconcile()
         late = object_keys.tenant_key(tenant, object_keys.staging("run-2", lease.record.fence, "late"))
         await world.memory.put(late, b"sealed under a key that is gone")
         for _ in range(3):
             world.now += timedelta(seconds=2 * SETTLE_SECONDS + seconds)
-            await world.driver.look()
+            await world.driver.reconcile()
         await assert_purged(world, tenant)
         swept_late = (await world.driver.records.read(tenant, "p1")).late
         assert [(count.store, count.versions) for count in swept_late if count.store == "objects.staging"] == [

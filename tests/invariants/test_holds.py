@@ -47,7 +47,7 @@ async def test_a_hold_that_meets_a_purge_at_any_effect_either_keeps_everything_o
         await purge.go()
         outcomes.append(accepted)
         world.now += timedelta(seconds=SETTLE_SECONDS + 1)
-        await world.driver.look()
+        await world.driver.reconcile()
         if accepted:
             left = [key for key in world.memory.objects if key.startswith(object_keys.tenant_prefix(tenant))]
             assert sorted(left) == kept, f"held after {done} effects of the purge, and something was destroyed"
@@ -56,7 +56,7 @@ async def test_a_hold_that_meets_a_purge_at_any_effect_either_keeps_everything_o
             await legal_holds.release(world.outside, tenant, "h1", released_by="op")
         for _ in range(3):
             world.now += timedelta(seconds=SETTLE_SECONDS + 1)
-            await world.driver.look()
+            await world.driver.reconcile()
         await assert_purged(world, tenant)
     assert True in outcomes
     assert False in outcomes

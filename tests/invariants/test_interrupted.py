@@ -115,7 +115,7 @@ async def test_more_polite_stops_than_there_are_attempts_end_no_run(tmp_path: Pa
         await attempt(world, tenant, crash)
         run = await run_of(world, tenant)
         assert (run.status, run.attempts, run.fence) == ("queued", 0, stops)
-        await world.runner.look()
+        await world.runner.reconcile()
         assert world.pending == [(tenant, RUN)], "at once, since no lease is waited for"
         world.pending.clear()
     await world.settle()

@@ -23,7 +23,7 @@ from tenancy.lifecycle.example_texts import Texts
 from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, SteppedPublisher, SteppedStore, stepped
-from tests.world.moment import Moment
+from tests.world.moment import Timestamp
 from tests.world.world import World
 
 HANDLERS: dict[type[events.EventData], Callable[[Event, Tenancy], Any]] = {
@@ -55,7 +55,7 @@ class Scene:
     world: World
     tenant: TenantId
     event: Event
-    moment: Moment
+    moment: Timestamp
 
     @classmethod
     async def made(cls, scratch: Path, way: str) -> Scene:
@@ -70,7 +70,7 @@ class Scene:
             "replaced": await world.approval(tenant, "e0", version=2, text="b"),
         }
         event = Event(subject=tenant, data=made[way], time=world.now, source="/test")
-        return cls(world, tenant, event, Moment.of(world))
+        return cls(world, tenant, event, Timestamp.of(world))
 
     def again(self) -> None:
         self.moment.again(self.world)
@@ -83,7 +83,7 @@ class Scene:
 
     async def release(self) -> None:
         await legal_holds.release(self.world.outside, self.tenant, "h1", released_by="op")
-        await self.world.withdrawals.look()
+        await self.world.withdrawals.reconcile()
 
     def lies(self, place: str) -> bool:
         """Whether any version of the first text is there."""
@@ -121,7 +121,7 @@ async def test_under_a_hold_it_is_put_aside_sealed_and_erased_after_the_release(
     assert not scene.is_in_use, "nothing that trains or exports reads it any more"
     kept, _ = await store.get_record(object_keys.kept_text("e0", 1), ExampleContent)
     assert kept == ExampleContent.model_validate_json(before)
-    await scene.world.withdrawals.look()
+    await scene.world.withdrawals.reconcile()
     await scene.handle(scene.world.outside)  # again
     assert scene.is_aside
     await scene.release()
@@ -151,9 +151,9 @@ async def test_a_hold_that_meets_an_erasure_at_any_effect_keeps_the_text_or_says
                 told: legal_holds.PlacedHold = operator.result()
                 if not dies:
                     await handler.go()
-                await scene.world.withdrawals.look()
+                await scene.world.withdrawals.reconcile()
                 await scene.handle(scene.world.outside)  # after a death it comes again; else it is a redelivery
-                await scene.world.withdrawals.look()
+                await scene.world.withdrawals.reconcile()
                 assert not scene.is_in_use, when
                 if was_there and not told.texts_being_erased:
                     assert scene.is_aside, f"{when}: held, not told, and erased"
@@ -169,7 +169,7 @@ async def test_a_hold_that_is_placed_while_what_was_kept_is_being_erased_is_told
     await scene.place(scene.world.outside)
     await scene.handle(scene.world.outside)
     await legal_holds.release(scene.world.outside, scene.tenant, "h1", released_by="op")
-    scene.moment = Moment.of(scene.world)
+    scene.moment = Timestamp.of(scene.world)
 
     async def settle(tenancy: Tenancy) -> None:
         store = await tenancy.store(scene.tenant)
@@ -189,12 +189,12 @@ async def test_a_hold_that_is_placed_while_what_was_kept_is_being_erased_is_told
             scene.world.outside, scene.tenant, reason_code="audit", placed_by="op", hold_id="h2"
         )
         await driver.go()
-        await scene.world.withdrawals.look()
+        await scene.world.withdrawals.reconcile()
         if was_there and not told.texts_being_erased:
             assert scene.is_aside, done
         kept.add(scene.is_aside)
         await legal_holds.release(scene.world.outside, scene.tenant, "h2", released_by="op")
-        await scene.world.withdrawals.look()
+        await scene.world.withdrawals.reconcile()
         await scene.assert_over()
     assert kept == {True, False}
 

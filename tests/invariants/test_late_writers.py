@@ -79,7 +79,7 @@ async def test_fenced_a_writer_that_hangs_until_the_purge_is_certified_writes_no
         await scene.purge(world.outside)
         for _ in range(4):
             world.now += timedelta(seconds=SETTLE_SECONDS + 1)
-            await world.driver.look()
+            await world.driver.reconcile()
         await assert_purged(world, scene.tenant)
         await writer.go()
         left = [key for key in world.memory.objects if key.startswith(own)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consumers.adapters import retirement
-from consumers.adapters.affected import Uses
+from consumers.adapters.affected import ImpactFinder
 from inference.replica.lease import ReplicaLease
 from schemas.bus import events
 from schemas.objects.withdrawals import WithdrawalRecord
@@ -58,7 +58,7 @@ async def test_each_look_makes_progress_however_short_it_is(tmp_path: Path, monk
         for _ in range(10):
             await world.deliver()
         looks.left = REQUESTS
-        await world.withdrawals.look()
+        await world.withdrawals.reconcile()
         looks.left = None
         world.now += timedelta(seconds=SETTLE_SECONDS)
     said = await receipt(world, tenant, made.id)
@@ -74,10 +74,10 @@ async def test_of_each_set_no_more_is_kept_than_the_open_withdrawals_ask_for(tmp
     times = {"withdrawn_at": world.now, "deadline": world.now}
     record = WithdrawalRecord(withdrawal_id="w1", example_id="e0", **times)
     other = WithdrawalRecord(withdrawal_id="w2", consent_id="consent-2", **times)
-    uses = Uses(await world.outside.store(tenant), [record, other])
+    uses = ImpactFinder(await world.outside.store(tenant), [record, other])
     state = await world.state(tenant)
     for asked in (record, other):
-        found = await uses.found(state, asked, is_overdue=False)
+        found = await uses.find(state, asked, is_overdue=False)
         assert set(found.affected) == set(state.adapters) and old in found.affected
     kept = list(uses._sets.values())
     assert kept == [(frozenset({"e0"}), frozenset({"consent-2"}))] * 2

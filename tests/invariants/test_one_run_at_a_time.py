@@ -20,7 +20,7 @@ from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_runs import staged, tenant_of
-from tests.world.moment import Moment
+from tests.world.moment import Timestamp
 from tests.world.world import LEASE_SECONDS, World
 
 RUNS = ("r1", "r2")
@@ -67,11 +67,11 @@ async def test_a_child_that_has_no_lease_yet_keeps_the_tenants_next_run_waiting(
     launcher = Importing()
     runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 10.0)
     for _ in range(3):  # the first one starts a child; the others are ticks and pokes
-        await runner.look()
+        await runner.reconcile()
         assert launcher.children == {"r1"}
     launcher.children.clear()
     runner.now = lambda: float("inf")
-    await runner.look()
+    await runner.reconcile()
     assert launcher.children == {"r1"}, "it ended without a word, and its run is still the first"
 
 
@@ -87,7 +87,7 @@ async def test_tenants_take_turns_at_a_worker_however_much_one_asks_for(tmp_path
     launcher = OneAtATime()
     runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 0.0)
     for _ in range(4):
-        await runner.look()
+        await runner.reconcile()
         launcher.child = None  # it ended without a word: its run waits again
     assert launcher.started == ["a-busy", "b", "c", "a-busy"]
 
@@ -129,7 +129,7 @@ async def test_workers_of_two_runs_may_meet_at_any_effect_and_only_one_of_them_w
     """The other one goes without having used an attempt, and its run is the next."""
     world = World(tmp_path)
     tenant = await with_two_runs(world)
-    moment = Moment.of(world)
+    moment = Timestamp.of(world)
     alone = Process()
     await alone.start((await worker_of(world, tenant, alone)).attempt("r1"))
     await alone.go()

@@ -274,10 +274,10 @@ async def test_what_a_worker_wrote_after_its_run_ended_is_erased_within_the_hour
     store = await world.outside.store(tenant)
     await store.put(object_keys.staging("batch-1", 1, object_keys.ADAPTER_WEIGHTS), b"late")
     await store.put(object_keys.staging("archived-run", 1, object_keys.ADAPTER_WEIGHTS), b"late")
-    await world.runner.look()
+    await world.runner.reconcile()
     assert len(staged(world)) == 2, "a listing for each tenant at each look would cost more than it finds"
     now = 3601.0
-    await world.runner.look()
+    await world.runner.reconcile()
     assert staged(world) == []
 
 
@@ -289,7 +289,7 @@ async def test_what_a_living_attempt_has_staged_is_left_to_it(tmp_path: Path) ->
         await world.step()
     now = 3601.0
     world.runner.now = lambda: now
-    await world.runner.look()
+    await world.runner.reconcile()
     assert len(staged(world)) == len(object_keys.ADAPTER_FILES)
 
 
@@ -304,7 +304,7 @@ async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
     assert isinstance(world.memory, NotingStore)
     living, purged = await world.onboard("living"), await world.onboard("purged")
     await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purging"}))
-    for look in (world.runner.look, world.withdrawals.look):
+    for look in (world.runner.reconcile, world.withdrawals.reconcile):
         for _ in range(2):
             world.memory.keys_read.clear()
             await look()
@@ -312,7 +312,7 @@ async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
                 "a purge that goes on may still end otherwise"
             )
     await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purged"}))
-    for look in (world.runner.look, world.withdrawals.look):
+    for look in (world.runner.reconcile, world.withdrawals.reconcile):
         await look()
         world.memory.keys_read.clear()
         await look()

@@ -184,18 +184,18 @@ async def test_a_purge_that_nobody_carries_out_is_an_alarm_of_watchdog_metrics_p
         """A driver that fails over every purge."""
 
     monkeypatch.setattr(type(world.driver), "try_to_advance", stuck)
-    await world.watchdog.look()
+    await world.watchdog.reconcile()
     assert (said(caplog), not_fenced(metrics)) == ([], 0)
     assert str(await purges_due(world.memory, world.clock)) == ""
     world.now += timedelta(minutes=15)
-    await world.watchdog.look()
+    await world.watchdog.reconcile()
     assert (said(caplog), not_fenced(metrics)) == ([(churn_purge_id(tenant), "not-carried-out")], 1)
     [view] = (await purges.purges(world.outside)).views
     assert view.flags == ("not-fenced",)
     assert view.waits_for == ("the purge service, which has not fenced the tenant",)
     assert str(await purges_due(world.memory, world.clock)) == "still active, although a purge was asked for: t1"
     world.now += SLA / 2
-    await world.watchdog.look()
+    await world.watchdog.reconcile()
     assert warnings(world, tenant) == ["at_risk|50"]
 
 
@@ -257,7 +257,7 @@ async def test_a_dead_letter_that_asks_for_a_purge_is_an_alarm_until_a_command_i
     record = await record_of(world, tenant)
     assert (record.requested_at, record.dead_letter) == (churn.time, None), "a dead letter is no evidence of anything"
     assert [view.step for view in (await purges.purges(world.outside)).views] == ["certified"]
-    await world.watchdog.look()
+    await world.watchdog.reconcile()
     assert not_fenced(metrics) == 0
 
 

@@ -75,5 +75,5 @@ async def test_everything_is_warned_of_and_counted_before_anything_stalled_is_dr
         driven.append(purge_id)
 
     monkeypatch.setattr(type(world.driver), "try_to_advance", drive)
-    await world.watchdog.look()
+    await world.watchdog.reconcile()
     assert sorted(driven) == sorted([(await record_of(world, tenant)).purge_id for tenant in tenants])

@@ -96,7 +96,7 @@ class Meeting:
             elif who == "worker":
                 await worker.go(effects)
             elif who == "driver":
-                await world.withdrawals.look()
+                await world.withdrawals.reconcile()
             else:
                 await handler.die()
                 await self._again_where_it_changed(world.outside)
@@ -109,7 +109,7 @@ class Meeting:
         await worker.go()
         assert await self._again_where_it_changed(world.outside) is Outcome.NOOP_DUPLICATE
         for _ in range(3):
-            await world.withdrawals.look()
+            await world.withdrawals.reconcile()
             world.now += timedelta(seconds=SETTLE_SECONDS + 1)
         with_it = await self._with_it()
         assert with_it == at_its_end, "published with the example, and nobody could know"

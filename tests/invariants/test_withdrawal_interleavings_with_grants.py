@@ -25,7 +25,7 @@ from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, trained, weights
 from tests.invariants.worlds import event, service
-from tests.world.moment import Moment
+from tests.world.moment import Timestamp
 from tests.world.world import LEASE_SECONDS, SETTLE_SECONDS, World
 
 Turn = tuple[str, int]
@@ -44,7 +44,7 @@ class Scene:
     tenant: TenantId
     digest: str
     revoked: Event
-    moment: Moment
+    moment: Timestamp
 
     @classmethod
     async def made(cls, scratch: Path) -> Scene:
@@ -53,7 +53,7 @@ class Scene:
         del world.memory.objects["replicas/replica-0.json"]  # no retirement waits for a replica here
         revoked = event(tenant, REVOKED, world)
         await world.handle(service(world, "curation"), revoked)
-        return cls(world, tenant, digest, revoked, Moment.of(world))
+        return cls(world, tenant, digest, revoked, Timestamp.of(world))
 
     async def meet(self, schedule: list[Turn]) -> tuple[str, dict[str, Process]]:
         """Take turns as scheduled, a turn so many effects long; then whoever is alive goes to the end. Returns what the
@@ -107,7 +107,7 @@ class Scene:
 
     async def look_on(self) -> None:
         for _ in range(3):
-            await self.world.withdrawals.look()
+            await self.world.withdrawals.reconcile()
             self.world.now += timedelta(seconds=SETTLE_SECONDS + 1)
         store = await self.world.outside.store(self.tenant)
         assert [relative async for relative in store.list("withdrawals", "open")] == []
@@ -115,7 +115,7 @@ class Scene:
 
 async def _looked(driver: WithdrawalDriver) -> None:
     for _ in range(2):
-        await driver.look()
+        await driver.reconcile()
 
 
 async def test_a_grant_at_any_effect_of_a_retirement_saves_the_adapter_or_comes_too_late_for_it(
@@ -157,7 +157,7 @@ async def test_an_adapter_that_is_trained_after_the_grant_stays_when_the_retirem
     scene = await Scene.made(tmp_path)
     world, tenant = scene.world, scene.tenant
     driver = Process()
-    await driver.start(replace(world.withdrawals, tenancy=stepped(world, driver)).look())
+    await driver.start(replace(world.withdrawals, tenancy=stepped(world, driver)).reconcile())
     await driver.go(1)
     await driver.die()
     await world.handle(service(world, "curation"), event(tenant, GRANTED, world))

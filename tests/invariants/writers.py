@@ -57,8 +57,8 @@ async def drive_withdrawals(scene: Scene, tenancy: Tenancy, deadline: float = NE
     await on_example_withdrawn(scene.event(WITHDRAWN), outside)
     replicas = Replicas(tenancy.objects, world.clock, 300.0)
     driver = WithdrawalDriver(tenancy, world.signer, replicas, 0.0, deadline)
-    await driver.look()  # out of the state
-    await driver.look()  # out of the bucket
+    await driver.reconcile()  # out of the state
+    await driver.reconcile()  # out of the bucket
 
 
 async def run(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:
@@ -67,7 +67,7 @@ async def run(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:
     worker = await worker_of(scene, scene.world.outside, NEVER)
     worker.publication = Unmoved(worker.tenancy, worker.store)
     await worker.attempt("run-2")
-    await Runner(tenancy, scene.world, scene.scratch, LEASE_SECONDS, 0.0, deadline, now=lambda: 0.0).look()
+    await Runner(tenancy, scene.world, scene.scratch, LEASE_SECONDS, 0.0, deadline, now=lambda: 0.0).reconcile()
 
 
 async def bring_in(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:

@@ -302,7 +302,7 @@ async def purge_to_the_end(parts: Parts) -> None:
         await on_tenant_churned(event, ports)
         event = parts.publisher.events[-1]
     await on_purge_requested(event, ports)
-    await ports.driver.look()
+    await ports.driver.reconcile()
 
 
 async def onboarded_parts(tenant: TenantId) -> Parts:

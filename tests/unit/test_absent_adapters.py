@@ -10,7 +10,7 @@ import pytest
 
 from inference.errors import RequestRefused
 from inference.tenants.absent import ABSENT_DIGESTS, ABSENT_SECONDS, AbsentAdapters
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
@@ -67,7 +67,7 @@ class Bench:
     master: CountingMaster
     tenancy: Tenancy
     clock: Clock
-    views: TenantViews
+    views: TenantStateCache
 
     async def archive(self, tenant: TenantId, digest: str) -> None:
         record = AdapterState(
@@ -95,7 +95,7 @@ class Bench:
 async def bench() -> Bench:
     objects, master, clock = CountingStore(), CountingMaster(bytes(32)), Clock()
     tenancy = assemble(objects, master, RecordingPublisher(), "/sanolith/test", lambda: NOW)
-    made = Bench(objects, master, tenancy, clock, TenantViews(tenancy, 3_600.0, clock))
+    made = Bench(objects, master, tenancy, clock, TenantStateCache(tenancy, 3_600.0, clock))
     for tenant in (TENANT, OTHER):
         await tenancy.keys.create(tenant)
         await tenancy.states.create(TenantState(tenant=tenant, nonce="n"))

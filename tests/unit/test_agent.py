@@ -20,7 +20,7 @@ from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
 from inference.replica.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from schemas.base.canonical import sha256_hex
 from schemas.base.contract import read_tolerant
 from schemas.bus.envelope import Event, decode, encode
@@ -139,7 +139,7 @@ class Bench:
         self.engine, self.files = LoggedEngine(log=self.log), LoggedFiles(log=self.log)
         residency = Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, residency, 0.0, lambda: 0.0)
-        self.views = TenantViews(self.tenancy, view_ttl, lambda: 0.0)
+        self.views = TenantStateCache(self.tenancy, view_ttl, lambda: 0.0)
         self.lease = ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, NOW)
         self.ports = AgentPorts(self.tenancy, OURS, self.views, self.placement, self.lease)
 
@@ -511,7 +511,7 @@ async def test_an_activation_does_not_unblock_a_fenced_tenant(bench: Bench) -> N
 
 async def test_a_view_is_read_once_in_its_time_to_live_and_then_again(bench: Bench) -> None:
     now = [0.0]
-    views = TenantViews(bench.tenancy, 1.0, lambda: now[0])
+    views = TenantStateCache(bench.tenancy, 1.0, lambda: now[0])
     bench.objects.reads = 0
     for moment, reads in ((0.0, 1), (0.5, 1), (1.0, 1), (1.1, 2)):
         now[0] = moment

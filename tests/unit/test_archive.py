@@ -13,7 +13,7 @@ from consumers.export.handlers import ExportPorts, on_export_requested
 from consumers.training.handlers import MAX_QUEUED_RUNS, TrainingPorts, on_training_requested
 from consumers.training.runner import Runner
 from inference.errors import RequestRefused
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from producers.commands import requests
 from producers.queries import adapters, tenants
 from producers.queries.lineage import lineage
@@ -65,7 +65,7 @@ async def trained(parts: Parts, count: int = TRAININGS) -> list[str]:
 
 
 async def look(parts: Parts) -> None:
-    await Runner(parts.tenancy, NoWorkers(), Path("/nowhere"), 5.0, 0.0).look()
+    await Runner(parts.tenancy, NoWorkers(), Path("/nowhere"), 5.0, 0.0).reconcile()
 
 
 async def state_of(parts: Parts) -> TenantState:
@@ -119,7 +119,7 @@ async def test_every_run_and_adapter_is_listed_wherever_it_is_kept(parts: Parts)
 
 async def test_an_older_adapter_is_served_exported_and_activated_like_any_other(parts: Parts) -> None:
     digests = await trained(parts)
-    views = TenantViews(parts.tenancy, 0.0)
+    views = TenantStateCache(parts.tenancy, 0.0)
     assert await views.adapter(TENANT, digests[0]) == digests[0]
     with pytest.raises(RequestRefused):
         await views.adapter(TENANT, "f" * 64)
@@ -140,7 +140,7 @@ async def test_another_tenants_older_adapter_is_no_adapter(parts: Parts) -> None
     await parts.tenancy.keys.create(other)
     await parts.tenancy.states.create(TenantState(tenant=other, nonce="n"))
     with pytest.raises(RequestRefused) as foreign:
-        await TenantViews(parts.tenancy, 0.0).adapter(other, digests[0])
+        await TenantStateCache(parts.tenancy, 0.0).adapter(other, digests[0])
     assert foreign.value.status == 404
     with pytest.raises(Refused, match="no ready adapter"):
         await requests.activate(parts.tenancy, other, digests[0])

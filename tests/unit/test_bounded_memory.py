@@ -13,11 +13,11 @@ import pytest
 from inference.adapters import placement
 from inference.adapters.adapter_files import NotServable
 from inference.adapters.placement import RETRY_AFTER_SECONDS, Placement
-from inference.adapters.recent_set import Latest
+from inference.adapters.recent_set import RecentSet
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.errors import RequestRefused
 from inference.tenants import binding
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from schemas.objects.state import PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -43,7 +43,7 @@ class Clock:
 
 
 def test_only_the_latest_values_are_remembered() -> None:
-    latest = Latest[int](3)
+    latest = RecentSet[int](3)
     for value in (1, 2, 3, 1, 4):
         latest.add(value)
     assert [value in latest for value in (1, 2, 3, 4)] == [True, False, True, True]
@@ -58,11 +58,11 @@ def _tenancy() -> Tenancy:
     return assemble(objects, master, RecordingPublisher(), "/sanolith/test", lambda: NOW)
 
 
-async def _views(clock: Clock, tenants: int) -> TenantViews:
+async def _views(clock: Clock, tenants: int) -> TenantStateCache:
     tenancy = _tenancy()
     for number in range(tenants):
         await tenancy.states.create(TenantState(tenant=f"t{number}", nonce="n"))
-    return TenantViews(tenancy, 1.0, clock)
+    return TenantStateCache(tenancy, 1.0, clock)
 
 
 async def test_states_that_are_too_old_to_be_used_are_not_kept() -> None:
@@ -103,7 +103,7 @@ async def test_a_tenant_that_is_not_served_leaves_nothing() -> None:
 async def test_a_purged_tenant_stays_refused_when_later_purges_have_taken_its_place() -> None:
     """The state itself refuses it: the set is for what was read before the fence."""
     views = await _views(Clock(), 1)
-    views._blocked = Latest(2)
+    views._blocked = RecentSet(2)
     await views.active(TenantId("t0"))
 
     def fenced(state: TenantState) -> TenantState:

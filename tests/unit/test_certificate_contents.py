@@ -64,7 +64,7 @@ async def begun(parts: Parts, driver: PurgeDriver) -> str:
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     requested = next(event for event in parts.publisher.events if isinstance(event.data, PurgeRequested))
     await on_purge_requested(requested, PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None))
-    await driver.look()
+    await driver.reconcile()
     return purge_id
 
 
@@ -111,10 +111,10 @@ async def test_what_a_late_writer_left_counts_with_its_bytes(parts: Parts) -> No
     purge_id = await begun(parts, driver)
     for body in (b"late", b"later"):
         await parts.objects.put(f"{object_keys.tenant_prefix(TENANT)}usage/u1", body)
-        await driver.look()
+        await driver.reconcile()
     before = (await driver.records.read(TENANT, purge_id)).found
     parts.now += timedelta(seconds=61)
-    await driver.look()
+    await driver.reconcile()
     held = await said(parts, purge_id)
     late = next(found.late for found in held.stores if found.store == "objects.usage")
     assert late is not None
@@ -146,7 +146,7 @@ async def test_each_declared_subcontractor_is_confirmed_or_said_to_be_unconfirme
     purge_id = await begun(parts, driver)
     noted = await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
     parts.now += timedelta(seconds=61)
-    await driver.look()
+    await driver.reconcile()
     held = await said(parts, purge_id)
     assert held.subcontractors == (
         SubcontractorFinding(subcontractor="aws-s3", outcome="confirmed", confirmation=noted),
@@ -174,7 +174,7 @@ async def test_a_certificate_waits_for_confirmations_as_long_as_it_was_told_to_a
     [view] = (await purges.purges(parts.tenancy)).views
     assert view.waits_for == ("subcontractor aws-s3 to confirm, until 2026-03-11T12:00+00:00",)
     parts.now += timedelta(days=10)
-    await waiting.look()
+    await waiting.reconcile()
     assert [found.outcome for found in (await said(parts, purge_id)).subcontractors] == ["unconfirmed"]
 
 
@@ -182,7 +182,7 @@ async def test_a_certificate_waits_no_more_once_all_have_confirmed(parts: Parts)
     waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=10))
     purge_id = await begun(parts, waiting)
     await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
-    await waiting.look()
+    await waiting.reconcile()
     assert (await waiting.records.read(TENANT, purge_id)).step == "certified"
 
 
@@ -190,7 +190,7 @@ async def test_no_wait_for_confirmations_costs_the_deletion_sla(parts: Parts) ->
     waiting = driver_of(parts, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=365))
     purge_id = await begun(parts, waiting)
     parts.now += timedelta(days=29)
-    await waiting.look()
+    await waiting.reconcile()
     record = await waiting.records.read(TENANT, purge_id)
     assert (record.step, record.moved_at < record.deadline) == ("certified", True)
 
@@ -211,7 +211,7 @@ async def test_a_confirmation_is_taken_once_and_only_while_it_can_be_certified(p
     assert await refused("aws-s3", "doc-2") == "confirmation-exists"
     assert await refused("somebody-else", "doc-3") == "unknown-subcontractor"
     parts.now += timedelta(seconds=61)
-    await driver.look()
+    await driver.reconcile()
     stored = await purges.certificate(parts.tenancy, TENANT, purge_id)
     assert await refused("aws-kms", "doc-4") == "purge-certified"
     assert await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1") == first

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.purge.counting import SweepCount, listed, sweep_ended
-from consumers.purge.roots import Root
+from consumers.purge.roots import SweepTarget
 from consumers.purge.sweep import sweep
 from consumers.purge.waiting import Waiting
 from schemas.objects.purges import PurgeRecord, StoreCount
@@ -26,7 +26,7 @@ from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import ObjectVersion, Upload
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
-ROOT = Root("objects", "tenants/t1/")
+ROOT = SweepTarget("objects", "tenants/t1/")
 SMALL = 4
 AREAS = ("examples", "runs", "elsewhere")
 

@@ -44,7 +44,7 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
     with monkeypatch.context() as dies:
         dies.setattr(world.memory, "put", dying)
         with pytest.raises(SimulatedCrash):
-            await world.driver.look()
+            await world.driver.reconcile()
     first = (await world.memory.get(key)).body
     assert (await world.state(tenant)).status == "purging"
 
@@ -53,7 +53,7 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
     upgraded = PurgeDriver(
         world.outside, Signer(Ed25519PrivateKey.generate()), PurgePolicy(settle_seconds=SETTLE_SECONDS)
     )
-    await upgraded.look()
+    await upgraded.reconcile()
     await assert_purged(world, tenant)
     assert (await world.memory.get(key)).body == first
     log = world.bus.topics[events.TENANTS]

@@ -80,7 +80,7 @@ async def test_an_owners_requests_end_together_whatever_answers_them_and_nobody_
     tasks = [flights.start(flight, for_ever()) for flight in (by_adapter, by_base, other)]
     await asyncio.sleep(0)
     assert (flights.count_of("t1"), flights.count_of("t10")) == (2, 1)
-    assert await flights.withdraw_of("t1") == 2
+    assert await flights.abort_of("t1") == 2
     assert sorted(aborts.told) == ["cmpl-1", "cmpl-2"]
     for flight, task in zip((by_adapter, by_base), tasks, strict=False):
         with pytest.raises(AdapterWithdrawn):
@@ -98,7 +98,7 @@ async def test_withdrawing_ends_the_adapters_flights_tells_the_engine_and_leaves
     waiting = asyncio.create_task(result_of(flights, ours, flights.start(ours, work())))
     flights.start(others, for_ever())
     await asyncio.sleep(0)
-    assert await flights.withdraw("a") == 1
+    assert await flights.abort("a") == 1
     assert (flights.count("a"), flights.count("b")) == (0, 1)
     assert aborts.told == ["cmpl-1-0", "cmpl-1-1"]
     with pytest.raises(AdapterWithdrawn):
@@ -124,7 +124,7 @@ async def test_ending_a_flight_twice_does_not_cut_off_the_abort(flights: Flights
     flight = Flight("1", "a", ["chatcmpl-1"], "t1")
     flights.start(flight, for_ever())
     await asyncio.sleep(0)
-    await asyncio.gather(flights.withdraw("a"), flights.end([flight]), flights.end_all())
+    await asyncio.gather(flights.abort("a"), flights.end([flight]), flights.end_all())
     assert aborts.told == ["chatcmpl-1"]
 
 
@@ -186,7 +186,7 @@ async def test_a_stream_nobody_reads_does_not_keep_the_adapter_in_use(flights: F
 
 async def test_a_withdrawn_stream_says_so_after_what_it_had(flights: Flights) -> None:
     stream = await endless_stream(flights)
-    await flights.withdraw("a")
+    await flights.abort("a")
     assert [event async for event in stream] == [ONE, *WITHDRAWN]
 
 

@@ -57,7 +57,7 @@ async def purging(parts: Parts, ports: PurgePorts) -> PurgeRecord:
     """The purge as far as it goes at once."""
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     return await ports.driver.records.read(TENANT, purge_id)
 
 
@@ -71,7 +71,7 @@ async def fenced(parts: Parts, ports: PurgePorts) -> PurgeRecord:
 
 
 async def looked(ports: PurgePorts, record: PurgeRecord) -> PurgeRecord:
-    await ports.driver.look()
+    await ports.driver.reconcile()
     return await ports.driver.records.read(record.tenant, record.purge_id)
 
 
@@ -106,7 +106,7 @@ async def test_the_tenant_takes_its_adapter_while_it_is_purged_and_the_purge_goe
     )
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.EFFECT
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_DUPLICATE
-    await ports.driver.look()
+    await ports.driver.reconcile()
     assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_STALE
     assert parts.stored_keys("tenants/") == []
@@ -123,10 +123,10 @@ async def test_a_tenant_that_does_not_take_it_keeps_nothing_from_being_destroyed
     await publish_adapter(parts, TENANT)
     record = await purging(parts, ports)
     parts.now = NOW + timedelta(days=5) - timedelta(seconds=1)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "exported"
     parts.now += timedelta(seconds=1)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     ended = await ports.driver.records.read(record.tenant, record.purge_id)
     assert ended.step == "certified"
     assert ended.export is not None
@@ -146,11 +146,11 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
     record = await purging(parts, ports)
     assert (record.step, record.export and record.export.refusal_code) == ("fenced", "store-too-slow")
     parts.now = record.deadline - timedelta(days=1)  # the last attempt; another process may have begun a moment ago
-    await ports.driver.look()
+    await ports.driver.reconcile()
     record = await ports.driver.records.read(record.tenant, record.purge_id)
     assert (record.step, record.settled_at) == ("deleted", parts.now + timedelta(seconds=100))
     parts.now += timedelta(seconds=100)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
 
 
@@ -160,12 +160,12 @@ async def test_a_hold_that_comes_and_goes_while_the_tenant_is_waited_for_is_show
     await publish_adapter(parts, TENANT)
     await purging(parts, ports)
     await legal_holds.place(parts.tenancy, TENANT, reason_code="litigation", placed_by="op", hold_id="h1")
-    await ports.driver.look()
+    await ports.driver.reconcile()
     [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.flags, view.open_holds) == ("exported", ("blocked-by-hold",), ("h1",))
     assert view.waits_for[1:] == ("release of hold h1 (litigation)",)
     await legal_holds.release(parts.tenancy, TENANT, "h1", released_by="op")
-    await ports.driver.look()
+    await ports.driver.reconcile()
     [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.flags, view.open_holds) == ("exported", (), ())
 
@@ -205,7 +205,7 @@ async def test_an_adapter_that_cannot_be_exported_is_said_so_and_ends_with_the_w
     [view] = (await purges.purges(parts.tenancy)).views
     assert "cannot be made (bad-signature)" in view.waits_for[0]
     parts.now += timedelta(days=5)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"
     assert "could not be made available (bad-signature)" in await certified_export(parts, record)
 
@@ -265,11 +265,11 @@ async def test_a_fence_that_came_late_leaves_the_last_day_of_the_deletion_sla_to
     requested = parts.publisher.events[-1]
     parts.now += timedelta(days=27)
     await on_purge_requested(requested, ports)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     [view] = (await purges.purges(parts.tenancy)).views
     assert view.waits_for == ("the tenant to take its export, until 2026-03-30T12:00+00:00",)
     parts.now = view.deadline - timedelta(days=1)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     assert (await ports.driver.records.read(view.tenant, view.purge_id)).step == "certified"
 
 

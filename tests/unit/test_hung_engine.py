@@ -17,7 +17,7 @@ from inference.engine.in_flight import EventStream, Flight, result_of
 from inference.engine.loaded_adapters import LoadedAdapters
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
-from inference.engine.watched_llm import AnsweringLlm
+from inference.engine.watched_llm import WatchedLlm
 
 AT_ONCE, LONG = 0.01, 60.0
 
@@ -54,7 +54,7 @@ class Llm:
         self.asked.append("abort")
 
 
-def calls(llm: AnsweringLlm) -> dict[str, Any]:
+def calls(llm: WatchedLlm) -> dict[str, Any]:
     return {
         "add_lora": lambda: llm.add_lora(None),
         "remove_lora": lambda: llm.remove_lora(1),
@@ -73,7 +73,7 @@ async def test_a_call_that_stays_unanswered_is_given_up_and_the_engine_is_asked_
 ) -> None:
     told: list[str] = []
     inner = Llm()
-    llm = AnsweringLlm(inner, AT_ONCE, lambda: told.append(""))
+    llm = WatchedLlm(inner, AT_ONCE, lambda: told.append(""))
     with caplog.at_level(logging.ERROR), pytest.raises(EngineDead):
         await calls(llm)[call]()
     assert llm.errored
@@ -88,7 +88,7 @@ async def test_a_call_that_stays_unanswered_is_given_up_and_the_engine_is_asked_
 @pytest.mark.parametrize("call", CALLS)
 async def test_an_engine_that_answers_between_two_long_steps_is_not_dead(call: str) -> None:
     inner = Llm()
-    llm = AnsweringLlm(inner, LONG, lambda: pytest.fail("it answers"))
+    llm = WatchedLlm(inner, LONG, lambda: pytest.fail("it answers"))
     asked = asyncio.create_task(calls(llm)[call]())
     await asyncio.sleep(0)
     assert not asked.done()
@@ -102,7 +102,7 @@ async def test_a_timeout_inside_the_engine_is_no_silence() -> None:
         async def list_loras(self) -> set[int]:
             raise TimeoutError
 
-    llm = AnsweringLlm(TimingOut(), LONG, lambda: pytest.fail("it answers"))
+    llm = WatchedLlm(TimingOut(), LONG, lambda: pytest.fail("it answers"))
     with pytest.raises(TimeoutError):
         await llm.list_loras()
     assert not llm.errored
@@ -113,7 +113,7 @@ def hanging(folder: Path) -> tuple[Engine, Llm]:
     engine, llm = Engine(EngineConfig(base_model=folder, answer_seconds=AT_ONCE)), Llm()
     engine._llm = llm
     engine._serving = object()
-    engine._answering = AnsweringLlm(llm, AT_ONCE, engine._hung)
+    engine._answering = WatchedLlm(llm, AT_ONCE, engine._hung)
     engine._adapters = LoadedAdapters(engine._answering, {}, capacity=2, running=engine.inflight, message_bytes=1)
     return engine, llm
 
@@ -153,7 +153,7 @@ async def test_an_engine_that_answers_is_left_alone(tmp_path: Path) -> None:
 async def test_a_call_to_an_engine_that_dies_is_not_waited_for(call: str) -> None:
     """vLLM answers none of the calls that a dying engine has not answered, nor says so."""
     inner = Llm()
-    llm = AnsweringLlm(inner, LONG, lambda: pytest.fail("it has not hung"))
+    llm = WatchedLlm(inner, LONG, lambda: pytest.fail("it has not hung"))
     asked = asyncio.create_task(calls(llm)[call]())
     await asyncio.sleep(0)
     inner.errored = True
@@ -169,7 +169,7 @@ async def test_an_error_of_a_dying_engine_is_that_it_is_dead() -> None:
             raise RuntimeError
 
     with pytest.raises(EngineDead):
-        await AnsweringLlm(Dying(), LONG, lambda: None).list_loras()
+        await WatchedLlm(Dying(), LONG, lambda: None).list_loras()
 
 
 async def test_a_caller_that_gives_up_ends_its_call() -> None:
@@ -182,7 +182,7 @@ async def test_a_caller_that_gives_up_ends_its_call() -> None:
             finally:
                 ended.append("call")
 
-    asked = asyncio.create_task(AnsweringLlm(Asked(), LONG, lambda: None).list_loras())
+    asked = asyncio.create_task(WatchedLlm(Asked(), LONG, lambda: None).list_loras())
     await asyncio.sleep(0.01)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -139,7 +139,9 @@ def test_every_moment_of_every_model_must_have_a_zone() -> None:
         for name, field in model.model_fields.items():
             spelled = str(field.rebuild_annotation())
             assert "datetime.datetime" not in spelled, f"{model.__name__}.{name} takes a time without a zone"
-            assert spelled.count("AwareDatetime") == spelled.count("_written_out"), f"{model.__name__}.{name}: a Moment"
+            assert spelled.count("AwareDatetime") == spelled.count("_written_out"), (
+                f"{model.__name__}.{name}: a Timestamp"
+            )
 
 
 def test_a_lease_whose_end_has_no_zone_is_refused() -> None:

@@ -59,7 +59,7 @@ async def test_purges_say_how_much_of_the_sla_is_left_and_for_whom_they_wait(par
     parts.now = NOW + timedelta(days=31)
     [view] = (await purges.purges(parts.tenancy)).views
     assert view.remaining_seconds == -86_400.0
-    await purge_ports(parts).driver.look()
+    await purge_ports(parts).driver.reconcile()
     [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.remaining_seconds, view.waits_for_replicas) == ("certified", None, ())
 

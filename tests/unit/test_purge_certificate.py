@@ -46,7 +46,7 @@ async def purged(parts: Parts) -> PurgeRecord:
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = purge_ports(parts)
     await on_purge_requested(parts.publisher.events[-1], ports)
-    await ports.driver.look()
+    await ports.driver.reconcile()
     return await ports.driver.records.read(TENANT, purge_id)
 
 
@@ -111,7 +111,7 @@ async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Pa
     await parts.objects.delete_versions([version async for version in parts.objects.versions(key)])
     body = again.model_copy(update={"step": "verified"}).model_dump_json().encode()
     await parts.objects.put(object_keys.purge_key(record.tenant, record.purge_id), body)
-    await purge_ports(parts).driver.look()
+    await purge_ports(parts).driver.reconcile()
     assert await purges.certificate(parts.tenancy, record.tenant, record.purge_id) == stored
 
 
@@ -136,12 +136,12 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
     driver, watchdog = ports.driver, Watchdog(ports.driver)
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
-    await driver.look()
+    await driver.reconcile()
     days = (await driver.records.read(TENANT, purge_id)).sla_days
     await driver.records.note(TENANT, purge_id, lambda current: current.model_copy(update={"sla_days": 3}))
     parts.now += timedelta(seconds=61)
     for _ in range(2):
-        await driver.look()
+        await driver.reconcile()
     record = await driver.records.read(TENANT, purge_id)
     assert (record.step, record.uncertifiable) == ("verified", ("deadline",))
     assert [said.__dict__["rules"] for said in caplog.records if said.message == "purge not certified"] == [
@@ -154,10 +154,10 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
     [view] = (await purges.purges(parts.tenancy)).views
     assert (view.step, view.flags) == ("verified", ("uncertifiable",))
     assert view.waits_for == ("a release that can certify it: its certificate would contradict itself (deadline)",)
-    await watchdog.look()
+    await watchdog.reconcile()
     assert watchdog.overview.flags["uncertifiable"] == 1
     await driver.records.note(TENANT, purge_id, lambda current: current.model_copy(update={"sla_days": days}))
-    await driver.look()
+    await driver.reconcile()
     assert (await driver.records.read(TENANT, purge_id)).step == "certified"
     [view] = (await purges.purges(parts.tenancy)).views
     assert (view.flags, view.waits_for) == ((), ())
@@ -187,7 +187,7 @@ async def test_a_key_that_cannot_be_destroyed_keeps_nothing_else_from_being_dele
     counted = record.found
     monkeypatch.undo()
     parts.now += timedelta(days=40)
-    await purge_ports(parts).driver.look()
+    await purge_ports(parts).driver.reconcile()
     done = await purge_ports(parts).driver.records.read(record.tenant, record.purge_id)
     assert (done.step, done.found) == ("certified", counted), "counted once, before anything was destroyed"
     said = await certified(parts, done)
@@ -224,7 +224,7 @@ async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destr
     monkeypatch.setattr(parts.objects, "delete_versions", overtaken)
     requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     await on_purge_requested(await publish(parts.tenancy, TENANT, requested), purge_ports(parts))
-    await fast.look()
+    await fast.reconcile()
     record = await fast.records.read(TENANT, "p1")
     assert record.step == "certified"
     assert {count.store: count.versions for count in record.found}["keys.tenant"] == 1
@@ -273,7 +273,7 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
     await on_purge_requested(parts.publisher.events[-1], ports)
-    await driver.look()
+    await driver.reconcile()
     record = await driver.records.read(TENANT, purge_id)
     settled_at = record.settled_at
     assert settled_at is not None
@@ -290,11 +290,11 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
             parts.now += timedelta(seconds=4)
 
     monkeypatch.setattr(parts.objects, "uploads", slow)
-    await driver.look()
+    await driver.reconcile()
     assert (await driver.records.read(TENANT, purge_id)).step == "deleted"
-    await driver.look()
+    await driver.reconcile()
     parts.now += timedelta(minutes=10)
-    await driver.look()
+    await driver.reconcile()
     done = await driver.records.read(TENANT, purge_id)
     assert (done.step, parts.stored_keys("tenants/")) == ("certified", [])
     assert [(count.store, count.versions) for count in done.late] == [("objects.usage", 1)]
@@ -318,7 +318,7 @@ async def test_a_store_that_refuses_the_whole_request_is_partial_too(
     assert kept == {"objects.adapters": ("object-store-refused", 3), "objects.runs": ("object-store-refused", 1)}
     assert record.key_destroyed_at is not None
     monkeypatch.undo()
-    await purge_ports(parts).driver.look()
+    await purge_ports(parts).driver.reconcile()
     assert (await purge_ports(parts).driver.records.read(record.tenant, record.purge_id)).step == "certified"
 
 
@@ -350,7 +350,7 @@ async def test_two_tenants_may_have_a_purge_of_one_id_and_each_is_certified_by_i
     await onboard(parts.tenancy, other)
     for tenant in (other, TENANT):
         assert await on_purge_requested(await publish(parts.tenancy, tenant, requested), ports) is Outcome.EFFECT
-    await ports.driver.look()
+    await ports.driver.reconcile()
     for tenant in (other, TENANT):
         assert (await ports.driver.records.read(tenant, "p1")).step == "certified"
         (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, tenant, "p1"))

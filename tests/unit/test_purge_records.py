@@ -19,7 +19,7 @@ async def test_the_record_of_a_purge_that_is_over_is_read_once_by_a_process() ->
         await purge_to_the_end(parts)
     driver = purge_ports(parts).driver
     objects.keys_read.clear()
-    await driver.look()
+    await driver.reconcile()
     assert len(objects.keys_read) == 3, "a new process finds out for itself"
-    await driver.look()
+    await driver.reconcile()
     assert len(objects.keys_read) == 3

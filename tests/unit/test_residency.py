@@ -82,7 +82,7 @@ def test_nothing_is_evicted_when_every_adapter_is_in_use(residency: Residency) -
 
 def test_a_withdrawn_adapter_admits_nothing_and_reports_what_must_still_be_drained(residency: Residency) -> None:
     running = residency.reserve("a")
-    assert residency.withdraw("a") == 1
+    assert residency.begin_eviction("a") == 1
     with pytest.raises(Withdrawn):
         residency.reserve("a")
     residency.release(running)
@@ -92,16 +92,16 @@ def test_a_withdrawn_adapter_admits_nothing_and_reports_what_must_still_be_drain
 def test_a_withdrawn_adapter_is_not_chosen_again_while_its_eviction_runs(residency: Residency, clock: Clock) -> None:
     use(residency, clock, "a", at=1)
     use(residency, clock, "b", at=2)
-    residency.withdraw("a")
+    residency.begin_eviction("a")
     assert residency.victim("c") == "b"
-    residency.withdraw("b")
+    residency.begin_eviction("b")
     with pytest.raises(NoRoom):
         residency.victim("c")
 
 
 def test_a_dropped_adapter_makes_room_and_can_come_back(residency: Residency, clock: Clock) -> None:
     use(residency, clock, "a", at=1)
-    residency.withdraw("a")
+    residency.begin_eviction("a")
     residency.drop("a")
     assert residency.resident() == ()
     residency.reserve("a")
@@ -111,7 +111,7 @@ def test_a_dropped_adapter_makes_room_and_can_come_back(residency: Residency, cl
 def test_an_adapter_that_is_not_resident_can_be_withdrawn_so_that_no_load_starts_during_its_purge(
     residency: Residency,
 ) -> None:
-    assert residency.withdraw("a") == 0
+    assert residency.begin_eviction("a") == 0
     with pytest.raises(Withdrawn):
         residency.reserve("a")
 
@@ -142,7 +142,7 @@ def test_idle_adapters_are_offered_after_the_time_and_not_while_in_use(residency
     residency.release(held)
     clock.now = 120
     assert residency.idle() == ("a", "b")
-    residency.withdraw("a")
+    residency.begin_eviction("a")
     assert residency.idle() == ("b",)
 
 
@@ -163,12 +163,12 @@ def test_whatever_happens_no_request_loses_its_adapter_and_the_limit_holds(steps
             residency.release(running.pop(0))
         elif step == "evict idle":
             for idle in residency.idle():
-                assert residency.withdraw(idle) == 0
+                assert residency.begin_eviction(idle) == 0
                 residency.drop(idle)
         elif step == "ask":
             try:
                 while (victim := residency.victim(digest)) is not None:
-                    assert residency.withdraw(victim) == 0
+                    assert residency.begin_eviction(victim) == 0
                     residency.drop(victim)
                 running.append(residency.reserve(digest))
             except NoRoom:

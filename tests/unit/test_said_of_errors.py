@@ -15,7 +15,7 @@ from schemas.objects.replicas import ReplicaRecord
 from tenancy.errors import Refused, StoreUnavailable
 from tenancy.service.background_server import BackgroundWork
 from tenancy.service.periodic import Periodic
-from tenancy.service.telemetry import configure_logging, said
+from tenancy.service.telemetry import configure_logging, safe_message
 
 CONTENT = "Frau Müller"
 RECORD = json.dumps({"replica_id": CONTENT})
@@ -92,5 +92,5 @@ def test_an_exception_that_a_library_logs_is_not_quoted(capsys: pytest.CaptureFi
 
 
 def test_what_is_said_of_an_error() -> None:
-    assert said(StoreUnavailable("the object store is out of reach")) == "the object store is out of reach"
-    assert CONTENT not in said(KeyError(CONTENT))
+    assert safe_message(StoreUnavailable("the object store is out of reach")) == "the object store is out of reach"
+    assert CONTENT not in safe_message(KeyError(CONTENT))

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from consumers.purge.roots import Root
+from consumers.purge.roots import SweepTarget
 from consumers.purge.sweep import IN_FLIGHT, sweep
 from tenancy.errors import DeletionRefused, Refused, StoreUnavailable
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import BATCH, Batch, ObjectVersion, Upload
 
 PREFIX = "tenants/t1/"
-EVERYTHING = Root("objects", PREFIX)
+EVERYTHING = SweepTarget("objects", PREFIX)
 
 
 @dataclass
@@ -123,7 +123,7 @@ async def test_only_superseded_versions_go_where_the_current_one_stays() -> None
     store = PagedStore()
     for number in range(2 * BATCH + 5):
         await store.put(f"{PREFIX}state.json", str(number).encode())
-    await sweep(store, Root("states", f"{PREFIX}state.json", keeps_current=True))
+    await sweep(store, SweepTarget("states", f"{PREFIX}state.json", keeps_current=True))
     assert [version.body for version in store.objects[f"{PREFIX}state.json"]] == [str(2 * BATCH + 4).encode()]
 
 

@@ -170,20 +170,20 @@ class Deliveries(World):
     async def _look(self, what: str) -> None:
         match what:
             case "runner":
-                await self.runner.look()
+                await self.runner.reconcile()
             case "worker":
                 if self.pending:
                     await self._work(*self.pending.pop(0))
             case "withdrawals":
-                await self.withdrawals.look()
+                await self.withdrawals.reconcile()
             case "purges":
-                await self.driver.look()
+                await self.driver.reconcile()
             case "watchdog":
-                await self.watchdog.look()
+                await self.watchdog.reconcile()
             case "loads":
                 await self.load_audit.enter()
             case "audit":
-                await self.keeper.look()
+                await self.keeper.reconcile()
 
     async def deliver(self) -> bool:
         """In the straight run one event to everybody; else to each group all that there is for it, one group first."""

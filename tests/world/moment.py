@@ -11,14 +11,14 @@ from tests.world.world import World
 
 
 @dataclass(frozen=True)
-class Moment:
+class Timestamp:
     """What lay in the bucket and on the bus."""
 
     objects: Mapping[str, list[Any]]
     topics: Mapping[str, list[Event]]
 
     @classmethod
-    def of(cls, world: World) -> Moment:
+    def of(cls, world: World) -> Timestamp:
         return cls(
             {key: list(versions) for key, versions in world.memory.objects.items()},
             {name: list(log) for name, log in world.bus.topics.items()},

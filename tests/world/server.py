@@ -9,7 +9,7 @@ from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import LoadAudit
-from inference.tenants.binding import TenantViews
+from inference.tenants.binding import TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from tenancy.bootstrap import Tenancy
 from tenancy.evidence.signing import Signer
@@ -37,7 +37,7 @@ class Server:
             0.0,
             on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
-        self.views = TenantViews(tenancy, 0.0)
+        self.views = TenantStateCache(tenancy, 0.0)
         self.agent = AgentPorts(tenancy, signer, self.views, self.placement, self.lease)
         self.is_registered = False
 

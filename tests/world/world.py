@@ -201,17 +201,17 @@ class World:
         await self._serve(self.server.keep_lease)
         moved = await self.deliver()
         before = len(self.crash.effects)
-        await self._periodic(self.runner.look)
+        await self._periodic(self.runner.reconcile)
         while self.pending:
             moved = True
             await self._work(*self.pending.pop(0))
-        await self._periodic(self.withdrawals.look)
+        await self._periodic(self.withdrawals.reconcile)
         await self._periodic(self._drive)
         await self._serve(self.server.reporter.report)
         await self._serve(self.load_audit.enter)
         moved = moved or len(self.crash.effects) > before
         if not moved:  # the keeper comes by seldom
-            await self._periodic(self.keeper.look)
+            await self._periodic(self.keeper.reconcile)
         return moved or len(self.crash.effects) > before
 
     async def deliver(self) -> bool:
@@ -250,8 +250,8 @@ class World:
         next(service for service in self.services if service.name == "inference").ports = self.server.agent
 
     async def _drive(self) -> None:
-        await self.driver.look()
-        await self.watchdog.look()
+        await self.driver.reconcile()
+        await self.watchdog.reconcile()
 
     async def worker(self, tenant: TenantId) -> Worker:
         """A worker process that has not taken anything yet."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from schemas.base.identifiers import KeyThumbprint, OpaqueId, PurgeId, ReasonCode, Sha256Hex
 from schemas.base.integers import Count, Version
-from schemas.base.timestamps import Moment
+from schemas.base.timestamps import Timestamp
 from schemas.bus.events.base import TENANTS, EventData
 from schemas.tenant.policy import TenantPolicy
 
@@ -118,8 +118,8 @@ class PurgeFenced(EventData):
     topic = TENANTS
 
     purge_id: PurgeId
-    fenced_at: Moment
-    deadline: Moment
+    fenced_at: Timestamp
+    deadline: Timestamp
 
     def natural_key(self) -> str:
         return self.purge_id

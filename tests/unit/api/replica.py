@@ -30,7 +30,7 @@ from inference.engine.request_fields import chat_fields, completion_fields
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter
 from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
@@ -179,7 +179,7 @@ class Bench:
         )
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
-        self.views = TenantViews(self.tenancy, 0.0)
+        self.views = TenantStateCache(self.tenancy, 0.0)
         self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")

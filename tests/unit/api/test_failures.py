@@ -25,7 +25,7 @@ from inference.engine.errors import EngineDead, EngineRefused
 from inference.engine.in_flight import EventStream, Flight, Flights
 from inference.engine.stream_usage import StreamUsage
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import Salts, TenantViews
+from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, TenantState
@@ -216,7 +216,9 @@ async def _replica(objects: MemoryObjectStore) -> FastAPI:
     residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
     engine: Any = FakeEngine()
     placement = Placement(engine, FakeFiles(), residency, 0.0, lambda: 0.0)
-    return application(Answers(engine, TenantViews(tenancy, 0.0), placement, lease, UsageMeter(), Salts(bytes(32))))
+    return application(
+        Answers(engine, TenantStateCache(tenancy, 0.0), placement, lease, UsageMeter(), Salts(bytes(32)))
+    )
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS, MODELS])

@@ -218,7 +218,7 @@ async def test_an_answer_that_a_purge_cuts_short_is_charged_for_what_was_made_un
     stream = (await bench.answers.answer(TENANT, "chat", {**BODIES[CHAT], "stream": True})).body
     assert isinstance(stream, HeldStream)
     assert await anext(stream) == TEXT_EVENTS[0]
-    assert await bench.engine.flights.withdraw(ACTIVE) == 1
+    assert await bench.engine.flights.abort(ACTIVE) == 1
     assert [event async for event in stream] == [*WITHDRAWN]
     for _ in range(2):
         await stream.aclose()

@@ -134,7 +134,7 @@ async def _to_the_waiting(parts: Parts, driver: PurgeDriver) -> None:
     await on_purge_requested(
         parts.publisher.events[-1], PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
     )
-    await driver.look()
+    await driver.reconcile()
 
 
 def test_a_confirmation_that_an_operator_records_is_in_the_certificate(
@@ -142,14 +142,14 @@ def test_a_confirmation_that_an_operator_records_is_in_the_certificate(
 ) -> None:
     policy = PurgePolicy(settle_seconds=0.0, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=3))
     driver = PurgeDriver(parts.tenancy, parts.signer, policy)
-    confirmation = ("confirm", "aws-s3", "--tenant", "t1", "--reference", "doc-1")
+    confirmation = ("subcontractor", "confirm", "aws-s3", "--tenant", "t1", "--reference", "doc-1")
     assert "the tenant is not being purged" in error_line(sano(*confirmation), 1)
     assert sano("purge", "--tenant", "t1").exit_code == 0
     asyncio.run(_to_the_waiting(parts, driver))
     assert "subcontractor aws-s3 to confirm" in sano("purges").stdout
     noted = shape(sano(*confirmation, "--json"))
     assert (noted["reference"], noted["recorded_by"]) == ("doc-1", "op-1")
-    asyncio.run(driver.look())
+    asyncio.run(driver.reconcile())
     [view] = shape(sano("purges", "--certificates", "all", "--json"))
     assert [path.name for path in (tmp_path / "all").iterdir()] == [f"{view['purge_id']}.certificate.json"]
     verdict = shape(sano("verify", f"all/{view['purge_id']}.certificate.json", "--key", "signing.pub.pem", "--json"))
@@ -159,9 +159,9 @@ def test_a_confirmation_that_an_operator_records_is_in_the_certificate(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["confirm", "Amazon", "--tenant", "t1", "--reference", "doc-1"],
-        ["confirm", "aws-s3", "--tenant", "t1", "--reference", "a sentence about Smith"],
-        ["confirm", "aws-s3", "--tenant", "t1"],
+        ["subcontractor", "confirm", "Amazon", "--tenant", "t1", "--reference", "doc-1"],
+        ["subcontractor", "confirm", "aws-s3", "--tenant", "t1", "--reference", "a sentence about Smith"],
+        ["subcontractor", "confirm", "aws-s3", "--tenant", "t1"],
     ],
 )
 def test_a_confirmation_takes_codes_and_ids_and_no_free_text(sano: Sano, arguments: list[str]) -> None:

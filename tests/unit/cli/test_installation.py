@@ -85,7 +85,7 @@ def test_the_doctor_says_which_tenant_is_to_be_purged_and_is_not(
     assert str(found["detail"]).endswith("still active, although a purge was asked for: t1")
     assert "`sano purges`" in str(found["remedy"])
     assert shape(sano("purges", "--json"))[0]["flags"] == ["not-fenced"]
-    asyncio.run(purge_ports(parts).driver.look())
+    asyncio.run(purge_ports(parts).driver.reconcile())
     assert purges()["ok"]
 
 

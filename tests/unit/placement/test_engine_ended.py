@@ -130,7 +130,7 @@ async def test_making_room_in_a_dead_engine_costs_no_place(bench: Bench) -> None
     for number in range(4):
         assert await bench.status(B, f"b{number}") == 200
     with pytest.raises(NoRoom):
-        bench.residency.withdraw("b0")
+        bench.residency.begin_eviction("b0")
         bench.residency.reserve("x")
         bench.residency.reserve("y")
 

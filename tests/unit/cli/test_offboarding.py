@@ -58,7 +58,7 @@ def test_certificates_of_two_purges_of_one_id_are_written_side_by_side(
         requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
         event = Event(subject=tenant, data=requested, time=parts.now, source="/test")
         asyncio.run(on_purge_requested(event, ports))
-    asyncio.run(ports.driver.look())
+    asyncio.run(ports.driver.reconcile())
     sano("purges", "--certificates", "all")
     assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
         "t1.p1.certificate.json",
@@ -94,7 +94,7 @@ def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: 
     [waiting] = shape(sano("withdrawals", "--tenant", TENANT, "--json"))
     assert (waiting["withdrawal_id"], waiting["of"], waiting["step"]) == (withdrawal, "example e1", "open")
     replicas = Replicas(parts.objects, parts.tenancy.clock, 300.0)
-    asyncio.run(WithdrawalDriver(parts.tenancy, parts.signer, replicas, 0.0).look())
+    asyncio.run(WithdrawalDriver(parts.tenancy, parts.signer, replicas, 0.0).reconcile())
     listed = sano("withdrawals", "--tenant", TENANT, "--receipts", str(tmp_path / "receipts"))
     assert listed.exit_code == 0 and "not-affected" in listed.stdout
     receipt = tmp_path / "receipts" / f"{withdrawal}.receipt.json"
@@ -141,7 +141,7 @@ def test_a_hold_is_placed_shown_and_released_and_comes_too_late_in_the_end(sano:
     assert "the purge of t1 is under way already (fenced)" in sano("purge", "--tenant", "t1").stdout
     assert "no hold of this id" in error_line(sano("hold", "release", "h2", "--tenant", "t1"), 1)
     assert "h1 is released" in sano("hold", "release", "h1", "--tenant", "t1").stdout
-    asyncio.run(purge_ports(parts).driver.look())
+    asyncio.run(purge_ports(parts).driver.reconcile())
     [view] = shape(sano("purges", "--json"))
     assert (view["step"], view["flags"], view["waits_for"]) == ("certified", [], [])
     assert "was decided already" in error_line(sano("hold", "place", "--tenant", "t1", "--reason", "audit"), 1)

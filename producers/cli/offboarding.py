@@ -1,4 +1,4 @@
-"""``sano export``, ``churn``, ``purge``, ``purges``, ``confirm``: taking everything away, and leaving nothing."""
+"""Takes everything away and leaves nothing: ``sano export``, ``churn``, ``purge``, ``purges``, ``subcontractor``."""
 
 from __future__ import annotations
 
@@ -30,9 +30,17 @@ CertificateOption = Annotated[
 ]
 
 
+subcontractors = typer.Typer(help="Subcontractors: confirm.", rich_markup_mode=None)
+
+
 def add_to(app: typer.Typer) -> None:
-    for function in (export, churn, purge, purges, confirm):
+    for function in (export, churn, purge, purges):
         app.command()(function)
+
+
+@subcontractors.callback()
+def _of_subcontractors() -> None:
+    """Subcontractors: confirm."""
 
 
 def export(
@@ -199,6 +207,7 @@ def _print_purges(views: list[PurgeView]) -> None:
     )
 
 
+@subcontractors.command()
 def confirm(
     context: typer.Context,
     subcontractor: Annotated[str, typer.Argument(callback=code, help="As it is declared.", show_default=False)],
