@@ -133,7 +133,7 @@ def accepted(command: PurgeRecord) -> Note:
 
 def asked_for(command: PurgeRecord) -> Note:
     """:func:`accepted`; and the deletion SLA counts from whichever command was given first: as many days as the record
-    promises, since a policy that changed in between moves no promise. What the purge waits for then ends in time for it.
+    promises, since a policy that changed in between moves no promise. The purge's waits then end in time for it.
 
     No change once everything is verified, since the certificate is a function of the record from there on.
     """
