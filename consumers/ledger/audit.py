@@ -33,6 +33,7 @@ logger = logging.getLogger(f"{SCOPE}.ledger")
 SERVICE = "ledger"
 
 KEPT_BY_THEIR_OWN = (
+    events.PolicyChanged,
     events.TenantChurned,
     events.PurgeRequested,
     events.ExportRequested,

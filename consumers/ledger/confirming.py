@@ -1,4 +1,4 @@
-"""Compares what an event says of a purge, a run or an adapter with what is so, before the log says it too.
+"""Compares what an event says of a policy, a purge, a run or an adapter with what is so, before the log says it too.
 
 Whoever may write to a topic can say anything of any tenant. Every service writes the state, or its record, before it
 publishes what it did. So what is not so by the time the event is read was not said by it.
@@ -39,6 +39,9 @@ async def finding(event: Event, state: TenantState, tenancy: Tenancy, signer: Si
     """What there is to an event. Decisions and requests say nothing that could be checked."""
     tenant, data = TenantId(event.subject), event.data
     match data:
+        case events.PolicyChanged():
+            is_in_force = data.version == state.policy_version  # of an earlier one the state says nothing any more
+            return _is(not is_in_force or (data.policy, data.requested_by) == (state.policy, state.policy_set_by))
         case events.PurgeFenced():
             purge = state.purge
             return _is(purge is not None and (purge.purge_id, purge.fenced_at) == (data.purge_id, data.fenced_at))

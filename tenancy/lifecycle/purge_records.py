@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from schemas.base.contract import read_tolerant
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord, SubcontractorConfirmation
+from schemas.tenant.policy import KEPT_FOR_DELETION
 from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, Refused
 from tenancy.platform.clock import Clock
 from tenancy.storage.objects import ObjectStore
@@ -130,7 +132,8 @@ def accepted(command: PurgeRecord) -> Note:
 
 
 def asked_for(command: PurgeRecord) -> Note:
-    """:func:`accepted`; and the deletion SLA counts from whichever command was given first.
+    """:func:`accepted`; and the deletion SLA counts from whichever command was given first: as many days as the record
+    promises, since a policy that changed in between moves no promise. The purge's waits then end in time for it.
 
     No change once everything is verified, since the certificate is a function of the record from there on.
     """
@@ -141,12 +144,23 @@ def asked_for(command: PurgeRecord) -> Note:
         is_over = record.step in ("verified", "certified")
         if is_over or command.dead_letter is not None or record.requested_at <= command.requested_at:
             return record
-        return record.model_copy(update={name: getattr(command, name) for name in _OF_THE_COMMAND})
+        deadline = command.requested_at + timedelta(days=record.sla_days)
+        told = {name: getattr(command, name) for name in _OF_THE_COMMAND}
+        return record.model_copy(update={**told, "deadline": deadline, **_waits(record, deadline)})
 
     return change
 
 
-_OF_THE_COMMAND = ("requested_at", "requested_by", "reason_code", "request_event_id", "deadline")
+_OF_THE_COMMAND = ("requested_at", "requested_by", "reason_code", "request_event_id")
+
+
+def _waits(record: PurgeRecord, deadline: datetime) -> dict[str, object]:
+    """The waits of a purge that was fenced before its deadline moved forward."""
+    latest = deadline - KEPT_FOR_DELETION
+    export, confirmations = record.export, record.confirmations_until
+    if export is not None:
+        export = export.model_copy(update={"waits_until": min(export.waits_until, latest)})
+    return {"export": export, "confirmations_until": None if confirmations is None else min(confirmations, latest)}
 
 
 def confirmed(confirmation: SubcontractorConfirmation) -> Note:

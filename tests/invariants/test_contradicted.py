@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from producers.commands.policies import set_policy
 from producers.queries import audit_log
 from producers.queries.audit_copy import read_copy
 from schemas.base.canonical import sha256_hex
@@ -157,6 +158,24 @@ async def test_what_the_state_denies_is_entered_as_contradicted_and_once(world: 
     kinds = [entry.kind for entry in await entries(world)]
     assert "purge.fenced" not in kinds
     assert "adapter.retired" not in kinds
+
+
+async def test_another_policy_under_the_version_in_force_is_contradicted_before_the_real_one_is_read(
+    world: World,
+) -> None:
+    """Whoever set it may have published nothing yet: the state's word is the first."""
+    set_by_op = await set_policy(world.outside, TENANT, {"deletion_sla_days": 20}, requested_by="op")
+    (real,) = [made for made in world.bus.topics[events.TENANTS] if made.type == "sano.tenant.policy_changed"]
+    for changed in ({"policy": POLICY}, {"requested_by": "another"}):
+        forged = event(TENANT, real.data.model_copy(update=changed), world)
+        added, outcomes = await entered(world, forged, forged)
+        assert ([entry.kind for entry in added], outcomes) == ([CONTRADICTED], [Outcome.REFUSED_POLICY] * 2), changed
+    (entry,), outcomes = await entered(world, real)
+    assert (entry.kind, entry.facts["version"], outcomes) == (
+        "tenant.policy_changed",
+        set_by_op.version,
+        [Outcome.EFFECT],
+    )
 
 
 async def test_an_adapters_whole_story_leads_to_what_was_said_of_it_and_to_nothing_else(world: World) -> None:

@@ -56,7 +56,7 @@ def test_declared_every_topic_has_its_dead_letters_and_they_are_declared_too() -
 
 
 def test_declared_no_topic_is_named_anywhere_but_in_the_contract() -> None:
-    """``schemas/bus/events.py`` names the topics; everybody else uses these names, so that none is made in passing."""
+    """``schemas/bus/events/base.py`` names the topics; everybody else uses these, so that none is made in passing."""
     assert {name for name, tree in modules() if topics_by_hand(tree)} == set()
 
 

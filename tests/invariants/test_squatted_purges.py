@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 
 from consumers.purge.app import HANDLERS
 from consumers.purge.dead_letters import on_dead_letter
+from consumers.purge.fence import opened
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.handling import Handling
 from consumers.runtime.liveness import Progress
 from consumers.runtime.redeliveries import Redeliveries
 from producers.commands import legal_holds
+from producers.commands.policies import set_policy
 from producers.queries import purges
 from producers.queries.purges_due import purges_due
 from schemas.bus import events
@@ -24,7 +27,7 @@ from schemas.objects import object_keys
 from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of as message_of
-from tests.invariants.worlds import assert_purged, learned, service
+from tests.invariants.worlds import assert_purged, event, learned, service
 from tests.unit.runtime_parts import POLICY as HANDLING
 from tests.unit.runtime_parts import TELEMETRY, NothingNoted
 from tests.world.purging import Metrics, live, record_of, warnings
@@ -143,6 +146,48 @@ async def test_the_sla_counts_from_the_churn_whichever_purge_fences_the_tenant(
     assert [view.purge_id for view in (await purges.purges(world.outside)).views] == ["another"]
     await legal_holds.release(world.outside, tenant, "h1", released_by="op")
     await world.settle()
+    await assert_certified_in_time(world, tenant, tmp_path)
+
+
+async def test_a_churn_that_arrives_behind_another_command_moves_its_deadline_by_what_that_promised(
+    tmp_path: Path,
+) -> None:
+    """Whatever the policy says by then."""
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    purge = service(world, "purge")
+    churn = Event(subject=tenant, data=events.TenantChurned(requested_by="op"), time=world.now, source="/test")
+    world.now += timedelta(days=3)
+    other = command("another")
+    await opened(other, event(tenant, other, world), world.outside, world.driver.records)
+    await set_policy(world.outside, tenant, {"deletion_sla_days": POLICY.deletion_sla_days + 100})
+    await world.driver.fence(await world.driver.records.read(tenant, "another"))
+    await world.handle(purge, churn)
+    await world.settle()
+    record = await record_of(world, tenant)
+    assert (record.requested_at, record.deadline) == (churn.time, churn.time + SLA)
+    await assert_certified_in_time(world, tenant, tmp_path)
+
+
+async def test_a_purge_whose_deadline_moves_forward_waits_for_others_until_a_day_before_it(tmp_path: Path) -> None:
+    exporting = POLICY.model_copy(update={"right_of_export": True, "export_wait_days": 20, "deletion_sla_days": 30})
+    world = World(tmp_path)
+    world.driver.policy = replace(
+        world.driver.policy, subcontractors=("backup-house",), confirmation_wait=timedelta(days=25)
+    )
+    tenant = await world.onboard("t1", exporting)
+    await learned(world, tenant)
+    purge = service(world, "purge")
+    churn = Event(subject=tenant, data=events.TenantChurned(requested_by="op"), time=world.now, source="/test")
+    world.now += timedelta(days=15)
+    await world.handle(purge, await world.publish(tenant, command("another")))
+    await world.settle()
+    await world.handle(purge, churn)
+    record = await record_of(world, tenant)
+    last = churn.time + timedelta(days=29)
+    assert record.export is not None
+    assert (record.export.waits_until, record.confirmations_until) == (last, last)
+    await live(world, 24 * 14 + 1)
     await assert_certified_in_time(world, tenant, tmp_path)
 
 

@@ -39,6 +39,18 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return seen
 
 
+@pytest.fixture
+def _request_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection is closed before its request has come, which may take a busy machine longer than the looks."""
+    close = BoundedConnection._close_if_idle
+
+    def close_after_a_request(connection: BoundedConnection) -> None:
+        if connection.cycle is not None:
+            close(connection)
+
+    monkeypatch.setattr(BoundedConnection, "_close_if_idle", close_after_a_request)
+
+
 def served(talk: Callable[[int], Awaitable[None]], answer: Callable[[Request], Awaitable[PlainTextResponse]]) -> None:
     """Run a server, ``talk`` to it on its port, and stop it."""
     port = free_ports(1)[0]
@@ -97,6 +109,7 @@ def test_a_connection_that_brings_no_request_is_closed_however_it_drips(sent: by
     assert ended == [True]
 
 
+@pytest.mark.usefixtures("_request_comes")
 def test_a_request_that_is_being_answered_keeps_its_connection(looks: list[object]) -> None:
     got: list[bytes] = []
 
@@ -135,6 +148,7 @@ async def large(_: Request) -> PlainTextResponse:
     return PlainTextResponse("x" * LARGE)
 
 
+@pytest.mark.usefixtures("_request_comes")
 @pytest.mark.parametrize("times", [1, 2], ids=["closing", "waiting"])
 def test_a_peer_that_reads_nothing_does_not_hold_its_connection(looks: list[object], times: int) -> None:
     """After one answer its connection is idle and is closed, which ends only when the answer is sent; with many, the
@@ -161,6 +175,7 @@ def is_full(connection: Any) -> bool:
     return bool(connection.transport.get_write_buffer_size())
 
 
+@pytest.mark.usefixtures("_request_comes")
 def test_a_peer_that_reads_a_little_now_and_then_does_not_hold_its_connection_either(
     looks: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +207,7 @@ def test_a_peer_that_reads_a_little_now_and_then_does_not_hold_its_connection_ei
     assert 0 < read[0] < LARGE
 
 
+@pytest.mark.usefixtures("_request_comes")
 def test_a_peer_that_reads_slowly_is_not_cut_off(looks: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
     peers: list[socket.socket] = []
     talked: list[int] = []
@@ -224,6 +240,7 @@ def test_a_peer_that_reads_slowly_is_not_cut_off(looks: list[object], monkeypatc
     assert talked[0] > 2 * connections.STALLED_LOOKS
 
 
+@pytest.mark.usefixtures("_request_comes")
 def test_a_request_whose_peer_leaves_is_told_so_also_where_another_was_sent_behind_it() -> None:
     told: list[str] = []
 
