@@ -84,6 +84,10 @@ PURGE_CRASH_POINTS = [
     "put:certificate",
     "publish:sano.purge.completed",
 ]
+PURGE_LIVES = [PURGE_CRASH_POINTS[:2], [PURGE_CRASH_POINTS[0], *PURGE_CRASH_POINTS[2:]]]
+"""Purges, each with the effects that their processes are killed after, one after another. From ``put:purges`` on the
+driver carries the purge out, while the churn comes again until its command is out: neither waits for the other.
+"""
 WORKER_CRASH_POINTS = [
     "swap:state",
     "put:lease",
@@ -177,15 +181,16 @@ async def _handled(tenancy: Tenancy, tenant: TenantId) -> None:
     assert len([key async for key in store.list("examples")]) == 3
 
 
+@pytest.mark.parametrize("effects", PURGE_LIVES, ids=", ".join)
 async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certified(
-    platform: Platform, tenancy: Tenancy
+    platform: Platform, tenancy: Tenancy, effects: list[str]
 ) -> None:
     """One purge: every process but the last goes on from what a killed one left."""
     tenant = await _sent(tenancy)
     await _handled(tenancy, tenant)
-    platform.restart("purge", f"after:{PURGE_CRASH_POINTS[0]}")
+    platform.restart("purge", f"after:{effects[0]}")
     await publish(tenancy, tenant, events.TenantChurned(requested_by="op"))
-    await _killed_in_turn(platform, "purge", PURGE_CRASH_POINTS[1:])
+    await _killed_in_turn(platform, "purge", effects[1:])
 
     async def certified() -> PurgeRecord | None:
         state = await _state(tenancy, tenant)
