@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.policy import LANES
-from consumers.runtime.service import Consumer, health_routes
+from consumers.runtime.service import Consumer, health_app
 from inference.adapters.adapter_files import AdapterFiles, adapter_folder
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
@@ -227,7 +227,7 @@ class Replica:
 
     def health(self) -> Starlette:
         """The platform's routes, which have a port of their own."""
-        return Starlette(routes=health_routes(self.telemetry, self.is_alive, self.is_ready))
+        return health_app(self.telemetry, self.is_alive, self.is_ready)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Lifespan
 
 from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
 from consumers.runtime.handling import Handling
@@ -116,8 +117,13 @@ class Consumer:
         return bool(await self.broker.ping(timeout=3.0))
 
 
-def health_routes(telemetry: Telemetry, is_alive: Callable[[], bool], is_ready: Callable[[], Any]) -> list[Route]:
-    """``/health/live``, ``/health/ready`` and ``/metrics``."""
+def health_app(
+    telemetry: Telemetry,
+    is_alive: Callable[[], bool],
+    is_ready: Callable[[], Any],
+    lifespan: Lifespan[Starlette] | None = None,
+) -> Starlette:
+    """Answers ``/health/live``, ``/health/ready`` and ``/metrics``, and no other path."""
 
     async def live(_: Request) -> Response:
         return JSONResponse({"alive": is_alive()}, 200 if is_alive() else 503)
@@ -132,7 +138,10 @@ def health_routes(telemetry: Telemetry, is_alive: Callable[[], bool], is_ready: 
         encode, content_type = choose_encoder(OPEN_METRICS if OPEN_METRICS in accepted else "")
         return Response(encode(telemetry.registry), headers={"Content-Type": content_type})
 
-    return [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
+    routes = [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+    return app
 
 
 @asynccontextmanager
@@ -173,10 +182,9 @@ def serve(
     async def is_ready() -> bool:
         return bool(held) and await held[0].is_ready()
 
-    routes = health_routes(telemetry, lambda: not held or held[0].is_alive(), is_ready)
     try:
         run_server(
-            lambda lifespan: Starlette(routes=routes, lifespan=lifespan),
+            lambda lifespan: health_app(telemetry, lambda: not held or held[0].is_alive(), is_ready, lifespan),
             consuming,
             host=settings.health_host,
             port=settings.health_port,

@@ -49,7 +49,14 @@ class Api:
 
     def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
         """The application, without generated documentation routes."""
-        app = FastAPI(title="sanolith", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+        app = FastAPI(
+            title="sanolith",
+            lifespan=lifespan,
+            openapi_url=None,
+            docs_url=None,
+            redoc_url=None,
+            redirect_slashes=False,  # a redirect would lead to whatever host the request names
+        )
         app.add_exception_handler(RequestRefused, _refused)
         app.add_exception_handler(RouteError, _no_such_route)
         app.add_exception_handler(EngineRefused, _engine_refused)
@@ -221,6 +228,9 @@ async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
     try:
         async for event in stream:
             yield event
+            # anyio cancels no task whose future is done: it tries again a turn later. A stream that makes an event at
+            # every turn would put that off for ever; here nothing is waited for, and it is cancelled.
+            await asyncio.sleep(0)
     except RequestRefused as refusal:
         for event in error_events(refusal):
             yield event

@@ -18,6 +18,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import State
+
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.errors import AdapterNotLoaded, EngineDead
 from inference.engine.in_flight import EventStream, Flight, Flights, result_of
@@ -56,11 +58,8 @@ class Engine:
         Cancelled, it waits until they are there, ends them, and raises ``CancelledError``.
         """
         prepare_environment(self._config)
-        # Importing vLLM alone takes ten seconds, so that too is done in the thread.
+        # Importing vLLM alone takes ten seconds, so that too is done in threads: probes are answered meanwhile.
         arguments = await asyncio.to_thread(serving_arguments, self._config)
-        from starlette.datastructures import State
-        from vllm.entrypoints.launchers.api_server.app_state import init_app_state
-
         # A state of its own: vLLM's serving objects are not reachable from the routes of any app.
         serving = State()
         try:
@@ -70,6 +69,7 @@ class Engine:
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
             if not all(await self._answering.collective_rpc("adapts_no_vocabulary")):
                 raise RuntimeError("vLLM gives this base model's vocabulary slots for adapters, which are not safe")
+            init_app_state = await asyncio.to_thread(_imported_init_app_state)
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())
         except BaseException:
             await self.close()
@@ -308,6 +308,13 @@ class Engine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+
+
+def _imported_init_app_state() -> Callable[..., Awaitable[None]]:
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+
+    initialiser: Callable[..., Awaitable[None]] = init_app_state
+    return initialiser
 
 
 def _segments() -> set[str]:

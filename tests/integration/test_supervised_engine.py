@@ -35,6 +35,8 @@ from tests.unit.api.replica import ACTIVE, CHAT, EARLIER, FOREIGN, OTHER, PLAIN,
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
 BOUND_SECONDS = 400
+SPREAD = 0.03
+"""Of the adapters' weights: with less they answer as the base model does."""
 POLICY = RestartPolicy(first_seconds=0.1, longest_seconds=1.0)
 
 
@@ -114,9 +116,7 @@ class Replica:
 async def replica(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replica]:
     base = Path(base_model_folder(LocalSettings(), inherited_environment()))
     made = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(random_adapters, "SPREAD", 0.03)  # or they answer as the base model does
-        await asyncio.to_thread(random_adapters.make, base, made, 3)
+    await asyncio.to_thread(random_adapters.make, base, made, 3, SPREAD)
     bench = Bench()
     await bench.start()
     config = EngineConfig(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import threading
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -17,6 +20,42 @@ from inference.engine.engine import Engine
 from inference.engine.processes import Process
 
 BOUND_SECONDS = 30
+
+
+class Refusing(MetaPathFinder):
+    """Finds no module of vLLM, and notes in which thread one was looked for."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name.partition(".")[0] == "vllm":
+            self.threads.append(threading.current_thread())
+            raise ModuleNotFoundError(name)
+
+
+async def test_a_start_imports_nothing_of_vllm_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes ten seconds, and a minute on a busy machine, in which probes are to be answered."""
+    engine, refusing = Engine(EngineConfig(base_model=tmp_path)), Refusing()
+    llm = SimpleNamespace(
+        shutdown=lambda: None,
+        errored=False,
+        collective_rpc=AsyncMock(return_value=[True]),
+        get_supported_tasks=AsyncMock(return_value=()),
+    )
+    for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [refusing, *sys.meta_path])
+    monkeypatch.setattr(engine_module, "prepare_environment", lambda _: None)
+    monkeypatch.setattr(engine_module, "serving_arguments", lambda _: None)
+    monkeypatch.setattr(engine_module, "of_engine", lambda _: set())
+    monkeypatch.setattr(engine, "_start_vllm", lambda _: setattr(engine, "_llm", llm))
+    with pytest.raises(ModuleNotFoundError):
+        await engine.start()
+    assert refusing.threads, "or it was imported before"
+    assert threading.current_thread() not in refusing.threads
 
 
 async def test_a_start_that_is_cancelled_ends_what_it_has_started(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import httpx
 import pytest
 from pydantic import ValidationError
-from starlette.applications import Starlette
 
 from consumers.runtime.liveness import Progress
 from consumers.runtime.policy import HandlingPolicy
-from consumers.runtime.service import health_routes
+from consumers.runtime.service import health_app
 from consumers.runtime.settings import ConsumerSettings
 from tests.unit.runtime_parts import (
     TELEMETRY,
@@ -73,7 +72,7 @@ async def test_liveness_is_503_while_a_message_is_stuck_and_readiness_while_the_
     async def is_ready() -> bool:
         return bus_answers[0]
 
-    app = Starlette(routes=health_routes(TELEMETRY, progress.is_alive, is_ready))
+    app = health_app(TELEMETRY, progress.is_alive, is_ready)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://consumer") as client:
 
         async def statuses() -> tuple[int, int]:

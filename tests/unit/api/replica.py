@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from consumers.runtime.service import health_routes
+from consumers.runtime.service import health_app
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
@@ -188,7 +188,7 @@ class Bench:
         )
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
-        self.health = Starlette(routes=health_routes(telemetry, lambda: True, _is_ready))
+        self.health = health_app(telemetry, lambda: True, _is_ready)
         engine: Any = self.engine
         self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))
         self.api.answers = self.answers

@@ -85,6 +85,24 @@ async def test_there_are_no_other_routes(bench: Bench, path: str) -> None:
     assert bench.engine.asked == []
 
 
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, MODELS])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_slash_too_many_is_no_route_and_no_redirect(bench: Bench, method: str, path: str) -> None:
+    async with bench.client() as client:
+        response = await client.request(
+            method, f"{path}/", headers=bearer(TENANT) | {"Host": "evil.example"}, json=BODIES[CHAT]
+        )
+    assert (response.status_code, code(response)) == (404, "route_not_found")
+    assert "location" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/health/live/", "/health/ready/", "/metrics/"])
+async def test_the_platforms_routes_redirect_no_more_than_the_tenants(bench: Bench, path: str) -> None:
+    response = await bench.ask_health(path, {"Host": "evil.example"})
+    assert response.status_code == 404
+    assert "location" not in response.headers
+
+
 def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
     routes = {
         (getattr(route, "path", ""), tuple(sorted(getattr(route, "methods", None) or ()))) for route in _routes(bench)

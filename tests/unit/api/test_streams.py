@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 import httpx
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from inference.api.answers import Answer, Answers, HeldStream
 from inference.api.routes import _while_waited_for
 from inference.engine.errors import EngineRefused
+from inference.engine.in_flight import EventStream
 from inference.engine.vllm_errors import error_events
 from inference.tenants.usage import Amounts
 from schemas.serving_api import ADAPTER_HEADER
@@ -171,6 +172,30 @@ async def test_a_caller_that_goes_away_leaves_no_hold_on_its_adapter(
     assert bench.holds() == 0
     assert bench.engine.inflight(ACTIVE) == 0, "its generation is ended"
     assert bench.meter._running == {}, "and is charged no more"
+
+
+MANY = 2000
+
+
+async def test_a_stream_that_makes_an_event_at_every_turn_ends_when_its_caller_leaves(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that waits for what has come in the meantime is not cancelled by anyio, which tries again at the next
+    turn of the event loop: when the next event has come.
+    """
+    made = 0
+
+    async def pump(stream: EventStream, _: Iterable[bytes]) -> None:
+        nonlocal made
+        while made < MANY:
+            made += 1
+            stream.put(TEXT_EVENTS[1])
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(bench.engine, "_pump", pump)
+    await _asgi(bench, events_before_leaving=2, spec_version="2.3")
+    assert made < 100, "the generation ends within some turns"
+    assert bench.engine.inflight(ACTIVE) == 0
 
 
 @pytest.mark.parametrize("turns", range(6))
