@@ -1,4 +1,4 @@
-"""The record that a consumer takes in hand first of a partition: it may be what ended the process before."""
+"""Defines the marker that detects crash loops: the first record of a partition that a consumer takes in hand."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from schemas.base.timestamps import Timestamp
 class RecordInHand(Contract):
     """The first record of one partition that one group has not got past yet.
 
-    A record is known by its place and by its broker's time: after a topic was made anew, another one has its place.
+    A record is identified by offset and broker timestamp: in a recreated topic another record has the same offset.
     """
 
     offset: int = Field(ge=0)
-    timestamp: int = Field(description="the broker's, in milliseconds")
-    ended_processes: int = Field(default=0, ge=0, description="that had it in hand when they ended")
-    is_in_hand: bool = Field(description="now, unless the process that says so has ended")
+    timestamp: int = Field(description="the broker's timestamp, in milliseconds")
+    ended_processes: int = Field(default=0, ge=0, description="processes that ended with the record in hand")
+    is_in_hand: bool = Field(description="being handled, unless the process that wrote this has ended")
     since: Timestamp

@@ -38,7 +38,8 @@ class TenantPolicy(Contract):
     automatic_training: bool = Field(default=True, description="train automatically on each batch of new examples")
     on_withdrawal: Literal["flag", "retrain", "stop"] = Field(
         default="retrain",
-        description="flag: list adapters that contain a withdrawn example; retrain: replace and retire them; stop: retire them",
+        description="for adapters that contain a withdrawn example. flag: list them; retrain: replace and retire them; "
+        "stop: retire them",
     )
     retrain_within_days: int = Field(
         default=30,
