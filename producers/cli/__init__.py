@@ -1,1 +1,1 @@
-"""Implements the ``sano`` command: parses, calls, prints. Commands import heavy modules lazily, so that it starts fast."""
+"""Implements the ``sano`` command: parses, calls, prints. Commands import heavy modules lazily, for a fast start."""

@@ -1,4 +1,4 @@
-"""Exports a tenant's adapter, purges the tenant: ``sano export``, ``churn``, ``purge``, ``purges``, ``subcontractor``."""
+"""Exports adapters and purges tenants: ``sano export``, ``churn``, ``purge``, ``purges``, ``subcontractor``."""
 
 from __future__ import annotations
 
