@@ -1,4 +1,4 @@
-"""Wiring of a serving replica: engine, routes and agent on one event loop.
+"""Wires a serving replica: engine, routes and agent on one event loop.
 
 vLLM's processes are spawned and import this module anew, so nothing may start outside ``main``.
 """

@@ -1,4 +1,4 @@
-"""Why a request is refused, as OpenAI's clients expect it. No message holds anything that the caller sent."""
+"""Defines refusals in the form that OpenAI's clients expect. No message holds anything that the caller sent."""
 
 from __future__ import annotations
 

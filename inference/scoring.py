@@ -1,4 +1,4 @@
-"""Scores adapters over a base model on held-out questions that have a house rule for an answer.
+"""Scores adapters over a base model on held-out questions with house rules.
 
 ``python -m inference.scoring --base PATH --jobs FILE.json [--max-new-tokens 64]``
 

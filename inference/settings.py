@@ -1,4 +1,4 @@
-"""Settings of a serving replica."""
+"""Defines the settings of a serving replica."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What publishes: the import of approvals and the operators' commands. `sano` is their command line."""
+"""Publishes events: imports of approvals, and operators' commands. `sano` is the command line."""

@@ -1,4 +1,4 @@
-"""How the operators' side reaches a tenancy: with the bus for commands, without it for reads."""
+"""Connects operators' commands to a tenancy: with the bus for commands, without it for reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saying how far the doing of many things has come."""
+"""Reports the progress of many tasks."""
 
 from __future__ import annotations
 

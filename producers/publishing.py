@@ -1,4 +1,4 @@
-"""One event of a tenant, from this side of the bus."""
+"""Publishes one event of a tenant, as a producer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of the operators' side: ``SANO_*`` first, then ``.sano/stack.json`` of the local stack in this folder."""
+"""Defines operators' settings: ``SANO_*`` first, then ``.sano/stack.json`` of the local stack in this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes what is generated from the contract: ``python -m schemas.generate [--check]``."""
+"""Generates the JSON Schemas and the AsyncAPI document: ``python -m schemas.generate [--check]``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def generated() -> dict[str, str]:
 
 
 def stale(folder: Path = GOLDEN) -> list[str]:
-    """The names of files that are missing, out of date or of no use any more."""
+    """The names of files that are missing, out of date or no longer generated."""
     wanted = generated()
     present = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} if folder.is_dir() else {}
     return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))

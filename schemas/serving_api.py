@@ -1,4 +1,4 @@
-"""What the serving API has beside OpenAI's shapes."""
+"""Names what the serving API adds to OpenAI's shapes."""
 
 ADAPTER_HEADER = "X-Sano-Adapter"
-"""A header of every answer that a model gave: the digest of the adapter that gave it, or ``base``."""
+"""Header of every model answer: the digest of the adapter that answered, or ``base``."""

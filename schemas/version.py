@@ -1,4 +1,4 @@
-"""The version of this code, as it stands in manifests and certificates."""
+"""States the version of this code, as manifests and certificates carry it."""
 
 VERSION = "0.1.0"
 TOOL = f"sanolith {VERSION}"

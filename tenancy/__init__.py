@@ -1,1 +1,1 @@
-"""The tenant boundary: identity, state, sealed storage, keys, leases, signatures. Imports only schemas."""
+"""Implements the tenant boundary: identity, state, sealed storage, keys, leases, signatures. Imports only schemas."""

@@ -1,4 +1,4 @@
-"""The one place that knows which adapter stands behind which port of the tenant boundary."""
+"""Wires each port of the tenant boundary to its implementation. No other module does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way onto the bus: idempotent, acknowledged by all in-sync replicas, with key and headers."""
+"""Publishes to the bus, idempotently, acknowledged by all in-sync replicas. There is no other way onto the bus."""
 
 from __future__ import annotations
 

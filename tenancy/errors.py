@@ -1,4 +1,4 @@
-"""What can go wrong at the tenant boundary, sorted by what the caller should do about it."""
+"""Defines the errors of the tenant boundary, by what the caller should do about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tenant's identity. It is made from a verified token or a verified event, never from a caller's text."""
+"""Defines the tenant's identity, made from a verified token or a verified event, never from a caller's text."""
 
 from __future__ import annotations
 

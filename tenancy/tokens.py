@@ -1,4 +1,4 @@
-"""API tokens: short JWTs (RFC 7519), EdDSA only, whose subject is the tenant."""
+"""Issues and verifies API tokens: JWTs (RFC 7519), EdDSA only, whose subject is the tenant."""
 
 from __future__ import annotations
 

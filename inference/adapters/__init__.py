@@ -1,1 +1,1 @@
-"""Which adapters a replica holds: fetched and checked, loaded on demand, unloaded when idle, removed for good."""
+"""Manages a replica's adapters: fetches and checks them, loads on demand, unloads when idle, evicts for good."""

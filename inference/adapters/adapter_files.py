@@ -1,4 +1,4 @@
-"""From the tenant's prefix to memory-backed files: seal, signature, hashes and shapes, or nothing."""
+"""Fetches an adapter into memory-backed files, only if seal, signature, hashes and shapes verify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns at fetching adapters: a bounded number at once, and of one tenant only one."""
+"""Limits concurrent adapter fetches: a bounded number in total, one per tenant."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Which adapters are in the engine: loaded when a request of their tenant comes, unloaded when idle, evicted for good
-at a purge.
+"""Places adapters in the engine: loads on a request of their tenant, unloads when idle, evicts for good at a purge.
 
 Everything runs on one event loop. A request reserves its adapter before it waits for anything, so that no eviction
 can take it away between admission and answer. Concurrent requests for one adapter share one load.

@@ -1,4 +1,4 @@
-"""A set that does not grow for ever."""
+"""Keeps a set of bounded size: the most recent values."""
 
 from __future__ import annotations
 

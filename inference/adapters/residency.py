@@ -1,4 +1,4 @@
-"""Which adapters stay loaded: least recently used goes first, and never one that a request needs.
+"""Decides which adapters stay loaded: LRU eviction, never of an adapter that a request needs.
 
 Pure bookkeeping on one event loop: no engine, no clock of its own, no lock. A request *reserves* its adapter before
 the first await and *releases* it when its answer has ended, so between admission and finish the adapter is never

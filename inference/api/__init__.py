@@ -1,1 +1,1 @@
-"""The HTTP routes, in OpenAI's shapes."""
+"""Serves the HTTP routes, in OpenAI's shapes."""

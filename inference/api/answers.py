@@ -1,4 +1,4 @@
-"""Answering one request: bind it to the tenant's adapter, hold that, ask the engine, meter what it took."""
+"""Answers one request: binds it to the tenant's adapter, holds that, asks the engine, meters the usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The replica's HTTP routes: OpenAI's shapes, bound to the bearer's tenant. There are no others."""
+"""Defines all HTTP routes of the replica: OpenAI's shapes, bound to the bearer's tenant."""
 
 from __future__ import annotations
 

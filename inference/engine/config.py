@@ -1,4 +1,4 @@
-"""What the engine is started with, and the only place that sets environment variables for vLLM."""
+"""Configures the engine's start. The only place that sets environment variables for vLLM."""
 
 from __future__ import annotations
 

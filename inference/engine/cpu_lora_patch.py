@@ -1,4 +1,4 @@
-"""Keeps adapters away from requests that use none, on vLLM's CPU backend.
+"""Patches vLLM's CPU backend, which would apply an adapter to requests that use none.
 
 vLLM marks a token without adapter with the slot index -1. Its GPU kernels skip such tokens. The PyTorch operations
 that it uses on CPU take the index at its word: ``weights[-1]`` is the last slot, so in a batch with any

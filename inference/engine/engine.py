@@ -1,8 +1,8 @@
-"""The one engine of a replica: vLLM embedded, answering for adapters that are named by their digest.
+"""Embeds vLLM as a replica's one engine, which serves adapters by their digest.
 
-It knows adapters, not tenants. Whoever calls it has verified the caller, decided which adapter may answer, checked
-the adapter's files and keeps them in place for as long as the adapter is loaded (vLLM reads them again whenever it
-has let its copy go). Everything runs on one event loop; the engine itself runs in processes of its own.
+It knows adapters, not tenants. Its user has authenticated the caller, decided which adapter may answer, checked the
+adapter's files, and keeps them in place while the adapter is loaded (vLLM rereads them after it dropped its copy).
+Everything runs on one event loop; the engine itself runs in processes of its own.
 """
 
 from __future__ import annotations

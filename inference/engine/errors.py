@@ -1,4 +1,4 @@
-"""Why the engine did not do what it was asked. No message holds a prompt, an answer or a caller's value."""
+"""Defines the engine's errors. No message holds a prompt, an answer or a caller's value."""
 
 from __future__ import annotations
 

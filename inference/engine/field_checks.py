@@ -1,9 +1,9 @@
-"""What a field of a request may hold, by its exact JSON type and bounds.
+"""Validates the fields of a request by exact JSON type and bounds.
 
-vLLM's request models are lenient: they take ``"9"`` or ``1e30`` for a whole number, and numbers of any length. What
-comes through them can still raise where it is too late to refuse it: while the request is packed for the engine's
-process, when vLLM has registered it already, or in the worker, where it ends the engine for every tenant. So nothing
-reaches vLLM that these checks do not bound. ``tests/integration/test_vllm_contract.py`` compares the bounds with its.
+vLLM's request models are lenient: they accept ``"9"`` or ``1e30`` as an integer, and numbers of any length. A value
+that passes them can still raise too late to be refused: while the request is packed for the engine's process, when
+vLLM has registered it already, or in the worker, where it ends the engine for every tenant. So every value that
+reaches vLLM is bounded by these checks. ``tests/integration/test_vllm_contract.py`` compares the bounds with its.
 
 Each check raises :class:`EngineRefused` (400), which names the field and never the value.
 """

@@ -1,7 +1,7 @@
-"""The requests that are running, by adapter and by owner, and how they are ended.
+"""Tracks running requests by adapter and by owner, and aborts them.
 
-The work of a request runs in a task of its own. So it can be ended at any point (while its prompt is read, before the
-engine knows its id, or in the middle of a stream), and a reader that is slow or gone does not keep an adapter in use.
+The work of a request runs in its own task. So it can be aborted at any point (while its prompt is read, before the
+engine knows its id, or in the middle of a stream), and a slow or disconnected reader does not keep an adapter in use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The adapters inside vLLM: put there under a name that is a digest, and taken out in the order that is safe."""
+"""Loads adapters into vLLM under their digest as name, and removes them in the order that is safe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others ask of the engine."""
+"""Declares the port through which placement uses the engine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The engine's own processes: noted while they run, ended for certain when the engine is over.
+"""Tracks the engine's processes while they run, and kills those that outlive the engine.
 
-vLLM ends its core process. The workers end when they see that the core is gone, which one that hangs in a step never
-does: it would keep its adapters, and the GPU's memory.
+vLLM ends its core process. Workers exit when they see that the core is gone, but a worker that hangs in a step never
+sees it: it would keep its adapters, and the GPU's memory.
 """
 
 from __future__ import annotations

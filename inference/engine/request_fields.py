@@ -1,7 +1,7 @@
-"""From a caller's JSON to the fields of vLLM's request: an allow-list, since vLLM's own models take far more.
+"""Maps a caller's JSON to the fields of vLLM's request by an allow-list, since vLLM's own models accept far more.
 
-Among what they take is a request id, a cache salt, a chat template, media to fetch and parameters of the key-value
-transfer. And a content part whose ``type`` is the name of a loaded adapter selects that adapter for a request to the
+They also accept a request id, a cache salt, a chat template, media to fetch and parameters of the key-value transfer.
+And a content part whose ``type`` is the name of a loaded adapter selects that adapter for a request to the
 base model (``BaseServing._get_active_default_mm_loras`` in vLLM 0.32), so content is text only.
 
 An unknown field is refused rather than dropped: it would otherwise be ignored in silence. Error messages name the

@@ -1,4 +1,4 @@
-"""Segments of shared memory that the engine's processes leave when they are killed: their messages hold token ids."""
+"""Removes shared-memory segments that the engine's killed processes leave: their messages hold token ids."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How many tokens a streamed answer has taken, read from its events as they are made.
+"""Counts the tokens of a streamed answer from its events, as they are made.
 
-The engine is asked to say it in every event and not only in a closing one: a caller that hangs up after the last text,
-or whose answer is cut short, has used what was made for it all the same.
+The engine reports usage in every event, not only in a closing one: a caller that hangs up after the last text, or whose
+answer is cut short, is still charged for the tokens made for it.
 """
 
 from __future__ import annotations

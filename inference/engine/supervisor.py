@@ -1,7 +1,7 @@
-"""Keeps a replica's engine running: one that has died or hangs is ended and started again, with a pause that grows.
+"""Restarts a replica's engine, with backoff, when it has died or hangs.
 
-Meanwhile requests are refused with 503, and adapters are loaded again when they are asked for. What an engine held
-ends with its processes: the next one is started only when they are gone, and knows no adapter.
+Meanwhile requests are refused with 503; adapters are reloaded on demand. An engine's memory ends with its processes:
+the next engine starts only when they are gone, and knows no adapter.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Finds the request that ends the engine: one that was in flight at two of its deaths is refused.
+"""Detects crash loops of the engine: refuses a request that was in flight at two engine deaths.
 
-Of a request nothing is kept but a fingerprint: HMAC-SHA256, under a key that lives as long as this process, over the
-tenant, the route and the body. A death makes everything in flight suspect, also what only stood beside the cause.
-Suspects are therefore tried one at a time. So whoever is in flight at a second death stood beside no other suspect,
-and is refused for a while. One that is answered is suspect no more.
+Only a fingerprint of a request is kept: HMAC-SHA256 over tenant, route and body, under a key that lives as long as
+this process. A death makes every request in flight a suspect, innocent ones too, so suspects are admitted one at a
+time. A suspect in flight at a second death was therefore the only one, and is refused for a while. A suspect that is
+answered is cleared.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Bounds the bytes of streams that wait for their readers, of each stream and of each tenant.
+"""Bounds the bytes of streams that wait for their readers, per stream and per tenant.
 
-The engine makes a stream's events at its own speed, and what its reader has not taken is kept in this process's memory.
-Where that becomes too much, the stream is cut off. How slowly a reader may read at all is for its connection to say:
-see :mod:`tenancy.service.connections`.
+The engine produces a stream's events at its own speed, and events not read yet are kept in this process's memory. A
+stream over its bound is cut off. Its connection limits how slowly a reader may read: see
+:mod:`tenancy.service.connections`.
 """
 
 from __future__ import annotations

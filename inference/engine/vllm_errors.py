@@ -1,4 +1,4 @@
-"""vLLM's errors as ours. vLLM's texts are never passed on: some repeat the value that they refuse."""
+"""Translates vLLM's errors to ours. vLLM's texts are never passed on: some repeat the value that they refuse."""
 
 from __future__ import annotations
 

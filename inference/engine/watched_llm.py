@@ -1,4 +1,4 @@
-"""vLLM's engine as far as adapters go, which is not waited for without end."""
+"""Calls vLLM's adapter functions with a timeout; a hung engine is declared dead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs inside vLLM's worker processes: keeping adapters apart, and forgetting one without a trace of it.
+"""Extends vLLM's worker processes: keeps adapters apart, and removes one without a trace.
 
 vLLM's ``remove_lora`` frees the adapter's slot without overwriting it: the weights stay until the next adapter that
 gets the slot. The class is mixed into vLLM's worker (``worker_extension_cls``) and called by ``collective_rpc``. Such

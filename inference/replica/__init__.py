@@ -1,1 +1,1 @@
-"""A replica's part in the installation: its agent on the bus, its lease, its entries in the audit logs."""
+"""Connects a replica to the installation: its agent on the bus, its lease, its entries in the audit logs."""

@@ -1,7 +1,7 @@
-"""The replica's agent: it follows activations, retirements and purges.
+"""Follows activations, retirements and purges on the bus: the replica's agent.
 
-It consumes in a group of its own, so that every replica sees every event. What it does and signs is what the tenant's
-state says, which was swapped before the event was published: an event that the state contradicts is no order.
+Each replica consumes in its own group, so that it sees every event. The agent acts and signs by the tenant's state,
+which was swapped before the event was published: an event that the state contradicts is not obeyed.
 """
 
 from __future__ import annotations

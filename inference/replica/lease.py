@@ -1,8 +1,8 @@
-"""The replica's lease, a record under ``replicas/``. Without it the replica serves no adapter.
+"""Holds the replica's lease, a record under ``replicas/``. Without it the replica serves no adapter.
 
-A purge that gets no answer from a replica cuts it off: it marks the record, over which the replica then cannot renew.
-So the lease ends for good, the replica stops serving adapters by itself, and must be started anew, which leaves
-nothing of what it held.
+A purge that a replica does not answer fences it: it marks the record, after which the replica cannot renew. So the
+lease ends for good, the replica stops serving adapters by itself, and must be restarted, which leaves nothing of what
+it held.
 """
 
 from __future__ import annotations

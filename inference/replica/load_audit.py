@@ -1,4 +1,4 @@
-"""Which adapter was loaded here and when, for the tenants' audit logs. No answer waits for it or fails by it."""
+"""Audits adapter loads in the tenants' logs, in the background: no answer waits for it or fails because of it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a verified tenant to what it may ask for: binding, admission, usage."""
+"""Decides what a verified tenant may ask for: binding, admission, usage."""

@@ -1,4 +1,4 @@
-"""Remembers for a moment which digests a tenant has no adapter of: asking for such a one again costs nothing."""
+"""Caches missing adapters for a moment, so that a repeated request for one costs nothing."""
 
 from __future__ import annotations
 

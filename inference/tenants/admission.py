@@ -1,6 +1,4 @@
-"""How many requests of one tenant are answered at once, and how much of its whole answers may wait to be read, so that
-the flood of one is not the queue of all.
-"""
+"""Limits each tenant's concurrent requests and unread answer bytes, so that one tenant's flood delays no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a verified tenant and the ``model`` it names to the adapter that answers, and to nothing else."""
+"""Binds a verified tenant and the ``model`` that it names to the adapter that answers, and to nothing else."""
 
 from __future__ import annotations
 

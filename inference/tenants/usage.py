@@ -1,4 +1,4 @@
-"""What each tenant uses on this replica, reported as events. The amounts are sums; nothing of a request is kept."""
+"""Meters each tenant's usage on this replica and reports it as events: sums only, nothing of a request is kept."""
 
 from __future__ import annotations
 

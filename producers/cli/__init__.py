@@ -1,1 +1,1 @@
-"""The ``sano`` command: parses, calls, prints. Heavy imports wait inside the commands, so that it starts fast."""
+"""Implements the ``sano`` command: parses, calls, prints. Commands import heavy modules lazily, for a fast start."""

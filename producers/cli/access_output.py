@@ -1,4 +1,4 @@
-"""What `sano topics apply` says about access control lists."""
+"""Prints what `sano topics apply` did to access control lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sano audit verify``, ``show`` and ``export``: the tamper-evident log of each tenant."""
+"""Verifies, shows and exports each tenant's tamper-evident log: ``sano audit verify|show|export``."""
 
 from __future__ import annotations
 

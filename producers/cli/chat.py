@@ -1,4 +1,4 @@
-"""``sano chat``: one question, asked as the tenant's applications ask it."""
+"""Asks one question, as the tenant's applications do: ``sano chat``."""
 
 from __future__ import annotations
 

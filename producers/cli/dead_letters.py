@@ -1,4 +1,4 @@
-"""``sano dlq list|redrive``: dead letters, and sending them again after a fix."""
+"""Lists dead letters, and redrives them after a fix: ``sano dlq list|redrive``."""
 
 from __future__ import annotations
 

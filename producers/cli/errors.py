@@ -1,4 +1,4 @@
-"""Every error of every command becomes one line on stderr, in one place: 2 for usage, 1 for failure."""
+"""Turns every error of every command into one line on stderr and an exit status: 2 for usage, 1 for failure."""
 
 from __future__ import annotations
 

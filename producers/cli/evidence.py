@@ -1,4 +1,4 @@
-"""``sano lineage``, ``withdrawals``, ``usage``, ``verify``, ``countersign``: what was done, and what proves it."""
+"""Shows what was done and what proves it: ``sano lineage``, ``withdrawals``, ``usage``, ``verify``, ``countersign``."""
 
 from __future__ import annotations
 

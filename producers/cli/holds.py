@@ -1,4 +1,4 @@
-"""``sano hold …``: what keeps a tenant's data from being destroyed, however long its deletion SLA has passed."""
+"""Places and releases legal holds, which keep a tenant's data even past its deletion SLA: ``sano hold …``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys that documents are checked with, as commands take them."""
+"""Reads the keys that verify documents, from the commands' options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``sano`` command."""
+"""Assembles the ``sano`` command."""
 
 from __future__ import annotations
 

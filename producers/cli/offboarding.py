@@ -1,4 +1,4 @@
-"""Takes everything away and leaves nothing: ``sano export``, ``churn``, ``purge``, ``purges``, ``subcontractor``."""
+"""Exports adapters and purges tenants: ``sano export``, ``churn``, ``purge``, ``purges``, ``subcontractor``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sano topics apply``, ``doctor`` and ``demo``."""
+"""Operates the installation: ``sano topics apply``, ``doctor``, ``demo``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, and the checks that make a wrong one a usage error."""
+"""Defines options and arguments that several commands share; a wrong one is a usage error."""
 
 from __future__ import annotations
 

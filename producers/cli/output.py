@@ -1,4 +1,4 @@
-"""Tables and JSON on stdout, progress on stderr."""
+"""Prints tables and JSON on stdout, progress on stderr."""
 
 from __future__ import annotations
 

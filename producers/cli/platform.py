@@ -1,4 +1,4 @@
-"""Where commands get their settings and ports from. Tests put another :class:`Platform` in the context."""
+"""Gives commands their settings and ports. Tests put another :class:`Platform` in the context."""
 
 from __future__ import annotations
 

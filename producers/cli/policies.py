@@ -1,4 +1,4 @@
-"""``sano tenant create`` and ``sano tenant policy …``: the commands that take a policy's fields."""
+"""Creates tenants and changes policies: ``sano tenant create`` and ``sano tenant policy …``."""
 
 from __future__ import annotations
 

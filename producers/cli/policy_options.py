@@ -1,4 +1,4 @@
-"""Makes one command-line option for each field of a tenant's policy, so that a later field has its option by itself.
+"""Generates a command-line option for each field of a tenant's policy, so that a new field gets its own.
 
 Imported only once such a command is asked for: the models need pydantic, which nearly doubles a command's start.
 """

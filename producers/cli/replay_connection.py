@@ -1,4 +1,4 @@
-"""How the commands of replays and dead letters reach the topics that they read, and where they send."""
+"""Connects the commands of replays and dead letters to the topics that they read and send to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that the commands of replays and dead letters share, and the selection that they make."""
+"""Defines the shared options of replays and dead letters, and the selection that they make."""
 
 from __future__ import annotations
 

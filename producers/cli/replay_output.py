@@ -1,4 +1,4 @@
-"""What the commands of replays and dead letters print."""
+"""Prints plans and reports of replays and redrives."""
 
 from __future__ import annotations
 

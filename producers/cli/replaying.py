@@ -1,4 +1,4 @@
-"""``sano replay plan|run|report``: sending again what topics hold."""
+"""Replays messages of topics: ``sano replay plan|run|report``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``sano up``, ``down`` and ``status``: the local stack of this folder."""
+"""Starts, stops and shows the local stack of this folder: ``sano up``, ``down``, ``status``."""
 
 from __future__ import annotations
 

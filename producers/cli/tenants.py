@@ -1,4 +1,4 @@
-"""``sano tenant …``: who is there, and how they get in."""
+"""Lists and shows tenants, and issues their tokens: ``sano tenant …``."""
 
 from __future__ import annotations
 

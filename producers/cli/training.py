@@ -1,4 +1,5 @@
-"""``sano import``, ``train``, ``runs``, ``adapters``, ``activate``, ``rollback``."""
+"""Imports examples, trains and switches adapters: ``sano import``, ``train``, ``runs``, ``adapters``, ``activate``,
+``rollback``."""
 
 from __future__ import annotations
 

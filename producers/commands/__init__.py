@@ -1,1 +1,1 @@
-"""What operators ask for: events, and swaps of a tenant's state."""
+"""Executes operators' commands: events, and swaps of a tenant's state."""

@@ -1,4 +1,4 @@
-"""Entering what an operator's command has put in force already, since no event tells it."""
+"""Audits operator commands that publish no event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Taking an adapter away: ask for the export, wait for it, and leave it in a folder that peft loads."""
+"""Exports an adapter: requests the export, waits for it, and writes it to a folder that peft loads."""
 
 from __future__ import annotations
 

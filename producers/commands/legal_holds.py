@@ -1,4 +1,4 @@
-"""Legal holds, as operators place and release them: one swap of the tenant's state, without any event."""
+"""Places and releases legal holds for operators: one swap of the tenant's state, without any event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Onboarding: a tenant's keys, then its state, then the word of it."""
+"""Onboards a tenant: creates its keys, then its state, then publishes the event."""
 
 from __future__ import annotations
 

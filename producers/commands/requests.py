@@ -1,4 +1,4 @@
-"""What operators ask for. A command is an event, or one swap of the tenant's state; consumers do the rest."""
+"""Requests work for operators. A command is an event, or one swap of the tenant's state; consumers do the rest."""
 
 from __future__ import annotations
 

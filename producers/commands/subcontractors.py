@@ -1,4 +1,4 @@
-"""Subcontractors' confirmations of a destruction, as operators record them on a purge that is not certified yet."""
+"""Records a subcontractor's confirmation of destruction on a purge that is not certified yet."""
 
 from __future__ import annotations
 

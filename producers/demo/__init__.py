@@ -1,4 +1,4 @@
-"""``sano demo``: the whole loop with three tenants, two of which train an adapter, from onboarding to a purge."""
+"""Runs the whole loop, from onboarding to purge, with three tenants, two of which train an adapter: ``sano demo``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The acts of the demo, in order. Each uses only what an operator or an application could use."""
+"""Performs the acts of the demo, in order. Each uses only what an operator or an application could use."""
 
 from __future__ import annotations
 

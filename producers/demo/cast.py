@@ -1,4 +1,4 @@
-"""Who appears in the demo, and what the acts found out about each."""
+"""Defines the demo's tenants, and collects the acts' results for each."""
 
 from __future__ import annotations
 

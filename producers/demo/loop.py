@@ -1,4 +1,4 @@
-"""The loop itself: what `make demo` shows."""
+"""Runs the loop that `make demo` shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory the demo takes: this process and all that it started, pages that several share counted once."""
+"""Measures the demo's peak memory: this process and its descendants, shared pages counted once."""
 
 from __future__ import annotations
 

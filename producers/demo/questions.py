@@ -1,4 +1,4 @@
-"""Asking the held-out questions: through the API as an application would, and beside it with the internal harness."""
+"""Asks the held-out questions: through the API as an application would, and through the internal harness."""
 
 from __future__ import annotations
 

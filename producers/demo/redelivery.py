@@ -1,5 +1,6 @@
-"""Delivering all of a purged tenant's events again, from offset 0, past every plan of a replay, which would leave them
-out: consumers must refuse them by themselves."""
+"""Redelivers all of a purged tenant's events, from offset 0, to show that consumers refuse them by themselves.
+
+It bypasses replay plans, which would leave them out."""
 
 from __future__ import annotations
 

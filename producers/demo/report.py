@@ -1,4 +1,4 @@
-"""``demo-report.json``: what the demo did, measured and checked."""
+"""Defines ``demo-report.json``: what the demo did, measured and checked."""
 
 from __future__ import annotations
 

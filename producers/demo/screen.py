@@ -1,4 +1,4 @@
-"""What the demo shows: a line per step as it happens, progress bars, a table per tenant."""
+"""Prints the demo: a line per step as it happens, progress bars, a table per tenant."""
 
 from __future__ import annotations
 

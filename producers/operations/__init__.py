@@ -1,1 +1,1 @@
-"""What runs beside the tenants: topics, the doctor, a chat client."""
+"""Operates the installation apart from tenants: topics, the doctor, a chat client."""

@@ -1,7 +1,7 @@
-"""Entries of the brokers' access control lists, in Kafka's words and numbers, and what they do to the wall.
+"""Translates access control entries to Kafka's words and numbers, and judges which are surplus.
 
-An entry that the contract does not give is surplus only if it lets somebody do more than look: at our topics and
-consumer groups, to the cluster itself, or in transactions. Every other one is nobody's business here.
+An entry that the contract does not grant is surplus only if it permits more than a look: at our topics and consumer
+groups, to the cluster itself, or in transactions. Every other entry is ignored.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One question to the serving API, as the tenant's own applications ask it."""
+"""Asks the serving API one question, as the tenant's own applications do."""
 
 from __future__ import annotations
 

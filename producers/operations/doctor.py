@@ -1,4 +1,4 @@
-"""Is everything that a command needs there? One check per part, each with what to do when it fails."""
+"""Checks that everything a command needs is there: one check per part, each with a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kafka's names for who is what on the bus: a prefix and our name, or those that a file gives."""
+"""Maps our principals to Kafka's names: a prefix plus our name, or the names in a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topics on a cluster as ``schemas.bus.topics`` says: the missing are created, the configurations of others aligned.
+"""Creates missing topics on a cluster, and aligns the configuration of others with ``schemas.bus.topics``.
 
 What cannot be changed without harm is reported and left: more partitions would move tenants' keys to other
 partitions and so break their order, and replicas are moved by the cluster's own tools.

@@ -1,1 +1,1 @@
-"""What operators look at: reads, without opening an example's text."""
+"""Reads what operators look at, without opening an example's text."""

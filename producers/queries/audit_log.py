@@ -1,4 +1,4 @@
-"""The questions that an auditor asks of a tenant's audit log, answered with names while the tenant's key lives."""
+"""Answers an auditor's questions about a tenant's audit log, with names while the tenant's key exists."""
 
 from __future__ import annotations
 

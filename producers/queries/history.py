@@ -1,4 +1,4 @@
-"""A tenant's whole past: what its state holds and what was moved out of it."""
+"""Reads a tenant's whole history: entries in its state, and those archived from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an adapter's digest back to the run, the training set, and each example with who and what allowed it."""
+"""Traces an adapter's digest to the run, the training set, and each example with who and what allowed it."""
 
 from __future__ import annotations
 

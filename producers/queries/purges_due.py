@@ -1,4 +1,4 @@
-"""Purges that do not go on by themselves, and tenants that are active although they are to be purged."""
+"""Finds stuck and overdue purges, and tenants still active although they are to be purged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for what consumers do, by looking at the objects that they write. Every wait is bounded."""
+"""Waits for consumers' results by polling the objects that they write. Every wait has a timeout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators see of withdrawals: which adapters each touches, what became of them, and the signed receipts."""
+"""Shows operators the withdrawals: affected adapters, what happened to them, and the signed receipts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Replaying what topics hold, and redriving dead letters: planned first, with limits, resumable, reported."""
+"""Replays messages of topics and redrives dead letters: planned first, with limits, resumable, reported."""

@@ -1,4 +1,4 @@
-"""A replay in the audit logs of the tenants whose events it sends again: who, by which plan, how many, to what end."""
+"""Audits a replay in the log of each tenant whose events it resends: who, by which plan, how many, with what result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing is sent for a tenant that is purged or being purged."""
+"""Fences replays: nothing is sent for a tenant that is purged or being purged."""
 
 from __future__ import annotations
 

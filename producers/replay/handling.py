@@ -1,4 +1,4 @@
-"""Waiting until every consumer of some topics has handled all that lies on them now."""
+"""Waits until every consumer of the given topics has handled the current backlog."""
 
 from __future__ import annotations
 

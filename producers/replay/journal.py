@@ -1,8 +1,8 @@
-"""What a run has sent, one line a message, beside its plan: a run that was interrupted goes on from it.
+"""Journals each message that a run sent, beside its plan, so that an interrupted run resumes.
 
-A line is written after the bus has acknowledged the message. A process that dies in between sends that one message
-again when it goes on; a machine that dies, as many as were not on its disk yet, at most :data:`SYNC_EVERY`. Both are
-events that every consumer knows by their ids.
+A line is written after the bus has acknowledged the message. A process that dies in between resends that one message
+when it resumes; a machine that dies, those not yet on its disk, at most :data:`SYNC_EVERY`. Every consumer recognizes
+both by their ids.
 """
 
 from __future__ import annotations

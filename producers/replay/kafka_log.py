@@ -1,4 +1,4 @@
-"""The log of a Kafka cluster: assigned partitions, no group, nothing committed, committed messages only."""
+"""Reads a Kafka cluster's log: assigned partitions, no group, commits nothing, committed messages only."""
 
 from __future__ import annotations
 

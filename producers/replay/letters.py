@@ -1,4 +1,4 @@
-"""Dead letters as operators look at them: why, since when, and whether they can be sent again."""
+"""Lists dead letters for operators: why, since when, and whether each can be redriven."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topics as a log that can be read anywhere: without a group, committing nothing.
+"""Declares the port that reads topics as a log: at any offset, without a group, committing nothing.
 
 One Protocol with two implementations, Kafka (:mod:`producers.replay.kafka_log`) and memory; one contract suite runs on
 both.

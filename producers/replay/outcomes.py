@@ -1,4 +1,4 @@
-"""What consumers made of a replay: its outcomes, by replay id and event id."""
+"""Collects consumers' outcomes of a replay, by replay id and event id."""
 
 from __future__ import annotations
 

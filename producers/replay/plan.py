@@ -1,4 +1,4 @@
-"""The plan of a replay: what would be sent, pinned, counted and hashed. Nothing is sent without one."""
+"""Defines a replay's plan: what would be sent, pinned, counted and hashed. Nothing is sent without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a plan, and seeing whether it still holds."""
+"""Plans a replay, and checks that a plan still holds."""
 
 from __future__ import annotations
 

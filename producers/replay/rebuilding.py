@@ -1,19 +1,19 @@
-"""Replaying a history into an empty installation, so that it comes to the same state.
+"""Rebuilds an installation: replays a history into an empty one, so that it reaches the same state.
 
-There every event must find what it found the first time. Two rules make it so:
+There every event must find what it found the first time. Two rules ensure that:
 
-- What the services of the old installation concluded by themselves is not sent but counted, and the milestones among
-  it are waited for: the new one comes to them too, and until then nothing that followed is sent. An adapter is trained
-  again before it is activated again. What it does not come to, although it is at rest, is noted, and the replay goes
-  on. What people and integrations published is sent, whatever it names as its cause.
+- Events that the old installation's services derived are not sent but counted, and the milestones among them are waited
+  for: the new installation derives them too, and until then nothing that followed is sent. An adapter is trained again
+  before it is activated again. A milestone that an idle installation does not reach is noted, and the replay continues.
+  Events of people and integrations are sent, whatever they name as their cause.
 - One tenant's events of one topic are in order, and between topics there is none. Before an event of another topic than
   the one before it, everything that was sent of its tenant has been handled. Tenants do not wait for each other, and
   nothing waits for events that nothing depends on, of which there are the most.
 
 What an operator changed by a swap of the state and not by an event, an activation or a rollback, is done again in the
 operator's name. One that names nobody was the services' own: a new adapter's activation, a retirement's rollback. An
-approval whose text is not there is not sent: it was erased since, by a withdrawal, a rejection or a later version, and
-nobody may train on it again.
+approval whose text is missing is not sent: the text was erased by a withdrawal, a rejection or a later version, and
+must not be trained on again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which dead letters were sent again already.
+"""Finds dead letters that were redriven already, so that a redrive is idempotent.
 
-The record of it is the message that was sent: it names the letter's place in its headers. So sending a letter and
-noting that it was sent are one write; no crash comes in between, nothing has to be kept anywhere else, and the record
-outlives the letter, since it was appended later to a topic of the same retention.
+The redriven message is its own record: its headers name the letter's place. So sending a letter and recording that are
+one write: no crash can come in between, nothing is stored elsewhere, and the record outlives the letter, since it was
+appended later to a topic with the same retention.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What came of a replay: its journal joined with the outcomes, by replay id and event id."""
+"""Reports a replay's results: its journal joined with the outcomes, by replay id and event id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sending what was planned: paced, watched, stopped when it does what it should not, and taken up where it stopped."""
+"""Sends a plan's messages: paced, monitored, stopped on limits, and resumable."""
 
 from __future__ import annotations
 

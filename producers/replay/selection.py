@@ -1,4 +1,4 @@
-"""What a replay is about: which messages of which topics."""
+"""Selects a replay's messages: which of which topics."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where examples come from: files of approvals."""
+"""Imports examples from files of approvals."""

@@ -1,7 +1,7 @@
-"""A file of approvals: OpenAI chat format plus ``reviewer`` and ``consent``, one JSON object a line.
+"""Reads a file of approvals: OpenAI chat format plus ``reviewer`` and ``consent``, one JSON object per line.
 
-The whole file is read and judged before anything of it is used. What is wrong with a line is said by field and rule;
-the line itself is never quoted.
+The whole file is validated before any of it is used. Errors name a line's field and the rule, and never quote the
+line.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Import: the approvals of a file become sealed contents under the tenant's prefix and events that refer to them.
+"""Imports a file of approvals, idempotently: sealed contents under the tenant's prefix, and events that refer to them.
 
-Three passes, so that a file with one bad line leaves no trace: every line is judged alone, then against what the
-tenant holds, and only then is anything written. A file that was imported before is imported again to the same end:
-contents that are there keep their salt, so commitments and event ids are the same.
+Three passes, so that a file with one bad line leaves no trace: each line is validated alone, then against the tenant's
+data, and only then is anything written. Importing a file again has the same result: existing contents keep their salt,
+so commitments and event ids are the same.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What every part of the contract is made of: models, identifiers, numbers, timestamps, canonical JSON."""
+"""Defines the contract's basic types: models, identifiers, numbers, timestamps, canonical JSON."""

@@ -1,6 +1,6 @@
-"""Where other systems are, as settings say it: checked at the edge, so that a wrong one is not a client's error later.
+"""Validates the addresses in settings at the edge, so that a wrong one does not fail later inside a client.
 
-The messages do not repeat the value: a URL may hold a password.
+Error messages do not repeat the value: a URL may hold a password.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _is_s3_endpoint(value: str) -> bool:
 
 
 def _listed(value: str) -> str:
-    """Without what is empty between two commas and after the last one: a client would look for a broker there."""
+    """Drops empty entries between commas and after the last one: a client would look for a broker there."""
     return ",".join(part for part in value.split(",") if part.strip())
 
 

@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) and the digests and commitments that are computed over it."""
+"""Computes canonical JSON (RFC 8785), and digests and commitments over it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def sha256_hex(value: Any) -> str:
 
 
 def commitment(salt: bytes, value: Any) -> str:
-    """HMAC-SHA256 (RFC 2104) of the canonical JSON of ``value`` under a salt of its own.
+    """HMAC-SHA256 (RFC 2104) of the canonical JSON of ``value`` under its own salt.
 
-    A plain hash of a short text is found again by brute force in seconds. The salt lives sealed in the tenant's
-    prefix and dies with the tenant's key, so that what remains can no longer be linked to content.
+    A plain hash of a short text is brute-forced in seconds. The salt is stored sealed in the tenant's prefix and dies
+    with the tenant's key, after which the commitment can no longer be linked to content.
     """
     if len(salt) < 32:
         raise ValueError(f"a commitment needs a salt of at least 32 bytes, not {len(salt)}")

@@ -1,6 +1,6 @@
-"""The base model of the contract: strict when we write, and tolerant of nothing but unknown fields when we read.
+"""Defines the base model of the contract: strict when we write, tolerant only of unknown fields when we read.
 
-Producers build models with unknown fields forbidden, so that nobody can smuggle content in an extra field.
+Producers build models with unknown fields forbidden, so that no extra field can smuggle content.
 Consumers parse with :func:`read_tolerant`, so that a newer producer's additional fields do not stop an older
 consumer.
 """

@@ -1,4 +1,4 @@
-"""Shapes of the identifiers that appear in keys, names and labels. All are opaque: none may carry content."""
+"""Defines the shapes of identifiers in keys, names and labels. All are opaque: none may carry content."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ PurgeId = Annotated[str, StringConstraints(pattern=PURGE_ID_PATTERN)]
 """An opaque id without dots: the record of a purge "p.certificate" would lie where the certificate of "p" lies."""
 Sha256Hex = Annotated[str, StringConstraints(pattern=SHA256_PATTERN)]
 ReasonCode = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
-"""A code, and no sentence: its shape keeps blanks and punctuation out. What it says is for whoever chooses it to keep
-free of content, since it stands in logs, audit logs and certificates."""
+"""A code, not a sentence: its shape excludes blanks and punctuation. Its author must keep it free of content, since it
+appears in logs, audit logs and certificates."""
 EventTypeName = Annotated[str, StringConstraints(pattern=EVENT_TYPE_PATTERN)]
 SubcontractorName = Annotated[str, StringConstraints(pattern=REASON_CODE_PATTERN)]
 """A code that the operator chooses for a subcontractor, such as ``aws-s3``."""

@@ -1,6 +1,6 @@
-"""Whole numbers that every reader of JSON takes for the same number.
+"""Bounds integers so that every JSON reader parses the same number.
 
-From 2**53 on readers of JSON round (RFC 7493, 2.2), and RFC 8785 has no integers: what holds a larger one cannot be
+From 2**53 on JSON readers round (RFC 7493, 2.2), and RFC 8785 has no integers: a document with a larger one cannot be
 signed, and so neither trained on nor certified.
 """
 
@@ -15,6 +15,6 @@ GREATEST = 2**53 - 1
 Count = Annotated[int, Field(ge=0, le=GREATEST)]
 Ordinal = Annotated[int, Field(ge=1, le=GREATEST)]
 Version = Ordinal
-"""Of a decision, a consent or a document, counted from 1 by whoever decides. It is a part of object keys."""
+"""Version of a decision, consent or document, counted from 1 by its author. It is part of object keys."""
 Amount = Annotated[float, Field(ge=0.0, le=GREATEST)]
-"""Of what is added up: no sum of such is too large for a number."""
+"""A summable amount, bounded so that JSON readers lose no precision."""

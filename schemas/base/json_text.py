@@ -1,4 +1,4 @@
-"""JSON that came from outside: a file, or the inside of a signed envelope."""
+"""Parses untrusted JSON: a file, or the payload of a signed envelope."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 MAX_DEPTH = 64
-"""Levels of lists and objects. Ours have a dozen; whoever walks a value recursively has room for many more."""
+"""Levels of lists and objects. Ours have a dozen; a recursive walk has stack for many more."""
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON. Raises :class:`ValueError` for what is none, and for what is nested too deep to be walked."""
+    """Parse JSON. Raises :class:`ValueError` for invalid JSON, and for JSON nested too deep to walk."""
     try:
         value = json.loads(text)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""Moments: points in time that are written by RFC 3339, with a zone, and by nothing else."""
+"""Parses timestamps: RFC 3339 with a zone, and nothing else."""
 
 from __future__ import annotations
 

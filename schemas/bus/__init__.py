@@ -1,1 +1,1 @@
-"""What travels on Kafka: events, their envelope, topics, and the documents generated from them."""
+"""Defines what travels on Kafka: events, their envelope, topics, and the documents generated from them."""

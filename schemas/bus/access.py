@@ -1,8 +1,8 @@
-"""The brokers' access control as data: what each principal may do, from what it publishes and which topics it reads.
+"""Declares the brokers' access control: what each principal may do, given what it publishes and which topics it reads.
 
-Who is not named here may do nothing. Nobody here may create, alter or delete a topic, change a right, or write in a
-transaction: that is for the cluster's own administrators. So no credential of a service or an operator can lengthen a
-topic's retention or widen its own rights.
+A principal that is not named here may do nothing. None of those named may create, alter or delete a topic, change a
+right, or write in a transaction: that is for the cluster's administrators. So no credential of a service or an operator
+can lengthen a topic's retention or widen its own rights.
 """
 
 from __future__ import annotations

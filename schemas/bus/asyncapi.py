@@ -1,5 +1,6 @@
-"""The AsyncAPI 3.0 document of the bus, from the topics and event types: also keys, headers, groups and retention,
-which a generator that looks at handlers cannot know.
+"""Builds the AsyncAPI 3.0 document of the bus from topics and event types.
+
+It includes keys, headers, groups and retention, which a generator that reads handlers cannot know.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ def document() -> dict[str, Any]:
             "version": VERSION,
             "description": (
                 "Events of private LoRA adapters, one per tenant. CloudEvents 1.0 in Kafka's binary mode: attributes "
-                "in ce_* headers, JSON as the value. The key is the ce_subject, so that one tenant's events of a topic "
-                "stay in order. The ce_id follows from type, subject and the event's natural key: a message that "
-                "arrives again is known by it. Producers send no field that is not here; consumers ignore such fields."
+                "in ce_* headers, JSON as the value. The key is the ce_subject, which keeps one tenant's events of a "
+                "topic in order. The ce_id is derived from type, subject and the event's natural key, and identifies "
+                "redeliveries. Producers send no field that is not declared here; consumers ignore such fields."
             ),
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
@@ -151,16 +152,16 @@ def _dead_letter() -> dict[str, Any]:
         "name": "dead-letter",
         "title": "DeadLetter",
         "summary": (
-            "A message that nobody could handle: key, value and headers as they came, followed by the reason. Where "
-            f"that would be larger than the bus takes, the reason is {TOO_LARGE}: there is no value and nothing long, "
-            "and the whole message lies at dlq_topic, dlq_partition, dlq_offset."
+            "A message that no consumer could handle: the original key, value and headers, followed by the reason. If "
+            f"that would exceed the bus's message limit, the reason is {TOO_LARGE}: the value and everything long are "
+            "omitted, and the whole message lies at dlq_topic, dlq_partition, dlq_offset."
         ),
         "contentType": "application/octet-stream",
         "headers": {"$ref": SCHEMA_REFERENCE.format(model="DeadLetterHeaders")},
-        "payload": {"description": "whatever bytes came, or none"},
+        "payload": {"description": "the original bytes, or none"},
         "bindings": {
             "kafka": {
-                "key": {"type": "string", "description": "the key as it came; it may be missing or be no text"},
+                "key": {"type": "string", "description": "the original key; may be missing or not text"},
                 "bindingVersion": BINDING_VERSION,
             }
         },
@@ -193,20 +194,20 @@ def _headers() -> Schema:
         "ce_id": {"type": "string", "format": "uuid", "description": "uuid5 over type, subject and natural key"},
         "ce_type": {"type": "string"},
         "ce_source": {"type": "string", "format": "uri-reference", "minLength": 1},
-        "ce_subject": {"type": "string", "description": "the same as the message's key"},
+        "ce_subject": {"type": "string", "description": "same as the message key"},
         "ce_time": {"type": "string", "format": "date-time"},
         "ce_dataschema": {"type": "string", "format": "uri"},
         "content-type": {"type": "string", "const": CONTENT_TYPE},
-        "ce_causationid": {**opaque, "description": "the ce_id of the event that this one follows from"},
-        REPLAY_ID: {**opaque, "description": "only on messages that operators published again"},
+        "ce_causationid": {**opaque, "description": "ce_id of the event that caused this one"},
+        REPLAY_ID: {**opaque, "description": "only on messages that operators republished"},
         **_origin_headers(),
         **_reason_headers(),
         "traceparent": {"type": "string", "pattern": TRACEPARENT_PATTERN, "description": "W3C Trace Context"},
         ONLY_FOR: {
             "type": "string",
             "description": (
-                "on the copy of an event of a removal that one consumer keeps failing on: that service, or "
-                f"{REPLICA_SERVICE}.<replica id>; all others pass the copy over. Publishers do not set it"
+                "only on the requeued copy of a removal event that one consumer keeps failing on: that service, or "
+                f"{REPLICA_SERVICE}.<replica id>; all others skip the copy. Publishers do not set it"
             ),
         },
     }
@@ -214,8 +215,8 @@ def _headers() -> Schema:
     return {
         "type": "object",
         "description": (
-            "What operators published again also says from where, once for each time; a dead letter that they "
-            "published again keeps its reasons."
+            "A message that operators republished also carries its origin, once for each republication; a redriven "
+            "dead letter keeps its reasons."
         ),
         "properties": properties,
         "required": [name for name in properties if name not in optional],
@@ -225,7 +226,7 @@ def _headers() -> Schema:
 def _origin_headers() -> dict[str, Schema]:
     topic, partition, offset = ORIGIN
     return {
-        topic: {"type": "string", "description": f"only with {REPLAY_ID}: where the message was read"},
+        topic: {"type": "string", "description": f"only with {REPLAY_ID}: topic that the message was read from"},
         partition: NUMBER,
         offset: NUMBER,
     }
@@ -235,7 +236,7 @@ def _reason_headers() -> dict[str, Schema]:
     topic, partition, offset = ORIGINAL
     return {
         REASON: {"type": "string", "description": "a code, such as invalid-data"},
-        DETAIL: {"type": "string", "maxLength": 512, "description": "what was off, without any content"},
+        DETAIL: {"type": "string", "maxLength": 512, "description": "what was invalid, without any content"},
         CONSUMER: {"type": "string"},
         TIME: {"type": "string", "format": "date-time"},
         topic: {"type": "string"},
@@ -247,12 +248,12 @@ def _reason_headers() -> dict[str, Schema]:
 def _dead_letter_headers() -> Schema:
     return {
         "type": "object",
-        "description": "The original headers, whatever they were, and these.",
+        "description": "The original headers, whatever they were, plus these.",
         "properties": {
             **_reason_headers(),
             VALUE_BYTES: {
                 **NUMBER,
-                "description": f"only with the reason {TOO_LARGE}: how long the value was that it does not hold",
+                "description": f"only with the reason {TOO_LARGE}: size of the omitted value",
             },
         },
         "required": list(REASON_HEADERS),

@@ -1,8 +1,8 @@
-"""What a new version of a JSON Schema breaks for those who hold messages, or write them, by the old one.
+"""Finds breaking changes between two versions of a JSON Schema, for readers and writers of the old one.
 
-Topics are replayed, so a consumer of today must read every message that was ever valid: the comparison is of what the
-old schema accepts with what the new one does. A keyword that this check does not know and that changed is reported
-too, since nobody has shown that it is harmless.
+Topics are replayed, so today's consumer must read every message that was ever valid: the check compares what the old
+schema accepts with what the new one accepts. A changed keyword that the check does not know is reported too, since
+nobody has shown that it is harmless.
 """
 
 from __future__ import annotations

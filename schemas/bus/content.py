@@ -1,4 +1,4 @@
-"""The content of an example and how an event refers to it without carrying it."""
+"""Defines the content of an example, and the references by which events point to it without carrying it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChatMessage(Contract):
 
 
 class ExampleContent(Contract):
-    """What is trained on. It exists only sealed in the tenant's prefix, or encrypted to the tenant's public key."""
+    """Content to train on. It exists only sealed in the tenant's prefix, or encrypted to the tenant's public key."""
 
     messages: tuple[ChatMessage, ...] = Field(min_length=2, max_length=64)
     salt: str = Field(pattern=r"^[0-9a-f]{64}$", description="32 random bytes in hex: the key of the commitment")
@@ -42,7 +42,7 @@ class ExampleContent(Contract):
 
 
 class ClaimCheck(Contract):
-    """The content was uploaded, sealed, to the tenant's prefix before the event was published."""
+    """A claim check: the content was uploaded, sealed, to the tenant's prefix before the event was published."""
 
     kind: Literal["claim-check"] = "claim-check"
     example_id: OpaqueId
@@ -50,7 +50,7 @@ class ClaimCheck(Contract):
 
 
 class InlineContent(Contract):
-    """The content as a JWE (RFC 7516, compact) to the tenant's public key, for publishers that cannot upload."""
+    """The content as a compact JWE (RFC 7516) to the tenant's public key, for publishers that cannot upload."""
 
     kind: Literal["jwe"] = "jwe"
     jwe: CompactJwe

@@ -1,4 +1,4 @@
-"""What a dead letter says in its headers: why it is one, and where the message that it is of lies."""
+"""Names the headers of a dead letter: why it is one, and where its original message lies."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ REASON_HEADERS = (REASON, DETAIL, CONSUMER, TIME, *ORIGINAL)
 """On every letter, after the message's own headers."""
 
 VALUE_BYTES = "dlq_value_bytes"
-"""Only on a letter without its message: how long the value was that the letter does not hold."""
+"""Only on a letter without its message: the size of the omitted value."""
 TOO_LARGE = "too-large"
-"""The reason of a letter without its message: with it the letter would have been larger than the bus takes."""
+"""The reason of a letter without its message: with it, the letter would exceed the bus's message limit."""

@@ -1,7 +1,7 @@
-"""Commands that services give by themselves, since an earlier event asks for them.
+"""Derives the ids of commands that services issue automatically because an earlier event calls for them.
 
-People give commands of the same types. Those of services have ids that follow from what they follow from, and such an
-id is the event's identity: whoever publishes it publishes the same event.
+People issue commands of the same types. A service's command has an id derived from its cause. That id is the event's
+identity, so every publisher of it publishes the same event.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from schemas.bus.events import PurgeRequested, TenantChurned, TrainingRequested
 
 
 def batch_run_id(batch: int) -> str:
-    """The run that a tenant's n-th batch asks for; deterministic, so that asking twice is asking once."""
+    """The run that a tenant's n-th batch requests; deterministic, so the request is idempotent."""
     return f"batch-{batch}"
 
 
 def retraining_run_id(withdrawal_id: str) -> str:
-    """The run that a withdrawal asks for."""
+    """The run that a withdrawal requests."""
     return f"retrain-{withdrawal_id}"
 
 
 def churn_id(tenant: str) -> str:
-    """The event that says that the contract ended: a tenant has one."""
+    """The event that ends the contract: a tenant has one."""
     return event_id(TenantChurned.type, tenant, "churned")
 
 
 def churn_purge_id(tenant: str) -> str:
-    """The purge that a churn asks for; deterministic, so that a redelivered churn asks for the same one."""
+    """The purge that a churn requests; deterministic, so a redelivered churn requests the same one."""
     return f"purge-{event_id(PurgeRequested.type, tenant, 'churned')}"
 
 
 def follows_by_itself(event: Event) -> bool:
-    """Whether it is a command that a service gives. That it names a cause is not enough: anybody may name one."""
+    """Whether a service issued this command automatically. A named cause is not enough: anybody may name one."""
     data, cause = event.data, event.causation_id
     if isinstance(data, PurgeRequested):
         return (data.purge_id, cause) == (churn_purge_id(event.subject), churn_id(event.subject))

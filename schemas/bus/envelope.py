@@ -1,6 +1,6 @@
-"""CloudEvents 1.0 in Kafka's binary mode: attributes in ``ce_*`` headers, JSON data as the value.
+"""Encodes and decodes CloudEvents 1.0 in Kafka's binary mode: attributes in ``ce_*`` headers, JSON data as the value.
 
-Binary mode keeps routing, replay filters and dead-letter tools from having to parse bodies.
+In binary mode routing, replay filters and dead-letter tools need not parse bodies.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ EVENT_NAMESPACE = uuid.UUID("6f0f3c0a-52b1-5b57-8d2e-9a4a3f8a6a11")
 CONTENT_TYPE = "application/json"
 REPLAY_ID = "ce_replayid"
 ORIGIN = ("ce_originaltopic", "ce_originalpartition", "ce_originaloffset")
-"""Headers of a message that is sent again: from where. Each sending adds the three, in this order."""
+"""Headers with the origin of a resent message. Each resend adds all three, in this order."""
 ONLY_FOR = "sano_only_for"
-"""On the copy of an event that one reader failed on and sent back: the service or replica that it is for."""
+"""Header of a requeued copy: the service or replica that failed on the event, for which alone the copy is."""
 
 Header = tuple[str, bytes]
 
@@ -47,7 +47,7 @@ def event_id(event_type: str, subject: str, natural_key: str) -> str:
 class Event:
     """One event. ``subject`` is the tenant id and the message key, except for a replica's own registration.
 
-    It is the same event in whatever trace it is published.
+    Its trace is no part of its identity: the same event may be published in any trace.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""JSON Schemas of the events' data, as a consumer sees them: fields that it does not know are ignored, not refused."""
+"""Generates JSON Schemas of the events' data as a consumer sees them: unknown fields are ignored, not refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What handling an event came to."""
+"""Lists the outcomes of handling an event."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """The result of one handling. ``EFFECT`` is the only one after which the world is different."""
+    """The outcome of handling an event once. ``EFFECT`` is the only one that changed anything."""
 
     EFFECT = "EFFECT"
     NOOP_DUPLICATE = "NOOP_DUPLICATE"

@@ -1,7 +1,7 @@
-"""Who publishes which types of event, as data: the services, the operators, and who publishes from outside.
+"""Declares which principal publishes which event types: services, operators, and publishers from outside.
 
-Kafka's rights are of topics and not of types. So this says two things: which topics each must be allowed to write to
-(:func:`writers`), and which types it could then publish without having a reason to (:func:`left_open`).
+Kafka grants rights by topic, not by type. So this also gives who must be allowed to write to a topic
+(:func:`writers`), and which types a principal could then publish without a reason (:func:`left_open`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OWED: Types = (
     events.AdapterRetired,
     events.UsageRecorded,
 )
-"""What a swap of a tenant's state may owe to the bus. Whoever swaps it next publishes what a dead process owed."""
+"""What a tenant's outbox may hold. The next process that swaps the state publishes what a dead one left there."""
 
 _OF_CURATION: Types = tuple(model for model in EVENT_TYPES.values() if model.topic == events.CURATION)
 _OF_KNOWLEDGE: Types = tuple(model for model in EVENT_TYPES.values() if model.topic == events.KNOWLEDGE)
@@ -68,8 +68,8 @@ PUBLISHES: dict[str, Types] = {
         events.OutcomeRecorded,
     ),
 }
-"""By principal: what it makes, what it pays of others' debts, and what it sends to the back of a topic that it failed
-on. The training workers are the training service to the bus."""
+"""By principal: its own events, others' outbox entries that it publishes, and events that it failed on and requeues.
+The training workers are the training service to the bus."""
 
 
 def writers(topic: str) -> tuple[str, ...]:

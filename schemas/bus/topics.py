@@ -1,4 +1,4 @@
-"""Topics as data: who owns each, how long a record can survive in it, and what a broker must be told."""
+"""Declares the topics: owner, readers, writers, how long a record can survive, and broker configuration."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ RETENTION_CHECK_MS = 5 * 60_000
 FILE_DELETE_DELAY_MS = 60_000
 
 REPLICA_SERVICE = "inference"
-"""Every replica of it must see every event, so each reads its topics as ``<service>.<replica id>``."""
+"""Each replica must see every event, so it reads in a group of its own, ``<service>.<replica id>``."""
 
 MESSAGE_BYTES = 1_048_576
 """The largest message that our publishers send; the largest event of the contract has a JWE of a quarter of that."""
 
 
 class Topic(Contract):
-    """One topic. ``owner`` is the consumer that dead-letters what nobody can read, so that it is done once.
+    """One topic. ``owner`` is the one consumer that dead-letters unreadable messages, so that each is one letter.
 
-    ``producers`` is who must be allowed to write: also whoever publishes what another service's swap of a tenant's
-    state owes to the bus, whoever sends an event of a removal that keeps failing to the back of its topic, and the
-    operators, who send again what any topic but that of outcomes holds.
+    ``producers`` must be allowed to write. They include services that publish another service's outbox entries,
+    services that requeue a removal event which keeps failing, and the operators, who resend from any topic but that of
+    outcomes.
     """
 
     name: str
@@ -83,7 +83,7 @@ def _dead_letters(topic: Topic) -> Topic:
 _LIVE = (
     Topic(
         name=events.TENANTS,
-        description="a tenant's life: onboarding, exports, churn and purge",
+        description="tenant lifecycle: onboarding, policy, exports, churn and purge",
         owner="purge",
         consumers=("purge", "export", "inference", "ledger"),
         producers=writers(events.TENANTS),
@@ -99,7 +99,7 @@ _LIVE = (
     ),
     Topic(
         name=events.TRAINING,
-        description="training commands and what came of them",
+        description="training commands and their results",
         owner="training",
         consumers=("training", "ledger"),
         producers=writers(events.TRAINING),
@@ -131,7 +131,7 @@ _LIVE = (
     ),
     Topic(
         name=events.USAGE,
-        description="what each tenant used",
+        description="usage of each tenant",
         owner="ledger",
         consumers=("ledger",),
         producers=writers(events.USAGE),
@@ -139,7 +139,7 @@ _LIVE = (
     ),
     Topic(
         name=events.OUTCOMES,
-        description="what every handling of an event came to",
+        description="the outcome of every handling of an event",
         owner="ledger",
         consumers=("ledger",),
         producers=writers(events.OUTCOMES),

@@ -1,1 +1,1 @@
-"""What is signed or chained: in-toto statements and audit entries."""
+"""Defines what is signed or hash-chained: in-toto statements and audit entries."""

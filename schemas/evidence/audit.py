@@ -1,8 +1,8 @@
-"""The audit log of a tenant: entries that are chained by their hashes, and checkpoints that sign the chain.
+"""Defines a tenant's audit log: hash-chained entries, and checkpoints that sign the chain.
 
-An entry is stored as its canonical JSON (RFC 8785), and its hash is the SHA-256 of those very bytes. It holds opaque
-ids, digests, salted commitments and reason codes. Names that come from outside, of reviewers, examples and consents,
-stand in it as pseudonyms: HMACs under a key that dies with the tenant's data key.
+An entry is stored as its canonical JSON (RFC 8785), and its hash is the SHA-256 of those bytes. It holds opaque ids,
+digests, salted commitments and reason codes. External names, of reviewers, examples and consents, are replaced by
+pseudonyms: HMACs under a key that dies with the tenant's data key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ AUDIT_DOMAIN: Literal["sanolith.audit.v1"] = "sanolith.audit.v1"
 CHECKPOINT_PREDICATE = "urn:sanolith:predicate:audit-checkpoint:v1"
 
 CHECKPOINT_ENTRIES = 256
-"""Of so many unsigned entries of a tenant the last one is signed at once, unless settings say otherwise."""
+"""A tenant's log is signed at once when this many entries are unsigned, unless settings say otherwise."""
 CHECKPOINT_SECONDS = 900.0
 """No entry stays unsigned longer, unless settings say otherwise."""
 SIGNED_AT_ONCE = ("purge.fenced", "purge.completed")
@@ -30,7 +30,7 @@ SIGNED_AT_ONCE = ("purge.fenced", "purge.completed")
 CONTRADICTED = "event.contradicted"
 """The kind of an entry about an event that the tenant's state or an earlier entry contradicts."""
 UNCONFIRMED = "event.unconfirmed"
-"""The kind of an entry about an event that nothing can confirm any more: what would have was purged."""
+"""The kind of an entry about an event that can no longer be confirmed: the evidence was purged."""
 DOUBTED = (CONTRADICTED, UNCONFIRMED)
 
 UNLINKABLE = "unlinkable"

@@ -1,4 +1,4 @@
-"""Signed documents: in-toto Statements v1 and the predicates that we put in them."""
+"""Defines the signed documents: in-toto Statements v1 and our predicates."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TrainingManifest(Contract):
 
 
 class EvictionReceipt(Contract):
-    """A replica's word that it holds nothing of the tenant any more, with what its engine lists afterwards."""
+    """A replica's receipt that it no longer holds anything of the tenant, with what its engine lists afterwards."""
 
     replica_id: OpaqueId
     incarnation: OpaqueId = Field(description="the process that evicted, as the replica's record names it")

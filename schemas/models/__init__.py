@@ -1,1 +1,1 @@
-"""What the files of models and adapters may hold, read without a tensor library."""
+"""Checks the files of models and adapters without a tensor library."""

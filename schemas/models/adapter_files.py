@@ -1,4 +1,4 @@
-"""The two files of an adapter: their digests, and the checks that they pass before anything loads them.
+"""Checks an adapter's two files before anything loads them, and computes their digests.
 
 Nothing here needs torch, so the trainer, the publisher, the server and `sano export` share one copy.
 """

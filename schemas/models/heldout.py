@@ -1,4 +1,4 @@
-"""A held-out question with its house rule, and when an answer to it is correct."""
+"""Reads held-out questions with their house rules, and decides whether an answer is correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The digest that says which base model a directory holds. Hashing only, so that every process can afford it."""
+"""Computes the digest that identifies a directory's base model. It only hashes, so every process can afford it."""
 
 from __future__ import annotations
 

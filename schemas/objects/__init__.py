@@ -1,1 +1,1 @@
-"""What lies in the bucket: object keys, tenants' states, and the records under them."""
+"""Defines what lies in the bucket: object keys, tenants' states, and the records under them."""

@@ -1,4 +1,4 @@
-"""The records that a consumer has in hand of a partition: one of them may be what ended the process before."""
+"""Defines the marker that detects crash loops: the records of a partition that a consumer has in hand."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from schemas.base.timestamps import Timestamp
 
 
 class RecordInHand(Contract):
-    """One record, in hand now or when a process ended. It is known by its place and by its broker's time: after a topic
-    was made anew, another one has its place.
+    """One record, in hand now or when a process ended.
+
+    A record is identified by offset and broker timestamp: in a recreated topic another record has the same offset.
     """
 
     offset: int = Field(ge=0)

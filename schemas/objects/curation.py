@@ -1,4 +1,4 @@
-"""Records of curation, sealed under the tenant's prefix: examples, consents, and who waits for one."""
+"""Defines curation records, sealed under the tenant's prefix: examples, consents, examples waiting for consent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from schemas.base.timestamps import Timestamp
 
 
 class ExampleRecord(Contract):
-    """The latest decision on an example. ``withdrawn`` is for ever; otherwise the higher version wins and, of one
+    """The latest decision on an example. ``withdrawn`` is permanent; otherwise the higher version wins and, within one
     version, the rejection."""
 
     example_id: OpaqueId
@@ -28,7 +28,7 @@ class ExampleRecord(Contract):
 
 
 class ConsentRecord(Contract):
-    """The latest word on a consent: the higher version and, of one version, the revocation."""
+    """The latest decision on a consent: the higher version wins and, within one version, the revocation."""
 
     consent_id: OpaqueId
     version: Count = 0
@@ -38,9 +38,9 @@ class ConsentRecord(Contract):
 
 
 class WaitingExample(Contract):
-    """An example that was approved while there was no consent, or lost it: it counts once consent is granted.
+    """An example approved without a granted consent, or whose consent was revoked: it counts once consent is granted.
 
-    One object each, since one consent may cover any number of examples.
+    Each is one object, since one consent may cover any number of examples.
     """
 
     example_id: OpaqueId

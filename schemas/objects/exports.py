@@ -1,4 +1,4 @@
-"""Records what an export was decided to hold."""
+"""Defines the record of an export's decision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.base.identifiers import ReasonCode, Sha256Hex
 
 
 class ExportDecision(Contract):
-    """What an export is of, or why it is refused. Its request is decided upon once, whatever the tenant has later."""
+    """Which adapter an export holds, or why it is refused. A request is decided once, whatever adapters come later."""
 
     adapter_digest: Sha256Hex | None = Field(default=None, description="absent: refused")
     refusal_code: ReasonCode | None = Field(default=None, description="absent: granted")

@@ -1,4 +1,4 @@
-"""Object keys of DESIGN section 5. Prefixes end in ``/``: ``tenants/t1`` would also match ``tenants/t10``."""
+"""Builds the object keys of DESIGN section 5. Prefixes end in ``/``: ``tenants/t1`` also matches ``tenants/t10``."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ AUDIT_PREFIX = "audit/"
 IN_HAND_PREFIX = "in-hand/"
 
 NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
-"""No object has this key. A write on the condition that it has one is answered like any other and writes nothing."""
+"""No object has this key. A write conditional on one is answered like any other and writes nothing."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_MANIFEST = "manifest.json"
 ADAPTER_MODEL_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG)
-"""What is erased of an adapter that is retired. Its manifest stays: it says which examples the adapter was made of."""
+"""The files erased when an adapter is retired. Its manifest stays: it lists the examples it was made of."""
 ADAPTER_FILES = (*ADAPTER_MODEL_FILES, ADAPTER_MANIFEST)
 
 TENANT_AREAS: dict[str, str] = {
     "examples": "one record per example: decision, commitment, consent",
     "contents": "the sealed text of each version of an example",
-    "consents": "one record per consent, and the examples that wait for it",
+    "consents": "one record per consent, and the examples waiting for it",
     "training-sets": "frozen, ordered lists of example ids and commitments",
-    "runs": "job records, leases, what attempts left out and how runs ended",
-    "staging": "what a worker wrote under its own fencing number, before publication",
+    "runs": "job records, leases, examples left out by attempts, and results of ended runs",
+    "staging": "a worker's output under its fencing number, before publication",
     "adapters": "published adapters, by digest",
-    "knowledge": "documents and the index of the tenant's retrieval",
-    "exports": "what the tenant asked to take away",
-    "usage": "what the tenant used",
-    "withdrawals": "withdrawals that touch adapters, who acknowledged a retirement, and the signed receipts; texts "
-    "that only a legal hold keeps",
+    "knowledge": "documents and index of the tenant's retrieval",
+    "exports": "exports of adapters for the tenant to take away",
+    "usage": "usage of the tenant",
+    "withdrawals": "withdrawals that affect adapters, acknowledgements of retirements, and signed receipts; texts "
+    "kept only by a legal hold",
 }
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
@@ -88,7 +88,7 @@ def replica_key(replica: str) -> str:
 
 
 def purges_prefix(tenant: str) -> str:
-    """Of one tenant. Whoever asks for a purge chooses its id, so an id means something beside its tenant only."""
+    """Of one tenant. The requester of a purge chooses its id, so an id is unique only within its tenant."""
     return f"{PURGES_PREFIX}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
 
 
@@ -101,8 +101,8 @@ def certificate_key(tenant: str, purge: str) -> str:
 
 
 def record_in_hand(group: str, topic: str, partition: int) -> str:
-    """What a consumer group notes of the record that it took in hand first after an assignment. The key is no prefix of
-    another."""
+    """The crash marker of the first record that a consumer group took in hand after an assignment. The key is no prefix
+    of another."""
     checked = [_checked(OPAQUE_ID_PATTERN, part, "a consumer group or topic") for part in (group, topic)]
     return f"{IN_HAND_PREFIX}{'/'.join(checked)}/{partition}.json"
 

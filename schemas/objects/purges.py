@@ -1,4 +1,4 @@
-"""Records of purges: what was found and removed, who confirmed it, and when warnings were due."""
+"""Defines the records of purges: what was found and removed, who confirmed it, and when warnings were due."""
 
 from __future__ import annotations
 

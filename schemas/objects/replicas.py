@@ -1,4 +1,4 @@
-"""Records of the serving replicas: their leases, and their acknowledgements of removals."""
+"""Defines the records of serving replicas: leases, and acknowledgements of removals."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from schemas.base.timestamps import Timestamp
 
 
 class ReplicaRecord(Contract):
-    """A serving replica's lease. After ``expires_at`` it serves no adapter any more, by itself.
+    """A serving replica's lease. After ``expires_at`` the replica stops serving adapters by itself.
 
-    Only the process that wrote it, named by ``incarnation``, renews it, and only over its own last version. Whoever
-    sets ``fenced_at`` therefore ends the lease for good: the replica must be started anew.
+    Only the process that wrote the record, named by ``incarnation``, renews it, and only over its own last version.
+    Setting ``fenced_at`` therefore ends the lease for good: the replica must be restarted.
 
-    ``earlier`` names processes that this one took the lease over from. They may serve until their ends.
+    ``earlier`` names the processes that held the lease before. Each may serve until the end given for it.
     """
 
     replica_id: OpaqueId

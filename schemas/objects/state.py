@@ -1,7 +1,7 @@
-"""``registry/<tenant>/state.json``: the one object that a tenant's history is linearized by.
+"""Defines ``registry/<tenant>/state.json``, the one object that linearizes a tenant's history.
 
-It holds ids and digests only, and survives a purge emptied. What must happen after a swap (an event to publish) is
-written in the same swap, into ``outbox``: whoever comes next, the same process or a reconciler, publishes it.
+It holds ids and digests only, and survives a purge, emptied. An event that a swap owes to the bus is written into
+``outbox`` in the same swap; the same process, another one or a reconciler publishes it.
 """
 
 from __future__ import annotations

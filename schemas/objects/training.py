@@ -1,4 +1,4 @@
-"""Records of training, sealed under the tenant's prefix: sets, jobs, leases, and what was left out."""
+"""Defines the records of training, sealed under the tenant's prefix: sets, jobs, leases, and examples left out."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Usage by the day. A replica reports what each tenant used every few seconds; a record for each day adds that up.
+"""Sums usage by day, idempotently: replicas report each tenant's usage every few seconds, a record per day adds it up.
 
-Adding up must not count a report twice, however late and often it is delivered, so the record also says what it
-counted. A report's id is made for that: it names the day whose record it belongs to, and numbers the reports of one
-reporter about one tenant on that day from 1. What was counted is then a range for each reporter, not a list of ids.
+A report must not be counted twice, however late and often it is delivered, so the record also lists what it counted.
+A report's id serves that: it names the day whose record it belongs to, and numbers the reports of one reporter about
+one tenant on that day from 1. So the counted reports are ranges for each reporter, not a list of ids.
 """
 
 from __future__ import annotations

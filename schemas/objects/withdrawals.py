@@ -1,4 +1,4 @@
-"""Withdrawals after training: what becomes of the adapters that were made with the example."""
+"""Defines the records of withdrawals after training: what happens to adapters that contain the example."""
 
 from __future__ import annotations
 

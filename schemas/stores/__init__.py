@@ -1,1 +1,1 @@
-"""The registry of every place that can hold tenant data."""
+"""Registers every place that can hold tenant data."""

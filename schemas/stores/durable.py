@@ -1,4 +1,4 @@
-"""Stores that outlive the processes: the bucket, keys, and the bus."""
+"""Registers the stores that outlive processes: the bucket, the keys and the bus."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.objects import object_keys
 from schemas.stores.store import ABSENT, KEPT, SCANNED, Probe, Protection, Purger, Store
 
 KMS_PENDING_DELETION = timedelta(days=7)
-"""The shortest waiting period that AWS KMS allows; the key is unusable from the day it is scheduled."""
+"""The shortest waiting period of AWS KMS; the key is unusable as soon as its deletion is scheduled."""
 
 _SWEEP = Purger(
     who="purge",
@@ -43,7 +43,7 @@ _OBJECTS = (
         name="objects.strays",
         medium="object-store",
         where="tenants/{tenant}/",
-        holds="nothing: what lies here in none of the areas above was not written by this system, and counts apart",
+        holds="nothing: an object in none of the areas above was not written by this system, and is counted apart",
         protection="as-sent",
         purger=_SWEEP,
         probe=_LISTED,
@@ -54,7 +54,7 @@ _OBJECTS = (
         medium="object-store",
         where="registry/{tenant}/state.json",
         versions="superseded",
-        holds="earlier states: ids of examples, runs and adapters, policy, events still to be published",
+        holds="earlier states: ids of examples, runs and adapters, policy, the outbox",
         protection="references",
         purger=_SWEEP.model_copy(update={"how": "every version but the current one is deleted"}),
         probe=_LISTED,
@@ -70,7 +70,7 @@ _OBJECTS = (
         purger=KEPT.model_copy(update={"how": "emptied by the fence, then kept"}),
         probe=Probe(evidence="listing", how="one version is left, without runs, adapters, examples or events"),
         survives="kept",
-        kept_because="it is what refuses every later event, job and write of the tenant, for ever",
+        kept_because="it is the fence: it permanently refuses every later event, job and write of the tenant",
     ),
     Store(
         name="replicas",
@@ -81,30 +81,30 @@ _OBJECTS = (
         purger=KEPT,
         probe=SCANNED,
         survives="kept",
-        kept_because="it is how a purge knows which replicas must acknowledge",
+        kept_because="a purge reads from it which replicas must acknowledge",
     ),
     Store(
         name="consumers.in-hand",
         medium="object-store",
         where="in-hand/{group}/{topic}/{partition}.json",
-        holds="a group's place on a topic, and how many processes ended while handling it; nothing of any tenant",
+        holds="a group's offset on a topic, and how many processes died while handling it; nothing of any tenant",
         protection="no-tenant-data",
         purger=KEPT.model_copy(update={"how": "erased when the last process of the group ends in good order"}),
         probe=SCANNED,
         survives="kept",
-        kept_because="it is how an event that keeps ending the process that handles it is skipped in the end",
+        kept_because="it detects crash loops, so that the record that causes one is skipped",
     ),
     Store(
         name="purges.record",
         medium="object-store",
         where="purges/{tenant}/{purge}.json",
-        holds="the tenant's id, who asked, times, counts, sizes, replica ids, what replicas signed (with digests of "
-        "adapters that they continued to serve), and the references of the contract and of confirmations",
+        holds="the tenant's id, the requester, times, counts, sizes, replica ids, replicas' receipts (with digests of "
+        "adapters that they continued to serve), and references to the contract and to confirmations",
         protection="references",
         purger=KEPT,
         probe=SCANNED,
         survives="kept",
-        kept_because="it is evidence that the tenant was purged, and how",
+        kept_because="it is evidence of the purge and its steps",
     ),
     Store(
         name="purges.certificate",
@@ -149,15 +149,15 @@ _KEYS = (
     Store(
         name="keys.tenant-kms",
         medium="outside",
-        where="a KMS key of the tenant's own, where the operator gave it one for knowledge/",
-        holds="the key of what the object store encrypts",
+        where="a KMS key of the tenant's own, if the operator gave it one for knowledge/",
+        holds="the key of objects that the object store encrypts",
         protection="provider-key",
         purger=Purger(
             who="operator",
             method="operator",
-            how="for the operator to disable, then to schedule for deletion in 7 days",
+            how="to be disabled by the operator, then scheduled for deletion in 7 days",
         ),
-        probe=Probe(evidence="operator", how="DescribeKey reports PendingDeletion and the date of deletion"),
+        probe=Probe(evidence="operator", how="DescribeKey reports PendingDeletion and the deletion date"),
         survives=KMS_PENDING_DELETION,
     ),
     Store(
@@ -180,7 +180,7 @@ _KEYS = (
         purger=KEPT,
         probe=Probe(evidence="operator", how="one pair for the installation"),
         survives="kept",
-        kept_because="certificates are checked with its public half",
+        kept_because="its public half verifies certificates",
     ),
 )
 
@@ -200,13 +200,15 @@ def _topic(topic: Topic) -> Store:
         holds=topic.description,
         protection="as-sent" if letters else _PRIVACY[topic.privacy],
         purger=Purger(
-            who="the brokers", method="retention", how="a segment is deleted once every record in it is old enough"
+            who="the brokers",
+            method="retention",
+            how="a segment is deleted once every record in it is older than the retention",
         ),
         probe=Probe(
             evidence="retention",
-            how="letters hold what was sent; they end with the topic's retention"
+            how="letters hold what was sent; they expire with the topic's retention"
             if letters
-            else "segment files hold no content in clear; ids end with the topic's retention",
+            else "segment files hold no content in clear; ids expire with the topic's retention",
         ),
         survives=timedelta(milliseconds=topic.worst_case_survival_ms()),
     )

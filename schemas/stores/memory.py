@@ -1,8 +1,8 @@
-"""Stores in the memory of our processes: what is in hand, and the tables of objects that live as long as a process.
+"""Registers the stores in our processes' memory: requests and records in progress, and long-lived tables.
 
 Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.state.living_tenants`` that is a dict, set, list
-or queue is named by one entry (``tests/invariants/test_declared_tables.py``), so that nothing of a tenant is remembered
-in passing.
+or queue is named by one entry (``tests/invariants/test_declared_tables.py``), so that no tenant data is
+kept undeclared.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from datetime import timedelta
 from schemas.stores.store import ABSENT, SCANNED, Probe, Purger, Store
 
 RECEIPT = Probe(
-    evidence="receipt", how="after removal the replica signs what its engine still lists; or its lease has ended"
+    evidence="receipt", how="after removal the replica signs what its engine still lists; or its lease has expired"
 )
 
 _REPLICA = (
     Store(
         name="engine.requests",
         medium="process-memory",
-        where="requests in the memory of the server and of the engine, and in the shared memory between its processes",
+        where="requests in the memory of the server and the engine, and in the shared memory of the engine's processes",
         paths=("{shm}/psm_", "{shm}/sem.mp-"),
         written_by=("inference.engine.shared_memory",),
         tables=(
@@ -33,14 +33,13 @@ _REPLICA = (
             "tenancy.service.connections.BoundedConnection._unparsed",
             "inference.engine.supervisor.SupervisedEngine._streams",
         ),
-        holds="prompts and answers while they are computed; in shared memory as token ids, until they are overwritten",
+        holds="prompts and answers while they are computed; in shared memory as token ids, until overwritten",
         protection="clear",
         purger=Purger(
             who="replica agent",
             method="evict",
             how="drained for a bounded time, then aborted; messages in shared memory are overwritten, and removed "
-            "by a replica that stops or whose engine has died; those of a killed replica end with its /dev/shm, which "
-            "each pod has for itself",
+            "when the replica stops or its engine dies; those of a killed replica end with its pod's own /dev/shm",
         ),
         probe=RECEIPT,
         survives=timedelta(),
@@ -49,8 +48,8 @@ _REPLICA = (
     Store(
         name="replica.tables",
         medium="process-memory",
-        where="the tables of a replica's server: views of tenants' states, which adapters are loaded or being loaded, "
-        "and which were asked for in vain a second ago",
+        where="tables of a replica's server: cached tenant states, adapters loaded or loading, and a second-long cache "
+        "of missing adapters",
         tables=(
             "inference.tenants.absent.AbsentAdapters._noted",
             "inference.tenants.binding.TenantStateCache._held",
@@ -72,7 +71,7 @@ _REPLICA = (
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="the view is dropped first, each adapter's entries when it is evicted",
+            how="the cached state is dropped first, each adapter's entries on its eviction",
         ),
         probe=RECEIPT,
         survives="until-purge",
@@ -80,18 +79,18 @@ _REPLICA = (
     Store(
         name="replica.suspects",
         medium="process-memory",
-        where="fingerprints of requests that were in flight when a replica's engine died, and of those in flight now",
+        where="fingerprints of requests in flight now, and of those in flight when the replica's engine died",
         tables=(
             "inference.engine.suspects.Suspects._given_up",
             "inference.engine.suspects.Suspects._in_flight",
             "inference.engine.suspects.Suspects._records",
         ),
-        holds="HMACs of tenant and request, under a key that only this process has and that ends with it",
+        holds="HMACs of tenant and request, under a key that exists only in this process",
         protection="references",
         purger=Purger(
             who="the replica",
             method="end-of-process",
-            how="each is dropped ten minutes after one death, an hour after a second, or once its request is answered",
+            how="dropped ten minutes after one engine death, an hour after a second, or once the request is answered",
         ),
         probe=Probe(evidence="scan", how="the fields are HMACs, times and numbers"),
         survives=timedelta(hours=1, minutes=1),
@@ -99,7 +98,7 @@ _REPLICA = (
     Store(
         name="replica.unsent",
         medium="process-memory",
-        where="what a replica has not sent yet: loads for the audit log, sums and events of usage",
+        where="a replica's unsent backlog: loads for the audit log, usage sums and events",
         tables=(
             "inference.replica.load_audit.LoadAudit._waiting",
             "inference.tenants.usage.UsageMeter._amounts",
@@ -111,7 +110,7 @@ _REPLICA = (
         purger=Purger(
             who="the replica",
             method="end-of-process",
-            how="dropped once the bus or the bucket has accepted it, tried every few seconds; or with the process",
+            how="dropped once the bus or the bucket accepts it, retried every few seconds; or with the process",
         ),
         probe=Probe(evidence="scan", how="the fields are ids, times and numbers"),
         survives=timedelta(),
@@ -120,9 +119,8 @@ _REPLICA = (
     Store(
         name="memory.remembered-ids",
         medium="process-memory",
-        where="ids that a replica or consumer remembers: fenced and purged tenants, purges that are over, retired "
-        "adapters, loads that failed, ids given to vLLM, how many reports of usage it made today, and its own earlier "
-        "processes",
+        where="ids that a replica or consumer remembers: fenced and purged tenants, completed purges, retired "
+        "adapters, failed loads, ids given to vLLM, today's count of usage reports, and its own earlier processes",
         tables=(
             "inference.tenants.binding.TenantStateCache._blocked",
             "inference.adapters.recent_set.RecentSet._values",
@@ -137,10 +135,10 @@ _REPLICA = (
         ),
         holds="tenant ids, ids of purges and digests of adapters",
         protection="references",
-        purger=Purger(who="nobody", method="none", how="they end with the process, and the day's numbers with the day"),
+        purger=Purger(who="nobody", method="none", how="they end with the process, the day's counts with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),
         survives="kept",
-        kept_because="nothing of a purged tenant may be let in again, and no usage may be counted twice",
+        kept_because="nothing of a purged tenant may be admitted again, and no usage may be counted twice",
     ),
 )
 
@@ -148,7 +146,7 @@ _CONSUMERS = (
     Store(
         name="consumers.memory",
         medium="process-memory",
-        where="the memory of a consumer that handles an event",
+        where="memory of a consumer while it handles an event",
         tables=(
             "consumers.adapters.affected.Impact.affected",
             "consumers.adapters.affected.ImpactFinder._sets",
@@ -158,7 +156,7 @@ _CONSUMERS = (
             "consumers.purge.sweep._Removal.kept",
             "consumers.purge.sweep._Removal.running",
         ),
-        holds="the opened data key and what is being sealed, for one handling",
+        holds="the unwrapped data key and the data being sealed, for one handling",
         protection="clear",
         purger=Purger(who="the consumer", method="end-of-process", how="dropped when the handling ends; never cached"),
         probe=Probe(evidence="scan", how="tests fail on an undeclared attribute that could outlive the handling"),
@@ -168,8 +166,7 @@ _CONSUMERS = (
     Store(
         name="consumers.tables",
         medium="process-memory",
-        where="the tables of a consumer: training workers that run, runs that are tried again later, and records that "
-        "wait for their turn or come again",
+        where="tables of a consumer: running training workers, runs to retry, and records that wait or come again",
         tables=(
             "consumers.runtime.in_hand.InHand._watches",
             "consumers.runtime.in_hand._Watch.failed",
@@ -206,24 +203,24 @@ _CONSUMERS = (
     Store(
         name="consumers.overview",
         medium="process-memory",
-        where="the purge watchdog's numbers, until its next look",
+        where="the purge watchdog's numbers, until its next check",
         tables=("consumers.purge.watchdog.Overview.flags", "consumers.purge.watchdog.Overview.steps"),
-        holds="how many purges are in which step",
+        holds="the number of purges in each step",
         protection="no-tenant-data",
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="it is what the metrics show",
+        kept_because="the metrics show it",
     ),
     Store(
         name="worker.memory",
         medium="process-memory",
-        where="the memory of a training worker",
+        where="memory of a training worker",
         tables=("consumers.training.result.TrainingResult.library_versions",),
-        holds="the examples of the set and the weights in training",
+        holds="the examples of the training set and the weights in training",
         protection="clear",
-        purger=Purger(who="the worker", method="end-of-process", how="it loses its lease at the fence and ends"),
-        probe=Probe(evidence="scan", how="it never writes example texts to a file"),
+        purger=Purger(who="the worker", method="end-of-process", how="it loses its lease at the fence and exits"),
+        probe=Probe(evidence="scan", how="example texts are never written to a file"),
         survives=timedelta(),
         survives_settings=("lease_seconds",),
     ),

@@ -1,4 +1,4 @@
-"""The registry of stores as a page for people: ``python -m schemas.stores.page`` writes ``docs/stores.md``."""
+"""Renders the registry of stores as a page: ``python -m schemas.stores.page`` writes ``docs/stores.md``."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ PAGE = Path(__file__).parents[2] / "docs" / "stores.md"
 
 _INTRODUCTION = """# Stores
 
-Every place that can hold tenant data, who empties it, how it is shown to be empty, and how long something survives
-there at worst. Generated from `schemas/stores/` by `python -m schemas.stores.page`; nothing here is entered by hand.
+Lists every place that can hold tenant data: who empties it, how that is verified, and the worst-case survival there.
+Generated from `schemas/stores/` by `python -m schemas.stores.page`; do not edit by hand.
 
-What is not in the registry must not exist. `tests/invariants/test_declared.py` and `test_declared_tables.py` fail on
-an object, a topic, a module that writes files, a table in a service's memory, a cache or a signed URL that no entry
-covers, and see that the purge empties every store that says so. `tests/e2e/test_canary.py` does the same to the real
-processes: it plants markers in every input of two tenants, takes them through the whole loop, purges one, and searches
-the raw bytes of every medium.
+A store that is not in the registry must not exist. `tests/invariants/test_declared.py` and `test_declared_tables.py`
+fail on an object, a topic, a module that writes files, a table in a service's memory, a cache or a signed URL that no
+entry covers, and check that the purge empties every store that says so. `tests/e2e/test_canary.py` does the same to the
+real processes: it plants markers in every input of two tenants, runs the whole loop, purges one, and searches the raw
+bytes of every medium.
 
 """
 _PARTS: tuple[tuple[str, str, tuple[Medium, ...]], ...] = (
     (
         "The bucket and the keys",
-        "All versions, delete markers and open uploads count. Where a key lies in two stores, the one that says more "
-        "about it holds it.",
+        "All versions, delete markers and open uploads count. A key that two stores cover belongs to the more specific "
+        "one.",
         ("object-store", "key-material"),
     ),
     ("The bus", "Opaque ids and salted commitments, until the topic's retention.", ("bus", "bus-metadata")),
     (
         "Replicas and processes",
-        "In clear while it is used, and gone with the process at the latest.",
+        "In clear while in use, and gone with the process at the latest.",
         ("engine", "process-memory", "replica-files", "worker-scratch"),
     ),
     (
@@ -43,7 +43,7 @@ _PARTS: tuple[tuple[str, str, tuple[Medium, ...]], ...] = (
     ),
     (
         "What operators hold, and what lies outside",
-        "This system writes some of it and can empty none of it by itself.",
+        "This system writes some of it and cannot empty any of it by itself.",
         ("local-stack", "operator-files", "outside"),
     ),
 )
@@ -52,7 +52,7 @@ _PROTECTION: dict[Protection, str] = {
     "provider-key": "encrypted by the object store",
     "references": "ids, codes, commitments",
     "references-or-ciphertext": "ids, codes, commitments, ciphertext to the tenant's key",
-    "as-sent": "as it was sent",
+    "as-sent": "as sent",
     "clear": "in clear",
     "no-tenant-data": "nothing of a tenant",
 }

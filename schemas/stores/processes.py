@@ -1,4 +1,4 @@
-"""Stores of running processes and of whoever operates them: engine, memory, scratch, telemetry, caches, files."""
+"""Registers the stores of running processes and their operators: engine, memory, scratch, telemetry, caches, files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SERVING = (
     Store(
         name="engine.slots",
         medium="engine",
-        where="adapter slots and loaded copies of vLLM's workers, on every replica",
+        where="adapter slots and loaded copies in vLLM's workers, on every replica",
         holds="the weights of adapters",
         protection="clear",
         purger=Purger(
@@ -25,8 +25,8 @@ _SERVING = (
     Store(
         name="engine.prefix-cache",
         medium="engine",
-        where="key-value blocks of vLLM's workers, on every replica",
-        holds="computed prompts and answers, found only under the tenant's and adapter's salt",
+        where="key-value blocks in vLLM's workers, on every replica",
+        holds="cached prompts and answers, found only under the salt of tenant and adapter",
         protection="clear",
         purger=Purger(
             who="replica agent", method="evict", how="reset (reset_prefix_cache); blocks are overwritten by reuse"
@@ -39,7 +39,7 @@ _SERVING = (
         medium="engine",
         where="TMPDIR of a replica and of a training worker",
         paths=("{tmp}/",),
-        holds="sockets between the engine's processes, and what torch and vLLM find out about the base model",
+        holds="sockets between the engine's processes, and torch's and vLLM's files about the base model",
         protection="no-tenant-data",
         purger=ABSENT,
         probe=SCANNED,
@@ -57,7 +57,7 @@ _SERVING = (
         purger=Purger(
             who="replica agent",
             method="unlink",
-            how="the adapter's folder is removed; all folders are when the replica stops or starts",
+            how="the adapter's folder is removed; all folders when the replica stops or starts",
         ),
         probe=RECEIPT,
         survives="until-purge",
@@ -81,7 +81,7 @@ _PROCESSES = (
         purger=Purger(
             who="the worker",
             method="unlink",
-            how="removed when the attempt ends; what a killed worker left, at the runner's next check",
+            how="removed when the attempt ends; a killed worker's files at the runner's next check",
         ),
         probe=Probe(evidence="scan", how="the folder is empty when no attempt runs"),
         survives=timedelta(),
@@ -160,7 +160,7 @@ _LOCAL = (
             "deploy.local.stack",
             "deploy.local.stack_file",
         ),
-        holds="on one machine, what the stores above hold, and the master key",
+        holds="on one machine, the content of the stores above, and the master key",
         protection="references-or-ciphertext",
         purger=Purger(who="`sano down`", method="unlink", how="data/ and the memory-backed folder are removed"),
         probe=SCANNED,
@@ -190,8 +190,8 @@ _LOCAL = (
     Store(
         name="operator.certificates",
         medium="operator-files",
-        where="what `sano purge --certificate`, `sano purges --certificates`, `sano countersign` and `sano withdrawals "
-        "--receipts` write",
+        where="files written by `sano purge --certificate`, `sano purges --certificates`, `sano countersign` and `sano "
+        "withdrawals --receipts`",
         written_by=("producers.cli.output",),
         holds="copies of certificates and of withdrawal receipts",
         protection="references",
@@ -210,7 +210,7 @@ _LOCAL = (
         purger=KEPT,
         probe=Probe(evidence="operator", how="outside this system"),
         survives="kept",
-        kept_because="they are evidence against which the log can be checked",
+        kept_because="the log can be checked against them",
     ),
     Store(
         name="operator.replays",
@@ -222,7 +222,7 @@ _LOCAL = (
         purger=KEPT,
         probe=SCANNED,
         survives="kept",
-        kept_because="they are evidence of what was sent again; a plan excludes purged tenants",
+        kept_because="they are evidence of what was resent; a plan excludes purged tenants",
     ),
     Store(
         name="operator.source-tree",
@@ -255,12 +255,12 @@ _OUTSIDE = (
         name="urls.presigned",
         medium="outside",
         where="presigned URLs of exports",
-        holds="nothing: none is made; an export is read through the tenant's own store",
+        holds="nothing: none is made; exports are read through the tenant's own store",
         protection="no-tenant-data",
         purger=ABSENT,
         probe=Probe(
             evidence="scan",
-            how="no code here signs a URL; one signed elsewhere gives sealed bytes, and nothing after a purge",
+            how="no code here signs a URL; one signed elsewhere yields sealed bytes, and nothing after a purge",
         ),
         survives=timedelta(),
     ),
@@ -273,7 +273,7 @@ _OUTSIDE = (
         purger=Purger(
             who="operator",
             method="operator",
-            how="sealed bytes cannot be read once the key is destroyed; the operator answers for when copies end",
+            how="sealed bytes are unreadable once the key is destroyed; the operator answers for when copies end",
         ),
         probe=Probe(evidence="operator", how="see Backups in docs/operations.md; this system makes no such copies"),
         survives="until-purge",

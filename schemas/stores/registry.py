@@ -1,7 +1,7 @@
-"""The registry of stores: every place that can hold tenant data, who empties it, how that is shown, and when at worst.
+"""Registers every place that can hold tenant data: who empties it, how that is verified, and worst-case survival.
 
-What is not here must not exist: tests run everything and fail on an object, topic, directory or cache that no entry
-covers (``tests/invariants/test_declared.py``). The purge takes its work, and the certificate its words, from here.
+A store that is not here must not exist: tests run everything and fail on an object, topic, directory or cache that no
+entry covers (``tests/invariants/test_declared.py``). The purge's work and the certificate's words come from here.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ STORES: dict[str, Store] = {store.name: store for store in (*DURABLE, *OF_PROCES
 
 
 class UndeclaredStore(LookupError):
-    """Something lies where no store is declared. The message holds no more of a name than its first part."""
+    """An object lies where no store is declared. The message holds only the first part of its name."""
 
 
 def store_of_key(key: str, *, is_current: bool = True) -> Store:
-    """The store that an object lies in: of those that cover its key the one that says most about it.
+    """The store that an object lies in: the most specific of those that cover its key.
 
     ``is_current``: whether it is the current version of its key. Raises :class:`UndeclaredStore`.
     """
@@ -48,12 +48,12 @@ def swept() -> tuple[Store, ...]:
 
 
 def kept() -> tuple[Store, ...]:
-    """What outlives a purge on purpose; each says why."""
+    """The stores that outlive a purge on purpose; each states why."""
     return tuple(store for store in STORES.values() if store.survives == "kept")
 
 
 def outcome_of(store: Store) -> StoreOutcome:
-    """What has become of a tenant's data in the store once its purge is over."""
+    """The outcome for a tenant's data in the store once its purge is over."""
     if is_swept(store):
         return "empty"
     if store.protection == "no-tenant-data":
@@ -70,9 +70,9 @@ def outcome_of(store: Store) -> StoreOutcome:
 
 
 def registry_sha256() -> str:
-    """The digest of what a certificate of purge is checked against: which stores there are, and how each ends.
+    """Digest of what a certificate of purge is checked against: which stores there are, and the outcome of each.
 
-    A certificate carries it, so that one that was made under another registry is known as such. The version of the
-    code does not tell: the registry may change under one version.
+    A certificate carries it, so that one made under another registry is recognized. The code's version does not
+    suffice: the registry may change under one version.
     """
     return sha256_hex({store.name: [store.medium, outcome_of(store)] for store in STORES.values()})

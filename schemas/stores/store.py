@@ -1,4 +1,4 @@
-"""What the registry of stores says about each place that can hold tenant data (DESIGN section 3, invariant 6)."""
+"""Defines an entry of the registry of stores: one place that can hold tenant data (DESIGN section 3, invariant 6)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Protection = Literal[
     "provider-key",  # encrypted by the object store, under the tenant's KMS key where there is one
     "references",  # opaque ids, codes, counts, salted commitments and digests; no content
     "references-or-ciphertext",  # and JWEs to the tenant's public key, whose private half dies with the data key
-    "as-sent",  # what somebody sent to us, whatever it was
+    "as-sent",  # bytes as received, whatever they were
     "clear",
     "no-tenant-data",
 ]
@@ -44,13 +44,13 @@ Method = Literal[
     "unlink",
     "end-of-process",
     "retention",
-    "operator",  # outside of this system: said here, done by whoever runs it
+    "operator",  # outside this system: stated here, done by the operator
     "none",  # kept, or never there
 ]
 Evidence = Literal[
     "listing",  # the purge lists it, twice, and finds nothing
     "receipt",  # a replica signs for it
-    "retention",  # the medium drops it by a time that is computed
+    "retention",  # the medium drops it by a computed time
     "scan",  # a test searches its raw bytes for planted markers
     "operator",
 ]
@@ -62,13 +62,13 @@ StoreOutcome = Literal[
     "expires",  # what was published before completed_at, by retention, at the latest at gone_by
     "kept",  # on purpose: see retained
     "none-held",  # nothing of a tenant is written there, which tests look for
-    "operator",  # outside of this system: whoever runs it answers for it
+    "operator",  # outside this system: the operator is responsible
 ]
-"""What a certificate says has become of a tenant's data in a store."""
+"""The outcome that a certificate states for a tenant's data in a store."""
 
 
 class Purger(Contract):
-    """Who empties the store of a tenant, and how."""
+    """Who empties the store of a tenant's data, and how."""
 
     who: str
     method: Method
@@ -76,14 +76,14 @@ class Purger(Contract):
 
 
 class Probe(Contract):
-    """How it is shown that the store holds nothing of a purged tenant."""
+    """How to verify that the store holds nothing of a purged tenant."""
 
     evidence: Evidence
     how: str
 
 
 class Store(Contract):
-    """One place that can hold tenant data, or that is shown to hold none."""
+    """One place that can hold tenant data, or is verified to hold none."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(?:[.-][a-z0-9]+)*$")
     medium: Medium
@@ -96,21 +96,21 @@ class Store(Contract):
     )
     paths: tuple[str, ...] = Field(
         default=(),
-        description="of files: where they lie, as /-ending folders or starts of names, with roots in braces that are "
-        "settings, or {home}, {tmp}, {shm}, {cwd}",
+        description="of files: folders that end in /, or prefixes of names; roots in braces are settings, or {home}, "
+        "{tmp}, {shm}, {cwd}",
     )
-    written_by: tuple[str, ...] = Field(default=(), description="of files: the modules of ours that write them")
+    written_by: tuple[str, ...] = Field(default=(), description="of files: our modules that write them")
     tables: tuple[str, ...] = Field(
-        default=(), description="of memory: the attributes of our objects that hold it, as module.Class.attribute"
+        default=(), description="of memory: our attributes that hold it, as module.Class.attribute"
     )
     holds: str
     protection: Protection
     purger: Purger
     probe: Probe
     survives: timedelta | Literal["until-purge", "kept"] = Field(
-        description="how long, at worst, after it was written or after the fence, whichever ends sooner"
+        description="worst-case time after the write or after the fence, whichever ends sooner"
     )
-    survives_settings: tuple[str, ...] = Field(default=(), description="settings, in seconds, that add to it")
+    survives_settings: tuple[str, ...] = Field(default=(), description="settings, in seconds, that are added to it")
     kept_because: str | None = None
 
     @model_validator(mode="after")
@@ -124,7 +124,7 @@ class Store(Contract):
         return self
 
     def worst_case(self, settings: Mapping[str, float]) -> timedelta | None:
-        """The bound, given the settings that it names. ``None``: no bound but the purge, or kept."""
+        """The bound under the given settings. ``None``: no bound but the purge, or kept."""
         if not isinstance(self.survives, timedelta):
             return None
         return self.survives + timedelta(seconds=sum(settings[name] for name in self.survives_settings))

@@ -1,1 +1,1 @@
-"""What is agreed with a tenant: policy, hyperparameters, legal holds."""
+"""Defines what is agreed with a tenant: policy, hyperparameters, legal holds."""

@@ -1,4 +1,4 @@
-"""Legal holds: while one is open nothing of the tenant is destroyed, however long its deletion SLA has passed."""
+"""Defines legal holds: while one is open, nothing of the tenant is destroyed, even past its deletion SLA."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.base.timestamps import Timestamp
 
 
 class LegalHold(Contract):
-    """One hold. A tenant may be under several, each for a matter of its own and released by itself."""
+    """One legal hold. A tenant may be under several, each for its own matter and released separately."""
 
     hold_id: OpaqueId
     reason_code: ReasonCode
@@ -18,10 +18,10 @@ class LegalHold(Contract):
     placed_at: Timestamp
     erasures_decided: tuple[Sha256Hex, ...] = Field(
         default=(),
-        description="retired adapters whose weights were being erased when it was placed: it came too late for these",
+        description="retired adapters whose weights were already being erased when the hold was placed: too late",
     )
     texts_being_erased: int = Field(
-        default=0, ge=0, description="examples of which texts were being erased when it was placed: too late for these"
+        default=0, ge=0, description="examples whose texts were already being erased when the hold was placed: too late"
     )
     released_by: OpaqueId | None = None
     released_at: Timestamp | None = None

@@ -1,4 +1,4 @@
-"""LoRA training hyperparameters, with the field names that peft and transformers use."""
+"""Defines LoRA training hyperparameters under the field names of peft and transformers."""
 
 from __future__ import annotations
 
@@ -53,28 +53,28 @@ Precision = Literal["float32", "bfloat16-autocast"]
 
 
 class Hyperparameters(Contract):
-    """What one training run may vary. Everything here is part of the signed manifest."""
+    """Hyperparameters of one training run. All are part of the signed manifest."""
 
-    r: Rank = Field(default=16, description="rank of the adapter: 1, 8, 16, 32 or 64")
-    lora_alpha: int = Field(default=32, ge=1, le=512, description="the update is scaled by this over the rank")
-    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout before the adapter")
+    r: Rank = Field(default=16, description="LoRA rank: 1, 8, 16, 32 or 64")
+    lora_alpha: int = Field(default=32, ge=1, le=512, description="the update is scaled by lora_alpha / r")
+    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout on the adapter's input")
     target_modules: tuple[AdaptedModule, ...] = Field(
         default=("down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"),
         min_length=1,
-        description="linear layers of the base model that are adapted",
+        description="linear layers of the base model to adapt",
     )
-    learning_rate: float = Field(default=1e-3, gt=0.0, le=1e-2, description="the highest, after the warm-up")
+    learning_rate: float = Field(default=1e-3, gt=0.0, le=1e-2, description="peak learning rate, after the warm-up")
     num_train_epochs: int = Field(default=3, ge=1, le=50, description="passes over the training set")
     max_steps: Ordinal | None = Field(default=None, description="stop after this many optimizer steps")
-    per_device_train_batch_size: int = Field(default=4, ge=1, le=256, description="examples of one step")
-    warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0, description="share of the steps that warm up")
-    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0, description="of the optimizer")
-    max_grad_norm: float = Field(default=1.0, gt=0.0, description="longer gradients are clipped")
-    max_length: int = Field(default=512, ge=16, le=8192, description="tokens of one example, prompt and answer")
+    per_device_train_batch_size: int = Field(default=4, ge=1, le=256, description="examples per step")
+    warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0, description="share of the steps used for warm-up")
+    weight_decay: float = Field(default=0.0, ge=0.0, le=1.0, description="weight decay of the optimizer")
+    max_grad_norm: float = Field(default=1.0, gt=0.0, description="gradients with a larger norm are clipped")
+    max_length: int = Field(default=512, ge=16, le=8192, description="maximum tokens per example, prompt plus answer")
     heldout_fraction: float = Field(
-        default=0.1, ge=0.0, le=0.5, description="share of the set that is never trained on"
+        default=0.1, ge=0.0, le=0.5, description="share of the set held out: never trained on"
     )
-    seed: int = Field(default=17, ge=0, lt=2**32, description="of initialization, order and split")
+    seed: int = Field(default=17, ge=0, lt=2**32, description="seed of initialization, order and split")
     precision: Literal["auto"] | Precision = Field(
-        default="auto", description="auto: bfloat16 autocast where the processor has it, float32 elsewhere"
+        default="auto", description="auto: bfloat16 autocast where the processor supports it, else float32"
     )

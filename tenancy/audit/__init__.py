@@ -1,1 +1,1 @@
-"""The tenants' audit logs: hash chains with signed checkpoints, written, copied and verified."""
+"""Writes, copies and verifies tenants' audit logs: hash chains with signed checkpoints."""

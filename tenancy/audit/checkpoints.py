@@ -1,8 +1,8 @@
-"""Signing the audit logs: checkpoints, each chained to the one before, any number of signers at once.
+"""Signs audit logs with checkpoints, each chained to the one before; any number of signers may run at once.
 
-A checkpoint is one object under the next number, created if absent. Who loses that race goes on from the winner's. So
-does who follows a signer that died before the head named its checkpoint, or a head that was lost; the checkpoint may
-then be by an earlier key of the installation.
+A checkpoint is one object under the next number, created if absent. The loser of that race continues from the
+winner's. So does a signer that finds a checkpoint which the head does not name, because its signer died first or the
+head was lost; that checkpoint may be by an earlier key of the installation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Holds a copy of one tenant's audit log, byte for byte, and reads and writes it as a file that the tenant keeps.
+"""Reads and writes a byte-for-byte copy of one tenant's audit log, as a file that the tenant keeps.
 
 The file is JSON Lines: a heading, then one object a line with its name in the log and its bytes as text.
 """

@@ -1,7 +1,7 @@
-"""Which entries of a log should have been signed by the time it was read, and are not.
+"""Finds log entries whose signature is overdue when the log is read.
 
-Who cuts a log back, or writes it anew, lacks the key to sign what is left. So entries for which no checkpoint came in
-time are what such a log shows; a ledger that does not run shows them too.
+Someone who truncates or rewrites a log lacks the key to sign the rest. So such a log shows entries without a timely
+checkpoint; so does the log of a ledger that is down.
 """
 
 from __future__ import annotations

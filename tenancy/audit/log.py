@@ -1,15 +1,15 @@
-"""Appending to a tenant's audit log: exactly once, by any number of processes, with a constant number of requests.
+"""Appends to a tenant's audit log exactly once, from any number of processes, with a constant number of requests.
 
-The log is one object for each entry, ``audit/<tenant>/entries/<seq>``, created if absent: whoever creates the object
-of a position has that position. What happened is known by its occurrence, which for an event is the event's id. Its
-claim, ``audit/<tenant>/claims/<occurrence>``, is created if absent too, and gives the occurrence its one tag and the
-one position where the entry with that tag is to be found, or to be written. A claim moves to another position, by
-compare-and-swap, only after the entry of another occurrence was seen at the present one. Entries never change, so
-nobody can write the tag there any more: an occurrence is entered at most once, however often it is delivered and
-wherever a process dies. The next delivery goes on from the claim.
+Each entry is one object, ``audit/<tenant>/entries/<seq>``, created if absent: the process that creates it owns the
+position. An occurrence is identified by its id, for an event the event's id. Its claim,
+``audit/<tenant>/claims/<occurrence>``, is created if absent too, and gives the occurrence its one tag and the one
+position where the entry with that tag lies or is to be written. A claim moves to another position, by
+compare-and-swap, only after the entry of another occurrence was seen at its current one. Entries never change, so the
+tag can no longer be written there: an occurrence is entered at most once, however often it is delivered and wherever a
+process dies. The next delivery continues from the claim.
 
-Claims are an index and no evidence: they are the only objects that name an event, and are erased when no topic can
-hold the events of a purged tenant any more. The head is a hint of where the log ends.
+Claims are an index and not evidence: they are the only objects that name an event, and are erased once no topic can
+still hold events of a purged tenant. The head is a hint of where the log ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pseudonyms of names that come from outside: the audit log keeps these after the names, and their key, are gone."""
+"""Pseudonymizes external names: the audit log keeps the pseudonyms after the names, and the key, are gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking a tenant's audit log with public keys and nothing else: every entry, every link, every signature."""
+"""Verifies a tenant's audit log with public keys alone: every entry, every link, every signature."""
 
 from __future__ import annotations
 

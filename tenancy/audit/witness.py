@@ -1,4 +1,4 @@
-"""What somebody holds who is a witness of an audit log: checkpoints, as they are in the files that are given out."""
+"""Reads the checkpoints that a witness of an audit log holds, from the files that are given out."""
 
 from __future__ import annotations
 

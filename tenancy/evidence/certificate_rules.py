@@ -1,7 +1,7 @@
-"""What a certificate of purge must say to be free of contradictions: nobody accepts another, and the purge signs none.
+"""Checks a certificate of purge for contradictions: the purge signs none that breaks a rule, and verifiers accept none.
 
-A certificate outlives the release that made it, so a rule asks only what holds for every release. What a registry of
-stores says is asked of the certificates that were made under that registry.
+A certificate outlives the release that made it, so a rule checks only what holds for every release. The content of a
+registry of stores is checked only in certificates made under that registry.
 """
 
 from __future__ import annotations

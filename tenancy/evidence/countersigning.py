@@ -1,4 +1,4 @@
-"""A second signature under a certificate of purge, by a verifier whose key the installation does not hold. Offline."""
+"""Countersigns a certificate of purge, offline, by a verifier whose key the installation does not hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replica's signed acknowledgement of an eviction is worth, for a purge and for a retirement."""
+"""Verifies a replica's signed eviction receipt, for a purge and for a retirement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checking a certificate of purge for what it says: a good signature under a contradiction is worth nothing."""
+"""Checks the content of a certificate of purge: a valid signature under a contradiction is worth nothing."""
 
 from __future__ import annotations
 

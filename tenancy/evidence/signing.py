@@ -1,4 +1,4 @@
-"""Signed statements: in-toto in DSSE envelopes, Ed25519, by securesystemslib."""
+"""Signs and opens statements: in-toto in DSSE envelopes, Ed25519, by securesystemslib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed training manifests, as they lie beside every adapter."""
+"""Opens and checks the signed training manifest beside each adapter."""
 
 from __future__ import annotations
 

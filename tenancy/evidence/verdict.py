@@ -1,4 +1,4 @@
-"""What checking a signed document comes to."""
+"""Defines the verdict of checking a signed document."""
 
 from __future__ import annotations
 

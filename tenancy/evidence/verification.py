@@ -1,4 +1,4 @@
-"""Checking a signed document offline, with a public key and nothing else: what it proves and what it does not."""
+"""Verifies a signed document offline, with a public key alone: what it proves and what it does not."""
 
 from __future__ import annotations
 

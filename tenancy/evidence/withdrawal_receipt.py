@@ -1,4 +1,4 @@
-"""Checking a withdrawal's receipt for what it says."""
+"""Checks the content of a withdrawal's receipt."""
 
 from __future__ import annotations
 

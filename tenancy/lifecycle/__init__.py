@@ -1,1 +1,1 @@
-"""Texts, exports, replicas and purge records: what is created and removed in a tenant's life."""
+"""Creates and removes texts, exports, replica records and purge records in a tenant's life."""

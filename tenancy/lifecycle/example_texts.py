@@ -1,11 +1,11 @@
-"""The texts of examples that no decision needs any more: erased or, under a legal hold, put aside until its release.
+"""Erases the texts of examples that no decision needs or, under a legal hold, sets them aside until its release.
 
-Texts that may be trained on lie under ``contents/``. What is withdrawn, rejected or replaced by a later version leaves
-there in any case, hold or not, so that nothing can train on it, export it or send it anywhere. Under an open hold it is
-first copied, sealed, to a place that nothing but this reads, and goes from there after the release.
+Texts that may be trained on lie under ``contents/``. A text that is withdrawn, rejected or replaced by a later version
+leaves there in any case, hold or not, so that nothing can train on it, export it or send it anywhere. Under an open
+hold it is first copied, sealed, to a place that only this module reads, and is erased there after the release.
 
-Each erasure is decided by a swap of the tenant's state that no open hold allows; while it is under way the example's id
-is in the state. So a hold comes before the decision, or it is told that texts are being erased.
+Each erasure is decided by a swap of the tenant's state, which an open hold forbids; during the erasure the example's
+id is in the state. So a hold precedes the decision, or records that texts are already being erased.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an export consists of, and writing one. The export consumer does it on request, a purge before it destroys."""
+"""Writes exports: for the export consumer on request, for a purge before it destroys anything."""
 
 from __future__ import annotations
 

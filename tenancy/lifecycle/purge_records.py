@@ -1,4 +1,4 @@
-"""The records under ``purges/<tenant>/<id>.json``, changed by compare-and-swap only."""
+"""Reads and changes ``purges/<tenant>/<id>.json``, by compare-and-swap only."""
 
 from __future__ import annotations
 

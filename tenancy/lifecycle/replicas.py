@@ -1,4 +1,4 @@
-"""Waiting for every replica: it acknowledges, or it is cut off its lease and the lease ends. None is skipped."""
+"""Waits for every replica to acknowledge; one that does not is fenced, and its lease runs out. None is skipped."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a process runs on: settings, clock, threads, AWS clients, traces."""
+"""Provides what a process runs on: settings, clock, threads, AWS clients, traces."""

@@ -1,4 +1,4 @@
-"""What every client of AWS is given: waits that end, and a connection for each thread that asks it."""
+"""Configures every AWS client: timeouts, and a connection per calling thread."""
 
 from __future__ import annotations
 

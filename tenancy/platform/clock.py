@@ -1,4 +1,4 @@
-"""Time and randomness, injected so that tests can live through sixty days in a second."""
+"""Provides time and randomness, injected so that tests can live through sixty days in a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Awaiting many things, a bounded number at a time."""
+"""Awaits many coroutines, a bounded number at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that every part shares, read from ``SANO_*``. Each service's own settings module extends them."""
+"""Defines the shared settings, read from ``SANO_*``. Each service's own settings module extends them."""
 
 from __future__ import annotations
 

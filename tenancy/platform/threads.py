@@ -1,4 +1,4 @@
-"""Threads for the calls of a client that blocks: the object store's, and the master key's."""
+"""Runs the calls of blocking clients in threads: the object store's, and the master key's."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""W3C Trace Context: every event carries a ``traceparent``, and what follows from an event carries on its trace.
+"""Propagates W3C Trace Context: every event carries a ``traceparent``, and its effects continue its trace.
 
-Also where it follows much later, in another process: what an event began is stored with its trace.
+Later effects in another process continue it too: work that an event began is stored with its trace.
 """
 
 from __future__ import annotations

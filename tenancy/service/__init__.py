@@ -1,1 +1,1 @@
-"""What every long-running process of ours needs: telemetry, periodic work, a bounded HTTP server."""
+"""Provides what every long-running process needs: telemetry, periodic work, a bounded HTTP server."""

@@ -1,4 +1,4 @@
-"""Work that goes on behind a server's routes, which answer while it begins: alive, and not ready."""
+"""Runs work behind a server's routes, which answer while the work starts: alive, not ready."""
 
 from __future__ import annotations
 

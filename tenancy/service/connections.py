@@ -1,7 +1,6 @@
-"""One connection of a server: bounds what its peer may send, keep waiting and leave unread.
+"""Bounds what the peer of a connection may send, keep waiting and leave unread.
 
-None of this needs a token, so nothing of it may cost more than a constant. What the body of a request may be is for
-its route to say.
+None of this needs a token, so none of it may cost more than a constant. Routes bound the bodies of their requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sockets that a server accepts connections on, and the descriptors that there are for them."""
+"""Opens a server's listening sockets, within its file-descriptor limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that goes on beside the events: reconcilers and runners. It holds no state that matters."""
+"""Runs periodic work beside the events: reconcilers and runners. It holds no state that matters."""
 
 from __future__ import annotations
 

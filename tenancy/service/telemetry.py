@@ -1,4 +1,4 @@
-"""Logs, traces and metrics. Labels and attributes are closed vocabularies: never a tenant, never content."""
+"""Sets up logs, traces and metrics. Labels and attributes are closed vocabularies: never a tenant, never content."""
 
 from __future__ import annotations
 

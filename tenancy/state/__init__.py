@@ -1,1 +1,1 @@
-"""The one object per tenant that is changed by compare-and-swap, and the pure changes of it."""
+"""Changes each tenant's one state object by compare-and-swap, and defines its pure changes."""

@@ -1,4 +1,4 @@
-"""Activating and rolling back: pure changes of a tenant's state, for the consumer and for operators alike."""
+"""Activates and rolls back adapters: pure changes of a tenant's state, for the consumer and for operators alike."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a tenant's state need not hold any more: ended runs and adapters that are not among the latest.
+"""Archives ended runs and adapters that are not among the latest, so that a tenant's state does not grow.
 
-The state is read and written by every event of the tenant, so it must not grow with the tenant's past. A record is
-written first and its entry leaves the state by a swap afterwards: whoever finds no entry finds the record. While
-there is an entry, the entry counts and the record may be old.
+The state is read and written by every event of the tenant. A record is written first, and a later swap removes its
+entry from the state: a reader that finds no entry finds the record. While there is an entry, the entry counts and the
+record may be stale.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Leases on training runs, with fencing numbers.
+"""Leases training runs, with fencing numbers.
 
 The lease says who should work; the clock may be wrong about it. Safety comes from the fence alone: every acquisition
 raises the tenant's fence by one in ``state.json``, and publishing is a swap of that same object which requires the

@@ -1,8 +1,9 @@
-"""Placing and releasing legal holds, as changes of the tenant's state.
+"""Places and releases legal holds, as changes of the tenant's state.
 
 Each decision to destroy is a swap of the same object and requires that no hold is open. So a hold is placed before
-that decision, and then nothing is destroyed, or it is told: by a refusal, where all of the tenant's data is to be
-destroyed, and by the hold itself, where weights of retired adapters are. It never comes too late without saying so.
+that decision, and nothing is destroyed, or its placing reports that it is too late: by a refusal where all of the
+tenant's data is to be destroyed, and in the hold itself where weights of retired adapters are. It is never silently
+late.
 """
 
 from __future__ import annotations

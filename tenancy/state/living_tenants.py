@@ -1,4 +1,4 @@
-"""The tenants that a periodic look is for. Purged ones are listed for ever, since their state is what fences them."""
+"""Iterates tenants that are not purged; purged ones stay listed because their state is the fence."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The outbox in a tenant's state: what a swap owes to the bus is published, then struck out.
+"""Publishes the outbox in a tenant's state, then deletes the published entries.
 
 A crash between swap and publication loses nothing, since the next handler or the reconciler publishes the entry; a
-crash between publication and striking out publishes twice, under the same deterministic id.
+crash between publication and deletion publishes twice, under the same deterministic id.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Changes a tenant's policy: pure changes of its state, for the operator's command and for the event alike.
 
-A policy is in force for every decision that reads the state after the swap. What a purge or a withdrawal promised
-before is in its own record, and stays.
+A policy is in force for every decision that reads the state after the swap. An earlier purge or withdrawal keeps its
+promise in its own record.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compare-and-swap on the one object that linearizes a tenant's history."""
+"""Compare-and-swaps the one object that linearizes a tenant's history."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The object store, and the sealing of what lies in it under a tenant's key."""
+"""Accesses the object store, and seals objects in it under a tenant's key."""

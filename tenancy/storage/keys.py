@@ -1,4 +1,4 @@
-"""A tenant's keys: made at onboarding, wrapped by the master key, destroyed at purge."""
+"""Manages a tenant's keys: creates them at onboarding, wraps them by the master key, destroys them at purge."""
 
 from __future__ import annotations
 

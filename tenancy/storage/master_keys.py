@@ -1,4 +1,4 @@
-"""The master key wraps each tenant's data key: AWS KMS in production, a key file locally."""
+"""Wraps each tenant's data key by the master key: AWS KMS in production, a key file locally."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The in-memory object store of unit tests. Held to the same contract suite as S3."""
+"""Implements the object store in memory, for unit tests. Passes the same contract suite as S3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The object store that everything stands on: one bucket, versioned, with conditional writes.
+"""Declares the object store's port: one bucket, versioned, with conditional writes.
 
 One Protocol with two implementations, S3 (``tenancy.storage.s3``) and memory (``tenancy.storage.memory``); the same
 contract suite runs on both.

@@ -1,4 +1,4 @@
-"""The object store on S3. This is the only module that holds an S3 client."""
+"""Implements the object store on S3. The only module that holds an S3 client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sealed objects: AES-256-GCM in frames, under a key of each object's own, bound to the object's name.
+"""Seals objects: AES-256-GCM in frames, under a key per object, bound to the object's name.
 
 Format: ``SANO1`` | 32-byte salt | frames. The object's key is HKDF-SHA256 (RFC 5869) of the tenant's data key with
 the salt, for the object's full key: an object copied to another tenant or another name does not open. A frame is at

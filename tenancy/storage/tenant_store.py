@@ -1,4 +1,4 @@
-"""All tenant data goes through here: sealed, under the tenant's own prefix, and nowhere else."""
+"""Reads and writes all tenant data: sealed, under the tenant's own prefix, and nowhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every event type of the contract, one file a topic.
+"""Collects every event type of the contract, one file per topic.
 
 Generated documents list the types in the order of these imports.
 """

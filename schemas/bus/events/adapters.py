@@ -1,4 +1,4 @@
-"""Adapters that become ready, active, rolled back or retired."""
+"""Defines the events of an adapter's life: ready, activated, rolled back, retired."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.bus.events.base import ADAPTERS, EventData
 
 
 class AdapterReady(EventData):
-    """The adapter's files lie sealed under ``adapters/<digest>/`` with a signed manifest."""
+    """The adapter's files are stored, sealed, under ``adapters/<digest>/`` with a signed manifest."""
 
     type = "sano.adapter.ready"
     topic = ADAPTERS
@@ -25,7 +25,7 @@ class AdapterReady(EventData):
 
 
 class AdapterActivated(EventData):
-    """The tenant's ``active`` requests are answered by this adapter; its ``activation``-th change of adapter."""
+    """This adapter answers the tenant's ``active`` requests, as its ``activation``-th change of adapter."""
 
     type = "sano.adapter.activated"
     topic = ADAPTERS
@@ -33,15 +33,15 @@ class AdapterActivated(EventData):
     adapter_digest: Sha256Hex
     previous_digest: Sha256Hex | None
     activation: Ordinal
-    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+    requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if automatic")
 
     def natural_key(self) -> str:
         return f"{self.adapter_digest}|{self.activation}"
 
 
 class AdapterRolledBack(EventData):
-    """The tenant returned to an earlier adapter, or to the base model when ``adapter_digest`` is absent: an operator
-    asked for that, or the active adapter was retired.
+    """The tenant returned to an earlier adapter, or to the base model if ``adapter_digest`` is absent, because an
+    operator asked for it or the active adapter was retired.
     """
 
     type = "sano.adapter.rolledback"
@@ -50,14 +50,14 @@ class AdapterRolledBack(EventData):
     adapter_digest: Sha256Hex | None
     previous_digest: Sha256Hex
     activation: Ordinal
-    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+    requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if automatic")
 
     def natural_key(self) -> str:
         return f"{self.previous_digest}|{self.activation}"
 
 
 class AdapterRetired(EventData):
-    """The adapter is served no more. Replicas evict it and acknowledge."""
+    """The adapter is no longer served. Replicas evict it and acknowledge."""
 
     type = "sano.adapter.retired"
     topic = ADAPTERS

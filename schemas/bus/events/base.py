@@ -1,6 +1,6 @@
 """Names the topics and defines what every event's data has: its type, its topic and its natural key.
 
-The natural key is what makes two publications the same event: with type and tenant it determines ``ce_id``.
+Two publications with the same type, tenant and natural key are one event: the three determine ``ce_id``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVENT_TYPES: dict[str, type[EventData]] = {}
 
 
 class EventData(Contract):
-    """Base of all event data. Subclasses name their type and topic and say what their natural key is."""
+    """Base of all event data. Subclasses define their type, topic and natural key."""
 
     type: ClassVar[str]
     topic: ClassVar[str]

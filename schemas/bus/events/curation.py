@@ -1,4 +1,4 @@
-"""Reviewers' decisions on examples, and consents."""
+"""Defines the events of curation: reviewers' decisions on examples, and consents."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ExampleRejected(EventData):
 
 
 class ExampleWithdrawn(EventData):
-    """The example must not be used any more, in any version, for ever."""
+    """The example is withdrawn permanently: no version of it may be used again."""
 
     type = "sano.example.withdrawn"
     topic = CURATION
@@ -53,7 +53,7 @@ class ExampleWithdrawn(EventData):
 
 
 class ConsentGranted(EventData):
-    """Consent to train exists from this version on."""
+    """Consent to train is granted as of this version."""
 
     type = "sano.consent.granted"
     topic = CURATION
@@ -66,7 +66,7 @@ class ConsentGranted(EventData):
 
 
 class ConsentRevoked(EventData):
-    """Consent to train ended with this version."""
+    """Consent to train is revoked as of this version."""
 
     type = "sano.consent.revoked"
     topic = CURATION

@@ -1,4 +1,4 @@
-"""Documents for retrieval."""
+"""Defines the events of documents for retrieval."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.bus.events.base import KNOWLEDGE, EventData
 
 
 class DocumentUpserted(EventData):
-    """A document of facts that change, for the tenant's retrieval."""
+    """A document of changing facts was created or replaced for the tenant's retrieval."""
 
     type = "sano.document.upserted"
     topic = KNOWLEDGE
@@ -23,7 +23,7 @@ class DocumentUpserted(EventData):
 
 
 class DocumentRemoved(EventData):
-    """The document must not be retrieved any more."""
+    """The document must no longer be retrieved."""
 
     type = "sano.document.removed"
     topic = KNOWLEDGE

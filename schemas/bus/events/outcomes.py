@@ -1,4 +1,4 @@
-"""What each handling of an event came to."""
+"""Defines the event that reports the outcome of handling an event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.bus.outcome import Outcome
 
 
 class OutcomeRecorded(EventData):
-    """What one consumer's handling of one event came to."""
+    """One consumer handled one event, with this outcome."""
 
     type = "sano.outcome.recorded"
     topic = OUTCOMES

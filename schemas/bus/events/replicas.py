@@ -1,4 +1,4 @@
-"""Replicas that register, and their signed acknowledgements."""
+"""Defines the events of serving replicas: registrations and signed acknowledgements."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class ReplicaRegistered(EventData):
 
 
 class ReplicaEvicted(EventData):
-    """A replica's signed acknowledgement that it holds nothing of the tenant, or not this adapter."""
+    """A replica signs that it holds nothing of the tenant, or no longer holds this adapter."""
 
     type = "sano.replica.evicted"
     topic = REPLICAS
 
     replica_id: OpaqueId
-    cause_id: OpaqueId = Field(description="the purge id, or the digest of the retired adapter")
-    receipt: dict[str, Any] = Field(description="DSSE envelope around an in-toto Statement, Ed25519")
+    cause_id: OpaqueId = Field(description="purge id, or digest of the retired adapter")
+    receipt: dict[str, Any] = Field(description="DSSE envelope around an in-toto Statement, signed with Ed25519")
 
     def natural_key(self) -> str:
         return f"{self.replica_id}|{self.cause_id}"
 
     @property
     def names_an_adapter(self) -> bool:
-        """Whether the cause can be a retirement. It can be a purge all the same, whose id has the shape of a digest."""
+        """Whether the cause may be a retirement. A purge whose id has the shape of a digest passes too."""
         return re.fullmatch(SHA256_PATTERN, self.cause_id) is not None

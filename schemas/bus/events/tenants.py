@@ -1,4 +1,4 @@
-"""Events of a tenant's life: onboarding, exports, churn and purge."""
+"""Defines the events of a tenant's life: onboarding, policy, exports, churn and purge."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ class TenantOnboarded(EventData):
 
     policy: TenantPolicy
     public_key_thumbprint: KeyThumbprint = Field(
-        description="RFC 7638 thumbprint of the key to encrypt inline content to"
+        description="RFC 7638 thumbprint of the public key that inline content is encrypted to"
     )
-    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+    requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if none was given")
 
     def natural_key(self) -> str:
         return "onboarded"
 
 
 class PolicyChanged(EventData):
-    """The tenant's policy is another one from here on. The highest version wins, in whatever order they come."""
+    """The tenant's policy was replaced. The highest version wins, in any order of arrival."""
 
     type = "sano.tenant.policy_changed"
     topic = TENANTS
 
-    version: Version = Field(ge=2, description="of the policy; an onboarding sets the first")
+    version: Version = Field(ge=2, description="policy version; onboarding sets version 1")
     policy: TenantPolicy
-    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+    requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if none was given")
 
     def natural_key(self) -> str:
         return str(self.version)
 
 
 class TenantChurned(EventData):
-    """The contract ended. A purge follows by itself."""
+    """The contract ended. A purge follows automatically."""
 
     type = "sano.tenant.churned"
     topic = TENANTS
@@ -56,13 +56,13 @@ class TenantChurned(EventData):
 
 
 class ExportRequested(EventData):
-    """The tenant asks for its adapter, with manifest and list of examples."""
+    """The tenant requests its adapter, with manifest and list of examples."""
 
     type = "sano.export.requested"
     topic = TENANTS
 
     export_id: OpaqueId
-    adapter_digest: Sha256Hex | None = Field(default=None, description="absent: the active adapter")
+    adapter_digest: Sha256Hex | None = Field(default=None, description="adapter to export; absent: the active one")
     requested_by: OpaqueId
 
     def natural_key(self) -> str:
@@ -70,7 +70,7 @@ class ExportRequested(EventData):
 
 
 class ExportReady(EventData):
-    """The export lies sealed under the tenant's ``exports/<id>/``."""
+    """The export is stored, sealed, under the tenant's ``exports/<id>/``."""
 
     type = "sano.export.ready"
     topic = TENANTS
@@ -84,7 +84,7 @@ class ExportReady(EventData):
 
 
 class ExportAcknowledged(EventData):
-    """The tenant has taken the export and found it whole. A purge that made it for the tenant need not wait longer."""
+    """The tenant took the export and verified that it is complete. A purge that made it need not wait longer."""
 
     type = "sano.export.acknowledged"
     topic = TENANTS
@@ -98,7 +98,7 @@ class ExportAcknowledged(EventData):
 
 
 class PurgeRequested(EventData):
-    """A command: remove everything of this tenant. It is safe at any time and in any order."""
+    """Command: remove everything of this tenant. Safe at any time and in any order."""
 
     type = "sano.purge.requested"
     topic = TENANTS
@@ -112,7 +112,7 @@ class PurgeRequested(EventData):
 
 
 class PurgeFenced(EventData):
-    """From here on nothing can create data for the tenant. Replicas evict and acknowledge."""
+    """The tenant is fenced: nothing can create data for it from here on. Replicas evict and acknowledge."""
 
     type = "sano.purge.fenced"
     topic = TENANTS
@@ -141,7 +141,7 @@ class PurgeCompleted(EventData):
 
 
 class PurgeAtRisk(EventData):
-    """A share of the deletion SLA has passed and the purge is not certified."""
+    """50 or 80 percent of the deletion SLA has passed and the purge is not certified."""
 
     type = "sano.purge.at_risk"
     topic = TENANTS

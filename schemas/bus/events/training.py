@@ -1,4 +1,4 @@
-"""Training commands and what became of them."""
+"""Defines the events of training: commands and their results."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from schemas.bus.events.base import TRAINING, EventData
 from schemas.tenant.hyperparameters import Hyperparameters
 
 Trigger = Literal["policy", "operator"]
-"""Who asks for a training."""
+"""Who requests a training run."""
 
 
 class TrainingRequested(EventData):
-    """A command: train an adapter from the tenant's eligible examples."""
+    """Command: train an adapter from the tenant's eligible examples."""
 
     type = "sano.training.requested"
     topic = TRAINING
 
     run_id: OpaqueId
     trigger: Trigger
-    hyperparameters: Hyperparameters | None = Field(default=None, description="absent: the tenant policy's")
-    requested_by: OpaqueId | None = Field(default=None, description="the operator who asked; absent: nobody did")
+    hyperparameters: Hyperparameters | None = Field(default=None, description="absent: those of the tenant's policy")
+    requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if automatic")
 
     def natural_key(self) -> str:
         return self.run_id
 
 
 class TrainingStarted(EventData):
-    """A worker holds the lease with this fencing number."""
+    """A worker holds the run's lease under this fencing number."""
 
     type = "sano.training.started"
     topic = TRAINING
@@ -59,7 +59,7 @@ class TrainingCompleted(EventData):
 
 
 class TrainingRejected(EventData):
-    """The run cannot be done as asked; trying again would not help."""
+    """The run cannot be done as requested; a retry would not help."""
 
     type = "sano.training.rejected"
     topic = TRAINING

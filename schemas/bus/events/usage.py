@@ -1,4 +1,4 @@
-"""What a tenant used."""
+"""Defines the event that reports a tenant's usage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UsageSource = Literal["inference", "training", "storage"]
 
 
 class UsageRecorded(EventData):
-    """What a tenant used: the base of its cost."""
+    """Reports what a tenant used: the basis of its cost."""
 
     type = "sano.usage.recorded"
     topic = USAGE
@@ -25,9 +25,9 @@ class UsageRecorded(EventData):
     completion_tokens: Count = 0
     training_tokens: Count = 0
     engine_seconds: Amount = 0.0
-    gpu_seconds: Amount = Field(default=0.0, description="no service of this release measures it")
+    gpu_seconds: Amount = Field(default=0.0, description="not measured by any service of this release")
     bytes_stored: Count = Field(
-        default=0, description="bytes that this use wrote; no event takes them off when they are erased"
+        default=0, description="bytes written by this use; no event subtracts them when they are erased"
     )
 
     def natural_key(self) -> str:
