@@ -222,6 +222,8 @@ async def test_an_activation_and_an_export_survive_the_kills_of_their_consumers(
         platform.restart("adapters", f"after:{activation[0]}")
         policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
         tenant = await _with_examples(tenancy, policy)
+        await platform.died("adapters")
+        platform.processes["training"].kill()  # its runner pays what a dead process owes, once that is overdue
         await _killed_in_turn(platform, "adapters", activation[1:])
 
         async def activated() -> TenantState | None:
