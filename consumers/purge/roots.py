@@ -49,7 +49,7 @@ class Root:
 
     def stores(self) -> tuple[str, ...]:
         """All stores of the registry that can lie here."""
-        tenant = self.prefix.split("/")[1]
+        tenant = self.prefix.split("/")[2 if self.prefix.startswith(object_keys.WORK_PREFIX) else 1]
         return tuple(s.name for s in swept() if s.where.replace("{tenant}", tenant).startswith(self.prefix))
 
 
@@ -65,4 +65,5 @@ def states_root(tenant: str) -> Root:
 
 def roots(tenant: str) -> tuple[Root, ...]:
     """All of them."""
-    return (Root("objects", object_keys.tenant_prefix(tenant)), key_root(tenant), states_root(tenant))
+    work = (Root(f"work.{kind}", object_keys.open_work_of(kind, tenant)) for kind in object_keys.WORK_OF_THE_LIVING)
+    return (Root("objects", object_keys.tenant_prefix(tenant)), key_root(tenant), states_root(tenant), *work)

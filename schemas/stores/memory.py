@@ -173,7 +173,7 @@ _CONSUMERS = (
             "consumers.runtime.in_hand.InHand._unproven",
             "consumers.runtime.redeliveries.Redeliveries._held",
             "consumers.training.runner.Runner._not_before",
-            "consumers.training.runner.Runner._swept_at",
+            "tenancy.state.open_work.OpenWork._seen",
             "consumers.training.runner.SubprocessLauncher._children",
             "consumers.training.runner.SubprocessLauncher._watchers",
         ),

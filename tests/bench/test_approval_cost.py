@@ -48,10 +48,10 @@ class CountedStore(MemoryObjectStore):
         self._note("create" if if_absent else "swap" if if_match else "put", key)
         return await super().put(key, body, if_absent=if_absent, if_match=if_match)
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
         self._note("list", prefix)
         found = 0
-        async for key in super().keys(prefix):
+        async for key in super().keys(prefix, after=after):
             found += 1
             if found > PAGE and found % PAGE == 1:
                 self._note("list", prefix)

@@ -19,6 +19,7 @@ LONG_LIVED = (
     "tenancy.lifecycle.purge_records",
     "tenancy.service.",
     "tenancy.state.living_tenants",
+    "tenancy.state.open_work",
 )
 
 

@@ -15,10 +15,12 @@ from schemas.models.adapter_files import AdapterRefused
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import AuditBroken, ObjectNotFound, Refused
+from tenancy.state.open_work import announce
+from tenancy.state.rounds import ROUND
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
 from tests.world.crashes import CrashAt, SimulatedCrash
-from tests.world.world import LEASE_SECONDS, START, World
+from tests.world.world import LEASE_SECONDS, SETTLE_SECONDS, START, World
 
 EXAMPLES = 4
 
@@ -267,17 +269,17 @@ async def test_a_run_that_is_rejected_leaves_nothing_staged_of_its_earlier_attem
 async def test_what_a_worker_wrote_after_its_run_ended_is_erased_within_the_hour(tmp_path: Path) -> None:
     """It lost its lease, wrote one more file, and was killed before it could erase it."""
     world = World(tmp_path)
-    now = 0.0
-    world.runner.now = lambda: now
     tenant = await tenant_of(world)
     await world.settle()
+    await world.runner.sweep()
     store = await world.outside.store(tenant)
     await store.put(object_keys.staging("batch-1", 1, object_keys.ADAPTER_WEIGHTS), b"late")
     await store.put(object_keys.staging("archived-run", 1, object_keys.ADAPTER_WEIGHTS), b"late")
     await world.runner.look()
+    await world.runner.sweep()
     assert len(staged(world)) == 2, "a listing for each tenant at each look would cost more than it finds"
-    now = 3601.0
-    await world.runner.look()
+    world.now += ROUND
+    await world.runner.sweep()
     assert staged(world) == []
 
 
@@ -287,13 +289,32 @@ async def test_what_a_living_attempt_has_staged_is_left_to_it(tmp_path: Path) ->
     await tenant_of(world)
     while not crash.files:
         await world.step()
-    now = 3601.0
-    world.runner.now = lambda: now
     await world.runner.look()
+    await world.runner.sweep()
     assert len(staged(world)) == len(object_keys.ADAPTER_FILES)
 
 
 # --- what a look costs and remembers
+
+
+async def test_a_look_reads_no_tenant_for_which_there_is_nothing_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.world.world.MemoryObjectStore", NotingStore)
+    world = World(tmp_path)
+    assert isinstance(world.memory, NotingStore)
+    busy, idle = await world.onboard("busy"), await world.onboard("idle")
+    for tenant in (busy, idle):
+        await announce(world.outside.objects, "training", tenant)
+    await world.runner.look()
+    world.now += timedelta(seconds=SETTLE_SECONDS)
+    await announce(world.outside.objects, "training", busy)
+    world.memory.keys_read.clear()
+    await world.runner.look()
+    assert {object_keys.state_key(busy), object_keys.state_key(idle)} <= set(world.memory.keys_read)
+    world.memory.keys_read.clear()
+    await world.runner.look()
+    assert world.memory.keys_read == [object_keys.state_key(busy)]
 
 
 async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
@@ -304,7 +325,7 @@ async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
     assert isinstance(world.memory, NotingStore)
     living, purged = await world.onboard("living"), await world.onboard("purged")
     await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purging"}))
-    for look in (world.runner.look, world.withdrawals.look):
+    for look in (world.withdrawals.look,):
         for _ in range(2):
             world.memory.keys_read.clear()
             await look()
@@ -312,7 +333,7 @@ async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
                 "a purge that goes on may still end otherwise"
             )
     await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purged"}))
-    for look in (world.runner.look, world.withdrawals.look):
+    for look in (world.withdrawals.look,):
         await look()
         world.memory.keys_read.clear()
         await look()
@@ -330,4 +351,4 @@ async def test_the_runner_remembers_nothing_of_runs_that_ended_and_tenants_that_
     await world.publish(tenant, requested)
     await world.settle()
     assert (await world.state(tenant)).status != "active" and world.now > START
-    assert world.runner._swept_at == {}
+    assert world.runner._work._seen == {}

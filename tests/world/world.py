@@ -90,6 +90,9 @@ class World:
     def clock(self) -> datetime:
         return self.now
 
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
     def _of(self, process: str) -> Tenancy:
         """What one process acts through. Every effect of it may be its last."""
         observer = self.crash.of(process)
@@ -103,7 +106,9 @@ class World:
         self.placement, self.views, self.load_audit = server.placement, server.views, server.load_audit
 
     def _services(self) -> list[Service]:
-        self.runner = Runner(self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
+        self.runner = Runner(
+            self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, SETTLE_SECONDS, now=self.seconds
+        )
         purging = self._of("purge")
         self.driver = PurgeDriver(purging, self.signer, PURGE)
         self.watchdog = Watchdog(self.driver)
