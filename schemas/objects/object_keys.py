@@ -16,9 +16,9 @@ IN_HAND_PREFIX = "in-hand/"
 WORK_PREFIX = "work/"
 ROUNDS_PREFIX = "rounds/"
 
-WorkKind = Literal["training"]
+WorkKind = Literal["training", "withdrawals"]
 """What a service does beside its events, for tenants that it finds by their markers."""
-WORK_OF_THE_LIVING: tuple[WorkKind, ...] = ("training",)
+WORK_OF_THE_LIVING: tuple[WorkKind, ...] = ("training", "withdrawals")
 """There is none for a tenant that is fenced."""
 
 NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"

@@ -1,6 +1,6 @@
 """Stores in the memory of our processes: what is in hand, and the tables of objects that live as long as a process.
 
-Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.state.living_tenants`` that is a dict, set, list
+Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.state.open_work`` that is a dict, set, list
 or queue is named by one entry (``tests/invariants/test_declared_tables.py``), so that nothing of a tenant is remembered
 in passing.
 """
@@ -133,7 +133,6 @@ _REPLICA = (
             "inference.replica.lease.ReplicaLease._earlier",
             "inference.tenants.usage.UsageReporter._numbers",
             "tenancy.lifecycle.purge_records.PurgeRecords.certified",
-            "tenancy.state.living_tenants.Unpurged._purged",
         ),
         holds="tenant ids, ids of purges and digests of adapters",
         protection="references",

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from consumers.curation.handlers import on_example_approved
 from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -34,7 +35,8 @@ class CountedStore(MemoryObjectStore):
 
     def _note(self, operation: str, key: str) -> None:
         parts = key.split("/")
-        self.requests.append(f"{operation} {parts[2]}")
+        kind = parts[0] if key.startswith(object_keys.WORK_PREFIX) else parts[2]
+        self.requests.append(f"{operation} {kind}")
 
     async def get(self, key: str) -> StoredObject:
         self._note("get", key)

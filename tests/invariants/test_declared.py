@@ -74,6 +74,7 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
         tenant = await world.onboard(NAME)
         await learned(world, tenant)
         await world.runner.sweep()
+        await world.withdrawals.sweep()
         await purged(world, tenant)
     lain_in = {store_of_key(name, is_current=current).name for name in names for current in (True, False)}
     assert "objects.strays" not in lain_in, "everything lies in an area of its own"

@@ -63,6 +63,7 @@ REPORTED = "a report that is made again under the same id, from the outbox like 
 ONLY_SIMULATED: dict[str, dict[str, str]] = {
     "adapters": {
         **AUDIT,
+        "erase:work": WORK["erase:work"],
         "erase:adapters": REPEATED.format("the worker's erase:staging"),
         "erase:exports": REPEATED.format("the worker's erase:staging"),
         "erase:withdrawals": REPEATED.format("the worker's erase:staging"),
@@ -72,6 +73,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "put:withdrawals": "create-if-absent or compare-and-swap of one record, like the purge's put:purges",
     },
     "curation": {
+        "put:work": WORK["put:work"],
         "erase:consents": REPEATED.format("the worker's erase:staging"),
         "erase:contents": REPEATED.format("the worker's erase:staging"),
         "put:withdrawals": "create-if-absent of one record after a swap, like the intake's put:runs",

@@ -17,6 +17,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import AuditBroken, ObjectNotFound, Refused
 from tenancy.state.open_work import announce
 from tenancy.state.rounds import ROUND
+from tenancy.storage.objects import erase_prefix
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -297,48 +298,47 @@ async def test_what_a_living_attempt_has_staged_is_left_to_it(tmp_path: Path) ->
 # --- what a look costs and remembers
 
 
+@pytest.mark.parametrize("kind", object_keys.WORK_OF_THE_LIVING)
 async def test_a_look_reads_no_tenant_for_which_there_is_nothing_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: object_keys.WorkKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.world.world.MemoryObjectStore", NotingStore)
     world = World(tmp_path)
     assert isinstance(world.memory, NotingStore)
+    look = {"training": world.runner.look, "withdrawals": world.withdrawals.look}[kind]
     busy, idle = await world.onboard("busy"), await world.onboard("idle")
     for tenant in (busy, idle):
-        await announce(world.outside.objects, "training", tenant)
-    await world.runner.look()
+        await announce(world.outside.objects, kind, tenant)
+    await look()
     world.now += timedelta(seconds=SETTLE_SECONDS)
-    await announce(world.outside.objects, "training", busy)
+    await announce(world.outside.objects, kind, busy)
     world.memory.keys_read.clear()
-    await world.runner.look()
+    await look()
     assert {object_keys.state_key(busy), object_keys.state_key(idle)} <= set(world.memory.keys_read)
     world.memory.keys_read.clear()
-    await world.runner.look()
+    await look()
     assert world.memory.keys_read == [object_keys.state_key(busy)]
 
 
-async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tests.world.world.MemoryObjectStore", NotingStore)
+async def test_the_round_announces_work_that_lost_its_marker(tmp_path: Path) -> None:
     world = World(tmp_path)
-    assert isinstance(world.memory, NotingStore)
-    living, purged = await world.onboard("living"), await world.onboard("purged")
-    await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purging"}))
-    for look in (world.withdrawals.look,):
-        for _ in range(2):
-            world.memory.keys_read.clear()
-            await look()
-            assert object_keys.state_key(purged) in world.memory.keys_read, (
-                "a purge that goes on may still end otherwise"
-            )
-    await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purged"}))
-    for look in (world.withdrawals.look,):
-        await look()
-        world.memory.keys_read.clear()
-        await look()
-        assert object_keys.state_key(purged) not in world.memory.keys_read
-        assert object_keys.state_key(living) in world.memory.keys_read
+    tenant = await tenant_of(world)
+    await world.settle()
+    await world.publish(tenant, events.TrainingRequested(run_id="r2", trigger="operator"))
+    await world.publish(tenant, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
+    while await world.deliver():
+        pass
+    for kind in object_keys.WORK_OF_THE_LIVING:
+        await erase_prefix(world.memory, object_keys.open_work_prefix(kind))
+    await world.runner.look()
+    await world.withdrawals.look()
+    assert world.pending == []
+    await world.runner.sweep()
+    await world.withdrawals.sweep()
+    for kind in object_keys.WORK_OF_THE_LIVING:
+        assert await world.memory.exists(object_keys.open_work(kind, tenant))
+    await world.runner.look()
+    assert world.pending == [(tenant, "r2")]
 
 
 async def test_the_runner_remembers_nothing_of_runs_that_ended_and_tenants_that_left(tmp_path: Path) -> None:

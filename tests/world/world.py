@@ -117,7 +117,7 @@ class World:
         self.keeper = AuditKeeper(keeping, checkpointer)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
-        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, SETTLE_SECONDS)
+        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, SETTLE_SECONDS, now=self.seconds)
         adapters = AdaptersPorts(activating, self.signer.verifier, lambda: None)
         intake = TrainingPorts(self._of("training"), lambda: None)
         purge = PurgePorts(purging, self.signer.verifier, self.driver, lambda: None)
