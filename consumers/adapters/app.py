@@ -34,7 +34,8 @@ def main() -> None:
             tenancy, signing, replicas, settings.settle_seconds, settings.handler_deadline_seconds
         )
         driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.reconcile)
-        yield AdaptersPorts(tenancy, signing.verifier, driving.poke), (driving,)
+        sweeping = Periodic("withdrawal round", settings.reconcile_seconds, driver.sweep)
+        yield AdaptersPorts(tenancy, signing.verifier, driving.poke), (driving, sweeping)
 
     serve("adapters", settings=settings, topics=(events.ADAPTERS, events.REPLICAS), handlers=HANDLERS, ports=ports)
 

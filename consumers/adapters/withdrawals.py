@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ from schemas.objects.curation import ConsentRecord
 from schemas.objects.state import TenantState
 from schemas.objects.withdrawals import WithdrawalOutcome, WithdrawalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced
+from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced, UnknownTenant
 from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.lifecycle.replicas import Replicas
@@ -33,7 +34,8 @@ from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.archive import Archive
-from tenancy.state.living_tenants import Unpurged
+from tenancy.state.open_work import Left, OpenWork, announce
+from tenancy.state.rounds import Rounds
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -93,25 +95,45 @@ class WithdrawalDriver:
     replicas: Replicas
     settle_seconds: float
     deadline_seconds: float = HANDLING.deadline_seconds
-    _unpurged: Unpurged = field(init=False)
+    now: Callable[[], float] = time.monotonic
+    _work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
-        self._unpurged = Unpurged(self.tenancy.states)
+        self._work = OpenWork(self.tenancy.objects, "withdrawals", self.settle_seconds, lambda: self.now())
 
     async def reconcile(self) -> None:
         """Take every open withdrawal as far as it goes now."""
-        async for tenant in self._unpurged.tenants():
+        for marked in await self._work.marked():
             with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not driven"):
-                await self._look_at(tenant)  # or it was purged since the look began, withdrawals and all
+                left = await self._look_at(marked.tenant)  # or it was purged since, withdrawals and all
+                await self._work.settle(marked, left)
 
-    async def _look_at(self, tenant: TenantId) -> None:
-        state = (await self._unpurged.read(tenant)).state
+    async def sweep(self) -> None:
+        """The round over all tenants: announces what no marker names."""
+        for tenant in await Rounds(self.tenancy.states, "withdrawals", self.tenancy.clock).take():
+            with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not looked for"):
+                state = (await self.tenancy.states.read(tenant)).state
+                if _may_have_work(state) and await self._is_any(await self.tenancy.store(tenant), state):
+                    await announce(self.tenancy.objects, "withdrawals", tenant)
+
+    async def _is_any(self, store: TenantStore, state: TenantState) -> bool:
+        async for _ in store.list("withdrawals", "open"):
+            return True
+        return bool(state.erasures or state.text_erasures or state.texts_kept)
+
+    async def _look_at(self, tenant: TenantId) -> Left:
+        """What is left is what the look found; whether that is done now, the next one sees."""
+        try:
+            state = (await self.tenancy.states.read(tenant)).state
+        except UnknownTenant:
+            return "nothing"
         if state.status != "active":
-            return
+            return "fenced"
+        if not _may_have_work(state):
+            return "nothing"
         has_texts = bool(state.text_erasures or state.texts_kept)
-        if state.curation.last_withdrawal is None and not has_texts:
-            return
         store = await self.tenancy.store(tenant)
+        is_any = await self._is_any(store, state)
         opened, _ = await self._opened(store)
         uses = ImpactFinder(store, [record for record, _ in opened])
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
@@ -127,6 +149,7 @@ class WithdrawalDriver:
         if has_texts:
             with _tried("texts not erased"):
                 await Texts(self.tenancy.states, store).settle(state)
+        return "something" if is_any else "nothing"
 
     async def _opened(self, store: TenantStore) -> tuple[list[tuple[WithdrawalRecord, str]], bool]:
         """The open withdrawals that can be read, and whether another look may read more."""
@@ -249,6 +272,12 @@ class WithdrawalDriver:
             noted = noted.model_copy(update={"run_id": run_id})
         if noted != record:
             await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=case.etag)
+
+
+def _may_have_work(state: TenantState) -> bool:
+    """Whether anything was ever withdrawn or replaced, as far as the state tells."""
+    is_touched = state.curation.last_withdrawal is not None or bool(state.text_erasures or state.texts_kept)
+    return state.status == "active" and is_touched
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from schemas.objects.withdrawals import WithdrawalRecord
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import PreconditionFailed
 from tenancy.platform.tracing import current_trace
+from tenancy.state.open_work import announce
 from tenancy.storage.tenant_store import TenantStore
 
 
@@ -49,5 +50,6 @@ async def note(store: TenantStore, event: Event, policy: TenantPolicy, now: date
         deadline=withdrawn_at + timedelta(days=policy.retrain_within_days),
         traceparent=current_trace(),
     )
+    await announce(store.objects, "withdrawals", store.tenant)
     with suppress(PreconditionFailed):
         await store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)

@@ -49,7 +49,7 @@ class SweepTarget:
 
     def stores(self) -> tuple[str, ...]:
         """All stores of the registry that can lie here."""
-        tenant = self.prefix.split("/")[1]
+        tenant = self.prefix.split("/")[2 if self.prefix.startswith(object_keys.WORK_PREFIX) else 1]
         return tuple(s.name for s in swept() if s.where.replace("{tenant}", tenant).startswith(self.prefix))
 
 
@@ -65,4 +65,7 @@ def states_root(tenant: str) -> SweepTarget:
 
 def roots(tenant: str) -> tuple[SweepTarget, ...]:
     """All of them."""
-    return (SweepTarget("objects", object_keys.tenant_prefix(tenant)), key_root(tenant), states_root(tenant))
+    work = (
+        SweepTarget(f"work.{kind}", object_keys.open_work_of(kind, tenant)) for kind in object_keys.WORK_OF_THE_LIVING
+    )
+    return (SweepTarget("objects", object_keys.tenant_prefix(tenant)), key_root(tenant), states_root(tenant), *work)

@@ -33,11 +33,13 @@ def main() -> None:
             settings.work_dir,
             settings.lease_seconds,
             settings.retry_backoff_seconds,
+            settings.settle_seconds,
             settings.handler_deadline_seconds,
         )
         periodic = Periodic("training runner", settings.reconcile_seconds, runner.reconcile)
+        sweeping = Periodic("training round", settings.reconcile_seconds, runner.sweep)
         try:
-            yield TrainingPorts(tenancy, periodic.poke), (periodic,)
+            yield TrainingPorts(tenancy, periodic.poke), (periodic, sweeping)
         finally:
             await launcher.stop()
 

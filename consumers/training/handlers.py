@@ -22,6 +22,7 @@ from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed
 from tenancy.platform.tracing import current_trace
 from tenancy.state.archive import Archive
 from tenancy.state.leases import with_run
+from tenancy.state.open_work import announce
 from tenancy.state.registry import require_active, with_events
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -57,6 +58,7 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
         requested_at=event.time,
         traceparent=current_trace(),
     )
+    await announce(tenancy.objects, "training", tenant)
     with suppress(PreconditionFailed):  # an earlier delivery got this far
         await store.put_record(object_keys.job(data.run_id), job, if_absent=True)
 

@@ -11,8 +11,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -25,12 +25,13 @@ from consumers.training.staging import erase_leftovers
 from schemas.bus.events import TrainingFailed
 from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, TenantFenced
+from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.state.leases import Leases, with_run
-from tenancy.state.living_tenants import Unpurged
+from tenancy.state.open_work import Left, Marked, OpenWork, announce
 from tenancy.state.registry import publishable, with_events
+from tenancy.state.rounds import Rounds
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -40,9 +41,6 @@ STOP_SECONDS = 20.0
 KILL_SECONDS = 10.0
 """For a killed process to be gone: longer only where the kernel itself hangs."""
 OUTBOX_GRACE_SECONDS = 5.0
-STAGING_SECONDS = 3600.0
-STAGING_SWEEPS = 16
-"""In one look, so that the first looks of a new process, to which every tenant is due, do not hold up the runs."""
 
 
 class WorkerLauncher(Protocol):
@@ -105,10 +103,11 @@ class SubprocessLauncher:
 
 @dataclass
 class Runner:
-    """One look at every tenant: pay the outbox, finish publications, start what waits, the tenants in turn. What
-    killed workers left in their scratch folders and in staging goes too.
+    """Looks at every tenant with open work: pays the outbox, finishes publications, starts what waits, the tenants in
+    turn. What killed workers left in their scratch folders and in staging goes too.
 
     What it remembers of a tenant is bounded by its unfinished runs, and only spares work: no decision rests on it.
+    ``settle_seconds``: how long who announced work may take to write it, or to be cut off.
     ``deadline_seconds``: no look at a tenant lasts longer. A purge waits that long for a runner that found the tenant
     active, and no longer. What was cut off is gone on with at the next look: each file is moved once.
     """
@@ -118,39 +117,57 @@ class Runner:
     work_dir: Path
     lease_seconds: float
     retry_backoff_seconds: float
+    settle_seconds: float
     deadline_seconds: float = HANDLING.deadline_seconds
     now: Callable[[], float] = time.monotonic
     _not_before: dict[TenantId, dict[str, float]] = field(default_factory=dict)
-    _swept_at: dict[TenantId, float] = field(default_factory=dict)
-    _sweeps_left: int = field(default=0, init=False)
     _started_last: TenantId | None = field(default=None, init=False)
-    _unpurged: Unpurged = field(init=False)
+    _work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
-        self._unpurged = Unpurged(self.tenancy.states)
+        self._work = OpenWork(self.tenancy.objects, "training", self.settle_seconds, lambda: self.now())
 
     async def reconcile(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
-        self._sweeps_left = STAGING_SWEEPS
-        for tenant in self._in_turn([tenant async for tenant in self._unpurged.tenants()]):
-            try:
+        for marked in self._in_turn(await self._work.marked()):
+            with self._tried():
                 async with asyncio.timeout(self.deadline_seconds):
-                    await self._look_at(tenant)
-            except Exception as error:
-                # One tenant's trouble must not hold up those listed behind it; the next look tries again.
-                logger.error("tenant skipped by the runner", extra={"error": error_location(error)})
+                    left = await self._look_at(marked.tenant)
+                await self._work.settle(marked, left)
 
-    def _in_turn(self, tenants: list[TenantId]) -> list[TenantId]:
+    async def sweep(self) -> None:
+        """The round over all tenants: announces work that no marker names, and erases what late workers staged."""
+        for tenant in await Rounds(self.tenancy.states, "training", self.tenancy.clock).take():
+            with self._tried():
+                async with asyncio.timeout(self.deadline_seconds):
+                    state = (await self.tenancy.states.read(tenant)).state
+                    if state.status != "active":
+                        continue
+                    if _is_work(state):
+                        await announce(self.tenancy.objects, "training", tenant)
+                    await self._sweep_staging(tenant, state)
+
+    @contextmanager
+    def _tried(self) -> Iterator[None]:
+        """One tenant's trouble must not hold up those listed behind it; the next look tries again."""
+        try:
+            yield
+        except Exception as error:
+            logger.error("tenant skipped by the runner", extra={"error": error_location(error)})
+
+    def _in_turn(self, marked: list[Marked]) -> list[Marked]:
         """Those behind the one that was started last come first, so that no busy tenant has every worker to itself."""
         last = self._started_last
-        return sorted(tenants, key=lambda tenant: (last is not None and tenant <= last, tenant))
+        return sorted(marked, key=lambda one: (last is not None and one.tenant <= last, one.tenant))
 
-    async def _look_at(self, tenant: TenantId) -> None:
-        snapshot = await self._unpurged.read(tenant)
+    async def _look_at(self, tenant: TenantId) -> Left:
+        try:
+            snapshot = await self.tenancy.states.read(tenant)
+        except UnknownTenant:
+            return "nothing"
         if snapshot.state.status != "active":
             self._not_before.pop(tenant, None)
-            self._swept_at.pop(tenant, None)
-            return
+            return "fenced"
         if self._is_overdue(snapshot.state):
             snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
         if surplus_runs(snapshot.state) or surplus_adapters(snapshot.state):
@@ -159,24 +176,21 @@ class Runner:
         self._forget_ended(tenant, {run_id for run_id, _ in unfinished})
         if unfinished:
             await self._tend(tenant, unfinished)
-        if snapshot.state.fence > 0:  # no attempt was ever made otherwise
-            await self._sweep_staging(tenant)
+        if _is_work(snapshot.state):
+            return "something"  # or not any more: the next look sees
+        await self._sweep_staging(tenant, snapshot.state)  # whoever ended a run may have died before it did
+        return "nothing"
 
     def _forget_ended(self, tenant: TenantId, unfinished: set[str]) -> None:
         waits = self._not_before.pop(tenant, {})
-        if waits.keys() - unfinished:
-            self._swept_at.pop(tenant, None)  # whoever ended it may have died before it erased what was staged
         if kept := {run_id: until for run_id, until in waits.items() if run_id in unfinished}:
             self._not_before[tenant] = kept
 
-    async def _sweep_staging(self, tenant: TenantId) -> None:
-        now = self.now()
-        if self._sweeps_left == 0 or (tenant in self._swept_at and now < self._swept_at[tenant] + STAGING_SECONDS):
+    async def _sweep_staging(self, tenant: TenantId, state: TenantState) -> None:
+        if state.fence == 0:  # no attempt was ever made
             return
-        self._sweeps_left -= 1
         with suppress(KeyDestroyed):  # purged since the look began
             await erase_leftovers(self.tenancy.states, await self.tenancy.store(tenant))
-        self._swept_at[tenant] = now
 
     async def _tidy(self, tenant: TenantId) -> None:
         with suppress(KeyDestroyed, TenantFenced):  # purged since the look began
@@ -227,3 +241,9 @@ class Runner:
         given_up = (await self.tenancy.outbox.swap(store.tenant, change)).state.runs.get(run_id)
         if given_up is not None and given_up.status == "failed":
             await store.erase_folder("staging", run_id)
+
+
+def _is_work(state: TenantState) -> bool:
+    """Whether there is anything for the runner: a run that is not over, an event that is owed, an entry to archive."""
+    is_under_way = any(not run.is_over for run in state.runs.values())
+    return is_under_way or bool(publishable(state) or surplus_runs(state) or surplus_adapters(state))

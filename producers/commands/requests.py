@@ -16,6 +16,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState, Refused
 from tenancy.state import activation
 from tenancy.state.archive import Archive
+from tenancy.state.open_work import announce
 from tenancy.state.registry import SWAP_ATTEMPTS, Change, require_active
 from tenancy.tenant_id import TenantId
 
@@ -139,6 +140,7 @@ async def _swapped_once(
         came_to = ActiveAdapter(changed.active_adapter, outcome)
         return changed
 
+    await announce(tenancy.objects, "training", tenant)  # the runner publishes what a command that dies here owes
     await tenancy.outbox.swap(tenant, noted, base=base)
     return came_to
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from schemas.base.identifiers import OPAQUE_ID_PATTERN, PURGE_ID_PATTERN, TENANT_ID_PATTERN
 
@@ -12,6 +13,13 @@ REPLICAS_PREFIX = "replicas/"
 PURGES_PREFIX = "purges/"
 AUDIT_PREFIX = "audit/"
 IN_HAND_PREFIX = "in-hand/"
+WORK_PREFIX = "work/"
+ROUNDS_PREFIX = "rounds/"
+
+WorkKind = Literal["training", "withdrawals"]
+"""What a service does beside its events, for tenants that it finds by their markers."""
+WORK_OF_THE_LIVING: tuple[WorkKind, ...] = ("training", "withdrawals")
+"""There is none for a tenant that is fenced."""
 
 NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
 """No object has this key. A write conditional on one is answered like any other and writes nothing."""
@@ -98,6 +106,25 @@ def purge_key(tenant: str, purge: str) -> str:
 
 def certificate_key(tenant: str, purge: str) -> str:
     return f"{purges_prefix(tenant)}{_checked(PURGE_ID_PATTERN, purge, 'purge id')}.certificate.json"
+
+
+def open_work_prefix(kind: WorkKind) -> str:
+    """The markers of every tenant for which there is such work."""
+    return f"{WORK_PREFIX}{kind}/"
+
+
+def open_work_of(kind: WorkKind, tenant: str) -> str:
+    """The listing prefix of a tenant's marker."""
+    return f"{open_work_prefix(kind)}{_checked(TENANT_ID_PATTERN, tenant, 'tenant id')}/"
+
+
+def open_work(kind: WorkKind, tenant: str) -> str:
+    return f"{open_work_of(kind, tenant)}open"
+
+
+def round_progress(kind: WorkKind) -> str:
+    """How far the slow round over all tenants is."""
+    return f"{ROUNDS_PREFIX}{kind}.json"
 
 
 def record_in_hand(group: str, topic: str, partition: int) -> str:

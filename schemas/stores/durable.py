@@ -37,8 +37,34 @@ def _areas() -> Iterator[Store]:
         )
 
 
+def _work() -> Iterator[Store]:
+    for kind in object_keys.WORK_OF_THE_LIVING:
+        yield Store(
+            name=f"work.{kind}",
+            medium="object-store",
+            where=f"work/{kind}/{{tenant}}/",
+            holds="nothing: an empty object whose name says that there is something to be done for the tenant",
+            protection="references",
+            purger=_SWEEP.model_copy(update={"how": "removed when nothing is left to be done, else by the purge"}),
+            probe=_LISTED,
+            survives="until-purge",
+        )
+
+
 _OBJECTS = (
     *_areas(),
+    *_work(),
+    Store(
+        name="rounds",
+        medium="object-store",
+        where="rounds/{kind}.json",
+        holds="the id of the tenant that a service's slow round over all tenants is at, until it is at another",
+        protection="references",
+        purger=KEPT.model_copy(update={"how": "overwritten as the round goes on"}),
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it is how a round goes on where it was, whichever process does",
+    ),
     Store(
         name="objects.strays",
         medium="object-store",

@@ -1,8 +1,7 @@
 """Registers the stores in our processes' memory: requests and records in progress, and long-lived tables.
 
-Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.state.living_tenants`` that is a dict, set, list
-or queue is named by one entry (``tests/invariants/test_declared_tables.py``), so that no tenant data is
-kept undeclared.
+Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.state.open_work`` that is a dict, set, list or
+queue is named by one entry (``tests/invariants/test_declared_tables.py``), so that no tenant data is kept undeclared.
 """
 
 from __future__ import annotations
@@ -131,7 +130,6 @@ _REPLICA = (
             "inference.replica.lease.ReplicaLease._earlier",
             "inference.tenants.usage.UsageReporter._numbers",
             "tenancy.lifecycle.purge_records.PurgeRecords.certified",
-            "tenancy.state.living_tenants.Unpurged._purged",
         ),
         holds="tenant ids, ids of purges and digests of adapters",
         protection="references",
@@ -184,7 +182,7 @@ _CONSUMERS = (
             "consumers.runtime.offsets.PartitionOffsets._unfinished",
             "consumers.runtime.redeliveries.Redeliveries._failures",
             "consumers.training.runner.Runner._not_before",
-            "consumers.training.runner.Runner._swept_at",
+            "tenancy.state.open_work.OpenWork._seen",
             "consumers.training.runner.SubprocessLauncher._children",
             "consumers.training.runner.SubprocessLauncher._watchers",
         ),

@@ -26,6 +26,7 @@ from tenancy.state.legal_holds import (
     texts_kept,
     texts_released,
 )
+from tenancy.state.open_work import announce
 from tenancy.state.registry import StateRegistry
 from tenancy.storage.objects import ObjectVersion
 from tenancy.storage.tenant_store import TenantStore
@@ -49,6 +50,7 @@ class Texts:
         names = await self.dead(record)
         if not names:
             return
+        await announce(self.store.objects, "withdrawals", self.store.tenant)
         try:
             await self.states.swap(self.store.tenant, text_erasures_decided([record.example_id]))
         except Held:

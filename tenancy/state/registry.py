@@ -102,8 +102,9 @@ class StateRegistry:
                 snapshot = await self.read(tenant)  # after the pause, or the pause itself would make it stale
         raise ContendedState(f"the tenant's state was swapped by others {SWAP_ATTEMPTS} times in a row")
 
-    async def tenants(self) -> AsyncIterator[TenantId]:
-        """Every tenant that was ever onboarded, purged ones too."""
-        async for key in self.objects.keys(object_keys.REGISTRY_PREFIX):
+    async def tenants(self, *, after: str = "") -> AsyncIterator[TenantId]:
+        """Every tenant that was ever onboarded, purged ones too, in the order of their keys; those behind ``after``."""
+        behind = object_keys.state_key(after) if after else ""
+        async for key in self.objects.keys(object_keys.REGISTRY_PREFIX, after=behind):
             if key.endswith("/state.json"):
                 yield TenantId(key[len(object_keys.REGISTRY_PREFIX) : -len("/state.json")])

@@ -67,9 +67,9 @@ class MemoryObjectStore:
     async def delete(self, key: str) -> None:
         self.objects.setdefault(key, []).append(_Version(str(next(self._ids)), None))
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
         for key in sorted(self.objects):
-            if key.startswith(prefix) and self._current(key) is not None:
+            if key > after and key.startswith(prefix) and self._current(key) is not None:
                 yield key
 
     async def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:

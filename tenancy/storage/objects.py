@@ -83,8 +83,8 @@ class ObjectStore(Protocol):
         """Put a delete marker. Older versions stay: see :meth:`delete_versions`."""
         ...
 
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        """Every current key under ``prefix``, in lexical order."""
+    def keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        """Every current key under ``prefix`` that is greater than ``after``, in lexical order."""
         ...
 
     def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:

@@ -178,8 +178,9 @@ class S3ObjectStore:
 
         await self.threads.run(call)
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
-        async for page in self._pages("list_objects_v2", prefix):
+    async def keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        start = {"StartAfter": after} if after else {}
+        async for page in self._pages("list_objects_v2", prefix, **start):
             for entry in page.get("Contents", ()):
                 yield entry["Key"]
 
@@ -229,8 +230,8 @@ class S3ObjectStore:
         except ObjectNotFound:
             return
 
-    async def _pages(self, operation: Any, prefix: str) -> AsyncIterator[dict[str, Any]]:
-        pages = iter(self.client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=prefix))
+    async def _pages(self, operation: Any, prefix: str, **more: str) -> AsyncIterator[dict[str, Any]]:
+        pages = iter(self.client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=prefix, **more))
         end: dict[str, Any] = {}
 
         def advance() -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from consumers.curation.handlers import on_example_approved
 from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -34,7 +35,8 @@ class CountedStore(MemoryObjectStore):
 
     def _note(self, operation: str, key: str) -> None:
         parts = key.split("/")
-        self.requests.append(f"{operation} {parts[2]}")
+        kind = parts[0] if key.startswith(object_keys.WORK_PREFIX) else parts[2]
+        self.requests.append(f"{operation} {kind}")
 
     async def get(self, key: str) -> StoredObject:
         self._note("get", key)
@@ -48,10 +50,10 @@ class CountedStore(MemoryObjectStore):
         self._note("create" if if_absent else "swap" if if_match else "put", key)
         return await super().put(key, body, if_absent=if_absent, if_match=if_match)
 
-    async def keys(self, prefix: str) -> AsyncIterator[str]:
+    async def keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
         self._note("list", prefix)
         found = 0
-        async for key in super().keys(prefix):
+        async for key in super().keys(prefix, after=after):
             found += 1
             if found > PAGE and found % PAGE == 1:
                 self._note("list", prefix)

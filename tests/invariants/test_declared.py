@@ -73,6 +73,8 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
     with every_name(names):
         tenant = await world.onboard(NAME)
         await learned(world, tenant)
+        await world.runner.sweep()
+        await world.withdrawals.sweep()
         await purged(world, tenant)
     lain_in = {store_of_key(name, is_current=current).name for name in names for current in (True, False)}
     assert "objects.strays" not in lain_in, "everything lies in an area of its own"
@@ -113,7 +115,7 @@ async def test_declared_the_purge_empties_every_store_that_says_so_of_versions_m
         await world.memory.delete(key)
         world.memory.open_uploads.append(Upload(f"{key}-upload", f"upload-{store.name}"))
         planted.append(store.name)
-    assert len(planted) == len(object_keys.TENANT_AREAS) + 1
+    assert len(planted) == len(object_keys.TENANT_AREAS) + 1 + len(object_keys.WORK_OF_THE_LIVING)
     before = frozen(world, pair.other)
     await purged(world, tenant)
     for store in swept():

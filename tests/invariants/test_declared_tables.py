@@ -18,7 +18,7 @@ LONG_LIVED = (
     "inference.",
     "tenancy.lifecycle.purge_records",
     "tenancy.service.",
-    "tenancy.state.living_tenants",
+    "tenancy.state.open_work",
 )
 
 

@@ -49,6 +49,10 @@ def killed_for_real() -> Effects:
     return found
 
 
+WORK = {
+    "erase:work": "a marker that a look has found to be of no use; the next look finds it again",
+    "put:work": "put again with what it announces, before which the process is killed",
+}
 AUDIT = dict.fromkeys(
     ("put:audit-claims", "put:audit-entries", "put:audit-head"),
     "the audit log's one append, the same code in every process: whoever does it again finds its claim",
@@ -59,6 +63,7 @@ REPORTED = "a report that is made again under the same id, from the outbox like 
 ONLY_SIMULATED: dict[str, dict[str, str]] = {
     "adapters": {
         **AUDIT,
+        "erase:work": WORK["erase:work"],
         "erase:adapters": REPEATED.format("the worker's erase:staging"),
         "erase:exports": REPEATED.format("the worker's erase:staging"),
         "erase:withdrawals": REPEATED.format("the worker's erase:staging"),
@@ -68,6 +73,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "put:withdrawals": "create-if-absent or compare-and-swap of one record, like the purge's put:purges",
     },
     "curation": {
+        "put:work": WORK["put:work"],
         "erase:consents": REPEATED.format("the worker's erase:staging"),
         "erase:contents": REPEATED.format("the worker's erase:staging"),
         "put:withdrawals": "create-if-absent of one record after a swap, like the intake's put:runs",
@@ -91,6 +97,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "put:exports": "tenancy.lifecycle.exports.write_export, which the export consumer does again after a kill",
         "put:replicas": "a compare-and-swap of the replica's record, looked at again like put:purges",
     },
+    "training": WORK,
     "worker": {
         **AUDIT,
         "publish:sano.training.completed": REPORTED.format("sano.adapter.ready"),

@@ -15,10 +15,13 @@ from schemas.models.adapter_files import AdapterRefused
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import AuditBroken, ObjectNotFound, Refused
+from tenancy.state.open_work import announce
+from tenancy.state.rounds import ROUND
+from tenancy.storage.objects import erase_prefix
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
 from tests.world.crashes import CrashAt, SimulatedCrash
-from tests.world.world import LEASE_SECONDS, START, World
+from tests.world.world import LEASE_SECONDS, SETTLE_SECONDS, START, World
 
 EXAMPLES = 4
 
@@ -267,17 +270,17 @@ async def test_a_run_that_is_rejected_leaves_nothing_staged_of_its_earlier_attem
 async def test_what_a_worker_wrote_after_its_run_ended_is_erased_within_the_hour(tmp_path: Path) -> None:
     """It lost its lease, wrote one more file, and was killed before it could erase it."""
     world = World(tmp_path)
-    now = 0.0
-    world.runner.now = lambda: now
     tenant = await tenant_of(world)
     await world.settle()
+    await world.runner.sweep()
     store = await world.outside.store(tenant)
     await store.put(object_keys.staging("batch-1", 1, object_keys.ADAPTER_WEIGHTS), b"late")
     await store.put(object_keys.staging("archived-run", 1, object_keys.ADAPTER_WEIGHTS), b"late")
     await world.runner.reconcile()
+    await world.runner.sweep()
     assert len(staged(world)) == 2, "a listing for each tenant at each look would cost more than it finds"
-    now = 3601.0
-    await world.runner.reconcile()
+    world.now += ROUND
+    await world.runner.sweep()
     assert staged(world) == []
 
 
@@ -287,37 +290,55 @@ async def test_what_a_living_attempt_has_staged_is_left_to_it(tmp_path: Path) ->
     await tenant_of(world)
     while not crash.files:
         await world.step()
-    now = 3601.0
-    world.runner.now = lambda: now
     await world.runner.reconcile()
+    await world.runner.sweep()
     assert len(staged(world)) == len(object_keys.ADAPTER_FILES)
 
 
 # --- what a look costs and remembers
 
 
-async def test_a_purged_tenant_is_not_read_at_every_look_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", object_keys.WORK_OF_THE_LIVING)
+async def test_a_look_reads_no_tenant_for_which_there_is_nothing_to_do(
+    kind: object_keys.WorkKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.world.world.MemoryObjectStore", NotingStore)
     world = World(tmp_path)
     assert isinstance(world.memory, NotingStore)
-    living, purged = await world.onboard("living"), await world.onboard("purged")
-    await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purging"}))
-    for look in (world.runner.reconcile, world.withdrawals.reconcile):
-        for _ in range(2):
-            world.memory.keys_read.clear()
-            await look()
-            assert object_keys.state_key(purged) in world.memory.keys_read, (
-                "a purge that goes on may still end otherwise"
-            )
-    await world.outside.states.swap(purged, lambda state: state.model_copy(update={"status": "purged"}))
-    for look in (world.runner.reconcile, world.withdrawals.reconcile):
-        await look()
-        world.memory.keys_read.clear()
-        await look()
-        assert object_keys.state_key(purged) not in world.memory.keys_read
-        assert object_keys.state_key(living) in world.memory.keys_read
+    look = {"training": world.runner.reconcile, "withdrawals": world.withdrawals.reconcile}[kind]
+    busy, idle = await world.onboard("busy"), await world.onboard("idle")
+    for tenant in (busy, idle):
+        await announce(world.outside.objects, kind, tenant)
+    await look()
+    world.now += timedelta(seconds=SETTLE_SECONDS)
+    await announce(world.outside.objects, kind, busy)
+    world.memory.keys_read.clear()
+    await look()
+    assert {object_keys.state_key(busy), object_keys.state_key(idle)} <= set(world.memory.keys_read)
+    world.memory.keys_read.clear()
+    await look()
+    assert world.memory.keys_read == [object_keys.state_key(busy)]
+
+
+async def test_the_round_announces_work_that_lost_its_marker(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant = await tenant_of(world)
+    await world.settle()
+    await world.publish(tenant, events.TrainingRequested(run_id="r2", trigger="operator"))
+    await world.publish(tenant, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
+    while await world.deliver():
+        pass
+    for kind in object_keys.WORK_OF_THE_LIVING:
+        await erase_prefix(world.memory, object_keys.open_work_prefix(kind))
+    await world.runner.reconcile()
+    await world.withdrawals.reconcile()
+    assert world.pending == []
+    await world.runner.sweep()
+    await world.withdrawals.sweep()
+    for kind in object_keys.WORK_OF_THE_LIVING:
+        assert await world.memory.exists(object_keys.open_work(kind, tenant))
+    await world.runner.reconcile()
+    assert world.pending == [(tenant, "r2")]
 
 
 async def test_the_runner_remembers_nothing_of_runs_that_ended_and_tenants_that_left(tmp_path: Path) -> None:
@@ -330,4 +351,4 @@ async def test_the_runner_remembers_nothing_of_runs_that_ended_and_tenants_that_
     await world.publish(tenant, requested)
     await world.settle()
     assert (await world.state(tenant)).status != "active" and world.now > START
-    assert world.runner._swept_at == {}
+    assert world.runner._work._seen == {}

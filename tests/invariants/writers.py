@@ -67,7 +67,7 @@ async def run(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:
     worker = await worker_of(scene, scene.world.outside, NEVER)
     worker.publication = Unmoved(worker.tenancy, worker.store)
     await worker.attempt("run-2")
-    await Runner(tenancy, scene.world, scene.scratch, LEASE_SECONDS, 0.0, deadline, now=lambda: 0.0).reconcile()
+    await Runner(tenancy, scene.world, scene.scratch, LEASE_SECONDS, 0.0, NEVER, deadline, now=lambda: 0.0).reconcile()
 
 
 async def bring_in(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:

@@ -26,6 +26,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState, Refused
 from tenancy.state.activation import retired
 from tenancy.state.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
+from tenancy.state.open_work import announce
 from tenancy.state.registry import SWAP_ATTEMPTS, Change, Snapshot, StateRegistry
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
@@ -65,7 +66,8 @@ async def trained(parts: Parts, count: int = TRAININGS) -> list[str]:
 
 
 async def look(parts: Parts) -> None:
-    await Runner(parts.tenancy, NoWorkers(), Path("/nowhere"), 5.0, 0.0).reconcile()
+    await announce(parts.tenancy.objects, "training", TENANT)  # as what asks for a training does
+    await Runner(parts.tenancy, NoWorkers(), Path("/nowhere"), 5.0, 0.0, 0.0).reconcile()
 
 
 async def state_of(parts: Parts) -> TenantState:

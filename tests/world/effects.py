@@ -110,8 +110,8 @@ class ObservedObjectStore:
         await self.inner.delete(key)
         self.observer.after(effect)
 
-    def keys(self, prefix: str) -> AsyncIterator[str]:
-        return self.inner.keys(prefix)
+    def keys(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        return self.inner.keys(prefix, after=after)
 
     def versions(self, prefix: str) -> AsyncIterator[ObjectVersion]:
         return self.inner.versions(prefix)

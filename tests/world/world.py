@@ -90,6 +90,9 @@ class World:
     def clock(self) -> datetime:
         return self.now
 
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
     def _of(self, process: str) -> Tenancy:
         """What one process acts through. Every effect of it may be its last."""
         observer = self.crash.of(process)
@@ -103,7 +106,9 @@ class World:
         self.placement, self.views, self.load_audit = server.placement, server.views, server.load_audit
 
     def _services(self) -> list[Service]:
-        self.runner = Runner(self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, now=lambda: 0.0)
+        self.runner = Runner(
+            self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, SETTLE_SECONDS, now=self.seconds
+        )
         purging = self._of("purge")
         self.driver = PurgeDriver(purging, self.signer, PURGE)
         self.watchdog = Watchdog(self.driver)
@@ -112,7 +117,7 @@ class World:
         self.keeper = AuditKeeper(keeping, checkpointer)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
-        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, SETTLE_SECONDS)
+        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, SETTLE_SECONDS, now=self.seconds)
         adapters = AdaptersPorts(activating, self.signer.verifier, lambda: None)
         intake = TrainingPorts(self._of("training"), lambda: None)
         purge = PurgePorts(purging, self.signer.verifier, self.driver, lambda: None)
