@@ -75,8 +75,11 @@ def is_conclusion(event: Event) -> bool:
     """Whether a service concluded it from what is in the history already.
 
     Also a command that a service gave: the training that a tenant's policy asks for, the purge that a churn asks for.
+    And what a training used: it is measured anew, and two measures under one id would contradict each other.
     """
-    return isinstance(event.data, CONCLUSIONS) or follows_by_itself(event)
+    data = event.data
+    is_measured_anew = isinstance(data, events.UsageRecorded) and data.source == "training"
+    return isinstance(data, CONCLUSIONS) or is_measured_anew or follows_by_itself(event)
 
 
 def milestone(event: Event) -> tuple[str, str, str]:

@@ -49,8 +49,8 @@ def test_every_type_is_either_sent_or_concluded_again() -> None:
     assert not FROM_OUTSIDE & set(CONCLUSIONS)
 
 
-def test_of_what_services_publish_all_but_their_commands_and_what_was_used_is_concluded_again() -> None:
-    """A command that a service gives is known by its id; usage is sent, and told of again under the same id."""
+def test_of_what_services_publish_all_but_their_commands_and_usage_is_concluded_again_by_its_type() -> None:
+    """A command that a service gives is known by its id, and usage by its source."""
     made = {model for service in SERVICES for model in events_made_in(sources(service))}
     assert made - set(CONCLUSIONS) == {events.TrainingRequested, events.PurgeRequested, events.UsageRecorded}
 
@@ -116,9 +116,15 @@ async def test_what_people_and_integrations_publish_is_sent_whatever_it_names_as
 async def test_what_is_left_to_the_installation_is_counted_by_type() -> None:
     here = Elsewhere()
     started = events.TrainingStarted(run_id="batch-1", fence=1)
-    for left in (event(requested("batch-1"), "approval"), event(started), event(requested("batch-2"), "approval")):
+    used = events.UsageRecorded(usage_id="batch-1", source="training", training_tokens=9)
+    asked = [event(requested(run_id), "approval") for run_id in ("batch-1", "batch-2")]
+    for left in (*asked, event(started), event(used)):
         assert not await here.order.is_to_be_sent(left)
-    assert here.order.notes() == {left_to("sano.training.requested"): 2, left_to("sano.training.started"): 1}
+    assert here.order.notes() == {
+        left_to("sano.training.requested"): 2,
+        left_to("sano.training.started"): 1,
+        left_to("sano.usage.recorded"): 1,
+    }
 
 
 def test_an_adapter_is_the_same_milestone_whatever_its_weights() -> None:
