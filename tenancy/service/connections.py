@@ -19,6 +19,10 @@ HEAD_LINES = 128
 """Headers of a request, and trailers: each costs far more memory than its bytes."""
 PIECE = 1024
 """The parser is given so many bytes at a time, so that it is stopped soon after a bound: between two pieces."""
+DRAINED_BYTES = 1_048_576
+"""Of a body whose answer was given without it, so much is taken and dropped: closed at once, the connection would be
+reset, and the answer lost with it.
+"""
 HEAD_SECONDS = 10.0
 """So long a connection may take over the head of a request. uvicorn bounds only the silence after an answer, and a
 byte now and then breaks that.
@@ -55,6 +59,7 @@ class BoundedConnection(HttpToolsProtocol):
     _is_in_head: bool = True
     _length: int = 0  # of the head, the chunk's head or the trailers that are being read
     _lines: int = 0
+    _drained: int = 0  # of a body that nobody waits for
     _is_deaf: bool = False  # nothing more is read: the connection closes when the answer that is due is given
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -109,7 +114,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._is_too_long():
             raise _TooLong
-        self._is_in_head, self._length, self._lines = False, 0, 0
+        self._is_in_head, self._length, self._lines, self._drained = False, 0, 0, 0
         super().on_headers_complete()
         if not self.pipeline:
             self._answering = self.cycle
@@ -121,6 +126,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._length -= len(body)
+        if self.cycle.response_complete:
+            self._drained += len(body)
+            if self._drained > DRAINED_BYTES:
+                self.transport.close()
         super().on_body(body)
 
     def on_message_complete(self) -> None:

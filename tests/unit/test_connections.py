@@ -80,6 +80,30 @@ async def connected(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
             await asyncio.sleep(0.01)  # its port is not bound yet
 
 
+def test_a_body_that_nobody_waits_for_is_taken_up_to_a_bound_and_not_for_as_long_as_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", BOUND_SECONDS)  # nothing else ends it
+    taken: list[int] = []
+
+    async def talk(port: int) -> None:
+        reader, writer = await connected(port)
+        chunk = b"4000\r\n" + b"a" * 0x4000 + b"\r\n"
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk)
+        assert b" 401 " in await reader.readline()
+        sent = 0
+        with suppress(ConnectionError):
+            while True:
+                writer.write(chunk)
+                await writer.drain()
+                sent += len(chunk)
+        taken.append(sent)
+        writer.close()
+
+    served(talk, refused)
+    assert connections.DRAINED_BYTES <= taken[0] < 64 * connections.DRAINED_BYTES, "and what the sockets hold"
+
+
 @pytest.mark.parametrize(
     "sent", [b"", HEAD + b"A: ", HEAD + b"Content-Length: 1000000\r\n\r\n"], ids=["nothing", "head", "unread body"]
 )
