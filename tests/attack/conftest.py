@@ -42,7 +42,7 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--attack-seed"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     with standing(tmp_path_factory.mktemp("attack")) as made:
         yield made

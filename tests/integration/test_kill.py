@@ -296,5 +296,9 @@ async def test_workers_that_are_killed_at_each_of_their_effects_in_turn_are_foll
 
     state = await eventually(completed, "the run was completed and its adapter activated")
     assert list(state.adapters) == [state.active_adapter]
-    assert [key async for key in store.list("staging")] == []
+
+    async def tidied() -> bool | None:
+        return [key async for key in store.list("staging")] == [] or None
+
+    await eventually(tidied, "what the dead workers had staged was erased")
     assert len([key async for key in store.list("adapters")]) == len(object_keys.ADAPTER_FILES)
