@@ -15,6 +15,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from deploy.local import version_listing
 from deploy.local.ports import LOOPBACK
 
 WsgiApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -45,6 +46,7 @@ class OneAtATime:
 
 
 def serve(port: int) -> None:
+    version_listing.install()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line per request
     app = OneAtATime(DomainDispatcherApplication(create_backend_app))
     make_server(LOOPBACK, port, app, threaded=True, request_handler=MotoRequestHandler).serve_forever()

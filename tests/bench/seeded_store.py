@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import argparse
 import struct
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from deploy.local.embedded import REGION
 from deploy.local.object_store import serve
@@ -55,51 +54,11 @@ def load(path: Path) -> None:
                 backend.put_object(bucket, key, body)
 
 
-def list_page(
-    self: Any,
-    bucket_name: str,
-    delimiter: str | None = None,
-    key_marker: str | None = None,
-    max_keys: int | None = 1000,
-    prefix: str = "",
-    version_id_marker: str | None = None,
-) -> tuple[list[Any], list[str], list[Any], str | None, str | None]:
-    """A page of versions by name and age, as S3 gives it, in place of moto's own ``list_object_versions``.
-
-    moto copies every version in the bucket for each page, which would take longer than all that is measured, and gives
-    nothing more once the version that a page ended with is deleted; S3 goes on with what follows.
-    """
-    from moto.s3.models import FakeKey
-
-    if delimiter is not None:
-        raise NotImplementedError("nobody here lists by delimiter")
-    keys = self.get_bucket(bucket_name).keys
-    names = sorted(name for name in keys if name.startswith(prefix))
-    page: list[Any] = []
-    for name in names[bisect_left(names, key_marker or "") :]:
-        versions = list(reversed(keys.getlist(name)))
-        for version in versions:
-            version.is_latest = version is versions[0]
-        if name == key_marker:
-            seen = [at for at, version in enumerate(versions) if version.version_id == version_id_marker]
-            versions = versions[seen[0] + 1 :] if seen else versions if version_id_marker else []
-        page += versions
-        if len(page) > (max_keys or 1000):
-            break
-    more, page = page[max_keys or 1000 :], page[: max_keys or 1000]
-    found = [version for version in page if isinstance(version, FakeKey)]
-    markers = [version for version in page if not isinstance(version, FakeKey)]
-    return found, [], markers, *((page[-1].name, page[-1].version_id) if more else (None, None))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="S3 in memory, with objects in it")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seed", type=Path, required=True)
     arguments = parser.parse_args()
-    from moto.s3.models import S3Backend
-
-    S3Backend.list_object_versions = list_page
     load(arguments.seed)
     serve(arguments.port)
 
