@@ -140,6 +140,7 @@ async def _swapped_once(
         came_to = ActiveAdapter(changed.active_adapter, outcome)
         return changed
 
+    change(base.state)  # what is refused writes nothing
     await announce(tenancy.objects, "training", tenant)  # the runner publishes what a command that dies here owes
     await tenancy.outbox.swap(tenant, noted, base=base)
     return came_to
