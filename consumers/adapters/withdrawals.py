@@ -122,7 +122,7 @@ class WithdrawalDriver:
         return bool(state.erasures or state.text_erasures or state.texts_kept)
 
     async def _look_at(self, tenant: TenantId) -> Left:
-        """What is left is what the look found; whether that is done now, the next one sees."""
+        """Drive one tenant and return what the look found; work that it finished itself is seen by the next look."""
         try:
             state = (await self.tenancy.states.read(tenant)).state
         except UnknownTenant:

@@ -119,7 +119,7 @@ async def _granted(consents: set[str], store: TenantStore) -> Mapping[str | None
 
 
 async def _is_new(data: ExampleApproved, store: TenantStore) -> bool:
-    """Whether nobody had decided on the example, and its content is there."""
+    """Whether the example has no decision yet and its content is stored."""
     if (await read_example(store, data.example_id))[0] is not None:
         return False
     try:
@@ -130,7 +130,7 @@ async def _is_new(data: ExampleApproved, store: TenantStore) -> bool:
 
 
 def _entry_of(event: Event, tenancy: Tenancy) -> NewEntry:
-    """What a batch that this approval completes owes, in its trace."""
+    """Make the outbox entry for a batch that this approval completes, in the approval's trace."""
 
     def entry(requested: TrainingRequested) -> OutboxEntry:
         with continued(event.traceparent):
