@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -45,24 +45,29 @@ STRANGER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 NOW = int(time.time())
 
 
+def verifier_of_that_moment() -> TokenVerifier:
+    """Judges at ``NOW``: a suite of an hour outlives a token's ten minutes, and all would be refused for their age."""
+    return TokenVerifier(OURS.verifier, clock=lambda: datetime.fromtimestamp(NOW, UTC))
+
+
 # --- tokens
 
 
 @pytest.mark.parametrize(("what", "token"), [pytest.param(w, t, id=w) for w, t in forged(OURS, NOW)])
 def test_a_forged_token_is_refused(what: str, token: str) -> None:
     with pytest.raises(BadToken):
-        TokenVerifier(OURS.verifier).tenant(token)
+        verifier_of_that_moment().tenant(token)
 
 
 def test_a_token_of_ours_is_taken() -> None:
     forger = Forger(OURS, NOW)
-    assert TokenVerifier(OURS.verifier).tenant(forger.signed(forger.claims())) == VICTIM
+    assert verifier_of_that_moment().tenant(forger.signed(forger.claims())) == VICTIM
 
 
 def test_no_mutation_of_a_token_names_another_tenant(size: Size, seed: int) -> None:
     forger = Forger(OURS, NOW)
     good = forger.signed(forger.claims(sub="attacker"))
-    verifier, rng = TokenVerifier(OURS.verifier), Random(f"{seed}/tokens")
+    verifier, rng = verifier_of_that_moment(), Random(f"{seed}/tokens")
     for _ in range(size.requests * 3):
         token = bytearray(good.encode())
         for _ in range(rng.randint(1, 4)):
