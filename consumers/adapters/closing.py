@@ -52,13 +52,11 @@ class Closing:
         Nothing is signed before the record says it: a process that goes by another answer about the consent loses the
         swap, and does what the record says.
         """
-        closing = record.model_copy(
-            update={
-                "step": "closing",
-                "outcome": outcome,
-                "affected": tuple(affected),
-                "closed_at": self.tenancy.clock(),
-            }
+        closing = record.evolve(
+            step="closing",
+            outcome=outcome,
+            affected=tuple(affected),
+            closed_at=self.tenancy.clock(),
         )
         try:
             await self.store.put_record(object_keys.open_withdrawal(record.withdrawal_id), closing, if_match=etag)
@@ -73,7 +71,7 @@ class Closing:
     async def seal(self, closing: WithdrawalRecord, affected: Affected, left: Left) -> None:
         """Sign what was decided and put the record away. Any process may, again and again: the first receipt stands."""
         known = tuple(digest for digest in closing.affected if digest in affected)
-        closed = closing.model_copy(update={"step": "closed", "affected": known})
+        closed = closing.evolve(step="closed", affected=known)
         receipt = self._receipt(closed, affected, left)
         subject = withdrawal_subject(closed.withdrawal_id)
         signed = self.signer.sign(statement(WITHDRAWAL_PREDICATE, subject, receipt))
@@ -111,12 +109,10 @@ def _adapter(closed: WithdrawalRecord, digest: str, adapter: AdapterState, left:
     if closed.outcome != "retired":
         return of
     found = {noted.replica_id for noted in left[digest]}.union(closed.replicas if digest in closed.retiring else ())
-    return of.model_copy(
-        update={
-            "retired_at": adapter.retired_at,
-            "replicas_found": tuple(sorted(found)),
-            "replicas": left[digest],
-        }
+    return of.evolve(
+        retired_at=adapter.retired_at,
+        replicas_found=tuple(sorted(found)),
+        replicas=left[digest],
     )
 
 

@@ -51,7 +51,7 @@ class Erasure:
             return None
         await self._erase(some)
         # Noted before it is struck out: who finds neither would have to decide again, and could be held.
-        record = record.model_copy(update={"erased": (*record.erased, *some)})
+        record = record.evolve(erased=(*record.erased, *some))
         etag = await self.store.put_record(object_keys.open_withdrawal(record.withdrawal_id), record, if_match=etag)
         await self.tenancy.states.swap(self.store.tenant, erasure_done(some))
         return record, etag

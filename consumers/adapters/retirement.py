@@ -98,9 +98,7 @@ class Retirement:
     async def _retire(self, record: WithdrawalRecord, etag: str, affected: Affected, going: Collection[str]) -> None:
         if going:
             # What is affected is noted too: with a consent that is granted again new adapters may contain the example.
-            record = record.model_copy(
-                update={"step": "open", "affected": tuple(affected), "retiring": (*record.retiring, *going)}
-            )
+            record = record.evolve(step="open", affected=tuple(affected), retiring=(*record.retiring, *going))
             try:
                 etag = await self._put(record, etag)
             except PreconditionFailed:
@@ -124,15 +122,13 @@ class Retirement:
         found = [replica async for replica in self.replicas.answerable()] if record.retiring else []
         # Those of now: an earlier look's may have ended before what is retired since was out of the state.
         incarnations = await self.replicas.incarnations(found)
-        retiring = record.model_copy(
-            update={
-                "step": "retiring",
-                "affected": tuple(affected),
-                "retired_at": self.tenancy.clock(),
-                "replacement": state.active_adapter,
-                "replicas": tuple(dict.fromkeys((*record.replicas, *found))),
-                "incarnations": incarnations,
-            }
+        retiring = record.evolve(
+            step="retiring",
+            affected=tuple(affected),
+            retired_at=self.tenancy.clock(),
+            replacement=state.active_adapter,
+            replicas=tuple(dict.fromkeys((*record.replicas, *found))),
+            incarnations=incarnations,
         )
         try:
             await self._put(retiring, etag)

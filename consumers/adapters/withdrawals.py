@@ -194,9 +194,9 @@ class WithdrawalDriver:
         # Reading takes as long as it takes, so the deadline of the writes begins behind it.
         is_overdue = self.tenancy.clock() >= record.deadline
         found = await uses.find(state, record, is_overdue=is_overdue)
-        record = record.model_copy(update={"unread": found.unread, "undetermined": found.undetermined})
+        record = record.evolve(unread=found.unread, undetermined=found.undetermined)
         if record.is_decided:  # what was undetermined may be known by now
-            record = record.model_copy(update={"affected": tuple(found.affected)})
+            record = record.evolve(affected=tuple(found.affected))
         closing = Closing(self.tenancy, store, self.signer)
         left = await closing.collected(record)
         async with asyncio.timeout(self.deadline_seconds):
@@ -256,7 +256,7 @@ class WithdrawalDriver:
         is_under_way = any(not run.is_over for run in state.runs.values()) or not case.is_served or case.is_replaced
         for run_id in asked_for:  # on other withdrawals' account, and maybe not taken in yet
             is_under_way |= run_id not in state.runs and await Archive(store).run(run_id) is None
-        noted = record.model_copy(update={"affected": tuple(case.affected)})
+        noted = record.evolve(affected=tuple(case.affected))
         if record.run_id is None and not is_under_way:
             run_id = retraining_run_id(record.withdrawal_id)
             await self.tenancy.publisher.publish(
@@ -269,7 +269,7 @@ class WithdrawalDriver:
                 )
             )
             asked_for.append(run_id)
-            noted = noted.model_copy(update={"run_id": run_id})
+            noted = noted.evolve(run_id=run_id)
         if noted != record:
             await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=case.etag)
 

@@ -35,7 +35,7 @@ def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:
         replaced = [new.pop(held.example_id, held) for held in curation.fresh]
         fresh = (*replaced, *new.values())
         if len(fresh) < state.policy.min_new_examples:
-            return state.model_copy(update={"curation": curation.model_copy(update={"fresh": fresh})})
+            return state.evolve(curation=curation.evolve(fresh=fresh))
         return _with_batch(state, fresh, entry)
 
     return change
@@ -60,8 +60,8 @@ def counted_in_turn(examples: Sequence[tuple[FreshExample, NewEntry]]) -> Change
 def _with_batch(state: TenantState, fresh: tuple[FreshExample, ...], entry: NewEntry) -> TenantState:
     """Close the batch. Also where trainings are asked for by hand only: an open one would grow with every approval."""
     batch = state.curation.batches + 1
-    curation = state.curation.model_copy(update={"fresh": (), "recent": fresh, "batches": batch})
-    closed = state.model_copy(update={"curation": curation})
+    curation = state.curation.evolve(fresh=(), recent=fresh, batches=batch)
+    closed = state.evolve(curation=curation)
     if not state.policy.automatic_training:
         return closed
     return with_events(closed, entry(TrainingRequested(run_id=batch_run_id(batch), trigger="policy")))
@@ -87,7 +87,7 @@ def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, 
         }
         if suspend:
             update["suspended"] = (*curation.suspended, *taken)
-        return state.model_copy(update={"curation": curation.model_copy(update=update)})
+        return state.evolve(curation=curation.evolve(**update))
 
     return change
 
@@ -100,6 +100,6 @@ def settled(consent_id: str) -> Change:
         kept = tuple(held for held in state.curation.suspended if held.consent_id != consent_id)
         if len(kept) == len(state.curation.suspended):
             return state
-        return state.model_copy(update={"curation": state.curation.model_copy(update={"suspended": kept})})
+        return state.evolve(curation=state.curation.evolve(suspended=kept))
 
     return change

@@ -136,7 +136,7 @@ async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
     if not is_repeat:
-        record = record.model_copy(update=said_of_consent(event, granted=True))
+        record = record.evolve(**said_of_consent(event, granted=True))
         await write_consent(store, record, etag)
     counted_any = await count_waiting(event, data.consent_id, tenancy, snapshot, store)
     return Outcome.NOOP_DUPLICATE if is_repeat and not counted_any else Outcome.EFFECT
@@ -177,7 +177,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
     if is_repeat and await withdrawals.is_noted(store, event):
         return Outcome.NOOP_DUPLICATE
     if not is_repeat:
-        await write_consent(store, record.model_copy(update=said_of_consent(event, granted=False)), etag)
+        await write_consent(store, record.evolve(**said_of_consent(event, granted=False)), etag)
     snapshot = await tenancy.states.swap(
         tenant,
         discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),

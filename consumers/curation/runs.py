@@ -77,7 +77,7 @@ async def on_consents_granted(run: Sequence[Event], tenancy: Tenancy) -> Sequenc
     for event, (record, etag) in zip(named.values(), found, strict=True):
         if record.version >= cast(ConsentGranted, event.data).version:
             break
-        news.append((event, record.model_copy(update=said_of_consent(event, granted=True)), etag))
+        news.append((event, record.evolve(**said_of_consent(event, granted=True)), etag))
     await gathered(write_consent(store, record, etag) for _, record, etag in news)
     waiting = await gathered(_is_waited_for(store, record.consent_id) for _, record, _ in news)
     for (event, record, _), is_waited_for in zip(news, waiting, strict=True):

@@ -157,19 +157,17 @@ def _finding(store: Store, record: PurgeRecord, completed_at: datetime) -> Store
         probe=store.probe.how,
     )
     if finding.outcome == "empty":
-        return finding.model_copy(
-            update={
-                "before": _of(store, record.found) or StoreCount(store=store.name),
-                "late": _of(store, record.late),
-                "after": NOTHING,
-                "probed_at": record.verified_at,
-            }
+        return finding.evolve(
+            before=_of(store, record.found) or StoreCount(store=store.name),
+            late=_of(store, record.late),
+            after=NOTHING,
+            probed_at=record.verified_at,
         )
     if finding.outcome == "receipts":
         answered = tuple(sorted({noted.at for noted in record.acknowledgements}))
-        return finding.model_copy(update={"probed_at": answered})
+        return finding.evolve(probed_at=answered)
     if finding.outcome == "expires" and isinstance(store.survives, timedelta):
-        return finding.model_copy(update={"gone_by": completed_at + store.survives})
+        return finding.evolve(gone_by=completed_at + store.survives)
     return finding
 
 

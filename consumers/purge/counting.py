@@ -108,7 +108,7 @@ class SweepCount:
             total = "late" if self.sweep else "found"
             moved = {**record.counted_through, listing: key}
             update = {total: added(getattr(record, total), counts), "counted_through": moved}
-            return record.model_copy(update=update)
+            return record.evolve(**update)
 
         record, _ = await self.records.note(self.tenant, self.purge_id, counted)
         self.through = record.counted_through
@@ -136,6 +136,6 @@ def sweep_ended(sweep: int | None, **update: object) -> Note:
     def change(record: PurgeRecord) -> PurgeRecord:
         if record.sweeps != sweep:
             return record
-        return record.model_copy(update={"sweeps": (sweep or 0) + 1, "counted_through": {}, **update})
+        return record.evolve(sweeps=(sweep or 0) + 1, counted_through={}, **update)
 
     return change

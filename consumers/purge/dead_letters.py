@@ -41,7 +41,7 @@ async def on_dead_letter(record: Record, poison: Poison, ports: PurgePorts) -> N
         return
     now = tenancy.clock()
     opening = asked(state, churn_purge_id(tenant), now, now, UNKNOWN, UNKNOWN)
-    await ports.driver.records.create(opening.model_copy(update={"dead_letter": poison.code}))
+    await ports.driver.records.create(opening.evolve(dead_letter=poison.code))
 
 
 def _asked(record: Record) -> tuple[str, TenantId | None]:

@@ -93,14 +93,14 @@ def with_refusals(record: PurgeRecord, kept: Kept, asked: Iterable[str], now: da
         if refusal.until is None and refusal.store in asked:
             code, count = kept.get(refusal.store, (None, 0))
             if code == refusal.reason_code:
-                refusals.append(refusal.model_copy(update={"count": count}))
+                refusals.append(refusal.evolve(count=count))
                 known.add(refusal.store)
             else:
                 # Clocks differ: an end that reads as earlier than its beginning would contradict itself.
-                refusals.append(refusal.model_copy(update={"until": max(now, refusal.since)}))
+                refusals.append(refusal.evolve(until=max(now, refusal.since)))
         else:
             refusals.append(refusal)
     for store in sorted(set(kept) - known):
         code, count = kept[store]
         refusals.append(StoreRefusal(store=store, reason_code=code, count=count, since=now))
-    return record.model_copy(update={"refusals": tuple(refusals)})
+    return record.evolve(refusals=tuple(refusals))

@@ -157,11 +157,9 @@ class PurgeDriver:
             if acknowledgement.replica_id in known or not is_awaited:
                 return record
             earliest = (record.fenced_at or record.requested_at) - timedelta(seconds=CLOCK_SKEW_SECONDS)
-            noted = acknowledgement.model_copy(update={"at": between(acknowledgement.at, earliest, now)})
+            noted = acknowledgement.evolve(at=between(acknowledgement.at, earliest, now))
             receipts = record.receipts if receipt is None else {**record.receipts, noted.replica_id: receipt}
-            return record.model_copy(
-                update={"acknowledgements": (*record.acknowledgements, noted), "receipts": receipts}
-            )
+            return record.evolve(acknowledgements=(*record.acknowledgements, noted), receipts=receipts)
 
         now = self.tenancy.clock()
         return (await self.records.note(tenant, purge_id, note))[1]
@@ -230,7 +228,7 @@ class PurgeDriver:
             if current.is_prepared:  # by somebody who may have destroyed the key since
                 return current
             update = {"longest_lease_seconds": longest, "settled_at": settled_at, "sweeps": 0}
-            return current.model_copy(update={**update, "found": found, "counted_through": through})
+            return current.evolve(**update, found=found, counted_through=through)
 
         return await self.records.move(record, note)
 
@@ -320,7 +318,7 @@ class PurgeDriver:
         def purged(state: TenantState) -> TenantState:
             if state.status != "purging":
                 return state
-            done = state.model_copy(update={"status": "purged"})
+            done = state.evolve(status="purged")
             return with_events(done, self.tenancy.outbox.entry(completed))
 
         tenant = TenantId(record.tenant)

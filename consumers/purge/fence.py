@@ -47,7 +47,7 @@ def _command(data: PurgeRequested, event: Event, state: TenantState, tenancy: Te
     # Whoever asked may have a clock that is ahead: a request from the future would move the deadline there.
     requested_at = min(event.time, tenancy.clock())
     opening = asked(state, data.purge_id, requested_at, tenancy.clock(), data.requested_by, data.reason_code)
-    return opening.model_copy(update={"request_event_id": event.id, "traceparent": current_trace()})
+    return opening.evolve(request_event_id=event.id, traceparent=current_trace())
 
 
 def asked(
@@ -113,7 +113,7 @@ async def fence(
             "backups_kept": policy.backups_kept,
             "confirmations_until": policy.confirmations_until(purge.fenced_at, deadline),
         }
-        return current.model_copy(update=update)
+        return current.evolve(**update)
 
     return await records.move(record, noted)
 
@@ -131,23 +131,21 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
         if state.status != "active":
             return state
         fenced_at = max(tenancy.clock(), record.requested_at)
-        emptied = state.model_copy(
-            update={
-                "status": "purging",
-                "fence": state.fence + 1,
-                "curation": CurationState(),
-                "runs": {},
-                "adapters": {},
-                "active_adapter": None,
-                "activations": 0,
-                "adapter_history": (),
-                "outbox": (),
-                "purge": PurgeState(
-                    purge_id=record.purge_id,
-                    fenced_at=fenced_at,
-                    export_digest=_adapter_to_take(state) if state.policy.right_of_export else None,
-                ),
-            }
+        emptied = state.evolve(
+            status="purging",
+            fence=state.fence + 1,
+            curation=CurationState(),
+            runs={},
+            adapters={},
+            active_adapter=None,
+            activations=0,
+            adapter_history=(),
+            outbox=(),
+            purge=PurgeState(
+                purge_id=record.purge_id,
+                fenced_at=fenced_at,
+                export_digest=_adapter_to_take(state) if state.policy.right_of_export else None,
+            ),
         )
         announcement = PurgeFenced(purge_id=record.purge_id, fenced_at=fenced_at, deadline=record.deadline)
         return with_events(emptied, tenancy.outbox.entry(announcement, record.request_event_id))

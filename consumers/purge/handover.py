@@ -104,8 +104,8 @@ class Handover:
             if export is None or export.acknowledged_at is not None or not awaits_acknowledgement(current):
                 return current
             noted_at = between(at, current.fenced_at or current.requested_at, now)
-            taken = export.model_copy(update={"acknowledged_at": noted_at, "acknowledged_by": acknowledged_by})
-            return current.model_copy(update={"export": taken})
+            taken = export.evolve(acknowledged_at=noted_at, acknowledged_by=acknowledged_by)
+            return current.evolve(export=taken)
 
         return (await self.records.note(purge.tenant, purge.purge_id, note))[1]
 
@@ -113,9 +113,7 @@ class Handover:
         """Change the export alone: an acknowledgement may be noted in the same moment."""
         return await self.records.move(
             record,
-            lambda current: current.model_copy(
-                update={"step": step, "export": _export(current).model_copy(update=update)}
-            ),
+            lambda current: current.evolve(step=step, export=_export(current).evolve(**update)),
         )
 
 

@@ -172,4 +172,4 @@ def _event(kind: Kind, purge_id: str) -> EventData:
 def _with(warning: SlaWarning, record: PurgeRecord) -> PurgeRecord:
     if any(given.kind == warning.kind for given in record.warnings):
         return record
-    return record.model_copy(update={"warnings": (*record.warnings, warning)})
+    return record.evolve(warnings=(*record.warnings, warning))

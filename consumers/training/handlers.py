@@ -70,7 +70,7 @@ async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
         refusal = _refusal(state, data)
         if refusal is None:
             return with_run(state, data.run_id, queued)
-        rejected = queued.model_copy(update={"status": "rejected", "reason_code": refusal})
+        rejected = queued.evolve(status="rejected", reason_code=refusal)
         answer = TrainingRejected(run_id=data.run_id, reason_code=refusal)
         return with_events(with_run(state, data.run_id, rejected), tenancy.outbox.entry(answer, event.id))
 

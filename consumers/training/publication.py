@@ -72,14 +72,12 @@ class Publication:
                 raise LeaseLost(manifest.run_id)
             if state.curation.last_withdrawal != last_withdrawal:
                 raise _EligibilityMoved
-            run = state.runs[manifest.run_id].model_copy(
-                update={
-                    "status": "publishing",
-                    "training_set_id": manifest.training_set.set_id,
-                    "adapter_digest": manifest.adapter_digest,
-                    "trained_tokens": manifest.trained_tokens,
-                    "train_seconds": manifest.train_seconds,
-                }
+            run = state.runs[manifest.run_id].evolve(
+                status="publishing",
+                training_set_id=manifest.training_set.set_id,
+                adapter_digest=manifest.adapter_digest,
+                trained_tokens=manifest.trained_tokens,
+                train_seconds=manifest.train_seconds,
             )
             adapter = AdapterState(
                 status="publishing",
@@ -92,7 +90,7 @@ class Publication:
             )
             # Nobody has this digest: it covers the run's id, and a run publishes once.
             adapters = {**state.adapters, manifest.adapter_digest: adapter}
-            return with_run(state.model_copy(update={"adapters": adapters}), manifest.run_id, run)
+            return with_run(state.evolve(adapters=adapters), manifest.run_id, run)
 
         return change
 
@@ -147,11 +145,11 @@ class Publication:
                     bytes_stored=adapter.size_bytes,
                 ),
             )
-            ready = adapter if adapter.status == "retired" else adapter.model_copy(update={"status": "ready"})
+            ready = adapter if adapter.status == "retired" else adapter.evolve(status="ready")
             done = with_run(
-                state.model_copy(update={"adapters": {**state.adapters, digest: ready}}),
+                state.evolve(adapters={**state.adapters, digest: ready}),
                 run_id,
-                run.model_copy(update={"status": "completed"}),
+                run.evolve(status="completed"),
             )
             return with_events(done, *(self.tenancy.outbox.entry(data) for data in events))
 
@@ -162,7 +160,7 @@ class Publication:
 
         def rejected(run: RunState) -> tuple[RunState, EventData | None]:
             event = TrainingRejected(run_id=run_id, reason_code=reason_code)
-            return run.model_copy(update={"status": "rejected", "reason_code": reason_code}), event
+            return run.evolve(status="rejected", reason_code=reason_code), event
 
         await self._end(run_id, fence, rejected)
 
@@ -171,9 +169,9 @@ class Publication:
 
         def failed(run: RunState) -> tuple[RunState, EventData | None]:
             if run.attempts < MAX_ATTEMPTS:
-                return run.model_copy(update={"status": "queued"}), None
+                return run.evolve(status="queued"), None
             event = TrainingFailed(run_id=run_id, attempts=run.attempts, reason_code=reason_code)
-            return run.model_copy(update={"status": "failed", "reason_code": reason_code}), event
+            return run.evolve(status="failed", reason_code=reason_code), event
 
         await self._end(run_id, fence, failed)
 
@@ -194,7 +192,7 @@ class Publication:
         """
 
         def queued(run: RunState) -> tuple[RunState, EventData | None]:
-            return run.model_copy(update={"status": "queued", "attempts": run.attempts - 1}), None
+            return run.evolve(status="queued", attempts=run.attempts - 1), None
 
         await self._end(run_id, fence, queued)
 

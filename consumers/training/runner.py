@@ -233,7 +233,7 @@ class Runner:
         def change(state: TenantState) -> TenantState:
             if state.status != "active" or state.runs.get(run_id) != seen:
                 return state
-            failed = seen.model_copy(update={"status": "failed", "reason_code": "worker-died"})
+            failed = seen.evolve(status="failed", reason_code="worker-died")
             event = TrainingFailed(run_id=run_id, attempts=seen.attempts, reason_code="worker-died")
             return with_events(with_run(state, run_id, failed), self.tenancy.outbox.entry(event))
 

@@ -53,7 +53,7 @@ async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:
         public_key = await tenancy.keys.public_key(tenant_id)
     except KeyDestroyed:
         public_key = None
-    return view.model_copy(update={**counts, "public_key": public_key})
+    return view.evolve(**counts, public_key=public_key)
 
 
 def _tenant_view(state: TenantState) -> TenantView:

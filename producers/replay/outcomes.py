@@ -33,7 +33,7 @@ class Outcomes:
     async def look(self) -> None:
         """Read what has come since the last look."""
         found = await self.log.ranges([OUTCOMES], since=None if self._next else self.since - CLOCKS_DIFFER)
-        unread = [r.model_copy(update={"begin": max(r.begin, self._next.get(r.partition, 0))}) for r in found]
+        unread = [r.evolve(begin=max(r.begin, self._next.get(r.partition, 0))) for r in found]
         async for message in self.log.messages([r for r in unread if r.begin < r.end]):
             try:
                 data = decode(message.key, message.value, message.headers).data

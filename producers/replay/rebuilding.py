@@ -205,7 +205,7 @@ class CausalOrder:
     async def _is_reached(self, event: Event) -> bool:
         """Whether the installation has come to it, also before an interrupted run went on."""
         unread = [
-            r.model_copy(update={"begin": max(r.begin, self._next.get((r.topic, r.partition), 0))})
+            r.evolve(begin=max(r.begin, self._next.get((r.topic, r.partition), 0)))
             for r in await self.target.log.ranges([event.topic])
         ]
         async for message in self.target.log.messages([r for r in unread if r.begin < r.end]):

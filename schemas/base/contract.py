@@ -8,7 +8,7 @@ consumer.
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +22,14 @@ class Contract(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def evolve(self, **changes: Any) -> Self:
+        """Returns a copy with these fields changed, validated as if it were built anew.
+
+        ``model_copy`` checks neither names nor values: a misspelt field would be lost in silence. Raises
+        :class:`pydantic.ValidationError` for an unknown name and for what the model refuses.
+        """
+        return self.model_validate({**dict(self), **changes})
 
 
 def read_tolerant(model: type[ModelT], body: bytes | str | dict[str, Any]) -> ModelT:

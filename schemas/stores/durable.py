@@ -29,9 +29,7 @@ def _areas() -> Iterator[Store]:
             where=f"tenants/{{tenant}}/{area}/",
             holds=holds,
             protection="provider-key" if by_provider else "tenant-key",
-            purger=_SWEEP.model_copy(update={"how": "erased by deletion, not by destroying a key"})
-            if by_provider
-            else _SWEEP,
+            purger=_SWEEP.evolve(how="erased by deletion, not by destroying a key") if by_provider else _SWEEP,
             probe=_LISTED,
             survives="until-purge",
         )
@@ -45,7 +43,7 @@ def _work() -> Iterator[Store]:
             where=f"work/{kind}/{{tenant}}/",
             holds="nothing: an empty object whose name says that there is something to be done for the tenant",
             protection="references",
-            purger=_SWEEP.model_copy(update={"how": "removed when nothing is left to be done, else by the purge"}),
+            purger=_SWEEP.evolve(how="removed when nothing is left to be done, else by the purge"),
             probe=_LISTED,
             survives="until-purge",
         )
@@ -60,7 +58,7 @@ _OBJECTS = (
         where="rounds/{kind}.json",
         holds="the id of the tenant that a service's slow round over all tenants is at, until it is at another",
         protection="references",
-        purger=KEPT.model_copy(update={"how": "overwritten as the round goes on"}),
+        purger=KEPT.evolve(how="overwritten as the round goes on"),
         probe=SCANNED,
         survives="kept",
         kept_because="it is how a round goes on where it was, whichever process does",
@@ -82,7 +80,7 @@ _OBJECTS = (
         versions="superseded",
         holds="earlier states: ids of examples, runs and adapters, policy, the outbox",
         protection="references",
-        purger=_SWEEP.model_copy(update={"how": "every version but the current one is deleted"}),
+        purger=_SWEEP.evolve(how="every version but the current one is deleted"),
         probe=_LISTED,
         survives="until-purge",
     ),
@@ -93,7 +91,7 @@ _OBJECTS = (
         versions="current",
         holds="the tenant's id, its policy, and the fact that it was purged",
         protection="references",
-        purger=KEPT.model_copy(update={"how": "emptied by the fence, then kept"}),
+        purger=KEPT.evolve(how="emptied by the fence, then kept"),
         probe=Probe(evidence="listing", how="one version is left, without runs, adapters, examples or events"),
         survives="kept",
         kept_because="it is the fence: it permanently refuses every later event, job and write of the tenant",
@@ -115,7 +113,7 @@ _OBJECTS = (
         where="in-hand/{group}/{topic}/{partition}.json",
         holds="a group's offset on a topic, and how many processes died while handling it; nothing of any tenant",
         protection="no-tenant-data",
-        purger=KEPT.model_copy(update={"how": "erased when the last process of the group ends in good order"}),
+        purger=KEPT.evolve(how="erased when the last process of the group ends in good order"),
         probe=SCANNED,
         survives="kept",
         kept_because="it detects crash loops, so that the record that causes one is skipped",
@@ -152,9 +150,7 @@ _OBJECTS = (
             "pseudonyms; and, in claims/, event ids"
         ),
         protection="references",
-        purger=KEPT.model_copy(
-            update={"how": "kept; salts and pseudonyms end with the key, event ids once no topic can hold them"}
-        ),
+        purger=KEPT.evolve(how="kept; salts and pseudonyms end with the key, event ids once no topic can hold them"),
         probe=SCANNED,
         survives="kept",
         kept_because="documentation of who did what must be kept for six years (45 CFR 164.316(b)(2)(i))",

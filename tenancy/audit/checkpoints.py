@@ -46,7 +46,7 @@ class Checkpointer:
         def named(held: AuditHead) -> AuditHead:
             if held.checkpoint is not None and held.checkpoint.number >= latest.number:
                 return held
-            return held.model_copy(update={"checkpoint": latest})
+            return held.evolve(checkpoint=latest)
 
         await self.log.rewrite_head(tenant, head, etag, named)
         return latest

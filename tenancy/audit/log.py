@@ -148,7 +148,7 @@ class AuditLog:
         end = await self._last(tenant, _End(head.seq, head.entry_sha256))
         if end.seq == head.seq:
             return head, etag
-        return head.model_copy(update=self._reaching(end)), etag
+        return head.evolve(**self._reaching(end)), etag
 
     async def _head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
         try:
@@ -181,7 +181,7 @@ class AuditLog:
     ) -> tuple[AuditClaim, str]:
         """The claim at another position, or where another delivery of the same occurrence has moved it."""
         key = object_keys.audit_claim(tenant, occurrence)
-        moved = claim.model_copy(update={"position": position})
+        moved = claim.evolve(position=position)
         with suppress(PreconditionFailed):
             return moved, await self.objects.put(key, moved.model_dump_json().encode(), if_match=etag)
         return (await self._others_claim(tenant, occurrence))[:2]
@@ -233,7 +233,7 @@ class AuditLog:
         """The head, once it says that the log reaches at least to ``end``."""
         update = self._reaching(end)
         return await self.rewrite_head(
-            tenant, head, etag, lambda held: held.model_copy(update=update) if held.seq < end.seq else held
+            tenant, head, etag, lambda held: held.evolve(**update) if held.seq < end.seq else held
         )
 
     def _reaching(self, end: _End) -> dict[str, object]:

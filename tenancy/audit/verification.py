@@ -224,7 +224,7 @@ def _note_key(check: _Check, key_id: str, number: int, seq: int) -> None:
     """Keys take turns once. Who stole one that was replaced could go on signing with it, and is found by that."""
     known = check.signed_by
     if known and known[-1].key_id == key_id:
-        known[-1] = known[-1].model_copy(update={"last_checkpoint": number, "signed_entries": seq})
+        known[-1] = known[-1].evolve(last_checkpoint=number, signed_entries=seq)
         return
     if any(key.key_id == key_id for key in known):
         check.wrong(f"checkpoint {number} is signed with a key that had been replaced before it")

@@ -50,7 +50,7 @@ def verify_file(path: Path, verifier: Verifier, second: Verifier | None = None) 
     if unchecked := len(envelope["signatures"]) - len(signatures):
         signatures.append(f"{unchecked} more in it not checked, since --verifier-key did not name the key")
     facts = {"signatures": "; ".join(signatures), **verdict.facts}
-    return verdict.model_copy(update={"facts": facts, "proves": proved})
+    return verdict.evolve(facts=facts, proves=proved)
 
 
 def require_another(second: Verifier, first: Verifier) -> None:

@@ -76,7 +76,7 @@ class PurgeRecords:
             if (current.step, current.verified_at) != (record.step, record.verified_at):
                 return current
             changed = change(current)
-            return changed if changed.step == current.step else changed.model_copy(update={"moved_at": self.clock()})
+            return changed if changed.step == current.step else changed.evolve(moved_at=self.clock())
 
         return (await self.note(record.tenant, record.purge_id, moved))[0]
 
@@ -123,7 +123,7 @@ class PurgeRecords:
 
 def updated(**update: object) -> Note:
     """Set these fields."""
-    return lambda record: record.model_copy(update=update)
+    return lambda record: record.evolve(**update)
 
 
 def accepted(command: PurgeRecord) -> Note:
@@ -146,7 +146,7 @@ def asked_for(command: PurgeRecord) -> Note:
             return record
         deadline = command.requested_at + timedelta(days=record.sla_days)
         told = {name: getattr(command, name) for name in _OF_THE_COMMAND}
-        return record.model_copy(update={**told, "deadline": deadline, **_waits(record, deadline)})
+        return record.evolve(**told, deadline=deadline, **_waits(record, deadline))
 
     return change
 
@@ -159,7 +159,7 @@ def _waits(record: PurgeRecord, deadline: datetime) -> dict[str, object]:
     latest = deadline - KEPT_FOR_DELETION
     export, confirmations = record.export, record.confirmations_until
     if export is not None:
-        export = export.model_copy(update={"waits_until": min(export.waits_until, latest)})
+        export = export.evolve(waits_until=min(export.waits_until, latest))
     return {"export": export, "confirmations_until": None if confirmations is None else min(confirmations, latest)}
 
 
@@ -190,8 +190,8 @@ def confirmed(confirmation: SubcontractorConfirmation) -> Note:
             )
             raise Refused("purge-certified", why)
         recorded_at = max(confirmation.recorded_at, record.destruction_decided_at)  # the operator's clock may be behind
-        noted = confirmation.model_copy(update={"recorded_at": recorded_at})
-        return record.model_copy(update={"confirmations": (*record.confirmations, noted)})
+        noted = confirmation.evolve(recorded_at=recorded_at)
+        return record.evolve(confirmations=(*record.confirmations, noted))
 
     return change
 

@@ -87,10 +87,9 @@ def retired(
             return state
         told = {digest: entry(AdapterRetired(adapter_digest=digest, reason_code=reason_code)) for digest in going}
         gone = {
-            digest: adapter.model_copy(update={"status": "retired", "retired_at": told[digest].time})
-            for digest, adapter in going.items()
+            digest: adapter.evolve(status="retired", retired_at=told[digest].time) for digest, adapter in going.items()
         }
-        changed = state.model_copy(update={"adapters": {**state.adapters, **gone}})
+        changed = state.evolve(adapters={**state.adapters, **gone})
         returned: list[OutboxEntry] = []
         if state.active_adapter in gone:
             earlier = (past for past in reversed(earlier_adapters(changed)) if past not in to_follow)
@@ -136,14 +135,14 @@ def _active_after(state: TenantState, target: str | None) -> list[str]:
 def _returned_to(state: TenantState, target: str | None, between: list[str]) -> TenantState:
     """The state after a rollback. What lies between is left with the active adapter, as if by one step at a time."""
     left = [*between, state.active_adapter] if state.active_adapter is not None else between
-    gone = {digest: state.adapters[digest].model_copy(update={"rolled_back": True}) for digest in left}
-    return _with_active(state.model_copy(update={"adapters": {**state.adapters, **gone}}), target)
+    gone = {digest: state.adapters[digest].evolve(rolled_back=True) for digest in left}
+    return _with_active(state.evolve(adapters={**state.adapters, **gone}), target)
 
 
 def _with_known(state: TenantState, digest: str, archived: AdapterState | None) -> TenantState:
     if archived is None or digest in state.adapters:
         return state
-    return state.model_copy(update={"adapters": {**state.adapters, digest: archived}})
+    return state.evolve(adapters={**state.adapters, digest: archived})
 
 
 def _require_ready(state: TenantState, digest: str) -> None:
@@ -159,12 +158,10 @@ def _with_active(state: TenantState, digest: str | None) -> TenantState:
         history = (*history, state.active_adapter)
     adapters = state.adapters
     if digest is not None:
-        adapters = {**adapters, digest: adapters[digest].model_copy(update={"rolled_back": False})}
-    return state.model_copy(
-        update={
-            "active_adapter": digest,
-            "activations": state.activations + 1,
-            "adapter_history": history,
-            "adapters": adapters,
-        }
+        adapters = {**adapters, digest: adapters[digest].evolve(rolled_back=False)}
+    return state.evolve(
+        active_adapter=digest,
+        activations=state.activations + 1,
+        adapter_history=history,
+        adapters=adapters,
     )

@@ -132,12 +132,10 @@ class Archive:
                 for digest, adapter in current.adapters.items()
                 if digest not in surplus or moved_adapters.get(digest) != adapter
             }
-            return current.model_copy(
-                update={
-                    "runs": {run_id: run for run_id, run in current.runs.items() if moved_runs.get(run_id) != run},
-                    "adapters": kept_adapters,
-                    "adapter_history": tuple(past for past in current.adapter_history if past in kept_adapters),
-                }
+            return current.evolve(
+                runs={run_id: run for run_id, run in current.runs.items() if moved_runs.get(run_id) != run},
+                adapters=kept_adapters,
+                adapter_history=tuple(past for past in current.adapter_history if past in kept_adapters),
             )
 
         await states.swap(tenant, without)

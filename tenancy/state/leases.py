@@ -41,7 +41,7 @@ def holds(state: TenantState, run_id: str, fence: int) -> bool:
 
 def with_run(state: TenantState, run_id: str, run: RunState) -> TenantState:
     """The state with one run replaced."""
-    return state.model_copy(update={"runs": {**state.runs, run_id: run}})
+    return state.evolve(runs={**state.runs, run_id: run})
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,8 @@ class Leases:
                 if each != seen.get(each_id):  # taken since it was looked at
                     raise LeaseHeld(each_id)
             fence = state.fence + 1
-            taken = run.model_copy(
-                update={"status": "running", "fence": fence, "taken_at": now, "attempts": run.attempts + 1}
-            )
-            return on_acquired(with_run(state.model_copy(update={"fence": fence}), run_id, taken), fence)
+            taken = run.evolve(status="running", fence=fence, taken_at=now, attempts=run.attempts + 1)
+            return on_acquired(with_run(state.evolve(fence=fence), run_id, taken), fence)
 
         taken = await self.outbox.states.swap(tenant, take, base=current)
         fence = taken.state.runs[run_id].fence

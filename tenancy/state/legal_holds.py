@@ -53,10 +53,8 @@ def placed(hold: LegalHold) -> Change:
                 return state
         if state.status == "purged" or (state.purge is not None and state.purge.destruction_decided_at is not None):
             raise TooLateToHold
-        told = hold.model_copy(
-            update={"erasures_decided": state.erasures, "texts_being_erased": len(state.text_erasures)}
-        )
-        return state.model_copy(update={"holds": (*state.holds, told)})
+        told = hold.evolve(erasures_decided=state.erasures, texts_being_erased=len(state.text_erasures))
+        return state.evolve(holds=(*state.holds, told))
 
     return change
 
@@ -74,8 +72,8 @@ def released(hold_id: str, released_by: str, at: datetime) -> Change:
         if not known[hold_id].is_open:
             return state
         hold = known[hold_id]
-        ended = hold.model_copy(update={"released_by": released_by, "released_at": max(at, hold.placed_at)})
-        return state.model_copy(update={"holds": tuple({**known, hold_id: ended}.values())})
+        ended = hold.evolve(released_by=released_by, released_at=max(at, hold.placed_at))
+        return state.evolve(holds=tuple({**known, hold_id: ended}.values()))
 
     return change
 
@@ -97,8 +95,8 @@ def destruction_decided(purge_id: str, at: datetime) -> Change:
             raise Held
         released_at = [hold.released_at for hold in state.holds if hold.released_at is not None]
         decided_at = max([at, purge.fenced_at, *released_at])
-        decided = purge.model_copy(update={"destruction_decided_at": decided_at})
-        return state.model_copy(update={"purge": decided, "erasures": (), "text_erasures": (), "texts_kept": 0})
+        decided = purge.evolve(destruction_decided_at=decided_at)
+        return state.evolve(purge=decided, erasures=(), text_erasures=(), texts_kept=0)
 
     return change
 
@@ -132,7 +130,7 @@ def texts_kept(example_id: str) -> Change:
         try:
             return text_erasures_decided([example_id])(state)
         except Held:
-            return state.model_copy(update={"texts_kept": state.texts_kept + 1})
+            return state.evolve(texts_kept=state.texts_kept + 1)
 
     return change
 
@@ -143,7 +141,7 @@ def texts_released(seen: int) -> Change:
     def change(state: TenantState) -> TenantState:
         if state.texts_kept != seen or open_holds(state):
             return state
-        return state.model_copy(update={"texts_kept": 0})
+        return state.evolve(texts_kept=0)
 
     return change
 
@@ -159,7 +157,7 @@ def _decided(which: Literal["erasures", "text_erasures"], ids: Collection[str]) 
             raise Held
         if len(under_way) + len(added) > MOST_ERASURES:
             raise ContendedState(f"{len(under_way)} erasures of the tenant are under way already")
-        return state.model_copy(update={which: (*under_way, *added)})
+        return state.evolve(**({which: (*under_way, *added)}))
 
     return change
 
@@ -168,6 +166,6 @@ def _done(which: Literal["erasures", "text_erasures"], ids: Collection[str]) -> 
     def change(state: TenantState) -> TenantState:
         under_way: tuple[str, ...] = getattr(state, which)
         left = tuple(one for one in under_way if one not in ids)
-        return state if left == under_way else state.model_copy(update={which: left})
+        return state if left == under_way else state.evolve(**({which: left}))
 
     return change

@@ -67,6 +67,6 @@ class Outbox:
         def strike_out(state: TenantState) -> TenantState:
             struck = [entry for entry in publishable(state) if _event(tenant, self.source, entry).id in published]
             left = tuple(entry for entry in state.outbox if entry not in struck)
-            return state.model_copy(update={"outbox": left}) if struck else state
+            return state.evolve(outbox=left) if struck else state
 
         return await self.states.swap(tenant, strike_out, base=current)

@@ -85,4 +85,4 @@ def _with(state: TenantState, changed: PolicyChanged) -> TenantState:
         "policy_version": changed.version,
         "policy_set_by": changed.requested_by,
     }
-    return state.model_copy(update=update)
+    return state.evolve(**update)

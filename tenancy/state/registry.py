@@ -38,7 +38,7 @@ def require_active(state: TenantState) -> TenantState:
 
 def with_events(state: TenantState, *entries: OutboxEntry) -> TenantState:
     """The state with events that the swap owes to the bus."""
-    return state.model_copy(update={"outbox": (*state.outbox, *entries)})
+    return state.evolve(outbox=(*state.outbox, *entries))
 
 
 def publishable(state: TenantState) -> tuple[OutboxEntry, ...]:
@@ -88,7 +88,7 @@ class StateRegistry:
             changed = change(snapshot.state)
             if changed is snapshot.state:
                 return snapshot
-            written = changed.model_copy(update={"rev": snapshot.state.rev + 1, "nonce": self.new_nonce()})
+            written = changed.evolve(rev=snapshot.state.rev + 1, nonce=self.new_nonce())
             body = written.model_dump_json().encode()
             try:
                 etag = await self.objects.put(object_keys.state_key(tenant), body, if_match=snapshot.etag)

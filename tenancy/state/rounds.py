@@ -55,7 +55,7 @@ class Rounds:
             if len(tenants) == self.taken:
                 break
         after = tenants[-1] if len(tenants) == self.taken else None
-        body = progress.model_copy(update={"after": after}).model_dump_json().encode()
+        body = progress.evolve(after=after).model_dump_json().encode()
         try:
             await self.states.objects.put(key, body, if_absent=etag is None, if_match=etag)
         except PreconditionFailed:

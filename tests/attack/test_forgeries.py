@@ -248,7 +248,7 @@ def long_content(characters: int) -> ExampleContent:
         words = "x" * min(left, 30_000)
         messages += [ChatMessage(role="user", content="What?"), ChatMessage(role="assistant", content=words)]
         left -= len(words) + 80
-    return CONTENT.model_copy(update={"messages": tuple(messages)})
+    return CONTENT.evolve(messages=tuple(messages))
 
 
 async def approved_inline(held: Scene, token: str, content: ExampleContent) -> Outcome | None:

@@ -46,7 +46,7 @@ async def publish(tenancy: Tenancy, signer: Signer, tenant: TenantId, base_diges
     )
 
     def activated(state: TenantState) -> TenantState:
-        return state.model_copy(update={"adapters": {digest: adapter}, "active_adapter": digest})
+        return state.evolve(adapters={digest: adapter}, active_adapter=digest)
 
     await tenancy.states.swap(tenant, activated)
     return digest

@@ -132,7 +132,7 @@ def content_for_a_token_of(characters: int, ring_token: str) -> ExampleContent:
         length = min(size - turn, 32_768)
         turns.append(ChatMessage(role="user", content="x" * length))
         size -= length + turn
-    return CONTENT.model_copy(update={"messages": (*turns, *CONTENT.messages)})
+    return CONTENT.evolve(messages=(*turns, *CONTENT.messages))
 
 
 @pytest.mark.parametrize("characters", [80_478, MAX_JWE_CHARACTERS])

@@ -52,16 +52,14 @@ class Bench:
         return (await self.store.get_record(object_keys.lease(RUN), LeaseRecord))[0]
 
     async def change_run(self, **changed: Any) -> None:
-        await self.tenancy.states.swap(
-            TENANT, lambda state: with_run(state, RUN, state.runs[RUN].model_copy(update=changed))
-        )
+        await self.tenancy.states.swap(TENANT, lambda state: with_run(state, RUN, state.runs[RUN].evolve(**changed)))
 
     async def queue(self, run_id: str) -> None:
         queued = RunState(status="queued", requested_at=START)
         await self.tenancy.states.swap(TENANT, lambda state: with_run(state, run_id, queued))
 
     async def purge(self) -> None:
-        await self.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": "purging"}))
+        await self.tenancy.states.swap(TENANT, lambda state: state.evolve(status="purging"))
 
 
 @pytest.fixture
@@ -140,7 +138,7 @@ async def test_a_renewal_whose_answer_was_lost_finds_what_it_wrote_and_goes_on(b
             return getattr(bench.store, name)
 
         async def put_record(self, key: str, record: LeaseRecord, **options: Any) -> str:
-            written = record.model_copy(update={"holder": "b"}) if by_another else record
+            written = record.evolve(holder="b") if by_another else record
             await bench.store.put_record(key, written, **options)
             return await bench.store.put_record(key, record, **options)
 

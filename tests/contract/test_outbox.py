@@ -82,7 +82,7 @@ async def test_a_swap_publishes_what_it_owes_and_strikes_it_out(
 
 
 async def test_a_swap_that_owes_nothing_writes_once(tenancy: Tenancy, onboarded: TenantState) -> None:
-    snapshot = await tenancy.outbox.swap(TENANT, lambda state: state.model_copy(update={"fence": 1}))
+    snapshot = await tenancy.outbox.swap(TENANT, lambda state: state.evolve(fence=1))
     assert snapshot.state.rev == onboarded.rev + 1
 
 

@@ -25,11 +25,11 @@ FIRST = TenantState(tenant=TENANT, nonce="n0")
 
 
 def raised_fence(state: TenantState) -> TenantState:
-    return state.model_copy(update={"fence": state.fence + 1})
+    return state.evolve(fence=state.fence + 1)
 
 
 def purged(state: TenantState) -> TenantState:
-    return state.model_copy(update={"status": "purged"})
+    return state.evolve(status="purged")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def test_a_state_is_created_once_and_read_back(states: StateRegistry) -> N
     created = await states.create(FIRST)
     assert created.state == FIRST
     assert await states.read(TENANT) == created
-    again = await states.create(FIRST.model_copy(update={"policy": TenantPolicy(deletion_sla_days=60)}))
+    again = await states.create(FIRST.evolve(policy=TenantPolicy(deletion_sla_days=60)))
     assert again == created, "a second onboarding changes nothing"
 
 
@@ -92,8 +92,8 @@ async def test_a_change_that_changes_nothing_writes_nothing(objects: ObjectStore
 async def test_a_state_that_went_from_a_to_b_to_a_is_not_the_one_that_was_read(states: StateRegistry) -> None:
     """Rev and nonce defeat what a content-derived ETag allows: the late swap sees the present state, not its own."""
     stale = await states.create(FIRST)
-    await states.swap(TENANT, lambda state: state.model_copy(update={"active_adapter": "a" * 64}))
-    back = await states.swap(TENANT, lambda state: state.model_copy(update={"active_adapter": None}))
+    await states.swap(TENANT, lambda state: state.evolve(active_adapter="a" * 64))
+    back = await states.swap(TENANT, lambda state: state.evolve(active_adapter=None))
     assert back.etag != stale.etag
     seen: list[int] = []
 
@@ -175,7 +175,7 @@ async def test_a_race_that_is_always_lost_ends_and_may_be_tried_later(
 @pytest.mark.parametrize("status", ["purging", "purged"])
 async def test_a_purged_tenant_cannot_be_created_again(states: StateRegistry, status: str) -> None:
     await states.create(FIRST)
-    fenced = await states.swap(TENANT, lambda state: state.model_copy(update={"status": status}))
+    fenced = await states.swap(TENANT, lambda state: state.evolve(status=status))
     assert await states.create(FIRST) == fenced
     assert (await states.read(TENANT)).state.status == status
     with pytest.raises(TenantFenced):
@@ -186,7 +186,7 @@ async def test_a_purged_tenant_cannot_be_created_again(states: StateRegistry, st
 async def test_nothing_may_be_done_for_a_fenced_tenant(tenancy: Tenancy, status: str) -> None:
     await tenancy.states.create(FIRST)
     assert (await tenancy.active(TENANT)).state == FIRST
-    await tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": status}))
+    await tenancy.states.swap(TENANT, lambda state: state.evolve(status=status))
     with pytest.raises(TenantFenced):
         await tenancy.active(TENANT)
 

@@ -143,7 +143,7 @@ async def _oversize(platform: Platform) -> None:
 def _behind(before: Sequence[PartitionRange], now: Sequence[PartitionRange]) -> list[PartitionRange]:
     """What was appended since."""
     ends = {held.partition: held.end for held in before}
-    return [held.model_copy(update={"begin": ends[held.partition]}) for held in now]
+    return [held.evolve(begin=ends[held.partition]) for held in now]
 
 
 def _reason(letter: Message) -> str:

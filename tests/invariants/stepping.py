@@ -153,7 +153,7 @@ class Scene:
     @classmethod
     async def made(cls, scratch: Path, *, right_of_export: bool = False) -> Scene:
         world = World(scratch)
-        policy = POLICY.model_copy(update={"right_of_export": right_of_export})
+        policy = POLICY.evolve(right_of_export=right_of_export)
         tenant, other = await world.onboard(NAME, policy), await world.onboard(OTHER_NAME)
         digest = await learned(world, tenant)
         await learned(world, other, text="b")

@@ -38,7 +38,7 @@ from tests.world.world import POLICY
 Json = dict[str, Any]
 
 LEARNED, GOING, GONE, UNKNOWN = "t-learned", "t-going", "t-gone", "t-unknown"
-EXPORTING = POLICY.model_copy(update={"right_of_export": True})
+EXPORTING = POLICY.evolve(right_of_export=True)
 
 ACTED_ON = sorted(data.type for data in {*curation.HANDLERS, *adapters.HANDLERS, *purge.HANDLERS})
 """More often than the rest: what others' events change most of."""
@@ -91,7 +91,7 @@ def named(world: DispatchedWorld, digest: str, tenant: str, data: EventData) -> 
         update["adapter_digest"] = digest
     if isinstance(data, events.ReplicaEvicted):
         update["receipt"] = receipt(world, tenant, replica=data.replica_id, cause=data.cause_id)
-    return data.model_copy(update=update)
+    return data.evolve(**update)
 
 
 async def test_a_purge_that_cannot_be_named_is_refused_as_it_is_read(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ OPERATOR = "op-7"
 async def lived(world: World, name: str = "t1") -> tuple[TenantId, str]:
     """From onboarding to a served adapter, with a rejection, a withdrawal after training, an export and a rollback."""
     # The adapter stays as it is after a withdrawal; what retraining does is the subject of test_withdrawals.
-    tenant = await world.onboard(name, POLICY.model_copy(update={"on_withdrawal": "flag"}))
+    tenant = await world.onboard(name, POLICY.evolve(on_withdrawal="flag"))
     policy = (await world.state(tenant)).policy
     await world.publish(
         tenant, events.TenantOnboarded(policy=policy, public_key_thumbprint="k" * 43, requested_by=OPERATOR)
@@ -233,7 +233,7 @@ async def test_a_refused_replay_after_the_purge_is_entered_and_creates_nothing_e
         await world.publish(tenant, refused)
     for offset, outcome in enumerate((Outcome.EFFECT, Outcome.NOOP_DUPLICATE, Outcome.NOOP_STALE)):
         said = {"outcome": outcome, "delivery": f"sano.curation.v1/0/{offset}"}
-        await world.publish(tenant, refused.model_copy(update=said))
+        await world.publish(tenant, refused.evolve(**said))
     await world.settle()
     added = (await entries(world, tenant))[len(log) :]
     assert [(entry.kind, entry.actor.id) for entry in added] == [("event.refused", "curation")]

@@ -66,8 +66,8 @@ async def test_bound_the_key_of_one_tenant_does_not_become_anothers(pair: Pair) 
 async def test_bound_a_claim_check_must_name_the_example_that_was_approved(pair: Pair) -> None:
     world = pair.world
     approval = await world.approval(pair.one, "e20")
-    renamed = approval.model_copy(update={"example_id": "e21"})
-    version = approval.model_copy(update={"version": 2})
+    renamed = approval.evolve(example_id="e21")
+    version = approval.evolve(version=2)
     before = frozen(world)
     for wrong in (renamed, version):
         with pytest.raises(Refused) as refused:

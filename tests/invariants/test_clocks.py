@@ -92,7 +92,7 @@ async def test_the_tenants_days_for_its_export_are_never_certified_as_cut_short(
     """One pod sees the days over, another one, whose clock is behind, takes the decision."""
     monkeypatch.setattr(SkewedWorld, "seed", seed)
     world = SkewedWorld(tmp_path)
-    tenant = await world.onboard("t1", POLICY.model_copy(update={"right_of_export": True}))
+    tenant = await world.onboard("t1", POLICY.evolve(right_of_export=True))
     await learned(world, tenant)
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
@@ -170,7 +170,7 @@ async def test_a_withdrawal_is_answered_by_a_newer_adapter_whatever_the_clock_of
 ) -> None:
     """With a manual activation the newer one waits to be activated, and no other training is asked for."""
     world = WorkersClock(tmp_path)
-    tenant = await world.onboard("t1", POLICY.model_copy(update={"activation": "manual"}))
+    tenant = await world.onboard("t1", POLICY.evolve(activation="manual"))
     await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))
     world.wrong_by = timedelta(days=365)
     for number in range(3):
@@ -250,7 +250,7 @@ async def test_a_receipt_of_before_the_fence_counts_no_longer_than_clocks_may_di
 @pytest.mark.parametrize("days", [-400, 400])
 async def test_a_tenants_tool_whose_clock_is_wrong_takes_its_export_within_the_purge(tmp_path: Path, days: int) -> None:
     world = World(tmp_path)
-    tenant = await world.onboard("t1", POLICY.model_copy(update={"right_of_export": True}))
+    tenant = await world.onboard("t1", POLICY.evolve(right_of_export=True))
     digest = await learned(world, tenant)
     await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
     await world.settle()

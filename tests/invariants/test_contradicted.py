@@ -167,7 +167,7 @@ async def test_another_policy_under_the_version_in_force_is_contradicted_before_
     set_by_op = await set_policy(world.outside, TENANT, {"deletion_sla_days": 20}, requested_by="op")
     (real,) = [made for made in world.bus.topics[events.TENANTS] if made.type == "sano.tenant.policy_changed"]
     for changed in ({"policy": POLICY}, {"requested_by": "another"}):
-        forged = event(TENANT, real.data.model_copy(update=changed), world)
+        forged = event(TENANT, real.data.evolve(**changed), world)
         added, outcomes = await entered(world, forged, forged)
         assert ([entry.kind for entry in added], outcomes) == ([CONTRADICTED], [Outcome.REFUSED_POLICY] * 2), changed
     (entry,), outcomes = await entered(world, real)
@@ -200,7 +200,7 @@ async def test_a_copy_says_how_many_of_its_entries_are_doubted(world: World) -> 
 
 async def test_a_warning_is_so_once_its_time_has_come_and_not_before(tmp_path: Path) -> None:
     world = World(tmp_path)
-    await world.onboard(TENANT, POLICY.model_copy(update={"right_of_export": True, "deletion_sla_days": 20}))
+    await world.onboard(TENANT, POLICY.evolve(right_of_export=True, deletion_sla_days=20))
     await learned(world, TENANT)
     await world.publish(TENANT, events.TenantChurned(requested_by="op"))
     await world.deliver()
@@ -232,7 +232,7 @@ async def test_after_a_purge_nothing_can_say_what_became_of_an_adapter(world: Wo
 
 def other_words(approval: events.ExampleApproved) -> list[tuple[EventData, list[dict[str, object]]]]:
     """Events, and what others of the same id say in their place."""
-    another = approval.content.model_copy(update={"commitment": "d" * 64})
+    another = approval.content.evolve(commitment="d" * 64)
     return [
         (approval, [{"reviewer_id": "rev-2"}, {"consent_id": None}, {"consent_id": "c-2"}, {"content": another}]),
         (
@@ -261,7 +261,7 @@ async def test_a_second_word_is_entered_as_contradicted_and_names_the_first(worl
         (entry,), _ = await entered(world, event(TENANT, first, world))
         assert entry.kind == first.type.removeprefix("sano.")
         for changed in others:
-            second = event(TENANT, first.model_copy(update=changed), world)
+            second = event(TENANT, first.evolve(**changed), world)
             added, outcomes = await entered(world, second, second)
             assert outcomes == [Outcome.REFUSED_POLICY] * 2
             assert [(one.kind, one.facts["about"]) for one in added] == [(CONTRADICTED, entry.tag)], changed
@@ -297,7 +297,7 @@ async def test_a_replica_that_signs_anew_says_the_same(world: World) -> None:
     said = world.bus.topics[events.REPLICAS][-1]
     assert isinstance(said.data, events.ReplicaEvicted)
     anew = receipt(world, TENANT, cause=said.data.cause_id, requests_aborted=2)
-    added, outcomes = await entered(world, replace(said, data=said.data.model_copy(update={"receipt": anew})))
+    added, outcomes = await entered(world, replace(said, data=said.data.evolve(receipt=anew)))
     assert (added, outcomes) == ([], [Outcome.NOOP_DUPLICATE])
 
 
@@ -328,16 +328,16 @@ async def test_the_second_of_two_approvals_of_one_version_is_refused_and_changes
     first = await world.approval(TENANT, "e70", text="first")
     assert await world.handle(curation, event(TENANT, first, world)) is Outcome.EFFECT
     before, state = dict(world.memory.objects), await world.state(TENANT)
-    another = first.content.model_copy(update={"commitment": "d" * 64})
+    another = first.content.evolve(commitment="d" * 64)
     for changed in ({"reviewer_id": "rev-2"}, {"consent_id": "consent-2"}, {"consent_id": None}, {"content": another}):
         with pytest.raises(Contradicted) as refused:
-            await world.handle(curation, event(TENANT, first.model_copy(update=changed), world))
+            await world.handle(curation, event(TENANT, first.evolve(**changed), world))
         assert refused.value.code == "contradicted"
     assert await world.handle(curation, event(TENANT, first, world)) is Outcome.NOOP_DUPLICATE
     assert (dict(world.memory.objects), await world.state(TENANT)) == (before, state)
     later = await world.approval(TENANT, "e70", version=2)
     assert await world.handle(curation, event(TENANT, later, world)) is Outcome.EFFECT
-    stale = await world.handle(curation, event(TENANT, first.model_copy(update={"reviewer_id": "rev-2"}), world))
+    stale = await world.handle(curation, event(TENANT, first.evolve(reviewer_id="rev-2"), world))
     assert stale is Outcome.NOOP_STALE, "a later version counts, whatever was said of this one"
 
 
@@ -346,9 +346,9 @@ async def test_the_second_of_two_rejections_or_withdrawals_is_refused_and_the_fi
     rejected = events.ExampleRejected(example_id="e71", version=1, reviewer_id="rev-1", reason_code="unclear")
     withdrawn = events.ExampleWithdrawn(example_id="e72", reason_code="patient-request")
     for first, second in (
-        (rejected, rejected.model_copy(update={"reviewer_id": "rev-2"})),
-        (rejected, rejected.model_copy(update={"reason_code": "duplicate"})),
-        (withdrawn, withdrawn.model_copy(update={"reason_code": "other"})),
+        (rejected, rejected.evolve(reviewer_id="rev-2")),
+        (rejected, rejected.evolve(reason_code="duplicate")),
+        (withdrawn, withdrawn.evolve(reason_code="other")),
     ):
         await world.handle(curation, event(TENANT, first, world))
         with pytest.raises(Contradicted):
@@ -359,7 +359,7 @@ async def test_the_second_of_two_rejections_or_withdrawals_is_refused_and_the_fi
 async def test_the_second_of_two_commands_under_one_run_or_export_is_refused(world: World) -> None:
     training, exporting, ledger = (service(world, name) for name in ("training", "export", "ledger"))
     run = events.TrainingRequested(run_id="r73", trigger="operator", hyperparameters=POLICY.hyperparameters)
-    other = POLICY.hyperparameters.model_copy(update={"seed": 99})
+    other = POLICY.hyperparameters.evolve(seed=99)
     export = events.ExportRequested(export_id="x73", adapter_digest=await active(world), requested_by="op")
     used = events.UsageRecorded(usage_id="u73", source="inference", prompt_tokens=1)
     for found, first, changed in (
@@ -370,7 +370,7 @@ async def test_the_second_of_two_commands_under_one_run_or_export_is_refused(wor
     ):
         await world.handle(found, event(TENANT, first, world))
         with pytest.raises(Contradicted):
-            await world.handle(found, event(TENANT, first.model_copy(update=changed), world))
+            await world.handle(found, event(TENANT, first.evolve(**changed), world))
         assert await world.handle(found, event(TENANT, first, world)) is Outcome.NOOP_DUPLICATE
 
 
@@ -389,7 +389,7 @@ async def test_a_second_approval_is_a_dead_letter_and_stands_in_the_log_as_what_
     await world.onboard(TENANT)
     first = await world.approval(TENANT, "e1")
     await world.publish(TENANT, first)
-    await world.publish(TENANT, first.model_copy(update={"reviewer_id": "rev-2"}))
+    await world.publish(TENANT, first.evolve(reviewer_id="rev-2"))
     await world.publish(TENANT, first)
     await world.settle()
     (letter,) = world.bus.dead

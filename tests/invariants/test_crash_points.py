@@ -58,7 +58,7 @@ async def _not_taken(world: World, tenant: TenantId) -> None:
     await world.settle()
 
 
-EXPORTING = POLICY.model_copy(update={"right_of_export": True})
+EXPORTING = POLICY.evolve(right_of_export=True)
 
 
 async def _loop(world: World, purge: Purge) -> dict[str, Any]:

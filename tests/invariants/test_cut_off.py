@@ -95,7 +95,7 @@ async def test_a_cut_off_replica_that_was_started_anew_answers_for_itself_again(
 async def test_a_withdrawal_waits_for_the_lease_of_a_replica_that_a_purge_cut_off(tmp_path: Path) -> None:
     world = World(tmp_path)
     one = await world.onboard("tenant-a", POLICY)
-    other = await world.onboard("tenant-b", POLICY.model_copy(update={"on_withdrawal": "stop"}))
+    other = await world.onboard("tenant-b", POLICY.evolve(on_withdrawal="stop"))
     for tenant in (one, other):
         await learned(world, tenant, text=tenant)
     cut = await cut_off(world, one)

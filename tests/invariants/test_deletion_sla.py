@@ -137,7 +137,7 @@ async def test_no_outage_of_the_purge_service_costs_a_tenant_its_export_and_its_
 ) -> None:
     """The service is down from the fence on for so many days."""
     world = World(tmp_path)
-    tenant = await world.onboard("t1", POLICY.model_copy(update={"right_of_export": True, "export_wait_days": 1}))
+    tenant = await world.onboard("t1", POLICY.evolve(right_of_export=True, export_wait_days=1))
     await learned(world, tenant)
     requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     purge = next(service for service in world.services if service.name == "purge")
@@ -163,7 +163,7 @@ async def test_no_outage_of_the_purge_service_costs_a_tenant_its_export_and_its_
 
 async def test_a_short_contract_is_warned_of_by_its_own_clock(tmp_path: Path) -> None:
     world = World(tmp_path)
-    policy = POLICY.model_copy(update={"deletion_sla_days": 10})
+    policy = POLICY.evolve(deletion_sla_days=10)
     tenant = await world.onboard("t1", policy)
     await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op")
     await churned(world, tenant)

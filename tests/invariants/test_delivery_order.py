@@ -134,7 +134,7 @@ async def test_a_full_replay_after_a_purge_leaves_the_prefix_empty(tmp_path: Pat
 
 async def test_a_full_replay_at_every_step_of_a_purge_that_waits_changes_nothing(tmp_path: Path) -> None:
     """With a right of export and a hold that is released later; everything comes again at each stop, and at the end."""
-    world, tenant = await _finished(tmp_path, POLICY.model_copy(update={"right_of_export": True}))
+    world, tenant = await _finished(tmp_path, POLICY.evolve(right_of_export=True))
     await legal_holds.place(world.outside, tenant, reason_code="litigation", placed_by="op", hold_id="h1")
     await world.publish(tenant, events.TenantChurned(requested_by="op"))
     await world.settle()
@@ -161,7 +161,7 @@ async def test_a_full_replay_at_every_step_of_a_purge_that_waits_changes_nothing
 
 
 async def test_an_acknowledgement_that_comes_before_the_purge_counts_for_nothing(tmp_path: Path) -> None:
-    world, tenant = await _finished(tmp_path, POLICY.model_copy(update={"right_of_export": True}))
+    world, tenant = await _finished(tmp_path, POLICY.evolve(right_of_export=True))
     digest = (await world.state(tenant)).active_adapter
     early = events.ExportAcknowledged(export_id="p1", adapter_digest=str(digest), acknowledged_by="op")
     await world.publish(tenant, early)

@@ -152,7 +152,7 @@ async def _life(scratch: Path) -> Effects:
     """
     crash = CrashAt()
     world = World(scratch, crash)
-    exporting = POLICY.model_copy(update={"right_of_export": True})
+    exporting = POLICY.evolve(right_of_export=True)
     small = await _onboarded(world, "t2", POLICY)
     await world.publish(small, events.ConsentGranted(consent_id="consent-1", version=1))
     await world.publish(small, events.TrainingRequested(run_id="too-few", trigger="operator"))

@@ -203,7 +203,7 @@ async def test_a_purge_in_the_middle_of_an_erasure_does_not_make_a_hold_forget_w
     state = await scene.world.state(scene.tenant)
     assert (state.status, state.erasures) == ("purged", ())
     with pytest.raises(TooLateToHold):
-        await scene.world.outside.states.swap(scene.tenant, placed(HOLD.model_copy(update={"hold_id": "h2"})))
+        await scene.world.outside.states.swap(scene.tenant, placed(HOLD.evolve(hold_id="h2")))
 
 
 HOLD = LegalHold.model_validate(

@@ -28,7 +28,7 @@ from tests.world.final_state import canonical, final_state
 from tests.world.world import POLICY
 
 TENANTS = ("t1", "t10")
-EXPORTING = POLICY.model_copy(update={"right_of_export": True})
+EXPORTING = POLICY.evolve(right_of_export=True)
 
 Life = list[Callable[[], Awaitable[None]]]
 

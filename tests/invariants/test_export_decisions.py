@@ -97,10 +97,10 @@ async def test_an_export_of_an_unknown_adapter_stays_refused_once_the_adapter_is
     known = (await world.state(tenant)).adapters[first]
 
     async def is_now(status: str) -> None:
-        entry = known.model_copy(update={"status": status})
+        entry = known.evolve(status=status)
 
         def change(state: TenantState) -> TenantState:
-            return state.model_copy(update={"adapters": {**state.adapters, first: entry}})
+            return state.evolve(adapters={**state.adapters, first: entry})
 
         await world.outside.states.swap(tenant, change)
 

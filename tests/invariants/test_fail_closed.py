@@ -48,14 +48,14 @@ async def _broken_seal(world: World, tenant: TenantId) -> events.EventData:
 
 async def _other_text(world: World, tenant: TenantId) -> events.EventData:
     approval = await world.approval(tenant, "e72")
-    content = approval.content.model_copy(update={"commitment": "f" * 64})
-    return approval.model_copy(update={"content": content})
+    content = approval.content.evolve(commitment="f" * 64)
+    return approval.evolve(content=content)
 
 
 async def _bad_jwe(world: World, tenant: TenantId) -> events.EventData:
     approval = await world.approval(tenant, "e73")
     jwe = InlineContent(jwe=f"{'e' * 40}.{'e' * 8}.{'e' * 8}.{'e' * 8}.{'e' * 8}")
-    return approval.model_copy(update={"content": approval.content.model_copy(update={"reference": jwe})})
+    return approval.evolve(content=approval.content.evolve(reference=jwe))
 
 
 async def _unreadable_record(world: World, tenant: TenantId) -> events.EventData:
@@ -234,7 +234,7 @@ async def test_fail_closed_a_training_set_that_is_not_what_was_approved_is_never
     key = object_keys.content("e1", 1)
     if break_it == "text":
         content, _ = await store.get_record(key, ExampleContent)
-        await store.put_record(key, content.model_copy(update={"salt": "0" * 64}))
+        await store.put_record(key, content.evolve(salt="0" * 64))
     elif break_it == "seal":
         await world.memory.put(object_keys.tenant_key(tenant, key), b"SANO1 nothing")
     else:

@@ -137,7 +137,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
     before = {key: ids for key, ids in before.items() if key != marker}  # the runner removes it: nothing is left to do
     assert world.pending == []
     assert (
-        await world.outside.states.create((await world.state(pair.other)).model_copy(update={"tenant": tenant}))
+        await world.outside.states.create((await world.state(pair.other)).evolve(tenant=tenant))
     ).state.status == status
     assert frozen(world) == before
     if status == "purged":

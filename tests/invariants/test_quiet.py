@@ -108,9 +108,7 @@ async def _whole_loop_with_canaries(world: DispatchedWorld, tenant: TenantId) ->
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
     # What goes wrong: an approval of other words, an unreadable value, a training that fails on what it reads.
     wrong = await _approval(world, tenant, "e20")
-    await world.publish(
-        tenant, wrong.model_copy(update={"content": wrong.content.model_copy(update={"commitment": "f" * 64})})
-    )
+    await world.publish(tenant, wrong.evolve(content=wrong.content.evolve(commitment="f" * 64)))
     foreign = await _approval(world, TenantId(OTHER_NAME), "e21", inline=True)
     await world.publish(tenant, foreign)
     await world.settle()

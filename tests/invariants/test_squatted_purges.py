@@ -90,7 +90,7 @@ async def test_a_purge_that_has_the_id_of_another_tenants_purge_holds_up_neither
 
 async def test_an_acknowledgement_of_another_tenants_purge_of_the_same_id_counts_for_nothing(tmp_path: Path) -> None:
     world = World(tmp_path)
-    exporting = POLICY.model_copy(update={"right_of_export": True})
+    exporting = POLICY.evolve(right_of_export=True)
     one, other = await world.onboard("tenant-c", exporting), await world.onboard("tenant-d", exporting)
     digests = {tenant: await learned(world, tenant, text=tenant) for tenant in (one, other)}
     for tenant in (one, other):
@@ -170,7 +170,7 @@ async def test_a_churn_that_arrives_behind_another_command_moves_its_deadline_by
 
 
 async def test_a_purge_whose_deadline_moves_forward_waits_for_others_until_a_day_before_it(tmp_path: Path) -> None:
-    exporting = POLICY.model_copy(update={"right_of_export": True, "export_wait_days": 20, "deletion_sla_days": 30})
+    exporting = POLICY.evolve(right_of_export=True, export_wait_days=20, deletion_sla_days=30)
     world = World(tmp_path)
     world.driver.policy = replace(
         world.driver.policy, subcontractors=("backup-house",), confirmation_wait=timedelta(days=25)
@@ -377,7 +377,7 @@ async def test_an_export_that_was_asked_for_under_the_id_of_a_later_purge_does_n
     tmp_path: Path,
 ) -> None:
     world = World(tmp_path)
-    tenant = await world.onboard("t1", POLICY.model_copy(update={"right_of_export": True}))
+    tenant = await world.onboard("t1", POLICY.evolve(right_of_export=True))
     old = await learned(world, tenant)
     await world.publish(tenant, events.ExportRequested(export_id=churn_purge_id(tenant), requested_by="forger"))
     await world.settle()

@@ -16,7 +16,7 @@ from tests.invariants.worlds import learned
 from tests.world.bus import Service
 from tests.world.world import POLICY, World
 
-BY_HAND = POLICY.model_copy(update={"automatic_training": False})
+BY_HAND = POLICY.evolve(automatic_training=False)
 
 
 class TracedWorld(World):

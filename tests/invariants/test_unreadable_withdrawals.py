@@ -227,7 +227,7 @@ async def test_an_affected_adapter_whose_record_is_damaged_while_it_waits_holds_
     for number in (10, 20):
         await taught(world, tenant, number)
     await world.outside.states.swap(
-        tenant, lambda state: state.model_copy(update={"policy": policy("retrain", min_training_examples=100)})
+        tenant, lambda state: state.evolve(policy=policy("retrain", min_training_examples=100))
     )
     active = await world.served(tenant)
     assert first not in await statuses(world, tenant), "it is archived"

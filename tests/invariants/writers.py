@@ -52,8 +52,8 @@ async def worker_of(scene: Scene, tenancy: Tenancy, deadline: float, lease: floa
 async def drive_withdrawals(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:
     """From a withdrawal that is noted to the receipt; the policy is to stop at once."""
     world, outside = scene.world, scene.world.outside
-    stop = (await world.state(scene.tenant)).policy.model_copy(update={"on_withdrawal": "stop"})
-    await outside.states.swap(scene.tenant, lambda state: state.model_copy(update={"policy": stop}))
+    stop = (await world.state(scene.tenant)).policy.evolve(on_withdrawal="stop")
+    await outside.states.swap(scene.tenant, lambda state: state.evolve(policy=stop))
     await on_example_withdrawn(scene.event(WITHDRAWN), outside)
     replicas = Replicas(tenancy.objects, world.clock, 300.0)
     driver = WithdrawalDriver(tenancy, world.signer, replicas, 0.0, deadline)

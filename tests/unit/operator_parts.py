@@ -173,7 +173,7 @@ async def publish_adapter(
 
     def published(state: TenantState) -> TenantState:
         adapters = {**state.adapters, held.adapter_digest: adapter}
-        return state.model_copy(update={"adapters": adapters, "runs": {**state.runs, run_id: run}})
+        return state.evolve(adapters=adapters, runs={**state.runs, run_id: run})
 
     await parts.tenancy.states.swap(tenant, published)
     return held.adapter_digest
@@ -217,7 +217,7 @@ def purge_record(**changes: object) -> PurgeRecord:
         found=tuple(StoreCount(store=store.name, objects=1, versions=1, size_bytes=5) for store in swept()),
         verified_at=verified_at,
     )
-    return verified.model_copy(update=changes)
+    return verified.evolve(**changes)
 
 
 def certificate(**changes: object) -> PurgeCertificate:
@@ -259,7 +259,7 @@ def certificate(**changes: object) -> PurgeCertificate:
         backups="none is made",
         topics_survive_until=NOW + timedelta(days=8),
     )
-    return complete.model_copy(update=changes)
+    return complete.evolve(**changes)
 
 
 def signed_certificate(signer: Signer, held: PurgeCertificate) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def signed_receipt(signer: Signer, *, subject: dict[str, str] | None = None, **c
         requests_aborted=0,
         evicted_at=NOW,
     )
-    receipt = complete.model_copy(update=changes)
+    receipt = complete.evolve(**changes)
     about = subject or eviction_subject(receipt.replica_id, receipt.cause_id)
     return signer.sign(statement(EVICTION_PREDICATE, about, receipt))
 

@@ -93,7 +93,7 @@ class Installation:
         return tenant
 
     async def fence(self, name: str, status: str = "purged") -> None:
-        await self.tenancy.states.swap(TenantId(name), lambda state: state.model_copy(update={"status": status}))
+        await self.tenancy.states.swap(TenantId(name), lambda state: state.evolve(status=status))
 
     async def publish(self, tenant: str, data: EventData) -> Event:
         event = Event(

@@ -167,7 +167,7 @@ class Life:
         self.archived |= {digest: held[digest] for digest in gone}
         left = {digest: adapter for digest, adapter in held.items() if digest not in gone}
         history = tuple(past for past in self.state.adapter_history if past not in gone)
-        self.state = self.state.model_copy(update={"adapters": left, "adapter_history": history})
+        self.state = self.state.evolve(adapters=left, adapter_history=history)
 
 
 IN_TURN: list[Step] = [("activate", digest) for digest in DIGESTS]

@@ -173,13 +173,13 @@ class Bench:
         )
 
     async def activate(self, digest: str) -> None:
-        await self.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"active_adapter": digest}))
+        await self.tenancy.states.swap(TENANT, lambda state: state.evolve(active_adapter=digest))
 
     async def fence(self, tenant: TenantId = TENANT, **changes: Any) -> None:
         """As the purge that :data:`FENCED` tells of."""
         purge = PurgeState(purge_id="purge-1", fenced_at=NOW)
         emptied = {"status": "purging", "adapters": {}, "active_adapter": None, "purge": purge, **changes}
-        await self.tenancy.states.swap(tenant, lambda state: state.model_copy(update=emptied))
+        await self.tenancy.states.swap(tenant, lambda state: state.evolve(**emptied))
 
     async def retire(self, digest: str) -> None:
         """As a withdrawal does, without the event that follows."""
@@ -370,7 +370,7 @@ async def test_an_adapter_that_was_retired_and_archived_since_is_evicted_and_ack
     store = await bench.tenancy.store(TENANT)
     await store.put_record(object_keys.adapter_record(FIRST), state.adapters[FIRST])
     left = {digest: adapter for digest, adapter in state.adapters.items() if digest != FIRST}
-    await bench.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"adapters": left}))
+    await bench.tenancy.states.swap(TENANT, lambda state: state.evolve(adapters=left))
     assert await on_adapter_retired(event(RETIRED), bench.ports) is Outcome.EFFECT
     assert bench.receipt().evicted == (FIRST,)
 
@@ -519,7 +519,7 @@ async def test_a_view_is_read_once_in_its_time_to_live_and_then_again(bench: Ben
         assert bench.objects.reads == reads
     await bench.tenancy.states.swap(
         TENANT,
-        lambda state: state.model_copy(update={"status": "purging", "purge": PurgeState(purge_id="p", fenced_at=NOW)}),
+        lambda state: state.evolve(status="purging", purge=PurgeState(purge_id="p", fenced_at=NOW)),
     )
     now[0] = 2.2
     with pytest.raises(RequestRefused):

@@ -176,7 +176,7 @@ async def test_a_policy_run_that_waits_covers_the_batches_behind_it(parts: Parts
 
 async def test_a_policy_run_is_not_covered_by_one_that_has_started(parts: Parts) -> None:
     running = RunState(trigger="policy", status="running", attempts=1, fence=1, requested_at=NOW)
-    await parts.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"runs": {"batch-1": running}}))
+    await parts.tenancy.states.swap(TENANT, lambda state: state.evolve(runs={"batch-1": running}))
     await on_training_requested(requested(TrainingRequested(run_id="batch-2", trigger="policy")), ports(parts))
     assert (await state_of(parts)).runs["batch-2"].status == "queued"
 
@@ -255,8 +255,8 @@ async def test_an_adapter_that_changes_while_it_is_moved_is_not_moved_as_it_was(
 
 def _retired(digest: str) -> Change:
     def change(state: TenantState) -> TenantState:
-        retired = state.adapters[digest].model_copy(update={"status": "retired"})
-        return state.model_copy(update={"adapters": {**state.adapters, digest: retired}})
+        retired = state.adapters[digest].evolve(status="retired")
+        return state.evolve(adapters={**state.adapters, digest: retired})
 
     return change
 

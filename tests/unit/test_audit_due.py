@@ -75,7 +75,7 @@ def stripped(copy: AuditCopy) -> AuditCopy:
     for seq, stored in enumerate(copy.entries[::2], start=1):
         made = AuditEntry.model_validate_json(stored.body)
         changed = {"seq": seq, "previous": previous, "actor": Actor(role="operator", id="innocent")}
-        body = entry_bytes(made.model_copy(update=changed))
+        body = entry_bytes(made.evolve(**changed))
         previous = body_sha256(body)
         entries.append(StoredBody(f"entries/{seq:012d}", body))
     return replace(copy, entries=tuple(entries), checkpoints=(), head=None)

@@ -103,7 +103,7 @@ def test_what_a_curation_tool_gives_as_reason_is_a_pseudonym_and_what_our_servic
 def test_inline_content_is_its_commitment_only() -> None:
     jwe = f"{'e' * 40}.{'e' * 8}.{'e' * 8}.{'e' * 8}.{'e' * 8}"
     inline = Committed(reference=InlineContent(jwe=jwe), commitment="c" * 64)
-    data = approved().data.model_copy(update={"content": inline})
+    data = approved().data.evolve(content=inline)
     assert facts(data, ONE)["commitment"] == "c" * 64
     assert "eeee" not in json.dumps(facts(data, ONE))
 
@@ -112,7 +112,7 @@ def test_a_receipt_is_its_digest_and_what_has_no_canonical_form_is_said_to_have_
     evicted = events.ReplicaEvicted(replica_id="replica-0", cause_id="p1", receipt={"a": 1})
     assert facts(evicted, None)["receipt_sha256"] == sha256_hex({"a": 1})
     for wild in ({"a": 2**60}, {"a": "\ud800"}):
-        told = facts(evicted.model_copy(update={"receipt": wild}), None)
+        told = facts(evicted.evolve(receipt=wild), None)
         assert told["receipt_sha256"] == "unreadable"
 
 

@@ -165,7 +165,7 @@ async def test_the_checkpoint_that_is_given_out_is_the_one_that_the_head_names(l
     assert NEW.verifier.verify(envelope, CHECKPOINT_PREDICATE)["predicate"]["seq"] == sealed.seq
     for other in ({"sha256": "e" * 64}, {"seq": 1}, {"number": 2}):
         with pytest.raises(AuditBroken):
-            await checkpointer.envelope(TENANT, sealed.model_copy(update=other))
+            await checkpointer.envelope(TENANT, sealed.evolve(**other))
 
 
 def test_a_service_takes_the_earlier_keys_from_its_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def rechained(copy: AuditCopy) -> AuditCopy:
     """As somebody would who may write to the bucket, knows the format, and lacks only the signing key."""
     previous, entries = genesis(copy.tenant), []
     for seq, stored in enumerate(copy.entries, start=1):
-        made = AuditEntry.model_validate_json(stored.body).model_copy(update={"seq": seq, "previous": previous})
+        made = AuditEntry.model_validate_json(stored.body).evolve(seq=seq, previous=previous)
         body = entry_bytes(made)
         previous = body_sha256(body)
         entries.append(StoredBody(f"entries/{seq:012d}", body))
@@ -108,7 +108,7 @@ def test_a_changed_field_is_found_even_if_everything_behind_it_is_chained_anew(s
         "facts": {"version": 99},
         "tag": "another",
     }
-    changed = entry_bytes(entry(log(), seq).model_copy(update={name: other[name]}))
+    changed = entry_bytes(entry(log(), seq).evolve(**({name: other[name]})))
     found = problems(with_body(log(), seq, changed))
     assert any(f"entry {seq}" in problem for problem in found)
     number = next(at for at, signed in enumerate(SIGNED_AFTER, start=1) if signed >= seq)
@@ -143,7 +143,7 @@ def test_an_entry_that_was_put_in_is_found(before: int, copied: int) -> None:
     entries.insert(before - 1, entries[copied - 1])
     found = problems(rechained(replace(log(), entries=tuple(entries))))
     assert any("repeats entry" in problem for problem in found)
-    stranger = replace(entries[before - 1], body=entry_bytes(entry(log(), copied).model_copy(update={"tag": "new"})))
+    stranger = replace(entries[before - 1], body=entry_bytes(entry(log(), copied).evolve(tag="new")))
     entries[before - 1] = stranger
     assert problems(rechained(replace(log(), entries=tuple(entries))))
 
@@ -229,9 +229,9 @@ def test_names_that_are_none_and_bodies_that_are_none_are_found() -> None:
 def test_the_end_that_no_checkpoint_covers_is_chained_and_no_more() -> None:
     """What the verdict says that it does not prove: the very last entries can be written anew until they are signed."""
     last = ENTRIES + UNSIGNED
-    changed = entry_bytes(entry(log(), last).model_copy(update={"kind": "example.rejected"}))
+    changed = entry_bytes(entry(log(), last).evolve(kind="example.rejected"))
     assert problems(with_body(log(), last, changed)) == ()
-    before = entry_bytes(entry(log(), last - 1).model_copy(update={"kind": "example.rejected"}))
+    before = entry_bytes(entry(log(), last - 1).evolve(kind="example.rejected"))
     assert any(f"entry {last} does not follow" in problem for problem in problems(with_body(log(), last - 1, before)))
 
 

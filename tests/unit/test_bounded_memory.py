@@ -107,7 +107,7 @@ async def test_a_purged_tenant_stays_refused_when_later_purges_have_taken_its_pl
     await views.active(TenantId("t0"))
 
     def fenced(state: TenantState) -> TenantState:
-        return state.model_copy(update={"status": "purging", "purge": PurgeState(purge_id="p", fenced_at=NOW)})
+        return state.evolve(status="purging", purge=PurgeState(purge_id="p", fenced_at=NOW))
 
     await views.tenancy.states.swap(TenantId("t0"), fenced)
     views.block(TenantId("t0"))

@@ -95,7 +95,7 @@ def full_record(**changes: object) -> PurgeRecord:
         "late": (StoreCount(store="objects.usage", objects=1, versions=2, size_bytes=7),),
         "audit_checkpoint": checkpoint("t1"),
     }
-    return plain.model_copy(update={**happened, **changes})
+    return plain.evolve(**happened, **changes)
 
 
 def said(record: PurgeRecord) -> PurgeCertificate:
@@ -111,23 +111,23 @@ FULL = said(full_record())
 
 
 def altered(held: PurgeCertificate = FULL, **changes: object) -> PurgeCertificate:
-    return held.model_copy(update=changes)
+    return held.evolve(**changes)
 
 
 def with_store(name: str, held: PurgeCertificate = FULL, **changes: object) -> PurgeCertificate:
-    stores = [found.model_copy(update=changes) if found.store == name else found for found in held.stores]
+    stores = [found.evolve(**changes) if found.store == name else found for found in held.stores]
     return altered(held, stores=tuple(stores))
 
 
 def with_replica(number: int, **changes: object) -> PurgeCertificate:
     replicas = [*FULL.replicas]
-    replicas[number] = replicas[number].model_copy(update=changes)
+    replicas[number] = replicas[number].evolve(**changes)
     return altered(replicas=tuple(replicas))
 
 
 def with_subcontractor(**changes: object) -> PurgeCertificate:
     first, *others = FULL.subcontractors or ()
-    return altered(subcontractors=(first.model_copy(update=changes), *others))
+    return altered(subcontractors=(first.evolve(**changes), *others))
 
 
 def without(*prefixes: str, held: PurgeCertificate = FULL) -> PurgeCertificate:
@@ -135,18 +135,16 @@ def without(*prefixes: str, held: PurgeCertificate = FULL) -> PurgeCertificate:
 
 
 def listed_at(*moments: datetime) -> PurgeCertificate:
-    stores = [f.model_copy(update={"probed_at": moments}) if f.outcome == "empty" else f for f in FULL.stores]
+    stores = [f.evolve(probed_at=moments) if f.outcome == "empty" else f for f in FULL.stores]
     return altered(verified_at=moments, stores=tuple(stores))
 
 
 def kept(store: str) -> StoreFinding:
-    return finding(store, "object-store").model_copy(
-        update={"outcome": "kept", "before": None, "after": None, "probed_at": ()}
-    )
+    return finding(store, "object-store").evolve(outcome="kept", before=None, after=None, probed_at=())
 
 
 NO_KEY = tuple(key for key in FULL.keys if key.key != "keys.tenant")
-LIVING_KEY = tuple(key.model_copy(update={"destroyed_at": None}) for key in FULL.keys)
+LIVING_KEY = tuple(key.evolve(destroyed_at=None) for key in FULL.keys)
 ONE_LEFT = Residue(versions=1, delete_markers=0, uploads=0)
 BYTES_LEFT = Residue(versions=0, delete_markers=0, uploads=0, size_bytes=7)
 RETAINED = Retained(store="purges.reports", holds="ids", because="evidence")
@@ -157,7 +155,7 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("nothing-left", "residual", lambda: altered(residual=1)),
     ("nothing-left", "a version", lambda: with_store("objects.usage", after=ONE_LEFT)),
     ("nothing-left", "bytes", lambda: with_store("objects.usage", after=BYTES_LEFT)),
-    ("nothing-kept-back", "open", lambda: altered(exceptions=(REFUSAL.model_copy(update={"until": None}),))),
+    ("nothing-kept-back", "open", lambda: altered(exceptions=(REFUSAL.evolve(until=None),))),
     ("key-destroyed", "no keys", lambda: altered(keys=())),
     ("key-destroyed", "not the tenant's", lambda: altered(keys=NO_KEY)),
     ("key-destroyed", "never", lambda: altered(keys=LIVING_KEY)),
@@ -182,7 +180,7 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     (
         "store-outcomes",
         "of another release, unknown here, left to the operator",
-        lambda: altered(OTHER, stores=(*OTHER.stores, kept("objects.new").model_copy(update={"outcome": "operator"}))),
+        lambda: altered(OTHER, stores=(*OTHER.stores, kept("objects.new").evolve(outcome="operator"))),
     ),
     ("kept-named", "retained nothing", lambda: altered(retained=())),
     ("kept-named", "of another release", lambda: altered(OTHER, stores=(*OTHER.stores, kept("purges.reports")))),
@@ -215,13 +213,13 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("leases-over", "cut off without an end", lambda: with_replica(1, lease_ended_at=None)),
     ("replicas-in-time", "before the fence", lambda: with_replica(0, at=NOW - SKEW - SECOND)),
     ("replicas-in-time", "after the completion", lambda: with_replica(0, at=LAST + SKEW + SECOND)),
-    ("no-open-hold", "open", lambda: altered(holds=(HOLD.model_copy(update={"released_at": None}),))),
+    ("no-open-hold", "open", lambda: altered(holds=(HOLD.evolve(released_at=None),))),
     (
         "no-open-hold",
         "released after the decision",
-        lambda: altered(holds=(HOLD.model_copy(update={"released_at": NOW + 31 * SECOND}),)),
+        lambda: altered(holds=(HOLD.evolve(released_at=NOW + 31 * SECOND),)),
     ),
-    ("holds-in-order", "placed last", lambda: altered(holds=(HOLD.model_copy(update={"placed_at": NOW + DAY}),))),
+    ("holds-in-order", "placed last", lambda: altered(holds=(HOLD.evolve(placed_at=NOW + DAY),))),
     ("export-tried", "neither when nor why not", lambda: not_taken(ready_at=None, waits_until=NOW, wait=DAY)),
     ("export-days", "not taken", lambda: not_taken()),
     ("export-days", "counted from the fence", lambda: not_taken(waits_until=NOW, wait=DAY)),
@@ -265,7 +263,7 @@ def asked(at: datetime) -> PurgeCertificate:
 
 
 def exported(**changes: object) -> PurgeCertificate:
-    return altered(export=EXPORT.model_copy(update=changes))
+    return altered(export=EXPORT.evolve(**changes))
 
 
 def not_taken(**changes: object) -> PurgeCertificate:
@@ -273,7 +271,7 @@ def not_taken(**changes: object) -> PurgeCertificate:
 
 
 def kept_back(since: datetime, until: datetime) -> PurgeCertificate:
-    return altered(exceptions=(REFUSAL.model_copy(update={"since": since, "until": until}),))
+    return altered(exceptions=(REFUSAL.evolve(since=since, until=until),))
 
 
 def backed_up(kept: timedelta = 365 * DAY, **changes: object) -> PurgeCertificate:
@@ -286,7 +284,7 @@ def backed_up(kept: timedelta = 365 * DAY, **changes: object) -> PurgeCertificat
 
 
 def confirmed(**changes: object) -> PurgeCertificate:
-    return with_subcontractor(confirmation=CONFIRMATION.model_copy(update=changes))
+    return with_subcontractor(confirmation=CONFIRMATION.evolve(**changes))
 
 
 @pytest.mark.parametrize(("name", "how", "alteration"), ALTERATIONS, ids=[f"{n}: {how}" for n, how, _ in ALTERATIONS])
@@ -367,9 +365,9 @@ def test_a_store_that_is_added_removed_or_ends_otherwise_makes_another_registry_
     """Certificates made before are then not asked for what they cannot speak of, without anybody's remembering."""
     mine, usage = registry_sha256(), STORES["objects.usage"]
     for name, store in (
-        ("objects.new", usage.model_copy(update={"name": "objects.new"})),
-        ("objects.usage", usage.model_copy(update={"medium": "outside"})),
-        ("objects.usage", usage.model_copy(update={"protection": "no-tenant-data", "medium": "telemetry"})),
+        ("objects.new", usage.evolve(name="objects.new")),
+        ("objects.usage", usage.evolve(medium="outside")),
+        ("objects.usage", usage.evolve(protection="no-tenant-data", medium="telemetry")),
     ):
         with monkeypatch.context() as changed:
             changed.setitem(STORES, name, store)
@@ -381,7 +379,7 @@ def test_a_store_that_is_added_removed_or_ends_otherwise_makes_another_registry_
         changed.setattr("schemas.stores.registry.STORES", without)
         assert registry_sha256() != mine
     with monkeypatch.context() as changed:
-        changed.setitem(STORES, "objects.usage", usage.model_copy(update={"holds": "the same in other words"}))
+        changed.setitem(STORES, "objects.usage", usage.evolve(holds="the same in other words"))
         assert registry_sha256() == mine
 
 
@@ -392,9 +390,9 @@ def test_a_certificate_of_a_newer_release_has_stores_that_are_unknown_here_and_h
         stores=tuple(
             {
                 **{one.store: one for one in FULL.stores if one.store not in ("objects.knowledge", "telemetry.logs")},
-                "objects.new": found("objects.knowledge").model_copy(update={"store": "objects.new"}),
+                "objects.new": found("objects.knowledge").evolve(store="objects.new"),
                 "purges.reports": kept("purges.reports"),
-                "engine.slots": found("engine.slots").model_copy(update={"outcome": "ended"}),
+                "engine.slots": found("engine.slots").evolve(outcome="ended"),
             }.values()
         ),
         retained=(*FULL.retained, RETAINED),
@@ -419,7 +417,7 @@ def test_what_another_release_counted_in_a_store_that_this_one_does_not_know_is_
     held = said(record)
     [strays] = [one for one in held.stores if one.store == "objects.strays"]
     assert strays.before == StoreCount(store="objects.strays", objects=3, versions=4, size_bytes=16)
-    assert strays.late == count.model_copy(update={"store": "objects.strays"})
+    assert strays.late == count.evolve(store="objects.strays")
     assert held.objects_removed == record.objects_removed
 
 
@@ -428,7 +426,7 @@ def test_what_another_release_counted_in_a_store_that_this_one_does_not_know_is_
     [
         ({"sla_days": 3}, "deadline"),
         ({"replicas": ("replica-1", "replica-2", "replica-3")}, "replicas-accounted-for"),
-        ({"refusals": (REFUSAL.model_copy(update={"until": None}),)}, "nothing-kept-back"),
+        ({"refusals": (REFUSAL.evolve(until=None),)}, "nothing-kept-back"),
         ({"requested_at": NOW + DAY, "deadline": NOW + 31 * DAY}, "asked-before"),
         ({"key_destroyed_at": NOW}, "steps-in-order"),
         ({"subcontractors": ("aws-s3",), "audit_checkpoint": checkpoint("t2")}, "own-checkpoint"),

@@ -183,7 +183,7 @@ async def test_where_the_base_model_answered_the_adapter_that_was_published_last
 @pytest.mark.parametrize("has_right", [True, False])
 async def test_nothing_to_take_and_no_right_to_take_it_wait_for_nobody(has_right: bool) -> None:
     parts = Parts()
-    await onboard(parts.tenancy, TENANT, POLICY.model_copy(update={"right_of_export": has_right}))
+    await onboard(parts.tenancy, TENANT, POLICY.evolve(right_of_export=has_right))
     if not has_right:
         await publish_adapter(parts, TENANT)
     record = await purging(parts, purge_ports(parts))

@@ -132,7 +132,7 @@ async def test_a_load_whose_tenants_state_cannot_be_parsed_is_lost_aloud_and_hol
 
 async def test_a_load_says_what_the_tenants_status_is_when_it_is_entered(bench: Bench) -> None:
     bench.audit.note(TENANT, DIGEST)
-    await bench.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": "purged"}))
+    await bench.tenancy.states.swap(TENANT, lambda state: state.evolve(status="purged"))
     await bench.audit.enter()
     assert [entry.recorded_while for entry in await bench.entries()] == ["purged"]
     assert not [key async for key in bench.objects.keys(object_keys.tenant_prefix(TENANT))]

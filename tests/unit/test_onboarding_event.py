@@ -72,7 +72,7 @@ async def test_with_another_key_than_the_events_a_tenant_does_not_begin() -> Non
 @pytest.mark.parametrize("has_key", [True, False])
 async def test_a_purged_tenant_does_not_come_back(status: str, has_key: bool) -> None:
     parts, event = await _onboarded()
-    await parts.tenancy.states.swap(TENANT, lambda state: state.model_copy(update={"status": status}))
+    await parts.tenancy.states.swap(TENANT, lambda state: state.evolve(status=status))
     if not has_key:
         await parts.tenancy.keys.destroy(TENANT)
     before = dict(parts.objects.objects)

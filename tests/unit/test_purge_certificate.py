@@ -109,7 +109,7 @@ async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Pa
     assert canonical_json(parts.signer.sign(certificate(again))) == stored
     key = object_keys.certificate_key(record.tenant, record.purge_id)
     await parts.objects.delete_versions([version async for version in parts.objects.versions(key)])
-    body = again.model_copy(update={"step": "verified"}).model_dump_json().encode()
+    body = again.evolve(step="verified").model_dump_json().encode()
     await parts.objects.put(object_keys.purge_key(record.tenant, record.purge_id), body)
     await purge_ports(parts).driver.reconcile()
     assert await purges.certificate(parts.tenancy, record.tenant, record.purge_id) == stored
@@ -126,7 +126,7 @@ async def test_there_is_no_certificate_while_anything_is_open(parts: Parts) -> N
     ]
     for update in broken:
         with pytest.raises(ValueError, match="a purge is certified"):
-            certificate(record.model_copy(update=update))
+            certificate(record.evolve(**update))
 
 
 async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_certified_once_it_does_not(
@@ -138,7 +138,7 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
     await on_purge_requested(parts.publisher.events[-1], ports)
     await driver.reconcile()
     days = (await driver.records.read(TENANT, purge_id)).sla_days
-    await driver.records.note(TENANT, purge_id, lambda current: current.model_copy(update={"sla_days": 3}))
+    await driver.records.note(TENANT, purge_id, lambda current: current.evolve(sla_days=3))
     parts.now += timedelta(seconds=61)
     for _ in range(2):
         await driver.reconcile()
@@ -156,7 +156,7 @@ async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_ce
     assert view.waits_for == ("a release that can certify it: its certificate would contradict itself (deadline)",)
     await watchdog.reconcile()
     assert watchdog.overview.flags["uncertifiable"] == 1
-    await driver.records.note(TENANT, purge_id, lambda current: current.model_copy(update={"sla_days": days}))
+    await driver.records.note(TENANT, purge_id, lambda current: current.evolve(sla_days=days))
     await driver.reconcile()
     assert (await driver.records.read(TENANT, purge_id)).step == "certified"
     [view] = (await purges.purges(parts.tenancy)).views
@@ -219,7 +219,7 @@ async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destr
         await delete(versions)
         if versions and versions[0].key == object_keys.key_key(TENANT):
             seen = await slow.records.read(TENANT, "p1")
-            await slow._prepared(seen.model_copy(update={"sweeps": None}))  # it read the record a while ago
+            await slow._prepared(seen.evolve(sweeps=None))  # it read the record a while ago
 
     monkeypatch.setattr(parts.objects, "delete_versions", overtaken)
     requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")

@@ -131,7 +131,7 @@ def test_an_adapter_is_the_same_milestone_whatever_its_weights() -> None:
     assert milestone(event(ready(digest="a" * 64))) == milestone(event(ready(digest="c" * 64)))
     assert milestone(event(ready("r"))) != milestone(event(ready("s")))
     one = events.AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=1)
-    assert milestone(event(one)) != milestone(event(one.model_copy(update={"activation": 2})))
+    assert milestone(event(one)) != milestone(event(one.evolve(activation=2)))
 
 
 @dataclass
@@ -232,7 +232,7 @@ async def test_an_unfinished_run_is_waited_for() -> None:
     here = Elsewhere()
     tenant = await here.made.tenant("t1")
     run = RunState(status="running", requested_at=START)
-    await here.made.tenancy.states.swap(tenant, lambda state: state.model_copy(update={"runs": {"r": run}}))
+    await here.made.tenancy.states.swap(tenant, lambda state: state.evolve(runs={"r": run}))
     with pytest.raises(WaitedTooLong, match=r"sano\.adapter\.ready in elsewhere"):
         await here.order.is_to_be_sent(event(ready()))
 
@@ -265,7 +265,7 @@ async def with_adapters(here: Elsewhere, **changes: Any) -> TenantId:
         published_at=START,
     )
     changes |= {"adapters": {FIRST: adapter, SECOND: adapter}}
-    await here.made.tenancy.states.swap(tenant, lambda state: state.model_copy(update=changes))
+    await here.made.tenancy.states.swap(tenant, lambda state: state.evolve(**changes))
     return tenant
 
 
@@ -285,7 +285,7 @@ async def test_an_operators_change_of_the_active_adapter_is_done_again_in_the_op
 ) -> None:
     here = Elsewhere()
     tenant = await with_adapters(here, **before)
-    by_operator = change.model_copy(update={"requested_by": "op-7"})
+    by_operator = change.evolve(requested_by="op-7")
     assert not await here.order.is_to_be_sent(event(by_operator))
     assert (await here.made.tenancy.states.read(tenant)).state.active_adapter == FIRST
     assert here.order.notes() == {left_to(change.type): 1}
@@ -314,7 +314,7 @@ async def test_what_a_service_changed_is_waited_for_and_not_done_again(
 async def test_an_operators_activation_that_cannot_be_done_again_is_noted() -> None:
     here = Elsewhere()
     await here.made.tenant("t1")
-    activated = ACTIVATED.model_copy(update={"requested_by": "op-7"})
+    activated = ACTIVATED.evolve(requested_by="op-7")
     assert not await here.order.is_to_be_sent(event(activated))
     assert here.order.notes() == {
         left_to("sano.adapter.activated"): 1,

@@ -100,7 +100,7 @@ async def test_more_effects_than_allowed_stop_the_replay() -> None:
     with pytest.raises(ReplayStopped, match="2 effects, and at most 0"):
         await made.run(await made.plan(), canary=2).execute("op")
     again = await made.plan()
-    await made.run(again.model_copy(update={"replay_id": "replay-2"}), canary=0, max_effects=12).execute("op")
+    await made.run(again.evolve(replay_id="replay-2"), canary=0, max_effects=12).execute("op")
 
 
 async def test_a_replay_is_in_the_audit_log_of_each_tenant_before_it_sends_and_when_it_ends() -> None:
@@ -130,7 +130,7 @@ async def test_outcomes_of_another_replay_do_not_count() -> None:
     made.log.answer = lambda event: Outcome.EFFECT
     await made.run(await made.plan(), max_effects=None).execute("op")
     made.log.answer = lambda event: Outcome.NOOP_DUPLICATE
-    other = (await made.plan()).model_copy(update={"replay_id": "replay-2"})
+    other = (await made.plan()).evolve(replay_id="replay-2")
     await made.run(other, max_effects=0).execute("op")
 
 

@@ -62,7 +62,7 @@ def test_no_deletion_sla_can_be_promised_that_a_topic_would_break() -> None:
 
 def test_a_longer_retention_is_a_longer_survival() -> None:
     topic = LIVE[0]
-    longer = topic.model_copy(update={"retention_ms": topic.retention_ms + 1, "segment_ms": topic.segment_ms + 2})
+    longer = topic.evolve(retention_ms=topic.retention_ms + 1, segment_ms=topic.segment_ms + 2)
     assert longer.worst_case_survival_ms() == topic.worst_case_survival_ms() + 3
 
 

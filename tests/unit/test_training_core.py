@@ -160,7 +160,7 @@ def test_an_example_may_be_as_long_as_the_limit_and_the_models_context_allow(
         (tokens, tokens - 1, "too-long"),
     ):
         (context / "config.json").write_text(json.dumps({**config, "max_position_embeddings": positions}))
-        settings = THREE_STEPS.model_copy(update={"max_length": limit})
+        settings = THREE_STEPS.evolve(max_length=limit)
         refused = refused_examples([asked, *tiny_examples()], BaseModel(context, base.digest), settings)
         assert refused == ({} if code is None else {"ex-7": code})
 
@@ -171,7 +171,7 @@ def test_a_module_that_is_no_linear_layer_of_the_base_is_refused_before_anything
 ) -> None:
     """The tiny base's head is tied: it has no weight of its own that an adapter could be checked by."""
     seen: list[StepProgress] = []
-    modules = THREE_STEPS.model_copy(update={"target_modules": ("q_proj", name)})
+    modules = THREE_STEPS.evolve(target_modules=("q_proj", name))
     with pytest.raises(UnknownModules):
         train_three_steps(base, tmp_path / "adapter", tiny_examples(), modules, progress=seen.append)
     assert seen == []
@@ -282,7 +282,7 @@ def test_lora_is_saved_without_default_in_its_names_and_has_learnt(trained: Trai
 def test_an_adapter_over_a_bfloat16_base_is_saved_in_bfloat16_and_measured_as_it_is_saved(
     base: BaseModel, tokenizer: Any, tmp_path: Path
 ) -> None:
-    half = THREE_STEPS.model_copy(update={"precision": "bfloat16-autocast"})
+    half = THREE_STEPS.evolve(precision="bfloat16-autocast")
     result = train_three_steps(base, tmp_path / "half", tiny_examples(), half)
     saved = load_file(tmp_path / "half" / "adapter_model.safetensors")
     assert {str(tensor.dtype) for tensor in saved.values()} == {"torch.bfloat16"}
@@ -332,7 +332,7 @@ def test_peft_loads_what_names_its_run_without_a_word_and_keeps_the_name(
 
 
 def test_another_seed_gives_another_adapter(trained: TrainingResult, base: BaseModel, tmp_path: Path) -> None:
-    other = train_three_steps(base, tmp_path / "adapter", tiny_examples(), THREE_STEPS.model_copy(update={"seed": 18}))
+    other = train_three_steps(base, tmp_path / "adapter", tiny_examples(), THREE_STEPS.evolve(seed=18))
 
     assert other.weights_sha256 != trained.weights_sha256
 

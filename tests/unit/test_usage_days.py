@@ -232,7 +232,7 @@ async def test_other_usage_is_kept_under_its_events_id_and_added_to_the_days(led
 
 async def test_after_the_fence_no_report_is_counted(ledger: Ledger) -> None:
     def fenced(state: TenantState) -> TenantState:
-        return state.model_copy(update={"status": "purging", "purge": PurgeState(purge_id="p", fenced_at=NOON)})
+        return state.evolve(status="purging", purge=PurgeState(purge_id="p", fenced_at=NOON))
 
     await ledger.tenancy.states.swap(TENANT, fenced)
     with pytest.raises(TenantFenced):

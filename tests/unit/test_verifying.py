@@ -61,10 +61,10 @@ def test_a_certificate_says_what_it_proves_and_what_it_does_not(signer: Signer, 
 
 def test_a_certificate_tells_of_holds_exports_exceptions_and_expired_replicas(signer: Signer, tmp_path: Path) -> None:
     told = certificate(
-        holds=(HOLD.model_copy(update={"released_at": NOW + timedelta(seconds=10), "released_by": "op"}),),
+        holds=(HOLD.evolve(released_at=NOW + timedelta(seconds=10), released_by="op"),),
         export=PurgeExport(adapter_digest="a" * 64, waits_until=NOW, ready_at=NOW),
-        exceptions=(REFUSAL.model_copy(update={"until": NOW + timedelta(minutes=1)}),),
-        replicas=(EVICTED.model_copy(update={"outcome": "expired", "receipt_sha256": None}),),
+        exceptions=(REFUSAL.evolve(until=NOW + timedelta(minutes=1)),),
+        replicas=(EVICTED.evolve(outcome="expired", receipt_sha256=None),),
     )
     facts = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.verifier).facts
     assert "h1 (litigation)" in facts["legal holds"]
@@ -77,7 +77,7 @@ def test_a_certificate_tells_of_holds_exports_exceptions_and_expired_replicas(si
 def test_a_certificate_tells_of_a_prefix_cache_that_was_not_dropped(
     was_reset: bool | None, signer: Signer, tmp_path: Path
 ) -> None:
-    told = certificate(replicas=(EVICTED.model_copy(update={"prefix_cache_reset": was_reset}),))
+    told = certificate(replicas=(EVICTED.evolve(prefix_cache_reset=was_reset),))
     verdict = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.verifier)
     said = [line for line in verdict.does_not_prove if "replica-1 cleared its prefix cache" in line]
     assert bool(said) == (was_reset is False)
@@ -142,7 +142,7 @@ def test_a_manifest_is_checked_against_the_adapter_beside_it(signer: Signer, tmp
 
 
 def test_a_manifest_whose_digest_its_parts_do_not_give_is_refused(signer: Signer, tmp_path: Path) -> None:
-    forged = manifest("t1", adapter_files()).model_copy(update={"adapter_digest": "f" * 64})
+    forged = manifest("t1", adapter_files()).evolve(adapter_digest="f" * 64)
     with pytest.raises(BadSignature, match="not the one that its parts determine"):
         verify_file(saved(tmp_path, signed_manifest(signer, forged)), signer.verifier)
 
@@ -241,11 +241,11 @@ def withdrawal(**changes: Any) -> WithdrawalReceipt:
         deadline=NOW + timedelta(days=30),
         closed_at=NOW,
     )
-    return made.model_copy(update=changes)
+    return made.evolve(**changes)
 
 
 def left(**changes: Any) -> dict[str, Any]:
-    return {"affected": (LEFT.model_copy(update=changes),)}
+    return {"affected": (LEFT.evolve(**changes),)}
 
 
 def signed_withdrawal(signer: Signer, held: WithdrawalReceipt, subject: str = "w-1") -> dict[str, Any]:
@@ -283,24 +283,24 @@ def test_a_receipt_about_another_withdrawal_than_its_subject_is_refused(signer: 
         (left(replicas_found=None, replicas=()), "how each replica"),
         (left(replicas=(REPLICA_SIGNED, REPLICA_SIGNED)), "how each replica"),
         (
-            left(replicas=(REPLICA_SIGNED.model_copy(update={"receipt_sha256": None}), REPLICA_EXPIRED)),
+            left(replicas=(REPLICA_SIGNED.evolve(receipt_sha256=None), REPLICA_EXPIRED)),
             "does not identify it",
         ),
         (
-            left(replicas=(REPLICA_SIGNED.model_copy(update={"incarnation": None}), REPLICA_EXPIRED)),
+            left(replicas=(REPLICA_SIGNED.evolve(incarnation=None), REPLICA_EXPIRED)),
             "which process of a replica",
         ),
         (left(retired_at=None), "or not when that was"),
         (left(retired_at=NOW + (NOW - TOO_EARLY)), "before that was retired"),
         (
-            left(replicas=(REPLICA_SIGNED.model_copy(update={"at": TOO_EARLY}), REPLICA_EXPIRED)),
+            left(replicas=(REPLICA_SIGNED.evolve(at=TOO_EARLY), REPLICA_EXPIRED)),
             "before that was retired",
         ),
         (
             left(
                 replicas=(
                     REPLICA_SIGNED,
-                    REPLICA_EXPIRED.model_copy(update={"lease_ended_at": NOW + timedelta(seconds=1)}),
+                    REPLICA_EXPIRED.evolve(lease_ended_at=NOW + timedelta(seconds=1)),
                 )
             ),
             "lease had not ended",

@@ -46,7 +46,7 @@ async def parts() -> Parts:
 
 
 def with_run(run: RunState) -> Change:
-    return lambda state: state.model_copy(update={"runs": {"run-9": run}})
+    return lambda state: state.evolve(runs={"run-9": run})
 
 
 async def swap(parts: Parts, change: Change) -> None:

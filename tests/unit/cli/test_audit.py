@@ -34,7 +34,7 @@ class Lived:
 
 
 async def _lived(world: World) -> str:
-    await world.onboard(TENANT, POLICY.model_copy(update={"on_withdrawal": "flag"}))
+    await world.onboard(TENANT, POLICY.evolve(on_withdrawal="flag"))
     await world.publish(TENANT, events.ConsentGranted(consent_id="consent-1", version=1))
     for number in range(3):
         await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
