@@ -23,13 +23,13 @@ logger = logging.getLogger(f"{SCOPE}.adapters")
 class Impact:
     """What a withdrawal affects, and what is only not known to be free of the example: see its record.
 
-    ``is_settled``: False while something failed that may pass; nothing can be said of the withdrawal's end by then.
+    ``is_conclusive``: False while something failed that may pass; nothing can be said of the withdrawal's end by then.
     """
 
     affected: dict[str, AdapterState]
     unread: tuple[str, ...]
     undetermined: tuple[str, ...]
-    is_settled: bool
+    is_conclusive: bool
 
 
 @dataclass
@@ -53,7 +53,7 @@ class ImpactFinder:
         A set that does not open, or is not there, counts as one with the example; so does, when ``is_overdue``, one
         that cannot be read for a reason that may pass. Before, its adapter is undetermined.
         """
-        known, unknown, is_settled = await self._known(state, await self._asked(state, withdrawal))
+        known, unknown, is_conclusive = await self._known(state, await self._asked(state, withdrawal))
         affected, unread, undetermined = {}, [], unknown
         for digest, adapter in known.items():
             is_noted = digest in withdrawal.affected
@@ -68,14 +68,14 @@ class ImpactFinder:
                     )
                     if not (is_overdue or is_noted or isinstance(error, SealBroken | ObjectNotFound)):
                         undetermined.append(digest)
-                        is_settled = False
+                        is_conclusive = False
                         continue
                     contains = None
             if contains is None:
                 unread.append(digest)
             if contains is not False:
                 affected[digest] = adapter
-        return Impact(affected, tuple(unread), tuple(sorted(undetermined)), is_settled)
+        return Impact(affected, tuple(unread), tuple(sorted(undetermined)), is_conclusive)
 
     async def _asked(self, state: TenantState, withdrawal: WithdrawalRecord) -> list[str]:
         """The adapters to look at."""
@@ -90,14 +90,14 @@ class ImpactFinder:
     ) -> tuple[dict[str, AdapterState], list[str], bool]:
         """These adapters, those whose record cannot be read, and whether none of these may be read by another look."""
         archive = Archive(self.store)
-        is_settled = True
+        is_conclusive = True
 
         async def read(digest: str) -> tuple[str, AdapterState | None]:
-            nonlocal is_settled
+            nonlocal is_conclusive
             try:
                 return digest, await archive.known_adapter(state, digest)
             except Exception as error:
-                is_settled &= isinstance(error, SealBroken)
+                is_conclusive &= isinstance(error, SealBroken)
                 logger.error(
                     "adapter's record not read", extra={"adapter_digest": digest, "error": error_location(error)}
                 )
@@ -105,7 +105,7 @@ class ImpactFinder:
 
         found = await gathered(read(digest) for digest in digests)
         known = {digest: adapter for digest, adapter in found if adapter is not None}
-        return known, [digest for digest, adapter in found if adapter is None], is_settled
+        return known, [digest for digest, adapter in found if adapter is None], is_conclusive
 
     async def _contains(self, adapter: AdapterState, withdrawal: WithdrawalRecord) -> bool:
         examples, consents = await self._set(adapter.training_set_id)

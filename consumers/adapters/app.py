@@ -31,7 +31,7 @@ def main() -> None:
         signing = signer(settings)
         replicas = Replicas(tenancy.objects, tenancy.clock, settings.replica_answer_seconds)
         driver = WithdrawalDriver(
-            tenancy, signing, replicas, settings.settle_seconds, settings.handler_deadline_seconds
+            tenancy, signing, replicas, settings.quiesce_seconds, settings.handler_deadline_seconds
         )
         driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.reconcile)
         sweeping = Periodic("withdrawal round", settings.reconcile_seconds, driver.sweep)

@@ -41,7 +41,7 @@ class Retirement:
     store: TenantStore
     signer: Signer
     replicas: Replicas
-    settle_seconds: float
+    quiesce_seconds: float
 
     async def begin(self, record: WithdrawalRecord, etag: str, affected: Affected) -> None:
         """Decide to retire the affected adapters, and take them out of the state."""
@@ -72,8 +72,8 @@ class Retirement:
             return
         # What another withdrawal retires is erased by that one. An export that began before the retirement may still
         # be writing until it has settled.
-        settled_at = (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.settle_seconds)
-        may_erase = not unerased and self.tenancy.clock() >= settled_at
+        quiesced_at = (record.retired_at or record.withdrawn_at) + timedelta(seconds=self.quiesce_seconds)
+        may_erase = not unerased and self.tenancy.clock() >= quiesced_at
         ended: Ended = {}
         remaining = not_erased(record)
         for start in range(0, len(remaining), ERASED_AT_ONCE):

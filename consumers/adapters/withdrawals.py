@@ -85,7 +85,7 @@ class _Case:
 class WithdrawalDriver:
     """Drives the open withdrawals of every tenant.
 
-    ``settle_seconds``: after a retirement and this long no handler that began before it can still write.
+    ``quiesce_seconds``: after a retirement and this long no handler that began before it can still write.
     ``deadline_seconds``: from the look at the state to the last write of one step. A purge waits that long for a
     driver that found the tenant active, and no longer.
     """
@@ -93,20 +93,20 @@ class WithdrawalDriver:
     tenancy: Tenancy
     signer: Signer
     replicas: Replicas
-    settle_seconds: float
+    quiesce_seconds: float
     deadline_seconds: float = HANDLING.deadline_seconds
     now: Callable[[], float] = time.monotonic
     _work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
-        self._work = OpenWork(self.tenancy.objects, "withdrawals", self.settle_seconds, lambda: self.now())
+        self._work = OpenWork(self.tenancy.objects, "withdrawals", self.quiesce_seconds, lambda: self.now())
 
     async def reconcile(self) -> None:
         """Take every open withdrawal as far as it goes now."""
         for marked in await self._work.marked():
             with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not driven"):
                 left = await self._look_at(marked.tenant)  # or it was purged since, withdrawals and all
-                await self._work.settle(marked, left)
+                await self._work.tidy(marked, left)
 
     async def sweep(self) -> None:
         """The round over all tenants: announces what no marker names."""
@@ -148,7 +148,7 @@ class WithdrawalDriver:
                 await self._strike_out(store, state)
         if has_texts:
             with _tried("texts not erased"):
-                await Texts(self.tenancy.states, store).settle(state)
+                await Texts(self.tenancy.states, store).finish_erasures(state)
         return "something" if is_any else "nothing"
 
     async def _opened(self, store: TenantStore) -> tuple[list[tuple[WithdrawalRecord, str]], bool]:
@@ -208,13 +208,13 @@ class WithdrawalDriver:
             await self._act(case, asked_for, is_in_force=is_in_force)
 
     async def _act(self, case: _Case, asked_for: list[str], *, is_in_force: bool) -> None:
-        retirement = Retirement(self.tenancy, case.store, self.signer, self.replicas, self.settle_seconds)
+        retirement = Retirement(self.tenancy, case.store, self.signer, self.replicas, self.quiesce_seconds)
         closing = Closing(self.tenancy, case.store, self.signer)
         record, etag, affected = case.record, case.etag, case.affected
         if record.is_decided:
-            await retirement.go_on(record, etag, affected, case.retired_elsewhere, may_close=case.found.is_settled)
+            await retirement.go_on(record, etag, affected, case.retired_elsewhere, may_close=case.found.is_conclusive)
         elif (outcome := self._outcome(case, is_in_force=is_in_force)) is not None:
-            if case.found.is_settled:
+            if case.found.is_conclusive:
                 await closing.close(record, etag, outcome, affected)
         elif not affected:
             return  # until the deadline somebody may mend what did not open
@@ -276,7 +276,7 @@ class WithdrawalDriver:
 
 def _may_have_work(state: TenantState) -> bool:
     """Whether anything was ever withdrawn or replaced, as far as the state tells."""
-    is_touched = state.curation.last_withdrawal is not None or bool(state.text_erasures or state.texts_kept)
+    is_touched = state.curation.eligibility_version is not None or bool(state.text_erasures or state.texts_kept)
     return state.status == "active" and is_touched
 
 

@@ -83,7 +83,7 @@ def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, 
         # would not be checked for what others took away in between. The swap writes the next revision.
         update: dict[str, object] = {
             "fresh": tuple(held for held in curation.fresh if not is_ineligible(held)),
-            "last_withdrawal": f"{event_id}.{state.rev + 1}",
+            "eligibility_version": f"{event_id}.{state.rev + 1}",
         }
         if suspend:
             update["suspended"] = (*curation.suspended, *taken)
@@ -92,7 +92,7 @@ def discounted(event_id: str, is_ineligible: Callable[[FreshExample], bool], *, 
     return change
 
 
-def settled(consent_id: str) -> Change:
+def clear_suspended(consent_id: str) -> Change:
     """Forget the suspended examples of a consent, once its record knows that they wait."""
 
     def change(state: TenantState) -> TenantState:

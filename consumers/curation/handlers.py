@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import cast
 
 from consumers.curation import withdrawals
-from consumers.curation.batches import counted, discounted, settled
+from consumers.curation.batches import clear_suspended, counted, discounted
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
 from schemas.bus.content import ClaimCheck, ExampleContent
 from schemas.bus.envelope import Event
@@ -49,7 +49,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             if record.status == "approved":
                 await Texts(tenancy.states, store).drop(record)
             else:
-                await _put_out(event, tenancy, snapshot, store, record)
+                await _finish_interrupted(event, tenancy, snapshot, store, record)
             return Outcome.NOOP_STALE
     await receive_content(data, store)
     approved = approved_record(event)
@@ -74,7 +74,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     record, etag = await read_example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            had_stopped = await _put_out(event, tenancy, snapshot, store, record)
+            had_stopped = await _finish_interrupted(event, tenancy, snapshot, store, record)
             _require_same_word(record, data.reviewer_id, reason_code=data.reason_code)
             return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version > data.version:
@@ -186,7 +186,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
     for held in snapshot.state.curation.suspended:
         if held.consent_id == data.consent_id:
             await _wait_for_consent(store, held.example_id, data.consent_id)
-    await tenancy.states.swap(tenant, settled(data.consent_id), base=snapshot)
+    await tenancy.states.swap(tenant, clear_suspended(data.consent_id), base=snapshot)
     await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     return Outcome.EFFECT
 
@@ -275,7 +275,7 @@ async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str
         await store.put_record(object_keys.waiting_example(consent_id, example_id), waiting, if_absent=True)
 
 
-async def _put_out(
+async def _finish_interrupted(
     event: Event, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore, forbidding: ExampleRecord
 ) -> bool:
     """Finish a rejection or withdrawal that stopped behind its record. A text that is still there says that it may

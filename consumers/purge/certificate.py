@@ -57,7 +57,7 @@ _AS_RECORDED = (
     "holds",
     "destruction_decided_at",
     "key_destroyed_at",
-    "settled_at",
+    "quiesced_at",
     "objects_removed",
     "versions_removed",
     "bytes_removed",
@@ -73,7 +73,7 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
 
     Raises :class:`Contradictory` where nobody would accept it.
     """
-    steps = (record.fenced_at, record.settled_at, record.destruction_decided_at, record.key_destroyed_at)
+    steps = (record.fenced_at, record.quiesced_at, record.destruction_decided_at, record.key_destroyed_at)
     if None in steps or record.key_destroyed_at is None or len(record.verified_at) != 2:
         raise ValueError("a purge is certified after its key is destroyed and it was verified twice")
     completed_at = record.verified_at[1]

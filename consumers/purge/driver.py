@@ -203,7 +203,7 @@ class PurgeDriver:
 
     async def _prepared(self, record: PurgeRecord) -> PurgeRecord:
         """Note what there is of the key, and which leases must end, while both can still be found out."""
-        if record.is_prepared or record.fenced_at is None or record.settled_at is None:
+        if record.is_prepared or record.fenced_at is None or record.quiesced_at is None:
             return record
         try:
             found, through = await self.destruction.key_found(record.tenant)
@@ -213,21 +213,21 @@ class PurgeDriver:
             longest = await self.destruction.longest_lease(TenantId(record.tenant))
         except Refused as refused:
             raise await self._partial(record, {LEASES_STORE: (refused.code, 0)}) from None
-        settled_at = record.settled_at
+        quiesced_at = record.quiesced_at
         if longest is not None:
             # Twice: a renewal may have read the state right before the fence, and its holder's last write may come
             # right before its new end.
             seconds = longest + 2 * self.policy.late_write_seconds
-            settled_at = max(settled_at, record.fenced_at + timedelta(seconds=seconds))
+            quiesced_at = max(quiesced_at, record.fenced_at + timedelta(seconds=seconds))
         now = self.tenancy.clock()
         if record.export is not None:
             # Another process may hang over the export that this purge wrote itself, long after the fence.
-            settled_at = max(settled_at, now + timedelta(seconds=self.policy.settle_seconds))
+            quiesced_at = max(quiesced_at, now + timedelta(seconds=self.policy.quiesce_seconds))
 
         def note(current: PurgeRecord) -> PurgeRecord:
             if current.is_prepared:  # by somebody who may have destroyed the key since
                 return current
-            update = {"longest_lease_seconds": longest, "settled_at": settled_at, "sweeps": 0}
+            update = {"longest_lease_seconds": longest, "quiesced_at": quiesced_at, "sweeps": 0}
             return current.evolve(**update, found=found, counted_through=through)
 
         return await self.records.move(record, note)
@@ -297,12 +297,12 @@ class PurgeDriver:
         if not record.verified_at:
             first = _latest(now, record.key_destroyed_at)
             return await self.records.move(record, self._let_go(updated(verified_at=(first,))))
-        if record.settled_at is None or now < record.settled_at:
+        if record.quiesced_at is None or now < record.quiesced_at:
             raise Waiting("a writer that was alive at the fence may still write")
         if record.unconfirmed and record.confirmations_until is not None and now < record.confirmations_until:
             raise Waiting(f"subcontractor {', '.join(record.unconfirmed)} has not confirmed")
         signed = await signed_log(TenantId(record.tenant), self.tenancy, self.signer)
-        both = (record.verified_at[0], _latest(now, record.verified_at[0], record.settled_at))
+        both = (record.verified_at[0], _latest(now, record.verified_at[0], record.quiesced_at))
         verified = updated(step="verified", verified_at=both, audit_checkpoint=signed)
         return await self.records.move(record, self._let_go(verified))
 

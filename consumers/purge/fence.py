@@ -104,7 +104,7 @@ async def fence(
             "baa_reference": state.policy.baa_reference,
             "export": export,
             "holds": state.holds,
-            "settled_at": purge.fenced_at + timedelta(seconds=policy.settle_seconds),
+            "quiesced_at": purge.fenced_at + timedelta(seconds=policy.quiesce_seconds),
             "replicas": found,
             "incarnations": incarnations,
             "receipts": {replica: receipt for replica, receipt in current.receipts.items() if replica in found},

@@ -49,7 +49,7 @@ class Handover:
         export, tenant = _export(record), TenantId(record.tenant)
         wait = (await self.tenancy.states.read(tenant)).state.policy.export_wait
         try:
-            ready_at = await self._put_out(record, tenant, str(export.adapter_digest))
+            ready_at = await self._offer_export(record, tenant, str(export.adapter_digest))
         except Exception as error:
             code = _code(error)
             # An outage refuses nothing. It takes from the tenant only what the deletion SLA takes.
@@ -68,7 +68,7 @@ class Handover:
             record, step="exported", ready_at=ready_at, waits_until=until, wait=wait, refusal_code=None
         )
 
-    async def _put_out(self, record: PurgeRecord, tenant: TenantId, digest: str) -> datetime:
+    async def _offer_export(self, record: PurgeRecord, tenant: TenantId, digest: str) -> datetime:
         """When the tenant could take the export and was told so."""
         # No longer than a handler: so long the purge waits, before it certifies, for a process that hangs here.
         async with asyncio.timeout(self.deadline_seconds):

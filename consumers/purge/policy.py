@@ -14,7 +14,7 @@ from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 class PurgePolicy:
     """Fields that end in ``_seconds`` are numbers of seconds; every other bound is a ``timedelta``.
 
-    ``settle_seconds``: after a fence and this long no handler and no worker with an ordinary lease can still write.
+    ``quiesce_seconds``: after a fence and this long no handler and no worker with an ordinary lease can still write.
     ``deadline_seconds``: how long the purge itself writes under the tenant's prefix at a stretch, as a handler may.
     ``late_write_seconds``: how long one read or write can go on after its lease; added to leases that are longer.
     ``replica_answer_seconds``: how long a live replica may take to acknowledge before it is cut off its lease.
@@ -25,7 +25,7 @@ class PurgePolicy:
     ``backups_kept``: how long the operator's copies of the bucket keep what was deleted, where it declares that.
     """
 
-    settle_seconds: float
+    quiesce_seconds: float
     deadline_seconds: float = HANDLING.deadline_seconds
     late_write_seconds: float = CLOCK_SKEW_SECONDS
     replica_answer_seconds: float = 300.0

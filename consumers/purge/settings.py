@@ -42,7 +42,7 @@ class PurgeSettings(ConsumerSettings):
     def purge_policy(self) -> PurgePolicy:
         """The bounds that these settings ask for."""
         return PurgePolicy(
-            settle_seconds=self.settle_seconds,
+            quiesce_seconds=self.quiesce_seconds,
             deadline_seconds=self.handler_deadline_seconds,
             late_write_seconds=self.late_write_seconds,
             replica_answer_seconds=self.replica_answer_seconds,

@@ -47,7 +47,7 @@ async def sweep(objects: ObjectStore, root: SweepTarget, count: Count | None = N
         # Rights to list, most likely: what there is cannot be known.
         removal.kept |= {store: (refused.code, 0) for store in root.stores() if store not in removal.kept}
     finally:
-        await removal.settle()
+        await removal.quiesce()
     return removal.kept
 
 
@@ -70,7 +70,7 @@ class _Removal:
         """The listing is over: wait for all."""
         await self._wait(asyncio.ALL_COMPLETED)
 
-    async def settle(self) -> None:
+    async def quiesce(self) -> None:
         """Nothing of this goes on, whatever happened."""
         await asyncio.gather(*self.running, return_exceptions=True)
 

@@ -15,8 +15,8 @@ from opentelemetry import trace
 from consumers.runtime.parsing import Record, event_of
 from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, KEY_MISSING, UNKNOWN_READER, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
+from consumers.runtime.requeue import is_for_another, is_for_nobody, must_happen
 from consumers.runtime.runs import InRuns
-from consumers.runtime.sent_back import is_for_another, is_for_nobody, must_happen
 from schemas.bus.envelope import Event, MalformedEvent, decode
 from schemas.bus.events import OUTCOMES, EventData, OutcomeRecorded
 from schemas.bus.outcome import Outcome

@@ -15,14 +15,14 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dead_letters import Reason, cut_letter, dead_letter
 from consumers.runtime.dispatch import Dispatcher
-from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Partition, Record, event_of
 from consumers.runtime.poison import HANDLER_ERROR, KEEPS_FAILING, OURS, Poison
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.sent_back import copies_for, must_happen
+from consumers.runtime.requeue import copies_for, must_happen
 from schemas.bus.dead_letters import TOO_LARGE
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -38,13 +38,13 @@ class Handling:
 
     dispatcher: Dispatcher
     progress: Progress
-    in_hand: InHand
+    crash_loops: CrashLoopGuard
     redeliveries: Redeliveries
 
     async def attempt(self, records: Sequence[Record]) -> int:
         """Handle the first of these records, one lane's, or several of them at once; how many have ended."""
         run = self.dispatcher.run_of(records)
-        if run and self.in_hand.needs_no_note(records[: len(run)]):
+        if run and self.crash_loops.needs_no_note(records[: len(run)]):
             try:
                 return await self._attempt_run(records[: len(run)], run) or await self.attempt_one(records[0])
             except Refused:
@@ -55,7 +55,7 @@ class Handling:
         return await self.attempt_one(records[0])
 
     async def _attempt_run(self, records: Sequence[Record], run: Sequence[Event]) -> int:
-        async with self.in_hand.taken_at_once(records):
+        async with self.crash_loops.guarding_run(records):
             number, ended = self.progress.begin(), 0
             try:
                 ended = await self.dispatcher.handle_run(records, run)
@@ -74,7 +74,7 @@ class Handling:
         try:
             try:
                 # It may wait there for its turn, which is no time that this record takes.
-                async with self.in_hand.taken(record):
+                async with self.crash_loops.guarding(record):
                     number = self.progress.begin()
                     await self.dispatcher.handle(record)
             except Exception as error:
@@ -88,7 +88,7 @@ class Handling:
             number = None
             if has_ended:
                 self.redeliveries.forget(record)
-                await self.in_hand.ended(record)
+                await self.crash_loops.ended(record)
             return has_ended
         finally:
             if number is not None:
@@ -115,7 +115,7 @@ class Handling:
                 # Everything fails here, as after a bad deploy: stop, rather than dead-letter whatever comes.
                 logger.error("stopped after consecutive failures", extra={"consumer": self.dispatcher.service})
                 return None
-            if not (_is_sent_back(poison) and await self._sent_back(record, poison)):
+            if not (_is_to_requeue(poison) and await self._requeue(record, poison)):
                 await self._bury(record, poison)
             return poison
         except Exception as failure:
@@ -129,7 +129,7 @@ class Handling:
     async def _judged(self, record: Record, error: Exception) -> Poison | None:
         """What the record is to be passed over for; None when it is to come again."""
         poison = error if isinstance(error, Poison) else self._failure(record, error)
-        if poison is error and not (poison.may_pass or _is_sent_back(poison)):
+        if poison is error and not (poison.may_pass or _is_to_requeue(poison)):
             return poison
         logger.warning("will be redelivered", extra={"reason": safe_message(error)})
         is_over = await self.redeliveries.is_patience_over(record, self.dispatcher.tenancy)
@@ -159,7 +159,7 @@ class Handling:
             code = TOO_LARGE
         dispatcher.telemetry.dead_letters.add(1, {"topic": record.topic, "reason": code})
 
-    async def _sent_back(self, record: Record, poison: Poison) -> bool:
+    async def _requeue(self, record: Record, poison: Poison) -> bool:
         """False for what fills a message by itself: no copy of it can name its reader."""
         dispatcher = self.dispatcher
         for copy in copies_for(dispatcher.reader, record, poison.event):
@@ -168,10 +168,10 @@ class Handling:
                 break
         else:
             return False
-        dispatcher.telemetry.sent_back.add(1, {"topic": record.topic, "reason": poison.code})
+        dispatcher.telemetry.requeued.add(1, {"topic": record.topic, "reason": poison.code})
         logger.error("sent to the back of its topic", extra={"reason": poison.code, "consumer": dispatcher.service})
         return True
 
 
-def _is_sent_back(poison: Poison) -> bool:
+def _is_to_requeue(poison: Poison) -> bool:
     return poison.is_ours and must_happen(poison.event)

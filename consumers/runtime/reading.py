@@ -104,12 +104,12 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _give_up(self, partitions: Collection[Partition], *, is_leaving: bool = False) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(NOTE_SECONDS):
-                await self._handling.in_hand.give_up(partitions, is_leaving=is_leaving)
+                await self._handling.crash_loops.give_up(partitions, is_leaving=is_leaving)
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         partitions = [(topic, partition) for topic, partition in assigned]
         known = await self._known_to_have_ended(partitions)
-        self._handling.in_hand.assigned(partitions)
+        self._handling.crash_loops.assigned(partitions)
         self._lanes.assign(partitions, known.get)
         self._is_assigned.set()
 

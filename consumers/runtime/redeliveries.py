@@ -29,7 +29,7 @@ class Redeliveries:
     """Counts the failures of each record that comes again.
 
     It lives in memory: a consumer that is restarted counts anew, which only makes it more patient. What ends the
-    process itself is counted by :mod:`consumers.runtime.in_hand`.
+    process itself is counted by :mod:`consumers.runtime.crash_loops`.
     """
 
     limit: int

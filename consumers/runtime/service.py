@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Lifespan
 
+from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
 from consumers.runtime.handling import Handling
-from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
@@ -66,8 +66,8 @@ class Consumer:
             apply_types=False,
             logger=None,
         )
-        in_hand = InHand(self.group_id, self.dispatcher.tenancy, policy.ended_processes, self._end)
-        handling = Handling(self.dispatcher, self.progress, in_hand, Redeliveries(policy.deliveries))
+        crash_loops = CrashLoopGuard(self.group_id, self.dispatcher.tenancy, policy.ended_processes, self._end)
+        handling = Handling(self.dispatcher, self.progress, crash_loops, Redeliveries(policy.deliveries))
         self._reading = Reading(handling, policy, self._committed)
         # Without a handler: FastStream connects, joins the group and leaves it; reading and committing is ours, since
         # what it acknowledges is the consumer's position and no record (reference/kafka.md 1.2).

@@ -33,7 +33,7 @@ def main() -> None:
             settings.work_dir,
             settings.lease_seconds,
             settings.retry_backoff_seconds,
-            settings.settle_seconds,
+            settings.quiesce_seconds,
             settings.handler_deadline_seconds,
         )
         periodic = Periodic("training runner", settings.reconcile_seconds, runner.reconcile)

@@ -52,25 +52,25 @@ class Publication:
         """
         while True:
             snapshot = await self.tenancy.states.read(self.store.tenant)
-            last_withdrawal = snapshot.state.curation.last_withdrawal
-            if last_withdrawal != frozen_after:
+            eligibility_version = snapshot.state.curation.eligibility_version
+            if eligibility_version != frozen_after:
                 # It is entered after the records say so: read now, they say it.
                 await require_still_eligible(self.store, snapshot.state.policy, manifest.training_set)
             try:
                 await self.tenancy.states.swap(
-                    self.store.tenant, self._published(manifest, last_withdrawal), base=snapshot
+                    self.store.tenant, self._published(manifest, eligibility_version), base=snapshot
                 )
                 return
             except _EligibilityMoved:
                 continue
 
-    def _published(self, manifest: TrainingManifest, last_withdrawal: str | None) -> Change:
+    def _published(self, manifest: TrainingManifest, eligibility_version: str | None) -> Change:
         now = self.tenancy.clock()
 
         def change(state: TenantState) -> TenantState:
             if not holds(state, manifest.run_id, manifest.fence):
                 raise LeaseLost(manifest.run_id)
-            if state.curation.last_withdrawal != last_withdrawal:
+            if state.curation.eligibility_version != eligibility_version:
                 raise _EligibilityMoved
             run = state.runs[manifest.run_id].evolve(
                 status="publishing",

@@ -107,7 +107,7 @@ class Runner:
     turn. What killed workers left in their scratch folders and in staging goes too.
 
     What it remembers of a tenant is bounded by its unfinished runs, and only spares work: no decision rests on it.
-    ``settle_seconds``: how long who announced work may take to write it, or to be cut off.
+    ``quiesce_seconds``: how long who announced work may take to write it, or to be cut off.
     ``deadline_seconds``: no look at a tenant lasts longer. A purge waits that long for a runner that found the tenant
     active, and no longer. What was cut off is gone on with at the next look: each file is moved once.
     """
@@ -117,7 +117,7 @@ class Runner:
     work_dir: Path
     lease_seconds: float
     retry_backoff_seconds: float
-    settle_seconds: float
+    quiesce_seconds: float
     deadline_seconds: float = HANDLING.deadline_seconds
     now: Callable[[], float] = time.monotonic
     _not_before: dict[TenantId, dict[str, float]] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Runner:
     _work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
-        self._work = OpenWork(self.tenancy.objects, "training", self.settle_seconds, lambda: self.now())
+        self._work = OpenWork(self.tenancy.objects, "training", self.quiesce_seconds, lambda: self.now())
 
     async def reconcile(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
@@ -133,7 +133,7 @@ class Runner:
             with self._tried():
                 async with asyncio.timeout(self.deadline_seconds):
                     left = await self._look_at(marked.tenant)
-                await self._work.settle(marked, left)
+                await self._work.tidy(marked, left)
 
     async def sweep(self) -> None:
         """The round over all tenants: announces work that no marker names, and erases what late workers staged."""

@@ -205,7 +205,7 @@ class Worker:
         return asyncio.get_running_loop().time() + left.total_seconds()
 
     async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
-        frozen_after = state.curation.last_withdrawal
+        frozen_after = state.curation.eligibility_version
         self._require_wanted()
         found = await candidates(self.store, state.policy)
         self._require_wanted()

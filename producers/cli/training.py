@@ -65,13 +65,13 @@ def import_(
         return imported
 
     imported = command(context, act)
-    counts = {status: imported.count(status) for status in ("new", "known", "settled")}
+    counts = {status: imported.count(status) for status in ("new", "known", "already_decided")}
     if json:
         print_json({"tenant": name, "examples": len(imported.examples), **counts, "consents": len(imported.consents)})
     else:
         typer.echo(
-            f"{len(imported.examples)} examples: {counts['new']} new, {counts['known']} known, {counts['settled']} "
-            f"withdrawn or decided otherwise since; {len(imported.consents)} consents"
+            f"{len(imported.examples)} examples: {counts['new']} new, {counts['known']} known, "
+            f"{counts['already_decided']} withdrawn or decided otherwise since; {len(imported.consents)} consents"
         )
 
 

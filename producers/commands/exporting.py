@@ -86,12 +86,12 @@ async def export_adapter(
 async def export_of_purge(tenancy: Tenancy, tenant: TenantId) -> str | None:
     """The export that the tenant's purge makes before it destroys anything: its id is the purge's. None otherwise."""
     state = (await tenancy.states.read(tenant)).state
-    if not _is_put_out(state) or state.purge is None:
+    if not _is_export_offered(state) or state.purge is None:
         return None
     return state.purge.purge_id
 
 
-def _is_put_out(state: TenantState) -> bool:
+def _is_export_offered(state: TenantState) -> bool:
     purge = state.purge
     is_open = state.status == "purging" and purge is not None and purge.destruction_decided_at is None
     return is_open and purge is not None and purge.export_digest is not None
@@ -108,7 +108,7 @@ async def export_written(
 
     async def look() -> bool | None:
         state = (await tenancy.states.read(tenant)).state
-        if not _is_put_out(state):
+        if not _is_export_offered(state):
             require_active(state)
         report("requested")
         return await store.exists(object_keys.export(export_id, EXAMPLES_FILE)) or None

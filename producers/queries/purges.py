@@ -110,8 +110,8 @@ def _waits_for(record: PurgeRecord, replicas: tuple[str, ...], now: datetime) ->
     for refusal in record.refusals:
         if refusal.until is None:
             yield f"store {refusal.store} to let go of {refusal.count} ({refusal.reason_code})"
-    if record.step == "deleted" and record.verified_at and record.settled_at is not None and now < record.settled_at:
-        yield f"late writers, until {record.settled_at.isoformat(timespec='seconds')}"
+    if record.step == "deleted" and record.verified_at and record.quiesced_at is not None and now < record.quiesced_at:
+        yield f"late writers, until {record.quiesced_at.isoformat(timespec='seconds')}"
     if record.uncertifiable:
         rules = ", ".join(record.uncertifiable)
         yield f"a release that can certify it: its certificate would contradict itself ({rules})"

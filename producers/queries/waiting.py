@@ -67,12 +67,12 @@ async def run_ended(
             return await Archive(await tenancy.store(tenant)).run(run_id)
         is_completed = run.status == "completed"
         report("activating" if is_completed else run.status)
-        return run if run.is_over and (not is_completed or _is_settled(state, run)) else None
+        return run if run.is_over and (not is_completed or _is_activation_decided(state, run)) else None
 
     return await until(look, what=f"the end of run {run_id}", timeout_seconds=timeout_seconds)
 
 
-def _is_settled(state: TenantState, run: RunState) -> bool:
+def _is_activation_decided(state: TenantState, run: RunState) -> bool:
     """Whether the adapters consumer will not activate this run's adapter any more, having done so or not."""
     digest = run.adapter_digest
     if digest is None or state.policy.activation == "manual" or digest in state.adapter_history:
@@ -94,7 +94,7 @@ async def examples_curated(
     Looks at one undecided example at a time: curation takes a tenant's events in order, so they come in order.
     """
     store = await tenancy.store(tenant)
-    pending = [example for example in imported.examples if example.status != "settled"]
+    pending = [example for example in imported.examples if example.status != "already_decided"]
     total = len(pending)
 
     async def look() -> bool | None:

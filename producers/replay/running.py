@@ -23,7 +23,7 @@ from producers.replay.redriven import origin_headers, redriven
 from producers.replay.selection import Candidate, Reading
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
-from schemas.bus.envelope import ONLY_FOR, REPLAY_ID, Event
+from schemas.bus.envelope import REPLAY_ID, REQUEUED_FOR, Event
 from schemas.bus.events import EVENT_TYPES
 from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
@@ -170,7 +170,7 @@ class Run:
         audit = ReplayAudit(tenancy, self.plan.replay_id, plan_sha256, by)
         try:
             await self._send_all(ranges, audit)
-            await self._settled()
+            await self._wait_until_caught_up()
         except (Refused, Transient) as error:
             self._end("stopped", str(error))
             await audit.ended("stopped", self.journal)
@@ -204,12 +204,12 @@ class Run:
             sent += 1
             self.progress("sending", len(self.journal.sent), self.plan.messages)
             if sent == self.limits.canary:
-                await self._settled()
+                await self._wait_until_caught_up()
             elif self.now() - looked >= LOOK_SECONDS:
                 await self._judge()
                 looked = self.now()
 
-    async def _settled(self) -> None:
+    async def _wait_until_caught_up(self) -> None:
         """All that was sent is handled, and within the limits."""
         self.progress("waiting for the consumers", len(self.journal.sent), self.plan.messages)
         await self._handling.of(sorted(self._topics))
@@ -241,6 +241,6 @@ def resent(candidate: Candidate, replay_id: str) -> RawMessage:
     A dead letter keeps the headers of its failures too: if it fails again, the next letter tells of both.
     """
     message = candidate.message
-    own = [header for header in message.headers if header[0] != ONLY_FOR]
+    own = [header for header in message.headers if header[0] != REQUEUED_FOR]
     headers = [*own, (REPLAY_ID, replay_id.encode()), *origin_headers(candidate.place)]
     return RawMessage(candidate.event.topic, message.key, message.value, headers)

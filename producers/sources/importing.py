@@ -34,9 +34,9 @@ from tenancy.tenant_id import TenantId
 DEADLINE_SECONDS = 60.0
 """An import writes for longer than a handler may. So it looks at the state every third of this, and each write is over
 within this of the look before it: that is the time that a purge waits for writers that were alive at its fence
-(``PlatformSettings.settle_seconds``)."""
+(``PlatformSettings.quiesce_seconds``)."""
 
-ExampleStatus = Literal["new", "known", "settled"]
+ExampleStatus = Literal["new", "known", "already_decided"]
 
 _EXAMPLE_ID_DOMAIN = b"sanolith/example-id/v1/"
 
@@ -50,9 +50,9 @@ class ImportedExample(Contract):
 
 
 class Imported(Contract):
-    """What an import came to: ``new`` examples, those that were ``known``, and those ``settled`` otherwise since.
+    """What an import came to: ``new`` examples, those ``known``, and those ``already_decided`` otherwise since.
 
-    ``settled``: withdrawn, rejected, or approved in a later version. Nothing is sent for them.
+    ``already_decided``: withdrawn, rejected, or approved in a later version. Nothing is sent for them.
     """
 
     examples: tuple[ImportedExample, ...]
@@ -104,7 +104,7 @@ async def import_approvals(
     examples = await each(drafts, lambda draft: _judged(draft, store), what="checking", progress=progress)
 
     upload = _Upload(tenancy, tenant, store, deadline_seconds)
-    wanted = [example for example in examples if example.status != "settled"]
+    wanted = [example for example in examples if example.status != "already_decided"]
     sealed = await each(wanted, upload.sealed, what="sealing", progress=progress)
     consents = list(dict.fromkeys(e.line.approval.consent for e in sealed if e.line.approval.consent is not None))
     await each(
@@ -144,9 +144,9 @@ async def _judged(draft: _Example, store: TenantStore) -> _Example:
     record = await _record(draft, store)
     if record is not None:
         if record.status == "withdrawn" or record.version > draft.version:
-            return replace(draft, status="settled")
+            return replace(draft, status="already_decided")
         if record.version == draft.version and record.status == "rejected":
-            return replace(draft, status="settled")
+            return replace(draft, status="already_decided")
         _require_same_approval(draft, record)
     return await _with_held_content(draft, store) or draft
 

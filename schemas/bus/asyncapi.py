@@ -11,7 +11,7 @@ import yaml
 
 from schemas.base.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN, TRACEPARENT_PATTERN
 from schemas.bus.dead_letters import CONSUMER, DETAIL, ORIGINAL, REASON, REASON_HEADERS, TIME, TOO_LARGE, VALUE_BYTES
-from schemas.bus.envelope import CONTENT_TYPE, ONLY_FOR, ORIGIN, REPLAY_ID, data_schema
+from schemas.bus.envelope import CONTENT_TYPE, ORIGIN, REPLAY_ID, REQUEUED_FOR, data_schema
 from schemas.bus.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.bus.json_schemas import Schema, shared_definitions
 from schemas.bus.topics import REPLICA_SERVICE, TOPICS, Topic
@@ -203,7 +203,7 @@ def _headers() -> Schema:
         **_origin_headers(),
         **_reason_headers(),
         "traceparent": {"type": "string", "pattern": TRACEPARENT_PATTERN, "description": "W3C Trace Context"},
-        ONLY_FOR: {
+        REQUEUED_FOR: {
             "type": "string",
             "description": (
                 "only on the requeued copy of a removal event that one consumer keeps failing on: that service, or "
@@ -211,7 +211,7 @@ def _headers() -> Schema:
             ),
         },
     }
-    optional = {"ce_causationid", REPLAY_ID, *_origin_headers(), *_reason_headers(), "traceparent", ONLY_FOR}
+    optional = {"ce_causationid", REPLAY_ID, *_origin_headers(), *_reason_headers(), "traceparent", REQUEUED_FOR}
     return {
         "type": "object",
         "description": (

@@ -24,7 +24,7 @@ CONTENT_TYPE = "application/json"
 REPLAY_ID = "ce_replayid"
 ORIGIN = ("ce_originaltopic", "ce_originalpartition", "ce_originaloffset")
 """Headers with the origin of a resent message. Each resend adds all three, in this order."""
-ONLY_FOR = "sano_only_for"
+REQUEUED_FOR = "sano_only_for"
 """Header of a requeued copy: the service or replica that failed on the event, for which alone the copy is."""
 
 Header = tuple[str, bytes]

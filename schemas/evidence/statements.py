@@ -157,7 +157,7 @@ class PurgeCertificate(Contract):
     holds: tuple[LegalHold, ...] = ()
     destruction_decided_at: Timestamp = Field(description="or, if a clock was behind, the latest time it came after")
     key_destroyed_at: Timestamp
-    settled_at: Timestamp = Field(
+    quiesced_at: Timestamp = Field(
         description="by then every writer that was alive at the fence had lost the ability to write"
     )
     completed_at: Timestamp

@@ -158,7 +158,7 @@ class PurgeRecord(Contract):
         description="from here on no hold is accepted; by the purge service's clock or, where that is behind the clock "
         "of whoever fenced or released a hold, their time, so that it is never earlier than what it followed",
     )
-    settled_at: Timestamp | None = Field(
+    quiesced_at: Timestamp | None = Field(
         default=None, description="no writer that was alive at the fence can still write after this"
     )
     longest_lease_seconds: float | None = Field(default=None, description="of the tenant's runs at the fence")

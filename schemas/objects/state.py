@@ -41,7 +41,7 @@ class CurationState(Contract):
     recent: tuple[FreshExample, ...] = ()
     suspended: tuple[FreshExample, ...] = Field(default=(), description="between fresh and waiting for consent")
     batches: int = Field(default=0, ge=0)
-    last_withdrawal: OpaqueId | None = Field(
+    eligibility_version: OpaqueId | None = Field(
         default=None,
         description="the latest event that took eligibility away, and the revision at which it was entered, so that no"
         " value comes back: a set frozen before it is checked again",

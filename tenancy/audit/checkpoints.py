@@ -36,7 +36,7 @@ class Checkpointer:
         the next checkpoint is there and does not follow, and :class:`BadSignature` where it is there and was signed
         by no key of this installation, or by one that was replaced before.
         """
-        head, etag = await self.log.settled_head(tenant)
+        head, etag = await self.log.caught_up_head(tenant)
         latest = head.checkpoint
         while head.seq > (latest.seq if latest else 0):
             latest = await self._next(tenant, latest, head)

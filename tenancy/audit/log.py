@@ -142,7 +142,7 @@ class AuditLog:
         """Erase which event each entry was. An event that is delivered after that would be entered again."""
         await erase_prefix(self.objects, object_keys.audit_claims_prefix(tenant))
 
-    async def settled_head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
+    async def caught_up_head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
         """The head, brought up to the last entry that exists, and the ETag of the hint it was made from."""
         head, etag = await self._head(tenant)
         end = await self._last(tenant, _End(head.seq, head.entry_sha256))

@@ -178,8 +178,8 @@ def _steps_are_in_order(held: PurgeCertificate) -> bool:
     gives that other's time.
     """
     steps = (held.fenced_at, held.destruction_decided_at, held.key_destroyed_at, *held.verified_at, held.completed_at)
-    is_settled = all(held.settled_at <= last for last in held.verified_at[-1:])
-    return list(steps) == sorted(steps) and held.fenced_at <= held.settled_at and is_settled
+    is_settled = all(held.quiesced_at <= last for last in held.verified_at[-1:])
+    return list(steps) == sorted(steps) and held.fenced_at <= held.quiesced_at and is_settled
 
 
 def _deadline_is_the_contracts(held: PurgeCertificate) -> bool:

@@ -45,7 +45,7 @@ class Texts:
     async def drop(self, record: ExampleRecord) -> None:
         """Erase or put aside what ``record``, which is written already, does not need. Again it finds nothing to do.
 
-        What the store does not delete is owed, by the state, and tried again by :meth:`settle`.
+        What the store does not delete is owed, by the state, and tried again by :meth:`finish_erasures`.
         """
         names = await self.dead(record)
         if not names:
@@ -65,7 +65,7 @@ class Texts:
                 return
         await self._erase([record.example_id])
 
-    async def settle(self, state: TenantState) -> None:
+    async def finish_erasures(self, state: TenantState) -> None:
         """End the erasures that ``state`` names, as a process may have died over them, and those that a hold kept.
 
         Raises :class:`DeletionRefused` for what the store does not delete, once all else is erased.

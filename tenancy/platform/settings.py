@@ -91,7 +91,7 @@ class PlatformSettings(BaseSettings):
         return self
 
     @property
-    def settle_seconds(self) -> float:
+    def quiesce_seconds(self) -> float:
         """After a fence and this long, no writer that was alive at the fence can still write.
 
         Who writes under a tenant's prefix is cancelled at the handler deadline, counted from a look that found the

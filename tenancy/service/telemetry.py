@@ -44,7 +44,7 @@ class Telemetry:
     tracer: trace.Tracer
     events: metrics.Counter
     dead_letters: metrics.Counter
-    sent_back: metrics.Counter
+    requeued: metrics.Counter
     handling: metrics.Histogram
     meter: metrics.Meter
     flush: Callable[[], None] = lambda: None
@@ -127,7 +127,7 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
         tracer=traces.get_tracer(SCOPE),
         events=meter.create_counter("sano_events", description="handled events by type and outcome"),
         dead_letters=meter.create_counter("sano_dead_letters", description="dead letters by topic and reason"),
-        sent_back=meter.create_counter("sano_sent_back", description="commands sent to the back of their topic"),
+        requeued=meter.create_counter("sano_requeued", description="commands sent to the back of their topic"),
         handling=meter.create_histogram("sano_handling_seconds", unit="s", description="time to handle an event"),
         meter=meter,
         flush=partial(_within, FLUSH_SECONDS, traces.shutdown, meters.shutdown),

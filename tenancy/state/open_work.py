@@ -6,7 +6,7 @@ the work, each time as a new version. A look lists the versions first and reads 
 finds nothing left it removes the versions that it listed and no others: what was put meanwhile stays.
 
 Between a marker and the write that it announces there is nothing to be found yet. So a version is removed only by a
-look that began ``settle_seconds`` after this process first saw it: by then the writer has written, or was cut off at
+look that began ``quiesce_seconds`` after this process first saw it: by then the writer has written, or was cut off at
 its deadline. Only a tenant that is fenced can have no such writer. Durations by this process's clock count, no times.
 """
 
@@ -48,7 +48,7 @@ class OpenWork:
 
     objects: ObjectStore
     kind: WorkKind
-    settle_seconds: float
+    quiesce_seconds: float
     now: Callable[[], float] = time.monotonic
     _seen: dict[TenantId, tuple[str, float]] = field(default_factory=dict, init=False)
 
@@ -70,13 +70,13 @@ class OpenWork:
             known, since = before.get(tenant, ("", now))
             self._seen[tenant] = (latest, since if known == latest else now)
         marked = [
-            Marked(tenant, tuple(versions), now < self._seen[tenant][1] + self.settle_seconds)
+            Marked(tenant, tuple(versions), now < self._seen[tenant][1] + self.quiesce_seconds)
             for tenant, versions in found.items()
         ]
         random.shuffle(marked)
         return marked
 
-    async def settle(self, marked: Marked, left: Left) -> None:
+    async def tidy(self, marked: Marked, left: Left) -> None:
         """Remove what a look that began after :meth:`marked` found to be of no use any more; most often nothing."""
         if left == "fenced" or (left == "nothing" and not marked.is_fresh):
             await self.objects.delete_versions(marked.versions)

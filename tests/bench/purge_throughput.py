@@ -107,7 +107,7 @@ async def _purge_of(objects: S3ObjectStore) -> tuple[PurgeDriver, PurgePorts]:
     await tenancy.keys.create(TENANT)
     await tenancy.states.create(TenantState(tenant=TENANT, nonce="first"))
     signing = Signer(Ed25519PrivateKey.generate())
-    driver = PurgeDriver(tenancy, signing, PurgePolicy(settle_seconds=0.0))
+    driver = PurgeDriver(tenancy, signing, PurgePolicy(quiesce_seconds=0.0))
     return driver, PurgePorts(tenancy, signing.verifier, driver, lambda: None)
 
 

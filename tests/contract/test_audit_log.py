@@ -124,7 +124,7 @@ async def test_a_head_that_lags_behind_is_caught_up_with(log: AuditLog, objects:
     for name in ("b", "c", "d"):
         await log.append(TENANT, record(name))
     await objects.put(object_keys.audit_head(TENANT), stale)
-    assert (await log.settled_head(TENANT))[0].seq == 4
+    assert (await log.caught_up_head(TENANT))[0].seq == 4
     assert (await log.append(TENANT, record("c"))).entry.seq == 3
     assert (await log.append(TENANT, record("e"))).entry.seq == 5
     head = await log.head(TENANT)

@@ -16,12 +16,12 @@ from tenancy.tenant_id import TenantId
 from tests.contract.conftest import SteppedClock
 
 ONE, TEN = TenantId("t1"), TenantId("t10")
-SETTLE_SECONDS = 65.0
+QUIESCE_SECONDS = 65.0
 
 
 @pytest.fixture
 def work(objects: ObjectStore, clock: SteppedClock) -> OpenWork:
-    return OpenWork(objects, "training", SETTLE_SECONDS, lambda: clock.now.timestamp())
+    return OpenWork(objects, "training", QUIESCE_SECONDS, lambda: clock.now.timestamp())
 
 
 async def marked(work: OpenWork) -> dict[TenantId, Marked]:
@@ -44,10 +44,10 @@ async def test_a_marker_goes_with_every_version_once_nothing_is_left_and_no_writ
 ) -> None:
     for tenant in (ONE, ONE, TEN):
         await announce(objects, "training", tenant)
-    await work.settle((await marked(work))[ONE], "nothing")
+    await work.tidy((await marked(work))[ONE], "nothing")
     assert set(await marked(work)) == {ONE, TEN}, "who announced it may not have written yet"
-    clock.step(SETTLE_SECONDS)
-    await work.settle((await marked(work))[ONE], "nothing")
+    clock.step(QUIESCE_SECONDS)
+    await work.tidy((await marked(work))[ONE], "nothing")
     assert [version.key for version in await versions(objects)] == [object_keys.open_work("training", TEN)]
 
 
@@ -56,40 +56,40 @@ async def test_what_is_announced_after_a_look_has_begun_outlives_it(
 ) -> None:
     await announce(objects, "training", ONE)
     await marked(work)
-    clock.step(SETTLE_SECONDS)
+    clock.step(QUIESCE_SECONDS)
     seen = (await marked(work))[ONE]
     await announce(objects, "training", ONE)  # the same bytes, so the same ETag
-    await work.settle(seen, "nothing")
+    await work.tidy(seen, "nothing")
     again = (await marked(work))[ONE]
     assert again.is_fresh, "its own time begins when it is seen"
-    await work.settle(again, "nothing")
+    await work.tidy(again, "nothing")
     assert set(await marked(work)) == {ONE}
 
 
 async def test_two_processes_that_look_at_once_remove_only_what_each_has_listed(
     objects: ObjectStore, work: OpenWork, clock: SteppedClock
 ) -> None:
-    other = OpenWork(objects, "training", SETTLE_SECONDS, work.now)
+    other = OpenWork(objects, "training", QUIESCE_SECONDS, work.now)
     await announce(objects, "training", ONE)
     await marked(work), await marked(other)
-    clock.step(SETTLE_SECONDS)
+    clock.step(QUIESCE_SECONDS)
     mine, theirs = (await marked(work))[ONE], (await marked(other))[ONE]
-    await work.settle(mine, "nothing")
+    await work.tidy(mine, "nothing")
     await announce(objects, "training", ONE)
-    await other.settle(theirs, "nothing")
+    await other.tidy(theirs, "nothing")
     assert set(await marked(work)) == {ONE}
 
 
 async def test_versions_do_not_pile_up_while_something_is_left(objects: ObjectStore, work: OpenWork) -> None:
     for _ in range(3):
         await announce(objects, "training", ONE)
-    await work.settle((await marked(work))[ONE], "something")
+    await work.tidy((await marked(work))[ONE], "something")
     assert len(await versions(objects)) == 1
 
 
 async def test_a_fenced_tenants_marker_goes_at_once(objects: ObjectStore, work: OpenWork) -> None:
     await announce(objects, "training", ONE)
-    await work.settle((await marked(work))[ONE], "fenced")
+    await work.tidy((await marked(work))[ONE], "fenced")
     assert await versions(objects) == []
 
 

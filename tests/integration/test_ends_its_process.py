@@ -1,6 +1,6 @@
 """An event that kills its consumer each time, with a real consumer, real SIGKILLs, Kafka and object store.
 
-What is noted and when is tried in ``tests/unit/test_in_hand.py``.
+What is noted and when is tried in ``tests/unit/test_crash_loops.py``.
 """
 
 from __future__ import annotations

@@ -258,8 +258,8 @@ def _comparable(state: TenantState) -> dict[str, Any]:
     for adapter in made["adapters"].values():
         for name in ("fence", "published_at"):
             adapter.pop(name)
-    withdrawal = made["curation"]["last_withdrawal"]  # and the revision at which it was entered
-    made["curation"]["last_withdrawal"] = withdrawal and withdrawal.rpartition(".")[0]
+    withdrawal = made["curation"]["eligibility_version"]  # and the revision at which it was entered
+    made["curation"]["eligibility_version"] = withdrawal and withdrawal.rpartition(".")[0]
     return made
 
 

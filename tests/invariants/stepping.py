@@ -21,7 +21,7 @@ from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
 from tests.invariants.worlds import NAME, OTHER_NAME, assert_purged, event, frozen, learned, service
 from tests.world.moment import Timestamp
-from tests.world.world import POLICY, PURGE, SETTLE_SECONDS, World
+from tests.world.world import POLICY, PURGE, QUIESCE_SECONDS, World
 
 SECONDS_TO_STOP_OR_END = 120.0
 
@@ -192,7 +192,7 @@ class Scene:
         await purge.go()
         self.world.now += self.waits
         for _ in range(4):
-            self.world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+            self.world.now += timedelta(seconds=QUIESCE_SECONDS + 1)
             await self.world.driver.reconcile()
         await assert_purged(self.world, self.tenant)
         assert frozen(self.world, self.other) == before

@@ -30,7 +30,7 @@ from tenancy.tenant_id import TenantId
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.invariants.worlds import NAME, DispatchedWorld, assert_purged, event, service
 from tests.world.purging import record_of
-from tests.world.world import SETTLE_SECONDS
+from tests.world.world import QUIESCE_SECONDS
 
 TENANT = TenantId(NAME)
 PURGE = "p1"
@@ -79,7 +79,7 @@ async def purged(world: DispatchedWorld) -> None:
     """Until the purge is over. The world itself does not come to rest: whoever signs tries again at each look."""
     for _ in range(60):
         await world.step()
-        world.now += timedelta(seconds=SETTLE_SECONDS / 10)
+        world.now += timedelta(seconds=QUIESCE_SECONDS / 10)
         state = await world.state(TENANT)
         if state.status == "purged" and not state.outbox:
             break

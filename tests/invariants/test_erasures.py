@@ -59,7 +59,7 @@ class Scene:
         withdrawal = await withdrawn(world, tenant)
         await legal_holds.release(world.outside, tenant, "first", released_by="op")
         store = await world.outside.store(tenant)
-        await Texts(world.outside.states, store).settle(await world.state(tenant))  # they are tried elsewhere
+        await Texts(world.outside.states, store).finish_erasures(await world.state(tenant))  # they are tried elsewhere
         assert len(weights(world, tenant, digest)) == 4, "the adapter's files, and those of an export"
         return cls(world, tenant, digest, withdrawal, Timestamp.of(world))
 

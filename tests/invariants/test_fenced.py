@@ -44,7 +44,7 @@ from tests.invariants.stepping import Process, Scene, Writer, stepped
 from tests.invariants.worlds import REFUSED_AFTER_A_PURGE, Pair, assert_purged, event, frozen, purged, samples, service
 from tests.invariants.writers import LATE_WRITERS
 from tests.world.summary import audited
-from tests.world.world import LEASE_SECONDS, POLICY, PURGE, SETTLE_SECONDS
+from tests.world.world import LEASE_SECONDS, POLICY, PURGE, QUIESCE_SECONDS
 
 
 async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: Pair) -> None:
@@ -244,8 +244,8 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
         lost.add(renewal.result() is None)
         await purge.go()
         record = await world.driver.records.read(tenant, "p1")
-        assert record.settled_at is not None
-        assert record.settled_at >= ends_at + margin, purge_done
+        assert record.quiesced_at is not None
+        assert record.quiesced_at >= ends_at + margin, purge_done
         assert record.longest_lease_seconds == max(seconds, LEASE_SECONDS), "the other run's lease is an ordinary one"
         # The last write of the holder of that lease, in the last moment in which it can come.
         world.now = ends_at + margin - timedelta(seconds=1)
@@ -253,7 +253,7 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
         late = object_keys.tenant_key(tenant, object_keys.staging("run-2", lease.record.fence, "late"))
         await world.memory.put(late, b"sealed under a key that is gone")
         for _ in range(3):
-            world.now += timedelta(seconds=2 * SETTLE_SECONDS + seconds)
+            world.now += timedelta(seconds=2 * QUIESCE_SECONDS + seconds)
             await world.driver.reconcile()
         await assert_purged(world, tenant)
         swept_late = (await world.driver.records.read(tenant, "p1")).late

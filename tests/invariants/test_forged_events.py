@@ -159,7 +159,7 @@ async def test_a_receipt_that_was_signed_before_a_retirement_lets_no_weights_be_
         outcome = await replayed(world, tenant, digest, signed)
         assert outcome is (Outcome.DEAD_LETTERED if is_refused else Outcome.NOOP_STALE)
         assert [error.partition(":")[0] for error in world.errors] == ["premature-receipt"] * is_refused
-        world.now += timedelta(seconds=PURGE.settle_seconds + 1)
+        world.now += timedelta(seconds=PURGE.quiesce_seconds + 1)
         await turns(world)
         assert digest in world.engine.names
         assert weights(world, tenant, digest), "the replica that holds it has not acknowledged"

@@ -16,7 +16,7 @@ from tenancy.errors import Refused
 from tenancy.state.legal_holds import TooLateToHold
 from tests.invariants.stepping import Process, Scene, stepped
 from tests.invariants.worlds import assert_purged
-from tests.world.world import SETTLE_SECONDS, World
+from tests.world.world import QUIESCE_SECONDS, World
 
 
 async def test_a_hold_that_meets_a_purge_at_any_effect_either_keeps_everything_or_is_refused(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ async def test_a_hold_that_meets_a_purge_at_any_effect_either_keeps_everything_o
             accepted = True
         await purge.go()
         outcomes.append(accepted)
-        world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+        world.now += timedelta(seconds=QUIESCE_SECONDS + 1)
         await world.driver.reconcile()
         if accepted:
             left = [key for key in world.memory.objects if key.startswith(object_keys.tenant_prefix(tenant))]
@@ -55,7 +55,7 @@ async def test_a_hold_that_meets_a_purge_at_any_effect_either_keeps_everything_o
             assert (await world.driver.records.read(tenant, "p1")).is_blocked_by_hold
             await legal_holds.release(world.outside, tenant, "h1", released_by="op")
         for _ in range(3):
-            world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+            world.now += timedelta(seconds=QUIESCE_SECONDS + 1)
             await world.driver.reconcile()
         await assert_purged(world, tenant)
     assert True in outcomes

@@ -173,7 +173,7 @@ async def test_a_hold_that_is_placed_while_what_was_kept_is_being_erased_is_told
 
     async def settle(tenancy: Tenancy) -> None:
         store = await tenancy.store(scene.tenant)
-        await Texts(tenancy.states, store).settle((await tenancy.states.read(scene.tenant)).state)
+        await Texts(tenancy.states, store).finish_erasures((await tenancy.states.read(scene.tenant)).state)
 
     alone = Process()
     await alone.start(settle(stepped(scene.world, alone)))
@@ -220,7 +220,7 @@ async def test_a_slow_erasure_that_another_process_ended_removes_nothing_that_a_
         slow = Process()
         await slow.start(scene.handle(slow_at_listings(scene.world, slow)))
         await slow.go(done)
-        await Texts(scene.world.outside.states, store).settle(await scene.world.state(scene.tenant))
+        await Texts(scene.world.outside.states, store).finish_erasures(await scene.world.state(scene.tenant))
         told = await scene.place(scene.world.outside)
         await on_example_withdrawn(withdrawn, scene.world.outside)
         if not told.texts_being_erased and second in scene.world.memory.objects:

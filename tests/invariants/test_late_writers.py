@@ -22,7 +22,7 @@ from tenancy.state.leases import Lease, Leases
 from tests.invariants.stepping import Process, Scene, stepped
 from tests.invariants.worlds import assert_purged
 from tests.invariants.writers import NEVER, bring_in, drive_withdrawals, run, taught, worker_of
-from tests.world.world import SETTLE_SECONDS
+from tests.world.world import QUIESCE_SECONDS
 
 SHORT = 0.3
 
@@ -78,7 +78,7 @@ async def test_fenced_a_writer_that_hangs_until_the_purge_is_certified_writes_no
         await asyncio.sleep(SHORT + 0.1)
         await scene.purge(world.outside)
         for _ in range(4):
-            world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+            world.now += timedelta(seconds=QUIESCE_SECONDS + 1)
             await world.driver.reconcile()
         await assert_purged(world, scene.tenant)
         await writer.go()

@@ -17,7 +17,7 @@ from tenancy.errors import StoreUnavailable
 from tenancy.storage.memory import MemoryObjectStore
 from tests.invariants.test_withdrawals import policy, receipt, taught, trained, weights
 from tests.world.fakes import BASE
-from tests.world.world import SETTLE_SECONDS, World
+from tests.world.world import QUIESCE_SECONDS, World
 
 ADAPTERS, REPLICAS = 8, 15
 REQUESTS = 60
@@ -60,7 +60,7 @@ async def test_each_look_makes_progress_however_short_it_is(tmp_path: Path, monk
         looks.left = REQUESTS
         await world.withdrawals.reconcile()
         looks.left = None
-        world.now += timedelta(seconds=SETTLE_SECONDS)
+        world.now += timedelta(seconds=QUIESCE_SECONDS)
     said = await receipt(world, tenant, made.id)
     assert (said.outcome, len(said.affected)) == ("retired", ADAPTERS)
     assert {len(one.replicas) for one in said.affected} == {REPLICAS}

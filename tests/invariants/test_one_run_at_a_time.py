@@ -21,7 +21,7 @@ from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_runs import staged, tenant_of
 from tests.world.moment import Timestamp
-from tests.world.world import LEASE_SECONDS, SETTLE_SECONDS, World
+from tests.world.world import LEASE_SECONDS, QUIESCE_SECONDS, World
 
 RUNS = ("r1", "r2")
 
@@ -65,7 +65,7 @@ async def test_a_child_that_has_no_lease_yet_keeps_the_tenants_next_run_waiting(
     world = World(tmp_path)
     await with_two_runs(world)
     launcher = Importing()
-    runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 10.0, SETTLE_SECONDS)
+    runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 10.0, QUIESCE_SECONDS)
     for _ in range(3):  # the first one starts a child; the others are ticks and pokes
         await runner.reconcile()
         assert launcher.children == {"r1"}
@@ -85,7 +85,7 @@ async def test_tenants_take_turns_at_a_worker_however_much_one_asks_for(tmp_path
     while await world.deliver():
         pass
     launcher = OneAtATime()
-    runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 0.0, SETTLE_SECONDS)
+    runner = Runner(world.outside, launcher, tmp_path, LEASE_SECONDS, 0.0, QUIESCE_SECONDS)
     for _ in range(4):
         await runner.reconcile()
         launcher.child = None  # it ended without a word: its run waits again

@@ -21,7 +21,7 @@ from tenancy.storage.objects import erase_prefix
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
 from tests.world.crashes import CrashAt, SimulatedCrash
-from tests.world.world import LEASE_SECONDS, SETTLE_SECONDS, START, World
+from tests.world.world import LEASE_SECONDS, QUIESCE_SECONDS, START, World
 
 EXAMPLES = 4
 
@@ -310,7 +310,7 @@ async def test_a_look_reads_no_tenant_for_which_there_is_nothing_to_do(
     for tenant in (busy, idle):
         await announce(world.outside.objects, kind, tenant)
     await look()
-    world.now += timedelta(seconds=SETTLE_SECONDS)
+    world.now += timedelta(seconds=QUIESCE_SECONDS)
     await announce(world.outside.objects, kind, busy)
     world.memory.keys_read.clear()
     await look()

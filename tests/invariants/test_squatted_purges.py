@@ -29,7 +29,7 @@ from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of as message_of
 from tests.invariants.worlds import assert_purged, event, learned, service
 from tests.unit.runtime_parts import POLICY as HANDLING
-from tests.unit.runtime_parts import TELEMETRY, NothingNoted
+from tests.unit.runtime_parts import TELEMETRY, NothingGuarded
 from tests.world.purging import Metrics, live, record_of, warnings
 from tests.world.world import POLICY, World
 
@@ -258,7 +258,7 @@ async def dead_lettered(world: World, message: Any) -> None:
     before = len(world.bus.dead)
     ports = service(world, "purge").ports
     dispatcher = Dispatcher("purge", HANDLERS, ports.tenancy, ports, TELEMETRY, HANDLING, on_dead_letter=on_dead_letter)
-    in_hand = NothingNoted("test", ports.tenancy, 5, lambda _: None)
+    in_hand = NothingGuarded("test", ports.tenancy, 5, lambda _: None)
     assert await Handling(dispatcher, Progress(60.0, 99), in_hand, Redeliveries(3)).attempt_one(message)
     assert len(world.bus.dead) == before + 1
 

@@ -26,7 +26,7 @@ from tenancy.tenant_id import TenantId
 from tests.invariants.test_withdrawals import policy, receipt, taught, trained, weights, withdrawn
 from tests.invariants.worlds import event
 from tests.world.purging import LockingObjectStore
-from tests.world.world import SETTLE_SECONDS, World
+from tests.world.world import QUIESCE_SECONDS, World
 
 DEADLINE = timedelta(days=31)
 
@@ -76,7 +76,7 @@ async def turns(world: World) -> None:
     """Enough turns of everybody; a world whose store refuses a deletion tries again for ever."""
     for _ in range(20):
         await world.step()
-        world.now += timedelta(seconds=SETTLE_SECONDS)
+        world.now += timedelta(seconds=QUIESCE_SECONDS)
 
 
 async def withdrawn_meanwhile(world: World, tenant: TenantId, example_id: str) -> str:

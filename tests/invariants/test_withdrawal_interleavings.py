@@ -32,7 +32,7 @@ from tenancy.tenant_id import TenantId
 from tests.invariants.stepping import Process, SteppedStore, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, weights
 from tests.invariants.worlds import event, service
-from tests.world.world import LEASE_SECONDS, SETTLE_SECONDS, World
+from tests.world.world import LEASE_SECONDS, QUIESCE_SECONDS, World
 
 Handling = Callable[[Event, Tenancy], Awaitable[Outcome]]
 
@@ -110,7 +110,7 @@ class Meeting:
         assert await self._again_where_it_changed(world.outside) is Outcome.NOOP_DUPLICATE
         for _ in range(3):
             await world.withdrawals.reconcile()
-            world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+            world.now += timedelta(seconds=QUIESCE_SECONDS + 1)
         with_it = await self._with_it()
         assert with_it == at_its_end, "published with the example, and nobody could know"
         if self.is_withdrawal:

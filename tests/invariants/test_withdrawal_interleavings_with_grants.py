@@ -26,7 +26,7 @@ from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, trained, weights
 from tests.invariants.worlds import event, service
 from tests.world.moment import Timestamp
-from tests.world.world import LEASE_SECONDS, SETTLE_SECONDS, World
+from tests.world.world import LEASE_SECONDS, QUIESCE_SECONDS, World
 
 Turn = tuple[str, int]
 
@@ -82,7 +82,7 @@ class Scene:
                 await process.start(on_consent_granted(event(self.tenant, GRANTED, self.world), tenancy))
             else:
                 # What began before the retirement has ended in this scene: a second look may erase and close.
-                await process.start(_looked(replace(self.world.withdrawals, tenancy=tenancy, settle_seconds=0.0)))
+                await process.start(_looked(replace(self.world.withdrawals, tenancy=tenancy, quiesce_seconds=0.0)))
         await process.go(effects)
 
     async def _assert_settled(self) -> str:
@@ -108,7 +108,7 @@ class Scene:
     async def look_on(self) -> None:
         for _ in range(3):
             await self.world.withdrawals.reconcile()
-            self.world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+            self.world.now += timedelta(seconds=QUIESCE_SECONDS + 1)
         store = await self.world.outside.store(self.tenant)
         assert [relative async for relative in store.list("withdrawals", "open")] == []
 

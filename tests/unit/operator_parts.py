@@ -209,7 +209,7 @@ def purge_record(**changes: object) -> PurgeRecord:
         moved_at=verified_at[1],
         fenced_at=NOW,
         destruction_decided_at=NOW + timedelta(seconds=30),
-        settled_at=NOW + timedelta(minutes=3),
+        quiesced_at=NOW + timedelta(minutes=3),
         replicas=(replica.replica_id,),
         acknowledgements=(replica,),
         subcontractors=(),
@@ -232,7 +232,7 @@ def certificate(**changes: object) -> PurgeCertificate:
         sla_days=30,
         deadline=NOW + timedelta(days=30),
         destruction_decided_at=NOW + timedelta(seconds=30),
-        settled_at=NOW + timedelta(minutes=3),
+        quiesced_at=NOW + timedelta(minutes=3),
         completed_at=NOW + timedelta(minutes=4),
         method=("erase",),
         tool="sanolith test",
@@ -290,8 +290,8 @@ def adapters_ports(parts: Parts) -> AdaptersPorts:
     return AdaptersPorts(parts.tenancy, parts.signer.verifier, lambda: None)
 
 
-def purge_ports(parts: Parts, settle_seconds: float = 0.0) -> PurgePorts:
-    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=settle_seconds))
+def purge_ports(parts: Parts, quiesce_seconds: float = 0.0) -> PurgePorts:
+    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(quiesce_seconds=quiesce_seconds))
     return PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
 
 

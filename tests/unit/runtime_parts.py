@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
 from consumers.runtime.handling import Handling
-from consumers.runtime.in_hand import InHand
 from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Record
 from consumers.runtime.policy import HandlingPolicy
@@ -76,7 +76,7 @@ def a_tenancy(publisher: RecordingPublisher, objects: ObjectStore | None = None)
     return assemble(objects or MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
 
 
-class NothingNoted(InHand):
+class NothingGuarded(CrashLoopGuard):
     """For what crash loops are no part of."""
 
     @asynccontextmanager
@@ -107,7 +107,7 @@ async def delivered(
     handling = Handling(
         dispatcher,
         progress or Progress(60.0, 99),
-        NothingNoted("test", made, POLICY.ended_processes, lambda _: None),
+        NothingGuarded("test", made, POLICY.ended_processes, lambda _: None),
         redeliveries or Redeliveries(POLICY.deliveries),
     )
     acknowledged = await handling.attempt_one(record)

@@ -331,7 +331,7 @@ async def test_a_replica_that_never_held_the_tenant_acknowledges_too(bench: Benc
 
 async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     """Both sides of the acknowledgement, without anything between them but the event."""
-    driver = PurgeDriver(bench.tenancy, OURS, PurgePolicy(settle_seconds=65.0))
+    driver = PurgeDriver(bench.tenancy, OURS, PurgePolicy(quiesce_seconds=65.0))
     purge = PurgePorts(bench.tenancy, OURS.verifier, driver, lambda: None)
     await bench.lease.renew()
     requested = PurgeRequested(purge_id="purge-1", reason_code="churned", requested_by="op")

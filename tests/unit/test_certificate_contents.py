@@ -54,8 +54,8 @@ async def parts() -> Parts:
     return made
 
 
-def driver_of(parts: Parts, settle_seconds: float = 0.0, **policy: object) -> PurgeDriver:
-    bounds = PurgePolicy(settle_seconds=settle_seconds, **policy)  # type: ignore[arg-type]
+def driver_of(parts: Parts, quiesce_seconds: float = 0.0, **policy: object) -> PurgeDriver:
+    bounds = PurgePolicy(quiesce_seconds=quiesce_seconds, **policy)  # type: ignore[arg-type]
     return PurgeDriver(parts.tenancy, parts.signer, bounds)
 
 
@@ -107,7 +107,7 @@ async def test_it_says_of_every_emptied_store_how_many_bytes_were_there_and_that
 
 
 async def test_what_a_late_writer_left_counts_with_its_bytes(parts: Parts) -> None:
-    driver = driver_of(parts, settle_seconds=60.0)
+    driver = driver_of(parts, quiesce_seconds=60.0)
     purge_id = await begun(parts, driver)
     for body in (b"late", b"later"):
         await parts.objects.put(f"{object_keys.tenant_prefix(TENANT)}usage/u1", body)
@@ -142,7 +142,7 @@ def test_a_contracts_reference_is_no_free_text(text: str) -> None:
 
 
 async def test_each_declared_subcontractor_is_confirmed_or_said_to_be_unconfirmed(parts: Parts, tmp_path: Path) -> None:
-    driver = driver_of(parts, settle_seconds=60.0, subcontractors=("aws-s3", "aws-kms"))
+    driver = driver_of(parts, quiesce_seconds=60.0, subcontractors=("aws-s3", "aws-kms"))
     purge_id = await begun(parts, driver)
     noted = await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1")
     parts.now += timedelta(seconds=61)
@@ -196,7 +196,7 @@ async def test_no_wait_for_confirmations_costs_the_deletion_sla(parts: Parts) ->
 
 
 async def test_a_confirmation_is_taken_once_and_only_while_it_can_be_certified(parts: Parts) -> None:
-    driver = driver_of(parts, settle_seconds=60.0, subcontractors=("aws-s3", "aws-kms"))
+    driver = driver_of(parts, quiesce_seconds=60.0, subcontractors=("aws-s3", "aws-kms"))
 
     async def refused(name: str, reference: str) -> str:
         with pytest.raises(Refused) as refusal:

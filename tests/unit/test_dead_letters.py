@@ -31,7 +31,7 @@ from tests.unit.runtime_parts import (
     POLICY,
     PURGE,
     TELEMETRY,
-    NothingNoted,
+    NothingGuarded,
     Raising,
     RefusedLetters,
     a_record,
@@ -171,7 +171,7 @@ async def test_a_letter_without_its_message_tells_what_the_message_was_passed_ov
 async def test_what_is_raised_around_a_handler_is_our_failure_and_not_the_records(
     error: Exception, reason: bytes
 ) -> None:
-    class Failing(NothingNoted):
+    class Failing(NothingGuarded):
         @asynccontextmanager
         async def taken(self, record: Record) -> AsyncIterator[None]:
             raise error

@@ -19,7 +19,7 @@ from tenancy.evidence.certificate_rules import RULES
 from tenancy.evidence.signing import Signer
 from tests.invariants.worlds import assert_purged
 from tests.world.crashes import SimulatedCrash
-from tests.world.world import POLICY, SETTLE_SECONDS, World
+from tests.world.world import POLICY, QUIESCE_SECONDS, World
 
 
 async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_an_upgrade(
@@ -32,7 +32,7 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
     for _ in range(20):
         await world.step()
     assert (await world.driver.records.read(tenant, "p1")).step == "deleted"
-    world.now += timedelta(seconds=SETTLE_SECONDS + 1)
+    world.now += timedelta(seconds=QUIESCE_SECONDS + 1)
     put = world.memory.put
 
     async def dying(name: str, body: bytes, **conditions: object) -> str:
@@ -51,7 +51,7 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
     monkeypatch.setattr(certificates, "TOOL", "sanolith 99.0.0")
     monkeypatch.setattr(certificates, "broken", lambda _: RULES[:1])  # it would not sign it now
     upgraded = PurgeDriver(
-        world.outside, Signer(Ed25519PrivateKey.generate()), PurgePolicy(settle_seconds=SETTLE_SECONDS)
+        world.outside, Signer(Ed25519PrivateKey.generate()), PurgePolicy(quiesce_seconds=QUIESCE_SECONDS)
     )
     await upgraded.reconcile()
     await assert_purged(world, tenant)

@@ -140,7 +140,7 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
         await asyncio.Event().wait()
 
     await publish_adapter(parts, TENANT)
-    policy = PurgePolicy(settle_seconds=100.0, deadline_seconds=0.01)
+    policy = PurgePolicy(quiesce_seconds=100.0, deadline_seconds=0.01)
     ports = replace(purge_ports(parts), driver=PurgeDriver(parts.tenancy, parts.signer, policy))
     monkeypatch.setattr(handover, "write_export", hangs)
     record = await purging(parts, ports)
@@ -148,7 +148,7 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
     parts.now = record.deadline - timedelta(days=1)  # the last attempt; another process may have begun a moment ago
     await ports.driver.reconcile()
     record = await ports.driver.records.read(record.tenant, record.purge_id)
-    assert (record.step, record.settled_at) == ("deleted", parts.now + timedelta(seconds=100))
+    assert (record.step, record.quiesced_at) == ("deleted", parts.now + timedelta(seconds=100))
     parts.now += timedelta(seconds=100)
     await ports.driver.reconcile()
     assert (await ports.driver.records.read(record.tenant, record.purge_id)).step == "certified"

@@ -246,7 +246,7 @@ async def test_a_withdrawn_example_is_not_uploaded_again(parts: Parts, tmp_path:
     await curation.on_example_withdrawn(event, parts.tenancy)
     parts.publisher.events.clear()
     imported = await import_approvals(path, TENANT, parts.tenancy)
-    assert [example.status for example in imported.examples] == ["settled", "known"]
+    assert [example.status for example in imported.examples] == ["already_decided", "known"]
     assert parts.stored_keys("tenants/t1/contents/example-0/") == []
     approved = [event.data for event in parts.publisher.events if isinstance(event.data, ExampleApproved)]
     assert [data.example_id for data in approved] == ["example-1"]

@@ -122,7 +122,7 @@ async def test_there_is_no_certificate_while_anything_is_open(parts: Parts) -> N
         {"key_destroyed_at": None},
         {"verified_at": record.verified_at[:1]},
         {"destruction_decided_at": None},
-        {"settled_at": None},
+        {"quiesced_at": None},
     ]
     for update in broken:
         with pytest.raises(ValueError, match="a purge is certified"):
@@ -132,7 +132,7 @@ async def test_there_is_no_certificate_while_anything_is_open(parts: Parts) -> N
 async def test_a_purge_whose_certificate_would_contradict_itself_is_shown_and_certified_once_it_does_not(
     parts: Parts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ports = purge_ports(parts, settle_seconds=60.0)
+    ports = purge_ports(parts, quiesce_seconds=60.0)
     driver, watchdog = ports.driver, Watchdog(ports.driver)
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     await on_purge_requested(parts.publisher.events[-1], ports)
@@ -269,23 +269,23 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await publish_adapter(parts, TENANT)
-    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(settle_seconds=60.0))
+    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(quiesce_seconds=60.0))
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     ports = PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
     await on_purge_requested(parts.publisher.events[-1], ports)
     await driver.reconcile()
     record = await driver.records.read(TENANT, purge_id)
-    settled_at = record.settled_at
-    assert settled_at is not None
+    quiesced_at = record.quiesced_at
+    assert quiesced_at is not None
     assert (record.step, len(record.verified_at)) == ("deleted", 1)
-    parts.now = settled_at - timedelta(seconds=1)
+    parts.now = quiesced_at - timedelta(seconds=1)
     uploads = parts.objects.uploads
     late = object_keys.tenant_key(TENANT, "usage/late")
 
     async def slow(prefix: str) -> AsyncIterator[Upload]:
         async for upload in uploads(prefix):
             yield upload
-        if parts.now < settled_at:  # the listing of the prefix is over; its answer is on its way
+        if parts.now < quiesced_at:  # the listing of the prefix is over; its answer is on its way
             await parts.objects.put(late, b"within its time")
             parts.now += timedelta(seconds=4)
 

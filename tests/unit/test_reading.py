@@ -25,7 +25,7 @@ from schemas.bus.outcome import Outcome
 from tenancy.bus import RecordingPublisher
 from tenancy.platform.clock import utc_now
 from tests.fixtures.records import record_of
-from tests.unit.runtime_parts import POLICY, TELEMETRY, NothingNoted, a_tenancy
+from tests.unit.runtime_parts import POLICY, TELEMETRY, NothingGuarded, a_tenancy
 
 PLACE = TopicPartition(events.CURATION, 0)
 
@@ -97,7 +97,7 @@ class Process:
         policies = replace(POLICY, **{"deadline_seconds": 30.0, **policy})
         dispatcher = Dispatcher("curation", handlers, tenancy, None, TELEMETRY, policies)
         self.progress = Progress(60.0, 99)
-        in_hand = NothingNoted("test", tenancy, 5, lambda _: None)
+        in_hand = NothingGuarded("test", tenancy, 5, lambda _: None)
         handling = Handling(dispatcher, self.progress, in_hand, Redeliveries(POLICY.deliveries))
         self.reading = Reading(handling, policies, kafka.committed)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.handling import Handling
-from consumers.runtime.in_hand import InHand
 from consumers.runtime.lanes import LaneLimits, LaneScheduler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.redeliveries import Redeliveries
@@ -63,9 +63,9 @@ class Stand:
         policy = replace(POLICY, deadline_seconds=0.2)
         self.dispatcher = Dispatcher("curation", handlers, tenancy, None, TELEMETRY, policy)
         self.progress = Progress(60.0, 99)
-        self.in_hand = InHand("test", tenancy, 5, lambda _: 0)
-        self.in_hand.assigned([PARTITION])
-        self.handling = Handling(self.dispatcher, self.progress, self.in_hand, Redeliveries(POLICY.deliveries))
+        self.crash_loops = CrashLoopGuard("test", tenancy, 5, lambda _: 0)
+        self.crash_loops.assigned([PARTITION])
+        self.handling = Handling(self.dispatcher, self.progress, self.crash_loops, Redeliveries(POLICY.deliveries))
 
     async def _one(self, event: Event, ports: Any) -> Outcome:
         self.alone.append(event.id)
@@ -177,9 +177,11 @@ async def test_where_a_process_died_records_are_begun_one_by_one() -> None:
     await first.begun()
     store = first.dispatcher.tenancy.objects
     second = Stand()
-    second.in_hand = InHand("test", a_tenancy(second.bus, store), 5, lambda _: 3)  # the first one left no word
-    second.in_hand.assigned([PARTITION])
-    second.handling = Handling(second.dispatcher, second.progress, second.in_hand, second.handling.redeliveries)
+    second.crash_loops = CrashLoopGuard(
+        "test", a_tenancy(second.bus, store), 5, lambda _: 3
+    )  # the first one left no word
+    second.crash_loops.assigned([PARTITION])
+    second.handling = Handling(second.dispatcher, second.progress, second.crash_loops, second.handling.redeliveries)
     records = [granted(n) for n in range(6)]
     ended: list[int] = []
     while sum(ended) < len(records):

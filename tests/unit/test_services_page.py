@@ -14,7 +14,7 @@ from consumers.curation import app as curation
 from consumers.export import app as export
 from consumers.ledger import app as ledger
 from consumers.purge import app as purge
-from consumers.runtime.sent_back import MUST_HAPPEN
+from consumers.runtime.requeue import MUST_HAPPEN
 from consumers.training import app as training
 from inference import app as inference
 from producers.replay.selection import REPLAYABLE

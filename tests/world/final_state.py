@@ -25,8 +25,8 @@ async def final_state(world: Deliveries, tenant: TenantId) -> dict[str, Any]:
     """Everything of a tenant that is left when nothing happens any more, as a value."""
     state = (await world.state(tenant)).model_dump(mode="json")
     assert state["outbox"] == []
-    withdrawal = state["curation"]["last_withdrawal"]  # and the revision at which it was entered
-    state["curation"]["last_withdrawal"] = withdrawal and withdrawal.rpartition(".")[0]
+    withdrawal = state["curation"]["eligibility_version"]  # and the revision at which it was entered
+    state["curation"]["eligibility_version"] = withdrawal and withdrawal.rpartition(".")[0]
     told = await summary(world, tenant)
     return {
         "state": canonical(state),

@@ -32,8 +32,8 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
     if state["purge"]:
         state["purge"] = _timeless(state["purge"])
     state["holds"] = _timeless(state["holds"])
-    withdrawal = state["curation"]["last_withdrawal"]  # and the revision at which it was entered
-    state["curation"]["last_withdrawal"] = withdrawal and withdrawal.rpartition(".")[0]
+    withdrawal = state["curation"]["eligibility_version"]  # and the revision at which it was entered
+    state["curation"]["eligibility_version"] = withdrawal and withdrawal.rpartition(".")[0]
     keys = [key async for key in world.memory.keys(object_keys.tenant_prefix(tenant))]
     return {
         "state": state,

@@ -58,8 +58,8 @@ from tests.world.server import Server
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_SECONDS = 30.0
-SETTLE_SECONDS = 65.0
-PURGE = PurgePolicy(settle_seconds=SETTLE_SECONDS)
+QUIESCE_SECONDS = 65.0
+PURGE = PurgePolicy(quiesce_seconds=QUIESCE_SECONDS)
 POLICY = TenantPolicy(min_new_examples=3, min_training_examples=2)
 
 
@@ -107,7 +107,7 @@ class World:
 
     def _services(self) -> list[Service]:
         self.runner = Runner(
-            self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, SETTLE_SECONDS, now=self.seconds
+            self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, QUIESCE_SECONDS, now=self.seconds
         )
         purging = self._of("purge")
         self.driver = PurgeDriver(purging, self.signer, PURGE)
@@ -117,7 +117,7 @@ class World:
         self.keeper = AuditKeeper(keeping, checkpointer)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
-        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, SETTLE_SECONDS, now=self.seconds)
+        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, QUIESCE_SECONDS, now=self.seconds)
         adapters = AdaptersPorts(activating, self.signer.verifier, lambda: None)
         intake = TrainingPorts(self._of("training"), lambda: None)
         purge = PurgePorts(purging, self.signer.verifier, self.driver, lambda: None)
@@ -275,7 +275,7 @@ class World:
         """Run until nothing happens any more, letting leases run out in between."""
         for _ in range(200):
             if not await self.step():
-                self.now += timedelta(seconds=SETTLE_SECONDS + 1)
+                self.now += timedelta(seconds=QUIESCE_SECONDS + 1)
                 if not await self.step():
                     return
         raise AssertionError("the world does not come to rest")

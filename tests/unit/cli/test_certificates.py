@@ -140,7 +140,7 @@ async def _to_the_waiting(parts: Parts, driver: PurgeDriver) -> None:
 def test_a_confirmation_that_an_operator_records_is_in_the_certificate(
     sano: Sano, parts: Parts, tmp_path: Path
 ) -> None:
-    policy = PurgePolicy(settle_seconds=0.0, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=3))
+    policy = PurgePolicy(quiesce_seconds=0.0, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=3))
     driver = PurgeDriver(parts.tenancy, parts.signer, policy)
     confirmation = ("subcontractor", "confirm", "aws-s3", "--tenant", "t1", "--reference", "doc-1")
     assert "the tenant is not being purged" in error_line(sano(*confirmation), 1)

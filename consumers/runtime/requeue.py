@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from consumers.runtime.parsing import Record
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
-from schemas.bus.envelope import ONLY_FOR, Event, encode
+from schemas.bus.envelope import REQUEUED_FOR, Event, encode
 from schemas.bus.events import AdapterRetired, EventData, PurgeFenced, PurgeRequested, ReplicaEvicted, TenantChurned
 from schemas.bus.topics import REPLICA_SERVICE, TOPICS
 from tenancy.bus import RawMessage
@@ -30,8 +30,8 @@ def copies_for(reader: str, record: Record, event: Event | None) -> Iterator[Raw
     """The message for this reader only: as it came or, where that leaves no room for the reader's name, without what is
     not of the contract.
     """
-    named = (ONLY_FOR, reader.encode())
-    headers = [header for header in record.headers if header[0] != ONLY_FOR]
+    named = (REQUEUED_FOR, reader.encode())
+    headers = [header for header in record.headers if header[0] != REQUEUED_FOR]
     yield RawMessage(record.topic, record.key, record.value, [*headers, named])
     if event is not None:
         message = encode(event)
@@ -56,5 +56,5 @@ def is_for_nobody(record: Record, event: Event) -> bool:
 
 def _named(record: Record, event: Event) -> str | None:
     """Whose copy the message is. Only what is sent back can be one."""
-    named = dict(record.headers).get(ONLY_FOR) if must_happen(event) else None
+    named = dict(record.headers).get(REQUEUED_FOR) if must_happen(event) else None
     return None if named is None else named.decode()  # UTF-8, or it would be no event

@@ -18,9 +18,9 @@ from aiokafka import ConsumerRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.handling import Handling
-from consumers.runtime.in_hand import InHand
 from consumers.runtime.lanes import LaneLimits, LaneScheduler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed, decoded
@@ -31,7 +31,7 @@ from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
-from schemas.objects.crash_marker import PartitionInHand, RecordInHand
+from schemas.objects.crash_marker import CrashMarker, CrashMarkers
 from schemas.stores.registry import store_of_key
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
@@ -138,9 +138,9 @@ class Topic:
         found = [dict(letter.headers) for letter in self.bus.raw if letter.topic.endswith(".dlq")]
         return [((h["ce_type"] or b"").decode(), (h["dlq_reason"] or b"").decode()) for h in found]
 
-    def note(self) -> PartitionInHand | None:
+    def note(self) -> CrashMarkers | None:
         versions = self.store.objects.get(object_keys.record_in_hand(GROUP, *PARTITION))
-        return read_tolerant(PartitionInHand, versions[-1].body or b"") if versions else None
+        return read_tolerant(CrashMarkers, versions[-1].body or b"") if versions else None
 
     def says_nothing(self) -> bool:
         """A process has the partition, and no record of it in hand or under suspicion."""
@@ -163,10 +163,12 @@ class Consuming:
             events.PurgeRequested: self._handle,
         }
         self.dispatcher = Dispatcher("purge", handlers, tenancy, None, TELEMETRY, POLICY)
-        self.in_hand = InHand(GROUP, tenancy, POLICY.ended_processes, lambda _: len(self.topic.records))
-        self.handling = Handling(self.dispatcher, Progress(600.0, 999), self.in_hand, Redeliveries(POLICY.deliveries))
+        self.crash_loops = CrashLoopGuard(GROUP, tenancy, POLICY.ended_processes, lambda _: len(self.topic.records))
+        self.handling = Handling(
+            self.dispatcher, Progress(600.0, 999), self.crash_loops, Redeliveries(POLICY.deliveries)
+        )
         self.position = self.topic.committed
-        self.in_hand.assigned([PARTITION])
+        self.crash_loops.assigned([PARTITION])
 
     async def _handle(self, event: Event, ports: Any) -> Outcome:
         name = getattr(event.data, "export_id", None) or cast(events.PurgeRequested, event.data).purge_id
@@ -189,7 +191,7 @@ class Consuming:
             self.topic.take_back()
 
     async def leave(self) -> None:
-        await self.in_hand.give_up([PARTITION], is_leaving=True)
+        await self.crash_loops.give_up([PARTITION], is_leaving=True)
 
     async def run(self, deliveries: int = 99) -> bool:
         """Until it is at the end, has made so many deliveries, or dies; whether it lives."""
@@ -462,7 +464,7 @@ async def test_only_the_first_record_of_a_partition_that_is_new_to_the_process_c
         await process.run(deliveries=1)
         costs.append(topic.store.requests - before)
         if number == 3:  # another partition comes
-            process.in_hand.assigned([PARTITION, (events.TENANTS, 1)])
+            process.crash_loops.assigned([PARTITION, (events.TENANTS, 1)])
     assert costs == [3, 0, 0, 0, 0, 0]
 
     async def cost_of_another(name: str) -> int:
@@ -472,13 +474,13 @@ async def test_only_the_first_record_of_a_partition_that_is_new_to_the_process_c
         return topic.store.requests - before
 
     before = topic.store.requests
-    await process.in_hand.give_up([PARTITION])
-    process.in_hand.assigned([PARTITION])
+    await process.crash_loops.give_up([PARTITION])
+    process.crash_loops.assigned([PARTITION])
     assert topic.store.requests - before == 1
     assert await cost_of_another("x6") == 2, "a rebalance that leaves it where it is"
-    await process.in_hand.give_up([PARTITION])
-    process.in_hand.assigned([])
-    process.in_hand.assigned([PARTITION])
+    await process.crash_loops.give_up([PARTITION])
+    process.crash_loops.assigned([])
+    process.crash_loops.assigned([PARTITION])
     assert await cost_of_another("x7") == 3, "somebody else may have had it"
 
 
@@ -544,7 +546,7 @@ def test_what_is_noted_lies_in_a_declared_store_and_names_no_tenant() -> None:
     key = object_keys.record_in_hand("inference.replica-0", events.TENANTS, 5)
     store = store_of_key(key)
     assert (store.name, store.protection) == ("consumers.in-hand", "no-tenant-data")
-    assert "tenant" not in RecordInHand.model_fields | PartitionInHand.model_fields
+    assert "tenant" not in CrashMarker.model_fields | CrashMarkers.model_fields
 
 
 ENDS = st.sampled_from(["killed in hand", "killed between", "stopped", "bus out", "store out"])

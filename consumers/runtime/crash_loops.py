@@ -31,7 +31,7 @@ from consumers.runtime.poison import ENDS_ITS_PROCESS, Poison
 from consumers.runtime.turns import Turns
 from schemas.base.contract import read_tolerant
 from schemas.objects import object_keys
-from schemas.objects.crash_marker import PartitionInHand, RecordInHand
+from schemas.objects.crash_marker import CrashMarker, CrashMarkers
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
 from tenancy.service.telemetry import SCOPE
@@ -75,7 +75,7 @@ class _Watch:
 
 
 @dataclass
-class InHand:
+class CrashLoopGuard:
     """The records that one consumer has in hand.
 
     ``limit``: so many processes may end over one record. ``end``: the offset behind the last record of a partition, as
@@ -96,7 +96,7 @@ class InHand:
         self._watches = {p: self._watches.get(p) or _Watch(p) for p in partitions}
 
     @asynccontextmanager
-    async def taken(self, record: Record) -> AsyncIterator[None]:
+    async def guarding(self, record: Record) -> AsyncIterator[None]:
         """Around one handling. Raises :class:`Poison` for a record over which too many processes ended, and
         :class:`Transient` where that cannot be found out, or not be noted.
         """
@@ -136,7 +136,7 @@ class InHand:
         return not any(self._is_due(watch, (record.offset, record.timestamp)) for record in records)
 
     @asynccontextmanager
-    async def taken_at_once(self, records: Sequence[Record]) -> AsyncIterator[None]:
+    async def guarding_run(self, records: Sequence[Record]) -> AsyncIterator[None]:
         """Around one handling of several records of which none needs a note. After a failure the first one does."""
         watch = self._watches.get(partition_of(records[0]))
         async with self._turns.beside_others():
@@ -189,7 +189,7 @@ class InHand:
             try:
                 stored = await self.tenancy.objects.get(self._key(watch))
                 watch.etag = stored.etag
-                held = read_tolerant(PartitionInHand, stored.body)
+                held = read_tolerant(CrashMarkers, stored.body)
             except ObjectNotFound:
                 watch.etag, held = None, None
             except ValidationError:
@@ -294,11 +294,11 @@ class InHand:
         logger.error("crash counter not written", extra={"reason": refusal.code})
         watch.is_read = watch.is_off = True
 
-    def _note(self, watch: _Watch, is_open: bool) -> PartitionInHand:
+    def _note(self, watch: _Watch, is_open: bool) -> CrashMarkers:
         records = sorted({**watch.suspects, **watch.in_hand}.items())
-        return PartitionInHand(
+        return CrashMarkers(
             records=tuple(
-                RecordInHand(offset=offset, timestamp=timestamp, ended_processes=ended)
+                CrashMarker(offset=offset, timestamp=timestamp, ended_processes=ended)
                 for (offset, timestamp), ended in records
             ),
             alone=watch.alone[0] if watch.alone is not None else None,

@@ -76,13 +76,13 @@ async def test_a_purge_command_behind_a_failing_event_is_handled_and_no_command_
     position = deliveries = 0
     while position < len(partition):
         record = replace(partition[position], offset=position)
-        sent_back = len(bus.raw)
+        requeued = len(bus.raw)
         result = await delivered(handle, record, bus, redeliveries=redeliveries)
         deliveries += 1
         assert deliveries < 20
         partition += [
             replace(record, key=m.key, value=m.value, headers=m.headers)
-            for m in bus.raw[sent_back:]
+            for m in bus.raw[requeued:]
             if m.topic == record.topic
         ]
         position += result.acknowledged
@@ -90,7 +90,7 @@ async def test_a_purge_command_behind_a_failing_event_is_handled_and_no_command_
     assert [letter.topic for letter in bus.raw if letter.topic.endswith(".dlq")] == ["sano.curation.v1.dlq"]
 
 
-async def test_a_purge_command_whose_outcome_the_bus_refuses_is_sent_back_and_no_dead_letter() -> None:
+async def test_a_purge_command_whose_outcome_the_bus_refuses_is_requeued_and_no_dead_letter() -> None:
     progress, redeliveries = Progress(60.0, 99), Redeliveries(POLICY.deliveries)
     record = a_record(PURGE)
     results = [
@@ -102,7 +102,7 @@ async def test_a_purge_command_whose_outcome_the_bus_refuses_is_sent_back_and_no
     assert progress.consecutive_failures == POLICY.deliveries
 
 
-async def _sent_back(record: Any) -> RawMessage:
+async def _requeued(record: Any) -> RawMessage:
     """What is published where the command in this record fails until patience is over."""
     results = await again_and_again(record, Refused("object-store-refused", "refused: 403"), POLICY.deliveries)
     assert [result.acknowledged for result in results] == [False, False, True]
@@ -110,14 +110,14 @@ async def _sent_back(record: Any) -> RawMessage:
     return published
 
 
-async def test_a_purge_command_that_leaves_no_room_for_its_readers_name_is_sent_back_without_what_is_not_its_own() -> (
+async def test_a_purge_command_that_leaves_no_room_for_its_readers_name_is_requeued_without_what_is_not_its_own() -> (
     None
 ):
     record = a_record(PURGE)
     size = sum(len(part) for part in (record.key, record.value, *(p for n, v in record.headers for p in (n, v))))
     padding = ("x", b"x" * (MESSAGE_BYTES - size - 1))
     full = replace(record, headers=(*record.headers, padding))
-    published = await _sent_back(full)
+    published = await _requeued(full)
     assert published.topic == events.TENANTS
     assert dict(published.headers) == {**dict(record.headers), "sano_only_for": b"curation"}
     again = decode(published.key, published.value, published.headers)
@@ -134,7 +134,7 @@ async def test_a_purge_command_that_fills_a_message_by_itself_is_a_dead_letter_a
     full = replace(
         full, headers=tuple((n, v + b"/" * (MESSAGE_BYTES - size) if v is source else v) for n, v in full.headers)
     )
-    letter = await _sent_back(full)
+    letter = await _requeued(full)
     assert letter.topic == f"{events.TENANTS}.dlq"
     assert dict(letter.headers)["dlq_reason"] == b"too-large"
 
