@@ -29,7 +29,7 @@ class Contract(BaseModel):
         ``model_copy`` checks neither names nor values: a misspelt field would be lost in silence. Raises
         :class:`pydantic.ValidationError` for an unknown name and for what the model refuses.
         """
-        return self.model_validate({**dict(self), **changes})
+        return self.model_validate({**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
 
 
 def read_tolerant(model: type[ModelT], body: bytes | str | dict[str, Any]) -> ModelT:

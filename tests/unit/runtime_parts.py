@@ -80,7 +80,7 @@ class NothingGuarded(CrashLoopGuard):
     """For what crash loops are no part of."""
 
     @asynccontextmanager
-    async def taken(self, record: Record) -> AsyncIterator[None]:
+    async def guarding(self, record: Record) -> AsyncIterator[None]:
         yield
 
 

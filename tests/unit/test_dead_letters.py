@@ -173,7 +173,7 @@ async def test_what_is_raised_around_a_handler_is_our_failure_and_not_the_record
 ) -> None:
     class Failing(NothingGuarded):
         @asynccontextmanager
-        async def taken(self, record: Record) -> AsyncIterator[None]:
+        async def guarding(self, record: Record) -> AsyncIterator[None]:
             raise error
             yield
 
