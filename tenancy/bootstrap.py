@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tenancy.errors import Refused
 from tenancy.evidence.signing import Signer, Verifier
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.platform.settings import PlatformSettings
+from tenancy.state.open_work import Announcer
 from tenancy.state.outbox import Outbox
 from tenancy.state.registry import Snapshot, StateRegistry, require_active
 from tenancy.storage.keys import KeyRing
@@ -33,11 +35,12 @@ class Tenancy:
     outbox: Outbox
     publisher: Publisher
     clock: Clock = utc_now
+    audit_announcer: Announcer | None = None
 
     @property
     def audit(self) -> AuditLog:
         """The tenants' audit logs."""
-        return AuditLog(self.objects, self.clock)
+        return AuditLog(self.objects, self.clock, announcer=self.audit_announcer)
 
     async def store(self, tenant: TenantId) -> TenantStore:
         """The tenant's sealed store. Raises :class:`KeyDestroyed`."""
@@ -51,7 +54,12 @@ class Tenancy:
 
 
 def assemble(
-    objects: ObjectStore, master: MasterKey, publisher: Publisher, source: str, clock: Clock = utc_now
+    objects: ObjectStore,
+    master: MasterKey,
+    publisher: Publisher,
+    source: str,
+    clock: Clock = utc_now,
+    now: Callable[[], float] = time.monotonic,
 ) -> Tenancy:
     """Put the parts together; tests give fakes."""
     states = StateRegistry(objects, clock)
@@ -62,6 +70,7 @@ def assemble(
         outbox=Outbox(states, publisher, source, clock),
         publisher=publisher,
         clock=clock,
+        audit_announcer=Announcer(objects, "audit", now),
     )
 
 

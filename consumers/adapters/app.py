@@ -11,11 +11,13 @@ from consumers.adapters.settings import AdaptersSettings
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
+from consumers.runtime.share import Share
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy, signer
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.settings import loaded_or_exit
-from tenancy.service.periodic import Periodic
+from tenancy.service.periodic import LOOKS, Periodic
+from tenancy.state.rounds import TICK_SECONDS
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.AdapterReady: handlers.on_adapter_ready,
@@ -27,14 +29,19 @@ def main() -> None:
     settings = loaded_or_exit(AdaptersSettings)
 
     @asynccontextmanager
-    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[AdaptersPorts, Sequence[Periodic]]]:
+    async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[AdaptersPorts, Sequence[Periodic]]]:
         signing = signer(settings)
         replicas = Replicas(tenancy.objects, tenancy.clock, settings.replica_answer_seconds)
         driver = WithdrawalDriver(
-            tenancy, signing, replicas, settings.quiesce_seconds, settings.handler_deadline_seconds
+            tenancy,
+            signing,
+            replicas,
+            settings.quiesce_seconds,
+            settings.handler_deadline_seconds,
+            owns=share.owns,
         )
-        driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.reconcile)
-        sweeping = Periodic("withdrawal round", settings.reconcile_seconds, driver.sweep)
+        driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
+        sweeping = Periodic("withdrawal round", TICK_SECONDS, driver.sweep)
         yield AdaptersPorts(tenancy, signing.verifier, driving.poke), (driving, sweeping)
 
     serve("adapters", settings=settings, topics=(events.ADAPTERS, events.REPLICAS), handlers=HANDLERS, ports=ports)

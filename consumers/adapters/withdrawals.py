@@ -34,7 +34,7 @@ from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.archive import Archive
-from tenancy.state.open_work import Left, OpenWork, announce
+from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.rounds import Rounds
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -83,7 +83,7 @@ class _Case:
 
 @dataclass
 class WithdrawalDriver:
-    """Drives the open withdrawals of every tenant.
+    """Drives the open withdrawals of its share of the tenants.
 
     ``quiesce_seconds``: after a retirement and this long no handler that began before it can still write.
     ``deadline_seconds``: from the look at the state to the last write of one step. A purge waits that long for a
@@ -96,30 +96,30 @@ class WithdrawalDriver:
     quiesce_seconds: float
     deadline_seconds: float = HANDLING.deadline_seconds
     now: Callable[[], float] = time.monotonic
+    owns: Callable[[TenantId], bool] = everybody
     _work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
-        self._work = OpenWork(self.tenancy.objects, "withdrawals", self.quiesce_seconds, lambda: self.now())
+        objects, owns = self.tenancy.objects, lambda tenant: self.owns(tenant)
+        self._work = OpenWork(objects, "withdrawals", self.quiesce_seconds, lambda: self.now(), owns)
 
     async def reconcile(self) -> None:
         """Take every open withdrawal as far as it goes now."""
-        for marked in await self._work.marked():
-            with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not driven"):
-                left = await self._look_at(marked.tenant)  # or it was purged since, withdrawals and all
-                await self._work.tidy(marked, left)
+        await self._work.look(self._tried_at)
+
+    async def _tried_at(self, tenant: TenantId) -> Left:
+        left: Left = "something"  # as long as nobody knows
+        with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not driven"):
+            left = await self._look_at(tenant)  # or it was purged since, withdrawals and all
+        return left
 
     async def sweep(self) -> None:
         """The round over all tenants: announces what no marker names."""
         for tenant in await Rounds(self.tenancy.states, "withdrawals", self.tenancy.clock).take():
             with suppress(TenantFenced, KeyDestroyed), _tried("withdrawals not looked for"):
                 state = (await self.tenancy.states.read(tenant)).state
-                if _may_have_work(state) and await self._is_any(await self.tenancy.store(tenant), state):
+                if _may_have_work(state) and (_owes(state) or await _names(await self.tenancy.store(tenant))):
                     await announce(self.tenancy.objects, "withdrawals", tenant)
-
-    async def _is_any(self, store: TenantStore, state: TenantState) -> bool:
-        async for _ in store.list("withdrawals", "open"):
-            return True
-        return bool(state.erasures or state.text_erasures or state.texts_kept)
 
     async def _look_at(self, tenant: TenantId) -> Left:
         """Drive one tenant and return what the look found; work that it finished itself is seen by the next look."""
@@ -133,8 +133,8 @@ class WithdrawalDriver:
             return "nothing"
         has_texts = bool(state.text_erasures or state.texts_kept)
         store = await self.tenancy.store(tenant)
-        is_any = await self._is_any(store, state)
-        opened, _ = await self._opened(store)
+        names = await _names(store)
+        opened, _ = await self._opened(store, names)
         uses = ImpactFinder(store, [record for record, _ in opened])
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
@@ -149,9 +149,9 @@ class WithdrawalDriver:
         if has_texts:
             with _tried("texts not erased"):
                 await Texts(self.tenancy.states, store).finish_erasures(state)
-        return "something" if is_any else "nothing"
+        return "something" if names or _owes(state) else "nothing"
 
-    async def _opened(self, store: TenantStore) -> tuple[list[tuple[WithdrawalRecord, str]], bool]:
+    async def _opened(self, store: TenantStore, names: list[str]) -> tuple[list[tuple[WithdrawalRecord, str]], bool]:
         """The open withdrawals that can be read, and whether another look may read more."""
         is_passing = False
 
@@ -169,13 +169,12 @@ class WithdrawalDriver:
                 )
                 return None
 
-        names = [relative async for relative in store.list("withdrawals", "open")]
         found = await gathered(read(relative) for relative in names)
         return [one for one in found if one is not None], is_passing
 
     async def _strike_out(self, store: TenantStore, state: TenantState) -> None:
         """The withdrawals are read after ``state``, whose erasures they may have ended since."""
-        opened, is_passing = await self._opened(store)
+        opened, is_passing = await self._opened(store, await _names(store))
         if not is_passing:  # one that is read later goes on with what it decided, and may not have to decide it again
             await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
 
@@ -272,6 +271,15 @@ class WithdrawalDriver:
             noted = noted.evolve(run_id=run_id)
         if noted != record:
             await store.put_record(object_keys.open_withdrawal(record.withdrawal_id), noted, if_match=case.etag)
+
+
+async def _names(store: TenantStore) -> list[str]:
+    """Where the open withdrawals lie. One request."""
+    return [relative async for relative in store.list("withdrawals", "open")]
+
+
+def _owes(state: TenantState) -> bool:
+    return bool(state.erasures or state.text_erasures or state.texts_kept)
 
 
 def _may_have_work(state: TenantState) -> bool:

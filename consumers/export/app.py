@@ -10,6 +10,7 @@ from consumers.export.handlers import ExportPorts
 from consumers.export.settings import ExportSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
+from consumers.runtime.share import Share
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy, verifier
 from tenancy.platform.settings import loaded_or_exit
@@ -22,7 +23,7 @@ def main() -> None:
     settings = loaded_or_exit(ExportSettings)
 
     @asynccontextmanager
-    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[ExportPorts, Sequence[Periodic]]]:
+    async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[ExportPorts, Sequence[Periodic]]]:
         yield ExportPorts(tenancy, verifier(settings)), ()
 
     serve("export", settings=settings, topics=(events.TENANTS,), handlers=HANDLERS, ports=ports)

@@ -14,12 +14,14 @@ from consumers.ledger.usage_runs import on_usages_recorded
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
+from consumers.runtime.share import Share
 from schemas.bus import events
 from schemas.bus.topics import LIVE_TOPICS
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, signer
 from tenancy.platform.settings import loaded_or_exit
-from tenancy.service.periodic import Periodic
+from tenancy.service.periodic import LOOKS, Periodic
+from tenancy.state.rounds import TICK_SECONDS
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.UsageRecorded: InRuns(handlers.on_usage_recorded, on_usages_recorded),
@@ -32,11 +34,12 @@ def main() -> None:
     settings = loaded_or_exit(LedgerSettings)
 
     @asynccontextmanager
-    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:
+    async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:
         checkpointer = Checkpointer(tenancy.audit, signer(settings))
-        keeper = AuditKeeper(tenancy, checkpointer)
-        periodic = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile)
-        yield LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries), (periodic,)
+        keeper = AuditKeeper(tenancy, checkpointer, settings.settle_seconds, owns=share.owns)
+        signing = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile, at_once=LOOKS)
+        sweeping = Periodic("audit round", TICK_SECONDS, keeper.sweep)
+        yield LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries), (signing, sweeping)
 
     serve("ledger", settings=settings, topics=LIVE_TOPICS, handlers=HANDLERS, ports=ports)
 

@@ -26,6 +26,7 @@ from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Transient, UnknownTenant
 from tenancy.service.telemetry import SCOPE
+from tenancy.state.open_work import announce
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")
@@ -91,6 +92,9 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
             return Outcome.NOOP_DUPLICATE  # it was so then, and what confirmed it may be gone
         kind = UNCONFIRMED if entered is None and found == "unconfirmed" else CONTRADICTED
         return await _doubted(event, record, kind, entered, ports)
+    if isinstance(event.data, TenantChurned) and state.status == "active":
+        # Its purge is another service's to open. Who looks for open purges misses it here, should it never be.
+        await announce(tenancy.objects, "purges", tenant)
     appended = await tenancy.audit.append(tenant, record)
     await _sign_if_due(tenant, appended, ports, at_once=record.kind in SIGNED_AT_ONCE)
     if not appended.is_new:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from consumers.runtime.audit_failures import audit_failure_logged
@@ -11,6 +13,8 @@ from schemas.bus.topics import TOPICS
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
 from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.state.open_work import SPARED_SECONDS, Left, OpenWork, everybody
+from tenancy.state.rounds import Rounds
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")
@@ -19,28 +23,55 @@ SURVIVAL = timedelta(milliseconds=max(topic.worst_case_survival_ms() for topic i
 """How long any topic can hold an event, and so deliver it again."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class AuditKeeper:
-    """One look at every tenant's log. Two keepers are no harm."""
+    """Signs the logs in which something was entered since they were signed, of its share of the tenants.
+
+    ``settle_seconds``: how long who announced an entry may take to write it, or to be cut off.
+    """
 
     tenancy: Tenancy
     checkpointer: Checkpointer
+    settle_seconds: float
     survival: timedelta = SURVIVAL
+    now: Callable[[], float] = time.monotonic
+    owns: Callable[[TenantId], bool] = everybody
+    _work: OpenWork = field(init=False)
+
+    def __post_init__(self) -> None:
+        settle_seconds = self.settle_seconds + SPARED_SECONDS
+        objects, owns = self.tenancy.objects, lambda tenant: self.owns(tenant)
+        self._work = OpenWork(objects, "audit", settle_seconds, lambda: self.now(), owns)
 
     async def reconcile(self) -> None:
-        async for tenant in self.tenancy.states.tenants():
+        await self._work.look(self._look_at)
+
+    async def sweep(self) -> None:
+        """The round over all tenants: announces what no marker names, and forgets claims whose time has come."""
+        for tenant in await Rounds(self.tenancy.states, "audit", self.tenancy.clock).take():
             try:
-                await self._look_at(tenant)
+                await self._sweep(tenant)
             except Exception as error:
-                # One tenant's trouble must not hold up those listed behind it; the next look tries again.
+                # One tenant's trouble must not hold up those listed behind it; the next round tries again.
                 logger.error("tenant skipped by the audit keeper", extra={"error": error_location(error)})
 
-    async def _look_at(self, tenant: TenantId) -> None:
+    async def _look_at(self, tenant: TenantId) -> Left:
+        left: Left = "something"
+        try:
+            with audit_failure_logged(logger, "audit log not signed"):
+                await self.checkpointer.seal(tenant)
+                left = "nothing"
+        except Exception as error:
+            logger.error("tenant skipped by the audit keeper", extra={"error": error_location(error)})
+        return left
+
+    async def _sweep(self, tenant: TenantId) -> None:
+        audit = self.tenancy.audit
+        head, _ = await audit.settled_head(tenant)
+        if head.unsigned:
+            await audit.announce(tenant)
         # Claims name events. That a log cannot be signed must not keep them for longer.
-        with audit_failure_logged(logger, "audit log not signed"):
-            await self.checkpointer.seal(tenant)
-        head = await self.tenancy.audit.head(tenant)
-        if head is None or head.moved_at is None or head.moved_at + self.survival > self.tenancy.clock():
+        if head.moved_at is None or head.moved_at + self.survival > self.tenancy.clock():
             return
         if (await self.tenancy.states.read(tenant)).state.status == "purged":
-            await self.tenancy.audit.forget_claims(tenant)
+            await audit.forget_claims(tenant)

@@ -17,11 +17,13 @@ from consumers.purge.settings import PurgeSettings
 from consumers.purge.watchdog import Watchdog
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
+from consumers.runtime.share import Share
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy, signer
 from tenancy.platform.settings import loaded_or_exit
-from tenancy.service.periodic import Periodic
+from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.service.telemetry import SCOPE
+from tenancy.state.rounds import TICK_SECONDS
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TenantOnboarded: on_tenant_onboarded,
@@ -37,14 +39,15 @@ def main() -> None:
     settings = loaded_or_exit(PurgeSettings)
 
     @asynccontextmanager
-    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:
+    async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:
         signing = signer(settings)
-        driver = PurgeDriver(tenancy, signing, settings.purge_policy())
+        driver = PurgeDriver(tenancy, signing, settings.purge_policy(), owns=share.owns)
         watchdog = Watchdog(driver)
         watchdog.export(metrics.get_meter(SCOPE))
-        driving = Periodic("purge driver", settings.reconcile_seconds, driver.reconcile)
+        driving = Periodic("purge driver", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
         watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.reconcile)
-        yield PurgePorts(tenancy, signing.verifier, driver, driving.poke), (driving, watching)
+        sweeping = Periodic("purge round", TICK_SECONDS, driver.sweep)
+        yield PurgePorts(tenancy, signing.verifier, driver, driving.poke), (driving, watching, sweeping)
 
     serve(
         "purge",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -35,6 +37,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.evidence.certificate_rules import Contradictory
 from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.open_purges import OpenPurges, open_purges
 from tenancy.lifecycle.purge_records import Note, PurgeRecords, updated
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.clock import between
@@ -42,16 +45,14 @@ from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.platform.tracing import continued
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.legal_holds import Held, destruction_decided
+from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.registry import with_events
+from tenancy.state.rounds import Rounds
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
 SWEPT = tuple(store.name for store in swept())
-
-
-def _say_unreadable(name: str, error: Exception) -> None:
-    logger.error("purge record not read", extra={"purge_id": name, "error": error_location(error)})
 
 
 def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
@@ -64,15 +65,20 @@ def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
 
 @dataclass
 class PurgeDriver:
-    """Drives every open purge."""
+    """Drives the open purges of its share of the tenants."""
 
     tenancy: Tenancy
     signer: Signer
     policy: PurgePolicy
+    now: Callable[[], float] = time.monotonic
+    owns: Callable[[TenantId], bool] = everybody
     records: PurgeRecords = field(init=False)
+    work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
         self.records = PurgeRecords(self.tenancy.objects, self.tenancy.clock)
+        objects, settle_seconds = self.tenancy.objects, self.policy.settle_seconds
+        self.work = OpenWork(objects, "purges", settle_seconds, lambda: self.now(), lambda tenant: self.owns(tenant))
 
     @property
     def replicas(self) -> Replicas:
@@ -88,8 +94,33 @@ class PurgeDriver:
 
     async def reconcile(self) -> None:
         """Take every purge that is not certified as far as it goes."""
-        async for record in self.records.open(_say_unreadable):
+        await self.work.look(self._look_at)
+
+    async def sweep(self) -> None:
+        """The round over all tenants: announces purges that no marker names."""
+        for tenant in await Rounds(self.tenancy.states, "purges", self.tenancy.clock).take():
+            try:
+                if (await self._found(tenant)).is_any:
+                    await announce(self.tenancy.objects, "purges", tenant)
+            except Exception as error:
+                logger.error("purges not looked for", extra={"error": error_location(error)})
+
+    async def _look_at(self, tenant: TenantId) -> Left:
+        """Drive one tenant's purges and return what the look found; the next look sees what it finished itself."""
+        try:
+            found = await self._found(tenant)
+        except Exception as error:
+            logger.error("purges not looked for", extra={"error": error_location(error)})
+            return "something"
+        for record in found.opened:
             await self.try_to_advance(record.tenant, record.purge_id)
+        return "something" if found.is_any else "nothing"
+
+    async def _found(self, tenant: TenantId) -> OpenPurges:
+        found = await open_purges(self.records, tenant)
+        for name, error in found.unreadable.items():
+            logger.error("purge record not read", extra={"purge_id": name, "error": error_location(error)})
+        return found
 
     async def try_to_advance(self, tenant: str, purge_id: str) -> None:
         """:meth:`advance`, for a caller with more purges behind this one: what stops it is logged."""

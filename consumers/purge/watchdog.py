@@ -20,6 +20,8 @@ from consumers.purge.driver import PurgeDriver
 from schemas.bus.envelope import Event
 from schemas.bus.events import EventData, PurgeAtRisk, PurgeOverdue
 from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
+from tenancy.lifecycle.open_purges import open_purges
+from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
@@ -36,7 +38,7 @@ OPEN_STEPS = tuple(step for step in get_args(PurgeStep) if step != "certified")
 class Overview:
     """All open purges in numbers. ``remaining_seconds`` is of the one whose deadline is next, negative once over.
     ``unreadable``: purges of whose records nothing else can be said. ``not_fenced``: tenants that are active although a
-    purge was asked for.
+    purge was asked for, or their churn was.
     """
 
     steps: dict[str, int] = field(default_factory=dict)
@@ -64,28 +66,33 @@ def due(record: PurgeRecord, now: datetime) -> tuple[Kind, ...]:
 
 @dataclass
 class Watchdog:
-    """Looks at every open purge."""
+    """Looks at every open purge, and warns of those of its driver's share. Each process counts all of them."""
 
     driver: PurgeDriver
     overview: Overview = field(default_factory=Overview)
 
     async def reconcile(self) -> None:
         """Warn of what is due and count; then drive what is stalled, which may take as long as a whole sweep."""
-        seen: list[PurgeRecord] = []
-        unreadable: list[str] = []
-        # What cannot be read is counted here and said in the log by the driver.
-        async for record in self.driver.records.open(lambda name, _: unreadable.append(name)):
+        driver = self.driver
+        marked = await driver.work.marked()
+        found = await gathered(open_purges(driver.records, one.tenant) for one in marked)
+        seen = [record for one in found for record in one.opened]
+        own = [record for one, purges in zip(marked, found, strict=True) if one.is_own for record in purges.opened]
+        for record in own:
             try:
                 with continued(record.traceparent):
                     self._say_if_not_fenced(record)
                     await self._warn(record)
             except Exception as error:
                 logger.error("purge not watched", extra={"purge_id": record.purge_id, "error": error_location(error)})
-            seen.append(record)
-        self.overview = replace(self._counted(seen), unreadable=len(unreadable))
-        for record in seen:
-            if self._now() >= record.moved_at + timedelta(seconds=self.driver.policy.stalled_seconds):
-                await self.driver.try_to_advance(record.tenant, record.purge_id)
+        # What cannot be read is counted here and said in the log by the driver.
+        unreadable = sum(len(one.unreadable) for one in found)
+        not_opened = sum(one.is_not_opened for one in found)
+        overview = self._counted(seen)
+        self.overview = replace(overview, unreadable=unreadable, not_fenced=overview.not_fenced + not_opened)
+        for record in own:
+            if self._now() >= record.moved_at + timedelta(seconds=driver.policy.stalled_seconds):
+                await driver.try_to_advance(record.tenant, record.purge_id)
 
     async def _warn(self, record: PurgeRecord) -> None:
         """Publish, then note: a crash in between publishes the same event again."""

@@ -18,6 +18,7 @@ from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.offsets import Committed, Ended, decoded
 from consumers.runtime.parsing import Partition, Record
 from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.share import Share
 from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
@@ -59,7 +60,9 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         handling: Handling,
         policy: HandlingPolicy,
         committed: Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Committed]]],
+        share: Share,
     ) -> None:
+        self._share = share
         self._handling = handling
         self._policy = policy
         self._ask_committed = committed
@@ -111,6 +114,7 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         known = await self._known_to_have_ended(partitions)
         self._handling.crash_loops.assigned(partitions)
         self._lanes.assign(partitions, known.get)
+        self._share.assigned(partitions)
         self._is_assigned.set()
 
     async def _known_to_have_ended(self, partitions: Collection[Partition]) -> dict[Partition, Ended | None]:

@@ -27,6 +27,7 @@ from consumers.runtime.parsing import Partition
 from consumers.runtime.reading import Reader, Reading
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.settings import ConsumerSettings
+from consumers.runtime.share import Share
 from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy, open_tenancy
 from tenancy.service.background_server import run_server
@@ -36,7 +37,7 @@ from tenancy.service.telemetry import Telemetry, configure_logging, configure_te
 GROUP_VERSION = "v1"
 OPEN_METRICS = "application/openmetrics-text"
 
-PortsFactory = Callable[[Tenancy], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
+PortsFactory = Callable[[Tenancy, Share], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
 
 
 @dataclass
@@ -47,11 +48,13 @@ class Consumer:
     topics: Sequence[str]
     group_id: str
     settings: ConsumerSettings
+    share: Share = field(default_factory=Share)
     progress: Progress = field(init=False)
     broker: KafkaBroker = field(init=False)
 
     def __post_init__(self) -> None:
         policy = self.dispatcher.policy
+        self.share.follow(self.topics[0], self._partitions)
         self.progress = Progress(
             stuck_after_seconds=policy.deadline_seconds * 1.5,
             failures_before_stop=policy.consecutive_failures_before_stop,
@@ -68,7 +71,7 @@ class Consumer:
         )
         crash_loops = CrashLoopGuard(self.group_id, self.dispatcher.tenancy, policy.ended_processes, self._end)
         handling = Handling(self.dispatcher, self.progress, crash_loops, Redeliveries(policy.deliveries))
-        self._reading = Reading(handling, policy, self._committed)
+        self._reading = Reading(handling, policy, self._committed, self.share)
         # Without a handler: FastStream connects, joins the group and leaves it; reading and committing is ours, since
         # what it acknowledges is the consumer's position and no record (reference/kafka.md 1.2).
         self._subscriber = self.broker.subscriber(
@@ -84,6 +87,10 @@ class Consumer:
             rebalance_timeout_ms=policy.rebalance_timeout_ms,
             listener=self._reading,
         )
+
+    def _partitions(self) -> int:
+        consumer = self._subscriber.consumer
+        return len((consumer and consumer.partitions_for_topic(self.topics[0])) or ())
 
     def _end(self, partition: Partition) -> int | None:
         consumer, place = self._subscriber.consumer, TopicPartition(*partition)
@@ -145,7 +152,7 @@ def health_app(
 
 
 @asynccontextmanager
-async def only_tenancy(tenancy: Tenancy) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:
+async def only_tenancy(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:
     """The ports of a consumer that needs nothing beyond the tenancy."""
     yield tenancy, ()
 
@@ -168,10 +175,11 @@ def serve(
     async def consuming() -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, service))
-            made, periodics = await stack.enter_async_context(ports(tenancy))
+            share = Share()
+            made, periodics = await stack.enter_async_context(ports(tenancy, share))
             policy = settings.handling_policy()
             dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, policy, on_dead_letter=on_dead_letter)
-            consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings)
+            consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings, share)
             await stack.enter_async_context(consumer.running())
             for periodic in periodics:
                 periodic.start()

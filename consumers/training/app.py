@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
+from consumers.runtime.share import Share
 from consumers.training import handlers
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner, SubprocessLauncher
@@ -14,7 +15,8 @@ from consumers.training.settings import TrainingSettings
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.platform.settings import loaded_or_exit
-from tenancy.service.periodic import Periodic
+from tenancy.service.periodic import LOOKS, Periodic
+from tenancy.state.rounds import TICK_SECONDS
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.TrainingRequested: handlers.on_training_requested,
@@ -25,7 +27,7 @@ def main() -> None:
     settings = loaded_or_exit(TrainingSettings)
 
     @asynccontextmanager
-    async def ports(tenancy: Tenancy) -> AsyncIterator[tuple[TrainingPorts, Sequence[Periodic]]]:
+    async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[TrainingPorts, Sequence[Periodic]]]:
         launcher = SubprocessLauncher(settings.max_concurrent_runs, on_exit=lambda: periodic.poke())
         runner = Runner(
             tenancy,
@@ -35,9 +37,10 @@ def main() -> None:
             settings.retry_backoff_seconds,
             settings.quiesce_seconds,
             settings.handler_deadline_seconds,
+            owns=share.owns,
         )
-        periodic = Periodic("training runner", settings.reconcile_seconds, runner.reconcile)
-        sweeping = Periodic("training round", settings.reconcile_seconds, runner.sweep)
+        periodic = Periodic("training runner", settings.reconcile_seconds, runner.reconcile, at_once=LOOKS)
+        sweeping = Periodic("training round", TICK_SECONDS, runner.sweep)
         try:
             yield TrainingPorts(tenancy, periodic.poke), (periodic, sweeping)
         finally:

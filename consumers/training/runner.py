@@ -11,7 +11,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,14 +22,16 @@ from consumers.runtime.policy import HANDLING
 from consumers.training.publication import MAX_ATTEMPTS, Publication
 from consumers.training.scratch import sweep_scratch
 from consumers.training.staging import erase_leftovers
+from consumers.training.worker_environment import worker_environment
 from schemas.bus.events import TrainingFailed
 from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
+from tenancy.platform.concurrency import gathered
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.state.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.state.leases import Leases, with_run
-from tenancy.state.open_work import Left, Marked, OpenWork, announce
+from tenancy.state.open_work import LOOKS_AT_ONCE, Left, Marked, OpenWork, announce, everybody
 from tenancy.state.registry import publishable, with_events
 from tenancy.state.rounds import Rounds
 from tenancy.storage.tenant_store import TenantStore
@@ -41,6 +43,8 @@ STOP_SECONDS = 20.0
 KILL_SECONDS = 10.0
 """For a killed process to be gone: longer only where the kernel itself hangs."""
 OUTBOX_GRACE_SECONDS = 5.0
+HELP_SECONDS = 30.0
+"""After so long a run that waits is any runner's that has a worker free."""
 
 
 class WorkerLauncher(Protocol):
@@ -55,7 +59,7 @@ class WorkerLauncher(Protocol):
 
 @dataclass
 class SubprocessLauncher:
-    """Workers as child processes with this process's environment."""
+    """Workers as child processes."""
 
     max_concurrent: int
     on_exit: Callable[[], None]
@@ -72,7 +76,9 @@ class SubprocessLauncher:
     async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None:
         arguments = ("--tenant", tenant, "--run", run_id, "--holder", f"attempt-{attempt}")
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "consumers.training.worker", *arguments, stdin=asyncio.subprocess.DEVNULL
+            *(sys.executable, "-m", "consumers.training.worker", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            env=worker_environment(),
         )
         self._children[(tenant, run_id)] = child
         watcher = asyncio.create_task(self._watch(tenant, run_id, child))
@@ -101,10 +107,21 @@ class SubprocessLauncher:
             await asyncio.wait(self._watchers, timeout=seconds)
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """A run that is to be started when a worker is free."""
+
+    tenant: TenantId
+    run_id: str
+    attempt: int
+
+
 @dataclass
 class Runner:
-    """Looks at every tenant with open work: pays the outbox, finishes publications, starts what waits, the tenants in
-    turn. What killed workers left in their scratch folders and in staging goes too.
+    """Looks at the tenants with open work that are of its share: pays the outbox, finishes publications, starts what
+    waits, the tenants in turn. What killed workers left in their scratch folders and in staging goes too.
+
+    A runner that has a worker free takes what waits at others for long: theirs may all be busy.
 
     What it remembers of a tenant is bounded by its unfinished runs, and only spares work: no decision rests on it.
     ``quiesce_seconds``: how long who announced work may take to write it, or to be cut off.
@@ -120,20 +137,53 @@ class Runner:
     quiesce_seconds: float
     deadline_seconds: float = HANDLING.deadline_seconds
     now: Callable[[], float] = time.monotonic
+    owns: Callable[[TenantId], bool] = everybody
     _not_before: dict[TenantId, dict[str, float]] = field(default_factory=dict)
     _started_last: TenantId | None = field(default=None, init=False)
     _work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
-        self._work = OpenWork(self.tenancy.objects, "training", self.quiesce_seconds, lambda: self.now())
+        objects, owns = self.tenancy.objects, lambda tenant: self.owns(tenant)
+        self._work = OpenWork(objects, "training", self.quiesce_seconds, lambda: self.now(), owns)
 
     async def reconcile(self) -> None:
         await asyncio.to_thread(sweep_scratch, self.work_dir)
-        for marked in self._in_turn(await self._work.marked()):
-            with self._tried():
+        marked = self._in_turn(await self._work.marked())
+        await self._take(one for one in marked if one.is_own)
+        if self.launcher.has_capacity():
+            await self._take([one for one in marked if not one.is_own and await self._waits_for_long(one.tenant)])
+
+    async def _take(self, marked: Iterable[Marked]) -> None:
+        """Look at them side by side, then start what waits in their order: not in that of the store's answers."""
+        waiting = await gathered((self._tried_at(one) for one in marked), at_once=LOOKS_AT_ONCE)
+        for one in waiting:
+            if one is not None:
+                with self._tried():
+                    await self._start(one)
+
+    async def _tried_at(self, marked: Marked) -> Waiting | None:
+        with self._tried(), self._work.alone(marked.tenant) as is_alone:
+            if is_alone:
                 async with asyncio.timeout(self.deadline_seconds):
-                    left = await self._look_at(marked.tenant)
-                await self._work.tidy(marked, left)
+                    left, waiting = await self._look_at(marked.tenant)
+                if marked.is_own:
+                    await self._work.tidy(marked, left)
+                return waiting
+        return None
+
+    async def _waits_for_long(self, tenant: TenantId) -> bool:
+        with self._tried():
+            state = (await self.tenancy.states.read(tenant)).state
+            since = self.tenancy.clock() - timedelta(seconds=HELP_SECONDS)
+            return any(run.status == "queued" and run.requested_at <= since for run in state.runs.values())
+        return False
+
+    async def _start(self, waiting: Waiting) -> None:
+        tenant, run_id = waiting.tenant, waiting.run_id
+        if self.launcher.has_capacity() and not self.launcher.is_running(tenant, run_id):
+            self._not_before.setdefault(tenant, {})[run_id] = self.now() + self.retry_backoff_seconds
+            await self.launcher.start(tenant, run_id, waiting.attempt)
+            self._started_last = tenant
 
     async def sweep(self) -> None:
         """The round over all tenants: announces work that no marker names, and erases what late workers staged."""
@@ -160,26 +210,25 @@ class Runner:
         last = self._started_last
         return sorted(marked, key=lambda one: (last is not None and one.tenant <= last, one.tenant))
 
-    async def _look_at(self, tenant: TenantId) -> Left:
+    async def _look_at(self, tenant: TenantId) -> tuple[Left, Waiting | None]:
         try:
             snapshot = await self.tenancy.states.read(tenant)
         except UnknownTenant:
-            return "nothing"
+            return "nothing", None
         if snapshot.state.status != "active":
             self._not_before.pop(tenant, None)
-            return "fenced"
+            return "fenced", None
         if self._is_overdue(snapshot.state):
             snapshot = await self.tenancy.outbox.flush(tenant, snapshot)
         if surplus_runs(snapshot.state) or surplus_adapters(snapshot.state):
             await self._tidy(tenant)
         unfinished = [(run_id, run) for run_id, run in snapshot.state.runs.items() if not run.is_over]
         self._forget_ended(tenant, {run_id for run_id, _ in unfinished})
-        if unfinished:
-            await self._tend(tenant, unfinished)
+        waiting = await self._tend(tenant, unfinished) if unfinished else None
         if _is_work(snapshot.state):
-            return "something"  # or not any more: the next look sees
+            return "something", waiting  # or not any more: the next look sees
         await self._sweep_staging(tenant, snapshot.state)  # whoever ended a run may have died before it did
-        return "nothing"
+        return "nothing", None
 
     def _forget_ended(self, tenant: TenantId, unfinished: set[str]) -> None:
         waits = self._not_before.pop(tenant, {})
@@ -201,11 +250,13 @@ class Runner:
         paid_by = self.tenancy.clock() - timedelta(seconds=OUTBOX_GRACE_SECONDS)
         return any(entry.time <= paid_by for entry in publishable(state))
 
-    async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]]) -> None:
+    async def _tend(self, tenant: TenantId, unfinished: list[tuple[str, RunState]]) -> Waiting | None:
+        """Do what is to be done for these runs, and return the one that is to be started next."""
         try:
             store = await self.tenancy.store(tenant)
         except KeyDestroyed:
-            return  # purged since the look began
+            return None  # purged since the look began
+        waiting: Waiting | None = None
         leases = Leases(store, self.tenancy.outbox, "runner", self.tenancy.clock, self.lease_seconds)
         # One run of a tenant at a time: each is trained on what the one before left. A child is at work before it holds
         # a lease, since importing torch takes seconds. So may one of another runner be: it is refused the lease then.
@@ -219,10 +270,9 @@ class Runner:
                 await Publication(self.tenancy, store).promote(run_id, self.work_dir)
             elif run.attempts >= MAX_ATTEMPTS and not await leases.alive(run_id, run):
                 await self._give_up(store, run_id, run)
-            elif not busy and self.launcher.has_capacity() and self._is_due(tenant, run_id):
-                self._not_before.setdefault(tenant, {})[run_id] = self.now() + self.retry_backoff_seconds
-                await self.launcher.start(tenant, run_id, run.attempts + 1)
-                self._started_last, busy = tenant, True
+            elif not busy and waiting is None and self._is_due(tenant, run_id):
+                waiting = Waiting(tenant, run_id, run.attempts + 1)
+        return waiting
 
     def _is_due(self, tenant: TenantId, run_id: str) -> bool:
         return self.now() >= self._not_before.get(tenant, {}).get(run_id, 0.0)

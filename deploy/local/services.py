@@ -25,7 +25,6 @@ LOCAL_PROFILE = {
     "SANO_HANDLER_DEADLINE_SECONDS": "15",
     "SANO_LEASE_SECONDS": "15",
     "SANO_REPLICA_LEASE_SECONDS": "30",
-    "SANO_RECONCILE_SECONDS": "3",
     "SANO_KV_CACHE_GIB": "1.0",
     "SANO_MAX_LORA_RANK": "16",
     "SANO_S3_TIMEOUT_SECONDS": "2",
@@ -43,15 +42,12 @@ class Service:
     name: str
     module: str
     ready_seconds: float = 120.0
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 INFERENCE = Service("inference", "inference.app", ready_seconds=600.0)
 SERVICES = (
     Service("curation", "consumers.curation.app"),
-    # Threads that spin long at a barrier take the core from the thread that they wait for, where cores are shared; and
-    # where none spins at all (OMP_WAIT_POLICY=PASSIVE), each of the many short barriers of a step costs a wake-up.
-    Service("training", "consumers.training.app", environment=(("GOMP_SPINCOUNT", "20000"),)),
+    Service("training", "consumers.training.app"),
     Service("adapters", "consumers.adapters.app"),
     Service("export", "consumers.export.app"),
     Service("purge", "consumers.purge.app"),
@@ -140,7 +136,7 @@ def service_command(service: Service, port: int, shared: Mapping[str, str], fold
     work = folders.data / service.name
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     own = {"SANO_HEALTH_PORT": str(port), "SANO_WORK_DIR": str(work), "SANO_ADAPTER_DIR": str(folders.memory)}
-    env = {**LOCAL_PROFILE, **dict(service.environment), **shared, **own}
+    env = {**LOCAL_PROFILE, **shared, **own}
     argv = [sys.executable, "-m", service.module]
     return Command(service.name, argv, folders.log(service.name), env, cwd=work)
 

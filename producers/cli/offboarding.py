@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +11,12 @@ import typer
 
 from producers.cli.errors import if_interrupted
 from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption, code, opaque_id
-from producers.cli.output import duration, print_json, print_rows, waiting, write_documents, write_file
+from producers.cli.output import Cell, duration, print_json, print_pages, waiting, write_documents, write_file
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
     from producers.commands.exporting import Exported
-    from producers.queries.purges import Purges, PurgeView
+    from producers.queries.purges import PurgeView
     from producers.settings import OperatorSettings
     from schemas.objects.purges import PurgeRecord
     from tenancy.bootstrap import Tenancy
@@ -153,32 +153,42 @@ def purges(
         Path | None,
         typer.Option("--certificates", help="Write every certificate into this folder.", show_default=False),
     ] = None,
+    is_open: Annotated[bool, typer.Option("--open", help="Only those that are not certified.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Every purge, the one whose deletion SLA ends first on top."""
     from producers.queries import purges
     from tenancy.errors import Refused
 
-    async def look(tenancy: Tenancy, _: OperatorSettings) -> Purges:
-        found = await purges.purges(tenancy)
+    unreadable: list[str] = []
+
+    async def found(tenancy: Tenancy) -> AsyncIterator[list[PurgeView]]:
+        async for page in purges.pages(tenancy, only_open=is_open):
+            unreadable.extend(page.unreadable)
+            yield page.views
+
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> None:
+        await print_pages(found(tenancy), PURGE_COLUMNS, empty="no purge was ever requested", json=json)
         if certificates is not None:
-            certified = {name: view for name, view in named(found.views).items() if view.step == "certified"}
+            await _write_certificates(tenancy, certificates)
 
-            async def signed(name: str) -> bytes:
-                return await purges.certificate(tenancy, certified[name].tenant, certified[name].purge_id)
-
-            await write_documents(certificates, "certificate", certified, signed, "sano purges --certificates DIR")
-        return found
-
-    found = read(context, look)
-    if json:
-        print_json(found.views)
-    else:
-        _print_purges(found.views)
-    if found.unreadable:
+    read(context, look)
+    if unreadable:
         # The others are shown: whoever looks may have one of them to save from being late.
-        why = f"refused: {', '.join(found.unreadable)} cannot be read; a newer release may have written it"
+        why = f"refused: {', '.join(unreadable)} cannot be read; a newer release may have written it"
         raise Refused("unreadable-purge", why)
+
+
+async def _write_certificates(tenancy: Tenancy, folder: Path) -> None:
+    from producers.queries import purges
+
+    views = (await purges.purges(tenancy)).views
+    certified = {name: view for name, view in named(views).items() if view.step == "certified"}
+
+    async def signed(name: str) -> bytes:
+        return await purges.certificate(tenancy, certified[name].tenant, certified[name].purge_id)
+
+    await write_documents(folder, "certificate", certified, signed, "sano purges --certificates DIR")
 
 
 def named(views: list[PurgeView]) -> dict[str, PurgeView]:
@@ -189,22 +199,17 @@ def named(views: list[PurgeView]) -> dict[str, PurgeView]:
     return {view.purge_id if used[view.purge_id] == 1 else f"{view.tenant}.{view.purge_id}": view for view in views}
 
 
-def _print_purges(views: list[PurgeView]) -> None:
-    print_rows(
-        views,
-        {
-            "purge": lambda view: view.purge_id,
-            "tenant": lambda view: view.tenant,
-            "step": lambda view: view.step,
-            "flags": lambda view: view.flags,
-            "SLA left": lambda view: duration(view.remaining_seconds),
-            "deadline": lambda view: view.deadline,
-            "waits for": lambda view: view.waits_for,
-            "objects": lambda view: view.objects_removed,
-            "versions": lambda view: view.versions_removed,
-        },
-        empty="no purge was ever requested",
-    )
+PURGE_COLUMNS: dict[str, Cell] = {
+    "purge": lambda view: view.purge_id,
+    "tenant": lambda view: view.tenant,
+    "step": lambda view: view.step,
+    "flags": lambda view: view.flags,
+    "SLA left": lambda view: duration(view.remaining_seconds),
+    "deadline": lambda view: view.deadline,
+    "waits for": lambda view: view.waits_for,
+    "objects": lambda view: view.objects_removed,
+    "versions": lambda view: view.versions_removed,
+}
 
 
 @subcontractors.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import zip_longest
+from json import dumps
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ Cell = Callable[[Any], object]
 
 def print_json(value: object) -> None:
     """One JSON document: a model, or a list or mapping of what JSON has."""
-    sys.stdout.write(json.dumps(value, indent=2, default=_plain) + "\n")
+    sys.stdout.write(dumps(value, indent=2, default=_plain) + "\n")
 
 
 def _plain(value: Any) -> object:
@@ -38,14 +40,46 @@ def print_rows(rows: Sequence[BaseModel], columns: Mapping[str, Cell], *, empty:
     if not rows:
         sys.stdout.write(f"{empty}\n")
         return
+    _print_table([[_text(cell(row)) for cell in columns.values()] for row in rows], list(columns))
+
+
+async def print_pages(
+    pages: AsyncIterator[Sequence[BaseModel]], columns: Mapping[str, Cell], *, empty: str, json: bool
+) -> None:
+    """Print each page when it comes: as rows of a table, or as elements of one JSON array."""
+    widths, is_first = [0] * len(columns), True
+    async for page in pages:
+        if not page:
+            continue
+        if json:
+            dumped = (indent(dumps(row, indent=2, default=_plain), "  ") for row in page)
+            sys.stdout.write(("[\n" if is_first else ",\n") + ",\n".join(dumped))
+        else:
+            rows = [[_text(cell(row)) for cell in columns.values()] for row in page]
+            widths = [
+                max(width, *map(len, cells)) for width, cells in zip(widths, zip(*rows, strict=True), strict=True)
+            ]
+            _print_table(rows, list(columns), widths, has_header=is_first)
+        sys.stdout.flush()
+        is_first = False
+    if json:
+        sys.stdout.write("[]\n" if is_first else "\n]\n")
+    elif is_first:
+        sys.stdout.write(f"{empty}\n")
+
+
+def _print_table(
+    rows: Iterable[Iterable[str]], headings: Sequence[str], widths: Sequence[int] = (), *, has_header: bool = True
+) -> None:
+    """``widths``: what the columns need at least, so that pages stand under each other."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in columns:
-        table.add_column(heading, overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=has_header)
+    for heading, width in zip_longest(headings, widths, fillvalue=0):
+        table.add_column(str(heading), overflow="fold", min_width=max(len(str(heading)), int(width)))
     for row in rows:
-        table.add_row(*(_text(cell(row)) for cell in columns.values()))
+        table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, highlight=False).print(table)
 
 

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from producers.cli.options import JsonOption, TenantArgument
-from producers.cli.output import print_facts, print_json, print_rows, short
+from producers.cli.output import Cell, print_facts, print_json, print_pages, short
 from producers.cli.platform import platform, read
 
 
@@ -35,19 +35,14 @@ def list_(context: typer.Context, json: JsonOption = False) -> None:
     """Every tenant that was ever onboarded, purged ones too."""
     from producers.queries import tenants
 
-    views = read(context, lambda tenancy, _: tenants.tenants(tenancy))
-    if json:
-        return print_json(views)
-    return print_rows(
-        views,
-        {
-            "tenant": lambda view: view.tenant,
-            "status": lambda view: view.status,
-            "active adapter": lambda view: short(view.active_adapter),
-            "new examples": lambda view: view.new_examples,
-        },
-        empty="no tenant is onboarded; `sano tenant create` makes one",
-    )
+    columns: dict[str, Cell] = {
+        "tenant": lambda view: view.tenant,
+        "status": lambda view: view.status,
+        "active adapter": lambda view: short(view.active_adapter),
+        "new examples": lambda view: view.new_examples,
+    }
+    empty = "no tenant is onboarded; `sano tenant create` makes one"
+    read(context, lambda tenancy, _: print_pages(tenants.pages(tenancy), columns, empty=empty, json=json))
 
 
 @app.command()

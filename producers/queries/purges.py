@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,9 @@ from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord, StoreRefusal
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
-from tenancy.lifecycle.purge_records import PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords, is_record, name_of
+from tenancy.platform.concurrency import gathered, in_pages
+from tenancy.state.open_work import markers
 from tenancy.tenant_id import TenantId
 
 
@@ -48,18 +50,49 @@ class Purges:
 
 
 async def purges(tenancy: Tenancy) -> Purges:
-    """Every purge, the one with the earliest deadline first; certified ones last."""
-    now = tenancy.clock()
+    """All of :func:`pages`."""
+    found = Purges([], [])
+    async for page in pages(tenancy):
+        found.views.extend(page.views)
+        found.unreadable.extend(page.unreadable)
+    return found
+
+
+async def pages(tenancy: Tenancy, *, only_open: bool = False) -> AsyncIterator[Purges]:
+    """Page by page: those that are open, as their markers tell, the one with the earliest deadline first; then all
+    others, by tenant and id.
+    """
+    now, objects = tenancy.clock(), tenancy.objects
+    records = PurgeRecords(objects, tenancy.clock)
+    shown: set[str] = set()
     unreadable: list[str] = []
 
     def note(name: str, error: Exception) -> None:
         if isinstance(error, Refused):
             raise error  # rights that are missing are no fault of one record
+        shown.add(name)
         unreadable.append(f"{object_keys.PURGES_PREFIX}{name}.json")
 
-    records = PurgeRecords(tenancy.objects, tenancy.clock)
-    views = [_purge_view(record, now) async for record in records.all(note)]
-    return Purges(sorted(views, key=lambda view: (view.step == "certified", view.deadline)), unreadable)
+    def page_of(found: Iterable[PurgeRecord | None]) -> Purges:
+        views = sorted((_purge_view(record, now) for record in found if record), key=_by_urgency)
+        page = Purges(views, list(unreadable))
+        unreadable.clear()
+        return page
+
+    tenants = await markers(objects, "purges")
+    found = [each for of in await gathered(records.of(tenant, note) for tenant in tenants) for each in of]
+    opened = [record for record in found if record.step != "certified"]
+    shown |= {f"{record.tenant}/{record.purge_id}" for record in opened}
+    yield page_of(opened)
+    if not only_open:
+        keys = objects.keys(object_keys.PURGES_PREFIX)
+        others = (name_of(key) async for key in keys if is_record(key) and name_of(key) not in shown)
+        async for page in in_pages(others, lambda name: records.named(name, note)):
+            yield page_of(page)
+
+
+def _by_urgency(view: PurgeView) -> tuple[bool, datetime]:
+    return view.step == "certified", view.deadline
 
 
 def _purge_view(record: PurgeRecord, now: datetime) -> PurgeView:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas.bus.derived_commands import churn_id
-from schemas.objects import object_keys
 from tenancy.errors import Refused
+from tenancy.lifecycle.open_purges import open_purges
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.platform.clock import Clock
 from tenancy.platform.concurrency import gathered
-from tenancy.state.registry import StateRegistry
+from tenancy.state.open_work import markers
 from tenancy.storage.objects import ObjectStore
-from tenancy.tenant_id import TenantId
 
 
 @dataclass
@@ -35,29 +33,17 @@ class PurgesDue:
 
 
 async def purges_due(objects: ObjectStore, clock: Clock) -> PurgesDue:
-    """Look at every purge's record and at every tenant's state. Raises :class:`Refused` where that is not allowed."""
-    due, now, opened = PurgesDue(), clock(), set()
-
-    def note(name: str, error: Exception) -> None:
-        if isinstance(error, Refused):
-            raise error  # rights that are missing are no fault of one record
-        due.unreadable.append(name)
-        opened.add(name.partition("/")[0])
-
-    async for record in PurgeRecords(objects, clock).all(note):
-        opened.add(record.tenant)
-        if record.is_not_fenced(now):
-            due.not_fenced.append(record.tenant)
-        elif record.step != "certified" and now >= record.deadline:
-            due.overdue.append(record.tenant)
-    states = StateRegistry(objects, clock)
-
-    async def is_not_opened(tenant: TenantId) -> bool:
-        """Whether the audit log, which another service keeps, knows of a churn that nothing followed from."""
-        is_active = (await states.read(tenant)).state.status == "active"
-        return is_active and await objects.exists(object_keys.audit_claim(tenant, churn_id(tenant)))
-
-    others = [tenant async for tenant in states.tenants() if tenant not in opened]
-    found = await gathered(is_not_opened(tenant) for tenant in others)
-    due.not_opened += [tenant for tenant, is_due in zip(others, found, strict=True) if is_due]
+    """Look at every tenant that a marker names: of the others no purge is open, as far as the services' slow round over
+    all tenants knows. Raises :class:`Refused` where that is not allowed.
+    """
+    due, now, records = PurgesDue(), clock(), PurgeRecords(objects, clock)
+    tenants = list(await markers(objects, "purges"))
+    for tenant, found in zip(tenants, await gathered(open_purges(records, one) for one in tenants), strict=True):
+        for name, error in found.unreadable.items():
+            if isinstance(error, Refused):
+                raise error  # rights that are missing are no fault of one record
+            due.unreadable.append(name)
+        due.not_opened += [tenant] * found.is_not_opened
+        due.not_fenced += [record.tenant for record in found.opened if record.is_not_fenced(now)]
+        due.overdue += [one.tenant for one in found.opened if not one.is_not_fenced(now) and now >= one.deadline]
     return due

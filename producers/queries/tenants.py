@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from pydantic import Field
 
 from producers.queries.history import all_digests, all_run_ids
@@ -13,7 +15,7 @@ from schemas.tenant.holds import LegalHold
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed
-from tenancy.platform.concurrency import gathered
+from tenancy.platform.concurrency import in_pages
 from tenancy.tenant_id import TenantId
 
 
@@ -34,10 +36,10 @@ class TenantView(Contract):
     public_key: dict[str, str] | None = Field(default=None, description="JWK to encrypt inline content to")
 
 
-async def tenants(tenancy: Tenancy) -> list[TenantView]:
-    """Every tenant that was ever onboarded, purged ones too, by id."""
-    ids = [tenant async for tenant in tenancy.states.tenants()]
-    return [_tenant_view(snapshot.state) for snapshot in await gathered(map(tenancy.states.read, ids))]
+async def pages(tenancy: Tenancy) -> AsyncIterator[list[TenantView]]:
+    """Every tenant that was ever onboarded, purged ones too, by id, page by page."""
+    async for snapshots in in_pages(tenancy.states.tenants(), tenancy.states.read):
+        yield [_tenant_view(snapshot.state) for snapshot in snapshots]
 
 
 async def tenant(tenancy: Tenancy, tenant_id: TenantId) -> TenantView:

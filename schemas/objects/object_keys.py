@@ -16,10 +16,12 @@ IN_HAND_PREFIX = "in-hand/"
 WORK_PREFIX = "work/"
 ROUNDS_PREFIX = "rounds/"
 
-WorkKind = Literal["training", "withdrawals"]
+WorkKind = Literal["training", "withdrawals", "purges", "audit"]
 """What a service does beside its events, for tenants that it finds by their markers."""
 WORK_OF_THE_LIVING: tuple[WorkKind, ...] = ("training", "withdrawals")
 """There is none for a tenant that is fenced."""
+WORK_BEYOND_THE_FENCE: tuple[WorkKind, ...] = ("purges", "audit")
+"""The purge itself, and the signing of what it enters in the audit log."""
 
 NEVER_WRITTEN = f"{REGISTRY_PREFIX}never-written"
 """No object has this key. A write conditional on one is answered like any other and writes nothing."""

@@ -47,6 +47,18 @@ def _work() -> Iterator[Store]:
             probe=_LISTED,
             survives="until-purge",
         )
+    for kind in object_keys.WORK_BEYOND_THE_FENCE:
+        yield Store(
+            name=f"work.{kind}",
+            medium="object-store",
+            where=f"work/{kind}/{{tenant}}/",
+            holds="nothing: an empty object whose name says that there is something to be done for the tenant",
+            protection="references",
+            purger=KEPT.model_copy(update={"how": "removed when nothing is left to be done, soon after the purge"}),
+            probe=SCANNED,
+            survives="kept",
+            kept_because="a purge and the signing of its audit log are found by it until both are over",
+        )
 
 
 _OBJECTS = (

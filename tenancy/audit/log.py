@@ -27,6 +27,7 @@ from schemas.evidence.audit import Actor, AuditClaim, AuditEntry, AuditHead, bod
 from schemas.objects import object_keys
 from tenancy.errors import AuditBroken, AuditContended, ObjectNotFound, PreconditionFailed
 from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
+from tenancy.state.open_work import Announcer
 from tenancy.storage.objects import ObjectStore, erase_prefix
 from tenancy.tenant_id import TenantId
 
@@ -77,11 +78,15 @@ class _Found:
 
 @dataclass(frozen=True)
 class AuditLog:
-    """The audit logs of all tenants."""
+    """The audit logs of all tenants. Whoever enters something announces it, so that it is signed in time.
+
+    ``announcer``: of the process, where it enters much.
+    """
 
     objects: ObjectStore
     clock: Clock = utc_now
     new_tag: NewNonce = random_nonce
+    announcer: Announcer | None = None
 
     async def append(self, tenant: TenantId, record: AuditRecord, *, is_repeated: bool = False) -> Appended:
         """Enter ``record``, or find where it was entered before.
@@ -102,6 +107,7 @@ class AuditLog:
                     end = await self._end_before(tenant, claim.position)
                 made = self._made(tenant, record, claim, end.sha256)
                 body = entry_bytes(made)
+                await self.announce(tenant)
                 try:
                     await self.objects.put(object_keys.audit_entry(tenant, claim.position), body, if_absent=True)
                 except PreconditionFailed:
@@ -115,6 +121,10 @@ class AuditLog:
             claim, claim_etag = await self._moved(tenant, record.occurrence, claim, claim_etag, end.seq + 1)
             must_look = False
         raise AuditContended
+
+    async def announce(self, tenant: TenantId) -> None:
+        """Say that there is something to sign: before an entry is written."""
+        await (self.announcer or Announcer(self.objects, "audit")).announce(tenant)
 
     async def head(self, tenant: TenantId) -> AuditHead | None:
         """Where the tenant's log ends and which checkpoint is its latest; None when nothing was entered yet.

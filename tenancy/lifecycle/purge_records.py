@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.base.contract import read_tolerant
@@ -13,7 +13,9 @@ from schemas.objects.purges import PurgeRecord, SubcontractorConfirmation
 from schemas.tenant.policy import KEPT_FOR_DELETION
 from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, Refused
 from tenancy.platform.clock import Clock
+from tenancy.state.open_work import announce
 from tenancy.storage.objects import ObjectStore
+from tenancy.tenant_id import TenantId
 
 ATTEMPTS = 20
 
@@ -27,13 +29,12 @@ record."""
 class PurgeRecords:
     """Reads and changes the records of all purges. Each is a tenant's own: no other's command can have its place.
 
-    ``certified``: ``<tenant>/<id>`` of purges that are over, and stay so. Their records are kept for ever, and are not
-    read at every look; a new process reads each once.
+    A purge is announced before its record is written, so that an open one is found without reading those that are
+    over, which are kept for ever.
     """
 
     objects: ObjectStore
     clock: Clock
-    certified: set[str] = field(default_factory=set)
 
     async def read(self, tenant: str, purge_id: str) -> PurgeRecord:
         """Raises :class:`ObjectNotFound`, also for an id that no purge can have: events name others' ids too."""
@@ -44,6 +45,7 @@ class PurgeRecords:
 
     async def create(self, record: PurgeRecord) -> bool:
         """Write the record; False where there is one: then that one counts."""
+        await announce(self.objects, "purges", TenantId(record.tenant))
         try:
             await self.objects.put(_key(record), record.model_dump_json().encode(), if_absent=True)
         except PreconditionFailed:
@@ -89,36 +91,42 @@ class PurgeRecords:
         key = _key(record)
         await self.objects.delete_versions([v async for v in self.objects.versions(key) if v.key == key])
 
-    async def open(self, unreadable: Unreadable) -> AsyncIterator[PurgeRecord]:
-        """Every purge that is not certified."""
-        async for record in self.all(unreadable, but=self.certified):
-            if record.step == "certified":
-                self.certified.add(f"{record.tenant}/{record.purge_id}")
-            else:
-                yield record
+    async def of(self, tenant: TenantId, unreadable: Unreadable) -> list[PurgeRecord]:
+        """The tenant's purges, certified ones too. One request, and one for each.
 
-    async def all(self, unreadable: Unreadable, but: Collection[str] = ()) -> AsyncIterator[PurgeRecord]:
-        """Every purge, without those that ``but`` names.
-
-        A record that cannot be read (a newer release wrote it, say, before it was rolled back) does not hide those
-        listed behind it.
+        A record that cannot be read (a newer release wrote it, say, before it was rolled back) does not hide the
+        others.
         """
-        async for key in self.objects.keys(object_keys.PURGES_PREFIX):
-            name = key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
-            if name.endswith(".certificate") or name in but:
-                continue
-            try:
-                record, _ = await self._read(*name.split("/", 1))  # a name that no purge can have is told of, too
-            except ObjectNotFound:
-                continue  # removed since it was listed
-            except (ValueError, Refused) as error:
-                unreadable(name, error)
-                continue
-            yield record
+        prefix = object_keys.purges_prefix(tenant)
+        names = [name_of(key) async for key in self.objects.keys(prefix) if is_record(key)]
+        found = [await self.named(name, unreadable) for name in names]
+        return [record for record in found if record is not None]
+
+    async def named(self, name: str, unreadable: Unreadable) -> PurgeRecord | None:
+        """The record under a key of this :func:`name_of`; None where it was removed since, or is told of as
+        ``unreadable``.
+        """
+        try:
+            return (await self._read(*name.split("/", 1)))[0]  # a name that no purge can have is told of, too
+        except ObjectNotFound:
+            return None
+        except (ValueError, Refused) as error:
+            unreadable(name, error)
+            return None
 
     async def _read(self, tenant: str, purge_id: str = "") -> tuple[PurgeRecord, str]:
         stored = await self.objects.get(object_keys.purge_key(tenant, purge_id))
         return read_tolerant(PurgeRecord, stored.body), stored.etag
+
+
+def is_record(key: str) -> bool:
+    """Whether the key under ``purges/`` is of a record, and of no certificate."""
+    return not key.endswith(".certificate.json")
+
+
+def name_of(key: str) -> str:
+    """``<tenant>/<id>``."""
+    return key.removeprefix(object_keys.PURGES_PREFIX).removesuffix(".json")
 
 
 def updated(**update: object) -> Note:

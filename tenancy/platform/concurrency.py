@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from tenancy.platform.threads import REQUESTS
@@ -11,11 +11,17 @@ from tenancy.platform.threads import REQUESTS
 AT_ONCE = REQUESTS // 2
 """So that one handler or look leaves half of the object store's threads to the others of its process."""
 
+PAGE = 100
+"""Of a listing whose elements are read side by side: it is shown within a second, and bounds what is held."""
+
+NameT = TypeVar("NameT")
 T = TypeVar("T")
 
 
-async def gathered(calls: Iterable[Awaitable[T]], on_done: Callable[[int], None] = lambda done: None) -> list[T]:
-    """The results in the order of the calls, of which at most :data:`AT_ONCE` are under way at a time.
+async def gathered(
+    calls: Iterable[Awaitable[T]], on_done: Callable[[int], None] = lambda done: None, *, at_once: int = AT_ONCE
+) -> list[T]:
+    """The results in the order of the calls, of which at most ``at_once`` are under way at a time.
 
     A call is taken from ``calls`` when there is room for it, so these should be made as they are asked for.
     ``on_done`` is told after each how many are done. The first exception is raised once the calls in flight are over;
@@ -23,7 +29,7 @@ async def gathered(calls: Iterable[Awaitable[T]], on_done: Callable[[int], None]
     """
     results: dict[int, T] = {}
     waiting = iter(enumerate(calls))
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     async def work() -> None:
         while not failures and (found := next(waiting, None)) is not None:
@@ -32,10 +38,27 @@ async def gathered(calls: Iterable[Awaitable[T]], on_done: Callable[[int], None]
                 results[index] = await call
             except Exception as error:
                 failures.append(error)
+            except BaseException as error:
+                failures.append(error)
+                raise
             else:
                 on_done(len(results))
 
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    await asyncio.gather(*(work() for _ in range(at_once)))
     if failures:
         raise failures[0]
     return [results[index] for index in range(len(results))]
+
+
+async def in_pages(
+    names: AsyncIterator[NameT], read: Callable[[NameT], Awaitable[T]], size: int = PAGE
+) -> AsyncIterator[list[T]]:
+    """What ``read`` gives for each name, in the order of the names, page by page as they are listed."""
+    page: list[NameT] = []
+    async for name in names:
+        page.append(name)
+        if len(page) == size:
+            yield await gathered(map(read, page))
+            page = []
+    if page:
+        yield await gathered(map(read, page))

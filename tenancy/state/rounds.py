@@ -23,6 +23,8 @@ ROUND = timedelta(hours=1)
 """From the beginning of a round to that of the next; longer where there are more tenants than are taken by then."""
 TAKEN = 100
 """Tenants that are taken at once, so the most that one tick of a service reads."""
+TICK_SECONDS = 15.0
+"""Between two ticks of a process: a round asks the store for some tens of requests a second at most."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import adapter_first_token, approval_cost, curation_events, machine, purge_throughput, report
+from tests.bench import (
+    adapter_first_token,
+    approval_cost,
+    curation_events,
+    idle_looks,
+    machine,
+    purge_throughput,
+    report,
+    training_step,
+)
 from tests.bench.frame import Entry, Options, say
 
 ENTRIES: tuple[Entry, ...] = (
     curation_events.ENTRY,
     approval_cost.ENTRY,
     purge_throughput.ENTRY,
+    idle_looks.ENTRY,
+    training_step.ENTRY,
     adapter_first_token.ENTRY,
 )
 ROUNDS = 5

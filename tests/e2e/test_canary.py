@@ -60,7 +60,7 @@ def life(platform: Platform, kafka_cluster: KafkaCluster, base_model: str) -> It
         # 10 s in its event loop, and trains in a thread, in which torch lets go of the interpreter: so a step may take
         # longer than the lease. With an engine and a trainer on two processors, a renewal may come late by 10 s more,
         # or fail once. An attempt that loses its lease all the same is made again.
-        patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "30", "GOMP_SPINCOUNT": "20000"}
+        patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "30"}
         platform.restart("training", None, **patient)
         lived = Life(platform, kafka_cluster, adapter_dir, memory_before)
         asyncio.run(lived.live_through())

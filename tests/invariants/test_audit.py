@@ -20,6 +20,7 @@ from tenancy.audit.copy import AuditCopy
 from tenancy.audit.log import AuditRecord
 from tenancy.audit.verification import verify_copy
 from tenancy.audit.witness import read_held
+from tenancy.state.rounds import ROUND
 from tenancy.tenant_id import TenantId
 from tests.world.world import POLICY, World
 
@@ -197,10 +198,10 @@ async def test_after_the_purge_the_log_holds_and_nothing_leads_from_it_to_a_name
     # Which event an entry was is told by the claims, as long as a topic may deliver the event again.
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
     world.now += SURVIVAL - timedelta(minutes=10)
-    await world.keeper.reconcile()
+    await world.keeper.sweep()
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
-    world.now += timedelta(minutes=10)
-    await world.keeper.reconcile()
+    world.now += ROUND
+    await world.keeper.sweep()
     left = [key for key in world.memory.objects if key.startswith(object_keys.audit_claims_prefix(tenant))]
     assert left == [], "also no earlier version"
     assert await entries(world, tenant) == after
@@ -210,7 +211,7 @@ async def test_a_living_tenants_claims_are_kept_however_quiet_it_is(tmp_path: Pa
     world = World(tmp_path)
     tenant, _ = await lived(world)
     world.now += 10 * SURVIVAL
-    await world.keeper.reconcile()
+    await world.keeper.sweep()
     assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
 
 

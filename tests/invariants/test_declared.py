@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from tests.invariants.source import (
 )
 from tests.invariants.worlds import NAME, Pair, every_name, frozen, learned, purged
 from tests.unit import test_fetching
-from tests.world.world import World
+from tests.world.world import SETTLE_SECONDS, World
 
 # --- topics
 
@@ -76,6 +77,9 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
         await world.runner.sweep()
         await world.withdrawals.sweep()
         await purged(world, tenant)
+        for look in (world.keeper.reconcile, world.driver.reconcile) * 2:
+            world.now += timedelta(seconds=2 * SETTLE_SECONDS)
+            await look()
     lain_in = {store_of_key(name, is_current=current).name for name in names for current in (True, False)}
     assert "objects.strays" not in lain_in, "everything lies in an area of its own"
     unused = {"objects.strays", "objects.knowledge", "consumers.in-hand"}  # the last by the runtime around the handlers

@@ -206,12 +206,12 @@ async def test_the_watchdog_alone_drives_a_purge_that_nobody_drives(tmp_path: Pa
 
 
 async def test_a_command_that_was_written_down_and_not_carried_out_is_taken_up(tmp_path: Path) -> None:
-    """The consumer died after its first write, and its event never came again."""
+    """The consumer died after it announced the purge and wrote it down, and its event never came again."""
     world = World(tmp_path)
     tenant = await world.onboard("t1", POLICY)
     requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
     purge = next(service for service in world.services if service.name == "purge")
-    world.crash.position, world.crash.when = len(world.crash.effects), "after"
+    world.crash.position, world.crash.when = len(world.crash.effects) + 1, "after"
     with pytest.raises(BaseException, match="put:purges"):
         await world.handle(purge, await world.publish(tenant, requested))
     assert (await world.driver.records.read(tenant, "p1")).step == "requested"

@@ -82,6 +82,7 @@ CLOUD_ALLOWED = {
 }
 
 ENVIRONMENT_ALLOWED = {
+    "consumers.training.worker_environment",  # libgomp reads how threads wait from the environment only
     "deploy.local.settings",  # hands the whole environment on to child processes
     "inference.engine.config",  # vLLM reads some of its settings from the environment only
 }

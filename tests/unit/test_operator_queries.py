@@ -32,7 +32,7 @@ async def test_views_say_what_the_states_say(parts: Parts) -> None:
         (second, True),
     ]
     assert [v.run_id for v in await adapters.runs(parts.tenancy, TENANT)] == ["run-1", "run-2"]
-    [view] = await tenants.tenants(parts.tenancy)
+    [[view]] = [page async for page in tenants.pages(parts.tenancy)]
     assert (view.tenant, view.status, view.active_adapter) == ("t1", "active", second)
     whole = await tenants.tenant(parts.tenancy, TENANT)
     assert (whole.examples, whole.adapters, whole.runs) == (0, 2, 2)

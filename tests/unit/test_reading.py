@@ -19,6 +19,7 @@ from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
 from consumers.runtime.reading import Reading
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.share import Share
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -99,7 +100,8 @@ class Process:
         self.progress = Progress(60.0, 99)
         in_hand = NothingGuarded("test", tenancy, 5, lambda _: None)
         handling = Handling(dispatcher, self.progress, in_hand, Redeliveries(POLICY.deliveries))
-        self.reading = Reading(handling, policies, kafka.committed)
+        self.share = Share()
+        self.reading = Reading(handling, policies, kafka.committed, self.share)
 
     async def _handle(self, event: Event, ports: Any) -> Outcome:
         number = int(event.data.natural_key().split("|")[0].split("/")[0].removeprefix("c"))

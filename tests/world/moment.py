@@ -28,4 +28,6 @@ class Timestamp:
         """Set the world back. What is to come then was never seen by any of its processes."""
         world.memory.objects = {key: list(versions) for key, versions in self.objects.items()}
         world.bus.topics = {name: list(log) for name, log in self.topics.items()}
-        world.driver.records.certified.clear()
+        for tenancy in world.tenancies:
+            if tenancy.audit_announcer is not None:
+                tenancy.audit_announcer._announced.clear()

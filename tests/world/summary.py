@@ -62,9 +62,8 @@ async def everything_again(world: World, tenant: TenantId) -> dict[str, Any]:
 
 async def _purge(world: World, tenant: TenantId) -> Any:
     """The tenant's purge as its record tells it, in every word and number but the times."""
-    async for record in PurgeRecords(world.memory, world.clock).all(lambda purge_id, error: None):
-        if record.tenant == tenant:
-            return _timeless(record.model_dump(mode="json", exclude=_OF_THE_WAY))
+    for record in await PurgeRecords(world.memory, world.clock).of(tenant, lambda purge_id, error: None):
+        return _timeless(record.model_dump(mode="json", exclude=_OF_THE_WAY))
     return None
 
 

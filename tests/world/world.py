@@ -80,8 +80,9 @@ class World:
         self.trainer = FakeTrainer()
         self.outcomes: list[tuple[str, str, Outcome]] = []
         self.pending: list[tuple[TenantId, str]] = []
+        self.tenancies: list[Tenancy] = []
         self._master = KeyFileMasterKey(secrets.token_bytes(32))
-        self.outside = assemble(self.memory, self._master, self.bus, "/test", self.clock)
+        self.outside = assemble(self.memory, self._master, self.bus, "/test", self.clock, self.seconds)
         self.tenancy = self._of("somebody")
         self._usage_ids = (f"use-{number}" for number in itertools.count())
         self._start_server()
@@ -97,7 +98,8 @@ class World:
         """What one process acts through. Every effect of it may be its last."""
         observer = self.crash.of(process)
         objects, publisher = ObservedObjectStore(self.memory, observer), ObservedPublisher(self.bus, observer)
-        return assemble(objects, self._master, publisher, "/world", self.clock)
+        self.tenancies.append(assemble(objects, self._master, publisher, "/world", self.clock, self.seconds))
+        return self.tenancies[-1]
 
     def _start_server(self) -> None:
         """A new process of the replica, which holds nothing of what an earlier one did."""
@@ -110,11 +112,11 @@ class World:
             self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, QUIESCE_SECONDS, now=self.seconds
         )
         purging = self._of("purge")
-        self.driver = PurgeDriver(purging, self.signer, PURGE)
+        self.driver = PurgeDriver(purging, self.signer, PURGE, now=self.seconds)
         self.watchdog = Watchdog(self.driver)
         keeping = self._of("ledger")
         checkpointer = Checkpointer(keeping.audit, self.signer)
-        self.keeper = AuditKeeper(keeping, checkpointer)
+        self.keeper = AuditKeeper(keeping, checkpointer, SETTLE_SECONDS, now=self.seconds)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
         self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, QUIESCE_SECONDS, now=self.seconds)

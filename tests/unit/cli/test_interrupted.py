@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ from tests.unit.cli.command import Sano, error_line, interrupted
 
 
 def test_an_interrupted_command_says_so(sano: Sano, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenants, "tenants", interrupted)
+    async def pages(_: object) -> AsyncIterator[list[tenants.TenantView]]:
+        await interrupted()
+        yield []
+
+    monkeypatch.setattr(tenants, "pages", pages)
     assert error_line(sano("tenant", "list"), 130) == "error: interrupted\n"
 
 

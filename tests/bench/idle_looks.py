@@ -1,0 +1,279 @@
+"""What the services' looks at unfinished work cost where there is none, at 10 and at 100,000 tenants; and how soon they
+find what comes up while 50 of the 100,000 are at work.
+
+The store is in memory and counts requests (:mod:`tests.bench.counted_store`): how many there are does not depend on the
+machine. Each takes 25 ms, as on the way to a region's bucket, so that the times are what the numbers of requests make
+of them, and the processor's part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.curation.withdrawals import note
+from consumers.ledger.keeper import AuditKeeper
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.handlers import PurgePorts, on_purge_requested
+from consumers.purge.policy import PurgePolicy
+from consumers.purge.watchdog import Watchdog
+from consumers.runtime.settings import ConsumerSettings
+from consumers.training.handlers import TrainingPorts, on_training_requested
+from consumers.training.runner import Runner
+from producers.queries import tenants
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExampleWithdrawn, PurgeRequested, TrainingRequested
+from schemas.objects import object_keys
+from schemas.objects.state import TenantState
+from schemas.tenant.holds import LegalHold
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import RecordingPublisher
+from tenancy.evidence.signing import Signer
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.platform.clock import utc_now
+from tenancy.service.periodic import LOOKS, Periodic
+from tenancy.state.open_work import announce
+from tenancy.storage.master_keys import KeyFileMasterKey
+from tenancy.tenant_id import TenantId
+from tests.bench.counted_store import CountedStore
+from tests.bench.frame import Entry, Measured, Options, Result, Side, interleaved, say
+
+SECONDS = 0.025
+SIZES, QUICK_SIZES = (10, 1_000, 100_000), (10, 100)
+AT_WORK = 50
+SETTLE_SECONDS = 65.0
+WAIT_SECONDS = 60.0
+RECONCILE_SECONDS: float = ConsumerSettings.model_fields["reconcile_seconds"].default
+
+
+@dataclass
+class Workers:
+    """Starts nothing. All that it was asked to start goes on."""
+
+    started: list[str] = field(default_factory=list)
+
+    def has_capacity(self) -> bool:
+        return True
+
+    def is_running(self, tenant: TenantId, run_id: str) -> bool:
+        return tenant in self.started
+
+    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None:
+        self.started.append(tenant)
+
+
+class Installation:
+    """A bucket with so many tenants, and one process of each service."""
+
+    def __init__(self, size: int, signer: Signer, scratch: Path) -> None:
+        self.size = size
+        self.store = CountedStore()
+        self.tenancy: Tenancy = assemble(self.store, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/bench")
+        self.workers = Workers()
+        tenancy = self.tenancy
+        self.runner = Runner(tenancy, self.workers, scratch, 30.0, 10.0, SETTLE_SECONDS)
+        self.withdrawals = WithdrawalDriver(tenancy, signer, Replicas(self.store, utc_now, 300.0), SETTLE_SECONDS)
+        self.purging = PurgeDriver(tenancy, signer, PurgePolicy(settle_seconds=SETTLE_SECONDS))
+        self.keeper = AuditKeeper(tenancy, Checkpointer(tenancy.audit, signer), SETTLE_SECONDS)
+        self.signer = signer
+
+    async def seed(self) -> None:
+        """The states and keys of tenants for which there is nothing to do."""
+        for number in range(self.size):
+            tenant = name(number)
+            state = TenantState(tenant=tenant, nonce="seeded")
+            await self.store.put(object_keys.state_key(tenant), state.model_dump_json().encode())
+            await self.store.put(object_keys.key_key(tenant), b"{}")
+        self.store.seconds = SECONDS
+        self.store.taken()
+
+    def looks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {
+            "training runner": self.runner.reconcile,
+            "withdrawal driver": self.withdrawals.reconcile,
+            "purge driver": self.purging.reconcile,
+            "purge watchdog": Watchdog(self.purging).reconcile,
+            "audit keeper": self.keeper.reconcile,
+        }
+
+    async def idle(self) -> int:
+        """Requests of one look of each."""
+        self.store.taken()
+        for look in self.looks().values():
+            await look()
+        return self.store.taken()
+
+    async def round_tick(self) -> int:
+        """Requests of one tick of each slow round, the most that there are."""
+        self.store.taken()
+        for sweep in (self.runner.sweep, self.withdrawals.sweep, self.purging.sweep, self.keeper.sweep):
+            await sweep()
+        return self.store.taken()
+
+    async def first_page(self) -> float:
+        started = time.perf_counter()
+        pages = tenants.pages(self.tenancy)
+        await anext(pages)
+        return time.perf_counter() - started
+
+    async def at_work(self) -> None:
+        """Trainings that go on, texts that a hold keeps, and purges that a hold blocks."""
+        for number in range(AT_WORK):
+            tenant = TenantId(name(number))
+            await self._with_key(tenant)
+            match number % 3:
+                case 0:
+                    await self._request_run(tenant, lambda: None)
+                    self.workers.started.append(tenant)
+                case 1:
+                    await announce(self.store, "withdrawals", tenant)
+                    await self.tenancy.states.swap(tenant, held)
+                case 2:
+                    await self.tenancy.states.swap(tenant, held)
+                    await self._request_purge(tenant, lambda: None)
+
+    async def _with_key(self, tenant: TenantId) -> None:
+        key = object_keys.key_key(tenant)
+        await self.store.delete_versions([version async for version in self.store.versions(key)])
+        await self.tenancy.keys.create(tenant)
+
+    async def _request_run(self, tenant: TenantId, wake: Callable[[], None]) -> None:
+        requested = TrainingRequested(run_id="r1", trigger="operator")
+        await on_training_requested(self._event(tenant, requested), TrainingPorts(self.tenancy, wake))
+
+    async def _request_purge(self, tenant: TenantId, wake: Callable[[], None]) -> None:
+        requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="bench")
+        ports = PurgePorts(self.tenancy, self.signer.verifier, self.purging, wake)
+        await on_purge_requested(self._event(tenant, requested), ports)
+
+    def _event(self, tenant: TenantId, data: TrainingRequested | PurgeRequested | ExampleWithdrawn) -> Event:
+        return Event(subject=tenant, data=data, time=utc_now(), source="/bench")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[dict[str, Periodic]]:
+        """Every look at its pace, as the services run them."""
+        made = {look: Periodic(look, RECONCILE_SECONDS, work, at_once=LOOKS) for look, work in self.looks().items()}
+        for periodic in made.values():
+            periodic.start()
+        try:
+            yield made
+        finally:
+            for periodic in made.values():
+                await periodic.stop()
+
+    async def found(self, number: int) -> dict[str, float]:
+        """Seconds from an event of a tenant that was idle until its work is done or begun."""
+        run, withdrawing, purged = (TenantId(name(self.size - 1 - 3 * number - each)) for each in range(3))
+        for tenant in (run, withdrawing, purged):
+            await self._with_key(tenant)
+        took: dict[str, float] = {}
+        async with self.running() as periodics:
+            await asyncio.sleep(RECONCILE_SECONDS * (1 + number / 10))
+            began = time.perf_counter()
+            await self._request_run(run, periodics["training runner"].poke)
+            took["a requested run starts"] = await since(began, lambda: _is(run in self.workers.started))
+            began = time.perf_counter()
+            await self._withdraw(withdrawing)
+            took["a withdrawal is decided"] = await since(began, lambda: self._is_closed(withdrawing))
+            began = time.perf_counter()
+            await self._request_purge(purged, periodics["purge driver"].poke)
+            took["a purge passes the point of no return"] = await since(began, lambda: self._is_shredded(purged))
+        return took
+
+    async def _withdraw(self, tenant: TenantId) -> None:
+        """As curation leaves it. Nobody wakes the driver: it is another service's."""
+        event = self._event(tenant, ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
+        await note(await self.tenancy.store(tenant), event, TenantState(tenant=tenant, nonce="n").policy, utc_now())
+        await self.tenancy.states.swap(tenant, withdrawn)
+
+    async def _is_closed(self, tenant: TenantId) -> bool:
+        prefix = object_keys.tenant_area(tenant, "withdrawals", "closed")
+        return any(key.startswith(prefix) for key in self.store.objects)
+
+    async def _is_shredded(self, tenant: TenantId) -> bool:
+        return object_keys.key_key(tenant) not in self.store.objects
+
+
+async def _is(value: bool) -> bool:
+    return value
+
+
+async def since(began: float, is_done: Callable[[], Awaitable[bool]]) -> float:
+    async with asyncio.timeout(WAIT_SECONDS):
+        while not await is_done():
+            await asyncio.sleep(0.02)
+    return time.perf_counter() - began
+
+
+def name(number: int) -> str:
+    return f"tenant-{number:06d}"
+
+
+def withdrawn(state: TenantState) -> TenantState:
+    return state.model_copy(update={"curation": state.curation.model_copy(update={"last_withdrawal": "w1"})})
+
+
+def held(state: TenantState) -> TenantState:
+    """Under a hold, with texts that it keeps."""
+    hold = LegalHold(hold_id="h1", reason_code="litigation", placed_by="bench", placed_at=utc_now())
+    return withdrawn(state).model_copy(update={"holds": (hold,), "texts_kept": 1})
+
+
+async def _measured(options: Options, signer: Signer, home: Path) -> Result:
+    sizes = QUICK_SIZES if options.quick else SIZES
+    made: dict[int, Installation] = {}
+    for size in sizes:
+        say(f"  {size:,} tenants")
+        made[size] = Installation(size, signer, home)
+        await made[size].seed()
+    largest = made[sizes[-1]]
+
+    def idle(size: int) -> Callable[[int], Awaitable[float]]:
+        async def step(_: int) -> float:
+            return float(await made[size].idle())
+
+        return step
+
+    values = await interleaved(options.rounds, {f"{size:,} tenants": idle(size) for size in sizes})
+    more = {f"requests of the idle looks at {size}": Measured("", found) for size, found in values.items()}
+    pages = [await largest.first_page() for _ in range(options.rounds)]
+    more["the first page of `sano tenant list`"] = Measured("s", tuple(pages))
+    tick = await largest.round_tick()
+    await largest.at_work()
+    found: dict[str, list[float]] = {}
+    for number in range(options.rounds):
+        for what, seconds in (await largest.found(number)).items():
+            say(f"  round {number + 1} of {options.rounds}  {what}: {seconds:.3g} s")
+            found.setdefault(what, []).append(seconds)
+    more |= {what: Measured("s", tuple(seconds)) for what, seconds in found.items()}
+    busy = await largest.idle()
+    first, last = f"{sizes[0]:,} tenants", f"{sizes[-1]:,} tenants"
+    return Result(
+        entry="idle_looks",
+        question="What does it cost to look for unfinished work, and how soon is it found?",
+        better="lower",
+        ours=Side(last, "one look of each of the five, nothing to do", Measured("requests", values[last])),
+        peer=Side(first, "the same", Measured("requests", values[first])),
+        more=more,
+        facts={
+            "store": f"in memory, {SECONDS * 1000:g} ms for each request, counted",
+            "pause between looks": f"{RECONCILE_SECONDS:g} s",
+            f"requests of the looks with {AT_WORK} tenants at work": busy,
+            "requests of one tick of the four slow rounds, every 15 s at most": tick,
+        },
+    )
+
+
+def run(options: Options, home: Path) -> Result:
+    return asyncio.run(_measured(options, Signer(Ed25519PrivateKey.generate()), home))
+
+
+ENTRY = Entry("idle_looks", run, ("pydantic", "cryptography"))

@@ -1,0 +1,308 @@
+"""Work beside the events is found by markers, shared out among the processes of a service, and lost nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.ledger.keeper import AuditKeeper
+from consumers.purge.driver import PurgeDriver
+from consumers.purge.watchdog import Watchdog
+from consumers.runtime.share import Share
+from consumers.training.runner import Runner
+from producers.queries.purges_due import purges_due
+from schemas.bus import events
+from schemas.evidence.audit import Actor
+from schemas.objects import object_keys
+from schemas.objects.object_keys import WorkKind
+from schemas.objects.state import RunState, TenantState
+from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import AuditRecord
+from tenancy.bootstrap import Tenancy, assemble
+from tenancy.lifecycle.replicas import Replicas
+from tenancy.state.open_work import SPARED_SECONDS, Left, OpenWork, announce, markers
+from tenancy.storage.objects import erase_prefix
+from tenancy.tenant_id import TenantId
+from tests.fixtures.noting_store import NotingStore
+from tests.world.world import LEASE_SECONDS, PURGE, SETTLE_SECONDS, START, World
+
+KINDS: tuple[WorkKind, ...] = ("training", "withdrawals", "purges", "audit")
+NAMES = tuple(f"t{number}" for number in range(8))
+
+
+@dataclass
+class Workers:
+    """Starts nothing, and notes what it was asked to start."""
+
+    capacity: int = 100
+    started: list[tuple[str, str]] = field(default_factory=list)
+
+    def has_capacity(self) -> bool:
+        return len(self.started) < self.capacity
+
+    def is_running(self, tenant: TenantId, run_id: str) -> bool:
+        return (tenant, run_id) in self.started
+
+    async def start(self, tenant: TenantId, run_id: str, attempt: int) -> None:
+        self.started.append((tenant, run_id))
+
+
+@dataclass
+class Process:
+    """One process of the service that does this kind of work, and what it has read."""
+
+    world: World
+    kind: WorkKind
+    share: Share
+    workers: Workers = field(default_factory=Workers)
+    store: NotingStore = field(default_factory=NotingStore)
+
+    def __post_init__(self) -> None:
+        memory = self.world.memory
+        self.store.objects, self.store._ids = memory.objects, memory._ids
+        self.look, self.sweep = self._made()
+
+    def _made(self) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
+        world, owns, now = self.world, self.share.owns, self.world.seconds
+        tenancy: Tenancy = assemble(self.store, world._master, world.bus, "/test", world.clock, now)
+        match self.kind:
+            case "training":
+                runner = Runner(
+                    tenancy, self.workers, world.scratch, LEASE_SECONDS, 0.0, SETTLE_SECONDS, now=now, owns=owns
+                )
+                return runner.reconcile, runner.sweep
+            case "withdrawals":
+                replicas = Replicas(self.store, world.clock, PURGE.replica_answer_seconds)
+                driver = WithdrawalDriver(tenancy, world.signer, replicas, SETTLE_SECONDS, now=now, owns=owns)
+                return driver.reconcile, driver.sweep
+            case "purges":
+                purging = PurgeDriver(tenancy, world.signer, PURGE, now=now, owns=owns)
+                return purging.reconcile, purging.sweep
+            case "audit":
+                checkpointer = Checkpointer(tenancy.audit, world.signer)
+                keeper = AuditKeeper(tenancy, checkpointer, SETTLE_SECONDS, now=now, owns=owns)
+                return keeper.reconcile, keeper.sweep
+
+    def taken(self) -> set[str]:
+        """The tenants whose work was begun: of whose state or log anything was read, or whose run was started. A runner
+        that is free looks at what waits at others, too.
+        """
+        if self.kind == "training":
+            return {tenant for tenant, _ in self.workers.started}
+        asked = {*map(object_keys.state_key, NAMES), *map(object_keys.audit_head, NAMES)}
+        return {key.split("/")[1] for key in self.store.keys_read if key in asked}
+
+
+def share(*partitions: int) -> Share:
+    made = Share()
+    made.follow("sano.tenants.v1", lambda: 2)
+    made.assigned([("sano.tenants.v1", partition) for partition in partitions])
+    return made
+
+
+async def work(world: World, kind: WorkKind, tenant: TenantId) -> None:
+    """Something that takes a look, as its writer leaves it."""
+    match kind:
+        case "training":
+            await announce(world.outside.objects, kind, tenant)
+            run = RunState(status="queued", requested_at=world.now, trigger="operator")
+            await world.outside.states.swap(tenant, lambda state: state.model_copy(update={"runs": {"r1": run}}))
+        case "withdrawals":
+            await announce(world.outside.objects, kind, tenant)
+            await world.outside.states.swap(tenant, withdrawn)
+        case "purges":
+            requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
+            event = await world.publish(tenant, requested)
+            await world.handle(next(one for one in world.services if one.name == "purge"), event)
+        case "audit":
+            await entered(world, tenant)
+
+
+def withdrawn(state: TenantState) -> TenantState:
+    curation = state.curation.model_copy(update={"last_withdrawal": "w1"})
+    return state.model_copy(update={"curation": curation})
+
+
+async def entered(world: World, tenant: TenantId, occurrence: str = "o1") -> None:
+    actor = Actor(role="service", id="test")
+    await world.outside.audit.append(tenant, AuditRecord(occurrence, "event.refused", world.now, actor))
+
+
+async def onboarded(world: World, names: tuple[str, ...] = NAMES) -> list[TenantId]:
+    return [await world.onboard(name) for name in names]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_two_processes_of_a_service_share_the_work_and_do_none_twice(kind: WorkKind, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenants = await onboarded(world)
+    for tenant in tenants:
+        await work(world, kind, tenant)
+    one, other = Process(world, kind, share(0)), Process(world, kind, share(1))
+    await asyncio.gather(one.look(), other.look())
+    mine, theirs = one.taken(), other.taken()
+    assert mine and theirs and not mine & theirs
+    assert mine | theirs == set(NAMES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_share_of_a_process_that_died_moves_to_the_others(kind: WorkKind, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for tenant in await onboarded(world):
+        await work(world, kind, tenant)
+    left = Process(world, kind, share(1))
+    await left.look()
+    before = left.taken()
+    left.share.assigned([("sano.tenants.v1", 0), ("sano.tenants.v1", 1)])
+    await left.look()
+    assert before < set(NAMES) == left.taken()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_idle_look_costs_one_listing_however_many_tenants_there_are(kind: WorkKind, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await onboarded(world)
+    process = Process(world, kind, share(0, 1))
+    await process.look()
+    assert process.store.keys_read == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_the_round_announces_what_lost_its_marker(kind: WorkKind, tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenants = await onboarded(world)
+    if kind == "withdrawals":  # an open withdrawal, and not only the trace of one
+        await world.publish(tenants[0], events.ConsentGranted(consent_id="consent-1", version=1))
+        await world.publish(tenants[0], await world.approval(tenants[0], "e1"))
+        await world.publish(tenants[0], events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
+        while await world.deliver():
+            pass
+    else:
+        await work(world, kind, tenants[0])
+    await erase_prefix(world.memory, object_keys.open_work_prefix(kind))
+    process = Process(world, kind, share(0, 1))
+    await process.look()
+    assert process.taken() == set()
+    await process.sweep()
+    assert list(await markers(world.memory, kind)) == [tenants[0]]
+
+
+async def test_the_log_is_signed_once_and_its_marker_goes_when_no_writer_can_be_behind_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    [tenant] = await onboarded(world, ("t1",))
+    await entered(world, tenant)
+    keeper = Process(world, "audit", share(0, 1))
+    await keeper.look()
+    head = await world.outside.audit.head(tenant)
+    assert head is not None and head.unsigned == 0
+    world.now = START.fromtimestamp(world.seconds() + SETTLE_SECONDS, START.tzinfo)
+    await entered(world, tenant, "o2")  # announced a moment ago, as this process remembers
+    await keeper.look()
+    head = await world.outside.audit.head(tenant)
+    assert head is not None and (head.seq, head.unsigned) == (2, 0)
+    world.now = START.fromtimestamp(world.seconds() + SETTLE_SECONDS + SPARED_SECONDS, START.tzinfo)
+    await keeper.look()
+    assert await markers(world.memory, "audit") == {}
+
+
+async def test_what_is_entered_soon_after_an_entry_was_announced_is_never_left_without_a_marker(
+    tmp_path: Path,
+) -> None:
+    """Who announces spares the next announcements for a while: the marker must outlast what relies on it."""
+    world = World(tmp_path)
+    [tenant] = await onboarded(world, ("t1",))
+    keeper = Process(world, "audit", share(0, 1))
+    await entered(world, tenant, "o0")
+    for second in range(1, 40):
+        world.now = START.fromtimestamp(world.seconds() + 10, START.tzinfo)
+        await keeper.look()
+        await entered(world, tenant, f"o{second}")
+        assert list(await markers(world.memory, "audit")) == [tenant]
+
+
+async def test_a_log_that_cannot_be_signed_keeps_its_marker(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    [tenant] = await onboarded(world, ("t1",))
+    await entered(world, tenant)
+    world.memory.objects.pop(object_keys.audit_head(tenant))
+    await world.memory.put(object_keys.audit_checkpoint(tenant, 1), b"{}")
+    keeper = Process(world, "audit", share(0, 1))
+    for _ in range(3):
+        await keeper.look()
+        world.now = START.fromtimestamp(world.seconds() + SETTLE_SECONDS + SPARED_SECONDS, START.tzinfo)
+    assert list(await markers(world.memory, "audit")) == [tenant]
+
+
+async def test_a_churn_from_which_no_purge_followed_is_seen_by_the_watchdog_and_the_doctor(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenant, _ = await onboarded(world, ("t1", "t2"))
+    event = await world.publish(tenant, events.TenantChurned(requested_by="op"))
+    await world.handle(next(one for one in world.services if one.name == "ledger"), event)
+    for _ in range(3):
+        await world.driver.reconcile()
+        world.now = START.fromtimestamp(world.seconds() + SETTLE_SECONDS, START.tzinfo)
+    watchdog = Watchdog(world.driver)
+    await watchdog.reconcile()
+    assert watchdog.overview.not_fenced == 1
+    assert (await purges_due(world.memory, world.clock)).not_opened == [tenant]
+    await world.settle()
+    assert (await purges_due(world.memory, world.clock)).not_opened == []
+
+
+async def test_a_purges_marker_goes_once_it_is_certified(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenants = await onboarded(world, ("t1", "t2"))
+    await work(world, "purges", tenants[0])
+    assert list(await markers(world.memory, "purges")) == [tenants[0]]
+    await world.settle()
+    assert (await world.state(tenants[0])).status == "purged"
+    for _ in range(2):
+        world.now = START.fromtimestamp(world.seconds() + SETTLE_SECONDS, START.tzinfo)
+        await world.driver.reconcile()
+    assert await markers(world.memory, "purges") == {}
+
+
+async def test_a_look_that_takes_long_at_one_tenant_holds_up_no_other_and_is_not_doubled(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    slow, quick = await onboarded(world, ("t1", "t2"))
+    open_work = OpenWork(world.memory, "purges", SETTLE_SECONDS, world.seconds)
+    looked: list[str] = []
+    end = asyncio.Event()
+
+    async def at(tenant: TenantId) -> Left:
+        looked.append(tenant)
+        if tenant == slow:
+            await end.wait()
+        return "something"
+
+    await announce(world.memory, "purges", slow)
+    first = asyncio.create_task(open_work.look(at))
+    while not looked:
+        await asyncio.sleep(0)
+    await announce(world.memory, "purges", quick)
+    await open_work.look(at)
+    assert looked == [slow, quick]
+    end.set()
+    await first
+    await open_work.look(at)
+    assert sorted(looked[2:]) == [slow, quick]
+
+
+async def test_a_runner_with_a_free_worker_takes_what_waits_for_long_at_others(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    tenants = await onboarded(world)
+    for tenant in tenants:
+        await work(world, "training", tenant)
+    full, free = Process(world, "training", share(0), Workers(capacity=1)), Process(world, "training", share(1))
+    await full.look()
+    await free.look()
+    assert {tenant for tenant, _ in free.workers.started} == {t for t in NAMES if free.share.owns(TenantId(t))}
+    world.now = START.fromtimestamp(world.seconds() + 31, START.tzinfo)
+    await free.look()
+    started = {tenant for tenant, _ in full.workers.started + free.workers.started}
+    assert len(full.workers.started) == 1 and started == set(NAMES)
