@@ -25,6 +25,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from tenancy.bus import RecordingPublisher
 from tenancy.platform.clock import utc_now
+from tenancy.tenant_id import TenantId
 from tests.fixtures.records import record_of
 from tests.unit.runtime_parts import POLICY, TELEMETRY, NothingGuarded, a_tenancy
 
@@ -132,6 +133,19 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def test_what_the_group_assigns_is_the_share_until_it_assigns_anew() -> None:
+    process = Process(Kafka())
+    process.share.follow(PLACE.topic, lambda: 1)
+    assert not process.share.owns(TenantId("a"))
+    await process.join()
+    assert process.share.owns(TenantId("a"))
+    await process.reading.on_partitions_revoked([PLACE])
+    assert process.share.owns(TenantId("a")), "nobody has said whose it is now"
+    await process.reading.on_partitions_assigned([])
+    assert not process.share.owns(TenantId("a"))
+    await process.kill()
 
 
 async def test_what_ended_is_committed_and_a_process_that_is_killed_repeats_exactly_what_had_not() -> None:
