@@ -36,7 +36,7 @@ def main() -> None:
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:
         checkpointer = Checkpointer(tenancy.audit, signer(settings))
-        keeper = AuditKeeper(tenancy, checkpointer, settings.settle_seconds, owns=share.owns)
+        keeper = AuditKeeper(tenancy, checkpointer, settings.quiesce_seconds, owns=share.owns)
         signing = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile, at_once=LOOKS)
         sweeping = Periodic("audit round", TICK_SECONDS, keeper.sweep)
         yield LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries), (signing, sweeping)

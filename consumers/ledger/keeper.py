@@ -27,21 +27,21 @@ SURVIVAL = timedelta(milliseconds=max(topic.worst_case_survival_ms() for topic i
 class AuditKeeper:
     """Signs the logs in which something was entered since they were signed, of its share of the tenants.
 
-    ``settle_seconds``: how long who announced an entry may take to write it, or to be cut off.
+    ``quiesce_seconds``: how long who announced an entry may take to write it, or to be cut off.
     """
 
     tenancy: Tenancy
     checkpointer: Checkpointer
-    settle_seconds: float
+    quiesce_seconds: float
     survival: timedelta = SURVIVAL
     now: Callable[[], float] = time.monotonic
     owns: Callable[[TenantId], bool] = everybody
     _work: OpenWork = field(init=False)
 
     def __post_init__(self) -> None:
-        settle_seconds = self.settle_seconds + SPARED_SECONDS
+        quiesce_seconds = self.quiesce_seconds + SPARED_SECONDS
         objects, owns = self.tenancy.objects, lambda tenant: self.owns(tenant)
-        self._work = OpenWork(objects, "audit", settle_seconds, lambda: self.now(), owns)
+        self._work = OpenWork(objects, "audit", quiesce_seconds, lambda: self.now(), owns)
 
     async def reconcile(self) -> None:
         await self._work.look(self._look_at)
@@ -67,7 +67,7 @@ class AuditKeeper:
 
     async def _sweep(self, tenant: TenantId) -> None:
         audit = self.tenancy.audit
-        head, _ = await audit.settled_head(tenant)
+        head, _ = await audit.caught_up_head(tenant)
         if head.unsigned:
             await audit.announce(tenant)
         # Claims name events. That a log cannot be signed must not keep them for longer.

@@ -77,8 +77,8 @@ class PurgeDriver:
 
     def __post_init__(self) -> None:
         self.records = PurgeRecords(self.tenancy.objects, self.tenancy.clock)
-        objects, settle_seconds = self.tenancy.objects, self.policy.settle_seconds
-        self.work = OpenWork(objects, "purges", settle_seconds, lambda: self.now(), lambda tenant: self.owns(tenant))
+        objects, quiesce_seconds = self.tenancy.objects, self.policy.quiesce_seconds
+        self.work = OpenWork(objects, "purges", quiesce_seconds, lambda: self.now(), lambda tenant: self.owns(tenant))
 
     @property
     def replicas(self) -> Replicas:

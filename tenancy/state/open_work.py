@@ -119,7 +119,9 @@ class OpenWork:
             known, since = before.get(tenant, ("", now))
             self._seen[tenant] = (latest, since if known == latest else now)
         marked = [
-            Marked(tenant, tuple(versions), now < self._seen[tenant][1] + self.quiesce_seconds, is_own=self.owns(tenant))
+            Marked(
+                tenant, tuple(versions), now < self._seen[tenant][1] + self.quiesce_seconds, is_own=self.owns(tenant)
+            )
             for tenant, versions in found.items()
         ]
         random.shuffle(marked)

@@ -49,7 +49,7 @@ from tests.bench.frame import Entry, Measured, Options, Result, Side, interleave
 SECONDS = 0.025
 SIZES, QUICK_SIZES = (10, 1_000, 100_000), (10, 100)
 AT_WORK = 50
-SETTLE_SECONDS = 65.0
+QUIESCE_SECONDS = 65.0
 WAIT_SECONDS = 60.0
 RECONCILE_SECONDS: float = ConsumerSettings.model_fields["reconcile_seconds"].default
 
@@ -79,10 +79,10 @@ class Installation:
         self.tenancy: Tenancy = assemble(self.store, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/bench")
         self.workers = Workers()
         tenancy = self.tenancy
-        self.runner = Runner(tenancy, self.workers, scratch, 30.0, 10.0, SETTLE_SECONDS)
-        self.withdrawals = WithdrawalDriver(tenancy, signer, Replicas(self.store, utc_now, 300.0), SETTLE_SECONDS)
-        self.purging = PurgeDriver(tenancy, signer, PurgePolicy(settle_seconds=SETTLE_SECONDS))
-        self.keeper = AuditKeeper(tenancy, Checkpointer(tenancy.audit, signer), SETTLE_SECONDS)
+        self.runner = Runner(tenancy, self.workers, scratch, 30.0, 10.0, QUIESCE_SECONDS)
+        self.withdrawals = WithdrawalDriver(tenancy, signer, Replicas(self.store, utc_now, 300.0), QUIESCE_SECONDS)
+        self.purging = PurgeDriver(tenancy, signer, PurgePolicy(quiesce_seconds=QUIESCE_SECONDS))
+        self.keeper = AuditKeeper(tenancy, Checkpointer(tenancy.audit, signer), QUIESCE_SECONDS)
         self.signer = signer
 
     async def seed(self) -> None:
@@ -218,13 +218,13 @@ def name(number: int) -> str:
 
 
 def withdrawn(state: TenantState) -> TenantState:
-    return state.model_copy(update={"curation": state.curation.model_copy(update={"last_withdrawal": "w1"})})
+    return state.evolve(curation=state.curation.evolve(eligibility_version="w1"))
 
 
 def held(state: TenantState) -> TenantState:
     """Under a hold, with texts that it keeps."""
     hold = LegalHold(hold_id="h1", reason_code="litigation", placed_by="bench", placed_at=utc_now())
-    return withdrawn(state).model_copy(update={"holds": (hold,), "texts_kept": 1})
+    return withdrawn(state).evolve(holds=(hold,), texts_kept=1)
 
 
 async def _measured(options: Options, signer: Signer, home: Path) -> Result:

@@ -32,7 +32,7 @@ from tests.invariants.source import (
 )
 from tests.invariants.worlds import NAME, Pair, every_name, frozen, learned, purged
 from tests.unit import test_fetching
-from tests.world.world import SETTLE_SECONDS, World
+from tests.world.world import QUIESCE_SECONDS, World
 
 # --- topics
 
@@ -78,7 +78,7 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
         await world.withdrawals.sweep()
         await purged(world, tenant)
         for look in (world.keeper.reconcile, world.driver.reconcile) * 2:
-            world.now += timedelta(seconds=2 * SETTLE_SECONDS)
+            world.now += timedelta(seconds=2 * QUIESCE_SECONDS)
             await look()
     lain_in = {store_of_key(name, is_current=current).name for name in names for current in (True, False)}
     assert "objects.strays" not in lain_in, "everything lies in an area of its own"

@@ -30,7 +30,7 @@ from tenancy.state.open_work import SPARED_SECONDS, Left, OpenWork, announce, ma
 from tenancy.storage.objects import erase_prefix
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
-from tests.world.world import LEASE_SECONDS, PURGE, SETTLE_SECONDS, World
+from tests.world.world import LEASE_SECONDS, PURGE, QUIESCE_SECONDS, World
 
 KINDS: tuple[WorkKind, ...] = ("training", "withdrawals", "purges", "audit")
 NAMES = tuple(f"t{number}" for number in range(8))
@@ -74,19 +74,19 @@ class Process:
         match self.kind:
             case "training":
                 runner = Runner(
-                    tenancy, self.workers, world.scratch, LEASE_SECONDS, 0.0, SETTLE_SECONDS, now=now, owns=owns
+                    tenancy, self.workers, world.scratch, LEASE_SECONDS, 0.0, QUIESCE_SECONDS, now=now, owns=owns
                 )
                 return runner.reconcile, runner.sweep
             case "withdrawals":
                 replicas = Replicas(self.store, world.clock, PURGE.replica_answer_seconds)
-                driver = WithdrawalDriver(tenancy, world.signer, replicas, SETTLE_SECONDS, now=now, owns=owns)
+                driver = WithdrawalDriver(tenancy, world.signer, replicas, QUIESCE_SECONDS, now=now, owns=owns)
                 return driver.reconcile, driver.sweep
             case "purges":
                 purging = PurgeDriver(tenancy, world.signer, PURGE, now=now, owns=owns)
                 return purging.reconcile, purging.sweep
             case "audit":
                 checkpointer = Checkpointer(tenancy.audit, world.signer)
-                keeper = AuditKeeper(tenancy, checkpointer, SETTLE_SECONDS, now=now, owns=owns)
+                keeper = AuditKeeper(tenancy, checkpointer, QUIESCE_SECONDS, now=now, owns=owns)
                 return keeper.reconcile, keeper.sweep
 
     def taken(self) -> set[str]:
@@ -112,7 +112,7 @@ async def work(world: World, kind: WorkKind, tenant: TenantId) -> None:
         case "training":
             await announce(world.outside.objects, kind, tenant)
             run = RunState(status="queued", requested_at=world.now, trigger="operator")
-            await world.outside.states.swap(tenant, lambda state: state.model_copy(update={"runs": {"r1": run}}))
+            await world.outside.states.swap(tenant, lambda state: state.evolve(runs={"r1": run}))
         case "withdrawals":
             await announce(world.outside.objects, kind, tenant)
             await world.outside.states.swap(tenant, withdrawn)
@@ -125,8 +125,8 @@ async def work(world: World, kind: WorkKind, tenant: TenantId) -> None:
 
 
 def withdrawn(state: TenantState) -> TenantState:
-    curation = state.curation.model_copy(update={"last_withdrawal": "w1"})
-    return state.model_copy(update={"curation": curation})
+    curation = state.curation.evolve(eligibility_version="w1")
+    return state.evolve(curation=curation)
 
 
 async def entered(world: World, tenant: TenantId, occurrence: str = "o1") -> None:
@@ -201,12 +201,12 @@ async def test_the_log_is_signed_once_and_its_marker_goes_when_no_writer_can_be_
     await keeper.look()
     head = await world.outside.audit.head(tenant)
     assert head is not None and head.unsigned == 0
-    world.now += timedelta(seconds=SETTLE_SECONDS)
+    world.now += timedelta(seconds=QUIESCE_SECONDS)
     await entered(world, tenant, "o2")  # announced a moment ago, as this process remembers
     await keeper.look()
     head = await world.outside.audit.head(tenant)
     assert head is not None and (head.seq, head.unsigned) == (2, 0)
-    world.now += timedelta(seconds=SETTLE_SECONDS + SPARED_SECONDS)
+    world.now += timedelta(seconds=QUIESCE_SECONDS + SPARED_SECONDS)
     await keeper.look()
     assert await markers(world.memory, "audit") == {}
 
@@ -222,7 +222,7 @@ async def test_a_marker_outlasts_whoever_relied_on_an_earlier_announcement(tmp_p
     before = await markers(world.memory, "audit")
     await world.outside.audit.announce(tenant)
     assert await markers(world.memory, "audit") == before
-    for _ in range(int(SETTLE_SECONDS) - 1):
+    for _ in range(int(QUIESCE_SECONDS) - 1):
         world.now += timedelta(seconds=1)
         await keeper.look()
         assert await markers(world.memory, "audit") == before
@@ -237,7 +237,7 @@ async def test_a_log_that_cannot_be_signed_keeps_its_marker(tmp_path: Path) -> N
     keeper = Process(world, "audit", share(0, 1))
     for _ in range(3):
         await keeper.look()
-        world.now += timedelta(seconds=SETTLE_SECONDS + SPARED_SECONDS)
+        world.now += timedelta(seconds=QUIESCE_SECONDS + SPARED_SECONDS)
     assert list(await markers(world.memory, "audit")) == [tenant]
 
 
@@ -248,7 +248,7 @@ async def test_a_churn_from_which_no_purge_followed_is_seen_by_the_watchdog_and_
     await world.handle(next(one for one in world.services if one.name == "ledger"), event)
     for _ in range(3):
         await world.driver.reconcile()
-        world.now += timedelta(seconds=SETTLE_SECONDS)
+        world.now += timedelta(seconds=QUIESCE_SECONDS)
     watchdog = Watchdog(world.driver)
     await watchdog.reconcile()
     assert watchdog.overview.not_fenced == 1
@@ -265,7 +265,7 @@ async def test_a_purges_marker_goes_once_it_is_certified(tmp_path: Path) -> None
     await world.settle()
     assert (await world.state(tenants[0])).status == "purged"
     for _ in range(2):
-        world.now += timedelta(seconds=SETTLE_SECONDS)
+        world.now += timedelta(seconds=QUIESCE_SECONDS)
         await world.driver.reconcile()
     assert await markers(world.memory, "purges") == {}
 
@@ -273,7 +273,7 @@ async def test_a_purges_marker_goes_once_it_is_certified(tmp_path: Path) -> None
 async def test_a_look_that_takes_long_at_one_tenant_holds_up_no_other_and_is_not_doubled(tmp_path: Path) -> None:
     world = World(tmp_path)
     slow, quick = await onboarded(world, ("t1", "t2"))
-    open_work = OpenWork(world.memory, "purges", SETTLE_SECONDS, world.seconds)
+    open_work = OpenWork(world.memory, "purges", QUIESCE_SECONDS, world.seconds)
     looked: list[str] = []
     end = asyncio.Event()
 

@@ -19,7 +19,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.platform.concurrency import PAGE
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tests.fixtures.noting_store import NotingStore
-from tests.world.world import SETTLE_SECONDS, World
+from tests.world.world import QUIESCE_SECONDS, World
 
 
 class Row(BaseModel):
@@ -76,7 +76,7 @@ async def test_open_purges_come_first_and_cost_no_look_at_the_others(
     await world.publish(done, PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
     await world.settle()
     for _ in range(2):
-        world.now += timedelta(seconds=SETTLE_SECONDS)
+        world.now += timedelta(seconds=QUIESCE_SECONDS)
         await world.driver.reconcile()
     await world.publish(opened, PurgeRequested(purge_id="p2", reason_code="churned", requested_by="op"))
     await world.deliver()

@@ -25,5 +25,5 @@ async def test_the_records_of_purges_that_are_over_are_not_read_once_their_marke
         objects.keys_read.clear()
         await driver.reconcile()
         read.append(len(objects.keys_read))
-        seconds += driver.policy.settle_seconds
+        seconds += driver.policy.quiesce_seconds
     assert read == [1, 0, 0], "of the last one its marker is there yet"

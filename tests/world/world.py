@@ -116,7 +116,7 @@ class World:
         self.watchdog = Watchdog(self.driver)
         keeping = self._of("ledger")
         checkpointer = Checkpointer(keeping.audit, self.signer)
-        self.keeper = AuditKeeper(keeping, checkpointer, SETTLE_SECONDS, now=self.seconds)
+        self.keeper = AuditKeeper(keeping, checkpointer, QUIESCE_SECONDS, now=self.seconds)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
         self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, QUIESCE_SECONDS, now=self.seconds)
