@@ -70,6 +70,9 @@ async def store_keys_and_bus_answer(tenancy: Tenancy) -> bool:
 
 async def _ask(objects: ObjectStore) -> None:
     await objects.exists(NEVER_WRITTEN)
+    # SeaweedFS tells a missing bucket from a missing object only in a listing.
+    async for _ in objects.keys(NEVER_WRITTEN):
+        pass
     try:
         await objects.put(NEVER_WRITTEN, b"", if_match=_NO_ETAG)
     except PreconditionFailed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sys
@@ -22,6 +21,7 @@ from deploy.local.kafka_jars import fetch_kafka_jars
 from deploy.local.key_files import ensure_master_key, ensure_signing_key
 from deploy.local.ports import accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
+from deploy.local.seaweedfs import start_seaweedfs
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import LocalSettings, inherited_environment
 from tenancy import bootstrap
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
 PROXY_SECONDS = 30.0
-WEED_SECONDS = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -98,38 +97,11 @@ def seeded_object_store(home: Path, seed: Path, seconds: float) -> Iterator[Stor
 @contextmanager
 def weed(home: Path, program: Path) -> Iterator[Store]:
     """SeaweedFS: master, volumes, filer and S3 in one process, which answers many requests at once."""
-    credentials, ports = Credentials(), free_ports(6)
-    folder = home / "weed"
-    folder.mkdir()
-    (folder / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
-    keys = {"accessKey": credentials.access_key_id, "secretKey": credentials.secret_access_key}
-    identity = {"name": "bench", "credentials": [keys], "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    names = ("master.port", "volume.port", "filer.port", "s3.port", "master.port.grpc", "volume.port.grpc")
-    options = {
-        "ip": "127.0.0.1",
-        "ip.bind": "127.0.0.1",
-        "dir": str(folder),
-        "master.volumeSizeLimitMB": "64",
-        "master.telemetry": "false",
-        "volume.max": "5000",
-        "filer": "true",
-        "s3": "true",
-        "s3.port.iceberg": "0",
-        "s3.config": str(folder / "s3.json"),
-        **{name: str(port) for name, port in zip(names, ports, strict=True)},
-    }
-    argv = [str(program), "server", *(f"-{name}={value}" for name, value in options.items())]
-    process = start_ready(
-        Command("weed", argv, home / "weed.log", child_environment(), cwd=folder),
-        lambda: accepts_connections(ports[3]),
-        WEED_SECONDS,
-        tie_to_parent=True,
-    )
+    started = start_seaweedfs(program, home, child_environment(), tie_to_parent=True)
     try:
-        yield Store(f"http://127.0.0.1:{ports[3]}", credentials, process, "SeaweedFS")
+        yield Store(started.endpoint_url, started.credentials, started.process, "SeaweedFS")
     finally:
-        process.stop()
+        started.process.stop()
 
 
 @dataclass(frozen=True)

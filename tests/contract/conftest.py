@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 
-from deploy.local.embedded import REGION, Credentials
+from deploy.local.embedded import REGION, Credentials, create_bucket
+from deploy.local.seaweedfs import SeaweedFS
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -63,18 +64,37 @@ class Notes:
 _bucket_numbers = itertools.count(1)
 
 
-@pytest.fixture
-def s3_store(
-    object_store_endpoint: str, object_store_credentials: Credentials, make_bucket: Callable[[str], str]
-) -> S3ObjectStore:
-    """A versioned bucket of its own on a real S3 API."""
+def bucket_on(endpoint_url: str, credentials: Credentials) -> S3ObjectStore:
+    """A new versioned bucket."""
+    bucket = f"contract-{next(_bucket_numbers)}"
+    create_bucket(endpoint_url, bucket, credentials)
     client = connect(
-        object_store_endpoint,
+        endpoint_url,
         timeout_seconds=10.0,
-        access_key_id=object_store_credentials.access_key_id,
-        secret_access_key=object_store_credentials.secret_access_key,
+        access_key_id=credentials.access_key_id,
+        secret_access_key=credentials.secret_access_key,
     )
-    return S3ObjectStore(client, make_bucket(f"contract-{next(_bucket_numbers)}"))
+    return S3ObjectStore(client, bucket)
+
+
+def bucket_of(server: str, request: pytest.FixtureRequest) -> S3ObjectStore:
+    if server == "seaweedfs":
+        started: SeaweedFS = request.getfixturevalue("seaweedfs")
+        return bucket_on(started.endpoint_url, started.credentials)
+    endpoint: str = request.getfixturevalue("object_store_endpoint")
+    return bucket_on(endpoint, request.getfixturevalue("object_store_credentials"))
+
+
+@pytest.fixture
+def moto_store(request: pytest.FixtureRequest) -> S3ObjectStore:
+    """A bucket of its own on the local stack's server, for what a client is made to see: any server does for that."""
+    return bucket_of("moto", request)
+
+
+@pytest.fixture(params=["moto", "seaweedfs"])
+def s3_store(request: pytest.FixtureRequest) -> S3ObjectStore:
+    """A bucket of its own on each S3 server."""
+    return bucket_of(request.param, request)
 
 
 def begin_s3_upload(store: S3ObjectStore, key: str) -> Upload:
@@ -82,10 +102,10 @@ def begin_s3_upload(store: S3ObjectStore, key: str) -> Upload:
     return Upload(key, answer["UploadId"])
 
 
-@pytest.fixture(params=["memory", "observed", "s3"])
+@pytest.fixture(params=["memory", "observed", "moto", "seaweedfs"])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    if request.param == "s3":
-        store: S3ObjectStore = request.getfixturevalue("s3_store")
+    if request.param in ("moto", "seaweedfs"):
+        store = bucket_of(request.param, request)
         return Backend(store, lambda key: begin_s3_upload(store, key))
     memory = MemoryObjectStore()
 

@@ -54,10 +54,10 @@ Failure = Callable[..., tuple[S3ObjectStore, Failing]]
 
 
 @pytest.fixture
-def failing(s3_store: S3ObjectStore) -> Failure:
+def failing(moto_store: S3ObjectStore) -> Failure:
     def make(operation: str, *errors: Exception) -> tuple[S3ObjectStore, Failing]:
-        client = Failing(s3_store.client, operation, list(errors))
-        return S3ObjectStore(client, s3_store.bucket), client  # type: ignore[arg-type]
+        client = Failing(moto_store.client, operation, list(errors))
+        return S3ObjectStore(client, moto_store.bucket), client  # type: ignore[arg-type]
 
     return make
 
@@ -203,7 +203,7 @@ async def test_a_failing_clean_up_does_not_hide_why_the_upload_failed(failing: F
         await store.put_chunks("a/x", source())
 
 
-async def test_versions_are_deleted_by_the_thousand(s3_store: S3ObjectStore) -> None:
+async def test_versions_are_deleted_by_the_thousand() -> None:
     sizes: list[int] = []
 
     class Counting:
@@ -253,7 +253,7 @@ async def test_a_version_under_object_lock_is_kept_and_named_and_goes_once_it_is
     assert [version.key async for version in store.versions("a/")] == []
 
 
-async def test_versions_that_s3_could_not_delete_are_counted_and_not_named(s3_store: S3ObjectStore) -> None:
+async def test_versions_that_s3_could_not_delete_are_counted_and_not_named() -> None:
     class Partial:
         def delete_objects(self, **_: Any) -> dict[str, Any]:
             return {"Errors": [{"Key": CANARY, "Code": "InternalError", "Message": CANARY}]}
