@@ -18,13 +18,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 from starlette.datastructures import State
 
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.errors import AdapterNotLoaded, EngineDead
 from inference.engine.in_flight import EventStream, Flight, Flights, result_of
 from inference.engine.loaded_adapters import Eviction, LoadedAdapters
-from inference.engine.processes import Process, end, of_engine
+from inference.engine.processes import end, of_engine
 from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
 from inference.engine.shared_memory import descendants, mapped, unlink
 from inference.engine.stream_usage import StreamUsage
@@ -50,7 +51,7 @@ class Engine:
         self._adapters: LoadedAdapters | None = None
         # Noted while their processes live: afterwards nothing tells whose they were.
         self._segments: set[str] = set()
-        self._processes: set[Process] = set()
+        self._processes: set[psutil.Process] = set()
 
     async def start(self) -> None:
         """Start vLLM's processes and load the base model: about a minute on CPU, off the event loop.

@@ -6,55 +6,51 @@ sees it: it would keep its adapters, and the GPU's memory.
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from inference.engine.shared_memory import POLL_SECONDS, descendants
 
 WAIT_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Process:
-    """A process by its id and by when it started, since ids are given again."""
-
-    pid: int
-    started: int
-
-
-def of_engine(llm: Any) -> set[Process]:
+def of_engine(llm: Any) -> set[psutil.Process]:
     """The core processes of vLLM's AsyncLLM and all that they started. Not ours: this one's other children stay."""
     cores = {core.pid for core in llm.engine_core.resources.engine_manager.processes if core.pid is not None}
     return running(cores | {pid for core in cores for pid in descendants(core)})
 
 
-def running(pids: Iterable[int]) -> set[Process]:
-    """Those of the processes that run. One that has ended and that nobody has waited for yet does not."""
+def running(pids: Iterable[int]) -> set[psutil.Process]:
+    """Those of the processes that run."""
     found = set()
     for pid in pids:
-        with suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            if fields[0] not in "ZX":
-                found.add(Process(pid, int(fields[19])))
-    return found
+        with suppress(psutil.NoSuchProcess):
+            found.add(psutil.Process(pid))
+    return left_of(found)
 
 
-def end(processes: set[Process], wait_seconds: float = WAIT_SECONDS) -> set[Process]:
+def end(processes: set[psutil.Process], wait_seconds: float = WAIT_SECONDS) -> set[psutil.Process]:
     """Kill those that still run; returns those that run on, which the kernel does not let go."""
     until = time.monotonic() + wait_seconds
-    for process in left_of(processes):
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):  # also raised where another process has the id by now
+            process.kill()
     while (left := left_of(processes)) and time.monotonic() < until:
         time.sleep(POLL_SECONDS)
     return left
 
 
-def left_of(processes: set[Process]) -> set[Process]:
-    return processes & running(process.pid for process in processes)
+def left_of(processes: set[psutil.Process]) -> set[psutil.Process]:
+    """Those that still run. One that has ended and that nobody has waited for yet does not."""
+    return {process for process in processes if _runs(process)}
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False

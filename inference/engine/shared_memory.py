@@ -8,6 +8,8 @@ from contextlib import suppress
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
+import psutil
+
 FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 PREFIX = "psm_"
 """Of the names that ``SharedMemory`` makes. Nothing else is noted, and so nothing else is ever removed."""
@@ -16,18 +18,9 @@ POLL_SECONDS = 0.05
 
 def descendants(pid: int) -> set[int]:
     """All processes that this one started, and theirs. One whose parent has died is init's child and is not found."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])  # the name before it may hold anything
-            children.setdefault(parent, []).append(int(stat.parent.name))
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        new = children.get(waiting.pop(), [])
-        found.update(new)
-        waiting += new
-    return found
+    with suppress(psutil.NoSuchProcess):
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    return set()
 
 
 def mapped(pids: Iterable[int] | None = None) -> set[str]:

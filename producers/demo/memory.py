@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-PROC = Path("/proc")
+import psutil
+
 PAUSE_SECONDS = 3.0  # the kernel walks a process's pages to answer, tens of milliseconds for the large ones
 
 
 class MemoryPeak:
-    """The largest sum that was seen, in bytes, while the context lasts; 0 where there is no ``/proc``."""
+    """The largest sum that was seen, in bytes, while the context lasts; 0 where nothing may be looked at."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -39,29 +40,18 @@ class MemoryPeak:
                 return
 
 
-def tree(root: int) -> list[int]:
+def tree(root: int) -> list[psutil.Process]:
     """``root`` and its descendants, as far as they are alive."""
-    children: dict[int, list[int]] = {}
-    for entry in PROC.glob("[0-9]*"):
-        try:
-            # The name before it is in brackets and may hold anything.
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        children.setdefault(parent, []).append(int(entry.name))
-    found = [root]
-    for pid in found:
-        found += children.get(pid, [])
-    return found
+    with suppress(psutil.Error):
+        process = psutil.Process(root)
+        return [process, *process.children(recursive=True)]
+    return []
 
 
-def proportional_bytes(pids: list[int]) -> int:
+def proportional_bytes(processes: list[psutil.Process]) -> int:
     """Sum of the proportional set sizes: a page that n processes map counts a n-th for each."""
     total = 0
-    for pid in pids:
-        try:
-            lines = (PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    for process in processes:
+        with suppress(psutil.Error):  # it has ended meanwhile
+            total += process.memory_full_info().pss
     return total

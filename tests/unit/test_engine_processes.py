@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 
-from inference.engine.processes import Process, end, left_of, of_engine, running
+from inference.engine.processes import end, left_of, of_engine, running
 
 BOUND_SECONDS = 30.0
 _NESTED = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read()"
@@ -47,13 +47,6 @@ def test_a_worker_that_outlives_its_core_is_ended_and_other_children_are_not() -
     finally:
         other.kill()
         other.wait(BOUND_SECONDS)
-
-
-def test_a_process_that_has_got_the_id_of_another_is_not_ended() -> None:
-    with core_with_a_worker() as (core, _):
-        (there,) = running({core.pid})
-        assert end({Process(there.pid, there.started - 1)}) == set()
-        assert core.poll() is None
 
 
 def test_a_process_that_has_ended_and_was_not_waited_for_does_not_run() -> None:

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import AsyncMock
 
+import psutil
 import pytest
 
 from inference.engine import engine as engine_module
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from inference.engine.processes import Process
 
 BOUND_SECONDS = 30
 
@@ -91,14 +91,14 @@ async def test_a_stop_removes_what_the_engines_processes_shared_however_they_end
 ) -> None:
     engine = Engine(EngineConfig(base_model=tmp_path))
     seen: list[Any] = []
-    worker = Process(1, 2)
+    worker = psutil.Process()
     names = iter(({"psm_start"}, {"psm_later"}))
 
     def shutdown() -> None:
         seen.append("processes")
         raise RuntimeError("an engine that does not end")
 
-    def end(processes: set[Process]) -> set[Process]:
+    def end(processes: set[psutil.Process]) -> set[psutil.Process]:
         seen.append(set(processes))
         return set()
 

@@ -28,6 +28,7 @@ def test_the_memory_of_a_child_of_a_child_counts() -> None:
 
 
 def test_a_process_that_has_ended_counts_nothing() -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait(30)
-    assert proportional_bytes([ended.pid]) == 0
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as ended:
+        [process] = tree(ended.pid)
+    assert proportional_bytes([process]) == 0
+    assert tree(ended.pid) == []
