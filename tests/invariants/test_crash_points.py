@@ -1,4 +1,8 @@
-"""Kill a process right before and right after each of its effects: the final state is that of an undisturbed run."""
+"""Kill a process right before and right after each of its effects: the final state is that of an undisturbed run.
+
+The loop is lived once undisturbed, to know its effects, and once more: at each effect a copy of everything is made, in
+which the process dies, and which lives on to the end.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,8 @@ from producers.commands import legal_holds
 from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
-from tests.world.crashes import CrashAt
+from tests.world.at_once import at_once
+from tests.world.crashes import CrashAt, CrashAtEach
 from tests.world.summary import summary
 from tests.world.world import POLICY, World
 
@@ -99,44 +104,57 @@ def _without_salts(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-@pytest.fixture
-def scratches(tmp_path: Path) -> Iterator[Any]:
-    numbers = iter(range(100_000))
-    return iter(lambda: tmp_path / str(next(numbers)), None)
+async def test_a_kill_at_any_effect_changes_nothing_in_the_end(one_life_in_many_copies: None) -> None:
+    await _kill_at_each(lambda: Purge(POLICY, _churned), whole_loop=True)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_kill_at_any_effect_changes_nothing_in_the_end(when: str, scratches: Any) -> None:
-    await _kill_at_each(when, lambda: Purge(POLICY, _churned), scratches, whole_loop=True)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("run", [_taken_under_a_hold, _not_taken])
 async def test_a_kill_at_any_effect_of_a_purge_that_waits_changes_nothing_in_the_end(
-    when: str, run: Callable[[World, TenantId], Awaitable[None]], scratches: Any
+    run: Callable[[World, TenantId], Awaitable[None]], one_life_in_many_copies: None
 ) -> None:
-    await _kill_at_each(when, lambda: Purge(EXPORTING, run), scratches, whole_loop=False)
+    await _kill_at_each(lambda: Purge(EXPORTING, run), whole_loop=False)
 
 
-async def _kill_at_each(when: str, make: Callable[[], Purge], scratches: Any, *, whole_loop: bool) -> None:
+@pytest.fixture
+def one_life_in_many_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The working folder is the one that each copy gets a copy of."""
+    (tmp_path / "life").mkdir()
+    monkeypatch.chdir(tmp_path / "life")
+    with at_once():
+        yield
+
+
+SCRATCH = Path()
+"""Of every world: the working folder, whichever that is in a copy."""
+
+
+async def _kill_at_each(make: Callable[[], Purge], *, whole_loop: bool) -> None:
     recorder, purge = CrashAt(), make()
-    undisturbed = _without_salts(await _loop(World(next(scratches), recorder), purge))
+    undisturbed = _without_salts(await _loop(World(SCRATCH, recorder), purge))
     assert undisturbed["tenant"]["state"]["status"] == "purged"
     assert undisturbed["tenant"]["purge"]["step"] == "certified"
     assert undisturbed["tenant"]["keys"] == []
     assert undisturbed["other"]["state"]["active_adapter"] is not None
-    wrong = []
-    first = 0 if whole_loop else purge.begins_at
-    assert len(recorder.effects) - first > 20
-    for position, effect in list(enumerate(recorder.effects))[first:]:
-        crash = CrashAt(position, when)
-        result = _without_salts(await _loop(World(next(scratches), crash), make()))
-        assert crash.has_crashed, "every position of the list is reached"
+    crash = CrashAtEach(undisturbed=recorder, first=0 if whole_loop else purge.begins_at)
+    assert len(recorder.effects) - crash.first > 20
+    try:
+        result = _without_salts(await _loop(World(SCRATCH, crash), make()))
+    except BaseException:
+        crash.copies.end_failed()
+        raise
+    if crash.copies.is_copy:
+        position, _ = crash.died[-1]
         expected = undisturbed
         if recorder.processes[position] == "inference":
             result, expected = _without_what_a_server_forgets(result), _without_what_a_server_forgets(undisturbed)
-        if result != expected:
-            wrong.append((position, effect, _difference(result, expected)))
+        crash.copies.end("" if result == expected else _difference(result, expected))
+    assert (result, crash.effects) == (undisturbed, recorder.effects), "the original is disturbed by none of its copies"
+    assert crash.died == crash.due(), "every position of the list is reached"
+    wrong = [
+        (when, position, recorder.effects[position], said)
+        for (position, when), said in zip(crash.died, crash.copies.said, strict=True)
+        if said
+    ]
     assert not wrong, "\n".join(map(str, wrong[:5]))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from tests.world.copies import Copies
 
 
 class SimulatedCrash(BaseException):
@@ -18,11 +21,19 @@ class CrashAt:
     effects: list[str] = field(default_factory=list)
     processes: list[str] = field(default_factory=list)
     """Whose effect each of ``effects`` is, as far as :meth:`of` was asked for an observer."""
+    turns: list[int] = field(default_factory=list)
+    """In which turn each of ``effects`` was. A turn is what one death ends: a handling, a look, an attempt."""
     has_crashed: bool = False
+    turn: int = 0
+
+    def begin_turn(self) -> None:
+        """What follows is done by another process, or again by one that would have to begin it again."""
+        self.turn += 1
 
     def before(self, effect: str, process: str = "") -> None:
         self.effects.append(effect)
         self.processes.append(process)
+        self.turns.append(self.turn)
         self._crash_if("before")
 
     def after(self, effect: str) -> None:
@@ -34,6 +45,43 @@ class CrashAt:
 
     def _crash_if(self, when: str) -> None:
         if not self.has_crashed and self.position == len(self.effects) - 1 and self.when == when:
+            self.has_crashed = True
+            raise SimulatedCrash(self.effects[-1])
+
+
+@dataclass
+class CrashAtEach(CrashAt):
+    """Dies at each effect, in a copy of everything for each, while the original lives on undisturbed.
+
+    Right after an effect only where that differs from right before the next: within a turn both leave the same, since
+    what the process knew dies with it. ``undisturbed`` is a recording of the same life.
+    """
+
+    undisturbed: CrashAt = field(default_factory=CrashAt)
+    first: int = 0
+    copies: Copies = field(default_factory=Copies)
+    died: list[tuple[int, str]] = field(default_factory=list)
+    """Where, in the order of what the copies said."""
+
+    def due(self) -> Sequence[tuple[int, str]]:
+        """Every place to die at."""
+        turns = [*self.undisturbed.turns, None]
+        return [
+            (position, when)
+            for position in range(self.first, len(self.undisturbed.effects))
+            for when in ("before", "after")
+            if when == "before" or turns[position + 1] != turns[position]
+        ]
+
+    def _crash_if(self, when: str) -> None:
+        position = len(self.effects) - 1
+        if self.copies.is_copy or position < self.first:
+            return
+        turns = self.undisturbed.turns
+        if when == "after" and position + 1 < len(turns) and turns[position + 1] == turns[position]:
+            return
+        self.died.append((position, when))
+        if self.copies.lives_on():
             self.has_crashed = True
             raise SimulatedCrash(self.effects[-1])
 

@@ -230,6 +230,7 @@ class World:
                 position = service.positions.get(topic, 0)
                 if position < len(log):
                     moved = True
+                    self.crash.begin_turn()
                     try:
                         await self.handle(service, log[position])
                     except SimulatedCrash:
@@ -240,12 +241,14 @@ class World:
         return moved
 
     async def _periodic(self, work: Any) -> None:
+        self.crash.begin_turn()
         try:
             await work()
         except SimulatedCrash:
             return
 
     async def _serve(self, work: Any) -> None:
+        self.crash.begin_turn()
         try:
             await work()
         except SimulatedCrash:
@@ -268,6 +271,7 @@ class World:
         return Worker(tenancy, store, self.signer, self.trainer, leases, self.scratch)
 
     async def _work(self, tenant: TenantId, run_id: str) -> None:
+        self.crash.begin_turn()
         try:
             await (await self.worker(tenant)).attempt(run_id)
         except (SimulatedCrash, LeaseHeld, LeaseLost, TenantFenced, KeyDestroyed):
