@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; see deploy/local/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test attack lint bench up down lock clean
+.PHONY: help setup demo check test explore attack lint bench up down lock clean
 
 PYTHON := .venv/bin/python
 # The clone is put on the path, not installed: clones with the same pins share one environment.
@@ -9,7 +9,8 @@ export PYTHONPATH := $(CURDIR)
 help:
 	@echo 'make setup   Python environment, Kafka jars and base model, kept in $${SANO_CACHE_DIR:-~/.cache/sanolith}'
 	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
-	@echo 'make test    all tests, in two processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
+	@echo 'make test    all tests, in three processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
+	@echo 'make explore new examples for every test that draws some, 50 times as many; -k in PYTEST_ARGS picks some'
 	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
 	@echo 'make check   lint, types and unit tests: before each commit'
 	@echo 'make lint    ruff and mypy'
@@ -25,10 +26,13 @@ demo: setup
 	@bin/sano demo --report demo-report.json
 
 test: setup
-	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 3 --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: lint
 	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder tests/unit $(PYTEST_ARGS)
+
+explore: setup
+	@$(PYTHON) -m pytest -n 2 -m hypothesis --hypothesis-profile=explore --timeout 0 tests/unit tests/invariants $(PYTEST_ARGS)
 
 attack: setup
 	@$(PYTHON) -m pytest tests/attack --attack full $(PYTEST_ARGS)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-# A run says the same of the same code, on a busy machine too: no example has a deadline, and none is made too slowly.
-# To look for what it has not thought of: --hypothesis-profile=explore.
-UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("same", UNTIMED, derandomize=True, database=None)
-settings.register_profile("explore", UNTIMED, derandomize=False, print_blob=True)
+import tests.fixtures.examples  # noqa: F401 - registers the profiles
+
+# The same examples in every run. To look for what it has not thought of: `make explore`.
 settings.load_profile("same")
 
 ROOT = Path(__file__).parents[1]
 ALONE = ("engine", "kafka")
 """Markers of files that run one after another. The longest come first."""
+LONG = (
+    "tests/invariants/test_crash_points.py",
+    "tests/invariants/test_every_order.py",
+    "tests/invariants/test_batches_in_every_order.py",
+)
+"""Of the other files those that take longest, by test-durations.txt: begun last, they would be waited for."""
+NICE = 5
+"""Of the processes, while they run other files: those wait for nobody's lease or session to end in time."""
 
 pytest_plugins = [
     "tests.fixtures.durations",
@@ -38,13 +45,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: [group_of(item.nodeid) != name for name in ALONE])
+    items.sort(key=lambda item: [group_of(item.nodeid) != name for name in (*ALONE, *LONG)])
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Two processes share the tests. Files that start the engine run in one of them, one after another: two engines
-    would take each other's processors and shared memory. So do files that start Kafka, which is then started once. All
-    others are shared out one by one, once those two groups are on their way.
+    """Three processes share the tests. Files that start the engine run in one of them, one after another: two engines
+    would take each other's processors and shared memory. So do files that start Kafka, which is then started once, and
+    which wait more than they compute. All others are shared out one by one, to whoever has none of these, on what
+    these leave of the processors.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -64,6 +72,12 @@ def group_of(nodeid: str) -> str:
 def _group_of_file(file: str) -> str:
     text = (ROOT / file).read_text()
     return next((name for name in ALONE if f"mark.{name}" in text), file)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if hasattr(item.config, "workerinput") and group_of(item.nodeid) not in ALONE:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
 
 
 @pytest.hookimpl(wrapper=True)

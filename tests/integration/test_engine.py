@@ -26,7 +26,6 @@ from inference.engine import request_fields
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.errors import (
-    AdapterInUse,
     AdapterLoadFailed,
     AdapterNotLoaded,
     AdapterWithdrawn,
@@ -37,6 +36,7 @@ from inference.engine.in_flight import EventStream
 from inference.tenants.binding import Salts
 from inference.tenants.usage import UsageMeter
 from tenancy.tenant_id import TenantId
+from tests.contract.adapter_engine import AdapterEngineContract, Subject
 from tests.fixtures.markers import new_marker, token_forms
 from tests.fixtures.raw_bytes import files
 
@@ -183,6 +183,19 @@ async def slots(engine: Engine) -> list[tuple[int | None, bool]]:
 async def load(engine: Engine, adapters: dict[str, Path], *names: str) -> None:
     for name in names:
         await engine.load(name, adapters[name])
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def subject(engine: Engine, adapters: dict[str, Path]) -> Subject:
+    async def begin(adapter: str, owner: str) -> None:
+        await anext(await stream_of(engine, adapter, tokens=300, owner=owner))
+
+    loadable = {name: directory for name, directory in adapters.items() if not name.startswith("a32")}
+    return Subject(engine, engine._config.max_cpu_loras, loadable, begin)
+
+
+class TestVllm(AdapterEngineContract):
+    """The suite of every engine."""
 
 
 async def test_adapters_answer_as_they_do_alone_while_others_are_loaded_and_evicted(
@@ -548,16 +561,6 @@ async def test_aborting_an_adapter_ends_its_requests_and_no_others(engine: Engin
     assert rest[-1] == b"data: [DONE]\n\n"
     assert json.loads(rest[-2].removeprefix(b"data: "))["error"]["code"] == 503
     assert (await others)[0] == alone
-
-
-async def test_an_adapter_that_is_answering_is_not_evicted(engine: Engine, adapters: dict[str, Path]) -> None:
-    await load(engine, adapters, "a16-0")
-    request = asyncio.create_task(answer(engine, "a16-0", tokens=32))
-    await asyncio.sleep(0)  # admitted, and nothing more
-    with pytest.raises(AdapterInUse):
-        await engine.evict("a16-0", scrub=True)
-    assert engine.loaded() == ("a16-0",)
-    assert await request
 
 
 async def test_an_adapters_files_can_be_deleted_after_its_eviction(

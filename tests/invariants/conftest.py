@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ from tests.invariants.worlds import (
     Pair,
     learned,
 )
+from tests.world.at_once import at_once
 from tests.world.world import World
+
+
+@pytest.fixture(autouse=True, scope="package")
+def without_threads() -> Iterator[None]:
+    """Nothing in the world blocks."""
+    with at_once():
+        yield
 
 
 @pytest.fixture

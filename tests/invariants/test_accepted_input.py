@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.adapters import app as adapters
@@ -28,11 +28,11 @@ from schemas.bus.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.bus.outcome import Outcome
 from tenancy.errors import Transient
 from tenancy.service.telemetry import SCOPE
+from tests.fixtures.examples import examples
 from tests.fixtures.records import record_of
 from tests.invariants.worlds import DispatchedWorld, event, learned, receipt, service
 from tests.unit.event_strategies import data_of, event_types, moments
 from tests.world.bus import Service
-from tests.world.deliveries import REPRODUCIBLE
 from tests.world.world import POLICY
 
 Json = dict[str, Any]
@@ -137,7 +137,7 @@ def complaints() -> Iterator[list[str]]:
         logging.getLogger(SCOPE).removeHandler(listening)
 
 
-@settings(REPRODUCIBLE, max_examples=15)
+@examples(6)
 @given(st.lists(st.tuples(sent(), st.booleans()), min_size=1, max_size=60))
 def test_every_event_that_the_schemas_accept_comes_to_an_outcome_at_every_consumer(
     history: list[tuple[tuple[str, str, Json, Any], bool]],

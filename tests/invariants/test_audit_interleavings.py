@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.queries.audit_copy import read_copy
@@ -28,6 +28,7 @@ from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import examples
 from tests.invariants.stepping import Process
 
 TENANT = TenantId("t1")
@@ -103,7 +104,7 @@ async def test_one_event_that_is_delivered_twice_is_one_entry_in_every_order_of_
         await in_turns(("a", "a"), schedule)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(
     st.lists(st.sampled_from("abc"), min_size=3, max_size=5).map(tuple),
     st.lists(st.integers(0, 4), max_size=60),
@@ -114,7 +115,7 @@ def test_any_events_delivered_any_number_of_times_at_once_are_one_entry_each(
     asyncio.run(in_turns(names, schedule))
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(
     st.integers(0, 8),
     st.integers(0, 8),

@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import examples
 from tests.invariants.decisions import CONSENTS, EXAMPLES, Decision, decisions, event_of, unique
-from tests.world.deliveries import REPRODUCIBLE, Deliveries, Stage, stages
+from tests.world.deliveries import Deliveries, Stage, stages
 from tests.world.final_state import final_state
 
 TENANT = "t1"
@@ -111,7 +112,7 @@ async def _both(policy: TenantPolicy, history: list[Decision], schedule: list[St
         return once, await final_state(world, tenant)
 
 
-@settings(REPRODUCIBLE, max_examples=100)
+@examples(35)
 @given(
     policies,
     histories,

@@ -7,7 +7,7 @@ which the process dies, and which lives on to the end.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,6 @@ from producers.commands import legal_holds
 from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
-from tests.world.at_once import at_once
 from tests.world.crashes import CrashAt, CrashAtEach
 from tests.world.summary import summary
 from tests.world.world import POLICY, World
@@ -116,12 +115,10 @@ async def test_a_kill_at_any_effect_of_a_purge_that_waits_changes_nothing_in_the
 
 
 @pytest.fixture
-def one_life_in_many_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def one_life_in_many_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The working folder is the one that each copy gets a copy of."""
     (tmp_path / "life").mkdir()
     monkeypatch.chdir(tmp_path / "life")
-    with at_once():
-        yield
 
 
 SCRATCH = Path()

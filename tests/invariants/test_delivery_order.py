@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consumers.training.freeze import eligible
@@ -21,8 +21,8 @@ from schemas.bus import events
 from schemas.bus.outcome import Outcome
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import examples
 from tests.invariants.decisions import Decision, decisions, event_of, unique
-from tests.world.deliveries import REPRODUCIBLE
 from tests.world.summary import everything_again, summary
 from tests.world.world import POLICY, World
 
@@ -54,7 +54,7 @@ async def _delivered(history: list[Decision], rewinds: list[int]) -> tuple[dict[
         return found, world
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@examples(25)
 @given(st.lists(decisions, min_size=1, max_size=14).map(unique), st.lists(st.integers(0, 14), max_size=14))
 def test_redelivery_from_any_position_gives_the_same_state(history: list[Decision], rewinds: list[int]) -> None:
     async def both() -> None:
@@ -96,7 +96,7 @@ async def _decided(history: list[Decision]) -> dict[str, Any]:
 
 
 @example((FORBIDDEN_LATER, FORBIDDEN_LATER[::-1]))
-@settings(REPRODUCIBLE, max_examples=60)
+@examples(25)
 @given(
     st.lists(decisions, min_size=1, max_size=14)
     .map(unique)

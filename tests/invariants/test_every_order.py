@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producers.commands import requests
@@ -23,7 +23,8 @@ from schemas.bus import events
 from schemas.objects.state import TenantState
 from tenancy.state import archive
 from tenancy.tenant_id import TenantId
-from tests.world.deliveries import READ, REPRODUCIBLE, Deliveries, Stage, all_again, stages
+from tests.fixtures.examples import examples
+from tests.world.deliveries import READ, Deliveries, Stage, all_again, stages
 from tests.world.final_state import canonical, final_state
 from tests.world.world import POLICY
 
@@ -190,7 +191,7 @@ def test_the_undisturbed_life_does_all_that_it_is_meant_to() -> None:
 
 
 @example((all_again(TENANTS),) * 9)
-@settings(REPRODUCIBLE, max_examples=40)
+@examples(16)
 @given(st.tuples(*[stages(TENANTS)] * 9))
 def test_a_life_whose_events_come_again_and_in_any_order_ends_as_it_does_undisturbed(
     schedule: tuple[Stage, ...],
@@ -198,7 +199,7 @@ def test_a_life_whose_events_come_again_and_in_any_order_ends_as_it_does_undistu
     assert asyncio.run(_lived(schedule)) == _straight()
 
 
-@settings(REPRODUCIBLE, max_examples=30)
+@examples(12)
 @given(st.integers(0, 7), st.tuples(*[stages(TENANTS, max_moves=40)] * 2))
 def test_a_purge_that_overtakes_or_is_overtaken_by_anything_ends_in_the_same_emptiness(
     churned_after: int, schedule: tuple[Stage, ...]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.curation.handlers import on_consent_granted, on_example_approved
@@ -40,6 +40,7 @@ from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, TenantFenced
 from tenancy.state.leases import Lease, Leases
+from tests.fixtures.examples import examples
 from tests.invariants.stepping import Process, Scene, Writer, stepped
 from tests.invariants.worlds import REFUSED_AFTER_A_PURGE, Pair, assert_purged, event, frozen, purged, samples, service
 from tests.invariants.writers import LATE_WRITERS
@@ -284,7 +285,7 @@ async def test_fenced_a_worker_that_lost_its_lease_while_it_trained_uploads_noth
     assert [key for key in world.memory.objects if key.startswith(staging)] == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(10)
 @given(
     st.sampled_from(["worker", "export", "approval"]),
     st.lists(st.tuples(st.sampled_from(["writer", "purge"]), st.integers(1, 4)), max_size=12),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.runtime.runs import InRuns
@@ -21,9 +21,9 @@ from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import Refused, TenantFenced, Transient
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import examples
 from tests.world.bus import Service
 from tests.world.crashes import CrashAt, SimulatedCrash
-from tests.world.deliveries import REPRODUCIBLE
 from tests.world.summary import summary
 from tests.world.world import World
 
@@ -111,7 +111,7 @@ policies = st.builds(
 )
 
 
-@settings(REPRODUCIBLE, max_examples=60)
+@examples(25)
 @given(policies, plans)
 def test_a_run_of_approvals_has_the_outcomes_and_leaves_the_state_that_they_have_one_after_another(
     policy: TenantPolicy, plan: Plan
@@ -180,7 +180,7 @@ async def _granted(world: World, policy: TenantPolicy, plan: Sequence[tuple[str,
     return [await world.publish(tenant, data) for data in made]
 
 
-@settings(REPRODUCIBLE, max_examples=40)
+@examples(16)
 @given(st.integers(1, 5), grants)
 def test_a_run_of_grants_has_the_outcomes_and_leaves_the_state_that_they_have_one_after_another(
     least: int, plan: Sequence[tuple[str, int]]
@@ -211,7 +211,7 @@ async def _used(world: World, plan: Sequence[str]) -> list[Event]:
     return [await world.publish(tenant, data) for data in made]
 
 
-@settings(REPRODUCIBLE, max_examples=40)
+@examples(16)
 @given(usages)
 def test_a_run_of_usage_has_the_outcomes_and_leaves_the_sums_that_it_has_one_after_another(
     plan: Sequence[str],

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.curation.handlers import on_consent_revoked, on_example_rejected, on_example_withdrawn
@@ -29,6 +29,7 @@ from tenancy.errors import LeaseLost
 from tenancy.state.leases import Leases
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import examples
 from tests.invariants.stepping import Process, SteppedStore, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, weights
 from tests.invariants.worlds import event, service
@@ -189,7 +190,7 @@ async def test_whatever_ends_eligibility_and_a_training_may_meet_at_any_effect_o
                 await meeting.meet([*first, ("driver", 0), ("worker", 1000), ("driver", 0)])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(
     st.sampled_from(sorted(HANDLINGS)),
     st.lists(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.adapters.withdrawals import WithdrawalDriver
@@ -22,6 +22,7 @@ from schemas.bus.envelope import Event
 from schemas.objects import object_keys
 from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import examples
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, trained, weights
 from tests.invariants.worlds import event, service
@@ -177,7 +178,7 @@ async def test_an_adapter_that_is_trained_after_the_grant_stays_when_the_retirem
 TURNS = st.tuples(st.sampled_from(["first", "first", "second", "grant", "death"]), st.sampled_from([0, 1, 2, 4, WHOLE]))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(30)
 @given(st.lists(TURNS, max_size=12))
 def test_in_any_order_a_receipt_says_what_became_of_the_adapter(schedule: list[Turn]) -> None:
     async def met() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -17,6 +17,7 @@ from schemas.bus.compatibility import REMEDY, breaking_changes
 from schemas.bus.events import EVENT_TYPES
 from schemas.bus.json_schemas import golden_schema
 from schemas.generate import golden_file
+from tests.fixtures.examples import examples
 from tests.unit.event_strategies import data_of, event_types
 from tests.unit.golden_history import EarlierVersion, History, history
 
@@ -236,7 +237,7 @@ def test_every_golden_schema_is_compatible_with_itself_and_breaks_when_a_propert
     assert (ROOT / "schemas" / "golden" / golden_file(event_type)).is_file()
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.data())
 def test_what_an_old_schema_accepted_is_accepted_by_any_that_is_called_compatible(data: st.DataObject) -> None:
     """Mutates keywords of a real schema at random: no mutation that is called compatible may refuse an old message."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import ConsumerRecord
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.runtime.crash_loops import CrashLoopGuard
@@ -41,6 +41,7 @@ from tenancy.service.telemetry import configure_telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import ObjectVersion, StoredObject
+from tests.fixtures.examples import examples
 from tests.fixtures.records import record_of
 
 POLICY = HandlingPolicy(
@@ -305,7 +306,7 @@ async def test_several_that_kill_are_all_found_and_only_they_are_passed_over() -
     assert set(topic.handled) == {f"x{number}" for number in range(12) if number % 4 != 1}
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=10), st.randoms(use_true_random=False))
 async def test_kills_from_outside_of_a_process_with_many_in_hand_pass_over_nothing(
     kills: list[int], chance: random.Random
@@ -552,7 +553,7 @@ def test_what_is_noted_lies_in_a_declared_store_and_names_no_tenant() -> None:
 ENDS = st.sampled_from(["killed in hand", "killed between", "stopped", "bus out", "store out"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(60)
 @given(st.lists(ENDS, max_size=14))
 async def test_a_healthy_event_is_a_dead_letter_only_after_so_many_processes_were_killed_with_it_in_hand(
     ends: list[str],

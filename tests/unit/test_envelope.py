@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.bus import envelope
 from schemas.bus.envelope import Event, MalformedEvent, decode, encode
 from schemas.bus.events import ReplicaRegistered
+from tests.fixtures.examples import examples
 from tests.unit.event_strategies import JSON_VALUES, approved, events
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -141,14 +142,14 @@ def test_a_time_in_another_zone_is_the_same_moment() -> None:
     assert decode(message.key, message.value, message.headers).time == NOW
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@examples(100)
 @given(st.none() | st.binary(), st.none() | st.binary(), st.lists(st.tuples(st.text(), st.none() | st.binary())))
 def test_no_bytes_make_decode_fail_in_another_way(key: bytes | None, value: bytes | None, headers: Headers) -> None:
     with pytest.raises(MalformedEvent):
         decode(key, value, headers)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@examples(100)
 @given(events(), JSON_VALUES)
 def test_no_json_makes_decode_fail_in_another_way(event: Event, value: Any) -> None:
     message = encode(event)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 from pydantic import BaseModel, ValidationError
@@ -22,6 +22,7 @@ from schemas.bus.json_schemas import golden_schema
 from schemas.evidence import audit, statements
 from schemas.objects import crash_marker, curation, exports, purges, replicas, state, training, usage, withdrawals
 from schemas.tenant import holds
+from tests.fixtures.examples import examples
 from tests.unit.event_strategies import JSON_VALUES, data_of
 from tests.unit.stored_examples import StoredExample, stored_examples
 
@@ -99,7 +100,7 @@ def test_with_another_json_type_anywhere_a_stored_example_is_read_where_its_sche
             assert consumer_accepts(event_type, changed) == schema_accepts(event_type, changed), (path, other)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@examples(200)
 @given(st.data())
 def test_with_any_json_anywhere_data_is_read_where_its_schema_allows_that(data: st.DataObject) -> None:
     event_type = data.draw(st.sampled_from(sorted(EVENT_TYPES)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.bus.envelope import event_id
@@ -15,6 +15,7 @@ from schemas.bus.json_schemas import golden_schema
 from schemas.objects import object_keys
 from schemas.objects.object_keys import tenant_key
 from schemas.objects.usage import report_of
+from tests.fixtures.examples import examples
 from tests.unit.event_strategies import data_of, tenants
 
 S3_KEY_BYTES = 1024
@@ -105,7 +106,7 @@ def test_it_is_said_of_every_id_whether_keys_are_built_from_it() -> None:
 
 
 @pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@examples(50)
 @given(st.data())
 def test_whatever_the_schema_accepts_makes_keys_that_the_store_takes(event_type: str, data: st.DataObject) -> None:
     tenant, sent = data.draw(tenants), data.draw(data_of(event_type))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.runtime.lanes import LaneLimits, LaneScheduler, _size
@@ -17,6 +17,7 @@ from consumers.runtime.offsets import Committed, decoded
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from tenancy.platform.clock import utc_now
+from tests.fixtures.examples import examples
 from tests.fixtures.records import raw_record, record_of
 
 PARTITION = (events.CURATION, 0)
@@ -243,7 +244,7 @@ async def test_a_stop_lets_what_is_in_hand_end_and_gives_up_what_does_not() -> N
     assert (stand.under_way, stand.begun, stand.committable()) == ({}, [0, 2, 3], 1)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=14), st.randoms(use_true_random=False))
 async def test_order_per_tenant_and_commits_hold_through_failures_moves_and_kills(
     log: list[str], chance: random.Random

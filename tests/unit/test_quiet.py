@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -50,6 +50,7 @@ from tenancy.service.telemetry import SCOPE, Telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import examples
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
 from tests.unit.event_strategies import approved, events
@@ -88,7 +89,7 @@ def planted(node: Any, path: tuple[str | int, ...], value: Any) -> Any:
 # --- events
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@examples(100)
 @given(events(), st.data())
 def test_the_refusal_of_an_event_does_not_quote_any_field_of_it(event: Event, data: st.DataObject) -> None:
     message = encode(event)
@@ -101,7 +102,7 @@ def test_the_refusal_of_an_event_does_not_quote_any_field_of_it(event: Event, da
         assert CANARY not in told(error)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@examples(50)
 @given(events(), st.data())
 def test_the_refusal_of_an_event_does_not_quote_its_key_or_its_headers(event: Event, data: st.DataObject) -> None:
     message = encode(event)
@@ -117,7 +118,7 @@ def test_the_refusal_of_an_event_does_not_quote_its_key_or_its_headers(event: Ev
     assert CANARY not in told(refused.value)
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(st.text(), st.binary())
 def test_a_body_that_is_not_json_is_not_quoted(text: str, noise: bytes) -> None:
     message = encode(approved())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from producers.replay.selection import REPLAYABLE, Selection
 from schemas.bus import events
 from schemas.bus.envelope import decode
 from tenancy.errors import Refused
+from tests.fixtures.examples import examples
 from tests.unit.replay_parts import START, Installation, granted, history
 
 
@@ -88,7 +89,7 @@ CRITERIA = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(CRITERIA)
 def test_a_selection_yields_exactly_what_meets_all_of_its_criteria(criteria: dict[str, Any]) -> None:
     async def check() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from schemas.bus.envelope import Event, MalformedEvent, data_schema, decode, enc
 from schemas.bus.events import EVENT_TYPES, PurgeFenced, TrainingRequested, UsageRecorded
 from schemas.bus.json_schemas import golden_schema
 from schemas.tenant.hyperparameters import VOCABULARY, Hyperparameters
+from tests.fixtures.examples import examples
 from tests.unit.event_strategies import JSON_VALUES, approved, data_of, event_types, events, tenants
 from tests.unit.stored_examples import StoredExample, stored_examples
 
@@ -136,7 +137,7 @@ def test_a_stored_example_is_valid_by_the_golden_schema(example: StoredExample) 
 # --- strict producers, tolerant consumers
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@examples(100)
 @given(events())
 def test_every_event_arrives_as_it_was_sent(event: Event) -> None:
     message = encode(event)
@@ -152,7 +153,7 @@ def test_what_the_golden_schema_accepts_a_consumer_can_read(case: tuple[str, dic
     EVENT_TYPES[event_type].model_validate_json(json.dumps(value), extra="ignore")
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+@examples(50)
 @given(events(), st.text(min_size=1).map(lambda name: f"x{name}"), JSON_VALUES)
 def test_a_field_from_a_newer_producer_is_ignored_at_every_depth(event: Event, name: str, value: Any) -> None:
     message = encode(event)
@@ -232,7 +233,7 @@ def test_time_source_trace_and_cause_do_not_make_another_event() -> None:
     assert later.id == event.id
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@examples(40)
 @given(st.lists(events(), min_size=2, max_size=6))
 def test_events_share_an_id_only_when_type_tenant_and_natural_key_are_the_same(drawn: list[Event]) -> None:
     identities = {(event.type, event.subject, event.data.natural_key()): event.id for event in drawn}

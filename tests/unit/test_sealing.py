@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tenancy.errors import SealBroken
@@ -19,6 +19,7 @@ from tenancy.storage.sealing import (
     seal,
     seal_chunks,
 )
+from tests.fixtures.examples import examples
 
 KEY = bytes(range(32))
 NAME = "tenants/t1/examples/x"
@@ -51,7 +52,7 @@ def test_what_is_sealed_opens_under_its_key_and_name(plain: bytes, key: bytes, n
     assert len(plain) < 8 or plain not in sealed
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     st.sampled_from([0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, 2 * FRAME_BYTES, len(LARGE)]),
     st.lists(st.integers(1, 2 * FRAME_BYTES), min_size=1, max_size=3).filter(lambda sizes: sum(sizes) > 50_000),

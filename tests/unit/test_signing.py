@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
@@ -21,6 +21,7 @@ from schemas.base.canonical import canonical_json
 from schemas.evidence.statements import EVICTION_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.signing import Signer, Verifier
+from tests.fixtures.examples import examples
 from tests.unit.event_strategies import JSON_VALUES
 
 SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -135,7 +136,7 @@ def test_a_signed_payload_that_is_no_statement_is_refused(payload: bytes) -> Non
         VERIFIER.verify(envelope_of(payload), PURGE_PREDICATE)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.one_of(
         JSON_VALUES,

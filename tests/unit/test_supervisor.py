@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inference.engine.errors import AdapterNotLoaded, EngineDead, EngineRefused
-from inference.engine.in_flight import EventStream, Flight, Flights
+from inference.engine.in_flight import EventStream, Flight
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
@@ -34,13 +34,6 @@ class Life(FakeEngine):
     refusal: EngineRefused | None = None
     dies: asyncio.Event = field(default_factory=asyncio.Event)
     answers: asyncio.Event = field(default_factory=asyncio.Event)
-    flights: Flights = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.flights = Flights(self._abort)
-
-    async def _abort(self, engine_ids: list[str]) -> None:
-        return None
 
     @property
     def has_ended(self) -> bool:

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from schemas.bus import events
@@ -23,14 +22,6 @@ from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.world.bus import Service
 from tests.world.world import KeepsFailing, World
-
-REPRODUCIBLE = settings(
-    deadline=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
-    suppress_health_check=[HealthCheck.too_slow],
-)
-"""The same examples in every run. Without the phase that explains a failure, which lives a hundred lives more."""
 
 READ = {
     "curation": (events.CURATION,),

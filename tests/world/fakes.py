@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +14,14 @@ from consumers.training.base_model import BaseModel
 from consumers.training.processor import Processor
 from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.tokenization import TrainingExample
+from inference.engine.errors import AdapterInUse, EngineFull
+from inference.engine.in_flight import Flight, Flights
 from inference.engine.loaded_adapters import Eviction
 from schemas.models.adapter_files import config_sha256, naming_run, weights_sha256
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.tenant_id import TenantId
+
+_request_ids = (f"fake-{number}" for number in itertools.count())
 
 BASE = BaseModel(Path("/nowhere/base"), "b" * 64)
 
@@ -84,14 +90,29 @@ class FakeTrainer:
 
 @dataclass
 class FakeEngine:
-    """Remembers which adapters are loaded and in which order things were done to them."""
+    """Remembers which adapters are loaded and in which order things were done to them.
+
+    Its requests are in flight as the real ones are. ``running`` are others, of an adapter or an owner, by number.
+    """
 
     names: dict[str, Path] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     running: dict[str, int] = field(default_factory=dict)
+    capacity: int = 1_000
+    flights: Flights = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flights = Flights(self._abort)
+
+    async def _abort(self, engine_ids: list[str]) -> None:
+        await asyncio.sleep(0)
 
     def require_running(self) -> None:
         return None
+
+    async def begin(self, digest: str, owner: str) -> None:
+        """A request that goes on until it is ended."""
+        self.flights.start(Flight(next(_request_ids), digest, [], owner), asyncio.Event().wait())
 
     def loaded(self) -> tuple[str, ...]:
         return tuple(self.names)
@@ -100,26 +121,30 @@ class FakeEngine:
         return tuple(self.names)
 
     def inflight(self, digest: str) -> int:
-        return self.running.get(digest, 0)
+        return self.running.get(digest, 0) + self.flights.count(digest)
 
     async def load(self, digest: str, directory: Path) -> None:
+        if digest not in self.names and len(self.names) >= self.capacity:
+            raise EngineFull(self.capacity)
         self.calls.append(("load", digest))
         self.names[digest] = directory
 
     async def evict(self, digest: str, *, scrub: bool) -> Eviction:
+        if running := self.inflight(digest):
+            raise AdapterInUse(digest, running)
         self.calls.append(("evict", digest))
         was_loaded = self.names.pop(digest, None) is not None
         return Eviction(digest, was_loaded, scrub, scrub, tuple(self.names))
 
     async def abort_all(self, digest: str) -> int:
         self.calls.append(("abort", digest))
-        return self.running.pop(digest, 0)
+        return self.running.pop(digest, 0) + await self.flights.abort(digest)
 
     def inflight_of(self, owner: str) -> int:
-        return self.running.get(owner, 0)
+        return self.running.get(owner, 0) + self.flights.count_of(owner)
 
     async def abort_all_of(self, owner: str) -> int:
-        return self.running.pop(owner, 0)
+        return self.running.pop(owner, 0) + await self.flights.abort_of(owner)
 
     async def reset_prefix_cache(self) -> bool:
         return True

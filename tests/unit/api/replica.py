@@ -25,7 +25,7 @@ from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
 from inference.api.routes import Api
 from inference.engine.errors import AdapterWithdrawn
-from inference.engine.in_flight import EventStream, Flight, Flights
+from inference.engine.in_flight import EventStream, Flight
 from inference.engine.request_fields import chat_fields, completion_fields
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
@@ -92,16 +92,6 @@ class AnsweringEngine(FakeEngine):
     refusal: Exception | None = None
     stalls: bool = False
     before_answer: Callable[[], None] = lambda: None
-    flights: Flights = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.flights = Flights(self._abort)
-
-    async def _abort(self, engine_ids: list[str]) -> None:
-        await asyncio.sleep(0)
-
-    def inflight(self, digest: str) -> int:
-        return self.flights.count(digest)
 
     async def chat(
         self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inference.adapters.placement import RETRY_AFTER_SECONDS
 from inference.engine.errors import AdapterLoadFailed
+from tests.fixtures.examples import examples
 from tests.unit.placement.strict_parts import IDLE_SECONDS, A, B, Bench, C, nothing_left, steps
 
 digests = st.sampled_from(["a1", "a2", "b1", "b2", "c1"])
@@ -29,7 +30,7 @@ OWNERS = {"a": A, "b": B, "c": C}
 
 # Who asks for room goes away while an adapter is unloaded for it.
 @example([(("ask", "a2"), 2), (("ask", "b1"), 0), (("cancel", 0), 5), (("ask", "a1"), 2), (("cancel", 14), 0)])
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(300)
 @given(st.lists(st.tuples(action, st.integers(0, 6)), max_size=25))
 def test_whatever_happens_nothing_leaks_and_nothing_of_the_purged_stays(
     history: list[tuple[tuple[str, Any], int]],
