@@ -6,6 +6,10 @@ PYTHON := .venv/bin/python
 # The clone is put on the path, not installed: clones with the same pins share one environment.
 export PYTHONPATH := $(CURDIR)
 
+# What only reads the sources and the pages is run with lint, and not again with the tests.
+WORDING := $(addprefix tests/unit/,test_docs.py test_docs_kept.py test_imports.py test_services_page.py)
+BESIDE_WORDING := $(addprefix --ignore=,$(WORDING))
+
 help:
 	@echo 'make setup   Python environment, Kafka jars and base model, kept in $${SANO_CACHE_DIR:-~/.cache/sanolith}'
 	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
@@ -13,7 +17,7 @@ help:
 	@echo 'make explore new examples for every test that draws some, 50 times as many; -k in PYTEST_ARGS picks some'
 	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
 	@echo 'make check   lint, types and unit tests: before each commit'
-	@echo 'make lint    ruff and mypy'
+	@echo 'make lint    ruff, mypy, and the tests that only read the sources and the pages'
 	@echo 'make bench   benchmarks against named peers'
 	@echo 'make up      the local stack (KAFKA=1 for Apache Kafka); make down stops it'
 	@echo 'make lock    pin the versions that are installed in .venv'
@@ -26,10 +30,10 @@ demo: setup
 	@bin/sano demo --report demo-report.json
 
 test: setup
-	@$(PYTHON) -m pytest -n 3 --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 3 --no-loadscope-reorder $(BESIDE_WORDING) $(PYTEST_ARGS)
 
 check: lint
-	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder tests/unit $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder tests/unit $(BESIDE_WORDING) $(PYTEST_ARGS)
 
 explore: setup
 	@$(PYTHON) -m pytest -n 2 -m hypothesis --hypothesis-profile=explore --timeout 0 tests/unit tests/invariants $(PYTEST_ARGS)
@@ -41,6 +45,7 @@ lint: setup
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q -n 0 --fail-on-skip $(WORDING)
 
 bench: setup
 	@$(PYTHON) -m tests.bench $(BENCH_ARGS)

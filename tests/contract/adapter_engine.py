@@ -92,6 +92,7 @@ class AdapterEngineContract:
         assert [engine.inflight(each) for each in (name, other)] == [0, 1]
         assert (await engine.evict(name, scrub=False)).was_loaded
         assert await engine.abort_all(name) == 0
+        assert await engine.abort_all(other) == 1
 
     async def test_an_owners_requests_are_ended_by_whatever_adapter_and_no_others(self, subject: Subject) -> None:
         engine = subject.engine
@@ -104,3 +105,4 @@ class AdapterEngineContract:
         assert [engine.inflight_of(owner) for owner in ("t1", "t2")] == [0, 1]
         assert [engine.inflight(name) for name in names] == [1, 0]
         assert await engine.abort_all_of("t3") == 0
+        assert await engine.abort_all_of("t2") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from schemas.objects.object_keys import TENANT_AREAS
@@ -45,12 +46,12 @@ _ONLY_OF = {"copy": {"shutil"}, "move": {"shutil"}, "save": {"torch", "np", "num
 _CREATING_FLAGS = {"O_CREAT", "O_WRONLY", "O_RDWR"}
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    """Every module of ours by its dotted name."""
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-            yield dotted, ast.parse(path.read_text())
+@cache
+def modules() -> tuple[tuple[str, ast.Module], ...]:
+    """Every module of ours by its dotted name. Nobody changes the trees, which are parsed once in a process."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    dotted = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    return tuple((name, ast.parse(path.read_text())) for name, path in zip(dotted, paths, strict=True))
 
 
 def writing_lines(tree: ast.Module) -> list[int]:
