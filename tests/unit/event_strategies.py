@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -96,6 +97,7 @@ def _strings(node: Json) -> st.SearchStrategy[str]:
     return st.text(min_size=node.get("minLength", 0), max_size=node.get("maxLength"))
 
 
+@cache
 def data_of(event_type: str) -> st.SearchStrategy[Json]:
     """JSON data of one event type, as anybody's producer may send it."""
     schema = golden_schema(event_type)

@@ -106,7 +106,7 @@ def test_it_is_said_of_every_id_whether_keys_are_built_from_it() -> None:
 
 
 @pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))
-@examples(50)
+@examples(25)
 @given(st.data())
 def test_whatever_the_schema_accepts_makes_keys_that_the_store_takes(event_type: str, data: st.DataObject) -> None:
     tenant, sent = data.draw(tenants), data.draw(data_of(event_type))
