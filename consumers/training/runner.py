@@ -151,7 +151,9 @@ class Runner:
         marked = self._in_turn(await self._work.marked())
         await self._take(one for one in marked if one.is_own)
         if self.launcher.has_capacity():
-            await self._take([one for one in marked if not one.is_own and await self._waits_for_long(one.tenant)])
+            others = [one for one in marked if not one.is_own]
+            waits = await gathered((self._waits_for_long(one.tenant) for one in others), at_once=LOOKS_AT_ONCE)
+            await self._take(one for one, has_waited in zip(others, waits, strict=True) if has_waited)
 
     async def _take(self, marked: Iterable[Marked]) -> None:
         """Look at them side by side, then start what waits in their order: not in that of the store's answers."""

@@ -17,6 +17,7 @@ from consumers.purge.watchdog import Watchdog
 from consumers.runtime.share import Share
 from consumers.training.runner import Runner
 from producers.queries.purges_due import purges_due
+from schemas.base.contract import read_tolerant
 from schemas.bus import events
 from schemas.evidence.audit import Actor
 from schemas.objects import object_keys
@@ -27,9 +28,11 @@ from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.state.open_work import SPARED_SECONDS, Left, OpenWork, announce, markers
+from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import erase_prefix
 from tenancy.tenant_id import TenantId
 from tests.fixtures.noting_store import NotingStore
+from tests.invariants.worlds import learned, purged
 from tests.world.world import LEASE_SECONDS, PURGE, QUIESCE_SECONDS, World
 
 KINDS: tuple[WorkKind, ...] = ("training", "withdrawals", "purges", "audit")
@@ -136,6 +139,48 @@ async def entered(world: World, tenant: TenantId, occurrence: str = "o1") -> Non
 
 async def onboarded(world: World, names: tuple[str, ...] = NAMES) -> list[TenantId]:
     return [await world.onboard(name) for name in names]
+
+
+class MarkedStore(MemoryObjectStore):
+    """Notes the kinds of work that writes make, and each write of whose kind the tenant has no marker."""
+
+    made: set[WorkKind]
+    unmarked: list[str]
+
+    async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        made = _work_made(key, body, if_absent=if_absent)
+        if made is not None:
+            self.made.add(made[0])
+            if object_keys.open_work(*made) not in self.objects:
+                self.unmarked.append(key)
+        return await super().put(key, body, if_absent=if_absent, if_match=if_match)
+
+
+def _work_made(key: str, body: bytes, *, if_absent: bool) -> tuple[WorkKind, str] | None:
+    root, tenant, *rest = [*key.split("/"), ""]
+    if root == "audit" and rest[0] == "entries":
+        return "audit", tenant
+    if root == "purges" and if_absent and not key.endswith(".certificate.json"):
+        return "purges", tenant
+    if root == "tenants" and rest[:2] == ["withdrawals", "open"]:
+        return "withdrawals", tenant
+    if root == "registry" and rest[0] == "state.json":
+        state = read_tolerant(TenantState, body)
+        if state.status == "active" and any(not run.is_over for run in state.runs.values()):
+            return "training", tenant
+    return None
+
+
+async def test_no_write_makes_work_before_a_marker_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.world.world.MemoryObjectStore", MarkedStore)
+    monkeypatch.setattr(MarkedStore, "made", set(), raising=False)
+    monkeypatch.setattr(MarkedStore, "unmarked", [], raising=False)
+    world = World(tmp_path)
+    tenant = await world.onboard("t1")
+    await learned(world, tenant)
+    await purged(world, tenant)
+    assert MarkedStore.made == set(KINDS)
+    assert MarkedStore.unmarked == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
