@@ -44,7 +44,7 @@ KILL_SECONDS = 10.0
 """For a killed process to be gone: longer only where the kernel itself hangs."""
 OUTBOX_GRACE_SECONDS = 5.0
 HELP_SECONDS = 30.0
-"""After so long a run that waits is any runner's that has a worker free."""
+"""After so long a run that was never begun is any runner's that has a worker free."""
 
 
 class WorkerLauncher(Protocol):
@@ -177,7 +177,7 @@ class Runner:
         with self._tried():
             state = (await self.tenancy.states.read(tenant)).state
             since = self.tenancy.clock() - timedelta(seconds=HELP_SECONDS)
-            return any(run.status == "queued" and run.requested_at <= since for run in state.runs.values())
+            return any(not run.attempts and run.requested_at <= since for run in state.runs.values())
         return False
 
     async def _start(self, waiting: Waiting) -> None:
