@@ -177,7 +177,8 @@ class Runner:
         with self._tried():
             state = (await self.tenancy.states.read(tenant)).state
             since = self.tenancy.clock() - timedelta(seconds=HELP_SECONDS)
-            return any(not run.attempts and run.requested_at <= since for run in state.runs.values())
+            waiting = (run for run in state.runs.values() if run.status == "queued" and not run.attempts)
+            return any(run.requested_at <= since for run in waiting)
         return False
 
     async def _start(self, waiting: Waiting) -> None:

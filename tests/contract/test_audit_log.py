@@ -16,6 +16,7 @@ from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.errors import AuditBroken
 from tenancy.evidence.signing import Signer
+from tenancy.state.open_work import Announcer
 from tenancy.storage.objects import ObjectStore, ObjectVersion
 from tests.contract.conftest import START, TENANT, SteppedClock
 
@@ -104,7 +105,9 @@ class Counted:
 
 async def test_an_append_costs_the_same_however_long_the_log_is(objects: ObjectStore, clock: SteppedClock) -> None:
     counted: Any = Counted(objects)
-    log = AuditLog(counted, clock)
+    announcer = Announcer(objects, "audit")
+    await announcer.announce(TENANT)  # one more request, once a minute
+    log = AuditLog(counted, clock, announcer=announcer)
     for number in range(40):
         counted.asked.clear()
         await log.append(TENANT, record(f"o{number}"))
