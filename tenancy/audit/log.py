@@ -92,9 +92,9 @@ class AuditLog:
         """Enter ``record``, or find where it was entered before.
 
         Four requests where nobody else appends at the same time, and one a minute to announce it; four for a
-        repetition, and a few more for each entry that got in between. Raises :class:`AuditContended` when that goes on, and :class:`AuditBroken` when an entry
-        is missing, or when an entry or the claim was not written by this system.
-        Who enters the same thing again and again says ``is_repeated``: a repetition then is reads only.
+        repetition, and a few more for each entry that got in between. Raises :class:`AuditContended` when that goes
+        on, and :class:`AuditBroken` when an entry is missing, or when an entry or the claim was not written by this
+        system. Who enters the same thing again and again says ``is_repeated``: a repetition then is reads only.
         """
         head, head_etag = await self._head(tenant)
         end = _End(head.seq, head.entry_sha256)
