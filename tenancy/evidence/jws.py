@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from schemas.base.base64url import base64url, from_base64url
 from schemas.base.canonical import canonical_json
 from schemas.base.json_text import parse_json
 from schemas.evidence.trust import Algorithm
@@ -25,15 +24,15 @@ async def compact_jws(signer: Signer, typ: str, payload: bytes) -> str:
     key = signer.key
     public = key.public_key
     header = {"alg": JOSE[public.algorithm], "kid": public.key_id, "typ": typ}
-    message = f"{_encoded(canonical_json(header))}.{_encoded(payload)}"
+    message = f"{base64url(canonical_json(header))}.{base64url(payload)}"
     signature = await beside(key, lambda: key.sign(message.encode()))
-    return f"{message}.{_encoded(_to_jose(signature, public.algorithm))}"
+    return f"{message}.{base64url(to_jose(signature, public.algorithm))}"
 
 
 def claimed_header(jws: str) -> dict[str, Any]:
     """What a JWS says of itself, whoever signed it. Raises :class:`BadSignature`."""
     try:
-        header = parse_json(_decoded(jws.partition(".")[0]))
+        header = parse_json(from_base64url(jws.partition(".")[0]))
     except ValueError:
         header = None
     if not isinstance(header, dict):
@@ -51,13 +50,13 @@ def opened_jws(jws: str, typ: str, key: PublicKey) -> bytes:
         raise BadSignature("the JWS is of another kind, algorithm or key")
     message, _, signature = jws.rpartition(".")
     try:
-        key.verify(_from_jose(_decoded(signature), key.algorithm), message.encode())
-        return _decoded(message.partition(".")[2])
+        key.verify(from_jose(from_base64url(signature), key.algorithm), message.encode())
+        return from_base64url(message.partition(".")[2])
     except ValueError:
         raise BadSignature("this is no JWS") from None
 
 
-def _to_jose(signature: bytes, algorithm: Algorithm) -> bytes:
+def to_jose(signature: bytes, algorithm: Algorithm) -> bytes:
     """RFC 7518, 3.4: two numbers of 32 bytes, not DER."""
     if algorithm == "ed25519":
         return signature
@@ -65,24 +64,9 @@ def _to_jose(signature: bytes, algorithm: Algorithm) -> bytes:
     return r.to_bytes(_HALF) + s.to_bytes(_HALF)
 
 
-def _from_jose(signature: bytes, algorithm: Algorithm) -> bytes:
+def from_jose(signature: bytes, algorithm: Algorithm) -> bytes:
     if algorithm == "ed25519":
         return signature
     if len(signature) != 2 * _HALF:
         raise ValueError("no ES256 signature")
     return encode_dss_signature(int.from_bytes(signature[:_HALF]), int.from_bytes(signature[_HALF:]))
-
-
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _decoded(text: str) -> bytes:
-    """Raises :class:`ValueError`, also for another spelling of the same bytes."""
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
-        raise ValueError("no base64url") from None
-    if _encoded(data) != text:
-        raise ValueError("no base64url")
-    return data
