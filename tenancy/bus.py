@@ -21,6 +21,7 @@ from aiokafka.errors import (
 from schemas.bus.envelope import Event, encode
 from schemas.bus.topics import MESSAGE_BYTES
 from tenancy.errors import BusUnavailable, MessageTooLarge, Refused
+from tenancy.evidence.event_signatures import EventSigner
 from tenancy.platform.tracing import traced
 
 REQUEST_TIMEOUT_MS = 20_000
@@ -44,7 +45,7 @@ class RawMessage:
 
 
 class Publisher(Protocol):
-    """Publishes events. A return means the bus has them; :class:`BusUnavailable` means it may not, and :class:`Refused`
+    """Publishes events, signed where there is a key to sign with. A return means the bus has them; :class:`BusUnavailable` means it may not, and :class:`Refused`
     that it has not and never will have them as they are: :class:`MessageTooLarge`, or rights that are missing.
     """
 
@@ -98,10 +99,11 @@ class _Line:
 
 
 class KafkaPublisher:
-    """Publishes to Kafka. Use as an async context manager."""
+    """Publishes to Kafka. Use as an async context manager. ``signer``: None while this process does not sign events."""
 
-    def __init__(self, client_settings: dict[str, Any]) -> None:
+    def __init__(self, client_settings: dict[str, Any], signer: EventSigner | None = None) -> None:
         self._settings = client_settings
+        self._signer = signer
         self._line: _Line | None = None
         self._renewing = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -145,7 +147,10 @@ class KafkaPublisher:
 
     async def publish(self, event: Event) -> None:
         message = encode(traced(event))
-        await self.publish_raw(RawMessage(message.topic, message.key, message.value, message.headers))
+        headers = message.headers
+        if self._signer is not None:
+            headers = [*headers, await self._signer.header(message)]
+        await self.publish_raw(RawMessage(message.topic, message.key, message.value, headers))
 
     async def publish_raw(self, message: RawMessage) -> None:
         line = self._line

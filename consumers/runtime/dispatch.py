@@ -17,6 +17,7 @@ from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, KEY_MISSING, UNKNOW
 from consumers.runtime.policy import HANDLING, HandlingPolicy
 from consumers.runtime.requeue import is_for_another, is_for_nobody, must_happen
 from consumers.runtime.runs import InRuns
+from consumers.runtime.signatures import TRUSTING_NOBODY, Signatures
 from schemas.bus.envelope import Event, MalformedEvent, decode
 from schemas.bus.events import OUTCOMES, EventData, OutcomeRecorded
 from schemas.bus.outcome import Outcome
@@ -24,6 +25,7 @@ from schemas.bus.topics import TOPICS
 from schemas.objects.object_keys import ForbiddenKey
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BusUnavailable, KeyDestroyed, Refused, TenantFenced, Transient, UnknownTenant
+from tenancy.evidence.event_signatures import UNKNOWN_SIGNER, NotBelieved
 from tenancy.service.telemetry import SCOPE, Telemetry, error_location
 from tenancy.tenant_id import TenantId
 
@@ -49,6 +51,7 @@ class Dispatcher:
     policy: HandlingPolicy = HANDLING
     replica: str | None = None
     on_dead_letter: OnDeadLetter | None = None
+    signatures: Signatures = TRUSTING_NOBODY
 
     @property
     def reader(self) -> str:
@@ -65,12 +68,14 @@ class Dispatcher:
             if event.topic != record.topic:
                 raise MalformedEvent("wrong-topic", "an event of this type does not belong on this topic")
         except MalformedEvent as error:
-            if TOPICS[record.topic].owner != self.service:
+            if not self._owns(record):
                 return None  # dead-lettered once, by the topic's owner
             raise Poison(error.code, str(error)) from None
-        if is_for_nobody(record, event) and TOPICS[record.topic].owner == self.service:
+        if is_for_nobody(record, event) and self._owns(record):
             raise Poison(UNKNOWN_READER, "a copy for a reader that this topic does not have", event)
         handler = self.handlers.get(type(event.data))
+        if not (handler or self._owns(record)) or not await self._believes(event, record):
+            return None
         if handler is None or is_for_another(self.reader, record, event):
             return None
         started = time.perf_counter()
@@ -80,6 +85,25 @@ class Dispatcher:
             await self.record(event, record, outcome)
         self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
         return outcome
+
+    def _owns(self, record: Record) -> bool:
+        return TOPICS[record.topic].owner == self.service
+
+    async def _believes(self, event: Event, record: Record) -> bool:
+        """Whether the signature lets this service believe the event; False for what the topic's owner dead-letters.
+
+        A key that only this reader does not know may be known to the owner, who then takes the event: so each reader
+        dead-letters what is signed by a key that it does not know, and nothing is lost.
+        """
+        try:
+            is_signed = await self.signatures.believed(event, record, self.tenancy.states)
+        except NotBelieved as refusal:
+            if not self._owns(record) and refusal.code != UNKNOWN_SIGNER:
+                return False
+            raise Poison(refusal.code, str(refusal), event) from None
+        if not is_signed:
+            self.telemetry.unsigned.add(1, {"type": event.type})
+        return True
 
     def run_of(self, records: Sequence[Record]) -> list[Event]:
         """The events of the first of these records, as far as one handler may take them at once; none where it is one
@@ -103,8 +127,12 @@ class Dispatcher:
         Raises :class:`Transient` and :class:`Refused`, each of which is about none of them in particular.
         """
         handler = self.handlers[type(run[0].data)]
-        if not isinstance(handler, InRuns):
+        believed, unsigned = await self.signatures.believed_run(run, records, self.tenancy.states)
+        if not isinstance(handler, InRuns) or not believed:
             return 0
+        if unsigned:
+            self.telemetry.unsigned.add(unsigned, {"type": run[0].type})
+        run = run[:believed]
         started = time.perf_counter()
         attributes = self._attributes(records[0], run[0])
         with self.telemetry.span(f"process run of {run[0].type}", run[-1].traceparent, attributes) as span:

@@ -14,6 +14,7 @@ from schemas.bus.dead_letters import CONSUMER, DETAIL, ORIGINAL, REASON, REASON_
 from schemas.bus.envelope import CONTENT_TYPE, ORIGIN, REPLAY_ID, REQUEUED_FOR, data_schema
 from schemas.bus.events import EVENT_TYPES, EventData, ReplicaRegistered
 from schemas.bus.json_schemas import Schema, shared_definitions
+from schemas.bus.signatures import MAX_SIGNATURE_CHARACTERS, MEDIA_TYPE, SIGNATURE, SIGNATURE_PATTERN
 from schemas.bus.topics import REPLICA_SERVICE, TOPICS, Topic
 from schemas.version import VERSION
 
@@ -36,7 +37,8 @@ def document() -> dict[str, Any]:
                 "Events of private LoRA adapters, one per tenant. CloudEvents 1.0 in Kafka's binary mode: attributes "
                 "in ce_* headers, JSON as the value. The key is the ce_subject, which keeps one tenant's events of a "
                 "topic in order. The ce_id is derived from type, subject and the event's natural key, and identifies "
-                "redeliveries. Producers send no field that is not declared here; consumers ignore such fields."
+                "redeliveries. Producers send no field that is not declared here; consumers ignore such fields. The "
+                f"header {SIGNATURE} says who published an event: docs/integrators.md shows how to sign."
             ),
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
@@ -199,6 +201,17 @@ def _headers() -> Schema:
         "ce_dataschema": {"type": "string", "format": "uri"},
         "content-type": {"type": "string", "const": CONTENT_TYPE},
         "ce_causationid": {**opaque, "description": "ce_id of the event that caused this one"},
+        SIGNATURE: {
+            "type": "string",
+            "pattern": SIGNATURE_PATTERN,
+            "maxLength": MAX_SIGNATURE_CHARACTERS,
+            "description": (
+                "detached JWS (RFC 7515, appendix F) by the publisher's event key. Protected header: alg (Ed25519 or "
+                f"ES256), iat, kid (the key's id in the trust file) and typ ({MEDIA_TYPE}), and nothing else. Payload: "
+                "canonical JSON (RFC 8785) of attributes (an object of every ce_* header but ce_replayid and "
+                "ce_original*, and of content-type), topic, and value_sha256 (hex, of the message's value)"
+            ),
+        },
         REPLAY_ID: {**opaque, "description": "only on messages that operators republished"},
         **_origin_headers(),
         **_reason_headers(),
@@ -211,7 +224,15 @@ def _headers() -> Schema:
             ),
         },
     }
-    optional = {"ce_causationid", REPLAY_ID, *_origin_headers(), *_reason_headers(), "traceparent", REQUEUED_FOR}
+    optional = {
+        "ce_causationid",
+        SIGNATURE,
+        REPLAY_ID,
+        *_origin_headers(),
+        *_reason_headers(),
+        "traceparent",
+        REQUEUED_FOR,
+    }
     return {
         "type": "object",
         "description": (

@@ -71,6 +71,12 @@ PUBLISHES: dict[str, Types] = {
 """By principal: its own events, others' outbox entries that it publishes, and events that it failed on and requeues.
 The training workers are the training service to the bus."""
 
+OUTSIDE = ("import", "ehr", "curation-tools")
+"""Publishers that are neither a service of ours nor an operator's command."""
+
+ONLY_OURS: Types = tuple(model for model in EVENT_TYPES.values() if not any(model in PUBLISHES[who] for who in OUTSIDE))
+"""Types that only services and operators publish."""
+
 
 def writers(topic: str) -> tuple[str, ...]:
     """Who must be allowed to write to a live topic."""

@@ -17,6 +17,7 @@ from schemas.bus.envelope import ORIGIN, REPLAY_ID
 SIGNATURE = "sano_signature"
 MEDIA_TYPE = "sano-event+jws"
 """The protected header's ``typ``, so that no other JWS that a key has made can stand for one of an event (RFC 8725)."""
+SIGNATURE_PATTERN = r"^[A-Za-z0-9_-]+\.\.[A-Za-z0-9_-]+$"
 MAX_SIGNATURE_CHARACTERS = 1024
 
 _ADDED_ON_THE_WAY = frozenset({REPLAY_ID, *ORIGIN})

@@ -51,6 +51,11 @@ class TenantPolicy(Contract):
         default="automatic",
         description="whether a new adapter becomes active automatically or by an operator's command",
     )
+    require_signed_publishers: bool | None = Field(
+        default=None,
+        description="refuse decisions, consents and documents without the signature of a registered publisher; absent: "
+        "once the installation refuses unsigned events of its own services",
+    )
     hyperparameters: Hyperparameters = Hyperparameters()
 
     @property

@@ -13,7 +13,14 @@ from schemas.base.canonical import canonical_json
 from schemas.base.json_text import parse_json
 from schemas.bus.envelope import Encoded, Event, Header
 from schemas.bus.publishers import PUBLISHES
-from schemas.bus.signatures import MAX_SIGNATURE_CHARACTERS, MEDIA_TYPE, SIGNATURE, Unsignable, signed_payload
+from schemas.bus.signatures import (
+    MAX_SIGNATURE_CHARACTERS,
+    MEDIA_TYPE,
+    SIGNATURE,
+    SIGNATURE_PATTERN,
+    Unsignable,
+    signed_payload,
+)
 from schemas.evidence.trust import Purpose, SpeaksFor, TrustedKey
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.jws import JOSE, from_jose, to_jose
@@ -29,7 +36,6 @@ SIGNER_NOT_VALID = "signer-not-valid"
 SIGNER_NOT_ALLOWED = "signer-not-allowed"
 """By a key that may not speak for this tenant, or not publish this type."""
 
-_DETACHED = re.compile(r"([A-Za-z0-9_-]+)\.\.([A-Za-z0-9_-]+)")
 _FIELDS = {"alg": str, "iat": int, "kid": str, "typ": str}
 _LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
 
@@ -132,10 +138,10 @@ def _signature_of(headers: RawHeaders) -> _Signature | None:
     if len(carried) > 1:
         raise _bad("there are two signatures")
     raw = carried[0] or b""
-    parts = _DETACHED.fullmatch(raw.decode("ascii", errors="replace")) if len(raw) <= MAX_SIGNATURE_CHARACTERS else None
-    if parts is None:
+    text = raw.decode("ascii", errors="replace") if len(raw) <= MAX_SIGNATURE_CHARACTERS else ""
+    if re.fullmatch(SIGNATURE_PATTERN, text) is None:
         raise _bad("the header holds no detached JWS")
-    protected, signature = parts.groups()
+    protected, _, signature = text.partition("..")
     try:
         said = _said(parse_json(from_base64url(protected)))
         signed_at = datetime.fromtimestamp(said["iat"], UTC)
@@ -154,7 +160,7 @@ def _said(said: Any) -> dict[str, Any]:
 
 
 def _bad(why: str) -> NotBelieved:
-    return NotBelieved("bad-signature", f"refused: {why}")
+    return NotBelieved("wrong-signature", f"refused: {why}")
 
 
 def _signing_input(protected: str, payload: bytes) -> bytes:

@@ -45,6 +45,7 @@ class Telemetry:
     events: metrics.Counter
     dead_letters: metrics.Counter
     requeued: metrics.Counter
+    unsigned: metrics.Counter
     handling: metrics.Histogram
     meter: metrics.Meter
     flush: Callable[[], None] = lambda: None
@@ -128,6 +129,7 @@ def configure_telemetry(service: str, otlp_endpoint: str | None) -> Telemetry:
         events=meter.create_counter("sano_events", description="handled events by type and outcome"),
         dead_letters=meter.create_counter("sano_dead_letters", description="dead letters by topic and reason"),
         requeued=meter.create_counter("sano_requeued", description="commands sent to the back of their topic"),
+        unsigned=meter.create_counter("sano_unsigned_events", description="unsigned events that were taken, by type"),
         handling=meter.create_histogram("sano_handling_seconds", unit="s", description="time to handle an event"),
         meter=meter,
         flush=partial(_within, FLUSH_SECONDS, traces.shutdown, meters.shutdown),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,22 @@ from consumers.runtime.dead_letters import Reason, dead_letter
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.signatures import Signatures
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from schemas.objects import object_keys
+from tenancy.bus import Publisher
+from tenancy.evidence.event_signatures import EventVerifier
 from tenancy.evidence.signing import Signer
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.event_keys import EventKeys
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
 from tests.world.bus import Service
+from tests.world.signed_bus import publisher_of, who_may_publish
 from tests.world.world import POLICY, World
 
 NAME, OTHER_NAME = "tenant-one", "tenant-one0"  # one is a prefix of the other
@@ -201,21 +206,40 @@ def every_name(names: set[str]) -> Iterator[None]:
 
 
 class DispatchedWorld(World):
-    """Handlings go through the dispatcher: with outcomes, dead letters, logs, spans and metrics."""
+    """Handlings go through the dispatcher: with signatures, outcomes, dead letters, logs, spans and metrics.
 
-    def __init__(self, scratch: Path) -> None:
+    ``unsigned_are_refused``: everybody signs, and the installation says so.
+    """
+
+    def __init__(self, scratch: Path, *, unsigned_are_refused: bool = False) -> None:
+        self.event_keys = EventKeys(self.clock)
         super().__init__(scratch)
+        self.signatures = Signatures(EventVerifier(self.event_keys.trust(), self.clock), unsigned_are_refused)
+        self._reporting = {found.name: self._of(found.name) for found in self.services}
         self.registry, self.spans = CollectorRegistry(), InMemorySpanExporter()
         metrics = PrometheusMetricReader(registry=self.registry)
         self.telemetry = observed("world", self.spans, metrics, self.registry)
         self.errors: list[str] = []
 
+    def _publisher_of(self, process: str) -> Publisher:
+        return publisher_of(process, self.bus, self.event_keys)
+
+    async def publish(self, tenant: TenantId, data: events.EventData, *, by: str | None = None) -> Event:
+        """Signed by somebody who may publish it, or ``by`` another; unsigned by anybody else."""
+        made = Event(subject=tenant, data=data, time=self.now, source="/test")
+        await publisher_of(by or who_may_publish(made), self.bus, self.event_keys).publish(made)
+        return made
+
     async def handle(self, found: Service, made: Event) -> Outcome | None:
-        return await self.dispatch(found, record_of(made))
+        record = record_of(made, timestamp=int(self.now.timestamp() * 1000))
+        return await self.dispatch(found, replace(record, headers=(*record.headers, *self.bus.signature_of(made))))
 
     async def dispatch(self, found: Service, record: ConsumerRecord[Any, Any]) -> Outcome | None:
         policy = HandlingPolicy(attempts=2, backoff_seconds=0.0)
-        dispatcher = Dispatcher(found.name, found.handlers, self.tenancy, found.ports, self.telemetry, policy)
+        tenancy, telemetry = self._reporting[found.name], self.telemetry
+        dispatcher = Dispatcher(
+            found.name, found.handlers, tenancy, found.ports, telemetry, policy, signatures=self.signatures
+        )
         try:
             outcome = await dispatcher.handle(record)
         except Poison as poison:

@@ -15,6 +15,7 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.parsing import Record
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.signatures import TRUSTING_NOBODY, Signatures
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -95,6 +96,7 @@ async def delivered(
     replica: str | None = None,
     tenancy: Tenancy | None = None,
     on_dead_letter: OnDeadLetter | None = None,
+    signatures: Signatures = TRUSTING_NOBODY,
 ) -> Result:
     """One attempt at a record."""
     made = tenancy or a_tenancy(publisher or RecordingPublisher(), objects)
@@ -103,7 +105,7 @@ async def delivered(
         events.ConsentGranted: handler,
         events.PurgeRequested: handler,
     }
-    dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica, on_dead_letter)
+    dispatcher = Dispatcher(service, handlers, made, None, TELEMETRY, POLICY, replica, on_dead_letter, signatures)
     handling = Handling(
         dispatcher,
         progress or Progress(60.0, 99),

@@ -8,7 +8,7 @@ from typing import Any
 
 from consumers.runtime.dispatch import Handler
 from schemas.bus import events
-from schemas.bus.envelope import Event, decode, encode
+from schemas.bus.envelope import Encoded, Event, Header, decode, encode
 from tenancy.bus import RawMessage
 from tenancy.platform.tracing import traced
 
@@ -19,10 +19,21 @@ class Bus:
 
     topics: dict[str, list[Event]] = field(default_factory=dict)
     dead: list[RawMessage] = field(default_factory=list)
+    _signatures: dict[int, tuple[Event, Header]] = field(default_factory=dict)
 
     async def publish(self, event: Event) -> None:
-        message = encode(traced(event))
-        self.topics.setdefault(event.topic, []).append(decode(message.key, message.value, message.headers))
+        self.take(encode(traced(event)))
+
+    def take(self, message: Encoded, signature: Header | None = None) -> None:
+        event = decode(message.key, message.value, message.headers)
+        self.topics.setdefault(event.topic, []).append(event)
+        if signature is not None:
+            self._signatures[id(event)] = event, signature
+
+    def signature_of(self, event: Event) -> list[Header]:
+        """The header of an event of a topic, if it was signed."""
+        held = self._signatures.get(id(event))
+        return [held[1]] if held is not None and held[0] is event else []
 
     async def publish_raw(self, message: RawMessage) -> None:
         self.dead.append(message)

@@ -43,6 +43,7 @@ from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
+from tenancy.bus import Publisher
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
 from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.replicas import Replicas
@@ -97,9 +98,13 @@ class World:
     def _of(self, process: str) -> Tenancy:
         """What one process acts through. Every effect of it may be its last."""
         observer = self.crash.of(process)
-        objects, publisher = ObservedObjectStore(self.memory, observer), ObservedPublisher(self.bus, observer)
+        objects = ObservedObjectStore(self.memory, observer)
+        publisher = ObservedPublisher(self._publisher_of(process), observer)
         self.tenancies.append(assemble(objects, self._master, publisher, "/world", self.clock, self.seconds))
         return self.tenancies[-1]
+
+    def _publisher_of(self, process: str) -> Publisher:
+        return self.bus
 
     def _start_server(self) -> None:
         """A new process of the replica, which holds nothing of what an earlier one did."""
