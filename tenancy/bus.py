@@ -45,7 +45,7 @@ class RawMessage:
 
 
 class Publisher(Protocol):
-    """Publishes events, signed where there is a key to sign with. A return means the bus has them; :class:`BusUnavailable` means it may not, and :class:`Refused`
+    """Publishes events. A return means the bus has them; :class:`BusUnavailable` means it may not, and :class:`Refused`
     that it has not and never will have them as they are: :class:`MessageTooLarge`, or rights that are missing.
     """
 

@@ -15,13 +15,10 @@ from consumers.runtime.parsing import Record
 from schemas.bus.envelope import Event
 from schemas.bus.publishers import ONLY_OURS
 from tenancy.errors import UnknownTenant
-from tenancy.evidence.event_signatures import EventVerifier, NotBelieved
+from tenancy.evidence.event_signatures import UNSIGNED, EventVerifier, NotBelieved
 from tenancy.evidence.trust import Trust
 from tenancy.state.registry import StateRegistry
 from tenancy.tenant_id import TenantId
-
-UNSIGNED = "unsigned"
-"""Without a signature, where one is asked for."""
 
 LOG_APPEND_TIME = 1
 """The record's timestamp is the broker's. Ours are all so; another topic's would be its publisher's word."""

@@ -1,7 +1,8 @@
 """Declares which principal publishes which event types: services, operators, and publishers from outside.
 
 Kafka grants rights by topic, not by type. So this also gives who must be allowed to write to a topic
-(:func:`writers`), and which types a principal could then publish without a reason (:func:`left_open`).
+(:func:`writers`), and which types a principal could then publish without a reason (:func:`left_open`). An event key is
+good for the types that its publisher publishes, so signatures close what the topics leave open.
 """
 
 from __future__ import annotations
@@ -38,38 +39,36 @@ PUBLISHES: dict[str, Types] = {
     "curation-tools": _OF_CURATION,
     "curation": (*OWED, events.OutcomeRecorded),
     "training": (*OWED, events.OutcomeRecorded),
-    "adapters": (*OWED, events.ReplicaEvicted, events.OutcomeRecorded),
+    "adapters": (*OWED, events.OutcomeRecorded),
     "export": (events.ExportReady, events.OutcomeRecorded),
     "purge": (
-        events.TenantChurned,
         events.ExportReady,
         events.PurgeRequested,
         events.PurgeFenced,
         events.PurgeCompleted,
         events.PurgeAtRisk,
         events.PurgeOverdue,
-        events.ReplicaEvicted,
         events.OutcomeRecorded,
     ),
+    "ledger": (events.OutcomeRecorded,),
+    "inference": (events.ReplicaRegistered, events.ReplicaEvicted, events.UsageRecorded, events.OutcomeRecorded),
+}
+"""By principal: its own events, and others' outbox entries that it publishes. The training workers are the training
+service to the bus."""
+
+REQUEUES: dict[str, Types] = {
+    "adapters": (events.ReplicaEvicted,),
+    "purge": (events.TenantChurned, events.PurgeRequested, events.ReplicaEvicted),
     "ledger": (
         events.TenantChurned,
         events.PurgeRequested,
         events.PurgeFenced,
         events.AdapterRetired,
         events.ReplicaEvicted,
-        events.OutcomeRecorded,
     ),
-    "inference": (
-        events.ReplicaRegistered,
-        events.ReplicaEvicted,
-        events.PurgeFenced,
-        events.AdapterRetired,
-        events.UsageRecorded,
-        events.OutcomeRecorded,
-    ),
+    "inference": (events.PurgeFenced, events.AdapterRetired),
 }
-"""By principal: its own events, others' outbox entries that it publishes, and events that it failed on and requeues.
-The training workers are the training service to the bus."""
+"""Others' events that a service requeues where it keeps failing on them, under the signature that they came with."""
 
 OUTSIDE = ("import", "ehr", "curation-tools")
 """Publishers that are neither a service of ours nor an operator's command."""
@@ -78,12 +77,17 @@ ONLY_OURS: Types = tuple(model for model in EVENT_TYPES.values() if not any(mode
 """Types that only services and operators publish."""
 
 
+def written(who: str) -> Types:
+    """The types that ``who`` has a reason to write to the bus."""
+    return (*PUBLISHES[who], *REQUEUES.get(who, ()))
+
+
 def writers(topic: str) -> tuple[str, ...]:
     """Who must be allowed to write to a live topic."""
-    return tuple(who for who, types in PUBLISHES.items() if any(model.topic == topic for model in types))
+    return tuple(who for who in PUBLISHES if any(model.topic == topic for model in written(who)))
 
 
 def left_open(who: str) -> Types:
     """The types that the rights of ``who`` let it publish although it has no reason to: others' types on its topics."""
-    topics = {model.topic for model in PUBLISHES[who]}
-    return tuple(m for m in EVENT_TYPES.values() if m.topic in topics and m not in PUBLISHES[who])
+    topics = {model.topic for model in written(who)}
+    return tuple(m for m in EVENT_TYPES.values() if m.topic in topics and m not in written(who))

@@ -29,12 +29,17 @@ from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import SKEW, Trust
 from tenancy.platform.clock import Clock, utc_now
 
+WRONG_SIGNATURE = "wrong-signature"
+"""It does not fit the event, or is none."""
 UNKNOWN_SIGNER = "unknown-signer"
 """By a key that the trust file does not have: the file may be older than the key."""
 SIGNER_NOT_VALID = "signer-not-valid"
 """By a key of another purpose, or one that had ended or was revoked."""
 SIGNER_NOT_ALLOWED = "signer-not-allowed"
 """By a key that may not speak for this tenant, or not publish this type."""
+UNSIGNED = "unsigned"
+"""Without a signature, where one is asked for."""
+NOT_BELIEVED = frozenset({WRONG_SIGNATURE, UNKNOWN_SIGNER, SIGNER_NOT_VALID, SIGNER_NOT_ALLOWED, UNSIGNED})
 
 _FIELDS = {"alg": str, "iat": int, "kid": str, "typ": str}
 _LATEST = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp())
@@ -160,7 +165,7 @@ def _said(said: Any) -> dict[str, Any]:
 
 
 def _bad(why: str) -> NotBelieved:
-    return NotBelieved("wrong-signature", f"refused: {why}")
+    return NotBelieved(WRONG_SIGNATURE, f"refused: {why}")
 
 
 def _signing_input(protected: str, payload: bytes) -> bytes:

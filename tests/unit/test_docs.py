@@ -27,6 +27,7 @@ from schemas.bus.events import EVENT_TYPES, EventData
 from schemas.bus.topics import LIVE_TOPICS
 from schemas.objects.object_keys import TENANT_AREAS
 from schemas.objects.purges import PurgeRecord
+from tenancy.evidence.event_signatures import NOT_BELIEVED
 
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -362,7 +363,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
     raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
     raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))
     raised -= {"tenant-purged", "key-destroyed"}  # an outcome, REFUSED_PURGED, and no dead letter
-    raised |= REFUSED_US
+    raised |= REFUSED_US | NOT_BELIEVED
     documented = rows(section(page("docs/operations.md"), "### Reasons"))
     assert {reason for row in documented for reason in ticked(row[0])} == raised
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from tenancy.evidence.trust import Trust, trusted
 from tests.fixtures.event_keys import LONG_AGO, event_key, signature_header, signer_of
 from tests.unit.event_strategies import approved
 from tests.unit.event_strategies import events as any_event
+from tests.unit.test_docs import page
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -296,3 +298,17 @@ def test_joserfc_verifies_our_signatures_and_ours_verifies_joserfcs() -> None:
     made = jws.serialize_compact(header, payload, key, registry=registry)
     detached: Header = (SIGNATURE, jws.detach_compact_content(made).encode())
     assert believed(approved(), [*message.headers, detached])
+
+
+def test_the_example_for_integrators_signs_what_is_taken() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page("docs/integrators.md"), re.DOTALL)
+    [block] = [block for block in blocks if "def signature(" in block]
+    example: dict[str, Any] = {}
+    exec(block, example)  # noqa: S102 - our own page
+    message = encode(approved())
+    attributes = {name: value.decode() for name, value in message.headers}
+    made = example["signature"](message.topic, message.value, attributes, KEY.private_key, KEY.public_key.key_id)
+    now = datetime.now(UTC)
+    today = EventVerifier(Trust.of(OMNISCIENT))
+    headers = [*message.headers, (SIGNATURE, made.encode())]
+    assert today.publisher(approved(), message.value, headers, appended_at=now) == OMNISCIENT.speaks_for

@@ -21,7 +21,7 @@ from producers.replay.selection import REPLAYABLE
 from schemas.bus import events
 from schemas.bus.asyncapi import consumer_group
 from schemas.bus.events import EVENT_TYPES, OUTCOMES, EventData, OutcomeRecorded
-from schemas.bus.publishers import OPERATORS, OWED, PUBLISHES
+from schemas.bus.publishers import OPERATORS, OWED, PUBLISHES, REQUEUES
 from schemas.bus.topics import LIVE_TOPICS, TOPICS
 from tests.unit.test_docs import page, rows, section, ticked
 
@@ -106,11 +106,11 @@ def sent_back(service: str) -> set[type[EventData]]:
 
 
 def published(service: str) -> set[type[EventData]]:
-    return made(service) | (owed() if pays(service) else set()) | sent_back(service) | {OutcomeRecorded}
+    return made(service) | (owed() if pays(service) else set()) | {OutcomeRecorded}
 
 
 def must_write(service: str) -> set[str]:
-    return {model.topic for model in published(service)}
+    return {model.topic for model in published(service) | sent_back(service)}
 
 
 def documented() -> dict[str, tuple[str, ...]]:
@@ -130,6 +130,7 @@ def test_a_service_may_write_where_it_makes_events_pays_debts_or_sends_back(serv
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_types_that_a_service_publishes_are_those_that_the_data_names(service: str) -> None:
     assert published(service) == set(PUBLISHES[service])
+    assert sent_back(service) == set(REQUEUES.get(service, ()))
 
 
 def test_what_states_may_owe_is_what_the_data_says() -> None:

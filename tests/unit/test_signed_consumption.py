@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consumers.runtime.dispatch import Dispatcher, Handler
-from consumers.runtime.sent_back import copies_for
+from consumers.runtime.requeue import copies_for
 from consumers.runtime.signatures import Signatures
 from schemas.bus import events
 from schemas.bus.dead_letters import DETAIL, REASON
