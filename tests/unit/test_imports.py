@@ -41,6 +41,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     ),
     "tenancy": (
         "errors",
+        "redaction",
         "tenant_id",
         "platform",
         "service",

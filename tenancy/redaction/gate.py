@@ -1,0 +1,169 @@
+"""Joins detectors into a gate: what any one of them finds is replaced, again and again until none finds anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from pydantic import ValidationError
+
+from schemas.base.redaction import RedactionReport
+from schemas.bus.content import ChatMessage
+from tenancy.errors import Refused
+from tenancy.redaction.placeholders import PLACEHOLDER, Placeholders
+from tenancy.redaction.port import Detector, RedactedMessages, RedactedText, Span, TenantTerms
+from tenancy.redaction.reading import read
+from tenancy.redaction.terms import NAME as TERMS
+from tenancy.redaction.terms import TermDetector, folded
+
+MOST_CHARACTERS = 1_000_000
+MOST_ROUNDS = 6
+"""A placeholder changes what stands around it, and a detector may see more then. The second round mostly ends it."""
+
+_STAND_IN = "[ID-1]"
+"""What detectors see for every placeholder, so that a redacted text reads as it did in the last round."""
+
+
+class UnionGate:
+    """A gate of several detectors. The union of their spans is replaced; overlapping spans become one."""
+
+    def __init__(
+        self, name: str, version: str, detectors: Sequence[Detector], terms: TenantTerms | None = None
+    ) -> None:
+        terms = terms or TenantTerms()
+        self.name = name
+        self.version = f"{version}+{terms.version}" if terms.version else version
+        self._detectors = (*detectors, TermDetector(terms.identifiers))
+        self._allowed = frozenset(map(folded, terms.allowed))
+        self._allowed_words = frozenset(word for term in self._allowed for word in term.split())
+
+    def scan(self, text: str) -> tuple[Span, ...]:
+        """See :class:`~tenancy.redaction.port.RedactionGate`."""
+        if len(text) > MOST_CHARACTERS:
+            raise Refused("text-too-long", f"refused: a text is longer than {MOST_CHARACTERS} characters; split it")
+        found: list[Span] = []
+        for _ in range(MOST_ROUNDS):
+            more = self._round(text, found)
+            if not more:
+                break
+            found = _merged([*found, *more])
+        return tuple(found)
+
+    def redact_text(self, text: str) -> RedactedText:
+        """See :class:`~tenancy.redaction.port.RedactionGate`."""
+        spans = self.scan(text)
+        return RedactedText(_replaced(text, spans, Placeholders()), spans, self._report([spans]))
+
+    def redact(self, messages: Sequence[ChatMessage]) -> RedactedMessages:
+        """See :class:`~tenancy.redaction.port.RedactionGate`."""
+        spans = tuple(self.scan(message.content) for message in messages)
+        placeholders = Placeholders()
+        texts = [
+            _replaced(message.content, found, placeholders) for message, found in zip(messages, spans, strict=True)
+        ]
+        try:
+            redacted = tuple(
+                ChatMessage(role=message.role, content=text) for message, text in zip(messages, texts, strict=True)
+            )
+        except ValidationError:
+            raise Refused("text-too-long", "refused: with its placeholders a message is too long; split it") from None
+        return RedactedMessages(redacted, spans, self._report(spans))
+
+    def _round(self, text: str, found: Sequence[Span]) -> list[Span]:
+        """What is found once ``found`` is replaced, in the characters of ``text``."""
+        masked, starts, kept_out = _masked(text, found)
+        reading = read(masked)
+        more = []
+        for detector in self._detectors:
+            for span in detector.find(reading.text):
+                for start, end in _outside(*reading.original(span.start, span.end), kept_out):
+                    trimmed = _trimmed(masked, start, end)
+                    if trimmed is None or self._is_allowed(masked[slice(*trimmed)], span.detector):
+                        continue
+                    first, last = trimmed
+                    more.append(Span(starts[first], starts[last - 1] + 1, span.type, span.detector))
+        return more
+
+    def _is_allowed(self, value: str, detector: str) -> bool:
+        """Whether the value is an allowed term, or is made of allowed terms' words."""
+        if detector == TERMS or not self._allowed:
+            return False
+        whole = folded(value)
+        return whole in self._allowed or (bool(whole) and set(whole.split()) <= self._allowed_words)
+
+    def _report(self, spans: Iterable[Sequence[Span]]) -> RedactionReport:
+        counts = Counter(span.type for found in spans for span in found)
+        return RedactionReport(
+            gate=self.name,
+            version=self.version,
+            verdict="redacted" if counts else "clean",
+            counts=dict(sorted(counts.items())),
+        )
+
+
+def _masked(text: str, found: Sequence[Span]) -> tuple[str, list[int], list[tuple[int, int]]]:
+    """``text`` with a stand-in for each span and placeholder; where its characters stood; where the stand-ins are."""
+    placeholders = [match.span() for match in PLACEHOLDER.finditer(text)]
+    parts: list[str] = []
+    starts: list[int] = []
+    stand_ins: list[tuple[int, int]] = []
+    at = 0
+    for start, end in sorted([*((span.start, span.end) for span in found), *placeholders]):
+        parts += [text[at:start], _STAND_IN]
+        starts.extend(range(at, start))
+        stand_ins.append((len(starts), len(starts) + len(_STAND_IN)))
+        starts.extend([start] * len(_STAND_IN))
+        at = end
+    parts.append(text[at:])
+    starts.extend(range(at, len(text)))
+    return "".join(parts), starts, stand_ins
+
+
+def _outside(start: int, end: int, kept_out: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The parts of a span that are in no placeholder."""
+    parts = [(start, end)]
+    for low, high in kept_out:
+        parts = [
+            part
+            for first, last in parts
+            for part in ([(first, last)] if high <= first or low >= last else [(first, low), (high, last)])
+            if part[0] < part[1]
+        ]
+    return parts
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
+    """The span from its first to its last letter or digit; None where it has neither."""
+    while start < end and not text[start].isalnum():
+        start += 1
+    while end > start and not text[end - 1].isalnum():
+        end -= 1
+    return (start, end) if start < end else None
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """Spans in order without overlaps: the longest of those that overlap gives the type, the first of equals."""
+    merged: list[Span] = []
+    best = 0
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        if merged and span.start < merged[-1].end:
+            last = merged[-1]
+            winner = span if span.end - span.start > best else last
+            best = max(best, span.end - span.start)
+            merged[-1] = Span(last.start, max(last.end, span.end), winner.type, _joined(last.detector, span.detector))
+        else:
+            merged.append(span)
+            best = span.end - span.start
+    return merged
+
+
+def _joined(first: str, second: str) -> str:
+    return "+".join(dict.fromkeys([*first.split("+"), *second.split("+")]))
+
+
+def _replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> str:
+    parts, at = [], 0
+    for span in spans:
+        parts += [text[at : span.start], placeholders.of(text[span.start : span.end], span.type)]
+        at = span.end
+    return "".join([*parts, text[at:]])

@@ -1,0 +1,49 @@
+"""Gives one placeholder to each value of a conversation: ``[PATIENT-1]``, and the same again wherever it comes back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from schemas.base.redaction import SAFE_HARBOR, IdentifierType
+
+PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(IdentifierType)})-[1-9][0-9]{{0,2}}\]")
+"""What was redacted before and is no identifier. At most three digits: ``[MRN-4482913]`` is somebody's number."""
+
+_TITLES = frozenset(
+    {"dr", "doctor", "mr", "mrs", "ms", "miss", "prof", "nurse", "pt", "patient", "md", "rn", "np", "jr", "sr"}
+)
+_NAMES = "A"
+
+
+@dataclass
+class Placeholders:
+    """The placeholders of one conversation. Lives as long as the call: it holds what was removed."""
+
+    _given: dict[tuple[str, str], str] = field(default_factory=dict)
+    _people: list[tuple[frozenset[str], str]] = field(default_factory=list)
+    _counts: dict[IdentifierType, int] = field(default_factory=dict)
+
+    def of(self, value: str, kind: IdentifierType) -> str:
+        """The placeholder of this value. A part of a name that came before is that person."""
+        if SAFE_HARBOR[kind] == _NAMES and kind is not IdentifierType.EMPLOYER:
+            return self._person(value, kind)
+        key = (SAFE_HARBOR[kind], re.sub(r"[\W_]+", "", value).casefold())
+        if key not in self._given:
+            self._given[key] = self._next(kind)
+        return self._given[key]
+
+    def _person(self, value: str, kind: IdentifierType) -> str:
+        words = frozenset(word for word in re.findall(r"[^\W\d_]+", value.casefold()) if word not in _TITLES)
+        words = frozenset(word for word in words if len(word) > 1) or words
+        for known, placeholder in self._people:
+            if words <= known or known <= words:
+                self._people.append((words, placeholder))
+                return placeholder
+        placeholder = self._next(kind)
+        self._people.append((words, placeholder))
+        return placeholder
+
+    def _next(self, kind: IdentifierType) -> str:
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        return f"[{kind}-{self._counts[kind]}]"

@@ -1,0 +1,161 @@
+"""A gate replaces what any detector finds, consistently, in the characters it was given; reports hold no text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.base.redaction import SAFE_HARBOR, IdentifierType
+from schemas.bus.content import ChatMessage
+from tenancy.errors import Refused
+from tenancy.redaction.gate import MOST_CHARACTERS, UnionGate
+from tenancy.redaction.placeholders import PLACEHOLDER
+from tenancy.redaction.port import RedactionGate, Span, TenantTerms
+from tenancy.redaction.reading import read
+
+P, C, M, D = IdentifierType.PATIENT, IdentifierType.CLINICIAN, IdentifierType.MRN, IdentifierType.DATE
+
+
+def gate_for(terms: dict[str, IdentifierType], allowed: frozenset[str] = frozenset(), version: str = "") -> UnionGate:
+    return UnionGate("test-gate", "1", [], TenantTerms(terms, allowed, version))
+
+
+class Words:
+    """Finds every word that begins with a letter of its choice."""
+
+    def __init__(self, name: str, letter: str, kind: IdentifierType) -> None:
+        self.name, self._letter, self._kind = name, letter, kind
+
+    def find(self, text: str) -> Iterator[Span]:
+        at = 0
+        for word in text.split(" "):
+            if word.startswith(self._letter):
+                yield Span(at, at + len(word), self._kind, self.name)
+            at += len(word) + 1
+
+
+def user(text: str) -> ChatMessage:
+    return ChatMessage(role="user", content=text)
+
+
+def test_a_union_gate_is_a_redaction_gate() -> None:
+    gate: RedactionGate = gate_for({})
+    assert gate.scan("no identifier here") == ()
+    assert gate.redact_text("none").report.verdict == "clean"
+
+
+def test_one_value_has_one_placeholder_in_the_whole_conversation() -> None:
+    gate = gate_for({"John Smith": P, "Smith": P, "Mary Jones": P, "00123": M})
+    done = gate.redact([user("John Smith, 00123, and Mary Jones"), user("is SMITH older than mary  jones? (00123)")])
+    assert [message.content for message in done.messages] == [
+        "[PATIENT-1], [MRN-1], and [PATIENT-2]",
+        "is [PATIENT-1] older than [PATIENT-2]? ([MRN-1])",
+    ]
+    assert done.report.counts == {P: 4, M: 2}
+    assert done.report.verdict == "redacted"
+
+
+def test_the_report_holds_kinds_and_counts_and_none_of_the_text() -> None:
+    report = gate_for({"Zebulon": P}).redact_text("seen by Zebulon today").report
+    assert "zebulon" not in report.model_dump_json().lower()
+    assert report.counts == {P: 1}
+    assert (report.gate, report.version) == ("test-gate", "1")
+
+
+def test_what_one_detector_finds_is_replaced_although_the_other_does_not() -> None:
+    gate = UnionGate("two", "1", [Words("a", "x", P), Words("b", "y", D)])
+    done = gate.redact_text("xa yb zc")
+    assert done.text == "[PATIENT-1] [DATE-1] zc"
+    assert [span.detector for span in done.spans] == ["a", "b"]
+
+
+def test_overlapping_spans_become_one_that_names_both_detectors() -> None:
+    class Fixed:
+        def __init__(self, name: str, span: tuple[int, int], kind: IdentifierType) -> None:
+            self.name, self._span, self._kind = name, span, kind
+
+        def find(self, text: str) -> Iterator[Span]:
+            if "[" not in text:
+                yield Span(*self._span, self._kind, self.name)
+
+    gate = UnionGate("two", "1", [Fixed("a", (0, 4), P), Fixed("b", (2, 10), C)])
+    assert gate.scan("abcdefghijkl") == (Span(0, 10, C, "a+b"),)
+
+
+def test_a_gate_finds_nothing_in_what_it_redacted_although_the_first_look_saw_less() -> None:
+    class AfterPlaceholder:
+        name = "context"
+
+        def find(self, text: str) -> Iterator[Span]:
+            at = text.find("] x")
+            if at >= 0:
+                yield Span(at + 2, at + 3, P, self.name)
+
+    gate = UnionGate("rounds", "1", [Words("a", "q", P), AfterPlaceholder()])
+    done = gate.redact_text("qq x x x end")
+    assert done.text == "[PATIENT-1] [PATIENT-2] [PATIENT-2] [PATIENT-2] end"
+    assert gate.scan(done.text) == ()
+
+
+def test_placeholders_are_left_alone_and_a_number_dressed_as_one_is_not() -> None:
+    gate = UnionGate("all", "1", [Words("a", "[", M)])
+    assert gate.scan("[MRN-12]") == ()
+    assert gate.redact_text("[MRN-4482913]").text == "[[MRN-1]]"
+
+
+def test_spans_are_in_the_characters_that_were_given() -> None:
+    gate = gate_for({"00123": M, "Smith": P})
+    text = "é\u200b １２ Sm\u200bith ０0\u200d123\ttab"
+    spans = gate.scan(text)
+    assert [text[span.start : span.end] for span in spans] == ["Sm\u200bith", "０0\u200d123"]
+
+
+@given(st.text(max_size=60))
+def test_every_reading_goes_back_to_the_characters_it_came_from(text: str) -> None:
+    reading = read(text)
+    assert reading.text == read(reading.text).text
+    for at in range(len(reading.text)):
+        start, end = reading.original(at, at + 1)
+        assert 0 <= start < end <= len(text)
+    assert reading.original(0, len(reading.text))[1] <= len(text) if reading.text else True
+
+
+@given(st.text(alphabet="ab [PATIEN-1]x\u200b", max_size=40))
+def test_a_redacted_text_is_clean_and_keeps_what_was_between(text: str) -> None:
+    gate = UnionGate("g", "1", [Words("a", "a", P)], TenantTerms({"b": C}))
+    done = gate.redact_text(text)
+    assert gate.scan(done.text) == ()
+    at, rest = 0, ""
+    for span in done.spans:
+        assert at <= span.start < span.end
+        rest += text[at : span.start]
+        at = span.end
+    rest += text[at:]
+    assert PLACEHOLDER.sub("", done.text) == PLACEHOLDER.sub("", rest)
+
+
+def test_an_allowed_term_is_no_identifier_but_the_tenants_own_identifiers_stay_ones() -> None:
+    find_all = Words("a", "J", P)
+    allowed = TenantTerms({"Janumet": P}, frozenset({"Januvia", "Janumet"}))
+    gate = UnionGate("g", "1", [find_all], allowed)
+    assert gate.redact_text("Januvia Janumet Jim").text == "Januvia [PATIENT-1] [PATIENT-2]"
+
+
+def test_the_terms_version_is_part_of_the_gates() -> None:
+    assert gate_for({"x": P}, version="7").version == "1+7"
+
+
+def test_a_text_beyond_the_bound_is_refused_and_so_is_a_message_that_grows_beyond_its_own() -> None:
+    gate = gate_for({"a": P})
+    with pytest.raises(Refused, match="split it"):
+        gate.scan("a" * (MOST_CHARACTERS + 1))
+    with pytest.raises(Refused, match="split it"):
+        gate.redact([user("a " * 16_000)])
+
+
+def test_every_kind_belongs_to_a_class_of_safe_harbor_and_every_class_has_one() -> None:
+    assert set(SAFE_HARBOR) == set(IdentifierType)
+    assert set(SAFE_HARBOR.values()) == set("ABCDEFGHIJKLMNOPQR")
