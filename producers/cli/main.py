@@ -15,6 +15,7 @@ from producers.cli import (
     holds,
     offboarding,
     operations,
+    redaction,
     replaying,
     stack,
     tenants,
@@ -31,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (stack, training, chat, evidence, offboarding, replaying, dead_letters, operations):
+for commands in (stack, redaction, training, chat, evidence, offboarding, replaying, dead_letters, operations):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(holds.app, name="hold")

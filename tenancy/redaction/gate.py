@@ -35,7 +35,7 @@ class UnionGate:
         self.version = f"{version}+{terms.version}" if terms.version else version
         self._detectors = (*detectors, TermDetector(terms.identifiers))
         self._allowed = frozenset(map(folded, terms.allowed))
-        self._allowed_words = frozenset(word for term in self._allowed for word in term.split())
+        self._allowed_words = frozenset(word for term in self._allowed for word in term)
 
     def scan(self, text: str) -> tuple[Span, ...]:
         """See :class:`~tenancy.redaction.port.RedactionGate`."""
@@ -89,7 +89,7 @@ class UnionGate:
         if detector == TERMS or not self._allowed:
             return False
         whole = folded(value)
-        return whole in self._allowed or (bool(whole) and set(whole.split()) <= self._allowed_words)
+        return bool(whole) and (whole in self._allowed or set(whole) <= self._allowed_words)
 
     def _report(self, spans: Iterable[Sequence[Span]]) -> RedactionReport:
         counts = Counter(span.type for found in spans for span in found)

@@ -1,7 +1,7 @@
 """Brings a text into the one form that detectors read, and takes their spans back to the characters that were given.
 
 Identifiers are typed or pasted with full-width digits, zero-width characters, letters of other scripts that look Latin,
-and a dozen kinds of dash. Detectors see none of that.
+a dozen kinds of dash, and runs of blanks. Detectors see none of that.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-_LOOKALIKES = str.maketrans(
-    "АВЕЅІЈКМНОРСТХУаеѕіјорсхуԁԛԝһΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
-    "ABESIJKMHOPCTXYaesijopcxydqwhABEZHIKMNOPTYX",
-)
+_LOOKALIKES: dict[int, str] = {
+    ord(strange): latin
+    for strange, latin in zip(
+        "АВЕЅІЈКМНОРСТХУаеѕіјорсхуԁԛԝһΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+        "ABESIJKMHOPCTXYaesijopcxydqwhABEZHIKMNOPTYX",
+        strict=True,
+    )
+}
 _LOOKALIKES |= dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－⁃"), "-")
 _LOOKALIKES |= dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
 _LOOKALIKES |= dict.fromkeys(map(ord, "“”„‟″"), '"')
@@ -38,14 +42,16 @@ class Reading:
 
 def read(given: str) -> Reading:
     """Read ``given``. Plain ASCII is its own reading."""
-    if given.isascii() and given.isprintable():
+    if given.isascii() and given.isprintable() and "  " not in given:
         return Reading(given, None)
     characters: list[str] = []
     offsets: list[int] = []
     for offset, character in enumerate(given):
-        plain = _plain(character)
-        characters.append(plain)
-        offsets.extend([offset] * len(plain))
+        for plain in _plain(character):
+            if plain == " " and characters[-1:] == [" "]:
+                continue
+            characters.append(plain)
+            offsets.append(offset)
     return Reading("".join(characters), (*offsets, len(given)))
 
 

@@ -10,36 +10,40 @@ from tenancy.redaction.port import Span
 from tenancy.redaction.reading import read
 
 NAME = "tenant-terms"
+_WORD = re.compile(r"[^\W_]+")
+
+Words = tuple[str, ...]
 
 
 class TermDetector:
-    """Matches terms as whole words in any case; blanks in a term match any blanks."""
+    """Matches terms as whole words in any case, whatever blanks or marks stand between the words.
+
+    By a dictionary and not by an expression: Python keeps the expressions that it compiles, and the terms are PHI.
+    """
 
     def __init__(self, terms: Mapping[str, IdentifierType]) -> None:
-        self._types = {key: kind for term, kind in terms.items() if (key := folded(term))}
-        longest_first = sorted(self._types, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(_whole_word, longest_first)), re.IGNORECASE) if self._types else None
+        self._types: dict[Words, IdentifierType] = {key: kind for term, kind in terms.items() if (key := folded(term))}
+        self._longest: dict[str, int] = {}
+        for key in self._types:
+            self._longest[key[0]] = max(len(key), self._longest.get(key[0], 0))
 
     @property
     def name(self) -> str:
         return NAME
 
     def find(self, text: str) -> Iterator[Span]:
-        if self._pattern is None:
+        if not self._types:
             return
-        for match in self._pattern.finditer(text):
-            kind = self._types.get(folded(match.group()))
-            if kind is not None:
-                yield Span(match.start(), match.end(), kind, NAME)
+        matches = list(_WORD.finditer(text))
+        found = [match.group().casefold() for match in matches]
+        for at, word in enumerate(found):
+            for length in range(min(self._longest.get(word, 0), len(found) - at), 0, -1):
+                kind = self._types.get(tuple(found[at : at + length]))
+                if kind is not None:
+                    yield Span(matches[at].start(), matches[at + length - 1].end(), kind, NAME)
+                    break
 
 
-def folded(term: str) -> str:
-    """A term in the form in which it is compared."""
-    return " ".join(read(term).text.split()).casefold()
-
-
-def _whole_word(term: str) -> str:
-    words = r"\s+".join(map(re.escape, term.split()))
-    before = r"(?<![^\W_])" if term[:1].isalnum() else ""
-    after = r"(?![^\W_])" if term[-1:].isalnum() else ""
-    return f"{before}{words}{after}"
+def folded(term: str) -> Words:
+    """A term's words in the form in which they are compared."""
+    return tuple(word.casefold() for word in _WORD.findall(read(term).text))

@@ -21,6 +21,7 @@ from tests.bench import (
     idle_looks,
     machine,
     purge_throughput,
+    redaction,
     report,
     training_step,
 )
@@ -33,6 +34,7 @@ ENTRIES: tuple[Entry, ...] = (
     idle_looks.ENTRY,
     training_step.ENTRY,
     adapter_first_token.ENTRY,
+    redaction.ENTRY,
 )
 ROUNDS = 5
 QUICK_ROUNDS = 2

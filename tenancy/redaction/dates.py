@@ -1,0 +1,286 @@
+"""Finds dates finer than a year, and ages over 89. Doses, scores, pressures, strengths and durations are none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from schemas.base.redaction import IdentifierType as T
+from tenancy.redaction.labelled import Found
+
+_MONTH_FULL = r"january|february|march|april|may|june|july|august|september|october|november|december"
+_MONTH = (
+    rf"(?:{_MONTH_FULL}|janu?ary|febu?r?uary|feburary|setp?ember|octobr|novmber|decmber|jan|"
+    rf"feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?"
+)
+_DAY = r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
+_YEAR = r"(?:(?:19|20)\d\d|'?\d\d)"
+_TIME = r"(?:[ T,]{1,2}(?:at\s)?\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?Z?)?"
+
+_THREE_PARTS = re.compile(
+    rf"(?<![\w./-])(?P<a>\d{{1,4}})\s?(?P<sign>[-/.\\_])\s?(?P<b>\d{{1,"
+    rf"2}})\s?(?P=sign)\s?(?P<c>\d{{2,4}})(?![\d/-]|\.\d){_TIME}",
+    re.IGNORECASE,
+)
+_COMPACT = re.compile(r"(?<![\w.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}(?:\d\d)?)?(?![\w.%-])")
+_ISO = re.compile(
+    r"(?<![\w-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?(?:[T ]\d{1,2}:\d{2}\S{0,12}+)?(?![\w-])"
+)
+_MONTH_DAY = re.compile(
+    rf"(?<![^\W\d_])(?:{_MONTH})[\s,-]{{0,3}}(?:the\s)?{_DAY}(?![\d%:])(?!\s?(?:mg|mcg|ml|"
+    rf"units|weeks|wks|yo\b|y/o|year))"
+    rf"(?:(?:\s?(?:-|to|through|thru|and|&)\s?){_DAY}(?!\w))?(?:[\s,-]{{0,3}}(?:of\s)?{_YEAR}(?![\w/%]))?{_TIME}",
+    re.IGNORECASE,
+)
+_DAY_MONTH = re.compile(
+    rf"(?<![\w./-])(?:the\s)?{_DAY}[\s-]{{0,2}}(?:of\s|day\sof\s)?(?:{_MONTH})(?![^\W\d_])(?:[\s,"
+    rf"-]{{0,3}}{_YEAR}(?![\w/%]))?{_TIME}",
+    re.IGNORECASE,
+)
+_MONTH_YEAR = re.compile(
+    rf"(?<![^\W\d_])(?:{_MONTH})[\s,'/-]{{0,3}}(?:of\s)?(?:(?:19|20)\d\d|'\d\d)(?!\w)", re.IGNORECASE
+)
+_MONTH_ALONE = re.compile(
+    rf"(?<!\w)(?:in|since|last|this|next|early|late|mid|until|till|til|by|during|of|from|end "
+    rf"of|beginning of|started|around|before|after|thru|through|back in|every)[\s-]"
+    rf"(?:early\s|late\s|mid[\s-])?(?P<month>{_MONTH})(?![^\W_])(?!\s(?:be|have|need|also|not|"
+    rf"cause|help|benefit|increase|worsen|occur|require|show|present|indicate|use|respond)\b)",
+    re.IGNORECASE,
+)
+_MONTH_PAIR = re.compile(
+    rf"(?<!\w)(?:{_MONTH_FULL})\s?(?:-|to|through|and|or)\s?(?:{_MONTH_FULL})(?!\w)", re.IGNORECASE
+)
+_NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
+_SEASON = re.compile(r"(?<!\w)(?:spring|summer|fall|autumn|winter)\s(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE)
+_HOLIDAY = re.compile(
+    r"(?<!\w)(?:christmas(?:\s(?:eve|day))?|x-?mas|thanksgiving(?:\sday)?|halloween|"
+    r"easter(?:\s(?:sunday|monday))?|new\syears?(?:'s)?\s(?:eve|day)|memorial\sday|"
+    r"labor\sday|independence\sday|veterans?'?\sday|valentine'?s?(?:\sday)?|mother'?s\sday|"
+    r"father'?s\sday|mlk\sday|presidents'?\sday|columbus\sday|good\sfriday|boxing\sday|"
+    r"diwali|hanukkah|yom\skippur|rosh\shashanah|passover|cinco\sde\smayo)(?!\w)(?!\s(?:tree|"
+    r"disease|factor|pattern|virus))(?:\s(?:of\s)?(?:19|20)\d\d)?",
+    re.IGNORECASE,
+)
+_ORDINAL = re.compile(
+    r"(?<!\w)(?:on|since|until|till|by|from|before|after|of|due|"
+    r"for)\sthe\s(?P<day>(?:[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st)))(?=\s*(?:[.,"
+    r";:?!)]|$|\s(?:and|but|for|with|to|at|she|he|they|pt|patient|when|because|after|before|"
+    r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",
+    re.IGNORECASE,
+)
+_TWO_PARTS = re.compile(r"(?<![\w./-])(?P<a>\d{1,2})(?P<sign>[/-])(?P<b>\d{1,2})(?![\w/%]|-\d|\.\d)", re.IGNORECASE)
+_LABELLED = re.compile(
+    r"(?<![^\W_])(?:d\.?o\.?b\.?|date\sof\s(?:birth|service|death|admission|discharge|surgery|"
+    r"injury)|birth\s?-?date|birthday|b-?day|born(?:\son)?|dos|doa|dod|doi|date|dated|"
+    r"d\.o\.s\.)"
+    r"[\s:#=-]{0,3}(?:is\s|was\s|of\s|on\s)?(?P<date>\d{1,2}[-/. ]{1,2}\d{1,2}(?:[-/. ]{1,"
+    r"2}\d{2,4})?|\d{6}|\d{8}|(?:0?[1-9]|1[0-2])(?:[0-2]\d|3[01])\d\d)(?![\w/])",
+    re.IGNORECASE,
+)
+
+_CUE = re.compile(
+    r"(?:\b(?:on|since|seen|date|dated|from|until|till|til|by|admitted|admit|adm|admission|"
+    r"dc'?d?|d/c'?d?|discharged?|surgery|sx|procedure|op|last|dob|visit|appt|appointment|f/?u|"
+    r"fu|follow-?up|lmp|due|edd|edc|"
+    r"started?|stopped|born|between|labs?|xray|x-ray|cxr|ct|mri|us|echo|scan|ekg|ecg|bx|"
+    r"biopsy|results?|collected|drawn|dated|day|week\sof|next|thru|through|after|before|"
+    r"around|approx|scheduled|rescheduled|"
+    r"transferred|intubated|extubated|placed|removed|implanted|fell|fall|injury|injured|died|"
+    r"expired|delivered|onset|eff|effective|exp|vaccin\w+|shot|dose\sgiven|given|called|"
+    r"received|sent|filled|refilled|picked\sup|exam|colonoscopy|egd|pap|mammo\w*|cultures?|"
+    r"cx|note|notes|clinic|er|ed|hospital|rx|as\sof|until|post-?op|postop|s/p)[\s:=(,.]{0,"
+    r"3}(?:the\s|on\s|was\s|is\s|for\s|date\s|both\s)?|[(~]|\bpt\s)$",
+    re.IGNORECASE,
+)
+_SURE_CUE = re.compile(
+    r"\b(?:on|since|seen|dated?|admitted|admit|adm|dc'?d|d/c'?d|discharged?|dob|visit|appt|"
+    r"appointment|lmp|due|edd|edc|born|until|till|scheduled|as\sof|week\sof|drawn|collected|"
+    r"follow-?up|f/?u|started|stopped|surgery)[\s:=(,]{0,3}(?:the\s|on\s|was\s|is\s|for\s|"
+    r"date\s)?$",
+    re.IGNORECASE,
+)
+_NOT_BEFORE = re.compile(
+    r"(?:\b(?:gcs|mmse|moca|phq-?9?|gad-?7?|nihss|score[ds]?|scoring|scale|pain|rated|"
+    r"strength|power|motor|reflexes|dtrs?|pulses?|murmur|apgars?|epds|audit|"
+    r"grade|level|c|t|l|s|bp|ratio|stage|class|type|g\d?p?|ef|visual\sacuity|va|vision|od|os|"
+    r"ou|fev1/?fvc|percocet|norco|vicodin|vytorin|lotrel|exforge|sinemet|janumet|"
+    r"augmentin|bactrim|tmp|hctz|zestoretic|advair|symbicort|dulera|breo|suboxone|ultracet|"
+    r"septra|trelegy|caduet|azor|diovan|hyzaar|tribenzor|entresto|insulin|novolog|humulin|"
+    r"novolin|"
+    r"mix|mg|mcg|ml|dose|doses|ns|takes?|q|every|x|about|approximately|~|over|roughly|"
+    r"for)[\s:=(,]{0,2}(?:of\s|was\s|is\s|at\s|are\s|a\s|as\s)?)$",
+    re.IGNORECASE,
+)
+_NOT_AFTER = re.compile(
+    r"\s?(?:-\s?)?(?:pain|strength|power|on\s(?:the\s)?(?:pain|scale|exam|moca|mmse)|systolic|"
+    r"diastolic|holosystolic|murmur|sem|ns\b|normal\ssaline|ivf?\b|dextrose|saline|tabs?|"
+    r"tablets?|caps?|pills?|of\s(?:a|the|an|his|her|all|them|patients|cases|criteria|tablet|"
+    r"dose)\b|"
+    r"mg|mcg|ml|cc|mm|cm|kg|lbs?|g/|units?|iu|hours?|hrs?|h\b|min|days?\b|d\b|weeks?|wks?|"
+    r"months?|mos?\b|years?|yrs?|yo\b|y/o|times|x\s?\d|x/|doses?|cups?|tsp|tbsp|inch|packs?|"
+    r"ppd|beers?|drinks?|cigs?|"
+    r"bottles|cultures|sets?|criteria|points?|positive|nodes|ribs?|leaflets?|visits?|reps|"
+    r"in\sall|in\sthe\s(?:upper|lower|left|right)|bilat|throughout|upper|lower|le\b|ue\b|"
+    r"intact|pulses|edema|symmetric|brisk|"
+    r"sirs|jones|duke|beta|vision|severity|intensity|headache|(?:chest|back|abd\w*)\spain|split|chance|"
+    r"ratio|dilution|life|strain|full|size|way|left|right|pk|fingers|breadths|below|above|"
+    r"amount|liters?|l\b|oz|degrees?|bpm|breaths|episodes?|bms?|stools?|weekly|daily|nightly|"
+    r"per\b|a\sday|bid|tid|qid|qd|qhs|prn)",
+    re.IGNORECASE,
+)
+_UNIT_AFTER = re.compile(r"\s?(?:mg|mcg|ml|units?|%|mm|cm|kg|hours?|days|weeks|months|tabs?)\b", re.IGNORECASE)
+_SCALES = frozenset({"10", "5", "4", "6", "15", "30", "27", "21", "3", "2"})
+
+_AGE_UNIT = (
+    r"(?:y\.?/?o\.?(?:\b|[mf]\b)|y\.\s?o\.|yo[mf]?\b|y/o[mf]?\b|yrs?\.?[\s-]?(?:old|of\sage)|"
+    r"years?[\s-]?(?:old|of\sage|young)|yr[\s-]old|year[\s-]old\w*|yr-?o\b|yrold|yearold|"
+    r"yro\b)"
+)
+_OLD = r"(?:9\d|1[0-2]\d)"
+_AGE = re.compile(rf"(?<![\w.,/<>≥≤=+-])(?P<age>{_OLD})\s?-?\s?{_AGE_UNIT}", re.IGNORECASE)
+_AGE_SEX = re.compile(
+    rf"(?:^|\b(?:a|pt|patient|is|for|this|my|our|in|on|re|with|old|hi|,)\s?:?\s?|[.;:,(]\s{{0,"
+    rf"2}})(?P<age>{_OLD})\s?(?:[mf]|male|female|woman|man|lady|gentleman|wf|wm|bf|bm|"
+    rf"grandmother|grandfather|caf|cam)\b",
+    re.IGNORECASE,
+)
+_AGE_LABEL_SURE = re.compile(
+    rf"(?<![^\W_])(?:age[ds]?|turned|turning|turns)\s?(?:[:=]|is|was|of|about|"
+    rf"approx\.?)?\s?(?P<age>{_OLD})(?![\w./%]|\s?(?:and\s(?:over|older|above|up)|or\s(?:over|"
+    rf"older|above)|\+))",
+    re.IGNORECASE,
+)
+_AGE_DECADE = re.compile(
+    r"(?<!\w)(?:in\s)?(?:his|her|their|the|mid|early|late|mid-|early-|late-)[\s-]?(?:mid|"
+    r"early|late)?[\s-]?(?P<age>90'?s|100'?s|nineties)(?!\w)",
+    re.IGNORECASE,
+)
+_AGE_WORDS = re.compile(
+    r"(?<!\w)(?P<age>(?:ninety(?:[\s-](?:one|two|three|four|five|six|seven|eight|nine))?|"
+    r"(?:one\s)?hundred(?:[\s-](?:and[\s-])?(?:one|two|three|four|five|six|seven|eight|nine|"
+    r"ten))?)[\s-]years?[\s-]olds?|nonagenarian|centenarian|supercentenarian)(?!\w)",
+    re.IGNORECASE,
+)
+_AGE_GENERAL = re.compile(
+    r"(?:over|above|older than|greater than|more than|at least|under|below|younger than|less "
+    r"than|up to|aged?|>|<|≥|≤|>=|<=|\+|than|patients|adults|people|men|women|persons|until|"
+    r"to|and|-)\s?(?:the\sage\sof\s|age\s|ages\s)?$",
+    re.IGNORECASE,
+)
+_AGED = re.compile(r"(?:aged?|of\sage)\s?$", re.IGNORECASE)
+
+
+def find(text: str) -> Iterator[Found]:
+    """Every date finer than a year, and every age over 89, of ``text``."""
+    for match in _THREE_PARTS.finditer(text):
+        if (
+            _is_date(match["a"], match["b"], match["c"])
+            and not _UNIT_AFTER.match(text, match.end())
+            and (
+                match["sign"] != "."
+                or len(match["c"]) == 4
+                or len(match["a"]) == 4
+                or _CUE.search(text, max(0, match.start() - 24), match.start())
+            )
+        ):
+            yield match.start(), match.end(), T.DATE
+    for pattern in (
+        _COMPACT,
+        _ISO,
+        _MONTH_DAY,
+        _DAY_MONTH,
+        _MONTH_YEAR,
+        _NUMERIC_MONTH_YEAR,
+        _SEASON,
+        _HOLIDAY,
+        _MONTH_PAIR,
+    ):
+        for match in pattern.finditer(text):
+            if not _is_word_may_or_march(match.group()):
+                yield match.start(), match.end(), T.DATE
+    for match in _MONTH_ALONE.finditer(text):
+        yield match.start("month"), match.end("month"), T.DATE
+    for match in _ORDINAL.finditer(text):
+        yield match.start("day"), match.end("day"), T.DATE
+    for match in _LABELLED.finditer(text):
+        yield match.start("date"), match.end("date"), T.DATE
+    yield from _two_parts(text)
+    yield from _ages(text)
+
+
+def _is_date(a: str, b: str, c: str) -> bool:
+    first, second, third = int(a), int(b), int(c)
+    if len(a) == 4:
+        return 1850 <= first <= 2100 and 1 <= second <= 12 and len(c) == 2 and 1 <= third <= 31
+    if len(a) == 3 or len(c) == 3 or (len(c) == 4 and not 1850 <= third <= 2100):
+        return False
+    return (1 <= first <= 12 and 1 <= second <= 31) or (1 <= second <= 12 and 1 <= first <= 31)
+
+
+def _is_word_may_or_march(value: str) -> bool:
+    """``may 2`` is the verb where no day could be meant: kept for ``may`` with a bare number of one digit glued on."""
+    return re.fullmatch(r"(?:may|mar|dec|march)\d", value, re.IGNORECASE) is not None
+
+
+def _two_parts(text: str) -> Iterator[Found]:
+    found: list[tuple[int, int]] = []
+    for match in _TWO_PARTS.finditer(text):
+        a, b = int(match["a"]), int(match["b"])
+        if not ((1 <= a <= 12 and 1 <= b <= 31) or (1 <= b <= 12 and 1 <= a <= 31)):
+            continue
+        before = text[max(0, match.start() - 32) : match.start()]
+        if _NOT_AFTER.match(text, match.end()):
+            continue
+        in_range = bool(found) and re.fullmatch(
+            r"\s?(?:-|to|thru|through|and|&|,|until)\s?(?:on\s)?", text[found[-1][1] : match.start()], re.IGNORECASE
+        )
+        if match["sign"] == "-":
+            if not in_range and not re.search(
+                r"\b(?:on|dob|admitted|adm|seen|discharged|dc'?d|dated?|lmp|appt|born|edd|surgery)[\s:]{0,"
+                r"2}(?:on\s|date\s)?$",
+                before,
+                re.IGNORECASE,
+            ):
+                continue
+        elif not in_range and not _SURE_CUE.search(before):
+            if _NOT_BEFORE.search(before) or re.search(
+                r"\d\s?$|[a-z]{4,}(?:pril|olol|statin|sartan|pine|cet|co|ide)\s$", before, re.IGNORECASE
+            ):
+                continue
+            if (match["b"] in _SCALES or a > 12) and not _CUE.search(before):
+                continue
+            if a == 1 and b in (2, 3, 4):
+                continue
+            if not _CUE.search(before) and not (a <= 12 and b > 12):
+                continue
+        elif match.group() in ("1/2", "1/4", "3/4", "1/3", "2/3") and not re.search(
+            r"\b(?:on|seen|admitted|dob|appt|visit|lmp)\s{0,2}$", before, re.IGNORECASE
+        ):
+            continue
+        found.append(match.span())
+        yield match.start(), match.end(), T.DATE
+    # The first part of a range is known by its second.
+    for match in re.finditer(
+        r"(?<![\w./-])(\d{1,2}/\d{1,2})\s?(?:-|to|thru|through)\s?(\d{1,2}/\d{1,2})(?:/\d{2,4})?(?![\w/%])", text
+    ):
+        parts = [tuple(map(int, part.split("/"))) for part in match.groups()]
+        valid = all(1 <= month <= 12 and 1 <= day <= 31 for month, day in parts)
+        before = text[max(0, match.start() - 32) : match.start()]
+        if valid and not _NOT_AFTER.match(text, match.end()) and not _NOT_BEFORE.search(before):
+            yield match.start(), match.end(), T.DATE
+
+
+def _ages(text: str) -> Iterator[Found]:
+    for pattern in (_AGE, _AGE_SEX, _AGE_LABEL_SURE):
+        for match in pattern.finditer(text):
+            before = text[max(0, match.start("age") - 24) : match.start("age")]
+            if _AGE_GENERAL.search(before) and not _AGED.search(before):
+                continue
+            if re.match(
+                r"\s?(?:\+|and\s(?:over|older|above)|or\s(?:over|older|above))", text[match.end() : match.end() + 40]
+            ):
+                continue
+            yield match.start("age"), match.end("age"), T.AGE
+    for pattern in (_AGE_DECADE, _AGE_WORDS):
+        for match in pattern.finditer(text):
+            yield match.start("age"), match.end("age"), T.AGE

@@ -1,0 +1,205 @@
+"""Finds identifiers by shape: SSNs, phones, e-mail and web addresses, IPs, VINs, plates, files, long numbers."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+from schemas.base.redaction import IdentifierType as T
+from tenancy.redaction.labelled import Found
+
+_UNIT = re.compile(
+    r"\s?(?:[x×]\s?10|\+?\s?(?:mg|mcg|ug|µg|μg|g\b|gm|kg|lbs?\b|ml|cc\b|l\b|dl|units?|u\b|iu|"
+    r"meq|mmol|mm|cm|k\b|cfu|copies|cells|cal|kcal|kj|rads?|gy|bpm|"
+    r"%|ng|pg|/\s?(?:ml|ul|µl|μl|mm|hpf|l\b|day|d\b|hr?\b|kg|min|dose)|per\b|tabs?|doses?|"
+    r"steps|people|patients|participants|dollars|platelets|parasites|million|billion|days?|"
+    r"weeks?|months?|years?|hours?|hrs?|min))",
+    re.IGNORECASE,
+)
+_PUBLIC = re.compile(
+    r"(?:pmid|pmc|pubmed|doi|snomed(?:\s?ct)?|sct|loinc|rxcui|rxnorm|cpt|icd(?:-?(?:9|10|"
+    r"11))?|hcpcs|ndc|cas|mesh|omim|hpo?|atc|cui|umls|nct|isrctn|eudract|concept)"
+    r"(?:\s?(?:code|id|no\.?|number|#|:|is)){0,3}\s{0,2}$",
+    re.IGNORECASE,
+)
+_PUBLIC_TOKEN = re.compile(
+    r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM|[A-Z]{2,4}-)\d{3,}|(?:JNJ|MK|ABT|BMS|"
+    r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)-?\d{3,}\w?",
+    re.IGNORECASE,
+)
+_SSN = re.compile(r"(?<![\w-])(?:\d{3}|[x*]{3})([-. ])(?:\d{2}|[x*]{2})\1\d{4}(?![\w-])", re.IGNORECASE)
+_PHONE = re.compile(
+    r"(?<![\w/])(?:\+?\d{1,3}[-. ]{0,2})?(?:\(\d{3}\)[-. ]{0,2}|\d{3}[-. /]{1,2})\d{3}[-. ]{1,"
+    r"2}\d{4}(?:\s{0,2},?\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?![\d])",
+    re.IGNORECASE,
+)
+_PHONE_7 = re.compile(r"(?<![\w/.-])(\d{3})[-.](\d{4})(?:\s{0,2}(?:x|ext\.?)\s?\d{1,6})?(?![\w/%-])", re.IGNORECASE)
+_PHONE_ABROAD = re.compile(r"(?<![\w])(?:\+|00)\d{1,3}(?:[-. ()]{0,2}\d){7,12}(?![\d])")
+_EXTENSION = re.compile(r"(?<![\w])(?:x|ext\.?\s?)\d{4,5}(?![\w%])", re.IGNORECASE)
+_EMAIL = re.compile(
+    r"(?<![\w.+%-])[\w.+%'-]{1,64}+\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,5}", re.IGNORECASE
+)
+_EMAIL_IN_WORDS = re.compile(
+    r"(?<![\w.])[\w.+-]{2,64}+ at [\w-]{2,63}+ dot (?:com|org|net|edu|gov|us|io)(?!\w)", re.IGNORECASE
+)
+_EMAIL_CUT = re.compile(r"(?<![\w.+%-])[a-z][\w.+-]{1,64}+@(?=[\s…]|\.{2,}|$)", re.IGNORECASE)
+_HANDLE = re.compile(r"(?<![\w@])@[A-Za-z_][\w.]{2,30}")
+_URL = re.compile(r"(?<![\w@])(?:https?://|ftp://|hxxps?://|www\.)[^\s<>\"']{2,500}", re.IGNORECASE)
+_DOMAIN = re.compile(
+    r"(?<![\w@.-])(?:[a-z0-9](?:[a-z0-9-]{0,61}+)\.){1,5}(?:com|org|net|edu|gov|mil|io|health|"
+    r"care|us|uk|ca|info|biz|app|dev|co|me|ai|ly|tv|local|internal|lan)"
+    r"(?![\w@])(?::\d{2,5})?(?:/[^\s<>\"']{0,500})?",
+    re.IGNORECASE,
+)
+_PUBLIC_SITES = re.compile(
+    r"(?:https?://)?(?:www\.)?(?:uptodate|nejm|medscape|mdcalc|cdc|nih|ncbi\.nlm\.nih|pubmed|"
+    r"who|fda|drugs|acc|aha|heart|diabetes|idsociety|cochrane|bmj|thelancet|jamanetwork|"
+    r"clinicaltrials|dynamed|epocrates)\.(?:com|gov|org|int)/?",
+    re.IGNORECASE,
+)
+_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2}|:\d{1,5})?(?![\w.]*\d)")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])", re.IGNORECASE)
+_MAC = re.compile(r"(?<![\w:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}(?![\w:-])", re.IGNORECASE)
+_VIN = re.compile(r"(?<![^\W_])(?=[A-Z]{0,16}+\d)[A-HJ-NPR-Z0-9]{17}(?![^\W_])", re.IGNORECASE)
+_PLATE = re.compile(r"(?<![\w-])(?:\d[A-Z]{3}\d{3}|[A-Z]{3}-\d{4}|\d{3}-?[A-Z]{3}|[A-Z]{2}\d{2}[ -]?[A-Z]{3})(?![\w-])")
+_FILE = re.compile(
+    r"(?<![^\W_])[\w()~-]{1,80}+(?:\.[\w()-]{1,40}+){0,3}?\.(?:jpe?g|png|heic|tiff?|bmp|gif|"
+    r"webp|dcm|mp4|mov|avi|raw|pdf|docx?|xlsx?|csv|rtf)(?!\w)",
+    re.IGNORECASE,
+)
+_CAMERA = re.compile(r"(?<![^\W_])(?:IMG|DSCN?|PXL|VID|DCIM|MVIMG|PHOTO|SCAN)[_-]?\d{3,}(?:[_-]\d+)*", re.IGNORECASE)
+_PHOTO = re.compile(r"jpe?g|png|heic|tiff?|bmp|gif|webp|dcm|mp4|mov|avi|raw", re.IGNORECASE)
+_MBI = re.compile(r"(?<![^\W_])[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}(?![^\W_])", re.IGNORECASE)
+_CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{6}\2\d{5})(?![\w-])")
+_DEA = re.compile(r"(?<![^\W_])[ABCFGMPRX][A-Z9]\d{7}(?![^\W_])", re.IGNORECASE)
+_LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")
+_MIXED = re.compile(r"(?<![\w./])(?=[a-z0-9_-]*\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?![\w])", re.IGNORECASE)
+_HEX = re.compile(r"(?<![^\W_])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,64}(?![^\W_])", re.IGNORECASE)
+_UUID = re.compile(r"(?<![^\W_])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![^\W_])", re.IGNORECASE)
+
+
+def find(text: str) -> Iterator[Found]:
+    """Every identifier that its shape gives away."""
+    yield from _network(text)
+    yield from _phones(text)
+    for pattern, kind in (
+        (_SSN, T.SSN),
+        (_MBI, T.PLAN),
+        (_CARD, T.ACCOUNT),
+        (_CAMERA, T.PHOTO),
+        (_UUID, T.ID),
+        (_HEX, T.ID),
+        (_DEA, T.LICENCE),
+    ):
+        for match in pattern.finditer(text):
+            yield match.start(), match.end(), kind
+    for match in _VIN.finditer(text):
+        if sum(character.isdigit() for character in match.group()) >= 4 and not match.group().isdigit():
+            yield match.start(), match.end(), T.VEHICLE
+    for match in _PLATE.finditer(text):
+        yield match.start(), match.end(), T.VEHICLE
+    for match in _FILE.finditer(text):
+        yield match.start(), match.end(), T.PHOTO if _PHOTO.fullmatch(match.group().rpartition(".")[2]) else T.ID
+    yield from _long_numbers(text)
+
+
+def _network(text: str) -> Iterator[Found]:
+    for match in _EMAIL.finditer(text):
+        user, _, host = re.split(r"(@|\(at\)|\[at\])", match.group(), maxsplit=1, flags=re.IGNORECASE)
+        if re.search(r"[a-z]", user, re.IGNORECASE) and re.search(r"[a-z]", host, re.IGNORECASE):
+            joined = " " not in match.group().strip() or "." in host
+            dose = re.fullmatch(r"[\d.]+(?:mg|ml|mcg|g|l|units?|%|hrs?|h|min|x)?", user.strip(), re.IGNORECASE)
+            when = re.fullmatch(
+                r"\s?(?:hs|bedtime|night|noon|am|pm|home|rest|\d+\s?(?:am|pm|h|hr)?|lunch|breakfast|dinner|bedside)",
+                host,
+                re.IGNORECASE,
+            )
+            if joined and not dose and not when:
+                yield match.start(), match.end(), T.EMAIL
+    for pattern in (_EMAIL_IN_WORDS, _EMAIL_CUT):
+        for match in pattern.finditer(text):
+            yield match.start(), match.end(), T.EMAIL
+    for match in _HANDLE.finditer(text):
+        yield match.start(), match.end(), T.URL
+    for pattern in (_URL, _DOMAIN):
+        for match in pattern.finditer(text):
+            site = match.group().rstrip(".,;:)!?")
+            if not _PUBLIC_SITES.fullmatch(site):
+                yield match.start(), match.start() + len(site), T.URL
+    for match in _IPV4.finditer(text):
+        if all(int(part) <= 255 for part in re.split(r"[./:]", match.group())[:4]):
+            yield match.start(), match.end(), T.IP
+    for match in _IPV6.finditer(text):
+        if _is_ipv6(match.group()):
+            yield match.start(), match.end(), T.IP
+    for match in _MAC.finditer(text):
+        yield match.start(), match.end(), T.DEVICE
+
+
+def _is_ipv6(value: str) -> bool:
+    try:
+        ipaddress.IPv6Address(value)
+    except ValueError:
+        return False
+    return len(value) > 6
+
+
+def _phones(text: str) -> Iterator[Found]:
+    for pattern in (_PHONE, _PHONE_ABROAD, _EXTENSION):
+        for match in pattern.finditer(text):
+            before = text[max(0, match.start() - 16) : match.start()].lower()
+            yield match.start(), match.end(), T.FAX if "fax" in before else T.PHONE
+    for match in _PHONE_7.finditer(text):
+        low, high = int(match[1]), int(match[2])
+        dose = _UNIT.match(text, match.end()) or (low % 50 == 0 and high % 50 == 0 and high > low)
+        if not dose and not _PUBLIC.search(text, max(0, match.start() - 30), match.start()):
+            yield match.start(), match.end(), T.PHONE
+
+
+def _long_numbers(text: str) -> Iterator[Found]:
+    for match in _LONG.finditer(text):
+        digits = match.group().lstrip("#")
+        if (_UNIT.match(text, match.end()) and digits.rstrip("0") != digits) or digits.endswith("0000"):
+            continue
+        if _UNIT.match(text, match.end()) and len(digits) < 9:
+            continue
+        if _PUBLIC.search(text[max(0, match.start() - 30) : match.start()]):
+            continue
+        yield match.start(), match.end(), T.PHONE if len(digits) in (10, 11) and digits[0] in "23456789" else T.ID
+    for match in _MIXED.finditer(text):
+        value = match.group()
+        if _looks_like_an_id(value) and not _PUBLIC_TOKEN.fullmatch(value) and not _UNIT.match(text, match.end()):
+            if _PUBLIC.search(text[max(0, match.start() - 30) : match.start()]):
+                continue
+            yield match.start(), match.end(), T.ID
+
+
+def _looks_like_an_id(value: str) -> bool:
+    """Letters and four digits or more in a word, as in ``A1234567`` or ``XJ-44-2913``; no dose, gene, age or date."""
+    runs = re.findall(r"\d+", value)
+    digits = sum(map(len, runs))
+    letters = sum(character.isalpha() for character in value)
+    if letters == 0:
+        groups = value.split("-")
+        return len(groups) >= 2 and digits >= 8 and all(groups) and not _is_range_or_date(groups)
+    if re.fullmatch(r"\d+(?:[-.]\d+)?[- ]?[a-z]{1,12}", value, re.IGNORECASE):  # 5000units, 1500mL, 65-year
+        return digits >= 6 and letters <= 3 and not _UNIT.match(value, len(runs[0]))
+    if re.search(r"(?:19|20)\d\d", value) and digits == 4:
+        return False
+    longest = max(map(len, runs))
+    if (
+        value.count("-") >= 2
+        and digits >= 4
+        and letters >= 3
+        and all(any(c.isdigit() for c in part) for part in value.split("-"))
+    ):
+        return True
+    return (digits >= 5 and longest >= 3) or (longest >= 4 and letters <= 4 and not value[0].islower()) or digits >= 7
+
+
+def _is_range_or_date(groups: list[str]) -> bool:
+    if len(groups) == 2:
+        low, high = groups
+        return len(low) <= 4 and len(high) <= 4
+    return len(groups) == 3 and max(map(len, groups)) <= 4 and any(len(group) <= 2 for group in groups)

@@ -1,0 +1,27 @@
+"""Makes the gate that everybody uses: rules, Presidio and the token model, whose union is replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenancy.redaction.gate import UnionGate
+from tenancy.redaction.port import TenantTerms
+
+if TYPE_CHECKING:
+    from tenancy.redaction.port import RedactionGate
+
+NAME = "sano-gate"
+VERSION = "1"
+"""Raise with every change of a rule, a list or a model."""
+
+
+def standard_gate(terms: TenantTerms | None = None) -> RedactionGate:
+    """The gate with all its detectors. The first call in a process reads models and lists: some seconds.
+
+    Call it at a service's start, before other threads import anything large.
+    """
+    from tenancy.redaction.presidio import PresidioDetector
+    from tenancy.redaction.rules import RuleDetector
+    from tenancy.redaction.tagger import TaggerDetector
+
+    return UnionGate(NAME, VERSION, [RuleDetector(), PresidioDetector(), TaggerDetector()], terms)

@@ -1,0 +1,252 @@
+"""Knows words: how common, whether people or places are called so, whether they are medicine's.
+
+The lists are read at the first use, once in a process: about a second.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import unicodedata
+from dataclasses import dataclass
+
+from tenancy.redaction.lexicon import lines, word_set
+
+_NAME_LIKE = -6.25
+"""Share of people of that name (log10 of percent) less how common the word is (Zipf scale). Smith has -4.9, Young -6.1,
+Long -6.8, Pain -8."""
+
+_NAME_LIKE_WORD = -5.75
+"""The same for words of the dictionary, such as Baker."""
+
+_DRUG = re.compile(
+    r"\w{2,}(?:pril|olol|sartan|statin|azole|cillin|mycin|floxacin|cycline|oxetine|idone|azepam|azolam|tidine|prazole|"
+    r"dipine|gliptin|gliflozin|glutide|glitazone|parin|xaban|gatran|grel|triptan|setron|mab|tinib|ciclib|rafenib|"
+    r"lukast|terol|sone|solone|thiazide|semide|barbital|caine|curium|curonium|dronate|fibrate|vir|vudine|platin|"
+    r"rubicin|taxel|bicin|trexate|amide|amine|azine|pine|zepine|afil|osin|oxin|ylline|emide|ofen|profen|coxib)",
+)
+_MEDICAL = re.compile(
+    r"\w{2,}(?:itis|osis|emia|aemia|uria|algia|pathy|ectomy|otomy|ostomy|plasty|scopy|gram|graphy|logy|oma|penia|"
+    r"megaly|rrhea|rrhage|plegia|paresis|trophy|tropic|genic|lysis|stasis|sclerosis|stenosis|iasis|centesis|desis|"
+    r"pexy|philia|phobia|pnea|ptysis|dynia|ism|edema|cardia|globin|ase|tomy|phage|phasia|itic|otic|emic|uric|static|"
+    r"logic|logical|ical|ation|ition|ness|ment|ology|ologist|iatric|iatry|ing|tion|sion|ive|ous|able|ible|ally)"
+)
+
+STATES = {
+    "al": "alabama",
+    "ak": "alaska",
+    "az": "arizona",
+    "ar": "arkansas",
+    "ca": "california",
+    "co": "colorado",
+    "ct": "connecticut",
+    "de": "delaware",
+    "fl": "florida",
+    "ga": "georgia",
+    "hi": "hawaii",
+    "id": "idaho",
+    "il": "illinois",
+    "in": "indiana",
+    "ia": "iowa",
+    "ks": "kansas",
+    "ky": "kentucky",
+    "la": "louisiana",
+    "me": "maine",
+    "md": "maryland",
+    "ma": "massachusetts",
+    "mi": "michigan",
+    "mn": "minnesota",
+    "ms": "mississippi",
+    "mo": "missouri",
+    "mt": "montana",
+    "ne": "nebraska",
+    "nv": "nevada",
+    "nh": "new hampshire",
+    "nj": "new jersey",
+    "nm": "new mexico",
+    "ny": "new york",
+    "nc": "north carolina",
+    "nd": "north dakota",
+    "oh": "ohio",
+    "ok": "oklahoma",
+    "or": "oregon",
+    "pa": "pennsylvania",
+    "ri": "rhode island",
+    "sc": "south carolina",
+    "sd": "south dakota",
+    "tn": "tennessee",
+    "tx": "texas",
+    "ut": "utah",
+    "vt": "vermont",
+    "va": "virginia",
+    "wa": "washington",
+    "wv": "west virginia",
+    "wi": "wisconsin",
+    "wy": "wyoming",
+    "dc": "district of columbia",
+    "pr": "puerto rico",
+}
+COUNTRIES = word_set("countries.txt")
+_NOT_NAMES = word_set("function_words.txt")
+_TWO_SENSES = word_set("names_and_words.txt")
+
+
+def plain(word: str) -> str:
+    """Lower case without accents and possessive, as the lists have it."""
+    if word.isascii() and word.isalpha():
+        return word.lower()
+    folded = unicodedata.normalize("NFKD", word.casefold())
+    return "".join(part for part in folded if not unicodedata.combining(part)).removesuffix("'s").removesuffix("'")
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What is read from the package's files. Nothing of any text is ever added."""
+
+    first_names: dict[str, float]
+    surnames: dict[str, float]
+    places: frozenset[str]
+    counties: frozenset[str]
+    clinical: frozenset[str]
+    eponyms: frozenset[str]
+    dictionary: frozenset[str]
+    frequencies: dict[str, float]
+
+
+_read: list[_Lists] = []
+_reading = threading.Lock()
+
+
+def load() -> _Lists:
+    """All lists, read at the first call."""
+    if not _read:
+        with _reading:
+            if not _read:
+                _read.append(_read_lists())
+    return _read[0]
+
+
+def _read_lists() -> _Lists:
+    from wordfreq import get_frequency_dict
+
+    return _Lists(
+        first_names=_shares("first_names.txt.gz"),
+        surnames=_shares("surnames.txt.gz"),
+        places=frozenset(lines("places.txt.gz")),
+        counties=frozenset(lines("counties.txt.gz")),
+        clinical=word_set("clinical.txt"),
+        eponyms=word_set("eponyms.txt"),
+        dictionary=frozenset(lines("dictionary.txt.gz")),
+        frequencies=get_frequency_dict("en", "large"),
+    )
+
+
+def _shares(name: str) -> dict[str, float]:
+    return {word: float(share) for word, share in (line.split() for line in lines(name))}
+
+
+def zipf(word: str) -> float:
+    """How common a word is: 3 once in a million words, 6 once in a thousand; 1 for what is not listed."""
+    frequency = load().frequencies.get(plain(word), 0.0)
+    return math.log10(frequency) + 9 if frequency > 0 else 1.0
+
+
+def is_first_name(word: str) -> bool:
+    return plain(word) in load().first_names or plain(word).split("-")[0] in load().first_names
+
+
+def is_surname(word: str) -> bool:
+    key, surnames = plain(word), load().surnames
+    return key in surnames or key.replace("'", "") in surnames or any(part in surnames for part in key.split("-"))
+
+
+def surname_share(word: str) -> float:
+    """How many people in a hundred have this surname."""
+    return load().surnames.get(plain(word), 0.0)
+
+
+def name_likeness(word: str) -> float:
+    """The greater, the more a word is a name rather than a word; -99 for what nobody is called."""
+    key = plain(word).replace("'", "")
+    share = max(load().first_names.get(key, 0.0), load().surnames.get(key, 0.0))
+    return math.log10(share) - zipf(key) if share else -99.0
+
+
+def is_name(word: str) -> bool:
+    """Whether a word is more a name than anything else."""
+    key = plain(word)
+    if key in _NOT_NAMES or is_clinical(word) or len(key) < 2:
+        return False
+    if any(part != key and is_name(part) for part in key.split("-")):
+        return True
+    return name_likeness(word) >= (_NAME_LIKE_WORD if key in load().dictionary else _NAME_LIKE)
+
+
+def is_sure_first_name(word: str) -> bool:
+    """Whether a word is a common first name, and no word of its own, so that it is one without any sign around it."""
+    key = plain(word)
+    share = load().first_names.get(key, 0.0)
+    return share >= 0.004 and len(key) > 2 and key not in _TWO_SENSES and is_name(word)
+
+
+def is_clinical(word: str) -> bool:
+    """Whether a word is a drug, a test, an organism or another word of medicine, and no eponym alone."""
+    key = plain(word)
+    return key in load().clinical or (len(key) > 5 and _DRUG.fullmatch(key) is not None and key not in load().surnames)
+
+
+def is_eponym(word: str) -> bool:
+    """Whether a name may stand for a sign, a disease, a score or a device."""
+    return any(part in load().eponyms for part in [plain(word), *plain(word).split("-")])
+
+
+def is_ordinary(word: str) -> bool:
+    """Whether a word is English or medicine, and not first of all a name."""
+    key = plain(word)
+    if key in _NOT_NAMES or is_clinical(key):
+        return True
+    if is_name(word):
+        return False
+    return zipf(key) >= 3.0 or _MEDICAL.fullmatch(key) is not None
+
+
+def is_strange(word: str) -> bool:
+    """Whether a word is hardly ever written and looks like none of medicine's: a name from afar, or a slip."""
+    key = plain(word)
+    return (
+        len(key) > 2
+        and zipf(key) < 2.6
+        and not is_clinical(key)
+        and not is_dictionary_word(key)
+        and _MEDICAL.fullmatch(key) is None
+    )
+
+
+def is_medical(word: str) -> bool:
+    """Whether a word is of medicine by a list or by its ending."""
+    return is_clinical(word) or _MEDICAL.fullmatch(plain(word)) is not None
+
+
+def is_function_word(word: str) -> bool:
+    """Whether a word is of those between which names stand, and of which none consists."""
+    return plain(word) in _NOT_NAMES
+
+
+def is_dictionary_word(word: str) -> bool:
+    """Whether what may be a name or a place is a word of the dictionary too, as ``bowling`` is."""
+    return plain(word) in load().dictionary
+
+
+def is_county(name: str) -> bool:
+    return plain(name) in load().counties
+
+
+def is_place(phrase: str) -> bool:
+    return " ".join(map(plain, phrase.split())) in load().places
+
+
+def is_large_region(phrase: str) -> bool:
+    """Whether a phrase names a state or a country, which Safe Harbor leaves in."""
+    key = " ".join(map(plain, phrase.replace(".", "").split()))
+    return key in STATES or key in STATES.values() or key in COUNTRIES

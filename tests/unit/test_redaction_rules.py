@@ -1,0 +1,133 @@
+"""The rules and the token model find identifiers as clinicians type them, and leave medicine alone."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.base.redaction import SAFE_HARBOR
+from tenancy.redaction.gate import UnionGate
+from tenancy.redaction.port import RedactionGate
+from tenancy.redaction.rules import RuleDetector
+from tenancy.redaction.tagger import TaggerDetector
+from tests.phi.identifiers import Split
+from tests.phi.measure import recall, touched
+from tests.phi.texts import samples
+
+TEXTS = 240
+
+
+@pytest.fixture(scope="module")
+def gate() -> RedactionGate:
+    return UnionGate("rules-and-model", "1", [RuleDetector(), TaggerDetector()])
+
+
+@pytest.mark.parametrize("split", ["dev", "heldout"])
+def test_identifiers_of_every_class_are_found_and_clean_texts_left_alone(gate: RedactionGate, split: Split) -> None:
+    def scan(text: str) -> list[tuple[int, int]]:
+        return [(span.start, span.end) for span in gate.scan(text)]
+
+    found = recall(scan, samples(split, TEXTS))
+    assert set(found.by_class()) == set(SAFE_HARBOR.values())
+    assert found.overall >= 0.98, found.missed
+    clean = touched(scan, samples(split, TEXTS, clean=True))
+    assert len(clean) <= 0.15 * TEXTS, clean
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("pt john smith 54yo m, seen by Dr. O'Neil", "pt [PATIENT-1] 54yo m, seen by Dr. [CLINICIAN-1]"),
+        ("mrn#00123 and jsmith@mercy.org", "mrn#[MRN-1] and [EMAIL-1]"),
+        ("DOB 4-5-61, room 412b", "DOB [DATE-1], room [ID-1]"),
+        ("pt okonkwo 33yo f", "pt [PATIENT-1] 33yo f"),
+        ("94 yo w/ afib", "[AGE-1] yo w/ afib"),
+        ("seen 3/14 by dr patel", "seen [DATE-1] by dr [CLINICIAN-1]"),
+        ("initials J.S., 54F", "initials [PERSON-1]., 54F"),
+        ("lives in yellow springs oh 45387", "lives in [PLACE-1] oh [ZIP-1]"),
+        ("mrn １２３４５６７", "mrn [MRN-1]"),
+        ("mrn 12\u200b34567", "mrn [MRN-1]"),
+        ("SMITH^JOHN^A dob 19610405", "[PERSON-1] dob [DATE-1]"),
+    ],
+)
+def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacted: str) -> None:
+    assert gate.redact_text(text).text == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pain 5/10, strength 4/5, BP 120/80, 1/2 NS at 75 ml/hr",
+        "q8h for 2-3 days, T12-L1 and C5-6, since 2019, last tues",
+        "Parkinson disease, Crohn's, Foley catheter, Apgar 8/9, Bell's palsy",
+        "89 yo on Sinemet 25/100, gestational age 32w4d, 90 days of therapy",
+        "platelets 150000, VL 125000 copies, 10,000 units heparin",
+        "patients over 90 years old, 40 pack-years, age > 90",
+        "Boston bowel prep score 8, Rome IV, Ottawa ankle rules, New York Heart class III",
+        "NCT01234567, PMID 31234567, rs1801133, CPT 99213, SNOMED 73211009",
+        "may I give metoprolol? march fracture. will discharge tomorrow",
+    ],
+)
+def test_medicine_is_left_alone(gate: RedactionGate, text: str) -> None:
+    assert gate.redact_text(text).text == text
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(max_size=80))
+def test_whatever_the_text_the_gate_answers_and_finds_nothing_in_its_answer(gate: RedactionGate, text: str) -> None:
+    done = gate.redact_text(text)
+    assert gate.scan(done.text) == ()
+    at = 0
+    for span in done.spans:
+        assert at <= span.start < span.end <= len(text)
+        at = span.end
+
+
+HOSTILE = [
+    "1" * 20_000,
+    "1 " * 10_000,
+    "1-" * 10_000,
+    "a" * 20_000,
+    "A" * 20_000,
+    "a." * 10_000,
+    "A." * 10_000,
+    "a@" * 10_000,
+    "a.b-" * 5_000 + "@",
+    "Ab " * 6_000,
+    "pt " * 6_000,
+    "mrn " * 5_000,
+    "mrn#" * 5_000,
+    "no. " * 5_000,
+    "12 main " * 2_500,
+    "St. " * 5_000,
+    "1/" * 10_000,
+    "1.1." * 5_000,
+    "::" * 10_000,
+    "a1" * 10_000,
+    "a-1-" * 5_000,
+    "x^" * 10_000,
+    "of the " * 3_000,
+    "[MRN-1]" * 3_000,
+    "\u200b1" * 5_000,
+    "Mercy and the of " * 1_200,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:8].strip())
+def test_no_text_takes_the_rules_longer_than_its_length_allows(gate: RedactionGate, text: str) -> None:
+    """By processor time, of which 20,000 characters of prose take a tenth of a second; a bad expression takes hours."""
+
+    def late(_: int, __: FrameType | None) -> None:
+        raise TimeoutError(f"twelve seconds of processor time for {len(text)} characters")
+
+    before = signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 12.0)
+    try:
+        gate.scan(text)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
