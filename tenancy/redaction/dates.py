@@ -87,8 +87,8 @@ _CUE = re.compile(
     r"around|approx|scheduled|rescheduled|"
     r"transferred|intubated|extubated|placed|removed|implanted|fell|fall|injury|injured|died|"
     r"expired|delivered|onset|eff|effective|exp|vaccin\w+|shot|dose\sgiven|given|called|"
-    r"received|sent|filled|refilled|picked\sup|exam|colonoscopy|egd|pap|mammo\w*|cultures?|"
-    r"cx|note|notes|clinic|er|ed|hospital|rx|as\sof|until|post-?op|postop|s/p)[\s:=(,.]{0,"
+    r"received|sent|filled|refilled|picked\sup|colonoscopy|egd|pap|mammo\w*|"
+    r"note|notes|clinic|er|ed|hospital|rx|as\sof|until|post-?op|postop|s/p)[\s:=(,.]{0,"
     r"3}(?:the\s|on\s|was\s|is\s|for\s|date\s|both\s)?|[(~]|\bpt\s)$",
     re.IGNORECASE,
 )
@@ -100,7 +100,7 @@ _SURE_CUE = re.compile(
     re.IGNORECASE,
 )
 _NOT_BEFORE = re.compile(
-    r"(?:\b(?:gcs|mmse|moca|phq-?9?|gad-?7?|nihss|score[ds]?|scoring|scale|pain|rated|"
+    r"(?:\b(?:cx|b?cx|cultures?|bottles|gcs|mmse|moca|phq-?9?|gad-?7?|nihss|score[ds]?|scoring|scale|pain|rated|"
     r"strength|power|motor|reflexes|dtrs?|pulses?|murmur|apgars?|epds|audit|"
     r"grade|level|c|t|l|s|bp|ratio|stage|class|type|g\d?p?|ef|visual\sacuity|va|vision|od|os|"
     r"ou|fev1/?fvc|percocet|norco|vicodin|vytorin|lotrel|exforge|sinemet|janumet|"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from pydantic import ValidationError
 
-from schemas.base.redaction import RedactionReport
+from schemas.base.redaction import IdentifierType, RedactionReport
 from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
 from tenancy.redaction.placeholders import PLACEHOLDER, Placeholders
@@ -20,6 +20,7 @@ MOST_CHARACTERS = 1_000_000
 MOST_ROUNDS = 6
 """A placeholder changes what stands around it, and a detector may see more then. The second round mostly ends it."""
 
+_FINENESS = {IdentifierType.ID: 0, IdentifierType.PERSON: 1}
 _STAND_IN = "[ID-1]"
 """What detectors see for every placeholder, so that a redacted text reads as it did in the last round."""
 
@@ -142,18 +143,19 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """Spans in order without overlaps: the longest of those that overlap gives the type, the first of equals."""
+    """Spans in order without overlaps: the longest of those that overlap gives the type, of equals the finer one."""
     merged: list[Span] = []
-    best = 0
+    best = (0, 0)
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        weight = (span.end - span.start, _FINENESS.get(span.type, 2))
         if merged and span.start < merged[-1].end:
             last = merged[-1]
-            winner = span if span.end - span.start > best else last
-            best = max(best, span.end - span.start)
-            merged[-1] = Span(last.start, max(last.end, span.end), winner.type, _joined(last.detector, span.detector))
+            kind = span.type if weight > best else last.type
+            best = max(best, weight)
+            merged[-1] = Span(last.start, max(last.end, span.end), kind, _joined(last.detector, span.detector))
         else:
             merged.append(span)
-            best = span.end - span.start
+            best = weight
     return merged
 
 

@@ -177,7 +177,7 @@ _VALUE = re.compile(
     r"\s{0,3}+(?P<value>(?=[a-z_./-]{0,12}+\d|[a-z]{1,6}[- ]\d)[a-z0-9](?:[a-z0-9_]|[-.](?=[a-z0-9])){0,47}+)",
     re.IGNORECASE,
 )
-_MORE = re.compile(r"[ -](?P<more>\d{2,12}|[A-Z]{1,3}\d{1,8}|[A-Z0-9]{2,5}(?=[ -][A-Z0-9]*\d))(?![\w/%.])")
+_MORE = re.compile(r"[ -](?P<more>\d{2,12}|[A-Z]{1,3}\d{1,8}|[A-Z0-9]{2,5}(?=[ -][A-Z0-9]*\d))(?![\w/%]|\.\d)")
 _NO_MORE = re.compile(
     r"\s?(?:-\s?)?(?:y/?o|yrs?|years?|y\.o|m/o|mo\b|months?|weeks?|wks?|wk|days?|hours?|hrs?|"
     r"h\b|mins?|mg|mcg|ug|g\b|gm|kg|lbs?|ml|cc|l\b|units?|iu|meq|mmol|"
@@ -258,6 +258,8 @@ def _is_identifier(text: str, start: int, end: int, label: Label, signed: bool, 
         return False
     if label.strong:
         return digits >= 2 and plain >= 3
+    if re.match(r"[A-Za-z]+[ -]", value) and digits < 5:
+        return False
     letters = plain - digits
     if signed and digits >= 2 and plain >= 3:
         return not re.fullmatch(r"(?:19|20)\d\d", value)

@@ -98,7 +98,7 @@ _LABEL = re.compile(
     r"was))?|surname|nickname(?:d|\sis)?|alias|a\.?k\.?a\.?|goes\sby|known\s(?:as|to\s(?:us|"
     r"me)\sas)|formerly|née|nee|"
     r"called(?=\s[A-Z])|my\sname\sis|i\sam|i'm|this\sis|"
-    r"emergency\scontact|contact(?:\sperson)?|n\.?o\.?k|next\sof\skin|poa|dpoa|"
+    r"emergency\scontact|contact(?:\sperson|\sname)?(?=\s?:)|n\.?o\.?k|next\sof\skin|poa|dpoa|"
     r"power\sof\sattorney|hcp|proxy|guardian|conservator|lawyer|signed(?:\sby)?|"
     r"e-?signed(?:\sby)?|electronically\ssigned\sby|signature|sincerely|regards|cheers|"
     r"thanks(?:\sagain)?|thank\syou|thx|ty|dictated\sby|transcribed\sby|author(?:ed\sby)?|"
@@ -489,9 +489,13 @@ def _pairs(text: str, cased: bool) -> Iterator[Found]:
         if text[token.start() - 1 : token.start()] in "-/" and token.start() > 0:
             continue
         capital = cased and word[0].isupper()
+        if cased and word.isupper() and len(word) <= 4:
+            continue
         follower = _follower(text, tokens, index)
         if follower is not None:
             surname = follower.group()
+            if words.is_eponym(word) and words.is_eponym(surname):
+                continue
             both_capital = capital and surname[0].isupper() and not (surname.isupper() and len(surname) < 4)
             named = words.is_name(word)
             if both_capital and (named or (words.is_name(surname) and not words.is_ordinary(word))):

@@ -76,6 +76,7 @@ _DEA = re.compile(r"(?<![^\W_])[ABCFGMPRX][A-Z9]\d{7}(?![^\W_])", re.IGNORECASE)
 _LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")
 _MIXED = re.compile(r"(?<![\w./])(?=[a-z0-9_-]*\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?![\w])", re.IGNORECASE)
 _HEX = re.compile(r"(?<![^\W_])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,64}(?![^\W_])", re.IGNORECASE)
+_GS1 = re.compile(r"(?:\(\d{2}\)[A-Za-z0-9-]{2,30}+){2,6}")
 _UUID = re.compile(r"(?<![^\W_])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![^\W_])", re.IGNORECASE)
 
 
@@ -88,12 +89,14 @@ def find(text: str) -> Iterator[Found]:
         (_MBI, T.PLAN),
         (_CARD, T.ACCOUNT),
         (_CAMERA, T.PHOTO),
+        (_GS1, T.DEVICE),
         (_UUID, T.ID),
         (_HEX, T.ID),
         (_DEA, T.LICENCE),
     ):
         for match in pattern.finditer(text):
-            yield match.start(), match.end(), kind
+            if not is_public(text, match.start(), match.end()):
+                yield match.start(), match.end(), kind
     for match in _VIN.finditer(text):
         if sum(character.isdigit() for character in match.group()) >= 4 and not match.group().isdigit():
             yield match.start(), match.end(), T.VEHICLE
@@ -102,6 +105,12 @@ def find(text: str) -> Iterator[Found]:
     for match in _FILE.finditer(text):
         yield match.start(), match.end(), T.PHOTO if _PHOTO.fullmatch(match.group().rpartition(".")[2]) else T.ID
     yield from _long_numbers(text)
+
+
+def is_public(text: str, start: int, end: int) -> bool:
+    """Whether a number is of a catalogue that everybody has: an article, a gene variant, a trial, a diagnosis code."""
+    named = _PUBLIC.search(text[max(0, start - 30) : start]) is not None
+    return named or _PUBLIC_TOKEN.fullmatch(text[start:end]) is not None
 
 
 def _network(text: str) -> Iterator[Found]:

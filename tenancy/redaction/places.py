@@ -30,6 +30,7 @@ _ADDRESS = re.compile(
     rf"west|[nsew]\b|[ns][ew]\b)\.?)?{_UNIT}",
     re.IGNORECASE,
 )
+_CORNER = re.compile(r"(?<!\w)\d{1,3}(?:st|nd|rd|th)\s(?:and|&)\s(?:\d{1,3}(?:st|nd|rd|th)|[A-Z][a-z]{2,20})(?!\w)")
 _ROUTE = re.compile(
     r"(?<!\w)(?:\d{1,6}\s)?(?:(?:county|state|rural|old|us|u\.s\.)\s)?(?:route|rte|highway|"
     r"hwy|interstate|county\sroad|farm\sroad)\s\d{1,4}[a-z]?(?!\w)(?!\s?(?:mg|ml|days|weeks))",
@@ -156,7 +157,8 @@ _SAINT = re.compile(
 )
 _SAINTS = word_set("saints.txt")
 _KNOWN = re.compile(
-    r"(?<![\w'])(?:good\ssamaritan(?:\shospital)?|mayo(?:\sclinic)?(?!\s(?:score|scissors|stand|classification|criteria|"
+    r"(?<![\w'])(?:good\ssamaritan(?:\shospital)?|mayo(?:\sclinic)?(?!\s(?:score|scissors|"
+    r"stand|classification|criteria|"
     r"endoscopic|subscore))|cleveland\sclinic|johns?\shopkins|mass(?:achusetts)?\sgeneral|mgh|"
     r"brigham(?:\s(?:and|&)\swomen'?s)?|cedars[-\s]sinai|mount\ssinai|mt\.?\ssinai|"
     r"kaiser(?:\spermanente)?(?!\s(?:plan|insurance|id|member))|beth\sisrael|"
@@ -169,13 +171,23 @@ _KNOWN = re.compile(
     re.IGNORECASE,
 )
 _GENERIC = word_set("general_facilities.txt")
+_CITIES_AND_EPONYMS = frozenset(
+    {"austin", "boston", "denver", "houston", "atlanta", "montgomery", "jackson", "berlin", "gary"}
+)
+_STAY = re.compile(
+    r"\b(?:delivered|seen|admitted|treated|hospitali[sz]ed|operated|transferred|care|done|"
+    r"discharged|followed|imaging|surgery|birth|born|records|labs?|rehab|stay|dialysis|chemo|"
+    r"visit|results?|biopsy|clinic|works?|trained|residency)\s(?:[\w/]+\s){0,4}?(?:at|from|to|"
+    r"by)\s(?P<name>(?:[A-Z][a-z'-]{2,20}\s?){2,4})(?!\w)"
+)
 _EMPLOYER = re.compile(
     r"\b(?:works?|working|worked|employed|job|employee|employer|career|position|shift|"
     r"laid\soff|retired|retire|fired|staff|intern|manager|cashier|driver|teacher|cook|clerk|"
     r"nurse|engineer|welder|technician|supervisor|custodian|janitor|foreman|guard|bartender|"
     r"server|barista|volunteers?|attends?|enrolled|studies|student|goes\sto\sschool)\s?"
-    r"(?:as\s(?:an?|the)\s(?:\w+\s){1,3})?(?:at|for|with|by|from|is|of|:|"
-    r"@)\s(?:the\s)?(?P<name>[A-Za-z][\w&'.-]{1,24}(?:\s(?:&\s)?[A-Za-z][\w&'.-]{1,24}){0,4})",
+    r"(?:(?:nights|days|evenings|weekends|overnights?|part[\s-]time|full[\s-]time|shifts?|"
+    r"there|mostly)\s){0,2}(?:as\s(?:an?|the)\s(?:\w+\s){1,3})?(?:at|for|with|by|from|is|of|:|"
+    r"@)\s(?:the\s)?(?P<name>(?:[A-Za-z]|\dM\b)[\w&'.-]{0,24}(?:\s(?:&\s)?[A-Za-z][\w&'.-]{1,24}){0,4})",
     re.IGNORECASE,
 )
 _EMPLOYER_LABEL = re.compile(
@@ -227,7 +239,7 @@ def _addresses(text: str) -> Iterator[Found]:
             if not sure and not (len(match["number"]) >= 3 and named and len(street) <= 3):
                 continue
         yield match.start(), match.end(), T.ADDRESS
-    for pattern in (_ROUTE, _BOX, _UK_POST):
+    for pattern in (_ROUTE, _BOX, _CORNER, _UK_POST):
         for match in pattern.finditer(text):
             yield match.start(), match.end(), T.ADDRESS if pattern is not _UK_POST else T.ZIP
     for match in _STREET_ALONE.finditer(text):
@@ -333,7 +345,7 @@ def _place_end(text: str, start: int, phrase: str, sure: bool, cue: str) -> int 
             return None
         if sure and (capital or rare or words.zipf(place) < 4.9):
             return end
-        if capital and not words.is_eponym(place):
+        if capital and (not words.is_eponym(place) or place.lower() in _CITIES_AND_EPONYMS):
             return end
         if not capital and not words.is_eponym(place) and _is_town_in_lower_case(place, sure or cue.lower() == "from"):
             return end
@@ -377,6 +389,10 @@ def _facilities(text: str) -> Iterator[Found]:
         clear = not any(_STOP.match(part) or words.is_clinical(part) or words.is_function_word(part) for part in parts)
         if named and clear and _names_a_facility(named, match["noun"].lower()):
             yield start, match.end("noun"), T.FACILITY
+    for match in _STAY.finditer(text):
+        parts = match["name"].split()
+        if not any(map(words.is_medical, parts)) and any(not words.is_dictionary_word(part) for part in parts):
+            yield match.start("name"), match.start("name") + len(match["name"].rstrip()), T.FACILITY
     for match in _SAINT.finditer(text):
         if words.plain(match["saint"]).replace("'", "") in _SAINTS and not re.match(
             r"\s?(?:wort|disease|valve|jude\s(?:valve|device|pacemaker|icd))",

@@ -7,6 +7,7 @@ a word counts is low, since what is found needlessly costs less than what is mis
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
+from tenancy.redaction.numbers import is_public
 from tenancy.redaction.port import Span
 from tenancy.redaction.token_features import features, tokens
 
@@ -27,6 +29,7 @@ CLASSES: tuple[T | None, ...] = (None, T.PERSON, T.PLACE, T.DATE, T.ID)
 """What a word is, coarsely; None is no identifier. A rule that finds more of the same place gives the finer kind."""
 
 THRESHOLD = 0.75
+_BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?", re.IGNORECASE)
 
 
 class TaggerDetector:
@@ -45,7 +48,7 @@ class TaggerDetector:
         open_at: tuple[int, int, T] | None = None
         for (start, end), buckets in zip(spans, features(text, spans), strict=True):
             kind = self._kind(buckets)
-            if kind is not None and not _may_be(text[start:end], kind):
+            if kind is not None and (not _may_be(text[start:end], kind) or is_public(text, start, end)):
                 kind = None
             if open_at is not None and (kind is not open_at[2] or start - open_at[1] > 1):
                 yield Span(*open_at, NAME)
@@ -78,4 +81,6 @@ def _may_be(word: str, kind: T) -> bool:
             )
         )
     digits = sum(character.isdigit() for character in word)
+    if _BIRTHS.fullmatch(word):
+        return False
     return digits >= (5 if kind is T.ID else 8)
