@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consumers.curation import handlers
+from consumers.curation.proposals import GateSource, on_example_proposed
+from consumers.curation.reviews import on_example_reviewed
 from consumers.curation.runs import on_consents_granted, on_examples_approved
 from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
@@ -12,14 +14,23 @@ from consumers.runtime.runs import InRuns
 from consumers.runtime.service import only_tenancy, serve
 from schemas.bus import events
 from tenancy.platform.settings import loaded_or_exit
+from tenancy.redaction.installed import installed_gate
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.ExampleApproved: InRuns(handlers.on_example_approved, on_examples_approved),
-    events.ExampleRejected: handlers.on_example_rejected,
-    events.ExampleWithdrawn: handlers.on_example_withdrawn,
-    events.ConsentGranted: InRuns(handlers.on_consent_granted, on_consents_granted),
-    events.ConsentRevoked: handlers.on_consent_revoked,
-}
+
+def handlers_with(gate: GateSource) -> Mapping[type[events.EventData], Handler]:
+    """What curation reacts to, with proposed texts judged by this gate."""
+    return {
+        events.ExampleProposed: on_example_proposed(gate),
+        events.ExampleReviewed: on_example_reviewed,
+        events.ExampleApproved: InRuns(handlers.on_example_approved, on_examples_approved),
+        events.ExampleRejected: handlers.on_example_rejected,
+        events.ExampleWithdrawn: handlers.on_example_withdrawn,
+        events.ConsentGranted: InRuns(handlers.on_consent_granted, on_consents_granted),
+        events.ConsentRevoked: handlers.on_consent_revoked,
+    }
+
+
+HANDLERS = handlers_with(installed_gate)
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             base=snapshot,
         )
     await write_example(store, approved, etag)
-    if record is not None:
+    if record is not None or data.version > 1:  # earlier versions may have been proposed only
         await Texts(tenancy.states, store).drop(approved)
     await tenancy.outbox.flush(tenant, snapshot)
     return Outcome.EFFECT
@@ -222,6 +222,8 @@ def approved_record(event: Event) -> ExampleRecord:
         reviewer_id=data.reviewer_id,
         consent_id=data.consent_id,
         commitment=data.content.commitment,
+        gate=data.gate,
+        stated_by=data.stated_by,
     )
 
 

@@ -1,9 +1,12 @@
-"""Reading and writing the records of examples and consents: one conditional write each."""
+"""Reads and writes the records of examples, proposals and consents: one conditional write each."""
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
+from schemas.objects.proposals import ProposalRecord
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
 from tenancy.storage.tenant_store import TenantStore
 
@@ -21,6 +24,24 @@ async def write_example(store: TenantStore, record: ExampleRecord, etag: str | N
     await _write(store, object_keys.example(record.example_id), record, etag)
 
 
+def is_decided(record: ExampleRecord | None, version: int) -> TypeGuard[ExampleRecord]:
+    """Whether a decision on this version, or on a later one, stands."""
+    return record is not None and (record.status == "withdrawn" or record.version >= version)
+
+
+async def read_proposal(store: TenantStore, example_id: str) -> tuple[ProposalRecord | None, str | None]:
+    """The highest version that was proposed and the record's ETag, or two times None."""
+    try:
+        return await store.get_record(object_keys.proposal(example_id), ProposalRecord)
+    except ObjectNotFound:
+        return None, None
+
+
+async def write_proposal(store: TenantStore, record: ProposalRecord, etag: str | None) -> str:
+    """Write it over what was read; the new ETag. Raises :class:`Transient` where that has changed since."""
+    return await _write(store, object_keys.proposal(record.example_id), record, etag)
+
+
 async def read_consent(store: TenantStore, consent_id: str) -> tuple[ConsentRecord, str | None]:
     """The latest word on a consent and its ETag; one that nobody has spoken of is not granted."""
     try:
@@ -34,9 +55,11 @@ async def write_consent(store: TenantStore, record: ConsentRecord, etag: str | N
     await _write(store, object_keys.consent(record.consent_id), record, etag)
 
 
-async def _write(store: TenantStore, relative: str, record: ExampleRecord | ConsentRecord, etag: str | None) -> None:
+async def _write(
+    store: TenantStore, relative: str, record: ExampleRecord | ProposalRecord | ConsentRecord, etag: str | None
+) -> str:
     try:
-        await store.put_record(relative, record, if_absent=etag is None, if_match=etag)
+        return await store.put_record(relative, record, if_absent=etag is None, if_match=etag)
     except PreconditionFailed:
         # Another delivery of this tenant's events wrote in between; handled again, this one sees what it wrote.
         raise Transient("a decision's record changed during the handling") from None

@@ -119,8 +119,8 @@ async def _granted(consents: set[str], store: TenantStore) -> Mapping[str | None
 
 
 async def _is_new(data: ExampleApproved, store: TenantStore) -> bool:
-    """Whether the example has no decision yet and its content is stored."""
-    if (await read_example(store, data.example_id))[0] is not None:
+    """Whether the example has no decision yet, no earlier version, and its content is stored."""
+    if data.version > 1 or (await read_example(store, data.example_id))[0] is not None:
         return False
     try:
         await receive_content(data, store)

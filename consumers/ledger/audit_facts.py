@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from schemas.base.canonical import sha256_hex
 from schemas.bus import events
-from schemas.bus.content import Committed
+from schemas.bus.content import Committed, CommittedInline
 from schemas.bus.envelope import Event
 from schemas.bus.events import EVENT_TYPES, EventData
+from schemas.bus.redaction import GateVerdict, Redaction
 from schemas.evidence.audit import UNLINKABLE, Actor, AuditEntry
 from tenancy.audit.log import AuditRecord, Facts
 from tenancy.audit.pseudonyms import Named, Pseudonyms
@@ -38,6 +39,7 @@ PLAIN = frozenset(
         "base_model_digest",
         "cause_id",
         "certificate_sha256",
+        "commitment",
         "deadline",
         "fence",
         "fenced_at",
@@ -51,14 +53,22 @@ PLAIN = frozenset(
         "replica_id",
         "run_id",
         "size_bytes",
+        "source",
+        "stated_by",
         "training_set_id",
         "trigger",
+        "verdict",
         "version",
     }
 )
 """Opaque ids, digests, codes, times and counts of this installation's own making."""
 
-PSEUDONYMOUS: Mapping[str, Named] = {"example_id": "example", "consent_id": "consent", "export_id": "export"}
+PSEUDONYMOUS: Mapping[str, Named] = {
+    "author_id": "author",
+    "consent_id": "consent",
+    "example_id": "example",
+    "export_id": "export",
+}
 """Ids that others choose: they may identify somebody. So may the reasons of a curation tool, see :func:`_named`."""
 
 DIGESTED = frozenset({"hyperparameters", "policy", "receipt"})
@@ -71,9 +81,15 @@ ACTORS = frozenset({"acknowledged_by", "requested_by", "reviewer_id"})
 """Entered as who did it."""
 
 SPECIAL: Mapping[str, Callable[[Any], tuple[str, str | int]]] = {
-    "content": lambda value: ("commitment", cast(Committed, value).commitment),
+    "content": lambda value: ("commitment", cast(Committed | CommittedInline, value).commitment),
     "files": lambda value: ("files", len(value)),
+    "gate": lambda value: ("gate", _gate(cast(GateVerdict, value))),
+    "redaction": lambda value: ("gate", _gate(cast(Redaction, value))),
 }
+
+
+def _gate(said: GateVerdict | Redaction) -> str:
+    return f"{said.gate}/{said.version}"
 
 
 def needs_pseudonyms(data: EventData) -> bool:

@@ -17,6 +17,7 @@ from producers.cli import (
     operations,
     redaction,
     replaying,
+    review,
     stack,
     tenants,
     training,
@@ -38,6 +39,7 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(holds.app, name="hold")
 app.add_typer(offboarding.subcontractors, name="subcontractor")
 app.add_typer(audit.app, name="audit")
+app.add_typer(review.app, name="review")
 
 
 def _version(wanted: bool) -> None:

@@ -64,3 +64,10 @@ class Committed(Contract):
 
     reference: ContentReference = Field(discriminator="kind")
     commitment: Sha256Hex
+
+
+class CommittedInline(Contract):
+    """Content that only the tenant's key opens, and the commitment to it: what a source publishes for review."""
+
+    reference: InlineContent
+    commitment: Sha256Hex

@@ -37,7 +37,7 @@ PUBLISHES: dict[str, Types] = {
     "import": (events.ConsentGranted, events.ExampleApproved),
     "ehr": (*_OF_CURATION, *_OF_KNOWLEDGE),
     "curation-tools": _OF_CURATION,
-    "curation": (*OWED, events.OutcomeRecorded),
+    "curation": (*OWED, events.ExampleApproved, events.ExampleRejected, events.OutcomeRecorded),
     "training": (*OWED, events.OutcomeRecorded),
     "adapters": (*OWED, events.OutcomeRecorded),
     "export": (events.ExportReady, events.OutcomeRecorded),

@@ -91,7 +91,7 @@ _LIVE = (
     ),
     Topic(
         name=events.CURATION,
-        description="reviewers' decisions on examples, and consents",
+        description="proposed examples, reviews, decisions on examples, and consents",
         owner="curation",
         consumers=("curation", "ledger"),
         producers=writers(events.CURATION),

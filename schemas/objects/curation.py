@@ -10,6 +10,7 @@ from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.base.integers import Count
 from schemas.base.timestamps import Timestamp
+from schemas.bus.redaction import GateVerdict
 
 
 class ExampleRecord(Contract):
@@ -25,6 +26,8 @@ class ExampleRecord(Contract):
     consent_id: OpaqueId | None = None
     commitment: Sha256Hex | None = None
     reason_code: ReasonCode | None = None
+    gate: GateVerdict | None = Field(default=None, description="of an approval; absent: no gate of ours saw the text")
+    stated_by: OpaqueId | None = Field(default=None, description="operator who states that it was reviewed elsewhere")
 
 
 class ConsentRecord(Contract):

@@ -36,6 +36,8 @@ ADAPTER_FILES = (*ADAPTER_MODEL_FILES, ADAPTER_MANIFEST)
 TENANT_AREAS: dict[str, str] = {
     "examples": "one record per example: decision, commitment, consent",
     "contents": "the sealed text of each version of an example",
+    "proposals": "one record per proposed example: source, redaction gate, verdict, decision; and which are open",
+    "reviews": "one record per reviewer and version of a proposed example",
     "consents": "one record per consent, and the examples waiting for it",
     "training-sets": "frozen, ordered lists of example ids and commitments",
     "runs": "job records, leases, examples left out by attempts, and results of ended runs",
@@ -181,6 +183,19 @@ def example(example_id: str) -> str:
 
 def content(example_id: str, version: int) -> str:
     return f"contents/{example_id}/{version}"
+
+
+def proposal(example_id: str) -> str:
+    return f"proposals/records/{example_id}"
+
+
+def open_proposal(example_id: str) -> str:
+    return f"proposals/open/{example_id}"
+
+
+def review(example_id: str, version: int, event_id: str) -> str:
+    """Named by its event: a reviewer's id is in no key."""
+    return f"reviews/{example_id}/{version}/{event_id}"
 
 
 def consent(consent_id: str) -> str:

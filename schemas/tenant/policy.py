@@ -31,6 +31,9 @@ class TenantPolicy(Contract):
         default=7, ge=1, le=364, description="days that a purge waits for the tenant to take its export"
     )
     require_consent: bool = Field(default=True, description="an example without a granted consent is never trained on")
+    reviewers_required: int = Field(
+        default=1, ge=1, le=5, description="reviewers who must agree on a proposed example; its author is none of them"
+    )
     min_new_examples: int = Field(
         default=64, ge=1, le=1000, description="new eligible examples that trigger automatic training"
     )

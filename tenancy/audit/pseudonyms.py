@@ -14,7 +14,7 @@ from tenancy.storage.keys import TenantKeys
 
 PSEUDONYM_DIGITS = 32  # 128 bits: no two names of a tenant meet
 
-Named = Literal["reviewer", "example", "consent", "export", "reason"]
+Named = Literal["reviewer", "example", "consent", "export", "reason", "author"]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
 
 _LOOKALIKES: dict[int, str] = {
     ord(strange): latin
@@ -55,7 +54,6 @@ def read(given: str) -> Reading:
     return Reading("".join(characters), (*offsets, len(given)))
 
 
-@lru_cache(maxsize=4096)
 def _plain(character: str) -> str:
     if character in _BLANKS:
         return "\n" if character == "\n" else " "

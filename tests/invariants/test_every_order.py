@@ -63,6 +63,7 @@ class Lives:
         """The keys are there, and the event: the state is made from it."""
         for tenant in self.tenants:
             keys = await self.world.outside.keys.create(tenant)
+            self.world.public_keys[tenant] = keys.public_key
             policy = EXPORTING if tenant == TENANTS[0] else POLICY
             data = events.TenantOnboarded(policy=policy, public_key_thumbprint=keys.thumbprint())
             await self.world.publish(tenant, data)
@@ -82,10 +83,18 @@ class Lives:
                 events.ExampleRejected(example_id="e9", version=1, reviewer_id="rev-1", reason_code="unclear"),
                 await self.world.approval(tenant, "e1", consent="consent-2", text=tenant),
                 events.ConsentGranted(consent_id="consent-2", version=1),
+                *self._reviewed(tenant),
                 *[await self.world.approval(tenant, f"e{number}", text=tenant) for number in (2, 3)],
             ]
             for data in decided:
                 await self.world.publish(tenant, data)
+
+    def _reviewed(self, tenant: TenantId) -> list[events.EventData]:
+        """Proposals: one is rejected, one edited; what is approved waits for consent that nobody gives."""
+        first, second = [self.world.proposal(tenant, name, consent="consent-9") for name in ("e11", "e12")]
+        edit = self.world.proposal(tenant, "e12", version=2, consent="consent-9")
+        early, late = self.world.review(first, "rev-1", "rejected"), self.world.review(edit, "rev-2")
+        return [first, early, second, edit, self.world.review(second, "rev-1"), late]
 
     async def used(self) -> None:
         """Also a training by hand, which gives the same adapter."""

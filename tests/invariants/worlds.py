@@ -46,6 +46,9 @@ async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
     await world.publish(
         tenant, events.ExampleRejected(example_id="e8", version=1, reviewer_id="rev-1", reason_code="unclear")
     )
+    proposed = world.proposal(tenant, "e7")
+    await world.publish(tenant, proposed)
+    await world.publish(tenant, world.review(proposed, "rev-1", "rejected"))
     for example_id in ("e8", "e9"):
         await world.publish(tenant, events.ExampleWithdrawn(example_id=example_id, reason_code="patient-request"))
     await world.publish(tenant, events.UsageRecorded(usage_id="u1", source="inference", prompt_tokens=3))
@@ -138,6 +141,8 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
     the onboarding, on one that nobody knows."""
     return [
         approval,
+        world.proposal(tenant, "e52"),
+        world.review(world.proposal(tenant, "e53"), "rev-1"),
         events.ExampleRejected(example_id="e50", version=1, reviewer_id="rev-1", reason_code="unclear"),
         events.ExampleWithdrawn(example_id="e51", reason_code="patient-request"),
         events.ConsentGranted(consent_id="consent-9", version=1),
@@ -172,6 +177,8 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
 
 
 REFUSED_AFTER_A_PURGE = {
+    "sano.example.proposed",
+    "sano.example.reviewed",
     "sano.tenant.onboarded",
     "sano.tenant.policy_changed",
     "sano.example.approved",

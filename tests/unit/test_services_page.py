@@ -39,6 +39,8 @@ SERVICES = tuple(HANDLERS)
 TYPES = {model.__name__: model for model in EVENT_TYPES.values()}
 IMPORT = "sources/importing.py"
 NO_COMMANDS = ("cli", "demo", "replay")
+AT_ONCE = {"curation": {events.ExampleApproved, events.ExampleRejected}}
+"""What a service that pays debts publishes itself and never owes: another record than the state decides it."""
 DOCUMENTED_AS = {**{service: service for service in SERVICES}, "inference": "serving replica"}
 
 
@@ -97,7 +99,7 @@ def pays(service: str) -> bool:
 
 def owed() -> set[type[EventData]]:
     """What states may owe, whoever pays it."""
-    return {model for payer in SERVICES if pays(payer) for model in made(payer)}
+    return {model for payer in SERVICES if pays(payer) for model in made(payer) - AT_ONCE.get(payer, set())}
 
 
 def sent_back(service: str) -> set[type[EventData]]:

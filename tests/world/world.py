@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc.jwk import OKPKey
 
 from consumers.adapters import app as adapters_app
 from consumers.adapters.handlers import AdaptersPorts
@@ -34,9 +35,10 @@ from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from inference import app as inference_app
 from schemas.bus import events
-from schemas.bus.content import ChatMessage, ClaimCheck, Committed, ExampleContent
+from schemas.bus.content import ChatMessage, ClaimCheck, Committed, CommittedInline, ExampleContent, InlineContent
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
+from schemas.bus.redaction import Redaction
 from schemas.bus.topics import LIVE_TOPICS
 from schemas.objects.object_keys import content as content_key
 from schemas.objects.state import TenantState
@@ -48,9 +50,11 @@ from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Tra
 from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.state.leases import Leases
+from tenancy.storage.keys import encrypt_inline
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import GATE, gate_of_tests
 from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
 from tests.world.effects import ObservedObjectStore, ObservedPublisher
@@ -82,6 +86,7 @@ class World:
         self.outcomes: list[tuple[str, str, Outcome]] = []
         self.pending: list[tuple[TenantId, str]] = []
         self.tenancies: list[Tenancy] = []
+        self.public_keys: dict[TenantId, OKPKey] = {}
         self._master = KeyFileMasterKey(secrets.token_bytes(32))
         self.outside = assemble(self.memory, self._master, self.bus, "/test", self.clock, self.seconds)
         self.tenancy = self._of("somebody")
@@ -129,7 +134,7 @@ class World:
         intake = TrainingPorts(self._of("training"), lambda: None)
         purge = PurgePorts(purging, self.signer.verifier, self.driver, lambda: None)
         return [
-            Service("curation", curation_app.HANDLERS, (events.CURATION,), self._of("curation")),
+            Service("curation", curation_app.handlers_with(gate_of_tests), (events.CURATION,), self._of("curation")),
             Service("training", training_app.HANDLERS, (events.TRAINING,), intake),
             Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS, events.REPLICAS), adapters),
             Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(exporting, self.signer.verifier)),
@@ -153,7 +158,7 @@ class World:
 
     async def onboard(self, name: str, policy: TenantPolicy = POLICY) -> TenantId:
         tenant = TenantId(name)
-        await self.outside.keys.create(tenant)
+        self.public_keys[tenant] = (await self.outside.keys.create(tenant)).public_key
         await self.outside.states.create(TenantState(tenant=tenant, nonce="first", policy=policy))
         return tenant
 
@@ -187,6 +192,42 @@ class World:
             content=Committed(
                 reference=ClaimCheck(example_id=example_id, version=version), commitment=content.commitment()
             ),
+        )
+
+    def proposal(
+        self, tenant: TenantId, example_id: str, *, version: int = 1, consent: str | None = "consent-1"
+    ) -> events.ExampleProposed:
+        """A redacted text, encrypted to the tenant, as a source proposes it; to nobody where there is no tenant."""
+        content = ExampleContent(
+            messages=(
+                ChatMessage(role="user", content=f"question {example_id}"),
+                ChatMessage(role="assistant", content=f"answer {example_id} {version}"),
+            ),
+            salt=self.salt(tenant, example_id, version),
+        )
+        key = self.public_keys.get(tenant) or OKPKey.generate_key("X25519")
+        return events.ExampleProposed(
+            example_id=example_id,
+            version=version,
+            source="file",
+            consent_id=consent,
+            redaction=Redaction.of(GATE.redact(content.messages).report),
+            content=CommittedInline(
+                reference=InlineContent(jwe=encrypt_inline(key, content)), commitment=content.commitment()
+            ),
+        )
+
+    def review(
+        self, of: events.ExampleProposed, reviewer: str, verdict: events.Verdict = "approved"
+    ) -> events.ExampleReviewed:
+        """A reviewer's verdict on what was proposed."""
+        return events.ExampleReviewed(
+            example_id=of.example_id,
+            version=of.version,
+            reviewer_id=reviewer,
+            verdict=verdict,
+            reason_code="unclear" if verdict == "rejected" else None,
+            commitment=of.content.commitment,
         )
 
     async def handle(self, service: Service, event: Event) -> Outcome | None:

@@ -34,8 +34,12 @@ from schemas.bus.events.curation import (
     ConsentGranted,
     ConsentRevoked,
     ExampleApproved,
+    ExampleProposed,
     ExampleRejected,
+    ExampleReviewed,
     ExampleWithdrawn,
+    SourceKind,
+    Verdict,
 )
 from schemas.bus.events.training import (
     TrainingCompleted,
@@ -71,7 +75,9 @@ __all__ = [
     "DocumentUpserted",
     "EventData",
     "ExampleApproved",
+    "ExampleProposed",
     "ExampleRejected",
+    "ExampleReviewed",
     "ExampleWithdrawn",
     "ExportAcknowledged",
     "ExportReady",
@@ -85,6 +91,7 @@ __all__ = [
     "PurgeRequested",
     "ReplicaEvicted",
     "ReplicaRegistered",
+    "SourceKind",
     "TenantChurned",
     "TenantOnboarded",
     "TrainingCompleted",
@@ -95,4 +102,5 @@ __all__ = [
     "Trigger",
     "UsageRecorded",
     "UsageSource",
+    "Verdict",
 ]

@@ -1,15 +1,58 @@
-"""Defines the events of curation: reviewers' decisions on examples, and consents."""
+"""Defines the events of curation: proposals, reviews, decisions on examples, and consents."""
 
 from __future__ import annotations
 
-from schemas.base.identifiers import OpaqueId, ReasonCode
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.base.integers import Version
-from schemas.bus.content import Committed
+from schemas.bus.content import Committed, CommittedInline
 from schemas.bus.events.base import CURATION, EventData
+from schemas.bus.redaction import GateVerdict, Redaction
+
+SourceKind = Literal["file", "fhir", "hl7", "curation-tool", "publisher", "edit"]
+Verdict = Literal["approved", "rejected"]
+
+
+class ExampleProposed(EventData):
+    """A source proposes this version of an example for review. Its text was redacted before, and is encrypted."""
+
+    type = "sano.example.proposed"
+    topic = CURATION
+
+    example_id: OpaqueId
+    version: Version
+    source: SourceKind = Field(description="where the text comes from; edit: a reviewer changed an earlier version")
+    author_id: OpaqueId | None = Field(default=None, description="who wrote or edited it, and so may not review it")
+    consent_id: OpaqueId | None = None
+    redaction: Redaction
+    content: CommittedInline
+
+    def natural_key(self) -> str:
+        return f"{self.example_id}|{self.version}"
+
+
+class ExampleReviewed(EventData):
+    """One reviewer's verdict on this exact version. The tenant's policy says how many decide."""
+
+    type = "sano.example.reviewed"
+    topic = CURATION
+
+    example_id: OpaqueId
+    version: Version
+    reviewer_id: OpaqueId
+    verdict: Verdict
+    reason_code: ReasonCode | None = Field(default=None, description="of a rejection")
+    commitment: Sha256Hex = Field(description="of the text that the reviewer saw")
+
+    def natural_key(self) -> str:
+        return f"{self.example_id}|{self.version}|{self.reviewer_id}"
 
 
 class ExampleApproved(EventData):
-    """A reviewer approved this exact version of an example."""
+    """This exact version of an example is approved: by its reviewers here, or elsewhere as a publisher states."""
 
     type = "sano.example.approved"
     topic = CURATION
@@ -19,6 +62,10 @@ class ExampleApproved(EventData):
     reviewer_id: OpaqueId
     consent_id: OpaqueId | None = None
     content: Committed
+    gate: GateVerdict | None = Field(default=None, description="of the text; absent: no gate of ours has seen it")
+    stated_by: OpaqueId | None = Field(
+        default=None, description="operator who states that it was redacted and reviewed elsewhere"
+    )
 
     def natural_key(self) -> str:
         return f"{self.example_id}|{self.version}"

@@ -1,0 +1,149 @@
+"""Reviews proposed examples from a terminal: ``sano review list``, ``show``, ``approve``, ``reject``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producers.cli.options import JsonOption, TenantOption, code, opaque_id
+from producers.cli.output import print_facts, print_json, print_rows
+from producers.cli.platform import command, read
+
+if TYPE_CHECKING:
+    from producers.queries.proposals import ProposalView
+    from producers.settings import OperatorSettings
+    from schemas.bus.events import Verdict
+    from tenancy.bootstrap import Tenancy
+
+app = typer.Typer(help="Review proposed examples.", no_args_is_help=True)
+
+ExampleArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The example's id.", show_default=False)]
+VersionOption = Annotated[int, typer.Option("--version", min=1, help="The version that was looked at.")]
+ReviewerOption = Annotated[
+    str, typer.Option("--reviewer", callback=opaque_id, help="The reviewer's opaque id.", show_default=False)
+]
+ReasonOption = Annotated[str, typer.Option("--reason", callback=code, help="A code, such as wrong-answer.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
+    """List what waits for reviewers, the oldest first. No text is shown."""
+    from producers.queries.proposals import open_proposals
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[ProposalView]:
+        return await open_proposals(tenancy, name)
+
+    views = read(context, look)
+    if json:
+        return print_json(views)
+    return print_rows(
+        views,
+        {
+            "example": lambda view: view.example_id,
+            "version": lambda view: view.version,
+            "source": lambda view: view.source,
+            "proposed": lambda view: view.proposed_at,
+            "redacted": lambda view: sum(span.count for span in view.redacted),
+            "approved": lambda view: f"{view.approvals} of {view.reviewers_required}",
+            "rejected": lambda view: view.rejections,
+        },
+        empty="nothing waits for reviewers",
+    )
+
+
+@app.command()
+def show(context: typer.Context, example: ExampleArgument, tenant: TenantOption) -> None:
+    """Show a proposed example with its text. On a terminal only: the text is not for files and logs."""
+    from producers.queries.proposals import ProposedText, proposed_text
+    from tenancy.errors import Refused
+    from tenancy.tenant_id import TenantId
+
+    if not sys.stdout.isatty():
+        raise Refused("not-a-terminal", "refused: the text of an example is shown on a terminal, and written nowhere")
+    name = TenantId(tenant)
+
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> ProposedText:
+        return await proposed_text(tenancy, name, example)
+
+    found = read(context, look)
+    proposal = found.proposal
+    print_facts(
+        {
+            "example": proposal.example_id,
+            "version": proposal.version,
+            "source": proposal.source,
+            "author": proposal.author_id,
+            "consent": proposal.consent_id,
+            "redacted": tuple(f"{span.count} {span.kind}" for span in proposal.redacted),
+            "gate": f"{proposal.gate} {proposal.gate_version}",
+            "approved": f"{proposal.approvals} of {proposal.reviewers_required}",
+            "rejected": proposal.rejections,
+        }
+    )
+    for message in found.messages:
+        typer.echo(f"\n{message.role}:\n{printable(message.content)}")
+
+
+@app.command()
+def approve(
+    context: typer.Context,
+    example: ExampleArgument,
+    tenant: TenantOption,
+    version: VersionOption,
+    reviewer: ReviewerOption,
+) -> None:
+    """Approve the version that you looked at."""
+    _review(context, example, tenant, version, reviewer, "approved")
+
+
+@app.command()
+def reject(
+    context: typer.Context,
+    example: ExampleArgument,
+    tenant: TenantOption,
+    version: VersionOption,
+    reviewer: ReviewerOption,
+    reason: ReasonOption,
+) -> None:
+    """Reject the version that you looked at, with a code."""
+    _review(context, example, tenant, version, reviewer, "rejected", reason)
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which could move the cursor over what stands there."""
+    return "".join(character if character == "\n" or character.isprintable() else "\ufffd" for character in text)
+
+
+def _review(
+    context: typer.Context,
+    example: str,
+    tenant: str,
+    version: int,
+    reviewer: str,
+    verdict: Verdict,
+    reason: str | None = None,
+) -> None:
+    from producers.commands.reviewing import review
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def act(tenancy: Tenancy, _: OperatorSettings) -> ProposalView:
+        return await review(
+            tenancy,
+            name,
+            example,
+            version=version,
+            reviewer_id=reviewer,
+            verdict=verdict,
+            reason_code=reason,
+        )
+
+    proposal = command(context, act)
+    required = proposal.reviewers_required
+    typer.echo(f"{example} version {version} is {verdict} by {reviewer}; {required} must agree")

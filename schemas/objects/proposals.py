@@ -1,0 +1,58 @@
+"""Defines the records of review, sealed under the tenant's prefix: proposed examples, reviews, and what is open."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
+from schemas.base.integers import Version
+from schemas.base.timestamps import Timestamp
+from schemas.bus.events import SourceKind, Verdict
+from schemas.bus.redaction import GateVerdict, Redaction
+
+
+class Decision(Contract):
+    """What the reviews of a version came to, once as many agreed as the tenant's policy asked for then."""
+
+    verdict: Verdict
+    reviewer_ids: tuple[OpaqueId, ...] = Field(min_length=1, description="those who agreed, in the order they did")
+    reason_code: ReasonCode | None = Field(default=None, description="of a rejection: the first one's")
+    decided_at: Timestamp
+    cause_id: OpaqueId = Field(description="the event that completed the decision")
+    policy_version: Version
+
+
+class ProposalRecord(Contract):
+    """The highest version of an example that was proposed. Reviews of an earlier one are void."""
+
+    example_id: OpaqueId
+    version: Version
+    commitment: Sha256Hex
+    event_id: OpaqueId
+    source: SourceKind
+    author_id: OpaqueId | None = None
+    consent_id: OpaqueId | None = None
+    proposed_at: Timestamp
+    redaction: Redaction = Field(description="by the source's gate, before it was published")
+    gate: GateVerdict = Field(description="of curation's gate, before it was sealed")
+    decision: Decision | None = None
+
+
+class OpenProposal(Contract):
+    """Marks an example that has something to be reviewed, so that the queue is listed without reading every record."""
+
+    example_id: OpaqueId
+
+
+class ReviewRecord(Contract):
+    """One reviewer's verdict. The first word of a reviewer on a version stands."""
+
+    example_id: OpaqueId
+    version: Version
+    reviewer_id: OpaqueId
+    verdict: Verdict
+    reason_code: ReasonCode | None = None
+    commitment: Sha256Hex
+    event_id: OpaqueId
+    reviewed_at: Timestamp
