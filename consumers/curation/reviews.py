@@ -112,7 +112,7 @@ async def settle(
         decision = decision_of(proposal, reviews, state.policy.reviewers_required, state.policy_version)
         if decision is None:
             return False
-        proposal = proposal.model_copy(update={"decision": decision})
+        proposal = proposal.evolve(decision=decision)
         await write_proposal(store, proposal, etag)
     return await announce_decision(tenancy, store, proposal, decided)
 

@@ -74,7 +74,7 @@ PSEUDONYMOUS: Mapping[str, Named] = {
 DIGESTED = frozenset({"hyperparameters", "policy", "receipt"})
 """Entered as the digest of their canonical JSON."""
 
-REPEATED_OTHERWISE = frozenset({"receipt_sha256"})
+REPEATED_OTHERWISE = frozenset({"receipt_sha256", "stated_by"})
 """Facts that the same statement has anew each time it is made."""
 
 ACTORS = frozenset({"acknowledged_by", "requested_by", "reviewer_id"})

@@ -63,7 +63,7 @@ def show(context: typer.Context, example: ExampleArgument, tenant: TenantOption)
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
 
-    if not sys.stdout.isatty():
+    if not is_terminal():
         raise Refused("not-a-terminal", "refused: the text of an example is shown on a terminal, and written nowhere")
     name = TenantId(tenant)
 
@@ -112,6 +112,10 @@ def reject(
 ) -> None:
     """Reject the version that you looked at, with a code."""
     _review(context, example, tenant, version, reviewer, "rejected", reason)
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def printable(text: str) -> str:

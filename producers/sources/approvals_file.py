@@ -1,4 +1,4 @@
-"""Reads a file of approvals: OpenAI chat format plus ``reviewer`` and ``consent``, one JSON object per line.
+"""Reads files of conversations in OpenAI chat format, one JSON object a line: approvals, or raw ones.
 
 The whole file is validated before any of it is used. Errors name a line's field and the rule, and never quote the
 line.
@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -38,6 +39,23 @@ class ApprovalLine(Contract):
         return ExampleContent(messages=self.messages, salt=salt)
 
 
+class RawLine(Contract):
+    """One line of a file that nobody redacted or reviewed yet."""
+
+    messages: tuple[ChatMessage, ...]
+    author: OpaqueId | None = None
+    consent: OpaqueId | None = None
+    example_id: OpaqueId | None = Field(default=None, description="absent: derived from the messages")
+    version: Version = 1
+
+    def content(self, salt: str) -> ExampleContent:
+        """Raises :class:`pydantic.ValidationError` when the messages are not an example."""
+        return ExampleContent(messages=self.messages, salt=salt)
+
+
+LineT = TypeVar("LineT", ApprovalLine, RawLine)
+
+
 @dataclass(frozen=True)
 class NumberedLine:
     """A line and where it stands, for messages about it."""
@@ -61,37 +79,42 @@ def random_salt() -> str:
 
 
 def read_approvals(path: Path) -> list[NumberedLine]:
-    """Every line of the file, in its order; empty lines are passed over. Raises :class:`Refused`."""
+    """Every approval of the file, in its order. Raises :class:`Refused`."""
+    return [NumberedLine(path, number, line) for number, line in read_lines(path, ApprovalLine)]
+
+
+def read_lines(path: Path, model: type[LineT]) -> list[tuple[int, LineT]]:
+    """Every line of the file with its number, in its order; empty lines are passed over. Raises :class:`Refused`."""
     try:
         body = path.read_bytes()
     except OSError as error:
         raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
     lines = [
-        NumberedLine(path, number, _parse(path, number, raw))
+        (number, _parse(path, number, raw, model))
         for number, raw in enumerate(body.split(b"\n"), start=1)
         if raw.strip()
     ]
     if not lines:
-        raise Refused("empty-file", f"refused: {path} holds no approval; give one JSON object a line")
+        raise Refused("empty-file", f"refused: {path} holds no line; give one JSON object a line")
     return lines
 
 
-def _parse(path: Path, number: int, raw: bytes) -> ApprovalLine:
-    line = _read(path, number, raw)
+def _parse(path: Path, number: int, raw: bytes, model: type[LineT]) -> LineT:
+    line = _read(path, number, raw, model)
     if not line.messages[-1].content.strip():
         raise line_refused(path, number, "no-answer", "the answer is blank, and no training could use it")
     return line
 
 
-def _read(path: Path, number: int, raw: bytes) -> ApprovalLine:
+def _read(path: Path, number: int, raw: bytes, model: type[LineT]) -> LineT:
     try:
-        line = ApprovalLine.model_validate_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"), strict=True)
+        line = model.model_validate_json(raw.decode("utf-8-sig" if number == 1 else "utf-8"), strict=True)
         line.content(random_salt())
     except UnicodeDecodeError:
         raise line_refused(path, number, "bad-line", "the line is not UTF-8; save the file in that encoding") from None
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        raise line_refused(path, number, "bad-line", _in_words(problem)) from None
+        raise line_refused(path, number, "bad-line", _in_words(problem, model)) from None
     return line
 
 
@@ -101,6 +124,7 @@ _RULES = {
     "role": "must be system, user or assistant",
     "content": "must be text of 1 to 32768 characters",
     "reviewer": _ID,
+    "author": f"{_ID}; leave it out where nobody is to be kept from reviewing it",
     "consent": f"{_ID}; leave it out where there is none",
     "example_id": f"{_ID}; leave it out to have one made",
     "version": f"must be a whole number from 1 to {GREATEST}",
@@ -111,13 +135,13 @@ _ONE_OBJECT = "write one JSON object on each line"
 _INVALID_JSON = re.compile(r"Invalid JSON: (?P<why>.+) at line \d+ column (?P<byte>\d+)")
 
 
-def _in_words(problem: ErrorDetails) -> str:
+def _in_words(problem: ErrorDetails, model: type[Contract]) -> str:
     """Where and what, in words that say the rule. A key of the file's own making is not repeated."""
     where, kind = problem["loc"], problem["type"]
     if kind == "json_invalid":
         return _not_json(problem["msg"])
     if kind == "extra_forbidden":
-        known = ChatMessage.model_fields if len(where) > 1 else ApprovalLine.model_fields
+        known = ChatMessage.model_fields if len(where) > 1 else model.model_fields
         return f"{_path(where[:-1])} holds a field that is not one of {', '.join(known)}; leave it out"
     if kind == "missing":
         return f"{_path(where)} is missing; it {_RULES[str(where[-1])]}"

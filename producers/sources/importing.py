@@ -86,9 +86,11 @@ async def import_approvals(
     progress: Progress = silent,
     new_salt: NewSalt = random_salt,
     deadline_seconds: float = DEADLINE_SECONDS,
+    stated_by: str | None = None,
 ) -> Imported:
     """Upload and publish every approval of ``path``, or nothing at all.
 
+    Nothing here redacts or reviews it: ``stated_by`` is the operator who states that this was done elsewhere.
     Consents are granted first, in their version 1: a consent that was revoked since stays revoked. Raises
     :class:`Refused` (``FILE:LINE: refused: why``), :class:`TenantFenced` and :class:`UnknownTenant`. After a
     :class:`Transient` error the same import, run again, does the rest. ``deadline_seconds``: the handlers' deadline.
@@ -113,7 +115,12 @@ async def import_approvals(
         what="publishing consents",
         progress=progress,
     )
-    await each(sealed, lambda e: publish(tenancy, tenant, _approved(e)), what="publishing approvals", progress=progress)
+    await each(
+        sealed,
+        lambda e: publish(tenancy, tenant, _approved(e, stated_by)),
+        what="publishing approvals",
+        progress=progress,
+    )
     return Imported(
         examples=tuple(ImportedExample(example_id=e.example_id, version=e.version, status=e.status) for e in examples),
         consents=tuple(consents),
@@ -216,7 +223,7 @@ class _Upload:
         return example
 
 
-def _approved(example: _Example) -> ExampleApproved:
+def _approved(example: _Example, stated_by: str | None) -> ExampleApproved:
     approval = example.line.approval
     return ExampleApproved(
         example_id=example.example_id,
@@ -227,4 +234,5 @@ def _approved(example: _Example) -> ExampleApproved:
             reference=ClaimCheck(example_id=example.example_id, version=example.version),
             commitment=example.content.commitment(),
         ),
+        stated_by=stated_by,
     )

@@ -34,7 +34,7 @@ _OF_KNOWLEDGE: Types = tuple(model for model in EVENT_TYPES.values() if model.to
 PUBLISHES: dict[str, Types] = {
     # Whatever any topic but that of outcomes holds they may also send again.
     OPERATORS: tuple(model for model in EVENT_TYPES.values() if model is not events.OutcomeRecorded),
-    "import": (events.ConsentGranted, events.ExampleApproved),
+    "import": (events.ConsentGranted, events.ExampleProposed, events.ExampleApproved),
     "ehr": (*_OF_CURATION, *_OF_KNOWLEDGE),
     "curation-tools": _OF_CURATION,
     "curation": (*OWED, events.ExampleApproved, events.ExampleRejected, events.OutcomeRecorded),

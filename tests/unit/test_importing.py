@@ -15,7 +15,7 @@ import pytest
 from consumers.curation import handlers as curation
 from consumers.purge.handlers import on_purge_requested
 from producers.commands.onboarding import onboard
-from producers.sources.approvals_file import _RULES, ApprovalLine
+from producers.sources.approvals_file import _RULES, ApprovalLine, RawLine
 from producers.sources.importing import import_approvals
 from schemas.bus.content import ChatMessage, ExampleContent
 from schemas.bus.envelope import Event
@@ -142,7 +142,7 @@ async def test_whatever_is_in_a_field_what_is_said_of_it_is_the_rule_in_words(
 
 
 def test_the_rules_in_words_are_those_of_the_fields() -> None:
-    assert set(_RULES) == set(ApprovalLine.model_fields) | set(ChatMessage.model_fields)
+    assert set(_RULES) == {*ApprovalLine.model_fields, *RawLine.model_fields, *ChatMessage.model_fields}
     for model, name in ((ExampleContent, "messages"), (ChatMessage, "content")):
         bounds = [
             getattr(bound, "min_length", None) or getattr(bound, "max_length", None)

@@ -180,9 +180,9 @@ async def test_what_does_not_open_or_is_not_what_was_committed_to_is_refused() -
         await held.handle(Event(subject=TENANT, data=foreign.data, time=foreign.time, source="/test"))
     good = await held.proposed()
     assert isinstance(good.data, events.ExampleProposed)
-    wrong = good.data.content.model_copy(update={"commitment": "f" * 64})
+    wrong = good.data.content.evolve(commitment="f" * 64)
     with pytest.raises(Refused) as refused:
-        await held.handle(held.event(good.data.model_copy(update={"content": wrong})))
+        await held.handle(held.event(good.data.evolve(content=wrong)))
     assert refused.value.code == "commitment-mismatch"
     assert await held.text_versions() == []
 

@@ -1,0 +1,143 @@
+"""Redacts candidates, encrypts them to the tenant, and proposes them for review.
+
+It needs the tenant's public key and no other right: no master key, no data key, no bucket. The order is what keeps a
+raw text in this process: redact, then encrypt, then publish; whatever fails before the last leaves nothing anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from pydantic import ValidationError
+
+from producers.progress import Progress, each, silent
+from producers.sources.source import Candidate, Source
+from producers.sources.source_key import SourceKey
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId
+from schemas.base.json_text import parse_json
+from schemas.bus.content import CommittedInline, ExampleContent, InlineContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import ConsentGranted, EventData, ExampleProposed, SourceKind
+from schemas.bus.redaction import Redaction
+from tenancy.bus import Publisher
+from tenancy.errors import Refused
+from tenancy.platform.clock import Clock, utc_now
+from tenancy.redaction.port import RedactionGate
+from tenancy.storage.keys import encrypt_inline
+from tenancy.tenant_id import TenantId
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """Proposes one tenant's candidates. ``source`` is the ``ce_source`` of its events."""
+
+    tenant: TenantId
+    public_key: OKPKey
+    key: SourceKey = field(repr=False)
+    gate: RedactionGate
+    publisher: Publisher
+    source: str
+    clock: Clock = utc_now
+
+    async def propose(self, kind: SourceKind, candidate: Candidate) -> ExampleProposed:
+        """Publish the candidate, redacted and encrypted. Returns once the bus has acknowledged it.
+
+        Raises :class:`Refused` for what is no example or too long, and :class:`BusUnavailable`: then it may be there,
+        and proposing it again is the same event.
+        """
+        data = await asyncio.to_thread(self.proposal, kind, candidate)
+        await self.publish(data)
+        return data
+
+    async def publish(self, data: EventData) -> None:
+        """Publish what was made before. Raises :class:`BusUnavailable`."""
+        await self.publisher.publish(Event(subject=self.tenant, data=data, time=self.clock(), source=self.source))
+
+    def proposal(self, kind: SourceKind, candidate: Candidate) -> ExampleProposed:
+        """The event's data. Blocks for as long as the gate looks at the text."""
+        redacted = self.gate.redact(candidate.messages)
+        example_id = candidate.example_id or self.key.opaque_id("example", self.tenant, candidate.natural_key)
+        salt = self.key.salt(self.tenant, example_id, candidate.version, redacted.messages)
+        try:
+            content = ExampleContent(messages=redacted.messages, salt=salt)
+        except ValidationError:
+            raise Refused(
+                "bad-candidate", "refused: it is no conversation of 2 to 64 turns that ends with an answer"
+            ) from None
+        return ExampleProposed(
+            example_id=example_id,
+            version=candidate.version,
+            source=kind,
+            author_id=candidate.author_id,
+            consent_id=candidate.consent_id,
+            redaction=Redaction.of(redacted.report),
+            content=CommittedInline(
+                reference=InlineContent(jwe=encrypt_inline(self.public_key, content)),
+                commitment=content.commitment(),
+            ),
+        )
+
+
+class Proposed(Contract):
+    """What a source's candidates came to: ids and counts."""
+
+    examples: tuple[OpaqueId, ...]
+    consents: tuple[OpaqueId, ...]
+    redacted: int
+
+
+async def propose_all(proposer: Proposer, source: Source, progress: Progress = silent) -> Proposed:
+    """Propose every candidate of a source, or none: all are redacted before the first is published.
+
+    Consents that they name are granted first, in their version 1: one that was revoked since stays revoked. After a
+    :class:`Transient` error the same again does the rest.
+    """
+    candidates = list(source.candidates())
+
+    async def redacted(candidate: Candidate) -> ExampleProposed:
+        return await asyncio.to_thread(proposer.proposal, source.kind, candidate)
+
+    proposals = await each(candidates, redacted, what="redacting", progress=progress)
+    consents = list(dict.fromkeys(data.consent_id for data in proposals if data.consent_id is not None))
+    granted = [ConsentGranted(consent_id=consent, version=1) for consent in consents]
+    await each(granted, proposer.publish, what="publishing consents", progress=progress)
+    await each(proposals, proposer.publish, what="proposing", progress=progress)
+    return Proposed(
+        examples=tuple(data.example_id for data in proposals),
+        consents=tuple(consents),
+        redacted=sum(span.count for data in proposals for span in data.redaction.counts),
+    )
+
+
+def public_key_of(jwk: Mapping[str, str]) -> OKPKey:
+    """A tenant's public key. Raises :class:`Refused` for what is none, and for a private one."""
+    try:
+        key = OKPKey.import_key(dict(jwk))
+    except (JoseError, ValueError, TypeError, KeyError):
+        raise _not_a_key() from None
+    if key.is_private or key.curve_name != "X25519":
+        raise _not_a_key()
+    return key
+
+
+def read_public_key(path: Path) -> OKPKey:
+    """The JWK in a file. Raises :class:`Refused`."""
+    try:
+        jwk = parse_json(path.read_text())
+    except (OSError, ValueError):
+        raise _not_a_key() from None
+    if not isinstance(jwk, dict):
+        raise _not_a_key()
+    return public_key_of(jwk)
+
+
+def _not_a_key() -> Refused:
+    return Refused(
+        "bad-jwk", "refused: that is not a tenant's public key; it is an X25519 JWK without its private half"
+    )
