@@ -74,7 +74,7 @@ async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: 
     assert len(entries) > known
     late = [entry for entry in entries[known:] if entry.kind.startswith(("example.", "consent."))]
     named = [entry.facts[name] for entry in late for name in ("example", "consent") if name in entry.facts]
-    assert named == [UNLINKABLE] * 6
+    assert named == [UNLINKABLE] * 9
     assert {entry.recorded_while for entry in entries[known:]} == {"purged"}
     assert (await audited(world, pair.one))["problems"] == ()
 
