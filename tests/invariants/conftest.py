@@ -18,9 +18,12 @@ from tests.world.at_once import at_once
 from tests.world.world import World
 
 
-@pytest.fixture(autouse=True, scope="package")
-def without_threads() -> Iterator[None]:
-    """Nothing in the world blocks."""
+@pytest.fixture(autouse=True, scope="module")
+def without_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing in the world blocks, but where a module says ``NEEDS_THREADS = True``."""
+    if getattr(request.module, "NEEDS_THREADS", False):
+        yield
+        return
     with at_once():
         yield
 

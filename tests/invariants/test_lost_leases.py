@@ -28,6 +28,7 @@ from tests.invariants.worlds import NAME, learned, purged
 from tests.world.fakes import FakeTrainer
 from tests.world.world import LEASE_SECONDS, World
 
+NEEDS_THREADS = True  # a training waits in one for the renewal that fails
 BOUND_SECONDS = 60.0
 REFUSED = Refused("object-store-refused", "refused: the object store answered 403")
 AWAY = StoreUnavailable("the object store is out of reach")
