@@ -35,9 +35,10 @@ from inference.settings import InferenceSettings
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from schemas.bus import events
+from schemas.evidence.trust import Purpose
 from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import HUB_PATTERNS, model_digest
-from tenancy.bootstrap import Tenancy, open_tenancy, signer
+from tenancy.bootstrap import Tenancy, open_tenancy, process_keys
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.periodic import Periodic
@@ -102,7 +103,7 @@ class Replica:
     def __init__(self, settings: InferenceSettings, telemetry: Telemetry) -> None:
         self.settings = settings
         self.telemetry = telemetry
-        self.signer = signer(settings)
+        self.keys = process_keys(settings, Purpose.RECEIPT)
         requests = telemetry.meter.create_counter("sano_requests", description="answered requests by route")
         self.loads = telemetry.meter.create_histogram(
             "sano_adapter_load_seconds", unit="s", description="from the object store into the engine"
@@ -110,7 +111,7 @@ class Replica:
         self.unaudited = telemetry.meter.create_counter(
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
-        self.api = Api(TokenVerifier(self.signer.verifier), requests, settings.max_tenant_requests)
+        self.api = Api(TokenVerifier(self.keys.trust), requests, settings.max_tenant_requests)
         self.restarts = telemetry.meter.create_counter(
             "sano_engine_restarts", description="engines started after one had died or hung"
         )
@@ -165,7 +166,9 @@ class Replica:
                 tenancy, settings.replica_id, files.base_model_digest, settings.replica_lease_seconds, tenancy.clock()
             )
             await lease.register()
-            consumer = self._consumer(tenancy, AgentPorts(tenancy, self.signer, views, placement, lease))
+            consumer = self._consumer(
+                tenancy, AgentPorts(tenancy, self.keys.signer(Purpose.RECEIPT), views, placement, lease)
+            )
             await stack.enter_async_context(consumer.running())
             for periodic in (
                 Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),
@@ -191,7 +194,7 @@ class Replica:
     async def _files(self, tenancy: Tenancy, base_model: Path, root: Path) -> AdapterFiles:
         return AdapterFiles(
             tenancy=tenancy,
-            verifier=self.signer.verifier,
+            verifier=self.keys.trust,
             root=root,
             base_model_digest=await asyncio.to_thread(model_digest, base_model),
             base_shapes=await asyncio.to_thread(linear_shapes, base_model),

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.base.identifiers import TenantName
-from tenancy.platform.settings import DAY_SECONDS
+from tenancy.platform.settings import DAY_SECONDS, KeyReference
 
 
 def _default_replica() -> str:
@@ -24,6 +24,9 @@ class InferenceSettings(ConsumerSettings):
     inference_host: str = "127.0.0.1"
     inference_port: int = Field(default=8000, ge=1, le=65535)
     replica_id: TenantName = Field(default_factory=_default_replica, description="stable across restarts, unique")
+    receipt_key: KeyReference | None = Field(
+        default=None, description="signs eviction receipts: a PEM file, or kms: and a key's id"
+    )
     base_model: str = Field(description="directory, or hub id, of the frozen base model")
     adapter_dir: Path = Field(default=Path("/dev/shm/sanolith"), description="memory-backed")  # noqa: S108
     max_loras: int = Field(default=8, ge=1, description="adapters in one batch")

@@ -14,7 +14,7 @@ from schemas.base.identifiers import OpaqueId
 from schemas.base.json_text import parse_json
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.errors import Refused
-from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, PlatformSettings, loaded
+from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, KeyReference, PlatformSettings, loaded
 
 STACK_FILE = Path(".sano") / "stack.json"
 
@@ -70,6 +70,12 @@ class _StackSettings(BaseSettings):
 class OperatorSettings(PlatformSettings, _StackSettings):
     """What the operators' commands need beyond the platform."""
 
+    token_key: KeyReference | None = Field(
+        default=None, description="signs API tokens: a PEM file, or kms: and a key's id"
+    )
+    trust_root_key: KeyReference | None = Field(
+        default=None, description="the root key, which signs the trust file: a PEM file, or kms: and a key's id"
+    )
     inference_url: HttpUrl | None = Field(default=None, description="base URL of the OpenAI-compatible API")
     inference_health_url: HttpUrl | None = Field(default=None, description="base URL of a replica's health routes")
     operator_id: OpaqueId = Field(default="operator", description="who is named as having asked, by a command")
@@ -98,10 +104,8 @@ class InstallationSettings(OperatorSettings):
 class VerificationSettings(_StackSettings):
     """What checking a signature needs: public keys and nothing that runs; for an audit log, when the ledger signs."""
 
-    verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
-    earlier_verify_key_files: str | None = Field(
-        default=None, description="public keys, PEM, that signed before the present one; paths, comma-separated"
-    )
+    trust_file: Path | None = Field(default=None, description="which key verifies what, signed by the root key")
+    trust_root_file: Path | None = Field(default=None, description="public half of the root key, PEM")
     audit_checkpoint_entries: int = Field(default=CHECKPOINT_ENTRIES, ge=1, description="as the ledger's")
     audit_checkpoint_seconds: float = Field(
         default=CHECKPOINT_SECONDS, gt=0.0, le=DAY_SECONDS, description="as the ledger's"

@@ -8,10 +8,17 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.evidence.trust import Purpose
 from tenancy.audit.log import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
 from tenancy.errors import Refused
-from tenancy.evidence.signing import Signer, Verifier
+from tenancy.evidence.given_keys import read_public_key
+from tenancy.evidence.keys import LocalKey, SigningKey
+from tenancy.evidence.kms import KmsKey
+from tenancy.evidence.process_keys import ProcessKeys
+from tenancy.evidence.signer import Signer
+from tenancy.evidence.trust import Trust
+from tenancy.evidence.trust_source import KeyFileSource, TrustSource, require_trusted
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.platform.settings import PlatformSettings
 from tenancy.state.open_work import Announcer
@@ -23,6 +30,8 @@ from tenancy.storage.objects import ObjectStore
 from tenancy.storage.s3 import S3ObjectStore, connect
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
+
+KMS = "kms:"
 
 
 @dataclass(frozen=True)
@@ -84,26 +93,42 @@ def master_key(settings: PlatformSettings) -> MasterKey:
     raise Refused("no-master-key", why)
 
 
-def signer(settings: PlatformSettings) -> Signer:
-    """Raises :class:`Refused` when no signing key is set."""
-    if settings.signing_key_file is None:
-        why = "refused: without a private key no token or statement can be signed; set SANO_SIGNING_KEY_FILE"
-        raise Refused("no-signing-key", why)
-    return Signer.read(settings.signing_key_file, earlier=earlier_verifiers(settings.earlier_verify_key_files))
+def trust(settings: PlatformSettings) -> Trust:
+    """The keys of the trust file, which is read again where it changes. Raises :class:`Refused`."""
+    if settings.trust_file is None or settings.trust_root_file is None:
+        why = "refused: without a trust file no signature can be checked; set SANO_TRUST_FILE and SANO_TRUST_ROOT_FILE"
+        raise Refused("no-trust-file", why)
+    root = read_public_key(settings.trust_root_file, "SANO_TRUST_ROOT_FILE")
+    return Trust(TrustSource(settings.trust_file, root, settings.trust_seconds))
 
 
-def earlier_verifiers(files: str | None) -> tuple[Verifier, ...]:
-    """The keys of ``SANO_EARLIER_VERIFY_KEY_FILES``. Raises :class:`Refused`."""
-    paths = [Path(file.strip()) for file in (files or "").split(",") if file.strip()]
-    return tuple(Verifier.read(path, "SANO_EARLIER_VERIFY_KEY_FILES") for path in paths)
+def process_keys(settings: PlatformSettings, *purposes: Purpose) -> ProcessKeys:
+    """The trust file, and the private keys of these purposes, which it must have. Raises :class:`Refused`, and
+    :class:`StoreUnavailable` where KMS is out of reach.
+    """
+    trusted = trust(settings)
+    return ProcessKeys(trusted, {purpose: signer(settings, purpose, trusted) for purpose in purposes})
 
 
-def verifier(settings: PlatformSettings) -> Verifier:
-    """Raises :class:`Refused` when no public key is set."""
-    if settings.verify_key_file is None:
-        why = "refused: without a public key no signature can be checked; set SANO_VERIFY_KEY_FILE"
-        raise Refused("no-verify-key", why)
-    return Verifier.read(settings.verify_key_file)
+def signer(settings: PlatformSettings, purpose: Purpose, trusted: Trust | None = None) -> Signer:
+    """The private key of one purpose. Raises as :func:`process_keys`."""
+    name = f"SANO_{purpose}_KEY".upper()
+    reference: str | None = getattr(settings, f"{purpose}_key", None)
+    if reference is None:
+        raise Refused("no-signing-key", f"refused: without a private key no {purpose} can be signed; set {name}")
+    trusted = trusted or trust(settings)
+    if not reference.startswith(KMS):
+        return Signer(purpose, KeyFileSource(Path(reference), purpose, trusted, name))
+    key = signing_key(reference, name, settings.s3_timeout_seconds)
+    require_trusted(key, purpose, trusted, name)
+    return Signer.of(purpose, key)
+
+
+def signing_key(reference: str, given_by: str, timeout_seconds: float) -> SigningKey:
+    """The private key that a setting or an option names. Raises as :func:`process_keys`."""
+    if reference.startswith(KMS):
+        return KmsKey.connect(reference.removeprefix(KMS), timeout_seconds)
+    return LocalKey.read(Path(reference), given_by)
 
 
 def object_store(settings: PlatformSettings) -> S3ObjectStore:

@@ -1,26 +1,26 @@
-"""Issues and verifies API tokens: JWTs (RFC 7519), EdDSA only, whose subject is the tenant."""
+"""Issues and verifies API tokens: JWTs (RFC 7519) by a key for tokens, whose subject is the tenant."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives import serialization
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey
-
+from schemas.base.canonical import canonical_json
+from schemas.base.json_text import parse_json
+from schemas.evidence.trust import Purpose, TrustedKey
 from tenancy.errors import Refused
-from tenancy.evidence.signing import Signer, Verifier
+from tenancy.evidence.jws import claimed_header, claimed_payload, jws_by, opened_jws
+from tenancy.evidence.signer import Signer
+from tenancy.evidence.trust import Trust
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.tenant_id import TenantId
 
 ISSUER = "sanolith"
 AUDIENCE = "sanolith-inference"
-ALGORITHM = "Ed25519"
+TYPE = "JWT"
 MAX_LIFETIME = timedelta(days=365)
 LEEWAY_SECONDS = 60
 """So far ahead of ours may the clock be that said when a token begins."""
@@ -37,7 +37,7 @@ class BadToken(Refused):
 
 @dataclass(frozen=True)
 class TokenIssuer:
-    """Issues tokens with the installation's signing key."""
+    """Issues tokens with a key for tokens, whose id is in the header."""
 
     signer: Signer
     clock: Clock = utc_now
@@ -55,35 +55,37 @@ class TokenIssuer:
             "exp": _epoch(now + lifetime),
             "jti": secrets.token_hex(8),
         }
-        pem = self.signer.private_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return jwt.encode({"alg": ALGORITHM}, claims, OKPKey.import_key(pem), algorithms=[ALGORITHM])
+        return jws_by(self.signer.key, TYPE, canonical_json(claims))
 
 
 @dataclass(frozen=True)
 class TokenVerifier:
-    """Turns a bearer token into a tenant. The algorithm is pinned: ``none`` and key confusion do not parse."""
+    """Turns a bearer token into a tenant. The algorithm is the key's: ``none`` and key confusion do not parse."""
 
-    verifier: Verifier
+    trust: Trust
     clock: Clock = utc_now
-    _key: OKPKey = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        pem = self.verifier.public_key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        object.__setattr__(self, "_key", OKPKey.import_key(pem))
 
     def tenant(self, token: str) -> TenantId:
         """Raises :class:`BadToken`, always with the same words."""
         try:
-            claims = jwt.decode(token, self._key, algorithms=[ALGORITHM]).claims
+            # Looked up by what is not verified yet, and then verified with the key that is found.
+            issued = datetime.fromtimestamp(_numeric_date(parse_json(claimed_payload(token))["iat"]), UTC)
+            key_id = str(claimed_header(token)["kid"])
+            if _is_over(self.trust.key(key_id, Purpose.TOKEN, issued), self.clock()):
+                raise BadToken
+            claims = parse_json(opened_jws(token, TYPE, self.trust.public_key(key_id, Purpose.TOKEN, issued)))
             if claims["iss"] != ISSUER or claims["aud"] != AUDIENCE or not _is_valid_now(claims, self.clock()):
                 raise BadToken
             return TenantId(str(claims["sub"]))
-        except (JoseError, KeyError, ValueError, TypeError, Refused):
+        except (KeyError, ValueError, TypeError, OverflowError, Refused):
             raise BadToken from None
+
+
+def _is_over(key: TrustedKey, now: datetime) -> bool:
+    """Whether a key's tokens are refused whatever they say of when they were issued: they are presented now. Those of a
+    revoked key, and of one that was replaced so long ago that every token which it signed in its time has expired.
+    """
+    return key.revoked_at is not None or (key.valid_until is not None and key.valid_until + MAX_LIFETIME < now)
 
 
 def _is_valid_now(claims: Mapping[str, Any], now: datetime) -> bool:

@@ -13,7 +13,8 @@ from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
-from tenancy.bootstrap import Tenancy, signer
+from schemas.evidence.trust import Purpose
+from tenancy.bootstrap import Tenancy, process_keys
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
@@ -30,7 +31,8 @@ def main() -> None:
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[AdaptersPorts, Sequence[Periodic]]]:
-        signing = signer(settings)
+        keys = process_keys(settings, Purpose.CERTIFICATE)
+        signing = keys.signer(Purpose.CERTIFICATE)
         replicas = Replicas(tenancy.objects, tenancy.clock, settings.replica_answer_seconds)
         driver = WithdrawalDriver(
             tenancy,
@@ -42,7 +44,7 @@ def main() -> None:
         )
         driving = Periodic("withdrawal driver", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
         sweeping = Periodic("withdrawal round", TICK_SECONDS, driver.sweep)
-        yield AdaptersPorts(tenancy, signing.verifier, driving.poke), (driving, sweeping)
+        yield AdaptersPorts(tenancy, keys.trust, driving.poke), (driving, sweeping)
 
     serve("adapters", settings=settings, topics=(events.ADAPTERS, events.REPLICAS), handlers=HANDLERS, ports=ports)
 

@@ -26,7 +26,7 @@ from schemas.objects.withdrawals import (
 from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.signer import Signer
 from tenancy.service.telemetry import SCOPE
 from tenancy.storage.tenant_store import TenantStore
 
@@ -74,7 +74,7 @@ class Closing:
         closed = closing.evolve(step="closed", affected=known)
         receipt = self._receipt(closed, affected, left)
         subject = withdrawal_subject(closed.withdrawal_id)
-        signed = self.signer.sign(statement(WITHDRAWAL_PREDICATE, subject, receipt))
+        signed = await self.signer.signed(statement(WITHDRAWAL_PREDICATE, subject, receipt))
         with suppress(PreconditionFailed):
             await self.store.put(
                 object_keys.withdrawal_receipt(closed.withdrawal_id), json.dumps(signed).encode(), if_absent=True

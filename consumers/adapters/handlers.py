@@ -13,7 +13,7 @@ from schemas.bus.outcome import Outcome
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction, require_demanded
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.replicas import holds_lease
 from tenancy.state.activation import activated
 from tenancy.state.archive import Archive

@@ -15,7 +15,7 @@ from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.objects.withdrawals import WithdrawalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import PreconditionFailed
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.signer import Signer
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.concurrency import gathered
 from tenancy.state.activation import retired

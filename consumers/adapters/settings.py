@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from consumers.runtime.settings import ConsumerSettings
+from tenancy.platform.settings import KeyReference
 
 
 class AdaptersSettings(ConsumerSettings):
-    """Nothing beyond what every consumer needs."""
+    """What the receipts of withdrawals are signed with."""
+
+    certificate_key: KeyReference | None = Field(
+        default=None, description="signs receipts of withdrawals: a PEM file, or kms: and a key's id"
+    )

@@ -27,7 +27,7 @@ from schemas.objects.state import TenantState
 from schemas.objects.withdrawals import WithdrawalOutcome, WithdrawalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, ObjectNotFound, SealBroken, TenantFenced, UnknownTenant
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.signer import Signer
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.concurrency import gathered

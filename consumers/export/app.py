@@ -12,7 +12,7 @@ from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
-from tenancy.bootstrap import Tenancy, verifier
+from tenancy.bootstrap import Tenancy, trust
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import Periodic
 
@@ -24,7 +24,7 @@ def main() -> None:
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[ExportPorts, Sequence[Periodic]]]:
-        yield ExportPorts(tenancy, verifier(settings)), ()
+        yield ExportPorts(tenancy, trust(settings)), ()
 
     serve("export", settings=settings, topics=(events.TENANTS,), handlers=HANDLERS, ports=ports)
 

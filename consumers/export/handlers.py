@@ -11,7 +11,7 @@ from schemas.objects.exports import ExportDecision
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Contradicted, Refused
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.exports import EXPORT_FILES, decided_export, write_export
 from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId

@@ -17,8 +17,9 @@ from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
 from schemas.bus.topics import LIVE_TOPICS
+from schemas.evidence.trust import Purpose
 from tenancy.audit.checkpoints import Checkpointer
-from tenancy.bootstrap import Tenancy, signer
+from tenancy.bootstrap import Tenancy, process_keys
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.state.rounds import TICK_SECONDS
@@ -35,7 +36,7 @@ def main() -> None:
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:
-        checkpointer = Checkpointer(tenancy.audit, signer(settings))
+        checkpointer = Checkpointer(tenancy.audit, process_keys(settings, Purpose.AUDIT))
         keeper = AuditKeeper(tenancy, checkpointer, settings.quiesce_seconds, owns=share.owns)
         signing = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile, at_once=LOOKS)
         sweeping = Periodic("audit round", TICK_SECONDS, keeper.sweep)

@@ -85,7 +85,7 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
         facts=facts(event.data, pseudonyms),
         recorded_while=state.status,
     )
-    found = await finding(event, state, tenancy, ports.checkpointer.signer)
+    found = await finding(event, state, tenancy, ports.checkpointer.keys.trust)
     if found != "so":
         entered = await tenancy.audit.entered(tenant, event.id)
         if entered is not None and says_the_same(entered, record):

@@ -19,9 +19,10 @@ from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from schemas.objects.state import AdapterState, RunState, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import BadSignature, ObjectNotFound, Refused
+from tenancy.errors import ObjectNotFound, Refused
+from tenancy.evidence.envelopes import unverified
 from tenancy.evidence.eviction_receipts import checked_eviction
-from tenancy.evidence.signing import Signer, unverified
+from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
@@ -35,7 +36,7 @@ CLOCKS_APART = timedelta(minutes=1)
 _SHARE = {50: 0.5, 80: 0.8}
 
 
-async def finding(event: Event, state: TenantState, tenancy: Tenancy, signer: Signer) -> Finding:
+async def finding(event: Event, state: TenantState, tenancy: Tenancy, verifier: Verifier) -> Finding:
     """What there is to an event. Decisions and requests say nothing that could be checked."""
     tenant, data = TenantId(event.subject), event.data
     match data:
@@ -53,7 +54,7 @@ async def finding(event: Event, state: TenantState, tenancy: Tenancy, signer: Si
         case events.PurgeOverdue():
             return await _warned(tenant, data.purge_id, 1.0, tenancy)
         case events.ReplicaEvicted():
-            return _is(_is_signed(tenant, data, signer))
+            return _is(_is_signed(tenant, data, verifier))
         case _ if isinstance(data, _OF_LEARNING):
             return await _learned(data, state, tenancy)
         case _:
@@ -87,17 +88,13 @@ async def _warned(tenant: TenantId, purge_id: str, share: float, tenancy: Tenanc
     return _is(tenancy.clock() + CLOCKS_APART >= due)
 
 
-def _is_signed(tenant: TenantId, data: events.ReplicaEvicted, signer: Signer) -> bool:
+def _is_signed(tenant: TenantId, data: events.ReplicaEvicted, verifier: Verifier) -> bool:
     """Whether a replica of this installation signed that it holds nothing of what the event names."""
-    for verifier in (signer.verifier, *signer.earlier):
-        try:
-            checked_eviction(tenant, data, verifier)
-        except BadSignature:
-            continue
-        except (Refused, ValueError, KeyError):
-            return False
-        return True
-    return False
+    try:
+        checked_eviction(tenant, data, verifier)
+    except (Refused, ValueError, KeyError):
+        return False
+    return True
 
 
 _OF_LEARNING = (

@@ -6,11 +6,15 @@ from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
-from tenancy.platform.settings import DAY_SECONDS
+from tenancy.platform.settings import DAY_SECONDS, KeyReference
 
 
 class LedgerSettings(ConsumerSettings):
-    """How often the audit logs are signed."""
+    """With what, and how often, the audit logs are signed."""
+
+    audit_key: KeyReference | None = Field(
+        default=None, description="signs checkpoints of audit logs: a PEM file, or kms: and a key's id"
+    )
 
     audit_checkpoint_entries: int = Field(
         default=CHECKPOINT_ENTRIES, ge=1, description="entries of a tenant after which to sign"

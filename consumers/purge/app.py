@@ -19,7 +19,8 @@ from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
-from tenancy.bootstrap import Tenancy, signer
+from schemas.evidence.trust import Purpose
+from tenancy.bootstrap import Tenancy, process_keys
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.service.telemetry import SCOPE
@@ -40,14 +41,14 @@ def main() -> None:
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:
-        signing = signer(settings)
-        driver = PurgeDriver(tenancy, signing, settings.purge_policy(), owns=share.owns)
+        keys = process_keys(settings, Purpose.CERTIFICATE, Purpose.AUDIT)
+        driver = PurgeDriver(tenancy, keys, settings.purge_policy(), owns=share.owns)
         watchdog = Watchdog(driver)
         watchdog.export(metrics.get_meter(SCOPE))
         driving = Periodic("purge driver", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
         watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.reconcile)
         sweeping = Periodic("purge round", TICK_SECONDS, driver.sweep)
-        yield PurgePorts(tenancy, signing.verifier, driver, driving.poke), (driving, watching, sweeping)
+        yield PurgePorts(tenancy, keys.trust, driver, driving.poke), (driving, watching, sweeping)
 
     serve(
         "purge",

@@ -12,7 +12,7 @@ from schemas.objects.purges import PurgeRecord
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.process_keys import ProcessKeys
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
@@ -38,13 +38,13 @@ async def enter_step(record: PurgeRecord, tenancy: Tenancy) -> None:
         await tenancy.audit.append(TenantId(record.tenant), step, is_repeated=True)
 
 
-async def signed_log(tenant: TenantId, tenancy: Tenancy, signer: Signer) -> dict[str, Any] | None:
+async def signed_log(tenant: TenantId, tenancy: Tenancy, keys: ProcessKeys) -> dict[str, Any] | None:
     """A checkpoint of the tenant's log that covers every step entered until now, for the certificate to carry.
 
     The ledger's own is of the fence, before anything was destroyed. A log that cannot be signed holds up no
     certificate: it then carries the latest checkpoint that the head names and that can be read, or None.
     """
-    checkpointer, not_signed = Checkpointer(tenancy.audit, signer), "purge not signed in the audit log"
+    checkpointer, not_signed = Checkpointer(tenancy.audit, keys), "purge not signed in the audit log"
     with audit_failure_logged(logger, not_signed):
         signed = await checkpointer.seal(tenant)
         return None if signed is None else await checkpointer.envelope(tenant, signed)

@@ -28,6 +28,7 @@ from consumers.purge.sweep import Kept, sweep
 from consumers.purge.waiting import Waiting
 from schemas.base.canonical import canonical_json, sha256_hex
 from schemas.bus.events import PurgeCompleted
+from schemas.evidence.trust import Purpose
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from schemas.objects.replicas import ReplicaAcknowledgement
@@ -36,7 +37,7 @@ from schemas.stores.registry import swept
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.evidence.certificate_rules import Contradictory
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.process_keys import ProcessKeys
 from tenancy.lifecycle.open_purges import OpenPurges, open_purges
 from tenancy.lifecycle.purge_records import Note, PurgeRecords, updated
 from tenancy.lifecycle.replicas import Replicas
@@ -68,7 +69,7 @@ class PurgeDriver:
     """Drives the open purges of its share of the tenants."""
 
     tenancy: Tenancy
-    signer: Signer
+    keys: ProcessKeys
     policy: PurgePolicy
     now: Callable[[], float] = time.monotonic
     owns: Callable[[TenantId], bool] = everybody
@@ -86,7 +87,7 @@ class PurgeDriver:
 
     @property
     def handover(self) -> Handover:
-        return Handover(self.tenancy, self.signer.verifier, self.records, self.policy.deadline_seconds)
+        return Handover(self.tenancy, self.keys.trust, self.records, self.policy.deadline_seconds)
 
     @property
     def destruction(self) -> Destruction:
@@ -332,7 +333,7 @@ class PurgeDriver:
             raise Waiting("a writer that was alive at the fence may still write")
         if record.unconfirmed and record.confirmations_until is not None and now < record.confirmations_until:
             raise Waiting(f"subcontractor {', '.join(record.unconfirmed)} has not confirmed")
-        signed = await signed_log(TenantId(record.tenant), self.tenancy, self.signer)
+        signed = await signed_log(TenantId(record.tenant), self.tenancy, self.keys)
         both = (record.verified_at[0], _latest(now, record.verified_at[0], record.quiesced_at))
         verified = updated(step="verified", verified_at=both, audit_checkpoint=signed)
         return await self.records.move(record, self._let_go(verified))
@@ -362,11 +363,11 @@ class PurgeDriver:
         """The stored certificate. Raises :class:`Waiting` where it would contradict itself: nothing is signed then.
 
         The first one stands, whoever made it. It need not be the one that would be made now: the version, the registry
-        of stores and the signing key can have changed since.
+        of stores and the key can have changed since, and of some keys no two signatures are the same.
         """
         location = object_keys.certificate_key(record.tenant, record.purge_id)
         try:
-            envelope = self.signer.sign(certificate(record))
+            envelope = await self.keys.signer(Purpose.CERTIFICATE).signed(certificate(record))
             await self.tenancy.objects.put(location, canonical_json(envelope), if_absent=True)
         except (PreconditionFailed, Contradictory) as error:
             with suppress(ObjectNotFound):

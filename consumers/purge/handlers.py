@@ -19,7 +19,7 @@ from schemas.objects.purges import PurgeRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
 from tenancy.evidence.eviction_receipts import acknowledged, checked_eviction, require_demanded
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.replicas import holds_lease
 from tenancy.tenant_id import TenantId
 

@@ -19,7 +19,7 @@ from schemas.objects.purges import PurgeExport, PurgeRecord
 from schemas.tenant.policy import KEPT_FOR_DELETION, waits_until
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, Transient
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.exports import EXPORT_FILES, write_export
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.platform.clock import between

@@ -9,6 +9,7 @@ from pydantic import Field
 from consumers.purge.policy import PurgePolicy
 from consumers.runtime.settings import ConsumerSettings
 from schemas.base.identifiers import REASON_CODE_PATTERN
+from tenancy.platform.settings import KeyReference
 
 SUBCONTRACTOR = REASON_CODE_PATTERN.strip("^$")
 MAX_DAYS = 3650
@@ -17,6 +18,12 @@ MAX_DAYS = 3650
 class PurgeSettings(ConsumerSettings):
     """Bounds of a purge. The deletion SLA is not here: it is the tenant's, not the service's."""
 
+    certificate_key: KeyReference | None = Field(
+        default=None, description="signs certificates of purge: a PEM file, or kms: and a key's id"
+    )
+    audit_key: KeyReference | None = Field(
+        default=None, description="signs checkpoints of audit logs: a PEM file, or kms: and a key's id"
+    )
     purge_target_hours: float = Field(
         default=72.0, gt=0, le=MAX_DAYS * 24, description="what operations aim at, far below every SLA"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
-from tenancy.platform.settings import DAY_SECONDS
+from tenancy.platform.settings import DAY_SECONDS, KeyReference
 
 
 class TrainingSettings(ConsumerSettings):
@@ -13,6 +13,9 @@ class TrainingSettings(ConsumerSettings):
 
     base_model: str = Field(description="directory, or hub id, of the frozen base model")
     base_model_name: str = Field(default="", description="the name that adapters carry; absent: derived")
+    manifest_key: KeyReference | None = Field(
+        default=None, description="signs training manifests: a PEM file, or kms: and a key's id"
+    )
     max_concurrent_runs: int = Field(default=1, ge=1, description="worker processes that this runner starts at once")
     retry_backoff_seconds: float = Field(default=10.0, ge=0, le=DAY_SECONDS, description="pause after a failed attempt")
 

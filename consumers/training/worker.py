@@ -37,6 +37,7 @@ from consumers.training.trainer import LoraTrainer, Trainer
 from schemas.base.canonical import adapter_digest
 from schemas.bus.events import TrainingStarted
 from schemas.evidence.statements import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
+from schemas.evidence.trust import Purpose
 from schemas.models.adapter_files import AdapterRefused
 from schemas.models.model_digest import file_sha256
 from schemas.objects import object_keys
@@ -45,7 +46,7 @@ from schemas.objects.training import JobRecord, LeftOut, LeftOutExample
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFailed, Refused, TenantFenced, Transient
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.signer import Signer
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.platform.tracing import continued
 from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, error_location, safe_message, span
@@ -222,7 +223,7 @@ class Worker:
         metrics: list[StepMetric] = []
         result = await self._trained(job, frozen, base, output, metrics)
         manifest = self._manifest(job, fence, state.policy_version, frozen, base, result, metrics, started_at)
-        signed = self.signing.sign(
+        signed = await self.signing.signed(
             statement(
                 TRAINING_PREDICATE,
                 {
@@ -352,7 +353,7 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
             worker = Worker(
                 tenancy,
                 store,
-                signer(settings),
+                signer(settings, Purpose.MANIFEST),
                 trainer,
                 leases,
                 settings.work_dir,

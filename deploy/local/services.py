@@ -14,6 +14,7 @@ from deploy.local.embedded import REGION
 from deploy.local.ports import LOOPBACK
 from deploy.local.processes import Command
 from deploy.local.stack_file import StackFile
+from schemas.evidence.trust import SIGNS, Purpose, key_file
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, with a name that nobody else computes
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -33,6 +34,9 @@ LOCAL_PROFILE = {
 
 # What would send a client of the embedded object store to somebody's real account.
 _OTHER_AWS_SETTINGS = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION")
+
+_PRIVATE_KEYS = ("SANO_TRUST_ROOT_KEY", *(f"SANO_{purpose}_KEY".upper() for purpose in Purpose))
+"""An operator's shell may name some."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,10 @@ def member_environment(inherited: Mapping[str, str], folders: Folders) -> dict[s
 
 
 def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded_store: bool) -> dict[str, str]:
-    """The settings that all services share, made from the stack. With an S3 of your own, AWS's are left alone."""
-    environment = dict(member)
+    """The settings that all services share, made from the stack. With an S3 of your own, AWS's are left alone. No
+    private key is among them: see :func:`service_command`.
+    """
+    environment = {name: value for name, value in member.items() if name not in _PRIVATE_KEYS}
     if embedded_store and stack.aws_access_key_id is not None and stack.aws_secret_access_key is not None:
         for name in _OTHER_AWS_SETTINGS:
             environment.pop(name, None)
@@ -122,8 +128,8 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
         "SANO_S3_ENDPOINT_URL": stack.s3_endpoint_url,
         "SANO_S3_BUCKET": stack.s3_bucket,
         "SANO_MASTER_KEY_FILE": str(stack.master_key_file),
-        "SANO_SIGNING_KEY_FILE": str(stack.signing_key_file),
-        "SANO_VERIFY_KEY_FILE": str(stack.verify_key_file),
+        "SANO_TRUST_FILE": str(stack.trust_file),
+        "SANO_TRUST_ROOT_FILE": str(stack.trust_root_file),
         "SANO_BASE_MODEL": stack.base_model,
         "SANO_INFERENCE_URL": stack.inference_url,
         "SANO_INFERENCE_HEALTH_URL": stack.inference_health_url,
@@ -133,10 +139,15 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
 
 
 def service_command(service: Service, port: int, shared: Mapping[str, str], folders: Folders) -> Command:
+    """How the service is started: with the private keys that it signs with, and no others."""
     work = folders.data / service.name
     work.mkdir(parents=True, exist_ok=True, mode=0o700)
     own = {"SANO_HEALTH_PORT": str(port), "SANO_WORK_DIR": str(work), "SANO_ADAPTER_DIR": str(folders.memory)}
-    env = {**LOCAL_PROFILE, **shared, **own}
+    keys = {
+        f"SANO_{purpose}_KEY".upper(): str(key_file(folders.keys, purpose, service.name))
+        for purpose in SIGNS.get(service.name, ())
+    }
+    env = {**LOCAL_PROFILE, **shared, **own, **keys}
     argv = [sys.executable, "-m", service.module]
     return Command(service.name, argv, folders.log(service.name), env, cwd=work)
 

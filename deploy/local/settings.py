@@ -23,8 +23,6 @@ class LocalSettings(BaseSettings):
     s3_endpoint_url: S3Endpoint | None = Field(None, description="An existing S3: no local object store is started.")
     s3_bucket: BucketName = Field("sanolith", description="Made in the local object store; must exist in any other.")
     master_key_file: Path | None = Field(None, description="32 bytes in base64; default .sano/keys/master.key.")
-    signing_key_file: Path | None = Field(None, description="Ed25519, PKCS8 PEM; default .sano/keys/signing.pem.")
-    verify_key_file: Path | None = Field(None, description="Its public half; default .sano/keys/signing.pub.pem.")
     base_model: str | None = Field(None, description="Folder or hub id; default: what `make setup` prepared.")
     cache_dir: Path = Field(
         default_factory=lambda: Path.home() / ".cache" / "sanolith", description="What set-up fetched and prepared."

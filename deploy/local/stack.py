@@ -14,7 +14,7 @@ from deploy.local.base_model import base_model_folder
 from deploy.local.embedded import Credentials, create_bucket, start_bus, start_object_store
 from deploy.local.errors import AlreadyUp, NotUp, StackBusy, UnknownService, UnreadableStackFile
 from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
-from deploy.local.key_files import ensure_master_key, ensure_signing_key
+from deploy.local.key_files import ensure_master_key
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, start
 from deploy.local.services import (
@@ -30,6 +30,8 @@ from deploy.local.services import (
 from deploy.local.settings import LocalSettings, inherited_environment, local_settings
 from deploy.local.stack_file import RunningProcess, StackFile
 from deploy.local.teardown import running_members, stop_all
+from schemas.bus.publishers import OPERATORS
+from schemas.evidence.trust import ROOT_FILE, ROOT_PUBLIC_FILE, TRUST_FILE, Purpose, key_file
 
 
 class Stage(StrEnum):
@@ -41,6 +43,7 @@ class Stage(StrEnum):
 
 Report = Callable[[str, Stage], None]
 ApplyTopics = Callable[[str], None]
+MakeKeys = Callable[[Path], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class ProcessStatus:
 class LocalStack:
     """One stack per folder; ``root/.sano`` gets everything it writes.
 
-    ``apply_topics`` is called with the bootstrap servers before any service starts. ``report`` is called as each
+    ``apply_topics`` is called with the bootstrap servers before any service starts, and ``make_keys`` with the folder
+    where the signing keys and their trust file are to lie, unless they do. ``report`` is called as each
     part starts and is ready. ``extra_env`` is added to every service's environment. With ``tie_to_parent`` the
     processes die with this one. Methods block; they are not for use from several threads at once.
     """
@@ -64,6 +68,7 @@ class LocalStack:
         root: Path,
         *,
         apply_topics: ApplyTopics,
+        make_keys: MakeKeys,
         settings: LocalSettings | None = None,
         services: Sequence[Service] = SERVICES,
         extra_env: Mapping[str, str] | None = None,
@@ -72,6 +77,7 @@ class LocalStack:
     ) -> None:
         self.folders = Folders(root.absolute() / ".sano")
         self._apply_topics = apply_topics
+        self._make_keys = make_keys
         self._given_settings = settings
         self._services = {service.name: service for service in services}
         self._extra_env = dict(extra_env or {})
@@ -156,10 +162,8 @@ class LocalStack:
         bootstrap_servers = settings.kafka_bootstrap_servers or self._start_bus(kafka, member)
         endpoint_url, credentials = self._start_store(member)
         master = settings.master_key_file or keys / "master.key"
-        signing = settings.signing_key_file or keys / "signing.pem"
-        verify = settings.verify_key_file or keys / "signing.pub.pem"
         ensure_master_key(master)
-        ensure_signing_key(signing, verify)
+        self._make_keys(keys)
         api_port, spare, *ports = free_ports(2 + len(self._services))
         self._ports = dict(zip(self._services, ports, strict=True))
         return self._record(
@@ -172,8 +176,11 @@ class LocalStack:
                 inference_url=f"http://{LOOPBACK}:{api_port}",
                 inference_health_url=f"http://{LOOPBACK}:{self._ports.get(INFERENCE.name, spare)}",
                 master_key_file=master.absolute(),
-                signing_key_file=signing.absolute(),
-                verify_key_file=verify.absolute(),
+                trust_file=keys / TRUST_FILE,
+                trust_root_file=keys / ROOT_PUBLIC_FILE,
+                trust_root_key=str(keys / ROOT_FILE),
+                token_key=str(key_file(keys, Purpose.TOKEN, OPERATORS)),
+                event_key=str(key_file(keys, Purpose.EVENT, OPERATORS)),
                 base_model=base_model,
                 processes=[],
             )

@@ -39,8 +39,11 @@ class StackFile(BaseModel):
     inference_url: str
     inference_health_url: str
     master_key_file: Path
-    signing_key_file: Path
-    verify_key_file: Path
+    trust_file: Path
+    trust_root_file: Path
+    trust_root_key: str
+    token_key: str
+    event_key: str
     base_model: str
     processes: list[RunningProcess]
 

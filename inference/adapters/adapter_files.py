@@ -15,8 +15,8 @@ from schemas.models.adapter_files import AdapterRefused, check_adapter, config_s
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
-from tenancy.evidence.signing import Verifier
 from tenancy.evidence.training_manifest import open_training_manifest
+from tenancy.evidence.trust import Verifier
 from tenancy.platform.concurrency import gathered
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId

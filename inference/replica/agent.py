@@ -19,7 +19,7 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import TenantFenced, Transient, UnknownTenant
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.signer import Signer
 from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
 
@@ -121,7 +121,9 @@ async def _acknowledge(
         requests_aborted=removal.requests_aborted,
         evicted_at=max(ports.tenancy.clock(), since),
     )
-    signed = ports.signer.sign(statement(EVICTION_PREDICATE, eviction_subject(receipt.replica_id, cause), receipt))
+    signed = await ports.signer.signed(
+        statement(EVICTION_PREDICATE, eviction_subject(receipt.replica_id, cause), receipt)
+    )
     await ports.tenancy.publisher.publish(
         Event(
             subject=tenant,

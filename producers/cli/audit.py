@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from producers.cli.keys import all_trusted
+from producers.cli.keys import RootOption, TrustFileOption, trusted
 from producers.cli.options import AdapterOption, JsonOption, OptionalTenantOption, TenantOption
 from producers.cli.output import counted, print_facts, print_json, print_rows, short
 from producers.cli.platform import read
@@ -38,12 +38,10 @@ def verify(
     ] = None,
     key: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--key",
-            help="Public key, PEM; once for each that signed. SANO_VERIFY_KEY_FILE and the earlier ones if absent.",
-            show_default=False,
-        ),
+        typer.Option("--key", help="Public key, PEM; once for each that signed.", show_default=False),
     ] = None,
+    trust_file: TrustFileOption = None,
+    root: RootOption = None,
     expect_checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -68,7 +66,7 @@ def verify(
 
     if expect_checkpoint is not None and tenant is None and copy is None:
         raise typer.BadParameter("a checkpoint is of one tenant; give --tenant too", param_hint="--expect-checkpoint")
-    verifiers, settings = all_trusted(key), loaded(VerificationSettings)
+    verifiers, settings = trusted(key, trust_file, root), loaded(VerificationSettings)
     policy = SigningPolicy(settings.audit_checkpoint_entries, settings.audit_checkpoint_seconds)
     held = read_held(expect_checkpoint) if expect_checkpoint else []
     copies = [load_copy(copy)] if copy else read(context, lambda tenancy, _: _copies(tenancy, tenant))
@@ -166,7 +164,7 @@ def show(
     """What was decided and done: by whom, when, on what. Names are shown while the tenant's key lives."""
     from producers.queries import audit_log
     from producers.queries.audit_copy import read_copy
-    from tenancy.bootstrap import verifier
+    from tenancy.bootstrap import trust
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
@@ -184,9 +182,9 @@ def show(
         chosen = entries
         if adapter is not None:
             digest, chosen = audit_log.of_adapter(entries, adapter)
-            used = await audit_log.examples_of(tenancy, name, digest, entries, verifier(settings), known)
+            used = await audit_log.examples_of(tenancy, name, digest, entries, trust(settings), known)
         if withdrawn:
-            ended = await audit_log.withdrawals(tenancy, name, entries, verifier(settings), known)
+            ended = await audit_log.withdrawals(tenancy, name, entries, trust(settings), known)
             chosen = [entry for entry in chosen if entry.seq in {found.seq for found in ended}]
         actors = None if person is None else audit_log.person(person, known)
         chosen = audit_log.selected(chosen, kind=kind, since=moment, actors=actors)

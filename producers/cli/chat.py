@@ -34,6 +34,7 @@ def chat(
     """
     from producers.operations.chat_client import ask
     from producers.queries.adapters import whole_digest
+    from schemas.evidence.trust import Purpose
     from tenancy.bootstrap import signer
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
@@ -45,7 +46,7 @@ def chat(
         raise Refused("no-inference", "refused: no inference URL is known; set SANO_INFERENCE_URL, or run `sano up`")
     if model not in ("active", "base"):
         model = read(context, lambda tenancy, _: whole_digest(tenancy, name, model))
-    token = TokenIssuer(signer(settings)).issue(name, TOKEN_LIFETIME)
+    token = TokenIssuer(signer(settings, Purpose.TOKEN)).issue(name, TOKEN_LIFETIME)
     with waiting("asking"):
         answer = asyncio.run(
             ask(settings.inference_url, token, question, model=model, max_tokens=max_tokens, timeout_seconds=timeout)

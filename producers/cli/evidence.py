@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from producers.cli.keys import KeyOption, SignerKeyOption, trusted
+from producers.cli.keys import KeyOption, RootOption, SignerKeyOption, TrustFileOption, trusted
 from producers.cli.options import DigestArgument, JsonOption, TenantOption
 from producers.cli.output import duration, print_facts, print_json, print_rows, short, write_documents, write_file
 from producers.cli.platform import read
@@ -32,11 +32,11 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
     """
     from producers.queries import adapters
     from producers.queries.lineage import lineage as traced
-    from tenancy.bootstrap import verifier
+    from tenancy.bootstrap import trust
 
     async def look(tenancy: Tenancy, settings: OperatorSettings) -> Lineage:
         tenant, whole = await adapters.owner(tenancy, digest)
-        return await traced(tenancy, tenant, whole, verifier(settings))
+        return await traced(tenancy, tenant, whole, trust(settings))
 
     found = read(context, look)
     if json:
@@ -150,6 +150,8 @@ def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False
 def verify(
     file: Annotated[Path, typer.Argument(help="A certificate, manifest or receipt.", show_default=False)],
     key: KeyOption = None,
+    trust_file: TrustFileOption = None,
+    root: RootOption = None,
     verifier_key: Annotated[
         Path | None,
         typer.Option("--verifier-key", help="Public key of who countersigned it, PEM.", show_default=False),
@@ -160,11 +162,11 @@ def verify(
 
     Says what it proves and what it does not.
     """
-    from tenancy.evidence.signing import Verifier
+    from tenancy.evidence.given_keys import read_public_key
     from tenancy.evidence.verification import verify_file
 
-    second = None if verifier_key is None else Verifier.read(verifier_key, "--verifier-key")
-    verdict = verify_file(file, trusted(key), second)
+    second = None if verifier_key is None else read_public_key(verifier_key, "--verifier-key")
+    verdict = verify_file(file, trusted([key] if key else None, trust_file, root), second)
     if json:
         return print_json(verdict)
     typer.echo(f"{verdict.kind}: the signature is good\n")
@@ -179,6 +181,8 @@ def countersign(
     file: Annotated[Path, typer.Argument(help="A certificate of purge.", show_default=False)],
     key: Annotated[Path, typer.Option("--key", help="The verifier's own private key, PEM.", show_default=False)],
     signer_key: SignerKeyOption = None,
+    trust_file: TrustFileOption = None,
+    root: RootOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The file to write; FILE's name with .countersigned.json if absent."),
@@ -189,9 +193,10 @@ def countersign(
     As a verifier in a role of its own.
     """
     from tenancy.evidence.countersigning import countersigned
-    from tenancy.evidence.signing import Signer
+    from tenancy.evidence.keys import LocalKey
 
-    signed = countersigned(file, trusted(signer_key, "--signer-key"), Signer.read(key, "--key"))
+    given = trusted([signer_key] if signer_key else None, trust_file, root, "--signer-key")
+    signed = countersigned(file, given, LocalKey.read(key, "--key"))
     written = out or file.with_suffix(".countersigned.json")
     write_file(written, signed, "sano countersign")
     typer.echo(f"{written} holds both signatures; `sano verify` checks yours by --verifier-key")

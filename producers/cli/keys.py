@@ -8,37 +8,45 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tenancy.evidence.signing import Verifier
+    from tenancy.evidence.trust import Verifier
 
 KeyOption = Annotated[
-    Path | None, typer.Option("--key", help="Public key, PEM; SANO_VERIFY_KEY_FILE if absent.", show_default=False)
+    Path | None,
+    typer.Option("--key", help="Its public key, PEM, in place of a trust file.", show_default=False),
 ]
 SignerKeyOption = Annotated[
     Path | None,
-    typer.Option("--signer-key", help="The signer's public key; SANO_VERIFY_KEY_FILE if absent.", show_default=False),
+    typer.Option("--signer-key", help="The signer's public key, in place of a trust file.", show_default=False),
+]
+TrustFileOption = Annotated[
+    Path | None, typer.Option("--trust", help="The trust file; SANO_TRUST_FILE if absent.", show_default=False)
+]
+RootOption = Annotated[
+    Path | None,
+    typer.Option("--root", help="Public root key, PEM; SANO_TRUST_ROOT_FILE if absent.", show_default=False),
 ]
 
 
-def all_trusted(keys: list[Path] | None) -> list[Verifier]:
-    """The public keys that ``--key`` gives, or the present one and the earlier ones of the settings."""
-    from producers.settings import VerificationSettings
-    from tenancy.bootstrap import earlier_verifiers
-    from tenancy.platform.settings import loaded
+def trusted(keys: list[Path] | None, trust_file: Path | None, root: Path | None, option: str = "--key") -> Verifier:
+    """The public keys that ``option`` gives, or those of the trust file that the options or the settings give.
 
-    if keys:
-        return [trusted(key) for key in keys]
-    return [trusted(None), *earlier_verifiers(loaded(VerificationSettings).earlier_verify_key_files)]
-
-
-def trusted(key: Path | None, option: str = "--key") -> Verifier:
-    """The public key that ``option`` gives, or the settings do. Raises :class:`Refused` where neither does."""
+    Raises :class:`Refused` where nothing does.
+    """
     from producers.settings import VerificationSettings
     from tenancy.errors import Refused
-    from tenancy.evidence.signing import Verifier
+    from tenancy.evidence.given_keys import GivenKeys, read_public_key
+    from tenancy.evidence.trust import Trust
+    from tenancy.evidence.trust_source import read_trust
     from tenancy.platform.settings import loaded
 
-    path = key or loaded(VerificationSettings).verify_key_file
-    if path is None:
-        why = f"refused: without a public key no signature can be checked; give {option}, or set SANO_VERIFY_KEY_FILE"
+    if keys and (trust_file or root):
+        raise typer.BadParameter("a key is in place of a trust file; give one of them", param_hint=option)
+    if keys:
+        return GivenKeys(tuple(read_public_key(key, option) for key in keys))
+    settings = loaded(VerificationSettings)
+    trust_file, root = trust_file or settings.trust_file, root or settings.trust_root_file
+    if trust_file is None or root is None:
+        why = f"refused: without a public key no signature can be checked; give {option}, or --trust and --root"
         raise Refused("no-verify-key", why)
-    return Verifier.read(path, f"{option} or SANO_VERIFY_KEY_FILE")
+    file = read_trust(trust_file, read_public_key(root, "--root or SANO_TRUST_ROOT_FILE"))
+    return Trust(lambda _: file)

@@ -21,6 +21,7 @@ from producers.cli import (
     stack,
     tenants,
     training,
+    trust,
 )
 from producers.cli.errors import SanoGroup
 from schemas.version import VERSION
@@ -40,6 +41,7 @@ app.add_typer(holds.app, name="hold")
 app.add_typer(offboarding.subcontractors, name="subcontractor")
 app.add_typer(audit.app, name="audit")
 app.add_typer(review.app, name="review")
+app.add_typer(trust.app, name="keys")
 
 
 def _version(wanted: bool) -> None:

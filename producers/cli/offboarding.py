@@ -55,7 +55,7 @@ def export(
     With its manifest and list of examples.
     """
     from producers.commands.exporting import export_adapter
-    from tenancy.bootstrap import verifier
+    from tenancy.bootstrap import trust
     from tenancy.tenant_id import TenantId
 
     async def act(tenancy: Tenancy, settings: OperatorSettings) -> Exported:
@@ -64,7 +64,7 @@ def export(
                 tenancy,
                 TenantId(tenant),
                 to,
-                verifier(settings),
+                trust(settings),
                 requested_by=settings.operator_id,
                 timeout_seconds=timeout,
                 report=report,

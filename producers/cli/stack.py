@@ -77,7 +77,14 @@ def status(json: JsonOption = False) -> None:
 def _stack(report: Report) -> LocalStack:
     from deploy.local.stack import LocalStack
 
-    return LocalStack(Path.cwd(), apply_topics=topics_applied(), report=report)
+    return LocalStack(Path.cwd(), apply_topics=topics_applied(), make_keys=keys_made, report=report)
+
+
+def keys_made(folder: Path) -> None:
+    """The stack's hook: make the signing keys and their trust file, unless they are there."""
+    from producers.operations.trust_admin import ensure_keys
+
+    ensure_keys(folder)
 
 
 def topics_applied() -> Callable[[str], None]:

@@ -71,11 +71,12 @@ def token(
     """Print a bearer token for the tenant's applications. Nothing else ever prints one."""
     from datetime import timedelta
 
+    from schemas.evidence.trust import Purpose
     from tenancy.bootstrap import signer
     from tenancy.tenant_id import TenantId
     from tenancy.tokens import TokenIssuer
 
     name = TenantId(tenant)
     read(context, lambda tenancy, _: tenancy.active(name))
-    issuer = TokenIssuer(signer(platform(context).settings()))
+    issuer = TokenIssuer(signer(platform(context).settings(), Purpose.TOKEN))
     typer.echo(issuer.issue(name, timedelta(days=days)))

@@ -19,8 +19,8 @@ from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.signing import Verifier
 from tenancy.evidence.training_manifest import open_training_manifest, require_own
+from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.exports import EXAMPLES_FILE, EXPORT_FILES
 from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId

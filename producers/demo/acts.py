@@ -24,12 +24,13 @@ from producers.settings import OperatorSettings
 from producers.sources.approvals_file import read_approvals
 from producers.sources.importing import import_approvals
 from schemas.evidence.statements import TrainingManifest
+from schemas.evidence.trust import Purpose
 from schemas.models.heldout import read_heldout
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from schemas.version import VERSION
 from tenancy.audit.verification import verify_copy
-from tenancy.bootstrap import Tenancy, signer, verifier
+from tenancy.bootstrap import Tenancy, signer, trust
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.verification import verify_file
@@ -63,7 +64,7 @@ class Act:
         self.screen = screen
         self.report = report
         self.isolation = IsolationReport()
-        self.verifier = verifier(settings)
+        self.verifier = trust(settings)
         report.versions = {"sanolith": VERSION, **_versions()}
         self._publish_checks()
 
@@ -83,7 +84,7 @@ class Act:
 
     async def onboard(self) -> Tenants:
         """1. Two tenants with data and one without: state, data key, key pair, API token."""
-        issuer = TokenIssuer(signer(self.settings))
+        issuer = TokenIssuer(signer(self.settings, Purpose.TOKEN))
         made = []
         with self.screen.step("onboard", "1. Three tenants are onboarded: state, data key, key pair, token"):
             for dataset in ("oncology", "paediatrics", ""):
@@ -315,7 +316,7 @@ class Act:
             self.screen.say(f"{again.events} events sent again: {again.outcomes}")
             residual = await self._residual(a)
             copy = await read_copy(self.tenancy, a.id)
-            log, kinds = verify_copy(copy, [self.verifier]), {entry.kind for entry in entries_of(copy)}
+            log, kinds = verify_copy(copy, self.verifier), {entry.kind for entry in entries_of(copy)}
             self.screen.say(f"the audit log has {log.entries} entries, {log.signed_entries} of them signed")
             whole = {"tenant.onboarded", "example.approved", "adapter.loaded", "purge.completed"} <= kinds
             self.check("the audit log of the purged tenant holds, from its onboarding on", whole and not log.problems)

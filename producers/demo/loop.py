@@ -22,6 +22,7 @@ from producers.demo.memory import MemoryPeak
 from producers.demo.report import DemoReport
 from producers.demo.screen import Screen
 from producers.operations.topics import apply_topics
+from producers.operations.trust_admin import ensure_keys
 from producers.settings import OperatorSettings
 from tenancy.bootstrap import open_tenancy
 
@@ -60,7 +61,9 @@ def _stack(screen: Screen, home: Path, kafka: bool) -> Iterator[StackFile]:
     def apply(bootstrap_servers: str) -> None:
         asyncio.run(apply_topics({"bootstrap_servers": bootstrap_servers}))
 
-    stack = LocalStack(home, apply_topics=apply, services=SERVICES, tie_to_parent=True, report=report)
+    stack = LocalStack(
+        home, apply_topics=apply, make_keys=ensure_keys, services=SERVICES, tie_to_parent=True, report=report
+    )
     with screen.step("stack", "The stack starts: bus, object store, six consumers, one serving replica"):
         stack.down()  # what an interrupted demo may have left
         described = stack.up(kafka=kafka)
@@ -78,8 +81,10 @@ async def _acts(screen: Screen, stack: StackFile, report: DemoReport, home: Path
         aws_access_key_id=stack.aws_access_key_id,
         aws_secret_access_key=stack.aws_secret_access_key,
         master_key_file=stack.master_key_file,
-        signing_key_file=stack.signing_key_file,
-        verify_key_file=stack.verify_key_file,
+        trust_file=stack.trust_file,
+        trust_root_file=stack.trust_root_file,
+        token_key=stack.token_key,
+        event_key=stack.event_key,
         inference_url=stack.inference_url,
         inference_health_url=stack.inference_health_url,
         operator_id="demo",

@@ -10,11 +10,14 @@ import httpx
 from producers.operations.access_admin import apply_access
 from producers.operations.principals import principals
 from producers.operations.topics import apply_topics
+from producers.operations.trust_admin import unsound_keys
 from producers.queries.purges_due import purges_due
 from producers.settings import STACK_FILE, OperatorSettings, is_local_bus, operator_settings
 from schemas.base.contract import Contract
+from schemas.bus.publishers import OPERATORS
+from schemas.evidence.trust import SIGNS
 from schemas.objects import object_keys
-from tenancy.bootstrap import master_key, object_store, signer, verifier
+from tenancy.bootstrap import master_key, object_store, signer, trust
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import utc_now
 
@@ -41,7 +44,7 @@ async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> 
     checks: list[tuple[str, Callable[[OperatorSettings], Awaitable[str]], str]] = [
         ("object store", _object_store, "check SANO_S3_ENDPOINT_URL, SANO_S3_BUCKET and the credentials"),
         ("master key", _master_key, "set SANO_KMS_KEY_ID or SANO_MASTER_KEY_FILE"),
-        ("signing keys", _signing_keys, "set SANO_SIGNING_KEY_FILE and SANO_VERIFY_KEY_FILE to one pair"),
+        ("signing keys", _signing_keys, "see `sano keys list`, and Signing keys in docs/operations.md"),
         ("bus", _bus, "check SANO_KAFKA_BOOTSTRAP_SERVERS, then run `sano topics apply`"),
         ("access control", _access, "run `sano topics apply` as a super user; kafka-acls removes what is surplus"),
         ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_HEALTH_URL"),
@@ -80,9 +83,13 @@ async def _master_key(settings: OperatorSettings) -> str:
 
 
 async def _signing_keys(settings: OperatorSettings) -> str:
-    if signer(settings).verifier.public_key != verifier(settings).public_key:
-        raise Refused("foreign-key", "refused: the two signing keys are not one pair")
-    return "one Ed25519 pair"
+    trusted = trust(settings)
+    lacking, ending = unsound_keys(trusted.file, utc_now())
+    if lacking or ending:
+        raise Refused("keys-unsound", f"refused: {'; '.join((*lacking, *ending))}")
+    for purpose in SIGNS[OPERATORS]:
+        await asyncio.to_thread(signer, settings, purpose, trusted)
+    return f"a key for each purpose in version {trusted.file.version} of the trust file, and ours are among them"
 
 
 async def _bus(settings: OperatorSettings) -> str:

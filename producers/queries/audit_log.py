@@ -18,7 +18,7 @@ from tenancy.audit.copy import AuditCopy
 from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, Refused
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.trust import Verifier
 from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 

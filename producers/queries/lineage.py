@@ -9,8 +9,8 @@ from schemas.objects.training import JobRecord, LeftOutExample
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
-from tenancy.evidence.signing import Verifier
 from tenancy.evidence.training_manifest import open_training_manifest, require_own
+from tenancy.evidence.trust import Verifier
 from tenancy.tenant_id import TenantId
 
 

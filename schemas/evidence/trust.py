@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -55,6 +56,29 @@ DOCUMENTS: dict[str, DocumentKind] = {
     WITHDRAWAL_PREDICATE: DocumentKind(Purpose.CERTIFICATE, "closed_at"),
 }
 """By predicate type. The trust file itself is not among them: the root key signs it."""
+
+
+SIGNS: dict[str, tuple[Purpose, ...]] = {
+    "operators": (Purpose.TOKEN, Purpose.EVENT),
+    "curation": (Purpose.EVENT,),
+    "training": (Purpose.MANIFEST, Purpose.EVENT),
+    "adapters": (Purpose.CERTIFICATE, Purpose.EVENT),
+    "export": (Purpose.EVENT,),
+    "purge": (Purpose.CERTIFICATE, Purpose.AUDIT, Purpose.EVENT),
+    "ledger": (Purpose.AUDIT, Purpose.EVENT),
+    "inference": (Purpose.RECEIPT, Purpose.EVENT),
+}
+"""The private keys that each of ours has, and no others. Its event key is its own alone."""
+
+
+TRUST_FILE = "trust.json"
+ROOT_FILE = "root.pem"
+ROOT_PUBLIC_FILE = "root.pub.pem"
+
+
+def key_file(folder: Path, purpose: Purpose, publisher: str) -> Path:
+    """Where a private key lies in a folder of keys. Event keys are their publisher's."""
+    return folder / (f"{purpose}-{publisher}.pem" if purpose is Purpose.EVENT else f"{purpose}.pem")
 
 
 class SpeaksFor(Contract):

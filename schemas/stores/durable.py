@@ -208,13 +208,14 @@ _KEYS = (
     Store(
         name="keys.signing",
         medium="operator-files",
-        where="SANO_SIGNING_KEY_FILE and SANO_VERIFY_KEY_FILE",
-        holds="the installation's signing key pair; nothing of any tenant",
+        where="SANO_TOKEN_KEY, SANO_MANIFEST_KEY, SANO_RECEIPT_KEY, SANO_AUDIT_KEY, SANO_CERTIFICATE_KEY, "
+        "SANO_EVENT_KEY, SANO_TRUST_ROOT_KEY and SANO_TRUST_FILE",
+        holds="the installation's signing keys, one for each purpose, and the trust file; nothing of any tenant",
         protection="no-tenant-data",
         purger=KEPT,
-        probe=Probe(evidence="operator", how="one pair for the installation"),
+        probe=Probe(evidence="operator", how="`sano keys list` shows them"),
         survives="kept",
-        kept_because="its public half verifies certificates",
+        kept_because="the trust file's public halves verify certificates",
     ),
 )
 

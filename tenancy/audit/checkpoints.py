@@ -2,12 +2,13 @@
 
 A checkpoint is one object under the next number, created if absent. The loser of that race continues from the
 winner's. So does a signer that finds a checkpoint which the head does not name, because its signer died first or the
-head was lost; that checkpoint may be by an earlier key of the installation.
+head was lost; that checkpoint may be by an earlier key for audit logs, or by a later one than this process has.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from schemas.base.canonical import canonical_json
@@ -15,11 +16,16 @@ from schemas.base.contract import read_tolerant
 from schemas.base.json_text import parse_json
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, AuditHead, CheckpointRef, body_sha256, genesis
 from schemas.evidence.statements import statement
+from schemas.evidence.trust import Purpose
 from schemas.objects import object_keys
 from tenancy.audit.log import AuditLog
 from tenancy.errors import AuditBroken, BadSignature, ObjectNotFound, PreconditionFailed
-from tenancy.evidence.signing import Signer, Verifier, unverified
+from tenancy.evidence.envelopes import unverified
+from tenancy.evidence.process_keys import ProcessKeys
+from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.tenant_id import TenantId
+
+CLOCKS_APART = timedelta(seconds=CLOCK_SKEW_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,14 @@ class Checkpointer:
     """Signs the ends of audit logs."""
 
     log: AuditLog
-    signer: Signer
+    keys: ProcessKeys
 
     async def seal(self, tenant: TenantId) -> CheckpointRef | None:
         """Sign everything that is entered now, unless it is signed; the latest checkpoint, None for an empty log.
 
         Five requests, two of them writes; two reads when everything is signed. Raises :class:`AuditBroken`, also where
         the next checkpoint is there and does not follow, and :class:`BadSignature` where it is there and was signed
-        by no key of this installation, or by one that was replaced before.
+        by no key of the trust file, or by one that had been replaced before.
         """
         head, etag = await self.log.caught_up_head(tenant)
         latest = head.checkpoint
@@ -84,7 +90,8 @@ class Checkpointer:
             signed_at=self.log.clock(),
         )
         subject = {f"audit:{tenant}": made.entry_sha256}
-        body = canonical_json(self.signer.sign(statement(CHECKPOINT_PREDICATE, subject, made)))
+        signed = await self.keys.signer(Purpose.AUDIT).signed(statement(CHECKPOINT_PREDICATE, subject, made))
+        body = canonical_json(signed)
         key = object_keys.audit_checkpoint(tenant, made.number)
         try:
             await self.log.objects.put(key, body, if_absent=True)
@@ -93,21 +100,24 @@ class Checkpointer:
             made = await self._followed(tenant, latest, made, body)
         return CheckpointRef(number=made.number, seq=made.seq, sha256=body_sha256(body))
 
+    async def _said(self, tenant: TenantId, named: CheckpointRef) -> AuditCheckpoint:
+        return read_tolerant(AuditCheckpoint, unverified(await self.envelope(tenant, named))["predicate"])
+
     async def _followed(
         self, tenant: TenantId, latest: CheckpointRef | None, made: AuditCheckpoint, body: bytes
     ) -> AuditCheckpoint:
         """The checkpoint that is in the place of ``made``, once it is one to go on from."""
         what = f"checkpoint {made.number}"
         envelope, found = _opened(body, what)
-        if not _is_signed(envelope, self.signer.verifier):
-            if not any(_is_signed(envelope, earlier) for earlier in self.signer.earlier):
-                raise BadSignature(
-                    f"{what} of the tenant's audit log is by no key that is known here; where it is an earlier key of "
-                    "the installation, name its public half in SANO_EARLIER_VERIFY_KEY_FILES"
-                )
-            # A signer that died before the change of the key leaves one. After it, only who stole the old key does.
-            if latest is not None and _is_signed(await self.envelope(tenant, latest), self.signer.verifier):
-                raise BadSignature(f"{what} of the tenant's audit log is by a key that was replaced before")
+        try:
+            self.keys.trust.verify(envelope, CHECKPOINT_PREDICATE)
+        except BadSignature as refusal:
+            why = str(refusal).removeprefix("refused: ")
+            raise BadSignature(f"{what} of the tenant's audit log does not hold: {why}") from None
+        # While a key is replaced some processes sign with either. Who stole the old one must date what it signs back,
+        # to before the key's end; and what follows a later checkpoint cannot be older than that.
+        if latest is not None and is_dated_back(found, await self._said(tenant, latest)):
+            raise BadSignature(f"{what} of the tenant's audit log is dated back behind the one that it follows")
         if (found.tenant, found.number, found.previous) != (tenant, made.number, made.previous):
             raise AuditBroken(what)
         if latest is not None and found.seq <= latest.seq:
@@ -124,9 +134,6 @@ def _opened(body: bytes, what: str) -> tuple[dict[str, Any], AuditCheckpoint]:
         raise AuditBroken(what) from None
 
 
-def _is_signed(envelope: dict[str, Any], verifier: Verifier) -> bool:
-    try:
-        verifier.verify(envelope, CHECKPOINT_PREDICATE)
-    except BadSignature:
-        return False
-    return True
+def is_dated_back(later: AuditCheckpoint, earlier: AuditCheckpoint) -> bool:
+    """Whether a checkpoint says that it was signed before the one that it follows, by clocks that may be apart."""
+    return later.signed_at + CLOCKS_APART < earlier.signed_at

@@ -25,16 +25,18 @@ from schemas.evidence.audit import (
     body_sha256,
     genesis,
 )
+from tenancy.audit.checkpoints import is_dated_back
 from tenancy.audit.copy import AuditCopy, StoredBody
 from tenancy.audit.due_signatures import SigningPolicy, overdue
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.signing import Verifier, unverified
+from tenancy.evidence.envelopes import unverified
+from tenancy.evidence.trust import Verifier
 
 PROVES = ("the log is this tenant's: its first entry follows from the tenant's id",)
 CHECKPOINTS_PROVE = (
     "up to the last checkpoint no entry was changed, removed, inserted or moved since it was signed",
-    "each checkpoint was signed with the private half of a given key and follows the one before it; a key that was "
-    "replaced by another signed nothing after that",
+    "each checkpoint was signed with a trusted key and follows the one before it; a key that was replaced signed "
+    "nothing after that",
 )
 DOES_NOT_PROVE = (
     "that what the entries say is true, or that everything was entered: a signature shows only who stated it",
@@ -81,7 +83,7 @@ class _Check:
     """The running result of one log."""
 
     tenant: str
-    trusted: Sequence[Verifier]
+    trusted: Verifier
     problems: list[str] = field(default_factory=list)
     hashes: dict[int, str] = field(default_factory=dict)
     entries: list[AuditEntry] = field(default_factory=list)
@@ -95,13 +97,13 @@ class _Check:
 
 def verify_copy(
     copy: AuditCopy,
-    trusted: Sequence[Verifier],
+    trusted: Verifier,
     held: Iterable[dict[str, Any]] = (),
     policy: SigningPolicy = SigningPolicy(),  # noqa: B008 - frozen
 ) -> AuditVerdict:
     """Check a log, and that the checkpoints that somebody else ``held`` are in it.
 
-    ``trusted`` are the keys that the installation has had, in any order: each checkpoint must hold under one of them.
+    ``trusted`` are the keys that the installation has had: each checkpoint must hold under one of them.
     """
     check = _Check(copy.tenant, trusted)
     _check_entries(check, copy.entries)
@@ -203,7 +205,7 @@ def _check_checkpoints(check: _Check, stored: Sequence[StoredBody]) -> None:
             previous, last_number = None, number
             continue
         signed, key_id = opened
-        _note_key(check, key_id, number, signed.seq)
+        _note_key(check, key_id, number, signed)
         if (signed.tenant, signed.number) != (check.tenant, number):
             check.wrong(f"checkpoint {number} belongs to another tenant or has another number")
         if number == last_number + 1 and previous is not None and signed.previous != previous:
@@ -220,34 +222,34 @@ def _check_checkpoints(check: _Check, stored: Sequence[StoredBody]) -> None:
         check.checkpoints[number] = (signed, previous)
 
 
-def _note_key(check: _Check, key_id: str, number: int, seq: int) -> None:
-    """Keys take turns once. Who stole one that was replaced could go on signing with it, and is found by that."""
-    known = check.signed_by
+def _note_key(check: _Check, key_id: str, number: int, signed: AuditCheckpoint) -> None:
+    """Who stole a key that was replaced could go on signing with it. Where it is known when each key ended, that is
+    dated back; where it is not, keys take turns once.
+    """
+    known, before = check.signed_by, check.checkpoints.get(number - 1)
     if known and known[-1].key_id == key_id:
-        known[-1] = known[-1].evolve(last_checkpoint=number, signed_entries=seq)
+        known[-1] = known[-1].evolve(last_checkpoint=number, signed_entries=signed.seq)
         return
-    if any(key.key_id == key_id for key in known):
+    if check.trusted.is_dated:
+        if before is not None and is_dated_back(signed, before[0]):
+            check.wrong(f"checkpoint {number} is by another key than the one before, and dated back behind it")
+    elif any(key.key_id == key_id for key in known):
         check.wrong(f"checkpoint {number} is signed with a key that had been replaced before it")
-    known.append(SigningKey(key_id=key_id, first_checkpoint=number, last_checkpoint=number, signed_entries=seq))
+    known.append(SigningKey(key_id=key_id, first_checkpoint=number, last_checkpoint=number, signed_entries=signed.seq))
 
 
-def _opened(body: bytes, trusted: Sequence[Verifier]) -> tuple[AuditCheckpoint, str] | str:
+def _opened(body: bytes, trusted: Verifier) -> tuple[AuditCheckpoint, str] | str:
     """The checkpoint inside an envelope and the id of its key, or why there is none to rely on."""
-    why = "no key is trusted"
     try:
         envelope = parse_json(body)
         if canonical_json(envelope) != body:
             return "its bytes were changed"
-        for verifier in trusted:
-            try:
-                statement = verifier.verify(envelope, CHECKPOINT_PREDICATE)
-            except BadSignature as error:
-                why = str(error).removeprefix("refused: ")
-            else:
-                return read_tolerant(AuditCheckpoint, statement["predicate"]), verifier.key_id
+        statement, key_id = trusted.verified(envelope, CHECKPOINT_PREDICATE)
+        return read_tolerant(AuditCheckpoint, statement["predicate"]), key_id
+    except BadSignature as error:
+        return str(error).removeprefix("refused: ")
     except (ValidationError, ValueError, KeyError, TypeError, rfc8785.CanonicalizationError):
         return "it is not a signed checkpoint"
-    return why
 
 
 def _check_head(check: _Check, body: bytes | None) -> None:

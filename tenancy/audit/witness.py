@@ -8,7 +8,7 @@ from typing import Any
 from schemas.base.json_text import parse_json
 from tenancy.audit.copy import load_copy
 from tenancy.errors import Refused
-from tenancy.evidence.signing import unverified
+from tenancy.evidence.envelopes import unverified
 
 
 def read_held(path: Path) -> list[dict[str, Any]]:

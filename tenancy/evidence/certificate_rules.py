@@ -19,6 +19,7 @@ from schemas.stores.registry import STORES, is_swept, outcome_of, registry_sha25
 from schemas.stores.store import IN_BUCKET
 from schemas.tenant.policy import waits_until
 from schemas.version import TOOL
+from tenancy.evidence.envelopes import unverified
 from tenancy.evidence.eviction_receipts import (
     are_accounted_for,
     came_after,
@@ -26,7 +27,6 @@ from tenancy.evidence.eviction_receipts import (
     name_their_processes,
     name_their_receipts,
 )
-from tenancy.evidence.signing import unverified
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 
 TENANT_KEY = "keys.tenant"

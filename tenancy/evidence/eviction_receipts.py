@@ -14,7 +14,7 @@ from schemas.bus.events import ReplicaEvicted
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, is_about
 from schemas.objects.replicas import ReplicaAcknowledgement
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.trust import Verifier
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 
 

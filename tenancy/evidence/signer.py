@@ -34,6 +34,11 @@ class Signer:
         """The present key. Ask once for each signature. Raises :class:`Refused`."""
         return self.source()
 
+    @property
+    def key_id(self) -> str:
+        """The name of the present key."""
+        return self.key.public_key.key_id
+
     def sign(self, statement: dict[str, Any]) -> dict[str, Any]:
         """The DSSE envelope of the canonical JSON of ``statement``. Raises :class:`Refused` for one of another purpose,
         and what a remote key raises. A remote key blocks: see :meth:`signed`.

@@ -7,7 +7,7 @@ from schemas.base.contract import read_tolerant
 from schemas.base.json_text import parse_json
 from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest
 from tenancy.errors import BadSignature
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.trust import Verifier
 
 
 def open_training_manifest(verifier: Verifier, envelope: bytes) -> TrainingManifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -35,6 +35,11 @@ class Verifier(Protocol):
         """As :meth:`verify`, and the id of the key that signed."""
         ...
 
+    @property
+    def is_dated(self) -> bool:
+        """Whether it knows until when each of its keys signed."""
+        ...
+
     def has(self, key_id: str) -> bool:
         """Whether it is one of the keys that are trusted here, for whatever."""
         ...
@@ -47,6 +52,8 @@ class Trust:
     source: Callable[[str | None], TrustFile]
     """Called with the id of a key that the file it gave last does not have, or with None."""
     clock: Clock = utc_now
+    is_dated: bool = field(default=True, init=False)
+    _parsed: dict[str, PublicKey] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, *keys: TrustedKey, clock: Clock = utc_now) -> Trust:
@@ -75,7 +82,8 @@ class Trust:
 
     def public_key(self, key_id: str, purpose: Purpose, signed_at: datetime | None = None) -> PublicKey:
         """As :meth:`key`: the key itself."""
-        return PublicKey.parse(self.key(key_id, purpose, signed_at).public_key.encode())
+        pem = self.key(key_id, purpose, signed_at).public_key
+        return self._parsed.setdefault(key_id, self._parsed.get(key_id) or PublicKey.parse(pem.encode()))
 
     def verify(self, envelope: dict[str, Any], predicate_type: str) -> dict[str, Any]:
         return self.verified(envelope, predicate_type)[0]
@@ -156,9 +164,8 @@ def _subject(file: TrustFile) -> dict[str, str]:
     return trust_subject(sha256_hex(file.model_dump(mode="json")))
 
 
-def trusted(key: SigningKey, purpose: Purpose, valid_from: datetime, **other: Any) -> TrustedKey:
+def trusted(public: PublicKey, purpose: Purpose, valid_from: datetime, **other: Any) -> TrustedKey:
     """The entry of a key in the trust file."""
-    public = key.public_key
     try:
         return TrustedKey(
             key_id=public.key_id,

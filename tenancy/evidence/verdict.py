@@ -17,7 +17,7 @@ class Verdict(Contract):
 
 
 SIGNED = (
-    "this document was signed with the private half of the given key, and not a byte of what it states has changed "
+    "this document was signed with the private half of a trusted key, and not a byte of what it states has changed "
     "since"
 )
 TRUST = "that its statements are true: a signature shows only who made them, so they are worth as much as their signer"

@@ -1,4 +1,4 @@
-"""Verifies a signed document offline, with a public key alone: what it proves and what it does not."""
+"""Verifies a signed document offline, with public keys alone: what it proves and what it does not."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ from schemas.models.adapter_files import AdapterRefused, config_sha256
 from schemas.models.model_digest import file_sha256
 from schemas.objects import object_keys
 from tenancy.errors import BadSignature, Refused
+from tenancy.evidence.envelopes import opened, unverified
 from tenancy.evidence.eviction_receipts import complete_eviction
+from tenancy.evidence.keys import PublicKey
 from tenancy.evidence.purge_certificate import checked_certificate
-from tenancy.evidence.signing import Verifier, unverified
 from tenancy.evidence.training_manifest import require_consistent
+from tenancy.evidence.trust import Verifier
 from tenancy.evidence.verdict import COUNTERSIGNED, SIGNED, TRUST, Verdict
 from tenancy.evidence.withdrawal_receipt import checked_withdrawal
 
 
-def verify_file(path: Path, verifier: Verifier, second: Verifier | None = None) -> Verdict:
+def verify_file(path: Path, verifier: Verifier, second: PublicKey | None = None) -> Verdict:
     """Check a certificate of purge, a training manifest, or a receipt of an eviction or a withdrawal.
 
     Beside a manifest, the adapter's files are checked against it where they are there. ``second`` is the key of who
@@ -42,7 +44,7 @@ def verify_file(path: Path, verifier: Verifier, second: Verifier | None = None) 
     if second is not None:
         require_another(second, verifier)
         try:
-            second.verify(envelope, _claimed_type(path, envelope))
+            opened(envelope, _claimed_type(path, envelope), second)
         except BadSignature:
             raise BadSignature("the verifier's signature is not in it, or does not hold; the signer's does") from None
         signatures.append("the verifier's, by another key, is good too")
@@ -53,9 +55,9 @@ def verify_file(path: Path, verifier: Verifier, second: Verifier | None = None) 
     return verdict.evolve(facts=facts, proves=proved)
 
 
-def require_another(second: Verifier, first: Verifier) -> None:
-    """Raises :class:`Refused` where the verifier's key is the signer's: one key signs for one role."""
-    if second == first:
+def require_another(second: PublicKey, first: Verifier) -> None:
+    """Raises :class:`Refused` where the verifier's key is the installation's: one key signs for one role."""
+    if first.has(second.key_id):
         raise Refused("same-key", "refused: the verifier's key is the signer's own; a verifier has a key of its own")
 
 

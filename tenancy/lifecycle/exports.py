@@ -8,8 +8,8 @@ from schemas.evidence.statements import ExportedExample, TrainingManifest
 from schemas.objects import object_keys
 from schemas.objects.exports import ExportDecision
 from tenancy.errors import ObjectNotFound, PreconditionFailed
-from tenancy.evidence.signing import Verifier
 from tenancy.evidence.training_manifest import open_training_manifest
+from tenancy.evidence.trust import Verifier
 from tenancy.storage.tenant_store import TenantStore
 
 EXAMPLES_FILE = "examples.jsonl"

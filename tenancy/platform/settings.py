@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from aiokafka.helpers import create_ssl_context
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -29,6 +29,9 @@ FROM_ENVIRONMENT = SettingsConfigDict(
     allow_inf_nan=False,
     hide_input_in_errors=True,  # which is all settings, the secret ones too
 )
+
+KeyReference = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+"""Where a private key is: the path of a PEM file, or ``kms:`` and the id, the alias or the ARN of a key of AWS KMS."""
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
@@ -57,11 +60,12 @@ class PlatformSettings(BaseSettings):
 
     kms_key_id: str | None = Field(default=None, description="wraps the tenants' data keys in production")
     master_key_file: Path | None = Field(default=None, description="wraps the tenants' data keys locally")
-    signing_key_file: Path | None = Field(default=None, description="Ed25519 private key, PEM")
-    verify_key_file: Path | None = Field(default=None, description="Ed25519 public key, PEM")
-    earlier_verify_key_files: str | None = Field(
-        default=None, description="public keys, PEM, that signed before the present one; paths, comma-separated"
+    trust_file: Path | None = Field(default=None, description="which key verifies what, signed by the root key")
+    trust_root_file: Path | None = Field(default=None, description="public half of the root key, PEM")
+    trust_seconds: float = Field(
+        default=10.0, gt=0.0, le=DAY_SECONDS, description="pause between two looks whether the trust file changed"
     )
+    event_key: KeyReference | None = Field(default=None, description="signs events: a PEM file, or kms: and a key's id")
 
     handler_deadline_seconds: float = Field(
         default=60.0,

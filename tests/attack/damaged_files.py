@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from tenancy.evidence.signing import Signer
 from tests.attack.fuzzed_events import Mutations, at, places, planted
 from tests.attack.odd_values import written
+from tests.fixtures.all_keys import AllKeys
 
 DEEP = 100_000
 
@@ -22,7 +22,7 @@ class Damage:
     """
 
     mutations: Mutations
-    signer: Signer
+    signer: AllKeys
 
     def of(self, body: bytes, rng: Random) -> bytes:
         kind = rng.random()

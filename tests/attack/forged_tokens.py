@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
-from tenancy.evidence.signing import Signer
-from tenancy.tokens import ALGORITHM, AUDIENCE, ISSUER
+from schemas.evidence.trust import Purpose
+from tenancy.evidence.keys import LocalKey
+from tenancy.evidence.signer import Signer
+from tenancy.tokens import AUDIENCE, ISSUER
 
 VICTIM = "victim"
+ALGORITHM = "Ed25519"
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Forger:
 
     def signed(self, claims: Any, signer: Signer | None = None, **header: Any) -> str:
         """By hand, so that nothing is too odd to be signed."""
-        body = f"{part({'alg': ALGORITHM, **header})}.{claims if isinstance(claims, str) else part(claims)}"
-        return f"{body}.{encoded((signer or self.ours).private_key.sign(body.encode()))}"
+        header = {"alg": ALGORITHM, "kid": self.ours.key_id, "typ": "JWT", **header}
+        body = f"{part(header)}.{claims if isinstance(claims, str) else part(claims)}"
+        return f"{body}.{encoded((signer or self.ours).key.sign(body.encode()))}"
 
 
 def encoded(raw: bytes) -> str:
@@ -50,32 +53,33 @@ def part(held: Any) -> str:
 def forged(ours: Signer, now: int) -> Iterator[tuple[str, str]]:
     """What the attacker does, and the token."""
     forger = Forger(ours, now)
-    stranger = Signer(Ed25519PrivateKey.generate())
+    strange = LocalKey.generate()
+    stranger = Signer.of(Purpose.TOKEN, strange)
+    kid = {"kid": ours.key_id, "typ": "JWT"}
     claims, good = forger.claims(), forger.signed(forger.claims(sub="attacker"))
     head, body, signature = good.split(".")
-    public = ours.verifier.public_key
-    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    jwk = OKPKey.import_key(
-        stranger.private_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+    public = ours.key.public_key
+    pem, raw = (
+        public.pem(),
+        public.inner.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo),
     )
+    jwk = OKPKey.import_key(strange.pem())
     yield "signs with a key of its own", forger.signed(claims, stranger)
     yield "brings its key in the header", forger.signed(claims, stranger, jwk=jwk.as_dict(private=False))
     yield "names a key to fetch", forger.signed(claims, stranger, jku="http://127.0.0.1:1/keys", kid="1")
     yield "names a certificate to fetch", forger.signed(claims, stranger, x5u="http://127.0.0.1:1/c", x5c=["AA=="])
     yield "names a key by a path", forger.signed(claims, stranger, kid="../../../../dev/null")
     for algorithm in ("none", "None", "NONE", "", None, [ALGORITHM], {"a": 1}):
-        unsigned = f"{part({'alg': algorithm})}.{part(claims)}"
+        unsigned = f"{part({'alg': algorithm, **kid})}.{part(claims)}"
         yield f"says that it is signed by {algorithm!r}", f"{unsigned}."
         yield f"the same with a signature that is somebody's ({algorithm!r})", f"{unsigned}.{signature}"
-    for name, secret in (("PEM", pem), ("bytes", public.public_bytes_raw()), ("nothing", b"")):
+    for name, secret in (("PEM", pem), ("bytes", raw[-32:]), ("nothing", b"")):
         for algorithm, digest in (("HS256", hashlib.sha256), ("HS512", hashlib.sha512)):
-            symmetric = f"{part({'alg': algorithm})}.{part(claims)}"
+            symmetric = f"{part({'alg': algorithm, **kid})}.{part(claims)}"
             tag = hmac.new(secret, symmetric.encode(), digest).digest()
             yield f"{algorithm} with the public key's {name} as the secret", f"{symmetric}.{encoded(tag)}"
     elliptic = ECKey.generate_key("P-256")
-    yield "another algorithm", jwt.encode({"alg": "ES256"}, claims, elliptic, algorithms=["ES256"])
+    yield "another algorithm", jwt.encode({"alg": "ES256", **kid}, claims, elliptic, algorithms=["ES256"])
     yield "puts a victim's claims under its own signature", f"{head}.{part(claims)}.{signature}"
     yield "cuts the signature off", f"{head}.{body}."
     yield "makes the signature zero", f"{head}.{body}.{encoded(bytes(64))}"

@@ -235,7 +235,7 @@ async def _metrics_accept(stand: Stand, seconds: float) -> Problems:
 async def _dear_tokens(stand: Stand, seconds: float) -> Problems:
     """Tokens that no verifier may take, at the API itself."""
     problems: Problems = []
-    for what, token in refused_by_the_api(stand.signer):
+    for what, token in refused_by_the_api(stand.token_signer):
         body = json.dumps({"prompt": "a", "max_tokens": 1}).encode()
         sent = request("POST", "/v1/completions", [("Authorization", f"Bearer {token}")], body)
         got = await exchange(stand.port, [sent], "POST", seconds=30.0)

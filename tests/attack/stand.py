@@ -24,11 +24,14 @@ from deploy.local.stack_file import StackFile
 from inference.engine.shared_memory import descendants
 from producers.commands.onboarding import onboard
 from producers.operations.topics import apply_topics
+from producers.operations.trust_admin import ensure_keys
 from producers.settings import OperatorSettings
+from schemas.evidence.trust import Purpose, key_file
 from schemas.models.model_digest import model_digest
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy, signer
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.keys import LocalKey
+from tenancy.evidence.signer import Signer
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 from tests.attack import loop_watch, watched_replica
@@ -67,7 +70,7 @@ class Stand:
     stack: StackFile
     sink: OtlpSink
     loop_file: Path
-    signer: Signer
+    token_signer: Signer
     digests: dict[TenantId, str]
 
     @property
@@ -84,7 +87,7 @@ class Stand:
         return urlsplit(self.stack.inference_health_url).port or 0
 
     def token(self, tenant: TenantId) -> str:
-        return TokenIssuer(self.signer).issue(tenant)
+        return TokenIssuer(self.token_signer).issue(tenant)
 
     def bearer(self, tenant: TenantId) -> tuple[str, str]:
         return "Authorization", f"Bearer {self.token(tenant)}"
@@ -162,12 +165,19 @@ def standing(home: Path) -> Iterator[Stand]:
             watched_replica.DESCRIPTORS: str(DESCRIPTORS),
         }
         service = replace(INFERENCE, module=watched_replica.__name__)
-        local = LocalStack(home, apply_topics=apply, services=(service,), extra_env=environment, tie_to_parent=True)
+        local = LocalStack(
+            home,
+            apply_topics=apply,
+            make_keys=ensure_keys,
+            services=(service,),
+            extra_env=environment,
+            tie_to_parent=True,
+        )
         try:
             stack = local.up()
             settings = settings_of(stack)
             digests = asyncio.run(_tenants(stack, settings, home / "adapters"))
-            stand = Stand(local, stack, sink, loop_file, signer(settings), digests)
+            stand = Stand(local, stack, sink, loop_file, signer(settings, Purpose.TOKEN), digests)
             for tenant in (*WITH_ADAPTERS, PLAIN):
                 got = asyncio.run(stand.served(tenant))
                 assert got.status == 200, f"{tenant} is not served: {got.status}"
@@ -181,6 +191,13 @@ def settings_of(stack: StackFile) -> OperatorSettings:
     return OperatorSettings(**stack.model_dump(include=names))
 
 
+def manifest_signer(settings: OperatorSettings) -> Signer:
+    """What the training service of this stack would sign with."""
+    assert settings.trust_file is not None
+    key = LocalKey.read(key_file(settings.trust_file.parent, Purpose.MANIFEST, "training"), "the stack")
+    return Signer.of(Purpose.MANIFEST, key)
+
+
 async def _tenants(stack: StackFile, settings: OperatorSettings, folder: Path) -> dict[TenantId, str]:
     argv = ["--base-model", stack.base_model, "--to", str(folder), "--count", str(len(WITH_ADAPTERS))]
     command = [sys.executable, "-m", random_adapters.__name__, *argv, "--spread", str(SPREAD)]
@@ -192,5 +209,5 @@ async def _tenants(stack: StackFile, settings: OperatorSettings, folder: Path) -
         for number, tenant in enumerate(WITH_ADAPTERS):
             await onboard(tenancy, tenant, TenantPolicy())
             adapter = folder / str(number)
-            found[tenant] = await published.publish(tenancy, signer(settings), tenant, digest, adapter)
+            found[tenant] = await published.publish(tenancy, manifest_signer(settings), tenant, digest, adapter)
     return found

@@ -135,12 +135,12 @@ async def test_a_receipt_with_any_changed_word_under_our_own_signature_makes_nob
     world, before = stage.world, stage.of_the_other()
     rng = Random(f"{seed}/receipt")
     signed = receipt(world, stage.tenant, cause="p50")
-    said = world.signer.verifier.verify(signed, EVICTION_PREDICATE)
+    said = world.keys.trust.verify(signed, EVICTION_PREDICATE)
     for _ in range(size.events):
         place = rng.choice([path for path in places(said) if path])
         changed = planted(said, place, stage.mutations.instead(at(said, place), rng))
         try:
-            data = events.ReplicaEvicted(replica_id="replica-0", cause_id="p50", receipt=world.signer.sign(changed))
+            data = events.ReplicaEvicted(replica_id="replica-0", cause_id="p50", receipt=world.keys.sign(changed))
         except ValueError:
             continue  # canonical JSON has no form for it, so nobody could sign it
         for service in world.services:

@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
@@ -23,15 +22,17 @@ from producers.replay.log import MemoryLog
 from producers.settings import OperatorSettings, installation_settings
 from schemas.bus.envelope import Event
 from schemas.bus.events.curation import ConsentGranted
+from schemas.evidence.trust import Purpose
 from schemas.models.heldout import read_heldout
 from schemas.objects import object_keys
 from tenancy.audit.copy import write_copy
 from tenancy.bootstrap import Tenancy
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.keys import LocalKey
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tests.attack.conftest import Size
 from tests.attack.damaged_files import Damage
 from tests.attack.fuzzed_events import Mutations
+from tests.fixtures.all_keys import AllKeys
 from tests.invariants.worlds import learned
 from tests.unit.cli.command import TENANT, UNUSED_PORT, public_pem
 from tests.unit.cli.test_certificates import private_file, public_file
@@ -64,19 +65,22 @@ INSTALLATION = {
     "aws_secret_access_key": None,
     "inference_url": f"http://{UNUSED_PORT}",
     "master_key_file": "master.key",
-    "signing_key_file": "signing.pem",
-    "verify_key_file": "signing.pub.pem",
+    "trust_file": "trust.json",
+    "trust_root_file": "root.pub.pem",
+    "trust_root_key": "root.pem",
+    "token_key": "token.pem",
+    "event_key": "event.pem",
     "base_model": "no-model",
     "processes": [{"name": "bus", "pid": 1, "start_time": 1, "log": "bus.log"}],
 }
-KEY = ("--key", "signing.pub.pem")
+KEY = ("--trust", "trust.json", "--root", "root.pub.pem")
 COUNTERSIGNING = (
     "countersign",
     "c.json",
     "--key",
     "verifier.pem",
     "--signer-key",
-    "signing.pub.pem",
+    "certificate.pub.pem",
     "--out",
     "o.json",
 )
@@ -99,15 +103,17 @@ READINGS = {
     "a manifest": Reading("manifest.json", ("verify", "manifest.json", *KEY)),
     "weights beside a manifest": Reading("adapter_model.safetensors", ("verify", "manifest.json", *KEY)),
     "a configuration beside a manifest": Reading("adapter_config.json", ("verify", "manifest.json", *KEY)),
+    "the trust file": Reading("trust.json", ("verify", "c.json", *KEY)),
+    "the public root key": Reading("root.pub.pem", ("verify", "c.json", *KEY)),
     "a public key": Reading("other.pub.pem", ("verify", "c.json", "--key", "other.pub.pem")),
     "a verifier's public key": Reading("other.pub.pem", ("verify", "c.json", *KEY, "--verifier-key", "other.pub.pem")),
     "a certificate to countersign": Reading(
         "c.json",
-        ("countersign", "c.json", "--key", "verifier.pem", "--signer-key", "signing.pub.pem", "--out", "o.json"),
+        ("countersign", "c.json", "--key", "verifier.pem", "--signer-key", "certificate.pub.pem", "--out", "o.json"),
     ),
     "a private key": Reading(
         "verifier.pem",
-        ("countersign", "c.json", "--key", "verifier.pem", "--signer-key", "signing.pub.pem", "--out", "o.json"),
+        ("countersign", "c.json", "--key", "verifier.pem", "--signer-key", "certificate.pub.pem", "--out", "o.json"),
     ),
     "approvals": Reading("approvals.jsonl", ("import", "approvals.jsonl", "--tenant", TENANT)),
     "a copy of the audit log": Reading("t1.audit.jsonl", ("audit", "verify", "--copy", "t1.audit.jsonl", *KEY)),
@@ -140,13 +146,16 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.world = World(folder.parent / "scratch")
-        self.signer = self.world.signer
+        self.keys = self.world.keys
         self.log = MemoryLog()
         self.settings = OperatorSettings(
-            kafka_bootstrap_servers=UNUSED_PORT, s3_bucket="bucket", verify_key_file=folder / "signing.pub.pem"
+            kafka_bootstrap_servers=UNUSED_PORT,
+            s3_bucket="bucket",
+            trust_file=folder / "trust.json",
+            trust_root_file=folder / "root.pub.pem",
         )
         mutations = Mutations(("t1", "purge-1", "replica-1", "w-1", "base", "spec"), ("a" * 64, "c" * 64), MARKER)
-        self.damage = Damage(mutations, self.signer)
+        self.damage = Damage(mutations, self.keys)
 
     async def fill(self) -> None:
         await self.world.onboard(TENANT)
@@ -156,10 +165,10 @@ class Desk:
         self._keys()
         files = adapter_files()
         documents: dict[str, Any] = {
-            "c.json": signed_certificate(self.signer, certificate()),
-            "receipt.json": signed_receipt(self.signer),
-            "withdrawal.json": signed_withdrawal(self.signer, withdrawal()),
-            "manifest.json": signed_manifest(self.signer, manifest(TENANT, files)),
+            "c.json": signed_certificate(self.keys, certificate()),
+            "receipt.json": signed_receipt(self.keys),
+            "withdrawal.json": signed_withdrawal(self.keys, withdrawal()),
+            "manifest.json": signed_manifest(self.keys, manifest(TENANT, files)),
             ".sano/stack.json": INSTALLATION,
             "other.json": {name: value for name, value in INSTALLATION.items() if name != "processes"},
             "approvals.jsonl": LINE,
@@ -178,10 +187,9 @@ class Desk:
         (self.folder / "checkpoint.json").write_bytes(copied.checkpoints[-1].body)
 
     def _keys(self) -> None:
-        private_file(self.folder / "signing.pem", self.signer)
-        public_file(self.folder / "signing.pub.pem", self.signer)
-        public_file(self.folder / "other.pub.pem", self.signer)
-        private_file(self.folder / "verifier.pem", Signer(Ed25519PrivateKey.generate()))
+        self.keys.write(self.folder)
+        public_file(self.folder / "other.pub.pem", self.keys.private[Purpose.CERTIFICATE])
+        private_file(self.folder / "verifier.pem", LocalKey.generate())
         (self.folder / MASTER).write_bytes(b"bW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW1tbW0=\n")
         (self.folder / MASTER).chmod(0o600)
 
@@ -308,7 +316,7 @@ def test_no_byte_of_a_signed_document_can_be_changed_by_somebody_who_cannot_sign
     reading = READINGS[what]
     path = desk.folder / reading.file
     sound = path.read_bytes()
-    stranger = Damage(desk.damage.mutations, Signer(Ed25519PrivateKey.generate()))
+    stranger = Damage(desk.damage.mutations, AllKeys.made())
     for number in range(size.files):
         damaged = stranger.of(sound, Random(f"{seed}/{what}/{number}"))
         path.write_bytes(damaged)
@@ -325,4 +333,4 @@ def says_the_same(damaged: bytes, sound: bytes) -> bool:
 
 
 def test_the_public_key_of_the_desk_is_its_signers(desk: Desk) -> None:
-    assert (desk.folder / "signing.pub.pem").read_bytes() == public_pem(desk.signer)
+    assert (desk.folder / "certificate.pub.pem").read_bytes() == public_pem(desk.keys)

@@ -11,7 +11,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jwe
 from joserfc.jwk import OKPKey
 
@@ -22,13 +21,13 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import PURGE_PREDICATE, purge_subject, statement
 from schemas.models.adapter_files import AdapterRefused, check_adapter
 from tenancy.errors import BadSignature, Refused, SealBroken
-from tenancy.evidence.signing import Signer
 from tenancy.evidence.verification import verify_file
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tokens import BadToken, TokenVerifier
 from tests.attack.conftest import Size
 from tests.attack.forged_events import FORGERIES, Scene
 from tests.attack.forged_tokens import VICTIM, Forger, forged
+from tests.fixtures.all_keys import AllKeys
 from tests.invariants.worlds import (
     NAME,
     OTHER_NAME,
@@ -40,32 +39,32 @@ from tests.invariants.worlds import (
 )
 from tests.unit.operator_parts import adapter_files, certificate, signed_certificate, signed_receipt
 
-OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-STRANGER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+OURS = AllKeys.numbered(1)
+STRANGER = AllKeys.numbered(2)
 NOW = int(time.time())
 
 
 def verifier_of_that_moment() -> TokenVerifier:
     """Judges at ``NOW``: a suite of an hour outlives a token's ten minutes, and all would be refused for their age."""
-    return TokenVerifier(OURS.verifier, clock=lambda: datetime.fromtimestamp(NOW, UTC))
+    return TokenVerifier(OURS.trust, clock=lambda: datetime.fromtimestamp(NOW, UTC))
 
 
 # --- tokens
 
 
-@pytest.mark.parametrize(("what", "token"), [pytest.param(w, t, id=w) for w, t in forged(OURS, NOW)])
+@pytest.mark.parametrize(("what", "token"), [pytest.param(w, t, id=w) for w, t in forged(OURS.token, NOW)])
 def test_a_forged_token_is_refused(what: str, token: str) -> None:
     with pytest.raises(BadToken):
         verifier_of_that_moment().tenant(token)
 
 
 def test_a_token_of_ours_is_taken() -> None:
-    forger = Forger(OURS, NOW)
+    forger = Forger(OURS.token, NOW)
     assert verifier_of_that_moment().tenant(forger.signed(forger.claims())) == VICTIM
 
 
 def test_no_mutation_of_a_token_names_another_tenant(size: Size, seed: int) -> None:
-    forger = Forger(OURS, NOW)
+    forger = Forger(OURS.token, NOW)
     good = forger.signed(forger.claims(sub="attacker"))
     verifier, rng = verifier_of_that_moment(), Random(f"{seed}/tokens")
     for _ in range(size.requests * 3):
@@ -119,7 +118,7 @@ RECEIPTS: dict[str, Forge] = {
     "says that the signature is ours": lambda s: {
         **receipt(s.world, s.one, cause=PURGE, signer=STRANGER),
         "signatures": [
-            {"keyid": s.world.signer.verifier.key_id, "sig": one["sig"]}
+            {"keyid": s.world.keys.receipt.key_id, "sig": one["sig"]}
             for one in receipt(s.world, s.one, cause=PURGE, signer=STRANGER)["signatures"]
         ],
     },
@@ -138,7 +137,7 @@ RECEIPTS: dict[str, Forge] = {
     "sends one that says that files are left": lambda s: receipt(
         s.world, s.one, cause=PURGE, local_files_deleted=False
     ),
-    "sends a certificate instead": lambda s: signed_certificate(s.world.signer, certificate()),
+    "sends a certificate instead": lambda s: signed_certificate(s.world.keys, certificate()),
 }
 
 
@@ -193,7 +192,7 @@ CERTIFICATES: dict[str, Callable[[], dict[str, Any]]] = {
     "says that its signature is ours": lambda: {
         **signed_certificate(STRANGER, certificate()),
         "signatures": [
-            {"keyid": OURS.verifier.key_id, "sig": one["sig"]}
+            {"keyid": OURS.certificate.key_id, "sig": one["sig"]}
             for one in signed_certificate(STRANGER, certificate())["signatures"]
         ],
     },
@@ -224,13 +223,13 @@ def test_a_forged_certificate_does_not_verify(what: str, tmp_path: Path) -> None
     path = tmp_path / "c.json"
     path.write_text(json.dumps(CERTIFICATES[what]()))
     with pytest.raises((BadSignature, Refused)):
-        verify_file(path, OURS.verifier)
+        verify_file(path, OURS.trust)
 
 
 def test_a_certificate_of_ours_verifies(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     path.write_text(json.dumps(signed_certificate(OURS, certificate())))
-    assert verify_file(path, OURS.verifier)
+    assert verify_file(path, OURS.trust)
 
 
 # --- what is encrypted to a tenant, and what it is given to load

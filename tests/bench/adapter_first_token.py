@@ -31,13 +31,13 @@ from schemas.models.adapter_files import WEIGHTS_FILE
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import histories, published, random_adapters
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.serving import PlainVllm, Replica, decoding
 from tests.bench.stand import KeyFiles, Store, child_environment, object_store
+from tests.fixtures.all_keys import AllKeys
 
 MAKE_SECONDS = 300
 SLOTS = 2
@@ -67,7 +67,7 @@ class Bench:
 
     replica: Replica
     peer: PlainVllm
-    signer: Signer
+    signer: AllKeys
     tenant: TenantId
     base_digest: str
     made: list[Path]
@@ -166,7 +166,7 @@ async def _measure(
 
 async def _bench(engine: Engine, home: Path, memory: Path, base_model: Path, made: list[Path], store: Store) -> Bench:
     keys = KeyFiles.made(home)
-    signer = Signer.read(keys.signing)
+    signer = AllKeys.made()
     tenancy = assemble(
         store.objects(store.bucket("tenants")), KeyFileMasterKey.read(keys.master), RecordingPublisher(), "/bench"
     )

@@ -27,6 +27,7 @@ from schemas.bus.envelope import Event, decode, encode
 from schemas.bus.events import CURATION, OUTCOMES, OutcomeRecorded
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import TOPICS
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, Purpose, key_file
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
@@ -207,8 +208,9 @@ def _start_curation(
         SANO_S3_ENDPOINT_URL=endpoint_url,
         SANO_S3_BUCKET=bucket,
         SANO_MASTER_KEY_FILE=str(keys.master),
-        SANO_SIGNING_KEY_FILE=str(keys.signing),
-        SANO_VERIFY_KEY_FILE=str(keys.verify),
+        SANO_TRUST_FILE=str(keys.folder / TRUST_FILE),
+        SANO_TRUST_ROOT_FILE=str(keys.folder / ROOT_PUBLIC_FILE),
+        SANO_EVENT_KEY=str(key_file(keys.folder, Purpose.EVENT, "curation")),
         SANO_HEALTH_PORT=str(port),
         SANO_WORK_DIR=str(home / "work"),
         AWS_ACCESS_KEY_ID=store.credentials.access_key_id,

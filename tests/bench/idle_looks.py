@@ -15,8 +15,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation.withdrawals import note
 from consumers.ledger.keeper import AuditKeeper
@@ -36,7 +34,6 @@ from schemas.tenant.holds import LegalHold
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.clock import utc_now
 from tenancy.service.periodic import LOOKS, Periodic
@@ -45,6 +42,7 @@ from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench.counted_store import CountedStore
 from tests.bench.frame import Entry, Measured, Options, Result, Side, interleaved, say
+from tests.fixtures.all_keys import AllKeys
 
 SECONDS = 0.025
 SIZES, QUICK_SIZES = (10, 1_000, 100_000), (10, 100)
@@ -73,14 +71,16 @@ class Workers:
 class Installation:
     """A bucket with so many tenants, and one process of each service."""
 
-    def __init__(self, size: int, signer: Signer, scratch: Path) -> None:
+    def __init__(self, size: int, signer: AllKeys, scratch: Path) -> None:
         self.size = size
         self.store = CountedStore()
         self.tenancy: Tenancy = assemble(self.store, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/bench")
         self.workers = Workers()
         tenancy = self.tenancy
         self.runner = Runner(tenancy, self.workers, scratch, 30.0, 10.0, QUIESCE_SECONDS)
-        self.withdrawals = WithdrawalDriver(tenancy, signer, Replicas(self.store, utc_now, 300.0), QUIESCE_SECONDS)
+        self.withdrawals = WithdrawalDriver(
+            tenancy, signer.certificate, Replicas(self.store, utc_now, 300.0), QUIESCE_SECONDS
+        )
         self.purging = PurgeDriver(tenancy, signer, PurgePolicy(quiesce_seconds=QUIESCE_SECONDS))
         self.keeper = AuditKeeper(tenancy, Checkpointer(tenancy.audit, signer), QUIESCE_SECONDS)
         self.signer = signer
@@ -151,7 +151,7 @@ class Installation:
 
     async def _request_purge(self, tenant: TenantId, wake: Callable[[], None]) -> None:
         requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="bench")
-        ports = PurgePorts(self.tenancy, self.signer.verifier, self.purging, wake)
+        ports = PurgePorts(self.tenancy, self.signer.trust, self.purging, wake)
         await on_purge_requested(self._event(tenant, requested), ports)
 
     def _event(self, tenant: TenantId, data: TrainingRequested | PurgeRequested | ExampleWithdrawn) -> Event:
@@ -227,7 +227,7 @@ def held(state: TenantState) -> TenantState:
     return withdrawn(state).evolve(holds=(hold,), texts_kept=1)
 
 
-async def _measured(options: Options, signer: Signer, home: Path) -> Result:
+async def _measured(options: Options, signer: AllKeys, home: Path) -> Result:
     sizes = QUICK_SIZES if options.quick else SIZES
     made: dict[int, Installation] = {}
     for size in sizes:
@@ -273,7 +273,7 @@ async def _measured(options: Options, signer: Signer, home: Path) -> Result:
 
 
 def run(options: Options, home: Path) -> Result:
-    return asyncio.run(_measured(options, Signer(Ed25519PrivateKey.generate()), home))
+    return asyncio.run(_measured(options, AllKeys.made(), home))
 
 
 ENTRY = Entry("idle_looks", run, ("pydantic", "cryptography"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any, Protocol
 
 from schemas.evidence.statements import TRAINING_PREDICATE, TrainingManifest, statement
 from schemas.objects import object_keys
@@ -12,14 +13,19 @@ from schemas.objects.state import AdapterState, TenantState
 from schemas.objects.training import TrainingSet, TrainingSetEntry
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy
-from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.fixtures.manifests import training_manifest
 
 EXAMPLES = 64
 
 
-async def publish(tenancy: Tenancy, signer: Signer, tenant: TenantId, base_digest: str, folder: Path) -> str:
+class Signs(Protocol):
+    """The training service's key, or a test that has every key."""
+
+    def sign(self, statement: dict[str, Any]) -> dict[str, Any]: ...
+
+
+async def publish(tenancy: Tenancy, signer: Signs, tenant: TenantId, base_digest: str, folder: Path) -> str:
     """Publish the adapter in ``folder`` and make it the tenant's active one; its digest."""
     config = (folder / object_keys.ADAPTER_CONFIG).read_bytes()
     weights = (folder / object_keys.ADAPTER_WEIGHTS).read_bytes()

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy import PurgePolicy
@@ -29,13 +27,13 @@ from schemas.objects import object_keys
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.evidence.signing import Signer
 from tenancy.platform.clock import utc_now
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import seeded_store
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.stand import RequestCount, Store, seeded_object_store
+from tests.fixtures.all_keys import AllKeys
 
 if TYPE_CHECKING:
     from tenancy.storage.s3 import S3ObjectStore
@@ -106,9 +104,9 @@ async def _purge_of(objects: S3ObjectStore) -> tuple[PurgeDriver, PurgePorts]:
     tenancy = assemble(objects, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/bench", utc_now)
     await tenancy.keys.create(TENANT)
     await tenancy.states.create(TenantState(tenant=TENANT, nonce="first"))
-    signing = Signer(Ed25519PrivateKey.generate())
+    signing = AllKeys.made()
     driver = PurgeDriver(tenancy, signing, PurgePolicy(quiesce_seconds=0.0))
-    return driver, PurgePorts(tenancy, signing.verifier, driver, lambda: None)
+    return driver, PurgePorts(tenancy, signing.trust, driver, lambda: None)
 
 
 async def _purge(driver: PurgeDriver, ports: PurgePorts) -> None:

@@ -23,9 +23,9 @@ from inference.tenants.usage import UsageMeter
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
 from schemas.models.model_digest import model_digest
 from tenancy.bootstrap import Tenancy
-from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
 from tests.bench.random_adapters import RANK
+from tests.fixtures.all_keys import AllKeys
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -85,13 +85,13 @@ class Replica:
 
     @classmethod
     async def made(
-        cls, engine: Engine, tenancy: Tenancy, signer: Signer, base_model: Path, root: Path, residents: int
+        cls, engine: Engine, tenancy: Tenancy, signer: AllKeys, base_model: Path, root: Path, residents: int
     ) -> Replica:
         base_digest = model_digest(base_model)
         files = TimedFiles(
             AdapterFiles(
                 tenancy=tenancy,
-                verifier=signer.verifier,
+                verifier=signer.trust,
                 root=root,
                 base_model_digest=base_digest,
                 base_shapes=linear_shapes(base_model),

@@ -18,12 +18,13 @@ from pydantic import SecretStr
 from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
 from deploy.local.kafka import KafkaCluster
 from deploy.local.kafka_jars import fetch_kafka_jars
-from deploy.local.key_files import ensure_master_key, ensure_signing_key
+from deploy.local.key_files import ensure_master_key
 from deploy.local.ports import accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
 from deploy.local.seaweedfs import start_seaweedfs
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import LocalSettings, inherited_environment
+from producers.operations.trust_admin import ensure_keys
 from tenancy import bootstrap
 from tenancy.platform.settings import PlatformSettings
 from tenancy.storage.s3 import S3ObjectStore
@@ -150,14 +151,13 @@ class KeyFiles:
     """An installation's keys."""
 
     master: Path
-    signing: Path
-    verify: Path
+    folder: Path
 
     @classmethod
     def made(cls, home: Path) -> KeyFiles:
-        files = cls(home / "master.key", home / "signing.pem", home / "signing.pub.pem")
+        files = cls(home / "master.key", home)
         ensure_master_key(files.master)
-        ensure_signing_key(files.signing, files.verify)
+        ensure_keys(files.folder)
         return files
 
 

@@ -8,17 +8,16 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.evidence.audit import Actor, AuditEntry, body_sha256, genesis
 from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.log import AuditLog, AuditRecord
 from tenancy.errors import AuditBroken
-from tenancy.evidence.signing import Signer
 from tenancy.state.open_work import Announcer
 from tenancy.storage.objects import ObjectStore, ObjectVersion
 from tests.contract.conftest import START, TENANT, SteppedClock
+from tests.fixtures.all_keys import AllKeys
 
 
 def record(name: str) -> AuditRecord:
@@ -174,7 +173,7 @@ async def test_an_entry_that_was_taken_away_stops_the_one_that_would_follow_it(
 async def test_checkpoints_sign_what_is_entered_once_and_follow_each_other(
     log: AuditLog, objects: ObjectStore, clock: SteppedClock
 ) -> None:
-    signer = Signer(Ed25519PrivateKey.generate())
+    signer = AllKeys.made()
     signers = [Checkpointer(log, signer), Checkpointer(log, signer)]
     assert await signers[0].seal(TENANT) is None
     for number in range(3):

@@ -26,7 +26,7 @@ from schemas.bus import events
 from schemas.bus.topics import dead_letter_topic
 from schemas.objects import object_keys
 from schemas.stores.registry import STORES, kept, of_medium, store_of_key
-from tenancy.bootstrap import master_key, verifier
+from tenancy.bootstrap import master_key, trust
 from tenancy.bus import RawMessage
 from tenancy.errors import SealBroken
 from tenancy.evidence.verification import verify_file
@@ -188,7 +188,7 @@ def test_nothing_of_one_tenant_is_served_to_stored_for_or_published_under_the_ot
 def test_the_purge_is_certified_and_delivering_everything_again_has_no_effect(life: Life, tmp_path: Path) -> None:
     file = tmp_path / "certificate.json"
     file.write_bytes(life.certificate)
-    assert verify_file(file, verifier(life.platform.settings)).proves
+    assert verify_file(file, trust(life.platform.settings)).proves
     assert life.redelivery is not None
     assert life.redelivery.events > 20
     assert life.redelivery.effects == 0

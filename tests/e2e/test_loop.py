@@ -15,7 +15,7 @@ from deploy.local.stack_file import StackFile
 from producers.demo.loop import run_demo
 from producers.demo.memory import proportional_bytes, tree
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.signing import Verifier
+from tenancy.evidence.given_keys import GivenKeys, read_public_key
 from tenancy.evidence.verification import verify_file
 
 pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow]
@@ -82,7 +82,7 @@ def test_the_purge_left_nothing_and_redelivery_brought_nothing_back(report: dict
 
 
 def test_the_certificate_stays_verifiable_after_the_stack_is_gone(report: dict[str, Any], home: Path) -> None:
-    verifier = Verifier.read(home / ".sano" / "keys" / "signing.pub.pem")
+    verifier = GivenKeys((read_public_key(home / ".sano" / "keys" / "certificate.pub.pem", "the demo"),))
     certificate = Path(report["purge"]["certificate"])
     assert verify_file(certificate, verifier).proves
     certificate.write_bytes(certificate.read_bytes().replace(b"A", b"B", 1))

@@ -26,7 +26,7 @@ from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.audit.copy import AuditCopy
 from tenancy.audit.verification import verify_copy
-from tenancy.bootstrap import Tenancy, verifier
+from tenancy.bootstrap import Tenancy, trust
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually
@@ -96,8 +96,8 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
 
     # Everything came once, and holds.
     copy = await log_with(tenancy, "example.withdrawn")
-    trusted = verifier(platform.settings)
-    assert verify_copy(copy, [trusted]).problems == ()
+    trusted = trust(platform.settings)
+    assert verify_copy(copy, trusted).problems == ()
     kinds = Counter(entry.kind for entry in entries_of(copy))
     attempts = kinds.pop("training.started")
     assert kinds.pop("training_set.frozen") == attempts
@@ -122,7 +122,7 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
     completed = next(entry for entry in entries_of(copy) if entry.kind == "purge.completed")
 
     async def signed() -> bool | None:
-        return verify_copy(await read_copy(tenancy, TENANT), [trusted]).signed_entries >= completed.seq or None
+        return verify_copy(await read_copy(tenancy, TENANT), trusted).signed_entries >= completed.seq or None
 
     await eventually(signed, "the purge was signed without waiting for the keeper")
 
@@ -155,7 +155,7 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
     assert broken.returncode == 1
     assert "entry 4 does not follow entry 3" in broken.stdout
     await tenancy.objects.put(place, original)
-    assert verify_copy(await read_copy(tenancy, TENANT), [trusted]).problems == ()
+    assert verify_copy(await read_copy(tenancy, TENANT), trusted).problems == ()
     await tenancy.objects.delete(place)
-    assert "entry 3 is missing" in verify_copy(await read_copy(tenancy, TENANT), [trusted]).problems
+    assert "entry 3 is missing" in verify_copy(await read_copy(tenancy, TENANT), trusted).problems
     await tenancy.objects.put(place, original)

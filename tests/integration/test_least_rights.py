@@ -17,18 +17,20 @@ from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from deploy.local.embedded import Credentials
-from deploy.local.key_files import ensure_master_key, ensure_signing_key
+from deploy.local.key_files import ensure_master_key
 from deploy.local.services import PROJECT_ROOT
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
+from inference.settings import InferenceSettings
 from inference.tenants.binding import TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from producers.commands import requests
 from producers.commands.exporting import export_adapter
 from producers.commands.onboarding import onboard
+from producers.operations.trust_admin import ensure_keys
 from producers.queries import purges, usage
 from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
@@ -41,9 +43,10 @@ from schemas.bus.asyncapi import consumer_group
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import LIVE_TOPICS, TOPICS
+from schemas.evidence.trust import Purpose
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
-from tenancy.bootstrap import assemble, open_tenancy, signer, verifier
+from tenancy.bootstrap import assemble, open_tenancy, signer, trust
 from tenancy.bus import KafkaPublisher
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.platform.clock import utc_now
@@ -137,7 +140,7 @@ def walled(
 ) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("walled")
     ensure_master_key(home / "master.key")
-    ensure_signing_key(home / "signing.pem", home / "signing.pub.pem")
+    ensure_keys(home)
     base = build_tiny_base(home / "tiny", load_tokenizer())
     bucket = make_bucket(f"walled-{secrets.token_hex(4)}")
     arguments = (home, walled_kafka.cluster, object_store_endpoint, object_store_credentials, bucket, home, telemetry)
@@ -148,12 +151,14 @@ def walled(
 @asynccontextmanager
 async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tuple[FakeEngine, Placement]]:
     """A replica's agent, lease and usage under the replicas' principal; only the engine is a fake."""
-    settings = walled_kafka.settings(ConsumerSettings, "sano-inference", installation(platform))
+    keys = {**installation(platform), "receipt_key": str(platform.home / "receipt.pem"), "base_model": "none"}
+    settings = walled_kafka.settings(InferenceSettings, "sano-inference", keys)
     async with open_tenancy(settings, "inference") as tenancy:
         engine = FakeEngine()
         placement = Placement(engine, FakeFiles(), Residency(POLICY_OF_LOADS, lambda: 0.0), 0.0, lambda: 0.0)
         lease = ReplicaLease(tenancy, REPLICA, "b" * 64, 600.0, tenancy.clock())
-        ports = AgentPorts(tenancy, signer(settings), TenantStateCache(tenancy, 0.0, lambda: 0.0), placement, lease)
+        views = TenantStateCache(tenancy, 0.0, lambda: 0.0)
+        ports = AgentPorts(tenancy, signer(settings, Purpose.RECEIPT), views, placement, lease)
         await lease.register()
         meter = UsageMeter()
         meter.tokens(TENANT, 3, 5)
@@ -193,7 +198,7 @@ async def test_every_service_does_its_work_under_its_own_principal(
                 tenancy,
                 TENANT,
                 tmp_path / "taken",
-                verifier(walled.settings),
+                trust(walled.settings),
                 requested_by="op-1",
                 timeout_seconds=BOUND_SECONDS,
             )

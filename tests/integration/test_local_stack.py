@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from deploy.local.embedded import REGION
 from deploy.local.errors import AlreadyUp, LocalStackError, NotReady, NotUp
@@ -25,6 +24,7 @@ from deploy.local.settings import LocalSettings
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
 from deploy.local.teardown import running_members
+from producers.operations.trust_admin import ensure_keys
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -49,6 +49,7 @@ def make_stack(tmp_path: Path, topics_applied_to: list[str]) -> Iterator[MakeSta
         stack = LocalStack(
             tmp_path,
             apply_topics=topics_applied_to.append,
+            make_keys=ensure_keys,
             settings=LocalSettings.model_validate({"base_model": str(tmp_path), **settings}),
             services=services,
             tie_to_parent=True,
@@ -87,8 +88,11 @@ def test_the_stack_file_names_everything_and_only_its_owner_may_read_it(
         "inference_url",
         "inference_health_url",
         "master_key_file",
-        "signing_key_file",
-        "verify_key_file",
+        "trust_file",
+        "trust_root_file",
+        "trust_root_key",
+        "token_key",
+        "event_key",
         "base_model",
         "processes",
     ]
@@ -116,15 +120,15 @@ def test_the_keys_are_private_well_formed_and_kept_over_a_down(make_stack: MakeS
     stack = make_stack(services=())
     described = stack.up()
     master = described.master_key_file.read_bytes()
-    signing = described.signing_key_file.read_bytes()
+    trusted = described.trust_file.read_bytes()
     assert len(base64.b64decode(master, validate=False)) == 32
-    for private in (described.master_key_file, described.signing_key_file):
-        assert stat.S_IMODE(private.stat().st_mode) == 0o600
-    public = load_pem_private_key(signing, password=None).public_key()
-    assert load_pem_public_key(described.verify_key_file.read_bytes()) == public
+    private = [path for path in stack.folders.keys.glob("*.pem") if not path.name.endswith(".pub.pem")]
+    assert {path.name for path in private} >= {"root.pem", "token.pem", "certificate.pem", "event-inference.pem"}
+    for path in (described.master_key_file, *private):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
     stack.down()
     again = stack.up()
-    assert (again.master_key_file.read_bytes(), again.signing_key_file.read_bytes()) == (master, signing)
+    assert (again.master_key_file.read_bytes(), again.trust_file.read_bytes()) == (master, trusted)
 
 
 def files_of(pid: int) -> set[str]:
@@ -226,7 +230,8 @@ from deploy.local.settings import LocalSettings
 from deploy.local.stack import LocalStack
 services = [Service("idle", "tests.integration.idle_service")]
 settings = LocalSettings.model_validate({"base_model": sys.argv[1]})
-LocalStack(Path(sys.argv[1]), apply_topics=lambda servers: None, settings=settings, services=services).up()
+nothing = lambda given: None
+LocalStack(Path(sys.argv[1]), apply_topics=nothing, make_keys=nothing, settings=settings, services=services).up()
 """
 
 
@@ -262,7 +267,7 @@ def test_a_stack_file_that_cannot_be_read_is_tidied_by_down_and_its_processes_ar
 
 def test_what_another_folder_started_is_no_business_of_down(make_stack: MakeStack, tmp_path: Path) -> None:
     described = make_stack().up()
-    other = LocalStack(tmp_path / "other", apply_topics=lambda servers: None)
+    other = LocalStack(tmp_path / "other", apply_topics=lambda servers: None, make_keys=ensure_keys)
     other.folders.home.mkdir(parents=True)
     other.folders.stack_file.write_text("{")
     assert other.down() == []
@@ -282,7 +287,7 @@ def test_a_wrong_setting_is_named_by_up_and_keeps_nobody_from_taking_a_stack_dow
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SANO_S3_ENDPOINT_URL", "http://secret:word@host:port")
-    stack = LocalStack(tmp_path, apply_topics=lambda servers: None)
+    stack = LocalStack(tmp_path, apply_topics=lambda servers: None, make_keys=ensure_keys)
     with pytest.raises(LocalStackError, match="SANO_S3_ENDPOINT_URL: give a URL, such as") as wrong:
         stack.up()
     assert "word" not in str(wrong.value)

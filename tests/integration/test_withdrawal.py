@@ -17,7 +17,7 @@ from schemas.objects import object_keys
 from schemas.objects.training import TrainingSet
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
-from tenancy.bootstrap import verifier
+from tenancy.bootstrap import trust
 from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
@@ -75,7 +75,7 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
             assert left == [object_keys.ADAPTER_MANIFEST], "every version of its weights is gone"
             receipt = tmp_path / "receipt.json"
             receipt.write_bytes(await withdrawals.withdrawal_receipt(tenancy, TENANT, view.withdrawal_id))
-            verdict = verify_file(receipt, verifier(platform.settings))
+            verdict = verify_file(receipt, trust(platform.settings))
             assert (verdict.facts["outcome"], verdict.facts["adapters"]) == ("retired", old)
     finally:
         platform.restart("training")

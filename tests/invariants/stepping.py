@@ -172,8 +172,8 @@ class Scene:
 
     async def purge(self, tenancy: Tenancy) -> None:
         """Fence, and go as far as it goes without waiting for late writers to end."""
-        driver = PurgeDriver(tenancy, self.world.signer, PURGE)
-        ports = PurgePorts(tenancy, self.world.signer.verifier, driver, lambda: None)
+        driver = PurgeDriver(tenancy, self.world.keys, PURGE)
+        ports = PurgePorts(tenancy, self.world.keys.trust, driver, lambda: None)
         requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
         await on_purge_requested(self.event(requested), ports)
         await driver.reconcile()

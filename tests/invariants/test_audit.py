@@ -50,7 +50,7 @@ async def lived(world: World, name: str = "t1") -> tuple[TenantId, str]:
 
 async def copied(world: World, tenant: TenantId) -> AuditCopy:
     copy = await read_copy(world.outside, tenant)
-    verdict = verify_copy(copy, [world.signer.verifier])
+    verdict = verify_copy(copy, world.keys.trust)
     assert verdict.problems == ()
     assert verdict.signed_entries == verdict.entries, "at rest everything is signed"
     return copy
@@ -119,7 +119,7 @@ async def test_an_adapter_leads_to_its_run_code_seed_loads_and_to_who_approved_e
     assert {"seed", "code_version", "base_model_digest", "hyperparameters_sha256"} <= frozen.keys()
     assert (told["adapter.loaded"].actor.role, told["adapter.loaded"].actor.id) == ("replica", "replica-0")
     known = await audit_log.pseudonyms(world.outside, tenant)
-    used = await audit_log.examples_of(world.outside, tenant, digest, log, world.signer.verifier, known)
+    used = await audit_log.examples_of(world.outside, tenant, digest, log, world.keys.trust, known)
     assert [(example.example_id, example.reviewer_id) for example in used] == [(f"e{n}", "rev-1") for n in range(3)]
     for example in used:
         assert example.approval_entry is not None
@@ -138,7 +138,7 @@ async def test_a_withdrawal_leads_to_the_adapters_that_contain_it(tmp_path: Path
     await world.settle()
     log = await entries(world, tenant)
     known = await audit_log.pseudonyms(world.outside, tenant)
-    found = await audit_log.withdrawals(world.outside, tenant, log, world.signer.verifier, known)
+    found = await audit_log.withdrawals(world.outside, tenant, log, world.keys.trust, known)
     assert {(one.name, one.adapters, one.active) for one in found} == {
         ("e1", (active,), True),
         ("e77", (), False),
@@ -191,7 +191,7 @@ async def test_after_the_purge_the_log_holds_and_nothing_leads_from_it_to_a_name
     known = await audit_log.pseudonyms(world.outside, tenant)
     assert known is None
     assert await audit_log.names(world.outside, tenant, known) == {}
-    verifier = world.signer.verifier
+    verifier = world.keys.trust
     assert await audit_log.examples_of(world.outside, tenant, active, after, verifier, known) == []
     withdrawn = await audit_log.withdrawals(world.outside, tenant, after, verifier, known)
     assert [(one.adapters, one.active) for one in withdrawn] == [((), False)]
@@ -278,7 +278,7 @@ async def test_the_purge_is_signed_when_it_fences_and_when_it_is_over(tmp_path: 
     await world.settle()
     assert looked
     log = audit_log.entries_of(await read_copy(world.outside, tenant))
-    verdict = verify_copy(await read_copy(world.outside, tenant), [world.signer.verifier])
+    verdict = verify_copy(await read_copy(world.outside, tenant), world.keys.trust)
     completed = next(entry for entry in log if entry.kind == "purge.completed")
     assert verdict.signed_entries >= completed.seq
     head = await world.outside.audit.head(tenant)
@@ -302,13 +302,13 @@ async def test_the_certificate_of_the_purge_names_a_checkpoint_and_is_a_witness(
     file.write_bytes((await world.memory.get(object_keys.certificate_key(tenant, purge.purge_id))).body)
     (held,) = read_held(file)
     copy = await copied(world, tenant)
-    assert verify_copy(copy, [world.signer.verifier], [held]).problems == ()
+    assert verify_copy(copy, world.keys.trust, [held]).problems == ()
     log = audit_log.entries_of(copy)
     fenced = next(entry.seq for entry in log if entry.kind == "purge.fenced")
-    signed = world.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]
+    signed = world.keys.trust.verify(held, CHECKPOINT_PREDICATE)["predicate"]
     assert signed["seq"] >= fenced, "the whole life of the tenant is under it"
     cut = replace(copy, entries=copy.entries[: fenced - 1], checkpoints=(), head=None)
-    assert any("which you hold" in problem for problem in verify_copy(cut, [world.signer.verifier], [held]).problems)
+    assert any("which you hold" in problem for problem in verify_copy(cut, world.keys.trust, [held]).problems)
 
 
 async def test_a_legal_hold_is_entered_by_who_placed_and_by_who_released_it(tmp_path: Path) -> None:

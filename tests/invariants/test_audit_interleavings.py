@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,17 +22,17 @@ from tenancy.audit.log import Appended, AuditLog, AuditRecord
 from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.examples import examples
 from tests.invariants.stepping import Process
 
 TENANT = TenantId("t1")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SIGNER = Signer(Ed25519PrivateKey.generate())
+SIGNER = AllKeys.made()
 TURNS = 11
 
 
@@ -66,7 +65,7 @@ def log_of(process: Any) -> AuditLog:
 
 async def verified(memory: MemoryObjectStore) -> AuditVerdict:
     tenancy = assemble(memory, KeyFileMasterKey(b"k" * 32), RecordingPublisher(), "/test", lambda: NOW)
-    return verify_copy(await read_copy(tenancy, TENANT), [SIGNER.verifier])
+    return verify_copy(await read_copy(tenancy, TENANT), SIGNER.trust)
 
 
 async def assert_entered(memory: MemoryObjectStore, wanted: Iterable[str]) -> None:

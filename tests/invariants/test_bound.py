@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.adapters.handlers import AdaptersPorts, on_adapter_ready
 from consumers.curation.handlers import on_example_approved
@@ -25,11 +24,11 @@ from tenancy.errors import (
     Refused,
     SealBroken,
 )
-from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.exports import export_decision
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier
+from tests.fixtures.all_keys import AllKeys
 from tests.invariants.worlds import (
     NAME,
     Pair,
@@ -120,8 +119,8 @@ async def test_bound_a_foreign_adapter_is_not_announced_activated_exported_or_ev
     world, before = pair.world, frozen(pair.world)
     ready = events.AdapterReady(adapter_digest=pair.foreign, run_id="batch-1", base_model_digest="b" * 64, size_bytes=1)
     export = events.ExportRequested(export_id="x2", adapter_digest=pair.foreign, requested_by="op")
-    ports = ExportPorts(world.tenancy, world.signer.verifier)
-    adapters = AdaptersPorts(world.tenancy, world.signer.verifier, lambda: None)
+    ports = ExportPorts(world.tenancy, world.keys.trust)
+    adapters = AdaptersPorts(world.tenancy, world.keys.trust, lambda: None)
     attempts: list[Callable[[], Awaitable[Any]]] = [
         lambda: on_adapter_ready(event(pair.one, ready, world), adapters),
         lambda: requests.activate(world.tenancy, pair.one, pair.foreign),
@@ -152,8 +151,8 @@ async def test_bound_a_receipt_counts_only_for_what_it_says_under_our_key(pair: 
         "foreign-receipt": receipt(world, pair.other),
         "foreign-receipt ": receipt(world, pair.one, cause="p2"),
         "foreign-receipt  ": receipt(world, pair.one, replica="replica-1"),
-        "bad-signature": receipt(world, pair.one, signer=Signer(Ed25519PrivateKey.generate())),
-        "bad-signature ": world.signer.sign(statement(TRAINING_PREDICATE, {"x": "a" * 64}, requested)),
+        "bad-signature": receipt(world, pair.one, signer=AllKeys.made()),
+        "bad-signature ": world.keys.sign(statement(TRAINING_PREDICATE, {"x": "a" * 64}, requested)),
         "bad-signature  ": {},
         "incomplete-eviction": receipt(world, pair.one, local_files_deleted=False),
         "incomplete-eviction  ": receipt(world, pair.one, remaining=(pair.digest,)),
@@ -177,7 +176,7 @@ async def test_bound_a_receipt_under_another_key_is_refused_by_the_one_group_tha
     world = pair.world
     purge, adapters = service(world, "purge"), service(world, "adapters")
     cause = pair.digest if is_retirement else "p1"
-    forged = receipt(world, pair.one, cause=cause, signer=Signer(Ed25519PrivateKey.generate()))
+    forged = receipt(world, pair.one, cause=cause, signer=AllKeys.made())
     data = events.ReplicaEvicted(replica_id="replica-0", cause_id=cause, receipt=forged)
     if not is_retirement:
         requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
@@ -191,15 +190,15 @@ async def test_bound_a_receipt_under_another_key_is_refused_by_the_one_group_tha
 
 async def test_bound_a_forged_receipt_for_a_purge_that_nobody_knows_is_refused_too(pair: Pair) -> None:
     world = pair.world
-    forged = receipt(world, pair.one, signer=Signer(Ed25519PrivateKey.generate()))
+    forged = receipt(world, pair.one, signer=AllKeys.made())
     data = events.ReplicaEvicted(replica_id="replica-0", cause_id="p1", receipt=forged)
     with pytest.raises(Refused):
         await world.handle(service(world, "purge"), event(pair.one, data, world))
 
 
 def test_bound_a_token_is_for_the_tenant_it_was_issued_to_and_for_no_other_installation() -> None:
-    ours, theirs = Signer(Ed25519PrivateKey.generate()), Signer(Ed25519PrivateKey.generate())
-    token = TokenIssuer(ours).issue(TenantId(NAME))
-    assert TokenVerifier(ours.verifier).tenant(token) == NAME
+    ours, theirs = AllKeys.made(), AllKeys.made()
+    token = TokenIssuer(ours.token).issue(TenantId(NAME))
+    assert TokenVerifier(ours.trust).tenant(token) == NAME
     with pytest.raises(BadToken):
-        TokenVerifier(theirs.verifier).tenant(token)
+        TokenVerifier(theirs.trust).tenant(token)

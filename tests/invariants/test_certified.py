@@ -33,8 +33,8 @@ async def test_the_checkpoint_covers_the_purges_events_and_steps_up_to_the_delet
     )
     [held] = read_held(tmp_path / "c.json")
     copy = await read_copy(world.outside, pair.one)
-    assert verify_copy(copy, [world.signer.verifier], [held]).problems == ()
-    covered = world.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]["seq"]
+    assert verify_copy(copy, world.keys.trust, [held]).problems == ()
+    covered = world.keys.trust.verify(held, CHECKPOINT_PREDICATE)["predicate"]["seq"]
     log = {f"{entry.kind} {entry.facts.get('step', '')}".strip(): entry.seq for entry in entries_of(copy)}
     under = {kind for kind, seq in log.items() if seq <= covered}
     assert {

@@ -47,7 +47,7 @@ async def assert_verified(world: World, tenant: TenantId, folder: Path) -> None:
     record = await record_of(world, tenant)
     file = folder / "certificate.json"
     file.write_bytes((await world.memory.get(object_keys.certificate_key(record.tenant, record.purge_id))).body)
-    verify_file(file, world.signer.verifier)
+    verify_file(file, world.keys.trust)
 
 
 @pytest.mark.parametrize("ahead", [0, 3, 90])
@@ -143,7 +143,7 @@ class WorkersClock(World):
         made = await super().worker(tenant)
         tenancy = replace(made.tenancy, clock=clock, outbox=replace(made.tenancy.outbox, clock=clock))
         leases = Leases(made.store, tenancy.outbox, "worker", clock, LEASE_SECONDS)
-        return Worker(tenancy, made.store, self.signer, self.trainer, leases, self.scratch)
+        return Worker(tenancy, made.store, self.keys.manifest, self.trainer, leases, self.scratch)
 
 
 async def test_a_worker_whose_clock_was_a_year_ahead_once_keeps_no_newer_adapter_from_being_activated(

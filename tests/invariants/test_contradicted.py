@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from producers.commands.policies import set_policy
 from producers.queries import audit_log
@@ -24,8 +23,8 @@ from schemas.evidence.audit import CONTRADICTED, UNCONFIRMED, AuditEntry
 from schemas.objects import object_keys
 from tenancy.audit.verification import verify_copy
 from tenancy.errors import Contradicted, Refused
-from tenancy.evidence.signing import Signer
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.invariants.worlds import DispatchedWorld, event, learned, purged, receipt, samples, service
 from tests.world.world import POLICY, World
 
@@ -35,7 +34,7 @@ DIGEST = "9" * 64
 
 async def entries(world: World, tenant: TenantId = TENANT) -> list[AuditEntry]:
     copy = await read_copy(world.outside, tenant)
-    assert verify_copy(copy, [world.signer.verifier]).problems == ()
+    assert verify_copy(copy, world.keys.trust).problems == ()
     return audit_log.entries_of(copy)
 
 
@@ -108,7 +107,7 @@ def denied(world: World, digest: str, activations: int) -> dict[str, EventData]:
         "an eviction by another key": events.ReplicaEvicted(
             replica_id="replica-0",
             cause_id="p1",
-            receipt=receipt(world, TENANT, signer=Signer(Ed25519PrivateKey.generate())),
+            receipt=receipt(world, TENANT, signer=AllKeys.made()),
         ),
         "another tenant's eviction": events.ReplicaEvicted(
             replica_id="replica-0", cause_id="p1", receipt=receipt(world, "t10")
@@ -194,7 +193,7 @@ async def test_an_adapters_whole_story_leads_to_what_was_said_of_it_and_to_nothi
 
 async def test_a_copy_says_how_many_of_its_entries_are_doubted(world: World) -> None:
     await entered(world, event(TENANT, completed(), world))
-    verdict = verify_copy(await read_copy(world.outside, TENANT), [world.signer.verifier])
+    verdict = verify_copy(await read_copy(world.outside, TENANT), world.keys.trust)
     assert (verdict.verdict, verdict.doubted_entries) == ("holds", 1)
 
 

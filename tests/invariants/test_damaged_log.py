@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.ledger.keeper import SURVIVAL
 from producers.commands import legal_holds
@@ -24,9 +23,9 @@ from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.verification import verify_copy
 from tenancy.errors import AuditBroken
-from tenancy.evidence.signing import Signer
 from tenancy.state.legal_holds import open_holds
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.invariants.test_withdrawals import policy, receipt, trained, weights, withdrawn
 from tests.invariants.worlds import NAME, DispatchedWorld, assert_purged, event, service
 from tests.world.purging import record_of
@@ -131,7 +130,7 @@ async def test_an_event_that_cannot_be_entered_is_kept_and_entered_after_the_rep
     assert "audit-broken" in dispatched.errors[-1]
     del dispatched.memory.objects[key]
     assert await dispatched.handle(ledger, made) is Outcome.EFFECT
-    assert verify_copy(await read_copy(dispatched.outside, TENANT), [dispatched.signer.verifier]).problems == ()
+    assert verify_copy(await read_copy(dispatched.outside, TENANT), dispatched.keys.trust).problems == ()
 
 
 async def test_a_training_does_not_begin_and_its_run_says_why(dispatched: DispatchedWorld) -> None:
@@ -202,7 +201,7 @@ async def test_claims_are_forgotten_although_the_log_cannot_be_signed(
 
 async def test_what_the_ledger_could_not_sign_at_the_purges_end_the_keeper_signs(dispatched: DispatchedWorld) -> None:
     """Nothing comes after the last event of a purge, so nobody else would."""
-    ledger, stranger = service(dispatched, "ledger"), Signer(Ed25519PrivateKey.generate())
+    ledger, stranger = service(dispatched, "ledger"), AllKeys.made()
     signing, keeper = ledger.ports, dispatched.keeper
 
     class Unable(Checkpointer):
@@ -215,7 +214,7 @@ async def test_what_the_ledger_could_not_sign_at_the_purges_end_the_keeper_signs
     await dispatched.publish(TENANT, events.TenantChurned(requested_by="op"))
     await dispatched.settle()
     await assert_purged(dispatched, TENANT)
-    trusted = [dispatched.signer.verifier]
+    trusted = dispatched.keys.trust
     dispatched.now += timedelta(hours=1)
     copy = await read_copy(dispatched.outside, TENANT)
     completed = next(entry.seq for entry in entries_of(copy) if entry.kind == "purge.completed")

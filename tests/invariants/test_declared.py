@@ -95,7 +95,7 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
 async def test_declared_the_certificate_speaks_of_every_store_and_says_what_is_kept(pair: Pair) -> None:
     await purged(pair.world, pair.one)
     [envelope] = [held[-1].body for key, held in pair.world.memory.objects.items() if key.endswith(".certificate.json")]
-    said = pair.world.signer.verifier.verify(json.loads(envelope or b""), PURGE_PREDICATE)["predicate"]
+    said = pair.world.keys.trust.verify(json.loads(envelope or b""), PURGE_PREDICATE)["predicate"]
     assert [finding["store"] for finding in said["stores"]] == list(STORES)
     emptied = {store.name for store in swept()}
     assert {finding["store"] for finding in said["stores"] if finding["outcome"] == "empty"} == emptied

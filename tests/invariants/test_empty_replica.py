@@ -51,7 +51,7 @@ async def restarted(world: World, engine: FakeEngine | None = None) -> AgentPort
         Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
         0.0,
     )
-    return AgentPorts(world.tenancy, world.signer, TenantStateCache(world.tenancy, 0.0), placement, lease)
+    return AgentPorts(world.tenancy, world.keys.receipt, TenantStateCache(world.tenancy, 0.0), placement, lease)
 
 
 def service(world: World, name: str) -> Service:
@@ -66,9 +66,7 @@ def acknowledgements(world: World) -> Iterator[Event]:
 
 def receipt(world: World, event: Event) -> EvictionReceipt:
     assert isinstance(event.data, ReplicaEvicted)
-    return read_tolerant(
-        EvictionReceipt, world.signer.verifier.verify(event.data.receipt, EVICTION_PREDICATE)["predicate"]
-    )
+    return read_tolerant(EvictionReceipt, world.keys.trust.verify(event.data.receipt, EVICTION_PREDICATE)["predicate"])
 
 
 async def held_purge(world: World) -> TenantId:

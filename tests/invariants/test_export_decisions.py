@@ -40,7 +40,7 @@ class Requests:
         self.event = event(tenant, data, world)
 
     async def delivered(self, tenancy: Tenancy | None = None) -> Outcome:
-        ports = ExportPorts(tenancy or self.world.outside, self.world.signer.verifier)
+        ports = ExportPorts(tenancy or self.world.outside, self.world.keys.trust)
         return await on_export_requested(self.event, ports)
 
     async def begun(self) -> Process:
@@ -56,7 +56,7 @@ class Requests:
         """The adapter that every file of the export is of."""
         store = await self.world.outside.store(self.tenant)
         body, _ = await store.get(object_keys.export(EXPORT, object_keys.ADAPTER_MANIFEST))
-        signed = self.world.signer.verifier.verify(json.loads(body), TRAINING_PREDICATE)
+        signed = self.world.keys.trust.verify(json.loads(body), TRAINING_PREDICATE)
         digest = TrainingManifest.model_validate(signed["predicate"]).adapter_digest
         for file in object_keys.ADAPTER_FILES:
             copied, published = object_keys.export(EXPORT, file), object_keys.adapter(digest, file)

@@ -28,9 +28,7 @@ async def test_an_acknowledgement_between_the_fence_and_its_record_is_kept(dies:
     world = World(tmp_path)
     tenant = await world.onboard("tenant-a")
     await learned(world, tenant)
-    other_pod = PurgePorts(
-        world.outside, world.signer.verifier, PurgeDriver(world.outside, world.signer, PURGE), lambda: None
-    )
+    other_pod = PurgePorts(world.outside, world.keys.trust, PurgeDriver(world.outside, world.keys, PURGE), lambda: None)
     publish, outcomes = world.bus.publish, []
 
     async def answered_at_once(event: Event) -> None:
@@ -55,7 +53,7 @@ async def test_an_acknowledgement_between_the_fence_and_its_record_is_kept(dies:
     assert [(noted.replica_id, noted.outcome) for noted in record.acknowledgements] == [("replica-0", "evicted")]
     signed = record.receipts["replica-0"]
     assert sha256_hex(signed) == record.acknowledgements[0].receipt_sha256
-    assert world.signer.verifier.verify(signed, EVICTION_PREDICATE)
+    assert world.keys.trust.verify(signed, EVICTION_PREDICATE)
     for _ in range(6):
         world.now += timedelta(minutes=2)
         await world.server.keep_lease()

@@ -93,7 +93,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
     store = await tenancy.store(tenant)  # with the data key, from before the fence
     leases = Leases(store, tenancy.outbox, "late", world.clock, LEASE_SECONDS)
     envelope = json.loads((await store.get(object_keys.adapter(pair.digest, object_keys.ADAPTER_MANIFEST)))[0])
-    signed = world.signer.verifier.verify(envelope, TRAINING_PREDICATE)
+    signed = world.keys.trust.verify(envelope, TRAINING_PREDICATE)
     manifest = read_tolerant(TrainingManifest, signed["predicate"])
     await world.handle(
         service(world, "training"),
@@ -109,7 +109,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
     message = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     lines.write_text(json.dumps({"messages": message, "reviewer": "rev-1", "consent": "consent-1"}) + "\n")
     publication = Publication(tenancy, store)
-    worker = Worker(tenancy, store, world.signer, world.trainer, leases, tmp_path)
+    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, leases, tmp_path)
     writers: dict[str, Callable[[], Awaitable[Any]]] = {
         "onboard": lambda: onboard(tenancy, tenant, POLICY),
         "onboard with another policy": lambda: onboard(tenancy, tenant),
@@ -150,11 +150,11 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
 async def _work(scene: Scene, tenancy: Tenancy) -> None:
     store = await tenancy.store(scene.tenant)
     leases = Leases(store, tenancy.outbox, "worker", scene.world.clock, LEASE_SECONDS)
-    await Worker(tenancy, store, scene.world.signer, scene.world.trainer, leases, scene.scratch).attempt("run-2")
+    await Worker(tenancy, store, scene.world.keys.manifest, scene.world.trainer, leases, scene.scratch).attempt("run-2")
 
 
 def _ledger(scene: Scene, tenancy: Tenancy) -> LedgerPorts:
-    return LedgerPorts(tenancy, Checkpointer(tenancy.audit, scene.world.signer), 1)
+    return LedgerPorts(tenancy, Checkpointer(tenancy.audit, scene.world.keys), 1)
 
 
 WRITERS: dict[str, Writer] = {
@@ -168,7 +168,7 @@ WRITERS: dict[str, Writer] = {
     ),
     "export": lambda scene, tenancy: on_export_requested(
         scene.event(events.ExportRequested(export_id="x9", requested_by="op")),
-        ExportPorts(tenancy, scene.world.signer.verifier),
+        ExportPorts(tenancy, scene.world.keys.trust),
     ),
     "usage": lambda scene, tenancy: on_usage_recorded(
         scene.event(events.UsageRecorded(usage_id="u9", source="inference", prompt_tokens=1)), _ledger(scene, tenancy)
@@ -270,7 +270,7 @@ async def test_fenced_a_worker_that_lost_its_lease_while_it_trained_uploads_noth
     world = scene.world
     store = await world.outside.store(scene.tenant)
     leases = Leases(store, world.outside.outbox, "worker", world.clock, LEASE_SECONDS)
-    worker = Worker(world.outside, store, world.signer, world.trainer, leases, tmp_path)
+    worker = Worker(world.outside, store, world.keys.manifest, world.trainer, leases, tmp_path)
     train = world.trainer.train
 
     def outlived(*arguments: Any) -> TrainingResult:

@@ -82,13 +82,15 @@ class Process:
                 return runner.reconcile, runner.sweep
             case "withdrawals":
                 replicas = Replicas(self.store, world.clock, PURGE.replica_answer_seconds)
-                driver = WithdrawalDriver(tenancy, world.signer, replicas, QUIESCE_SECONDS, now=now, owns=owns)
+                driver = WithdrawalDriver(
+                    tenancy, world.keys.certificate, replicas, QUIESCE_SECONDS, now=now, owns=owns
+                )
                 return driver.reconcile, driver.sweep
             case "purges":
-                purging = PurgeDriver(tenancy, world.signer, PURGE, now=now, owns=owns)
+                purging = PurgeDriver(tenancy, world.keys, PURGE, now=now, owns=owns)
                 return purging.reconcile, purging.sweep
             case "audit":
-                checkpointer = Checkpointer(tenancy.audit, world.signer)
+                checkpointer = Checkpointer(tenancy.audit, world.keys)
                 keeper = AuditKeeper(tenancy, checkpointer, QUIESCE_SECONDS, now=now, owns=owns)
                 return keeper.reconcile, keeper.sweep
 

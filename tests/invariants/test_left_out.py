@@ -50,7 +50,7 @@ async def run_of(world: World, tenant: TenantId, run_id: str = "batch-1") -> Run
 
 async def traced(world: World, tenant: TenantId, run: RunState) -> Lineage:
     assert run.adapter_digest is not None
-    return await lineage(world.outside, tenant, run.adapter_digest, world.signer.verifier)
+    return await lineage(world.outside, tenant, run.adapter_digest, world.keys.trust)
 
 
 def named(view: adapters.RunView | Lineage) -> list[tuple[str, int, str]]:

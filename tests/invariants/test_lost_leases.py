@@ -68,7 +68,7 @@ async def attempted(world: World, tenant: TenantId, *failures: Exception) -> Non
     leases = Failing(store, world.outside.outbox, "worker", world.clock, LEASE_SECONDS)
     object.__setattr__(leases, "failures", failures)
     trainer = Endless()
-    trainer.worker = Worker(world.outside, store, world.signer, trainer, leases, world.scratch)
+    trainer.worker = Worker(world.outside, store, world.keys.manifest, trainer, leases, world.scratch)
     async with asyncio.timeout(BOUND_SECONDS):
         with pytest.raises(LeaseLost):
             await trainer.worker.attempt(RUN)

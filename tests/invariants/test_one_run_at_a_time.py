@@ -117,7 +117,7 @@ async def worker_of(world: World, tenant: TenantId, process: Process) -> Worker:
     tenancy = stepped(world, process)
     store = await tenancy.store(tenant)
     leases = Leases(store, tenancy.outbox, "worker", world.clock, LEASE_SECONDS)
-    return Worker(tenancy, store, world.signer, world.trainer, leases, world.scratch)
+    return Worker(tenancy, store, world.keys.manifest, world.trainer, leases, world.scratch)
 
 
 async def refused_or_done(attempt: Awaitable[Any]) -> None:

@@ -108,7 +108,7 @@ async def test_the_next_approval_counts_towards_the_new_number_and_the_manifest_
     await world.settle()
     digest = (await world.state(tenant)).active_adapter
     assert digest is not None
-    made = await lineage(world.outside, tenant, digest, world.signer.verifier)
+    made = await lineage(world.outside, tenant, digest, world.keys.trust)
     assert (made.policy_version, made.hyperparameters.learning_rate, len(made.examples)) == (2, 0.002, 3)
 
 

@@ -74,7 +74,7 @@ async def test_a_publishing_swap_that_is_on_its_way_when_the_lease_ends_publishe
     tenancy = assemble(objects, world._master, world.bus, "/worker", world.clock)
     store = await tenancy.store(tenant)
     leases = Unanswered(store, tenancy.outbox, "worker", world.clock, LEASE)
-    worker = Worker(tenancy, store, world.signer, world.trainer, leases, tmp_path, NEVER)
+    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, leases, tmp_path, NEVER)
     if lands == "before the lease ends":
         land.set()
     with pytest.raises(LeaseLost):
@@ -114,7 +114,7 @@ async def test_a_worker_that_cannot_even_end_its_attempt_has_lost_its_lease_and_
     tenancy = assemble(objects, world._master, world.bus, "/worker", world.clock)
     store = await tenancy.store(tenant)
     leases = Unanswered(store, tenancy.outbox, "worker", world.clock, LEASE)
-    worker = Worker(tenancy, store, world.signer, world.trainer, leases, tmp_path, deadline_seconds=1.0)
+    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, leases, tmp_path, deadline_seconds=1.0)
     async with asyncio.timeout(30):
         with pytest.raises(LeaseLost):
             await worker.attempt("run-2")

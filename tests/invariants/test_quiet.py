@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client import generate_latest
 from pythonjsonlogger.json import JsonFormatter
 
@@ -21,11 +20,11 @@ from schemas.bus.content import ChatMessage, ClaimCheck, Committed, ExampleConte
 from schemas.bus.dead_letters import REASON_HEADERS
 from schemas.bus.envelope import encode
 from schemas.objects import object_keys
-from tenancy.evidence.signing import Signer
 from tenancy.service.telemetry import SCOPE
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import BadToken, TokenIssuer, TokenVerifier
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.records import record_of
 from tests.invariants.worlds import (
     NAME,
@@ -182,9 +181,9 @@ async def test_quiet_what_people_wrote_is_nowhere_but_sealed(tmp_path: Path) -> 
 
 
 async def test_quiet_a_token_is_in_no_error_that_refuses_it() -> None:
-    ours, theirs = Signer(Ed25519PrivateKey.generate()), Signer(Ed25519PrivateKey.generate())
-    token = TokenIssuer(theirs).issue(TenantId(NAME))
+    ours, theirs = AllKeys.made(), AllKeys.made()
+    token = TokenIssuer(theirs.token).issue(TenantId(NAME))
     with pytest.raises(BadToken) as refused:
-        TokenVerifier(ours.verifier).tenant(token)
+        TokenVerifier(ours.trust).tenant(token)
     assert token not in str(refused.value) + repr(refused.value)
     assert token.split(".")[1] not in str(refused.value)

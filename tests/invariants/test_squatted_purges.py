@@ -50,7 +50,7 @@ async def assert_certified_in_time(world: World, tenant: TenantId, tmp_path: Pat
     stored = await world.memory.get(object_keys.certificate_key(tenant, record.purge_id))
     file = tmp_path / f"{tenant}.json"
     file.write_bytes(stored.body)
-    verdict = verify_file(file, world.signer.verifier)
+    verdict = verify_file(file, world.keys.trust)
     assert verdict.facts["tenant"] == tenant
     assert "within the deadline" in verdict.facts["completed"]
 

@@ -137,7 +137,7 @@ class Meeting:
         world, store = self.world, await tenancy.store(self.tenant)
         leases = Leases(store, tenancy.outbox, "worker", world.clock, LEASE_SECONDS)
         with suppress(LeaseLost):
-            await Worker(tenancy, store, world.signer, world.trainer, leases, world.scratch).attempt("run-1")
+            await Worker(tenancy, store, world.keys.manifest, world.trainer, leases, world.scratch).attempt("run-1")
 
     async def _with_it(self) -> list[str]:
         """Every adapter that was published with the example."""

@@ -64,7 +64,7 @@ async def withdrawn(world: World, tenant: TenantId, example_id: str = "e0") -> s
 async def receipt(world: World, tenant: TenantId, withdrawal_id: str) -> WithdrawalReceipt:
     store = await world.outside.store(tenant)
     body, _ = await store.get(object_keys.withdrawal_receipt(withdrawal_id))
-    signed = world.signer.verifier.verify(json.loads(body), WITHDRAWAL_PREDICATE)
+    signed = world.keys.trust.verify(json.loads(body), WITHDRAWAL_PREDICATE)
     checked_withdrawal(Path("receipt.json"), signed)
     return WithdrawalReceipt.model_validate(signed["predicate"])
 

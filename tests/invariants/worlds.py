@@ -25,9 +25,9 @@ from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, evi
 from schemas.objects import object_keys
 from tenancy.bus import Publisher
 from tenancy.evidence.event_signatures import EventVerifier
-from tenancy.evidence.signing import Signer
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.event_keys import EventKeys
 from tests.fixtures.records import record_of
 from tests.fixtures.telemetry import observed
@@ -103,7 +103,7 @@ def receipt(
     *,
     replica: str = "replica-0",
     cause: str = "p1",
-    signer: Signer | None = None,
+    signer: AllKeys | None = None,
     **said: Any,
 ) -> dict[str, Any]:
     """What a replica signed; by the world's server unless ``said`` gives another ``incarnation``."""
@@ -122,7 +122,7 @@ def receipt(
         **said,
     }
     made = EvictionReceipt.model_validate(data)
-    return (signer or world.signer).sign(statement(EVICTION_PREDICATE, eviction_subject(replica, cause), made))
+    return (signer or world.keys).sign(statement(EVICTION_PREDICATE, eviction_subject(replica, cause), made))
 
 
 @dataclass(frozen=True)

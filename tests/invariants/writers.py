@@ -46,7 +46,7 @@ async def taught(scene: Scene) -> None:
 async def worker_of(scene: Scene, tenancy: Tenancy, deadline: float, lease: float = LEASE_SECONDS) -> Worker:
     store = await tenancy.store(scene.tenant)
     leases = Leases(store, tenancy.outbox, "worker", scene.world.clock, lease)
-    return Worker(tenancy, store, scene.world.signer, scene.world.trainer, leases, scene.scratch, deadline)
+    return Worker(tenancy, store, scene.world.keys.manifest, scene.world.trainer, leases, scene.scratch, deadline)
 
 
 async def drive_withdrawals(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:
@@ -56,7 +56,7 @@ async def drive_withdrawals(scene: Scene, tenancy: Tenancy, deadline: float = NE
     await outside.states.swap(scene.tenant, lambda state: state.evolve(policy=stop))
     await on_example_withdrawn(scene.event(WITHDRAWN), outside)
     replicas = Replicas(tenancy.objects, world.clock, 300.0)
-    driver = WithdrawalDriver(tenancy, world.signer, replicas, 0.0, deadline)
+    driver = WithdrawalDriver(tenancy, world.keys.certificate, replicas, 0.0, deadline)
     await driver.reconcile()  # out of the state
     await driver.reconcile()  # out of the bucket
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from consumers.adapters.handlers import AdaptersPorts
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_tenant_churned
@@ -40,10 +38,10 @@ from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.evidence.certificate_rules import EVERY_RELEASE
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.manifests import training_manifest
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -59,7 +57,7 @@ class Parts:
 
     objects: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     publisher: RecordingPublisher = field(default_factory=RecordingPublisher)
-    signer: Signer = field(default_factory=lambda: Signer(Ed25519PrivateKey.generate()))
+    keys: AllKeys = field(default_factory=AllKeys.made)
     now: datetime = NOW
     tenancy: Tenancy = field(init=False)
 
@@ -129,7 +127,7 @@ def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1", **said
     )
 
 
-def signed_manifest(signer: Signer, held: TrainingManifest) -> dict[str, Any]:
+def signed_manifest(signer: AllKeys, held: TrainingManifest) -> dict[str, Any]:
     subjects = {object_keys.ADAPTER_WEIGHTS: held.weights_sha256, object_keys.ADAPTER_CONFIG: held.config_sha256}
     return signer.sign(statement(TRAINING_PREDICATE, subjects, held))
 
@@ -143,7 +141,7 @@ async def publish_adapter(
     store = await parts.tenancy.store(tenant)
     if left_out:
         await store.put_record(object_keys.left_out(run_id, held.fence), LeftOut(examples=left_out))
-    envelope = json.dumps(signed_manifest(parts.signer, held)).encode()
+    envelope = json.dumps(signed_manifest(parts.keys, held)).encode()
     for file, body in {**files, object_keys.ADAPTER_MANIFEST: envelope}.items():
         await store.put(object_keys.adapter(held.adapter_digest, file), body)
     job = JobRecord(
@@ -262,12 +260,12 @@ def certificate(**changes: object) -> PurgeCertificate:
     return complete.evolve(**changes)
 
 
-def signed_certificate(signer: Signer, held: PurgeCertificate) -> dict[str, Any]:
+def signed_certificate(signer: AllKeys, held: PurgeCertificate) -> dict[str, Any]:
     subject = sha256_hex({"purge": held.certificate_id, "tenant": held.tenant})
     return signer.sign(statement(PURGE_PREDICATE, {f"tenant:{held.tenant}": subject}, held))
 
 
-def signed_receipt(signer: Signer, *, subject: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+def signed_receipt(signer: AllKeys, *, subject: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
     complete = EvictionReceipt(
         replica_id="replica-1",
         incarnation="process-1",
@@ -287,12 +285,12 @@ def signed_receipt(signer: Signer, *, subject: dict[str, str] | None = None, **c
 
 
 def adapters_ports(parts: Parts) -> AdaptersPorts:
-    return AdaptersPorts(parts.tenancy, parts.signer.verifier, lambda: None)
+    return AdaptersPorts(parts.tenancy, parts.keys.trust, lambda: None)
 
 
 def purge_ports(parts: Parts, quiesce_seconds: float = 0.0) -> PurgePorts:
-    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(quiesce_seconds=quiesce_seconds))
-    return PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
+    driver = PurgeDriver(parts.tenancy, parts.keys, PurgePolicy(quiesce_seconds=quiesce_seconds))
+    return PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None)
 
 
 async def purge_to_the_end(parts: Parts) -> None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
@@ -42,19 +41,19 @@ from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, StoreUnavailable, Transient
-from tenancy.evidence.signing import Signer
 from tenancy.state.activation import retired
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.world.fakes import FakeEngine, FakeFiles
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TENANT, OTHER = TenantId("t1"), TenantId("t10")
 FIRST, SECOND, FOREIGN = "a" * 64, "c" * 64, "b" * 64
 BASE_DIGEST = "d" * 64
-OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+OURS = AllKeys.numbered(1)
 RETIRED = AdapterRetired(adapter_digest=FIRST, reason_code="superseded")
 FENCED = PurgeFenced(purge_id="purge-1", fenced_at=NOW, deadline=NOW + timedelta(days=30))
 
@@ -141,7 +140,7 @@ class Bench:
         self.placement = Placement(self.engine, self.files, residency, 0.0, lambda: 0.0)
         self.views = TenantStateCache(self.tenancy, view_ttl, lambda: 0.0)
         self.lease = ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, NOW)
-        self.ports = AgentPorts(self.tenancy, OURS, self.views, self.placement, self.lease)
+        self.ports = AgentPorts(self.tenancy, OURS.receipt, self.views, self.placement, self.lease)
 
     async def start(self) -> None:
         await self.onboard(TENANT, FIRST, SECOND)
@@ -195,7 +194,7 @@ class Bench:
     def receipt(self, position: int = -1) -> EvictionReceipt:
         data = self.acknowledgements()[position].data
         assert isinstance(data, ReplicaEvicted)
-        signed = OURS.verifier.verify(data.receipt, EVICTION_PREDICATE)
+        signed = OURS.trust.verify(data.receipt, EVICTION_PREDICATE)
         return read_tolerant(EvictionReceipt, signed["predicate"])
 
 
@@ -274,7 +273,7 @@ async def test_the_receipt_is_signed_and_says_what_was_done(bench: Bench) -> Non
     )
     data = acknowledgement.data
     assert isinstance(data, ReplicaEvicted)
-    subject = OURS.verifier.verify(data.receipt, EVICTION_PREDICATE)["subject"]
+    subject = OURS.trust.verify(data.receipt, EVICTION_PREDICATE)["subject"]
     cause = sha256_hex({"replica": "replica-0", "cause": "purge-1"})
     assert subject == [{"name": "replica:replica-0", "digest": {"sha256": cause}}]
 
@@ -332,7 +331,7 @@ async def test_a_replica_that_never_held_the_tenant_acknowledges_too(bench: Benc
 async def test_the_purge_takes_the_receipt_of_the_agent(bench: Bench) -> None:
     """Both sides of the acknowledgement, without anything between them but the event."""
     driver = PurgeDriver(bench.tenancy, OURS, PurgePolicy(quiesce_seconds=65.0))
-    purge = PurgePorts(bench.tenancy, OURS.verifier, driver, lambda: None)
+    purge = PurgePorts(bench.tenancy, OURS.trust, driver, lambda: None)
     await bench.lease.renew()
     requested = PurgeRequested(purge_id="purge-1", reason_code="churned", requested_by="op")
     assert await on_purge_requested(event(requested), purge) is Outcome.EFFECT

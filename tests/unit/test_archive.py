@@ -116,7 +116,7 @@ async def test_every_run_and_adapter_is_listed_wherever_it_is_kept(parts: Parts)
     view = await tenants.tenant(parts.tenancy, TENANT)
     assert (view.adapters, view.runs) == (TRAININGS, TRAININGS)
     assert await adapters.owner(parts.tenancy, digests[0][:12]) == (TENANT, digests[0])
-    assert (await lineage(parts.tenancy, TENANT, digests[0], parts.signer.verifier)).run_id == "run-0"
+    assert (await lineage(parts.tenancy, TENANT, digests[0], parts.keys.trust)).run_id == "run-0"
 
 
 async def test_an_older_adapter_is_served_exported_and_activated_like_any_other(parts: Parts) -> None:
@@ -126,7 +126,7 @@ async def test_an_older_adapter_is_served_exported_and_activated_like_any_other(
     with pytest.raises(RequestRefused):
         await views.adapter(TENANT, "f" * 64)
     export = ExportRequested(export_id="x1", adapter_digest=digests[0], requested_by="op")
-    exporting = ExportPorts(parts.tenancy, parts.signer.verifier)
+    exporting = ExportPorts(parts.tenancy, parts.keys.trust)
     assert await on_export_requested(requested(export), exporting) == Outcome.EFFECT
     await requests.activate(parts.tenancy, TENANT, digests[0])
     assert (await state_of(parts)).active_adapter == digests[0]

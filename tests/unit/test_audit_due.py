@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from producers.queries.audit_copy import read_copy
 from schemas.base.canonical import canonical_json
@@ -34,15 +33,15 @@ from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.unit.operator_parts import certificate, signed_certificate
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TENANT = TenantId("t1")
-SIGNER, STRANGER = Signer(Ed25519PrivateKey.generate()), Signer(Ed25519PrivateKey.generate())
+SIGNER, STRANGER = AllKeys.made(), AllKeys.made()
 DUE = timedelta(seconds=CHECKPOINT_SECONDS)
 A_MOMENT = timedelta(seconds=1)
 
@@ -66,7 +65,7 @@ def log(*kinds: str, signed: int = 0) -> AuditCopy:
 
 def verdict(copy: AuditCopy, later: timedelta = timedelta(), **policy: Any) -> AuditVerdict:
     read = replace(copy, read_at=NOW + later)
-    return verify_copy(read, [SIGNER.verifier], policy=SigningPolicy(**policy))
+    return verify_copy(read, SIGNER.trust, policy=SigningPolicy(**policy))
 
 
 def stripped(copy: AuditCopy) -> AuditCopy:
@@ -175,7 +174,7 @@ def test_a_copy_says_when_it_was_read_and_carries_the_certificate(tmp_path: Path
     later = NOW + timedelta(days=30)
     write_copy(log(*APPROVALS, signed=4), path)
     assert load_copy(path).read_at == NOW != later, "a young copy does not get old by lying in a drawer"
-    assert verify_copy(load_copy(path), [SIGNER.verifier]).verdict == "holds"
+    assert verify_copy(load_copy(path), SIGNER.trust).verdict == "holds"
 
 
 # --- the certificate of purge
@@ -206,7 +205,7 @@ def test_a_certificate_that_cannot_be_read_is_said(body: bytes) -> None:
 def test_a_certificates_checkpoint_that_does_not_hold_is_a_problem_of_that_log_and_stops_no_other(
     forged: object,
 ) -> None:
-    made = SIGNER.verifier.verify(signed_certificate(SIGNER, certificate()), PURGE_PREDICATE)
+    made = SIGNER.trust.verify(signed_certificate(SIGNER, certificate()), PURGE_PREDICATE)
     made["predicate"]["audit_checkpoint"] = forged
     told = verdict(replace(log(*APPROVALS, signed=6), certificate=canonical_json(SIGNER.sign(made))))
     assert len(told.problems) == 1

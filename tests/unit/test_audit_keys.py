@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
@@ -24,17 +22,18 @@ from tenancy.audit.verification import AuditVerdict, verify_copy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BadSignature
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.given_keys import GivenKeys
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 TENANT = TenantId("t1")
-OLD, NEW, STRANGER = (Signer(Ed25519PrivateKey.generate()) for _ in range(3))
+OLD, NEW, STRANGER = (AllKeys.made() for _ in range(3))
 
 
-def signed_in_turn(*signers: Signer) -> AuditCopy:
+def signed_in_turn(*signers: AllKeys) -> AuditCopy:
     """Two entries under each checkpoint."""
 
     async def made() -> AuditCopy:
@@ -51,21 +50,26 @@ def signed_in_turn(*signers: Signer) -> AuditCopy:
     return asyncio.run(made())
 
 
-def verdict(copy: AuditCopy, *signers: Signer) -> AuditVerdict:
-    return verify_copy(copy, [signer.verifier for signer in signers])
+def given(*signers: AllKeys) -> GivenKeys:
+    """As an outsider has them: public keys, and no word of when each ended."""
+    return GivenKeys(tuple(signer.audit.key.public_key for signer in signers))
+
+
+def verdict(copy: AuditCopy, *signers: AllKeys) -> AuditVerdict:
+    return verify_copy(copy, given(*signers))
 
 
 def turns(told: AuditVerdict) -> Sequence[tuple[str, int, int, int]]:
     return [(key.key_id, key.first_checkpoint, key.last_checkpoint, key.signed_entries) for key in told.signed_by]
 
 
-@pytest.mark.parametrize("given", [(OLD, NEW), (NEW, OLD), (STRANGER, NEW, OLD, OLD)])
+@pytest.mark.parametrize("keys", [(OLD, NEW), (NEW, OLD), (STRANGER, NEW, OLD, OLD)])
 def test_a_log_with_checkpoints_by_two_keys_holds_under_both_and_says_which_signed_from_where(
-    given: tuple[Signer, ...],
+    keys: tuple[AllKeys, ...],
 ) -> None:
-    told = verdict(signed_in_turn(OLD, OLD, NEW), *given)
+    told = verdict(signed_in_turn(OLD, OLD, NEW), *keys)
     assert told.problems == ()
-    assert turns(told) == [(OLD.verifier.key_id, 1, 2, 4), (NEW.verifier.key_id, 3, 3, 6)]
+    assert turns(told) == [(OLD.audit.key_id, 1, 2, 4), (NEW.audit.key_id, 3, 3, 6)]
     assert told.signed_entries == 6
 
 
@@ -76,14 +80,14 @@ def test_without_the_earlier_key_its_checkpoints_do_not_hold() -> None:
         "checkpoint 1 does not hold",
         "checkpoint 2 does not hold",
     ]
-    assert turns(told) == [(NEW.verifier.key_id, 3, 3, 6)]
+    assert turns(told) == [(NEW.audit.key_id, 3, 3, 6)]
     assert verdict(copy).problems[0] == "checkpoint 1 does not hold: no key is trusted"
 
 
 def test_a_key_that_was_replaced_and_signs_again_is_found() -> None:
     told = verdict(signed_in_turn(OLD, NEW, OLD), OLD, NEW)
     assert told.problems == ("checkpoint 3 is signed with a key that had been replaced before it",)
-    assert [key for key, *_ in turns(told)] == [OLD.verifier.key_id, NEW.verifier.key_id, OLD.verifier.key_id]
+    assert [key for key, *_ in turns(told)] == [OLD.audit.key_id, NEW.audit.key_id, OLD.audit.key_id]
 
 
 def test_a_checkpoint_by_a_key_that_nobody_gave_does_not_hold_among_those_that_do() -> None:
@@ -95,11 +99,11 @@ def test_a_checkpoint_by_a_key_that_nobody_gave_does_not_hold_among_those_that_d
 def test_a_checkpoint_that_somebody_holds_may_be_by_any_of_the_keys() -> None:
     copy = signed_in_turn(OLD, NEW)
     held = [json.loads(stored.body) for stored in copy.checkpoints]
-    assert verify_copy(copy, [NEW.verifier, OLD.verifier], held).problems == ()
+    assert verify_copy(copy, given(NEW, OLD), held).problems == ()
     cut = replace(copy, checkpoints=copy.checkpoints[:1], entries=copy.entries[:2], head=None)
-    assert any("which you hold" in problem for problem in verify_copy(cut, [NEW.verifier, OLD.verifier], held).problems)
+    assert any("which you hold" in problem for problem in verify_copy(cut, given(NEW, OLD), held).problems)
     with pytest.raises(BadSignature):
-        verify_copy(copy, [NEW.verifier], held)
+        verify_copy(copy, NEW.trust, held)
 
 
 def test_the_command_takes_the_key_several_times_and_names_the_keys(
@@ -111,8 +115,7 @@ def test_the_command_takes_the_key_several_times_and_names_the_keys(
     keys = []
     for name, signer in (("old", OLD), ("new", NEW)):
         path = tmp_path / f"{name}.pub.pem"
-        form = serialization.PublicFormat.SubjectPublicKeyInfo
-        path.write_bytes(signer.private_key.public_key().public_bytes(serialization.Encoding.PEM, form))
+        path.write_bytes(signer.audit.key.public_key.pem())
         keys.append(str(path))
 
     def verify(*files: str, json: bool = False) -> Result:
@@ -120,8 +123,8 @@ def test_the_command_takes_the_key_several_times_and_names_the_keys(
         return CliRunner().invoke(app, ["audit", "verify", "--copy", str(tmp_path / "t1.jsonl"), *options])
 
     text = verify(*keys).stdout
-    assert f"{OLD.verifier.key_id[:12]}, from checkpoint 1 through 1" in text
-    assert f"{NEW.verifier.key_id[:12]}, from checkpoint 2 through 2" in text
+    assert f"{OLD.audit.key_id[:12]}, from checkpoint 1 through 1" in text
+    assert f"{NEW.audit.key_id[:12]}, from checkpoint 2 through 2" in text
     [told] = json.loads(verify(*keys, json=True).stdout)
-    assert [key["key_id"] for key in told["signed_by"]] == [OLD.verifier.key_id, NEW.verifier.key_id]
+    assert [key["key_id"] for key in told["signed_by"]] == [OLD.audit.key_id, NEW.audit.key_id]
     assert verify(keys[1]).exit_code == 1

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -26,18 +25,18 @@ from tenancy.audit.witness import read_held
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SIGNER, STRANGER = Signer(Ed25519PrivateKey.generate()), Signer(Ed25519PrivateKey.generate())
+SIGNER, STRANGER = AllKeys.made(), AllKeys.made()
 ENTRIES, SIGNED_AFTER, UNSIGNED = 12, (4, 7, 12), 3
 SEQS = st.integers(1, ENTRIES)
 
 
-async def _made(tenant: str, signer: Signer, unsigned: int) -> AuditCopy:
+async def _made(tenant: str, signer: AllKeys, unsigned: int) -> AuditCopy:
     memory = MemoryObjectStore()
     log = AuditLog(memory, lambda: NOW)
     for number in range(1, ENTRIES + unsigned + 1):
@@ -50,13 +49,13 @@ async def _made(tenant: str, signer: Signer, unsigned: int) -> AuditCopy:
 
 
 @cache
-def log(tenant: str = "t1", signer: Signer = SIGNER, unsigned: int = UNSIGNED) -> AuditCopy:
+def log(tenant: str = "t1", signer: AllKeys = SIGNER, unsigned: int = UNSIGNED) -> AuditCopy:
     """Twelve entries under three checkpoints, and some that none covers yet."""
     return asyncio.run(_made(tenant, signer, unsigned))
 
 
 def problems(copy: AuditCopy, held: tuple[dict[str, Any], ...] = ()) -> tuple[str, ...]:
-    return verify_copy(copy, [SIGNER.verifier], held).problems
+    return verify_copy(copy, SIGNER.trust, held).problems
 
 
 def with_body(copy: AuditCopy, seq: int, body: bytes) -> AuditCopy:
@@ -81,7 +80,7 @@ def rechained(copy: AuditCopy) -> AuditCopy:
 
 
 def test_a_log_that_nobody_touched_holds() -> None:
-    verdict = verify_copy(log(), [SIGNER.verifier])
+    verdict = verify_copy(log(), SIGNER.trust)
     assert verdict.problems == ()
     assert (verdict.entries, verdict.signed_entries, verdict.checkpoints) == (ENTRIES + UNSIGNED, ENTRIES, 3)
     assert verdict.last_checkpoint is not None
@@ -191,7 +190,7 @@ def test_checkpoints_in_another_order_or_of_another_log_are_found() -> None:
 
 
 def test_a_checkpoint_that_was_signed_anew_with_the_right_key_does_not_fit_between_the_others() -> None:
-    signed = SIGNER.verifier.verify(json.loads(log().checkpoints[1].body), CHECKPOINT_PREDICATE)
+    signed = SIGNER.trust.verify(json.loads(log().checkpoints[1].body), CHECKPOINT_PREDICATE)
     signed["predicate"]["signed_at"] = "2027-01-01T00:00:00Z"
     checkpoints = list(log().checkpoints)
     checkpoints[1] = StoredBody(checkpoints[1].name, canonical_json(SIGNER.sign(signed)))
@@ -201,12 +200,12 @@ def test_a_checkpoint_that_was_signed_anew_with_the_right_key_does_not_fit_betwe
 def test_another_tenants_log_is_not_this_tenants() -> None:
     assert any("another tenant's" in problem for problem in problems(replace(log("t2"), tenant="t1")))
     with pytest.raises(Refused):
-        verify_copy(log(), [SIGNER.verifier], [json.loads(log("t2").checkpoints[0].body)])
+        verify_copy(log(), SIGNER.trust, [json.loads(log("t2").checkpoints[0].body)])
 
 
 def test_a_checkpoint_that_nobody_signed_is_no_witness() -> None:
     with pytest.raises(BadSignature):
-        verify_copy(log(), [SIGNER.verifier], [json.loads(log("t1", STRANGER).checkpoints[0].body)])
+        verify_copy(log(), SIGNER.trust, [json.loads(log("t1", STRANGER).checkpoints[0].body)])
 
 
 def test_an_empty_log_does_not_hold() -> None:

@@ -25,8 +25,8 @@ async def test_the_time_by_which_events_are_gone_is_of_those_published_before_th
     late = await world.publish(tenant, events.ConsentGranted(consent_id="consent-1", version=1))  # an upstream goes on
     file = tmp_path / "certificate.json"
     file.write_bytes((await world.memory.get(object_keys.certificate_key(tenant, "p1"))).body)
-    verdict = verify_file(file, world.signer.verifier)
-    signed = world.signer.verifier.verify(json.loads(file.read_bytes()), PURGE_PREDICATE)["predicate"]
+    verdict = verify_file(file, world.keys.trust)
+    signed = world.keys.trust.verify(json.loads(file.read_bytes()), PURGE_PREDICATE)["predicate"]
     held = read_tolerant(PurgeCertificate, signed)
 
     [completed] = [event for event in world.bus.topics[events.TENANTS] if isinstance(event.data, PurgeCompleted)]

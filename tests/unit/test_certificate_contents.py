@@ -56,26 +56,26 @@ async def parts() -> Parts:
 
 def driver_of(parts: Parts, quiesce_seconds: float = 0.0, **policy: object) -> PurgeDriver:
     bounds = PurgePolicy(quiesce_seconds=quiesce_seconds, **policy)  # type: ignore[arg-type]
-    return PurgeDriver(parts.tenancy, parts.signer, bounds)
+    return PurgeDriver(parts.tenancy, parts.keys, bounds)
 
 
 async def begun(parts: Parts, driver: PurgeDriver) -> str:
     """A purge that was driven as far as it goes at once; its id."""
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
     requested = next(event for event in parts.publisher.events if isinstance(event.data, PurgeRequested))
-    await on_purge_requested(requested, PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None))
+    await on_purge_requested(requested, PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None))
     await driver.reconcile()
     return purge_id
 
 
 async def said(parts: Parts, purge_id: str) -> PurgeCertificate:
     envelope = json.loads(await purges.certificate(parts.tenancy, TENANT, purge_id))
-    return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
+    return read_tolerant(PurgeCertificate, parts.keys.trust.verify(envelope, PURGE_PREDICATE)["predicate"])
 
 
 def verdict_of(parts: Parts, tmp_path: Path, held: PurgeCertificate) -> Verdict:
-    (tmp_path / "c.json").write_text(json.dumps(signed_certificate(parts.signer, held)))
-    return verify_file(tmp_path / "c.json", parts.signer.verifier)
+    (tmp_path / "c.json").write_text(json.dumps(signed_certificate(parts.keys, held)))
+    return verify_file(tmp_path / "c.json", parts.keys.trust)
 
 
 def count_of(held: PurgeCertificate, store: str) -> StoreCount:
@@ -216,7 +216,7 @@ async def test_a_confirmation_is_taken_once_and_only_while_it_can_be_certified(p
     assert await refused("aws-kms", "doc-4") == "purge-certified"
     assert await confirm(parts.tenancy, TENANT, "aws-s3", reference="doc-1", recorded_by="op-1") == first
     again = await driver.records.read(TENANT, purge_id)
-    assert canonical_json(parts.signer.sign(certify(again))) == stored
+    assert canonical_json(parts.keys.sign(certify(again))) == stored
     log = [entry for entry in entries_of(await read_copy(parts.tenancy, TENANT)) if entry.kind == "purge.confirmed"]
     assert [(entry.actor.id, entry.facts["reference"]) for entry in log] == [("op-1", "doc-1")]
 
@@ -255,12 +255,12 @@ async def test_the_checkpoint_in_a_certificate_covers_every_step_of_the_destruct
     (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, TENANT, purge_id))
     [held] = read_held(tmp_path / "c.json")
     copy = await read_copy(parts.tenancy, TENANT)
-    assert verify_copy(copy, [parts.signer.verifier], [held]).problems == ()
-    signed = parts.signer.verifier.verify(held, CHECKPOINT_PREDICATE)["predicate"]
+    assert verify_copy(copy, parts.keys.trust, [held]).problems == ()
+    signed = parts.keys.trust.verify(held, CHECKPOINT_PREDICATE)["predicate"]
     steps = {str(entry.facts.get("step")): entry.seq for entry in entries_of(copy) if entry.kind == "purge.step"}
     assert {"shredded", "evicted", "deleted"} <= steps.keys()
     assert max(steps[step] for step in ("shredded", "evicted", "deleted")) <= signed["seq"]
-    said_of_it = verify_file(tmp_path / "c.json", parts.signer.verifier).facts["audit log"]
+    said_of_it = verify_file(tmp_path / "c.json", parts.keys.trust).facts["audit log"]
     assert said_of_it.startswith(f"its first {signed['seq']} entries, signed")
 
 
@@ -277,7 +277,7 @@ async def test_a_log_that_cannot_be_signed_any_more_gives_the_certificate_its_la
     parts: Parts, tmp_path: Path, body: bytes
 ) -> None:
     await parts.tenancy.audit.append(TENANT, LOADED)
-    await Checkpointer(parts.tenancy.audit, parts.signer).seal(TENANT)
+    await Checkpointer(parts.tenancy.audit, parts.keys).seal(TENANT)
     await parts.objects.put(object_keys.audit_checkpoint(TENANT, 2), body)
     held = await said(parts, await begun(parts, driver_of(parts)))
     assert held.audit_checkpoint == json.loads((await parts.objects.get(object_keys.audit_checkpoint(TENANT, 1))).body)
@@ -290,7 +290,7 @@ async def test_a_checkpoint_that_is_none_is_not_put_into_the_certificate(
 ) -> None:
     """Nobody could ever verify that certificate, and the first one stands."""
     await parts.tenancy.audit.append(TENANT, LOADED)
-    await Checkpointer(parts.tenancy.audit, parts.signer).seal(TENANT)
+    await Checkpointer(parts.tenancy.audit, parts.keys).seal(TENANT)
     for number in (1, 2):
         await parts.objects.put(object_keys.audit_checkpoint(TENANT, number), body)
     held = await said(parts, await begun(parts, driver_of(parts)))

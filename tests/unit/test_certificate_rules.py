@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.certificate import certificate as statement_of
 from schemas.base.contract import read_tolerant
@@ -35,12 +34,12 @@ from schemas.tenant.holds import LegalHold
 from tenancy.errors import BadSignature
 from tenancy.evidence.certificate_rules import EVERY_RELEASE, RULES, SKEW, Contradictory, broken
 from tenancy.evidence.purge_certificate import checked_certificate
-from tenancy.evidence.signing import Signer
 from tenancy.evidence.verdict import Verdict
+from tests.fixtures.all_keys import AllKeys
 from tests.unit.operator_parts import NOW, certificate, finding, purge_record
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
-SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(b"s" * 32))
+SIGNER = AllKeys.numbered(3)
 
 
 def checkpoint(tenant: str) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def test_a_signature_by_a_key_that_nobody_knows_is_refused() -> None:
 
 @pytest.mark.parametrize("purpose", [purpose for purpose in Purpose if purpose is not Purpose.EVENT])
 def test_a_signature_by_a_key_of_another_purpose_is_refused(purpose: Purpose) -> None:
-    assert refusal(approved(), signed(approved()), trusted(KEY, purpose, LONG_AGO)) == "signer-not-valid"
+    assert refusal(approved(), signed(approved()), trusted(KEY.public_key, purpose, LONG_AGO)) == "signer-not-valid"
 
 
 def test_a_key_that_ended_verifies_what_it_signed_before_and_nothing_later() -> None:

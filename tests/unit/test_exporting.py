@@ -44,7 +44,7 @@ async def exported(parts: Parts, directory: Path) -> exporting.Exported:
             while True:
                 requests = [event for event in parts.publisher.events if event.type == "sano.export.requested"]
                 if requests:
-                    await on_export_requested(requests[-1], ExportPorts(parts.tenancy, parts.signer.verifier))
+                    await on_export_requested(requests[-1], ExportPorts(parts.tenancy, parts.keys.trust))
                     return
                 await asyncio.sleep(0.01)
 
@@ -53,7 +53,7 @@ async def exported(parts: Parts, directory: Path) -> exporting.Exported:
         parts.tenancy,
         TENANT,
         directory,
-        parts.signer.verifier,
+        parts.keys.trust,
         requested_by="operator",
         timeout_seconds=BOUND_SECONDS,
     )
@@ -101,6 +101,6 @@ async def test_a_tenant_without_an_active_adapter_has_nothing_to_export(parts: P
     await publish_adapter(parts, TENANT)
     with pytest.raises(Refused, match="no active adapter to export"):
         await exporting.export_adapter(
-            parts.tenancy, TENANT, tmp_path / "out", parts.signer.verifier, requested_by="operator", timeout_seconds=1
+            parts.tenancy, TENANT, tmp_path / "out", parts.keys.trust, requested_by="operator", timeout_seconds=1
         )
     assert parts.types() == []

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from inference.adapters.adapter_files import AdapterFiles, NotServable, adapter_folder
 from schemas.base.canonical import adapter_digest
@@ -28,11 +27,11 @@ from schemas.objects.training import TrainingSet, TrainingSetEntry
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.manifests import training_manifest
 from tests.unit.test_adapter_files import IN, OUT, PREFIX, R, good_config, good_tensors, safetensors
 
@@ -41,8 +40,8 @@ NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE, ANOTHER_BASE = "b" * 64, "c" * 64
 DIGEST = "d" * 64
 SHAPES = {"model.layers.0.self_attn.q_proj": (OUT, IN)}
-OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+OURS = AllKeys.numbered(1)
+THEIRS = AllKeys.numbered(2)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Adapter:
     config: bytes = json.dumps(good_config()).encode()
     weights: bytes = safetensors(good_tensors())
     base: str = BASE
-    signer: Signer = OURS
+    signer: AllKeys = OURS
     predicate: str = TRAINING_PREDICATE
     manifest_tenant: str | None = None
     manifest_base: str | None = None
@@ -103,7 +102,7 @@ class Bench:
         self.files = self.with_tenancy(self.tenancy)
 
     def with_tenancy(self, tenancy: Tenancy) -> AdapterFiles:
-        return AdapterFiles(tenancy, OURS.verifier, self.root, BASE, SHAPES, max_rank=16)
+        return AdapterFiles(tenancy, OURS.trust, self.root, BASE, SHAPES, max_rank=16)
 
     async def onboard(self) -> None:
         for tenant in (TENANT, OTHER):

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge import certificate as certificates
 from consumers.purge.driver import PurgeDriver
@@ -16,7 +15,7 @@ from schemas.bus import events
 from schemas.bus.events import PurgeCompleted
 from schemas.objects import object_keys
 from tenancy.evidence.certificate_rules import RULES
-from tenancy.evidence.signing import Signer
+from tests.fixtures.all_keys import AllKeys
 from tests.invariants.worlds import assert_purged
 from tests.world.crashes import SimulatedCrash
 from tests.world.world import POLICY, QUIESCE_SECONDS, World
@@ -50,9 +49,7 @@ async def test_a_purge_that_died_after_its_certificate_announces_that_one_after_
 
     monkeypatch.setattr(certificates, "TOOL", "sanolith 99.0.0")
     monkeypatch.setattr(certificates, "broken", lambda _: RULES[:1])  # it would not sign it now
-    upgraded = PurgeDriver(
-        world.outside, Signer(Ed25519PrivateKey.generate()), PurgePolicy(quiesce_seconds=QUIESCE_SECONDS)
-    )
+    upgraded = PurgeDriver(world.outside, AllKeys.made(), PurgePolicy(quiesce_seconds=QUIESCE_SECONDS))
     await upgraded.reconcile()
     await assert_purged(world, tenant)
     assert (await world.memory.get(key)).body == first

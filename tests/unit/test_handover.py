@@ -78,12 +78,12 @@ async def looked(ports: PurgePorts, record: PurgeRecord) -> PurgeRecord:
 async def certified_export(parts: Parts, record: PurgeRecord) -> str:
     """What a certificate that verifies says of the export."""
     envelope = json.loads(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
-    return checked(Path("c.json"), envelope, parts.signer.verifier).facts["export"]
+    return checked(Path("c.json"), envelope, parts.keys.trust).facts["export"]
 
 
 async def taken(parts: Parts, directory: Path) -> Any:
     return await export_adapter(
-        parts.tenancy, TENANT, directory, parts.signer.verifier, requested_by="op-2", timeout_seconds=5.0
+        parts.tenancy, TENANT, directory, parts.keys.trust, requested_by="op-2", timeout_seconds=5.0
     )
 
 
@@ -111,7 +111,7 @@ async def test_the_tenant_takes_its_adapter_while_it_is_purged_and_the_purge_goe
     assert await on_export_acknowledged(acknowledged, ports) is Outcome.NOOP_STALE
     assert parts.stored_keys("tenants/") == []
     (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
-    facts = verify_file(tmp_path / "c.json", parts.signer.verifier).facts
+    facts = verify_file(tmp_path / "c.json", parts.keys.trust).facts
     assert facts["export"].startswith(f"{digest} taken at")
     with pytest.raises(TenantFenced):
         await taken(parts, tmp_path / "late")
@@ -141,7 +141,7 @@ async def test_a_process_that_hangs_over_the_export_ends_in_time_and_the_purge_w
 
     await publish_adapter(parts, TENANT)
     policy = PurgePolicy(quiesce_seconds=100.0, deadline_seconds=0.01)
-    ports = replace(purge_ports(parts), driver=PurgeDriver(parts.tenancy, parts.signer, policy))
+    ports = replace(purge_ports(parts), driver=PurgeDriver(parts.tenancy, parts.keys, policy))
     monkeypatch.setattr(handover, "write_export", hangs)
     record = await purging(parts, ports)
     assert (record.step, record.export and record.export.refusal_code) == ("fenced", "store-too-slow")

@@ -79,6 +79,7 @@ CLOUD_ALLOWED = {
     "tenancy.platform.aws",  # how long clients wait
     "tenancy.storage.s3",
     "tenancy.storage.master_keys",  # KMS
+    "tenancy.evidence.kms",
     "deploy.local.embedded",  # makes the bucket of the local stack
 }
 
@@ -235,6 +236,7 @@ def test_only_the_tenant_boundary_talks_to_the_object_store_and_to_kms() -> None
     assert clients == {
         ("tenancy.storage.s3", "s3"),
         ("tenancy.storage.master_keys", "kms"),
+        ("tenancy.evidence.kms", "kms"),
         ("deploy.local.embedded", "s3"),
     }
 

@@ -107,7 +107,7 @@ async def test_a_grant_that_fails_leaves_nothing_running(parts: Parts, failing: 
 async def test_a_fetch_that_fails_leaves_nothing_running(parts: Parts, tmp_path: Path) -> None:
     digest = await publish_adapter(parts, TENANT)
     counting(parts).failing = object_keys.ADAPTER_CONFIG
-    files = AdapterFiles(parts.tenancy, parts.signer.verifier, tmp_path, "b" * 64, {}, max_rank=16)
+    files = AdapterFiles(parts.tenancy, parts.keys.trust, tmp_path, "b" * 64, {}, max_rank=16)
     with pytest.raises(NotServable):
         await files.fetch(TENANT, digest)
     assert counting(parts).in_flight == 0

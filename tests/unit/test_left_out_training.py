@@ -60,7 +60,7 @@ async def made(scratch: Path, trainer: LoraTrainer, bad: dict[str, tuple[str, st
 async def test_examples_that_the_model_cannot_take_are_left_out_and_named(tmp_path: Path, trainer: LoraTrainer) -> None:
     world, tenant, run = await made(tmp_path, trainer, BAD)
     assert (run.status, run.attempts, run.reason_code) == ("completed", 1, None)
-    found = await lineage(world.outside, tenant, run.adapter_digest, world.signer.verifier)
+    found = await lineage(world.outside, tenant, run.adapter_digest, world.keys.trust)
     assert tuple(example.example_id for example in found.examples) == GOOD
     left_out = [(name, 1, code) for name, (_, code) in sorted(BAD.items())]
     assert [(each.example_id, each.version, each.code) for each in found.left_out] == left_out

@@ -86,7 +86,7 @@ async def test_usage_is_summed_by_source(parts: Parts) -> None:
 
 async def test_lineage_names_run_reviewers_consents_and_approvals(parts: Parts) -> None:
     digest = await publish_adapter(parts, TENANT)
-    found = await lineage(parts.tenancy, TENANT, digest, parts.signer.verifier)
+    found = await lineage(parts.tenancy, TENANT, digest, parts.keys.trust)
     assert (found.run_id, found.trigger, found.request_event_id) == ("run-0", "operator", "request-1")
     assert found.signature_verified
     rows = [(e.example_id, e.role, e.reviewer_id, e.consent_id, e.approval_event_id) for e in found.examples]
@@ -97,12 +97,12 @@ async def test_lineage_names_run_reviewers_consents_and_approvals(parts: Parts) 
 async def test_lineage_refuses_a_manifest_of_another_signer_or_of_another_adapter(parts: Parts) -> None:
     digest, other = await publish_adapter(parts, TENANT, 1), await publish_adapter(parts, TENANT, 2)
     with pytest.raises(BadSignature):
-        await lineage(parts.tenancy, TENANT, digest, Parts().signer.verifier)
+        await lineage(parts.tenancy, TENANT, digest, Parts().keys.trust)
     store = await parts.tenancy.store(TENANT)
     body, _ = await store.get(object_keys.adapter(other, object_keys.ADAPTER_MANIFEST))
     await store.put(object_keys.adapter(digest, object_keys.ADAPTER_MANIFEST), body)
     with pytest.raises(BadSignature, match="of another tenant or adapter"):
-        await lineage(parts.tenancy, TENANT, digest, parts.signer.verifier)
+        await lineage(parts.tenancy, TENANT, digest, parts.keys.trust)
 
 
 async def test_a_purge_whose_record_cannot_be_read_is_named_beside_the_others(parts: Parts) -> None:

@@ -21,8 +21,11 @@ STACK = {
     "inference_url": "http://127.0.0.1:8000",
     "inference_health_url": "http://127.0.0.1:8080",
     "master_key_file": "/keys/master.key",
-    "signing_key_file": "/keys/signing.pem",
-    "verify_key_file": "/keys/signing.pub.pem",
+    "trust_file": "/keys/trust.json",
+    "trust_root_file": "/keys/root.pub.pem",
+    "trust_root_key": "/keys/root.pem",
+    "token_key": "/keys/token.pem",
+    "event_key": "/keys/event-operators.pem",
     "base_model": "/models/base",
     "processes": [],
 }
@@ -45,7 +48,7 @@ def test_the_stack_of_this_folder_is_enough(stack_file: Path) -> None:
     settings = operator_settings()
     assert settings.kafka_bootstrap_servers == "127.0.0.1:9092"
     assert (settings.s3_bucket, settings.inference_url) == ("sanolith", "http://127.0.0.1:8000")
-    assert settings.verify_key_file == VerificationSettings().verify_key_file == Path("/keys/signing.pub.pem")
+    assert settings.trust_file == VerificationSettings().trust_file == Path("/keys/trust.json")
     assert "local-secret" not in repr(settings)
 
 

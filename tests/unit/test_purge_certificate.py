@@ -52,7 +52,7 @@ async def purged(parts: Parts) -> PurgeRecord:
 
 async def certified(parts: Parts, record: PurgeRecord) -> PurgeCertificate:
     envelope = json.loads(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
-    return read_tolerant(PurgeCertificate, parts.signer.verifier.verify(envelope, PURGE_PREDICATE)["predicate"])
+    return read_tolerant(PurgeCertificate, parts.keys.trust.verify(envelope, PURGE_PREDICATE)["predicate"])
 
 
 async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_word(
@@ -95,7 +95,7 @@ async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_w
     assert found["copies.bucket"].outcome == "operator"
     assert said.objects_removed == sum((f.before.objects if f.before else 0) for f in said.stores)
     (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, record.tenant, record.purge_id))
-    verdict = verify_file(tmp_path / "c.json", parts.signer.verifier)
+    verdict = verify_file(tmp_path / "c.json", parts.keys.trust)
     assert verdict.facts["removed"].startswith(f"{said.objects_removed} objects in {said.versions_removed} versions")
     assert any("copies.bucket" in line for line in verdict.does_not_prove)
 
@@ -106,7 +106,7 @@ async def test_certifying_again_at_any_later_time_gives_the_same_bytes(parts: Pa
     stored = await purges.certificate(parts.tenancy, record.tenant, record.purge_id)
     parts.now += timedelta(days=400)
     again = await purge_ports(parts).driver.records.read(record.tenant, record.purge_id)
-    assert canonical_json(parts.signer.sign(certificate(again))) == stored
+    assert canonical_json(parts.keys.sign(certificate(again))) == stored
     key = object_keys.certificate_key(record.tenant, record.purge_id)
     await parts.objects.delete_versions([version async for version in parts.objects.versions(key)])
     body = again.evolve(step="verified").model_dump_json().encode()
@@ -269,9 +269,9 @@ async def test_the_second_listing_begins_after_the_last_moment_at_which_a_writer
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await publish_adapter(parts, TENANT)
-    driver = PurgeDriver(parts.tenancy, parts.signer, PurgePolicy(quiesce_seconds=60.0))
+    driver = PurgeDriver(parts.tenancy, parts.keys, PurgePolicy(quiesce_seconds=60.0))
     purge_id = await requests.request_purge(parts.tenancy, TENANT, requested_by="op")
-    ports = PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
+    ports = PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None)
     await on_purge_requested(parts.publisher.events[-1], ports)
     await driver.reconcile()
     record = await driver.records.read(TENANT, purge_id)
@@ -354,4 +354,4 @@ async def test_two_tenants_may_have_a_purge_of_one_id_and_each_is_certified_by_i
     for tenant in (other, TENANT):
         assert (await ports.driver.records.read(tenant, "p1")).step == "certified"
         (tmp_path / "c.json").write_bytes(await purges.certificate(parts.tenancy, tenant, "p1"))
-        assert verify_file(tmp_path / "c.json", parts.signer.verifier).facts["tenant"] == tenant
+        assert verify_file(tmp_path / "c.json", parts.keys.trust).facts["tenant"] == tenant

@@ -67,8 +67,11 @@ def test_the_replica_of_the_stack_has_a_port_for_its_api_and_one_for_the_platfor
         inference_url="http://127.0.0.1:8000",
         inference_health_url="http://127.0.0.1:8081",
         master_key_file=tmp_path,
-        signing_key_file=tmp_path,
-        verify_key_file=tmp_path,
+        trust_file=tmp_path,
+        trust_root_file=tmp_path,
+        trust_root_key="root",
+        token_key="token",
+        event_key="event",
         base_model="base",
         processes=[],
     )

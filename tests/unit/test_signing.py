@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
 from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
@@ -19,24 +18,29 @@ from securesystemslib.signer import CryptoSigner
 
 from schemas.base.canonical import canonical_json
 from schemas.evidence.statements import EVICTION_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
+from schemas.evidence.trust import Purpose
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.signing import Signer, Verifier
+from tenancy.evidence.given_keys import GivenKeys, read_public_key
+from tenancy.evidence.keys import LocalKey
+from tenancy.evidence.signer import signed_envelope
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.examples import examples
 from tests.unit.event_strategies import JSON_VALUES
 
-SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-OTHER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
-VERIFIER = SIGNER.verifier
+SIGNER = AllKeys.numbered(1)
+OTHER = AllKeys.numbered(2)
+VERIFIER = SIGNER.trust
 
 
-def statement(predicate: Any = "x", **changed: Any) -> dict[str, Any]:
+def statement(said: Any = "x", **changed: Any) -> dict[str, Any]:
+    predicate = {"said": said, "completed_at": "2026-03-01T12:00:00+00:00"}
     made = {"_type": STATEMENT_TYPE, "subject": [], "predicateType": PURGE_PREDICATE, "predicate": predicate, **changed}
     return {name: value for name, value in made.items() if value is not ...}
 
 
-def envelope_of(payload: bytes, payload_type: str = PAYLOAD_TYPE, signer: Signer = SIGNER) -> dict[str, Any]:
+def envelope_of(payload: bytes, payload_type: str = PAYLOAD_TYPE, signer: AllKeys = SIGNER) -> dict[str, Any]:
     envelope = Envelope(payload, payload_type, {})
-    envelope.sign(CryptoSigner(signer.private_key))
+    envelope.sign(CryptoSigner(signer.private[Purpose.CERTIFICATE].private_key))
     made: dict[str, Any] = envelope.to_dict()
     return made
 
@@ -71,7 +75,8 @@ def test_any_changed_byte_is_refused(filler: str) -> None:
 
 
 def test_base64_that_is_spelled_in_another_way_is_refused() -> None:
-    signed = SIGNER.sign(statement())
+    spellable = (SIGNER.sign(statement(number)) for number in range(100))
+    signed = next(one for one in spellable if set("+/") & set(one["signatures"][0]["sig"]))
     spaced = {**signed, "payload": signed["payload"][:8] + "\n" + signed["payload"][8:]}
     urlsafe = copy.deepcopy(signed)
     urlsafe["signatures"][0]["sig"] = urlsafe["signatures"][0]["sig"].replace("+", "-").replace("/", "_")
@@ -91,8 +96,11 @@ def test_nothing_unsigned_may_travel_in_the_envelope() -> None:
 
 
 def test_a_signature_for_one_kind_is_not_good_for_another() -> None:
-    with pytest.raises(BadSignature, match="another kind"):
+    with pytest.raises(BadSignature):
         VERIFIER.verify(SIGNER.sign(statement()), EVICTION_PREDICATE)
+    key = SIGNER.certificate.key.public_key
+    with pytest.raises(BadSignature, match="another kind"):
+        GivenKeys((key,)).verify(SIGNER.sign(statement()), EVICTION_PREDICATE)
 
 
 def test_another_installations_signature_is_refused() -> None:
@@ -167,33 +175,30 @@ def test_what_does_not_verify_is_not_repeated_in_the_refusal() -> None:
 # --- key files
 
 
-def test_keys_are_read_from_pem(tmp_path: Path) -> None:
-    private, public = tmp_path / "signing.pem", tmp_path / "signing.pub.pem"
-    private.write_bytes(
-        SIGNER.private_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    public.write_bytes(
-        VERIFIER.public_key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    assert Verifier.read(public).verify(Signer.read(private).sign(statement()), PURGE_PREDICATE) == statement()
+@pytest.mark.parametrize("key", [LocalKey.generate(), LocalKey.generate_p256()], ids=["Ed25519", "P-256"])
+def test_keys_are_read_from_pem(key: LocalKey, tmp_path: Path) -> None:
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub.pem"
+    private.write_bytes(key.pem())
+    public.write_bytes(key.public_key.pem())
+    read = LocalKey.read(private, "--key")
+    assert read.public_key == read_public_key(public, "--key") == key.public_key
+    signed = signed_envelope(statement(), read)
+    assert GivenKeys((key.public_key,)).verify(signed, PURGE_PREDICATE) == statement()
 
 
-def test_what_is_no_ed25519_key_is_refused_with_what_to_set(tmp_path: Path) -> None:
-    other = generate_private_key(SECP256R1())
+def test_what_is_no_key_of_ours_is_refused_with_what_to_set(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
-    with pytest.raises(Refused, match="SANO_SIGNING_KEY_FILE"):
-        Signer.read(path)
-    with pytest.raises(Refused, match="SANO_VERIFY_KEY_FILE"):
-        Verifier.read(path)
+    for read in (LocalKey.read, read_public_key):
+        with pytest.raises(Refused, match="SANO_AUDIT_KEY"):
+            read(path, "SANO_AUDIT_KEY")
+    other = generate_private_key(SECP384R1())
     path.write_bytes(
         other.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    with pytest.raises(Refused, match="no Ed25519 key"):
-        Signer.read(path)
+    with pytest.raises(Refused, match="no Ed25519 or ECDSA P-256 key"):
+        LocalKey.read(path, "--key")
     path.write_bytes(
         other.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
-    with pytest.raises(Refused, match="no Ed25519 public key"):
-        Verifier.read(path)
+    with pytest.raises(Refused, match="no PEM public key of Ed25519 or ECDSA P-256"):
+        read_public_key(path, "--key")

@@ -11,38 +11,44 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
+from schemas.evidence.trust import Purpose
 from tenancy.errors import Refused
-from tenancy.evidence.signing import Signer
+from tenancy.evidence.keys import LocalKey
+from tenancy.evidence.signer import Signer
+from tenancy.evidence.trust import Trust
 from tenancy.tenant_id import TenantId
-from tenancy.tokens import ALGORITHM, AUDIENCE, ISSUER, BadToken, TokenIssuer, TokenVerifier
+from tenancy.tokens import AUDIENCE, ISSUER, BadToken, TokenIssuer, TokenVerifier
+from tests.fixtures.all_keys import AllKeys, entry
 
+ALGORITHM = "Ed25519"
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TENANT = TenantId("t1")
-OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
-ISSUING = TokenIssuer(OURS, lambda: NOW)
+OURS = AllKeys.numbered(1)
+THEIRS = AllKeys.numbered(2)
+ISSUING = TokenIssuer(OURS.token, lambda: NOW)
 WORDS = "refused: the bearer token is missing, malformed, expired or not of this installation"
 
 
 def verifier(at: datetime = NOW) -> TokenVerifier:
-    return TokenVerifier(OURS.verifier, lambda: at)
+    return TokenVerifier(OURS.trust, lambda: at)
 
 
-def private_jwk(signer: Signer) -> OKPKey:
-    raw = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    return OKPKey.import_key(signer.private_key.private_bytes(*raw))
+KEY = OURS.private[Purpose.TOKEN]
+RAW = serialization.Encoding.Raw
+HEADER = {"alg": ALGORITHM, "kid": OURS.token.key_id, "typ": "JWT"}
+
+
+def private_jwk(signer: AllKeys) -> OKPKey:
+    return OKPKey.import_key(signer.private[Purpose.TOKEN].pem())
 
 
 def public_pem() -> bytes:
-    return OURS.verifier.public_key.public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return KEY.public_key.pem()
 
 
 def claims(**changed: Any) -> dict[str, Any]:
@@ -51,8 +57,8 @@ def claims(**changed: Any) -> dict[str, Any]:
     return {name: value for name, value in made.items() if value is not ...}
 
 
-def signed(token_claims: dict[str, Any], signer: Signer = OURS, header: dict[str, Any] | None = None) -> str:
-    return jwt.encode({"alg": ALGORITHM, **(header or {})}, token_claims, private_jwk(signer), algorithms=[ALGORITHM])
+def signed(token_claims: dict[str, Any], signer: AllKeys = OURS, header: dict[str, Any] | None = None) -> str:
+    return jwt.encode({**HEADER, **(header or {})}, token_claims, private_jwk(signer), algorithms=[ALGORITHM])
 
 
 def signed_json(literals: dict[str, str]) -> str:
@@ -60,10 +66,9 @@ def signed_json(literals: dict[str, str]) -> str:
     body = json.dumps(claims(**dict.fromkeys(literals, ...)))[:-1]
     spelled = body + "".join(f', "{name}": {literal}' for name, literal in literals.items()) + "}"
     signing_input = ".".join(
-        base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode()
-        for part in (json.dumps({"typ": "JWT", "alg": ALGORITHM}), spelled)
+        base64.urlsafe_b64encode(part.encode()).rstrip(b"=").decode() for part in (json.dumps(HEADER), spelled)
     )
-    signature = OURS.private_key.sign(signing_input.encode())
+    signature = KEY.sign(signing_input.encode())
     return f"{signing_input}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
@@ -97,12 +102,12 @@ def test_a_lifetime_that_is_none_or_over_a_year_is_refused(lifetime: timedelta) 
 
 def hs256(secret: bytes) -> str:
     """By hand: the library refuses to make such a token."""
-    body = unsigned({"alg": "HS256", "typ": "JWT"}, claims()).removesuffix(".")
+    body = unsigned({**HEADER, "alg": "HS256"}, claims()).removesuffix(".")
     tag = hmac.new(secret, body.encode(), hashlib.sha256).digest()
     return f"{body}.{base64.urlsafe_b64encode(tag).rstrip(b'=').decode()}"
 
 
-ES256 = jwt.encode({"alg": "ES256"}, claims(), ECKey.generate_key("P-256"), algorithms=["ES256"])
+ES256 = jwt.encode({**HEADER, "alg": "ES256"}, claims(), ECKey.generate_key("P-256"), algorithms=["ES256"])
 GOOD = signed(claims())
 HEAD, BODY, SIGNATURE = GOOD.split(".")
 
@@ -113,13 +118,13 @@ REFUSED = {
     "five parts": "a.b.c.d.e",
     "no signature": f"{HEAD}.{BODY}.",
     "no algorithm": unsigned({"typ": "JWT"}, claims()),
-    "alg none": unsigned({"alg": "none"}, claims()),
-    "alg None": unsigned({"alg": "None"}, claims()),
-    "alg null": unsigned({"alg": None}, claims()),
-    "alg list": unsigned({"alg": [ALGORITHM]}, claims()),
-    "alg none with our signature": f"{unsigned({'alg': 'none'}, claims()).rsplit('.', 1)[0]}.{SIGNATURE}",
+    "alg none": unsigned({**HEADER, "alg": "none"}, claims()),
+    "alg None": unsigned({**HEADER, "alg": "None"}, claims()),
+    "alg null": unsigned({**HEADER, "alg": None}, claims()),
+    "alg list": unsigned({**HEADER, "alg": [ALGORITHM]}, claims()),
+    "alg none with our signature": f"{unsigned({**HEADER, 'alg': 'none'}, claims()).rsplit('.', 1)[0]}.{SIGNATURE}",
     "HS256 with the public key in PEM": hs256(public_pem()),
-    "HS256 with the public key's bytes": hs256(OURS.verifier.public_key.public_bytes_raw()),
+    "HS256 with the public key's bytes": hs256(KEY.public_key.inner.public_bytes(RAW, serialization.PublicFormat.Raw)),
     "ES256": ES256,
     "another installation's key": signed(claims(), THEIRS),
     "a key in the header": signed(claims(), THEIRS, {"jwk": private_jwk(THEIRS).as_dict(private=False)}),
@@ -157,8 +162,8 @@ REFUSED = {
     "an expiry that is reached": signed(claims(exp=NOW.timestamp() - 0.5)),
     "not valid yet": signed(claims(nbf=int(NOW.timestamp()) + 61)),
     "not valid before it expires": signed(claims(nbf=int(NOW.timestamp()) + 120, exp=int(NOW.timestamp()) + 60)),
-    "claims that are a list": unsigned({"alg": ALGORITHM}, ["t1"], b"x" * 64),
-    "a critical extension": unsigned({"alg": ALGORITHM, "crit": ["b64"], "b64": False}, claims(), b"x" * 64),
+    "claims that are a list": unsigned(HEADER, ["t1"], b"x" * 64),
+    "a critical extension": unsigned({**HEADER, "crit": ["b64"], "b64": False}, claims(), b"x" * 64),
     "a header that is deep": base64.urlsafe_b64encode(b"[" * 40_000).decode() + ".e30.AA",
     "not ASCII": "é.é.é",
     "a lone surrogate": "\ud800.a.b",
@@ -197,18 +202,57 @@ def test_times_that_are_sane_are_taken_from_a_clock_a_minute_ahead_too(literals:
 
 
 def test_the_key_is_made_once_and_not_for_each_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, real = [], OKPKey.import_key
+    made, real = [], serialization.load_pem_public_key
 
-    def counted(*given: Any) -> OKPKey:
+    def counted(*given: Any) -> Any:
         made.append(given)
         return real(*given)
 
-    monkeypatch.setattr(OKPKey, "import_key", counted)
-    checking = verifier()
+    monkeypatch.setattr(serialization, "load_pem_public_key", counted)
+    checking = TokenVerifier(Trust.of(*OURS.trust.file.keys), lambda: NOW)
     assert [checking.tenant(GOOD), checking.tenant(GOOD)] == [TENANT, TENANT]
     with pytest.raises(BadToken):
         checking.tenant(ES256)
     assert len(made) == 1
+
+
+def test_a_token_is_refused_by_a_key_of_every_other_purpose() -> None:
+    for purpose in Purpose:
+        token = TokenIssuer(Signer.of(purpose, OURS.private[purpose]), lambda: NOW).issue(TENANT)
+        if purpose is Purpose.TOKEN:
+            assert verifier().tenant(token) == TENANT
+        else:
+            with pytest.raises(BadToken):
+                verifier().tenant(token)
+
+
+def with_key(**times: Any) -> Trust:
+    return Trust.of(entry(KEY.public_key, Purpose.TOKEN, **times), clock=lambda: NOW)
+
+
+def test_tokens_outlive_the_replacement_of_their_key_and_not_its_revocation() -> None:
+    token = ISSUING.issue(TENANT, timedelta(days=30))
+    later = NOW + timedelta(days=29)
+    replaced = with_key(valid_until=NOW + timedelta(hours=1))
+    assert TokenVerifier(replaced, lambda: later).tenant(token) == TENANT
+    for ended in (with_key(revoked_at=later), with_key(valid_until=NOW - timedelta(hours=1))):
+        with pytest.raises(BadToken):
+            TokenVerifier(ended, lambda: NOW).tenant(token)
+
+
+def test_a_replaced_key_makes_no_token_that_is_dated_back_and_lasts_for_ever() -> None:
+    token = signed(claims(exp=253402214400))
+    replaced = with_key(valid_until=NOW)
+    assert TokenVerifier(replaced, lambda: NOW).tenant(token) == TENANT
+    with pytest.raises(BadToken):
+        TokenVerifier(replaced, lambda: NOW + timedelta(days=366)).tenant(token)
+
+
+def test_a_token_may_be_signed_by_a_key_of_the_other_algorithm() -> None:
+    key = LocalKey.generate_p256()
+    trust = Trust.of(entry(key.public_key, Purpose.TOKEN))
+    token = TokenIssuer(Signer.of(Purpose.TOKEN, key), lambda: NOW).issue(TENANT)
+    assert TokenVerifier(trust, lambda: NOW).tenant(token) == TENANT
 
 
 @given(st.integers(0, len(GOOD) - 1), st.characters(codec="ascii"))

@@ -6,23 +6,22 @@ import json
 from collections.abc import Callable
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.evidence.statements import TRAINING_PREDICATE
 from tenancy.errors import BadSignature
-from tenancy.evidence.signing import Signer
 from tenancy.evidence.training_manifest import open_training_manifest
+from tests.fixtures.all_keys import AllKeys
 from tests.unit.operator_parts import adapter_files, manifest, signed_manifest
 
-OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+OURS = AllKeys.numbered(1)
+THEIRS = AllKeys.numbered(2)
 HELD = manifest("t1", adapter_files())
 STATEMENT = {"_type": "https://in-toto.io/Statement/v1", "predicateType": TRAINING_PREDICATE}
 
 
 def test_what_was_signed_is_read_back() -> None:
     envelope = json.dumps(signed_manifest(OURS, HELD)).encode()
-    assert open_training_manifest(OURS.verifier, envelope) == HELD
+    assert open_training_manifest(OURS.trust, envelope) == HELD
 
 
 REFUSED: dict[str, Callable[[], bytes]] = {
@@ -40,4 +39,4 @@ REFUSED: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("envelope", REFUSED.values(), ids=REFUSED.keys())
 def test_whatever_else_it_is_it_is_refused_as_badly_signed(envelope: Callable[[], bytes]) -> None:
     with pytest.raises(BadSignature):
-        open_training_manifest(OURS.verifier, envelope())
+        open_training_manifest(OURS.trust, envelope())

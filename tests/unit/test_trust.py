@@ -27,7 +27,7 @@ OURS = SpeaksFor(publisher="purge")
 
 def entry(purpose: Purpose, **other: Any) -> TrustedKey:
     speaks_for = OURS if purpose is Purpose.EVENT else None
-    return trusted(KEYS[purpose], purpose, NOW - 10 * DAY, speaks_for=speaks_for, **other)
+    return trusted(KEYS[purpose].public_key, purpose, NOW - 10 * DAY, speaks_for=speaks_for, **other)
 
 
 def trust(*keys: TrustedKey) -> Trust:
@@ -108,11 +108,11 @@ def test_a_revoked_key_counts_for_nothing_that_is_presented_now() -> None:
 
 def test_a_key_does_not_count_before_its_time_and_may_sign_what_its_predecessor_began() -> None:
     key = KEYS[Purpose.RECEIPT]
-    early = trust(trusted(key, Purpose.RECEIPT, NOW + DAY))
+    early = trust(trusted(key.public_key, Purpose.RECEIPT, NOW + DAY))
     envelope = signed_envelope(document(EVICTION_PREDICATE), key)
     with pytest.raises(BadSignature, match="valid from"):
         early.verify(envelope, EVICTION_PREDICATE)
-    late = trust(trusted(key, Purpose.RECEIPT, NOW))
+    late = trust(trusted(key.public_key, Purpose.RECEIPT, NOW))
     assert late.verify(signed_envelope(document(EVICTION_PREDICATE, NOW - DAY), key), EVICTION_PREDICATE)
 
 
@@ -173,7 +173,7 @@ def test_a_key_under_the_name_of_another_is_refused() -> None:
 
 
 def test_one_key_cannot_be_listed_for_two_purposes() -> None:
-    twice = trusted(KEYS[Purpose.TOKEN], Purpose.CERTIFICATE, NOW)
+    twice = trusted(KEYS[Purpose.TOKEN].public_key, Purpose.CERTIFICATE, NOW)
     with pytest.raises(ValidationError, match="twice"):
         TrustFile(version=1, issued_at=NOW, keys=(entry(Purpose.TOKEN), twice))
 
@@ -182,7 +182,7 @@ def test_only_an_event_key_speaks_for_somebody_and_it_always_does() -> None:
     for purpose in Purpose:
         speaks_for = None if purpose is Purpose.EVENT else OURS
         with pytest.raises(Refused, match="cannot be said"):
-            trusted(KEYS[purpose], purpose, NOW, speaks_for=speaks_for)
+            trusted(KEYS[purpose].public_key, purpose, NOW, speaks_for=speaks_for)
 
 
 # --- JWS

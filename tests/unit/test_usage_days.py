@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -29,11 +28,11 @@ from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable, TenantFenced, Transient
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject, erase_prefix
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 TENANT = TenantId("t1")
@@ -77,7 +76,7 @@ class Ledger:
     def __post_init__(self) -> None:
         master = KeyFileMasterKey(secrets.token_bytes(32))
         self.tenancy = assemble(self.objects, master, self.publisher, "/sanolith/test", lambda: self.now)
-        signer = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+        signer = AllKeys.numbered(2)
         self.ports = LedgerPorts(self.tenancy, Checkpointer(self.tenancy.audit, signer), 256)
 
     async def start(self) -> Ledger:

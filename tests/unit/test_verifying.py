@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.base.canonical import canonical_json
 from schemas.evidence.statements import EVICTION_PREDICATE, WITHDRAWAL_PREDICATE, eviction_subject, statement
@@ -18,9 +17,9 @@ from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.objects.withdrawals import RetiredAdapter, WithdrawalReceipt, withdrawal_subject
 from schemas.tenant.holds import LegalHold
 from tenancy.errors import BadSignature, Refused
-from tenancy.evidence.signing import Signer
 from tenancy.evidence.verification import verify_file
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
+from tests.fixtures.all_keys import AllKeys
 from tests.unit.operator_parts import (
     NOW,
     adapter_files,
@@ -37,8 +36,8 @@ HOLD = LegalHold(hold_id="h1", reason_code="litigation", placed_by="op", placed_
 
 
 @pytest.fixture
-def signer() -> Signer:
-    return Signer(Ed25519PrivateKey.generate())
+def signer() -> AllKeys:
+    return AllKeys.made()
 
 
 def saved(tmp_path: Path, envelope: Any) -> Path:
@@ -47,8 +46,8 @@ def saved(tmp_path: Path, envelope: Any) -> Path:
     return path
 
 
-def test_a_certificate_says_what_it_proves_and_what_it_does_not(signer: Signer, tmp_path: Path) -> None:
-    verdict = verify_file(saved(tmp_path, signed_certificate(signer, certificate())), signer.verifier)
+def test_a_certificate_says_what_it_proves_and_what_it_does_not(signer: AllKeys, tmp_path: Path) -> None:
+    verdict = verify_file(saved(tmp_path, signed_certificate(signer, certificate())), signer.trust)
     assert verdict.kind == "certificate of purge"
     assert verdict.facts["tenant"] == "t1"
     assert "within the deadline" in verdict.facts["completed"]
@@ -59,14 +58,14 @@ def test_a_certificate_says_what_it_proves_and_what_it_does_not(signer: Signer, 
     assert any("no legal hold was open" in line for line in verdict.proves)
 
 
-def test_a_certificate_tells_of_holds_exports_exceptions_and_expired_replicas(signer: Signer, tmp_path: Path) -> None:
+def test_a_certificate_tells_of_holds_exports_exceptions_and_expired_replicas(signer: AllKeys, tmp_path: Path) -> None:
     told = certificate(
         holds=(HOLD.evolve(released_at=NOW + timedelta(seconds=10), released_by="op"),),
         export=PurgeExport(adapter_digest="a" * 64, waits_until=NOW, ready_at=NOW),
         exceptions=(REFUSAL.evolve(until=NOW + timedelta(minutes=1)),),
         replicas=(EVICTED.evolve(outcome="expired", receipt_sha256=None),),
     )
-    facts = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.verifier).facts
+    facts = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.trust).facts
     assert "h1 (litigation)" in facts["legal holds"]
     assert "not taken by" in facts["export"]
     assert facts["kept back for a while"] == "objects.runs (access-denied)"
@@ -75,21 +74,21 @@ def test_a_certificate_tells_of_holds_exports_exceptions_and_expired_replicas(si
 
 @pytest.mark.parametrize("was_reset", [True, False, None])
 def test_a_certificate_tells_of_a_prefix_cache_that_was_not_dropped(
-    was_reset: bool | None, signer: Signer, tmp_path: Path
+    was_reset: bool | None, signer: AllKeys, tmp_path: Path
 ) -> None:
     told = certificate(replicas=(EVICTED.evolve(prefix_cache_reset=was_reset),))
-    verdict = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.verifier)
+    verdict = verify_file(saved(tmp_path, signed_certificate(signer, told)), signer.trust)
     said = [line for line in verdict.does_not_prove if "replica-1 cleared its prefix cache" in line]
     assert bool(said) == (was_reset is False)
 
 
-def test_a_certificate_that_came_too_late_says_so(signer: Signer, tmp_path: Path) -> None:
+def test_a_certificate_that_came_too_late_says_so(signer: AllKeys, tmp_path: Path) -> None:
     late = certificate(requested_at=NOW - timedelta(days=30), deadline=NOW)
-    verdict = verify_file(saved(tmp_path, signed_certificate(signer, late)), signer.verifier)
+    verdict = verify_file(saved(tmp_path, signed_certificate(signer, late)), signer.trust)
     assert "AFTER the deadline" in verdict.facts["completed"]
 
 
-def test_no_single_byte_of_a_certificate_can_be_changed(signer: Signer, tmp_path: Path) -> None:
+def test_no_single_byte_of_a_certificate_can_be_changed(signer: AllKeys, tmp_path: Path) -> None:
     path = tmp_path / "certificate.json"
     original = canonical_json(signed_certificate(signer, certificate()))  # as the purge writes it
     accepted = []
@@ -98,67 +97,67 @@ def test_no_single_byte_of_a_certificate_can_be_changed(signer: Signer, tmp_path
         changed[position] ^= 0x01
         path.write_bytes(changed)
         try:
-            verify_file(path, signer.verifier)
+            verify_file(path, signer.trust)
             accepted.append(bytes(changed[max(0, position - 10) : position + 10]))
         except Refused:
             pass
     assert accepted == []
 
 
-def test_a_document_of_another_signer_is_refused(signer: Signer, tmp_path: Path) -> None:
-    path = saved(tmp_path, signed_certificate(Signer(Ed25519PrivateKey.generate()), certificate()))
+def test_a_document_of_another_signer_is_refused(signer: AllKeys, tmp_path: Path) -> None:
+    path = saved(tmp_path, signed_certificate(AllKeys.made(), certificate()))
     with pytest.raises(BadSignature):
-        verify_file(path, signer.verifier)
+        verify_file(path, signer.trust)
 
 
 def test_a_signed_certificate_that_contradicts_itself_is_refused_with_each_way_in_which_it_does(
-    signer: Signer, tmp_path: Path
+    signer: AllKeys, tmp_path: Path
 ) -> None:
     """``test_certificate_rules`` has an alteration for each."""
     path = saved(tmp_path, signed_certificate(signer, certificate(residual=1, keys=())))
     with pytest.raises(BadSignature, match="the purge was not complete; the certificate does not say that the tenant"):
-        verify_file(path, signer.verifier)
+        verify_file(path, signer.trust)
 
 
-def test_a_certificate_about_another_tenant_than_its_subject_is_refused(signer: Signer, tmp_path: Path) -> None:
+def test_a_certificate_about_another_tenant_than_its_subject_is_refused(signer: AllKeys, tmp_path: Path) -> None:
     held = certificate()
     envelope = signer.sign(statement("urn:sanolith:predicate:purge-certificate:v1", {"tenant:t2": "e" * 64}, held))
     with pytest.raises(BadSignature, match="subject is not the tenant"):
-        verify_file(saved(tmp_path, envelope), signer.verifier)
+        verify_file(saved(tmp_path, envelope), signer.trust)
 
 
-def test_a_manifest_is_checked_against_the_adapter_beside_it(signer: Signer, tmp_path: Path) -> None:
+def test_a_manifest_is_checked_against_the_adapter_beside_it(signer: AllKeys, tmp_path: Path) -> None:
     files = adapter_files(1)
     path = saved(tmp_path, signed_manifest(signer, manifest("t1", files)))
-    alone = verify_file(path, signer.verifier)
+    alone = verify_file(path, signer.trust)
     assert alone.facts["files beside it"] == "none"
     assert any("anything about weights" in line for line in alone.does_not_prove)
     for name, body in files.items():
         (tmp_path / name).write_bytes(body)
-    assert verify_file(path, signer.verifier).facts["files beside it"] == "match"
+    assert verify_file(path, signer.trust).facts["files beside it"] == "match"
     (tmp_path / object_keys.ADAPTER_WEIGHTS).write_bytes(adapter_files(2)[object_keys.ADAPTER_WEIGHTS])
     with pytest.raises(BadSignature, match="is not the file that it speaks of"):
-        verify_file(path, signer.verifier)
+        verify_file(path, signer.trust)
 
 
-def test_a_manifest_whose_digest_its_parts_do_not_give_is_refused(signer: Signer, tmp_path: Path) -> None:
+def test_a_manifest_whose_digest_its_parts_do_not_give_is_refused(signer: AllKeys, tmp_path: Path) -> None:
     forged = manifest("t1", adapter_files()).evolve(adapter_digest="f" * 64)
     with pytest.raises(BadSignature, match="not the one that its parts determine"):
-        verify_file(saved(tmp_path, signed_manifest(signer, forged)), signer.verifier)
+        verify_file(saved(tmp_path, signed_manifest(signer, forged)), signer.trust)
 
 
-def test_a_receipt_of_an_eviction_says_which_replica_signed_it(signer: Signer, tmp_path: Path) -> None:
-    verdict = verify_file(saved(tmp_path, signed_receipt(signer)), signer.verifier)
+def test_a_receipt_of_an_eviction_says_which_replica_signed_it(signer: AllKeys, tmp_path: Path) -> None:
+    verdict = verify_file(saved(tmp_path, signed_receipt(signer)), signer.trust)
     assert (verdict.kind, verdict.facts["replica"]) == ("eviction receipt", "replica-1")
     assert verdict.facts["process"] == "process-1"
     assert any("other processes of this one" in line for line in verdict.does_not_prove)
 
 
-def test_a_receipt_that_does_not_name_its_process_is_refused(signer: Signer, tmp_path: Path) -> None:
-    unnamed = signer.verifier.verify(signed_receipt(signer), EVICTION_PREDICATE)
+def test_a_receipt_that_does_not_name_its_process_is_refused(signer: AllKeys, tmp_path: Path) -> None:
+    unnamed = signer.trust.verify(signed_receipt(signer), EVICTION_PREDICATE)
     del unnamed["predicate"]["incarnation"]
     with pytest.raises(BadSignature, match="lacks what such a document must hold"):
-        verify_file(saved(tmp_path, signer.sign(unnamed)), signer.verifier)
+        verify_file(saved(tmp_path, signer.sign(unnamed)), signer.trust)
 
 
 @pytest.mark.parametrize(
@@ -173,42 +172,42 @@ def test_a_receipt_that_does_not_name_its_process_is_refused(signer: Signer, tmp
     ],
 )
 def test_a_receipt_that_says_itself_that_it_proves_nothing_is_refused(
-    signer: Signer, tmp_path: Path, contradiction: dict[str, Any], why: str
+    signer: AllKeys, tmp_path: Path, contradiction: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(Refused, match=why):
-        verify_file(saved(tmp_path, signed_receipt(signer, **contradiction)), signer.verifier)
+        verify_file(saved(tmp_path, signed_receipt(signer, **contradiction)), signer.trust)
 
 
-def test_a_receipt_may_list_adapters_that_are_not_what_left(signer: Signer, tmp_path: Path) -> None:
+def test_a_receipt_may_list_adapters_that_are_not_what_left(signer: AllKeys, tmp_path: Path) -> None:
     path = saved(tmp_path, signed_receipt(signer, remaining=("d" * 64,)))
-    assert verify_file(path, signer.verifier).kind == "eviction receipt"
+    assert verify_file(path, signer.trust).kind == "eviction receipt"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"x"', "{}", '{"payload": "!"}', '{"payload": "e30="}'])
-def test_what_is_no_signed_statement_is_refused_in_one_line(signer: Signer, tmp_path: Path, content: str) -> None:
+def test_what_is_no_signed_statement_is_refused_in_one_line(signer: AllKeys, tmp_path: Path, content: str) -> None:
     path = tmp_path / "document.json"
     path.write_text(content)
     with pytest.raises(Refused, match="is not a signed statement"):
-        verify_file(path, signer.verifier)
+        verify_file(path, signer.trust)
 
 
-def test_a_signed_document_of_a_kind_that_is_not_known_is_refused(signer: Signer, tmp_path: Path) -> None:
+def test_a_signed_document_of_a_kind_that_is_not_known_is_refused(signer: AllKeys, tmp_path: Path) -> None:
     envelope = signer.sign(statement("urn:sanolith:predicate:unheard-of:v1", {"x": "0" * 64}, certificate()))
     with pytest.raises(Refused, match="not a document that this version knows"):
-        verify_file(saved(tmp_path, envelope), signer.verifier)
+        verify_file(saved(tmp_path, envelope), signer.trust)
 
 
-def test_a_signed_statement_that_lacks_its_fields_is_refused(signer: Signer, tmp_path: Path) -> None:
+def test_a_signed_statement_that_lacks_its_fields_is_refused(signer: AllKeys, tmp_path: Path) -> None:
     envelope = signer.sign(
         {
             "_type": "https://in-toto.io/Statement/v1",
             "subject": [],
             "predicateType": "urn:sanolith:predicate:training:v1",
-            "predicate": {},
+            "predicate": {"finished_at": "2026-03-01T12:00:00Z"},
         }
     )
     with pytest.raises(BadSignature, match="lacks what such a document must hold"):
-        verify_file(saved(tmp_path, envelope), signer.verifier)
+        verify_file(saved(tmp_path, envelope), signer.trust)
 
 
 REPLICA_SIGNED = EVICTED
@@ -248,12 +247,12 @@ def left(**changes: Any) -> dict[str, Any]:
     return {"affected": (LEFT.evolve(**changes),)}
 
 
-def signed_withdrawal(signer: Signer, held: WithdrawalReceipt, subject: str = "w-1") -> dict[str, Any]:
+def signed_withdrawal(signer: AllKeys, held: WithdrawalReceipt, subject: str = "w-1") -> dict[str, Any]:
     return signer.sign(statement(WITHDRAWAL_PREDICATE, withdrawal_subject(subject), held))
 
 
-def test_a_receipt_of_a_withdrawal_says_what_became_of_the_adapters(signer: Signer, tmp_path: Path) -> None:
-    verdict = verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal())), signer.verifier)
+def test_a_receipt_of_a_withdrawal_says_what_became_of_the_adapters(signer: AllKeys, tmp_path: Path) -> None:
+    verdict = verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal())), signer.trust)
     assert verdict.kind == "receipt of a withdrawal"
     assert (verdict.facts["withdrawn"], verdict.facts["adapters"]) == ("example example-1", "c" * 64)
     assert verdict.facts["replicas"] == f"{'c' * 64}: replica-1 evicted, replica-2 expired"
@@ -262,9 +261,9 @@ def test_a_receipt_of_a_withdrawal_says_what_became_of_the_adapters(signer: Sign
     assert any("copies that the tenant took away" in line for line in verdict.does_not_prove)
 
 
-def test_a_receipt_about_another_withdrawal_than_its_subject_is_refused(signer: Signer, tmp_path: Path) -> None:
+def test_a_receipt_about_another_withdrawal_than_its_subject_is_refused(signer: AllKeys, tmp_path: Path) -> None:
     with pytest.raises(BadSignature, match="subject is not the withdrawal"):
-        verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal(), subject="w-2")), signer.verifier)
+        verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal(), subject="w-2")), signer.trust)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +307,7 @@ def test_a_receipt_about_another_withdrawal_than_its_subject_is_refused(signer: 
     ],
 )
 def test_a_receipt_of_a_withdrawal_that_contradicts_itself_is_refused(
-    contradiction: dict[str, Any], why: str, signer: Signer, tmp_path: Path
+    contradiction: dict[str, Any], why: str, signer: AllKeys, tmp_path: Path
 ) -> None:
     with pytest.raises(BadSignature, match=why):
-        verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal(**contradiction))), signer.verifier)
+        verify_file(saved(tmp_path, signed_withdrawal(signer, withdrawal(**contradiction))), signer.trust)

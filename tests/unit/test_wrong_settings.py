@@ -28,6 +28,7 @@ from tenancy.bootstrap import open_tenancy
 from tenancy.errors import Refused
 from tenancy.platform.settings import PlatformSettings, loaded
 from tenancy.storage.master_keys import KmsMasterKey
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.telemetry import observed
 
 CANARY = "canary-8841"
@@ -76,8 +77,10 @@ def test_a_service_ends_with_one_line_that_names_the_setting_and_quotes_nothing(
 def test_a_replica_without_its_signing_key_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    missing = tmp_path / "signing.pem"
-    set_to(monkeypatch, {**ENOUGH, "SANO_SIGNING_KEY_FILE": str(missing)})
+    missing = tmp_path / "receipt.pem"
+    trusted = {f"SANO_{name}".upper(): str(path) for name, path in AllKeys.made().write(tmp_path).items()}
+    missing.unlink()
+    set_to(monkeypatch, {**ENOUGH, **trusted, "SANO_RECEIPT_KEY": str(missing)})
     flushed: list[bool] = []
     monkeypatch.setattr(inference_app, "configure_logging", lambda _: None)
     telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
@@ -96,7 +99,7 @@ def test_a_replica_without_its_signing_key_ends_with_one_line(
     "kind", [PlatformSettings, OperatorSettings, InstallationSettings, VerificationSettings, LocalSettings]
 )
 def test_not_even_a_traceback_quotes_a_setting(kind: type[BaseSettings]) -> None:
-    fields = ("s3_bucket", "verify_key_file", "audit_checkpoint_seconds")
+    fields = ("s3_bucket", "trust_file", "audit_checkpoint_seconds")
     wrong: dict[str, Any] = {name: [CANARY] for name in fields if name in kind.model_fields}
     with pytest.raises(ValidationError) as error:
         kind(**wrong)

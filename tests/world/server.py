@@ -12,8 +12,8 @@ from inference.replica.load_audit import LoadAudit
 from inference.tenants.binding import TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from tenancy.bootstrap import Tenancy
-from tenancy.evidence.signing import Signer
 from tenancy.platform.clock import NewNonce
+from tests.fixtures.all_keys import AllKeys
 from tests.world.fakes import BASE, FakeEngine, FakeFiles
 
 REPLICA = "replica-0"
@@ -23,7 +23,7 @@ LEASE_SECONDS = 30.0
 class Server:
     """One process of the replica. Killed, it is gone with its adapters, its sums and its notes: make another."""
 
-    def __init__(self, tenancy: Tenancy, signer: Signer, new_usage_id: NewNonce) -> None:
+    def __init__(self, tenancy: Tenancy, signer: AllKeys, new_usage_id: NewNonce) -> None:
         self.tenancy = tenancy
         self.engine, self.files = FakeEngine(), FakeFiles()
         self.lease = ReplicaLease(tenancy, REPLICA, BASE.digest, LEASE_SECONDS, tenancy.clock())
@@ -38,7 +38,7 @@ class Server:
             on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
         self.views = TenantStateCache(tenancy, 0.0)
-        self.agent = AgentPorts(tenancy, signer, self.views, self.placement, self.lease)
+        self.agent = AgentPorts(tenancy, signer.receipt, self.views, self.placement, self.lease)
         self.is_registered = False
 
     async def keep_lease(self) -> None:

@@ -112,7 +112,7 @@ PER_ATTEMPT = ("training.started", "training_set.frozen")
 async def audited(world: World, tenant: TenantId) -> dict[str, Any]:
     """What the audit log says, whatever the order: topics have none between them. And whether it holds."""
     copy = await read_copy(world.outside, tenant)
-    verdict = verify_copy(copy, [world.signer.verifier])
+    verdict = verify_copy(copy, world.keys.trust)
     return {
         "problems": verdict.problems,
         "unsigned": verdict.entries - verdict.signed_entries,

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import OKPKey
 
 from consumers.adapters import app as adapters_app
@@ -47,13 +46,13 @@ from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import Publisher
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, TenantFenced, Transient
-from tenancy.evidence.signing import Signer
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.state.leases import Leases
 from tenancy.storage.keys import encrypt_inline
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.gates import GATE, gate_of_tests
 from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -81,7 +80,7 @@ class World:
         self.scratch = scratch
         self.memory = MemoryObjectStore()
         self.bus = Bus()
-        self.signer = Signer(Ed25519PrivateKey.generate())
+        self.keys = AllKeys.made()
         self.trainer = FakeTrainer()
         self.outcomes: list[tuple[str, str, Outcome]] = []
         self.pending: list[tuple[TenantId, str]] = []
@@ -113,7 +112,7 @@ class World:
 
     def _start_server(self) -> None:
         """A new process of the replica, which holds nothing of what an earlier one did."""
-        self.server = server = Server(self._of("inference"), self.signer, lambda: next(self._usage_ids))
+        self.server = server = Server(self._of("inference"), self.keys, lambda: next(self._usage_ids))
         self.engine, self.files, self.lease = server.engine, server.files, server.lease
         self.placement, self.views, self.load_audit = server.placement, server.views, server.load_audit
 
@@ -122,22 +121,24 @@ class World:
             self._of("training"), self, self.scratch, LEASE_SECONDS, 0.0, QUIESCE_SECONDS, now=self.seconds
         )
         purging = self._of("purge")
-        self.driver = PurgeDriver(purging, self.signer, PURGE, now=self.seconds)
+        self.driver = PurgeDriver(purging, self.keys, PURGE, now=self.seconds)
         self.watchdog = Watchdog(self.driver)
         keeping = self._of("ledger")
-        checkpointer = Checkpointer(keeping.audit, self.signer)
+        checkpointer = Checkpointer(keeping.audit, self.keys)
         self.keeper = AuditKeeper(keeping, checkpointer, QUIESCE_SECONDS, now=self.seconds)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
-        self.withdrawals = WithdrawalDriver(activating, self.signer, replicas, QUIESCE_SECONDS, now=self.seconds)
-        adapters = AdaptersPorts(activating, self.signer.verifier, lambda: None)
+        self.withdrawals = WithdrawalDriver(
+            activating, self.keys.certificate, replicas, QUIESCE_SECONDS, now=self.seconds
+        )
+        adapters = AdaptersPorts(activating, self.keys.trust, lambda: None)
         intake = TrainingPorts(self._of("training"), lambda: None)
-        purge = PurgePorts(purging, self.signer.verifier, self.driver, lambda: None)
+        purge = PurgePorts(purging, self.keys.trust, self.driver, lambda: None)
         return [
             Service("curation", curation_app.handlers_with(gate_of_tests), (events.CURATION,), self._of("curation")),
             Service("training", training_app.HANDLERS, (events.TRAINING,), intake),
             Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS, events.REPLICAS), adapters),
-            Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(exporting, self.signer.verifier)),
+            Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(exporting, self.keys.trust)),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
             Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(keeping, checkpointer, 8)),
             Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), self.server.agent),
@@ -314,7 +315,7 @@ class World:
         tenancy = self._of("worker")
         store = await tenancy.store(tenant)
         leases = Leases(store, tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
-        return Worker(tenancy, store, self.signer, self.trainer, leases, self.scratch)
+        return Worker(tenancy, store, self.keys.manifest, self.trainer, leases, self.scratch)
 
     async def _work(self, tenant: TenantId, run_id: str) -> None:
         self.crash.begin_turn()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -36,21 +35,21 @@ from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
-from tenancy.evidence.signing import Signer
 from tenancy.service.telemetry import Telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
+from tests.fixtures.all_keys import AllKeys
 from tests.world.fakes import FakeEngine, FakeFiles
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TENANT, OTHER, PLAIN, PURGED, STRANGER = (TenantId(name) for name in ("t1", "t10", "t2", "t3", "t4"))
 ACTIVE, EARLIER, PUBLISHING, RETIRED = ("a" * 63 + str(number) for number in range(4))
 FOREIGN, MISSING = "b" * 64, "f" * 64
-OURS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-THEIRS = Signer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+OURS = AllKeys.numbered(1)
+THEIRS = AllKeys.numbered(2)
 TENANT_REQUESTS = 4
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 BODIES: dict[str, dict[str, Any]] = {
@@ -174,7 +173,7 @@ class Bench:
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
         self.api = Api(
-            TokenVerifier(OURS.verifier, lambda: self.now), meter.create_counter("sano_requests"), TENANT_REQUESTS
+            TokenVerifier(OURS.trust, lambda: self.now), meter.create_counter("sano_requests"), TENANT_REQUESTS
         )
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
@@ -250,8 +249,8 @@ async def _is_ready() -> bool:
     return True
 
 
-def bearer(tenant: TenantId, signer: Signer = OURS, at: datetime = NOW) -> dict[str, str]:
-    return {"Authorization": f"Bearer {TokenIssuer(signer, lambda: at).issue(tenant, timedelta(hours=1))}"}
+def bearer(tenant: TenantId, signer: AllKeys = OURS, at: datetime = NOW) -> dict[str, str]:
+    return {"Authorization": f"Bearer {TokenIssuer(signer.token, lambda: at).issue(tenant, timedelta(hours=1))}"}
 
 
 def code(response: httpx.Response) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
 from opentelemetry.sdk.metrics import MeterProvider
 
@@ -32,19 +31,19 @@ from schemas.objects.state import AdapterState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
-from tenancy.evidence.signing import Signer
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
+from tests.fixtures.all_keys import AllKeys
 from tests.world.fakes import FakeEngine, FakeFiles
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 TENANT = TenantId("t1")
 ARCHIVED = "a" * 64
-SIGNER = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
-BEARER = {"Authorization": f"Bearer {TokenIssuer(SIGNER, lambda: NOW).issue(TENANT, timedelta(hours=1))}"}
+SIGNER = AllKeys.numbered(1)
+BEARER = {"Authorization": f"Bearer {TokenIssuer(SIGNER.token, lambda: NOW).issue(TENANT, timedelta(hours=1))}"}
 CHAT, COMPLETIONS, MODELS = "/v1/chat/completions", "/v1/completions", "/v1/models"
 SECRET = "Mrs-Miller-of-ward-7"
 
@@ -69,7 +68,7 @@ async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 def application(answers: Any) -> FastAPI:
     counter = MeterProvider().get_meter("test").create_counter("sano_requests")
-    api = Api(TokenVerifier(SIGNER.verifier, lambda: NOW), counter, 4)
+    api = Api(TokenVerifier(SIGNER.trust, lambda: NOW), counter, 4)
     api.answers = answers
     return api.build(_no_lifespan)
 

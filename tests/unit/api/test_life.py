@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
@@ -93,15 +92,14 @@ class Process:
     def __init__(self, bench: Bench, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bench, self.seen = bench, list[str]()
         self.engine = StartingEngine(self.seen)
-        key = home / "signing.pem"
-        key.write_bytes(OURS.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         settings = InferenceSettings(
             kafka_bootstrap_servers="localhost:1",
             s3_bucket="bucket",
             base_model=str(home),
             adapter_dir=home / "memory",
             replica_id="replica-0",
-            signing_key_file=key,
+            **OURS.write(home),
+            receipt_key=str(home / "receipt.pem"),
         )
         self.adapters = settings.adapter_dir / settings.replica_id
 
@@ -299,13 +297,12 @@ async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus
 def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = tmp_path / "signing.pem"
-    key.write_bytes(OURS.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     settings = InferenceSettings(
         kafka_bootstrap_servers="localhost:1",
         s3_bucket="bucket",
         base_model=str(tmp_path),
-        signing_key_file=key,
+        **OURS.write(tmp_path),
+        receipt_key=str(tmp_path / "receipt.pem"),
         inference_port=8001,
         health_host="0.0.0.0",  # noqa: S104
         health_port=8082,

@@ -9,11 +9,11 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from typer.testing import Result
 
-from tenancy.evidence.signing import Signer
+from schemas.evidence.trust import Purpose
 from tenancy.tenant_id import TenantId
+from tests.fixtures.all_keys import AllKeys
 
 TENANT = TenantId("t1")
 UNUSED_PORT = "127.0.0.1:1"
@@ -39,5 +39,5 @@ async def interrupted(*_: object, **__: object) -> None:
     await asyncio.Event().wait()
 
 
-def public_pem(signer: Signer) -> bytes:
-    return signer.private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+def public_pem(keys: AllKeys, purpose: Purpose = Purpose.CERTIFICATE) -> bytes:
+    return keys.private[purpose].public_key.pem()

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
 from producers.cli.platform import Platform
 from producers.settings import OperatorSettings
 from tenancy.bootstrap import Tenancy
-from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano
 from tests.unit.operator_parts import Parts, onboarded_parts
 
 
@@ -37,17 +36,14 @@ def parts() -> Parts:
 @pytest.fixture
 def settings(parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OperatorSettings:
     monkeypatch.chdir(tmp_path)
-    private, public = tmp_path / "signing.pem", tmp_path / "signing.pub.pem"
-    private.write_bytes(
-        parts.signer.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-    )
-    public.write_bytes(public_pem(parts.signer))
     return OperatorSettings(
         kafka_bootstrap_servers=UNUSED_PORT,
         s3_bucket="bucket",
         s3_endpoint_url=f"http://{UNUSED_PORT}",
-        signing_key_file=private,
-        verify_key_file=public,
+        **parts.keys.write(tmp_path),
+        token_key=str(tmp_path / "token.pem"),
+        event_key=str(tmp_path / "event.pem"),
+        trust_root_key=str(tmp_path / "root.pem"),
     )
 
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner, Result
 
 from producers.cli.main import app
@@ -20,8 +19,8 @@ from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
-from tenancy.evidence.signing import Signer
-from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, public_pem, shape
+from tests.fixtures.all_keys import AllKeys
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, shape
 from tests.world.world import POLICY, World
 
 
@@ -55,14 +54,15 @@ def lived(tmp_path: Path) -> Lived:
 @pytest.fixture
 def key_file(lived: Lived, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "signing.pub.pem"
-    path.write_bytes(public_pem(lived.world.signer))
-    return path
+    lived.world.keys.write(tmp_path)
+    return tmp_path / "audit.pub.pem"
 
 
 @pytest.fixture
 def sano(lived: Lived, key_file: Path) -> Sano:
-    settings = OperatorSettings(kafka_bootstrap_servers=UNUSED_PORT, s3_bucket="bucket", verify_key_file=key_file)
+    settings = OperatorSettings(
+        kafka_bootstrap_servers=UNUSED_PORT, s3_bucket="bucket", **lived.world.keys.write(key_file.parent)
+    )
 
     @asynccontextmanager
     async def commanding(_: OperatorSettings) -> AsyncIterator[Tenancy]:
@@ -169,12 +169,11 @@ def test_verify_takes_the_ledgers_bounds_and_the_earlier_keys_from_the_settings(
     assert sano("verify", "--key", str(key_file)).exit_code == 1
     monkeypatch.setenv("SANO_AUDIT_CHECKPOINT_SECONDS", "7200")
     assert sano("verify", "--key", str(key_file)).exit_code == 0
-    present = tmp_path / "present.pub.pem"
-    present.write_bytes(public_pem(Signer(Ed25519PrivateKey.generate())))
-    monkeypatch.setenv("SANO_VERIFY_KEY_FILE", str(present))
-    assert sano("verify").exit_code == 1
-    monkeypatch.setenv("SANO_EARLIER_VERIFY_KEY_FILES", str(key_file))
-    assert sano("verify").exit_code == 0
+    (tmp_path / "other").mkdir()
+    for folder, status in ((AllKeys.made().write(tmp_path / "other"), 1), (lived.world.keys.write(tmp_path), 0)):
+        monkeypatch.setenv("SANO_TRUST_FILE", str(folder["trust_file"]))
+        monkeypatch.setenv("SANO_TRUST_ROOT_FILE", str(folder["trust_root_file"]))
+        assert sano("verify").exit_code == status
 
 
 def test_a_checkpoint_to_expect_needs_its_tenant(sano: Sano, key_file: Path) -> None:

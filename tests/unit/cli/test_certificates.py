@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
@@ -17,21 +16,21 @@ from consumers.purge.policy import PurgePolicy
 from producers.commands.onboarding import onboard
 from producers.settings import OperatorSettings
 from schemas.base.canonical import canonical_json
-from tenancy.evidence.signing import Signer
-from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, public_pem, shape
+from tenancy.evidence.keys import LocalKey
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, error_line, shape
 from tests.unit.operator_parts import Parts, certificate, signed_certificate
 
 PEM = serialization.Encoding.PEM
 
 
-def private_file(path: Path, signer: Signer, passphrase: bytes | None = None) -> str:
+def private_file(path: Path, key: LocalKey, passphrase: bytes | None = None) -> str:
     locked = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    path.write_bytes(signer.private_key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, locked))
+    path.write_bytes(key.private_key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, locked))
     return path.name
 
 
-def public_file(path: Path, signer: Signer) -> str:
-    path.write_bytes(public_pem(signer))
+def public_file(path: Path, key: LocalKey) -> str:
+    path.write_bytes(key.public_key.pem())
     return path.name
 
 
@@ -42,14 +41,12 @@ def parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Parts:
     asyncio.run(onboard(made.tenancy, TENANT))
     made.publisher.events.clear()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SANO_VERIFY_KEY_FILE", raising=False)
-    private_file(tmp_path / "signing.pem", made.signer)
-    public_file(tmp_path / "signing.pub.pem", made.signer)
-    verifier = Signer(Ed25519PrivateKey.generate())
+    made.keys.write(tmp_path)
+    verifier = LocalKey.generate()
     private_file(tmp_path / "verifier.pem", verifier)
     private_file(tmp_path / "locked.pem", verifier, b"passphrase")
     public_file(tmp_path / "verifier.pub.pem", verifier)
-    (tmp_path / "c.json").write_bytes(canonical_json(signed_certificate(made.signer, certificate())))
+    (tmp_path / "c.json").write_bytes(canonical_json(signed_certificate(made.keys, certificate())))
     return made
 
 
@@ -65,10 +62,10 @@ def settings(parts: Parts) -> OperatorSettings:
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        (["verify", "c.json", "--key", "missing.pem"], "--key or SANO_VERIFY_KEY_FILE"),
-        (["verify", "c.json", "--key", "signing.pub.pem", "--verifier-key", "missing.pem"], "--verifier-key"),
-        (["countersign", "c.json", "--key", "missing.pem", "--signer-key", "signing.pub.pem"], "--key"),
-        (["countersign", "c.json", "--key", "verifier.pem", "--signer-key", "missing.pem"], "--signer-key or SANO_"),
+        (["verify", "c.json", "--key", "missing.pem"], "--key"),
+        (["verify", "c.json", "--key", "certificate.pub.pem", "--verifier-key", "missing.pem"], "--verifier-key"),
+        (["countersign", "c.json", "--key", "missing.pem", "--signer-key", "certificate.pub.pem"], "--key"),
+        (["countersign", "c.json", "--key", "verifier.pem", "--signer-key", "missing.pem"], "--signer-key"),
     ],
 )
 def test_a_key_file_that_is_not_there_is_said_not_to_be_there(sano: Sano, arguments: list[str], option: str) -> None:
@@ -78,11 +75,11 @@ def test_a_key_file_that_is_not_there_is_said_not_to_be_there(sano: Sano, argume
 
 
 def test_a_file_that_is_no_key_is_said_to_be_none(sano: Sano) -> None:
-    assert "c.json is no PEM public key; give one by --key" in error_line(
+    assert "c.json is no PEM public key of Ed25519 or ECDSA P-256; give one by --key" in error_line(
         sano("verify", "c.json", "--key", "c.json"), 1
     )
     for wrong in ("c.json", "locked.pem"):
-        line = error_line(sano("countersign", "c.json", "--key", wrong, "--signer-key", "signing.pub.pem"), 1)
+        line = error_line(sano("countersign", "c.json", "--key", wrong, "--signer-key", "certificate.pub.pem"), 1)
         assert f"{wrong} is no PEM private key without a passphrase; give one by --key" in line
 
 
@@ -93,27 +90,30 @@ def test_a_countersigned_certificate_lies_beside_the_first_and_verifies_with_bot
     sano: Sano, tmp_path: Path
 ) -> None:
     before = (tmp_path / "c.json").read_bytes()
-    made = sano("countersign", "c.json", "--key", "verifier.pem", "--signer-key", "signing.pub.pem")
+    made = sano("countersign", "c.json", "--key", "verifier.pem", "--signer-key", "certificate.pub.pem")
     assert "c.countersigned.json holds both signatures" in made.stdout
     assert (tmp_path / "c.json").read_bytes() == before
-    keys = ("--key", "signing.pub.pem", "--verifier-key", "verifier.pub.pem")
+    keys = ("--key", "certificate.pub.pem", "--verifier-key", "verifier.pub.pem")
     text = " ".join(sano("verify", "c.countersigned.json", *keys).stdout.split())
     assert "signatures: the signer's is good; the verifier's, by another key, is good too" in text
-    assert "1 more in it not checked" in sano("verify", "c.countersigned.json", "--key", "signing.pub.pem").stdout
+    assert "1 more in it not checked" in sano("verify", "c.countersigned.json", "--key", "certificate.pub.pem").stdout
     assert "not in it" in error_line(sano("verify", "c.json", *keys), 1)
 
 
 def test_a_countersigned_certificate_goes_where_it_is_asked_for(
     sano: Sano, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SANO_VERIFY_KEY_FILE", "signing.pub.pem")
+    monkeypatch.setenv("SANO_TRUST_FILE", "trust.json")
+    monkeypatch.setenv("SANO_TRUST_ROOT_FILE", "root.pub.pem")
     assert sano("countersign", "c.json", "--key", "verifier.pem", "--out", "to/both.json").exit_code == 0
     assert len(json.loads((tmp_path / "to" / "both.json").read_bytes())["signatures"]) == 2
     assert not (tmp_path / "c.countersigned.json").exists()
 
 
 def test_the_signers_own_key_countersigns_nothing(sano: Sano, tmp_path: Path) -> None:
-    line = error_line(sano("countersign", "c.json", "--key", "signing.pem", "--signer-key", "signing.pub.pem"), 1)
+    line = error_line(
+        sano("countersign", "c.json", "--key", "certificate.pem", "--signer-key", "certificate.pub.pem"), 1
+    )
     assert "the verifier's key is the signer's own" in line
     assert not (tmp_path / "c.countersigned.json").exists()
 
@@ -132,7 +132,7 @@ def test_a_tenant_is_created_with_its_contracts_reference(sano: Sano) -> None:
 
 async def _to_the_waiting(parts: Parts, driver: PurgeDriver) -> None:
     await on_purge_requested(
-        parts.publisher.events[-1], PurgePorts(parts.tenancy, parts.signer.verifier, driver, lambda: None)
+        parts.publisher.events[-1], PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None)
     )
     await driver.reconcile()
 
@@ -141,7 +141,7 @@ def test_a_confirmation_that_an_operator_records_is_in_the_certificate(
     sano: Sano, parts: Parts, tmp_path: Path
 ) -> None:
     policy = PurgePolicy(quiesce_seconds=0.0, subcontractors=("aws-s3",), confirmation_wait=timedelta(days=3))
-    driver = PurgeDriver(parts.tenancy, parts.signer, policy)
+    driver = PurgeDriver(parts.tenancy, parts.keys, policy)
     confirmation = ("subcontractor", "confirm", "aws-s3", "--tenant", "t1", "--reference", "doc-1")
     assert "the tenant is not being purged" in error_line(sano(*confirmation), 1)
     assert sano("purge", "--tenant", "t1").exit_code == 0
@@ -152,7 +152,9 @@ def test_a_confirmation_that_an_operator_records_is_in_the_certificate(
     asyncio.run(driver.reconcile())
     [view] = shape(sano("purges", "--certificates", "all", "--json"))
     assert [path.name for path in (tmp_path / "all").iterdir()] == [f"{view['purge_id']}.certificate.json"]
-    verdict = shape(sano("verify", f"all/{view['purge_id']}.certificate.json", "--key", "signing.pub.pem", "--json"))
+    verdict = shape(
+        sano("verify", f"all/{view['purge_id']}.certificate.json", "--key", "certificate.pub.pem", "--json")
+    )
     assert verdict["facts"]["subcontractors"].startswith("aws-s3 confirmed (doc-1")
 
 

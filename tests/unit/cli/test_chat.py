@@ -44,7 +44,7 @@ class _Inference(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def inference_url(parts: Parts) -> Iterator[str]:
-    handler = type("Handler", (_Inference,), {"verifier": TokenVerifier(parts.signer.verifier)})
+    handler = type("Handler", (_Inference,), {"verifier": TokenVerifier(parts.keys.trust)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -77,6 +77,6 @@ def test_what_inference_refuses_is_said_in_one_line(sano: Sano, inference_url: s
 
 def test_without_the_private_key_it_says_what_cannot_be_done_and_why(sano: Sano, inference_url: str) -> None:
     for command in (["chat", "--tenant", "t1", "a question"], ["tenant", "token", "t1"]):
-        refused = sano(*command, signing_key_file=None, inference_url=inference_url)
-        why = "refused: without a private key no token or statement can be signed; set SANO_SIGNING_KEY_FILE"
+        refused = sano(*command, token_key=None, inference_url=inference_url)
+        why = "refused: without a private key no token can be signed; set SANO_TOKEN_KEY"
         assert why in error_line(refused, 1)

@@ -43,9 +43,9 @@ BODIES = {
 }
 
 COMMANDS = {
-    "verify": ("verify", "file", "--key", "signing.pub.pem"),
-    "countersign": ("countersign", "file", "--key", "verifier.pem", "--signer-key", "signing.pub.pem"),
-    "audit verify --copy": ("audit", "verify", "--copy", "file", "--key", "signing.pub.pem"),
+    "verify": ("verify", "file", "--key", "certificate.pub.pem"),
+    "countersign": ("countersign", "file", "--key", "verifier.pem", "--signer-key", "certificate.pub.pem"),
+    "audit verify --copy": ("audit", "verify", "--copy", "file", "--key", "certificate.pub.pem"),
     "audit verify --expect-checkpoint": (
         "audit",
         "verify",
@@ -54,7 +54,7 @@ COMMANDS = {
         "--expect-checkpoint",
         "file",
         "--key",
-        "signing.pub.pem",
+        "certificate.pub.pem",
     ),
     "import": ("import", "file", "--tenant", "t1"),
     "replay run": ("replay", "run", "file", "a" * 64),
@@ -82,7 +82,7 @@ def test_a_copy_whose_certificate_or_entries_nest_too_deep_is_broken(
     copied = (tmp_path / "copy.jsonl").read_text()
     for name in ("certificate.json", "entries/000000000001", "checkpoints/00000001.json"):
         (tmp_path / "copy.jsonl").write_text(f"{copied}{json.dumps({'name': name, 'body': body})}\n")
-        result = sano("audit", "verify", "--copy", "copy.jsonl", "--key", "signing.pub.pem")
+        result = sano("audit", "verify", "--copy", "copy.jsonl", "--key", "certificate.pub.pem")
         assert result.exit_code == 1
         assert "does not hold" in result.stderr
         assert "unexpected" not in result.stderr

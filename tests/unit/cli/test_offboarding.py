@@ -40,12 +40,12 @@ def test_a_churn_ends_with_a_certificate_that_verifies(sano: Sano, parts: Parts,
     [view] = shape(sano("purges", "--certificates", "all", "--json"))
     saved = tmp_path / "all" / f"{view['purge_id']}.certificate.json"
     assert saved.read_bytes() == (tmp_path / "c.json").read_bytes()
-    verdict = shape(sano("verify", "c.json", "--key", "signing.pub.pem", "--json"))
+    verdict = shape(sano("verify", "c.json", "--trust", "trust.json", "--root", "root.pub.pem", "--json"))
     assert set(verdict) == {"kind", "facts", "proves", "does_not_prove"}
     changed = bytearray(saved.read_bytes())
     changed[len(changed) // 2] ^= 1
     saved.write_bytes(changed)
-    error_line(sano("verify", str(saved), "--key", "signing.pub.pem"), 1)
+    error_line(sano("verify", str(saved), "--trust", "trust.json", "--root", "root.pub.pem"), 1)
     assert "purged or being purged" in error_line(sano("train", "--tenant", "t1"), 1)
 
 
@@ -65,7 +65,17 @@ def test_certificates_of_two_purges_of_one_id_are_written_side_by_side(
         "t2.p1.certificate.json",
     ]
     for tenant in ("t1", "t2"):
-        verdict = shape(sano("verify", f"all/{tenant}.p1.certificate.json", "--key", "signing.pub.pem", "--json"))
+        verdict = shape(
+            sano(
+                "verify",
+                f"all/{tenant}.p1.certificate.json",
+                "--trust",
+                "trust.json",
+                "--root",
+                "root.pub.pem",
+                "--json",
+            )
+        )
         assert verdict["facts"]["tenant"] == tenant
 
 
@@ -94,11 +104,11 @@ def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: 
     [waiting] = shape(sano("withdrawals", "--tenant", TENANT, "--json"))
     assert (waiting["withdrawal_id"], waiting["of"], waiting["step"]) == (withdrawal, "example e1", "open")
     replicas = Replicas(parts.objects, parts.tenancy.clock, 300.0)
-    asyncio.run(WithdrawalDriver(parts.tenancy, parts.signer, replicas, 0.0).reconcile())
+    asyncio.run(WithdrawalDriver(parts.tenancy, parts.keys.certificate, replicas, 0.0).reconcile())
     listed = sano("withdrawals", "--tenant", TENANT, "--receipts", str(tmp_path / "receipts"))
     assert listed.exit_code == 0 and "not-affected" in listed.stdout
     receipt = tmp_path / "receipts" / f"{withdrawal}.receipt.json"
-    key = ("--key", str(tmp_path / "signing.pub.pem"))
+    key = ("--key", str(tmp_path / "certificate.pub.pem"))
     assert "receipt of a withdrawal" in sano("verify", str(receipt), *key).stdout
     receipt.write_bytes(receipt.read_bytes().replace(b"A", b"B", 1))
     assert sano("verify", str(receipt), *key).exit_code == 1
@@ -173,8 +183,9 @@ def test_churn_and_purge_take_the_same_options(sano: Sano) -> None:
 def test_verifying_prints_what_is_proved_and_what_is_not(
     sano: Sano, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "c.json").write_text(json.dumps(signed_certificate(parts.signer, certificate())))
+    (tmp_path / "c.json").write_text(json.dumps(signed_certificate(parts.keys, certificate())))
     assert "without a public key no signature can be checked" in error_line(sano("verify", "c.json"), 1)
-    monkeypatch.setenv("SANO_VERIFY_KEY_FILE", "signing.pub.pem")
+    monkeypatch.setenv("SANO_TRUST_FILE", "trust.json")
+    monkeypatch.setenv("SANO_TRUST_ROOT_FILE", "root.pub.pem")
     text = sano("verify", "c.json").stdout
     assert text.index("the signature is good") < text.index("It proves:") < text.index("It does not prove:")

@@ -53,7 +53,7 @@ def test_a_tenant_is_created_listed_and_shown(sano: Sano, parts: Parts) -> None:
 
 def test_a_token_is_the_tenants_own_and_is_printed_by_this_command_only(sano: Sano, parts: Parts) -> None:
     token = sano("tenant", "token", "t1", "--days", "1").stdout.strip()
-    assert TokenVerifier(parts.signer.verifier).tenant(token) == TENANT
+    assert TokenVerifier(parts.keys.trust).tenant(token) == TENANT
     assert "no such tenant" in error_line(sano("tenant", "token", "t9"), 1)
 
 

@@ -1,0 +1,80 @@
+"""Signs with a key that never leaves AWS KMS."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from tenancy.errors import Refused, StoreUnavailable
+from tenancy.evidence.keys import PublicKey
+from tenancy.platform.aws import bounded, configured
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms.client import KMSClient
+
+SPEC = "ECC_NIST_P256"
+"""KMS signs with its Ed25519 keys (ECC_NIST_EDWARDS25519) messages of up to 4,096 bytes only, which certificates and
+manifests exceed; what it offers for longer ones, Ed25519ph, is an algorithm that no verifier of DSSE or JWS knows.
+"""
+_PASSING = {"DependencyTimeoutException", "KMSInternalException", "KeyUnavailableException", "ThrottlingException"}
+
+
+@dataclass(frozen=True)
+class KmsKey:
+    """An asymmetric key for signatures. ``key_id`` is the ARN that KMS gave: an alias may be moved to another key."""
+
+    client: KMSClient
+    key_id: str
+    public_key: PublicKey
+    is_remote: bool = True
+
+    @classmethod
+    def connect(cls, key_id: str, timeout_seconds: float) -> KmsKey:
+        """Ask KMS for the public half. Credentials come from boto3's own chain, and the region does where ``key_id`` is
+        no ARN. Raises :class:`Refused` and :class:`StoreUnavailable`.
+        """
+        arn = key_id.split(":")
+        region = arn[3] if arn[:1] == ["arn"] and len(arn) == 6 else None
+        with configured("KMS"):
+            client = boto3.client("kms", region_name=region, config=bounded(timeout_seconds))
+        return cls.of(client, key_id)
+
+    @classmethod
+    def of(cls, client: KMSClient, key_id: str) -> KmsKey:
+        """As :meth:`connect`, with a client."""
+        with _translated():
+            answer = client.get_public_key(KeyId=key_id)
+        if answer.get("KeyUsage") != "SIGN_VERIFY" or answer.get("KeySpec") != SPEC:
+            raise Refused("bad-kms-key", f"refused: the KMS key is no key for signatures of the spec {SPEC}; make one")
+        return cls(client, str(answer["KeyId"]), PublicKey.of(load_der_public_key(bytes(answer["PublicKey"]))))
+
+    def sign(self, message: bytes) -> bytes:
+        """The digest is what is sent: KMS takes messages of up to 4,096 bytes."""
+        digest = hashlib.sha256(message).digest()
+        with _translated():
+            answer = self.client.sign(
+                KeyId=self.key_id, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
+            )
+        return bytes(answer["Signature"])
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn boto's errors into ours. KMS's message is not repeated."""
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code in _PASSING or status >= 500:
+            raise StoreUnavailable(f"KMS answered {status} {code}") from None
+        raise Refused("kms-refused", f"refused: KMS answered {status} {code}") from None
+    except BotoCoreError as error:
+        raise StoreUnavailable(f"KMS is out of reach: {type(error).__name__}") from None
