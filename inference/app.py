@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.policy import LANES
 from consumers.runtime.service import Consumer, health_app
+from consumers.runtime.signatures import Signatures
 from inference.adapters.adapter_files import AdapterFiles, adapter_folder
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
@@ -104,6 +105,7 @@ class Replica:
         self.settings = settings
         self.telemetry = telemetry
         self.keys = process_keys(settings, Purpose.RECEIPT)
+        self.signatures = Signatures.of(settings)
         requests = telemetry.meter.create_counter("sano_requests", description="answered requests by route")
         self.loads = telemetry.meter.create_histogram(
             "sano_adapter_load_seconds", unit="s", description="from the object store into the engine"
@@ -219,7 +221,14 @@ class Replica:
         # One at a time: a removal waits for the engine as a whole, and others would spend their time waiting for it.
         policy = replace(self.settings.handling_policy(), lanes=replace(LANES, side_by_side=1))
         dispatcher = Dispatcher(
-            SERVICE, HANDLERS, tenancy, ports, self.telemetry, policy, replica=self.settings.replica_id
+            SERVICE,
+            HANDLERS,
+            tenancy,
+            ports,
+            self.telemetry,
+            policy,
+            replica=self.settings.replica_id,
+            signatures=self.signatures,
         )
         return Consumer(
             dispatcher,

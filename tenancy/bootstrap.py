@@ -12,6 +12,7 @@ from schemas.evidence.trust import Purpose
 from tenancy.audit.log import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
 from tenancy.errors import Refused
+from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.given_keys import read_public_key
 from tenancy.evidence.keys import LocalKey, SigningKey
 from tenancy.evidence.kms import KmsKey
@@ -124,6 +125,11 @@ def signer(settings: PlatformSettings, purpose: Purpose, trusted: Trust | None =
     return Signer.of(purpose, key)
 
 
+def event_signer(settings: PlatformSettings, clock: Clock = utc_now) -> EventSigner | None:
+    """None for a process that was given no event key: what it publishes is unsigned. Raises as :func:`process_keys`."""
+    return EventSigner(signer(settings, Purpose.EVENT), clock) if settings.event_key is not None else None
+
+
 def signing_key(reference: str, given_by: str, timeout_seconds: float) -> SigningKey:
     """The private key that a setting or an option names. Raises as :func:`process_keys`."""
     if reference.startswith(KMS):
@@ -149,9 +155,9 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
 
     Raises :class:`Refused` for wrong settings, before anything is waited for.
     """
-    master, client = master_key(settings), settings.kafka_client()
+    master, client, signing = master_key(settings), settings.kafka_client(), event_signer(settings)
     with closing(object_store(settings)) as store:
-        async with KafkaPublisher(client) as kafka:
+        async with KafkaPublisher(client, signing) as kafka:
             tenancy = assemble(store, master, kafka, f"/sanolith/{source}")
             with closing(tenancy.keys):
                 yield tenancy

@@ -28,6 +28,7 @@ from consumers.runtime.reading import Reader, Reading
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.share import Share
+from consumers.runtime.signatures import Signatures
 from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy, open_tenancy
 from tenancy.service.background_server import run_server
@@ -173,12 +174,22 @@ def serve(
 
     @asynccontextmanager
     async def consuming() -> AsyncIterator[None]:
+        signatures = Signatures.of(settings)
         async with AsyncExitStack() as stack:
             tenancy = await stack.enter_async_context(open_tenancy(settings, service))
             share = Share()
             made, periodics = await stack.enter_async_context(ports(tenancy, share))
             policy = settings.handling_policy()
-            dispatcher = Dispatcher(service, handlers, tenancy, made, telemetry, policy, on_dead_letter=on_dead_letter)
+            dispatcher = Dispatcher(
+                service,
+                handlers,
+                tenancy,
+                made,
+                telemetry,
+                policy,
+                on_dead_letter=on_dead_letter,
+                signatures=signatures,
+            )
             consumer = Consumer(dispatcher, topics, f"{service}.{GROUP_VERSION}", settings, share)
             await stack.enter_async_context(consumer.running())
             for periodic in periodics:

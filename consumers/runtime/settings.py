@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka.helpers import create_ssl_context
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
@@ -28,6 +28,12 @@ class ConsumerSettings(PlatformSettings):
         gt=0,
         le=DAY_SECONDS,
         description="a live replica that has not acknowledged by then is cut off its lease",
+    )
+
+    unsigned_events: Literal["counted", "refused"] = Field(
+        default="counted",
+        description="refused once everybody who publishes signs; of services and operators, and of others as the "
+        "tenant's policy says",
     )
 
     kafka_session_timeout_ms: int = Field(

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from consumers.runtime.parsing import Record
+from consumers.runtime.settings import ConsumerSettings
 from schemas.bus.envelope import Event
 from schemas.bus.publishers import ONLY_OURS
+from tenancy.bootstrap import trust
 from tenancy.errors import UnknownTenant
 from tenancy.evidence.event_signatures import UNSIGNED, EventVerifier, NotBelieved
 from tenancy.evidence.trust import Trust
@@ -30,6 +32,11 @@ class Signatures:
 
     verifier: EventVerifier
     are_required: bool = False
+
+    @classmethod
+    def of(cls, settings: ConsumerSettings) -> Signatures:
+        """By the keys of the trust file. Raises :class:`Refused`."""
+        return cls(EventVerifier(trust(settings)), are_required=settings.unsigned_events == "refused")
 
     async def believed(self, event: Event, record: Record, states: StateRegistry) -> bool:
         """Whether the event is signed; False for one that may be taken without. Raises :class:`NotBelieved`, and what
