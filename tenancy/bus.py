@@ -149,7 +149,7 @@ class KafkaPublisher:
         message = encode(traced(event))
         headers = message.headers
         if self._signer is not None:
-            headers = [*headers, await self._signer.header(message)]
+            headers = [*headers, await self._signer.header(message.topic, message.value, headers)]
         await self.publish_raw(RawMessage(message.topic, message.key, message.value, headers))
 
     async def publish_raw(self, message: RawMessage) -> None:

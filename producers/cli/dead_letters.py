@@ -20,6 +20,7 @@ from producers.cli.replay_options import (
     ReasonsOption,
     TenantsOption,
     TopicsOption,
+    VouchOption,
     selection,
 )
 from producers.cli.replay_output import plan_facts, print_report, say_what_letters_lack
@@ -102,6 +103,7 @@ def redrive(
     tenant: TenantsOption = None,
     event_id: EventsOption = None,
     execute: ExecuteOption = False,
+    vouch: VouchOption = False,
     rate: RateOption = 50.0,
     canary: CanaryOption = 1,
     max_dead_letters: MaxDeadLettersOption = 0,
@@ -142,7 +144,7 @@ def redrive(
         await run.execute(made.made_by)
         return await joined(made, run.journal, run.target.log)
 
-    print_report(running(context, made, Journal(), limits, None, act), json=json)
+    print_report(running(context, made, Journal(), limits, None, act, vouch=vouch), json=json)
     return None if json else say_what_letters_lack(made)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from producers.replay.log import EventLog
     from producers.replay.plan import ReplayPlan
     from producers.replay.running import Limits, Run
+    from producers.replay.vouching import Vouching
     from producers.settings import OperatorSettings
     from tenancy.bootstrap import Tenancy
 
@@ -47,6 +48,16 @@ def reading(
     return asyncio.run(run())
 
 
+def _vouching(settings: OperatorSettings) -> Vouching:
+    """Raises :class:`Refused` where the operator has no event key."""
+    from producers.replay.vouching import Vouching
+    from schemas.evidence.trust import Purpose
+    from tenancy.bootstrap import signer, trust
+    from tenancy.evidence.event_signatures import EventSigner, EventVerifier
+
+    return Vouching(EventVerifier(trust(settings)), EventSigner(signer(settings, Purpose.EVENT)))
+
+
 def running(
     context: typer.Context,
     plan: ReplayPlan,
@@ -54,6 +65,8 @@ def running(
     limits: Limits,
     to: Path | None,
     act: Callable[[Run], Awaitable[T]],
+    *,
+    vouch: bool = False,
 ) -> T:
     """Run ``act`` on a run that is connected to where the events are and to where they go."""
     from producers.replay.fences import Fences
@@ -76,6 +89,8 @@ def running(
     if to and plan.selection.dead_letters:
         raise Refused("foreign-letters", "refused: dead letters are sent to where they came from; leave out --to")
 
+    vouching = _vouching(target_settings) if vouch else None
+
     async def run() -> T:
         async with AsyncExitStack() as stack:
             source = await stack.enter_async_context(here.log(settings))
@@ -96,6 +111,6 @@ def running(
                         tuple(journal.sent),
                     )
                 fences = Fences(registries, spares_a_purge=to is None)
-                return await act(Run(plan, source, target, fences, journal, limits, order, progress))
+                return await act(Run(plan, source, target, fences, journal, limits, order, progress, vouching))
 
     return asyncio.run(run())

@@ -93,6 +93,9 @@ ToOption = Annotated[
     ),
 ]
 ExecuteOption = Annotated[bool, typer.Option("--execute", help="Send. Without it, only say what would be sent.")]
+VouchOption = Annotated[
+    bool, typer.Option("--vouch", help="Sign in the operators' name what has no signature, or one of a revoked key.")
+]
 RateOption = Annotated[float, typer.Option("--rate", min=0.01, help="Messages a second at most.")]
 CanaryOption = Annotated[
     int, typer.Option("--canary", min=0, help="After so many, wait for their outcomes before going on; 0: do not.")

@@ -24,6 +24,7 @@ from producers.cli.replay_options import (
     ToOption,
     TopicsOption,
     TypesOption,
+    VouchOption,
     checked_hash,
     checked_moment,
     each,
@@ -128,6 +129,7 @@ def run_(
     ],
     execute: ExecuteOption = False,
     to: ToOption = None,
+    vouch: VouchOption = False,
     rate: RateOption = 50.0,
     canary: CanaryOption = 20,
     max_effects: Annotated[
@@ -175,7 +177,7 @@ def run_(
         return await joined(made, run.journal, run.target.log)
 
     with journal(path, made.sha256()) as held:
-        done = running(context, made, held, limits, to, act)
+        done = running(context, made, held, limits, to, act, vouch=vouch)
     return print_report(done, json=json)
 
 

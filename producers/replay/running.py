@@ -21,6 +21,7 @@ from producers.replay.plan import ReplayPlan
 from producers.replay.planning import still_there
 from producers.replay.redriven import origin_headers, redriven
 from producers.replay.selection import Candidate, Reading
+from producers.replay.vouching import Vouching
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.bus.envelope import REPLAY_ID, REQUEUED_FOR, Event
@@ -130,6 +131,7 @@ class Run:
     limits: Limits
     order: Order = field(default_factory=InAnyOrder)
     progress: Progress = silent
+    vouching: Vouching | None = None
     now: Callable[[], float] = time.monotonic
     excluded: int = 0
     _topics: set[str] = field(init=False)
@@ -197,7 +199,10 @@ class Run:
                 continue
             await pace()
             await audit.begun(candidate.event)
-            await self.target.tenancy.publisher.publish_raw(resent(candidate, self.plan.replay_id))
+            message = resent(candidate, self.plan.replay_id)
+            if self.vouching is not None:
+                message = await self.vouching.signed(candidate, message)
+            await self.target.tenancy.publisher.publish_raw(message)
             self.journal.note(candidate)
             self.order.was_sent(candidate.event)
             self._topics.add(candidate.event.topic)

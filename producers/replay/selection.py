@@ -16,6 +16,7 @@ from schemas.base.identifiers import EventTypeName, OpaqueId, ReasonCode, Tenant
 from schemas.bus.dead_letters import CONSUMER, REASON, TOO_LARGE
 from schemas.bus.envelope import Event, MalformedEvent, decode
 from schemas.bus.events import EVENT_TYPES, OUTCOMES
+from schemas.bus.signatures import SIGNATURE
 from schemas.bus.topics import LIVE_TOPICS, dead_letter_topic
 
 REPLAYABLE: tuple[str, ...] = tuple(topic for topic in LIVE_TOPICS if topic != OUTCOMES)
@@ -91,8 +92,8 @@ class Reading:
 
     ``unreadable``: no event of the contract, or on a topic that is not its own; its tenant cannot be known, so that
     nobody could say whether it may be sent. ``too_large``: a letter that does not hold its message. ``repeated``: an
-    event that came earlier in the pass already, such as a copy that an earlier replay sent. A dead letter is a thing of
-    its own and is never a repetition.
+    event that came earlier in the pass already under the same signature, such as a copy that an earlier replay sent:
+    whoever forges an event first keeps the true one out of no replay. A dead letter is never a repetition.
     """
 
     log: EventLog
@@ -116,7 +117,7 @@ class Reading:
                 else:
                     self.unreadable += 1
                 continue
-            if not self.selection.dead_letters and not self._is_first(event):
+            if not self.selection.dead_letters and not self._is_first(event, message):
                 self.repeated += 1
                 continue
             topic, partition, offset = message.place
@@ -124,8 +125,9 @@ class Reading:
             self._digest.update(f"{message.place} {event.id}\n".encode())
             yield Candidate(message, event)
 
-    def _is_first(self, event: Event) -> bool:
-        identity = uuid.UUID(event.id).bytes
+    def _is_first(self, event: Event, message: Message) -> bool:
+        signature = dict(message.headers).get(SIGNATURE) or b""
+        identity = uuid.UUID(event.id).bytes + hashlib.sha256(signature).digest()
         if identity in self._seen:
             return False
         self._seen.add(identity)

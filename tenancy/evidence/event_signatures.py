@@ -11,7 +11,7 @@ from typing import Any
 from schemas.base.base64url import base64url, from_base64url
 from schemas.base.canonical import canonical_json
 from schemas.base.json_text import parse_json
-from schemas.bus.envelope import Encoded, Event, Header
+from schemas.bus.envelope import Event, Header
 from schemas.bus.publishers import PUBLISHES
 from schemas.bus.signatures import (
     MAX_SIGNATURE_CHARACTERS,
@@ -58,13 +58,16 @@ class EventSigner:
     signer: Signer
     clock: Clock = utc_now
 
-    async def header(self, message: Encoded) -> Header:
-        """The header to be added to the message. A remote key raises :class:`StoreUnavailable` and :class:`Refused`."""
+    async def header(self, topic: str, value: bytes | None, headers: RawHeaders) -> Header:
+        """The header to be added to a message. Raises :class:`Unsignable`.
+
+        A remote key raises :class:`StoreUnavailable` and :class:`Refused`.
+        """
         key = self.signer.key
         public, now = key.public_key, int(self.clock().timestamp())
         said = {"alg": JOSE[public.algorithm], "iat": now, "kid": public.key_id, "typ": MEDIA_TYPE}
         protected = base64url(canonical_json(said))
-        payload = signed_payload(message.topic, message.value, message.headers)
+        payload = signed_payload(topic, value, headers)
         signature = await beside(key, lambda: key.sign(_signing_input(protected, payload)))
         return SIGNATURE, f"{protected}..{base64url(to_jose(signature, public.algorithm))}".encode()
 

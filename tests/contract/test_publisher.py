@@ -19,7 +19,9 @@ from schemas.bus.events import CURATION
 from schemas.bus.topics import MESSAGE_BYTES
 from tenancy.bus import KafkaPublisher, Publisher, RawMessage, RecordingPublisher
 from tenancy.errors import BusUnavailable, MessageTooLarge
+from tenancy.evidence.event_signatures import EventVerifier
 from tenancy.platform.tracing import continued
+from tests.fixtures.event_keys import EventKeys
 from tests.unit.event_strategies import approved
 
 LETTERS = f"{CURATION}.dlq"
@@ -32,6 +34,7 @@ class Bus:
 
     publisher: Publisher
     received: Callable[[str, int], Awaitable[list[RawMessage]]]
+    verifier: EventVerifier | None = None
 
 
 def recorded(publisher: RecordingPublisher) -> Bus:
@@ -56,7 +59,8 @@ async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
         topics = [CURATION, LETTERS]
         await admin.create_topics([NewTopic(name, num_partitions=1, replication_factor=1) for name in topics])
         stack.push_async_callback(admin.delete_topics, topics)
-        publisher = await stack.enter_async_context(KafkaPublisher({"bootstrap_servers": cluster.bootstrap_servers}))
+        keys, client = EventKeys(), {"bootstrap_servers": cluster.bootstrap_servers}
+        publisher = await stack.enter_async_context(KafkaPublisher(client, keys.signer("import")))
 
         async def received(topic: str, count: int) -> list[RawMessage]:
             consumer = AIOKafkaConsumer(
@@ -69,7 +73,7 @@ async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
                 await consumer.stop()
             return [RawMessage(r.topic, r.key, r.value, r.headers) for r in records]
 
-        yield Bus(publisher, received)
+        yield Bus(publisher, received, EventVerifier(keys.trust()))
 
 
 async def test_an_event_arrives_on_its_topic_with_key_and_headers(bus: Bus) -> None:
@@ -78,6 +82,9 @@ async def test_an_event_arrives_on_its_topic_with_key_and_headers(bus: Bus) -> N
         await bus.publisher.publish(event.traced(TRACEPARENT))
     messages = await bus.received(CURATION, 3)
     arrived = [decode(m.key, m.value, m.headers) for m in messages]
+    if bus.verifier is not None:
+        for event, m in zip(arrived, messages, strict=True):
+            assert bus.verifier.publisher(event, m.value, m.headers, appended_at=None), "it is signed"
     assert arrived == events
     assert {event.traceparent for event in arrived} == {TRACEPARENT}
     assert [message.key for message in messages] == [b"t1", b"t1", b"t2"]

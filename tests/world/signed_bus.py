@@ -25,7 +25,7 @@ class SigningPublisher:
 
     async def publish(self, event: Event) -> None:
         message = encode(traced(event))
-        self.bus.take(message, await self.signer.header(message))
+        self.bus.take(message, await self.signer.header(message.topic, message.value, message.headers))
 
     async def publish_raw(self, message: RawMessage) -> None:
         await self.bus.publish_raw(message)
