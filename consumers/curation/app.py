@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consumers.curation import handlers
-from consumers.curation.proposals import GateSource, on_example_proposed
+from consumers.curation.gate import AtFirstUse, GateSource
+from consumers.curation.proposals import on_example_proposed
 from consumers.curation.reviews import on_example_reviewed
 from consumers.curation.runs import on_consents_granted, on_examples_approved
 from consumers.curation.settings import CurationSettings
@@ -14,7 +15,7 @@ from consumers.runtime.runs import InRuns
 from consumers.runtime.service import only_tenancy, serve
 from schemas.bus import events
 from tenancy.platform.settings import loaded_or_exit
-from tenancy.redaction.installed import installed_gate
+from tenancy.redaction.standard import standard_gate
 
 
 def handlers_with(gate: GateSource) -> Mapping[type[events.EventData], Handler]:
@@ -30,7 +31,7 @@ def handlers_with(gate: GateSource) -> Mapping[type[events.EventData], Handler]:
     }
 
 
-HANDLERS = handlers_with(installed_gate)
+HANDLERS = handlers_with(AtFirstUse(standard_gate))
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
 
+from consumers.curation.gate import GateSource
 from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
 from consumers.curation.reviews import announce_decision, settle
 from schemas.bus.content import ExampleContent
@@ -24,12 +25,8 @@ from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Contradicted, PreconditionFailed, Refused
 from tenancy.lifecycle.example_texts import Texts
-from tenancy.redaction.port import RedactionGate
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
-
-GateSource = Callable[[], RedactionGate]
-"""Gives the gate when the first text needs it: it loads models."""
 
 
 def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitable[Outcome]]:

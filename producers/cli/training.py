@@ -98,7 +98,7 @@ def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, 
     from producers.sources.proposing import Proposed, Proposer, propose_all, public_key_of, read_public_key
     from producers.sources.raw_file import RawFile
     from producers.sources.source_key import SourceKey
-    from tenancy.redaction.installed import installed_gate
+    from tenancy.redaction.standard import standard_gate
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
@@ -108,7 +108,7 @@ def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, 
         source_key = SourceKey.read(settings.source_key_file)
         with counted("redacting") as progress:
             proposer = Proposer(
-                name, key, source_key, installed_gate(), tenancy.publisher, tenancy.outbox.source, tenancy.clock
+                name, key, source_key, standard_gate(), tenancy.publisher, tenancy.outbox.source, tenancy.clock
             )
             return await propose_all(proposer, RawFile(file), progress)
 

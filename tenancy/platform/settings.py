@@ -36,8 +36,8 @@ KeyReference = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
-class PlatformSettings(BaseSettings):
-    """Where the bus, the object store and the keys are."""
+class BusSettings(BaseSettings):
+    """Where the bus is, and as whom to connect to it."""
 
     model_config = FROM_ENVIRONMENT
 
@@ -47,6 +47,38 @@ class PlatformSettings(BaseSettings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _login_is_whole(self) -> Self:
+        has_login = self.kafka_sasl_username and self.kafka_sasl_password
+        if self.kafka_security_protocol.startswith("SASL") and not has_login:
+            names = "SANO_KAFKA_SASL_USERNAME and SANO_KAFKA_SASL_PASSWORD"
+            raise PydanticCustomError("half_a_pair", f"a SASL_… protocol needs both {names}")
+        return self
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Connection arguments for every aiokafka client. Raises :class:`Refused`."""
+        client: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap_servers,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.startswith("SASL"):
+            client["sasl_mechanism"] = self.kafka_sasl_mechanism
+            client["sasl_plain_username"] = self.kafka_sasl_username
+            client["sasl_plain_password"] = (
+                self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else None
+            )
+        if self.kafka_security_protocol.endswith("SSL"):
+            try:
+                client["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_ca_file)
+            except OSError as error:  # SSLError is one
+                why = f"refused: SANO_KAFKA_SSL_CA_FILE is no file of certificates ({type(error).__name__})"
+                raise Refused("bad-settings", f"{why}; {SETTINGS_REMEDY}") from None
+        return client
+
+
+class PlatformSettings(BusSettings):
+    """Where the bus, the object store and the keys are."""
 
     s3_endpoint_url: S3Endpoint | None = Field(default=None, description="absent: AWS")
     s3_bucket: BucketName
@@ -85,10 +117,6 @@ class PlatformSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _pairs_are_whole(self) -> Self:
-        has_login = self.kafka_sasl_username and self.kafka_sasl_password
-        if self.kafka_security_protocol.startswith("SASL") and not has_login:
-            names = "SANO_KAFKA_SASL_USERNAME and SANO_KAFKA_SASL_PASSWORD"
-            raise PydanticCustomError("half_a_pair", f"a SASL_… protocol needs both {names}")
         if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
             names = "SANO_AWS_ACCESS_KEY_ID and SANO_AWS_SECRET_ACCESS_KEY"
             raise PydanticCustomError("half_a_pair", f"{names} go together: set both or none")
@@ -117,26 +145,6 @@ class PlatformSettings(BaseSettings):
         A write that still waits for a thread when it is cancelled is never begun (``tenancy.platform.threads``).
         """
         return REQUEST_ATTEMPTS * 2 * self.s3_timeout_seconds + min(20.0, 4 * self.s3_timeout_seconds)
-
-    def kafka_client(self) -> dict[str, Any]:
-        """Connection arguments for every aiokafka client. Raises :class:`Refused`."""
-        client: dict[str, Any] = {
-            "bootstrap_servers": self.kafka_bootstrap_servers,
-            "security_protocol": self.kafka_security_protocol,
-        }
-        if self.kafka_security_protocol.startswith("SASL"):
-            client["sasl_mechanism"] = self.kafka_sasl_mechanism
-            client["sasl_plain_username"] = self.kafka_sasl_username
-            client["sasl_plain_password"] = (
-                self.kafka_sasl_password.get_secret_value() if self.kafka_sasl_password else None
-            )
-        if self.kafka_security_protocol.endswith("SSL"):
-            try:
-                client["ssl_context"] = create_ssl_context(cafile=self.kafka_ssl_ca_file)
-            except OSError as error:  # SSLError is one
-                why = f"refused: SANO_KAFKA_SSL_CA_FILE is no file of certificates ({type(error).__name__})"
-                raise Refused("bad-settings", f"{why}; {SETTINGS_REMEDY}") from None
-        return client
 
 
 def loaded(kind: type[SettingsT], remedy: str = SETTINGS_REMEDY) -> SettingsT:

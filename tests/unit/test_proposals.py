@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consumers.curation.gate import AtFirstUse
 from consumers.curation.records import read_example, read_proposal
 from producers.commands.policies import set_policy
 from producers.commands.reviewing import review
@@ -18,8 +22,9 @@ from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from tenancy.errors import Contradicted, Refused, SealBroken, TenantFenced
+from tenancy.redaction.port import RedactionGate
 from tenancy.tenant_id import TenantId
-from tests.fixtures.gates import NAME
+from tests.fixtures.gates import GATE, NAME
 from tests.unit.operator_parts import onboarded_parts, purge_to_the_end
 from tests.unit.proposal_parts import Review, content
 
@@ -324,3 +329,18 @@ def test_a_process_that_dies_before_any_effect_leaves_what_its_successor_finishe
         if not died:
             break
     assert effects > 4
+
+
+def test_the_gate_is_made_once_by_the_first_text_also_where_several_come_at_once() -> None:
+    made = []
+
+    def make() -> RedactionGate:
+        made.append(threading.get_ident())
+        time.sleep(0.05)
+        return GATE
+
+    source = AtFirstUse(make)
+    assert made == []
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: source(), range(8))) == {GATE}
+    assert len(made) == 1

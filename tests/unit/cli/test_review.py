@@ -36,7 +36,7 @@ def secret(tmp_path: Path) -> Path:
 def test_a_raw_file_is_proposed_listed_shown_on_terminals_only_and_decided(
     sano: Sano, parts: Parts, tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tenancy.redaction.installed.installed_gate", lambda: GATE)
+    monkeypatch.setattr("tenancy.redaction.standard.standard_gate", lambda: GATE)
     raw, held = tmp_path / "raw.jsonl", Review(parts, TENANT)
     raw.write_text(json.dumps(LINE))
     proposing = ("import", str(raw), "--tenant", TENANT, "--raw")
