@@ -140,7 +140,7 @@ _CACHES = tuple(
             "SANO_CACHE_DIR, and the caches of transformers, torch and vLLM under ~/.cache and ~/.config",
             "packages, compiled kernels, Kafka's jars",
             ("{cache_dir}/", "{home}/.cache/", "{home}/.config/"),
-            ("deploy.local.kafka_jars", "deploy.local.link_torch"),
+            ("deploy.local.kafka_jars", "deploy.local.link_torch", "deploy.local.seaweedfs"),
         ),
     )
 )
@@ -184,6 +184,17 @@ _LOCAL = (
         holds="the adapter in clear, its manifest and list of examples",
         protection="clear",
         purger=Purger(who="tenant", method="operator", how="it is the tenant's own copy, handed over on its request"),
+        probe=Probe(evidence="operator", how="outside this system"),
+        survives="until-purge",
+    ),
+    Store(
+        name="operator.redacted",
+        medium="operator-files",
+        where="standard output of `sano redact`, and what an operator sends it to",
+        written_by=("producers.cli.redaction",),
+        holds="redacted texts, with what the gate has missed in them",
+        protection="clear",
+        purger=Purger(who="tenant", method="operator", how="it is the hospital's own copy of its own text"),
         probe=Probe(evidence="operator", how="outside this system"),
         survives="until-purge",
     ),
