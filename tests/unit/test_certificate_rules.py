@@ -94,7 +94,7 @@ def full_record(**changes: object) -> PurgeRecord:
         "late": (StoreCount(store="objects.usage", objects=1, versions=2, size_bytes=7),),
         "audit_checkpoint": checkpoint("t1"),
     }
-    return plain.evolve(**happened, **changes)
+    return plain.evolve(**{**happened, **changes})
 
 
 def said(record: PurgeRecord) -> PurgeCertificate:
