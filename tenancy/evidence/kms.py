@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from tenancy.errors import Refused, StoreUnavailable
@@ -19,6 +20,8 @@ from tenancy.platform.aws import bounded, configured
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
 
+MESSAGE_BYTES = 4096
+ALGORITHM: Literal["ECDSA_SHA_256"] = "ECDSA_SHA_256"
 SPEC = "ECC_NIST_P256"
 """KMS signs with its Ed25519 keys (ECC_NIST_EDWARDS25519) messages of up to 4,096 bytes only, which certificates and
 manifests exceed; what it offers for longer ones, Ed25519ph, is an algorithm that no verifier of DSSE or JWS knows.
@@ -51,17 +54,18 @@ class KmsKey:
         """As :meth:`connect`, with a client."""
         with _translated():
             answer = client.get_public_key(KeyId=key_id)
-        if answer.get("KeyUsage") != "SIGN_VERIFY" or answer.get("KeySpec") != SPEC:
+        public = load_der_public_key(bytes(answer["PublicKey"]))
+        if ALGORITHM not in answer.get("SigningAlgorithms", ()) or not isinstance(public, EllipticCurvePublicKey):
             raise Refused("bad-kms-key", f"refused: the KMS key is no key for signatures of the spec {SPEC}; make one")
-        return cls(client, str(answer["KeyId"]), PublicKey.of(load_der_public_key(bytes(answer["PublicKey"]))))
+        return cls(client, str(answer["KeyId"]), PublicKey.of(public))
 
     def sign(self, message: bytes) -> bytes:
-        """The digest is what is sent: KMS takes messages of up to 4,096 bytes."""
-        digest = hashlib.sha256(message).digest()
+        """Of a message that is too long for KMS the digest is sent, which makes the same signature."""
+        kind: Literal["RAW", "DIGEST"] = "RAW"
+        if len(message) > MESSAGE_BYTES:
+            message, kind = hashlib.sha256(message).digest(), "DIGEST"
         with _translated():
-            answer = self.client.sign(
-                KeyId=self.key_id, Message=digest, MessageType="DIGEST", SigningAlgorithm="ECDSA_SHA_256"
-            )
+            answer = self.client.sign(KeyId=self.key_id, Message=message, MessageType=kind, SigningAlgorithm=ALGORITHM)
         return bytes(answer["Signature"])
 
 

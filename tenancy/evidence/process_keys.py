@@ -11,7 +11,7 @@ from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import Trust
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ProcessKeys:
     """``signers`` are those that the process needs, and no others: whoever takes it can sign nothing else."""
 
