@@ -25,6 +25,7 @@ from tenancy.platform.settings import PlatformSettings
 from tenancy.state.open_work import Announcer
 from tenancy.state.outbox import Outbox
 from tenancy.state.registry import Snapshot, StateRegistry, require_active
+from tenancy.storage.direct_s3 import DirectRequests
 from tenancy.storage.keys import KeyRing
 from tenancy.storage.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
 from tenancy.storage.objects import ObjectStore
@@ -146,7 +147,8 @@ def object_store(settings: PlatformSettings) -> S3ObjectStore:
         access_key_id=settings.aws_access_key_id,
         secret_access_key=secret.get_secret_value() if secret else None,
     )
-    return S3ObjectStore(client, settings.s3_bucket)
+    direct = DirectRequests.to(client, settings.s3_bucket, by_path=settings.s3_endpoint_url is not None)
+    return S3ObjectStore(client, settings.s3_bucket, direct)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -58,7 +59,7 @@ class Event:
     traceparent: str | None = field(default=None, compare=False)
     replay_id: str | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         return event_id(self.data.type, self.subject, self.data.natural_key())
 

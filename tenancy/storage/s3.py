@@ -21,6 +21,7 @@ from schemas.base.identifiers import REASON_CODE_PATTERN
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.platform.aws import bounded, configured
 from tenancy.platform.threads import Threads
+from tenancy.storage.direct_s3 import DirectRequests
 from tenancy.storage.objects import BATCH, ObjectVersion, StoredObject, Upload
 
 if TYPE_CHECKING:
@@ -85,14 +86,20 @@ def _translated(key: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class S3ObjectStore:
-    """One bucket. boto3 blocks, so each call runs in a thread and the event loop goes on."""
+    """One bucket. boto3 blocks, so each call runs in a thread and the event loop goes on.
+
+    ``direct``: asked first for what every event asks; see :mod:`tenancy.storage.direct_s3`.
+    """
 
     client: S3Client
     bucket: str
+    direct: DirectRequests | None = None
     threads: Threads = field(default_factory=Threads, repr=False)
 
     async def get(self, key: str) -> StoredObject:
         def call() -> StoredObject:
+            if self.direct is not None and (found := self.direct.get(key)) is not None:
+                return found
             with _translated(key):
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
                 return StoredObject(answer["Body"].read(), answer["ETag"])
@@ -112,12 +119,17 @@ class S3ObjectStore:
 
     async def put(self, key: str, body: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         condition: dict[str, Any] = {}
+        headers: dict[str, str] = {}
         if if_absent:
-            condition["IfNoneMatch"] = "*"
+            condition["IfNoneMatch"] = headers["If-None-Match"] = "*"
         if if_match is not None:
-            condition["IfMatch"] = if_match
+            condition["IfMatch"] = headers["If-Match"] = if_match
 
         def call() -> str:
+            if self.direct is not None and len(body) < PART_BYTES:
+                etag = self.direct.put(key, body, headers)
+                if etag is not None:
+                    return etag
             with _translated(key):
                 try:
                     return self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **condition)["ETag"]

@@ -16,6 +16,7 @@ from deploy.local.seaweedfs import SeaweedFS
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
+from tenancy.storage.direct_s3 import DirectRequests
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import ObjectStore, Upload
@@ -74,7 +75,7 @@ def bucket_on(endpoint_url: str, credentials: Credentials) -> S3ObjectStore:
         access_key_id=credentials.access_key_id,
         secret_access_key=credentials.secret_access_key,
     )
-    return S3ObjectStore(client, bucket)
+    return S3ObjectStore(client, bucket, DirectRequests.to(client, bucket, by_path=True))
 
 
 def bucket_of(server: str, request: pytest.FixtureRequest) -> S3ObjectStore:

@@ -78,6 +78,7 @@ CLOUD = {"boto3", "botocore", "aiobotocore", "s3fs"}
 CLOUD_ALLOWED = {
     "tenancy.platform.aws",  # how long clients wait
     "tenancy.storage.s3",
+    "tenancy.storage.direct_s3",
     "tenancy.storage.master_keys",  # KMS
     "tenancy.evidence.kms",
     "deploy.local.embedded",  # makes the bucket of the local stack
