@@ -28,6 +28,7 @@ HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.UsageRecorded: InRuns(handlers.on_usage_recorded, on_usages_recorded),
     events.OutcomeRecorded: audit.on_outcome_recorded,
     **dict.fromkeys(AUDITED, audit.on_audited),
+    **dict.fromkeys(audit.DECISIONS, InRuns(audit.on_audited, audit.on_decisions_audited)),
 }
 
 

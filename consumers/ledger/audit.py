@@ -7,6 +7,7 @@ must be in it, and what came too late and was refused. Nothing of a tenant is cr
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -48,6 +49,15 @@ KEPT_BY_THEIR_OWN = (
 )
 """Events whose own consumer dead-letters them where nobody knows the tenant. All others nobody else would keep."""
 
+DECISIONS = (
+    events.ExampleApproved,
+    events.ExampleRejected,
+    events.ExampleWithdrawn,
+    events.ConsentGranted,
+    events.ConsentRevoked,
+)
+"""What an import or a reviewer says many times over, and of which there is nothing to confirm."""
+
 ENTERED_OUTCOMES = {
     Outcome.REFUSED_PURGED: "event.refused",
     Outcome.REFUSED_POLICY: "event.refused",
@@ -76,15 +86,7 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
         if _is_kept_by_its_own(event.data):
             return Outcome.NOOP_STALE
         raise
-    pseudonyms = await _pseudonyms(event.data, state, tenancy)
-    record = AuditRecord(
-        occurrence=event.id,
-        kind=event.type.removeprefix("sano."),
-        time=event.time,
-        actor=actor(event, pseudonyms),
-        facts=facts(event.data, pseudonyms),
-        recorded_while=state.status,
-    )
+    record = _record(event, state, await _pseudonyms(event.data, state, tenancy))
     found = await finding(event, state, tenancy, ports.checkpointer.keys.trust)
     if found != "so":
         entered = await tenancy.audit.entered(tenant, event.id)
@@ -97,6 +99,44 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
         await announce(tenancy.objects, "purges", tenant)
     appended = await tenancy.audit.append(tenant, record)
     await _sign_if_due(tenant, appended, ports, at_once=record.kind in SIGNED_AT_ONCE)
+    return await _came_to(event, state, record, appended, ports)
+
+
+async def on_decisions_audited(run: Sequence[Event], ports: LedgerPorts) -> Sequence[Outcome]:
+    """Enter several decisions of one tenant at once, each as :func:`on_audited` would. There is nothing to confirm of
+    a decision. The run ends before an event that comes twice in it. That one was contradicted is entered behind it.
+    """
+    tenancy, tenant = ports.tenancy, TenantId(run[0].subject)
+    try:
+        state = (await tenancy.states.read(tenant)).state
+    except UnknownTenant:
+        return []
+    pseudonyms = await _pseudonyms(run[0].data, state, tenancy)
+    records: dict[str, AuditRecord] = {}
+    for event in run:
+        if event.id in records:
+            break
+        records[event.id] = _record(event, state, pseudonyms)
+    appended = await tenancy.audit.append_run(tenant, list(records.values()))
+    await _sign_if_due(tenant, appended[-1], ports)
+    told = zip(run, records.values(), appended, strict=False)
+    return [await _came_to(event, state, record, one, ports) for event, record, one in told]
+
+
+def _record(event: Event, state: TenantState, pseudonyms: Pseudonyms | None) -> AuditRecord:
+    return AuditRecord(
+        occurrence=event.id,
+        kind=event.type.removeprefix("sano."),
+        time=event.time,
+        actor=actor(event, pseudonyms),
+        facts=facts(event.data, pseudonyms),
+        recorded_while=state.status,
+    )
+
+
+async def _came_to(
+    event: Event, state: TenantState, record: AuditRecord, appended: Appended, ports: LedgerPorts
+) -> Outcome:
     if not appended.is_new:
         if says_the_same(appended.entry, record):
             return Outcome.NOOP_DUPLICATE
@@ -177,7 +217,7 @@ async def _pseudonyms(data: EventData, state: TenantState, tenancy: Tenancy) -> 
     if state.status != "active" or not needs_pseudonyms(data):
         return None
     try:
-        return Pseudonyms.derived(await tenancy.keys.open(TenantId(state.tenant)))
+        return Pseudonyms.derived((await tenancy.keys.open(TenantId(state.tenant))).data_key)
     except KeyDestroyed:
         return None
 

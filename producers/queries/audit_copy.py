@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from producers.progress import Progress, each, silent
+from schemas.evidence.audit import segment_lines
 from schemas.objects import object_keys
 from tenancy.audit.copy import AuditCopy, StoredBody
 from tenancy.bootstrap import Tenancy
@@ -29,8 +32,18 @@ async def read_copy(tenancy: Tenancy, tenant: TenantId, *, progress: Progress = 
         return tuple(await each(keys, stored, what=f"reading {tenant}", progress=progress))
 
     checkpoints = await under(object_keys.audit_checkpoints_prefix(tenant))
-    entries = await under(object_keys.audit_entries_prefix(tenant))
+    objects = await under(object_keys.audit_entries_prefix(tenant))
+    entries = tuple(entry for held in objects for entry in _entries(held))
     return AuditCopy(tenant, entries, checkpoints, read_at, head, certificate)
+
+
+def _entries(held: StoredBody) -> Iterator[StoredBody]:
+    """Each entry of an object, by the name that an object of its own would have."""
+    first, *more = segment_lines(held.body)
+    yield StoredBody(held.name, first)
+    folder, _, number = held.name.rpartition("/")
+    for at, line in enumerate(more, start=1):
+        yield StoredBody(f"{folder}/{int(number) + at:0{len(number)}d}" if number.isdecimal() else held.name, line)
 
 
 async def _certificate(tenancy: Tenancy, tenant: TenantId) -> bytes | None:

@@ -118,7 +118,7 @@ def of_adapter(entries: Sequence[AuditEntry], start: str) -> tuple[str, list[Aud
 async def pseudonyms(tenancy: Tenancy, tenant: TenantId) -> Pseudonyms | None:
     """None once the tenant's key is destroyed: nobody can link the entries to names any more."""
     try:
-        return Pseudonyms.derived(await tenancy.keys.open(tenant))
+        return Pseudonyms.derived((await tenancy.keys.open(tenant)).data_key)
     except KeyDestroyed:
         return None
 

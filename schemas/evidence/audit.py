@@ -1,6 +1,7 @@
 """Defines a tenant's audit log: hash-chained entries, and checkpoints that sign the chain.
 
-An entry is stored as its canonical JSON (RFC 8785), and its hash is the SHA-256 of those bytes. It holds opaque ids,
+An entry is stored as its canonical JSON (RFC 8785), alone or as a line of a segment of several, and its hash is the
+SHA-256 of those bytes. It holds opaque ids,
 digests, salted commitments and reason codes. External names, of reviewers, examples and consents, are replaced by
 pseudonyms: HMACs under a key that dies with the tenant's data key.
 """
@@ -8,6 +9,7 @@ pseudonyms: HMACs under a key that dies with the tenant's data key.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
@@ -102,7 +104,7 @@ class AuditHead(Contract):
 
 
 class AuditClaim(Contract):
-    """Which tag an occurrence has in the log, and at which position it is to be found, or to be entered."""
+    """Which tag an occurrence has in the log, and at which position the object is that holds it, or is to hold it."""
 
     tag: OpaqueId
     position: int = Field(ge=1)
@@ -116,6 +118,16 @@ def genesis(tenant: str) -> str:
 def entry_bytes(entry: AuditEntry) -> bytes:
     """The bytes that are stored and hashed."""
     return canonical_json(entry.model_dump(mode="json"))
+
+
+def segment_bytes(lines: Sequence[bytes]) -> bytes:
+    """The object that holds these entries, one a line. Canonical JSON has no line break of its own."""
+    return b"\n".join(lines)
+
+
+def segment_lines(body: bytes) -> list[bytes]:
+    """The bytes of each entry of an object."""
+    return body.split(b"\n")
 
 
 def body_sha256(body: bytes) -> str:

@@ -23,7 +23,9 @@ CERTIFICATE = "certificate.json"
 
 @dataclass(frozen=True)
 class StoredBody:
-    """An object by its name, for those of the log ``entries/…`` or ``checkpoints/…``, and what is stored there."""
+    """An object by its name, for those of the log ``entries/…`` or ``checkpoints/…``, and what is stored there. Of an
+    object that holds a segment, each entry has the name that an object of its own would have.
+    """
 
     name: str
     body: bytes

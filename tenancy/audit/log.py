@@ -1,12 +1,13 @@
 """Appends to a tenant's audit log exactly once, from any number of processes, with a constant number of requests.
 
-Each entry is one object, ``audit/<tenant>/entries/<seq>``, created if absent: the process that creates it owns the
-position. An occurrence is identified by its id, for an event the event's id. Its claim,
-``audit/<tenant>/claims/<occurrence>``, is created if absent too, and gives the occurrence its one tag and the one
-position where the entry with that tag lies or is to be written. A claim moves to another position, by
-compare-and-swap, only after the entry of another occurrence was seen at its current one. Entries never change, so the
-tag can no longer be written there: an occurrence is entered at most once, however often it is delivered and wherever a
-process dies. The next delivery continues from the claim.
+An object, ``audit/<tenant>/entries/<seq>``, holds one entry or a segment of several, one a line, and is named by the
+first. It is created if absent: the process that creates it owns the position, and a segment is there as a whole or not
+at all. The next object lies behind the last entry of the one before. An occurrence is identified by its id, for an
+event the event's id. Its claim, ``audit/<tenant>/claims/<occurrence>``, is created if absent too, and gives the
+occurrence its one tag and the one position of the object in which the entry with that tag lies or is to be written. A
+claim moves to another position, by compare-and-swap, only after an object without its tag was seen at its current one.
+Objects never change, so the tag can no longer be written there: an occurrence is entered at most once, however often it
+is delivered and wherever a process dies. The next delivery continues from the claim.
 
 Claims are an index and not evidence: they are the only objects that name an event, and are erased once no topic can
 still hold events of a purged tenant. The head is a hint of where the log ends.
@@ -14,7 +15,7 @@ still hold events of a purged tenant. The head is a hint of where the log ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,10 +24,21 @@ from typing import Literal
 from pydantic import ValidationError
 
 from schemas.base.contract import ModelT, read_tolerant
-from schemas.evidence.audit import Actor, AuditClaim, AuditEntry, AuditHead, body_sha256, entry_bytes, genesis
+from schemas.evidence.audit import (
+    Actor,
+    AuditClaim,
+    AuditEntry,
+    AuditHead,
+    body_sha256,
+    entry_bytes,
+    genesis,
+    segment_bytes,
+    segment_lines,
+)
 from schemas.objects import object_keys
 from tenancy.errors import AuditBroken, AuditContended, ObjectNotFound, PreconditionFailed
 from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
+from tenancy.platform.concurrency import gathered
 from tenancy.state.open_work import Announcer
 from tenancy.storage.objects import ObjectStore, erase_prefix
 from tenancy.tenant_id import TenantId
@@ -70,10 +82,13 @@ class _End:
 
 @dataclass(frozen=True)
 class _Found:
-    """An entry that was read."""
+    """The entries of an object that was read."""
 
-    entry: AuditEntry
+    entries: tuple[AuditEntry, ...]
     end: _End
+
+    def tagged(self, tag: str) -> AuditEntry | None:
+        return next((entry for entry in self.entries if entry.tag == tag), None)
 
 
 @dataclass(frozen=True)
@@ -104,8 +119,11 @@ class AuditLog:
             there = await self._read(tenant, claim.position) if must_look else None
             if there is None:
                 if end.seq != claim.position - 1:
-                    end = await self._end_before(tenant, claim.position)
-                made = self._made(tenant, record, claim, end.sha256)
+                    if not must_look:
+                        must_look = True  # another delivery has moved the claim there
+                        continue
+                    end = await self._end_before(tenant, claim.position, end)
+                made = self._made(tenant, record, claim.tag, end)
                 body = entry_bytes(made)
                 await self.announce(tenant)
                 try:
@@ -115,8 +133,8 @@ class AuditLog:
                     continue
                 entered = _End(claim.position, body_sha256(body))
                 return Appended(made, True, await self._advanced(tenant, entered, head, head_etag))
-            if there.entry.tag == claim.tag:
-                return Appended(there.entry, False, await self._advanced(tenant, there.end, head, head_etag))
+            if (entry := there.tagged(claim.tag)) is not None:
+                return Appended(entry, False, await self._advanced(tenant, there.end, head, head_etag))
             end = await self._last(tenant, max(there.end, end, key=lambda known: known.seq))
             claim, claim_etag = await self._moved(tenant, record.occurrence, claim, claim_etag, end.seq + 1)
             must_look = False
@@ -125,6 +143,45 @@ class AuditLog:
     async def announce(self, tenant: TenantId) -> None:
         """Say that there is something to sign: before an entry is written."""
         await (self.announcer or Announcer(self.objects, "audit")).announce(tenant)
+
+    async def append_run(self, tenant: TenantId, records: Sequence[AuditRecord]) -> list[Appended]:
+        """Enter these, each another occurrence, in their order and as if one after another.
+
+        One segment where nobody else appends at the same time: three requests, and a claim for each record, side by
+        side. A repetition is found where its claim says. Everything is appended one after another where somebody else's
+        entry got in between.
+        """
+        head, head_etag = await self._head(tenant)
+        end = _End(head.seq, head.entry_sha256)
+        position = end.seq + 1
+        claims = [
+            claim
+            for claim, *_ in await gathered(self._claimed(tenant, record.occurrence, position) for record in records)
+        ]
+        made: dict[str, AuditEntry] = {}
+        lines: list[bytes] = []
+        for record, claim in zip(records, claims, strict=True):
+            if claim.position == position:  # its own, or one that a delivery has left that died before the segment
+                made[claim.tag] = self._made(tenant, record, claim.tag, end)
+                lines.append(entry_bytes(made[claim.tag]))
+                end = _End(end.seq + 1, body_sha256(lines[-1]))
+        if lines:
+            await self.announce(tenant)
+            try:
+                await self.objects.put(object_keys.audit_entry(tenant, position), segment_bytes(lines), if_absent=True)
+            except PreconditionFailed:
+                made = {}
+            else:
+                head = await self._advanced(tenant, end, head, head_etag)
+        earlier = sorted({claim.position for claim in claims if claim.position != position})
+        found = dict(zip(earlier, await gathered(self._read(tenant, place) for place in earlier), strict=True))
+        appended = []
+        for record, claim in zip(records, claims, strict=True):
+            there = found.get(claim.position)
+            entry = made.get(claim.tag) or (there.tagged(claim.tag) if there else None)
+            is_new = claim.tag in made
+            appended.append(Appended(entry, is_new, head) if entry else await self.append(tenant, record))
+        return appended
 
     async def head(self, tenant: TenantId) -> AuditHead | None:
         """Where the tenant's log ends and which checkpoint is its latest; None when nothing was entered yet.
@@ -146,7 +203,7 @@ class AuditLog:
         """The entry of an occurrence; None where it is not entered yet. Raises :class:`AuditBroken`."""
         claim = await self.claim(tenant, occurrence)
         there = None if claim is None else await self._read(tenant, claim.position)
-        return there.entry if claim and there and there.entry.tag == claim.tag else None
+        return there.tagged(claim.tag) if claim and there else None
 
     async def forget_claims(self, tenant: TenantId) -> None:
         """Erase which event each entry was. An event that is delivered after that would be entered again."""
@@ -203,34 +260,37 @@ class AuditLog:
             raise AuditContended
         return known
 
-    async def _read(self, tenant: TenantId, seq: int) -> _Found | None:
+    async def _read(self, tenant: TenantId, position: int) -> _Found | None:
+        """The object at ``position``, where the one before ends."""
         try:
-            body = (await self.objects.get(object_keys.audit_entry(tenant, seq))).body
+            body = (await self.objects.get(object_keys.audit_entry(tenant, position))).body
         except ObjectNotFound:
             return None
-        return _Found(_readable(AuditEntry, body, f"entry {seq}"), _End(seq, body_sha256(body)))
+        lines = segment_lines(body)
+        entries = tuple(_readable(AuditEntry, line, f"entry {position + at}") for at, line in enumerate(lines))
+        return _Found(entries, _End(position + len(lines) - 1, body_sha256(lines[-1])))
 
-    async def _end_before(self, tenant: TenantId, position: int) -> _End:
-        """The entry before ``position``. It exists: no claim points further than one past the end."""
-        if position == 1:
-            return _End(0, genesis(tenant))
-        found = await self._read(tenant, position - 1)
-        if found is None:
-            raise AuditBroken(f"entry {position - 1}")
-        return found.end
+    async def _end_before(self, tenant: TenantId, position: int, known: _End) -> _End:
+        """The last entry before ``position``, at which there is no object, though it was claimed: no claim points
+        further than one past the end of the log.
+        """
+        end = known if known.seq >= position else await self._last(tenant, known, position)
+        if end.seq != position - 1:
+            raise AuditBroken(f"entry {min(end.seq + 1, position)}")
+        return end
 
-    async def _last(self, tenant: TenantId, known: _End) -> _End:
-        """The last entry that exists, looked for from one that does."""
-        while (found := await self._read(tenant, known.seq + 1)) is not None:
+    async def _last(self, tenant: TenantId, known: _End, before: int | None = None) -> _End:
+        """The last entry that exists, or that exists before a position, looked for from one that does."""
+        while known.seq + 1 != before and (found := await self._read(tenant, known.seq + 1)) is not None:
             known = found.end
         return known
 
-    def _made(self, tenant: TenantId, record: AuditRecord, claim: AuditClaim, previous: str) -> AuditEntry:
+    def _made(self, tenant: TenantId, record: AuditRecord, tag: str, before: _End) -> AuditEntry:
         return AuditEntry(
             tenant=tenant,
-            seq=claim.position,
-            previous=previous,
-            tag=claim.tag,
+            seq=before.seq + 1,
+            previous=before.sha256,
+            tag=tag,
             kind=record.kind,
             time=record.time,
             recorded_at=self.clock(),

@@ -10,8 +10,6 @@ from typing import Literal
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from tenancy.storage.keys import TenantKeys
-
 PSEUDONYM_DIGITS = 32  # 128 bits: no two names of a tenant meet
 
 Named = Literal["reviewer", "example", "consent", "export", "reason", "author"]
@@ -27,9 +25,9 @@ class Pseudonyms:
     key: bytes = field(repr=False)
 
     @classmethod
-    def derived(cls, keys: TenantKeys) -> Pseudonyms:
+    def derived(cls, data_key: bytes) -> Pseudonyms:
         info = b"sanolith/audit/pseudonym/v1"
-        return cls(HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(keys.data_key))
+        return cls(HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(data_key))
 
     def of(self, named: Named, name: str) -> str:
         """The pseudonym, in hex. A reviewer and an example of the same name have different ones."""

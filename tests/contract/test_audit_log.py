@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schemas.evidence.audit import Actor, AuditEntry, body_sha256, genesis
+from schemas.evidence.audit import Actor, AuditEntry, body_sha256, entry_bytes, genesis, segment_lines
 from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.log import AuditLog, AuditRecord
@@ -33,11 +33,13 @@ async def entries(objects: ObjectStore) -> list[AuditEntry]:
     """Every entry, after checking that each follows the one before."""
     found, previous = [], genesis(TENANT)
     async for key in objects.keys(object_keys.audit_entries_prefix(TENANT)):
-        body = (await objects.get(key)).body
-        entry = AuditEntry.model_validate_json(body)
-        assert (entry.previous, key) == (previous, object_keys.audit_entry(TENANT, entry.seq))
-        previous = body_sha256(body)
-        found.append(entry)
+        segment = segment_lines((await objects.get(key)).body)
+        assert key == object_keys.audit_entry(TENANT, len(found) + 1)
+        for body in segment:
+            entry = AuditEntry.model_validate_json(body)
+            assert entry.previous == previous
+            previous = body_sha256(body)
+            found.append(entry)
     assert [entry.seq for entry in found] == list(range(1, len(found) + 1))
     return found
 
@@ -118,6 +120,26 @@ async def test_an_append_costs_the_same_however_long_the_log_is(objects: ObjectS
         counted.asked.clear()
         await log.append(TENANT, record(f"o{number}"), is_repeated=True)
         assert counted.asked == {"get": 3}, "who asks again and again writes nothing"
+
+
+async def test_runs_and_single_appends_follow_each_other_and_a_repeated_run_adds_nothing(
+    log: AuditLog, objects: ObjectStore
+) -> None:
+    await log.append(TENANT, record("a"))
+    stale = (await objects.get(object_keys.audit_head(TENANT))).body
+    run = await log.append_run(TENANT, [record(name) for name in ("b", "c", "d")])
+    await log.append(TENANT, record("e"))
+    assert [(one.entry.seq, one.is_new) for one in run] == [(2, True), (3, True), (4, True)]
+    await objects.put(object_keys.audit_head(TENANT), stale)
+    again = await log.append_run(TENANT, [record(name) for name in ("d", "f", "b")])
+    assert [(one.entry.seq, one.is_new) for one in again] == [(4, False), (6, True), (2, False)]
+    found = await entries(objects)
+    assert len(found) == 6
+    entered = await log.entered(TENANT, "c")
+    assert entered == found[2]
+    head = await log.head(TENANT)
+    assert head is not None
+    assert (head.seq, head.entry_sha256) == (6, body_sha256(entry_bytes(found[5])))
 
 
 async def test_a_head_that_lags_behind_is_caught_up_with(log: AuditLog, objects: ObjectStore) -> None:

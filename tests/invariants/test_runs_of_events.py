@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.runtime.runs import InRuns
+from producers.queries import audit_log
+from producers.queries.audit_copy import read_copy
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
+from tenancy.audit.pseudonyms import Pseudonyms
+from tenancy.audit.verification import verify_copy
 from tenancy.errors import Refused, TenantFenced, Transient
 from tenancy.tenant_id import TenantId
 from tests.fixtures.examples import examples
@@ -51,13 +56,13 @@ async def told(world: World, policy: TenantPolicy, plan: Plan) -> list[Event]:
     return [await world.publish(tenant, made[one]) for one in plan]
 
 
-async def one_by_one(world: World, told: Sequence[Event]) -> list[str]:
-    return [await _alone(world, event) for event in told]
+async def one_by_one(world: World, told: Sequence[Event], reader: str = "") -> list[str]:
+    return [await _alone(world, event, reader) for event in told]
 
 
-async def in_runs(world: World, told: Sequence[Event]) -> list[str]:
-    """As a lane takes them."""
-    service = _service_of(world, told[0])
+async def in_runs(world: World, told: Sequence[Event], reader: str = "") -> list[str]:
+    """As a lane takes them. ``reader``: the service, where it is not the one that acts on such events."""
+    service = _service_of(world, told[0], reader)
     handler = service.handlers[type(told[0].data)]
     assert isinstance(handler, InRuns)
     outcomes: list[str] = []
@@ -68,21 +73,21 @@ async def in_runs(world: World, told: Sequence[Event]) -> list[str]:
                 taken = await handler.several(left, service.ports)
             except (Transient, Refused):
                 taken = ()
-        outcomes += [str(outcome) for outcome in taken] if taken else [await _alone(world, left[0])]
+        outcomes += [str(outcome) for outcome in taken] if taken else [await _alone(world, left[0], reader)]
     return outcomes
 
 
-async def _alone(world: World, event: Event) -> str:
+async def _alone(world: World, event: Event, reader: str = "") -> str:
     try:
-        return str(await world.handle(_service_of(world, event), event))
+        return str(await world.handle(_service_of(world, event, reader), event))
     except TenantFenced:
         raise
     except Refused as refusal:
         return refusal.code
 
 
-def _service_of(world: World, event: Event) -> Service:
-    name = "ledger" if isinstance(event.data, events.UsageRecorded) else "curation"
+def _service_of(world: World, event: Event, reader: str) -> Service:
+    name = reader or ("ledger" if isinstance(event.data, events.UsageRecorded) else "curation")
     return next(service for service in world.services if service.name == name)
 
 
@@ -227,10 +232,55 @@ def test_a_run_of_usage_has_the_outcomes_and_leaves_the_sums_that_it_has_one_aft
     assert lived(lambda scratch: life(scratch, in_runs)) == lived(lambda scratch: life(scratch, one_by_one))
 
 
+async def entries(world: World) -> list[tuple[int, str, list[str]]]:
+    """Number, kind and facts of each entry of a chain that holds. Pseudonyms, which are of each world's own key, are
+    resolved, and tags, which are random, left out.
+    """
+    copy = await read_copy(world.outside, TenantId(TENANT))
+    assert not [problem for problem in verify_copy(copy, [world.signer.verifier]).problems if "no entry" not in problem]
+    of = Pseudonyms.derived((await world.outside.keys.open(TenantId(TENANT))).data_key).of
+    known: dict[Any, str] = {of("example", f"e{number}"): f"e{number}" for number in range(10)}
+    known |= {of("consent", f"consent-{number}"): f"consent-{number}" for number in (1, 2)}
+    return [
+        (entry.seq, entry.kind, [str(known.get(entry.facts.get(name), entry.facts.get(name))) for name in TOLD])
+        for entry in audit_log.entries_of(copy)
+    ]
+
+
+TOLD = ("example", "version", "consent", "event_type")
+
+
+@settings(REPRODUCIBLE, max_examples=40)
+@given(policies, plans)
+def test_a_run_of_decisions_is_entered_in_the_audit_log_as_they_are_one_after_another(
+    policy: TenantPolicy, plan: Plan
+) -> None:
+    async def life(scratch: Path, read: Any) -> Any:
+        world = World(scratch)
+        made = await told(world, policy, plan)
+        outcomes = await read(world, made, "ledger")
+        # That an event was contradicted is entered behind the run that it came in.
+        return outcomes, sorted((kind, told) for _, kind, told in await entries(world))
+
+    assert lived(lambda scratch: life(scratch, in_runs)) == lived(lambda scratch: life(scratch, one_by_one))
+
+
+async def test_a_run_of_decisions_is_one_segment_of_the_audit_log_and_costs_a_claim_each(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    made = await told(world, TenantPolicy(), [(f"x{number}", 1, "consent-1") for number in range(64)])
+    before = {name for name in world.memory.objects if name.startswith("audit/")}
+    assert set(await in_runs(world, made, "ledger")) == {"EFFECT"}
+    written = {name for name in world.memory.objects if name.startswith("audit/")} - before
+    areas = Counter(name.split("/")[2] for name in written)
+    assert (areas["entries"], areas["claims"], areas["head.json"]) == (1, len(made), 1)
+    assert [seq for seq, *_ in await entries(world)] == list(range(1, len(made) + 1))
+    assert set(await in_runs(world, made, "ledger")) == {"NOOP_DUPLICATE"}
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("again", [in_runs, one_by_one])
-@pytest.mark.parametrize("kind", ["grants", "usage"])
-async def test_a_crash_at_any_effect_of_a_run_of_grants_or_of_usage_counts_nothing_twice(
+@pytest.mark.parametrize("kind", ["grants", "usage", "audit"])
+async def test_a_crash_at_any_effect_of_a_run_of_grants_or_usage_or_audit_entries_counts_nothing_twice(
     tmp_path: Path, when: str, again: Any, kind: str
 ) -> None:
     async def life(number: int, position: int | None) -> tuple[Any, int]:
@@ -239,21 +289,24 @@ async def test_a_crash_at_any_effect_of_a_run_of_grants_or_of_usage_counts_nothi
         if kind == "grants":
             policy = TenantPolicy(min_new_examples=2, min_training_examples=50)
             made = await _granted(world, policy, [("c1", 1), ("c2", 1), ("c3", 1), ("c4", 1)])
+        elif kind == "audit":
+            made = await told(world, TenantPolicy(), IMPORT[:4])
         else:
             made = await _used(world, ["training-r1", *(f"20260101.{REPORTER}.{n}" for n in range(1, 5))])
         before = len(crash.effects)
         crash.position, crash.when = None if position is None else before + position, when
+        reader = "ledger" if kind == "audit" else ""
         try:
-            await in_runs(world, made)
+            await in_runs(world, made, reader)
         except* SimulatedCrash:
             pass
         effects = len(crash.effects) - before
-        await again(world, made)
+        await again(world, made, reader)
         # What is done side by side may be over only once another effect has begun, and then is no place to die at.
         assert crash.has_crashed or position is None or when == "after"
         store = await world.outside.store(TenantId(TENANT))
         usage = [json.loads((await store.get(name))[0]) async for name in store.list("usage")]
-        return (await seen(world), usage), effects
+        return (await seen(world) if kind != "audit" else await entries(world), usage), effects
 
     undisturbed, effects = await life(0, None)
     assert effects >= 2
