@@ -19,6 +19,8 @@ from tests.bench import (
     approval_cost,
     curation_events,
     idle_looks,
+    import_to_eligible,
+    ledger_events,
     machine,
     purge_throughput,
     redaction,
@@ -29,6 +31,8 @@ from tests.bench.frame import Entry, Options, say
 
 ENTRIES: tuple[Entry, ...] = (
     curation_events.ENTRY,
+    ledger_events.ENTRY,
+    import_to_eligible.ENTRY,
     approval_cost.ENTRY,
     purge_throughput.ENTRY,
     idle_looks.ENTRY,

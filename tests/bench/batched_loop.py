@@ -53,6 +53,8 @@ class Approval:
 
 
 class Loop:
+    consumer = "curation"
+
     def __init__(self, s3: S3Client, bucket: str, master: KeyFileMasterKey) -> None:
         self.s3 = s3
         self.bucket = bucket
@@ -163,24 +165,24 @@ def message(cause: Attributes, kind: str, natural_key: str, data: dict[str, Any]
     return {"key": tenant.encode(), "value": json.dumps(data).encode(), "headers": headers}
 
 
-def outcome(approval: Approval) -> dict[str, Any]:
+def outcome(approval: Approval, consumer: str) -> dict[str, Any]:
     event = approval.event
     told = {
         "event_id": event["ce_id"],
         "event_type": event["ce_type"],
-        "consumer": "curation",
+        "consumer": consumer,
         "outcome": "EFFECT",
         "delivery": approval.delivery,
         "replay_id": None,
     }
-    natural_key = f"curation|{event['ce_id']}|{approval.delivery}"
+    natural_key = f"{consumer}|{event['ce_id']}|{approval.delivery}"
     return message(event, "sano.outcome.recorded", natural_key, told)
 
 
-async def run(arguments: argparse.Namespace) -> None:
+async def run(arguments: argparse.Namespace, kind: type[Loop]) -> None:
     config = Config(s3={"addressing_style": "path"}, max_pool_connections=THREADS)
     s3 = boto3.client("s3", endpoint_url=arguments.endpoint, config=config)
-    loop = Loop(s3, arguments.bucket, KeyFileMasterKey.read(Path(arguments.master_key)))
+    loop = kind(s3, arguments.bucket, KeyFileMasterKey.read(Path(arguments.master_key)))
     consumer = AIOKafkaConsumer(
         arguments.events,
         bootstrap_servers=arguments.bootstrap,
@@ -207,17 +209,20 @@ async def run(arguments: argparse.Namespace) -> None:
                 asking = message(event, "sano.training.requested", asked["run_id"], asked)
                 sent.append(await producer.send(arguments.training, **asking))
             for approvals in tenants.values():
-                sent += [await producer.send(arguments.outcomes, **outcome(approval)) for approval in approvals]
+                sent += [
+                    await producer.send(arguments.outcomes, **outcome(approval, loop.consumer))
+                    for approval in approvals
+                ]
             await asyncio.gather(*sent)
             await consumer.commit()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="the peer of the benchmark curation_events")
+def main(kind: type[Loop] = Loop) -> None:
+    parser = argparse.ArgumentParser(description="the peer of a benchmark of events")
     for name in ("bootstrap", "endpoint", "bucket", "events", "training", "outcomes", "master-key"):
         parser.add_argument(f"--{name}", required=True)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    asyncio.run(run(parser.parse_args()))
+    asyncio.run(run(parser.parse_args(), kind))
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ async def entries(world: World) -> list[tuple[int, str, list[str]]]:
     resolved, and tags, which are random, left out.
     """
     copy = await read_copy(world.outside, TenantId(TENANT))
-    assert not [problem for problem in verify_copy(copy, [world.signer.verifier]).problems if "no entry" not in problem]
+    assert not [problem for problem in verify_copy(copy, world.keys.trust).problems if "no entry" not in problem]
     of = Pseudonyms.derived((await world.outside.keys.open(TenantId(TENANT))).data_key).of
     known: dict[Any, str] = {of("example", f"e{number}"): f"e{number}" for number in range(10)}
     known |= {of("consent", f"consent-{number}"): f"consent-{number}" for number in (1, 2)}
