@@ -26,7 +26,7 @@ from tenancy.state.rounds import TICK_SECONDS
 
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.UsageRecorded: InRuns(handlers.on_usage_recorded, on_usages_recorded),
-    events.OutcomeRecorded: audit.on_outcome_recorded,
+    events.OutcomeRecorded: InRuns(audit.on_outcome_recorded, audit.on_outcomes_recorded),
     **dict.fromkeys(AUDITED, audit.on_audited),
     **dict.fromkeys(audit.DECISIONS, InRuns(audit.on_audited, audit.on_decisions_audited)),
 }

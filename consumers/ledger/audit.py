@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import cast
 
 from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms, says_the_same
@@ -173,8 +174,8 @@ async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     Nothing is entered for a tenant that does not exist: the dead letter says so.
     """
     data = cast(OutcomeRecorded, event.data)
-    kind = ENTERED_OUTCOMES.get(data.outcome)
-    if kind is None or _is_said_already(data):
+    kind = _kind(data)
+    if kind is None:
         return Outcome.NOOP_DUPLICATE
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     try:
@@ -199,6 +200,17 @@ async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     appended = await tenancy.audit.append(tenant, record)
     await _sign_if_due(tenant, appended, ports)
     return Outcome.EFFECT if appended.is_new else Outcome.NOOP_DUPLICATE
+
+
+async def on_outcomes_recorded(run: Sequence[Event], ports: LedgerPorts) -> Sequence[Outcome]:
+    """Pass over the outcomes that are no news, which almost all are. The run ends before one that is to be entered."""
+    passed = takewhile(lambda event: _kind(cast(OutcomeRecorded, event.data)) is None, run)
+    return [Outcome.NOOP_DUPLICATE for _ in passed]
+
+
+def _kind(data: OutcomeRecorded) -> str | None:
+    """The kind of entry that is due; None where nothing is to be entered."""
+    return None if _is_said_already(data) else ENTERED_OUTCOMES.get(data.outcome)
 
 
 def _is_kept_by_its_own(data: EventData) -> bool:

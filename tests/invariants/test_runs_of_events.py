@@ -277,6 +277,25 @@ async def test_a_run_of_decisions_is_one_segment_of_the_audit_log_and_costs_a_cl
     assert set(await in_runs(world, made, "ledger")) == {"NOOP_DUPLICATE"}
 
 
+@settings(REPRODUCIBLE, max_examples=20)
+@given(st.lists(st.sampled_from([Outcome.EFFECT, Outcome.NOOP_STALE, Outcome.REFUSED_POLICY]), min_size=2, max_size=8))
+def test_a_run_of_outcomes_is_entered_as_they_are_one_after_another(told_outcomes: Sequence[Outcome]) -> None:
+    async def life(scratch: Path, read: Any) -> Any:
+        world = World(scratch)
+        tenant = await world.onboard(TENANT)
+        shared = {"event_type": "sano.example.approved", "consumer": "curation"}
+        made = [
+            await world.publish(
+                tenant,
+                events.OutcomeRecorded(event_id=f"e{number}", outcome=outcome, delivery=f"t/0/{number}", **shared),
+            )
+            for number, outcome in enumerate(told_outcomes)
+        ]
+        return await read(world, made, "ledger"), await entries(world)
+
+    assert lived(lambda scratch: life(scratch, in_runs)) == lived(lambda scratch: life(scratch, one_by_one))
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("again", [in_runs, one_by_one])
 @pytest.mark.parametrize("kind", ["grants", "usage", "audit"])
