@@ -250,7 +250,7 @@ async def entries(world: World) -> list[tuple[int, str, list[str]]]:
 TOLD = ("example", "version", "consent", "event_type")
 
 
-@settings(REPRODUCIBLE, max_examples=40)
+@examples(16)
 @given(policies, plans)
 def test_a_run_of_decisions_is_entered_in_the_audit_log_as_they_are_one_after_another(
     policy: TenantPolicy, plan: Plan
@@ -277,7 +277,7 @@ async def test_a_run_of_decisions_is_one_segment_of_the_audit_log_and_costs_a_cl
     assert set(await in_runs(world, made, "ledger")) == {"NOOP_DUPLICATE"}
 
 
-@settings(REPRODUCIBLE, max_examples=20)
+@examples(8)
 @given(st.lists(st.sampled_from([Outcome.EFFECT, Outcome.NOOP_STALE, Outcome.REFUSED_POLICY]), min_size=2, max_size=8))
 def test_a_run_of_outcomes_is_entered_as_they_are_one_after_another(told_outcomes: Sequence[Outcome]) -> None:
     async def life(scratch: Path, read: Any) -> Any:
