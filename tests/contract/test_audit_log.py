@@ -31,7 +31,8 @@ def log(objects: ObjectStore, clock: SteppedClock) -> AuditLog:
 
 async def entries(objects: ObjectStore) -> list[AuditEntry]:
     """Every entry, after checking that each follows the one before."""
-    found, previous = [], genesis(TENANT)
+    found: list[AuditEntry] = []
+    previous = genesis(TENANT)
     async for key in objects.keys(object_keys.audit_entries_prefix(TENANT)):
         segment = segment_lines((await objects.get(key)).body)
         assert key == object_keys.audit_entry(TENANT, len(found) + 1)
