@@ -181,7 +181,7 @@ def _start_service(
         SANO_WORK_DIR=str(home / "work"),
         AWS_ACCESS_KEY_ID=store.credentials.access_key_id,
         AWS_SECRET_ACCESS_KEY=store.credentials.secret_access_key,
-        **({"SANO_AUDIT_KEY": str(key_file(keys.folder, Purpose.AUDIT))} if service == "ledger" else {}),
+        **({"SANO_AUDIT_KEY": str(key_file(keys.folder, Purpose.AUDIT, service))} if service == "ledger" else {}),
     )
     argv = [sys.executable, "-m", f"consumers.{service}.app"]
     process = start(Command(service, argv, home / f"{service}.log", environment, cwd=home), tie_to_parent=True)

@@ -12,11 +12,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-<<<<<<< HEAD
-=======
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
->>>>>>> d86e4d8 (The ledger enters runs of decisions as one segment of the chain: head read and swapped once, a claim each side by side, one object for all entries; one at a time a tenant's log took 5 requests an entry, one after another)
 from hypothesis import given
 from hypothesis import strategies as st
 
