@@ -22,9 +22,9 @@ from tests.phi.texts import Sample, samples
 
 SEED = 77
 SPLITS: tuple[Split, ...] = ("dev", "heldout")
-TEXTS = {"dev": 700, "heldout": 700}
+TEXTS = {"dev": 400, "heldout": 400}
 QUICK_TEXTS = 60
-TIMED = 150
+TIMED = 100
 
 
 def run(options: Options, _: Path) -> Result:
