@@ -89,11 +89,12 @@ _CUE = re.compile(
     r"expired|delivered|onset|eff|effective|exp|vaccin\w+|shot|dose\sgiven|given|called|"
     r"received|sent|filled|refilled|picked\sup|colonoscopy|egd|pap|mammo\w*|"
     r"note|notes|clinic|er|ed|hospital|rx|as\sof|until|post-?op|postop|s/p)[\s:=(,.]{0,"
-    r"3}(?:the\s|on\s|was\s|is\s|for\s|date\s|both\s)?|[(~]|\bpt\s)$",
+    r"3}(?:the\s|on\s|was\s|is\s|for\s|date\s|both\s)?|\][ ]|[(~]|\bpt\s)$",
     re.IGNORECASE,
 )
 _SURE_CUE = re.compile(
-    r"\b(?:on|since|seen|dated?|admitted|admit|adm|dc'?d|d/c'?d|discharged?|dob|visit|appt|"
+    r"\b(?:on|mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
+    r"available|arriv\w{1,4}|effective|xfer|since|seen|dated?|admitted|admit|adm|dc'?d|d/c'?d|discharged?|dob|visit|appt|"
     r"appointment|lmp|due|edd|edc|born|until|till|scheduled|as\sof|week\sof|drawn|collected|"
     r"follow-?up|f/?u|started|stopped|surgery)[\s:=(,]{0,3}(?:the\s|on\s|was\s|is\s|for\s|"
     r"date\s)?$",

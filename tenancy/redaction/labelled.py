@@ -186,7 +186,7 @@ _NO_MORE = re.compile(
     re.IGNORECASE,
 )
 _ROOM = re.compile(
-    r"(?<![^\W_])(?:(?:room|rm)\s?#?\s?(?P<room>[a-z]?-?\d{1,4}-?[a-z]?\d?)|(?:bed|bay|ward|"
+    r"(?<![^\W_])(?:(?:room|rm)\s?#?\s?(?P<room>[a-z]{0,4}-?\d{1,4}-?[a-z]?\d?)|(?:bed|bay|ward|"
     r"pod|cubicle)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]|\d{2,4}))(?![\w/%])(?!\s?(?:rest|min|hours|"
     r"days))",
     re.IGNORECASE,

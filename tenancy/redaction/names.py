@@ -214,6 +214,8 @@ _LAST_FIRST = re.compile(
     r"24})(?P<middle>\s[A-Z]\b\.?(?!\w)|\s[A-Z][a-z'-]{2,20})?(?!\w)"
 )
 _LAST_FIRST_BARE = re.compile(r"(?<![\w'])(?P<last>[^\W\d_][\w'-]{1,24})\s{1,2}(?P<first>[^\W\d_][\w'-]{1,24})(?!\w)")
+_LAST_INITIAL = re.compile(r"\s[A-Z](?=\.|,|\)|\s(?:is|has|was|who)\b)")
+_SUBJECT_IS = re.compile(r"(?:^|[.;:!?]\s)(?P<name>[A-Z][a-z'-]{2,20})\s(?=(?:is|has|was)\b)")
 _SUBJECT = re.compile(
     r"(?:^|[.;!?]\s)(?P<name>[A-Z][a-z'-]{1,20})\s(?=(?:came|comes|presented|presents|"
     r"complain\w*|c/o|reports?|states?|denies|called|says|said|wants|asked|lives|works|fell|"
@@ -534,7 +536,8 @@ def _pairs(text: str, cased: bool) -> Iterator[Found]:
         alone = words.is_sure_first_name(word) and not words.is_eponym(word)
         clear = capital or (not words.is_place(word) and words.name_likeness(word) > -5.6)
         if alone and clear and not _EPONYM_AFTER.match(text, token.end()):
-            yield token.start(), token.end(), T.PERSON
+            initial = _LAST_INITIAL.match(text, token.end())
+            yield token.start(), initial.end() if initial and capital else token.end(), T.PERSON
     yield from _subjects(text, cased)
     yield from _last_first(text)
 
@@ -546,6 +549,12 @@ def _subjects(text: str, cased: bool) -> Iterator[Found]:
         if words.is_function_word(word) or words.is_clinical(word) or words.is_eponym(word):
             continue
         if words.is_first_name(word) or (cased and not words.is_dictionary_word(word) and words.zipf(word) < 4.2):
+            yield match.start("name"), match.end("name"), T.PERSON
+    for match in _SUBJECT_IS.finditer(text):
+        word = match["name"]
+        if words.is_function_word(word) or words.is_clinical(word) or words.is_eponym(word):
+            continue
+        if words.first_name_share(word) >= 0.02:
             yield match.start("name"), match.end("name"), T.PERSON
 
 

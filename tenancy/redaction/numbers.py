@@ -41,7 +41,8 @@ _EMAIL = re.compile(
     r"(?<![\w.+%-])[\w.+%'-]{1,64}+\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,5}", re.IGNORECASE
 )
 _EMAIL_IN_WORDS = re.compile(
-    r"(?<![\w.])[\w.+-]{2,64}+ at [\w-]{2,63}+ dot (?:com|org|net|edu|gov|us|io)(?!\w)", re.IGNORECASE
+    r"(?<![\w.])(?:\w{1,30} dot ){0,2}[\w.+-]{2,64}+ at [\w-]{2,63}+ dot (?:com|org|net|edu|gov|us|io)(?!\w)",
+    re.IGNORECASE,
 )
 _EMAIL_CUT = re.compile(r"(?<![\w.+%-])[a-z][\w.+-]{1,64}+@(?=[\s…]|\.{2,}|$)", re.IGNORECASE)
 _HANDLE = re.compile(r"(?<![\w@])@[A-Za-z_][\w.]{2,30}")
@@ -77,6 +78,8 @@ _LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")
 _MIXED = re.compile(r"(?<![\w./])(?=[a-z0-9_-]*\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?![\w])", re.IGNORECASE)
 _HEX = re.compile(r"(?<![^\W_])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,64}(?![^\W_])", re.IGNORECASE)
 _GS1 = re.compile(r"(?:\(\d{2}\)[A-Za-z0-9-]{2,30}+){2,6}")
+BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?", re.IGNORECASE)
+"""Pregnancies and births, as in ``G3P1011``."""
 _UUID = re.compile(r"(?<![^\W_])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![^\W_])", re.IGNORECASE)
 
 
@@ -195,6 +198,8 @@ def _looks_like_an_id(value: str) -> bool:
     if re.fullmatch(r"\d+(?:[-.]\d+)?[- ]?[a-z]{1,12}", value, re.IGNORECASE):  # 5000units, 1500mL, 65-year
         return digits >= 6 and letters <= 3 and not _UNIT.match(value, len(runs[0]))
     if re.search(r"(?:19|20)\d\d", value) and digits == 4:
+        return False
+    if BIRTHS.fullmatch(value):
         return False
     longest = max(map(len, runs))
     if (

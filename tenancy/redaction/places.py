@@ -132,7 +132,7 @@ _FACILITY_NOUN = (
     r"family\s(?:practice|medicine|health)|internal\smedicine|urgent\scare|imaging|radiology|"
     r"labs?|laborator(?:y|ies)|birth\scenter|children'?s(?:\shospital)?|"
     r"general(?:\shospital)?|ed\b|er\b|icu\b|"
-    r"daycare|day\scare|kindergarten|preschool|camp|lodge|retreat|villa|gardens?|estates|"
+    r"elementary|daycare|day\scare|kindergarten|preschool|camp|lodge|retreat|villa|gardens?|estates|"
     r"apartments|towers|village|acres"
 )
 _FACILITY = re.compile(

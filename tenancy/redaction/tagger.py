@@ -7,7 +7,6 @@ a word counts is low, since what is found needlessly costs less than what is mis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ import numpy as np
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
-from tenancy.redaction.numbers import is_public
+from tenancy.redaction.numbers import BIRTHS, is_public
 from tenancy.redaction.port import Span
 from tenancy.redaction.token_features import features, tokens
 
@@ -29,7 +28,6 @@ CLASSES: tuple[T | None, ...] = (None, T.PERSON, T.PLACE, T.DATE, T.ID)
 """What a word is, coarsely; None is no identifier. A rule that finds more of the same place gives the finer kind."""
 
 THRESHOLD = 0.75
-_BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?", re.IGNORECASE)
 
 
 class TaggerDetector:
@@ -70,6 +68,8 @@ def _may_be(word: str, kind: T) -> bool:
     if kind in (T.PERSON, T.PLACE):
         if len(word) < 2 or not word.isalpha() or words.is_function_word(word) or words.is_clinical(word):
             return False
+        if words.is_eponym(word) and not words.is_sure_first_name(word):
+            return False
         return (
             words.is_name(word)
             or words.is_strange(word)
@@ -81,6 +81,6 @@ def _may_be(word: str, kind: T) -> bool:
             )
         )
     digits = sum(character.isdigit() for character in word)
-    if _BIRTHS.fullmatch(word):
+    if BIRTHS.fullmatch(word):
         return False
     return digits >= (5 if kind is T.ID else 8)

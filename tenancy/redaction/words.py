@@ -161,6 +161,11 @@ def is_surname(word: str) -> bool:
     return key in surnames or key.replace("'", "") in surnames or any(part in surnames for part in key.split("-"))
 
 
+def first_name_share(word: str) -> float:
+    """How many people in a hundred, of the sex that has it more often, have this first name."""
+    return load().first_names.get(plain(word), 0.0)
+
+
 def surname_share(word: str) -> float:
     """How many people in a hundred have this surname."""
     return load().surnames.get(plain(word), 0.0)
