@@ -176,7 +176,7 @@ class Bench:
             TokenVerifier(OURS.trust, lambda: self.now), meter.create_counter("sano_requests"), TENANT_REQUESTS
         )
         self.app = self.api.build(_no_lifespan)
-        telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 6)  # type: ignore[arg-type]
+        telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 7)  # type: ignore[arg-type]
         self.health = health_app(telemetry, lambda: True, _is_ready)
         engine: Any = self.engine
         self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))
