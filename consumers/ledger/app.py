@@ -16,6 +16,7 @@ from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
+from schemas.bus.retention import kept, survival
 from schemas.bus.topics import LIVE_TOPICS
 from schemas.evidence.trust import Purpose
 from tenancy.audit.checkpoints import Checkpointer
@@ -38,7 +39,8 @@ def main() -> None:
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[LedgerPorts, Sequence[Periodic]]]:
         checkpointer = Checkpointer(tenancy.audit, process_keys(settings, Purpose.AUDIT))
-        keeper = AuditKeeper(tenancy, checkpointer, settings.quiesce_seconds, owns=share.owns)
+        longest = survival(kept(settings.retention).values())
+        keeper = AuditKeeper(tenancy, checkpointer, settings.quiesce_seconds, longest, owns=share.owns)
         signing = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile, at_once=LOOKS)
         sweeping = Periodic("audit round", TICK_SECONDS, keeper.sweep)
         yield LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries), (signing, sweeping)

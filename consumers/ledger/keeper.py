@@ -33,7 +33,8 @@ class AuditKeeper:
     tenancy: Tenancy
     checkpointer: Checkpointer
     quiesce_seconds: float
-    survival: timedelta = SURVIVAL
+    survival: timedelta | None = SURVIVAL
+    """How long this installation's topics can hold an event; None: for ever, and then no claim is forgotten."""
     now: Callable[[], float] = time.monotonic
     owns: Callable[[TenantId], bool] = everybody
     _work: OpenWork = field(init=False)
@@ -71,7 +72,7 @@ class AuditKeeper:
         if head.unsigned:
             await audit.announce(tenant)
         # Claims name events. That a log cannot be signed must not keep them for longer.
-        if head.moved_at is None or head.moved_at + self.survival > self.tenancy.clock():
+        if head.moved_at is None or self.survival is None or head.moved_at + self.survival > self.tenancy.clock():
             return
         if (await self.tenancy.states.read(tenant)).state.status == "purged":
             await audit.forget_claims(tenant)

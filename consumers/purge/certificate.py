@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from consumers.purge.destruction import KEY_STORE
 from consumers.purge.roots import STRAYS
-from schemas.bus.topics import TOPICS
+from schemas.bus.retention import kept as topics_kept
+from schemas.bus.retention import survival
+from schemas.bus.topics import DAY_MS, TOPICS, Topic
 from schemas.evidence.statements import (
     PURGE_PREDICATE,
     KeyDestruction,
@@ -41,6 +44,15 @@ COUNTING = (
     "of the versions as they were stored, without the parts of open multipart uploads, whose size no listing gives"
 )
 PERFORMED_BY = "the purge service alone: it performed and verified the deletion and holds the signing key"
+ON_THE_BUS = "opaque ids, codes, salted commitments, and ciphertext to the tenant's public key"
+WHY_UNREADABLE = (
+    "the salts, without which a commitment cannot be compared with any text, and the private key that opens the "
+    "ciphertext were sealed under the tenant's data key, which was destroyed"
+)
+NOTHING_IN_CLEAR = (
+    "none: nothing is removed. Events hold no text in clear by their schemas; what a publisher sent against them was "
+    "refused, and stays where it was sent"
+)
 NOTHING = Residue(versions=0, delete_markers=0, uploads=0)
 
 _AS_RECORDED = (
@@ -77,6 +89,8 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
     if None in steps or record.key_destroyed_at is None or len(record.verified_at) != 2:
         raise ValueError("a purge is certified after its key is destroyed and it was verified twice")
     completed_at = record.verified_at[1]
+    topics = topics_kept(record.topic_retention)
+    longest = survival(topics.values())
     predicate = PurgeCertificate(
         certificate_id=record.purge_id,
         **{name: getattr(record, name) for name in _AS_RECORDED},
@@ -86,7 +100,7 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
         registry_sha256=registry_sha256(),
         performed_by=PERFORMED_BY,
         keys=_keys(record.key_destroyed_at),
-        stores=tuple(_finding(store, record, completed_at) for store in STORES.values()),
+        stores=tuple(_finding(store, record, topics, completed_at) for store in STORES.values()),
         counting_method=COUNTING,
         residual=0,
         verification_method=VERIFICATION,
@@ -94,26 +108,34 @@ def certificate(record: PurgeRecord) -> dict[str, Any]:
         replicas=record.acknowledgements,
         exceptions=record.refusals,
         subcontractors=_subcontractors(record),
-        retained=_retained(),
+        retained=_retained(topics),
         backups=backups_in_words(record.backups_kept),
         backups_gone_by=None if record.backups_kept is None else completed_at + record.backups_kept,
-        topics_survive_until=completed_at + _longest_in_a_topic(),
+        topics_survive_until=None if longest is None else completed_at + longest,
     )
     if rules := broken(predicate):
         raise Contradictory(rules)
     return statement(PURGE_PREDICATE, purge_subject(record.purge_id, record.tenant), predicate)
 
 
-def _longest_in_a_topic() -> timedelta:
-    return timedelta(milliseconds=max(topic.worst_case_survival_ms() for topic in TOPICS.values()))
-
-
-def _retained() -> tuple[Retained, ...]:
-    return tuple(
+def _retained(topics: Mapping[str, Topic]) -> tuple[Retained, ...]:
+    """What is kept in every installation, and the topics of this one that keep events for longer than the contract."""
+    on_purpose = [
         Retained(store=store.name, holds=store.holds, because=str(store.kept_because))
         for store in kept()
         if store.protection != "no-tenant-data"
-    )
+    ]
+    longer = [
+        Retained(store=topic.name, holds=f"{topic.description}: {ON_THE_BUS}", because=_kept_because(topic))
+        for topic in topics.values()
+        if topic.unlimited or topic.retention_ms > TOPICS[topic.name].retention_ms
+    ]
+    return (*on_purpose, *longer)
+
+
+def _kept_because(topic: Topic) -> str:
+    kept_for = "without end" if topic.unlimited else f"for {topic.retention_ms // DAY_MS} days"
+    return f"the operator keeps this topic {kept_for}, so that a replay can rebuild an installation; {WHY_UNREADABLE}"
 
 
 def _subcontractors(record: PurgeRecord) -> tuple[SubcontractorFinding, ...]:
@@ -147,7 +169,7 @@ def _keys(destroyed_at: datetime) -> tuple[KeyDestruction, ...]:
     )
 
 
-def _finding(store: Store, record: PurgeRecord, completed_at: datetime) -> StoreFinding:
+def _finding(store: Store, record: PurgeRecord, topics: Mapping[str, Topic], completed_at: datetime) -> StoreFinding:
     finding = StoreFinding(
         store=store.name,
         medium=store.medium,
@@ -166,8 +188,13 @@ def _finding(store: Store, record: PurgeRecord, completed_at: datetime) -> Store
     if finding.outcome == "receipts":
         answered = tuple(sorted({noted.at for noted in record.acknowledgements}))
         return finding.evolve(probed_at=answered)
-    if finding.outcome == "expires" and isinstance(store.survives, timedelta):
-        return finding.evolve(gone_by=completed_at + store.survives)
+    if finding.outcome == "expires":
+        survives = survival([topics[store.name]])
+        if survives is None:
+            return finding.evolve(
+                outcome="unreadable", method="cryptographic-erase", how=WHY_UNREADABLE, probe=NOTHING_IN_CLEAR
+            )
+        return finding.evolve(gone_by=completed_at + survives)
     return finding
 
 

@@ -111,6 +111,7 @@ async def fence(
             "acknowledgements": tuple(early),
             "subcontractors": policy.subcontractors,
             "backups_kept": policy.backups_kept,
+            "topic_retention": dict(policy.topic_retention),
             "confirmations_until": policy.confirmations_until(purge.fenced_at, deadline),
         }
         return current.evolve(**update)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Literal
 
 from consumers.runtime.policy import HANDLING
 from schemas.tenant.policy import waits_until
@@ -23,6 +25,7 @@ class PurgePolicy:
     ``subcontractors``: who else holds tenants' data, as the operator declares it. ``confirmation_wait``: how long after
     the fence a certificate waits for those that have not confirmed; it never costs the last day of an SLA.
     ``backups_kept``: how long the operator's copies of the bucket keep what was deleted, where it declares that.
+    ``topic_retention``: days, or unlimited, that the topics named keep their events (:mod:`schemas.bus.retention`).
     """
 
     quiesce_seconds: float
@@ -34,6 +37,7 @@ class PurgePolicy:
     subcontractors: tuple[str, ...] = ()
     confirmation_wait: timedelta = timedelta()
     backups_kept: timedelta | None = None
+    topic_retention: Mapping[str, int | Literal["unlimited"]] = field(default_factory=dict)
 
     def confirmations_until(self, fenced_at: datetime, deadline: datetime) -> datetime | None:
         """When a certificate waits for no subcontractor any more; None where it never does."""

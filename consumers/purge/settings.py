@@ -58,4 +58,5 @@ class PurgeSettings(ConsumerSettings):
             subcontractors=tuple(dict.fromkeys(self.subcontractors.split(","))) if self.subcontractors else (),
             confirmation_wait=timedelta(days=self.confirmation_wait_days),
             backups_kept=None if self.backup_days is None else timedelta(days=self.backup_days),
+            topic_retention=self.retention,
         )

@@ -31,6 +31,7 @@ def _topics() -> None:
 def apply_(
     context: typer.Context,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    shorten: Annotated[bool, typer.Option("--shorten", help="Shorten retentions too: events are deleted.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Create missing topics and rights, and align topics' configuration.
@@ -40,11 +41,13 @@ def apply_(
     from producers.operations.access_admin import apply_access
     from producers.operations.principals import principals
     from producers.operations.topics import apply_topics
+    from schemas.bus.retention import kept
 
     settings = platform(context).settings()
     who = principals(settings)
     client = settings.kafka_client()
-    reports = asyncio.run(apply_topics(client, dry_run=dry_run))
+    topics = kept(settings.retention)
+    reports = asyncio.run(apply_topics(client, topics, dry_run=dry_run, shorten=shorten))
     if not json:
         print_rows(
             reports,

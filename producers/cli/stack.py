@@ -95,8 +95,10 @@ def topics_applied() -> Callable[[str], None]:
 
         from producers.operations.topics import apply_topics
         from producers.settings import operator_settings
+        from schemas.bus.retention import kept
 
-        client = operator_settings().kafka_client()
-        asyncio.run(apply_topics({**client, "bootstrap_servers": bootstrap_servers}))
+        settings = operator_settings()
+        client = {**settings.kafka_client(), "bootstrap_servers": bootstrap_servers}
+        asyncio.run(apply_topics(client, kept(settings.retention), shorten=False))
 
     return apply

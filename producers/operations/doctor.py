@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 
 import httpx
@@ -15,11 +16,13 @@ from producers.queries.purges_due import purges_due
 from producers.settings import STACK_FILE, OperatorSettings, is_local_bus, operator_settings
 from schemas.base.contract import Contract
 from schemas.bus.publishers import OPERATORS
+from schemas.bus.retention import kept
 from schemas.evidence.trust import SIGNS
 from schemas.objects import object_keys
 from tenancy.bootstrap import master_key, object_store, signer, trust
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import utc_now
+from tenancy.storage.probes import probed
 
 INFERENCE_SECONDS = 5.0
 SHOWN = 3
@@ -50,7 +53,10 @@ async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> 
         ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_HEALTH_URL"),
     ]
     found = [Check(part="settings", ok=True, detail=f"read from SANO_* and {STACK_FILE}, where there is one")]
-    found += [await _checked(part, check(settings), remedy) for part, check, remedy in checks]
+    for part, check, remedy in checks:
+        found.append(await _checked(part, check(settings), remedy))
+        if part == "object store" and found[-1].ok:
+            found += await _lacks(settings)
     if all(check.ok for check in found if check.part == "object store"):
         found.append(await _checked("purges", _purges(settings), "see `sano purges`, and Purges in docs/operations.md"))
     return found
@@ -67,6 +73,17 @@ async def _object_store(settings: OperatorSettings) -> str:
     async for _ in object_store(settings).keys(object_keys.REGISTRY_PREFIX):
         return f"bucket {settings.s3_bucket} answers"
     return f"bucket {settings.s3_bucket} answers; no tenant is in it yet"
+
+
+async def _lacks(settings: OperatorSettings) -> list[Check]:
+    """One check for each guarantee that the object store does not give; one that it gives them all."""
+    remedy = "use a server that gives it: see docs/object-stores.md"
+    lacking, names = [], []
+    async for found in probed(object_store(settings), f"doctor-{secrets.token_hex(8)}"):
+        names.append(found.name)
+        if found.lack is not None:
+            lacking.append(Check(part=f"object store: {found.name}", ok=False, detail=found.lack, remedy=remedy))
+    return lacking or [Check(part="object store: guarantees", ok=True, detail=f"it gives {', '.join(names)}")]
 
 
 async def _purges(settings: OperatorSettings) -> str:
@@ -93,11 +110,24 @@ async def _signing_keys(settings: OperatorSettings) -> str:
 
 
 async def _bus(settings: OperatorSettings) -> str:
-    reports = await apply_topics(settings.kafka_client(), dry_run=True)
+    topics = kept(settings.retention)
+    reports = await apply_topics(settings.kafka_client(), topics, dry_run=True, shorten=False)
+    if longer := [report.topic for report in reports if report.keeps_longer]:
+        why = "keep events for longer than SANO_TOPIC_RETENTION says: certificates of purge would name too early a time"
+        raise Refused("kept-longer", f"refused: {', '.join(longer)} {why}")
     lacking = [report.topic for report in reports if report.action != "unchanged"]
     if lacking:
         raise Refused("topics-differ", f"refused: {len(lacking)} of {len(reports)} topics are missing or differ")
-    return f"all {len(reports)} topics are as the contract says"
+    return f"all {len(reports)} topics are as the contract says; {_retention(settings)}"
+
+
+def _retention(settings: OperatorSettings) -> str:
+    """What the installation keeps for other than seven days, in words."""
+    own = [
+        f"{name} {'without end' if days == 'unlimited' else f'for {days} days'}"
+        for name, days in sorted(settings.retention.items())
+    ]
+    return f"kept {', '.join(own)}, all others for 7 days" if own else "all are kept for 7 days"
 
 
 async def _access(settings: OperatorSettings) -> str:

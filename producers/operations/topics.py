@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.bus.topics import TOPICS, Topic
@@ -21,6 +22,8 @@ from tenancy.errors import BusUnavailable, Refused
 
 REQUEST_TIMEOUT_MS = 20_000
 PROPAGATION_SECONDS = 30.0
+RETENTION = "retention.ms"
+SHORTER = "a shorter one deletes events for good; set SANO_TOPIC_RETENTION, or say --shorten"
 DYNAMIC_TOPIC_CONFIG = 1  # KIP-226: set on this topic, as against a broker's default
 
 Partitions = Mapping[str, list[dict[str, Any]]]
@@ -35,11 +38,20 @@ class TopicReport(Contract):
     action: Literal["created", "aligned", "unchanged"]
     changes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    keeps_longer: bool = Field(default=False, description="than the installation says, and so than certificates say")
 
 
-async def apply_topics(client_settings: Mapping[str, Any], *, dry_run: bool = False) -> list[TopicReport]:
+async def apply_topics(
+    client_settings: Mapping[str, Any],
+    topics: Mapping[str, Topic] = TOPICS,
+    *,
+    dry_run: bool = False,
+    shorten: bool = True,
+) -> list[TopicReport]:
     """Create and align every topic of the contract; with ``dry_run`` only say what would be done.
 
+    ``topics``: as the installation keeps them (:func:`schemas.bus.retention.kept`). Without ``shorten`` a retention
+    that is longer than it should be is reported and left: the brokers would delete at once, and for good.
     ``client_settings`` as of ``PlatformSettings.kafka_client``. A cluster that refuses to alter configurations is
     no error: the difference is reported as kept. Raises :class:`BusUnavailable`, and :class:`Refused` when the
     cluster refuses to create a topic.
@@ -47,14 +59,14 @@ async def apply_topics(client_settings: Mapping[str, Any], *, dry_run: bool = Fa
     async with _admin(client_settings) as admin:
         brokers = len((await admin.describe_cluster())["brokers"])
         found = await _found(admin)
-        missing = [topic for topic in TOPICS.values() if topic.name not in found]
+        missing = [topic for topic in topics.values() if topic.name not in found]
         created = {topic.name for topic in missing}
         if missing and not dry_run:
             created, found = await _create(admin, missing, brokers)
         reports = {name: TopicReport(topic=name, action="created") for name in created}
-        existing = [topic for topic in TOPICS.values() if topic.name not in created]
+        existing = [topic for topic in topics.values() if topic.name not in created]
         if existing:
-            reports |= await _aligned(admin, existing, found, brokers, dry_run=dry_run)
+            reports |= await _aligned(admin, existing, found, brokers, dry_run=dry_run, shorten=shorten)
         return [reports[name] for name in TOPICS]
 
 
@@ -123,6 +135,7 @@ async def _aligned(
     brokers: int,
     *,
     dry_run: bool,
+    shorten: bool,
 ) -> dict[str, TopicReport]:
     configs = await within_bound(lambda: _configs(admin, topics))
     reports = {}
@@ -134,17 +147,41 @@ async def _aligned(
         is_set, in_force = configs[topic.name]
         differs = {name: value for name, value in wanted.items() if in_force.get(name) != value}
         kept = _unalterable(topic, len(partitions), copies, brokers)
+        keeps_longer = _is_longer(in_force.get(RETENTION), wanted[RETENTION])
+        if keeps_longer and not shorten:
+            kept = (*kept, f"{RETENTION}: {in_force.get(RETENTION)}, not {differs.pop(RETENTION)}: {SHORTER}")
+            wanted[RETENTION] = str(in_force.get(RETENTION))
         if not differs:
-            reports[topic.name] = TopicReport(topic=topic.name, action="unchanged", kept=kept)
+            reports[topic.name] = TopicReport(
+                topic=topic.name, action="unchanged", kept=kept, keeps_longer=keeps_longer
+            )
             continue
         changes = tuple(f"{name}: {in_force.get(name)} → {value}" for name, value in sorted(differs.items()))
         refusal = None if dry_run else await _alter(admin, topic.name, {**is_set, **wanted})
         reports[topic.name] = (
-            TopicReport(topic=topic.name, action="aligned", changes=changes, kept=kept)
+            TopicReport(
+                topic=topic.name,
+                action="aligned",
+                changes=changes,
+                kept=kept,
+                keeps_longer=keeps_longer and not (shorten and not dry_run),
+            )
             if refusal is None
-            else TopicReport(topic=topic.name, action="unchanged", kept=(*kept, *(f"{c} ({refusal})" for c in changes)))
+            else TopicReport(
+                topic=topic.name,
+                action="unchanged",
+                kept=(*kept, *(f"{c} ({refusal})" for c in changes)),
+                keeps_longer=keeps_longer,
+            )
         )
     return reports
+
+
+def _is_longer(in_force: str | None, wanted: str) -> bool:
+    """Whether events are kept for longer than they should be. -1 is without end."""
+    if in_force is None or in_force == wanted or wanted == "-1":
+        return False
+    return in_force == "-1" or int(in_force) > int(wanted)
 
 
 def _unalterable(topic: Topic, partitions: int, copies: int, brokers: int) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Topic(Contract):
     privacy: Literal["references-only", "references-or-ciphertext"]
     partitions: int = Field(default=6, ge=1)
     retention_ms: int = Field(default=7 * DAY_MS, ge=HOUR_MS)
+    unlimited: bool = Field(default=False, description="nothing is ever dropped, whatever retention_ms says")
     segment_ms: int = Field(default=HOUR_MS, ge=60_000)
 
     def config(self, brokers: int) -> dict[str, str]:
@@ -49,7 +50,7 @@ class Topic(Contract):
         """
         return {
             "cleanup.policy": "delete",
-            "retention.ms": str(self.retention_ms),
+            "retention.ms": "-1" if self.unlimited else str(self.retention_ms),
             "segment.ms": str(self.segment_ms),
             "message.timestamp.type": "LogAppendTime",
             "max.message.bytes": str(MESSAGE_BYTES),
@@ -64,7 +65,10 @@ class Topic(Contract):
         """How long a record can stay on disk: its segment's whole span, retention, the check and the unlink.
 
         Source: ``UnifiedLog.deleteRetentionMsBreachedSegments`` deletes whole segments, by their largest timestamp.
+        Raises :class:`ValueError` where nothing is ever dropped.
         """
+        if self.unlimited:
+            raise ValueError(f"{self.name} keeps its records without end")
         return self.segment_ms + self.retention_ms + RETENTION_CHECK_MS + FILE_DELETE_DELAY_MS
 
 

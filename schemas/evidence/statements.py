@@ -189,8 +189,10 @@ class PurgeCertificate(Contract):
     backups_gone_by: Timestamp | None = Field(
         default=None, description="that time after the completion: by then the copies have dropped what was deleted"
     )
-    topics_survive_until: Timestamp = Field(
-        description="by then no event that was published before completed_at is on a disk"
+    topics_survive_until: Timestamp | None = Field(
+        default=None,
+        description="by then no event that was published before completed_at is on a disk; absent: those of the stores "
+        "called unreadable stay, and retained says what they are and why nobody can read them",
     )
     audit_checkpoint: dict[str, Any] | None = Field(
         default=None,

@@ -15,6 +15,7 @@ AUDIT_PREFIX = "audit/"
 IN_HAND_PREFIX = "in-hand/"
 WORK_PREFIX = "work/"
 ROUNDS_PREFIX = "rounds/"
+PROBES_PREFIX = "probes/"
 
 WorkKind = Literal["training", "withdrawals", "purges", "audit"]
 """What a service does beside its events, for tenants that it finds by their markers."""
@@ -62,6 +63,14 @@ def _checked(pattern: str, value: str, what: str) -> str:
     if re.fullmatch(pattern, value) is None:
         raise ForbiddenKey(f"refused: {what} has a shape that no key may have")
     return value
+
+
+def probe_prefix(probe_id: str) -> str:
+    return f"{PROBES_PREFIX}{_checked(OPAQUE_ID_PATTERN, probe_id, 'probe id')}/"
+
+
+def probe_key(probe_id: str, number: int) -> str:
+    return f"{probe_prefix(probe_id)}{number}"
 
 
 def registry_prefix(tenant: str) -> str:

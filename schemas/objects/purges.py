@@ -18,6 +18,7 @@ from schemas.base.identifiers import (
     Traceparent,
 )
 from schemas.base.timestamps import Timestamp
+from schemas.bus.retention import Retention
 from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.tenant.holds import LegalHold
 
@@ -176,6 +177,9 @@ class PurgeRecord(Contract):
     confirmations: tuple[SubcontractorConfirmation, ...] = ()
     backups_kept: timedelta | None = Field(
         default=None, description="how long the operator's copies of the bucket keep what was deleted, as declared"
+    )
+    topic_retention: Retention = Field(
+        default={}, description="days, or unlimited, that topics kept their events at the fence; the others: 7 days"
     )
     confirmations_until: Timestamp | None = Field(
         default=None, description="until then the certificate waits for those that did not confirm"

@@ -76,6 +76,17 @@ _OBJECTS = (
         kept_because="it is how a round goes on where it was, whichever process does",
     ),
     Store(
+        name="probes",
+        medium="object-store",
+        where="probes/{probe}/",
+        holds="test objects of `sano doctor`, while it looks; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=KEPT.model_copy(update={"how": "removed by whoever wrote them, at the end of the look"}),
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it shows what the object store lacks, before anything is written elsewhere",
+    ),
+    Store(
         name="objects.strays",
         medium="object-store",
         where="tenants/{tenant}/",
@@ -237,7 +248,10 @@ def _topic(topic: Topic) -> Store:
         purger=Purger(
             who="the brokers",
             method="retention",
-            how="a segment is deleted once every record in it is older than the retention",
+            how="a segment is deleted once every record in it is older than the retention"
+            if letters
+            else "a segment is deleted once every record in it is older than the retention, which "
+            "SANO_TOPIC_RETENTION can lengthen",
         ),
         probe=Probe(
             evidence="retention",

@@ -138,7 +138,7 @@ _CACHES = tuple(
         (
             "packages",
             "SANO_CACHE_DIR, and the caches of transformers, torch and vLLM under ~/.cache and ~/.config",
-            "packages, compiled kernels, Kafka's jars",
+            "packages, compiled kernels, Kafka's jars, SeaweedFS",
             ("{cache_dir}/", "{home}/.cache/", "{home}/.config/"),
             ("deploy.local.kafka_jars", "deploy.local.link_torch", "deploy.local.seaweedfs"),
         ),
@@ -156,6 +156,7 @@ _LOCAL = (
             "deploy.local.kafka",
             "deploy.local.key_files",
             "deploy.local.processes",
+            "deploy.local.seaweedfs",
             "deploy.local.services",
             "deploy.local.stack",
             "deploy.local.stack_file",

@@ -52,8 +52,13 @@ def kept() -> tuple[Store, ...]:
     return tuple(store for store in STORES.values() if store.survives == "kept")
 
 
+def may_stay(store: Store) -> bool:
+    """Whether an installation may keep it on the bus without end: nothing in it can be read once the key is gone."""
+    return store.medium == "bus" and store.protection in ("references", "references-or-ciphertext")
+
+
 def outcome_of(store: Store) -> StoreOutcome:
-    """The outcome for a tenant's data in the store once its purge is over."""
+    """The outcome for a tenant's data in the store once its purge is over, where no retention is set to unlimited."""
     if is_swept(store):
         return "empty"
     if store.protection == "no-tenant-data":

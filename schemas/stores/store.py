@@ -60,6 +60,7 @@ StoreOutcome = Literal[
     "receipts",  # every replica signed for it, or its lease is over
     "ended",  # with the processes that the fence stopped
     "expires",  # what was published before completed_at, by retention, at the latest at gone_by
+    "unreadable",  # stays on a topic whose retention is unlimited; what could open it is destroyed: see retained
     "kept",  # on purpose: see retained
     "none-held",  # nothing of a tenant is written there, which tests look for
     "operator",  # outside this system: the operator is responsible

@@ -21,8 +21,8 @@ class TenantPolicy(Contract):
     baa_reference: OpaqueId | None = Field(
         default=None, description="opaque reference to the contract, repeated in the certificate of purge"
     )
-    # 8: a record of the tenant can survive 7 days, 1 hour and 6 minutes in a topic (schemas.bus.topics), and a promise
-    # that the topics cannot keep is none.
+    # 8: a dead letter, which holds whatever was sent, can survive 7 days, 1 hour and 6 minutes (schemas.bus.topics),
+    # and a promise that the topics cannot keep is none. Live topics may be kept for longer (schemas.bus.retention).
     deletion_sla_days: int = Field(default=30, ge=8, le=365, description="days from purge request to certificate")
     right_of_export: bool = Field(
         default=False, description="a purge first exports the active adapter and waits for the tenant to take it"

@@ -15,7 +15,7 @@ from schemas.base.contract import read_tolerant
 from schemas.evidence.audit import AuditCheckpoint
 from schemas.evidence.statements import PurgeCertificate, StoreFinding, backups_in_words
 from schemas.objects.purges import PurgeExport, StoreCount
-from schemas.stores.registry import STORES, is_swept, outcome_of, registry_sha256
+from schemas.stores.registry import STORES, is_swept, may_stay, outcome_of, registry_sha256
 from schemas.stores.store import IN_BUCKET
 from schemas.tenant.policy import waits_until
 from schemas.version import TOOL
@@ -115,14 +115,16 @@ def _outcomes_are_possible(held: PurgeCertificate) -> bool:
     def is_possible(found: StoreFinding) -> bool:
         known = STORES.get(found.store)
         if is_known or (known is not None and is_swept(known)):
-            return known is not None and found.outcome == outcome_of(known)
+            may_be_unreadable = known is not None and found.outcome == "unreadable" and may_stay(known)
+            return known is not None and (found.outcome == outcome_of(known) or may_be_unreadable)
         return found.medium not in IN_BUCKET or found.outcome in ("empty", "kept", "none-held")
 
     return all(is_possible(found) for found in held.stores)
 
 
 def _kept_for_a_reason(held: PurgeCertificate) -> bool:
-    return {found.store for found in held.stores if found.outcome == "kept"} <= {kept.store for kept in held.retained}
+    stays = {found.store for found in held.stores if found.outcome in ("kept", "unreadable")}
+    return stays <= {kept.store for kept in held.retained}
 
 
 def _counts(held: PurgeCertificate) -> Iterator[StoreCount]:
@@ -151,9 +153,18 @@ def _refusals_are_in_the_purge(held: PurgeCertificate) -> bool:
 
 def _events_go_by_later(held: PurgeCertificate) -> bool:
     gone_by = [found.gone_by for found in held.stores if found.outcome == "expires"]
-    return held.completed_at <= held.topics_survive_until and all(
-        moment is not None and held.completed_at <= moment <= held.topics_survive_until for moment in gone_by
+    until = held.topics_survive_until
+    if any(found.outcome == "unreadable" for found in held.stores):
+        return until is None and all(moment is not None and held.completed_at <= moment for moment in gone_by)
+    return (
+        until is not None
+        and held.completed_at <= until
+        and all(moment is not None and held.completed_at <= moment <= until for moment in gone_by)
     )
+
+
+def _what_stays_has_no_date(held: PurgeCertificate) -> bool:
+    return all(found.gone_by is None for found in held.stores if found.outcome == "unreadable")
 
 
 # --- copies of the bucket
@@ -306,7 +317,9 @@ RULES = (
         _outcomes_are_possible,
     ),
     Rule(
-        "kept-named", "the certificate calls a store kept without saying what is kept in it and why", _kept_for_a_reason
+        "kept-named",
+        "the certificate calls a store kept or unreadable without saying what stays in it and why",
+        _kept_for_a_reason,
     ),
     Rule(
         "listings-said",
@@ -394,8 +407,14 @@ RULES = (
     ),
     Rule(
         "events-gone-by",
-        "the certificate's time by which events are gone is before the completion or before that of some topic",
+        "the certificate's time by which events are gone is before the completion or before that of some topic, or it "
+        "gives one though a topic keeps them without end",
         _events_go_by_later,
+    ),
+    Rule(
+        "stays-without-date",
+        "the certificate gives a time by which a topic's events are gone that it says stay there unreadable",
+        _what_stays_has_no_date,
     ),
     Rule(
         "backups-gone-by",

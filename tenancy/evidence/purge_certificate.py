@@ -38,9 +38,7 @@ def checked_certificate(path: Path, statement: dict[str, Any]) -> Verdict:
         does_not_prove=(
             TRUST,
             "anything about copies outside the stores that it lists, such as exports that the tenant took",
-            "that no event of the tenant is left on the bus. Those published before the completion are gone by the "
-            "time given above. The purge's own last events, and any that others publish later, are gone later. Events "
-            "hold ids and salted commitments; dead letters hold whatever was sent",
+            _unproved_of_the_bus(held),
             *_unproved_of_stores(held),
             *_unproved_of_export(held),
             *_unproved_of_replicas(held),
@@ -85,7 +83,7 @@ def _facts(held: PurgeCertificate) -> Iterator[tuple[str, str]]:
     yield "kept back for a while", ", ".join(f"{e.store} ({e.reason_code})" for e in held.exceptions) or "nothing"
     yield "subcontractors", _subcontractors(held)
     yield "audit log", _audit_log(held)
-    yield "earlier events gone by", held.topics_survive_until.isoformat()
+    yield "earlier events gone by", _events_gone(held)
     yield "performed by", f"{held.performed_by}; {held.tool}"
 
 
@@ -123,6 +121,29 @@ def _subcontractors(held: PurgeCertificate) -> str:
         how = f"({noted.reference}, recorded {noted.recorded_at.isoformat()} by {noted.recorded_by})" if noted else ""
         said.append(f"{found.subcontractor} {found.outcome} {how}".strip())
     return ", ".join(said) or "none was declared"
+
+
+def _events_gone(held: PurgeCertificate) -> str:
+    if held.topics_survive_until is not None:
+        return held.topics_survive_until.isoformat()
+    return f"never, on {', '.join(_of(held, 'unreadable'))}: they stay, and cannot be read"
+
+
+def _unproved_of_the_bus(held: PurgeCertificate) -> str:
+    if held.topics_survive_until is not None:
+        gone = (
+            "Those published before the completion are gone by the time given above. The purge's own last events, and "
+            "any that others publish later, are gone later."
+        )
+    else:
+        gone = (
+            f"{', '.join(_of(held, 'unreadable'))} keep theirs without end: commitments whose salts are destroyed, and "
+            "ciphertext whose key is. What a publisher sent there in clear, against the contract, is there too."
+        )
+    return (
+        f"that no event of the tenant is left on the bus. {gone} Events hold ids and salted commitments; dead letters "
+        "hold whatever was sent"
+    )
 
 
 def _unproved_of_stores(held: PurgeCertificate) -> Iterator[str]:

@@ -9,11 +9,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from aiokafka.helpers import create_ssl_context
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.base.addresses import Brokers, BucketName, HttpUrl, S3Endpoint
+from schemas.bus.retention import MAX_DAYS, Retention
+from schemas.bus.topics import LIVE_TOPICS
 from tenancy.errors import Refused
 
 CLOCK_SKEW_SECONDS = 5.0
@@ -47,6 +57,9 @@ class BusSettings(BaseSettings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_file: Path | None = None
+    topic_retention: str | None = Field(
+        default=None, description="topic=days pairs, comma-separated; days may be unlimited; topics not named: 7 days"
+    )
 
     @model_validator(mode="after")
     def _login_is_whole(self) -> Self:
@@ -55,6 +68,17 @@ class BusSettings(BaseSettings):
             names = "SANO_KAFKA_SASL_USERNAME and SANO_KAFKA_SASL_PASSWORD"
             raise PydanticCustomError("half_a_pair", f"a SASL_… protocol needs both {names}")
         return self
+
+    @field_validator("topic_retention")
+    @classmethod
+    def _can_be_met(cls, given: str | None) -> str | None:
+        _retention(given)
+        return given
+
+    @property
+    def retention(self) -> Retention:
+        """Days, or ``unlimited``, by topic, where this installation wishes other than the contract's seven days."""
+        return _retention(self.topic_retention)
 
     def kafka_client(self) -> dict[str, Any]:
         """Connection arguments for every aiokafka client. Raises :class:`Refused`."""
@@ -146,6 +170,17 @@ class PlatformSettings(BusSettings):
         A write that still waits for a thread when it is cancelled is never begun (``tenancy.platform.threads``).
         """
         return (1 + REQUEST_ATTEMPTS) * 2 * self.s3_timeout_seconds + min(20.0, 4 * self.s3_timeout_seconds)
+
+
+def _retention(given: str | None) -> Retention:
+    """Raises :class:`ValueError`."""
+    pairs = [pair.partition("=") for pair in given.split(",")] if given else []
+    try:
+        return TypeAdapter(Retention).validate_python({name.strip(): days.strip() for name, _, days in pairs})
+    except ValidationError:
+        allowed = f"topic=days pairs, comma-separated, with 1 to {MAX_DAYS} days or unlimited"
+        topics = f"topics of the contract other than dead letters: {', '.join(LIVE_TOPICS)}"
+        raise PydanticCustomError("no_retention", f"must be {allowed}, for {topics}") from None
 
 
 def loaded(kind: type[SettingsT], remedy: str = SETTINGS_REMEDY) -> SettingsT:

@@ -23,6 +23,7 @@ from producers.operations.topics import TopicReport, apply_topics
 from schemas.bus.access import PRINCIPALS
 from schemas.bus.envelope import Event
 from schemas.bus.events import CURATION, TENANTS, TenantChurned
+from schemas.bus.retention import kept
 from schemas.bus.topics import TOPICS
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import BusUnavailable
@@ -153,6 +154,25 @@ async def test_a_configuration_that_drifted_is_aligned_and_what_others_set_is_ke
             return (await config(admin, CURATION)).items() >= expected.items()
 
         await eventually(is_aligned)
+
+
+async def test_a_topic_is_kept_without_end_as_wished_and_shortened_only_when_that_is_said(servers: str) -> None:
+    client = {"bootstrap_servers": servers}
+    async with administration(servers) as admin:
+        await apply(servers)
+        await eventually(lambda: all_know_all(admin))
+
+        async def is_in_force(retention: str) -> bool:
+            return (await config(admin, TENANTS))["retention.ms"] == retention
+
+        await apply_topics(client, kept({TENANTS: "unlimited"}))
+        await eventually(lambda: is_in_force("-1"))
+        left = {report.topic: report for report in await apply_topics(client, shorten=False)}
+        assert left[TENANTS].keeps_longer
+        assert any("retention.ms: -1, not 604800000" in line for line in left[TENANTS].kept)
+        assert await is_in_force("-1")
+        assert "retention.ms: -1 → 604800000" in (await apply(servers))[TENANTS].changes
+        await eventually(lambda: is_in_force("604800000"))
 
 
 async def test_partitions_and_replicas_of_an_existing_topic_are_reported_and_left(servers: str) -> None:

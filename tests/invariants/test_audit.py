@@ -207,6 +207,20 @@ async def test_after_the_purge_the_log_holds_and_nothing_leads_from_it_to_a_name
     assert await entries(world, tenant) == after
 
 
+async def test_a_purged_tenants_claims_are_kept_while_a_topic_never_drops_an_event(tmp_path: Path) -> None:
+    """It could deliver the purge's own events again at any time, and they would be entered twice."""
+    world = World(tmp_path)
+    tenant, _ = await lived(world)
+    await world.publish(tenant, events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op"))
+    await world.settle()
+    world.now += 10 * SURVIVAL
+    await replace(world.keeper, survival=None).sweep()
+    assert [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
+    world.now += ROUND
+    await world.keeper.sweep()
+    assert not [key async for key in world.memory.keys(object_keys.audit_claims_prefix(tenant))]
+
+
 async def test_a_living_tenants_claims_are_kept_however_quiet_it_is(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant, _ = await lived(world)

@@ -11,6 +11,7 @@ import pytest
 
 from consumers.purge.certificate import certificate as statement_of
 from schemas.base.contract import read_tolerant
+from schemas.bus.events import CURATION
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, genesis
 from schemas.evidence.statements import (
     PurgeCertificate,
@@ -118,6 +119,12 @@ def with_store(name: str, held: PurgeCertificate = FULL, **changes: object) -> P
     return altered(held, stores=tuple(stores))
 
 
+def stays(name: str) -> PurgeCertificate:
+    """Called unreadable, and named among what stays."""
+    named = (*STAYS.retained, Retained(store=name, holds="events", because="as the operator wishes"))
+    return with_store(name, altered(STAYS, retained=named), outcome="unreadable", gone_by=None, probed_at=())
+
+
 def with_replica(number: int, **changes: object) -> PurgeCertificate:
     replicas = [*FULL.replicas]
     replicas[number] = replicas[number].evolve(**changes)
@@ -147,6 +154,7 @@ LIVING_KEY = tuple(key.evolve(destroyed_at=None) for key in FULL.keys)
 ONE_LEFT = Residue(versions=1, delete_markers=0, uploads=0)
 BYTES_LEFT = Residue(versions=0, delete_markers=0, uploads=0, size_bytes=7)
 RETAINED = Retained(store="purges.reports", holds="ids", because="evidence")
+STAYS = said(full_record(topic_retention={CURATION: "unlimited"}))
 OTHER = certificate()
 FIRST, LAST = FULL.verified_at
 
@@ -232,6 +240,12 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("events-gone-by", "before a topic's", lambda: altered(topics_survive_until=FULL.topics_survive_until - SECOND)),
     ("events-gone-by", "of no time", lambda: with_store("sano.tenants.v1", gone_by=None)),
     ("events-gone-by", "of a time before", lambda: with_store("sano.tenants.v1", gone_by=NOW)),
+    ("events-gone-by", "though a topic stays", lambda: altered(STAYS, topics_survive_until=FULL.topics_survive_until)),
+    ("events-gone-by", "of no topic that stays", lambda: altered(topics_survive_until=None)),
+    ("stays-without-date", "with one", lambda: with_store(CURATION, STAYS, gone_by=FULL.topics_survive_until)),
+    ("kept-named", "what stays on the bus", lambda: altered(STAYS, retained=FULL.retained)),
+    ("store-outcomes", "dead letters that stay", lambda: stays(f"{CURATION}.dlq")),
+    ("store-outcomes", "telemetry that stays", lambda: stays("telemetry.logs")),
     ("backups-gone-by", "without a declaration", lambda: altered(backups_gone_by=FULL.completed_at + DAY)),
     ("backups-gone-by", "never", lambda: backed_up(backups_gone_by=None)),
     ("backups-gone-by", "after other days", lambda: backed_up(backups_gone_by=FULL.completed_at + 364 * DAY)),

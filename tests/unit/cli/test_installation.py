@@ -9,6 +9,7 @@ import sys
 import threading
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,9 @@ from producers.operations import access_admin, doctor, topics
 from producers.operations.access_admin import AccessReport, Found
 from producers.operations.topics import TopicReport
 from schemas.bus.access import Right
+from schemas.bus.events import CURATION, TENANTS
+from schemas.bus.topics import Topic
+from tenancy.storage.memory import MemoryObjectStore
 from tests.unit.cli.command import UNUSED_PORT, Sano, shape
 from tests.unit.operator_parts import Parts, purge_ports
 
@@ -38,6 +42,69 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
     assert "SANO_KAFKA_BOOTSTRAP_SERVERS" in checks["bus"]["remedy"]
 
 
+def doctors_checks(sano: Sano, **settings: str) -> dict[str, dict[str, Any]]:
+    return {check["part"]: check for check in json.loads(sano("doctor", "--json", **settings).stdout)}
+
+
+def test_the_doctor_names_each_guarantee_that_the_object_store_lacks(
+    sano: Sano, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unconditional(MemoryObjectStore):
+        async def put(self, key: str, body: bytes, **_: object) -> str:
+            return await super().put(key, body)
+
+    store = Unconditional()
+    monkeypatch.setattr(doctor, "object_store", lambda _: store)
+    checks = doctors_checks(sano)
+    lacking = [part for part, check in checks.items() if part.startswith("object store: ") and not check["ok"]]
+    names = ("create if absent", "compare and swap", "no swap of what is gone", "multipart upload")
+    assert lacking == [f"object store: {name}" for name in names]
+    assert "8 swaps of one object from one ETag at once (If-Match), 8 succeeded" in checks[lacking[1]]["detail"]
+    assert "docs/object-stores.md" in checks[lacking[1]]["remedy"]
+    assert store.objects == {}
+    monkeypatch.setattr(doctor, "object_store", lambda _: MemoryObjectStore())
+    assert doctors_checks(sano)["object store: guarantees"]["ok"]
+
+
+def test_the_doctor_says_for_how_long_topics_keep_events_and_refuses_one_that_keeps_them_longer(
+    sano: Sano, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = [TopicReport(topic=CURATION, action="unchanged"), TopicReport(topic=TENANTS, action="unchanged")]
+    asked = []
+
+    async def found(_: object, topics: dict[str, Topic], **how: object) -> list[TopicReport]:
+        asked.append((topics[CURATION].unlimited, how))
+        return reports
+
+    monkeypatch.setattr(doctor, "apply_topics", found)
+    assert doctors_checks(sano)["bus"]["detail"].endswith("all are kept for 7 days")
+    detail = doctors_checks(sano, topic_retention=f"{CURATION}=unlimited,{TENANTS}=90")["bus"]["detail"]
+    assert detail.endswith(f"kept {CURATION} without end, {TENANTS} for 90 days, all others for 7 days")
+    dry = {"dry_run": True, "shorten": False}
+    assert asked == [(False, dry), (True, dry)]
+    reports[1] = TopicReport(topic=TENANTS, action="unchanged", keeps_longer=True)
+    check = doctors_checks(sano)["bus"]
+    assert not check["ok"]
+    assert f"{TENANTS} keep events for longer than SANO_TOPIC_RETENTION says" in check["detail"]
+
+
+def test_topics_apply_shortens_no_retention_unless_it_is_told_to(sano: Sano, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def noted(*_: object, shorten: bool, **__: object) -> list[TopicReport]:
+        asked.append(shorten)
+        return []
+
+    async def no_access(*_: object, **__: object) -> AccessReport:
+        return AccessReport(has_authorizer=True, rights=9)
+
+    monkeypatch.setattr(topics, "apply_topics", noted)
+    monkeypatch.setattr(access_admin, "apply_access", no_access)
+    sano("topics", "apply")
+    sano("topics", "apply", "--shorten")
+    assert asked == [False, True]
+
+
 def test_topics_apply_says_what_rights_were_added_what_others_gave_and_when_there_is_no_wall(
     sano: Sano, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,7 +116,7 @@ def test_topics_apply_says_what_rights_were_added_what_others_gave_and_when_ther
         AccessReport(has_authorizer=True, rights=9, denials=(found,)),
     ]
 
-    async def no_topics(*_: object, dry_run: bool) -> list[TopicReport]:
+    async def no_topics(*_: object, **__: object) -> list[TopicReport]:
         return []
 
     async def next_report(*_: object, dry_run: bool) -> AccessReport:
