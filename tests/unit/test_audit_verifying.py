@@ -256,6 +256,12 @@ def test_a_file_that_is_no_copy_is_refused(tmp_path: Path, text: str) -> None:
         load_copy(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("odd", [2**70, float("inf"), "\ud800"], ids=["huge", "infinite", "half a character"])
+def test_a_held_file_with_what_has_no_canonical_form_is_refused_as_no_checkpoint(odd: object) -> None:
+    with pytest.raises(BadSignature, match="does not hold itself: it is not a signed checkpoint"):
+        problems(log(), ({**json.loads(log().checkpoints[0].body), "odd": odd},))
+
+
 def test_an_entry_of_a_newer_release_with_a_field_of_its_own_holds() -> None:
     previous, entries = genesis("t1"), []
     for seq in (1, 2):
