@@ -22,11 +22,14 @@ ALONE = ("engine", "kafka")
 """Markers of files that run one after another. The longest come first."""
 LONG = (
     "tests/invariants/test_crash_points.py",
+    "tests/invariants/test_withdrawal_interleavings.py",
     "tests/invariants/test_every_order.py",
     "tests/invariants/test_batches_in_every_order.py",
 )
 """Of the other files those that take longest, by test-durations.txt: begun last, they would be waited for."""
-NICE = 5
+LONG_SECONDS = 1800
+"""They may take, on what others leave of the processors."""
+NICE = 3
 """Of the processes, while they run other files: those wait for nobody's lease or session to end in time."""
 
 pytest_plugins = [
@@ -45,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if group_of(item.nodeid) in LONG:
+            item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(key=lambda item: [group_of(item.nodeid) != name for name in (*ALONE, *LONG)])
 
 
@@ -77,7 +83,7 @@ def _group_of_file(file: str) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if hasattr(item.config, "workerinput") and group_of(item.nodeid) not in ALONE:
-        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 @pytest.hookimpl(wrapper=True)
