@@ -23,6 +23,7 @@ ALONE = ("engine", "kafka")
 LONG = (
     "tests/invariants/test_crash_points.py",
     "tests/invariants/test_withdrawal_interleavings.py",
+    "tests/invariants/test_fenced.py",
     "tests/invariants/test_every_order.py",
     "tests/invariants/test_batches_in_every_order.py",
 )

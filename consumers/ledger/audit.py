@@ -40,6 +40,8 @@ KEPT_BY_THEIR_OWN = (
     events.TenantChurned,
     events.PurgeRequested,
     events.ExportRequested,
+    events.ExampleProposed,
+    events.ExampleReviewed,
     events.ExampleApproved,
     events.ExampleRejected,
     events.ExampleWithdrawn,
