@@ -36,7 +36,7 @@ from inference.settings import InferenceSettings
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
 from schemas.bus import events
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, process_keys

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from tenancy.audit.log import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
 from tenancy.errors import Refused

@@ -10,7 +10,8 @@ from typing import Any
 
 from schemas.base.canonical import canonical_json
 from schemas.base.json_text import parse_json
-from schemas.evidence.trust import Purpose, TrustedKey
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import TrustedKey
 from tenancy.errors import Refused
 from tenancy.evidence.jws import claimed_header, claimed_payload, jws_by, opened_jws
 from tenancy.evidence.signer import Signer

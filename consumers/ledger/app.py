@@ -18,7 +18,7 @@ from consumers.runtime.share import Share
 from schemas.bus import events
 from schemas.bus.retention import kept, survival
 from schemas.bus.topics import LIVE_TOPICS
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, process_keys
 from tenancy.platform.settings import loaded_or_exit

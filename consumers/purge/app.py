@@ -19,7 +19,7 @@ from consumers.runtime.dispatch import Handler
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from tenancy.bootstrap import Tenancy, process_keys
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic

@@ -28,7 +28,7 @@ from consumers.purge.sweep import Kept, sweep
 from consumers.purge.waiting import Waiting
 from schemas.base.canonical import canonical_json, sha256_hex
 from schemas.bus.events import PurgeCompleted
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from schemas.objects.replicas import ReplicaAcknowledgement

@@ -36,8 +36,8 @@ from consumers.training.settings import TrainingSettings
 from consumers.training.trainer import LoraTrainer, Trainer
 from schemas.base.canonical import adapter_digest
 from schemas.bus.events import TrainingStarted
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import TRAINING_PREDICATE, StepMetric, TrainingManifest, statement
-from schemas.evidence.trust import Purpose
 from schemas.models.adapter_files import AdapterRefused
 from schemas.models.model_digest import file_sha256
 from schemas.objects import object_keys

@@ -14,7 +14,8 @@ from deploy.local.embedded import REGION
 from deploy.local.ports import LOOPBACK
 from deploy.local.processes import Command
 from deploy.local.stack_file import StackFile
-from schemas.evidence.trust import SIGNS, Purpose, key_file
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import SIGNS, key_file
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, with a name that nobody else computes
 PROJECT_ROOT = Path(__file__).parents[2]

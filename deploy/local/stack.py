@@ -31,7 +31,8 @@ from deploy.local.settings import LocalSettings, inherited_environment, local_se
 from deploy.local.stack_file import RunningProcess, StackFile
 from deploy.local.teardown import running_members, stop_all
 from schemas.bus.publishers import OPERATORS
-from schemas.evidence.trust import ROOT_FILE, ROOT_PUBLIC_FILE, TRUST_FILE, Purpose, key_file
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_FILE, ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 
 
 class Stage(StrEnum):

@@ -34,7 +34,7 @@ def chat(
     """
     from producers.operations.chat_client import ask
     from producers.queries.adapters import whole_digest
-    from schemas.evidence.trust import Purpose
+    from schemas.evidence.purposes import Purpose
     from tenancy.bootstrap import signer
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId

@@ -32,7 +32,9 @@ def redact(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Replace what identifies a person by placeholders, line by line; nothing leaves this machine.
+    """Replace what identifies a person by placeholders.
+
+    Line by line, in order; nothing leaves this machine.
 
     A line that cannot be read is reported and the others go on; the exit status is 1 then.
     """

@@ -51,7 +51,7 @@ def reading(
 def _vouching(settings: OperatorSettings) -> Vouching:
     """Raises :class:`Refused` where the operator has no event key."""
     from producers.replay.vouching import Vouching
-    from schemas.evidence.trust import Purpose
+    from schemas.evidence.purposes import Purpose
     from tenancy.bootstrap import signer, trust
     from tenancy.evidence.event_signatures import EventSigner, EventVerifier
 

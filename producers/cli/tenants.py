@@ -71,7 +71,7 @@ def token(
     """Print a bearer token for the tenant's applications. Nothing else ever prints one."""
     from datetime import timedelta
 
-    from schemas.evidence.trust import Purpose
+    from schemas.evidence.purposes import Purpose
     from tenancy.bootstrap import signer
     from tenancy.tenant_id import TenantId
     from tenancy.tokens import TokenIssuer

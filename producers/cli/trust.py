@@ -11,7 +11,7 @@ import typer
 from producers.cli.options import JsonOption
 from producers.cli.output import print_json, print_rows, short
 from producers.cli.platform import platform
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 
 if TYPE_CHECKING:
     from producers.operations.trust_admin import TrustDesk

@@ -23,8 +23,8 @@ from producers.queries.lineage import lineage
 from producers.settings import OperatorSettings
 from producers.sources.approvals_file import read_approvals
 from producers.sources.importing import import_approvals
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import TrainingManifest
-from schemas.evidence.trust import Purpose
 from schemas.models.heldout import read_heldout
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy

@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from schemas.base.contract import Contract
 from schemas.bus.publishers import OPERATORS
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import (
     ROOT_FILE,
     ROOT_PUBLIC_FILE,
     SIGNS,
     TRUST_FILE,
-    Purpose,
     SpeaksFor,
     TrustedKey,
     TrustFile,

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -58,10 +57,11 @@ class Event:
     causation_id: str | None = None
     traceparent: str | None = field(default=None, compare=False)
     replay_id: str | None = None
+    id: str = field(init=False, compare=False)
 
-    @cached_property
-    def id(self) -> str:
-        return event_id(self.data.type, self.subject, self.data.natural_key())
+    def __post_init__(self) -> None:
+        # Once: it is asked for at every step of a handling.
+        object.__setattr__(self, "id", event_id(self.data.type, self.subject, self.data.natural_key()))
 
     @property
     def type(self) -> str:

@@ -7,7 +7,6 @@ signs nothing else.
 from __future__ import annotations
 
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -18,6 +17,7 @@ from schemas.base.identifiers import EventTypeName, ReasonCode, Sha256Hex, Tenan
 from schemas.base.integers import Version
 from schemas.base.timestamps import Timestamp
 from schemas.evidence.audit import CHECKPOINT_PREDICATE
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import (
     EVICTION_PREDICATE,
     PURGE_PREDICATE,
@@ -28,17 +28,6 @@ from schemas.evidence.statements import (
 TRUST_PREDICATE = "urn:sanolith:predicate:trust:v1"
 
 Algorithm = Literal["ed25519", "ecdsa-p256"]
-
-
-class Purpose(StrEnum):
-    """What a key may sign, and nothing else."""
-
-    TOKEN = "token"  # noqa: S105 - the name of a purpose
-    MANIFEST = "manifest"
-    RECEIPT = "receipt"
-    AUDIT = "audit"
-    CERTIFICATE = "certificate"
-    EVENT = "event"
 
 
 class DocumentKind(NamedTuple):

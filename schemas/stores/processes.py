@@ -189,6 +189,18 @@ _LOCAL = (
         survives="until-purge",
     ),
     Store(
+        name="operator.keys",
+        medium="operator-files",
+        where="the folder of `sano keys init`, or of SANO_TRUST_FILE: keys that sign, and the trust file",
+        written_by=("producers.operations.trust_admin",),
+        holds="private keys for signatures, public keys, names of publishers and ids of the tenants they speak for",
+        protection="references",
+        purger=KEPT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="what was signed before a purge must be verifiable after it",
+    ),
+    Store(
         name="operator.redacted",
         medium="operator-files",
         where="standard output of `sano redact`, and what an operator sends it to",

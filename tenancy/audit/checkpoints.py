@@ -15,8 +15,8 @@ from schemas.base.canonical import canonical_json
 from schemas.base.contract import read_tolerant
 from schemas.base.json_text import parse_json
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, AuditHead, CheckpointRef, body_sha256, genesis
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import statement
-from schemas.evidence.trust import Purpose
 from schemas.objects import object_keys
 from tenancy.audit.log import AuditLog
 from tenancy.errors import AuditBroken, BadSignature, ObjectNotFound, PreconditionFailed

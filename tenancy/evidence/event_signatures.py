@@ -21,7 +21,8 @@ from schemas.bus.signatures import (
     Unsignable,
     signed_payload,
 )
-from schemas.evidence.trust import Purpose, SpeaksFor, TrustedKey
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import SpeaksFor, TrustedKey
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.jws import JOSE, from_jose, to_jose
 from tenancy.evidence.keys import PublicKey, beside

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from tenancy.errors import Refused
 from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import Trust

@@ -11,8 +11,9 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import Signature
 
 from schemas.base.canonical import canonical_json
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import PAYLOAD_TYPE
-from schemas.evidence.trust import DOCUMENTS, Purpose
+from schemas.evidence.trust import DOCUMENTS
 from tenancy.errors import Refused
 from tenancy.evidence.keys import SigningKey, beside
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from schemas.base.canonical import sha256_hex
 from schemas.base.contract import read_tolerant
 from schemas.base.timestamps import moment
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import is_about, statement
-from schemas.evidence.trust import DOCUMENTS, TRUST_PREDICATE, Purpose, TrustedKey, TrustFile, trust_subject
+from schemas.evidence.trust import DOCUMENTS, TRUST_PREDICATE, TrustedKey, TrustFile, trust_subject
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.envelopes import claimed_statement, key_ids, opened
 from tenancy.evidence.keys import PublicKey, SigningKey

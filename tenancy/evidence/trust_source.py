@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.base.json_text import parse_json
-from schemas.evidence.trust import Purpose, TrustFile
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import TrustFile
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.keys import LocalKey, PublicKey, SigningKey
 from tenancy.evidence.trust import Trust, opened_trust

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from tenancy.evidence.keys import LocalKey
 from tenancy.evidence.signer import Signer
 from tenancy.tokens import AUDIENCE, ISSUER

@@ -26,7 +26,8 @@ from producers.commands.onboarding import onboard
 from producers.operations.topics import apply_topics
 from producers.operations.trust_admin import ensure_keys
 from producers.settings import OperatorSettings
-from schemas.evidence.trust import Purpose, key_file
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import key_file
 from schemas.models.model_digest import model_digest
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy, signer

@@ -22,7 +22,7 @@ from producers.replay.log import MemoryLog
 from producers.settings import OperatorSettings, installation_settings
 from schemas.bus.envelope import Event
 from schemas.bus.events.curation import ConsentGranted
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from schemas.models.heldout import read_heldout
 from schemas.objects import object_keys
 from tenancy.audit.copy import write_copy

@@ -27,7 +27,8 @@ from schemas.bus.envelope import Event, decode, encode
 from schemas.bus.events import CURATION, OUTCOMES, OutcomeRecorded
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import TOPICS
-from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, Purpose, key_file
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher

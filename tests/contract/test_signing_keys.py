@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePri
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import PURGE_PREDICATE
-from schemas.evidence.trust import Purpose
 from tenancy.errors import BadSignature, Refused, StoreUnavailable
 from tenancy.evidence.jws import compact_jws, opened_jws
 from tenancy.evidence.keys import LocalKey, SigningKey

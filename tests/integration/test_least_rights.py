@@ -43,7 +43,7 @@ from schemas.bus.asyncapi import consumer_group
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import LIVE_TOPICS, TOPICS
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble, open_tenancy, signer, trust

@@ -11,7 +11,7 @@ import pytest
 from producers.queries.audit_copy import read_copy
 from schemas.base.canonical import canonical_json
 from schemas.evidence.audit import CHECKPOINT_PREDICATE, Actor, CheckpointRef
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.log import AuditLog, AuditRecord

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from schemas.base.canonical import canonical_json
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import PURGE_PREDICATE
-from schemas.evidence.trust import Purpose
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.countersigning import countersigned
 from tenancy.evidence.given_keys import GivenKeys

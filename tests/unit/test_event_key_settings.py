@@ -13,7 +13,8 @@ from deploy.local.services import LOCAL_PROFILE
 from producers.operations.trust_admin import ensure_keys
 from schemas.bus.envelope import encode
 from schemas.bus.publishers import PUBLISHES
-from schemas.evidence.trust import ROOT_PUBLIC_FILE, SIGNS, TRUST_FILE, Purpose, key_file
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, SIGNS, TRUST_FILE, key_file
 from tenancy.bootstrap import event_signer
 from tenancy.errors import Refused
 from tenancy.evidence.event_signatures import NotBelieved

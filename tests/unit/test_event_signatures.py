@@ -22,7 +22,8 @@ from schemas.bus.envelope import ORIGIN, REPLAY_ID, Event, Header, encode
 from schemas.bus.events import EVENT_TYPES
 from schemas.bus.publishers import PUBLISHES
 from schemas.bus.signatures import MEDIA_TYPE, SIGNATURE, is_covered, signed_payload
-from schemas.evidence.trust import Purpose, SpeaksFor
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import SpeaksFor
 from tenancy.evidence.event_signatures import EventVerifier, NotBelieved, may_publish
 from tenancy.evidence.keys import LocalKey
 from tenancy.evidence.trust import Trust, trusted

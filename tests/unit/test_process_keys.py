@@ -18,7 +18,8 @@ from deploy.local.stack_file import StackFile
 from inference.settings import InferenceSettings
 from producers.operations.trust_admin import ensure_keys
 from producers.settings import OperatorSettings
-from schemas.evidence.trust import ROOT_PUBLIC_FILE, SIGNS, TRUST_FILE, Purpose, key_file
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, SIGNS, TRUST_FILE, key_file
 from tenancy.bootstrap import process_keys, signer
 from tenancy.errors import Refused
 from tenancy.platform.settings import PlatformSettings

@@ -13,16 +13,8 @@ from typing import Any
 import pytest
 
 from producers.operations.trust_admin import TrustDesk, ensure_keys, unsound_keys, views, write_key, write_trust
-from schemas.evidence.trust import (
-    DOCUMENTS,
-    ROOT_FILE,
-    SIGNS,
-    TRUST_FILE,
-    Purpose,
-    SpeaksFor,
-    TrustFile,
-    key_file,
-)
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import DOCUMENTS, ROOT_FILE, SIGNS, TRUST_FILE, SpeaksFor, TrustFile, key_file
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.jws import claimed_header, compact_jws, opened_jws
 from tenancy.evidence.keys import LocalKey

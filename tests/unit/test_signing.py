@@ -17,8 +17,8 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
 from schemas.base.canonical import canonical_json
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import EVICTION_PREDICATE, PAYLOAD_TYPE, PURGE_PREDICATE, STATEMENT_TYPE
-from schemas.evidence.trust import Purpose
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.given_keys import GivenKeys, read_public_key
 from tenancy.evidence.keys import LocalKey

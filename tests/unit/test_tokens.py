@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from tenancy.errors import Refused
 from tenancy.evidence.keys import LocalKey
 from tenancy.evidence.signer import Signer

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import EVICTION_PREDICATE, PURGE_PREDICATE, TRAINING_PREDICATE, WITHDRAWAL_PREDICATE
-from schemas.evidence.trust import DOCUMENTS, TRUST_PREDICATE, Purpose, SpeaksFor, TrustedKey, TrustFile
+from schemas.evidence.trust import DOCUMENTS, TRUST_PREDICATE, SpeaksFor, TrustedKey, TrustFile
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.jws import compact_jws, opened_jws
 from tenancy.evidence.keys import LocalKey

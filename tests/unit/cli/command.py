@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.testing import Result
 
-from schemas.evidence.trust import Purpose
+from schemas.evidence.purposes import Purpose
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
 
