@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -237,7 +237,11 @@ ALTERATIONS: list[tuple[str, str, Callable[[], PurgeCertificate]]] = [
     ("kept-back-in-time", "backwards", lambda: kept_back(NOW + 60 * SECOND, NOW + 30 * SECOND)),
     ("kept-back-in-time", "after the completion", lambda: kept_back(NOW, LAST + DAY)),
     ("events-gone-by", "before the completion", lambda: altered(OTHER, topics_survive_until=NOW)),
-    ("events-gone-by", "before a topic's", lambda: altered(topics_survive_until=FULL.topics_survive_until - SECOND)),
+    (
+        "events-gone-by",
+        "before a topic's",
+        lambda: altered(topics_survive_until=cast(datetime, FULL.topics_survive_until) - SECOND),
+    ),
     ("events-gone-by", "of no time", lambda: with_store("sano.tenants.v1", gone_by=None)),
     ("events-gone-by", "of a time before", lambda: with_store("sano.tenants.v1", gone_by=NOW)),
     ("events-gone-by", "though a topic stays", lambda: altered(STAYS, topics_survive_until=FULL.topics_survive_until)),

@@ -161,7 +161,7 @@ def test_a_sweep_that_ends_anywhere_and_is_begun_again_counts_everything_once(
         purge.objects.disarm()
         await purge.sweep()
         assert purge.objects.open_uploads == []
-        assert list(purge.objects.objects) == ["purges/t1/p1.json"]
+        assert list(purge.objects.objects) == ["work/purges/t1/open", "purges/t1/p1.json"]
         record = await purge.read()
         assert (as_numbers(record.found), record.late) == (expected, ())
 
@@ -181,7 +181,7 @@ def test_two_processes_that_sweep_at_once_count_everything_once(history: History
         await lived(purge, history)
         expected = as_numbers(await listed(purge.objects, ROOT))
         await asyncio.gather(purge.sweep(0), later(purge))
-        assert list(purge.objects.objects) == ["purges/t1/p1.json"]
+        assert list(purge.objects.objects) == ["work/purges/t1/open", "purges/t1/p1.json"]
         assert as_numbers((await purge.read()).found) == expected
 
     asyncio.run(check())
@@ -213,7 +213,7 @@ async def test_a_process_whose_sweep_another_completed_counts_and_removes_nothin
     await purge.end_sweep()
     with pytest.raises(Waiting, match="another process completed this sweep"):
         await purge.sweep(0)
-    assert len(purge.objects.objects) == 4
+    assert len(purge.objects.objects) == 5
     assert (await purge.read()).found == ()
 
 

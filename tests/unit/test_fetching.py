@@ -336,7 +336,7 @@ async def test_a_manifest_signed_by_another_key_is_refused(bench: Bench) -> None
 
 
 async def test_a_statement_of_another_kind_is_no_manifest(bench: Bench) -> None:
-    assert "another kind" in await bench.refused(await bench.store(Adapter(predicate=EVICTION_PREDICATE)))
+    assert "signs no manifests" in await bench.refused(await bench.store(Adapter(predicate=EVICTION_PREDICATE)))
 
 
 async def test_after_its_key_is_destroyed_nothing_of_a_tenant_is_served(bench: Bench) -> None:

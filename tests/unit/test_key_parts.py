@@ -80,9 +80,11 @@ KEYS: dict[str, tuple[KeyOf, ...]] = {
 
 NEVER_IN_A_KEY = {
     "acknowledged_by",
+    "author_id",
     "base_model_digest",
     "cause_id",
     "certificate_sha256",
+    "commitment",
     "consumer",
     "delivery",
     "document_id",
@@ -92,6 +94,7 @@ NEVER_IN_A_KEY = {
     "replay_id",
     "requested_by",
     "reviewer_id",
+    "stated_by",
 }
 
 

@@ -169,7 +169,7 @@ def test_each_thread_has_a_connection_to_kms(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_the_store_is_closed_with_the_tenancy(monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
     @asynccontextmanager
-    async def publisher(_: Any) -> AsyncIterator[None]:
+    async def publisher(*_: Any) -> AsyncIterator[None]:
         yield None
 
     store = S3ObjectStore(client, "b")  # type: ignore[arg-type]

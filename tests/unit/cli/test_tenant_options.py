@@ -49,6 +49,8 @@ def given(name: str) -> tuple[list[str], Any]:
     flag, default = f"--{name.replace('_', '-')}", FIELDS[name].default
     if isinstance(default, bool):
         return [f"--no-{flag[2:]}" if default else flag], not default
+    if default is None and name not in VALUES:
+        return [flag], True
     if name in VALUES:
         text, value = VALUES[name]
         return [flag, text], value
