@@ -23,11 +23,14 @@ from deploy.local.processes import ChildProcess, Command, start
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
 from producers.operations.topics import apply_topics
+from producers.operations.trust_admin import ensure_keys
 from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.settings import OperatorSettings
 from schemas.bus import events
 from schemas.bus.topics import dead_letter_topic
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import open_tenancy
@@ -67,6 +70,7 @@ def stand(
     make_bucket: Callable[[str], str],
 ) -> Iterator[Stand]:
     ensure_master_key(tmp_path / "master.key")
+    ensure_keys(tmp_path)
     # A cluster of its own: the consumers of the other tests are in the same group.
     config = {"group.min.session.timeout.ms": "1000"}
     with KafkaCluster(kafka_jars, tmp_path / "kafka", config=config) as kafka:
@@ -77,6 +81,9 @@ def stand(
             aws_access_key_id=object_store_credentials.access_key_id,
             aws_secret_access_key=object_store_credentials.secret_access_key,
             master_key_file=tmp_path / "master.key",
+            trust_file=tmp_path / TRUST_FILE,
+            trust_root_file=tmp_path / ROOT_PUBLIC_FILE,
+            event_key=str(key_file(tmp_path, Purpose.EVENT, "operators")),
         )
         environment = {
             **inherited_environment(),
@@ -85,6 +92,9 @@ def stand(
             "SANO_S3_ENDPOINT_URL": object_store_endpoint,
             "SANO_S3_BUCKET": settings.s3_bucket,
             "SANO_MASTER_KEY_FILE": str(tmp_path / "master.key"),
+            "SANO_TRUST_FILE": str(tmp_path / TRUST_FILE),
+            "SANO_TRUST_ROOT_FILE": str(tmp_path / ROOT_PUBLIC_FILE),
+            "SANO_EVENT_KEY": str(key_file(tmp_path, Purpose.EVENT, "curation")),
             "SANO_KAFKA_SESSION_TIMEOUT_MS": "2000",
             "NO_PROXY": LOOPBACK,
             "AWS_ACCESS_KEY_ID": object_store_credentials.access_key_id,
