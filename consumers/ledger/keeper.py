@@ -68,11 +68,13 @@ class AuditKeeper:
 
     async def _sweep(self, tenant: TenantId) -> None:
         audit = self.tenancy.audit
-        head, _ = await audit.caught_up_head(tenant)
-        if head.unsigned:
-            await audit.announce(tenant)
-        # Claims name events. That a log cannot be signed must not keep them for longer.
-        if head.moved_at is None or self.survival is None or head.moved_at + self.survival > self.tenancy.clock():
+        with audit_failure_logged(logger, "audit log not signed"):
+            caught_up, _ = await audit.caught_up_head(tenant)
+            if caught_up.unsigned:
+                await audit.announce(tenant)
+        # Claims name events. That a log cannot be read or signed must not keep them for longer.
+        head = await audit.head(tenant)
+        if head is None or head.moved_at is None or self.survival is None or head.moved_at + self.survival > self.tenancy.clock():
             return
         if (await self.tenancy.states.read(tenant)).state.status == "purged":
             await audit.forget_claims(tenant)

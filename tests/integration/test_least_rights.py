@@ -16,6 +16,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFai
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
+from consumers.runtime.signatures import Signatures
 from deploy.local.embedded import Credentials
 from deploy.local.key_files import ensure_master_key
 from deploy.local.services import PROJECT_ROOT
@@ -44,6 +45,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import LIVE_TOPICS, TOPICS
 from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import key_file
 from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble, open_tenancy, signer, trust
@@ -151,7 +153,11 @@ def walled(
 @asynccontextmanager
 async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tuple[FakeEngine, Placement]]:
     """A replica's agent, lease and usage under the replicas' principal; only the engine is a fake."""
-    keys = {**installation(platform), "receipt_key": str(platform.home / "receipt.pem"), "base_model": "none"}
+    own = {
+        "receipt_key": str(platform.home / "receipt.pem"),
+        "event_key": str(key_file(platform.home, Purpose.EVENT, "inference")),
+    }
+    keys = {**installation(platform), **own, "base_model": "none"}
     settings = walled_kafka.settings(InferenceSettings, "sano-inference", keys)
     async with open_tenancy(settings, "inference") as tenancy:
         engine = FakeEngine()
@@ -165,7 +171,16 @@ async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tup
         await UsageReporter(meter, tenancy).report()
         telemetry = configure_telemetry("test", None)
         policy = settings.handling_policy()
-        dispatcher = Dispatcher("inference", HANDLERS, tenancy, ports, telemetry, policy, replica=REPLICA)
+        dispatcher = Dispatcher(
+            "inference",
+            HANDLERS,
+            tenancy,
+            ports,
+            telemetry,
+            policy,
+            replica=REPLICA,
+            signatures=Signatures.of(settings),
+        )
         async with Consumer(dispatcher, (events.ADAPTERS, events.TENANTS), dispatcher.reader, settings).running():
             yield engine, placement
 

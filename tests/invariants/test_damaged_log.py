@@ -196,6 +196,7 @@ async def test_claims_are_forgotten_although_the_log_cannot_be_signed(
     dispatched.now += SURVIVAL + timedelta(seconds=1)
     await dispatched.keeper.reconcile()
     assert said()["audit log not signed"] == "audit-broken"
+    await dispatched.keeper.sweep()
     assert not [key for key in dispatched.memory.objects if key.startswith(object_keys.audit_claims_prefix(TENANT))]
 
 
