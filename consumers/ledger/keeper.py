@@ -74,7 +74,12 @@ class AuditKeeper:
                 await audit.announce(tenant)
         # Claims name events. That a log cannot be read or signed must not keep them for longer.
         head = await audit.head(tenant)
-        if head is None or head.moved_at is None or self.survival is None or head.moved_at + self.survival > self.tenancy.clock():
+        if (
+            head is None
+            or head.moved_at is None
+            or self.survival is None
+            or head.moved_at + self.survival > self.tenancy.clock()
+        ):
             return
         if (await self.tenancy.states.read(tenant)).state.status == "purged":
             await audit.forget_claims(tenant)
