@@ -59,7 +59,7 @@ from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.otlp_sink import OtlpSink
 from tests.fixtures.platform import Platform, eventually, running
-from tests.fixtures.walled import ALLOW, GROUP, LITERAL, READ, TOPIC, Walled, readable, without_acl
+from tests.fixtures.walled import ALLOW, GROUP, LITERAL, READ, TOPIC, WRITE, Walled, readable, without_acl
 from tests.unit.tiny_training import build_tiny_base, load_tokenizer
 from tests.world.fakes import FakeEngine, FakeFiles
 
@@ -100,6 +100,7 @@ async def test_a_service_does_not_start_without_its_rights_and_one_that_loses_th
     settings = walled_kafka.settings(ConsumerSettings, "sano-curation")
     of_group = (GROUP, consumer_group("curation"), LITERAL, "User:sano-curation", "*", READ, ALLOW)
     of_topic = (TOPIC, events.CURATION, LITERAL, "User:sano-curation", "*", READ, ALLOW)
+    of_publication = (TOPIC, events.CURATION, LITERAL, "User:sano-curation", "*", WRITE, ALLOW)
     handled: list[str] = []
 
     async def granted(consent: str) -> None:
@@ -110,11 +111,15 @@ async def test_a_service_does_not_start_without_its_rights_and_one_that_loses_th
     async def seen(consent: str) -> bool | None:
         return consent in handled or None
 
-    for right, error in ((of_group, GroupAuthorizationFailedError), (of_topic, TopicAuthorizationFailedError)):
-        async with without_acl(walled_kafka, right):
-            with pytest.raises(error):
-                async with curation(settings, own, handled):
-                    pass
+    # It publishes to the topic too, and who may write to a topic may ask for its partitions.
+    async with without_acl(walled_kafka, of_topic), without_acl(walled_kafka, of_publication):
+        with pytest.raises(TopicAuthorizationFailedError):
+            async with curation(settings, own, handled):
+                pass
+    async with without_acl(walled_kafka, of_group):
+        with pytest.raises(GroupAuthorizationFailedError):
+            async with curation(settings, own, handled):
+                pass
     async with curation(settings, own, handled):
         await granted("before")
         await eventually(lambda: seen("before"), "the consumer is at work", BOUND_SECONDS)
