@@ -116,7 +116,7 @@ def status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any
             yield tenancy
 
         monkeypatch.setattr(worker_module, "open_tenancy", opened)
-        monkeypatch.setattr(worker_module, "signer", lambda _: None)
+        monkeypatch.setattr(worker_module, "signer", lambda *_: None)
         monkeypatch.setattr(worker_module, "LoraTrainer", lambda *_: FakeTrainer())
         settings: Any = SimpleNamespace(
             base_model="m",
