@@ -167,6 +167,7 @@ async def test_a_full_replay_from_offset_0_has_no_effect_on_the_system_that_it_i
     platform: Platform, tenancy: Tenancy, lived: TenantId
 ) -> None:
     before = await _everything(tenancy, lived)
+    own = await sano(platform, "replay", "plan", "--tenant", lived)
     # Other tests of this session may have left events that can only be dead-lettered again.
     plan, done = await replayed(platform, run=("--max-dead-letters", "100000"))
     assert plan["types"]["sano.tenant.onboarded"] >= 1
@@ -176,7 +177,8 @@ async def test_a_full_replay_from_offset_0_has_no_effect_on_the_system_that_it_i
     assert set(done["consumers"]) == {"adapters", "curation", "export", "ledger", "purge", "training"}
     assert await _everything(tenancy, lived) == before
     again = await sano(platform, "replay", "plan", "--tenant", lived)
-    assert again["plan"]["repeated"] >= again["plan"]["messages"], "copies are no events of their own"
+    # A service that says again what it said before signs it anew: that is a message of its own, a copy is not.
+    assert again["plan"]["repeated"] >= own["plan"]["messages"], "copies are no events of their own"
 
 
 async def test_an_offset_of_a_live_group_is_never_moved_back(
