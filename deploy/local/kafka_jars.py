@@ -6,10 +6,10 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from deploy.local.errors import KafkaDownloadFailed, LocalStackError, ToolMissing
+from deploy.local.fetched import fetch_once
 from deploy.local.java import require_java
 
 POM = Path(__file__).with_name("kafka-pom.xml")
@@ -24,29 +24,16 @@ def kafka_jars_dir(cache_dir: Path) -> Path:
 def fetch_kafka_jars(cache_dir: Path) -> Path:
     """The folder with the jars; runs Maven when the cache has none (about 45 MB, 10 s).
 
-    Safe against another fetch at the same time and against being interrupted: the folder appears by one rename.
     Raises :class:`ToolMissing` without ``java`` or ``mvn``, :class:`JavaTooOld`, and :class:`KafkaDownloadFailed` when
     Maven fails.
     """
     require_java()  # before anything is fetched that could not run
-    jars = kafka_jars_dir(cache_dir)
-    if jars.is_dir():
-        return jars
-    if shutil.which("mvn") is None:
-        raise ToolMissing("mvn", "fetching Apache Kafka")
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".kafka-") as scratch:
-        fetched = Path(scratch) / "libs"
-        _run_maven(fetched)
-        try:
-            fetched.rename(jars)
-        except OSError:
-            if not jars.is_dir():  # not a fetch that was faster than ours
-                raise
-    return jars
+    return fetch_once(kafka_jars_dir(cache_dir), _run_maven)
 
 
 def _run_maven(target: Path) -> None:
+    if shutil.which("mvn") is None:
+        raise ToolMissing("mvn", "fetching Apache Kafka")
     command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", "-DincludeScope=runtime"]
     try:
         done = subprocess.run(

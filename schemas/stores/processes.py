@@ -140,7 +140,7 @@ _CACHES = tuple(
             "SANO_CACHE_DIR, and the caches of transformers, torch and vLLM under ~/.cache and ~/.config",
             "packages, compiled kernels, Kafka's jars, SeaweedFS",
             ("{cache_dir}/", "{home}/.cache/", "{home}/.config/"),
-            ("deploy.local.kafka_jars", "deploy.local.link_torch", "deploy.local.seaweedfs"),
+            ("deploy.local.fetched", "deploy.local.link_torch"),
         ),
     )
 )
