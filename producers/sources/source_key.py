@@ -6,10 +6,7 @@ that of a text that they have already. Destroy it when the tenant's contract end
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hmac
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +15,8 @@ from typing import Self
 from schemas.base.canonical import canonical_json
 from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
+from tenancy.platform.secret_files import read_secret
 
-KEY_BYTES = 32
 ID_DIGITS = 32  # 128 bits: no two occurrences of a tenant meet
 
 
@@ -35,15 +32,7 @@ class SourceKey:
         how = "make one with `openssl rand -base64 32`, chmod 600 it, and set SANO_SOURCE_KEY_FILE"
         if path is None or not path.is_file():
             raise Refused("no-source-key", f"refused: a source needs a key file of its own; {how}")
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise Refused("source-key-permissions", f"refused: {path} is readable by others; chmod 600 it")
-        try:
-            key = base64.b64decode(path.read_bytes().strip(), validate=True)
-        except binascii.Error:
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise Refused("bad-source-key", f"refused: {path} does not hold 32 bytes in base64; {how}")
-        return cls(key)
+        return cls(read_secret(path, "source-key", f"; {how}"))
 
     def opaque_id(self, of: str, tenant: str, natural_key: str) -> str:
         """An id for what has none that may leave the hospital: the same for the same, and no guess without the key."""

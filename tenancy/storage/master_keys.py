@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tenancy.errors import Refused, SealBroken, StoreUnavailable
 from tenancy.platform.aws import bounded, configured
+from tenancy.platform.secret_files import read_secret
 
 if TYPE_CHECKING:
     from mypy_boto3_kms.client import KMSClient
@@ -64,15 +62,7 @@ class KeyFileMasterKey:
         """Read a base64 key file. Raises :class:`Refused` when it is missing, readable by others or not a key."""
         if not path.is_file():
             raise Refused("no-master-key", f"refused: no master key file at {path}; set SANO_MASTER_KEY_FILE")
-        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise Refused("master-key-permissions", f"refused: {path} is readable by others; chmod 600 it")
-        try:
-            key = base64.b64decode(path.read_bytes().strip(), validate=True)
-        except binascii.Error:
-            key = b""
-        if len(key) != 32:
-            raise Refused("bad-master-key", f"refused: {path} does not hold 32 bytes in base64")
-        return cls(key)
+        return cls(read_secret(path, "master-key"))
 
     def wrap(self, tenant: str, data_key: bytes) -> bytes:
         nonce = secrets.token_bytes(NONCE_BYTES)
