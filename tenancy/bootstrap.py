@@ -21,7 +21,7 @@ from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import Trust
 from tenancy.evidence.trust_source import KeyFileSource, TrustSource, require_trusted
 from tenancy.platform.clock import Clock, utc_now
-from tenancy.platform.settings import PlatformSettings
+from tenancy.platform.settings import BusSettings, PlatformSettings
 from tenancy.state.open_work import Announcer
 from tenancy.state.outbox import Outbox
 from tenancy.state.registry import Snapshot, StateRegistry, require_active
@@ -95,7 +95,7 @@ def master_key(settings: PlatformSettings) -> MasterKey:
     raise Refused("no-master-key", why)
 
 
-def trust(settings: PlatformSettings) -> Trust:
+def trust(settings: BusSettings) -> Trust:
     """The keys of the trust file, which is read again where it changes. Raises :class:`Refused`."""
     if settings.trust_file is None or settings.trust_root_file is None:
         why = "refused: without a trust file no signature can be checked; set SANO_TRUST_FILE and SANO_TRUST_ROOT_FILE"
@@ -104,7 +104,7 @@ def trust(settings: PlatformSettings) -> Trust:
     return Trust(TrustSource(settings.trust_file, root, settings.trust_seconds))
 
 
-def process_keys(settings: PlatformSettings, *purposes: Purpose) -> ProcessKeys:
+def process_keys(settings: BusSettings, *purposes: Purpose) -> ProcessKeys:
     """The trust file, and the private keys of these purposes, which it must have. Raises :class:`Refused`, and
     :class:`StoreUnavailable` where KMS is out of reach.
     """
@@ -112,7 +112,7 @@ def process_keys(settings: PlatformSettings, *purposes: Purpose) -> ProcessKeys:
     return ProcessKeys(trusted, {purpose: signer(settings, purpose, trusted) for purpose in purposes})
 
 
-def signer(settings: PlatformSettings, purpose: Purpose, trusted: Trust | None = None) -> Signer:
+def signer(settings: BusSettings, purpose: Purpose, trusted: Trust | None = None) -> Signer:
     """The private key of one purpose. Raises as :func:`process_keys`."""
     name = f"SANO_{purpose}_KEY".upper()
     reference: str | None = getattr(settings, f"{purpose}_key", None)
@@ -121,12 +121,12 @@ def signer(settings: PlatformSettings, purpose: Purpose, trusted: Trust | None =
     trusted = trusted or trust(settings)
     if not reference.startswith(KMS):
         return Signer(purpose, KeyFileSource(Path(reference), purpose, trusted, name))
-    key = signing_key(reference, name, settings.s3_timeout_seconds)
+    key = signing_key(reference, name, settings.remote_key_seconds)
     require_trusted(key, purpose, trusted, name)
     return Signer.of(purpose, key)
 
 
-def event_signer(settings: PlatformSettings, clock: Clock = utc_now) -> EventSigner | None:
+def event_signer(settings: BusSettings, clock: Clock = utc_now) -> EventSigner | None:
     """None for a process that was given no event key: what it publishes is unsigned. Raises as :func:`process_keys`."""
     return EventSigner(signer(settings, Purpose.EVENT), clock) if settings.event_key is not None else None
 

@@ -47,7 +47,7 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 class BusSettings(BaseSettings):
-    """Where the bus is, and as whom to connect to it."""
+    """Where the bus is, as whom to connect to it, and with which key to sign what is published."""
 
     model_config = FROM_ENVIRONMENT
 
@@ -60,6 +60,12 @@ class BusSettings(BaseSettings):
     topic_retention: str | None = Field(
         default=None, description="topic=days pairs, comma-separated; days may be unlimited; topics not named: 7 days"
     )
+    trust_file: Path | None = Field(default=None, description="which key verifies what, signed by the root key")
+    trust_root_file: Path | None = Field(default=None, description="public half of the root key, PEM")
+    trust_seconds: float = Field(
+        default=10.0, gt=0.0, le=DAY_SECONDS, description="pause between two looks whether the trust file changed"
+    )
+    event_key: KeyReference | None = Field(default=None, description="signs events: a PEM file, or kms: and a key's id")
 
     @model_validator(mode="after")
     def _login_is_whole(self) -> Self:
@@ -79,6 +85,11 @@ class BusSettings(BaseSettings):
     def retention(self) -> Retention:
         """Days, or ``unlimited``, by topic, where this installation wishes other than the contract's seven days."""
         return _retention(self.topic_retention)
+
+    @property
+    def remote_key_seconds(self) -> float:
+        """The timeout of a signature by a key in KMS."""
+        return 10.0
 
     def kafka_client(self) -> dict[str, Any]:
         """Connection arguments for every aiokafka client. Raises :class:`Refused`."""
@@ -116,12 +127,6 @@ class PlatformSettings(BusSettings):
 
     kms_key_id: str | None = Field(default=None, description="wraps the tenants' data keys in production")
     master_key_file: Path | None = Field(default=None, description="wraps the tenants' data keys locally")
-    trust_file: Path | None = Field(default=None, description="which key verifies what, signed by the root key")
-    trust_root_file: Path | None = Field(default=None, description="public half of the root key, PEM")
-    trust_seconds: float = Field(
-        default=10.0, gt=0.0, le=DAY_SECONDS, description="pause between two looks whether the trust file changed"
-    )
-    event_key: KeyReference | None = Field(default=None, description="signs events: a PEM file, or kms: and a key's id")
 
     handler_deadline_seconds: float = Field(
         default=60.0,
@@ -145,6 +150,10 @@ class PlatformSettings(BusSettings):
             names = "SANO_AWS_ACCESS_KEY_ID and SANO_AWS_SECRET_ACCESS_KEY"
             raise PydanticCustomError("half_a_pair", f"{names} go together: set both or none")
         return self
+
+    @property
+    def remote_key_seconds(self) -> float:
+        return self.s3_timeout_seconds
 
     @property
     def quiesce_seconds(self) -> float:

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
+import json
 import logging
 import random
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from joserfc.jwk import OKPKey
 
+from producers.operations.trust_admin import ensure_keys
+from producers.sources.mllp import app as mllp_app
 from producers.sources.mllp.app import taking
 from producers.sources.mllp.conversations import Codes
 from producers.sources.mllp.framing import END, START, framed, frames
 from producers.sources.mllp.listener import Limits, Listener
 from producers.sources.mllp.message import Unreadable, read_message
+from producers.sources.mllp.settings import MllpSettings
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
 from schemas.bus.envelope import Event
 from schemas.bus.events import ExampleProposed
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable
+from tenancy.evidence.event_signatures import EventSigner
+from tenancy.evidence.keys import LocalKey
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import GATE, NAME
 from tests.unit.operator_parts import NOW, onboarded_parts
@@ -117,6 +128,49 @@ async def test_what_is_proposed_is_the_conversation_and_curation_takes_it() -> N
     body, _ = await (await held.tenancy.store(TENANT)).get(f"contents/{data.example_id}/1")
     assert rb'"content":"A & B\nC A"' in body
     assert rb"No.\nHouse rule: paracetamol." in body
+
+
+async def test_the_source_signs_what_it_publishes_with_the_key_that_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an installation whose publishers all sign would dead-letter every proposal."""
+    given = []
+
+    class Noting(RecordingPublisher):
+        def __init__(self, _: object, signer: EventSigner | None = None) -> None:
+            super().__init__()
+            given.append(signer)
+
+        async def __aenter__(self) -> Noting:
+            signal.raise_signal(signal.SIGTERM)
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+    ensure_keys(tmp_path)
+    jwk = OKPKey.generate_key("X25519", private=False).as_dict()
+    (tmp_path / "jwk.json").write_text(json.dumps(jwk))
+    (tmp_path / "source.key").touch(mode=0o600)
+    (tmp_path / "source.key").write_bytes(base64.b64encode(bytes(32)))
+    key = key_file(tmp_path, Purpose.EVENT, "operators")
+    settings = MllpSettings(
+        kafka_bootstrap_servers="k:1",
+        source_tenant="t1",
+        source_jwk_file=tmp_path / "jwk.json",
+        source_key_file=tmp_path / "source.key",
+        hl7_port=0,
+        trust_file=tmp_path / TRUST_FILE,
+        trust_root_file=tmp_path / ROOT_PUBLIC_FILE,
+        event_key=str(key),
+    )
+    monkeypatch.setattr(mllp_app, "KafkaPublisher", Noting)
+    monkeypatch.setattr(mllp_app, "standard_gate", lambda: GATE)
+    async with asyncio.timeout(SECONDS):
+        await mllp_app.run(settings)
+    [signer] = given
+    assert signer is not None
+    assert signer.signer.key_id == LocalKey.read(key, "the test").public_key.key_id
 
 
 async def test_nothing_is_accepted_before_the_bus_has_it() -> None:

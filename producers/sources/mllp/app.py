@@ -13,6 +13,7 @@ from producers.sources.mllp.settings import MllpSettings
 from producers.sources.proposing import Proposer, read_public_key
 from producers.sources.source_key import SourceKey
 from schemas.bus.events import ExampleProposed
+from tenancy.bootstrap import event_signer
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
@@ -62,7 +63,7 @@ async def run(settings: MllpSettings) -> None:
     stopped = asyncio.Event()
     for asked in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(asked, stopped.set)
-    async with KafkaPublisher(settings.kafka_client()) as publisher:
+    async with KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher:
         proposer = Proposer(tenant, key, source_key, gate, publisher, SOURCE)
         codes = Codes(settings.hl7_question_code, settings.hl7_answer_code)
         async with Listener(taking(proposer, codes), limits).listening(settings.hl7_host, settings.hl7_port, tls):
