@@ -72,9 +72,10 @@ class TokenVerifier:
             # Looked up by what is not verified yet, and then verified with the key that is found.
             issued = datetime.fromtimestamp(_numeric_date(parse_json(claimed_payload(token))["iat"]), UTC)
             key_id = str(claimed_header(token)["kid"])
-            if _is_over(self.trust.key(key_id, Purpose.TOKEN, issued), self.clock()):
+            key = self.trust.key(key_id, Purpose.TOKEN, issued)
+            if _is_over(key, self.clock()):
                 raise BadToken
-            claims = parse_json(opened_jws(token, TYPE, self.trust.public_key(key_id, Purpose.TOKEN, issued)))
+            claims = parse_json(opened_jws(token, TYPE, self.trust.parsed(key)))
             if claims["iss"] != ISSUER or claims["aud"] != AUDIENCE or not _is_valid_now(claims, self.clock()):
                 raise BadToken
             return TenantId(str(claims["sub"]))

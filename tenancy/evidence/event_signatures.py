@@ -25,7 +25,7 @@ from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import SpeaksFor, TrustedKey
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.jws import JOSE, from_jose, to_jose
-from tenancy.evidence.keys import PublicKey, beside
+from tenancy.evidence.keys import beside
 from tenancy.evidence.signer import Signer
 from tenancy.evidence.trust import SKEW, Trust
 from tenancy.platform.clock import Clock, utc_now
@@ -97,7 +97,7 @@ class EventVerifier:
         key = self._key(found, appended_at or self.clock())
         try:
             payload = signed_payload(event.topic, value, headers)
-            public = PublicKey.parse(key.public_key.encode())
+            public = self.trust.parsed(key)
             if JOSE[public.algorithm] != found.algorithm:
                 raise _bad("the algorithm is not the key's")
             public.verify(from_jose(found.signature, public.algorithm), _signing_input(found.protected, payload))

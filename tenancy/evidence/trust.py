@@ -83,8 +83,13 @@ class Trust:
 
     def public_key(self, key_id: str, purpose: Purpose, signed_at: datetime | None = None) -> PublicKey:
         """As :meth:`key`: the key itself."""
-        pem = self.key(key_id, purpose, signed_at).public_key
-        return self._parsed.setdefault(key_id, self._parsed.get(key_id) or PublicKey.parse(pem.encode()))
+        return self.parsed(self.key(key_id, purpose, signed_at))
+
+    def parsed(self, key: TrustedKey) -> PublicKey:
+        """The key of an entry that :meth:`key` gave. PEM is parsed once: every event and every request asks."""
+        if key.key_id not in self._parsed:
+            self._parsed[key.key_id] = PublicKey.parse(key.public_key.encode())
+        return self._parsed[key.key_id]
 
     def verify(self, envelope: dict[str, Any], predicate_type: str) -> dict[str, Any]:
         return self.verified(envelope, predicate_type)[0]

@@ -110,7 +110,8 @@ def test_any_changed_payload_breaks_the_signature(event: Event, value: bytes) ->
 @given(any_event(), any_event())
 def test_the_signature_of_one_event_stands_for_no_other(one: Event, other: Event) -> None:
     borrowed = [*encode(other).headers, signed(one)[-1]]
-    if encode(one) != encode(other):
+    # A copy that a replay sends is the same event, as is one in another trace.
+    if replace(one, replay_id=None) != replace(other, replay_id=None):
         assert refusal(other, borrowed) == "wrong-signature"
 
 
