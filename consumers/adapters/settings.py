@@ -9,7 +9,7 @@ from tenancy.platform.settings import KeyReference
 
 
 class AdaptersSettings(ConsumerSettings):
-    """What the receipts of withdrawals are signed with."""
+    """Adds the key that signs receipts of withdrawals."""
 
     certificate_key: KeyReference | None = Field(
         default=None, description="signs receipts of withdrawals: a PEM file, or kms: and a key's id"

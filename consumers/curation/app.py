@@ -19,7 +19,7 @@ from tenancy.redaction.standard import standard_gate
 
 
 def handlers_with(gate: GateSource) -> Mapping[type[events.EventData], Handler]:
-    """What curation reacts to, with proposed texts judged by this gate."""
+    """Map each event that curation handles to its handler; ``gate`` judges proposed texts."""
     return {
         events.ExampleProposed: on_example_proposed(gate),
         events.ExampleReviewed: on_example_reviewed,

@@ -14,7 +14,7 @@ from typing import cast
 
 from consumers.curation.gate import GateSource
 from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
-from consumers.curation.reviews import announce_decision, settle
+from consumers.curation.reviews import announce_decision, decide_if_agreed
 from schemas.bus.content import ExampleContent
 from schemas.bus.envelope import Event
 from schemas.bus.events import ExampleProposed
@@ -46,10 +46,11 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitabl
             return Outcome.NOOP_STALE
         if held is not None and held.version == data.version:
             _require_same_word(held, data)
-            has_settled = await settle(tenancy, snapshot, store, held, etag, decided)
-            return Outcome.EFFECT if has_settled else Outcome.NOOP_DUPLICATE
+            has_decided = await decide_if_agreed(tenancy, snapshot, store, held, etag, decided)
+            return Outcome.EFFECT if has_decided else Outcome.NOOP_DUPLICATE
         if held is not None and held.decision is not None:
-            await announce_decision(tenancy, store, held, decided)  # whoever decided it may have died over it
+            # Whoever decided the earlier version may have died before it announced that.
+            await announce_decision(tenancy, store, held, decided)
         content = await _opened(data, store)
         verdict = await judged(gate, content)
         await _seal(data, content, store)
@@ -70,14 +71,14 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitabl
         if is_decided(decided, data.version):
             await Texts(tenancy.states, store).drop(decided)
             return Outcome.NOOP_STALE
-        await settle(tenancy, snapshot, store, record, etag, decided)
+        await decide_if_agreed(tenancy, snapshot, store, record, etag, decided)
         return Outcome.EFFECT
 
     return handle
 
 
 async def judged(gate: GateSource, content: ExampleContent) -> GateVerdict:
-    """What the gate says of a text that was redacted before. Raises :class:`Refused` where it finds an identifier."""
+    """Run the gate on a text that was redacted before. Raises :class:`Refused` where it still finds an identifier."""
     report = (await asyncio.to_thread(lambda: gate().redact(content.messages))).report
     if report.verdict != "clean":
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items()))

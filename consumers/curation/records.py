@@ -25,8 +25,8 @@ async def write_example(store: TenantStore, record: ExampleRecord, etag: str | N
 
 
 def is_decided(record: ExampleRecord | None, version: int) -> TypeGuard[ExampleRecord]:
-    """Whether a decision on this version, or on a later one, stands."""
-    return record is not None and (record.status == "withdrawn" or record.version >= version)
+    """Tell whether there is a record that decides this version: see :meth:`ExampleRecord.decides`."""
+    return record is not None and record.decides(version)
 
 
 async def read_proposal(store: TenantStore, example_id: str) -> tuple[ProposalRecord | None, str | None]:

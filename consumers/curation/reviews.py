@@ -1,7 +1,7 @@
 """Takes reviews, and decides once as many agree as the tenant's policy asks for.
 
 A review may come before its proposal: it waits, as an object of its own. A decision is written into the proposal's
-record before it is announced, so whoever finds one there announces it again until the example's record has it.
+record, then announced. Whoever finds it there announces it again, until the example's record has it.
 Reviewers of one version may disagree; then others are asked until one side has the number. An edit is a proposal of a
 higher version: its record takes the place of the earlier one, whose reviews count for nothing from then on.
 """
@@ -49,7 +49,7 @@ async def on_example_reviewed(event: Event, tenancy: Tenancy) -> Outcome:
     # Only now: a proposal that was sealed in between listed the reviews before this one was there.
     proposal, etag = await read_proposal(store, data.example_id)
     if proposal is not None and proposal.version == data.version:
-        is_new = await settle(tenancy, snapshot, store, proposal, etag, decided) or is_new
+        is_new = await decide_if_agreed(tenancy, snapshot, store, proposal, etag, decided) or is_new
     return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
@@ -73,13 +73,10 @@ def _require_may_review(proposal: ProposalRecord | None, data: ExampleReviewed) 
 def decision_of(
     proposal: ProposalRecord, reviews: Iterable[ReviewRecord], required: int, policy_version: int
 ) -> Decision | None:
-    """What these reviews come to, in the order they were given; None while neither side has the number.
-
-    The author's own counts for nothing, nor does one of another text than this version's.
-    """
+    """Add up the reviews that count, in the order they were given; None while neither side has the number."""
     agreed: dict[str, list[ReviewRecord]] = {"approved": [], "rejected": []}
     for review in sorted(reviews, key=lambda review: (review.reviewed_at, review.event_id)):
-        if review.reviewer_id == proposal.author_id or review.commitment != proposal.commitment:
+        if not proposal.counts(review):
             continue
         side = agreed[review.verdict]
         side.append(review)
@@ -95,7 +92,7 @@ def decision_of(
     return None
 
 
-async def settle(
+async def decide_if_agreed(
     tenancy: Tenancy,
     snapshot: Snapshot,
     store: TenantStore,

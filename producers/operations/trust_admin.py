@@ -84,7 +84,7 @@ class TrustDesk:
         if len(found) != 1:
             raise Refused("no-such-key", f"refused: {len(found)} keys begin with {key_id}; see `sano keys list`")
         earliest = min([at, *([found[0].revoked_at] if found[0].revoked_at else [])])
-        revoked = found[0].model_copy(update={"revoked_at": earliest})
+        revoked = found[0].evolve(revoked_at=earliest)
         self._change(lambda keys: tuple(revoked if key.key_id == revoked.key_id else key for key in keys))
         return revoked
 
@@ -109,7 +109,7 @@ def _ended(key: TrustedKey, by: TrustedKey, at: datetime) -> TrustedKey:
     is_replaced = of == (by.purpose, by.speaks_for and by.speaks_for.publisher)
     if not is_replaced or (key.valid_until is not None and key.valid_until <= at):
         return key
-    return key.model_copy(update={"valid_until": max(at, key.valid_from)})
+    return key.evolve(valid_until=max(at, key.valid_from))
 
 
 def views(file: TrustFile, now: datetime) -> list[KeyView]:

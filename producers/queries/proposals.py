@@ -81,21 +81,16 @@ async def _open_proposal(store: TenantStore, example_id: str) -> ProposalRecord 
         return None
     try:
         decided, _ = await store.get_record(object_keys.example(example_id), ExampleRecord)
+        is_decided = decided.decides(record.version)
     except ObjectNotFound:
         is_decided = False
-    else:
-        is_decided = decided.status == "withdrawn" or decided.version >= record.version
     return None if is_decided or record.decision is not None else record
 
 
 async def _view(store: TenantStore, record: ProposalRecord, required: int) -> ProposalView:
     names = [name async for name in store.list("reviews", record.example_id, str(record.version))]
     found = await gathered(store.get_record(name, ReviewRecord) for name in names)
-    verdicts = [
-        review.verdict
-        for review, _ in found
-        if review.reviewer_id != record.author_id and review.commitment == record.commitment
-    ]
+    verdicts = [review.verdict for review, _ in found if record.counts(review)]
     return ProposalView(
         example_id=record.example_id,
         version=record.version,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.base.json_text import parse_json
 from schemas.base.redaction import IdentifierType
 from tenancy.errors import Refused
 from tenancy.redaction.port import RedactionGate, TenantTerms
@@ -56,10 +57,10 @@ def _parsed(raw: bytes, first: bool) -> tuple[str | int, str]:
     if len(raw) > LONGEST_LINE:
         raise _bad(f"the line is longer than {LONGEST_LINE // 1024**2} MiB; split its text")
     try:
-        line = json.loads(raw.decode("utf-8-sig" if first else "utf-8"))
+        line = parse_json(raw.decode("utf-8-sig" if first else "utf-8"))
     except UnicodeDecodeError:
         raise _bad("the line is not UTF-8; save the file in that encoding") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise _bad("the line is not JSON; write one JSON object on each line") from None
     if not isinstance(line, dict):
         raise _bad("the line is not a JSON object; write one on each line")

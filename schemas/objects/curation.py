@@ -29,6 +29,10 @@ class ExampleRecord(Contract):
     gate: GateVerdict | None = Field(default=None, description="of an approval; absent: no gate of ours saw the text")
     stated_by: OpaqueId | None = Field(default=None, description="operator who states that it was reviewed elsewhere")
 
+    def decides(self, version: int) -> bool:
+        """Tell whether this decision is on the version, on a later one, or for good."""
+        return self.status == "withdrawn" or self.version >= version
+
 
 class ConsentRecord(Contract):
     """The latest decision on a consent: the higher version wins and, within one version, the revocation."""

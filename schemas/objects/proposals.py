@@ -38,6 +38,10 @@ class ProposalRecord(Contract):
     gate: GateVerdict = Field(description="of curation's gate, before it was sealed")
     decision: Decision | None = None
 
+    def counts(self, review: ReviewRecord) -> bool:
+        """Tell whether a review counts: not the author's own, nor one of another text than this version's."""
+        return review.reviewer_id != self.author_id and review.commitment == self.commitment
+
 
 class OpenProposal(Contract):
     """Marks an example that has something to be reviewed, so that the queue is listed without reading every record."""

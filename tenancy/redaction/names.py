@@ -46,7 +46,7 @@ _PARTICLES = frozenset(
     ]
 )
 _MOST_WORDS = 5
-_WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['-](?=[^\W\d_]))*")
+WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['-](?=[^\W\d_]))*")
 
 _TITLE = re.compile(
     r"(?<![\w/-])(?P<title>dr|drs|doctor|doc|mr|mrs|ms|miss|mx|mister|missus|prof|professor|"
@@ -185,7 +185,7 @@ _INITIALS_LOWER = re.compile(
     r"(?<![^\W_])(?:pt|patient|client)\.?\s(?P<initials>(?:[a-z]\.\s?){1,2}[a-z]\.)(?!\w)", re.IGNORECASE
 )
 _NOT_INITIALS = word_set("abbreviations.txt")
-_EPONYM_AFTER = re.compile(
+EPONYM_AFTER = re.compile(
     r"(?:'s|s'|-[A-Z][a-z]+)?\s?(?:'s\s)?(?:disease|syndromes?|sign|tests?|criteria|scores?|"
     r"scales?|index|class(?:ification)?|stag(?:e|ing)|grad(?:e|ing)|fractures?|palsy|"
     r"catheters?|tubes?|drain|line|clamp|forceps|tumou?rs?|sarcoma|lymphoma|anemia|chorea|"
@@ -237,7 +237,7 @@ def find(text: str) -> Iterator[Found]:
         *_pairs(text, cased),
     ]
     for start, end, kind in found:
-        if " " in text[start:end] or not _EPONYM_AFTER.match(text, end) or not words.is_eponym(text[start:end]):
+        if " " in text[start:end] or not EPONYM_AFTER.match(text, end) or not words.is_eponym(text[start:end]):
             yield start, end, kind
     for match in _HL7.finditer(text):
         yield match.start(), match.end(), T.PERSON
@@ -315,7 +315,7 @@ def _is_part(word: str, cased: bool, *, first: bool, sure: bool, unknown: bool, 
 def _titled(text: str, cased: bool) -> Iterator[Found]:
     for match in _TITLE.finditer(text):
         title = (match["title"] or match["glued"]).lower()
-        following = _WORD.match(text, match.end())
+        following = WORD.match(text, match.end())
         if following is None or following.group().lower() in _NOT_AFTER_TITLE:
             continue
         written = match["title"] or match["glued"]
@@ -407,7 +407,7 @@ def _cued(text: str, cased: bool) -> Iterator[Found]:
 
 def _is_sound(text: str, start: int, end: int, cased: bool, sure: bool, weak: bool) -> bool:
     """Whether what follows a cue is a name: an everyday cue such as ``with`` needs more than a rare word."""
-    named = _WORD.findall(text[start:end])
+    named = WORD.findall(text[start:end])
     if sure or not named:
         return True
     if not weak:
@@ -417,7 +417,7 @@ def _is_sound(text: str, start: int, end: int, cased: bool, sure: bool, weak: bo
                 and named[0][0].isupper()
                 and not words.is_place(named[0])
                 and words.is_surname(named[0])
-                and not _EPONYM_AFTER.match(text, end)
+                and not EPONYM_AFTER.match(text, end)
             )
         if (
             len(named) == 1
@@ -449,7 +449,7 @@ def _unlisted(text: str, at: int) -> int:
     """Where words end that are in no list, between ``pt`` and an age or a number: a name of whatever origin."""
     end = at
     for _ in range(3):
-        word = _WORD.match(text, end + (end > at and text[end : end + 1] == " "))
+        word = WORD.match(text, end + (end > at and text[end : end + 1] == " "))
         if (
             word is None
             or words.is_function_word(word.group())
@@ -468,7 +468,7 @@ def _unlisted(text: str, at: int) -> int:
 def _initials(text: str) -> Iterator[Found]:
     for match in _INITIALS.finditer(text):
         letters = re.sub(r"[^A-Z]", "", match.group())
-        if letters.lower() not in _NOT_INITIALS and not _EPONYM_AFTER.match(text, match.end()):
+        if letters.lower() not in _NOT_INITIALS and not EPONYM_AFTER.match(text, match.end()):
             yield match.start(), match.end(), T.PERSON
     for match in _INITIALS_LABEL.finditer(text):
         if (match["bare"] and match["bare"].lower() not in _NOT_INITIALS and len(match["bare"]) > 1) or (
@@ -483,7 +483,7 @@ def _initials(text: str) -> Iterator[Found]:
 
 def _pairs(text: str, cased: bool) -> Iterator[Found]:
     """First name and surname side by side, or a first name that is nothing else."""
-    tokens = list(_WORD.finditer(text))
+    tokens = list(WORD.finditer(text))
     for index, token in enumerate(tokens):
         word = token.group()
         if len(word) < 2 or not words.is_first_name(word) or words.is_function_word(word) or words.is_clinical(word):
@@ -522,20 +522,20 @@ def _pairs(text: str, cased: bool) -> Iterator[Found]:
                     both_capital
                     or re.match(r"\s{0,2}(?:[,(.;:]|$)", text[follower.end() : follower.end() + 4]) is not None
                 )
-                if good and not _EPONYM_AFTER.match(text, follower.end()):
+                if good and not EPONYM_AFTER.match(text, follower.end()):
                     yield token.start(), follower.end(), T.PERSON
                     continue
             if (
                 good
                 and not words.is_function_word(surname)
                 and not words.is_clinical(surname)
-                and not _EPONYM_AFTER.match(text, follower.end())
+                and not EPONYM_AFTER.match(text, follower.end())
             ):
                 yield token.start(), _run_from(text, follower, cased), T.PERSON
                 continue
         alone = words.is_sure_first_name(word) and not words.is_eponym(word)
         clear = capital or (not words.is_place(word) and words.name_likeness(word) > -5.6)
-        if alone and clear and not _EPONYM_AFTER.match(text, token.end()):
+        if alone and clear and not EPONYM_AFTER.match(text, token.end()):
             initial = _LAST_INITIAL.match(text, token.end())
             yield token.start(), initial.end() if initial and capital else token.end(), T.PERSON
     yield from _subjects(text, cased)

@@ -106,7 +106,7 @@ _COUNTY = re.compile(
     r"township|borough)\b(?!\s(?:hospital|clinic|jail)\b)",
     re.IGNORECASE,
 )
-_NOT_PLACE_AFTER = re.compile(
+NOT_PLACE_AFTER = re.compile(
     r"\s?(?:'s\s)?(?:criteria|score|scale|rules?|classification|chromosome|virus|fever|"
     r"disease|protocol|system|grade|class|assessment|syndrome|coma|guidelines?|study|trial|"
     r"index|heart|bowel|prep|sign|test|strain|variant|agar|method|formula|consensus|"
@@ -331,7 +331,7 @@ def _place_end(text: str, start: int, phrase: str, sure: bool, cue: str) -> int 
             if count == len(parts) or not words.is_place(place):
                 return None
             continue
-        if not words.is_place(place) or _NOT_PLACE_AFTER.match(text, end):
+        if not words.is_place(place) or NOT_PLACE_AFTER.match(text, end):
             continue
         capital = all(part[:1].isupper() and not part.isupper() for part in place.split())
         if place.lower() in ("west", "north", "south", "east", "center", "central", "general", "home", "bed", "clinic"):

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
-from tenancy.redaction.names import _EPONYM_AFTER, _WORD
-from tenancy.redaction.places import _NOT_PLACE_AFTER
+from tenancy.redaction.names import EPONYM_AFTER, WORD
+from tenancy.redaction.places import NOT_PLACE_AFTER
 from tenancy.redaction.port import Span
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _is_phone(value: str) -> bool:
 
 def _named(text: str, start: int, end: int, entity: str) -> Iterator[tuple[int, int, T]]:
     """The part of what the model takes for a name or a place that can be one."""
-    tokens = list(_WORD.finditer(text, start, end))
+    tokens = list(WORD.finditer(text, start, end))
     while tokens and not _may_begin(tokens[0].group()):
         tokens.pop(0)
     while tokens and not _may_begin(tokens[-1].group()):
@@ -97,7 +97,7 @@ def _named(text: str, start: int, end: int, entity: str) -> Iterator[tuple[int, 
         return
     first, last = tokens[0].start(), tokens[-1].end()
     named = [token.group() for token in tokens]
-    if _EPONYM_AFTER.match(text, last) and words.is_eponym(named[-1]):
+    if EPONYM_AFTER.match(text, last) and words.is_eponym(named[-1]):
         return
     if entity == "LOCATION":
         if _is_place(text, first, last, named):
@@ -134,7 +134,7 @@ def _is_place(text: str, start: int, end: int, named: list[str]) -> bool:
     phrase = text[start:end]
     if words.is_large_region(phrase) or any(words.is_clinical(word) for word in named):
         return False
-    if _NOT_PLACE_AFTER.match(text, end) or not phrase[0].isupper() or phrase.isupper():
+    if NOT_PLACE_AFTER.match(text, end) or not phrase[0].isupper() or phrase.isupper():
         return False
     if words.is_place(phrase):
         return len(named) > 1 or not (

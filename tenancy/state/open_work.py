@@ -67,7 +67,7 @@ async def markers(objects: ObjectStore, kind: WorkKind) -> dict[TenantId, list[O
 class Announcer:
     """Announces what comes often, such as entries of audit logs: once in :data:`SPARED_SECONDS` for each tenant.
 
-    What it spares is announced all the same as long as who looks lets a marker settle for that much longer.
+    A spared announcement is made up for by whoever looks, who keeps each marker for that much longer.
     """
 
     objects: ObjectStore
