@@ -63,7 +63,7 @@ REPORTED = "a report that is made again under the same id, from the outbox like 
 ONLY_SIMULATED: dict[str, dict[str, str]] = {
     "adapters": {
         **AUDIT,
-        "erase:work": WORK["erase:work"],
+        **WORK,
         "erase:adapters": REPEATED.format("the worker's erase:staging"),
         "erase:exports": REPEATED.format("the worker's erase:staging"),
         "erase:withdrawals": REPEATED.format("the worker's erase:staging"),
@@ -80,15 +80,19 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
     },
     "inference": {
         **AUDIT,
+        "put:work": WORK["put:work"],
         "publish:sano.replica.registered": "nobody reacts to it",
         "publish:sano.usage.recorded": "what was not told dies with the server; no event of it comes a second time",
         "put:replicas": "the lease, which a server that starts takes over from whoever had it",
     },
     "ledger": {
+        **WORK,
         "erase:audit-claims": "the keeper's, which looks again; nothing is derived from what it erases",
         "put:audit-checkpoints": "the same signing that the purge is killed in; the keeper looks again",
+        "put:rounds": "when the round over all tenants was taken; whoever finds it old takes the next",
     },
     "purge": {
+        **WORK,
         "erase:adapters": "the sweep, named after the first object that it finds: erase:consents without an adapter",
         "erase:state.json": "the sweep of superseded states, the same code as that of the tenant's prefix",
         "publish:sano.export.ready": REPORTED.format("sano.purge.fenced"),
@@ -100,6 +104,7 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
     "training": WORK,
     "worker": {
         **AUDIT,
+        "put:work": WORK["put:work"],
         "publish:sano.training.completed": REPORTED.format("sano.adapter.ready"),
         "publish:sano.training.rejected": REPORTED.format("sano.adapter.ready"),
         "publish:sano.training.started": REPORTED.format("sano.adapter.ready"),
@@ -188,7 +193,7 @@ async def _life(scratch: Path) -> Effects:
     await world.settle()
     assert {(await world.state(tenant)).status for tenant in (one, other, small)} == {"purged"}
     world.now += SURVIVAL
-    await world.settle()
+    await world.keeper.sweep()
     found: Effects = defaultdict(set)
     for process, effect in zip(crash.processes, crash.effects, strict=True):
         found[process].add(effect)
