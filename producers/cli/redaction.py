@@ -44,10 +44,11 @@ def redact(
 
     given = read_terms(terms, allow)
     refused = 0
+    source = str(file) if file else "standard input"
     with _opened(file) as lines:
         out = sys.stdout.buffer
         try:
-            for outcome in redacted_lines(lines, standard_gate(given), str(file) if file else "standard input"):
+            for outcome in redacted_lines(lines, standard_gate(), source, given):
                 if isinstance(outcome, Refused):
                     refused += 1
                     typer.echo(f"error: {outcome}", err=True)

@@ -14,7 +14,8 @@ from typing import Any
 from schemas.base.json_text import parse_json
 from schemas.base.redaction import IdentifierType
 from tenancy.errors import Refused
-from tenancy.redaction.port import RedactionGate, TenantTerms
+from tenancy.redaction.port import RedactionGate
+from tenancy.redaction.terms import TenantTerms
 
 LONGEST_LINE = 8 * 1024 * 1024
 
@@ -33,24 +34,26 @@ class RedactedLine:
         return json.dumps(self.__dict__, ensure_ascii=False)
 
 
-def redacted_lines(lines: Iterable[bytes], gate: RedactionGate, source: str) -> Iterator[RedactedLine | Refused]:
+def redacted_lines(
+    lines: Iterable[bytes], gate: RedactionGate, source: str, terms: TenantTerms | None = None
+) -> Iterator[RedactedLine | Refused]:
     """The outcome of each line that is not blank, in order. ``source`` names the input in errors."""
     for number, raw in enumerate(lines, start=1):
         if not raw.strip() or (number == 1 and raw.strip() == b"\xef\xbb\xbf"):
             continue
         try:
-            yield _redacted(raw, number, gate)
+            yield _redacted(raw, number, gate, terms)
         except Refused as refusal:
             yield Refused(refusal.code, f"{source}:{number}: {refusal}")
 
 
-def _redacted(raw: bytes, number: int, gate: RedactionGate) -> RedactedLine:
+def _redacted(raw: bytes, number: int, gate: RedactionGate, terms: TenantTerms | None) -> RedactedLine:
     line_id, text = _parsed(raw, first=number == 1)
-    done = gate.redact_text(text)
+    done = gate.redact_text(text, terms=terms)
     spans = tuple(
         {"start": span.start, "end": span.end, "type": str(span.type), "detector": span.detector} for span in done.spans
     )
-    return RedactedLine(line_id, done.text, spans, gate.name, gate.version)
+    return RedactedLine(line_id, done.text, spans, done.report.gate, done.report.version)
 
 
 def _parsed(raw: bytes, first: bool) -> tuple[str | int, str]:

@@ -11,10 +11,10 @@ from schemas.base.redaction import IdentifierType, RedactionReport
 from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
 from tenancy.redaction.placeholders import PLACEHOLDER, Placeholders
-from tenancy.redaction.port import Detector, RedactedMessages, RedactedText, Span, TenantTerms
+from tenancy.redaction.port import Detector, RedactedMessages, RedactedText, Span
 from tenancy.redaction.reading import read
 from tenancy.redaction.terms import NAME as TERMS
-from tenancy.redaction.terms import TermDetector, folded
+from tenancy.redaction.terms import NO_TERMS, TenantTerms
 
 MOST_CHARACTERS = 1_000_000
 MOST_ROUNDS = 6
@@ -28,36 +28,30 @@ _STAND_IN = "[ID-1]"
 class UnionGate:
     """A gate of several detectors. The union of their spans is replaced; overlapping spans become one."""
 
-    def __init__(
-        self, name: str, version: str, detectors: Sequence[Detector], terms: TenantTerms | None = None
-    ) -> None:
-        terms = terms or TenantTerms()
-        self.name = name
-        self.version = f"{version}+{terms.version}" if terms.version else version
-        self._detectors = (*detectors, TermDetector(terms.identifiers))
-        self._allowed = frozenset(map(folded, terms.allowed))
-        self._allowed_words = frozenset(word for term in self._allowed for word in term)
+    def __init__(self, name: str, version: str, detectors: Sequence[Detector]) -> None:
+        self.name, self.version = name, version
+        self._detectors = tuple(detectors)
 
-    def scan(self, text: str) -> tuple[Span, ...]:
+    def scan(self, text: str, *, terms: TenantTerms | None = None) -> tuple[Span, ...]:
         """See :class:`~tenancy.redaction.port.RedactionGate`."""
         if len(text) > MOST_CHARACTERS:
             raise Refused("text-too-long", f"refused: a text is longer than {MOST_CHARACTERS} characters; split it")
         found: list[Span] = []
         for _ in range(MOST_ROUNDS):
-            more = self._round(text, found)
+            more = self._round(text, found, terms or NO_TERMS)
             if not more:
                 break
             found = _merged([*found, *more])
         return tuple(found)
 
-    def redact_text(self, text: str) -> RedactedText:
+    def redact_text(self, text: str, *, terms: TenantTerms | None = None) -> RedactedText:
         """See :class:`~tenancy.redaction.port.RedactionGate`."""
-        spans = self.scan(text)
-        return RedactedText(_replaced(text, spans, Placeholders()), spans, self._report([spans]))
+        spans = self.scan(text, terms=terms)
+        return RedactedText(_replaced(text, spans, Placeholders()), spans, self._report([spans], terms))
 
-    def redact(self, messages: Sequence[ChatMessage]) -> RedactedMessages:
+    def redact(self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None) -> RedactedMessages:
         """See :class:`~tenancy.redaction.port.RedactionGate`."""
-        spans = tuple(self.scan(message.content) for message in messages)
+        spans = tuple(self.scan(message.content, terms=terms) for message in messages)
         placeholders = Placeholders()
         texts = [
             _replaced(message.content, found, placeholders) for message, found in zip(messages, spans, strict=True)
@@ -68,35 +62,28 @@ class UnionGate:
             )
         except ValidationError:
             raise Refused("text-too-long", "refused: with its placeholders a message is too long; split it") from None
-        return RedactedMessages(redacted, spans, self._report(spans))
+        return RedactedMessages(redacted, spans, self._report(spans, terms))
 
-    def _round(self, text: str, found: Sequence[Span]) -> list[Span]:
+    def _round(self, text: str, found: Sequence[Span], terms: TenantTerms) -> list[Span]:
         """What is found once ``found`` is replaced, in the characters of ``text``."""
         masked, starts, kept_out = _masked(text, found)
         reading = read(masked)
         more = []
-        for detector in self._detectors:
+        for detector in (*self._detectors, terms.detector):
             for span in detector.find(reading.text):
                 for start, end in _outside(*reading.original(span.start, span.end), kept_out):
                     trimmed = _trimmed(masked, start, end)
-                    if trimmed is None or self._is_allowed(masked[slice(*trimmed)], span.detector):
+                    if trimmed is None or (span.detector != TERMS and terms.allows(masked[slice(*trimmed)])):
                         continue
                     first, last = trimmed
                     more.append(Span(starts[first], starts[last - 1] + 1, span.type, span.detector))
         return more
 
-    def _is_allowed(self, value: str, detector: str) -> bool:
-        """Whether the value is an allowed term, or is made of allowed terms' words."""
-        if detector == TERMS or not self._allowed:
-            return False
-        whole = folded(value)
-        return bool(whole) and (whole in self._allowed or set(whole) <= self._allowed_words)
-
-    def _report(self, spans: Iterable[Sequence[Span]]) -> RedactionReport:
+    def _report(self, spans: Iterable[Sequence[Span]], terms: TenantTerms | None) -> RedactionReport:
         counts = Counter(span.type for found in spans for span in found)
         return RedactionReport(
             gate=self.name,
-            version=self.version,
+            version=f"{self.version}+{terms.version}" if terms and terms.version else self.version,
             verdict="redacted" if counts else "clean",
             counts=dict(sorted(counts.items())),
         )

@@ -6,12 +6,15 @@ reports nor its errors hold text, so that both may be stored, logged and publish
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.base.redaction import IdentifierType, RedactionReport
 from schemas.bus.content import ChatMessage
+
+if TYPE_CHECKING:
+    from tenancy.redaction.terms import TenantTerms
 
 
 @dataclass(frozen=True, order=True)
@@ -42,21 +45,6 @@ class RedactedMessages:
     report: RedactionReport
 
 
-@dataclass(frozen=True)
-class TenantTerms:
-    """A tenant's own words. Both kinds match whole words, in any case.
-
-    ``identifiers``: staff, wards, local places: replaced wherever they stand, whatever ``allowed`` says of them.
-    ``allowed``: what is never an identifier here, such as the product names of the tenant's own formulary. It applies
-    to a span that is made of allowed terms alone. ``version``: lower-case letters and digits that change with the
-    terms; it becomes part of the gate's version. No hash of them: a name is found from its hash in no time.
-    """
-
-    identifiers: Mapping[str, IdentifierType] = field(default_factory=dict)
-    allowed: frozenset[str] = frozenset()
-    version: str = ""
-
-
 class Detector(Protocol):
     """One independent way to find identifiers. ``name`` is a code and stands in every span it finds.
 
@@ -73,7 +61,7 @@ class Detector(Protocol):
 class RedactionGate(Protocol):
     """Finds and replaces identifiers. Blocks for milliseconds a text: call it in a thread from asynchronous code.
 
-    Each method may raise :class:`~tenancy.errors.Refused` (``text-too-long``); nothing was let through then.
+    One gate serves every tenant: a tenant's own ``terms`` come with the call, and nothing of them stays. Each method may raise :class:`~tenancy.errors.Refused` (``text-too-long``); nothing was let through then.
     """
 
     @property
@@ -81,17 +69,17 @@ class RedactionGate(Protocol):
 
     @property
     def version(self) -> str:
-        """Changes whenever the same text may be judged otherwise: rules, models, the tenant's terms."""
+        """Changes whenever the same text may be judged otherwise: rules, models. A report adds the terms' version."""
         ...
 
-    def scan(self, text: str) -> tuple[Span, ...]:
+    def scan(self, text: str, *, terms: TenantTerms | None = None) -> tuple[Span, ...]:
         """Every identifier in ``text``, in order, without overlaps. Placeholders are none."""
         ...
 
-    def redact(self, messages: Sequence[ChatMessage]) -> RedactedMessages:
+    def redact(self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None) -> RedactedMessages:
         """Replace every identifier of a conversation. A gate finds nothing in what it has redacted."""
         ...
 
-    def redact_text(self, text: str) -> RedactedText:
+    def redact_text(self, text: str, *, terms: TenantTerms | None = None) -> RedactedText:
         """:meth:`redact` for one text."""
         ...

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tenancy.redaction.gate import UnionGate
-from tenancy.redaction.port import TenantTerms
 
 if TYPE_CHECKING:
     from tenancy.redaction.port import RedactionGate
@@ -15,7 +14,7 @@ VERSION = "1"
 """Raise with every change of a rule, a list or a model."""
 
 
-def standard_gate(terms: TenantTerms | None = None) -> RedactionGate:
+def standard_gate() -> RedactionGate:
     """The gate with all its detectors. The first call in a process reads models and lists: some seconds.
 
     Call it at a service's start, before other threads import anything large.
@@ -24,4 +23,4 @@ def standard_gate(terms: TenantTerms | None = None) -> RedactionGate:
     from tenancy.redaction.rules import RuleDetector
     from tenancy.redaction.tagger import TaggerDetector
 
-    return UnionGate(NAME, VERSION, [RuleDetector(), PresidioDetector(), TaggerDetector()], terms)
+    return UnionGate(NAME, VERSION, [RuleDetector(), PresidioDetector(), TaggerDetector()])

@@ -1,9 +1,14 @@
-"""Finds a tenant's own terms: staff names, wards, local places. The rest of a gate's detectors know none of them."""
+"""Finds a tenant's own terms: staff names, wards, local places; knows what a tenant says is no identifier.
+
+A gate's other detectors know none of them.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from schemas.base.redaction import IdentifierType
 from tenancy.redaction.port import Span
@@ -13,6 +18,44 @@ NAME = "tenant-terms"
 _WORD = re.compile(r"[^\W_]+")
 
 Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TenantTerms:
+    """A tenant's own words, an argument of each call of a gate. Both kinds match whole words, in any case.
+
+    ``identifiers``: staff, wards, local places: replaced wherever they stand, whatever ``allowed`` says of them.
+    ``allowed``: what is never an identifier here, such as the product names of the tenant's own formulary. It applies
+    to a span that is made of allowed terms alone. ``version``: lower-case letters and digits that change with the
+    terms; it becomes part of the report's version. No hash of them: a name is found from its hash in no time.
+
+    Keep the value for as long as the terms hold: what is worked out of them is kept with it.
+    """
+
+    identifiers: Mapping[str, IdentifierType] = field(default_factory=dict, repr=False)
+    allowed: frozenset[str] = field(default=frozenset(), repr=False)
+    version: str = ""
+
+    @cached_property
+    def detector(self) -> TermDetector:
+        """Finds the identifiers."""
+        return TermDetector(self.identifiers)
+
+    def allows(self, value: str) -> bool:
+        """Whether the value is an allowed term, or is made of allowed terms' words."""
+        if not self.allowed:
+            return False
+        whole = folded(value)
+        terms, words = self._allowed
+        return bool(whole) and (whole in terms or set(whole) <= words)
+
+    @cached_property
+    def _allowed(self) -> tuple[frozenset[Words], frozenset[str]]:
+        terms = frozenset(map(folded, self.allowed))
+        return terms, frozenset(word for term in terms for word in term)
+
+
+NO_TERMS = TenantTerms()
 
 
 class TermDetector:

@@ -13,14 +13,18 @@ from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
 from tenancy.redaction.gate import MOST_CHARACTERS, UnionGate
 from tenancy.redaction.placeholders import PLACEHOLDER
-from tenancy.redaction.port import RedactionGate, Span, TenantTerms
+from tenancy.redaction.port import RedactedText, RedactionGate, Span
 from tenancy.redaction.reading import read
+from tenancy.redaction.terms import TenantTerms
 
 P, C, M, D = IdentifierType.PATIENT, IdentifierType.CLINICIAN, IdentifierType.MRN, IdentifierType.DATE
 
 
-def gate_for(terms: dict[str, IdentifierType], allowed: frozenset[str] = frozenset(), version: str = "") -> UnionGate:
-    return UnionGate("test-gate", "1", [], TenantTerms(terms, allowed, version))
+GATE = UnionGate("test-gate", "1", [])
+
+
+def redacted(text: str, terms: dict[str, IdentifierType]) -> RedactedText:
+    return GATE.redact_text(text, terms=TenantTerms(terms))
 
 
 class Words:
@@ -42,14 +46,15 @@ def user(text: str) -> ChatMessage:
 
 
 def test_a_union_gate_is_a_redaction_gate() -> None:
-    gate: RedactionGate = gate_for({})
+    gate: RedactionGate = GATE
     assert gate.scan("no identifier here") == ()
     assert gate.redact_text("none").report.verdict == "clean"
 
 
 def test_one_value_has_one_placeholder_in_the_whole_conversation() -> None:
-    gate = gate_for({"John Smith": P, "Smith": P, "Mary Jones": P, "00123": M})
-    done = gate.redact([user("John Smith, 00123, and Mary Jones"), user("is SMITH older than mary  jones? (00123)")])
+    terms = TenantTerms({"John Smith": P, "Smith": P, "Mary Jones": P, "00123": M})
+    said = [user("John Smith, 00123, and Mary Jones"), user("is SMITH older than mary  jones? (00123)")]
+    done = GATE.redact(said, terms=terms)
     assert [message.content for message in done.messages] == [
         "[PATIENT-1], [MRN-1], and [PATIENT-2]",
         "is [PATIENT-1] older than [PATIENT-2]? ([MRN-1])",
@@ -59,7 +64,7 @@ def test_one_value_has_one_placeholder_in_the_whole_conversation() -> None:
 
 
 def test_the_report_holds_kinds_and_counts_and_none_of_the_text() -> None:
-    report = gate_for({"Zebulon": P}).redact_text("seen by Zebulon today").report
+    report = redacted("seen by Zebulon today", {"Zebulon": P}).report
     assert "zebulon" not in report.model_dump_json().lower()
     assert report.counts == {P: 1}
     assert (report.gate, report.version) == ("test-gate", "1")
@@ -107,9 +112,8 @@ def test_placeholders_are_left_alone_and_a_number_dressed_as_one_is_not() -> Non
 
 
 def test_spans_are_in_the_characters_that_were_given() -> None:
-    gate = gate_for({"00123": M, "Smith": P})
     text = "é\u200b １２ Sm\u200bith ０0\u200d123\ttab"
-    spans = gate.scan(text)
+    spans = GATE.scan(text, terms=TenantTerms({"00123": M, "Smith": P}))
     assert [text[span.start : span.end] for span in spans] == ["Sm\u200bith", "０0\u200d123"]
 
 
@@ -125,9 +129,9 @@ def test_every_reading_goes_back_to_the_characters_it_came_from(text: str) -> No
 
 @given(st.text(alphabet="ab [PATIEN-1]x\u200b", max_size=40))
 def test_a_redacted_text_is_clean_and_keeps_what_was_between(text: str) -> None:
-    gate = UnionGate("g", "1", [Words("a", "a", P)], TenantTerms({"b": C}))
-    done = gate.redact_text(text)
-    assert gate.scan(done.text) == ()
+    gate, terms = UnionGate("g", "1", [Words("a", "a", P)]), TenantTerms({"b": C})
+    done = gate.redact_text(text, terms=terms)
+    assert gate.scan(done.text, terms=terms) == ()
     at, rest = 0, ""
     for span in done.spans:
         assert at <= span.start < span.end
@@ -140,20 +144,29 @@ def test_a_redacted_text_is_clean_and_keeps_what_was_between(text: str) -> None:
 def test_an_allowed_term_is_no_identifier_but_the_tenants_own_identifiers_stay_ones() -> None:
     find_all = Words("a", "J", P)
     allowed = TenantTerms({"Janumet": P}, frozenset({"Januvia", "Janumet"}))
-    gate = UnionGate("g", "1", [find_all], allowed)
-    assert gate.redact_text("Januvia Janumet Jim").text == "Januvia [PATIENT-1] [PATIENT-2]"
+    gate = UnionGate("g", "1", [find_all])
+    assert gate.redact_text("Januvia Janumet Jim", terms=allowed).text == "Januvia [PATIENT-1] [PATIENT-2]"
 
 
-def test_the_terms_version_is_part_of_the_gates() -> None:
-    assert gate_for({"x": P}, version="7").version == "1+7"
+def test_the_terms_version_is_part_of_the_reports() -> None:
+    assert GATE.redact_text("x", terms=TenantTerms({"x": P}, version="7")).report.version == "1+7"
+    assert GATE.redact_text("x").report.version == GATE.version == "1"
+
+
+def test_the_terms_of_one_call_say_nothing_in_the_next() -> None:
+    assert redacted("seen by Zebulon", {"Zebulon": C}).text == "seen by [CLINICIAN-1]"
+    assert GATE.redact_text("seen by Zebulon").text == "seen by Zebulon"
+
+
+def test_terms_that_are_printed_hold_no_name() -> None:
+    assert "Zebulon" not in repr(TenantTerms({"Zebulon": C}, frozenset({"Zebulon"})))
 
 
 def test_a_text_beyond_the_bound_is_refused_and_so_is_a_message_that_grows_beyond_its_own() -> None:
-    gate = gate_for({"a": P})
     with pytest.raises(Refused, match="split it"):
-        gate.scan("a" * (MOST_CHARACTERS + 1))
+        GATE.scan("a" * (MOST_CHARACTERS + 1))
     with pytest.raises(Refused, match="split it"):
-        gate.redact([user("a " * 16_000)])
+        GATE.redact([user("a " * 16_000)], terms=TenantTerms({"a": P}))
 
 
 def test_every_kind_belongs_to_a_class_of_safe_harbor_and_every_class_has_one() -> None:

@@ -15,14 +15,15 @@ from producers.sources.redaction_lines import RedactedLine, read_terms, redacted
 from schemas.base.redaction import IdentifierType
 from tenancy.errors import Refused
 from tenancy.redaction.gate import UnionGate
-from tenancy.redaction.port import TenantTerms
+from tenancy.redaction.terms import TenantTerms
 
-GATE = UnionGate("listed", "1", [], TenantTerms({"Zebulon": IdentifierType.PATIENT}))
+GATE = UnionGate("listed", "1", [])
+TERMS = TenantTerms({"Zebulon": IdentifierType.PATIENT})
 ROOT = Path(__file__).parents[3]
 
 
 def outcomes(*lines: bytes) -> list[RedactedLine | Refused]:
-    return list(redacted_lines(lines, GATE, "f.jsonl"))
+    return list(redacted_lines(lines, GATE, "f.jsonl", TERMS))
 
 
 def test_each_line_comes_out_with_its_id_spans_and_the_gates_version_and_no_other_field() -> None:
