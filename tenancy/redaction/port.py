@@ -61,7 +61,8 @@ class Detector(Protocol):
 class RedactionGate(Protocol):
     """Finds and replaces identifiers. Blocks for milliseconds a text: call it in a thread from asynchronous code.
 
-    One gate serves every tenant: a tenant's own ``terms`` come with the call, and nothing of them stays. Each method may raise :class:`~tenancy.errors.Refused` (``text-too-long``); nothing was let through then.
+    One gate serves every tenant: a tenant's own ``terms`` come with the call, and nothing of them stays. Each method
+    may raise :class:`~tenancy.errors.Refused` (``text-too-long``); nothing was let through then.
     """
 
     @property
