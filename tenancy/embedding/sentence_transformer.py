@@ -1,0 +1,144 @@
+"""Embeds in this process with a model in the layout of the sentence-transformers library, offline.
+
+Reads the layout itself: a transformer, one pooling of its tokens, and perhaps the scaling to length 1. The library
+would bring scikit-learn and scipy for that. A model with further parts is refused; it can be served elsewhere and asked
+by :mod:`tenancy.embedding.remote`. torch and transformers are imported when a model is loaded, and not before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tenancy.embedding.port import Embedded, TextTooLong, Vectors, unit_length
+from tenancy.errors import Refused
+
+BATCH = 16
+"""Texts of similar length at once: some tens of milliseconds of one core, after which others have their turn."""
+PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors", "*/config.json")
+"""The files of a model on a hub that are read here: weights as safetensors only."""
+
+Pooling = Callable[[Any, Any], Any]
+"""From token vectors (text, token, dimension) and their mask (text, token) to one vector for each text."""
+
+
+class SentenceTransformer:
+    """Computes in one thread of its own, a batch at a time, so that the event loop goes on."""
+
+    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling, *, name: str, longest: int) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._pooling = pooling
+        self._name = name
+        self._longest = longest
+        self._thread = ThreadPoolExecutor(1, "embedder")
+
+    @classmethod
+    def load(cls, source: str, cache: Path) -> SentenceTransformer:
+        """From a folder, or from a hub by its id. Takes seconds. Raises :class:`Refused` for another kind of model."""
+        folder = Path(source)
+        if not folder.is_dir():
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(source, cache_dir=cache, allow_patterns=list(PATTERNS)))
+        from transformers import AutoModel, AutoTokenizer
+
+        pooling = _pooling(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32").eval()
+        limits = (
+            _read(folder / "sentence_bert_config.json", {}).get("max_seq_length"),
+            tokenizer.model_max_length,
+            getattr(model.config, "max_position_embeddings", None),
+        )
+        longest = min(int(limit) for limit in limits if limit)
+        return cls(model, tokenizer, pooling, name=f"sha256:{_weights_digest(folder)}", longest=longest)
+
+    @property
+    def name(self) -> str:
+        """A digest of the weights: a folder's path says nothing of what lies in it."""
+        return self._name
+
+    @property
+    def dimensions(self) -> int:
+        return int(self._model.config.hidden_size)
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """See the port. Nothing is computed for any of the texts where one is too long."""
+        loop = asyncio.get_running_loop()
+        rows = await loop.run_in_executor(self._thread, self._token_ids, list(texts))
+        vectors = np.zeros((len(rows), self.dimensions), np.float32)
+        # Of similar length together: a batch is as long as its longest text.
+        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+        for start in range(0, len(order), BATCH):
+            batch = order[start : start + BATCH]
+            vectors[batch] = await loop.run_in_executor(self._thread, self._vectors, [rows[row] for row in batch])
+        return Embedded(vectors, sum(len(row) for row in rows))
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _token_ids(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        rows: list[list[int]] = self._tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        for position, row in enumerate(rows):
+            if len(row) > self._longest:
+                raise TextTooLong(position, self._longest)
+        return rows
+
+    def _vectors(self, rows: list[list[int]]) -> Vectors:
+        import torch
+
+        padded = self._tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            tokens = self._model(**padded).last_hidden_state
+            pooled = self._pooling(tokens, padded["attention_mask"].unsqueeze(-1).to(tokens.dtype))
+        return unit_length(pooled.numpy())
+
+
+def _pooling(folder: Path) -> Pooling:
+    modules = [str(module["type"]).rpartition(".")[2] for module in _read(folder / "modules.json", [])]
+    if modules[:2] != ["Transformer", "Pooling"] or modules[2:] not in ([], ["Normalize"]):
+        raise _unfit("it is not made of a transformer, a pooling and at most the scaling to length 1")
+    path = next(module["path"] for module in _read(folder / "modules.json", []) if module["type"].endswith("Pooling"))
+    config = _read(folder / path / "config.json", {})
+    chosen = [name.removeprefix("pooling_mode_") for name, on in config.items() if on and name.startswith("pooling_")]
+    if mode := config.get("pooling_mode"):  # as newer releases of the library write it
+        chosen = [str(mode)]
+    poolings: dict[str, Pooling] = {"mean_tokens": _mean, "mean": _mean, "cls_token": _first, "cls": _first}
+    if len(chosen) != 1 or chosen[0] not in poolings:
+        raise _unfit("it pools its tokens neither by their mean nor by the first one")
+    return poolings[chosen[0]]
+
+
+def _mean(tokens: Any, mask: Any) -> Any:
+    return (tokens * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+
+
+def _first(tokens: Any, _: Any) -> Any:
+    return tokens[:, 0]
+
+
+def _unfit(why: str) -> Refused:
+    remedy = "set SANO_EMBEDDER_URL to a service that runs it, or choose another model"
+    return Refused("unfit-embedder", f"refused: the embedder's model cannot be used: {why}; {remedy}")
+
+
+def _read(path: Path, absent: Any) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else absent
+
+
+def _weights_digest(folder: Path) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()

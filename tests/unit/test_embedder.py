@@ -1,0 +1,170 @@
+"""The embedder, as a model in this process and as a service that is asked: one port, vectors of length 1."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from tenancy.embedding.opening import bundled_model, open_embedder
+from tenancy.embedding.port import Embedder, EmbedderUnavailable, TextTooLong
+from tenancy.embedding.remote import RemoteEmbedder
+from tenancy.embedding.settings import EmbedderSettings
+from tenancy.errors import Refused
+from tenancy.platform.settings import loaded
+
+SECRET = "Hildegard Beispiel takes 5 mg"
+
+
+@pytest.fixture
+async def local(tmp_path: Path) -> AsyncIterator[Embedder]:
+    async with open_embedder(EmbedderSettings(), tmp_path) as embedder:
+        assert embedder is not None
+        yield embedder
+
+
+def service(answer: Callable[[dict[str, Any]], httpx.Response]) -> RemoteEmbedder:
+    def handle(request: httpx.Request) -> httpx.Response:
+        return answer(json.loads(request.content))
+
+    client = httpx.AsyncClient(base_url="http://127.0.0.1/v1", transport=httpx.MockTransport(handle))
+    return RemoteEmbedder(client, model="m", dimensions=2)
+
+
+def rows(*vectors: list[float]) -> httpx.Response:
+    data = [{"index": index, "embedding": vector} for index, vector in enumerate(vectors)]
+    return httpx.Response(200, json={"data": data[::-1], "usage": {"prompt_tokens": 7}})
+
+
+async def test_what_means_the_same_lies_closer_than_what_does_not(local: Embedder) -> None:
+    texts = ["The dose was doubled.", "They gave twice as much of the drug.", "The car park closes at nine."]
+    embedded = await local.embed(texts)
+    assert embedded.vectors.shape == (3, local.dimensions) == (3, 384)
+    assert np.allclose(np.linalg.norm(embedded.vectors, axis=1), 1, atol=1e-5)
+    near, far = embedded.vectors[0] @ embedded.vectors[1], embedded.vectors[0] @ embedded.vectors[2]
+    assert near > far + 0.3
+
+
+async def test_a_vector_depends_on_its_text_and_not_on_what_is_embedded_beside_it(local: Embedder) -> None:
+    texts = [f"{'word ' * (number % 7)}text {number}" for number in range(40)]
+    together = await local.embed(texts)
+    for number in (0, 13, 39):
+        alone = await local.embed([texts[number]])
+        assert np.allclose(together.vectors[number], alone.vectors[0], atol=1e-5)
+    assert together.tokens > 40 * 4
+    assert (await local.embed([])).vectors.shape == (0, 384)
+
+
+async def test_a_text_that_is_too_long_is_refused_and_named_by_its_position(local: Embedder) -> None:
+    with pytest.raises(TextTooLong) as refusal:
+        await local.embed(["short", SECRET * 100])
+    assert (refusal.value.position, refusal.value.longest) == (1, 256)
+    assert "Hildegard" not in str(refusal.value)
+
+
+async def test_the_name_is_that_of_the_weights_and_not_of_their_folder(local: Embedder, tmp_path: Path) -> None:
+    model = bundled_model()
+    assert model is not None
+    shutil.copytree(model, tmp_path / "copy")
+    async with open_embedder(EmbedderSettings(embedder_model=str(tmp_path / "copy")), tmp_path) as copied:
+        assert copied is not None
+        assert copied.name == local.name
+
+
+async def test_a_model_with_parts_that_are_not_computed_here_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "modules.json").write_text(
+        json.dumps([{"type": f"sentence_transformers.models.{kind}", "path": ""} for kind in ("Transformer", "Dense")])
+    )
+    with pytest.raises(Refused, match="SANO_EMBEDDER_URL"):
+        async with open_embedder(EmbedderSettings(embedder_model=str(tmp_path)), tmp_path):
+            pass
+
+
+async def test_a_service_is_asked_in_batches_and_its_vectors_are_put_in_order_and_scaled() -> None:
+    asked: list[int] = []
+
+    def answer(body: dict[str, Any]) -> httpx.Response:
+        asked.append(len(body["input"]))
+        assert (body["model"], body["encoding_format"]) == ("m", "float")
+        return rows(*[[3.0, 4.0 * (text == "last")] for text in body["input"]])
+
+    embedded = await service(answer).embed([*["text"] * 69, "last"])
+    assert (asked, embedded.tokens) == ([64, 6], 14)
+    assert np.allclose(embedded.vectors[[0, -1]], np.array([[1, 0], [0.6, 0.8]]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(503), EmbedderUnavailable),
+        (httpx.Response(429, text=SECRET), EmbedderUnavailable),
+        (httpx.Response(401, text=SECRET), Refused),
+        (httpx.Response(302, headers={"location": "http://elsewhere/"}), Refused),
+        (httpx.Response(400, text="maximum context length"), TextTooLong),
+        (httpx.Response(200, text=SECRET), Refused),
+        (httpx.Response(200, json=[]), Refused),
+        (rows([1.0, 2.0, 3.0]), Refused),
+        (rows([1.0, 2.0], [1.0, 2.0]), Refused),
+        (httpx.Response(200, text='{"data":[{"index":0,"embedding":[1,1e999]}]}'), Refused),
+    ],
+)
+async def test_a_service_that_answers_otherwise_is_refused_or_tried_later(
+    answer: httpx.Response, error: type[Exception]
+) -> None:
+    with pytest.raises(error) as raised:
+        await service(lambda _: answer).embed([SECRET])
+    assert "Hildegard" not in str(raised.value)
+
+
+async def test_a_service_that_is_out_of_reach_is_tried_later() -> None:
+    def unreachable(_: dict[str, Any]) -> httpx.Response:
+        raise httpx.ConnectError(SECRET)
+
+    with pytest.raises(EmbedderUnavailable) as raised:
+        await service(unreachable).embed(["x"])
+    assert "Hildegard" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_taken"),
+    [
+        ("https://embed.example/v1", True),
+        ("http://127.0.0.1:9/v1", True),
+        ("http://[::1]:9/v1", True),
+        ("http://localhost:9/v1", True),
+        ("http://embed.example/v1", False),
+        ("http://127.0.0.1.example/v1", False),
+    ],
+)
+def test_texts_are_sent_by_tls_or_stay_on_the_machine(
+    url: str, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"URL": url, "MODEL": "m", "DIMENSIONS": "2"}.items():
+        monkeypatch.setenv(f"SANO_EMBEDDER_{name}", value)
+    if is_taken:
+        assert loaded(EmbedderSettings).embedder_url == url
+        return
+    with pytest.raises(Refused, match="https"):
+        loaded(EmbedderSettings)
+
+
+def test_a_service_needs_a_model_and_dimensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANO_EMBEDDER_URL", "https://embed.example")
+    with pytest.raises(Refused, match="SANO_EMBEDDER_DIMENSIONS"):
+        loaded(EmbedderSettings)
+
+
+async def test_the_event_loop_goes_on_while_a_model_computes(local: Embedder) -> None:
+    turns = 0
+    done = asyncio.create_task(local.embed(["some words of a text " * 20] * 32))
+    while not done.done():
+        await asyncio.sleep(0.005)
+        turns += 1
+    assert turns > 5
