@@ -239,7 +239,7 @@ async def receive_content(data: ExampleApproved, store: TenantStore) -> None:
         except ObjectNotFound:
             raise Refused("no-content", "refused: the claim check names content that was not uploaded") from None
     else:
-        content = store.keys.decrypt_inline(reference.jwe)
+        content = store.keys.decrypt_inline(reference.jwe, ExampleContent)
     if content.commitment() != data.content.commitment:
         raise Refused("commitment-mismatch", "refused: the content is not what the reviewer approved")
     if not isinstance(reference, ClaimCheck):

@@ -87,7 +87,7 @@ async def judged(gate: GateSource, content: ExampleContent) -> GateVerdict:
 
 
 async def _opened(data: ExampleProposed, store: TenantStore) -> ExampleContent:
-    content = store.keys.decrypt_inline(data.content.reference.jwe)
+    content = store.keys.decrypt_inline(data.content.reference.jwe, ExampleContent)
     if content.commitment() != data.content.commitment:
         raise Refused("commitment-mismatch", "refused: the content is not what the source committed to")
     return content

@@ -141,6 +141,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             active_adapter=None,
             activations=0,
             adapter_history=(),
+            knowledge=None,
             outbox=(),
             purge=PurgeState(
                 purge_id=record.purge_id,

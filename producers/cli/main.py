@@ -13,6 +13,7 @@ from producers.cli import (
     dead_letters,
     evidence,
     holds,
+    knowledge,
     offboarding,
     operations,
     redaction,
@@ -41,6 +42,7 @@ app.add_typer(holds.app, name="hold")
 app.add_typer(offboarding.subcontractors, name="subcontractor")
 app.add_typer(audit.app, name="audit")
 app.add_typer(review.app, name="review")
+app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(trust.app, name="keys")
 
 

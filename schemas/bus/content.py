@@ -1,4 +1,4 @@
-"""Defines the content of an example, and the references by which events point to it without carrying it."""
+"""Defines the content of examples and documents, and the references by which events point to it without carrying it."""
 
 from __future__ import annotations
 
@@ -70,4 +70,47 @@ class CommittedInline(Contract):
     """Content that only the tenant's key opens, and the commitment to it: what a source publishes for review."""
 
     reference: InlineContent
+    commitment: Sha256Hex
+
+
+BLOCK_CHARACTERS = 32_768
+DOCUMENT_BLOCKS = 20_000
+
+
+class DocumentBlock(Contract):
+    """A part of a document, in reading order. A table's row is one block: ``column: value`` pairs, joined by ``; ``."""
+
+    kind: Literal["heading", "text", "row"]
+    level: int = Field(default=1, ge=1, le=6, description="of a heading")
+    text: str = Field(min_length=1, max_length=BLOCK_CHARACTERS)
+
+
+class DocumentContent(Contract):
+    """A document of changing facts. It exists as :class:`ExampleContent` does: sealed, or encrypted to the tenant."""
+
+    title: str = Field(min_length=1, max_length=300)
+    blocks: tuple[DocumentBlock, ...] = Field(min_length=1, max_length=DOCUMENT_BLOCKS)
+    salt: str = Field(pattern=r"^[0-9a-f]{64}$", description="32 random bytes in hex: the key of the commitment")
+
+    def commitment(self) -> str:
+        """HMAC of title and blocks under the document's own salt, in hex."""
+        return commitment(bytes.fromhex(self.salt), self.said())
+
+    def said(self) -> dict[str, Any]:
+        """Everything but the salt: two uploads of one text differ in that alone."""
+        return self.model_dump(mode="json", exclude={"salt"})
+
+
+class DocumentClaimCheck(Contract):
+    """A claim check: this version was uploaded, sealed, to the tenant's ``knowledge/`` before the event."""
+
+    kind: Literal["claim-check"] = "claim-check"
+    document_id: OpaqueId
+    version: Version
+
+
+class CommittedDocument(Contract):
+    """A reference to a document's content, and the commitment to it."""
+
+    reference: DocumentClaimCheck | InlineContent = Field(discriminator="kind")
     commitment: Sha256Hex

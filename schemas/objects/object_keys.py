@@ -44,7 +44,7 @@ TENANT_AREAS: dict[str, str] = {
     "runs": "job records, leases, examples left out by attempts, and results of ended runs",
     "staging": "a worker's output under its fencing number, before publication",
     "adapters": "published adapters, by digest",
-    "knowledge": "documents and index of the tenant's retrieval",
+    "knowledge": "documents of the tenant's retrieval, segments of its index, and lists of which of them count",
     "exports": "exports of adapters for the tenant to take away",
     "usage": "usage of the tenant",
     "withdrawals": "withdrawals that affect adapters, acknowledgements of retirements, and signed receipts; texts "
@@ -53,6 +53,8 @@ TENANT_AREAS: dict[str, str] = {
 """Every area under a tenant's prefix and what it holds. :func:`tenant_key` refuses any other."""
 
 USAGE_DAYS = "usage/days/"
+KNOWLEDGE_SEGMENTS = "knowledge/segments/"
+KNOWLEDGE_SETS = "knowledge/sets/"
 
 
 class ForbiddenKey(ValueError):
@@ -281,3 +283,21 @@ def usage(event_id: str) -> str:
 
 def usage_day(day: str) -> str:
     return f"{USAGE_DAYS}{day}"
+
+
+def document(document_id: str, version: int) -> str:
+    return f"knowledge/documents/{document_id}/{version}"
+
+
+def segment(generation: int, digest: str) -> str:
+    return f"{KNOWLEDGE_SEGMENTS}{generation}-{digest}"
+
+
+def knowledge_set(generation: int, digest: str) -> str:
+    return f"{KNOWLEDGE_SETS}{generation}-{digest}"
+
+
+def generation_of(relative: str) -> int | None:
+    """The generation of a segment or of a set; None for what is neither."""
+    found = re.fullmatch(f"(?:{KNOWLEDGE_SEGMENTS}|{KNOWLEDGE_SETS})([0-9]{{1,16}})-[0-9a-f]{{64}}", relative)
+    return int(found[1]) if found else None

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, TenantName, Traceparent
-from schemas.base.integers import Version
+from schemas.base.integers import Count, Ordinal, Version
 from schemas.base.timestamps import Timestamp
 from schemas.bus.events import Trigger
 from schemas.tenant.holds import LegalHold
@@ -107,6 +107,19 @@ class OutboxEntry(Contract):
     traceparent: Traceparent | None = None
 
 
+class KnowledgeState(Contract):
+    """Names the published set of the tenant's retrieval: see :mod:`schemas.objects.knowledge`."""
+
+    generation: Ordinal
+    digest: Sha256Hex
+    documents: Count
+    passages: Count
+    size_bytes: Count
+    keeps_removed: bool = Field(
+        default=False, description="a legal hold was open at its publication, so texts of removed documents stay"
+    )
+
+
 class PurgeState(Contract):
     """The purge that fenced this tenant. ``destruction_decided_at`` and ``holds`` change by swaps of one object, so
     that a hold is placed either before the point of no return or not at all.
@@ -141,6 +154,7 @@ class TenantState(Contract):
     active_adapter: Sha256Hex | None = None
     activations: int = Field(default=0, ge=0, description="how often the active adapter changed")
     adapter_history: tuple[Sha256Hex, ...] = Field(default=(), description="earlier active adapters, oldest first")
+    knowledge: KnowledgeState | None = Field(default=None, description="absent: no document was ever added")
     outbox: tuple[OutboxEntry, ...] = ()
     purge: PurgeState | None = None
     holds: tuple[LegalHold, ...] = Field(default=(), description="open and released ones, in the order they came")

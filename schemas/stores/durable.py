@@ -22,14 +22,13 @@ _LISTED = Probe(evidence="listing", how="list_object_versions and list_multipart
 
 def _areas() -> Iterator[Store]:
     for area, holds in object_keys.TENANT_AREAS.items():
-        by_provider = area == "knowledge"
         yield Store(
             name=f"objects.{area}",
             medium="object-store",
             where=f"tenants/{{tenant}}/{area}/",
             holds=holds,
-            protection="provider-key" if by_provider else "tenant-key",
-            purger=_SWEEP.evolve(how="erased by deletion, not by destroying a key") if by_provider else _SWEEP,
+            protection="tenant-key",
+            purger=_SWEEP,
             probe=_LISTED,
             survives="until-purge",
         )
@@ -194,8 +193,8 @@ _KEYS = (
     Store(
         name="keys.tenant-kms",
         medium="outside",
-        where="a KMS key of the tenant's own, if the operator gave it one for knowledge/",
-        holds="the key of objects that the object store encrypts",
+        where="a KMS key of the tenant's own, if the operator has the object store encrypt its prefix with one",
+        holds="a second key of objects that are sealed already",
         protection="provider-key",
         purger=Purger(
             who="operator",

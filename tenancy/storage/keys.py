@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from joserfc import jwe
 from joserfc.jwk import OKPKey
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import MAX_JWE_CHARACTERS, TenantName
 from schemas.base.timestamps import Timestamp
-from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
 from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, Refused, SealBroken, StoreUnavailable
 from tenancy.platform.clock import Clock, utc_now
@@ -27,6 +27,8 @@ from tenancy.storage.master_keys import MasterKey
 from tenancy.storage.objects import ObjectStore, ObjectVersion
 from tenancy.storage.sealing import open_sealed, seal
 from tenancy.tenant_id import TenantId
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 UNANSWERED_SECONDS = 60.0
 """So long a master key that did not answer counts as out of reach, unless it is asked again before and answers."""
@@ -66,10 +68,10 @@ class TenantKeys:
     def thumbprint(self) -> str:
         return self.public_key.thumbprint()
 
-    def decrypt_inline(self, token: str) -> ExampleContent:
-        """Open content that a publisher encrypted to the tenant's public key.
+    def decrypt_inline(self, token: str, model: type[ModelT]) -> ModelT:
+        """Open content of this kind that a publisher encrypted to the tenant's public key.
 
-        Raises :class:`SealBroken`, and :class:`Refused` for what is too long or is no example.
+        Raises :class:`SealBroken`, and :class:`Refused` for what is too long or is of another kind.
         """
         _require_inline_size(token)
         try:
@@ -79,13 +81,13 @@ class TenantKeys:
             # that: a KeyError for another curve, a TypeError for a number where a list belongs.
             raise SealBroken("the inline content is not encrypted to this tenant's key") from None
         try:
-            return read_tolerant(ExampleContent, opened.plaintext or b"")
+            return read_tolerant(model, opened.plaintext or b"")
         except ValidationError:
-            raise Refused("bad-content", "refused: the inline content is not an example in chat format") from None
+            raise Refused("bad-content", f"refused: the inline content is no {model.__name__}") from None
 
 
-def encrypt_inline(public_key: OKPKey, content: ExampleContent) -> str:
-    """Encrypt an example to a tenant: JWE compact, ECDH-ES+A256KW, A256GCM. Raises :class:`Refused` if too long."""
+def encrypt_inline(public_key: OKPKey, content: BaseModel) -> str:
+    """Encrypt content to a tenant: JWE compact, ECDH-ES+A256KW, A256GCM. Raises :class:`Refused` if too long."""
     token = jwe.encrypt_compact(dict(JWE_HEADER), content.model_dump_json().encode(), public_key, registry=_INLINE)
     _require_inline_size(token)
     return token

@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 
 from consumers.runtime.poison import HANDLER_ERROR
 from schemas.bus import events
-from schemas.bus.content import ClaimCheck, Committed
+from schemas.bus.content import CommittedDocument, DocumentClaimCheck
 from schemas.bus.dead_letters import REASON_HEADERS
 from schemas.bus.envelope import Event
 from schemas.bus.topics import LIVE_TOPICS
@@ -39,7 +39,7 @@ from tests.world.world import POLICY
 
 pytestmark = pytest.mark.timeout(3600)
 
-COMMITTED = Committed(reference=ClaimCheck(example_id="d1", version=1), commitment="a" * 64)
+COMMITTED = CommittedDocument(reference=DocumentClaimCheck(document_id="d1", version=1), commitment="a" * 64)
 
 
 class Stage:

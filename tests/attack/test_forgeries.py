@@ -292,7 +292,7 @@ async def test_content_that_is_not_encrypted_as_the_contract_says_is_refused(wha
     }
     token = made[what]()
     with pytest.raises((SealBroken, Refused)):
-        ours.decrypt_inline(token)
+        ours.decrypt_inline(token, ExampleContent)
     assert await approved_inline(held, token, CONTENT) is Outcome.DEAD_LETTERED
 
 

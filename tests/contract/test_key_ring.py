@@ -117,9 +117,9 @@ async def test_after_destruction_new_keys_open_nothing_of_the_old(tenancy: Tenan
 async def test_inline_content_is_read_by_its_tenant_and_by_no_other(ring: KeyRing) -> None:
     mine, others = await ring.create(TENANT), await ring.create(OTHER)
     token = encrypt_inline(mine.public_key, CONTENT)
-    assert mine.decrypt_inline(token) == CONTENT
+    assert mine.decrypt_inline(token, ExampleContent) == CONTENT
     with pytest.raises(SealBroken, match="not encrypted to this tenant"):
-        others.decrypt_inline(token)
+        others.decrypt_inline(token, ExampleContent)
 
 
 def content_for_a_token_of(characters: int, ring_token: str) -> ExampleContent:
@@ -142,7 +142,7 @@ async def test_inline_content_is_read_up_to_the_contracts_size(ring: KeyRing, ch
     token = encrypt_inline(keys.public_key, content)
     assert characters - 2 <= len(token) <= characters
     assert InlineContent(jwe=token).jwe == token, "the contract takes it"
-    assert keys.decrypt_inline(token) == content
+    assert keys.decrypt_inline(token, ExampleContent) == content
 
 
 async def test_inline_content_over_the_contracts_size_is_refused_for_its_size(ring: KeyRing) -> None:
@@ -151,7 +151,10 @@ async def test_inline_content_over_the_contracts_size_is_refused_for_its_size(ri
     plain = content.model_dump_json().encode()
     token = jwe.encrypt_compact({"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}, plain, keys.public_key)
     assert len(token) > MAX_JWE_CHARACTERS
-    for refusing in (lambda: encrypt_inline(keys.public_key, content), lambda: keys.decrypt_inline(token)):
+    for refusing in (
+        lambda: encrypt_inline(keys.public_key, content),
+        lambda: keys.decrypt_inline(token, ExampleContent),
+    ):
         with pytest.raises(Refused, match="up to 262,144 characters") as refused:
             refusing()
         assert refused.value.code == "bad-content"
@@ -169,7 +172,7 @@ async def test_compressed_inline_content_is_refused_before_it_is_inflated(
     deflate = type(jwe.JWERegistry.algorithms["zip"]["DEF"])
     monkeypatch.setattr(deflate, "decompress", lambda _, raw: inflated.append(raw))
     with pytest.raises(SealBroken):
-        keys.decrypt_inline(token)
+        keys.decrypt_inline(token, ExampleContent)
     assert inflated == []
 
 
@@ -183,7 +186,7 @@ async def test_changed_or_weakly_encrypted_inline_content_is_refused(ring: KeyRi
     )
     for token in (".".join([head, key, nonce, flipped, tag]), weaker, symmetric, "a.b.c.d.e", "", "x"):
         with pytest.raises(SealBroken):
-            keys.decrypt_inline(token)
+            keys.decrypt_inline(token, ExampleContent)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,7 @@ async def test_a_header_that_nobody_can_make_sense_of_is_the_publishers_fault(
     header = {**json.loads(urlsafe_b64decode(head + "==")), **changed}
     spelled = urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
     with pytest.raises(SealBroken):
-        keys.decrypt_inline(".".join([spelled, *rest]))
+        keys.decrypt_inline(".".join([spelled, *rest]), ExampleContent)
 
 
 async def test_inline_content_that_is_no_example_is_refused_without_repeating_it(ring: KeyRing) -> None:
@@ -205,7 +208,7 @@ async def test_inline_content_that_is_no_example_is_refused_without_repeating_it
     token = jwe.encrypt_compact(
         {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}, b'{"messages": ["canary-8841"]}', keys.public_key
     )
-    with pytest.raises(Refused, match="not an example") as refused:
-        keys.decrypt_inline(token)
+    with pytest.raises(Refused, match="is no ExampleContent") as refused:
+        keys.decrypt_inline(token, ExampleContent)
     assert refused.value.code == "bad-content"
     assert "canary" not in str(refused.value)

@@ -59,6 +59,10 @@ WITH_VOCABULARY = (
 NEVER_PUBLISHED: dict[str, str] = {
     "a1d17cf5a013ea673c43e6bcb2b07b50c3028f71": "adapter.activated said rev before activation, before 0.1.0",
     "b6f4e4a1a90e32dd861515577a97bc1e36893ee1": "adapter.rolledback said rev before activation, before 0.1.0",
+    **dict.fromkeys(
+        ("add0edc735b7b1012bace4318da373216622be35", "e3f301ded74c36a4ae193dac67736546789b8ddb"),
+        "document.upserted named an example before 0.1.0",
+    ),
     **dict.fromkeys(WITHOUT_BOUNDS, "bounds of numbers, purges' ids and target modules came before 0.1.0"),
     **dict.fromkeys(WITH_VOCABULARY, "the vocabulary was excluded from target modules before 0.1.0"),
 }

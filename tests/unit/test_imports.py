@@ -51,6 +51,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "storage",
         "tokens",
         "state",
+        "knowledge",
         "lifecycle",
         "audit",
         "bootstrap",

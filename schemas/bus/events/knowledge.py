@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from schemas.base.identifiers import OpaqueId
 from schemas.base.integers import Version
-from schemas.bus.content import Committed
+from schemas.base.timestamps import Timestamp
+from schemas.bus.content import CommittedDocument
 from schemas.bus.events.base import KNOWLEDGE, EventData
+from schemas.bus.redaction import GateVerdict
 
 
 class DocumentUpserted(EventData):
@@ -15,21 +19,27 @@ class DocumentUpserted(EventData):
     topic = KNOWLEDGE
 
     document_id: OpaqueId
-    version: Version
-    content: Committed
+    version: Version = Field(description="the highest one counts, in whatever order the events come")
+    effective_from: Timestamp | None = Field(default=None, description="cited from then on; absent: at once")
+    effective_until: Timestamp | None = Field(default=None, description="not cited from then on; absent: no end")
+    content: CommittedDocument
+    gate: GateVerdict | None = Field(default=None, description="of the text; absent: no gate of ours has seen it")
+    stated_by: OpaqueId | None = Field(
+        default=None, description="operator who states that nobody can be identified by the text as it is"
+    )
 
     def natural_key(self) -> str:
         return f"{self.document_id}|{self.version}"
 
 
 class DocumentRemoved(EventData):
-    """The document must no longer be retrieved."""
+    """The document must no longer be retrieved, in this version and every earlier one."""
 
     type = "sano.document.removed"
     topic = KNOWLEDGE
 
     document_id: OpaqueId
-    version: Version
+    version: Version = Field(description="a removal wins over a document of the same version")
 
     def natural_key(self) -> str:
         return f"{self.document_id}|{self.version}"

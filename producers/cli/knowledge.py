@@ -1,0 +1,142 @@
+"""Keeps a tenant's documents for retrieval: ``sano knowledge add``, ``list``, ``remove``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producers.cli.options import JsonOption, TenantOption, opaque_id
+from producers.cli.output import counted, print_json, print_rows
+from producers.cli.platform import command, read
+from producers.cli.review import printable
+
+if TYPE_CHECKING:
+    from producers.commands.knowledge import AddedDocument
+    from producers.queries.knowledge import DocumentView
+    from producers.settings import OperatorSettings
+    from schemas.bus.events import DocumentRemoved
+    from tenancy.bootstrap import Tenancy
+
+app = typer.Typer(help="Keep the documents that a tenant's answers may cite.", no_args_is_help=True)
+
+DocumentArgument = Annotated[str, typer.Argument(callback=opaque_id, help="The document's id.", show_default=False)]
+DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(help="Markdown, text, HTML, PDF or DOCX.", show_default=False)],
+    tenant: TenantOption,
+    document_id: Annotated[
+        str | None,
+        typer.Option("--id", callback=opaque_id, help="Of one file; made of its name if absent.", show_default=False),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", help="Of one file; its first heading if absent.", show_default=False)
+    ] = None,
+    effective_from: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=DATES, help="Cite it from then on; a day is UTC.", show_default=False),
+    ] = None,
+    effective_until: Annotated[
+        datetime | None, typer.Option("--until", formats=DATES, help="Do not cite it from then on.", show_default=False)
+    ] = None,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Redact nothing: you state that nobody can be identified by it.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Add documents, or new versions of them.
+
+    All of the files or none. What identifies a person is replaced by placeholders, dates too; with --as-is nothing is,
+    you state that nobody can be identified by the text, and are named for it.
+    """
+    from producers.commands.knowledge import Effect, add_documents
+    from tenancy.errors import Refused
+    from tenancy.redaction.standard import standard_gate
+    from tenancy.tenant_id import TenantId
+
+    name, effect = TenantId(tenant), Effect(begins=_moment(effective_from), ends=_moment(effective_until))
+    if effect.begins and effect.ends and effect.begins >= effect.ends:
+        raise Refused("bad-dates", "refused: --until must be later than --from")
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> list[AddedDocument]:
+        with counted("reading") as progress:
+            return await add_documents(
+                files,
+                name,
+                tenancy,
+                gate=None if as_is else standard_gate,
+                stated_by=settings.operator_id if as_is else None,
+                document_id=document_id,
+                title=title,
+                effect=effect,
+                progress=progress,
+                deadline_seconds=settings.handler_deadline_seconds,
+            )
+
+    added = command(context, act)
+    if json:
+        return print_json(added)
+    return print_rows(
+        added,
+        {
+            "document": lambda one: one.document_id,
+            "version": lambda one: one.version,
+            "status": lambda one: one.status,
+            "redacted": lambda one: one.redacted,
+        },
+        empty="nothing was added",
+    )
+
+
+@app.command("list")
+def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
+    """List the documents that can be cited."""
+    from producers.queries.knowledge import documents
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def look(tenancy: Tenancy, _: OperatorSettings) -> list[DocumentView]:
+        return await documents(tenancy, name)
+
+    views = read(context, look)
+    if json:
+        return print_json(views)
+    return print_rows(
+        views,
+        {
+            "document": lambda view: view.document_id,
+            "version": lambda view: view.version,
+            "title": lambda view: printable(view.title)[:60],
+            "passages": lambda view: view.passages,
+            "from": lambda view: view.effective_from,
+            "until": lambda view: view.effective_until,
+            "cited now": lambda view: "yes" if view.is_effective else "no",
+        },
+        empty="the tenant has no documents",
+    )
+
+
+@app.command()
+def remove(context: typer.Context, document: DocumentArgument, tenant: TenantOption) -> None:
+    """Remove a document: it is never cited again, and its text is erased."""
+    from producers.commands.knowledge import remove_document
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def act(tenancy: Tenancy, _: OperatorSettings) -> DocumentRemoved:
+        return await remove_document(tenancy, name, document)
+
+    removed = command(context, act)
+    typer.echo(f"{document} is removed, up to version {removed.version}")
+
+
+def _moment(given: datetime | None) -> datetime | None:
+    return given.replace(tzinfo=UTC) if given is not None and given.tzinfo is None else given

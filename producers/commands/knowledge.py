@@ -1,0 +1,193 @@
+"""Adds documents to a tenant's retrieval, and removes them: sealed contents first, then the events that name them."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from producers.progress import Progress, each, silent
+from producers.publishing import publish
+from producers.sources.approvals_file import NewSalt, random_salt
+from producers.sources.documents.reading import ReadDocument, read_document
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId
+from schemas.bus.content import ChatMessage, CommittedDocument, DocumentClaimCheck, DocumentContent
+from schemas.bus.events import DocumentRemoved, DocumentUpserted
+from schemas.bus.redaction import GateVerdict
+from schemas.objects import object_keys
+from schemas.objects.knowledge import DocumentEntry
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
+from tenancy.knowledge.published import read_set
+from tenancy.redaction.port import RedactionGate
+from tenancy.storage.tenant_store import TenantStore
+from tenancy.tenant_id import TenantId
+
+DEADLINE_SECONDS = 60.0
+"""From the look at the tenant's state to the end of the write that follows it: as a handler's."""
+
+_ID_DOMAIN = b"sanolith/document-id/v1/"
+
+
+class AddedDocument(Contract):
+    """One document as it is known from here on. ``known``: this text was uploaded before, and is only told again."""
+
+    document_id: OpaqueId
+    version: int
+    status: Literal["new", "known"]
+    redacted: int
+
+
+class Effect(Contract):
+    """From when and until when a document may be cited."""
+
+    begins: datetime | None = None
+    ends: datetime | None = None
+
+
+async def add_documents(
+    files: Sequence[Path],
+    tenant: TenantId,
+    tenancy: Tenancy,
+    *,
+    gate: Callable[[], RedactionGate] | None,
+    stated_by: str | None = None,
+    document_id: str | None = None,
+    title: str | None = None,
+    effect: Effect | None = None,
+    progress: Progress = silent,
+    new_salt: NewSalt = random_salt,
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> list[AddedDocument]:
+    """Upload and publish every document, or none where one of them cannot be read.
+
+    What the gate finds is replaced by placeholders before anything is written. Without a gate, ``stated_by`` is the
+    operator who states that nobody can be identified by the text as it is. A document without an id gets one from its
+    file's name, so the same name again is a new version of it. Adding the same text again says the same again. Raises
+    :class:`Refused`, and :class:`Transient`: then the same command, run again, does the rest.
+    """
+    if (document_id is not None or title is not None) and len(files) != 1:
+        raise Refused("one-document", "refused: an id and a title are of one document; give one file")
+    read = await each(
+        files, lambda file: asyncio.to_thread(read_document, file, title), what="reading", progress=progress
+    )
+    store = await tenancy.store(tenant)
+    ids = [document_id or derived_document_id(store.keys.data_key, file.name) for file in files]
+    if len(set(ids)) != len(ids):
+        raise Refused("repeated-document", "refused: two of the files have the same name; rename one, or add it apart")
+    redacted = await each(read, lambda document: _redacted(document, gate), what="redacting", progress=progress)
+    held = await read_set(store, (await tenancy.active(tenant)).state.knowledge)
+    added = []
+    for number, (name, (document, verdict, count)) in enumerate(zip(ids, redacted, strict=True)):
+        progress("sealing", number, len(ids))
+        upload = _Upload(tenancy, tenant, store, deadline_seconds, effect or Effect())
+        version, content, is_new = await upload.sealed(name, document, held.documents.get(name), new_salt())
+        said = DocumentUpserted(
+            document_id=name,
+            version=version,
+            effective_from=upload.effect.begins,
+            effective_until=upload.effect.ends,
+            content=CommittedDocument(
+                reference=DocumentClaimCheck(document_id=name, version=version), commitment=content.commitment()
+            ),
+            gate=verdict,
+            stated_by=stated_by if verdict is None else None,
+        )
+        await publish(tenancy, tenant, said)
+        status: Literal["new", "known"] = "new" if is_new else "known"
+        added.append(AddedDocument(document_id=name, version=version, status=status, redacted=count))
+    progress("sealing", len(ids), len(ids))
+    return added
+
+
+async def remove_document(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentRemoved:
+    """Publish that the document must not be retrieved any more, in any version that was added so far."""
+    state = (await tenancy.active(tenant)).state
+    store = await tenancy.store(tenant)
+    entry = (await read_set(store, state.knowledge)).documents.get(document_id)
+    versions = [int(name.rpartition("/")[2]) async for name in store.list("knowledge", "documents", document_id)]
+    if entry is not None:
+        versions.append(entry.version)
+    if not versions:
+        raise Refused("unknown-document", "refused: the tenant has no such document; see `sano knowledge list`")
+    removed = DocumentRemoved(document_id=document_id, version=max(versions))
+    await publish(tenancy, tenant, removed)
+    return removed
+
+
+def derived_document_id(data_key: bytes, name: str) -> str:
+    """An id for a file's name, which may say anything: the same for the same name, no guess without the data key."""
+    return f"document-{hmac.new(data_key, _ID_DOMAIN + name.encode(), 'sha256').hexdigest()[:32]}"
+
+
+async def _redacted(
+    document: ReadDocument, gate: Callable[[], RedactionGate] | None
+) -> tuple[ReadDocument, GateVerdict | None, int]:
+    """The document with placeholders, in all of which one value has one; what the gate says of it now; how many."""
+    if gate is None:
+        return document, None, 0
+    texts = [document.title, *(block.text for block in document.blocks)]
+    messages = [ChatMessage(role="user", content=text) for text in texts]
+    found = await asyncio.to_thread(lambda: gate().redact(messages))
+    title, *blocks = (message.content for message in found.messages)
+    made = tuple(block.evolve(text=text) for block, text in zip(document.blocks, blocks, strict=True))
+    verdict = GateVerdict(gate=found.report.gate, version=found.report.version, verdict="clean")
+    return ReadDocument(title[:300], made), verdict, sum(found.report.counts.values())
+
+
+class _Upload:
+    """Seals one document while the tenant is not fenced."""
+
+    def __init__(
+        self, tenancy: Tenancy, tenant: TenantId, store: TenantStore, deadline_seconds: float, effect: Effect
+    ) -> None:
+        self._tenancy = tenancy
+        self._tenant = tenant
+        self._store = store
+        self._deadline_seconds = deadline_seconds
+        self.effect = effect
+
+    async def sealed(
+        self, document_id: str, document: ReadDocument, entry: DocumentEntry | None, salt: str
+    ) -> tuple[int, DocumentContent, bool]:
+        """The version under which this text lies, its content, and whether it is new. Another upload of the document
+        may come in between: its version stands, and this one is the next."""
+        try:
+            draft = DocumentContent(title=document.title, blocks=document.blocks, salt=salt)
+        except ValidationError:
+            raise Refused("document-too-long", "refused: with its placeholders it is too long; split it") from None
+        version = self._first(entry)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                await self._tenancy.active(self._tenant)
+                while True:
+                    location = object_keys.document(document_id, version)
+                    try:
+                        await self._store.put_record(location, draft, if_absent=True)
+                        return version, draft, True
+                    except PreconditionFailed:
+                        held = await self._held(location)
+                    if held is not None and held.said() == draft.said():
+                        return version, held, False
+                    version += 1
+        except TimeoutError:
+            raise Transient("the object store is too slow; the same command, run again, does the rest") from None
+
+    def _first(self, entry: DocumentEntry | None) -> int:
+        """The version that may have this text already, else the next one."""
+        if entry is None:
+            return 1
+        same = (entry.effective_from, entry.effective_until) == (self.effect.begins, self.effect.ends)
+        return entry.version if entry.status == "present" and same else entry.version + 1
+
+    async def _held(self, location: str) -> DocumentContent | None:
+        try:
+            return (await self._store.get_record(location, DocumentContent))[0]
+        except ObjectNotFound:
+            return None

@@ -1,0 +1,36 @@
+"""Reads DOCX: headings by their styles, paragraphs, and tables in their place."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+
+from producers.sources.documents.blocks import Block, rows, text, titled
+from tenancy.errors import Refused
+
+MAX_UNPACKED_BYTES = 256 * 1024 * 1024
+
+_HEADING = re.compile(r"heading ([1-6])", re.IGNORECASE)
+
+
+def docx_blocks(body: bytes) -> Iterator[Block]:
+    """Raises :class:`Refused` for what would unpack to more than a document has."""
+    import docx
+    from docx.table import Table
+
+    with zipfile.ZipFile(io.BytesIO(body)) as packed:
+        if sum(entry.file_size for entry in packed.infolist()) > MAX_UNPACKED_BYTES:
+            raise Refused("document-too-long", "refused: it unpacks to too much; split it")
+    for part in docx.Document(io.BytesIO(body)).iter_inner_content():
+        if isinstance(part, Table):
+            yield from rows([[cell.text for cell in row.cells] for row in part.rows])
+            continue
+        style = (part.style.name or "") if part.style is not None else ""
+        if style == "Title":
+            yield from titled(1, part.text)
+        elif named := _HEADING.fullmatch(style):
+            yield from titled(int(named.group(1)), part.text)
+        else:
+            yield from text(part.text)
