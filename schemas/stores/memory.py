@@ -1,7 +1,7 @@
 """Registers the stores in our processes' memory: requests and records in progress, and long-lived tables.
 
 Every attribute of a class of ``inference``, ``consumers`` or ``tenancy.state.open_work`` that is a dict, set, list or
-queue is named by one entry (``tests/invariants/test_declared_tables.py``), so that no tenant data is kept undeclared.
+queue belongs to one entry (``tests/fixtures/declared.py``), so that no tenant data is kept undeclared.
 """
 
 from __future__ import annotations
@@ -19,19 +19,6 @@ _REPLICA = (
         name="engine.requests",
         medium="process-memory",
         where="requests in the memory of the server and the engine, and in the shared memory of the engine's processes",
-        paths=("{shm}/psm_", "{shm}/sem.mp-"),
-        written_by=("inference.engine.shared_memory",),
-        tables=(
-            "inference.api.answers.Answer.body",
-            "inference.engine.engine.Engine._processes",
-            "inference.engine.engine.Engine._segments",
-            "inference.engine.in_flight.EventStream._events",
-            "inference.engine.in_flight.Flights._running",
-            "inference.engine.stream_usage.StreamUsage._completion_tokens",
-            "inference.engine.stream_usage.StreamUsage._prompt_tokens",
-            "tenancy.service.connections.BoundedConnection._unparsed",
-            "inference.engine.supervisor.SupervisedEngine._streams",
-        ),
         holds="prompts and answers while they are computed; in shared memory as token ids, until overwritten",
         protection="clear",
         purger=Purger(
@@ -49,22 +36,6 @@ _REPLICA = (
         medium="process-memory",
         where="tables of a replica's server: cached tenant states, adapters loaded or loading, and a second-long cache "
         "of missing adapters",
-        tables=(
-            "inference.tenants.absent.AbsentAdapters._noted",
-            "inference.tenants.binding.TenantStateCache._held",
-            "inference.tenants.binding.TenantStateCache._reading",
-            "inference.adapters.fetch_limiter.FetchLimiter._own",
-            "inference.engine.loaded_adapters.LoadedAdapters._ids",
-            "inference.adapters.placement.Placement._loads",
-            "inference.adapters.placement.Placement._unloads",
-            "inference.adapters.placement.Placement._owners",
-            "inference.adapters.residency.Residency._places",
-            "inference.adapters.residency._Place.held",
-            "inference.engine.unread.Unread._streams",
-            "inference.engine.unread.Unread._totals",
-            "inference.tenants.admission.TenantRequests._running",
-            "inference.tenants.admission.TenantRequests._unread",
-        ),
         holds="tenant ids, the states of tenants (ids, digests, times), digests of adapters",
         protection="references",
         purger=Purger(
@@ -79,11 +50,6 @@ _REPLICA = (
         name="replica.suspects",
         medium="process-memory",
         where="fingerprints of requests in flight now, and of those in flight when the replica's engine died",
-        tables=(
-            "inference.engine.suspects.Suspects._given_up",
-            "inference.engine.suspects.Suspects._in_flight",
-            "inference.engine.suspects.Suspects._records",
-        ),
         holds="HMACs of tenant and request, under a key that exists only in this process",
         protection="references",
         purger=Purger(
@@ -98,12 +64,6 @@ _REPLICA = (
         name="replica.unsent",
         medium="process-memory",
         where="a replica's unsent backlog: loads for the audit log, usage sums and events",
-        tables=(
-            "inference.replica.load_audit.LoadAudit._waiting",
-            "inference.tenants.usage.UsageMeter._amounts",
-            "inference.tenants.usage.UsageMeter._running",
-            "inference.tenants.usage.UsageReporter._unsent",
-        ),
         holds="tenant ids, digests, times and amounts",
         protection="references",
         purger=Purger(
@@ -120,16 +80,6 @@ _REPLICA = (
         medium="process-memory",
         where="ids that a replica or consumer remembers: fenced and purged tenants, completed purges, retired "
         "adapters, failed loads, ids given to vLLM, today's count of usage reports, and its own earlier processes",
-        tables=(
-            "inference.tenants.binding.TenantStateCache._blocked",
-            "inference.adapters.recent_set.RecentSet._values",
-            "inference.engine.loaded_adapters.LoadedAdapters._digests",
-            "inference.adapters.placement.Placement._failed",
-            "inference.adapters.placement.Placement._gone",
-            "inference.adapters.placement.Placement._retired",
-            "inference.replica.lease.ReplicaLease._earlier",
-            "inference.tenants.usage.UsageReporter._numbers",
-        ),
         holds="tenant ids, ids of purges and digests of adapters",
         protection="references",
         purger=Purger(who="nobody", method="none", how="they end with the process, the day's counts with the day"),
@@ -144,15 +94,6 @@ _CONSUMERS = (
         name="consumers.memory",
         medium="process-memory",
         where="memory of a consumer while it handles an event",
-        tables=(
-            "consumers.adapters.affected.Impact.affected",
-            "consumers.adapters.affected.ImpactFinder._sets",
-            "consumers.purge.counting.Counting.by_store",
-            "consumers.purge.counting.SweepCount.through",
-            "consumers.purge.roots.SweepTarget._known",
-            "consumers.purge.sweep._Removal.kept",
-            "consumers.purge.sweep._Removal.running",
-        ),
         holds="the unwrapped data key and the data being sealed, for one handling",
         protection="clear",
         purger=Purger(who="the consumer", method="end-of-process", how="dropped when the handling ends; never cached"),
@@ -164,29 +105,6 @@ _CONSUMERS = (
         name="consumers.tables",
         medium="process-memory",
         where="tables of a consumer: running training workers, runs to retry, and records that wait or come again",
-        tables=(
-            "consumers.runtime.crash_loops.CrashLoopGuard._watches",
-            "consumers.runtime.crash_loops._Watch.failed",
-            "consumers.runtime.crash_loops._Watch.in_hand",
-            "consumers.runtime.crash_loops._Watch.suspects",
-            "consumers.runtime.crash_loops._Watch.tried",
-            "consumers.runtime.lanes.LaneScheduler._behind",
-            "consumers.runtime.lanes.LaneScheduler._lanes",
-            "consumers.runtime.lanes.LaneScheduler._offsets",
-            "consumers.runtime.lanes.LaneScheduler._ready",
-            "consumers.runtime.lanes.LaneScheduler._turns",
-            "consumers.runtime.lanes._Lane.records",
-            "consumers.runtime.liveness.Progress._in_hand_since",
-            "consumers.runtime.offsets.PartitionOffsets._ended",
-            "consumers.runtime.offsets.PartitionOffsets._unfinished",
-            "consumers.runtime.redeliveries.Redeliveries._failures",
-            "consumers.training.runner.Runner._not_before",
-            "tenancy.state.open_work.Announcer._announced",
-            "tenancy.state.open_work.OpenWork._seen",
-            "tenancy.state.open_work.OpenWork._under_way",
-            "consumers.training.runner.SubprocessLauncher._children",
-            "consumers.training.runner.SubprocessLauncher._watchers",
-        ),
         holds="tenant ids and run ids, topics and offsets, and events, whose content is sealed where they carry any",
         protection="references",
         purger=Purger(
@@ -203,11 +121,6 @@ _CONSUMERS = (
         name="consumers.overview",
         medium="process-memory",
         where="the purge watchdog's numbers, until its next check",
-        tables=(
-            "consumers.purge.policy.PurgePolicy.topic_retention",
-            "consumers.purge.watchdog.Overview.flags",
-            "consumers.purge.watchdog.Overview.steps",
-        ),
         holds="the number of purges in each step, and for how long topics keep their events",
         protection="no-tenant-data",
         purger=ABSENT,
@@ -219,7 +132,6 @@ _CONSUMERS = (
         name="worker.memory",
         medium="process-memory",
         where="memory of a training worker",
-        tables=("consumers.training.result.TrainingResult.library_versions",),
         holds="the examples of the training set and the weights in training",
         protection="clear",
         purger=Purger(who="the worker", method="end-of-process", how="it loses its lease at the fence and exits"),

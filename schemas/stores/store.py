@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -95,15 +94,6 @@ class Store(Contract):
     versions: Literal["all", "current", "superseded"] = Field(
         default="all", description="which versions of its objects; other media have no versions"
     )
-    paths: tuple[str, ...] = Field(
-        default=(),
-        description="of files: folders that end in /, or prefixes of names; roots in braces are settings, or {home}, "
-        "{tmp}, {shm}, {cwd}",
-    )
-    written_by: tuple[str, ...] = Field(default=(), description="of files: our modules that write them")
-    tables: tuple[str, ...] = Field(
-        default=(), description="of memory: our attributes that hold it, as module.Class.attribute"
-    )
     holds: str
     protection: Protection
     purger: Purger
@@ -124,12 +114,6 @@ class Store(Contract):
             raise ValueError(f"{self.name}: settings add to a time only")
         return self
 
-    def worst_case(self, settings: Mapping[str, float]) -> timedelta | None:
-        """The bound under the given settings. ``None``: no bound but the purge, or kept."""
-        if not isinstance(self.survives, timedelta):
-            return None
-        return self.survives + timedelta(seconds=sum(settings[name] for name in self.survives_settings))
-
     def prefix(self, tenant: str) -> str:
         """The listing prefix of a tenant's objects in this store, which :meth:`covers` then sorts out."""
         if self.medium not in IN_BUCKET:
@@ -139,12 +123,6 @@ class Store(Contract):
     def covers(self, key: str) -> bool:
         """Whether an object's key lies in this store."""
         return self.medium in IN_BUCKET and self._pattern().match(key) is not None
-
-    def covers_path(self, path: str, roots: Mapping[str, str]) -> bool:
-        """Whether a file or folder lies in this store, where ``roots`` says what the names in braces are."""
-        known = [template for template in self.paths if re.sub(r"^\{([a-z_]+)\}.*", r"\1", template) in roots]
-        starts = [template.format_map(roots) for template in known]
-        return any(f"{path}/".startswith(start) if start.endswith("/") else path.startswith(start) for start in starts)
 
     def _pattern(self) -> re.Pattern[str]:
         parts = re.split(r"(\{[a-z_]+\})", self.where)

@@ -35,6 +35,7 @@ from tenancy.storage.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
 from tests.fixtures.canary_life import REPLICA, Evidence, Life, replica_settings
+from tests.fixtures.declared import PATHS, covers_path
 from tests.fixtures.leaks import planted_in_files, planted_in_telemetry, planted_in_the_bucket
 from tests.fixtures.markers import Hit, new_marker, search, token_forms
 from tests.fixtures.platform import Platform
@@ -353,6 +354,6 @@ def is_declared(path: str, life: Life, base_model: str) -> bool:
             roots["tmp"] = str(platform.temporary(name))
         elif path == str(platform.temporary(name)):
             return True
-        if any(store.covers_path(path, roots) for store in STORES.values()):
+        if any(covers_path(store, path, roots) for store in PATHS):
             return True
     return False

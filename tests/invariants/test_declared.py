@@ -20,6 +20,7 @@ from schemas.objects import object_keys
 from schemas.stores.registry import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import Upload
+from tests.fixtures.declared import WRITTEN_BY, covers_path
 from tests.fixtures.write_audit import writes
 from tests.invariants.source import (
     caches,
@@ -147,9 +148,9 @@ async def test_declared_an_object_elsewhere_would_be_found(key: str) -> None:
 
 
 def test_declared_every_module_that_writes_files_says_to_which_store() -> None:
-    declared = {module for store in STORES.values() for module in store.written_by}
+    declared = {module for writers in WRITTEN_BY.values() for module in writers}
     writing = {name for name, tree in modules() if writing_lines(tree)}
-    assert writing - declared == set(), "add the module to written_by of the store that it writes to"
+    assert writing - declared == set(), "add the module to WRITTEN_BY in tests/fixtures/declared.py under its store"
     assert declared - writing == set(), "these write nothing any more"
 
 
@@ -176,8 +177,8 @@ async def test_declared_nothing_is_written_outside_the_scratch_folder_and_nothin
         await learned(world, tenant)
         await purged(world, tenant)
     assert any(path.endswith("adapter_model.safetensors") for path in written), "or nothing was watched"
-    scratch, roots = STORES["worker.scratch"], {"work_dir": str(work)}
-    assert [path for path in written if path != str(work) and not scratch.covers_path(path, roots)] == []
+    roots = {"work_dir": str(work)}
+    assert [path for path in written if path != str(work) and not covers_path("worker.scratch", path, roots)] == []
     assert files_in(elsewhere) == []
     assert files_in(work) == []
 
@@ -191,8 +192,8 @@ async def test_declared_a_replica_writes_to_its_adapter_folder_only(tmp_path: Pa
         await bench.files.fetch(test_fetching.TENANT, digest)
         bench.files.remove(digest)
     assert written
-    files = STORES["replica.adapter-files"]
-    assert [path for path in written if not files.covers_path(path, {"adapter_dir": str(root)})] == []
+    roots = {"adapter_dir": str(root)}
+    assert [path for path in written if not covers_path("replica.adapter-files", path, roots)] == []
     assert files_in(tmp_path) == []
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from schemas.stores.registry import STORES
+from tests.fixtures.declared import TABLES
 from tests.invariants.source import modules, tables
 from tests.invariants.worlds import NAME, learned, purged
 from tests.world.world import World
@@ -29,14 +30,14 @@ def found() -> Iterator[str]:
 
 
 def test_every_table_in_the_memory_of_a_service_belongs_to_one_entry_of_the_registry() -> None:
-    declared = [table for store in STORES.values() for table in store.tables]
+    declared = [table for held in TABLES.values() for table in held]
     assert len(declared) == len(set(declared)), "each has one entry"
-    assert set(found()) - set(declared) == set(), "add it to `tables` of the entry in schemas/stores/memory.py it is of"
+    assert set(found()) - set(declared) == set(), "add it to TABLES in tests/fixtures/declared.py under its store"
     assert set(declared) - set(found()) == set(), "these are not there any more"
 
 
 def test_only_memory_has_tables() -> None:
-    assert {store.medium for store in STORES.values() if store.tables} == {"process-memory"}
+    assert {STORES[name].medium for name in TABLES} == {"process-memory"}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ async def test_after_a_purge_a_replicas_tables_and_what_it_has_not_sent_hold_not
     await world.views.active(tenant)
     await world.views.active(other)
     parts = (world.views, world.placement, world.placement.residency, world.load_audit)
-    names = {table for store in ("replica.tables", "replica.unsent") for table in STORES[store].tables}
+    names = {table for store in ("replica.tables", "replica.unsent") for table in TABLES[store]}
 
     def remembered() -> str:
         """All of it as text; what the engine's own processes have is the receipt's to say."""

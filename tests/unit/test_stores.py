@@ -15,6 +15,7 @@ from schemas.stores.page import PAGE, page
 from schemas.stores.registry import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
 from schemas.stores.store import IN_BUCKET, Probe, Purger, Store
 from schemas.tenant.policy import TenantPolicy
+from tests.fixtures.declared import PATHS
 
 TENANT = "t1"
 
@@ -101,14 +102,6 @@ def test_a_contradiction_is_no_store(changed: dict[str, object]) -> None:
         _store(**changed)
 
 
-def test_the_worst_case_adds_the_settings_that_are_in_force() -> None:
-    assert STORES["worker.scratch"].worst_case({"lease_seconds": 30.0, "reconcile_seconds": 15.0}) == timedelta(
-        seconds=45
-    )
-    assert STORES["objects.examples"].worst_case({}) is None
-    assert STORES["audit"].worst_case({}) is None
-
-
 def test_only_what_is_in_the_bucket_has_a_prefix() -> None:
     for store in of_medium("bus", "engine", "telemetry", "outside"):
         with pytest.raises(ValueError, match="not in the bucket"):
@@ -140,6 +133,6 @@ def test_every_setting_that_bounds_a_survival_exists_and_is_in_seconds() -> None
         for name in store.survives_settings:
             assert name.endswith("_seconds")
             assert settings[name].annotation is float
-        for path in store.paths:
+        for path in PATHS.get(store.name, ()):
             root = path.partition("}")[0].removeprefix("{")
             assert root in {*settings, "cache_dir", "home", "tmp", "shm", "cwd"}, store.name
