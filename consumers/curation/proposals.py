@@ -62,6 +62,7 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitabl
             source=data.source,
             author_id=data.author_id,
             consent_id=data.consent_id,
+            provenance_ids=data.provenance_ids,
             proposed_at=event.time,
             redaction=data.redaction,
             gate=verdict,

@@ -13,6 +13,7 @@ from producers.cli import (
     dead_letters,
     evidence,
     holds,
+    importing,
     knowledge,
     offboarding,
     operations,
@@ -35,7 +36,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (stack, redaction, training, chat, evidence, offboarding, replaying, dead_letters, operations):
+for commands in (
+    stack,
+    redaction,
+    importing,
+    training,
+    chat,
+    evidence,
+    offboarding,
+    replaying,
+    dead_letters,
+    operations,
+):
     commands.add_to(app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(holds.app, name="hold")

@@ -1,12 +1,10 @@
-"""Imports examples, trains and switches adapters: ``sano import``, ``train``, ``runs``, ``adapters``, ``activate``,
-``rollback``."""
+"""Trains and switches adapters: ``sano train``, ``runs``, ``adapters``, ``activate``, ``rollback``."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import typer
 
@@ -18,13 +16,12 @@ from producers.cli.options import (
     TimeoutOption,
     WaitOption,
 )
-from producers.cli.output import counted, print_json, print_rows, short, waiting
+from producers.cli.output import print_json, print_rows, short, waiting
 from producers.cli.platform import command, read
 
 if TYPE_CHECKING:
     from producers.commands.requests import ActiveAdapter
     from producers.settings import OperatorSettings
-    from producers.sources.importing import Imported
     from schemas.objects.state import RunState
     from schemas.objects.training import LeftOutExample
     from tenancy.bootstrap import Tenancy
@@ -32,94 +29,10 @@ if TYPE_CHECKING:
 
 View = TypeVar("View")
 
-RawOption = Annotated[bool, typer.Option("--raw", help="Redact the file and propose it for review.")]
-JwkOption = Annotated[
-    Path | None, typer.Option("--jwk", help="With --raw: the tenant's public key; read if absent.", show_default=False)
-]
-
 
 def add_to(app: typer.Typer) -> None:
-    app.command("import")(import_)
     for function in (train, runs, adapters, activate, rollback):
         app.command()(function)
-
-
-def import_(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="JSON Lines: messages, reviewer, consent.", show_default=False)],
-    tenant: TenantOption,
-    raw: RawOption = False,
-    jwk: JwkOption = None,
-    wait: WaitOption = False,
-    timeout: TimeoutOption = 600.0,
-    json: JsonOption = False,
-) -> None:
-    """Publish a file of approvals, or propose a raw one.
-
-    All of it or none. Approvals were redacted and reviewed elsewhere: you state that, and are named for it. With --raw
-    the file is redacted here and waits for reviewers. With --wait, return when curation has decided on each approval.
-    """
-    if raw:
-        return _propose(context, file, tenant, jwk, json)
-    from producers.queries.waiting import examples_curated
-    from producers.sources.importing import import_approvals
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
-
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Imported:
-        with counted("reading") as progress:
-            imported = await import_approvals(
-                file,
-                name,
-                tenancy,
-                progress=progress,
-                deadline_seconds=settings.handler_deadline_seconds,
-                stated_by=settings.operator_id,
-            )
-            if wait:
-                with if_interrupted("all is published, and curation goes on"):
-                    await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
-        return imported
-
-    imported = command(context, act)
-    counts = {status: imported.count(status) for status in ("new", "known", "already_decided")}
-    if json:
-        print_json({"tenant": name, "examples": len(imported.examples), **counts, "consents": len(imported.consents)})
-    else:
-        typer.echo(
-            f"{len(imported.examples)} examples: {counts['new']} new, {counts['known']} known, "
-            f"{counts['already_decided']} withdrawn or decided otherwise since; {len(imported.consents)} consents"
-        )
-    return None
-
-
-def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, json: bool) -> None:
-    from producers.sources.proposing import Proposed, Proposer, propose_all, public_key_of, read_public_key
-    from producers.sources.raw_file import RawFile
-    from producers.sources.source_key import SourceKey
-    from tenancy.redaction.standard import standard_gate
-    from tenancy.tenant_id import TenantId
-
-    name = TenantId(tenant)
-
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Proposed:
-        key = read_public_key(jwk) if jwk else public_key_of(await tenancy.keys.public_key(name))
-        source_key = SourceKey.read(settings.source_key_file)
-        with counted("redacting") as progress:
-            proposer = Proposer(
-                name, key, source_key, standard_gate(), tenancy.publisher, tenancy.outbox.source, tenancy.clock
-            )
-            return await propose_all(proposer, RawFile(file), progress)
-
-    proposed = command(context, act)
-    if json:
-        found = {"proposed": len(proposed.examples), "consents": len(proposed.consents), "redacted": proposed.redacted}
-        return print_json({"tenant": name, **found})
-    return typer.echo(
-        f"{len(proposed.examples)} examples proposed, {proposed.redacted} identifiers redacted; "
-        f"`sano review list --tenant {name}` shows what waits"
-    )
 
 
 def train(

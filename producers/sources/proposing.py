@@ -76,6 +76,7 @@ class Proposer:
             source=kind,
             author_id=candidate.author_id,
             consent_id=candidate.consent_id,
+            provenance_ids=candidate.provenance_ids,
             redaction=Redaction.of(redacted.report),
             content=CommittedInline(
                 reference=InlineContent(jwe=encrypt_inline(self.public_key, content)),

@@ -24,6 +24,7 @@ class Candidate:
     example_id: str | None = None
     author_id: str | None = None
     consent_id: str | None = None
+    provenance_ids: tuple[str, ...] = ()
 
 
 class Source(Protocol):

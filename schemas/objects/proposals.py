@@ -33,6 +33,7 @@ class ProposalRecord(Contract):
     source: SourceKind
     author_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
+    provenance_ids: tuple[OpaqueId, ...] = Field(default=(), max_length=16)
     proposed_at: Timestamp
     redaction: Redaction = Field(description="by the source's gate, before it was published")
     gate: GateVerdict = Field(description="of curation's gate, before it was sealed")

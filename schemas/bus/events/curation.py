@@ -27,6 +27,9 @@ class ExampleProposed(EventData):
     source: SourceKind = Field(description="where the text comes from; edit: a reviewer changed an earlier version")
     author_id: OpaqueId | None = Field(default=None, description="who wrote or edited it, and so may not review it")
     consent_id: OpaqueId | None = None
+    provenance_ids: tuple[OpaqueId, ...] = Field(
+        default=(), max_length=16, description="the source's own records of where the text comes from"
+    )
     redaction: Redaction
     content: CommittedInline
 

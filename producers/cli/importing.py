@@ -1,0 +1,170 @@
+"""Imports examples, from approvals, from raw files and from FHIR: ``sano import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from producers.cli.errors import if_interrupted
+from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption
+from producers.cli.output import counted, print_json
+from producers.cli.platform import command
+
+if TYPE_CHECKING:
+    from producers.settings import OperatorSettings
+    from producers.sources.fhir.importing import Made
+    from producers.sources.importing import Imported
+    from producers.sources.proposing import Proposer
+    from tenancy.bootstrap import Tenancy
+
+RawOption = Annotated[bool, typer.Option("--raw", help="Redact the file and propose it for review.")]
+JwkOption = Annotated[
+    Path | None,
+    typer.Option("--jwk", help="With --raw or --fhir: the tenant's public key; read if absent.", show_default=False),
+]
+FhirOption = Annotated[
+    bool, typer.Option("--fhir", help="Redact Bundles, NDJSON or a $export folder and propose what they hold.")
+]
+MappingOption = Annotated[
+    Path | None,
+    typer.Option("--mapping", help="With --fhir: which element is what, a YAML file.", show_default=False),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("import")(import_)
+
+
+def import_(
+    context: typer.Context,
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="JSON Lines: messages, reviewer, consent.", show_default=False),
+    ],
+    tenant: TenantOption,
+    raw: RawOption = False,
+    fhir: FhirOption = False,
+    mapping: MappingOption = None,
+    jwk: JwkOption = None,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 600.0,
+    json: JsonOption = False,
+) -> None:
+    """Publish a file of approvals, or propose raw ones.
+
+    All of it or none. Approvals were redacted and reviewed elsewhere: you state that, and are named for it. With --raw
+    or --fhir the files are redacted here and wait for reviewers. With --wait, return when curation has decided on each
+    approval.
+
+    With --fhir a resource that cannot be read is reported and the others go on; the exit status is 1 then.
+    """
+    if raw and fhir:
+        raise typer.BadParameter("leave one of --raw and --fhir out", param_hint="--raw")
+    if mapping is not None and not fhir:
+        raise typer.BadParameter("it goes with --fhir", param_hint="--mapping")
+    if fhir:
+        return _propose_fhir(context, files, tenant, mapping, jwk, json)
+    if len(files) != 1:
+        raise typer.BadParameter("give one file; only --fhir takes several", param_hint="FILES")
+    [file] = files
+    if raw:
+        return _propose(context, file, tenant, jwk, json)
+    from producers.queries.waiting import examples_curated
+    from producers.sources.importing import import_approvals
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Imported:
+        with counted("reading") as progress:
+            imported = await import_approvals(
+                file,
+                name,
+                tenancy,
+                progress=progress,
+                deadline_seconds=settings.handler_deadline_seconds,
+                stated_by=settings.operator_id,
+            )
+            if wait:
+                with if_interrupted("all is published, and curation goes on"):
+                    await examples_curated(tenancy, name, imported, timeout_seconds=timeout, progress=progress)
+        return imported
+
+    imported = command(context, act)
+    counts = {status: imported.count(status) for status in ("new", "known", "already_decided")}
+    if json:
+        print_json({"tenant": name, "examples": len(imported.examples), **counts, "consents": len(imported.consents)})
+    else:
+        typer.echo(
+            f"{len(imported.examples)} examples: {counts['new']} new, {counts['known']} known, "
+            f"{counts['already_decided']} withdrawn or decided otherwise since; {len(imported.consents)} consents"
+        )
+    return None
+
+
+def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, json: bool) -> None:
+    from producers.sources.proposing import Proposed, propose_all
+    from producers.sources.raw_file import RawFile
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Proposed:
+        with counted("redacting") as progress:
+            return await propose_all(await _proposer(tenancy, settings, tenant, jwk), RawFile(file), progress)
+
+    proposed = command(context, act)
+    if json:
+        found = {"proposed": len(proposed.examples), "consents": len(proposed.consents), "redacted": proposed.redacted}
+        return print_json({"tenant": tenant, **found})
+    return typer.echo(
+        f"{len(proposed.examples)} examples proposed, {proposed.redacted} identifiers redacted; "
+        f"`sano review list --tenant {tenant}` shows what waits"
+    )
+
+
+def _propose_fhir(
+    context: typer.Context, files: list[Path], tenant: str, mapping: Path | None, jwk: Path | None, json: bool
+) -> None:
+    from producers.sources.fhir.importing import import_fhir
+    from producers.sources.fhir.mapping import read_mapping
+
+    said = read_mapping(mapping)
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Made:
+        with counted("redacting") as progress:
+            return await import_fhir(await _proposer(tenancy, settings, tenant, jwk), files, said, progress)
+
+    made = command(context, act)
+    for refusal in made.refused:
+        typer.echo(f"error: {refusal}", err=True)
+    found = {
+        "proposed": len(made.proposals),
+        "consents_granted": made.granted,
+        "consents_revoked": len(made.consents) - made.granted,
+        "withdrawn": len(made.withdrawals),
+        "redacted": made.redacted,
+        "passed_over": made.passed_over,
+        "refused": len(made.refused),
+    }
+    if json:
+        print_json({"tenant": tenant, **found})
+    else:
+        typer.echo(
+            f"{found['proposed']} examples proposed, {found['redacted']} identifiers redacted; "
+            f"{found['consents_granted']} consents granted, {found['consents_revoked']} revoked; "
+            f"{found['withdrawn']} withdrawn, {found['passed_over']} passed over, {found['refused']} refused"
+        )
+    if made.refused:
+        raise typer.Exit(1)
+
+
+async def _proposer(tenancy: Tenancy, settings: OperatorSettings, tenant: str, jwk: Path | None) -> Proposer:
+    from producers.sources.proposing import Proposer, public_key_of, read_public_key
+    from producers.sources.source_key import SourceKey
+    from tenancy.redaction.standard import standard_gate
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+    key = read_public_key(jwk) if jwk else public_key_of(await tenancy.keys.public_key(name))
+    source_key = SourceKey.read(settings.source_key_file)
+    return Proposer(name, key, source_key, standard_gate(), tenancy.publisher, tenancy.outbox.source, tenancy.clock)

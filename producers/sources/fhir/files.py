@@ -1,0 +1,132 @@
+"""Reads FHIR files: Bundles, single resources, NDJSON, and the folder or the manifest of a Bulk ``$export``.
+
+A resource that cannot be read is one refusal, which names the file and the place and quotes nothing. The others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from producers.sources.fhir.resources import Resources, validated
+from schemas.base.json_text import parse_json
+from tenancy.errors import Refused
+
+MANIFEST = "manifest.json"
+_BESIDE = frozenset({"Binary"})  # what resources that are read refer to
+
+
+def read_files(paths: Sequence[Path], types: frozenset[str]) -> tuple[Resources, list[Refused]]:
+    """Every resource of these types in the files, and what was refused. Raises Refused where a file is not there."""
+    resources, refused = Resources(), list[Refused]()
+    for file in [file for path in paths for file in _files(path, refused)]:
+        for where, full_url, value in _entries(file):
+            if isinstance(value, Refused):
+                refused.append(value)
+                continue
+            try:
+                resource = validated(value, types | _BESIDE)
+                if resource is not None:
+                    resources.add(resource, full_url, where)
+            except Refused as refusal:
+                refused.append(placed(where, refusal))
+    return resources, refused
+
+
+def placed(where: str, refusal: Refused) -> Refused:
+    return Refused(refusal.code, f"{where}: {refusal}")
+
+
+def _files(path: Path, refused: list[Refused]) -> Iterator[Path]:
+    """The files that a path stands for: itself, those of a folder, or the ones that a manifest names beside it."""
+    if path.is_dir():
+        if (path / MANIFEST).is_file():
+            yield from _files(path / MANIFEST, refused)
+            return
+        found = sorted(file for suffix in ("*.ndjson", "*.json") for file in path.glob(suffix))
+        if not found:
+            raise Refused("empty-folder", f"refused: {path} holds no .ndjson and no .json file")
+        yield from found
+        return
+    manifest = _manifest(path)
+    if manifest is None:
+        yield path
+        return
+    for number, output in enumerate(manifest["output"]):
+        url = output.get("url") if isinstance(output, dict) else None
+        file = path.parent / str(url).rstrip("/").rpartition("/")[2] if isinstance(url, str) else None
+        found = [one for one in (file, file and file.with_name(f"{file.name}.ndjson")) if one and one.is_file()]
+        if found:
+            yield found[0]
+        else:
+            why = f"{path}: output {number}: refused: no file beside the manifest has the name at the end of its url"
+            refused.append(Refused("unreadable-file", why))
+    if manifest.get("error"):
+        why = f"{path}: refused: the server reports errors of its export; see the files of its `error`"
+        refused.append(Refused("export-errors", why))
+    if manifest.get("deleted"):
+        why = f"{path}: refused: the export names deleted resources, and examples of them are not withdrawn"
+        refused.append(Refused("export-deleted", why))
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of an export, or None where the file is something else."""
+    if path.suffix == ".ndjson":
+        return None
+    try:
+        value = parse_json(_body(path))
+    except ValueError:
+        return None
+    is_manifest = isinstance(value, dict) and "resourceType" not in value and isinstance(value.get("output"), list)
+    return value if is_manifest else None
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str | None, Any]]:
+    """Place, ``fullUrl`` and value of each resource; a refusal in the value's place where it cannot be read."""
+    body = _body(path)
+    lines = [(number, line) for number, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    if path.suffix == ".ndjson" or (len(lines) > 1 and _is_json(lines[0][1]) and _is_json(lines[1][1])):
+        for number, line in lines:
+            where = f"{path}:{number}"
+            yield where, None, _parsed(line, where)
+        return
+    where = str(path)
+    value = _parsed(body, where)
+    if not isinstance(value, dict) or value.get("resourceType") != "Bundle":
+        yield where, None, value
+        return
+    entries = value.get("entry", [])
+    if not isinstance(entries, list):
+        yield where, None, Refused("bad-bundle", f"{where}: refused: Bundle: its entry is not a list")
+        return
+    for number, entry in enumerate(entries):
+        place = f"{where}: entry {number}"
+        if not isinstance(entry, dict):
+            yield place, None, Refused("bad-bundle", f"{place}: refused: it is not a JSON object")
+        elif "resource" in entry:
+            url = entry.get("fullUrl")
+            yield place, url if isinstance(url, str) else None, entry["resource"]
+
+
+def _body(path: Path) -> bytes:
+    try:
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
+
+
+def _parsed(raw: bytes, where: str) -> Any:
+    try:
+        return parse_json(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        return Refused("bad-line", f"{where}: refused: it is not UTF-8")
+    except ValueError:
+        return Refused("bad-line", f"{where}: refused: it is not JSON, or nested too deep")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        return isinstance(parse_json(line), dict)
+    except ValueError:
+        return False

@@ -1,0 +1,140 @@
+"""Proposes what FHIR resources hold: decisions on consent first, then withdrawals, then candidates.
+
+What is refused is said and the rest goes on. Everything is made before the first of it is published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from producers.progress import Progress, each, silent
+from producers.sources.fhir.candidates import Finder
+from producers.sources.fhir.consents import Decision, Word, decided, together
+from producers.sources.fhir.files import placed, read_files
+from producers.sources.fhir.mapping import FhirMapping, texts
+from producers.sources.fhir.resources import Held, Resources
+from producers.sources.proposing import Proposer
+from producers.sources.source import Candidate
+from schemas.bus.events import ConsentGranted, ConsentRevoked, EventData, ExampleProposed, ExampleWithdrawn
+from tenancy.errors import Refused
+
+ENTERED_IN_ERROR = "entered-in-error"
+
+
+@dataclass
+class Made:
+    """The events of some resources, in the order in which they are to be published, and what was refused."""
+
+    consents: list[ConsentGranted | ConsentRevoked] = field(default_factory=list)
+    withdrawals: list[ExampleWithdrawn] = field(default_factory=list)
+    proposals: list[ExampleProposed] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    passed_over: int = 0
+
+    @property
+    def events(self) -> list[EventData]:
+        return [*self.consents, *self.withdrawals, *self.proposals]
+
+    @property
+    def granted(self) -> int:
+        return sum(isinstance(data, ConsentGranted) for data in self.consents)
+
+    @property
+    def redacted(self) -> int:
+        return sum(span.count for data in self.proposals for span in data.redaction.counts)
+
+
+async def import_fhir(
+    proposer: Proposer, paths: Iterable[Path], mapping: FhirMapping, progress: Progress = silent
+) -> Made:
+    """Propose everything that the files hold. Raises :class:`Refused` where a file is not there.
+
+    After a :class:`~tenancy.errors.Transient` error the same again does the rest.
+    """
+    resources, refused = await asyncio.to_thread(read_files, list(paths), mapping.types)
+    finder = Finder(resources, mapping, proposer.key, proposer.tenant)
+    made = await made_of(proposer, finder, conversations(resources), progress, leaves_only=True)
+    made.refused[:0] = refused
+    await each(made.consents, proposer.publish, what="publishing consents", progress=progress)
+    await each([*made.withdrawals, *made.proposals], proposer.publish, what="proposing", progress=progress)
+    return made
+
+
+def conversations(resources: Resources) -> list[Held]:
+    """What may be a conversation, in the order of the input within each type."""
+    kinds = ("Communication", "QuestionnaireResponse", "DocumentReference")
+    return [held for kind in kinds for held in resources.of_type(kind)]
+
+
+async def made_of(
+    proposer: Proposer,
+    finder: Finder,
+    candidates: Iterable[Held],
+    progress: Progress = silent,
+    *,
+    leaves_only: bool = False,
+) -> Made:
+    """The events of these resources and of every Consent that is there; nothing is published.
+
+    ``leaves_only``: an answer that a later answer of the same thread goes on from is no example of its own.
+    """
+    made = Made()
+    _decide_consents(finder, proposer.clock(), made)
+    found: list[tuple[Held, Candidate]] = []
+    earlier = await asyncio.to_thread(finder.answered_on) if leaves_only else frozenset[str]()
+    for held in candidates:
+        try:
+            withdrawn = finder.withdrawn(held)
+            candidate = None
+            if withdrawn is not None:
+                made.withdrawals.append(ExampleWithdrawn(example_id=withdrawn, reason_code=ENTERED_IN_ERROR))
+            elif held.name not in earlier:
+                candidate = await asyncio.to_thread(finder.candidate, held)
+            if candidate is None:
+                made.passed_over += withdrawn is None
+            else:
+                found.append((held, candidate))
+        except Refused as refusal:
+            made.refused.append(placed(held.where, refusal))
+
+    async def redacted(one: tuple[Held, Candidate]) -> ExampleProposed | Refused:
+        held, candidate = one
+        try:
+            return await asyncio.to_thread(proposer.proposal, "fhir", candidate)
+        except Refused as refusal:
+            return placed(held.where, refusal)
+
+    for outcome in await each(found, redacted, what="redacting", progress=progress):
+        if isinstance(outcome, Refused):
+            made.refused.append(outcome)
+        else:
+            made.proposals.append(outcome)
+    return made
+
+
+def _decide_consents(finder: Finder, now: datetime, made: Made) -> None:
+    mapping = finder.mapping.consent
+    if mapping is None:
+        return
+    of_whom: dict[str, list[Decision]] = defaultdict(list)
+    for held in finder.resources.of_type("Consent"):
+        try:
+            whose = texts(mapping.consent, held.body)
+            if not whose:
+                raise Refused("no-patient", "refused: Consent: the mapping finds nobody whom it is about")
+            decision = decided(held.body, mapping, now)
+            if decision.refusal is not None:
+                made.refused.append(placed(held.where, decision.refusal))
+            of_whom[finder.consent_id(whose[0])].append(decision)
+        except Refused as refusal:
+            made.refused.append(placed(held.where, refusal))
+    for consent_id, decisions in of_whom.items():
+        whole = together(decisions)
+        if whole.word is not Word.SILENT:
+            kind = ConsentGranted if whole.granted else ConsentRevoked
+            made.consents.append(kind(consent_id=consent_id, version=whole.version))
