@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from producers.sources.fhir.mapping import (
     CommunicationMapping,
     DocumentMapping,
+    Expression,
     FhirMapping,
     QuestionnaireMapping,
     holds,
@@ -157,8 +158,8 @@ class Finder:
         self,
         held: Held,
         turns: Iterable[tuple[str, str]],
-        author: str | None,
-        consent: str | None,
+        author: Expression | None,
+        consent: Expression | None,
         chain: Sequence[Held],
     ) -> Candidate:
         said, under = texts(author, held.body), texts(consent, held.body)
@@ -190,7 +191,7 @@ def _natural_key(held: Held) -> str:
     return canonical_json(["fhir", held.name]).decode()
 
 
-def _joined(expression: str, element: Any) -> str:
+def _joined(expression: Expression, element: Any) -> str:
     return "\n".join(text.strip() for text in texts(expression, element))
 
 

@@ -6,9 +6,9 @@ A wrong expression is refused when the file is read: with its place and without 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import fhirpathpy
 import yaml
@@ -16,7 +16,7 @@ from antlr4 import CommonTokenStream, InputStream
 from fhirpathpy.models import models
 from fhirpathpy.parser.generated.FHIRPathLexer import FHIRPathLexer
 from fhirpathpy.parser.generated.FHIRPathParser import FHIRPathParser
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PlainValidator, ValidationError
 from pydantic_core import PydanticCustomError
 
 from schemas.base.contract import Contract
@@ -27,59 +27,76 @@ DEFAULT = Path(__file__).with_name("default.yaml")
 Variables = Mapping[str, Any]
 
 
-class _Section(Contract):
-    """Expressions of one type of resource. Each is compiled once, and tried on an empty resource."""
+@dataclass(frozen=True)
+class Expression:
+    """FHIRPath, compiled once and tried on an empty resource."""
 
-    @field_validator("*")
-    @classmethod
-    def _is_fhirpath(cls, said: Any, info: Any) -> Any:
-        if info.field_name not in NO_EXPRESSION and said is not None:
-            _compiled(said)
-        return said
-
-
-class CommunicationMapping(_Section):
-    take: str
-    withdraw: str
-    answer: str
     text: str
-    earlier: str
-    author: str | None = None
-    consent: str | None = None
+    find: Callable[[Mapping[str, Any], dict[str, Any]], list[Any]] = field(repr=False, compare=False)
+
+    @classmethod
+    def compiled(cls, text: object) -> Expression:
+        if isinstance(text, Expression):
+            return text
+        if not isinstance(text, str):
+            raise PydanticCustomError("fhirpath", "is not text that is FHIRPath")
+        lexer = FHIRPathLexer(InputStream(text))
+        lexer.removeErrorListeners()
+        parser = FHIRPathParser(CommonTokenStream(lexer))
+        parser.removeErrorListeners()
+        parser.entireExpression()  # the library's own parser passes over what it cannot read
+        if parser.getNumberOfSyntaxErrors():
+            raise PydanticCustomError("fhirpath", "is not FHIRPath")
+        found = cls(text, fhirpathpy.compile(text, model=models["r4"]))
+        try:
+            found.find({}, {"thread": {}, "depth": 0})
+        except Exception:
+            raise PydanticCustomError("fhirpath", "names a function or a variable that does not exist") from None
+        return found
 
 
-class QuestionnaireMapping(_Section):
-    take: str
-    withdraw: str
-    turns: str
-    question: str
-    answer: str
-    author: str | None = None
-    consent: str | None = None
+FhirPath = Annotated[Expression, PlainValidator(Expression.compiled)]
 
 
-class DocumentMapping(_Section):
-    take: str
-    withdraw: str
-    attachment: str
+class CommunicationMapping(Contract):
+    take: FhirPath
+    withdraw: FhirPath
+    answer: FhirPath
+    text: FhirPath
+    earlier: FhirPath
+    author: FhirPath | None = None
+    consent: FhirPath | None = None
+
+
+class QuestionnaireMapping(Contract):
+    take: FhirPath
+    withdraw: FhirPath
+    turns: FhirPath
+    question: FhirPath
+    answer: FhirPath
+    author: FhirPath | None = None
+    consent: FhirPath | None = None
+
+
+class DocumentMapping(Contract):
+    take: FhirPath
+    withdraw: FhirPath
+    attachment: FhirPath
     question_mark: str = Field(min_length=1)
     answer_mark: str = Field(min_length=1)
-    question: str
-    author: str | None = None
-    consent: str | None = None
+    question: FhirPath
+    author: FhirPath | None = None
+    consent: FhirPath | None = None
 
 
-class ConsentMapping(_Section):
-    consent: str
+class ConsentMapping(Contract):
+    consent: FhirPath
     purpose: str = Field(min_length=1)
     limits: tuple[str, ...] = ()
 
 
-class ProvenanceMapping(_Section):
-    target: str
-
-
-NO_EXPRESSION = {"question_mark", "answer_mark", "purpose", "limits"}
+class ProvenanceMapping(Contract):
+    target: FhirPath
 
 
 class FhirMapping(Contract):
@@ -113,40 +130,22 @@ def read_mapping(path: Path | None = None) -> FhirMapping:
         raise Refused("bad-mapping", f"refused: {path} is not YAML in UTF-8; see docs/fhir.md") from None
 
 
-def values(expression: str | None, resource: Mapping[str, Any], variables: Variables | None = None) -> list[Any]:
+def values(expression: Expression | None, resource: Mapping[str, Any], variables: Variables | None = None) -> list[Any]:
     """What an expression finds. Raises :class:`Refused`, quoting nothing of the resource."""
     if expression is None:
         return []
     try:
-        return list(_compiled(expression)(resource, dict(variables or {})))
+        return list(expression.find(resource, dict(variables or {})))
     except Exception:  # the library raises plain exceptions, whose words may quote a value
         raise Refused(
-            "bad-element", f"refused: the mapping's expression `{expression}` does not work on this resource"
+            "bad-element", f"refused: the mapping's expression `{expression.text}` does not work on this resource"
         ) from None
 
 
-def texts(expression: str | None, resource: Mapping[str, Any], variables: Variables | None = None) -> list[str]:
+def texts(expression: Expression | None, resource: Mapping[str, Any], variables: Variables | None = None) -> list[str]:
     """The texts that an expression finds, without blank ones."""
     return [one for one in values(expression, resource, variables) if isinstance(one, str) and one.strip()]
 
 
-def holds(expression: str, resource: Mapping[str, Any], variables: Variables | None = None) -> bool:
+def holds(expression: Expression, resource: Mapping[str, Any], variables: Variables | None = None) -> bool:
     return values(expression, resource, variables) == [True]
-
-
-@cache
-def _compiled(expression: str) -> Callable[[Mapping[str, Any], dict[str, Any]], list[Any]]:
-    lexer = FHIRPathLexer(InputStream(expression))
-    lexer.removeErrorListeners()
-    parser = FHIRPathParser(CommonTokenStream(lexer))
-    parser.removeErrorListeners()
-    parser.entireExpression()  # the library's own parser passes over what it cannot read
-    if parser.getNumberOfSyntaxErrors():
-        raise PydanticCustomError("fhirpath", "is not FHIRPath")
-    made: Callable[[Mapping[str, Any], dict[str, Any]], list[Any]]
-    made = fhirpathpy.compile(expression, model=models["r4"])
-    try:
-        made({}, {"thread": {}, "depth": 0})
-    except Exception:
-        raise PydanticCustomError("fhirpath", "names a function or a variable that does not exist") from None
-    return made
