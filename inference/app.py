@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.policy import LANES
-from consumers.runtime.service import Consumer, health_app
+from consumers.runtime.service import Consumer
 from consumers.runtime.signatures import Signatures
 from inference.adapters.adapter_files import AdapterFiles, adapter_folder
 from inference.adapters.placement import Placement
@@ -42,6 +42,7 @@ from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, process_keys
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.service.background_server import Beside, run_server
+from tenancy.service.health import health_app
 from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
 from tenancy.tenant_id import TenantId

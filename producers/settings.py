@@ -83,6 +83,7 @@ class OperatorSettings(PlatformSettings, _StackSettings):
         default="User:sano-", pattern=r"^[A-Za-z]+:[^*]*$", description="of Kafka's names of who is what on the bus"
     )
     kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
+    review_url: HttpUrl | None = Field(default=None, description="the review page's address, as browsers see it")
     source_key_file: Path | None = Field(default=None, description="32 bytes in base64: a source's ids and salts")
 
 

@@ -11,12 +11,6 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from prometheus_client.exposition import choose_encoder
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import Lifespan
 
 from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
@@ -32,11 +26,11 @@ from consumers.runtime.signatures import Signatures
 from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy, open_tenancy
 from tenancy.service.background_server import run_server
+from tenancy.service.health import health_app
 from tenancy.service.periodic import Periodic
-from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
+from tenancy.service.telemetry import configure_logging, configure_telemetry
 
 GROUP_VERSION = "v1"
-OPEN_METRICS = "application/openmetrics-text"
 
 PortsFactory = Callable[[Tenancy, Share], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
 
@@ -123,33 +117,6 @@ class Consumer:
     async def is_ready(self) -> bool:
         """Whether the bus answers."""
         return bool(await self.broker.ping(timeout=3.0))
-
-
-def health_app(
-    telemetry: Telemetry,
-    is_alive: Callable[[], bool],
-    is_ready: Callable[[], Any],
-    lifespan: Lifespan[Starlette] | None = None,
-) -> Starlette:
-    """Answers ``/health/live``, ``/health/ready`` and ``/metrics``, and no other path."""
-
-    async def live(_: Request) -> Response:
-        return JSONResponse({"alive": is_alive()}, 200 if is_alive() else 503)
-
-    async def ready(_: Request) -> Response:
-        is_up = bool(await is_ready())
-        return JSONResponse({"ready": is_up}, 200 if is_up else 503)
-
-    async def metrics(request: Request) -> Response:
-        # Of what is asked for, the kind is all that is passed on: choose_encoder raises for versions that are none.
-        accepted = {each.partition(";")[0].strip() for each in request.headers.get("accept", "").split(",")}
-        encode, content_type = choose_encoder(OPEN_METRICS if OPEN_METRICS in accepted else "")
-        return Response(encode(telemetry.registry), headers={"Content-Type": content_type})
-
-    routes = [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
-    app = Starlette(routes=routes, lifespan=lifespan)
-    app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
-    return app
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The local stack's master key, made once as a file that only its owner may read."""
+"""The local stack's master key and its review page's source key, each made once as a file for its owner only."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import secrets
 from pathlib import Path
 
-MASTER_KEY_BYTES = 32
+KEY_BYTES = 32
 
 
-def ensure_master_key(path: Path) -> None:
+def ensure_key(path: Path) -> None:
     """32 random bytes in base64, unless the file is there: a new key could open nothing sealed before."""
     if not path.exists():
-        write_private(path, base64.b64encode(secrets.token_bytes(MASTER_KEY_BYTES)) + b"\n")
+        write_private(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
 
 
 def write_private(path: Path, content: bytes) -> None:

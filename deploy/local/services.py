@@ -51,6 +51,9 @@ class Service:
 
 
 INFERENCE = Service("inference", "inference.app", ready_seconds=600.0)
+REVIEW_SOURCE_KEY = "review-source.key"
+REVIEW = Service("review", "producers.review_page.app")
+"""Started where it is asked for: the rest does without."""
 SERVICES = (
     Service("curation", "consumers.curation.app"),
     Service("training", "consumers.training.app"),
@@ -123,7 +126,16 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
         environment["AWS_ACCESS_KEY_ID"] = stack.aws_access_key_id
         environment["AWS_SECRET_ACCESS_KEY"] = stack.aws_secret_access_key
         environment["AWS_DEFAULT_REGION"] = REGION
-    host, _, port = stack.inference_url.rpartition("/")[2].rpartition(":")
+    host, port = _host_and_port(stack.inference_url)
+    review = {}
+    if stack.review_url is not None:
+        review_host, review_port = _host_and_port(stack.review_url)
+        review = {
+            "SANO_REVIEW_URL": stack.review_url,
+            "SANO_REVIEW_HOST": review_host,
+            "SANO_REVIEW_PORT": review_port,
+            "SANO_REVIEW_LINKS": "allowed",
+        }
     return {
         **environment,
         "SANO_KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
@@ -137,7 +149,13 @@ def service_environment(member: Mapping[str, str], stack: StackFile, *, embedded
         "SANO_INFERENCE_HEALTH_URL": stack.inference_health_url,
         "SANO_INFERENCE_HOST": host,
         "SANO_INFERENCE_PORT": port,
+        **review,
     }
+
+
+def _host_and_port(url: str) -> tuple[str, str]:
+    host, _, port = url.rpartition("/")[2].rpartition(":")
+    return host, port
 
 
 def service_command(service: Service, port: int, shared: Mapping[str, str], folders: Folders) -> Command:
@@ -149,6 +167,8 @@ def service_command(service: Service, port: int, shared: Mapping[str, str], fold
         f"SANO_{purpose}_KEY".upper(): str(key_file(folders.keys, purpose, service.name))
         for purpose in SIGNS.get(service.name, ())
     }
+    if service.name == REVIEW.name:
+        keys["SANO_SOURCE_KEY_FILE"] = str(folders.keys / REVIEW_SOURCE_KEY)
     env = {**LOCAL_PROFILE, **shared, **own, **keys}
     argv = [sys.executable, "-m", service.module]
     return Command(service.name, argv, folders.log(service.name), env, cwd=work)

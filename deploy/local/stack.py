@@ -14,11 +14,13 @@ from deploy.local.base_model import base_model_folder
 from deploy.local.embedded import Credentials, create_bucket, start_bus, start_object_store
 from deploy.local.errors import AlreadyUp, NotUp, StackBusy, UnknownService, UnreadableStackFile
 from deploy.local.kafka import KafkaCluster, fetch_kafka_jars
-from deploy.local.key_files import ensure_master_key
+from deploy.local.key_files import ensure_key
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, start
 from deploy.local.services import (
     INFERENCE,
+    REVIEW,
+    REVIEW_SOURCE_KEY,
     SERVICES,
     Folders,
     Service,
@@ -163,9 +165,11 @@ class LocalStack:
         bootstrap_servers = settings.kafka_bootstrap_servers or self._start_bus(kafka, member)
         endpoint_url, credentials = self._start_store(member)
         master = settings.master_key_file or keys / "master.key"
-        ensure_master_key(master)
+        ensure_key(master)
+        if REVIEW.name in self._services:
+            ensure_key(keys / REVIEW_SOURCE_KEY)
         self._make_keys(keys)
-        api_port, spare, *ports = free_ports(2 + len(self._services))
+        api_port, page_port, spare, *ports = free_ports(3 + len(self._services))
         self._ports = dict(zip(self._services, ports, strict=True))
         return self._record(
             StackFile(
@@ -176,6 +180,7 @@ class LocalStack:
                 aws_secret_access_key=credentials.secret_access_key if credentials else None,
                 inference_url=f"http://{LOOPBACK}:{api_port}",
                 inference_health_url=f"http://{LOOPBACK}:{self._ports.get(INFERENCE.name, spare)}",
+                review_url=f"http://{LOOPBACK}:{page_port}" if REVIEW.name in self._services else None,
                 master_key_file=master.absolute(),
                 trust_file=keys / TRUST_FILE,
                 trust_root_file=keys / ROOT_PUBLIC_FILE,

@@ -38,6 +38,7 @@ class StackFile(BaseModel):
     aws_secret_access_key: str | None
     inference_url: str
     inference_health_url: str
+    review_url: str | None = None
     master_key_file: Path
     trust_file: Path
     trust_root_file: Path

@@ -11,7 +11,7 @@ import typer
 from producers.cli.options import JsonOption, TenantOption, opaque_id
 from producers.cli.output import counted, print_json, print_rows
 from producers.cli.platform import command, read
-from producers.cli.review import printable
+from producers.queries.printable import printable
 
 if TYPE_CHECKING:
     from producers.commands.knowledge import AddedDocument

@@ -1,4 +1,4 @@
-"""Reviews proposed examples from a terminal: ``sano review list``, ``show``, ``approve``, ``reject``."""
+"""Reviews proposed examples from a terminal, and makes links to the review page: ``sano review …``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from producers.cli.options import JsonOption, TenantOption, code, opaque_id
 from producers.cli.output import print_facts, print_json, print_rows
-from producers.cli.platform import command, read
+from producers.cli.platform import command, platform, read
 
 if TYPE_CHECKING:
     from producers.queries.proposals import ProposalView
@@ -24,6 +24,16 @@ VersionOption = Annotated[int, typer.Option("--version", min=1, help="The versio
 ReviewerOption = Annotated[
     str, typer.Option("--reviewer", callback=opaque_id, help="The reviewer's opaque id.", show_default=False)
 ]
+
+
+def _role(value: str) -> str:
+    from producers.review_page.people import ROLES
+
+    if value not in ROLES:
+        raise typer.BadParameter(f"a role is {' or '.join(ROLES)}")
+    return value
+
+
 ReasonOption = Annotated[str, typer.Option("--reason", callback=code, help="A code, such as wrong-answer.")]
 
 
@@ -59,6 +69,7 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
 @app.command()
 def show(context: typer.Context, example: ExampleArgument, tenant: TenantOption) -> None:
     """Show a proposed example with its text. On a terminal only: the text is not for files and logs."""
+    from producers.queries.printable import printable
     from producers.queries.proposals import ProposedText, proposed_text
     from tenancy.errors import Refused
     from tenancy.tenant_id import TenantId
@@ -114,13 +125,47 @@ def reject(
     _review(context, example, tenant, version, reviewer, "rejected", reason)
 
 
+@app.command()
+def link(
+    context: typer.Context,
+    tenant: TenantOption,
+    role: Annotated[str, typer.Option("--role", callback=_role, help="reviewer or compliance.")] = "reviewer",
+    reviewer: Annotated[
+        str | None,
+        typer.Option(
+            "--reviewer", callback=opaque_id, help="An opaque id; a random one if absent.", show_default=False
+        ),
+    ] = None,
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=60, help="How long it is valid.")] = 15,
+) -> None:
+    """Print a one-time link to the review page.
+
+    It signs one person in, for trying the page out.
+    """
+    from datetime import timedelta
+    from secrets import token_hex
+
+    from producers.review_page.links import one_time_link
+    from producers.review_page.people import role_of
+    from schemas.evidence.purposes import Purpose
+    from tenancy.bootstrap import signer
+    from tenancy.errors import Refused
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+    read(context, lambda tenancy, _: tenancy.states.read(name))
+    settings = platform(context).settings()
+    if settings.review_url is None:
+        raise Refused(
+            "no-review-page", "refused: no review page is known; run `sano up --review`, or set SANO_REVIEW_URL"
+        )
+    person, lifetime = reviewer or f"rev-{token_hex(6)}", timedelta(minutes=minutes)
+    signs = signer(settings, Purpose.TOKEN)
+    typer.echo(one_time_link(signs, settings.review_url, name, role_of(role), person, lifetime))
+
+
 def is_terminal() -> bool:
     return sys.stdout.isatty()
-
-
-def printable(text: str) -> str:
-    """The text without control characters, which could move the cursor over what stands there."""
-    return "".join(character if character == "\n" or character.isprintable() else "\ufffd" for character in text)
 
 
 def _review(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ from producers.cli.options import JsonOption
 from producers.cli.output import bars, print_facts, print_json, waiting
 
 if TYPE_CHECKING:
+    from deploy.local.services import Service
     from deploy.local.stack import LocalStack, Report, Stage
 
 PARTS_BESIDE_SERVICES = 3  # the base model, the bus, the object store
@@ -25,15 +26,17 @@ def add_to(app: typer.Typer) -> None:
 
 def up(
     kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka instead of the embedded bus.")] = False,
+    review: Annotated[bool, typer.Option("--review", help="The review page too.")] = False,
 ) -> None:
     """Start the local stack and write .sano/stack.json. What SANO_* points at is used instead of being started."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 
-    from deploy.local.services import SERVICES
+    from deploy.local.services import REVIEW, SERVICES
     from deploy.local.stack import Stage
 
+    services = (*SERVICES, REVIEW) if review else SERVICES
     with bars(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()) as progress:
-        task = progress.add_task("starting", total=PARTS_BESIDE_SERVICES + len(SERVICES))
+        task = progress.add_task("starting", total=PARTS_BESIDE_SERVICES + len(services))
         starting: list[str] = []
 
         def report(name: str, stage: Stage) -> None:
@@ -45,8 +48,9 @@ def up(
                 progress.advance(task)
             progress.update(task, description=f"starting {', '.join(starting)}" if starting else "started")
 
-        described = _stack(report).up(kafka=kafka)
-    print_facts({"bus": described.kafka_bootstrap_servers, "inference": described.inference_url})
+        described = _stack(report, services).up(kafka=kafka)
+    where = {"bus": described.kafka_bootstrap_servers, "inference": described.inference_url}
+    print_facts(where | ({"review": described.review_url} if review else {}))
 
 
 def down() -> None:
@@ -74,10 +78,17 @@ def status(json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _stack(report: Report) -> LocalStack:
+def _stack(report: Report, services: Sequence[Service] | None = None) -> LocalStack:
+    from deploy.local.services import SERVICES
     from deploy.local.stack import LocalStack
 
-    return LocalStack(Path.cwd(), apply_topics=topics_applied(), make_keys=keys_made, report=report)
+    return LocalStack(
+        Path.cwd(),
+        apply_topics=topics_applied(),
+        make_keys=keys_made,
+        report=report,
+        services=SERVICES if services is None else services,
+    )
 
 
 def keys_made(folder: Path) -> None:

@@ -34,6 +34,7 @@ class ProposalView(Contract):
     gate_version: GateVersion
     approvals: int
     rejections: int
+    reviewer_ids: tuple[OpaqueId, ...]
     reviewers_required: int
     commitment: Sha256Hex
 
@@ -90,7 +91,8 @@ async def _open_proposal(store: TenantStore, example_id: str) -> ProposalRecord 
 async def _view(store: TenantStore, record: ProposalRecord, required: int) -> ProposalView:
     names = [name async for name in store.list("reviews", record.example_id, str(record.version))]
     found = await gathered(store.get_record(name, ReviewRecord) for name in names)
-    verdicts = [review.verdict for review, _ in found if record.counts(review)]
+    reviews = [review for review, _ in found if record.counts(review)]
+    verdicts = [review.verdict for review in reviews]
     return ProposalView(
         example_id=record.example_id,
         version=record.version,
@@ -103,6 +105,7 @@ async def _view(store: TenantStore, record: ProposalRecord, required: int) -> Pr
         gate_version=record.gate.version,
         approvals=verdicts.count("approved"),
         rejections=verdicts.count("rejected"),
+        reviewer_ids=tuple(sorted(review.reviewer_id for review in reviews)),
         reviewers_required=required,
         commitment=record.commitment,
     )

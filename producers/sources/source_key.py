@@ -43,5 +43,9 @@ class SourceKey:
         chat = canonical_json([message.model_dump() for message in messages]).decode()
         return self._mac("salt", tenant, example_id, str(version), chat)
 
+    def secret(self, purpose: str) -> str:
+        """A secret for another purpose of the same process, which says nothing of the key."""
+        return self._mac("secret", purpose)
+
     def _mac(self, *parts: str) -> str:
         return hmac.new(self.key, canonical_json(["sanolith/source/v1", *parts]), "sha256").hexdigest()

@@ -37,6 +37,7 @@ PUBLISHES: dict[str, Types] = {
     "import": (events.ConsentGranted, events.ExampleProposed, events.ExampleApproved),
     "ehr": (*_OF_CURATION, *_OF_KNOWLEDGE),
     "curation-tools": _OF_CURATION,
+    "review": (events.ExampleProposed, events.ExampleReviewed),
     "curation": (*OWED, events.ExampleApproved, events.ExampleRejected, events.OutcomeRecorded),
     "training": (*OWED, events.OutcomeRecorded),
     "adapters": (*OWED, events.OutcomeRecorded),

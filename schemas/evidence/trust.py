@@ -49,6 +49,7 @@ DOCUMENTS: dict[str, DocumentKind] = {
 
 SIGNS: dict[str, tuple[Purpose, ...]] = {
     "operators": (Purpose.TOKEN, Purpose.EVENT),
+    "review": (Purpose.EVENT,),
     "curation": (Purpose.EVENT,),
     "training": (Purpose.MANIFEST, Purpose.EVENT),
     "adapters": (Purpose.CERTIFICATE, Purpose.EVENT),

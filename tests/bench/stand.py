@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from deploy.local.embedded import REGION, Credentials, create_bucket, start_object_store
 from deploy.local.kafka import KafkaCluster
 from deploy.local.kafka_jars import fetch_kafka_jars
-from deploy.local.key_files import ensure_master_key
+from deploy.local.key_files import ensure_key
 from deploy.local.ports import accepts_connections, free_ports
 from deploy.local.processes import ChildProcess, Command, start_ready
 from deploy.local.seaweedfs import start_seaweedfs
@@ -156,7 +156,7 @@ class KeyFiles:
     @classmethod
     def made(cls, home: Path) -> KeyFiles:
         files = cls(home / "master.key", home)
-        ensure_master_key(files.master)
+        ensure_key(files.master)
         ensure_keys(files.folder)
         return files
 

@@ -17,7 +17,7 @@ import pytest
 from consumers.runtime.policy import HANDLING
 from deploy.local.embedded import REGION, Credentials
 from deploy.local.kafka import KafkaCluster
-from deploy.local.key_files import ensure_master_key
+from deploy.local.key_files import ensure_key
 from deploy.local.ports import LOOPBACK, free_ports
 from deploy.local.processes import ChildProcess, Command, start
 from deploy.local.services import PROJECT_ROOT
@@ -69,7 +69,7 @@ def stand(
     object_store_credentials: Credentials,
     make_bucket: Callable[[str], str],
 ) -> Iterator[Stand]:
-    ensure_master_key(tmp_path / "master.key")
+    ensure_key(tmp_path / "master.key")
     ensure_keys(tmp_path)
     # A cluster of its own: the consumers of the other tests are in the same group.
     config = {"group.min.session.timeout.ms": "1000"}

@@ -18,7 +18,7 @@ from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.signatures import Signatures
 from deploy.local.embedded import Credentials
-from deploy.local.key_files import ensure_master_key
+from deploy.local.key_files import ensure_key
 from deploy.local.services import PROJECT_ROOT
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
@@ -146,7 +146,7 @@ def walled(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("walled")
-    ensure_master_key(home / "master.key")
+    ensure_key(home / "master.key")
     ensure_keys(home)
     base = build_tiny_base(home / "tiny", load_tokenizer())
     bucket = make_bucket(f"walled-{secrets.token_hex(4)}")

@@ -14,6 +14,8 @@ from tests.unit.test_docs import page, rows, section, ticked
 from tests.unit.test_services_page import HANDLERS
 
 UPSTREAM = ("import", "ehr", "curation-tools")
+PAGE = "review"
+"""A service of ours that reads no topic."""
 
 
 def topics(who: str, operation: str) -> set[str]:
@@ -21,7 +23,7 @@ def topics(who: str, operation: str) -> set[str]:
 
 
 def test_every_service_and_every_kind_of_publisher_is_a_principal() -> None:
-    assert set(PRINCIPALS) == {OPERATORS, *UPSTREAM, *HANDLERS}
+    assert set(PRINCIPALS) == {OPERATORS, PAGE, *UPSTREAM, *HANDLERS}
     assert set(SERVICES) == set(HANDLERS)
 
 
@@ -46,7 +48,7 @@ def test_a_service_reads_in_its_own_group_only(service: str) -> None:
     assert (group.name, group.is_prefix, group.operation) == (*expected, "read")
 
 
-@pytest.mark.parametrize("who", UPSTREAM)
+@pytest.mark.parametrize("who", (PAGE, *UPSTREAM))
 def test_who_publishes_from_outside_may_write_decisions_and_documents_and_read_nothing(who: str) -> None:
     assert {(grant.resource, grant.operation) for grant in grants(who)} == {("topic", "write")}
     assert topics(who, "write") <= {events.CURATION, events.KNOWLEDGE}
@@ -95,4 +97,4 @@ def test_the_page_for_operators_names_every_principal() -> None:
     first, *others = (ticked(row[0]) for row in rows(section(page("docs/operations.md"), "### Access control lists")))
     services = {name.removeprefix("User:sano-").removeprefix("-") for name in first}
     assert services == set(SERVICES)
-    assert {name for names in others for name in names} == {f"User:sano-{who}" for who in (OPERATORS, *UPSTREAM)}
+    assert {name for names in others for name in names} == {f"User:sano-{who}" for who in (OPERATORS, PAGE, *UPSTREAM)}

@@ -150,9 +150,9 @@ def test_operators_send_what_their_commands_publish_and_whatever_can_be_replayed
     assert received_by("operators") == set(), "they read in no group"
 
 
-def test_nobody_else_sends_but_who_publishes_from_outside() -> None:
+def test_nobody_else_sends_but_the_review_page_and_who_publishes_from_outside() -> None:
     everybody = {name.partition(".")[0] for name in DOCUMENT["operations"]}
-    assert everybody - {*SERVICES, "operators"} == {"import", "ehr", "curation-tools"}
+    assert everybody - {*SERVICES, "operators", "review"} == {"import", "ehr", "curation-tools"}
 
 
 def test_a_service_reads_in_one_group_and_each_replica_in_a_group_of_its_own() -> None:

@@ -65,6 +65,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "queries",
         "commands",
         "operations",
+        "review_page",
         "replay",
         "demo",
         "cli",

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from consumers.runtime.liveness import Progress
 from consumers.runtime.policy import HandlingPolicy
-from consumers.runtime.service import health_app
 from consumers.runtime.settings import ConsumerSettings
+from tenancy.service.health import health_app
 from tests.unit.runtime_parts import (
     TELEMETRY,
 )

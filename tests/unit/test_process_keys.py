@@ -17,6 +17,7 @@ from deploy.local.services import SERVICES, Folders, Service, service_command, s
 from deploy.local.stack_file import StackFile
 from inference.settings import InferenceSettings
 from producers.operations.trust_admin import ensure_keys
+from producers.review_page.settings import ReviewPageSettings
 from producers.settings import OperatorSettings
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import ROOT_PUBLIC_FILE, SIGNS, TRUST_FILE, key_file
@@ -33,6 +34,7 @@ SETTINGS: dict[str, type[PlatformSettings]] = {
     "purge": PurgeSettings,
     "ledger": LedgerSettings,
     "inference": InferenceSettings,
+    "review": ReviewPageSettings,
 }
 
 

@@ -17,6 +17,7 @@ from deploy.local.services import INFERENCE, LOCAL_PROFILE, Folders, service_com
 from deploy.local.settings import inherited_environment
 from deploy.local.stack_file import StackFile
 from inference.settings import InferenceSettings
+from producers.review_page.settings import ReviewPageSettings
 
 SHARED = {
     "SANO_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
@@ -24,6 +25,8 @@ SHARED = {
     "SANO_BASE_MODEL": "/models/base",
     "SANO_HEALTH_PORT": "8081",
     "SANO_INFERENCE_PORT": "8000",
+    "SANO_REVIEW_URL": "http://127.0.0.1:8085",
+    "SANO_SOURCE_KEY_FILE": "/keys/source.key",
 }
 
 
@@ -37,6 +40,7 @@ SHARED = {
         PurgeSettings,
         TrainingSettings,
         InferenceSettings,
+        ReviewPageSettings,
     ],
 )
 def test_a_service_reads_the_local_profile(settings: type[BaseSettings], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,8 +173,15 @@ def test_the_table_of_processes_says_what_each_is_called_reads_and_writes(servic
 
 
 def test_the_table_of_processes_has_every_service_and_the_worker() -> None:
-    assert documented().keys() == {*DOCUMENTED_AS.values(), "training worker"}
+    assert documented().keys() == {*DOCUMENTED_AS.values(), "training worker", "review page"}
     assert documented()["training worker"][4] == "as training"
+
+
+def test_the_review_page_writes_what_its_reviewers_say_and_propose() -> None:
+    assert set(PUBLISHES["review"]) == {events.ExampleReviewed, events.ExampleProposed}
+    _, started, _, reads, writes, _ = documented()["review page"]
+    assert (ticked(started), reads) == (["python -m producers.review_page.app"], "")
+    assert ticked(writes) == list({model.topic for model in PUBLISHES["review"]})
 
 
 @pytest.mark.parametrize("service", SERVICES)

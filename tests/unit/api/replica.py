@@ -18,7 +18,6 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from consumers.runtime.service import health_app
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
@@ -35,6 +34,7 @@ from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
+from tenancy.service.health import health_app
 from tenancy.service.telemetry import Telemetry
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore

@@ -1,0 +1,75 @@
+"""Wiring of the review page: ``python -m producers.review_page.app``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from producers.review_page.links import AUDIENCE, Links
+from producers.review_page.page import Page
+from producers.review_page.people import Limits
+from producers.review_page.rates import Rates
+from producers.review_page.settings import ReviewPageSettings
+from producers.review_page.web import build
+from producers.sources.source_key import SourceKey
+from tenancy.bootstrap import open_tenancy, trust
+from tenancy.platform.clock import utc_now
+from tenancy.platform.settings import loaded_or_exit, refusal_exits
+from tenancy.service.background_server import Beside, run_server
+from tenancy.service.health import health_app
+from tenancy.service.telemetry import configure_logging, configure_telemetry
+from tenancy.tokens import TokenVerifier
+
+SERVICE = "review"
+SIGN_INS_PER_MINUTE = 30
+"""From one address, or through one proxy."""
+
+
+def page_of(settings: ReviewPageSettings) -> Page:
+    """Raises :class:`~tenancy.errors.Refused` for wrong settings."""
+    links = settings.review_links == "allowed"
+    return Page(
+        limits=Limits(settings.review_idle_seconds, settings.review_session_seconds),
+        people=Rates(settings.review_requests_per_minute, time.monotonic),
+        strangers=Rates(SIGN_INS_PER_MINUTE, time.monotonic),
+        clock=utc_now,
+        links=Links(TokenVerifier(trust(settings), audience=AUDIENCE)) if links else None,
+    )
+
+
+def main() -> None:
+    settings = loaded_or_exit(ReviewPageSettings)
+    configure_logging(SERVICE)
+    telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
+    with refusal_exits():
+        page, key = page_of(settings), SourceKey.read(settings.source_key_file)
+
+    @asynccontextmanager
+    async def connected() -> AsyncIterator[None]:
+        async with open_tenancy(settings, SERVICE) as tenancy:
+            page.held.append(tenancy)
+            try:
+                yield
+            finally:
+                page.held.clear()
+
+    async def is_ready() -> bool:
+        return bool(page.held) and await page.tenancy.publisher.answers()
+
+    try:
+        run_server(
+            lambda lifespan: build(page, settings.review_url, key.secret("review-sessions"), lifespan),
+            connected,
+            host=settings.review_host,
+            port=settings.review_port,
+            graceful_seconds=10,
+            connections=settings.review_connections,
+            beside=Beside(health_app(telemetry, lambda: True, is_ready), settings.health_host, settings.health_port),
+        )
+    finally:
+        telemetry.flush()
+
+
+if __name__ == "__main__":
+    main()

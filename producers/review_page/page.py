@@ -1,0 +1,156 @@
+"""Holds what every route needs, and the ways in: who asks, how often, with a form of this page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.templating import Jinja2Templates
+from markupsafe import Markup, escape
+from starlette.datastructures import FormData
+from starlette.responses import HTMLResponse, Response
+
+from producers.queries.printable import printable
+from producers.review_page.links import Links
+from producers.review_page.people import Limits, NotSignedIn, Person, Role, is_genuine, signed_in
+from producers.review_page.rates import Rates
+from schemas.base.redaction import IdentifierType
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Transient
+from tenancy.platform.clock import Clock
+
+FOLDER = Path(__file__).parent
+PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(kind.value for kind in IdentifierType)})-[0-9]+\]")
+
+
+class Starting(Transient):
+    def __init__(self) -> None:
+        super().__init__("the page has no bus and no bucket yet; try again")
+
+
+class WrongRole(Exception):
+    """Signed in, and not as who may do this."""
+
+
+class ForgedForm(Exception):
+    """A form that this page did not make for this session, or that is no form."""
+
+
+@dataclass
+class Page:
+    """``held`` is the tenancy while the process has one; ``links`` are None where they are refused."""
+
+    limits: Limits
+    people: Rates
+    strangers: Rates
+    clock: Clock
+    links: Links | None = None
+    held: list[Tenancy] = field(default_factory=list)
+
+    @property
+    def tenancy(self) -> Tenancy:
+        """Raises :class:`Starting`."""
+        if not self.held:
+            raise Starting
+        return self.held[-1]
+
+
+def page_of(request: Request) -> Page:
+    page: Page = request.app.state.page
+    return page
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+async def anybody(request: Request) -> Page:
+    """Of routes that need nobody signed in. Raises :class:`~producers.review_page.rates.TooOften`."""
+    page = page_of(request)
+    page.strangers.spend(_address(request))
+    return page
+
+
+async def somebody(request: Request) -> Person:
+    """Whoever is signed in. Raises :class:`NotSignedIn` and :class:`~producers.review_page.rates.TooOften`."""
+    page = page_of(request)
+    try:
+        person = signed_in(request.session, page.clock(), page.limits)
+    except NotSignedIn:
+        page.strangers.spend(_address(request))
+        raise
+    page.people.spend(f"{person.tenant}/{person.id}")
+    return person
+
+
+def _only(role: Role) -> Callable[[Person], Person]:
+    def check(person: Annotated[Person, Depends(somebody)]) -> Person:
+        if person.role != role:
+            raise WrongRole
+        return person
+
+    return check
+
+
+async def _form(request: Request) -> FormData:
+    """The form, if this page made it for this session. Raises :class:`ForgedForm`."""
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        raise ForgedForm
+    form = await request.form(max_files=0, max_fields=160)
+    if not is_genuine(request.session, form.get("token")):
+        raise ForgedForm
+    return form
+
+
+ThePage = Annotated[Page, Depends(page_of)]
+Somebody = Annotated[Person, Depends(somebody)]
+Reviewer = Annotated[Person, Depends(_only("reviewer"))]
+Compliance = Annotated[Person, Depends(_only("compliance"))]
+Form = Annotated[FormData, Depends(_form)]
+
+
+def said(form: FormData, name: str) -> str:
+    """One field's text; empty where it is missing."""
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def pieces(text: str) -> Iterator[Markup]:
+    """The text as HTML, with each placeholder marked."""
+    end = 0
+    for found in PLACEHOLDER.finditer(text):
+        yield escape(text[end : found.start()])
+        yield Markup('<mark class="redacted">{}</mark>').format(found[0])
+        end = found.end()
+    yield escape(text[end:])
+
+
+def marked(text: str) -> Markup:
+    """Without control characters, and with placeholders marked."""
+    return Markup("").join(pieces(printable(text)))
+
+
+def moment(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"
+
+
+_TEMPLATES = Jinja2Templates(directory=FOLDER / "templates")
+_TEMPLATES.env.filters.update(marked=marked, moment=moment)
+_TEMPLATES.env.trim_blocks = _TEMPLATES.env.lstrip_blocks = True
+
+
+def shown(request: Request, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """A page, for whoever is signed in. Templates escape whatever they are given."""
+    session = request.session
+    context |= {"token": session.get("token"), "role": session.get("role"), "tenant": session.get("tenant")}
+    return _TEMPLATES.TemplateResponse(request, template, context, status_code=status)
+
+
+def told(request: Request, status: int, heading: str, what: str) -> Response:
+    """A page of one sentence."""
+    return shown(request, "message.html", status, heading=heading, what=what)

@@ -1,0 +1,115 @@
+"""Routes of reviewers: the queue, one example, and what is said of it, by the same functions as ``sano review``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import RedirectResponse, Response
+
+from producers.commands.reviewing import review
+from producers.queries.proposals import ProposalView, open_proposals, proposed_text
+from producers.review_page.page import Form, Reviewer, ThePage, said, shown
+from producers.review_page.people import Person, Session, remember, remembers
+from schemas.base.identifiers import OPAQUE_ID_PATTERN
+from schemas.bus.events import Verdict
+from tenancy.errors import Refused
+
+router = APIRouter()
+
+REASONS = {
+    "wrong-answer": "The answer is wrong",
+    "unsafe": "The answer could harm a patient",
+    "off-policy": "It is against the house's rules",
+    "identifiers-left": "It still identifies somebody",
+    "not-relevant": "It is of no use for training",
+    "unclear": "It cannot be understood",
+    "duplicate": "There is one like it already",
+}
+"""Codes that the page offers, and their words. The text never goes into a code."""
+
+ExampleId = Annotated[str, Path(pattern=OPAQUE_ID_PATTERN)]
+
+
+def is_for(view: ProposalView, person: Person, session: Session) -> bool:
+    """Whether this reviewer has still to look at it: neither the author nor somebody who spoke already."""
+    is_own = person.id == view.author_id or person.id in view.reviewer_ids
+    return not is_own and not remembers(session, view.example_id, view.version)
+
+
+@router.get("/queue")
+async def queue(request: Request, page: ThePage, person: Reviewer) -> Response:
+    views = await open_proposals(page.tenancy, person.tenant)
+    mine = [view for view in views if is_for(view, person, request.session)]
+    others = [view for view in views if view not in mine]
+    return shown(request, "queue.html", mine=mine, others=others)
+
+
+@router.get("/queue/next")
+async def next_example(request: Request, page: ThePage, person: Reviewer, after: str = "") -> Response:
+    """The next one that waits for this reviewer, behind ``after`` and then from the front; else the queue."""
+    views = await open_proposals(page.tenancy, person.tenant)
+    ids = [view.example_id for view in views]
+    start = ids.index(after) + 1 if after in ids else 0
+    for view in (*views[start:], *views[:start]):
+        if view.example_id != after and is_for(view, person, request.session):
+            return RedirectResponse(f"/examples/{view.example_id}", 303)
+    return RedirectResponse("/queue", 303)
+
+
+@router.get("/examples/{example_id}")
+async def example(request: Request, page: ThePage, person: Reviewer, example_id: ExampleId) -> Response:
+    found = await proposed_text(page.tenancy, person.tenant, example_id)
+    view = found.proposal
+    return shown(
+        request,
+        "example.html",
+        view=view,
+        messages=found.messages,
+        reasons=REASONS,
+        is_author=view.author_id == person.id,
+        may_review=is_for(view, person, request.session),
+    )
+
+
+@router.post("/examples/{example_id}/approve")
+async def approve(request: Request, page: ThePage, person: Reviewer, form: Form, example_id: ExampleId) -> Response:
+    return await _say(request, page, person, example_id, said(form, "version"), "approved")
+
+
+@router.post("/examples/{example_id}/reject")
+async def reject(request: Request, page: ThePage, person: Reviewer, form: Form, example_id: ExampleId) -> Response:
+    reason = said(form, "reason")
+    if reason not in REASONS:
+        raise Refused("no-reason", "refused: choose why it is rejected")
+    return await _say(request, page, person, example_id, said(form, "version"), "rejected", reason)
+
+
+async def _say(
+    request: Request,
+    page: ThePage,
+    person: Person,
+    example_id: str,
+    version: str,
+    verdict: Verdict,
+    reason: str | None = None,
+) -> Response:
+    number = version_said(version)
+    await review(
+        page.tenancy,
+        person.tenant,
+        example_id,
+        version=number,
+        reviewer_id=person.id,
+        verdict=verdict,
+        reason_code=reason,
+    )
+    remember(request.session, example_id, number)
+    return RedirectResponse(f"/queue/next?after={example_id}", 303)
+
+
+def version_said(text: str) -> int:
+    """Raises :class:`Refused`."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise Refused("another-version", "refused: the form names no version")
+    return int(text)

@@ -1,0 +1,29 @@
+"""Settings of the review page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base.addresses import HttpUrl
+from tenancy.platform.settings import DAY_SECONDS, PlatformSettings
+
+
+class ReviewPageSettings(PlatformSettings):
+    """What the page needs beyond the platform. Several processes of one page share the address and the source key."""
+
+    review_url: HttpUrl = Field(description="the page's address, as browsers see it")
+    review_host: str = Field(default="127.0.0.1", description="address to listen on")
+    review_port: int = Field(default=8085, ge=1, le=65535)
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=8080, ge=1, le=65535)
+    source_key_file: Path = Field(description="32 bytes in base64: sessions, reviewers' ids, salts of edits")
+    review_links: Literal["refused", "allowed"] = Field(
+        default="refused", description="whether one-time links by `sano review link` sign in"
+    )
+    review_idle_seconds: float = Field(default=1800.0, ge=60, le=DAY_SECONDS, description="a session unused for this")
+    review_session_seconds: float = Field(default=28_800.0, ge=60, le=DAY_SECONDS, description="a session's whole life")
+    review_requests_per_minute: int = Field(default=240, ge=10, le=100_000, description="of one person")
+    review_connections: int = Field(default=256, ge=16, le=65_536)

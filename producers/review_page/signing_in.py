@@ -1,0 +1,58 @@
+"""Routes of signing in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import RedirectResponse, Response
+
+from producers.review_page.page import Form, Page, Somebody, anybody, page_of, said, shown
+from producers.review_page.people import NotSignedIn, Person, begin, signed_in
+
+router = APIRouter()
+
+Anybody = Annotated[Page, Depends(anybody)]
+
+
+def home_of(person: Person) -> str:
+    return "/queue" if person.role == "reviewer" else "/compliance"
+
+
+@router.get("/")
+async def home(person: Somebody) -> Response:
+    return RedirectResponse(home_of(person), 303)
+
+
+@router.get("/sign-in")
+async def sign_in(request: Request, page: Anybody) -> Response:
+    try:
+        return RedirectResponse(home_of(signed_in(request.session, page.clock(), page.limits)), 303)
+    except NotSignedIn:
+        return shown(request, "sign_in.html", links=page.links is not None)
+
+
+@router.get("/sign-in/link")
+async def link_page(request: Request, page: Anybody) -> Response:
+    """Asks for a click: what only fetches addresses, such as a mail scanner, would use up a one-time link."""
+    if page.links is None:
+        return RedirectResponse("/sign-in", 303)
+    return shown(request, "link.html", failed=False)
+
+
+@router.post("/sign-in/link")
+async def by_link(request: Request, page: Anybody) -> Response:
+    """Signs in without a form's token, since there is no session yet; the link itself cannot be forged."""
+    if page.links is None:
+        return RedirectResponse("/sign-in", 303)
+    form = await request.form(max_files=0, max_fields=4)
+    person = page.links.take(said(form, "link"))
+    begin(request.session, person, page.clock())
+    return RedirectResponse(home_of(person), 303)
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, _: Form) -> Response:
+    page_of(request)
+    request.session.clear()
+    return RedirectResponse("/sign-in", 303)

@@ -1,0 +1,121 @@
+"""The review page for reviewers: the queue, and decisions by the same functions as on the command line."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from schemas.bus import events
+from tests.fixtures.gates import NAME
+from tests.unit.proposal_parts import content
+from tests.unit.review_page_parts import Desk, desk_of
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    return await desk_of(required=2)
+
+
+async def test_a_reviewer_approves_what_the_queue_offers_and_is_led_to_the_next(desk: Desk) -> None:
+    first, second = await desk.review().proposed("e1"), await desk.review().proposed("e2")
+    await desk.review().handle(first, second)
+    browser = await desk.signed_in()
+    html = await browser.look("/queue")
+    assert "Waits for you: 2" in html
+    assert html.index("/examples/e1") < html.index("/examples/e2"), "the oldest first"
+    await browser.look("/examples/e1")
+    answer = await browser.send_form("/examples/e1/approve", version="1")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/queue/next?after=e1")
+    assert "/examples/e2/approve" in await browser.look(answer.headers["location"])
+    [said] = await desk.curated()
+    assert isinstance(said, events.ExampleReviewed)
+    assert isinstance(first.data, events.ExampleProposed)
+    assert (said.example_id, said.version, said.reviewer_id, said.verdict) == ("e1", 1, "rev-1", "approved")
+    assert said.commitment == first.data.content.commitment, "bound to the text that was seen"
+
+
+async def test_what_one_reviewer_approved_waits_for_another_until_as_many_agree_as_the_policy_asks(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"))
+    for person in ("rev-1", "rev-2"):
+        browser = await desk.signed_in(person=person)
+        assert "Waits for you: 1" in await browser.look("/queue")
+        await browser.look("/examples/e1")
+        assert (await browser.send_form("/examples/e1/approve", version="1")).status_code == 303
+        await desk.curated()
+    assert "Nothing waits for you" in await browser.look("/queue")
+
+
+async def test_a_reviewer_rejects_with_a_code_of_the_list_and_without_one_not_at_all(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"))
+    browser = await desk.signed_in()
+    await browser.look("/examples/e1")
+    for reason in ("", "because of Mrs Example"):
+        assert (await browser.send_form("/examples/e1/reject", version="1", reason=reason)).status_code == 409
+    assert desk.parts.publisher.events == []
+    await browser.send_form("/examples/e1/reject", version="1", reason="unsafe")
+    [said] = await desk.curated()
+    assert isinstance(said, events.ExampleReviewed)
+    assert (said.verdict, said.reason_code) == ("rejected", "unsafe")
+
+
+async def test_where_two_disagree_it_waits_for_a_third_and_says_so(desk: Desk) -> None:
+    proposed = await desk.review().proposed("e1")
+    of = desk.review()
+    await of.handle(proposed, of.reviewed(proposed, "rev-1"), of.reviewed(proposed, "rev-2", "rejected"))
+    first, third = await desk.signed_in(person="rev-1"), await desk.signed_in(person="rev-3")
+    assert "Waits for others: 1" in await first.look("/queue")
+    assert "You have reviewed this version" in await first.look("/examples/e1")
+    assert "disagreement" in await third.look("/queue")
+    assert "Another one decides" in await third.look("/examples/e1")
+
+
+async def test_who_wrote_an_example_is_offered_no_decision_on_it_and_cannot_send_one(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1", author_id="rev-1"))
+    browser = await desk.signed_in(person="rev-1")
+    html = await browser.look("/examples/e1")
+    assert "/approve" not in html
+    assert "others review it" in html
+    assert (await browser.send_form("/examples/e1/approve", version="1")).status_code == 409
+    assert desk.parts.publisher.events == []
+
+
+async def test_a_version_that_was_edited_meanwhile_is_not_decided_by_who_saw_the_one_before(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"))
+    browser = await desk.signed_in()
+    await browser.look("/examples/e1")
+    edited = await desk.review().proposed("e1", content(answer="Yes."), version=2, author_id="rev-9")
+    await desk.review().handle(edited)
+    for version in ("1", "", "²", "1" * 5000):
+        assert (await browser.send_form("/examples/e1/approve", version=version)).status_code == 409
+    assert desk.parts.publisher.events == []
+
+
+async def test_placeholders_are_marked_and_a_text_is_text_whatever_it_looks_like(desk: Desk) -> None:
+    hostile = "<script>alert(1)</script> [PATIENT-1] {{ 7*7 }} \u202egnihton [NOT-1]"
+    await desk.review().handle(await desk.review().proposed("e1", content(question=hostile)))
+    html = await (await desk.signed_in()).look("/examples/e1")
+    assert '<mark class="redacted">[PATIENT-1]</mark>' in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "{{ 7*7 }}" in html
+    assert "\u202e" not in html
+    assert "[NOT-1]</mark>" not in html
+
+
+async def test_another_tenants_example_and_one_that_does_not_exist_are_both_not_found(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"))
+    stranger = await desk.signed_in(tenant="t2")
+    assert "Waits for you: 0" in await stranger.look("/queue")
+    answers = [await stranger.get(f"/examples/{name}") for name in ("e1", "e-unknown", "..%2fkey", "a" * 200, NAME)]
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({re.sub(r'value="[^"]+"', "", answer.text) for answer in answers}) == 1
+    assert (await stranger.send_form("/examples/e1/approve", version="1")).status_code == 404
+    assert desk.parts.publisher.events == []
+
+
+async def test_nothing_of_a_purged_tenant_is_shown(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"))
+    browser = await desk.signed_in()
+    await desk.fence()
+    assert (await browser.get("/queue")).status_code == 410
+    assert (await browser.get("/examples/e1")).status_code == 410
