@@ -34,6 +34,8 @@ from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.settings import InferenceSettings
 from inference.tenants.binding import Salts, TenantStateCache
+from inference.tenants.fair_queue import OUTPUT_COST, Capacity, FairQueue
+from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter, UsageReporter
 from schemas.bus import events
 from schemas.evidence.purposes import Purpose
@@ -111,6 +113,9 @@ class Replica:
         self.loads = telemetry.meter.create_histogram(
             "sano_adapter_load_seconds", unit="s", description="from the object store into the engine"
         )
+        self.waited = telemetry.meter.create_histogram(
+            "sano_request_wait_seconds", unit="s", description="from a request to its turn at the engine"
+        )
         self.unaudited = telemetry.meter.create_counter(
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
@@ -161,7 +166,8 @@ class Replica:
             stack.push_async_callback(audit.close, LAST_SECONDS)
             placement = self._placement(engine, files, audit)
             engine.on_ended = placement.engine_ended
-            views = TenantStateCache(tenancy, settings.state_ttl_seconds)
+            turns = self._turns()
+            views = TenantStateCache(tenancy, settings.state_ttl_seconds, on_blocked=turns.forget)
             meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)
@@ -183,7 +189,7 @@ class Replica:
                 periodic.start()
                 stack.push_async_callback(periodic.stop)
             self.engine, self.consumer, self.lease = engine, consumer, lease
-            self.api.answers = Answers(engine, views, placement, lease, meter, Salts())
+            self.api.answers = Answers(engine, views, placement, lease, meter, Salts(), turns)
             _freeze_heap()
             try:
                 yield
@@ -193,6 +199,17 @@ class Replica:
     def _engine(self, config: EngineConfig) -> SupervisedEngine:
         suspects = Suspects(on_refused=lambda: self.endangering.add(1))
         return SupervisedEngine(lambda: Engine(config), suspects, RESTARTS, on_restarted=lambda: self.restarts.add(1))
+
+    def _turns(self) -> Turns:
+        settings = self.settings
+        # A few more than the engine has in one batch: while one is on its way there its place would be empty. Others
+        # may overtake one without a slot by as much as one request can take.
+        capacity = Capacity(
+            places=settings.max_num_seqs + max(1, settings.max_num_seqs // 8),
+            slots=settings.max_loras,
+            overtaking=OUTPUT_COST * settings.max_model_len,
+        )
+        return Turns(FairQueue(capacity), on_waited=self.waited.record)
 
     async def _files(self, tenancy: Tenancy, base_model: Path, root: Path) -> AdapterFiles:
         return AdapterFiles(

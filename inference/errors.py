@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 
 class RequestRefused(Exception):
-    """Answered with ``status`` and an error object of this code."""
+    """Answered with ``status``, an error object of this code, and these headers."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = headers or {}
 
 
 def error_body(status: int, code: str | int, message: str, field: str | None = None) -> dict[str, Any]:
@@ -51,6 +53,16 @@ def body_timeout(seconds: float) -> RequestRefused:
 def too_many_requests(limit: int) -> RequestRefused:
     message = f"this replica answers at most {limit} requests of one tenant at once; try again when one has ended"
     return RequestRefused(429, "too_many_requests", message)
+
+
+def over_rate(of: Literal["requests", "tokens"], seconds: int, headers: Mapping[str, str]) -> RequestRefused:
+    message = f"this tenant's {of} a minute are used up; try again in {seconds} s"
+    return RequestRefused(429, "rate_limit_exceeded", message, {**headers, "Retry-After": str(seconds)})
+
+
+def queue_full(limit: int, headers: Mapping[str, str]) -> RequestRefused:
+    message = f"{limit} requests of this tenant wait for their turn, the most that may; try again when one has ended"
+    return RequestRefused(429, "queue_full", message, headers)
 
 
 def too_much_unread() -> RequestRefused:

@@ -1,19 +1,22 @@
-"""Answers one request: binds it to the tenant's adapter, holds that, asks the engine, meters the usage."""
+"""Answers one request: binds it to the tenant's adapter, waits for its turn, asks the engine, meters the usage."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, Protocol
 
 from inference.adapters.placement import Placement
+from inference.api.sizes import prompt_tokens, sequences
+from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream
-from inference.errors import lease_over
+from inference.errors import RequestRefused, lease_over, no_room
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import BASE, Salts, TenantStateCache
+from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
 from tenancy.platform.clock import random_nonce
 from tenancy.tenant_id import TenantId
@@ -56,10 +59,13 @@ class HeldStream(AsyncIterator[bytes]):
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer, or a stream of server-sent events. ``adapter`` is the digest that answers, or ``base``."""
+    """A whole answer, or a stream of server-sent events. ``adapter`` is the digest that answers, or ``base``;
+    ``headers`` tell of the tenant's rates.
+    """
 
     adapter: str
     body: dict[str, Any] | HeldStream
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class AnsweringEngine(Protocol):
@@ -68,11 +74,25 @@ class AnsweringEngine(Protocol):
     def require_running(self) -> None: ...
 
     async def chat(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int,
     ) -> dict[str, Any] | EventStream: ...
 
     async def completion(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int,
     ) -> dict[str, Any] | EventStream: ...
 
 
@@ -86,6 +106,7 @@ class Answers:
     lease: ReplicaLease
     meter: UsageMeter
     salts: Salts
+    turns: Turns
 
     async def models(self, tenant: TenantId) -> list[str]:
         """The names that this tenant may ask for; of its adapters the latest, since older ones need no listing."""
@@ -96,31 +117,61 @@ class Answers:
     async def answer(self, tenant: TenantId, kind: Kind, body: Mapping[str, Any]) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
         self.engine.require_running()  # before anything is fetched for an engine that is not there
-        adapter = await self.views.adapter(tenant, body.get("model"))
+        bound = await self.views.bound(tenant, body.get("model"))
+        adapter, policy = bound.adapter, bound.policy
+        self.turns.rates.admit(tenant, policy)
         may_answer = partial(self._require_lease, adapter)
+        await self._prefetch(tenant, adapter)
         stack = AsyncExitStack()
         try:
-            await stack.enter_async_context(self._held(tenant, adapter))
-            ask = self.engine.chat if kind == "chat" else self.engine.completion
-            result = await ask(
-                body,
-                owner=tenant,
-                adapter=adapter,
-                cache_salt=self.salts.salt(tenant, adapter),
-                request_id=random_nonce(),
+            turn = await stack.enter_async_context(
+                self.turns.turn(tenant, policy, adapter, sequences(kind, body), prompt_tokens(kind, body))
             )
+            used = partial(self.turns.used, turn)
+            try:
+                await stack.enter_async_context(self._held(tenant, adapter))
+                self.views.require_admitted(tenant)
+                ask = self.engine.chat if kind == "chat" else self.engine.completion
+                result = await ask(
+                    body,
+                    owner=tenant,
+                    adapter=adapter,
+                    cache_salt=self.salts.salt(tenant, adapter),
+                    request_id=random_nonce(),
+                    context_tokens=policy.context_tokens,
+                )
+            except (RequestRefused, EngineRefused):
+                self.turns.give_back(turn)
+                raise
         except BaseException:
             await stack.aclose()
             raise
+        headers = self.turns.rates.headers(tenant, policy)
         if isinstance(result, EventStream):
             # Once, when the answer is made or given up: then its figures are final, however it ended.
             stack.callback(self._count_stream, tenant, result)
-            return Answer(adapter or BASE, HeldStream(result, stack, may_answer))
-        await stack.aclose()
+            result.on_used = used
+            return Answer(adapter or BASE, HeldStream(result, stack, may_answer), headers)
         usage = result["usage"]
+        used(usage["prompt_tokens"], usage["completion_tokens"])
+        await stack.aclose()
         self.meter.tokens(tenant, usage["prompt_tokens"], usage["completion_tokens"])
         may_answer()  # after it is counted, as a stream is that the lease's end cuts off
-        return Answer(adapter or BASE, result)
+        return Answer(adapter or BASE, result, self.turns.rates.headers(tenant, policy))
+
+    async def _prefetch(self, tenant: TenantId, adapter: str | None) -> None:
+        """Load the adapter before the request waits for its turn, which would otherwise keep a place in the engine
+        empty for as long as a fetch takes. It is not held while it waits: a few tenants' queues would fill the replica.
+        """
+        if adapter is None:
+            return
+        self._require_lease(adapter)
+        try:
+            async with self.placement.held(tenant, adapter):
+                pass
+        except RequestRefused as refused:
+            if refused.code != no_room().code:  # every place for adapters is in use now; at its turn one is free
+                raise
 
     @asynccontextmanager
     async def _held(self, tenant: TenantId, adapter: str | None) -> AsyncIterator[None]:

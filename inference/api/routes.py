@@ -96,7 +96,7 @@ class Api:
 
     def _response(self, tenant: TenantId, made: Answer, running: ExitStack) -> Response:
         """The response, which takes over what is ``running`` until it is sent."""
-        headers = {ADAPTER_HEADER: made.adapter}
+        headers = {**made.headers, ADAPTER_HEADER: made.adapter}
         if isinstance(made.body, HeldStream):
             return _Streamed(made.body, headers, running.pop_all())
         whole = _Whole(made.body, headers)
@@ -262,7 +262,9 @@ async def _no_such_route(_: Request, error: Exception) -> Response:
 async def _refused(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestRefused):
         raise error
-    return _error(error.status, error.code, error.message)
+    response = _error(error.status, error.code, error.message)
+    response.headers.update(error.headers)
+    return response
 
 
 async def _engine_refused(_: Request, error: Exception) -> Response:

@@ -25,11 +25,18 @@ from inference.engine.config import EngineConfig, prepare_environment, serving_a
 from inference.engine.errors import AdapterNotLoaded, EngineDead
 from inference.engine.in_flight import EventStream, Flight, Flights, result_of
 from inference.engine.loaded_adapters import Eviction, LoadedAdapters
+from inference.engine.ports import UNBOUNDED
 from inference.engine.processes import end, of_engine
 from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
 from inference.engine.shared_memory import descendants, mapped, unlink
 from inference.engine.stream_usage import StreamUsage
-from inference.engine.vllm_errors import error_events, refusal_of_event, refusal_of_exception, refusal_of_response
+from inference.engine.vllm_errors import (
+    error_events,
+    refusal,
+    refusal_of_event,
+    refusal_of_exception,
+    refusal_of_response,
+)
 from inference.engine.watched_llm import WatchedLlm
 from tenancy.service.telemetry import SCOPE
 
@@ -185,13 +192,21 @@ class Engine:
         return await self._loaded_adapters().reset_prefix_cache()
 
     async def chat(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int = UNBOUNDED,
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI chat request: the response as JSON, or a stream of server-sent events.
 
         ``adapter`` is a loaded digest, or ``None`` for the base model. It, the salt and the id take the place of
         whatever the caller's body says. ``owner`` is whose request it is. ``cache_salt`` is 1 to 128
-        hexadecimal digits; ``request_id`` is unique among the running ones. Raises :class:`EngineRefused`, for a
+        hexadecimal digits; ``request_id`` is unique among the running ones; ``context_tokens`` is what a prompt and
+        its answer may have together, where that is less than the engine takes. Raises :class:`EngineRefused`, for a
         stream too as long as no event has been made.
         """
         model = self._admit(adapter, request_id)
@@ -199,11 +214,19 @@ class Engine:
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
         flight = Flight(request_id, adapter, [f"chatcmpl-{request_id}"], owner)
-        create = self._serving.openai_serving_chat.create_chat_completion
+        chat = self._serving.openai_serving_chat
+        create = self._within(context_tokens, chat, chat.render_chat_request, chat.create_chat_completion)
         return await self._answer(flight, create, self._request(ChatCompletionRequest, fields), StreamUsage(body))
 
     async def completion(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int = UNBOUNDED,
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI completion request. As :meth:`chat`."""
         model = self._admit(adapter, request_id)
@@ -212,7 +235,9 @@ class Engine:
 
         ids = [f"cmpl-{request_id}-{index}" for index in range(prompt_count(fields["prompt"]))]
         flight = Flight(request_id, adapter, ids, owner)
-        create = self._serving.openai_serving_completion.create_completion
+        completion = self._serving.openai_serving_completion
+        render = completion.render_completion_request
+        create = self._within(context_tokens, completion, render, completion.create_completion)
         return await self._answer(flight, create, self._request(CompletionRequest, fields), StreamUsage(body))
 
     def _admit(self, adapter: str | None, request_id: str) -> str:
@@ -233,6 +258,34 @@ class Engine:
         except Exception as error:
             # Not chained: the cause holds the caller's values, and a log of it would print them.
             raise refusal_of_exception(error, self._config.max_model_len) from None
+
+    def _within(
+        self,
+        context_tokens: int,
+        serving: Any,
+        render: Callable[[Any], Awaitable[Any]],
+        create: Callable[[Any], Awaitable[Any]],
+    ) -> Callable[[Any], Awaitable[Any]]:
+        """``create``, which refuses a request that does not fit so many tokens. The engine itself has one bound for
+        all: its prompt is made into tokens once more than needed, for tenants that have a smaller one.
+        """
+        if context_tokens >= self._config.max_model_len:
+            return create
+
+        async def bounded(request: Any) -> Any:
+            rendered = await render(request)
+            if not isinstance(rendered, tuple | list):
+                return rendered  # vLLM's refusal
+            inputs = rendered[1] if isinstance(rendered, tuple) else rendered
+            left = context_tokens - max(serving._extract_prompt_len(each) for each in inputs)
+            asked = getattr(request, "max_completion_tokens", None) or request.max_tokens
+            if left < 1 or (asked or 0) > left:
+                raise refusal(400, "max_tokens", context_tokens)
+            if asked is None:
+                request.max_tokens = left
+            return await create(request)
+
+        return bounded
 
     async def _answer(
         self, flight: Flight, create: Callable[[Any], Awaitable[Any]], request: Any, usage: StreamUsage

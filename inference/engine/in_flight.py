@@ -121,7 +121,8 @@ class EventStream(AsyncIterator[bytes]):
     """An answer as server-sent events. ``await aclose()`` when the caller is gone: it ends the generation.
 
     The flight fills it at the engine's speed; a stream whose reader is too far behind is cut off: see
-    :mod:`inference.engine.unread`. ``usage`` is what it has taken so far, also of events that nobody reads.
+    :mod:`inference.engine.unread`. ``usage`` is what it has taken so far, also of events that nobody reads; whoever
+    sets ``on_used`` is told of it at each event.
     """
 
     def __init__(self, flights: Flights, flight: Flight, usage: StreamUsage) -> None:
@@ -131,6 +132,7 @@ class EventStream(AsyncIterator[bytes]):
         self.owner = flight.owner
         self.unread = 0
         self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.on_used: Callable[[int, int], None] = lambda prompt_tokens, completion_tokens: None
         self._finished = False
         self._is_cut_off = False
 
@@ -140,6 +142,7 @@ class EventStream(AsyncIterator[bytes]):
             if shown is not None and not self._finished and not self._is_cut_off:
                 self._events.put_nowait(shown)
                 self._flights.unread.add(self, sys.getsizeof(shown))
+        self.on_used(self.usage.prompt_tokens, self.usage.completion_tokens)
 
     def cut_off(self) -> None:
         """End the generation because its reader is too far behind. The reader is told, and gets nothing before that."""

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from inference.engine.loaded_adapters import Eviction
 
+UNBOUNDED = 1 << 30
+"""Tokens of a prompt and its answer, where nobody asked for less than the engine takes."""
+
 
 class AdapterEngine(Protocol):
     """What placement asks of the engine."""

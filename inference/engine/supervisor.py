@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from inference.engine.errors import AdapterNotLoaded, EngineRefused
 from inference.engine.in_flight import EventStream
 from inference.engine.loaded_adapters import Eviction
-from inference.engine.ports import AdapterEngine
+from inference.engine.ports import UNBOUNDED, AdapterEngine
 from inference.engine.suspects import Suspects, Trial
 from inference.errors import restarting
 from tenancy.service.telemetry import SCOPE, safe_message
@@ -62,11 +62,25 @@ class EngineLife(AdapterEngine, Protocol):
     async def require_answer(self) -> None: ...
 
     async def chat(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int = UNBOUNDED,
     ) -> Response: ...
 
     async def completion(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int = UNBOUNDED,
     ) -> Response: ...
 
 
@@ -193,21 +207,49 @@ class SupervisedEngine:
     # --- requests
 
     async def chat(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int = UNBOUNDED,
     ) -> Response:
         """As the engine's own. Raises :class:`RequestRefused` too: 422 for a request that has ended the engine."""
         trial = await self._admitted(owner, "chat", body)
         engine = self._engine
-        asked = engine.chat(body, owner=owner, adapter=adapter, cache_salt=cache_salt, request_id=request_id)
+        asked = engine.chat(
+            body,
+            owner=owner,
+            adapter=adapter,
+            cache_salt=cache_salt,
+            request_id=request_id,
+            context_tokens=context_tokens,
+        )
         return await self._tried(trial, engine, asked)
 
     async def completion(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int = UNBOUNDED,
     ) -> Response:
         """As :meth:`chat`."""
         trial = await self._admitted(owner, "completion", body)
         engine = self._engine
-        asked = engine.completion(body, owner=owner, adapter=adapter, cache_salt=cache_salt, request_id=request_id)
+        asked = engine.completion(
+            body,
+            owner=owner,
+            adapter=adapter,
+            cache_salt=cache_salt,
+            request_id=request_id,
+            context_tokens=context_tokens,
+        )
         return await self._tried(trial, engine, asked)
 
     async def _admitted(self, owner: str, kind: str, body: Mapping[str, Any]) -> Trial:

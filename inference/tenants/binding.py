@@ -15,6 +15,7 @@ from inference.errors import no_such_model, not_active
 from inference.tenants.absent import AbsentAdapters
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.state.archive import Archive, is_archived
@@ -25,6 +26,14 @@ BASE = "base"
 ACTIVE = "active"
 VIEWS = 1024
 """States that are kept at most: some tens of kilobytes each."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What answers a request, and the policy that it is answered by. ``adapter`` is None for the base model."""
+
+    adapter: str | None
+    policy: TenantPolicy
 
 
 @dataclass
@@ -41,6 +50,7 @@ class TenantStateCache:
     tenancy: Tenancy
     ttl_seconds: float
     now: Callable[[], float] = time.monotonic
+    on_blocked: Callable[[TenantId], None] = lambda tenant: None
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
     _reading: dict[str, object] = field(default_factory=dict)
     _blocked: RecentSet[str] = field(default_factory=RecentSet)
@@ -84,20 +94,25 @@ class TenantStateCache:
                 break
             del self._held[oldest]
 
-    async def adapter(self, tenant: TenantId, model: object) -> str | None:
-        """The digest that answers, None for the base model. Raises :class:`RequestRefused` (403, 404).
+    async def bound(self, tenant: TenantId, model: object) -> Bound:
+        """What answers. Raises :class:`RequestRefused` (403, 404).
 
         ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
         """
         state = await self.active(tenant)
         if model is None or model == ACTIVE:
-            return state.active_adapter
+            return Bound(state.active_adapter, state.policy)
         if model == BASE:
-            return None
+            return Bound(None, state.policy)
         adapter = await self._own(tenant, state, model) if isinstance(model, str) else None
         if adapter is None or adapter.status != "ready":
             raise no_such_model()
-        return str(model)
+        return Bound(str(model), state.policy)
+
+    def require_admitted(self, tenant: TenantId) -> None:
+        """For a request that has waited, and its tenant may be fenced. Raises :class:`RequestRefused` (403)."""
+        if tenant in self._blocked:
+            raise not_active()
 
     async def _own(self, tenant: TenantId, state: TenantState, digest: str) -> AdapterState | None:
         """The tenant's adapter. An older one is looked up under the tenant's prefix, where no other tenant's lies.
@@ -129,6 +144,7 @@ class TenantStateCache:
         """Admit nothing of this tenant any more, the first step of its eviction."""
         self._blocked.add(tenant)
         self.forget(tenant)
+        self.on_blocked(tenant)
 
 
 @dataclass(frozen=True)

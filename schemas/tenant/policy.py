@@ -59,6 +59,28 @@ class TenantPolicy(Contract):
         description="refuse decisions, consents and documents without the signature of a registered publisher; absent: "
         "once the installation refuses unsigned events of its own services",
     )
+    share_weight: int = Field(
+        default=1, ge=1, le=100, description="weight of the tenant's share of a replica's engine while others wait too"
+    )
+    concurrent_requests: int = Field(
+        default=64, ge=1, le=1024, description="requests that a replica's engine answers at once"
+    )
+    queued_requests: int = Field(
+        default=192, ge=0, le=1024, description="further requests that wait for their turn on a replica"
+    )
+    requests_per_minute: int = Field(default=10_000, ge=1, le=1_000_000, description="requests a minute on a replica")
+    tokens_per_minute: int = Field(
+        default=1_000_000,
+        ge=1,
+        le=1_000_000_000,
+        description="tokens a minute on a replica, of prompts and answers together",
+    )
+    context_tokens: int = Field(
+        default=131_072,
+        ge=16,
+        le=1_048_576,
+        description="tokens of a prompt and its answer together; the engine's own bound may be smaller",
+    )
     hyperparameters: Hyperparameters = Hyperparameters()
 
     @property

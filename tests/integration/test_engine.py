@@ -33,12 +33,14 @@ from inference.engine.errors import (
     EngineRefused,
 )
 from inference.engine.in_flight import EventStream
-from inference.tenants.binding import Salts
+from inference.tenants.binding import Bound, Salts
 from inference.tenants.usage import UsageMeter
+from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.contract.adapter_engine import AdapterEngineContract, Subject
 from tests.fixtures.markers import new_marker, token_forms
 from tests.fixtures.raw_bytes import files
+from tests.fixtures.turns import turns
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
@@ -374,13 +376,16 @@ async def test_the_usage_of_a_stream_is_that_of_a_whole_answer_and_no_event_says
 @pytest.mark.parametrize("n", [1, 2])
 async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: Engine, kind: Any, n: int) -> None:
     class Views:
-        async def adapter(self, tenant: TenantId, model: object) -> None:
+        async def bound(self, tenant: TenantId, model: object) -> Bound:
+            return Bound(None, TenantPolicy())
+
+        def require_admitted(self, tenant: TenantId) -> None:
             return None
 
     unused: Any = None
     views: Any = Views()
     meter = UsageMeter()
-    answers = Answers(engine, views, unused, unused, meter, Salts())
+    answers = Answers(engine, views, unused, unused, meter, Salts(), turns())
     body = chat_body(tokens=200, stream=True, n=n, temperature=1)
     body = body if kind == "chat" else {**body, "prompt": QUESTION, "messages": None}
     stream = (await answers.answer(TenantId(OWNER), kind, body)).body

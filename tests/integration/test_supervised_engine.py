@@ -68,7 +68,9 @@ class Replica:
         policy = ResidencyPolicy(max_resident=3, idle_seconds=600)
         self.placement = Placement(self.engine, files, Residency(policy, lambda: 0.0), 0.0)
         self.engine.on_ended = self.placement.engine_ended
-        bench.api.answers = Answers(self.engine, bench.views, self.placement, bench.lease, bench.meter, Salts())
+        bench.api.answers = Answers(
+            self.engine, bench.views, self.placement, bench.lease, bench.meter, Salts(), bench.turns
+        )
 
     def _count(self) -> None:
         self.restarted += 1

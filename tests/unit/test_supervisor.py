@@ -84,7 +84,14 @@ class Life(FakeEngine):
         return {}
 
     async def chat(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int,
     ) -> dict[str, Any] | EventStream:
         self.world.asked += 1
         if self.refusal is not None:

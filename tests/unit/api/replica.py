@@ -42,6 +42,7 @@ from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.turns import turns
 from tests.world.fakes import FakeEngine, FakeFiles
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -93,13 +94,27 @@ class AnsweringEngine(FakeEngine):
     before_answer: Callable[[], None] = lambda: None
 
     async def chat(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int,
     ) -> dict[str, Any] | EventStream:
         fields = chat_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
         return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
 
     async def completion(
-        self, body: Mapping[str, Any], *, owner: str, adapter: str | None, cache_salt: str, request_id: str
+        self,
+        body: Mapping[str, Any],
+        *,
+        owner: str,
+        adapter: str | None,
+        cache_salt: str,
+        request_id: str,
+        context_tokens: int,
     ) -> dict[str, Any] | EventStream:
         fields = completion_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
         return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
@@ -168,7 +183,8 @@ class Bench:
         )
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
-        self.views = TenantStateCache(self.tenancy, 0.0)
+        self.turns = turns()
+        self.views = TenantStateCache(self.tenancy, 0.0, on_blocked=self.turns.forget)
         self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
@@ -179,7 +195,7 @@ class Bench:
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 7)  # type: ignore[arg-type]
         self.health = health_app(telemetry, lambda: True, _is_ready)
         engine: Any = self.engine
-        self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)))
+        self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)), self.turns)
         self.api.answers = self.answers
 
     async def start(self) -> None:
