@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consumers.curation import handlers
-from consumers.curation.gate import AtFirstUse, GateSource
 from consumers.curation.proposals import on_example_proposed
+from consumers.curation.returns import on_example_returned
 from consumers.curation.reviews import on_example_reviewed
 from consumers.curation.runs import on_consents_granted, on_examples_approved
 from consumers.curation.settings import CurationSettings
@@ -15,6 +15,7 @@ from consumers.runtime.runs import InRuns
 from consumers.runtime.service import only_tenancy, serve
 from schemas.bus import events
 from tenancy.platform.settings import loaded_or_exit
+from tenancy.redaction.at_first_use import AtFirstUse, GateSource
 from tenancy.redaction.standard import standard_gate
 
 
@@ -25,6 +26,7 @@ def handlers_with(gate: GateSource) -> Mapping[type[events.EventData], Handler]:
         events.ExampleReviewed: on_example_reviewed,
         events.ExampleApproved: InRuns(handlers.on_example_approved, on_examples_approved),
         events.ExampleRejected: handlers.on_example_rejected,
+        events.ExampleReturned: on_example_returned,
         events.ExampleWithdrawn: handlers.on_example_withdrawn,
         events.ConsentGranted: InRuns(handlers.on_consent_granted, on_consents_granted),
         events.ConsentRevoked: handlers.on_consent_revoked,

@@ -49,7 +49,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
             if record.status == "approved":
                 await Texts(tenancy.states, store).drop(record)
             else:
-                await _finish_interrupted(event, tenancy, snapshot, store, record)
+                await finish_interrupted(event, tenancy, snapshot, store, record)
             return Outcome.NOOP_STALE
     await receive_content(data, store)
     approved = approved_record(event)
@@ -74,7 +74,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     record, etag = await read_example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            had_stopped = await _finish_interrupted(event, tenancy, snapshot, store, record)
+            had_stopped = await finish_interrupted(event, tenancy, snapshot, store, record)
             _require_same_word(record, data.reviewer_id, reason_code=data.reason_code)
             return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version > data.version:
@@ -90,7 +90,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     )
     await write_example(store, rejected, etag)
     if (record is not None and record.status == "approved") or _is_counted(snapshot, data.example_id):
-        await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
+        await uncount(tenancy, tenant, snapshot, event.id, data.example_id)
     await Texts(tenancy.states, store).drop(rejected)
     return Outcome.EFFECT
 
@@ -118,7 +118,7 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
     is_owed = record.version > 0 and not (is_repeat and await withdrawals.is_noted(store, event))
     is_counted = _is_counted(snapshot, data.example_id)
     if is_owed or is_counted:
-        await _uncount(tenancy, tenant, snapshot, event.id, data.example_id)
+        await uncount(tenancy, tenant, snapshot, event.id, data.example_id)
     if is_owed:
         await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
     await Texts(tenancy.states, store).drop(record)
@@ -277,7 +277,7 @@ async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str
         await store.put_record(object_keys.waiting_example(consent_id, example_id), waiting, if_absent=True)
 
 
-async def _finish_interrupted(
+async def finish_interrupted(
     event: Event, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore, forbidding: ExampleRecord
 ) -> bool:
     """Finish a rejection or withdrawal that stopped behind its record. A text that is still there says that it may
@@ -286,7 +286,7 @@ async def _finish_interrupted(
     texts = Texts(tenancy.states, store)
     if not (_is_counted(snapshot, forbidding.example_id) or await texts.dead(forbidding)):
         return False
-    await _uncount(tenancy, store.tenant, snapshot, event.id, forbidding.example_id)
+    await uncount(tenancy, store.tenant, snapshot, event.id, forbidding.example_id)
     await texts.drop(forbidding)
     return True
 
@@ -296,6 +296,6 @@ def _is_counted(snapshot: Snapshot, example_id: str) -> bool:
     return any(held.example_id == example_id for held in snapshot.state.curation.fresh)
 
 
-async def _uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event_id: str, example_id: str) -> None:
+async def uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event_id: str, example_id: str) -> None:
     """After the record: see :mod:`consumers.curation.withdrawals`."""
     await tenancy.states.swap(tenant, discounted(event_id, lambda held: held.example_id == example_id), base=snapshot)

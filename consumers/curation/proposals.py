@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
 
-from consumers.curation.gate import GateSource
 from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
 from consumers.curation.reviews import announce_decision, decide_if_agreed
 from schemas.bus.content import ExampleContent
@@ -25,6 +24,7 @@ from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Contradicted, PreconditionFailed, Refused
 from tenancy.lifecycle.example_texts import Texts
+from tenancy.redaction.at_first_use import GateSource
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 

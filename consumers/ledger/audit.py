@@ -44,6 +44,7 @@ KEPT_BY_THEIR_OWN = (
     events.ExampleReviewed,
     events.ExampleApproved,
     events.ExampleRejected,
+    events.ExampleReturned,
     events.ExampleWithdrawn,
     events.ConsentGranted,
     events.ConsentRevoked,
@@ -55,6 +56,7 @@ KEPT_BY_THEIR_OWN = (
 DECISIONS = (
     events.ExampleApproved,
     events.ExampleRejected,
+    events.ExampleReturned,
     events.ExampleWithdrawn,
     events.ConsentGranted,
     events.ConsentRevoked,

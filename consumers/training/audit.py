@@ -19,6 +19,7 @@ def frozen_record(
     job: JobRecord, fence: int, policy_version: int, frozen: FrozenSet, base_model_digest: str, now: datetime
 ) -> AuditRecord:
     """Which set an attempt trains on, with which code, settings, policy and base model. One for each fence."""
+    gate = frozen.training_set.entries[0].gate  # one gate has judged them all
     return AuditRecord(
         occurrence=event_id(FROZEN, job.tenant, f"{job.run_id}|{fence}"),
         kind=FROZEN,
@@ -31,6 +32,8 @@ def frozen_record(
             "training_set_id": frozen.training_set.set_id,
             "examples": len(frozen.training_set.entries),
             "left_out": len(frozen.left_out),
+            "ineligible": len(frozen.ineligible),
+            "gate": f"{gate.gate}/{gate.version}",
             "base_model_digest": base_model_digest,
             "hyperparameters_sha256": sha256_hex(job.hyperparameters.model_dump(mode="json")),
             "seed": job.hyperparameters.seed,

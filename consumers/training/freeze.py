@@ -3,16 +3,17 @@ when they arrived."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from consumers.training.tokenization import TrainingExample
 from schemas.base.canonical import TRAINING_SET_DOMAIN, sha256_hex
 from schemas.bus.content import ExampleContent
+from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
-from schemas.objects.training import LeftOutExample, TrainingSet, TrainingSetEntry
+from schemas.objects.training import EligibleExample, LeftOutExample, TrainingSet, TrainingSetEntry
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.platform.concurrency import gathered
@@ -25,10 +26,21 @@ class TrainingSetVoid(Exception):
 
 @dataclass(frozen=True)
 class Candidates:
-    """Entries of examples and their text, in one order."""
+    """Entries of eligible examples and their text, in one order; and all others that were decided on, each with why it
+    is not eligible.
+    """
 
-    entries: tuple[TrainingSetEntry, ...]
+    entries: tuple[EligibleExample, ...]
     examples: tuple[TrainingExample, ...]
+    ineligible: tuple[LeftOutExample, ...] = ()
+
+    def without(self, ids: Collection[str]) -> Candidates:
+        """The candidates but these."""
+        return Candidates(
+            tuple(entry for entry in self.entries if entry.example_id not in ids),
+            tuple(example for example in self.examples if example.example_id not in ids),
+            self.ineligible,
+        )
 
     def refused(self, codes: Mapping[str, str]) -> tuple[LeftOutExample, ...]:
         """Those that cannot be trained on. ``codes`` says why, by id."""
@@ -41,11 +53,12 @@ class Candidates:
 
 @dataclass(frozen=True)
 class FrozenSet:
-    """A set, the text of its examples in the set's order, and what is eligible but not in it."""
+    """A set, the text of its examples in the set's order, and what is not in it: eligible or not."""
 
     training_set: TrainingSet
     examples: tuple[TrainingExample, ...]
     left_out: tuple[LeftOutExample, ...]
+    ineligible: tuple[LeftOutExample, ...]
 
 
 async def candidates(store: TenantStore, policy: TenantPolicy) -> Candidates:
@@ -54,30 +67,34 @@ async def candidates(store: TenantStore, policy: TenantPolicy) -> Candidates:
     Raises :class:`Refused` when fewer than the policy's minimum are eligible, or when a text is not what its
     reviewer approved, and :class:`TrainingSetVoid` when a text was erased meanwhile.
     """
-    entries = await eligible(store, policy)
+    entries, ineligible = await _looked_through(store, policy)
     _require_enough(len(entries), policy, "too-few-examples")
     contents = await gathered(_content(store, entry) for entry in entries)
     examples = (
         TrainingExample(entry.example_id, content.messages) for entry, content in zip(entries, contents, strict=True)
     )
-    return Candidates(tuple(entries), tuple(examples))
+    return Candidates(tuple(entries), tuple(examples), tuple(ineligible))
 
 
 async def freeze(
-    store: TenantStore, policy: TenantPolicy, found: Candidates, left_out: tuple[LeftOutExample, ...]
+    store: TenantStore,
+    policy: TenantPolicy,
+    found: Candidates,
+    left_out: tuple[LeftOutExample, ...],
+    verdicts: Mapping[str, GateVerdict],
 ) -> FrozenSet:
-    """Freeze what was ``found`` without what is ``left_out``, and write it under its own digest.
+    """Freeze what was ``found`` without what is ``left_out``, and write it under its own digest. ``verdicts`` are the
+    redaction gate's, by id: nothing is frozen that has none.
 
     Raises :class:`Refused` when that is less than the policy's minimum.
     """
-    without = {example.example_id for example in left_out}
-    entries = tuple(entry for entry in found.entries if entry.example_id not in without)
+    taken = found.without({example.example_id for example in left_out})
+    entries = tuple(TrainingSetEntry(**entry.model_dump(), gate=verdicts[entry.example_id]) for entry in taken.entries)
     _require_enough(len(entries), policy, "too-few-usable-examples")
     training_set = TrainingSet(set_id=training_set_id(store.tenant, entries), tenant=store.tenant, entries=entries)
     with suppress(PreconditionFailed):  # the same examples were frozen before
         await store.put_record(object_keys.training_set(training_set.set_id), training_set, if_absent=True)
-    examples = tuple(example for example in found.examples if example.example_id not in without)
-    return FrozenSet(training_set, examples, left_out)
+    return FrozenSet(training_set, taken.examples, left_out, found.ineligible)
 
 
 def _require_enough(count: int, policy: TenantPolicy, code: str) -> None:
@@ -87,18 +104,25 @@ def _require_enough(count: int, policy: TenantPolicy, code: str) -> None:
         )
 
 
-async def eligible(store: TenantStore, policy: TenantPolicy) -> list[TrainingSetEntry]:
+async def eligible(store: TenantStore, policy: TenantPolicy) -> list[EligibleExample]:
     """Every example that may be trained on now, by id."""
+    return (await _looked_through(store, policy))[0]
+
+
+async def _looked_through(
+    store: TenantStore, policy: TenantPolicy
+) -> tuple[list[EligibleExample], list[LeftOutExample]]:
+    """What may be trained on now, and what was decided on and may not, with why; both by id."""
     names = [relative async for relative in store.list("examples")]
     records = await gathered(_record(store, name) for name in names)
     consents = await _consents(store, records)
-    entries = []
-    for record in records:
+    entries, ineligible = [], []
+    for record in sorted(records, key=lambda record: record.example_id):
         consent = consents.get(record.consent_id) if record.consent_id else None
-        has_consent = consent.granted if consent else record.consent_id is None and not policy.require_consent
-        if record.status == "approved" and record.commitment and record.reviewer_id and has_consent:
+        code = _not_eligible(record, consent, policy)
+        if code is None and record.commitment and record.reviewer_id:
             entries.append(
-                TrainingSetEntry(
+                EligibleExample(
                     example_id=record.example_id,
                     version=record.version,
                     commitment=record.commitment,
@@ -106,9 +130,25 @@ async def eligible(store: TenantStore, policy: TenantPolicy) -> list[TrainingSet
                     approval_event_id=record.event_id,
                     consent_id=record.consent_id,
                     consent_event_id=consent.event_id if consent else None,
+                    stated_by=record.stated_by,
+                    approval_gate=record.gate,
                 )
             )
-    return sorted(entries, key=lambda entry: entry.example_id)
+        else:
+            out = LeftOutExample(example_id=record.example_id, version=record.version, code=code or "not-approved")
+            ineligible.append(out)
+    return entries, ineligible
+
+
+def _not_eligible(record: ExampleRecord, consent: ConsentRecord | None, policy: TenantPolicy) -> str | None:
+    """Why the example may not be trained on now, as a code; None where it may."""
+    if record.status != "approved":
+        return "back-in-review" if record.status == "returned" else record.status
+    if consent is None:
+        return "consent-missing" if policy.require_consent else None
+    if consent.granted:
+        return None
+    return "consent-missing" if consent.event_id is None else "consent-revoked"
 
 
 async def require_still_eligible(store: TenantStore, policy: TenantPolicy, training_set: TrainingSet) -> None:
@@ -147,7 +187,7 @@ async def _consent(store: TenantStore, consent_id: str) -> ConsentRecord:
         return ConsentRecord(consent_id=consent_id)
 
 
-async def _content(store: TenantStore, entry: TrainingSetEntry) -> ExampleContent:
+async def _content(store: TenantStore, entry: EligibleExample) -> ExampleContent:
     try:
         content, _ = await store.get_record(object_keys.content(entry.example_id, entry.version), ExampleContent)
     except ObjectNotFound:

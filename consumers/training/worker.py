@@ -29,6 +29,7 @@ from consumers.runtime.policy import HANDLING
 from consumers.training.audit import frozen_record
 from consumers.training.base_model import BaseModel
 from consumers.training.freeze import Candidates, FrozenSet, TrainingSetVoid, candidates, freeze
+from consumers.training.judging import IDENTIFIERS_FOUND, Judged, judged, send_back
 from consumers.training.publication import Publication
 from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.scratch import scratch_folder
@@ -49,6 +50,8 @@ from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFaile
 from tenancy.evidence.signer import Signer
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.platform.tracing import continued
+from tenancy.redaction.at_first_use import AtFirstUse, GateSource
+from tenancy.redaction.standard import standard_gate
 from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, error_location, safe_message, span
 from tenancy.state.leases import Lease, Leases
 from tenancy.state.registry import with_events
@@ -76,6 +79,7 @@ class Worker:
         store: TenantStore,
         signing: Signer,
         trainer: Trainer,
+        gate: GateSource,
         leases: Leases,
         work_dir: Path,
         deadline_seconds: float = HANDLING.deadline_seconds,
@@ -84,6 +88,7 @@ class Worker:
         self.store = store
         self.signing = signing
         self.trainer = trainer
+        self.gate = gate
         self.leases = leases
         self.work_dir = work_dir
         self.deadline_seconds = deadline_seconds
@@ -210,11 +215,19 @@ class Worker:
         self._require_wanted()
         found = await candidates(self.store, state.policy)
         self._require_wanted()
+        # Before the trainer: the gate's models are read while libraries of tensors that are not there yet are hidden.
+        said = await asyncio.to_thread(judged, self.gate, found.examples, self.stop.is_set)
+        self._require_wanted()
+        await send_back(self.tenancy, self.store.tenant, job, fence, found.entries, said)
+        if said.hits and state.policy.on_gate_hit == "fail":
+            await self._noted(job, fence, found.refused(said.codes))
+            why = f"refused: the redaction gate finds identifiers in {len(said.hits)} approved examples"
+            raise Refused(IDENTIFIERS_FOUND, f"{why}, which are back in review; the tenant's policy is to fail then")
         base = await asyncio.to_thread(self.trainer.base_model)
         self._require_wanted()
-        left_out = await self._left_out(job, fence, found, base)
+        left_out = await self._left_out(job, fence, found, said, base)
         self._require_wanted()
-        frozen = await freeze(self.store, state.policy, found, left_out)
+        frozen = await freeze(self.store, state.policy, found, left_out, said.clean)
         self._require_wanted()
         record = frozen_record(job, fence, state.policy_version, frozen, base.digest, self.tenancy.clock())
         await self.tenancy.audit.append(self.store.tenant, record)
@@ -240,14 +253,21 @@ class Worker:
         await self.publication.publish(manifest, frozen_after)
 
     async def _left_out(
-        self, job: JobRecord, fence: int, found: Candidates, base: BaseModel
+        self, job: JobRecord, fence: int, found: Candidates, said: Judged, base: BaseModel
     ) -> tuple[LeftOutExample, ...]:
-        """What this model and these settings cannot take, noted for whoever looks at the run, however it ends."""
-        codes = await asyncio.to_thread(self.trainer.refused, found.examples, base, job.hyperparameters)
-        left_out = found.refused(codes)
+        """What the gate or this model and these settings cannot take."""
+        texts = found.without(said.codes).examples
+        codes = await asyncio.to_thread(self.trainer.refused, texts, base, job.hyperparameters)
+        return await self._noted(job, fence, found.refused({**said.codes, **codes}))
+
+    async def _noted(
+        self, job: JobRecord, fence: int, left_out: tuple[LeftOutExample, ...]
+    ) -> tuple[LeftOutExample, ...]:
+        """The same, once it is noted for whoever looks at the run, however that ends."""
         if left_out:
             self._require_wanted()
-            details = {"run_id": job.run_id, "fence": fence, "codes": dict(sorted(Counter(codes.values()).items()))}
+            codes = Counter(example.code for example in left_out)
+            details = {"run_id": job.run_id, "fence": fence, "codes": dict(sorted(codes.items()))}
             logger.warning("examples left out", extra=details)
             with suppress(PreconditionFailed):  # a request that was sent again
                 record = LeftOut(examples=left_out)
@@ -312,6 +332,7 @@ class Worker:
             trained_example_ids=result.trained_ids,
             heldout_example_ids=result.heldout_ids,
             left_out=frozen.left_out,
+            ineligible=frozen.ineligible,
             hyperparameters=job.hyperparameters,
             policy_version=policy_version,
             precision=result.processor.precision,
@@ -355,6 +376,7 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
                 store,
                 signer(settings, Purpose.MANIFEST),
                 trainer,
+                AtFirstUse(standard_gate),
                 leases,
                 settings.work_dir,
                 settings.handler_deadline_seconds,

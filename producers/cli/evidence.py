@@ -41,7 +41,7 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
     found = read(context, look)
     if json:
         return print_json(found)
-    print_facts(found.model_dump(exclude={"examples", "left_out", "hyperparameters"}))
+    print_facts(found.model_dump(exclude={"examples", "left_out", "ineligible", "hyperparameters"}))
     typer.echo()
     print_rows(
         found.examples,
@@ -53,13 +53,15 @@ def lineage(context: typer.Context, digest: DigestArgument, json: JsonOption = F
             "approval event": lambda row: row.approval_event_id,
             "consent": lambda row: row.consent_id,
             "consent event": lambda row: row.consent_event_id,
+            "reviewed elsewhere, states": lambda row: row.stated_by,
+            "gate": lambda row: f"{row.gate.gate} {row.gate.version}: {row.gate.verdict}",
         },
         empty="no examples",
     )
-    if found.left_out:
+    if out := (*found.left_out, *found.ineligible):
         typer.echo()
         print_rows(
-            found.left_out,
+            out,
             {
                 "left out": lambda row: row.example_id,
                 "version": lambda row: row.version,

@@ -90,7 +90,9 @@ def show(context: typer.Context, example: ExampleArgument, tenant: TenantOption)
             "source": proposal.source,
             "author": proposal.author_id,
             "consent": proposal.consent_id,
-            "redacted": tuple(f"{span.count} {span.kind}" for span in proposal.redacted),
+            "found" if proposal.source == "freeze" else "redacted": tuple(
+                f"{span.count} {span.kind}" for span in proposal.redacted
+            ),
             "gate": f"{proposal.gate} {proposal.gate_version}",
             "approved": f"{proposal.approvals} of {proposal.reviewers_required}",
             "rejected": proposal.rejections,

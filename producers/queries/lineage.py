@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
+from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.training import JobRecord, LeftOutExample
 from schemas.tenant.hyperparameters import Hyperparameters
@@ -25,6 +28,9 @@ class LineageExample(Contract):
     consent_id: OpaqueId | None
     consent_event_id: OpaqueId | None
     commitment: Sha256Hex
+    stated_by: OpaqueId | None = Field(description="operator who states that it was reviewed elsewhere")
+    approval_gate: GateVerdict | None = Field(description="as it was approved; absent: no gate of ours had seen it")
+    gate: GateVerdict = Field(description="when the set was frozen")
 
 
 class Lineage(Contract):
@@ -48,6 +54,7 @@ class Lineage(Contract):
     heldout_loss_after: float | None
     examples: tuple[LineageExample, ...]
     left_out: tuple[LeftOutExample, ...]
+    ineligible: tuple[LeftOutExample, ...]
 
 
 async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Verifier) -> Lineage:
@@ -85,4 +92,5 @@ async def lineage(tenancy: Tenancy, tenant: TenantId, digest: str, verifier: Ver
             for entry in manifest.training_set.entries
         ),
         left_out=manifest.left_out,
+        ineligible=manifest.ineligible,
     )

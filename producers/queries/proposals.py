@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from pydantic import Field
+
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, Sha256Hex
 from schemas.base.redaction import GateVersion
 from schemas.bus.content import ChatMessage, ExampleContent
-from schemas.bus.events import SourceKind
 from schemas.bus.redaction import SpanCount
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
-from schemas.objects.proposals import ProposalRecord, ReviewRecord
+from schemas.objects.proposals import ProposalRecord, ProposedBy, ReviewRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused
 from tenancy.platform.concurrency import gathered
@@ -25,11 +26,11 @@ class ProposalView(Contract):
 
     example_id: OpaqueId
     version: int
-    source: SourceKind
+    source: ProposedBy
     proposed_at: datetime
     author_id: OpaqueId | None
     consent_id: OpaqueId | None
-    redacted: tuple[SpanCount, ...]
+    redacted: tuple[SpanCount, ...] = Field(description="or, of source freeze, still found in the text")
     gate: str
     gate_version: GateVersion
     approvals: int

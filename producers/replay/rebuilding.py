@@ -61,6 +61,7 @@ CONCLUSIONS: tuple[type[events.EventData], ...] = (
     events.PurgeAtRisk,
     events.PurgeOverdue,
     events.TrainingStarted,
+    events.ExampleReturned,
     events.AdapterRetired,
     events.ReplicaRegistered,
     events.ReplicaEvicted,

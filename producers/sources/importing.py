@@ -152,7 +152,7 @@ async def _judged(draft: _Example, store: TenantStore) -> _Example:
     if record is not None:
         if record.status == "withdrawn" or record.version > draft.version:
             return replace(draft, status="already_decided")
-        if record.version == draft.version and record.status == "rejected":
+        if record.version == draft.version and record.status in ("rejected", "returned"):
             return replace(draft, status="already_decided")
         _require_same_approval(draft, record)
     return await _with_held_content(draft, store) or draft

@@ -28,7 +28,11 @@ OWED: Types = (
 )
 """What a tenant's outbox may hold. The next process that swaps the state publishes what a dead one left there."""
 
-_OF_CURATION: Types = tuple(model for model in EVENT_TYPES.values() if model.topic == events.CURATION)
+_OF_CURATION: Types = tuple(
+    model
+    for model in EVENT_TYPES.values()
+    if model.topic == events.CURATION and model is not events.ExampleReturned  # training's own word
+)
 _OF_KNOWLEDGE: Types = tuple(model for model in EVENT_TYPES.values() if model.topic == events.KNOWLEDGE)
 
 PUBLISHES: dict[str, Types] = {
@@ -39,7 +43,7 @@ PUBLISHES: dict[str, Types] = {
     "curation-tools": _OF_CURATION,
     "review": (events.ExampleProposed, events.ExampleReviewed),
     "curation": (*OWED, events.ExampleApproved, events.ExampleRejected, events.OutcomeRecorded),
-    "training": (*OWED, events.OutcomeRecorded),
+    "training": (*OWED, events.ExampleReturned, events.OutcomeRecorded),
     "adapters": (*OWED, events.OutcomeRecorded),
     "export": (events.ExportReady, events.OutcomeRecorded),
     "purge": (

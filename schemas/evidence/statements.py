@@ -51,7 +51,12 @@ class TrainingManifest(Contract):
     training_set: TrainingSet
     trained_example_ids: tuple[OpaqueId, ...]
     heldout_example_ids: tuple[OpaqueId, ...]
-    left_out: tuple[LeftOutExample, ...] = Field(default=(), description="eligible, but not taken into the set")
+    left_out: tuple[LeftOutExample, ...] = Field(
+        default=(), description="eligible, but not taken: the model cannot, or the redaction gate found identifiers"
+    )
+    ineligible: tuple[LeftOutExample, ...] = Field(
+        default=(), description="decided on, but not to be used when the set was frozen: consent, withdrawal, rejection"
+    )
     hyperparameters: Hyperparameters
     policy_version: Version = Field(default=1, description="of the tenant's policy when the set was frozen")
     precision: str

@@ -15,18 +15,21 @@ from schemas.bus.redaction import GateVerdict
 
 class ExampleRecord(Contract):
     """The latest decision on an example. ``withdrawn`` is permanent; otherwise the higher version wins and, within one
-    version, the rejection."""
+    version, the rejection. ``returned``: the gate found identifiers in the approved version when a set was frozen; the
+    text waits for reviewers again, as a later version."""
 
     example_id: OpaqueId
     version: Count = Field(description="0: withdrawn before any decision was seen")
-    status: Literal["approved", "rejected", "withdrawn"]
+    status: Literal["approved", "rejected", "returned", "withdrawn"]
     decided_at: Timestamp
     event_id: OpaqueId
     reviewer_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
     commitment: Sha256Hex | None = None
     reason_code: ReasonCode | None = None
-    gate: GateVerdict | None = Field(default=None, description="of an approval; absent: no gate of ours saw the text")
+    gate: GateVerdict | None = Field(
+        default=None, description="of an approval or return; absent: no gate of ours has seen the text yet"
+    )
     stated_by: OpaqueId | None = Field(default=None, description="operator who states that it was reviewed elsewhere")
 
     def decides(self, version: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from schemas.base.contract import Contract
@@ -10,6 +12,9 @@ from schemas.base.integers import Version
 from schemas.base.timestamps import Timestamp
 from schemas.bus.events import SourceKind, Verdict
 from schemas.bus.redaction import GateVerdict, Redaction
+
+ProposedBy = SourceKind | Literal["freeze"]
+"""``freeze``: nobody proposed it. It was approved, and the redaction gate sent it back when a set was frozen."""
 
 
 class Decision(Contract):
@@ -30,13 +35,15 @@ class ProposalRecord(Contract):
     version: Version
     commitment: Sha256Hex
     event_id: OpaqueId
-    source: SourceKind
+    source: ProposedBy
     author_id: OpaqueId | None = None
     consent_id: OpaqueId | None = None
     provenance_ids: tuple[OpaqueId, ...] = Field(default=(), max_length=16)
     proposed_at: Timestamp
-    redaction: Redaction = Field(description="by the source's gate, before it was published")
-    gate: GateVerdict = Field(description="of curation's gate, before it was sealed")
+    redaction: Redaction = Field(
+        description="by the source's gate, before it was published; of what was sent back, what the gate still finds"
+    )
+    gate: GateVerdict = Field(description="of curation's gate, before it was sealed, or of the one that sent it back")
     decision: Decision | None = None
 
     def counts(self, review: ReviewRecord) -> bool:

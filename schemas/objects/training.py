@@ -6,14 +6,15 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex, TenantName, Traceparent
-from schemas.base.integers import Version
+from schemas.base.integers import Count, Version
 from schemas.base.timestamps import Timestamp
 from schemas.bus.events import Trigger
+from schemas.bus.redaction import GateVerdict
 from schemas.tenant.hyperparameters import Hyperparameters
 
 
-class TrainingSetEntry(Contract):
-    """One example of a frozen set, with whom and what allowed its use."""
+class EligibleExample(Contract):
+    """An example that may be trained on now, with whom and what allowed its use."""
 
     example_id: OpaqueId
     version: Version
@@ -22,6 +23,16 @@ class TrainingSetEntry(Contract):
     approval_event_id: OpaqueId
     consent_id: OpaqueId | None
     consent_event_id: OpaqueId | None
+    stated_by: OpaqueId | None = Field(default=None, description="operator who states that it was reviewed elsewhere")
+    approval_gate: GateVerdict | None = Field(
+        default=None, description="as it was approved; absent: no gate of ours had seen the text then"
+    )
+
+
+class TrainingSetEntry(EligibleExample):
+    """One example of a frozen set."""
+
+    gate: GateVerdict = Field(description="when the set was frozen")
 
 
 class TrainingSet(Contract):
@@ -33,15 +44,15 @@ class TrainingSet(Contract):
 
 
 class LeftOutExample(Contract):
-    """An eligible example that the model or the run's settings cannot take, and a code that says why."""
+    """An example that is not in a frozen set, and a code that says why."""
 
     example_id: OpaqueId
-    version: Version
+    version: Count = Field(description="0: withdrawn before any decision was seen")
     code: ReasonCode
 
 
 class LeftOut(Contract):
-    """What one attempt of a run left out, by example id. It has no part in the set, and so none in the weights."""
+    """The eligible examples that one attempt of a run left out. They have no part in the set, nor in the weights."""
 
     examples: tuple[LeftOutExample, ...] = Field(min_length=1)
 

@@ -39,6 +39,11 @@ class TenantPolicy(Contract):
     )
     min_training_examples: int = Field(default=8, ge=1, le=1_000_000, description="smaller training sets are refused")
     automatic_training: bool = Field(default=True, description="train automatically on each batch of new examples")
+    on_gate_hit: Literal["leave-out", "fail"] = Field(
+        default="leave-out",
+        description="when the redaction gate finds identifiers in an approved example as a set is frozen, which sends "
+        "the example back to review. leave-out: the run goes on without it; fail: the run is rejected",
+    )
     on_withdrawal: Literal["flag", "retrain", "stop"] = Field(
         default="retrain",
         description="for adapters that contain a withdrawn example. flag: list them; retrain: replace and retire them; "

@@ -14,6 +14,7 @@ from schemas.objects.training import TrainingSet, TrainingSetEntry
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import CLEAN
 from tests.fixtures.manifests import training_manifest
 
 EXAMPLES = 64
@@ -69,6 +70,7 @@ def _manifest(tenancy: Tenancy, tenant: TenantId, base_digest: str, config: byte
             approval_event_id=f"approval-{example_id}",
             consent_id="consent-1",
             consent_event_id="grant-1",
+            gate=CLEAN,
         )
         for example_id in ids
     )

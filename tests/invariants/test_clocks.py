@@ -21,6 +21,7 @@ from tenancy.evidence.verification import verify_file
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import gate_of_tests
 from tests.invariants.worlds import DispatchedWorld, assert_purged, event, learned, receipt
 from tests.world.purging import MuteReplica, record_of
 from tests.world.world import LEASE_SECONDS, POLICY, World
@@ -143,7 +144,7 @@ class WorkersClock(World):
         made = await super().worker(tenant)
         tenancy = replace(made.tenancy, clock=clock, outbox=replace(made.tenancy.outbox, clock=clock))
         leases = Leases(made.store, tenancy.outbox, "worker", clock, LEASE_SECONDS)
-        return Worker(tenancy, made.store, self.keys.manifest, self.trainer, leases, self.scratch)
+        return Worker(tenancy, made.store, self.keys.manifest, self.trainer, gate_of_tests, leases, self.scratch)
 
 
 async def test_a_worker_whose_clock_was_a_year_ahead_once_keeps_no_newer_adapter_from_being_activated(

@@ -41,6 +41,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, TenantFenced
 from tenancy.state.leases import Lease, Leases
 from tests.fixtures.examples import examples
+from tests.fixtures.gates import gate_of_tests
 from tests.invariants.stepping import Process, Scene, Writer, stepped
 from tests.invariants.worlds import REFUSED_AFTER_A_PURGE, Pair, assert_purged, event, frozen, purged, samples, service
 from tests.invariants.writers import LATE_WRITERS
@@ -74,7 +75,7 @@ async def test_fenced_after_a_purge_no_event_of_any_type_creates_anything(pair: 
     assert len(entries) > known
     late = [entry for entry in entries[known:] if entry.kind.startswith(("example.", "consent."))]
     named = [entry.facts[name] for entry in late for name in ("example", "consent") if name in entry.facts]
-    assert named == [UNLINKABLE] * 9
+    assert named == [UNLINKABLE] * 10
     assert {entry.recorded_while for entry in entries[known:]} == {"purged"}
     assert (await audited(world, pair.one))["problems"] == ()
 
@@ -109,7 +110,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
     message = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     lines.write_text(json.dumps({"messages": message, "reviewer": "rev-1", "consent": "consent-1"}) + "\n")
     publication = Publication(tenancy, store)
-    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, leases, tmp_path)
+    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, gate_of_tests, leases, tmp_path)
     writers: dict[str, Callable[[], Awaitable[Any]]] = {
         "onboard": lambda: onboard(tenancy, tenant, POLICY),
         "onboard with another policy": lambda: onboard(tenancy, tenant),
@@ -150,7 +151,9 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
 async def _work(scene: Scene, tenancy: Tenancy) -> None:
     store = await tenancy.store(scene.tenant)
     leases = Leases(store, tenancy.outbox, "worker", scene.world.clock, LEASE_SECONDS)
-    await Worker(tenancy, store, scene.world.keys.manifest, scene.world.trainer, leases, scene.scratch).attempt("run-2")
+    await Worker(
+        tenancy, store, scene.world.keys.manifest, scene.world.trainer, gate_of_tests, leases, scene.scratch
+    ).attempt("run-2")
 
 
 def _ledger(scene: Scene, tenancy: Tenancy) -> LedgerPorts:
@@ -270,7 +273,7 @@ async def test_fenced_a_worker_that_lost_its_lease_while_it_trained_uploads_noth
     world = scene.world
     store = await world.outside.store(scene.tenant)
     leases = Leases(store, world.outside.outbox, "worker", world.clock, LEASE_SECONDS)
-    worker = Worker(world.outside, store, world.keys.manifest, world.trainer, leases, tmp_path)
+    worker = Worker(world.outside, store, world.keys.manifest, world.trainer, gate_of_tests, leases, tmp_path)
     train = world.trainer.train
 
     def outlived(*arguments: Any) -> TrainingResult:

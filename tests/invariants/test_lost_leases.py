@@ -23,6 +23,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, Refused, StoreUnavailable
 from tenancy.state.leases import Lease, Leases
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import gate_of_tests
 from tests.invariants.test_interrupted import RUN, run_of, with_a_queued_run
 from tests.invariants.worlds import NAME, learned, purged
 from tests.world.fakes import FakeTrainer
@@ -68,7 +69,7 @@ async def attempted(world: World, tenant: TenantId, *failures: Exception) -> Non
     leases = Failing(store, world.outside.outbox, "worker", world.clock, LEASE_SECONDS)
     object.__setattr__(leases, "failures", failures)
     trainer = Endless()
-    trainer.worker = Worker(world.outside, store, world.keys.manifest, trainer, leases, world.scratch)
+    trainer.worker = Worker(world.outside, store, world.keys.manifest, trainer, gate_of_tests, leases, world.scratch)
     async with asyncio.timeout(BOUND_SECONDS):
         with pytest.raises(LeaseLost):
             await trainer.worker.attempt(RUN)

@@ -18,6 +18,7 @@ from schemas.objects.state import RunState
 from tenancy.errors import LeaseHeld
 from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import gate_of_tests
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_runs import staged, tenant_of
 from tests.world.moment import Timestamp
@@ -117,7 +118,7 @@ async def worker_of(world: World, tenant: TenantId, process: Process) -> Worker:
     tenancy = stepped(world, process)
     store = await tenancy.store(tenant)
     leases = Leases(store, tenancy.outbox, "worker", world.clock, LEASE_SECONDS)
-    return Worker(tenancy, store, world.keys.manifest, world.trainer, leases, world.scratch)
+    return Worker(tenancy, store, world.keys.manifest, world.trainer, gate_of_tests, leases, world.scratch)
 
 
 async def refused_or_done(attempt: Awaitable[Any]) -> None:

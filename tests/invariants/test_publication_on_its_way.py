@@ -18,6 +18,7 @@ from tenancy.bootstrap import assemble
 from tenancy.errors import LeaseLost, PreconditionFailed
 from tenancy.state.leases import Lease, Leases
 from tenancy.storage.memory import MemoryObjectStore
+from tests.fixtures.gates import gate_of_tests
 from tests.invariants.worlds import NAME, event, learned, service
 from tests.invariants.writers import NEVER
 from tests.world.world import World
@@ -74,7 +75,7 @@ async def test_a_publishing_swap_that_is_on_its_way_when_the_lease_ends_publishe
     tenancy = assemble(objects, world._master, world.bus, "/worker", world.clock)
     store = await tenancy.store(tenant)
     leases = Unanswered(store, tenancy.outbox, "worker", world.clock, LEASE)
-    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, leases, tmp_path, NEVER)
+    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, gate_of_tests, leases, tmp_path, NEVER)
     if lands == "before the lease ends":
         land.set()
     with pytest.raises(LeaseLost):
@@ -114,7 +115,9 @@ async def test_a_worker_that_cannot_even_end_its_attempt_has_lost_its_lease_and_
     tenancy = assemble(objects, world._master, world.bus, "/worker", world.clock)
     store = await tenancy.store(tenant)
     leases = Unanswered(store, tenancy.outbox, "worker", world.clock, LEASE)
-    worker = Worker(tenancy, store, world.keys.manifest, world.trainer, leases, tmp_path, deadline_seconds=1.0)
+    worker = Worker(
+        tenancy, store, world.keys.manifest, world.trainer, gate_of_tests, leases, tmp_path, deadline_seconds=1.0
+    )
     async with asyncio.timeout(30):
         with pytest.raises(LeaseLost):
             await worker.attempt("run-2")

@@ -30,6 +30,7 @@ from tenancy.state.leases import Leases
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.fixtures.examples import examples
+from tests.fixtures.gates import gate_of_tests
 from tests.invariants.stepping import Process, SteppedStore, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, weights
 from tests.invariants.worlds import event, service
@@ -137,7 +138,9 @@ class Meeting:
         world, store = self.world, await tenancy.store(self.tenant)
         leases = Leases(store, tenancy.outbox, "worker", world.clock, LEASE_SECONDS)
         with suppress(LeaseLost):
-            await Worker(tenancy, store, world.keys.manifest, world.trainer, leases, world.scratch).attempt("run-1")
+            await Worker(
+                tenancy, store, world.keys.manifest, world.trainer, gate_of_tests, leases, world.scratch
+            ).attempt("run-1")
 
     async def _with_it(self) -> list[str]:
         """Every adapter that was published with the example."""

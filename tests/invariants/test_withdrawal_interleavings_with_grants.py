@@ -23,6 +23,7 @@ from schemas.objects import object_keys
 from tenancy.state.leases import Leases
 from tenancy.tenant_id import TenantId
 from tests.fixtures.examples import examples
+from tests.fixtures.gates import gate_of_tests
 from tests.invariants.stepping import Process, stepped
 from tests.invariants.test_withdrawals import contained, policy, receipt, trained, weights
 from tests.invariants.worlds import event, service
@@ -166,7 +167,9 @@ async def test_an_adapter_that_is_trained_after_the_grant_stays_when_the_retirem
     await world.handle(service(world, "training"), event(tenant, asked, world))
     store = await world.outside.store(tenant)
     leases = Leases(store, world.outside.outbox, "worker", world.clock, LEASE_SECONDS)
-    await Worker(world.outside, store, world.keys.manifest, world.trainer, leases, world.scratch).attempt("run-9")
+    await Worker(
+        world.outside, store, world.keys.manifest, world.trainer, gate_of_tests, leases, world.scratch
+    ).attempt("run-9")
     [new] = set((await world.state(tenant)).adapters) - {scene.digest}
     assert "e3" in await contained(world, tenant, await world.state(tenant), new)
     await scene.look_on()

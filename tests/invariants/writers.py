@@ -19,6 +19,7 @@ from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.state.leases import Leases
+from tests.fixtures.gates import gate_of_tests
 from tests.world.world import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ async def taught(scene: Scene) -> None:
 async def worker_of(scene: Scene, tenancy: Tenancy, deadline: float, lease: float = LEASE_SECONDS) -> Worker:
     store = await tenancy.store(scene.tenant)
     leases = Leases(store, tenancy.outbox, "worker", scene.world.clock, lease)
-    return Worker(tenancy, store, scene.world.keys.manifest, scene.world.trainer, leases, scene.scratch, deadline)
+    return Worker(
+        tenancy, store, scene.world.keys.manifest, scene.world.trainer, gate_of_tests, leases, scene.scratch, deadline
+    )
 
 
 async def drive_withdrawals(scene: Scene, tenancy: Tenancy, deadline: float = NEVER) -> None:

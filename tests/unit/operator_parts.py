@@ -42,6 +42,7 @@ from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.gates import CLEAN
 from tests.fixtures.manifests import training_manifest
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -107,6 +108,7 @@ def manifest(tenant: str, files: dict[str, bytes], run_id: str = "run-1", **said
             approval_event_id=f"approval-{number}",
             consent_id="consent-1",
             consent_event_id="granted-1",
+            gate=CLEAN,
         )
         for number in range(3)
     )

@@ -32,6 +32,7 @@ from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.gates import CLEAN
 from tests.fixtures.manifests import training_manifest
 from tests.unit.test_adapter_files import IN, OUT, PREFIX, R, good_config, good_tensors, safetensors
 
@@ -76,6 +77,7 @@ class Adapter:
             approval_event_id="event-1",
             consent_id=None,
             consent_event_id=None,
+            gate=CLEAN,
         )
         manifest = training_manifest(
             TrainingSet(set_id="d" * 64, tenant=self.tenant, entries=(entry,)),

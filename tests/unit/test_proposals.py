@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.curation.gate import AtFirstUse
 from consumers.curation.records import read_example, read_proposal
 from producers.commands.policies import set_policy
 from producers.commands.reviewing import review
@@ -22,6 +21,7 @@ from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from tenancy.errors import Contradicted, Refused, SealBroken, TenantFenced
+from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.port import RedactionGate
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import GATE, NAME

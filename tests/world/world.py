@@ -33,11 +33,12 @@ from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
 from inference import app as inference_app
+from schemas.base.redaction import IdentifierType
 from schemas.bus import events
 from schemas.bus.content import ChatMessage, ClaimCheck, Committed, CommittedInline, ExampleContent, InlineContent
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
-from schemas.bus.redaction import Redaction
+from schemas.bus.redaction import Redaction, SpanCount
 from schemas.bus.topics import LIVE_TOPICS
 from schemas.objects.object_keys import content as content_key
 from schemas.objects.state import TenantState
@@ -231,6 +232,17 @@ class World:
             commitment=of.content.commitment,
         )
 
+    def returned(self, approval: events.ExampleApproved) -> events.ExampleReturned:
+        """What a worker says whose gate found something in an approved text."""
+        return events.ExampleReturned(
+            example_id=approval.example_id,
+            version=approval.version,
+            commitment=approval.content.commitment,
+            run_id="r50",
+            fence=9,
+            redaction=Redaction(gate="test-gate", version="2", counts=(SpanCount(kind=IdentifierType.MRN, count=1),)),
+        )
+
     async def handle(self, service: Service, event: Event) -> Outcome | None:
         """One handling, as the runtime does it, without its retries of what is not transient."""
         handler = service.handlers.get(type(event.data))
@@ -315,7 +327,7 @@ class World:
         tenancy = self._of("worker")
         store = await tenancy.store(tenant)
         leases = Leases(store, tenancy.outbox, "worker", self.clock, LEASE_SECONDS)
-        return Worker(tenancy, store, self.keys.manifest, self.trainer, leases, self.scratch)
+        return Worker(tenancy, store, self.keys.manifest, self.trainer, gate_of_tests, leases, self.scratch)
 
     async def _work(self, tenant: TenantId, run_id: str) -> None:
         self.crash.begin_turn()

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
-from schemas.base.integers import Version
+from schemas.base.integers import Ordinal, Version
 from schemas.bus.content import Committed, CommittedInline
 from schemas.bus.events.base import CURATION, EventData
 from schemas.bus.redaction import GateVerdict, Redaction
@@ -87,6 +87,23 @@ class ExampleRejected(EventData):
 
     def natural_key(self) -> str:
         return f"{self.example_id}|{self.version}"
+
+
+class ExampleReturned(EventData):
+    """The redaction gate found identifiers in an approved version when a training set was frozen: back to review."""
+
+    type = "sano.example.returned"
+    topic = CURATION
+
+    example_id: OpaqueId
+    version: Version
+    commitment: Sha256Hex
+    run_id: OpaqueId
+    fence: Ordinal
+    redaction: Redaction = Field(description="what the gate would replace: kinds and counts")
+
+    def natural_key(self) -> str:
+        return f"{self.example_id}|{self.version}|{self.run_id}|{self.fence}"
 
 
 class ExampleWithdrawn(EventData):

@@ -17,6 +17,7 @@ from tests.unit.cli.command import Sano, error_line, shape
 VALUES: dict[str, tuple[str, Any]] = {
     "baa_reference": ("baa-2027", "baa-2027"),
     "target_modules": ("q_proj", ["q_proj"]),
+    "on_gate_hit": ("fail", "fail"),
     "on_withdrawal": ("stop", "stop"),
     "activation": ("manual", "manual"),
     "precision": ("float32", "float32"),

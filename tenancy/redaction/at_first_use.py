@@ -1,4 +1,4 @@
-"""Makes the redaction gate when the first proposal needs it: its models take seconds to read, and memory."""
+"""Makes the redaction gate when the first text needs it: its models take seconds to read, and memory."""
 
 from __future__ import annotations
 

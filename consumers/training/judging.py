@@ -1,0 +1,85 @@
+"""Has the redaction gate judge every text of a set that is about to be frozen, and sends back what it finds.
+
+The third look: the source's gate and curation's came before, or none of ours, where a file of finished approvals was
+imported. A later version of the gate sees more, and so does one that knows more of the tenant's own terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from consumers.training.result import TrainingStopped
+from consumers.training.tokenization import TrainingExample
+from schemas.base.redaction import RedactionReport
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExampleReturned
+from schemas.bus.redaction import GateVerdict, Redaction
+from schemas.objects.training import EligibleExample, JobRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Refused
+from tenancy.platform.concurrency import gathered
+from tenancy.redaction.at_first_use import GateSource
+from tenancy.tenant_id import TenantId
+
+IDENTIFIERS_FOUND = "identifiers-found"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the gate said of each example, by id: a verdict of those that are clean, a code of all others."""
+
+    clean: Mapping[str, GateVerdict] = field(default_factory=dict)
+    hits: Mapping[str, RedactionReport] = field(default_factory=dict)
+    codes: Mapping[str, str] = field(default_factory=dict)
+
+
+def judged(gate: GateSource, examples: Sequence[TrainingExample], should_stop: Callable[[], bool]) -> Judged:
+    """Judge one text after another, some tens in a second: no more than one is in the gate's memory.
+
+    Blocks. Raises :class:`TrainingStopped` between two texts when asked to.
+    """
+    opened, clean, hits, codes = gate(), {}, {}, {}
+    for example in examples:
+        if should_stop():
+            raise TrainingStopped
+        try:
+            report = opened.redact(example.messages).report
+        except Refused as refusal:  # too long to be judged
+            codes[example.example_id] = refusal.code
+            continue
+        if report.verdict == "clean":
+            clean[example.example_id] = GateVerdict.of(report)
+        else:
+            hits[example.example_id] = report
+            codes[example.example_id] = IDENTIFIERS_FOUND
+    return Judged(clean, hits, codes)
+
+
+async def send_back(
+    tenancy: Tenancy, tenant: TenantId, job: JobRecord, fence: int, entries: Sequence[EligibleExample], found: Judged
+) -> None:
+    """Publish, of each example with a hit, that it goes back to review. What follows from that is curation's.
+
+    Another attempt finds the same, and publishes what is stale by then.
+    """
+
+    async def send(entry: EligibleExample) -> None:
+        returned = ExampleReturned(
+            example_id=entry.example_id,
+            version=entry.version,
+            commitment=entry.commitment,
+            run_id=job.run_id,
+            fence=fence,
+            redaction=Redaction.of(found.hits[entry.example_id]),
+        )
+        event = Event(
+            subject=tenant,
+            data=returned,
+            time=tenancy.clock(),
+            source=tenancy.outbox.source,
+            causation_id=job.request_event_id,
+        )
+        await tenancy.publisher.publish(event)
+
+    await gathered(send(entry) for entry in entries if entry.example_id in found.hits)
