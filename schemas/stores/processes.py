@@ -232,6 +232,17 @@ _LOCAL = (
         survives="kept",
         kept_because="it is the demo's result",
     ),
+    Store(
+        name="source.positions",
+        medium="operator-files",
+        where="SANO_FHIR_POSITION_FILE of the FHIR source, on the hospital's side",
+        holds="a FHIR server's names of subscriptions, and the number of the last event of each",
+        protection="no-tenant-data",
+        purger=ABSENT,
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it says how far notifications were read, and nothing of what they were about",
+    ),
 )
 
 _OUTSIDE = (

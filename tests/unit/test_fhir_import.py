@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
 import logging
@@ -335,7 +336,7 @@ def _put(draw: random.Random, value: Any, odd: Any) -> None:
             return
         key = draw.choice(keys)
         if draw.random() < 0.3 or not isinstance(value[key], dict | list):
-            value[key] = odd
+            value[key] = copy.deepcopy(odd)
             return
         value = value[key]
 

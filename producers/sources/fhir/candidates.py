@@ -62,7 +62,7 @@ class Finder:
             "QuestionnaireResponse": self.mapping.questionnaire_response,
             "DocumentReference": self.mapping.document_reference,
         }.get(held.type)
-        return self.example_id(held) if said is not None and holds(said.withdraw, held.body) else None
+        return self.example_id(held.name) if said is not None and holds(said.withdraw, held.body) else None
 
     def answered_on(self) -> frozenset[str]:
         """The answers that a later answer of their thread holds as its beginning: no examples of their own."""
@@ -77,8 +77,8 @@ class Finder:
                     found |= {earlier.name for earlier in chain[:-1]}
         return frozenset(found)
 
-    def example_id(self, held: Held) -> str:
-        return self.key.opaque_id("example", self.tenant, _natural_key(held))
+    def example_id(self, name: str) -> str:
+        return self.key.opaque_id("example", self.tenant, _natural_key(name))
 
     def consent_id(self, reference: str) -> str:
         return self.key.opaque_id("consent", self.tenant, canonical_json([self.resources.named(reference)]).decode())
@@ -165,7 +165,7 @@ class Finder:
         said, under = texts(author, held.body), texts(consent, held.body)
         return Candidate(
             messages=tuple(_messages(turns, held.type)),
-            natural_key=_natural_key(held),
+            natural_key=_natural_key(held.name),
             version=version_of([one.body for one in chain]),
             author_id=self._opaque("author", said[0]) if said else None,
             consent_id=self.consent_id(under[0]) if under else None,
@@ -187,8 +187,8 @@ class Finder:
         return tuple(found[:MOST_PROVENANCES])
 
 
-def _natural_key(held: Held) -> str:
-    return canonical_json(["fhir", held.name]).decode()
+def _natural_key(name: str) -> str:
+    return canonical_json(["fhir", name]).decode()
 
 
 def _joined(expression: Expression, element: Any) -> str:

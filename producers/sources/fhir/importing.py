@@ -24,6 +24,7 @@ from schemas.bus.events import ConsentGranted, ConsentRevoked, EventData, Exampl
 from tenancy.errors import Refused
 
 ENTERED_IN_ERROR = "entered-in-error"
+CONVERSATIONS = ("Communication", "QuestionnaireResponse", "DocumentReference")
 
 
 @dataclass
@@ -67,8 +68,7 @@ async def import_fhir(
 
 def conversations(resources: Resources) -> list[Held]:
     """What may be a conversation, in the order of the input within each type."""
-    kinds = ("Communication", "QuestionnaireResponse", "DocumentReference")
-    return [held for kind in kinds for held in resources.of_type(kind)]
+    return [held for kind in CONVERSATIONS for held in resources.of_type(kind)]
 
 
 async def made_of(

@@ -1,0 +1,207 @@
+"""Takes one notification: fills the gap before it, reads what it is about, and publishes what that holds.
+
+It is accepted only once Kafka has acknowledged all of it. A resource that cannot be read is refused for good and holds
+up nothing; a server that does not answer holds up the notification, which its sender sends again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from producers.sources.fhir.candidates import MOST_TURNS, Finder
+from producers.sources.fhir.files import placed
+from producers.sources.fhir.importing import CONVERSATIONS, made_of
+from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, values
+from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
+from producers.sources.fhir.positions import Positions
+from producers.sources.fhir.resources import Held, Resource, Resources, relative, validated
+from producers.sources.fhir.server import Deleted, FhirServer
+from producers.sources.proposing import Proposer
+from schemas.bus.events import EventData, ExampleWithdrawn
+from tenancy.errors import Refused
+from tenancy.service.telemetry import SCOPE
+
+logger = logging.getLogger(f"{SCOPE}.fhir")
+
+MOST_AT_ONCE = 500
+"""Earlier events that are asked for in one request."""
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """One tenant's notifications. Those of one subscription are taken one after another."""
+
+    proposer: Proposer
+    mapping: FhirMapping
+    server: FhirServer
+    positions: Positions
+    _turns: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+    async def take(self, notification: Notification) -> list[Refused]:
+        """Publish what it is about; what was refused for good. Raises :class:`~tenancy.errors.Transient`."""
+        async with self._turns[notification.subscription]:
+            known = self.positions.get(notification.subscription)
+            if notification.kind == "handshake" and notification.since_start == 0:
+                known = 0  # the subscription began anew, and counts anew
+                self.positions.put(notification.subscription, known)
+            first, last = _range(notification)
+            refused = await self._gap(notification.subscription, (known or 0) + 1, first - 1)
+            refused += await self._taken(await self._with_focus(notification))
+            if last > (known or 0):
+                self.positions.put(notification.subscription, last)
+            return refused
+
+    async def _gap(self, subscription: str, first: int, last: int) -> list[Refused]:
+        """Take the events that no notification brought. What the server has no more is said, and is lost."""
+        refused = []
+        while first <= last:
+            until = min(last, first + MOST_AT_ONCE - 1)
+            earlier = await self._events(subscription, first, until)
+            found = [event for event in earlier.events if first <= event.number <= until]
+            missing = until - first + 1 - len({event.number for event in found})
+            logger.warning("gap", extra={"events": until - first + 1, "missing": missing})
+            refused += await self._taken(Notification("query-event", subscription, None, tuple(found), earlier.entries))
+            self.positions.put(subscription, until)
+            first = until + 1
+        return refused
+
+    async def _with_focus(self, notification: Notification) -> Notification:
+        """The notification with what its events are about, where its payload is empty."""
+        bare = [event.number for event in notification.events if not event.focus]
+        if not bare:
+            return notification
+        said = await self._events(notification.subscription, bare[0], bare[-1])
+        with_focus = {event.number: event for event in said.events if event.focus}
+        events = tuple(with_focus.get(event.number, event) for event in notification.events)
+        return Notification(
+            notification.kind, notification.subscription, notification.since_start, events, notification.entries
+        )
+
+    async def _events(self, subscription: str, first: int, last: int) -> Notification:
+        try:
+            return read_notification(await self.server.events(subscription, first, last))
+        except Malformed:
+            logger.error("the server's $events is no notification")
+            return Notification("query-event", subscription, None)
+
+    async def _taken(self, notification: Notification) -> list[Refused]:
+        names = _names(notification.events, self.mapping.types)
+        if not names:
+            return []
+        look = _Look(self.server, self.mapping)
+        look.add_entries(notification.entries)
+        found = [held for name in names if (held := await look.of(name)) is not None]
+        finder = Finder(look.resources, self.mapping, self.proposer.key, self.proposer.tenant)
+        deleted = [
+            ExampleWithdrawn(example_id=finder.example_id(name), reason_code="deleted")
+            for name in look.deleted
+            if name.partition("/")[0] in CONVERSATIONS
+        ]
+        made = await made_of(self.proposer, finder, [held for held in found if held.type in CONVERSATIONS])
+        published: list[EventData] = [*made.consents, *made.withdrawals, *deleted, *made.proposals]
+        for data in published:
+            await self.proposer.publish(data)
+        return [*look.refused, *made.refused]
+
+
+def _range(notification: Notification) -> tuple[int, int]:
+    """The numbers of the first event that it brings and of the last one that there is."""
+    if notification.events:
+        return notification.events[0].number, notification.events[-1].number
+    last = notification.since_start or 0
+    return last + 1, last
+
+
+def _names(events: Sequence[NotificationEvent], types: frozenset[str]) -> list[str]:
+    """``Type/id`` of what the events are about, once each, of the types that are read."""
+    names = dict.fromkeys(relative(focus) for event in events for focus in event.focus)
+    return [name for name in names if name.partition("/")[0] in types]
+
+
+@dataclass
+class _Look:
+    """Reads what a notification is about, and what is needed to understand that."""
+
+    server: FhirServer
+    mapping: FhirMapping
+    resources: Resources = field(default_factory=Resources)
+    refused: list[Refused] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+    def add_entries(self, entries: Sequence[dict[str, Any]]) -> None:
+        for number, entry in enumerate(entries, 1):
+            where = f"entry {number}"
+            try:
+                if "resource" in entry:
+                    url = entry.get("fullUrl")
+                    self._add(entry["resource"], where, url if isinstance(url, str) else None)
+            except Refused as refusal:
+                self.refused.append(placed(where, refusal))
+
+    def _add(self, resource: Any, where: str, full_url: str | None = None) -> None:
+        read = validated(resource, self.mapping.types | {"Binary"})
+        if read is not None:
+            self.resources.add(read, full_url, where)
+
+    async def of(self, name: str) -> Held | None:
+        """The resource, with what it refers to; None where it was refused, which is noted."""
+        try:
+            held = await self._held(name)
+            match held.type:
+                case "Communication":
+                    await self._thread(held)
+                case "DocumentReference":
+                    await self._attachments(held.body)
+                case "Consent" if self.mapping.consent is not None:
+                    await self._patients_consents(held.body, self.mapping.consent)
+            if held.type in CONVERSATIONS:
+                await self._provenances(name)
+            return held
+        except Deleted as gone:
+            self.deleted.append(name)
+            if name.startswith("Consent/"):
+                self.refused.append(Refused(gone.code, f"{gone}, and it is not known whose it was"))
+        except Refused as refusal:
+            self.refused.append(refusal)
+        return None
+
+    async def _held(self, name: str) -> Held:
+        held = self.resources.get(name)
+        if held is None:
+            self._add(await self.server.read(name), name.partition("/")[0])
+            held = self.resources.get(name)
+        if held is None:
+            raise Refused("not-there", "refused: the server has something else under its name")
+        return held
+
+    async def _thread(self, held: Held) -> None:
+        mapping = self.mapping.communication
+        for _ in range(MOST_TURNS):
+            before = texts(mapping.earlier, held.body) if mapping is not None else []
+            if not before:
+                return
+            held = await self._held(self.resources.named(before[0]))
+
+    async def _attachments(self, body: Resource) -> None:
+        mapping = self.mapping.document_reference
+        for attachment in values(mapping.attachment, body) if mapping is not None else []:
+            url = attachment.get("url") if isinstance(attachment, dict) else None
+            if isinstance(url, str) and "data" not in attachment:
+                await self._held(relative(url))
+
+    async def _patients_consents(self, body: Resource, mapping: ConsentMapping) -> None:
+        """All of the patient's Consents, or a permit could be published over a deny that was not looked at."""
+        for reference in texts(mapping.consent, body)[:1]:
+            for resource in await self.server.search("Consent", {"patient": relative(reference)}):
+                self._add(resource, "Consent")
+
+    async def _provenances(self, name: str) -> None:
+        if self.mapping.provenance is None:
+            return
+        for resource in await self.server.search("Provenance", {"target": name}):
+            self._add(resource, "Provenance")

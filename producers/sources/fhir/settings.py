@@ -1,0 +1,45 @@
+"""Settings of the FHIR source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from schemas.base.addresses import HttpUrl
+from schemas.base.identifiers import TenantName
+from tenancy.platform.settings import BusSettings
+
+
+class FhirSettings(BusSettings):
+    """One endpoint is one tenant's, and reads one server."""
+
+    source_tenant: TenantName = Field(description="the tenant that everything is proposed for")
+    source_jwk_file: Path = Field(description="the tenant's public key, a JWK")
+    source_key_file: Path = Field(description="32 bytes in base64: ids and salts")
+    fhir_base_url: HttpUrl = Field(description="of the server that is read")
+    fhir_token_file: Path = Field(description="32 bytes in base64: the bearer token that notifications carry")
+    fhir_host: str = Field(default="127.0.0.1", description="address to listen on")
+    fhir_port: int = Field(default=8070, ge=1, le=65535)
+    fhir_client_id: str | None = Field(default=None, description="as the server registered this backend service")
+    fhir_client_key_file: Path | None = Field(default=None, description="private JWK that signs its assertions")
+    fhir_token_url: HttpUrl | None = Field(default=None, description="absent: what the server's configuration says")
+    fhir_scope: str = Field(default="system/*.rs", min_length=1)
+    fhir_mapping_file: Path | None = Field(default=None, description="which element is what; absent: the default")
+    fhir_position_file: Path | None = Field(default=None, description="remembers the last event of a subscription")
+    fhir_body_bytes: int = Field(default=4_194_304, ge=1024, le=67_108_864)
+    fhir_connections: int = Field(default=64, ge=1, le=1024)
+    fhir_request_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="of one request to the server")
+    fhir_take_seconds: float = Field(default=60.0, gt=0.0, le=3600.0, description="of one notification")
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=8080, ge=1, le=65535)
+    otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
+
+    @model_validator(mode="after")
+    def _client_is_whole(self) -> Self:
+        if bool(self.fhir_client_id) != bool(self.fhir_client_key_file):
+            names = "SANO_FHIR_CLIENT_ID and SANO_FHIR_CLIENT_KEY_FILE"
+            raise PydanticCustomError("half_a_pair", f"{names} go together: set both or none")
+        return self

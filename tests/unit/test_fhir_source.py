@@ -1,0 +1,413 @@
+"""A FHIR server's notifications: nothing is accepted before the bus has it, nothing is missed or quoted."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from joserfc.jwk import ECKey, OKPKey
+
+from producers.operations.trust_admin import ensure_keys
+from producers.sources.fhir import app as fhir_app
+from producers.sources.fhir.app import FhirSource
+from producers.sources.fhir.positions import Positions
+from producers.sources.fhir.server import FhirServer
+from producers.sources.fhir.settings import FhirSettings
+from producers.sources.fhir.smart import NotAuthorized, read_client_key
+from schemas.bus.envelope import Event
+from schemas.bus.events import ExampleProposed
+from schemas.bus.outcome import Outcome
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
+from tenancy.bus import RecordingPublisher
+from tenancy.errors import BusUnavailable, Refused
+from tenancy.evidence.event_signatures import EventSigner
+from tenancy.evidence.keys import LocalKey
+from tests.fixtures.gates import GATE, NAME
+from tests.unit.fhir_parts import TENANT, Json, consent, message, provision, questionnaire, thread
+from tests.unit.fhir_server_parts import BASE, SUBSCRIPTION, Ehr, Source, notification, reasons
+from tests.unit.operator_parts import onboarded_parts
+from tests.unit.proposal_parts import Review
+from tests.unit.test_fhir_import import damaged
+
+ANSWER = {1: ["Communication/a1"]}
+
+
+class Bus(RecordingPublisher):
+    """Waits, or is broken, when a test says so."""
+
+    gate: asyncio.Event | None = None
+    is_broken = False
+
+    async def publish(self, event: Event) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.is_broken:
+            raise BusUnavailable("the bus does not answer")
+        await super().publish(event)
+
+
+def ehr(**said: Any) -> Ehr:
+    made = Ehr(**said)
+    made.put(*thread(), questionnaire(), consent())
+    return made
+
+
+async def test_a_notification_of_each_payload_becomes_the_same_proposal_and_curation_takes_it() -> None:
+    held = await onboarded_parts(TENANT)
+    key = OKPKey.import_key(dict(await held.tenancy.keys.public_key(TENANT)))
+    ids = set()
+    for body in (notification(ANSWER), notification(ANSWER, *thread()), notification({1: []}), as_r4b(ANSWER)):
+        source = Source(ehr(events=ANSWER), key=key)
+        answer = await source.send(body)
+        assert (answer.status_code, reasons(answer)) == (200, ["taken"])
+        [event] = source.bus.events
+        ids.add(event.id)
+    assert len(ids) == 1
+    assert await Review(held, TENANT).handle(event) == [Outcome.EFFECT]
+    assert isinstance(event.data, ExampleProposed)
+    text, _ = await (await held.tenancy.store(TENANT)).get(f"contents/{event.data.example_id}/1")
+    assert b"May [PATIENT-1], [MRN-1], have it?" in text
+
+
+def as_r4b(events: dict[int, list[str]]) -> Json:
+    status = {
+        "resourceType": "SubscriptionStatus",
+        "status": "active",
+        "type": "event-notification",
+        "eventsSinceSubscriptionStart": str(max(events)),
+        "subscription": {"reference": f"Subscription/{SUBSCRIPTION}"},
+        "notificationEvent": [
+            {"eventNumber": str(number), "focus": {"reference": focus[0]}} for number, focus in events.items()
+        ],
+    }
+    return {"resourceType": "Bundle", "type": "history", "entry": [{"resource": status}]}
+
+
+async def test_nothing_is_accepted_before_the_bus_has_it() -> None:
+    bus = Bus()
+    bus.gate = asyncio.Event()
+    source = Source(ehr(), bus=bus)
+    sending = asyncio.create_task(source.send(notification(ANSWER)))
+    await asyncio.sleep(0.2)
+    assert not sending.done()
+    bus.gate.set()
+    assert (await sending).status_code == 200
+    bus.is_broken = True
+    answer = await source.send(notification({2: ["QuestionnaireResponse/r1"]}))
+    assert (answer.status_code, reasons(answer), answer.headers["retry-after"]) == (503, ["not-now"], "5")
+    assert source.positions.get(SUBSCRIPTION) == 1
+    bus.is_broken = False
+    assert (await source.send(notification({2: ["QuestionnaireResponse/r1"]}))).status_code == 200
+    assert source.types() == ["example.proposed", "example.proposed"]
+
+
+async def test_a_notification_that_comes_again_is_the_same_event() -> None:
+    source = Source(ehr())
+    for _ in range(2):
+        assert (await source.send(notification(ANSWER))).status_code == 200
+    first, second = source.bus.events
+    assert first.id == second.id
+
+
+async def test_a_gap_is_read_before_what_comes_after_it_and_heartbeats_find_gaps_too() -> None:
+    events = {1: ["Communication/a1"], 2: ["QuestionnaireResponse/r1"], 3: ["Consent/c1"], 4: ["Patient/p1"]}
+    source = Source(ehr(events=events))
+    assert (await source.send(notification({}, kind="handshake"))).status_code == 200
+    assert source.bus.events == []
+    await source.send(notification({1: events[1]}))
+    await source.send(notification({3: events[3]}))
+    assert source.types() == ["example.proposed", "example.proposed", "consent.granted"]
+    assert [one for one in source.ehr.asked if "$events" in one] == [
+        f"/Subscription/{SUBSCRIPTION}/$events?eventsSinceNumber=2&eventsUntilNumber=2&content=id-only"
+    ]
+    source.ehr.events[4] = ["QuestionnaireResponse/r1"]
+    await source.send(notification({}, kind="heartbeat", since_start=4))
+    assert source.types()[3:] == ["example.proposed"]
+    await source.send(notification({}, kind="heartbeat", since_start=4))
+    assert (len(source.bus.events), source.positions.get(SUBSCRIPTION)) == (4, 4)
+
+
+async def test_a_gap_that_cannot_be_read_now_holds_up_what_comes_after_it() -> None:
+    source = Source(ehr(events=ANSWER))
+    source.ehr.status = 500
+    body = notification({2: ["QuestionnaireResponse/r1"]}, questionnaire())
+    assert (await source.send(body)).status_code == 503
+    assert (source.bus.events, source.positions.get(SUBSCRIPTION)) == ([], None)
+    source.ehr.status = None
+    assert (await source.send(body)).status_code == 200
+    assert len(source.bus.events) == 2
+
+
+async def test_what_the_server_has_no_more_is_said_and_holds_up_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    source = Source(ehr(events={2: ["Communication/a1"]}))
+    caplog.set_level(logging.WARNING)
+    assert (await source.send(notification({4: ["QuestionnaireResponse/r1"]}))).status_code == 200
+    assert len(source.bus.events) == 2
+    assert [(record.__dict__["events"], record.__dict__["missing"]) for record in caplog.records] == [(3, 2)]
+
+
+async def test_where_it_was_is_remembered_across_processes_and_a_new_start_counts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "positions.json"
+    await Source(ehr(events=ANSWER), positions=Positions(path)).send(notification(ANSWER))
+    source = Source(ehr(events=ANSWER), positions=Positions(path))
+    await source.send(notification({2: ["QuestionnaireResponse/r1"]}))
+    assert not [one for one in source.ehr.asked if "$events" in one]
+    await source.send(notification({}, kind="handshake", since_start=0))
+    assert Positions(path).get(SUBSCRIPTION) == 0
+    path.write_text("[]")
+    with pytest.raises(Refused, match="holds no positions"):
+        Positions(path)
+
+
+async def test_a_whole_thread_is_read_for_its_last_answer() -> None:
+    source = Source(ehr())
+    source.ehr.put(message("q2", "And at night?", "asker", answers="a1"))
+    source.ehr.put(message("a2", "Half.", "expert", answers="q2"))
+    assert (await source.send(notification({1: ["Communication/a2"]}))).status_code == 200
+    assert [one for one in source.ehr.asked if one.startswith("/Communication")] == [
+        "/Communication/a2", "/Communication/q2", "/Communication/a1", "/Communication/q1"
+    ]  # fmt: skip
+
+
+async def test_a_patients_other_consents_are_read_since_deny_wins() -> None:
+    source = Source(ehr())
+    source.ehr.put(consent(provision("permit", "TREAT"), "c2"), consent(provision("deny"), "c3"))
+    assert (await source.send(notification({1: ["Consent/c1"]}))).status_code == 200
+    assert source.types() == ["consent.revoked"]
+
+
+async def test_what_was_deleted_withdraws_its_example_and_a_deleted_consent_is_said() -> None:
+    source = Source(ehr())
+    await source.send(notification({1: ["QuestionnaireResponse/r1"]}))
+    source.ehr.resources |= {"QuestionnaireResponse/r1": {}, "Consent/c9": {}}
+    answer = await source.send(notification({2: ["QuestionnaireResponse/r1"], 3: ["Consent/c9"]}))
+    assert (answer.status_code, reasons(answer)) == (200, ["deleted"])
+    proposed, withdrawn = source.bus.events
+    assert withdrawn.data.example_id == proposed.data.example_id  # type: ignore[attr-defined]
+    assert withdrawn.type == "sano.example.withdrawn"
+
+
+async def test_a_bad_resource_is_refused_in_the_answer_without_its_text_and_the_others_go_on() -> None:
+    source = Source(ehr())
+    bad = {**message("a9", NAME, "expert", answers="q1"), "sent": NAME}
+    focus = ["Communication/a9", "Communication/gone", "QuestionnaireResponse/r1", "Observation/x"]
+    source.ehr.put(bad)
+    answer = await source.send(notification({1: focus}))
+    assert answer.status_code == 200
+    assert reasons(answer) == ["bad-resource", "not-there"]
+    assert NAME not in answer.text
+    assert len(source.bus.events) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (notification(ANSWER), {"Authorization": ""}, (401, "not-authenticated")),
+        (notification(ANSWER), {"Authorization": "Bearer other"}, (401, "not-authenticated")),
+        (notification(ANSWER), {"Content-Type": "application/fhir+xml"}, (415, "not-json")),
+        (b"x" * 100_001, {}, (413, "too-large")),
+        (b"{", {}, (400, "bad-json")),
+        (b"\xff", {}, (400, "bad-json")),
+        (b"[" * 2000, {}, (400, "bad-json")),
+        ([], {}, (422, "not-a-notification")),
+        ({**notification(ANSWER), "type": "batch"}, {}, (422, "not-a-notification")),
+        ({"resourceType": "Bundle", "type": "history", "entry": []}, {}, (422, "bad-entries")),
+        ({"resourceType": "Bundle", "type": "history", "entry": [{"resource": {}}]}, {}, (422, "no-status")),
+        (notification(ANSWER, kind="party"), {}, (422, "bad-type")),
+        (notification({}), {}, (422, "no-events")),
+        (notification(ANSWER, subscription="a/../b"), {}, (422, "bad-subscription")),
+        (notification({number: [] for number in range(1, 1003)}), {}, (422, "too-many-events")),
+    ],
+)
+async def test_what_is_no_notification_is_refused_with_its_status(
+    body: Any, headers: dict[str, str], expected: tuple[int, str]
+) -> None:
+    source = Source()
+    answer = await source.send(body, **headers)
+    assert (answer.status_code, reasons(answer)) == (expected[0], [expected[1]])
+    assert (source.bus.events, source.ehr.asked) == ([], [])
+
+
+async def test_a_source_that_is_not_ready_yet_asks_for_another_try() -> None:
+    source = Source()
+    source.receiver = None
+    assert (await source.send(notification(ANSWER))).status_code == 503
+
+
+async def test_five_hundred_damaged_notifications_are_each_answered_quote_nothing_and_leave_the_source_alive() -> None:
+    draw, log = random.Random(7), io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    good = json.dumps(notification({1: ["Communication/a1", "Consent/c1"]}, *thread(), consent())).encode()
+    statuses = []
+    try:
+        source = Source(ehr(events=ANSWER))
+        for number in range(500):
+            answer = await source.send(damaged(draw, good))
+            statuses.append(answer.status_code)
+            assert answer.status_code in (200, 400, 422), (number, answer.text)
+            assert reasons(answer), number
+            assert NAME not in answer.text
+            assert "4482913" not in answer.text
+        assert (await source.send(good)).status_code == 200
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert min(statuses.count(status) for status in (200, 400, 422)) > 30
+    assert all(trace not in log.getvalue() for trace in (NAME, "4482913", "notification failed"))
+    assert all(NAME not in event.data.model_dump_json() for event in source.bus.events)
+
+
+# --- reads of the server
+
+
+async def test_reads_carry_a_token_for_which_a_signed_assertion_was_given_and_a_refused_one_is_renewed_once() -> None:
+    source = Source(ehr(needs_token=True))
+    assert (await source.send(notification(ANSWER))).status_code == 200
+    assert source.ehr.tokens == 1, "one for all reads"
+    source.ehr.tokens += 1  # the server has forgotten the first
+    assert (await source.send(notification(ANSWER))).status_code == 200
+    assert source.ehr.tokens == 3
+
+
+async def test_a_server_that_gives_no_token_is_asked_again_later() -> None:
+    held = Ehr(needs_token=True, status=400)
+    backend = held.backend(held.client())
+    with pytest.raises(NotAuthorized, match="status 400"):
+        await backend.token()
+    held.status = None
+    now = [0.0]
+    backend = held.backend(held.client(), now=lambda: now[0])
+    assert await backend.token() == await backend.token() == "token-1"
+    now[0] = 280.0
+    assert await backend.token() == "token-2"
+
+
+async def test_no_address_but_the_servers_is_read() -> None:
+    held = Ehr()
+    server = FhirServer(held.client(), BASE)
+    for name in ("Patient/../x", "Patient/a?b", "../Patient/x", "Patient/", "http:/x"):
+        with pytest.raises(Refused):
+            await server.read(name)
+    assert held.asked == []
+
+    def elsewhere(_: httpx.Request) -> httpx.Response:
+        link = [{"relation": "next", "url": f"{BASE}.elsewhere.example/Consent"}]
+        return httpx.Response(200, json={"resourceType": "Bundle", "link": link})
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(elsewhere))
+    with pytest.raises(Exception, match="another server"):
+        await FhirServer(client, BASE).search("Consent", {"patient": "Patient/p1"})
+
+
+def test_a_client_key_is_a_private_one_with_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    private = ECKey.generate_key("P-384", {"kid": "k1"})
+    path.write_text(json.dumps(private.as_dict(private=True)))
+    assert read_client_key(path).kid == "k1"
+    unnamed = ECKey.generate_key("P-384").as_dict(private=True)
+    wrongs: list[Any] = [
+        private.as_dict(private=False),
+        {key: value for key, value in unnamed.items() if key != "kid"},
+        ECKey.generate_key("P-256", {"kid": "k"}).as_dict(private=True),
+        {"kty": "oct", "k": "x"},
+        [],
+    ]
+    for wrong in wrongs:
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(Refused, match="no key of a backend service"):
+            read_client_key(path)
+
+
+# --- the process
+
+
+def settings(tmp_path: Path, **said: Any) -> FhirSettings:
+    jwk = OKPKey.generate_key("X25519", private=False).as_dict()
+    (tmp_path / "jwk.json").write_text(json.dumps(jwk))
+    for name in ("source.key", "token"):
+        (tmp_path / name).touch(mode=0o600)
+        (tmp_path / name).write_bytes(base64.b64encode(bytes(32)))
+    return FhirSettings(
+        **{
+            "kafka_bootstrap_servers": "k:1",
+            "source_tenant": "t1",
+            "source_jwk_file": tmp_path / "jwk.json",
+            "source_key_file": tmp_path / "source.key",
+            "fhir_base_url": BASE,
+            "fhir_token_file": tmp_path / "token",
+            **said,
+        }
+    )
+
+
+def test_a_file_that_is_not_what_it_should_be_ends_the_start_in_one_line(tmp_path: Path) -> None:
+    assert FhirSource.of(settings(tmp_path)).bearer == base64.b64encode(bytes(32)).decode()
+    bad = tmp_path / "bad"
+    bad.write_text("x: [")
+    for setting in ("fhir_mapping_file", "fhir_position_file", "fhir_token_file", "source_jwk_file"):
+        with pytest.raises(Refused):
+            FhirSource.of(settings(tmp_path, **{setting: bad}))
+    with pytest.raises(Refused, match="SANO_FHIR_TOKEN_FILE"):
+        FhirSource.of(settings(tmp_path, fhir_token_file=tmp_path / "none"))
+    with pytest.raises(ValueError, match="go together"):
+        settings(tmp_path, fhir_client_id="x")
+
+
+async def test_the_process_signs_what_it_publishes_and_is_ready_while_the_bus_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an installation whose publishers all sign would dead-letter every proposal."""
+    given = []
+
+    class Noting(RecordingPublisher):
+        does_answer = True
+
+        def __init__(self, _: object, signer: EventSigner | None = None) -> None:
+            super().__init__()
+            given.append(signer)
+
+        async def __aenter__(self) -> Noting:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def answers(self) -> bool:
+            return self.does_answer
+
+    ensure_keys(tmp_path / "keys")
+    client_key = tmp_path / "client.json"
+    client_key.write_text(json.dumps(ECKey.generate_key("P-384", {"kid": "k1"}).as_dict(private=True)))
+    event_key = key_file(tmp_path / "keys", Purpose.EVENT, "operators")
+    source = FhirSource.of(
+        settings(
+            tmp_path,
+            trust_file=tmp_path / "keys" / TRUST_FILE,
+            trust_root_file=tmp_path / "keys" / ROOT_PUBLIC_FILE,
+            event_key=str(event_key),
+            fhir_client_id="client-1",
+            fhir_client_key_file=client_key,
+        )
+    )
+    monkeypatch.setattr(fhir_app, "KafkaPublisher", Noting)
+    monkeypatch.setattr(fhir_app, "standard_gate", lambda: GATE)
+    assert not await source.is_ready()
+    async with source.running():
+        assert source.receiver is not None
+        assert source.receiver.server.authorization is not None
+        assert await source.is_ready()
+        monkeypatch.setattr(Noting, "does_answer", False)
+        assert not await source.is_ready()
+    assert source.receiver is None
+    [signer] = given
+    assert signer is not None
+    assert signer.signer.key_id == LocalKey.read(event_key, "the test").public_key.key_id
