@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from producers.review_page.identity_provider import IdentityProvider
 from producers.review_page.links import AUDIENCE, Links
 from producers.review_page.page import Page
 from producers.review_page.people import Limits
@@ -16,6 +17,8 @@ from producers.sources.source_key import SourceKey
 from tenancy.bootstrap import open_tenancy, trust
 from tenancy.platform.clock import utc_now
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
+from tenancy.redaction.at_first_use import AtFirstUse
+from tenancy.redaction.standard import standard_gate
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
 from tenancy.service.telemetry import configure_logging, configure_telemetry
@@ -26,15 +29,39 @@ SIGN_INS_PER_MINUTE = 30
 """From one address, or through one proxy."""
 
 
-def page_of(settings: ReviewPageSettings) -> Page:
+def page_of(settings: ReviewPageSettings, key: SourceKey) -> Page:
     """Raises :class:`~tenancy.errors.Refused` for wrong settings."""
-    links = settings.review_links == "allowed"
+    trusted = trust(settings)
     return Page(
         limits=Limits(settings.review_idle_seconds, settings.review_session_seconds),
         people=Rates(settings.review_requests_per_minute, time.monotonic),
         strangers=Rates(SIGN_INS_PER_MINUTE, time.monotonic),
         clock=utc_now,
-        links=Links(TokenVerifier(trust(settings), audience=AUDIENCE)) if links else None,
+        verifier=trusted,
+        key=key,
+        gate=AtFirstUse(standard_gate),
+        links=Links(TokenVerifier(trusted, audience=AUDIENCE)) if settings.review_links == "allowed" else None,
+        provider=provider_of(settings, key),
+    )
+
+
+def provider_of(settings: ReviewPageSettings, key: SourceKey) -> IdentityProvider | None:
+    """The identity provider that the settings name; its three settings are all set, or none is."""
+    issuer, client, secret = (
+        settings.review_oidc_issuer,
+        settings.review_oidc_client_id,
+        settings.review_oidc_client_secret,
+    )
+    if issuer is None or client is None or secret is None:
+        return None
+    return IdentityProvider(
+        issuer=issuer,
+        client_id=client,
+        client_secret=secret.get_secret_value(),
+        tenant_claim=settings.review_oidc_tenant_claim,
+        role_claim=settings.review_oidc_role_claim,
+        url=settings.review_url,
+        key=key,
     )
 
 
@@ -43,7 +70,8 @@ def main() -> None:
     configure_logging(SERVICE)
     telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
     with refusal_exits():
-        page, key = page_of(settings), SourceKey.read(settings.source_key_file)
+        key = SourceKey.read(settings.source_key_file)
+        page = page_of(settings, key)
 
     @asynccontextmanager
     async def connected() -> AsyncIterator[None]:

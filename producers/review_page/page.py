@@ -16,13 +16,17 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, Response
 
 from producers.queries.printable import printable
+from producers.review_page.identity_provider import IdentityProvider
 from producers.review_page.links import Links
 from producers.review_page.people import Limits, NotSignedIn, Person, Role, is_genuine, signed_in
 from producers.review_page.rates import Rates
+from producers.sources.source_key import SourceKey
 from schemas.base.redaction import IdentifierType
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
+from tenancy.evidence.trust import Verifier
 from tenancy.platform.clock import Clock
+from tenancy.redaction.at_first_use import GateSource
 
 FOLDER = Path(__file__).parent
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(kind.value for kind in IdentifierType)})-[0-9]+\]")
@@ -43,13 +47,17 @@ class ForgedForm(Exception):
 
 @dataclass
 class Page:
-    """``held`` is the tenancy while the process has one; ``links`` are None where they are refused."""
+    """``held`` is the tenancy while the process has one. ``links`` or ``provider`` is None where nobody signs in so."""
 
     limits: Limits
     people: Rates
     strangers: Rates
     clock: Clock
+    verifier: Verifier
+    key: SourceKey = field(repr=False)
+    gate: GateSource
     links: Links | None = None
+    provider: IdentityProvider | None = None
     held: list[Tenancy] = field(default_factory=list)
 
     @property

@@ -7,11 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
+from producers.commands.editing import edit
 from producers.commands.reviewing import review
+from producers.queries.decided import decided_example
 from producers.queries.proposals import ProposalView, open_proposals, proposed_text
 from producers.review_page.page import Form, Reviewer, ThePage, said, shown
 from producers.review_page.people import Person, Session, remember, remembers
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
+from schemas.bus.content import ChatMessage
 from schemas.bus.events import Verdict
 from tenancy.errors import Refused
 
@@ -59,7 +62,13 @@ async def next_example(request: Request, page: ThePage, person: Reviewer, after:
 
 @router.get("/examples/{example_id}")
 async def example(request: Request, page: ThePage, person: Reviewer, example_id: ExampleId) -> Response:
-    found = await proposed_text(page.tenancy, person.tenant, example_id)
+    try:
+        found = await proposed_text(page.tenancy, person.tenant, example_id)
+    except Refused as refusal:
+        if refusal.code != "not-open":
+            raise
+        decided = await decided_example(page.tenancy, person.tenant, example_id, page.verifier)
+        return shown(request, "decided.html", decided=decided)
     view = found.proposal
     return shown(
         request,
@@ -83,6 +92,35 @@ async def reject(request: Request, page: ThePage, person: Reviewer, form: Form, 
     if reason not in REASONS:
         raise Refused("no-reason", "refused: choose why it is rejected")
     return await _say(request, page, person, example_id, said(form, "version"), "rejected", reason)
+
+
+@router.get("/examples/{example_id}/edit")
+async def edit_form(request: Request, page: ThePage, person: Reviewer, example_id: ExampleId) -> Response:
+    found = await proposed_text(page.tenancy, person.tenant, example_id)
+    return shown(request, "edit.html", view=found.proposal, messages=found.messages)
+
+
+@router.post("/examples/{example_id}/edit")
+async def edit_example(
+    request: Request, page: ThePage, person: Reviewer, form: Form, example_id: ExampleId
+) -> Response:
+    number, found = version_said(said(form, "version")), await proposed_text(page.tenancy, person.tenant, example_id)
+    texts = [said(form, f"text-{turn}").replace("\r\n", "\n").strip() for turn in range(len(found.messages))]
+    if not all(texts):
+        raise Refused("empty-turn", "refused: no turn of a conversation may be empty")
+    turns = zip(found.messages, texts, strict=True)
+    await edit(
+        page.tenancy,
+        person.tenant,
+        example_id,
+        version=number,
+        editor_id=person.id,
+        messages=tuple(ChatMessage(role=message.role, content=text) for message, text in turns),
+        key=page.key,
+        gate=page.gate,
+    )
+    remember(request.session, example_id, number)
+    return RedirectResponse(f"/queue/next?after={example_id}", 303)
 
 
 async def _say(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
+from pydantic_core import PydanticCustomError
 
 from schemas.base.addresses import HttpUrl
 from tenancy.platform.settings import DAY_SECONDS, PlatformSettings
@@ -23,7 +24,20 @@ class ReviewPageSettings(PlatformSettings):
     review_links: Literal["refused", "allowed"] = Field(
         default="refused", description="whether one-time links by `sano review link` sign in"
     )
+    review_oidc_issuer: HttpUrl | None = Field(default=None, description="the identity provider; absent: none")
+    review_oidc_client_id: str | None = None
+    review_oidc_client_secret: SecretStr | None = None
+    review_oidc_tenant_claim: str = Field(default="sano_tenant", min_length=1, description="claim: one tenant's id")
+    review_oidc_role_claim: str = Field(default="sano_role", min_length=1, description="claim: one role")
     review_idle_seconds: float = Field(default=1800.0, ge=60, le=DAY_SECONDS, description="a session unused for this")
     review_session_seconds: float = Field(default=28_800.0, ge=60, le=DAY_SECONDS, description="a session's whole life")
     review_requests_per_minute: int = Field(default=240, ge=10, le=100_000, description="of one person")
     review_connections: int = Field(default=256, ge=16, le=65_536)
+
+    @model_validator(mode="after")
+    def _provider_is_whole(self) -> Self:
+        given = [self.review_oidc_issuer, self.review_oidc_client_id, self.review_oidc_client_secret]
+        if any(given) and not all(given):
+            names = "SANO_REVIEW_OIDC_ISSUER, SANO_REVIEW_OIDC_CLIENT_ID and SANO_REVIEW_OIDC_CLIENT_SECRET"
+            raise PydanticCustomError("half_a_pair", f"{names} go together: set all or none")
+        return self

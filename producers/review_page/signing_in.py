@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
+from producers.review_page.identity_provider import CALLBACK
 from producers.review_page.page import Form, Page, Somebody, anybody, page_of, said, shown
 from producers.review_page.people import NotSignedIn, Person, begin, signed_in
 
@@ -29,7 +30,23 @@ async def sign_in(request: Request, page: Anybody) -> Response:
     try:
         return RedirectResponse(home_of(signed_in(request.session, page.clock(), page.limits)), 303)
     except NotSignedIn:
-        return shown(request, "sign_in.html", links=page.links is not None)
+        return shown(request, "sign_in.html", links=page.links is not None, provider=page.provider is not None)
+
+
+@router.get("/sign-in/provider")
+async def to_provider(request: Request, page: Anybody) -> Response:
+    if page.provider is None:
+        return RedirectResponse("/sign-in", 303)
+    return await page.provider.redirect(request)
+
+
+@router.get(CALLBACK)
+async def from_provider(request: Request, page: Anybody) -> Response:
+    if page.provider is None:
+        return RedirectResponse("/sign-in", 303)
+    person = await page.provider.person(request)
+    begin(request.session, person, page.clock())
+    return RedirectResponse(home_of(person), 303)
 
 
 @router.get("/sign-in/link")

@@ -16,11 +16,13 @@ from producers.review_page.page import Page
 from producers.review_page.people import Limits, Role
 from producers.review_page.rates import Rates
 from producers.review_page.web import build
+from producers.sources.source_key import SourceKey
 from schemas.bus import events
 from schemas.objects.state import PurgeState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
+from tests.fixtures.gates import gate_of_tests
 from tests.unit.operator_parts import Parts
 from tests.unit.proposal_parts import Review
 
@@ -65,6 +67,9 @@ class Desk:
             people=Rates(self.per_minute, lambda: self.parts.now.timestamp()),
             strangers=Rates(30, lambda: self.parts.now.timestamp()),
             clock=clock,
+            verifier=self.parts.keys.trust,
+            key=SourceKey(b"k" * 32),
+            gate=gate_of_tests,
             links=Links(TokenVerifier(self.parts.keys.trust, clock, AUDIENCE), clock),
             held=[self.parts.tenancy],
         )

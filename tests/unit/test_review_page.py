@@ -8,8 +8,9 @@ import pytest
 
 from schemas.bus import events
 from tests.fixtures.gates import NAME
+from tests.unit.operator_parts import publish_adapter
 from tests.unit.proposal_parts import content
-from tests.unit.review_page_parts import Desk, desk_of
+from tests.unit.review_page_parts import T1, Desk, desk_of
 
 
 @pytest.fixture
@@ -119,3 +120,47 @@ async def test_nothing_of_a_purged_tenant_is_shown(desk: Desk) -> None:
     await desk.fence()
     assert (await browser.get("/queue")).status_code == 410
     assert (await browser.get("/examples/e1")).status_code == 410
+
+
+async def test_an_edit_is_a_new_version_by_its_editor_redacted_again_and_voids_what_was_said_before(desk: Desk) -> None:
+    first, of = await desk.review().proposed("e1", consent_id="c1"), desk.review()
+    await of.handle(first, of.reviewed(first, "rev-2"))
+    editor, other = await desk.signed_in(person="rev-1"), await desk.signed_in(person="rev-2")
+    assert "May [PATIENT-1] have it?</textarea>" in await editor.look("/examples/e1/edit")
+    fields = {"text-0": "May [PATIENT-1] have it?", "text-1": f"Yes, \r\nsays {NAME}, 4482913."}
+    answer = await editor.send_form("/examples/e1/edit", version="1", **fields)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/queue/next?after=e1")
+    assert NAME not in str([event.data for event in desk.parts.publisher.events])
+    [said] = await desk.curated()
+    assert isinstance(said, events.ExampleProposed)
+    assert (said.version, said.source, said.author_id, said.consent_id) == (2, "edit", "rev-1", "c1")
+    assert "others review it" in await editor.look("/examples/e1")
+    html = await other.look("/examples/e1")
+    assert "Yes, \nsays" in html
+    assert NAME not in html
+    assert "4482913" not in html
+    assert "0 of 2" in html, "the review of the first version counts for nothing"
+
+
+async def test_an_edit_that_changes_nothing_empties_a_turn_or_is_of_an_old_version_is_refused(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"))
+    editor = await desk.signed_in()
+    await editor.look("/examples/e1/edit")
+    same = {"text-0": "May [PATIENT-1] have it?", "text-1": "No."}
+    for version, fields in (("1", same), ("1", {**same, "text-1": " "}), ("2", {**same, "text-1": "Yes."})):
+        assert (await editor.send_form("/examples/e1/edit", version=version, **fields)).status_code == 409
+    assert desk.parts.publisher.events == []
+
+
+async def test_a_decided_example_shows_its_decision_and_the_adapters_that_it_is_in(desk: Desk) -> None:
+    of = desk.review()
+    for number in (0, 9):
+        proposed = await of.proposed(f"example-{number}")
+        await of.handle(proposed, of.reviewed(proposed, "rev-1"), of.reviewed(proposed, "rev-2"))
+    digest = await publish_adapter(desk.parts, T1)
+    browser = await desk.signed_in()
+    html = await browser.look("/examples/example-0")
+    assert "approved" in html
+    assert digest[:16] in html
+    assert "May [PATIENT-1]" not in html, "what is decided shows no text"
+    assert "No adapter was trained on it" in await browser.look("/examples/example-9")
