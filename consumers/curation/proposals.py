@@ -24,7 +24,9 @@ from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Contradicted, PreconditionFailed, Refused
 from tenancy.lifecycle.example_texts import Texts
+from tenancy.lifecycle.terms import tenant_terms
 from tenancy.redaction.at_first_use import GateSource
+from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -52,7 +54,7 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitabl
             # Whoever decided the earlier version may have died before it announced that.
             await announce_decision(tenancy, store, held, decided)
         content = await _opened(data, store)
-        verdict = await judged(gate, content)
+        verdict = await judged(gate, content, await tenant_terms(store))
         await _seal(data, content, store)
         record = ProposalRecord(
             example_id=data.example_id,
@@ -78,9 +80,9 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitabl
     return handle
 
 
-async def judged(gate: GateSource, content: ExampleContent) -> GateVerdict:
+async def judged(gate: GateSource, content: ExampleContent, terms: TenantTerms) -> GateVerdict:
     """Run the gate on a text that was redacted before. Raises :class:`Refused` where it still finds an identifier."""
-    report = (await asyncio.to_thread(lambda: gate().redact(content.messages))).report
+    report = (await asyncio.to_thread(lambda: gate().redact(content.messages, terms=terms))).report
     if report.verdict != "clean":
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items()))
         raise Refused("identifiers-found", f"refused: the redaction gate finds identifiers in it ({kinds})")

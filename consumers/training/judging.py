@@ -20,6 +20,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.redaction.at_first_use import GateSource
+from tenancy.redaction.terms import TenantTerms
 from tenancy.tenant_id import TenantId
 
 IDENTIFIERS_FOUND = "identifiers-found"
@@ -34,7 +35,9 @@ class Judged:
     codes: Mapping[str, str] = field(default_factory=dict)
 
 
-def judged(gate: GateSource, examples: Sequence[TrainingExample], should_stop: Callable[[], bool]) -> Judged:
+def judged(
+    gate: GateSource, examples: Sequence[TrainingExample], terms: TenantTerms, should_stop: Callable[[], bool]
+) -> Judged:
     """Judge one text after another, some tens in a second: no more than one is in the gate's memory.
 
     Blocks. Raises :class:`TrainingStopped` between two texts when asked to.
@@ -44,7 +47,7 @@ def judged(gate: GateSource, examples: Sequence[TrainingExample], should_stop: C
         if should_stop():
             raise TrainingStopped
         try:
-            report = opened.redact(example.messages).report
+            report = opened.redact(example.messages, terms=terms).report
         except Refused as refusal:  # too long to be judged
             codes[example.example_id] = refusal.code
             continue

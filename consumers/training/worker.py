@@ -48,9 +48,10 @@ from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
 from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFailed, Refused, TenantFenced, Transient
 from tenancy.evidence.signer import Signer
+from tenancy.lifecycle.terms import tenant_terms
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.platform.tracing import continued
-from tenancy.redaction.at_first_use import AtFirstUse, GateSource
+from tenancy.redaction.at_first_use import GateSource
 from tenancy.redaction.standard import standard_gate
 from tenancy.service.telemetry import SCOPE, configure_logging, configure_telemetry, error_location, safe_message, span
 from tenancy.state.leases import Lease, Leases
@@ -215,8 +216,8 @@ class Worker:
         self._require_wanted()
         found = await candidates(self.store, state.policy)
         self._require_wanted()
-        # Before the trainer: the gate's models are read while libraries of tensors that are not there yet are hidden.
-        said = await asyncio.to_thread(judged, self.gate, found.examples, self.stop.is_set)
+        terms = await tenant_terms(self.store)
+        said = await asyncio.to_thread(judged, self.gate, found.examples, terms, self.stop.is_set)
         self._require_wanted()
         await send_back(self.tenancy, self.store.tenant, job, fence, found.entries, said)
         if said.hits and state.policy.on_gate_hit == "fail":
@@ -367,6 +368,8 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
     Before SIGTERM is handled here it ends the process, which then has taken nothing yet.
     """
     try:
+        # Before the lease, which is short, and before other libraries are read: its models take seconds.
+        gate = await asyncio.to_thread(standard_gate)
         async with open_tenancy(settings, "training") as tenancy:
             store = await tenancy.store(tenant)
             trainer = LoraTrainer(settings.base_model, settings.model_name(), settings.work_dir / "models")
@@ -376,7 +379,7 @@ async def work(settings: TrainingSettings, tenant: TenantId, run_id: str, holder
                 store,
                 signer(settings, Purpose.MANIFEST),
                 trainer,
-                AtFirstUse(standard_gate),
+                lambda: gate,
                 leases,
                 settings.work_dir,
                 settings.handler_deadline_seconds,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from producers.cli import terms
 from producers.cli.options import JsonOption, TenantArgument
 from producers.cli.output import Cell, print_facts, print_json, print_pages, short
 from producers.cli.platform import platform, read
@@ -17,7 +18,7 @@ class TenantGroup(TyperGroup):
     """Makes the commands that take a policy's fields only when one is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["create", "list", "show", "policy", "token"]
+        return ["create", "list", "show", "policy", "terms", "token"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name in ("create", "policy"):
@@ -27,7 +28,8 @@ class TenantGroup(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
 
-app = typer.Typer(cls=TenantGroup, help="Tenants: create, list, show, policy, token.", rich_markup_mode=None)
+app = typer.Typer(cls=TenantGroup, help="Tenants: create, list, show, policy, terms, token.", rich_markup_mode=None)
+app.add_typer(terms.app, name="terms")
 
 
 @app.command("list")

@@ -11,7 +11,8 @@ from openai import APIStatusError
 from producers.commands import requests
 from producers.commands.exporting import export_adapter
 from producers.commands.onboarding import onboard
-from producers.demo.cast import DATA, Tenant, Tenants
+from producers.commands.terms import add_terms
+from producers.demo.cast import DATA, Tenant, Tenants, read_allowed
 from producers.demo.questions import AT_ONCE, Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
 from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
@@ -91,6 +92,7 @@ class Act:
                 tenant_id = TenantId.random()
                 lines = sum(1 for _ in (DATA / f"{dataset}.train.jsonl").open()) if dataset else 1000
                 await onboard(self.tenancy, tenant_id, TenantPolicy(min_new_examples=lines))
+                await add_terms(self.tenancy, tenant_id, allowed=read_allowed(), changed_by=self.settings.operator_id)
                 self.screen.say(f"{tenant_id} {dataset or 'without data'}")
                 made.append(Tenant(tenant_id, dataset, issuer.issue(tenant_id)))
         tenants = Tenants(*made)

@@ -44,6 +44,7 @@ TENANT_AREAS: dict[str, str] = {
     "runs": "job records, leases, examples left out by attempts, and results of ended runs",
     "staging": "a worker's output under its fencing number, before publication",
     "adapters": "published adapters, by digest",
+    "terms": "the tenant's own identifiers and allowed words, and searches for identifiers that were missed",
     "knowledge": "documents of the tenant's retrieval, segments of its index, and lists of which of them count",
     "exports": "exports of adapters for the tenant to take away",
     "usage": "usage of the tenant",
@@ -215,6 +216,14 @@ def consent(consent_id: str) -> str:
 
 def waiting_example(consent_id: str, example_id: str) -> str:
     return f"consents/{consent_id}/waiting/{example_id}"
+
+
+def terms() -> str:
+    return "terms/list"
+
+
+def rescan(scan_id: str) -> str:
+    return f"terms/rescans/{scan_id}"
 
 
 def training_set(set_id: str) -> str:

@@ -120,7 +120,10 @@ def test_the_life_was_whole_and_every_medium_holds_something(life: Life) -> None
 
 def test_the_markers_are_found_where_they_have_to_be(life: Life, canary: Canary) -> None:
     tenant = canary.tenant
-    assert {hit.place.partition("/")[0] for hit in search(canary.secret, life.opened[tenant])} == {"contents"}
+    assert {hit.place.partition("/")[0] for hit in search(canary.secret, life.opened[tenant])} == {
+        "contents",
+        "terms",
+    }
     assert search(canary.opaque, life.opened[tenant])
     assert search(canary.opaque, life.messages[tenant])
     by_heart = [hit for hit in search(canary.secret, life.answers[tenant]) if "status 200" in hit.place]

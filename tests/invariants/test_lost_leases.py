@@ -119,6 +119,7 @@ def status(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any
         monkeypatch.setattr(worker_module, "open_tenancy", opened)
         monkeypatch.setattr(worker_module, "signer", lambda *_: None)
         monkeypatch.setattr(worker_module, "LoraTrainer", lambda *_: FakeTrainer())
+        monkeypatch.setattr(worker_module, "standard_gate", gate_of_tests)
         settings: Any = SimpleNamespace(
             base_model="m",
             model_name=lambda: "m",

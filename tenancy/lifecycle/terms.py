@@ -1,0 +1,50 @@
+"""Reads and changes a tenant's own terms: one sealed object, changed by compare-and-swap.
+
+It is read at each use and kept nowhere else, so that a purge has one place to empty.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from schemas.objects import object_keys
+from schemas.objects.terms import MOST_TERMS, TermList
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
+from tenancy.redaction.terms import TenantTerms
+from tenancy.storage.tenant_store import TenantStore
+
+TermChange = Callable[[TermList], TermList]
+
+
+async def read_term_list(store: TenantStore) -> tuple[TermList, str | None]:
+    """The list and its ETag; an empty one and None where there is none yet."""
+    try:
+        return await store.get_record(object_keys.terms(), TermList)
+    except ObjectNotFound:
+        return TermList(), None
+
+
+async def tenant_terms(store: TenantStore) -> TenantTerms:
+    """The terms as a gate takes them."""
+    held, _ = await read_term_list(store)
+    return TenantTerms({term.text: term.kind for term in held.terms}, frozenset(held.allowed), held.version)
+
+
+async def change_terms(store: TenantStore, change: TermChange) -> TermList:
+    """Swap the list for a changed one, under a new version; no write where nothing changes. The caller has seen that
+    the tenant is not fenced, and bounds the time. Raises :class:`Refused` for a list that is too long.
+    """
+    while True:
+        held, etag = await read_term_list(store)
+        changed = change(held)
+        if changed == held:
+            return held
+        if max(len(changed.terms), len(changed.allowed)) > MOST_TERMS:
+            raise Refused("too-many-terms", f"refused: a tenant has at most {MOST_TERMS} terms; remove some")
+        changed = changed.evolve(version=secrets.token_hex(6))
+        try:
+            await store.put_record(object_keys.terms(), changed, if_absent=etag is None, if_match=etag)
+        except PreconditionFailed:
+            continue  # somebody else changed it in between
+        return changed
