@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="a test that is skipped for what is absent fails")
     parser.addoption("--attack", choices=("short", "full"), default="short", help="how much of tests/attack is run")
     parser.addoption("--attack-seed", default="1", help="what the attacks are drawn from: a failure names it")
+    parser.addoption("--screenshots", help="the folder that the review page's test puts its screenshots into")
     parser.addoption("--attack-request", help="the one request of the fuzzing that is sent, by its number")
 
 

@@ -57,6 +57,7 @@ class Desk:
 
     parts: Parts
     per_minute: int = 1000
+    url: str = URL
     page: Page = field(init=False)
     app: Any = field(init=False)
 
@@ -74,7 +75,7 @@ class Desk:
             held=[self.parts.tenancy],
         )
         self.parts.now += timedelta(seconds=2)
-        self.app = build(self.page, URL, "s" * 64)
+        self.app = build(self.page, self.url, "s" * 64)
 
     def link(self, tenant: str = "t1", role: Role = "reviewer", person: str = "rev-1") -> str:
         """The code of a new one-time link."""
@@ -107,11 +108,11 @@ class Desk:
         return [event.data for event in made]
 
 
-async def desk_of(required: int = 1, per_minute: int = 1000) -> Desk:
+async def desk_of(required: int = 1, per_minute: int = 1000, url: str = URL) -> Desk:
     """Of two tenants, t1 and t2, whose examples need so many reviewers."""
     parts = Parts()
     for tenant in ("t1", "t2"):
         policy = TenantPolicy(reviewers_required=required, require_consent=False)
         await onboard(parts.tenancy, TenantId(tenant), policy)
     parts.publisher.events.clear()
-    return Desk(parts, per_minute)
+    return Desk(parts, per_minute, url)

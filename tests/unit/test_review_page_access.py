@@ -122,7 +122,7 @@ async def test_every_answer_forbids_foreign_scripts_frames_and_copies_in_caches(
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
         assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert " style=" not in answer.text
         assert "<script>" not in answer.text
