@@ -40,11 +40,12 @@ async def on_adapter_ready(event: Event, ports: AdaptersPorts) -> Outcome:
         return Outcome.NOOP_STALE
     if adapter is None or adapter.status == "publishing":
         raise Refused("unknown-adapter", "refused: the tenant's state knows no such published adapter")
-    if data.adapter_digest == state.active_adapter or data.adapter_digest in state.adapter_history:
+    is_canary = state.canary is not None and data.adapter_digest == state.canary.adapter_digest
+    if is_canary or data.adapter_digest == state.active_adapter or data.adapter_digest in state.adapter_history:
         await tenancy.outbox.flush(tenant, snapshot)
         return Outcome.NOOP_DUPLICATE
     active = state.adapters.get(state.active_adapter) if state.active_adapter else None
-    if adapter.status == "retired" or (active is not None and active.is_newer_than(adapter)):
+    if adapter.status == "retired" or adapter.rolled_back or (active is not None and active.is_newer_than(adapter)):
         return Outcome.NOOP_STALE
     if state.policy.activation == "manual":
         return Outcome.REFUSED_POLICY

@@ -168,13 +168,19 @@ async def _came_to(data: Any, run: RunState, known: _Known) -> bool:
             return (run.status, run.reason_code) == ("rejected", data.reason_code)
 
 
+def _answering(data: events.AdapterActivated | events.AdapterRolledBack, state: TenantState) -> str | None:
+    if isinstance(data, events.AdapterActivated) and data.canary_percent is not None:
+        return None if state.canary is None else state.canary.adapter_digest
+    return state.active_adapter
+
+
 async def _became_active(
     data: events.AdapterActivated | events.AdapterRolledBack, state: TenantState, known: _Known
 ) -> bool:
     """Of an earlier change the state knows only that there were so many, and of which adapters there are."""
     if not 0 < data.activation <= state.activations:
         return False
-    if data.activation == state.activations and data.adapter_digest != state.active_adapter:
+    if data.activation == state.activations and data.adapter_digest != _answering(data, state):
         return False
     named = [digest for digest in (data.adapter_digest, data.previous_digest) if digest is not None]
     return all([await known.adapter(digest) is not None for digest in named])

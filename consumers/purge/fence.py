@@ -139,6 +139,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             runs={},
             adapters={},
             active_adapter=None,
+            canary=None,
             activations=0,
             adapter_history=(),
             knowledge=None,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from inference.adapters.placement import Placement
+from inference.api.conversations import conversation
 from inference.api.sizes import prompt_tokens, sequences
 from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream
@@ -114,10 +115,12 @@ class Answers:
         ready = [digest for digest, adapter in sorted(state.adapters.items()) if adapter.status == "ready"]
         return [BASE, *(["active"] if state.active_adapter else []), *ready]
 
-    async def answer(self, tenant: TenantId, kind: Kind, body: Mapping[str, Any]) -> Answer:
+    async def answer(
+        self, tenant: TenantId, kind: Kind, body: Mapping[str, Any], conversation_header: str | None = None
+    ) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
         self.engine.require_running()  # before anything is fetched for an engine that is not there
-        bound = await self.views.bound(tenant, body.get("model"))
+        bound = await self.views.bound(tenant, body.get("model"), partial(conversation, conversation_header, body))
         adapter, policy = bound.adapter, bound.policy
         self.turns.rates.admit(tenant, policy)
         may_answer = partial(self._require_lease, adapter)

@@ -21,7 +21,7 @@ from inference.engine.errors import EngineError, EngineRefused
 from inference.engine.vllm_errors import error_events
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
 from inference.tenants.admission import TenantRequests
-from schemas.serving_api import ADAPTER_HEADER
+from schemas.serving_api import ADAPTER_HEADER, CONVERSATION_HEADER
 from tenancy.errors import Refused, Transient
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
@@ -88,7 +88,8 @@ class Api:
             with ExitStack() as running:
                 running.enter_context(self.running.one_more(tenant))
                 body = await _body(request)
-                made = await _while_waited_for(request, self._ready().answer(tenant, kind, body))
+                said = request.headers.get(CONVERSATION_HEADER)
+                made = await _while_waited_for(request, self._ready().answer(tenant, kind, body, said))
                 self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
                 return self._response(tenant, made, running)
 

@@ -69,7 +69,7 @@ class EngineLife(AdapterEngine, Protocol):
         adapter: str | None,
         cache_salt: str,
         request_id: str,
-        context_tokens: int = UNBOUNDED,
+        context_tokens: int,
     ) -> Response: ...
 
     async def completion(
@@ -80,7 +80,7 @@ class EngineLife(AdapterEngine, Protocol):
         adapter: str | None,
         cache_salt: str,
         request_id: str,
-        context_tokens: int = UNBOUNDED,
+        context_tokens: int,
     ) -> Response: ...
 
 

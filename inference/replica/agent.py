@@ -6,22 +6,31 @@ which was swapped before the event was published: an event that the state contra
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
 from inference.adapters.placement import Placement, Removal
+from inference.errors import RequestRefused
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import TenantStateCache
 from schemas.bus.envelope import Event
-from schemas.bus.events import AdapterRetired, PurgeFenced, ReplicaEvicted
+from schemas.bus.events import AdapterActivated, AdapterRetired, AdapterRolledBack, PurgeFenced, ReplicaEvicted
 from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import TenantFenced, Transient, UnknownTenant
 from tenancy.evidence.signer import Signer
+from tenancy.service.telemetry import SCOPE
 from tenancy.state.archive import Archive
 from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.inference")
+
+PREFETCH_SECONDS = 10.0
+"""The agent handles one event at a time: a purge waits no longer than this for an adapter that comes slowly."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,31 @@ class AgentPorts:
 
 
 async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
-    """The next request of this tenant sees the new active adapter. The state was swapped before this was published,
-    so that nothing is changed by it: only a cached view is dropped."""
-    ports.views.forget(TenantId(event.subject))
+    """The next request of this tenant sees what answers now: the state was swapped before this was published, so that
+    nothing is changed by it but a cached view, which is dropped.
+
+    Where the replica has loaded what answered before, it loads the new adapter first, so that nobody waits for it. What
+    runs goes on as it began. The outcome of this, which bears the replica's name, acknowledges the change.
+    """
+    data = cast(AdapterActivated | AdapterRolledBack, event.data)
+    tenant = TenantId(event.subject)
+    loaded = ports.placement.engine.loaded()
+    if data.adapter_digest is not None and data.adapter_digest not in loaded and data.previous_digest in loaded:
+        await _prefetch(ports, tenant, data.adapter_digest)
+    ports.views.forget(tenant)
     return Outcome.NOOP_DUPLICATE
+
+
+async def _prefetch(ports: AgentPorts, tenant: TenantId, digest: str) -> None:
+    """Load what the tenant's state says answers. What cannot be loaded is tried again by the request that needs it."""
+    try:
+        state = (await ports.tenancy.active(tenant)).state
+        canary = None if state.canary is None else state.canary.adapter_digest
+        if digest in (state.active_adapter, canary):
+            async with asyncio.timeout(PREFETCH_SECONDS), ports.placement.held(tenant, digest):
+                pass
+    except (UnknownTenant, TenantFenced, RequestRefused, TimeoutError, Transient) as error:
+        logger.warning("adapter not prefetched", extra={"adapter": digest, "reason": type(error).__name__})
 
 
 async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from inference.adapters.recent_set import RecentSet
 from inference.errors import no_such_model, not_active
 from inference.tenants.absent import AbsentAdapters
+from inference.tenants.conversations import takes_part
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
 from schemas.tenant.policy import TenantPolicy
@@ -94,13 +95,15 @@ class TenantStateCache:
                 break
             del self._held[oldest]
 
-    async def bound(self, tenant: TenantId, model: object) -> Bound:
-        """What answers. Raises :class:`RequestRefused` (403, 404).
+    async def bound(self, tenant: TenantId, model: object, conversation: Callable[[], bytes]) -> Bound:
+        """What answers; of a canary it depends on the conversation. Raises :class:`RequestRefused` (403, 404).
 
         ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
         """
         state = await self.active(tenant)
         if model is None or model == ACTIVE:
+            if state.canary is not None and takes_part(state.canary, conversation()):
+                return Bound(state.canary.adapter_digest, state.policy)
             return Bound(state.active_adapter, state.policy)
         if model == BASE:
             return Bound(None, state.policy)

@@ -1,10 +1,12 @@
-"""Trains and switches adapters: ``sano train``, ``runs``, ``adapters``, ``activate``, ``rollback``."""
+"""Trains and switches adapters: ``sano train``, ``runs``, ``adapters``, ``activate``, ``promote``,
+``rollback``."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import typer
 
@@ -31,7 +33,7 @@ View = TypeVar("View")
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (train, runs, adapters, activate, rollback):
+    for function in (train, runs, adapters, activate, promote, rollback):
         app.command()(function)
 
 
@@ -148,20 +150,44 @@ def adapters(context: typer.Context, tenant: TenantOption, json: JsonOption = Fa
     )
 
 
-def activate(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Make an adapter the one that answers the tenant's requests.
+def activate(
+    context: typer.Context,
+    tenant: TenantOption,
+    digest: OptionalDigestArgument = None,
+    canary: Annotated[
+        str | None,
+        typer.Option("--canary", help="Only so many in a hundred conversations, such as 10%.", show_default=False),
+    ] = None,
+) -> None:
+    """Make an adapter the one that answers.
 
-    Without a digest it is the newest that no rollback left.
+    With --canary only a share of the conversations; the active one answers the others. Without
+    a digest it is the newest that no rollback left.
     """
     from producers.commands import requests
 
-    _change_active(context, tenant, digest, requests.activate)
+    share = None if canary is None else _percent(canary)
+    _change_active(context, tenant, digest, partial(requests.activate, canary_percent=share))
+
+
+def _percent(text: str) -> int:
+    number = text.removesuffix("%")
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= 99:
+        raise typer.BadParameter("a canary answers from 1% to 99% of the conversations", param_hint="--canary")
+    return int(number)
+
+
+def promote(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
+    """Make the canary the active adapter."""
+    from producers.commands import requests
+
+    _change_active(context, tenant, digest, requests.promote)
 
 
 def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDigestArgument = None) -> None:
-    """Return to the adapter before the present one, or to this one.
+    """End the canary, or return to an earlier adapter.
 
-    Without a digest each call goes one further back.
+    To this one, or to the one before the present one. Without a digest each call goes one further back.
     """
     from producers.commands import requests
 
@@ -192,3 +218,5 @@ def _say(now: ActiveAdapter) -> None:
 
     already = "" if now.outcome is Outcome.EFFECT else " already; nothing changed"
     typer.echo(f"{now.digest or 'the base model'} is active{already}")
+    if now.canary is not None:
+        typer.echo(f"{now.canary.adapter_digest} answers {now.canary.percent} in 100 conversations{already}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from producers.publishing import publish
 from schemas.bus.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.bus.outcome import Outcome
-from schemas.objects.state import AdapterState, TenantState, oldest_first
+from schemas.objects.state import AdapterState, CanaryState, TenantState, oldest_first
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState, Refused
@@ -55,12 +55,19 @@ class ActiveAdapter:
 
     digest: str | None
     outcome: Outcome
+    canary: CanaryState | None = None
 
 
 async def activate(
-    tenancy: Tenancy, tenant: TenantId, digest: str | None = None, *, requested_by: str | None = None
+    tenancy: Tenancy,
+    tenant: TenantId,
+    digest: str | None = None,
+    *,
+    requested_by: str | None = None,
+    canary_percent: int | None = None,
 ) -> ActiveAdapter:
     """Make a ready adapter the active one, without ``digest`` the newest that no rollback left; again is no change.
+    With ``canary_percent`` it answers so many in a hundred conversations, and the active one the others.
 
     Raises :class:`Refused`.
     """
@@ -68,7 +75,10 @@ async def activate(
     def change_with(archived: AdapterState | None) -> Change:
         def change(state: TenantState) -> TenantState:
             chosen = digest or _newest(require_active(state))
-            return activation.activated(chosen, tenancy.outbox.entry, requested_by, archived=archived)(state)
+            entry = tenancy.outbox.entry
+            if canary_percent is not None:
+                return activation.canaried(chosen, canary_percent, entry, requested_by, archived=archived)(state)
+            return activation.activated(chosen, entry, requested_by, archived=archived)(state)
 
         return change
 
@@ -86,10 +96,22 @@ def _newest(state: TenantState) -> str:
     return oldest_first(ready)[-1]
 
 
+async def promote(
+    tenancy: Tenancy, tenant: TenantId, digest: str | None = None, *, requested_by: str | None = None
+) -> ActiveAdapter:
+    """Make the canary the active adapter. Raises :class:`Refused` where there is none, or another than ``digest``."""
+
+    def change_with(_: AdapterState | None) -> Change:
+        return activation.promoted(tenancy.outbox.entry, requested_by, expected=digest)
+
+    return await _swapped(tenancy, tenant, None, change_with)
+
+
 async def rollback(
     tenancy: Tenancy, tenant: TenantId, digest: str | None = None, *, requested_by: str | None = None
 ) -> ActiveAdapter:
-    """Return to ``digest``, again is no change; or to the adapter before the present one, or the base model.
+    """Return to ``digest``, again is no change; or to the adapter before the present one, or the base model. A canary
+    is ended first.
 
     Not idempotent without ``digest``: each call goes further back. Raises :class:`Refused` when none is active.
     """
@@ -137,7 +159,7 @@ async def _swapped_once(
             raise _StateMoved
         changed = change(state)
         outcome = Outcome.NOOP_DUPLICATE if changed is state else Outcome.EFFECT
-        came_to = ActiveAdapter(changed.active_adapter, outcome)
+        came_to = ActiveAdapter(changed.active_adapter, outcome, changed.canary)
         return changed
 
     change(base.state)  # what is refused writes nothing

@@ -10,7 +10,7 @@ from producers.queries.history import all_digests, all_run_ids
 from schemas.base.contract import Contract
 from schemas.base.identifiers import PurgeId, Sha256Hex, TenantName
 from schemas.objects import object_keys
-from schemas.objects.state import TenantState
+from schemas.objects.state import CanaryState, TenantState
 from schemas.tenant.holds import LegalHold
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
@@ -25,6 +25,7 @@ class TenantView(Contract):
     tenant: TenantName
     status: str
     active_adapter: Sha256Hex | None
+    canary: CanaryState | None = None
     adapters: int | None = None
     runs: int | None = None
     new_examples: int = Field(description="eligible, and in no training's batch yet")
@@ -63,6 +64,7 @@ def _tenant_view(state: TenantState) -> TenantView:
         tenant=state.tenant,
         status=state.status,
         active_adapter=state.active_adapter,
+        canary=state.canary,
         new_examples=len(state.curation.fresh),
         policy=state.policy,
         rev=state.rev,

@@ -174,7 +174,10 @@ class CausalOrder:
         tenancy, tenant, operator = self.target.tenancy, TenantId(event.subject), data.requested_by
         with suppress(Refused):  # not the adapters of then; that is noted when it is waited for
             if isinstance(data, events.AdapterActivated):
-                await requests.activate(tenancy, tenant, data.adapter_digest, requested_by=operator)
+                share = data.canary_percent
+                await requests.activate(
+                    tenancy, tenant, data.adapter_digest, requested_by=operator, canary_percent=share
+                )
             else:
                 await requests.rollback(tenancy, tenant, data.adapter_digest, requested_by=operator)
 

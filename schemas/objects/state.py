@@ -97,6 +97,13 @@ def oldest_first(adapters: Mapping[Sha256Hex, AdapterState]) -> list[Sha256Hex]:
     return sorted(adapters, key=lambda digest: adapters[digest].fence)
 
 
+class CanaryState(Contract):
+    """A candidate that answers a share of the tenant's conversations, beside the active adapter."""
+
+    adapter_digest: Sha256Hex
+    percent: int = Field(ge=1, le=99, description="of the conversations; the active adapter answers the others")
+
+
 class OutboxEntry(Contract):
     """An event that the swap which wrote this entry owes to the bus."""
 
@@ -152,7 +159,10 @@ class TenantState(Contract):
     runs: dict[OpaqueId, RunState] = Field(default_factory=dict)
     adapters: dict[Sha256Hex, AdapterState] = Field(default_factory=dict)
     active_adapter: Sha256Hex | None = None
-    activations: int = Field(default=0, ge=0, description="how often the active adapter changed")
+    canary: CanaryState | None = None
+    activations: int = Field(
+        default=0, ge=0, description="how often it changed which adapters answer, the active one or a canary"
+    )
     adapter_history: tuple[Sha256Hex, ...] = Field(default=(), description="earlier active adapters, oldest first")
     knowledge: KnowledgeState | None = Field(default=None, description="absent: no document was ever added")
     outbox: tuple[OutboxEntry, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from schemas.bus.events import AdapterActivated, AdapterRetired, AdapterRolledBack, EventData
-from schemas.objects.state import AdapterState, OutboxEntry, TenantState
+from schemas.objects.state import AdapterState, CanaryState, OutboxEntry, TenantState
 from tenancy.errors import Refused
 from tenancy.state.registry import Change, require_active, with_events
 
@@ -37,6 +37,54 @@ def activated(
     return change
 
 
+def canaried(
+    digest: str,
+    percent: int,
+    entry: NewEntry,
+    requested_by: str | None = None,
+    *,
+    archived: AdapterState | None = None,
+) -> Change:
+    """Let a ready adapter answer a share of the tenant's conversations, beside the active one or the base model.
+
+    Raises :class:`Refused` for the active adapter itself, and as :func:`activated`.
+    """
+
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        state = _with_known(state, digest, archived)
+        _require_ready(state, digest)
+        if state.active_adapter == digest:
+            raise Refused("already-active", "refused: the adapter answers all of the tenant's requests already")
+        canary = CanaryState(adapter_digest=digest, percent=percent)
+        if state.canary == canary:
+            return state
+        event = AdapterActivated(
+            adapter_digest=digest,
+            previous_digest=state.active_adapter,
+            activation=state.activations + 1,
+            requested_by=requested_by,
+            canary_percent=percent,
+        )
+        adapters = {**state.adapters, digest: state.adapters[digest].evolve(rolled_back=False)}
+        changed = state.evolve(canary=canary, adapters=adapters, activations=state.activations + 1)
+        return with_events(changed, entry(event))
+
+    return change
+
+
+def promoted(entry: NewEntry, requested_by: str | None = None, *, expected: str | None = None) -> Change:
+    """Make the canary the active adapter. Raises :class:`Refused` where there is none, or another than expected."""
+
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        if state.canary is None or expected not in (None, state.canary.adapter_digest):
+            raise Refused("no-canary", "refused: the tenant has no such canary; `sano activate --canary` begins one")
+        return activated(state.canary.adapter_digest, entry, requested_by)(state)
+
+    return change
+
+
 def rolled_back(
     digest: str | None, entry: NewEntry, requested_by: str | None = None, *, archived: AdapterState | None = None
 ) -> Change:
@@ -45,11 +93,13 @@ def rolled_back(
     Without an earlier one the tenant returns to the base model; where ``digest`` is active nothing changes. What a
     rollback leaves, and every adapter that last became active after the one returned to, is not returned to by a later
     one without ``digest``: that goes further back each time. An archived adapter is further back than all others.
-    Raises :class:`Refused` when none is active.
+    While there is a canary it ends that, and the active adapter stays. Raises :class:`Refused` when none is active.
     """
 
     def change(state: TenantState) -> TenantState:
         require_active(state)
+        if state.canary is not None and digest in (None, state.active_adapter):
+            return _without_canary(state, entry, requested_by)
         if state.active_adapter is None:
             raise Refused("nothing-active", "refused: the tenant has no active adapter to roll back from")
         target = digest or next(reversed(earlier_adapters(state)), None)
@@ -91,13 +141,15 @@ def retired(
         }
         changed = state.evolve(adapters={**state.adapters, **gone})
         returned: list[OutboxEntry] = []
+        if changed.canary is not None and changed.canary.adapter_digest in gone:
+            changed = _without_canary(changed, entry)
         if state.active_adapter in gone:
             earlier = (past for past in reversed(earlier_adapters(changed)) if past not in to_follow)
             target = next(earlier, None)
             event = AdapterRolledBack(
                 adapter_digest=target,
                 previous_digest=state.active_adapter or "",
-                activation=state.activations + 1,
+                activation=changed.activations + 1,
             )
             returned.append(entry(event))
             changed = _returned_to(changed, target, _active_after(changed, target))
@@ -139,6 +191,22 @@ def _returned_to(state: TenantState, target: str | None, between: list[str]) -> 
     return _with_active(state.evolve(adapters={**state.adapters, **gone}), target)
 
 
+def _without_canary(state: TenantState, entry: NewEntry, requested_by: str | None = None) -> TenantState:
+    """The state after the end of its canary, which no rollback returns to by itself. Nothing is loaded for it."""
+    if state.canary is None:
+        return state
+    digest = state.canary.adapter_digest
+    event = AdapterRolledBack(
+        adapter_digest=state.active_adapter,
+        previous_digest=digest,
+        activation=state.activations + 1,
+        requested_by=requested_by,
+    )
+    adapters = {**state.adapters, digest: state.adapters[digest].evolve(rolled_back=True)}
+    ended = state.evolve(canary=None, adapters=adapters, activations=state.activations + 1)
+    return with_events(ended, entry(event))
+
+
 def _with_known(state: TenantState, digest: str, archived: AdapterState | None) -> TenantState:
     if archived is None or digest in state.adapters:
         return state
@@ -161,6 +229,7 @@ def _with_active(state: TenantState, digest: str | None) -> TenantState:
         adapters = {**adapters, digest: adapters[digest].evolve(rolled_back=False)}
     return state.evolve(
         active_adapter=digest,
+        canary=None,
         activations=state.activations + 1,
         adapter_history=history,
         adapters=adapters,

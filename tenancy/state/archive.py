@@ -38,13 +38,14 @@ def surplus_runs(state: TenantState) -> list[str]:
 
 
 def surplus_adapters(state: TenantState) -> list[str]:
-    """Adapters that are neither active, nor among the newest :data:`KEPT_ADAPTERS`, nor among as
+    """Adapters that are neither active, nor the canary, nor among the newest :data:`KEPT_ADAPTERS`, nor among as
     many that rollbacks or a retirement would return to first.
     """
+    canary = None if state.canary is None else state.canary.adapter_digest
     movable = [
         digest
         for digest in oldest_first(state.adapters)
-        if state.adapters[digest].status != "publishing" and digest != state.active_adapter
+        if state.adapters[digest].status != "publishing" and digest not in (state.active_adapter, canary)
     ]
     returned_to = earlier_adapters(state)[-KEPT_ADAPTERS:]
     return [digest for digest in movable[: max(0, len(movable) - KEPT_ADAPTERS)] if digest not in returned_to]

@@ -376,7 +376,7 @@ async def test_the_usage_of_a_stream_is_that_of_a_whole_answer_and_no_event_says
 @pytest.mark.parametrize("n", [1, 2])
 async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: Engine, kind: Any, n: int) -> None:
     class Views:
-        async def bound(self, tenant: TenantId, model: object) -> Bound:
+        async def bound(self, tenant: TenantId, model: object, conversation: object) -> Bound:
             return Bound(None, TenantPolicy())
 
         def require_admitted(self, tenant: TenantId) -> None:

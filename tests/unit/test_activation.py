@@ -15,7 +15,7 @@ from schemas.bus.events import AdapterActivated, AdapterRolledBack, EventData
 from schemas.objects.state import AdapterState, OutboxEntry, TenantState
 from tenancy.errors import Refused
 from tenancy.state import archive
-from tenancy.state.activation import activated, earlier_adapters, retired, rolled_back
+from tenancy.state.activation import activated, canaried, earlier_adapters, promoted, retired, rolled_back
 from tenancy.state.registry import entry_data
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -24,15 +24,15 @@ DIGESTS = [letter * 64 for letter in "abcd"]
 Step = tuple[str, str | None]
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["activate", "roll back", "retire"]), st.sampled_from(DIGESTS)),
-        st.just(("roll back", None)),
+        st.tuples(st.sampled_from(["activate", "canary", "roll back", "retire"]), st.sampled_from(DIGESTS)),
+        st.sampled_from([("roll back", None), ("promote", None)]),
     ),
     max_size=14,
 )
 WITH_ARCHIVE = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from(["activate", "roll back", "retire"]), st.sampled_from(DIGESTS)),
-        st.sampled_from([("roll back", None), ("tidy", None)]),
+        st.tuples(st.sampled_from(["activate", "canary", "roll back", "retire"]), st.sampled_from(DIGESTS)),
+        st.sampled_from([("roll back", None), ("promote", None), ("tidy", None)]),
     ),
     max_size=14,
 )
@@ -63,6 +63,10 @@ def lived(steps: Sequence[Step]) -> TenantState:
         with suppress(Refused):
             if what == "roll back":
                 state = rolled_back(digest, entry)(state)
+            elif what == "promote":
+                state = promoted(entry)(state)
+            elif digest is not None and what == "canary":
+                state = canaried(digest, 10, entry)(state)
             elif digest is not None and what == "activate":
                 state = activated(digest, entry)(state)
             elif digest is not None:
@@ -75,16 +79,24 @@ def told_again(state: TenantState) -> TenantState:
     again = TenantState(tenant="t1", nonce="n", adapters=adapters())
     for owed in state.outbox:
         data = entry_data(owed)
-        if isinstance(data, AdapterActivated):
+        if isinstance(data, AdapterActivated) and data.canary_percent is not None:
+            again = canaried(data.adapter_digest, data.canary_percent, entry)(again)
+        elif isinstance(data, AdapterActivated):
             again = activated(data.adapter_digest, entry)(again)
         elif isinstance(data, AdapterRolledBack):
             again = rolled_back(data.adapter_digest, entry)(again)
     return again
 
 
+def settled(state: TenantState) -> TenantState:
+    """The state without a canary."""
+    return state if state.canary is None else rolled_back(None, entry)(state)
+
+
 @given(STEPS)
+@example([("activate", DIGESTS[0]), ("canary", DIGESTS[1])])
 def test_rolling_back_again_and_again_visits_nothing_twice_and_ends_at_the_base_model(steps: list[Step]) -> None:
-    state = lived(steps)
+    state = settled(lived(steps))
     visited: list[str] = []
     while state.active_adapter is not None:
         assert state.active_adapter not in visited
@@ -96,7 +108,7 @@ def test_rolling_back_again_and_again_visits_nothing_twice_and_ends_at_the_base_
 @given(STEPS, st.sampled_from(DIGESTS))
 def test_the_same_command_again_is_no_change(steps: list[Step], digest: str) -> None:
     with suppress(Refused):
-        for change in (rolled_back(digest, entry), activated(digest, entry)):
+        for change in (rolled_back(digest, entry), canaried(digest, 5, entry), activated(digest, entry)):
             state = change(lived(steps))
             assert change(state) is state
 
@@ -105,8 +117,9 @@ def test_the_same_command_again_is_no_change(steps: list[Step], digest: str) -> 
 def test_the_events_tell_the_same_again(steps: list[Step]) -> None:
     state = lived(steps)
     again = told_again(state)
-    assert (again.active_adapter, again.adapters, again.adapter_history) == (
+    assert (again.active_adapter, again.canary, again.adapters, again.adapter_history) == (
         state.active_adapter,
+        state.canary,
         state.adapters,
         state.adapter_history,
     )
@@ -114,7 +127,7 @@ def test_the_events_tell_the_same_again(steps: list[Step]) -> None:
 
 @given(STEPS)
 def test_one_rollback_to_an_adapter_is_as_many_without_as_it_takes(steps: list[Step]) -> None:
-    state = lived(steps)
+    state = settled(lived(steps))
     single = state
     for _ in DIGESTS:
         if single.active_adapter is None:
@@ -142,12 +155,16 @@ class Life:
                 self.tidy()
             elif what == "roll back":
                 self.state = rolled_back(digest, entry, archived=self.archived.get(digest or ""))(before)
+            elif what == "promote":
+                self.state = promoted(entry)(before)
+            elif digest is not None and what == "canary":
+                self.state = canaried(digest, 10, entry, archived=self.archived.get(digest))(before)
             elif digest is not None and what == "activate":
                 self.state = activated(digest, entry, archived=self.archived.get(digest))(before)
             elif digest is not None:
                 self.state = retired({digest: known[digest]}, "withdrawn-example", entry)(before)
         if self.state.active_adapter not in (None, before.active_adapter):
-            self._note(before, self.state.active_adapter or "", is_return=what != "activate")
+            self._note(before, self.state.active_adapter or "", is_return=what not in ("activate", "promote"))
 
     def _note(self, before: TenantState, digest: str, *, is_return: bool) -> None:
         # Where one is left, its time is that of its latest activation, also where that was a return to it; one that
@@ -193,6 +210,7 @@ def test_what_moves_to_the_archive_does_not_change_what_a_rollback_returns_to(st
     life = Life(kept)
     for step in steps:
         life.take(*step)
+    life.state = settled(life.state)
     if life.state.active_adapter is None:
         return
     target = rolled_back(None, entry)(life.state).active_adapter
@@ -206,6 +224,7 @@ def test_rolling_back_and_tidying_again_and_again_visits_nothing_twice(steps: li
     life = Life(kept)
     for step in steps:
         life.take(*step)
+    life.state = settled(life.state)
     visited: list[str] = []
     while life.state.active_adapter is not None:
         assert life.state.active_adapter not in visited
@@ -237,3 +256,72 @@ def test_a_retirement_by_several_swaps_returns_to_none_of_those_that_are_to_foll
         DIGESTS[0],
         ["ready", *["retired"] * 3],
     )
+
+
+ONE, TWO, THREE = DIGESTS[:3]
+
+
+def answering(state: TenantState) -> tuple[str | None, str | None]:
+    return state.active_adapter, None if state.canary is None else state.canary.adapter_digest
+
+
+def latest(state: TenantState) -> EventData:
+    return entry_data(state.outbox[-1])
+
+
+@pytest.mark.parametrize("active", [ONE, None])
+def test_a_canary_leaves_the_active_adapter_and_its_end_is_one_swap(active: str | None) -> None:
+    before = lived([] if active is None else [("activate", active)])
+    state = canaried(TWO, 10, entry, "op-1")(before)
+    assert answering(state) == (active, TWO)
+    assert latest(state) == AdapterActivated(
+        adapter_digest=TWO,
+        previous_digest=active,
+        activation=before.activations + 1,
+        requested_by="op-1",
+        canary_percent=10,
+    )
+    wider = canaried(TWO, 50, entry)(state)
+    assert wider.canary is not None and wider.canary.percent == 50
+    ended = rolled_back(None, entry, "op-1")(wider)
+    assert answering(ended) == (active, None)
+    assert latest(ended) == AdapterRolledBack(
+        adapter_digest=active, previous_digest=TWO, activation=before.activations + 3, requested_by="op-1"
+    )
+    assert ended.adapters[TWO].rolled_back
+    assert TWO not in earlier_adapters(ended)
+
+
+def test_a_promoted_canary_is_active_and_a_rollback_returns_to_the_one_before() -> None:
+    state = promoted(entry)(lived([("activate", ONE), ("canary", TWO)]))
+    assert answering(state) == (TWO, None)
+    assert isinstance(data := latest(state), AdapterActivated)
+    assert data.canary_percent is None
+    assert answering(rolled_back(None, entry)(state)) == (ONE, None)
+    with pytest.raises(Refused, match="no such canary"):
+        promoted(entry)(state)
+    with pytest.raises(Refused, match="no such canary"):
+        promoted(entry, expected=THREE)(lived([("canary", TWO)]))
+
+
+def test_what_is_active_or_not_ready_is_no_canary() -> None:
+    state = lived([("activate", ONE), ("retire", TWO)])
+    for digest in (ONE, TWO, "f" * 64):
+        with pytest.raises(Refused):
+            canaried(digest, 10, entry)(state)
+
+
+@pytest.mark.parametrize("going", [[TWO], [ONE], [ONE, TWO]])
+def test_a_retirement_of_either_ends_the_canary_and_no_retired_adapter_answers(going: list[str]) -> None:
+    state = lived([("activate", THREE), ("activate", ONE), ("canary", TWO)])
+    after = retired({digest: state.adapters[digest] for digest in going}, "withdrawn-example", entry)(state)
+    assert answering(after) == (THREE if ONE in going else ONE, None)
+    numbers = [data.activation for owed in after.outbox if hasattr(data := entry_data(owed), "activation")]
+    assert numbers == list(range(1, after.activations + 1))
+
+
+def test_a_canary_is_not_moved_to_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "KEPT_ADAPTERS", 1)
+    state = lived([("activate", DIGESTS[3]), ("canary", ONE)])
+    assert ONE not in archive.surplus_adapters(state)
+    assert ONE in archive.surplus_adapters(settled(state))

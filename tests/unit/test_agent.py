@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from consumers.purge.policy import PurgePolicy
+from inference.adapters.adapter_files import NotServable
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
@@ -37,7 +39,7 @@ from schemas.bus.events import (
 from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
 from schemas.objects import object_keys
-from schemas.objects.state import AdapterState, PurgeState, TenantState
+from schemas.objects.state import AdapterState, CanaryState, PurgeState, TenantState
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, StoreUnavailable, Transient
@@ -186,7 +188,7 @@ class Bench:
         await self.tenancy.states.swap(TENANT, retired({digest: adapter}, "superseded", self.tenancy.outbox.entry))
 
     async def active(self) -> str | None:
-        return (await self.views.bound(TENANT, "active")).adapter
+        return (await self.views.bound(TENANT, "active", bytes)).adapter
 
     def acknowledgements(self) -> list[Event]:
         return [event for event in self.publisher.events if isinstance(event.data, ReplicaEvicted)]
@@ -483,6 +485,73 @@ async def test_an_activation_shortens_the_views_life(bench: Bench, data: EventDa
     assert await HANDLERS[type(data)](event(data), bench.ports) is Outcome.NOOP_DUPLICATE
     assert await bench.active() == SECOND
     assert bench.engine.calls == [], "nothing is loaded or evicted by it"
+
+
+THIRD = "9" * 64
+
+
+async def third_is_ready(bench: Bench, *, canary: bool, retired_since: bool = False) -> EventData:
+    """The activation of an adapter that the replica has not loaded."""
+
+    def changed(state: TenantState) -> TenantState:
+        third = state.adapters[FIRST].evolve(status="retired" if retired_since else "ready")
+        state = state.evolve(adapters={**state.adapters, THIRD: third})
+        if retired_since:
+            return state
+        if canary:
+            return state.evolve(canary=CanaryState(adapter_digest=THIRD, percent=10))
+        return state.evolve(active_adapter=THIRD)
+
+    await bench.tenancy.states.swap(TENANT, changed)
+    return AdapterActivated(
+        adapter_digest=THIRD, previous_digest=FIRST, activation=2, canary_percent=10 if canary else None
+    )
+
+
+@pytest.mark.parametrize("canary", [False, True])
+async def test_a_replica_that_served_the_one_before_loads_the_new_adapter_before_it_switches(
+    bench: Bench, canary: bool
+) -> None:
+    assert await bench.active() == FIRST
+    data = await third_is_ready(bench, canary=canary)
+    loading = asyncio.Event()
+    fetch = bench.files.fetch
+
+    async def slow(tenant: TenantId, digest: str) -> Path:
+        assert await bench.active() == FIRST, "the view is the old one as long as the new adapter is loaded"
+        loading.set()
+        return await fetch(tenant, digest)
+
+    bench.files.fetch = slow  # type: ignore[method-assign]
+    assert await on_adapter_activated(event(data), bench.ports) is Outcome.NOOP_DUPLICATE
+    assert loading.is_set()
+    assert bench.engine.calls == [("load", THIRD)]
+    assert TENANT not in bench.views._held
+
+
+async def test_a_replica_that_never_served_the_tenant_loads_nothing_for_an_activation(bench: Bench) -> None:
+    await bench.engine.evict(FIRST, scrub=False)
+    bench.engine.calls.clear()
+    await on_adapter_activated(event(await third_is_ready(bench, canary=False)), bench.ports)
+    assert bench.engine.calls == []
+
+
+@pytest.mark.parametrize("trouble", ["retired since", "files that fail", "a store that is down", "fenced since"])
+async def test_what_cannot_be_loaded_ahead_does_not_keep_the_view(bench: Bench, trouble: str) -> None:
+    assert await bench.active() == FIRST
+    data = await third_is_ready(bench, canary=False, retired_since=trouble == "retired since")
+    if trouble == "files that fail":
+
+        async def broken(tenant: TenantId, digest: str) -> Path:
+            raise NotServable("a file of the adapter is missing")
+
+        bench.files.fetch = broken  # type: ignore[method-assign]
+    if trouble == "fenced since":
+        await bench.fence()
+    bench.objects.reads_fail = trouble == "a store that is down"
+    assert await on_adapter_activated(event(data), bench.ports) is Outcome.NOOP_DUPLICATE
+    assert bench.engine.calls == []
+    assert TENANT not in bench.views._held
 
 
 async def test_a_view_that_was_being_read_at_the_activation_is_not_kept(bench: Bench) -> None:

@@ -25,7 +25,9 @@ class AdapterReady(EventData):
 
 
 class AdapterActivated(EventData):
-    """This adapter answers the tenant's ``active`` requests, as its ``activation``-th change of adapter."""
+    """This adapter answers the tenant's ``active`` requests, as its ``activation``-th change of adapter. With
+    ``canary_percent`` it answers so many in a hundred conversations, and ``previous_digest`` the others.
+    """
 
     type = "sano.adapter.activated"
     topic = ADAPTERS
@@ -34,6 +36,9 @@ class AdapterActivated(EventData):
     previous_digest: Sha256Hex | None
     activation: Ordinal
     requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if automatic")
+    canary_percent: int | None = Field(
+        default=None, ge=1, le=99, description="share of the conversations, in percent; absent: all of them"
+    )
 
     def natural_key(self) -> str:
         return f"{self.adapter_digest}|{self.activation}"
@@ -41,7 +46,8 @@ class AdapterActivated(EventData):
 
 class AdapterRolledBack(EventData):
     """The tenant returned to an earlier adapter, or to the base model if ``adapter_digest`` is absent, because an
-    operator asked for it or the active adapter was retired.
+    operator asked for it or the active adapter was retired. Or it ended a canary, which ``previous_digest`` names, and
+    ``adapter_digest`` answers everything again.
     """
 
     type = "sano.adapter.rolledback"

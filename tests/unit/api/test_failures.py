@@ -98,7 +98,7 @@ class Failing:
 
     error: Exception
 
-    async def answer(self, tenant: TenantId, kind: str, body: Mapping[str, Any]) -> Answer:
+    async def answer(self, tenant: TenantId, kind: str, body: Mapping[str, Any], conversation: str | None) -> Answer:
         raise self.error
 
     async def models(self, tenant: TenantId) -> list[str]:
@@ -129,7 +129,7 @@ class Breaking:
 
     made: HeldStream | None = None
 
-    async def answer(self, tenant: TenantId, kind: str, body: Mapping[str, Any]) -> Answer:
+    async def answer(self, tenant: TenantId, kind: str, body: Mapping[str, Any], conversation: str | None) -> Answer:
         async def told(_: list[str]) -> None:
             return None
 

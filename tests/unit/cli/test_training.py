@@ -113,6 +113,21 @@ def test_training_and_activation_are_asked_for(sano: Sano, parts: Parts) -> None
     assert parts.types() == ["training.requested", "adapter.activated", "adapter.rolledback"]
 
 
+def test_a_canary_is_begun_shown_promoted_and_ended(sano: Sano, parts: Parts) -> None:
+    older, newer = (asyncio.run(publish_adapter(parts, TENANT, number)) for number in (1, 2))
+    assert "no such canary" in error_line(sano("promote", "--tenant", "t1"), 1)
+    sano("activate", "--tenant", "t1", older)
+    began = sano("activate", "--tenant", "t1", newer[:8], "--canary", "10%").stdout
+    assert f"{older} is active\n{newer} answers 10 in 100 conversations\n" in began
+    assert shape(sano("tenant", "show", "t1", "--json"))["canary"] == {"adapter_digest": newer, "percent": 10}
+    assert f"{older} is active\n" in sano("rollback", "--tenant", "t1").stdout
+    assert shape(sano("tenant", "show", "t1", "--json"))["canary"] is None
+    sano("activate", "--tenant", "t1", newer, "--canary", "50")
+    assert f"{newer} is active\n" in sano("promote", "--tenant", "t1", newer[:8]).stdout
+    for share in ("0", "100%", "ten", "-5", "10.5%"):
+        assert "from 1% to 99%" in error_line(sano("activate", "--tenant", "t1", older, "--canary", share), 2)
+
+
 def test_without_a_digest_the_newest_adapter_that_no_rollback_left_is_activated(sano: Sano, parts: Parts) -> None:
     refused = sano("activate", "--tenant", "t1")
     assert refused.exit_code == 1
