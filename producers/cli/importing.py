@@ -1,4 +1,4 @@
-"""Imports examples, from approvals, from raw files and from FHIR: ``sano import``."""
+"""Imports examples, from approvals, raw files, FHIR and HL7 v2: ``sano import``."""
 
 from __future__ import annotations
 
@@ -14,19 +14,24 @@ from producers.cli.platform import command
 
 if TYPE_CHECKING:
     from producers.settings import OperatorSettings
-    from producers.sources.fhir.importing import Made
     from producers.sources.importing import Imported
+    from producers.sources.made import Made
     from producers.sources.proposing import Proposer
     from tenancy.bootstrap import Tenancy
 
 RawOption = Annotated[bool, typer.Option("--raw", help="Redact the file and propose it for review.")]
 JwkOption = Annotated[
     Path | None,
-    typer.Option("--jwk", help="With --raw or --fhir: the tenant's public key; read if absent.", show_default=False),
+    typer.Option("--jwk", help="The tenant's public key; read if absent.", show_default=False),
 ]
 FhirOption = Annotated[
     bool, typer.Option("--fhir", help="Redact Bundles, NDJSON or a $export folder and propose what they hold.")
 ]
+Hl7Option = Annotated[
+    bool, typer.Option("--hl7", help="Redact batch files of HL7 v2 messages and propose what they hold.")
+]
+QuestionCodeOption = Annotated[str, typer.Option("--question-code", help="With --hl7: OBX-3 of a question.")]
+AnswerCodeOption = Annotated[str, typer.Option("--answer-code", help="With --hl7: OBX-3 of an answer.")]
 MappingOption = Annotated[
     Path | None,
     typer.Option("--mapping", help="With --fhir: which element is what, a YAML file.", show_default=False),
@@ -47,6 +52,9 @@ def import_(
     raw: RawOption = False,
     fhir: FhirOption = False,
     mapping: MappingOption = None,
+    hl7: Hl7Option = False,
+    question_code: QuestionCodeOption = "QUESTION",
+    answer_code: AnswerCodeOption = "ANSWER",
     jwk: JwkOption = None,
     wait: WaitOption = False,
     timeout: TimeoutOption = 600.0,
@@ -54,20 +62,22 @@ def import_(
 ) -> None:
     """Publish a file of approvals, or propose raw ones.
 
-    All of it or none. Approvals were redacted and reviewed elsewhere: you state that, and are named for it. With --raw
-    or --fhir the files are redacted here and wait for reviewers. With --wait, return when curation has decided on each
-    approval.
+    All of it or none. Approvals were redacted and reviewed elsewhere: you state that, and are named for it. With --raw,
+    --fhir or --hl7 the files are redacted here and wait for reviewers. With --wait, return when curation has decided on
+    each approval.
 
-    With --fhir a resource that cannot be read is reported and the others go on; the exit status is 1 then.
+    With --fhir and --hl7 what cannot be read is reported and the others go on; the exit status is 1 then.
     """
-    if raw and fhir:
-        raise typer.BadParameter("leave one of --raw and --fhir out", param_hint="--raw")
+    if raw + fhir + hl7 > 1:
+        raise typer.BadParameter("give one of --raw, --fhir and --hl7", param_hint="--raw")
     if mapping is not None and not fhir:
         raise typer.BadParameter("it goes with --fhir", param_hint="--mapping")
     if fhir:
         return _propose_fhir(context, files, tenant, mapping, jwk, json)
+    if hl7:
+        return _propose_hl7(context, files, tenant, (question_code, answer_code), jwk, json)
     if len(files) != 1:
-        raise typer.BadParameter("give one file; only --fhir takes several", param_hint="FILES")
+        raise typer.BadParameter("give one file; only --fhir and --hl7 take several", param_hint="FILES")
     [file] = files
     if raw:
         return _propose(context, file, tenant, jwk, json)
@@ -134,7 +144,24 @@ def _propose_fhir(
         with counted("redacting") as progress:
             return await import_fhir(await _proposer(tenancy, settings, tenant, jwk), files, said, progress)
 
-    made = command(context, act)
+    _say(command(context, act), tenant, json)
+
+
+def _propose_hl7(
+    context: typer.Context, files: list[Path], tenant: str, codes: tuple[str, str], jwk: Path | None, json: bool
+) -> None:
+    from producers.sources.mllp.conversations import Codes
+    from producers.sources.mllp.taking import import_hl7
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Made:
+        with counted("redacting") as progress:
+            return await import_hl7(await _proposer(tenancy, settings, tenant, jwk), files, Codes(*codes), progress)
+
+    _say(command(context, act), tenant, json)
+
+
+def _say(made: Made, tenant: str, json: bool) -> None:
+    """A line for each refusal, the counts, and exit status 1 where there is a refusal."""
     for refusal in made.refused:
         typer.echo(f"error: {refusal}", err=True)
     found = {

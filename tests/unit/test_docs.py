@@ -196,7 +196,7 @@ def test_every_command_and_option_that_is_mentioned_exists(path: Path) -> None:
         is_group = any(known.startswith(f"{words[0]} ") for known in commands()) and len(words) == 1
         assert name or is_group, f"sano {invocation}"
         known_options = {option for held in (commands()[name].params if name else ()) for option in _options(held)}
-        for option in re.findall(r"(?:^|\s|\[)(--[a-z-]+)", invocation):
+        for option in re.findall(r"(?:^|\s|\[)(--[a-z0-9-]+)", invocation):
             assert option in known_options | {"--help"}, f"sano {invocation}"
 
 

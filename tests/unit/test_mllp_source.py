@@ -8,31 +8,38 @@ import io
 import json
 import logging
 import random
-import signal
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from joserfc.jwk import OKPKey
 
 from producers.operations.trust_admin import ensure_keys
 from producers.sources.mllp import app as mllp_app
-from producers.sources.mllp.app import taking
+from producers.sources.mllp.app import Hl7Source, tls_context
 from producers.sources.mllp.conversations import Codes
 from producers.sources.mllp.framing import END, START, framed, frames
 from producers.sources.mllp.listener import Limits, Listener
 from producers.sources.mllp.message import Unreadable, read_message
 from producers.sources.mllp.settings import MllpSettings
+from producers.sources.mllp.taking import import_hl7, taking
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
 from schemas.bus.envelope import Event
-from schemas.bus.events import ExampleProposed
+from schemas.bus.events import ConsentRevoked, ExampleProposed
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from tenancy.bus import RecordingPublisher
-from tenancy.errors import BusUnavailable
+from tenancy.errors import BusUnavailable, Refused
 from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.keys import LocalKey
 from tenancy.tenant_id import TenantId
@@ -73,9 +80,14 @@ class Bus(RecordingPublisher):
         await super().publish(event)
 
 
+def made_by(bus: Bus) -> Proposer:
+    return Proposer(TENANT, OKPKey.generate_key("X25519"), SourceKey(b"k" * 32), GATE, bus, "/test", lambda: NOW)
+
+
 def listener(bus: Bus, **limits: Any) -> Listener:
-    proposer = Proposer(TENANT, OKPKey.generate_key("X25519"), SourceKey(b"k" * 32), GATE, bus, "/test", lambda: NOW)
-    return Listener(taking(proposer, Codes()), Limits(**{"idle_seconds": SECONDS, "stop_seconds": SECONDS, **limits}))
+    return Listener(
+        taking(made_by(bus), Codes()), Limits(**{"idle_seconds": SECONDS, "stop_seconds": SECONDS, **limits})
+    )
 
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -130,47 +142,141 @@ async def test_what_is_proposed_is_the_conversation_and_curation_takes_it() -> N
     assert rb"No.\nHouse rule: paracetamol." in body
 
 
-async def test_the_source_signs_what_it_publishes_with_the_key_that_it_was_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Or an installation whose publishers all sign would dead-letter every proposal."""
-    given = []
-
-    class Noting(RecordingPublisher):
-        def __init__(self, _: object, signer: EventSigner | None = None) -> None:
-            super().__init__()
-            given.append(signer)
-
-        async def __aenter__(self) -> Noting:
-            signal.raise_signal(signal.SIGTERM)
-            return self
-
-        async def __aexit__(self, *_: object) -> None:
-            pass
-
-    ensure_keys(tmp_path)
+def settings(tmp_path: Path, **said: Any) -> MllpSettings:
     jwk = OKPKey.generate_key("X25519", private=False).as_dict()
     (tmp_path / "jwk.json").write_text(json.dumps(jwk))
     (tmp_path / "source.key").touch(mode=0o600)
     (tmp_path / "source.key").write_bytes(base64.b64encode(bytes(32)))
-    key = key_file(tmp_path, Purpose.EVENT, "operators")
-    settings = MllpSettings(
-        kafka_bootstrap_servers="k:1",
-        source_tenant="t1",
-        source_jwk_file=tmp_path / "jwk.json",
-        source_key_file=tmp_path / "source.key",
-        hl7_port=0,
-        trust_file=tmp_path / TRUST_FILE,
-        trust_root_file=tmp_path / ROOT_PUBLIC_FILE,
-        event_key=str(key),
+    return MllpSettings(
+        **{
+            "kafka_bootstrap_servers": "k:1",
+            "source_tenant": "t1",
+            "source_jwk_file": tmp_path / "jwk.json",
+            "source_key_file": tmp_path / "source.key",
+            "hl7_port": 0,
+            **said,
+        }
     )
+
+
+class Noting(Bus):
+    """In the place of Kafka's publisher: remembers who signs."""
+
+    given: ClassVar[list[EventSigner | None]] = []
+    does_answer = True
+
+    def __init__(self, _: object, signer: EventSigner | None = None) -> None:
+        super().__init__()
+        self.given.append(signer)
+
+    async def __aenter__(self) -> Noting:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def answers(self) -> bool:
+        return self.does_answer
+
+
+@pytest.fixture
+def without_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Noting, "given", [])
     monkeypatch.setattr(mllp_app, "KafkaPublisher", Noting)
     monkeypatch.setattr(mllp_app, "standard_gate", lambda: GATE)
-    async with asyncio.timeout(SECONDS):
-        await mllp_app.run(settings)
-    [signer] = given
+
+
+@pytest.mark.usefixtures("without_kafka")
+async def test_the_source_signs_what_it_publishes_with_the_key_that_it_was_given_and_is_ready_while_the_bus_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an installation whose publishers all sign would dead-letter every proposal."""
+    ensure_keys(tmp_path)
+    key = key_file(tmp_path, Purpose.EVENT, "operators")
+    trusted = {"trust_file": tmp_path / TRUST_FILE, "trust_root_file": tmp_path / ROOT_PUBLIC_FILE}
+    source = Hl7Source.of(settings(tmp_path, event_key=str(key), **trusted))
+    assert not await source.is_ready()
+    async with source.running():
+        assert await source.is_ready()
+        reader, writer = await asyncio.open_connection("127.0.0.1", source.port)
+        writer.write(framed(mdm()))
+        assert await answer(reader) == ("AA", "MSG1", "")
+        writer.close()
+        monkeypatch.setattr(Noting, "does_answer", False)
+        assert not await source.is_ready()
+    assert not await source.is_ready()
+    [signer] = Noting.given
     assert signer is not None
     assert signer.signer.key_id == LocalKey.read(key, "the test").public_key.key_id
+
+
+# --- TLS
+
+
+def certificate(path: Path, name: str, authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None) -> Any:
+    """A certificate and its key in two files, from an authority, or as one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer, signed_with = (authority[0].subject, authority[1]) if authority else (subject, key)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(signed_with, hashes.SHA256())
+    )
+    (path / f"{name}.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (path / f"{name}.key").write_bytes(pem)
+    return made, key
+
+
+@pytest.mark.usefixtures("without_kafka")
+async def test_with_tls_only_who_shows_a_certificate_of_the_authority_is_heard(tmp_path: Path) -> None:
+    authority = certificate(tmp_path, "authority", None)
+    stranger = certificate(tmp_path, "stranger", None)
+    for name, by in (("listener", authority), ("sender", authority), ("intruder", stranger)):
+        certificate(tmp_path, name, by)
+    files = {
+        "hl7_tls_certificate_file": tmp_path / "listener.pem",
+        "hl7_tls_key_file": tmp_path / "listener.key",
+        "hl7_tls_client_ca_file": tmp_path / "authority.pem",
+    }
+    with pytest.raises(ValueError, match="go together"):
+        settings(tmp_path, **{**files, "hl7_tls_key_file": None})
+    with pytest.raises(Refused, match="SANO_HL7_TLS"):
+        tls_context(settings(tmp_path, **{**files, "hl7_tls_key_file": tmp_path / "sender.key"}))
+    tls = tls_context(settings(tmp_path, **files))
+    bus = Bus()
+    async with listener(bus).listening("127.0.0.1", 0, tls) as port:
+
+        async def said_to(who: str | None) -> str:
+            context = ssl.create_default_context(cafile=tmp_path / "authority.pem")
+            if who:
+                context.load_cert_chain(tmp_path / f"{who}.pem", tmp_path / f"{who}.key")
+            try:
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", port, ssl=context, server_hostname="localhost"
+                )
+                writer.write(framed(mdm()))
+                said = (await answer(reader))[0]
+                writer.close()
+            except (ssl.SSLError, asyncio.IncompleteReadError, ConnectionError):
+                return "closed"
+            return said
+
+        assert [await said_to(who) for who in ("sender", None, "intruder", "sender")] == [
+            "AA",
+            "closed",
+            "closed",
+            "AA",
+        ]
+    assert len(bus.events) == 2
 
 
 async def test_nothing_is_accepted_before_the_bus_has_it() -> None:
@@ -221,7 +327,7 @@ async def test_frames_are_found_however_the_stream_is_cut_and_whatever_stands_be
 
 async def test_several_messages_in_one_write_and_in_one_frame_are_answered_one_by_one_in_order() -> None:
     bus = Bus()
-    batch = b"FHS|^~\\&\rBHS|^~\\&\r" + mdm("B1") + mdm("B2", type="ADT^A08") + b"BTS|2\rFTS|1\r"
+    batch = b"FHS|^~\\&\rBHS|^~\\&\r" + mdm("B1") + mdm("B2", type="ORM^O01") + b"BTS|2\rFTS|1\r"
     async with connected(listener(bus)) as (reader, writer):
         writer.write(framed(mdm("M1")) + framed(batch) + framed(b"garbage"))
         said = [await answer(reader) for _ in range(4)]
@@ -334,3 +440,91 @@ async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and
 def test_what_is_no_message_is_unreadable(payload: bytes) -> None:
     with pytest.raises(Unreadable):
         read_message(payload)
+
+
+# --- merges of patients
+
+
+def merge(
+    control: str = "M1", retired: str = "4482913^^^MRN", surviving: str = "77^^^MRN", at: str = "20260301"
+) -> bytes:
+    return (
+        f"MSH|^~\\&|ADT|WARD9|SANO|X|20260228||ADT^A40^ADT_A39|{control}|P|2.5.1\r"
+        f"EVN|A40|{at}\rPID|1||{surviving}\rMRG|{retired}\r"
+    ).encode()
+
+
+async def test_a_merge_revokes_the_consent_under_which_the_retired_patients_examples_are() -> None:
+    bus = Bus()
+    held = listener(bus)
+    for payload in (mdm(), merge(), merge("M2", at="20260301120000.5+0100"), merge()):
+        assert b"MSA|AA|" in (await held.answers(payload))[0]
+    proposed, first, later, again = (event.data for event in bus.events)
+    assert isinstance(proposed, ExampleProposed)
+    for data in (first, later, again):
+        assert isinstance(data, ConsentRevoked)
+        assert data.consent_id == proposed.consent_id
+    versions = [data.version for data in (first, later, again) if isinstance(data, ConsentRevoked)]
+    assert versions == [1772323200000, 1772362800000, 1772323200000]
+    assert bus.events[1].id == bus.events[3].id
+
+
+async def test_every_identifier_that_a_merge_retires_is_meant() -> None:
+    bus = Bus()
+    await listener(bus).answers(merge(retired="1^^^MRN~2^^^MRN~~1^^^MRN") + b"PID|2||78^^^MRN\rMRG|3^^^MRN\r")
+    assert len({data.consent_id for event in bus.events if isinstance(data := event.data, ConsentRevoked)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (merge(retired=""), "no-merge"),
+        (merge(surviving=""), "no-merge"),
+        (merge(surviving="4482913^^^MRN"), "merged-into-itself"),
+        (merge(at="yesterday"), "no-time"),
+        (merge(at="20261301"), "no-time"),
+        (merge(control=""), "no-control-id"),
+    ],
+)
+async def test_a_merge_that_does_not_say_what_it_merges_is_refused(payload: bytes, reason: str) -> None:
+    bus = Bus()
+    [said] = await listener(bus).answers(payload)
+    assert (said.split(b"\r")[1].split(b"|")[1], said.split(b"\r")[1].split(b"|")[3]) == (b"AR", reason.encode())
+    assert bus.events == []
+
+
+async def test_other_admissions_and_transfers_are_accepted_and_say_nothing() -> None:
+    bus = Bus()
+    assert b"MSA|AA|MSG1" in (await listener(bus).answers(mdm(type="ADT^A08")))[0]
+    assert bus.events == []
+
+
+# --- batch files
+
+
+async def test_a_batch_file_is_taken_as_a_listener_would_take_its_messages_and_bad_ones_get_a_line_each(
+    tmp_path: Path,
+) -> None:
+    live, bus = Bus(), Bus()
+    for payload in (mdm("B1"), merge("B2")):
+        await listener(live).answers(payload)
+    path = tmp_path / "batch.hl7"
+    bad = [mdm("B3", type="ORM^O01"), mdm("B4", charset="KLINGON"), mdm("B5", type="ADT^A01")]
+    path.write_bytes(
+        b"FHS|^~\\&\nBHS|^~\\&\n" + mdm("B1") + framed(merge("B2")) + b"\r\n".join(bad) + b"BTS|6\nFTS|1\n"
+    )
+    made = await import_hl7(made_by(bus), [path], Codes())
+    assert sorted(event.id for event in bus.events) == sorted(event.id for event in live.events)
+    assert (made.passed_over, [str(refusal) for refusal in made.refused]) == (
+        1,
+        [
+            f"{path}: refused: its batches say that they hold 6 messages, and it holds 5",
+            f"{path}: message 3: refused: unsupported-type; see docs/sources.md",
+            f"{path}: message 4: refused: unknown-character-set; see docs/sources.md",
+        ],
+    )
+    path.write_bytes(b"nothing of that kind")
+    [refusal] = (await import_hl7(made_by(bus), [path], Codes())).refused
+    assert refusal.code == "not-hl7"
+    with pytest.raises(Refused, match="cannot be read"):
+        await import_hl7(made_by(bus), [tmp_path / "gone"], Codes())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from producers.sources.fhir.resources import Resources, validated
+from producers.sources.made import placed
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 
@@ -32,10 +33,6 @@ def read_files(paths: Sequence[Path], types: frozenset[str]) -> tuple[Resources,
             except Refused as refusal:
                 refused.append(placed(where, refusal))
     return resources, refused
-
-
-def placed(where: str, refusal: Refused) -> Refused:
-    return Refused(refusal.code, f"{where}: {refusal}")
 
 
 def _files(path: Path, refused: list[Refused]) -> Iterator[Path]:

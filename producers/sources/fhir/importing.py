@@ -8,46 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from producers.progress import Progress, each, silent
+from producers.progress import Progress, silent
 from producers.sources.fhir.candidates import Finder
 from producers.sources.fhir.consents import Decision, Word, decided, together
-from producers.sources.fhir.files import placed, read_files
+from producers.sources.fhir.files import read_files
 from producers.sources.fhir.mapping import FhirMapping, texts
 from producers.sources.fhir.resources import Held, Resources
+from producers.sources.made import Made, placed
 from producers.sources.proposing import Proposer
 from producers.sources.source import Candidate
-from schemas.bus.events import ConsentGranted, ConsentRevoked, EventData, ExampleProposed, ExampleWithdrawn
+from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleWithdrawn
 from tenancy.errors import Refused
 
 ENTERED_IN_ERROR = "entered-in-error"
 CONVERSATIONS = ("Communication", "QuestionnaireResponse", "DocumentReference")
-
-
-@dataclass
-class Made:
-    """The events of some resources, in the order in which they are to be published, and what was refused."""
-
-    consents: list[ConsentGranted | ConsentRevoked] = field(default_factory=list)
-    withdrawals: list[ExampleWithdrawn] = field(default_factory=list)
-    proposals: list[ExampleProposed] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    passed_over: int = 0
-
-    @property
-    def events(self) -> list[EventData]:
-        return [*self.consents, *self.withdrawals, *self.proposals]
-
-    @property
-    def granted(self) -> int:
-        return sum(isinstance(data, ConsentGranted) for data in self.consents)
-
-    @property
-    def redacted(self) -> int:
-        return sum(span.count for data in self.proposals for span in data.redaction.counts)
 
 
 async def import_fhir(
@@ -61,8 +38,7 @@ async def import_fhir(
     finder = Finder(resources, mapping, proposer.key, proposer.tenant)
     made = await made_of(proposer, finder, conversations(resources), progress, leaves_only=True)
     made.refused[:0] = refused
-    await each(made.consents, proposer.publish, what="publishing consents", progress=progress)
-    await each([*made.withdrawals, *made.proposals], proposer.publish, what="proposing", progress=progress)
+    await made.publish(proposer, progress)
     return made
 
 
@@ -101,19 +77,7 @@ async def made_of(
                 found.append((held, candidate))
         except Refused as refusal:
             made.refused.append(placed(held.where, refusal))
-
-    async def redacted(one: tuple[Held, Candidate]) -> ExampleProposed | Refused:
-        held, candidate = one
-        try:
-            return await asyncio.to_thread(proposer.proposal, "fhir", candidate)
-        except Refused as refusal:
-            return placed(held.where, refusal)
-
-    for outcome in await each(found, redacted, what="redacting", progress=progress):
-        if isinstance(outcome, Refused):
-            made.refused.append(outcome)
-        else:
-            made.proposals.append(outcome)
+    await made.redact(proposer, "fhir", [(held.where, candidate) for held, candidate in found], progress)
     return made
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from producers.sources.fhir.candidates import MOST_TURNS, Finder
-from producers.sources.fhir.files import placed
 from producers.sources.fhir.importing import CONVERSATIONS, made_of
 from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, values
 from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
 from producers.sources.fhir.positions import Positions
 from producers.sources.fhir.resources import Held, Resource, Resources, relative, validated
 from producers.sources.fhir.server import Deleted, FhirServer
+from producers.sources.made import placed
 from producers.sources.proposing import Proposer
 from schemas.bus.events import EventData, ExampleWithdrawn
 from tenancy.errors import Refused

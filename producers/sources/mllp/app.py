@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from producers.sources.mllp.conversations import Codes, candidate_of
-from producers.sources.mllp.listener import Limits, Listener, Take
-from producers.sources.mllp.message import Message
+from joserfc.jwk import OKPKey
+
+from producers.sources.mllp.conversations import Codes
+from producers.sources.mllp.listener import Limits, Listener
 from producers.sources.mllp.settings import MllpSettings
+from producers.sources.mllp.taking import taking
 from producers.sources.proposing import Proposer, read_public_key
 from producers.sources.source_key import SourceKey
-from schemas.bus.events import ExampleProposed
 from tenancy.bootstrap import event_signer
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.standard import standard_gate
-from tenancy.service.telemetry import configure_logging
+from tenancy.service.background_server import run_server
+from tenancy.service.health import health_app
+from tenancy.service.telemetry import configure_logging, configure_telemetry
 from tenancy.tenant_id import TenantId
 
+SERVICE = "hl7"
 SOURCE = "/sanolith/hl7"
-
-
-def taking(proposer: Proposer, codes: Codes) -> Take:
-    """Propose what a message holds, if it holds a conversation."""
-
-    async def take(message: Message) -> ExampleProposed | None:
-        candidate = candidate_of(message, codes, proposer.key, proposer.tenant)
-        return None if candidate is None else await proposer.propose("hl7", candidate)
-
-    return take
 
 
 def tls_context(settings: MllpSettings) -> ssl.SSLContext | None:
@@ -49,32 +45,65 @@ def tls_context(settings: MllpSettings) -> ssl.SSLContext | None:
     return context
 
 
-async def run(settings: MllpSettings) -> None:
-    """Listen until SIGTERM or SIGINT; then answer what is in hand. Whatever has no answer comes again."""
-    tenant = TenantId(settings.source_tenant)
-    key, source_key = read_public_key(settings.source_jwk_file), SourceKey.read(settings.source_key_file)
-    limits = Limits(
-        message_bytes=settings.hl7_message_bytes,
-        connections=settings.hl7_connections,
-        idle_seconds=settings.hl7_idle_seconds,
-        stop_seconds=settings.hl7_stop_seconds,
-    )
-    tls, gate = tls_context(settings), standard_gate()
-    stopped = asyncio.Event()
-    for asked in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(asked, stopped.set)
-    async with KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher:
-        proposer = Proposer(tenant, key, source_key, gate, publisher, SOURCE)
-        codes = Codes(settings.hl7_question_code, settings.hl7_answer_code)
-        async with Listener(taking(proposer, codes), limits).listening(settings.hl7_host, settings.hl7_port, tls):
-            await stopped.wait()
+@dataclass
+class Hl7Source:
+    """The process: what it was told, and the listener that runs behind its health routes."""
+
+    settings: MllpSettings
+    tls: ssl.SSLContext | None
+    public_key: OKPKey
+    key: SourceKey
+    publisher: KafkaPublisher | None = None
+    port: int = 0
+
+    @classmethod
+    def of(cls, settings: MllpSettings) -> Hl7Source:
+        """Raises :class:`Refused` for a file that is not what it should be."""
+        key = read_public_key(settings.source_jwk_file)
+        return cls(settings, tls_context(settings), key, SourceKey.read(settings.source_key_file))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Listen; at the end answer what is in hand. Whatever has no answer comes again."""
+        settings = self.settings
+        limits = Limits(
+            message_bytes=settings.hl7_message_bytes,
+            connections=settings.hl7_connections,
+            idle_seconds=settings.hl7_idle_seconds,
+            stop_seconds=settings.hl7_stop_seconds,
+        )
+        gate = await asyncio.to_thread(standard_gate)
+        async with KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher:
+            proposer = Proposer(TenantId(settings.source_tenant), self.public_key, self.key, gate, publisher, SOURCE)
+            codes = Codes(settings.hl7_question_code, settings.hl7_answer_code)
+            listener = Listener(taking(proposer, codes), limits)
+            async with listener.listening(settings.hl7_host, settings.hl7_port, self.tls) as self.port:
+                self.publisher = publisher
+                try:
+                    yield
+                finally:
+                    self.publisher = None
+
+    async def is_ready(self) -> bool:
+        """Whether it listens, and what a message holds could be published now."""
+        return self.publisher is not None and await self.publisher.answers()
 
 
 def main() -> None:
     settings = loaded_or_exit(MllpSettings)
-    configure_logging("hl7")
-    with refusal_exits():
-        asyncio.run(run(settings))
+    configure_logging(SERVICE)
+    telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
+    try:
+        with refusal_exits():
+            source = Hl7Source.of(settings)
+        run_server(
+            lambda lifespan: health_app(telemetry, lambda: True, source.is_ready, lifespan),
+            source.running,
+            host=settings.health_host,
+            port=settings.health_port,
+        )
+    finally:
+        telemetry.flush()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from producers.sources.mllp.message import Message
@@ -34,6 +35,17 @@ def control_id(message: Message) -> str:
     return message.part(message.first("MSH"), 10)
 
 
+def type_of(message: Message) -> tuple[str, str]:
+    """Message code and trigger event."""
+    head = message.first("MSH")
+    return message.part(head, 9, 1), message.part(head, 9, 2)
+
+
+def consent_id(patient: Sequence[str], key: SourceKey, tenant: str) -> str:
+    """Of an identifier and its assigning authority, which leave the hospital in no other form."""
+    return key.opaque_id("consent", tenant, canonical_json(list(patient)).decode())
+
+
 def candidate_of(message: Message, codes: Codes, key: SourceKey, tenant: str) -> Candidate | None:
     """The conversation in the message; None where it holds none, as most results do not.
 
@@ -41,7 +53,7 @@ def candidate_of(message: Message, codes: Codes, key: SourceKey, tenant: str) ->
     of OBX-16; and the consent of the patient of PID-3, whose identifier leaves the hospital in no other form.
     """
     head = message.first("MSH")
-    if (message.part(head, 9, 1), message.part(head, 9, 2)) not in TAKEN:
+    if type_of(message) not in TAKEN:
         raise NoCandidate("unsupported-type")
     if not control_id(message):
         raise NoCandidate("no-control-id")
@@ -57,7 +69,7 @@ def candidate_of(message: Message, codes: Codes, key: SourceKey, tenant: str) ->
         messages=tuple(turns),
         natural_key=occurrence,
         author_id=key.opaque_id("author", tenant, author) if author else None,
-        consent_id=key.opaque_id("consent", tenant, canonical_json(patient).decode()) if patient[0] else None,
+        consent_id=consent_id(patient, key, tenant) if patient[0] else None,
     )
 
 

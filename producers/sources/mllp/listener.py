@@ -18,15 +18,14 @@ from datetime import datetime
 from producers.sources.mllp.conversations import NoCandidate, control_id
 from producers.sources.mllp.framing import FrameTooLarge, framed, frames
 from producers.sources.mllp.message import Message, Unreadable, read_message, split_batch
-from schemas.bus.events import ExampleProposed
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.service.telemetry import SCOPE, error_location
 
 logger = logging.getLogger(f"{SCOPE}.hl7")
 
-Take = Callable[[Message], Awaitable[ExampleProposed | None]]
-"""Proposes what a message holds. Raises NoCandidate, Refused and Transient."""
+Take = Callable[[Message], Awaitable[None]]
+"""Publishes what is made of a message. Raises NoCandidate, Refused and Transient."""
 
 
 @dataclass(frozen=True)

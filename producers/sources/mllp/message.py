@@ -68,6 +68,12 @@ class Message:
             return ""
         return self.unescaped(components[component - 1].split(self.subcomponent)[0]).strip()
 
+    def parts(self, segment: tuple[str, ...], number: int, *components: int) -> list[tuple[str, ...]]:
+        """These components of each of the field's repetitions."""
+        repetitions = self._raw(segment, number).split(self.repetition)
+        alone = (tuple(("",) * number + (one,)) for one in repetitions)
+        return [tuple(self.part(one, number, component) for component in components) for one in alone]
+
     def _raw(self, segment: tuple[str, ...], number: int) -> str:
         at = number - 1 if segment and segment[0] == "MSH" else number
         return segment[at] if 0 < at < len(segment) else ""

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from schemas.base.addresses import HttpUrl
 from schemas.base.identifiers import TenantName
 from tenancy.platform.settings import BusSettings
 
@@ -29,6 +30,9 @@ class MllpSettings(BusSettings):
     hl7_tls_certificate_file: Path | None = None
     hl7_tls_key_file: Path | None = None
     hl7_tls_client_ca_file: Path | None = None
+    health_host: str = "127.0.0.1"
+    health_port: int = Field(default=8080, ge=1, le=65535)
+    otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

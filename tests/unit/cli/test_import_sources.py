@@ -1,4 +1,4 @@
-"""``sano import --fhir``: what is good is proposed, what is not gets a line each, and the exit status says so."""
+"""Files of FHIR and HL7 v2: what is good is proposed, what is not gets a line each, and the exit status says so."""
 
 from __future__ import annotations
 
@@ -46,6 +46,25 @@ def test_the_command_proposes_what_is_good_says_what_is_not_and_fails_at_the_end
     assert [kinds.count(kind) for kind in (ConsentGranted, ConsentRevoked, ExampleProposed)] == [2, 2, 9]
 
 
+def test_a_batch_file_of_hl7_is_proposed_with_the_codes_that_are_given(
+    sano: Sano, parts: Parts, tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tenancy.redaction.standard.standard_gate", lambda: GATE)
+    path = tmp_path / "batch.hl7"
+    head = "MSH|^~\\&|EHR|W|||20260301||ORU^R01|{}|P|2.5.1\r"
+    path.write_text(f"{head.format('M1')}OBX|1|TX|ASK||Which?\rOBX|2|TX|TELL||This.\r{head.format('')}")
+    codes = ("--question-code", "ASK", "--answer-code", "TELL")
+    failed = sano("import", str(path), "--tenant", TENANT, "--hl7", *codes, source_key_file=secret)
+    assert (failed.exit_code, failed.stderr) == (
+        1,
+        f"error: {path}: message 2: refused: no-control-id; see docs/sources.md\n",
+    )
+    assert "1 examples proposed" in failed.stdout
+    [event] = parts.publisher.events
+    assert isinstance(event.data, ExampleProposed)
+    assert event.data.source == "hl7"
+
+
 def test_options_that_do_not_go_together_are_refused(sano: Sano, tmp_path: Path) -> None:
-    for wrong in (["--raw", "--fhir"], ["--mapping", "x"], ["--raw", "--mapping", "x"], ["again"]):
+    for wrong in (["--raw", "--fhir"], ["--hl7", "--fhir"], ["--mapping", "x"], ["--raw", "--mapping", "x"], ["again"]):
         assert sano("import", "file", *wrong, "--tenant", TENANT).exit_code == 2
