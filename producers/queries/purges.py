@@ -91,6 +91,20 @@ async def pages(tenancy: Tenancy, *, only_open: bool = False) -> AsyncIterator[P
             yield page_of(page)
 
 
+async def purges_of(tenancy: Tenancy, tenant_id: TenantId) -> Purges:
+    """The purges of one tenant, the open ones first."""
+    unreadable: list[str] = []
+
+    def note(name: str, error: Exception) -> None:
+        if isinstance(error, Refused):
+            raise error  # rights that are missing are no fault of one record
+        unreadable.append(name.rpartition("/")[2])
+
+    now = tenancy.clock()
+    records = await PurgeRecords(tenancy.objects, tenancy.clock).of(tenant_id, note)
+    return Purges(sorted((_purge_view(record, now) for record in records), key=_by_urgency), unreadable)
+
+
 def _by_urgency(view: PurgeView) -> tuple[bool, datetime]:
     return view.step == "certified", view.deadline
 

@@ -13,10 +13,12 @@ from producers.review_page.people import Limits
 from producers.review_page.rates import Rates
 from producers.review_page.settings import ReviewPageSettings
 from producers.review_page.web import build
+from producers.settings import VerificationSettings
 from producers.sources.source_key import SourceKey
+from tenancy.audit.due_signatures import SigningPolicy
 from tenancy.bootstrap import open_tenancy, trust
 from tenancy.platform.clock import utc_now
-from tenancy.platform.settings import loaded_or_exit, refusal_exits
+from tenancy.platform.settings import loaded, loaded_or_exit, refusal_exits
 from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.standard import standard_gate
 from tenancy.service.background_server import Beside, run_server
@@ -31,13 +33,14 @@ SIGN_INS_PER_MINUTE = 30
 
 def page_of(settings: ReviewPageSettings, key: SourceKey) -> Page:
     """Raises :class:`~tenancy.errors.Refused` for wrong settings."""
-    trusted = trust(settings)
+    trusted, of_ledger = trust(settings), loaded(VerificationSettings)
     return Page(
         limits=Limits(settings.review_idle_seconds, settings.review_session_seconds),
         people=Rates(settings.review_requests_per_minute, time.monotonic),
         strangers=Rates(SIGN_INS_PER_MINUTE, time.monotonic),
         clock=utc_now,
         verifier=trusted,
+        signing=SigningPolicy(of_ledger.audit_checkpoint_entries, of_ledger.audit_checkpoint_seconds),
         key=key,
         gate=AtFirstUse(standard_gate),
         links=Links(TokenVerifier(trusted, audience=AUDIENCE)) if settings.review_links == "allowed" else None,

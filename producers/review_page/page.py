@@ -22,6 +22,7 @@ from producers.review_page.people import Limits, NotSignedIn, Person, Role, is_g
 from producers.review_page.rates import Rates
 from producers.sources.source_key import SourceKey
 from schemas.base.redaction import IdentifierType
+from tenancy.audit.due_signatures import SigningPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
 from tenancy.evidence.trust import Verifier
@@ -54,6 +55,7 @@ class Page:
     strangers: Rates
     clock: Clock
     verifier: Verifier
+    signing: SigningPolicy
     key: SourceKey = field(repr=False)
     gate: GateSource
     links: Links | None = None
@@ -143,7 +145,9 @@ def marked(text: str) -> Markup:
     return Markup("").join(pieces(printable(text)))
 
 
-def moment(time: datetime) -> str:
+def moment(time: datetime | None) -> str:
+    if time is None:
+        return "never"
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 

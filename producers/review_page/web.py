@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Lifespan
 
-from producers.review_page import queue, signing_in
+from producers.review_page import compliance, queue, signing_in
 from producers.review_page.guards import Guards
 from producers.review_page.page import FOLDER, ForgedForm, Page, WrongRole, told
 from producers.review_page.people import NotSignedIn
@@ -36,6 +36,7 @@ def build(page: Page, url: str, session_secret: str, lifespan: Lifespan[Any] | N
     app.state.page = page
     app.include_router(signing_in.router)
     app.include_router(queue.router)
+    app.include_router(compliance.router)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     for kind, answer in _ANSWERS.items():
         app.add_exception_handler(kind, answer)

@@ -16,8 +16,9 @@ from playwright.async_api import BrowserContext, Page, ViewportSize, async_playw
 
 from deploy.local.ports import LOOPBACK, free_ports
 from schemas.bus import events
+from tests.unit.operator_parts import publish_adapter
 from tests.unit.proposal_parts import content
-from tests.unit.review_page_parts import Desk, desk_of
+from tests.unit.review_page_parts import T1, Desk, desk_of
 
 TWICE_AS_LARGE = ViewportSize(width=640, height=400)
 """What a window of 1280 by 800 has left at 200 %."""
@@ -147,4 +148,19 @@ async def test_a_reviewer_signs_in_and_decides_by_keyboard_alone_on_pages_that_e
         await page.goto("/examples/e1")
         await expect(page.locator("h2")).to_have_text("Adapters that it is in: 0")
         await seen.look("decided")
+
+        await page.get_by_role("button", name="Sign out").press("Enter")
+        await page.goto(f"/sign-in/link#{desk.link(role='compliance', person='c-1')}")
+        await seen.press("Enter")
+        await expect(page.locator("h1")).to_have_text("Overview")
+        await publish_adapter(desk.parts, T1)
+        await page.reload()
+        await seen.look("compliance")
+        await page.get_by_role("region", name="Adapters").get_by_role("link").press("Enter")
+        await expect(page.locator("h1")).to_contain_text("Adapter ")
+        await seen.look("lineage")
+        for name in ("Consents", "Withdrawals", "Purges", "Audit log", "Agreement"):
+            await page.get_by_role("link", name=name).press("Enter")
+            await expect(page.locator("h1")).to_contain_text(name)
+            await seen.look(name.split()[0].lower())
         assert seen.wrong == []

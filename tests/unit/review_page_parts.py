@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -20,11 +20,15 @@ from producers.sources.source_key import SourceKey
 from schemas.bus import events
 from schemas.objects.state import PurgeState
 from schemas.tenant.policy import TenantPolicy
+from tenancy.audit.due_signatures import SigningPolicy
+from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
+from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.gates import gate_of_tests
 from tests.unit.operator_parts import Parts
 from tests.unit.proposal_parts import Review
+from tests.world.world import World
 
 URL = "https://review.test"
 T1 = TenantId("t1")
@@ -52,10 +56,36 @@ class Browser(httpx.AsyncClient):
 
 
 @dataclass
-class Desk:
-    """The page of an installation, and what curation does with what it publishes."""
+class OfWorld:
+    """What the page needs of a world: its processes did what compliance asks about."""
 
-    parts: Parts
+    world: World
+
+    @property
+    def tenancy(self) -> Tenancy:
+        return self.world.outside
+
+    @property
+    def keys(self) -> AllKeys:
+        return self.world.keys
+
+    @property
+    def now(self) -> datetime:
+        return self.world.now
+
+    @now.setter
+    def now(self, time: datetime) -> None:
+        self.world.now = time
+
+
+@dataclass
+class Desk:
+    """The page of an installation, and what curation does with what it publishes.
+
+    ``parts`` are :class:`Parts`, or :class:`OfWorld` where nothing is published.
+    """
+
+    parts: Any
     per_minute: int = 1000
     url: str = URL
     page: Page = field(init=False)
@@ -69,6 +99,7 @@ class Desk:
             strangers=Rates(30, lambda: self.parts.now.timestamp()),
             clock=clock,
             verifier=self.parts.keys.trust,
+            signing=SigningPolicy(),
             key=SourceKey(b"k" * 32),
             gate=gate_of_tests,
             links=Links(TokenVerifier(self.parts.keys.trust, clock, AUDIENCE), clock),

@@ -1,0 +1,51 @@
+"""Shows a tenant's consents: granted or not, since when, and how many approved examples wait for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId
+from schemas.objects import object_keys
+from schemas.objects.curation import ConsentRecord
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import ObjectNotFound
+from tenancy.platform.concurrency import gathered
+from tenancy.tenant_id import TenantId
+
+
+class ConsentView(Contract):
+    """One consent. ``version`` 0: approved examples name it, and it was never granted or revoked."""
+
+    consent_id: OpaqueId
+    granted: bool
+    version: int
+    decided_at: datetime | None
+    waiting: int
+
+
+async def consents(tenancy: Tenancy, tenant: TenantId) -> list[ConsentView]:
+    """All of them by id. Raises :class:`KeyDestroyed`."""
+    store = await tenancy.store(tenant)
+    waiting: Counter[str] = Counter()
+    ids = set[str]()
+    async for key in store.list("consents"):
+        _, consent_id, *rest = key.split("/")
+        ids.add(consent_id)
+        waiting[consent_id] += bool(rest)
+
+    async def view(consent_id: str) -> ConsentView:
+        try:
+            record, _ = await store.get_record(object_keys.consent(consent_id), ConsentRecord)
+        except ObjectNotFound:
+            record = ConsentRecord(consent_id=consent_id)
+        return ConsentView(
+            consent_id=consent_id,
+            granted=record.granted,
+            version=record.version,
+            decided_at=record.decided_at,
+            waiting=waiting[consent_id],
+        )
+
+    return await gathered(view(consent_id) for consent_id in sorted(ids))

@@ -1,0 +1,109 @@
+"""What compliance sees on the review page: the same answers as on the command line, checked, of its own tenant only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.bus import events
+from tenancy.evidence.verification import verify_file
+from tenancy.tenant_id import TenantId
+from tests.invariants.worlds import purged
+from tests.unit.review_page_parts import Browser, Desk, OfWorld, desk_of
+from tests.world.world import POLICY, World
+
+TENANT, OTHER = TenantId("t1"), TenantId("t2")
+PAGES = (
+    "/compliance",
+    "/compliance/consents",
+    "/compliance/withdrawals",
+    "/compliance/purges",
+    "/compliance/audit",
+    "/compliance/agreement",
+)
+
+
+async def lived(world: World) -> str:
+    """A tenant with a served adapter, one of whose examples was withdrawn, and another tenant; the adapter's digest."""
+    for tenant in (TENANT, OTHER):
+        await world.onboard(tenant, POLICY.evolve(on_withdrawal="flag"))
+    await world.publish(TENANT, events.ConsentGranted(consent_id="consent-1", version=1))
+    for number in range(3):
+        await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
+    await world.settle()
+    active = await world.served(TENANT)
+    await world.publish(TENANT, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
+    await world.settle()
+    return active
+
+
+async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_the_proof(tmp_path: Path) -> None:
+    world = World(tmp_path / "scratch")
+    digest = await lived(world)
+    desk = Desk(OfWorld(world))
+    browser, stranger = await desk.signed_in(role="compliance"), await desk.signed_in(OTHER, "compliance")
+
+    assert f"/compliance/adapters/{digest}" in await browser.look("/")
+    html = await browser.look(f"/compliance/adapters/{digest}")
+    assert all(f"e{number}</th>" in html for number in range(3))
+    assert "consent-1" in html
+    assert "granted" in await browser.look("/compliance/consents")
+    html = await browser.look("/compliance/withdrawals")
+    assert "example e1" in html
+    html = await browser.look("/compliance/audit")
+    assert "holds" in html
+    assert "example.withdrawn" in html
+    only = await browser.look("/compliance/audit?kind=example.withdrawn")
+    assert only.count('<th scope="row">') == 1
+    assert "No purge was requested" in await browser.look("/compliance/purges")
+
+    assert (await stranger.get(f"/compliance/adapters/{digest}")).status_code == 404
+    assert "example e1" not in await stranger.look("/compliance/withdrawals")
+
+    await purged(world, TENANT)
+    fresh = await desk.signed_in(role="compliance")
+    html = await fresh.look("/compliance/purges")
+    assert "certified" in html
+    purge_id = html.partition('href="/compliance/purges/')[2].partition('"')[0]
+    html = await fresh.look(f"/compliance/purges/{purge_id}")
+    assert "The signature is good" in html
+    assert "It does not prove" in html
+    answer = await fresh.get(f"/compliance/purges/{purge_id}/certificate")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    kept = tmp_path / "certificate.json"
+    kept.write_bytes(answer.content)
+    assert verify_file(kept, world.keys.trust).facts["tenant"] == TENANT
+    assert "purge.completed" in await fresh.look("/compliance/audit")
+    assert (await fresh.get("/compliance/consents")).status_code == 410, "the key that opens them is gone"
+    other = await desk.signed_in(OTHER, "compliance")
+    for path in (f"/compliance/purges/{purge_id}", f"/compliance/purges/{purge_id}/certificate"):
+        assert (await other.get(path)).status_code == 404
+
+    [place] = [key for key in world.memory.objects if key.endswith(".certificate.json")]
+    envelope = json.loads(answer.content)
+    envelope["signatures"][0]["sig"] = envelope["signatures"][0]["sig"][::-1]
+    await world.memory.put(place, json.dumps(envelope).encode())
+    forged = await fresh.get(f"/compliance/purges/{purge_id}")
+    assert forged.status_code == 409
+    assert "The signature is good" not in forged.text
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_each_role_sees_its_own_pages_and_a_tenant_in_which_nothing_happened_yet(path: str) -> None:
+    desk = await desk_of()
+    assert (await (await desk.signed_in(role="compliance")).get(path)).status_code == 200
+    assert (await (await desk.signed_in(role="reviewer")).get(path)).status_code == 403
+    assert (await Browser(desk.app).get(path)).headers["location"] == "/sign-in"
+
+
+async def test_compliance_sees_no_text_and_decides_nothing() -> None:
+    desk = await desk_of()
+    await desk.review().handle(await desk.review().proposed("e1"))
+    browser = await desk.signed_in(role="compliance")
+    await browser.look("/compliance")
+    for path in ("/queue", "/queue/next", "/examples/e1", "/examples/e1/edit"):
+        assert (await browser.get(path)).status_code == 403
+    assert (await browser.send_form("/examples/e1/approve", version="1")).status_code == 403
+    assert desk.parts.publisher.events == []
