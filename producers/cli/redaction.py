@@ -30,6 +30,10 @@ def redact(
     allow: Annotated[
         Path | None, typer.Option("--allow", help="Terms that are no identifiers, one a line.", show_default=False)
     ] = None,
+    shift_dates: Annotated[
+        bool,
+        typer.Option("--shift-dates", help="Move each line's dates by one random number of days, and show them."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Replace what identifies a person by placeholders.
@@ -48,7 +52,7 @@ def redact(
     with _opened(file) as lines:
         out = sys.stdout.buffer
         try:
-            for outcome in redacted_lines(lines, standard_gate(), source, given):
+            for outcome in redacted_lines(lines, standard_gate(), source, given, shift_dates):
                 if isinstance(outcome, Refused):
                     refused += 1
                     typer.echo(f"error: {outcome}", err=True)

@@ -6,6 +6,7 @@ A line that cannot be redacted gets an error that names its number and the rule,
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from schemas.base.json_text import parse_json
 from schemas.base.redaction import IdentifierType
 from tenancy.errors import Refused
 from tenancy.redaction.port import RedactionGate
+from tenancy.redaction.shifted_dates import DateShift
 from tenancy.redaction.terms import TenantTerms
 
 LONGEST_LINE = 8 * 1024 * 1024
@@ -35,21 +37,30 @@ class RedactedLine:
 
 
 def redacted_lines(
-    lines: Iterable[bytes], gate: RedactionGate, source: str, terms: TenantTerms | None = None
+    lines: Iterable[bytes],
+    gate: RedactionGate,
+    source: str,
+    terms: TenantTerms | None = None,
+    shift_dates: bool = False,
 ) -> Iterator[RedactedLine | Refused]:
-    """The outcome of each line that is not blank, in order. ``source`` names the input in errors."""
+    """The outcome of each line that is not blank, in order. ``source`` names the input in errors.
+
+    ``shift_dates``: by a random distance that is another one for each line, and is forgotten with it.
+    """
     for number, raw in enumerate(lines, start=1):
         if not raw.strip() or (number == 1 and raw.strip() == b"\xef\xbb\xbf"):
             continue
         try:
-            yield _redacted(raw, number, gate, terms)
+            yield _redacted(raw, number, gate, terms, DateShift(os.urandom(32)) if shift_dates else None)
         except Refused as refusal:
             yield Refused(refusal.code, f"{source}:{number}: {refusal}")
 
 
-def _redacted(raw: bytes, number: int, gate: RedactionGate, terms: TenantTerms | None) -> RedactedLine:
+def _redacted(
+    raw: bytes, number: int, gate: RedactionGate, terms: TenantTerms | None, dates: DateShift | None
+) -> RedactedLine:
     line_id, text = _parsed(raw, first=number == 1)
-    done = gate.redact_text(text, terms=terms)
+    done = gate.redact_text(text, terms=terms, dates=dates)
     spans = tuple(
         {"start": span.start, "end": span.end, "type": str(span.type), "detector": span.detector} for span in done.spans
     )

@@ -28,7 +28,7 @@ _ISO = re.compile(
 )
 _MONTH_DAY = re.compile(
     rf"(?<![^\W\d_])(?:{_MONTH})[\s,-]{{0,3}}(?:the\s)?{_DAY}(?![\d%:])(?!\s?(?:mg|mcg|ml|"
-    rf"units|weeks|wks|yo\b|y/o|year))"
+    rf"units|weeks|wks|yo\b|y/o|year|-\s?(?:day|week|wk|month|year|drug|dose|fold|point)))"
     rf"(?:(?:\s?(?:-|to|through|thru|and|&)\s?){_DAY}(?!\w))?(?:[\s,-]{{0,3}}(?:of\s)?{_YEAR}(?![\w/%]))?{_TIME}",
     re.IGNORECASE,
 )
@@ -149,6 +149,12 @@ _AGE_LABEL_SURE = re.compile(
     rf"(?<![^\W_])(?:age[ds]?|turned|turning|turns)\s?(?:[:=]|is|was|of|about|"
     rf"approx\.?)?\s?(?P<age>{_OLD})(?![\w./%]|\s?(?:and\s(?:over|older|above|up)|or\s(?:over|"
     rf"older|above)|\+))",
+    re.IGNORECASE,
+)
+_AGE_OF_SOMEBODY = re.compile(
+    rf"(?:\]|\b(?:he|she|they|who|pt|patient|mom|mother|dad|father|wife|husband|grand\w{{2,7}}|gentleman|lady|woman|man))"
+    rf"(?:\s(?:is|was|are|turns|turned)|'s|,)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
+    r"(?=\s(?:and|but|w/|with|who|now|lives|years|yrs|on)\b|\s?[,.;?!)](?!\d)|\s?$)",
     re.IGNORECASE,
 )
 _AGE_DECADE = re.compile(
@@ -282,6 +288,6 @@ def _ages(text: str) -> Iterator[Found]:
             ):
                 continue
             yield match.start("age"), match.end("age"), T.AGE
-    for pattern in (_AGE_DECADE, _AGE_WORDS):
+    for pattern in (_AGE_DECADE, _AGE_WORDS, _AGE_OF_SOMEBODY):
         for match in pattern.finditer(text):
             yield match.start("age"), match.end("age"), T.AGE

@@ -13,6 +13,7 @@ from tenancy.errors import Refused
 from tenancy.redaction.placeholders import PLACEHOLDER, Placeholders
 from tenancy.redaction.port import Detector, RedactedMessages, RedactedText, Span
 from tenancy.redaction.reading import read
+from tenancy.redaction.shifted_dates import DateShift
 from tenancy.redaction.terms import NAME as TERMS
 from tenancy.redaction.terms import NO_TERMS, TenantTerms
 
@@ -44,15 +45,20 @@ class UnionGate:
             found = _merged([*found, *more])
         return tuple(found)
 
-    def redact_text(self, text: str, *, terms: TenantTerms | None = None) -> RedactedText:
+    def redact_text(
+        self, text: str, *, terms: TenantTerms | None = None, dates: DateShift | None = None
+    ) -> RedactedText:
         """See :class:`~tenancy.redaction.port.RedactionGate`."""
         spans = self.scan(text, terms=terms)
-        return RedactedText(_replaced(text, spans, Placeholders()), spans, self._report([spans], terms))
+        placeholders = _placeholders([(text, spans)], dates)
+        return RedactedText(_replaced(text, spans, placeholders), spans, self._report([spans], terms))
 
-    def redact(self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None) -> RedactedMessages:
+    def redact(
+        self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None, dates: DateShift | None = None
+    ) -> RedactedMessages:
         """See :class:`~tenancy.redaction.port.RedactionGate`."""
         spans = tuple(self.scan(message.content, terms=terms) for message in messages)
-        placeholders = Placeholders()
+        placeholders = _placeholders(zip((message.content for message in messages), spans, strict=True), dates)
         texts = [
             _replaced(message.content, found, placeholders) for message, found in zip(messages, spans, strict=True)
         ]
@@ -148,6 +154,16 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
 
 def _joined(first: str, second: str) -> str:
     return "+".join(dict.fromkeys([*first.split("+"), *second.split("+")]))
+
+
+def _placeholders(texts: Iterable[tuple[str, Sequence[Span]]], dates: DateShift | None) -> Placeholders:
+    """Those of one conversation, for what ``dates`` makes of all its dates together."""
+    if dates is None:
+        return Placeholders()
+    values = [
+        text[span.start : span.end] for text, spans in texts for span in spans if span.type is IdentifierType.DATE
+    ]
+    return Placeholders(dates.shifted(values))
 
 
 def _replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> str:

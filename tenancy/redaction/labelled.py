@@ -134,7 +134,7 @@ _LABELS = (
         r"referral|ref|reference|ticket|confirmation|study|subject|participant|trial|enrol+ment|"
         r"protocol|employee|emp|staff|badge|student|inmate|booking|docket|police\s?report|report|"
         r"incident|tracking|barcode|wristband|bracelet|donor|unos|prescription|rx|script|"
-        r"transaction|appointment|appt|message|msg|form|document|doc|file|film|slide|block|path|"
+        r"job|dictation|transaction|appointment|appt|message|msg|form|document|doc|file|film|slide|block|path|"
         r"pathology|biobank|registry|military|service|veteran|va|dod|user|login|screening|family|"
         r"pedigree|client|customer|resident|tattoo|locker|household|randomi[sz]ation|kit|"
         r"blood\s?unit|donation|bag)\s?(?:#|no\b\.?|number|num\b|id\b|identifier|code)|"
@@ -143,7 +143,7 @@ _LABELS = (
     Label(
         T.ID,
         False,
-        r"order|encounter|enc|visit|case|ref|reference|ticket|confirmation|study|trial|specimen|"
+        r"job|dictation|box|unit|booking|record|order|encounter|enc|visit|case|ref|reference|ticket|confirmation|study|trial|specimen|"
         r"sample|requisition|req|report|incident|slide|film|file|id|code|donor|path|"
         r"unique\s?(?:id|identifier)|identifier|numbers?|nos?\b\.?|num|nbr|#|key|pin|password|"
         r"passcode|token|barcode",
@@ -186,8 +186,8 @@ _NO_MORE = re.compile(
     re.IGNORECASE,
 )
 _ROOM = re.compile(
-    r"(?<![^\W_])(?:(?:room|rm)\s?#?\s?(?P<room>[a-z]{0,4}-?\d{1,4}-?[a-z]?\d?)|(?:bed|bay|ward|"
-    r"pod|cubicle)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]|\d{2,4}))(?![\w/%])(?!\s?(?:rest|min|hours|"
+    r"(?<![^\W_])(?:(?:room|rm)\s?#?\s?(?P<room>[a-z]{0,4}-?\d{1,4}-?[a-z]?\d?)|(?:pt|patient)\s(?:is\s)?in\s(?!(?:19|20)\d\d\b)"
+    r"(?P<place>[a-z]-?\d{3}|\d{3,4}[a-z]?)|(?:bed|bay|ward|pod|cubicle)\s?#?\s?(?P<bed>\d{1,4}-?[a-z]|\d{2,4}))(?![\w/%])(?!\s?(?:rest|min|hours|"
     r"days))",
     re.IGNORECASE,
 )

@@ -24,7 +24,7 @@ _PUBLIC = re.compile(
     re.IGNORECASE,
 )
 _PUBLIC_TOKEN = re.compile(
-    r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM|[A-Z]{2,4}-)\d{3,}|(?:JNJ|MK|ABT|BMS|"
+    r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
     r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)-?\d{3,}\w?",
     re.IGNORECASE,
 )
@@ -76,6 +76,7 @@ _CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{
 _DEA = re.compile(r"(?<![^\W_])[ABCFGMPRX][A-Z9]\d{7}(?![^\W_])", re.IGNORECASE)
 _LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")
 _MIXED = re.compile(r"(?<![\w./])(?=[a-z0-9_-]*\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?![\w])", re.IGNORECASE)
+_PAIRS = re.compile(r"(?<![\w./-])\d\d-\d\d-\d\d(?![\w/%]|-\d|\.\d)")
 _HEX = re.compile(r"(?<![^\W_])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,64}(?![^\W_])", re.IGNORECASE)
 _GS1 = re.compile(r"(?:\(\d{2}\)[A-Za-z0-9-]{2,30}+){2,6}")
 BIRTHS = re.compile(r"g\d{1,2}p\d{1,4}(?:a\d{1,2})?", re.IGNORECASE)
@@ -169,6 +170,12 @@ def _phones(text: str) -> Iterator[Found]:
             yield match.start(), match.end(), T.PHONE
 
 
+def _is_no_date(value: str) -> bool:
+    """``22-67-46``: in no order a day, a month and a year."""
+    first, second, _ = map(int, value.split("-"))
+    return not ((1 <= first <= 12 and 1 <= second <= 31) or (1 <= second <= 12 and 1 <= first <= 31))
+
+
 def _long_numbers(text: str) -> Iterator[Found]:
     for match in _LONG.finditer(text):
         digits = match.group().lstrip("#")
@@ -179,6 +186,9 @@ def _long_numbers(text: str) -> Iterator[Found]:
         if _PUBLIC.search(text[max(0, match.start() - 30) : match.start()]):
             continue
         yield match.start(), match.end(), T.PHONE if len(digits) in (10, 11) and digits[0] in "23456789" else T.ID
+    for match in _PAIRS.finditer(text):
+        if _is_no_date(match.group()):
+            yield match.start(), match.end(), T.ID
     for match in _MIXED.finditer(text):
         value = match.group()
         if _looks_like_an_id(value) and not _PUBLIC_TOKEN.fullmatch(value) and not _UNIT.match(text, match.end()):
@@ -213,6 +223,8 @@ def _looks_like_an_id(value: str) -> bool:
 
 
 def _is_range_or_date(groups: list[str]) -> bool:
+    if len(groups) == 3 and sum(len(group) == 4 for group in groups) > 1:
+        return False
     if len(groups) == 2:
         low, high = groups
         return len(low) <= 4 and len(high) <= 4

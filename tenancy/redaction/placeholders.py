@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 
-PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(IdentifierType)})-[1-9][0-9]{{0,2}}\]")
-"""What was redacted before and is no identifier. At most three digits: ``[MRN-4482913]`` is somebody's number."""
+PLACEHOLDER = re.compile(
+    rf"\[(?:(?:{'|'.join(IdentifierType)})-[1-9][0-9]{{0,2}}"
+    r"|DATE-[1-9][0-9]{0,2} 21[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01]))\]"
+)
+"""What was redacted before and is no identifier. At most three digits: ``[MRN-4482913]`` is somebody's number. A
+shifted date is one of the years 2100 to 2199: no other can stand in a placeholder."""
 
 _TITLES = frozenset(
     {"dr", "doctor", "mr", "mrs", "ms", "miss", "prof", "nurse", "pt", "patient", "md", "rn", "np", "jr", "sr"}
@@ -18,8 +24,12 @@ _NAMES = "A"
 
 @dataclass
 class Placeholders:
-    """The placeholders of one conversation. Lives as long as the call: it holds what was removed."""
+    """The placeholders of one conversation. Lives as long as the call: it holds what was removed.
 
+    ``shifted``: the new day of each date that has one.
+    """
+
+    shifted: Mapping[str, date] = field(default_factory=dict)
     _given: dict[tuple[str, str], str] = field(default_factory=dict)
     _people: list[tuple[frozenset[str], str]] = field(default_factory=list)
     _counts: dict[IdentifierType, int] = field(default_factory=dict)
@@ -28,6 +38,11 @@ class Placeholders:
         """The placeholder of this value. A part of a name that came before is that person."""
         if SAFE_HARBOR[kind] == _NAMES and kind is not IdentifierType.EMPLOYER:
             return self._person(value, kind)
+        day = self.shifted.get(value) if kind is IdentifierType.DATE else None
+        if day is not None:
+            if (kind, day.isoformat()) not in self._given:
+                self._given[kind, day.isoformat()] = f"{self._next(kind)[:-1]} {day.isoformat()}]"
+            return self._given[kind, day.isoformat()]
         key = (SAFE_HARBOR[kind], re.sub(r"[\W_]+", "", value).casefold())
         if key not in self._given:
             self._given[key] = self._next(kind)

@@ -14,6 +14,7 @@ from schemas.base.redaction import IdentifierType, RedactionReport
 from schemas.bus.content import ChatMessage
 
 if TYPE_CHECKING:
+    from tenancy.redaction.shifted_dates import DateShift
     from tenancy.redaction.terms import TenantTerms
 
 
@@ -77,10 +78,17 @@ class RedactionGate(Protocol):
         """Every identifier in ``text``, in order, without overlaps. Placeholders are none."""
         ...
 
-    def redact(self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None) -> RedactedMessages:
-        """Replace every identifier of a conversation. A gate finds nothing in what it has redacted."""
+    def redact(
+        self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None, dates: DateShift | None = None
+    ) -> RedactedMessages:
+        """Replace every identifier of a conversation. A gate finds nothing in what it has redacted.
+
+        ``dates``: dates are moved by it and stand in their placeholders, in order; without it they are removed.
+        """
         ...
 
-    def redact_text(self, text: str, *, terms: TenantTerms | None = None) -> RedactedText:
+    def redact_text(
+        self, text: str, *, terms: TenantTerms | None = None, dates: DateShift | None = None
+    ) -> RedactedText:
         """:meth:`redact` for one text."""
         ...

@@ -6,6 +6,7 @@ only where the words allow it; dates, ages, quantities and organizations are lef
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
-from tenancy.redaction.names import EPONYM_AFTER, WORD
-from tenancy.redaction.places import NOT_PLACE_AFTER
+from tenancy.redaction.name_signs import EPONYM_AFTER, WORD
+from tenancy.redaction.place_signs import NOT_PLACE_AFTER
 from tenancy.redaction.port import Span
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _TYPES = {
     "MEDICAL_LICENSE": T.LICENCE,
 }
 _ENTITIES = [*_TYPES, "PERSON", "LOCATION", "ORGANIZATION"]
+_OF_MEDICINE = re.compile(r"(?:'s)?\s(?:wort|stag(?:e|ing)|protein)\b", re.IGNORECASE)
 _THRESHOLD = 0.35
 _CHARACTERS_AT_ONCE = 20_000
 """spaCy's memory grows with the text: longer ones are read in parts, cut at a blank."""
@@ -97,7 +99,11 @@ def _named(text: str, start: int, end: int, entity: str) -> Iterator[tuple[int, 
         return
     first, last = tokens[0].start(), tokens[-1].end()
     named = [token.group() for token in tokens]
-    if EPONYM_AFTER.match(text, last) and words.is_eponym(named[-1]):
+    if EPONYM_AFTER.match(text, last) and (words.is_eponym(named[-1]) or len(named) == 1):
+        return
+    if all(map(words.is_eponym, named)) and not words.is_sure_first_name(named[0]):
+        return
+    if _OF_MEDICINE.match(text, last):
         return
     if entity == "LOCATION":
         if _is_place(text, first, last, named):

@@ -7,6 +7,7 @@ a word counts is low, since what is found needlessly costs less than what is mis
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ import numpy as np
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
+from tenancy.redaction.name_signs import EPONYM_AFTER, PARTICLES
 from tenancy.redaction.numbers import BIRTHS, is_public
 from tenancy.redaction.port import Span
 from tenancy.redaction.token_features import features, tokens
@@ -27,7 +29,20 @@ WEIGHTS = "token_model.npz"
 CLASSES: tuple[T | None, ...] = (None, T.PERSON, T.PLACE, T.DATE, T.ID)
 """What a word is, coarsely; None is no identifier. A rule that finds more of the same place gives the finer kind."""
 
-THRESHOLD = 0.75
+THRESHOLD = 0.5
+BESIDE = 0.1
+"""The probability from which a word counts by itself, and from which it does beside one that counts."""
+
+COMMON_SURNAME = 0.05
+"""Smith, Jones, Wilson: surnames of one in two thousand, which are somebody's more often than a sign's."""
+
+_LOWER_PARTICLES = frozenset({"de", "van", "von", "der", "da", "das", "dos", "del", "della", "di", "du", "bin", "ibn"})
+_BEFORE = re.compile(r"(?P<word>[^\W\d_]+)(?P<sign> {1,2}|-)$")
+_AFTER = re.compile(r"(?P<sign> {1,2}|-)(?P<word>[^\W\d_]+)")
+_VOWEL = re.compile(r"[aeiouy\u00c0-\u1eff]", re.IGNORECASE)
+
+EPONYM = 0.9
+"""The probability from which an eponym, with no sign or disease after it, is somebody's name."""
 
 
 class TaggerDetector:
@@ -41,13 +56,24 @@ class TaggerDetector:
             self._weights: NDArray[np.float32] = stored["weights"].astype(np.float32) * stored["scale"]
 
     def find(self, text: str) -> Iterator[Span]:
-        """Runs of words of one class, as far as each word can be one."""
+        """Runs of words of one class, as far as each word can be one.
+
+        A run begins with a word that is likely; a word beside it need only be possible, as in ``Pili Maldonado``.
+        """
         spans = tokens(text)
+        if not spans:
+            return
+        odds = self._odds(list(features(text, spans)))
+        kinds = [_kind(text, span, row, THRESHOLD) for span, row in zip(spans, odds, strict=True)]
+        for order in (range(1, len(spans)), range(len(spans) - 2, -1, -1)):
+            step = order.step
+            for index in order:
+                beside = kinds[index - step]
+                if kinds[index] is None and beside in (T.PERSON, T.PLACE) and _touch(text, spans, index, index - step):
+                    kinds[index] = _kind(text, spans[index], odds[index], BESIDE, only=beside)
+        _join_names(text, spans, kinds)
         open_at: tuple[int, int, T] | None = None
-        for (start, end), buckets in zip(spans, features(text, spans), strict=True):
-            kind = self._kind(buckets)
-            if kind is not None and (not _may_be(text[start:end], kind) or is_public(text, start, end)):
-                kind = None
+        for (start, end), kind in zip(spans, kinds, strict=True):
             if open_at is not None and (kind is not open_at[2] or start - open_at[1] > 1):
                 yield Span(*open_at, NAME)
                 open_at = None
@@ -56,23 +82,73 @@ class TaggerDetector:
         if open_at is not None:
             yield Span(*open_at, NAME)
 
-    def _kind(self, buckets: list[int]) -> T | None:
-        scores = self._weights[buckets].sum(axis=0)
-        odds = np.exp(scores - scores.max())
-        best = int(odds[1:].argmax()) + 1
-        return CLASSES[best] if odds[best] >= THRESHOLD * odds.sum() else None
+    def _odds(self, buckets: list[list[int]]) -> NDArray[np.float32]:
+        """The probability of each class for each word."""
+        ends = np.cumsum([0, *map(len, buckets[:-1])])
+        flat = np.fromiter((bucket for row in buckets for bucket in row), dtype=np.int64)
+        scores = np.add.reduceat(self._weights[flat], ends, axis=0)
+        odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
+        return shares
 
 
-def _may_be(word: str, kind: T) -> bool:
+def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: float, only: T | None = None) -> T | None:
+    """The class of a word that has at least this probability and can be of it."""
+    best = CLASSES.index(only) if only is not None else int(odds[1:].argmax()) + 1
+    kind, (start, end) = CLASSES[best], span
+    if kind is None or odds[best] < least:
+        return None
+    if not _may_be(text, start, end, kind, float(odds[best])) and not (only and _may_go_on(text[start:end])):
+        return None
+    return None if is_public(text, start, end) else kind
+
+
+def _is_somebodys(word: str) -> bool:
+    return (
+        (words.is_surname(word) or words.is_first_name(word)) and words.zipf(word) < 4.6 and not words.is_medical(word)
+    )
+
+
+def _may_go_on(word: str) -> bool:
+    """Whether a word beside a name or a place can be part of it, though it is a word of its own: ``Indy Keith``."""
+    if words.is_function_word(word) or words.is_medical(word) or words.is_eponym(word):
+        return False
+    return word.isalpha() and (words.is_surname(word) or words.is_first_name(word)) and words.zipf(word) < 4.6
+
+
+def _join_names(text: str, spans: list[tuple[int, int]], kinds: list[T | None]) -> None:
+    """Give particles and initials between and before the parts of a name to it: ``E. das Neves``, ``Ó Hogain``."""
+    for index in range(len(spans) - 2, -1, -1):
+        start, end = spans[index]
+        word, near = text[start:end], text[end : spans[index + 1][0]]
+        if kinds[index] is not None or kinds[index + 1] is not T.PERSON or near not in (" ", ""):
+            continue
+        particle = words.plain(word) in PARTICLES and (word[0].isupper() or word in _LOWER_PARTICLES)
+        initial = len(word) == 1 and word.isupper() and index > 0 and kinds[index - 1] is T.PERSON
+        mark = word in ".'-" and index > 0 and len(text[slice(*spans[index - 1])]) == 1 and text[start - 1].isupper()
+        if particle or initial or mark:
+            kinds[index] = T.PERSON
+
+
+def _touch(text: str, spans: list[tuple[int, int]], one: int, other: int) -> bool:
+    """Whether between two words stands nothing but a blank or a hyphen."""
+    first, second = sorted((spans[one], spans[other]))
+    return text[first[1] : second[0]] in (" ", "", "  ")
+
+
+def _may_be(text: str, start: int, end: int, kind: T, odds: float) -> bool:
     """Whether medicine lets this word be of that kind: drugs are nobody's name, and numbers of two digits no number."""
+    word = text[start:end]
     if kind in (T.PERSON, T.PLACE):
-        if len(word) < 2 or not word.isalpha() or words.is_function_word(word) or words.is_clinical(word):
+        if len(word) < 2 or not word.replace("'", "").isalpha() or words.is_function_word(word):
             return False
-        if words.is_eponym(word) and not words.is_sure_first_name(word):
+        if words.is_clinical(word) or _stands_for_a_sign(text, start, end, odds):
             return False
+        unlisted = words.is_strange(word) and _VOWEL.search(word) is not None
         return (
             words.is_name(word)
-            or words.is_strange(word)
+            or (unlisted and not (word.isupper() and len(word) < 5))
+            or (word[0].isupper() and not word.isupper() and _is_somebodys(word))
             or (
                 kind is T.PLACE
                 and words.is_place(word)
@@ -84,3 +160,19 @@ def _may_be(word: str, kind: T) -> bool:
     if BIRTHS.fullmatch(word):
         return False
     return digits >= (5 if kind is T.ID else 8)
+
+
+def _stands_for_a_sign(text: str, start: int, end: int, odds: float) -> bool:
+    """Whether a word is an eponym rather than somebody: by what stands after it, before it, or at its hyphen."""
+    word = text[start:end]
+    before, after = _BEFORE.search(text, max(0, start - 40), start), _AFTER.match(text, end)
+    first_name = before is not None and before["sign"] == " " and words.is_sure_first_name(before["word"])
+    if EPONYM_AFTER.match(text, end) and not first_name:
+        return words.is_eponym(word) or not words.is_sure_first_name(word)
+    joined = [near["word"] for near in (before, after) if near is not None and near["sign"] == "-"]
+    if any(map(words.is_eponym, joined)):
+        return True
+    if not words.is_eponym(word) or words.is_sure_first_name(word) or first_name:
+        return False
+    paired = before is not None and words.is_eponym(before["word"])
+    return paired or odds < EPONYM or words.surname_share(word) < COMMON_SURNAME

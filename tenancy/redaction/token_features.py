@@ -21,11 +21,18 @@ def tokens(text: str) -> list[tuple[int, int]]:
 def features(text: str, spans: list[tuple[int, int]]) -> Iterator[list[int]]:
     """The buckets that each token falls into."""
     found = [text[start:end] for start, end in spans]
-    own = [_own(word) for word in found]
-    context = [_context(word) for word in found]
+    kinds = [_kind(word) if word[0].isalpha() else "" for word in found]
+    own = [_own(word, kind) for word, kind in zip(found, kinds, strict=True)]
+    context = [_context(word, kind) for word, kind in zip(found, kinds, strict=True)]
+    cased = any(map(str.islower, text)) and any(map(str.isupper, text))
     glued = [index > 0 and spans[index - 1][1] == spans[index][0] for index in range(len(spans))]
     for index in range(len(found)):
         names = [*own[index], f"glued {glued[index]}"]
+        if found[index][0].isalpha():
+            what = f"{own[index][-1]} {cased}"
+            before = context[index - 1][0] if index else "edge"
+            after = context[index + 1][0] if index + 1 < len(found) else "edge"
+            names += [what, f"{what} after {before}", f"{what} before {after}"]
         for step in _REACH:
             near = index + step
             names.extend(f"{step} {name}" for name in (context[near] if 0 <= near < len(found) else ("edge",)))
@@ -34,7 +41,7 @@ def features(text: str, spans: list[tuple[int, int]]) -> Iterator[list[int]]:
         yield [zlib.crc32(name.encode()) % BUCKETS for name in names]
 
 
-def _own(word: str) -> list[str]:
+def _own(word: str, kind: str) -> list[str]:
     shape = _shape(word)
     key = words.plain(word)
     names = ["always", f"shape {shape}"]
@@ -46,23 +53,25 @@ def _own(word: str) -> list[str]:
         f"end {key[-2:]}",
         f"begin {key[:2]}",
         f"common {common}",
-        f"kind {_kind(word)}",
-        f"kind {_kind(word)} {word[0].isupper()}",
+        f"kind {kind}",
     ]
     if words.is_function_word(word) or common >= 5:
         names.append(f"word {key}")
-    return names
+    return [*names, f"kind {kind} {_case(word)}"]
 
 
-def _context(word: str) -> tuple[str, ...]:
+def _case(word: str) -> str:
+    return "X" if word.isupper() else "Xx" if word[0].isupper() else "x"
+
+
+def _context(word: str, kind: str) -> tuple[str, ...]:
     if not word[0].isalpha():
         return (f"{_shape(word)}",) if word[0].isdigit() else (f"mark {word}",)
     key = words.plain(word)
-    kind = _kind(word)
     # A neighbour counts by itself only where it is an ordinary word: the model should learn no names.
     return (
         f"word {key}" if kind in ("function", "ordinary", "clinical") else f"kind {kind}",
-        f"kind {kind} {word[0].isupper()}",
+        f"kind {kind} {_case(word)}",
     )
 
 
@@ -78,7 +87,7 @@ def _kind(word: str) -> str:
     if words.is_name(word):
         return "name"
     if words.is_strange(word):
-        return "strange"
+        return "slip" if words.is_slip(word) else "strange"
     return "place" if words.is_place(word) and not words.is_dictionary_word(word) else "ordinary"
 
 

@@ -33,6 +33,10 @@ _MEDICAL = re.compile(
     r"logic|logical|ical|ation|ition|ness|ment|ology|ologist|iatric|iatry|ing|tion|sion|ive|ous|able|ible|ally)"
 )
 
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_COMMON = 1e-5
+"""As often as that, once in 100,000 words, a word is common."""
+
 STATES = {
     "al": "alabama",
     "ak": "alaska",
@@ -131,19 +135,24 @@ def _read_lists() -> _Lists:
     from wordfreq import get_frequency_dict
 
     return _Lists(
-        first_names=_shares("first_names.txt.gz"),
-        surnames=_shares("surnames.txt.gz"),
+        first_names=_elsewhere("first_names_elsewhere.txt.gz", 0.004) | _shares("first_names.txt.gz"),
+        surnames=_elsewhere("surnames_elsewhere.txt.gz", 0.001) | _shares("surnames.txt.gz"),
         places=frozenset(lines("places.txt.gz")),
         counties=frozenset(lines("counties.txt.gz")),
-        clinical=word_set("clinical.txt"),
+        clinical=word_set("clinical.txt") | frozenset(lines("clinical_terms.txt.gz")),
         eponyms=word_set("eponyms.txt"),
-        dictionary=frozenset(lines("dictionary.txt.gz")),
+        dictionary=frozenset(lines("dictionary.txt.gz")) | frozenset(lines("rare_words.txt.gz")),
         frequencies=get_frequency_dict("en", "large"),
     )
 
 
 def _shares(name: str) -> dict[str, float]:
     return {word: float(share) for word, share in (line.split() for line in lines(name))}
+
+
+def _elsewhere(name: str, share: float) -> dict[str, float]:
+    """Names that are rare in the United States, of which no list says how rare."""
+    return dict.fromkeys(lines(name), share)
 
 
 def zipf(word: str) -> float:
@@ -228,6 +237,24 @@ def is_strange(word: str) -> bool:
     )
 
 
+def is_slip(word: str) -> bool:
+    """Whether a word that is in no list is one slip of the finger away from a common one: ``paitent``."""
+    key = plain(word)
+    if len(key) < 5 or not key.isascii():
+        return False
+    cuts = [(key[:at], key[at:]) for at in range(len(key) + 1)]
+    near = {head + tail[1] + tail[0] + tail[2:] for head, tail in cuts if len(tail) > 1}
+    near |= {head + tail[1:] for head, tail in cuts if tail}
+    near |= {head + letter + tail for head, tail in cuts for letter in _LETTERS}
+    near |= {head + letter + tail[1:] for head, tail in cuts[1:] if tail for letter in _LETTERS}
+    lists = load()
+    return any(
+        other in lists.clinical or lists.frequencies.get(other, 0.0) > _COMMON
+        for other in near
+        if other not in lists.first_names and (other not in lists.surnames or other in lists.dictionary)
+    )
+
+
 def is_medical(word: str) -> bool:
     """Whether a word is of medicine by a list or by its ending."""
     return is_clinical(word) or _MEDICAL.fullmatch(plain(word)) is not None
@@ -248,7 +275,10 @@ def is_county(name: str) -> bool:
 
 
 def is_place(phrase: str) -> bool:
-    return " ".join(map(plain, phrase.split())) in load().places
+    key = " ".join(map(plain, phrase.split()))
+    return key in load().places or (
+        key.startswith(("st ", "st. ")) and f"saint {key.partition(' ')[2]}" in load().places
+    )
 
 
 def is_large_region(phrase: str) -> bool:

@@ -1,7 +1,8 @@
 """Makes identifiers of every kind of Safe Harbor in the forms in which people write them.
 
-The split decides whose names and towns are used: ``dev`` takes Faker's American ones, ``heldout`` others
-and rarer forms, so that a gate that knows the first by heart is found out by the second.
+The split decides whose names and towns are used: ``dev`` takes Faker's American ones, ``heldout`` others and rarer
+forms, so that a gate that knows the first by heart is found out by the second. ``voices`` is apart from both: names
+of other countries again, some with their accents, and other towns, streets, firms and houses.
 """
 
 from __future__ import annotations
@@ -14,10 +15,24 @@ from typing import Literal
 
 from faker import Faker
 
-Split = Literal["dev", "heldout"]
+Split = Literal["dev", "heldout", "voices"]
 _LOCALES: dict[Split, tuple[str, ...]] = {
     "dev": ("en_US",),
     "heldout": ("en_GB", "en_IN", "es_MX", "de_DE", "fr_FR", "it_IT", "pl_PL", "en_NZ", "en_US"),
+    "voices": (
+        "en_US",
+        "en_US",
+        "en_AU",
+        "es_ES",
+        "pt_BR",
+        "sv_SE",
+        "nl_NL",
+        "vi_VN",
+        "yo_NG",
+        "tr_TR",
+        "cs_CZ",
+        "ga_IE",
+    ),
 }
 _TOWNS: dict[Split, tuple[str, ...]] = {
     "dev": (
@@ -52,6 +67,22 @@ _TOWNS: dict[Split, tuple[str, ...]] = {
         "Coeur d'Alene",
         "Nacogdoches",
     ),
+    "voices": (
+        "Duluth",
+        "Salina",
+        "Grand Junction",
+        "Yuma",
+        "Gallup",
+        "Bangor",
+        "Ponca City",
+        "St. Cloud",
+        "Council Bluffs",
+        "Walla Walla",
+        "Murfreesboro",
+        "Lake Havasu City",
+        "Terre Haute",
+        "Opelousas",
+    ),
 }
 _STATES = ("OH", "IN", "KY", "MI", "WI", "IA", "NM", "WA", "MS", "IL", "MT", "NY", "NV", "TX")
 _EMPLOYERS: dict[Split, tuple[str, ...]] = {
@@ -76,6 +107,18 @@ _EMPLOYERS: dict[Split, tuple[str, ...]] = {
         "Lowe's",
         "Weyerhaeuser",
     ),
+    "voices": (
+        "UPS",
+        "Costco",
+        "Perdue Farms",
+        "Dollar General",
+        "Lockheed Martin",
+        "Hernandez Roofing",
+        "Cargill",
+        "Blue Ridge Quarry",
+        "Southwest Airlines",
+        "Sherwin-Williams",
+    ),
 }
 _FACILITIES: dict[Split, tuple[str, ...]] = {
     "dev": (
@@ -98,6 +141,18 @@ _FACILITIES: dict[Split, tuple[str, ...]] = {
         "Baptist Memorial",
         "Shady Pines Nursing Home",
     ),
+    "voices": (
+        "St. Vincent Hospital",
+        "Intermountain Medical Center",
+        "Sacred Heart",
+        "Oakmont Care Center",
+        "Jefferson Elementary",
+        "Tri-County Community Hospital",
+        "Essentia Health",
+        "Brookdale Senior Living",
+        "Holy Cross ER",
+        "Northside Dialysis",
+    ),
 }
 _STREETS: dict[Split, tuple[str, ...]] = {
     "dev": ("Main St", "N Elm Street", "Oak Avenue", "Third Street", "Maple Dr", "Salem Ave", "Wayne Avenue"),
@@ -111,7 +166,56 @@ _STREETS: dict[Split, tuple[str, ...]] = {
         "Cherry Hill Way",
         "Rue St",
     ),
+    "voices": (
+        "S Pearl St",
+        "County Road 14",
+        "Lakeshore Drive",
+        "E Colfax Ave",
+        "Quail Run",
+        "Hwy 93",
+        "NW 23rd Pl",
+        "Rosewood Terrace",
+        "Peachtree Rd NE",
+        "Calle Ocho",
+    ),
 }
+
+
+_BEGINNINGS = [
+    "b",
+    "ch",
+    "d",
+    "f",
+    "g",
+    "h",
+    "j",
+    "k",
+    "kh",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "sh",
+    "t",
+    "th",
+    "v",
+    "w",
+    "y",
+    "z",
+    "br",
+    "dr",
+    "gr",
+    "kr",
+    "st",
+    "tr",
+    "sw",
+    "nd",
+    "mb",
+    "ng",
+]
+_ENDS = ("", "", "", "", "n", "n", "r", "l", "s", "m", "k", "t", "ng", "rd", "ck", "sz", "nd", "x")
 
 
 @cache
@@ -120,10 +224,13 @@ def _fakers(split: Split) -> tuple[Faker, ...]:
 
 
 class Identifiers:
-    """Identifiers of one split, drawn by one generator of random numbers."""
+    """Identifiers of one split, drawn by one generator of random numbers.
 
-    def __init__(self, split: Split, rng: random.Random) -> None:
-        self.split, self.rng = split, rng
+    ``invented``: the share of names that nobody has, since most of the world's names are in no list.
+    """
+
+    def __init__(self, split: Split, rng: random.Random, invented: float = 0.0) -> None:
+        self.split, self.rng, self._invented = split, rng, invented
         self.makers: dict[str, Callable[[], str]] = {
             "PATIENT": self.full_name,
             "CLINICIAN": self.full_name,
@@ -190,16 +297,32 @@ class Identifiers:
         return faker
 
     def first(self) -> str:
-        return _plain(self._faker().first_name().split()[0])
+        return (
+            self.new_name()
+            if self.rng.random() < self._invented
+            else self._spelt(self._faker().first_name().split()[0])
+        )
 
     def last(self) -> str:
-        return _plain(self._faker().last_name().split()[0])
+        return self.new_name() if self.rng.random() < self._invented else self._spelt(self._faker().last_name())
+
+    def _spelt(self, name: str) -> str:
+        """With the letters that an American keyboard has; now and then, in ``voices``, with all of its own."""
+        return name if self.split == "voices" and self.rng.random() < 0.2 else _plain(name)
 
     def full_name(self) -> str:
-        faker = self._faker()
-        first, last = _plain(faker.first_name().split()[0]), _plain(faker.last_name().split()[0])
+        first, last = self.first(), self.last()
         middle = f" {self.rng.choice('ABCDEFGHJKLMRST')}." if self.rng.random() < 0.15 else ""
         return f"{first}{middle} {last}"
+
+    def new_name(self) -> str:
+        """Two to four syllables of any language."""
+        rng = self.rng
+        syllables = (
+            rng.choice(_BEGINNINGS) + rng.choice("aeiouaeio") + rng.choice(_ENDS)
+            for _ in range(rng.choice((2, 2, 3, 3, 4)))
+        )
+        return "".join(syllables).capitalize()
 
     def initials(self) -> str:
         letters = [self.rng.choice("ABCDFGHJKLNRTVW") for _ in range(self.rng.choice((2, 2, 3)))]
@@ -247,6 +370,14 @@ class Identifiers:
                 f"{name} {year}",
                 f"{month}/{year}",
             ]
+        if self.split == "voices":
+            forms += [
+                f"{name[:3].lower()} {day}",
+                f"{day} {name[:3]} {year % 100:02}",
+                f"{name[:3]}. {day}, {year}",
+                f"{year}/{month:02}/{day:02}",
+                f"{name} {day}{_ordinal(day)}, {year}",
+            ]
         return rng.choice(forms)
 
     def short_date(self) -> str:
@@ -275,14 +406,14 @@ class Identifiers:
         return self.rng.choice(forms)
 
     def email(self) -> str:
-        first, last = self.first().lower(), self.last().lower()
+        first, last = _plain(self.first()).lower(), _address(self.last())
         name = self.rng.choice(
             (f"{first}.{last}", f"{first[0]}{last}", f"{last}{self.rng.randrange(1, 99)}", f"{first}_{last}")
         )
         return f"{name}@{self.rng.choice(('gmail.com', 'yahoo.com', 'mercyhealth.org', 'outlook.com', 'uhosp.edu'))}"
 
     def url(self) -> str:
-        last = self.last().lower()
+        last = _address(self.last())
         return self.rng.choice(
             (
                 f"https://portal.mercyhealth.org/p/{self.rng.randrange(9999)}",
@@ -296,6 +427,11 @@ class Identifiers:
 
 def _ordinal(day: int) -> str:
     return "th" if 10 < day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
+
+
+def _address(name: str) -> str:
+    """A surname as it stands in an address of mail or of the web."""
+    return "".join(letter for letter in _plain(name).lower() if letter.isalpha())
 
 
 def _plain(name: str) -> str:

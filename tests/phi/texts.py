@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from schemas.base.redaction import IdentifierType as T
-from tests.phi import medicine, templates_dev, templates_heldout
+from tests.phi import fragments, medicine, templates_dev, templates_heldout, templates_voices
 from tests.phi.identifiers import Identifiers, Split
 
 KINDS: dict[str, T] = {
@@ -82,10 +82,25 @@ def samples(split: Split, count: int, seed: int = 1, *, clean: bool = False) -> 
     """``count`` texts of a split, the same for the same seed; ``clean`` ones hold no identifier."""
     rng = random.Random(f"{split} {seed} {clean}")
     made = Identifiers(split, rng)
-    templates = templates_dev if split == "dev" else templates_heldout
+    templates = {"dev": templates_dev, "heldout": templates_heldout, "voices": templates_voices}[split]
     lines = templates.CLEAN if clean else templates.WITH
     for index in range(count):
         parts = _filled(lines[index % len(lines)], made, rng)
+        yield _joined(_typed(parts, rng))
+
+
+def pieced(count: int, seed: int) -> Iterator[Sample]:
+    """``count`` texts of random pieces with the names of ``dev``: what the token model learns from."""
+    rng = random.Random(f"pieces {seed}")
+    made = Identifiers("dev", rng, invented=0.45)
+    for _ in range(count):
+        parts: list[Part] = []
+        for index in range(rng.randrange(1, 6)):
+            pieces = fragments.WITH if rng.random() < 0.45 else fragments.CLEAN
+            filled = _filled(rng.choice(pieces), made, rng)
+            sentence = rng.random() < 0.3 and filled[0].text[:1].islower()
+            begun = [Part(filled[0].text[:1].upper() + filled[0].text[1:]), *filled[1:]] if sentence else filled
+            parts += [Part(rng.choice(fragments.JOINTS)), *begun] if index else begun
         yield _joined(_typed(parts, rng))
 
 
@@ -96,6 +111,8 @@ def _filled(template: str, made: Identifiers, rng: random.Random) -> list[Part]:
             parts.append(Part(piece))
         elif piece.isupper():
             parts.append(Part(made.make(piece), KINDS[piece]))
+        elif piece == "unlisted":
+            parts.append(Part(made.new_name()))
         else:
             parts.append(Part(medicine.word(piece, rng)))
     return parts

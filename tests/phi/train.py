@@ -1,4 +1,4 @@
-"""Trains the token model on the texts of the development split: ``python -m tests.phi.train``.
+"""Trains the token model on the texts of the development split and on pieces: ``python -m tests.phi.train``.
 
 Multinomial logistic regression over hashed features, by stochastic gradient descent with Adagrad and a small weight
 decay. The same seed gives the same weights. The held-out texts are not seen.
@@ -16,9 +16,9 @@ from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction import words
 from tenancy.redaction.tagger import CLASSES, WEIGHTS
 from tenancy.redaction.token_features import BUCKETS, features, tokens
-from tests.phi.texts import Sample, samples
+from tests.phi.texts import Sample, pieced, samples
 
-TEXTS, EPOCHS, RATE, DECAY, SEED = 2500, 3, 0.15, 1e-6, 20
+TEXTS, PIECED, EPOCHS, RATE, DECAY, SEED = 800, 16000, 3, 0.15, 1e-6, 20
 _BY_CLASS = {"A": IdentifierType.PERSON, "B": IdentifierType.PLACE, "C": IdentifierType.DATE}
 
 
@@ -36,7 +36,7 @@ def labelled(sample: Sample) -> list[tuple[list[int], int]]:
 def train() -> None:
     words.load()
     rng = random.Random(SEED)
-    texts = [*samples("dev", TEXTS, SEED), *samples("dev", TEXTS, SEED, clean=True)]
+    texts = [*samples("dev", TEXTS, SEED), *samples("dev", TEXTS, SEED, clean=True), *pieced(PIECED, SEED)]
     data = [token for sample in texts for token in labelled(sample)]
     weights = np.zeros((BUCKETS, len(CLASSES)), dtype=np.float64)
     squares = np.full((BUCKETS, len(CLASSES)), 1e-6)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from producers.sources.redaction_lines import RedactedLine, read_terms, redacted
 from schemas.base.redaction import IdentifierType
 from tenancy.errors import Refused
 from tenancy.redaction.gate import UnionGate
+from tenancy.redaction.rules import RuleDetector
 from tenancy.redaction.terms import TenantTerms
 
 GATE = UnionGate("listed", "1", [])
@@ -36,6 +39,17 @@ def test_each_line_comes_out_with_its_id_spans_and_the_gates_version_and_no_othe
         "gate": "listed",
         "gate_version": "1",
     }
+
+
+def test_shifted_dates_keep_their_distance_within_a_line_and_move_otherwise_in_the_next() -> None:
+    gate = UnionGate("dates", "1", [RuleDetector()])
+    line = b'{"id": 7, "text": "admitted 3/14/2024, discharged 3/20/2024"}\n'
+    texts = [
+        done.text for done in redacted_lines([line] * 3, gate, "f", shift_dates=True) if isinstance(done, RedactedLine)
+    ]
+    shown = [[date.fromisoformat(day) for day in re.findall(r" (21\d\d-\d\d-\d\d)\]", text)] for text in texts]
+    assert [(discharged - admitted).days for admitted, discharged in shown] == [6, 6, 6]
+    assert len({admitted for admitted, _ in shown}) > 1
 
 
 BAD = [
