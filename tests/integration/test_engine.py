@@ -373,6 +373,29 @@ async def test_the_usage_of_a_stream_is_that_of_a_whole_answer_and_no_event_says
 
 
 @pytest.mark.parametrize("kind", ["chat", "completion"])
+async def test_a_tenants_context_may_be_smaller_than_the_engines(engine: Engine, kind: str) -> None:
+    ask = engine.chat if kind == "chat" else engine.completion
+
+    async def asked(context_tokens: int, **fields: Any) -> Any:
+        body = chat_body(**fields) if kind == "chat" else {"prompt": QUESTION, "ignore_eos": True, **fields}
+        owned = {"adapter": None, "owner": OWNER, "cache_salt": SALT, "request_id": next(_request_ids)}
+        return await ask(body, **owned, context_tokens=context_tokens)  # type: ignore[arg-type]
+
+    first = await asked(512, max_tokens=1)
+    prompt = first["usage"]["prompt_tokens"]
+    assert (await asked(prompt + 4, max_tokens=4))["usage"]["completion_tokens"] == 4
+    for fields in ({"max_tokens": 5}, {"max_tokens": 5, "stream": True}):
+        with pytest.raises(EngineRefused) as refused:
+            await asked(prompt + 4, **fields)
+        assert (refused.value.status, refused.value.field) == (400, "max_tokens")
+        assert f"{prompt + 4} tokens" in refused.value.message
+    with pytest.raises(EngineRefused):
+        await asked(prompt, max_tokens=1)
+    if kind == "chat":
+        assert (await asked(prompt + 7, max_tokens=None))["usage"]["completion_tokens"] == 7, "it ends there"
+
+
+@pytest.mark.parametrize("kind", ["chat", "completion"])
 @pytest.mark.parametrize("n", [1, 2])
 async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: Engine, kind: Any, n: int) -> None:
     class Views:
