@@ -209,7 +209,7 @@ class Replica:
             slots=settings.max_loras,
             overtaking=OUTPUT_COST * settings.max_model_len,
         )
-        return Turns(FairQueue(capacity), on_waited=self.waited.record)
+        return Turns(FairQueue(capacity), settings.max_model_len, on_waited=self.waited.record)
 
     async def _files(self, tenancy: Tenancy, base_model: Path, root: Path) -> AdapterFiles:
         return AdapterFiles(

@@ -120,15 +120,17 @@ class Answers:
     ) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
         self.engine.require_running()  # before anything is fetched for an engine that is not there
-        bound = await self.views.bound(tenant, body.get("model"), partial(conversation, conversation_header, body))
-        adapter, policy = bound.adapter, bound.policy
+        policy = (await self.views.active(tenant)).policy
         self.turns.rates.admit(tenant, policy)
+        adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
         may_answer = partial(self._require_lease, adapter)
         await self._prefetch(tenant, adapter)
         stack = AsyncExitStack()
         try:
             turn = await stack.enter_async_context(
-                self.turns.turn(tenant, policy, adapter, sequences(kind, body), prompt_tokens(kind, body))
+                self.turns.turn(
+                    tenant, policy, adapter, sequences(kind, body), prompt_tokens(kind, body, self.turns.longest)
+                )
             )
             used = partial(self.turns.used, turn)
             try:

@@ -11,11 +11,12 @@ CHARACTERS_PER_TOKEN = 4
 """Of English and a usual vocabulary. The guess is put right by the first event of the answer."""
 
 
-def prompt_tokens(kind: Literal["chat", "completion"], body: Mapping[str, Any]) -> int:
-    """About how many tokens of input, at least 1."""
+def prompt_tokens(kind: Literal["chat", "completion"], body: Mapping[str, Any], most: int) -> int:
+    """About how many tokens of input, from 1 to ``most``: what is longer is refused later, and not looked at here."""
     characters, parts = 0, [body.get("messages" if kind == "chat" else "prompt")]
-    while parts:
+    while parts and characters < most * CHARACTERS_PER_TOKEN:
         part = parts.pop()
+        characters += 1  # or a body of a million empty parts would be looked through
         if isinstance(part, str):
             characters += len(part)
         elif isinstance(part, int):
@@ -24,7 +25,7 @@ def prompt_tokens(kind: Literal["chat", "completion"], body: Mapping[str, Any]) 
             parts.extend(part)
         elif isinstance(part, dict):
             parts.extend(part.values())
-    return max(1, characters // CHARACTERS_PER_TOKEN)
+    return min(most, max(1, characters // CHARACTERS_PER_TOKEN))
 
 
 def sequences(kind: Literal["chat", "completion"], body: Mapping[str, Any]) -> int:

@@ -16,7 +16,6 @@ from inference.tenants.absent import AbsentAdapters
 from inference.tenants.conversations import takes_part
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
-from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.state.archive import Archive, is_archived
@@ -27,14 +26,6 @@ BASE = "base"
 ACTIVE = "active"
 VIEWS = 1024
 """States that are kept at most: some tens of kilobytes each."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What answers a request, and the policy that it is answered by. ``adapter`` is None for the base model."""
-
-    adapter: str | None
-    policy: TenantPolicy
 
 
 @dataclass
@@ -95,22 +86,24 @@ class TenantStateCache:
                 break
             del self._held[oldest]
 
-    async def bound(self, tenant: TenantId, model: object, conversation: Callable[[], bytes]) -> Bound:
-        """What answers; of a canary it depends on the conversation. Raises :class:`RequestRefused` (403, 404).
+    async def adapter(self, tenant: TenantId, model: object, conversation: Callable[[], bytes]) -> str | None:
+        """The digest that answers, None for the base model; with a canary the conversation decides.
+
+        Raises :class:`RequestRefused` (403, 404).
 
         ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
         """
         state = await self.active(tenant)
         if model is None or model == ACTIVE:
             if state.canary is not None and takes_part(state.canary, conversation()):
-                return Bound(state.canary.adapter_digest, state.policy)
-            return Bound(state.active_adapter, state.policy)
+                return state.canary.adapter_digest
+            return state.active_adapter
         if model == BASE:
-            return Bound(None, state.policy)
+            return None
         adapter = await self._own(tenant, state, model) if isinstance(model, str) else None
         if adapter is None or adapter.status != "ready":
             raise no_such_model()
-        return Bound(str(model), state.policy)
+        return str(model)
 
     def require_admitted(self, tenant: TenantId) -> None:
         """For a request that has waited, and its tenant may be fenced. Raises :class:`RequestRefused` (403)."""

@@ -17,9 +17,12 @@ from tenancy.tenant_id import TenantId
 
 @dataclass
 class Turns:
-    """Between the routes and the engine. ``on_waited`` is told how long each request waited, in seconds."""
+    """Between the routes and the engine. ``longest``: tokens of the longest prompt that the engine takes.
+    ``on_waited`` is told how long each request waited, in seconds.
+    """
 
     queue: FairQueue
+    longest: int
     rates: Rates = field(default_factory=Rates)
     now: Callable[[], float] = time.monotonic
     on_waited: Callable[[float], None] = lambda seconds: None

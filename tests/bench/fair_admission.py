@@ -1,8 +1,8 @@
 """One tenant at 20 times the load of nine others, and adapters at four times the slots, against vLLM's own queue.
 
 Both sides ask the same engine in the same process. Ours goes through ``Answers``, with the fair queue in front of the
-engine. The peer hands every request to the engine at once, as vLLM's server does. Every time is a multiple of one request's own
-time on this machine now, so that the loads are what they are called however busy the machine is.
+engine. The peer hands every request to the engine at once, as vLLM's server does. Every time is a multiple of one
+request's own time on this machine now, so that the loads are what they are called however busy the machine is.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from deploy.local.settings import LocalSettings
 from inference.api.answers import Answers
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from inference.tenants.binding import Bound, Salts
+from inference.tenants.binding import Salts
 from inference.tenants.fair_queue import OUTPUT_COST, Capacity, FairQueue
 from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
-from schemas.tenant.policy import TenantPolicy
+from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
 from tests.bench import random_adapters
 from tests.bench.adapter_first_token import make_adapters
@@ -54,8 +54,11 @@ class _Everything:
     def __init__(self, adapters: dict[TenantId, str]) -> None:
         self.adapters = adapters
 
-    async def bound(self, tenant: TenantId, model: object, conversation: object) -> Bound:
-        return Bound(self.adapters.get(tenant), TenantPolicy())
+    async def active(self, tenant: TenantId) -> TenantState:
+        return TenantState(tenant=tenant, nonce="n")
+
+    async def adapter(self, tenant: TenantId, model: object, conversation: object) -> str | None:
+        return self.adapters.get(tenant)
 
     def require_admitted(self, tenant: TenantId) -> None:
         return None
@@ -82,7 +85,7 @@ class Bench:
         stands: Any = _Everything(adapters)
         # As app.Replica makes it of its settings.
         capacity = Capacity(PLACES + 1, SLOTS, OUTPUT_COST * CONTEXT)
-        turns = Turns(FairQueue(capacity))
+        turns = Turns(FairQueue(capacity), longest=CONTEXT)
         answers = Answers(self.engine, stands, stands, stands, UsageMeter(), Salts(), turns)
 
         async def ask(tenant: TenantId, _: str | None) -> float:

@@ -33,9 +33,9 @@ from inference.engine.errors import (
     EngineRefused,
 )
 from inference.engine.in_flight import EventStream
-from inference.tenants.binding import Bound, Salts
+from inference.tenants.binding import Salts
 from inference.tenants.usage import UsageMeter
-from schemas.tenant.policy import TenantPolicy
+from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
 from tests.contract.adapter_engine import AdapterEngineContract, Subject
 from tests.fixtures.markers import new_marker, token_forms
@@ -399,8 +399,11 @@ async def test_a_tenants_context_may_be_smaller_than_the_engines(engine: Engine,
 @pytest.mark.parametrize("n", [1, 2])
 async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: Engine, kind: Any, n: int) -> None:
     class Views:
-        async def bound(self, tenant: TenantId, model: object, conversation: object) -> Bound:
-            return Bound(None, TenantPolicy())
+        async def active(self, tenant: TenantId) -> TenantState:
+            return TenantState(tenant=tenant, nonce="n")
+
+        async def adapter(self, tenant: TenantId, model: object, conversation: object) -> None:
+            return None
 
         def require_admitted(self, tenant: TenantId) -> None:
             return None

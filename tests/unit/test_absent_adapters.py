@@ -86,7 +86,7 @@ class Bench:
         self.objects.asked.clear()
         self.master.asked.clear()
         with pytest.raises(RequestRefused) as refusal:
-            await self.views.bound(tenant, digest, bytes)
+            await self.views.adapter(tenant, digest, bytes)
         words = refusal.value.status, refusal.value.code, str(refusal.value)
         return words, len(self.objects.asked), len(self.master.asked)
 
@@ -122,9 +122,9 @@ async def test_a_foreign_adapter_sounds_like_a_missing_one_and_costs_the_same_ea
 
 async def test_what_one_tenant_asked_for_in_vain_is_found_for_the_tenant_that_has_it(bench: Bench) -> None:
     await bench.refused(FOREIGN)
-    assert (await bench.views.bound(OTHER, FOREIGN, bytes)).adapter == FOREIGN
+    assert await bench.views.adapter(OTHER, FOREIGN, bytes) == FOREIGN
     await bench.refused(OWN, OTHER)
-    assert (await bench.views.bound(TENANT, OWN, bytes)).adapter == OWN
+    assert await bench.views.adapter(TENANT, OWN, bytes) == OWN
 
 
 async def test_a_tenant_that_asks_for_anything_pushes_out_nobody_elses(bench: Bench) -> None:
@@ -139,17 +139,17 @@ async def test_an_adapter_that_is_archived_now_is_found_a_moment_later_or_at_the
     await bench.refused(MISSING)
     await bench.archive(TENANT, MISSING)
     bench.clock.now = ABSENT_SECONDS + 0.1
-    assert (await bench.views.bound(TENANT, MISSING, bytes)).adapter == MISSING
+    assert await bench.views.adapter(TENANT, MISSING, bytes) == MISSING
     later = "e" * 64
     await bench.refused(later)
     await bench.archive(TENANT, later)
     bench.views.forget(TENANT)
-    assert (await bench.views.bound(TENANT, later, bytes)).adapter == later
+    assert await bench.views.adapter(TENANT, later, bytes) == later
 
 
 async def test_nothing_is_remembered_of_a_tenant_that_is_blocked_while_its_adapter_is_looked_for(bench: Bench) -> None:
     await bench.refused(MISSING)
-    asking = asyncio.create_task(bench.views.bound(TENANT, "e" * 64, bytes))
+    asking = asyncio.create_task(bench.views.adapter(TENANT, "e" * 64, bytes))
     exists = CountingStore.exists
 
     async def blocking(self: CountingStore, key: str) -> bool:

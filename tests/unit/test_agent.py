@@ -188,7 +188,7 @@ class Bench:
         await self.tenancy.states.swap(TENANT, retired({digest: adapter}, "superseded", self.tenancy.outbox.entry))
 
     async def active(self) -> str | None:
-        return (await self.views.bound(TENANT, "active", bytes)).adapter
+        return await self.views.adapter(TENANT, "active", bytes)
 
     def acknowledgements(self) -> list[Event]:
         return [event for event in self.publisher.events if isinstance(event.data, ReplicaEvicted)]

@@ -122,9 +122,9 @@ async def test_every_run_and_adapter_is_listed_wherever_it_is_kept(parts: Parts)
 async def test_an_older_adapter_is_served_exported_and_activated_like_any_other(parts: Parts) -> None:
     digests = await trained(parts)
     views = TenantStateCache(parts.tenancy, 0.0)
-    assert (await views.bound(TENANT, digests[0], bytes)).adapter == digests[0]
+    assert await views.adapter(TENANT, digests[0], bytes) == digests[0]
     with pytest.raises(RequestRefused):
-        await views.bound(TENANT, "f" * 64, bytes)
+        await views.adapter(TENANT, "f" * 64, bytes)
     export = ExportRequested(export_id="x1", adapter_digest=digests[0], requested_by="op")
     exporting = ExportPorts(parts.tenancy, parts.keys.trust)
     assert await on_export_requested(requested(export), exporting) == Outcome.EFFECT
@@ -142,7 +142,7 @@ async def test_another_tenants_older_adapter_is_no_adapter(parts: Parts) -> None
     await parts.tenancy.keys.create(other)
     await parts.tenancy.states.create(TenantState(tenant=other, nonce="n"))
     with pytest.raises(RequestRefused) as foreign:
-        await TenantStateCache(parts.tenancy, 0.0).bound(other, digests[0], bytes)
+        await TenantStateCache(parts.tenancy, 0.0).adapter(other, digests[0], bytes)
     assert foreign.value.status == 404
     with pytest.raises(Refused, match="no ready adapter"):
         await requests.activate(parts.tenancy, other, digests[0])

@@ -12,7 +12,7 @@ import pytest
 from inference.tenants.fair_queue import Capacity, FairQueue
 from tenancy.state.policy_changes import policy_set
 from tenancy.tenant_id import TenantId
-from tests.unit.api.replica import ACTIVE, CHAT, COMPLETIONS, OTHER, PLAIN, TENANT, USAGE, Bench, code
+from tests.unit.api.replica import ACTIVE, CHAT, COMPLETIONS, MISSING, OTHER, PLAIN, TENANT, USAGE, Bench, code
 
 
 async def allow(bench: Bench, tenant: TenantId = TENANT, **fields: int) -> None:
@@ -147,3 +147,9 @@ async def test_a_stream_is_charged_as_it_comes_and_its_place_is_free_when_it_is_
         assert bench.turns.queue.counter(TENANT) == 5 + 2 * 3, "of which the engine told in the first event"
     bench.engine.stalls = False
     assert (await bench.post(CHAT, OTHER)).status_code == 200
+
+
+async def test_requests_for_what_does_not_exist_count_too(bench: Bench) -> None:
+    await allow(bench, requests_per_minute=2)
+    statuses = [(await bench.post(CHAT, model=MISSING)).status_code for _ in range(3)]
+    assert statuses == [404, 404, 429]
