@@ -124,6 +124,7 @@ class Answers:
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
         may_answer = partial(self._require_lease, adapter)
+        asked_at = self.meter.now()
         await self._prefetch(tenant, adapter)
         stack = AsyncExitStack()
         try:
@@ -136,6 +137,7 @@ class Answers:
             try:
                 await stack.enter_async_context(self._held(tenant, adapter))
                 self.views.require_admitted(tenant)
+                self.meter.waited(tenant, self.meter.now() - asked_at)
                 ask = self.engine.chat if kind == "chat" else self.engine.completion
                 result = await ask(
                     body,
