@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -28,6 +29,8 @@ from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
+from inference.knowledge.loaded_indexes import LoadedIndexes
+from inference.knowledge.retrieval import Retrieval
 from inference.replica import agent
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
@@ -42,6 +45,7 @@ from schemas.evidence.purposes import Purpose
 from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, process_keys
+from tenancy.embedding.at_first_use import EmbedderAtFirstUse
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
@@ -53,6 +57,8 @@ from tenancy.tokens import TokenVerifier
 SERVICE = "inference"
 ENGINE_SECONDS = 30.0
 """Pause between two questions to the engine, so that one that hangs is found out although nobody loads an adapter."""
+FRAME_CHARACTERS_PER_TOKEN = 2
+"""Of the context: about half of it for passages, at four characters a token of English."""
 RESTARTS = RestartPolicy()
 LAST_SECONDS = 5.0
 """For the last audit of loads, and as long for the last report of usage: in an outage each would wait for more than a
@@ -156,8 +162,7 @@ class Replica:
             folder = stack.enter_context(ExitStack())
             root = folder.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
             base_model = await asyncio.to_thread(base_model_directory, settings)
-            meter = UsageMeter()
-            engine = self._engine(engine_config(settings, base_model), meter)
+            engine = self._engine(engine_config(settings, base_model))
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
             stack.callback(folder.close)  # before bus and store, whose closing waits for what they do not answer
             files = await self._files(tenancy, base_model, root)
@@ -168,7 +173,11 @@ class Replica:
             placement = self._placement(engine, files, audit)
             engine.on_ended = placement.engine_ended
             turns = self._turns()
+            indexes = LoadedIndexes(settings.knowledge_mib * 2**20)
+            embedder = EmbedderAtFirstUse(settings, settings.work_dir / "models", stack)
+            retrieval = Retrieval(tenancy, indexes, embedder, settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN)
             views = TenantStateCache(tenancy, settings.state_ttl_seconds, on_blocked=turns.forget)
+            meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)
             lease = ReplicaLease(
@@ -176,31 +185,32 @@ class Replica:
             )
             await lease.register()
             consumer = self._consumer(
-                tenancy, AgentPorts(tenancy, self.keys.signer(Purpose.RECEIPT), views, placement, lease)
+                tenancy, AgentPorts(tenancy, self.keys.signer(Purpose.RECEIPT), views, placement, lease, indexes)
             )
             await stack.enter_async_context(consumer.running())
             for periodic in (
                 Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),
                 Periodic("engine", ENGINE_SECONDS, engine.require_answer),
                 Periodic("idle adapters", min(settings.idle_seconds, 30.0), placement.unload_idle),
+                Periodic(
+                    "idle indexes", min(settings.idle_seconds, 30.0), partial(indexes.drop_idle, settings.idle_seconds)
+                ),
                 Periodic("usage", settings.usage_seconds, reporter.report),
                 Periodic("audit of loads", AUDIT_SECONDS, audit.enter),
             ):
                 periodic.start()
                 stack.push_async_callback(periodic.stop)
             self.engine, self.consumer, self.lease = engine, consumer, lease
-            self.api.answers = Answers(engine, views, placement, lease, meter, Salts(), turns)
+            self.api.answers = Answers(engine, views, placement, lease, meter, Salts(), turns, retrieval)
             _freeze_heap()
             try:
                 yield
             finally:
                 self.api.answers = None
 
-    def _engine(self, config: EngineConfig, meter: UsageMeter) -> SupervisedEngine:
+    def _engine(self, config: EngineConfig) -> SupervisedEngine:
         suspects = Suspects(on_refused=lambda: self.endangering.add(1))
-        return SupervisedEngine(
-            lambda: Engine(config, meter.stepped), suspects, RESTARTS, on_restarted=lambda: self.restarts.add(1)
-        )
+        return SupervisedEngine(lambda: Engine(config), suspects, RESTARTS, on_restarted=lambda: self.restarts.add(1))
 
     def _turns(self) -> Turns:
         settings = self.settings

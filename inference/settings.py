@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.base.identifiers import TenantName
+from tenancy.embedding.settings import EmbedderSettings
 from tenancy.platform.settings import DAY_SECONDS, KeyReference
 
 
@@ -18,7 +19,7 @@ def _default_replica() -> str:
     return f"replica-{name}"[:63].strip("-")
 
 
-class InferenceSettings(ConsumerSettings):
+class InferenceSettings(ConsumerSettings, EmbedderSettings):
     """What a replica needs beyond the platform. Numbers of adapters are the engine's capacity on one GPU."""
 
     inference_host: str = "127.0.0.1"
@@ -39,6 +40,9 @@ class InferenceSettings(ConsumerSettings):
     max_num_seqs: int = Field(default=16, ge=1)
     kv_cache_gib: float | None = Field(default=None, gt=0, description="required on CPU; absent: vLLM decides")
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="absent: vLLM decides")
+    knowledge_mib: int = Field(
+        default=1024, ge=16, description="memory for the indexes of tenants' documents; of one tenant too"
+    )
     max_connections: int = Field(default=1024, ge=16, description="connections to the API that are open at once")
     max_tenant_requests: int = Field(default=256, ge=1, description="requests of one tenant that are answered at once")
     engine_answer_seconds: float = Field(

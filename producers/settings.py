@@ -13,6 +13,7 @@ from schemas.base.addresses import HttpUrl
 from schemas.base.identifiers import OpaqueId
 from schemas.base.json_text import parse_json
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
+from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
 from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, KeyReference, PlatformSettings, loaded
 
@@ -67,7 +68,7 @@ class _StackSettings(BaseSettings):
         return init_settings, env_settings, StackFileSource(settings_cls)
 
 
-class OperatorSettings(PlatformSettings, _StackSettings):
+class OperatorSettings(PlatformSettings, EmbedderSettings, _StackSettings):
     """What the operators' commands need beyond the platform."""
 
     token_key: KeyReference | None = Field(
@@ -85,7 +86,6 @@ class OperatorSettings(PlatformSettings, _StackSettings):
     kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
     review_url: HttpUrl | None = Field(default=None, description="the review page's address, as browsers see it")
     source_key_file: Path | None = Field(default=None, description="32 bytes in base64: a source's ids and salts")
-    price_file: Path | None = Field(default=None, description="YAML: what `sano cost` prices by")
 
 
 class InstallationSettings(OperatorSettings):

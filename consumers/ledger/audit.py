@@ -48,6 +48,8 @@ KEPT_BY_THEIR_OWN = (
     events.ExampleWithdrawn,
     events.ConsentGranted,
     events.ConsentRevoked,
+    events.DocumentUpserted,
+    events.DocumentRemoved,
     events.TrainingRequested,
     events.AdapterReady,
 )
@@ -60,6 +62,8 @@ DECISIONS = (
     events.ExampleWithdrawn,
     events.ConsentGranted,
     events.ConsentRevoked,
+    events.DocumentUpserted,
+    events.DocumentRemoved,
 )
 """What an import or a reviewer says many times over, and of which there is nothing to confirm."""
 

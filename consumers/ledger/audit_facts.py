@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from schemas.base.canonical import sha256_hex
 from schemas.bus import events
-from schemas.bus.content import Committed, CommittedInline
+from schemas.bus.content import Committed, CommittedDocument, CommittedInline
 from schemas.bus.envelope import Event
 from schemas.bus.events import EVENT_TYPES, EventData
 from schemas.bus.redaction import GateVerdict, Redaction
@@ -26,7 +26,7 @@ SERVICE_SOURCE = "/sanolith/"
 AUDITED: tuple[type[EventData], ...] = tuple(
     model
     for model in EVENT_TYPES.values()
-    if model.topic in (events.TENANTS, events.CURATION, events.TRAINING, events.ADAPTERS)
+    if model.topic in (events.TENANTS, events.CURATION, events.TRAINING, events.ADAPTERS, events.KNOWLEDGE)
     or model is events.ReplicaEvicted
 )
 """Decisions and effects. Usage is no decision, and a replica that starts concerns no tenant."""
@@ -41,6 +41,8 @@ PLAIN = frozenset(
         "certificate_sha256",
         "commitment",
         "deadline",
+        "effective_from",
+        "effective_until",
         "fence",
         "fenced_at",
         "objects_removed",
@@ -66,6 +68,7 @@ PLAIN = frozenset(
 PSEUDONYMOUS: Mapping[str, Named] = {
     "author_id": "author",
     "consent_id": "consent",
+    "document_id": "document",
     "example_id": "example",
     "export_id": "export",
 }
@@ -81,7 +84,7 @@ ACTORS = frozenset({"acknowledged_by", "requested_by", "reviewer_id"})
 """Entered as who did it."""
 
 SPECIAL: Mapping[str, Callable[[Any], tuple[str, str | int]]] = {
-    "content": lambda value: ("commitment", cast(Committed | CommittedInline, value).commitment),
+    "content": lambda value: ("commitment", cast(Committed | CommittedDocument | CommittedInline, value).commitment),
     "files": lambda value: ("files", len(value)),
     "gate": lambda value: ("gate", _gate(cast(GateVerdict, value))),
     "redaction": lambda value: ("gate", _gate(cast(Redaction, value))),

@@ -59,6 +59,7 @@ SERVICES = (
     Service("training", "consumers.training.app"),
     Service("adapters", "consumers.adapters.app"),
     Service("export", "consumers.export.app"),
+    Service("knowledge", "consumers.knowledge.app"),
     Service("purge", "consumers.purge.app"),
     Service("ledger", "consumers.ledger.app"),
     INFERENCE,

@@ -15,6 +15,8 @@ from inference.api.sizes import prompt_tokens, sequences
 from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream
 from inference.errors import RequestRefused, lease_over, no_room
+from inference.knowledge.retrieval import FIELD, Retrieval
+from inference.knowledge.told import DONE, FixedEvents, closing_event, declined, declined_events
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import BASE, Salts, TenantStateCache
 from inference.tenants.turns import Turns
@@ -29,12 +31,20 @@ class HeldStream(AsyncIterator[bytes]):
     """The server-sent events of one answer. It holds the adapter until the answer is made: a reader that takes nothing
     keeps no place for adapters, and no time is charged for it. Whoever gets it owes ``await aclose()``, which ends the
     making: also for a stream that was never read, since a caller can be gone before the first event. ``check`` raises
-    where nothing more may be given out.
+    where nothing more may be given out. ``closing`` is an event that comes right before the last one.
     """
 
-    def __init__(self, events: EventStream, held: AsyncExitStack, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        events: EventStream | FixedEvents,
+        held: AsyncExitStack,
+        check: Callable[[], None],
+        closing: bytes | None = None,
+    ) -> None:
         self._events = events
         self._check = check
+        self._closing = closing
+        self._last: bytes | None = None
         self._letting_go = asyncio.create_task(self._let_go(held))
 
     async def _let_go(self, held: AsyncExitStack) -> None:
@@ -42,8 +52,13 @@ class HeldStream(AsyncIterator[bytes]):
         await held.aclose()
 
     async def __anext__(self) -> bytes:
+        if self._last is not None:
+            event, self._last = self._last, None
+            return event
         event = await anext(self._events)
         self._check()
+        if self._closing is not None and event == DONE:
+            event, self._closing, self._last = self._closing, None, event
         return event
 
     def give_up(self) -> None:
@@ -108,6 +123,7 @@ class Answers:
     meter: UsageMeter
     salts: Salts
     turns: Turns
+    retrieval: Retrieval
 
     async def models(self, tenant: TenantId) -> list[str]:
         """The names that this tenant may ask for; of its adapters the latest, since older ones need no listing."""
@@ -120,11 +136,18 @@ class Answers:
     ) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
         self.engine.require_running()  # before anything is fetched for an engine that is not there
-        policy = (await self.views.active(tenant)).policy
+        state = await self.views.active(tenant)
+        policy = state.policy
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
         may_answer = partial(self._require_lease, adapter)
-        asked_at = self.meter.now()
+        request_id, retrieved = random_nonce(), None
+        if kind == "chat":
+            retrieved = await self.retrieval.applied(tenant, policy, state.knowledge, body)
+        if retrieved is not None:
+            body = retrieved.body
+            if retrieved.is_declined:
+                return self._declined(adapter or BASE, request_id, body, self.turns.rates.headers(tenant, policy))
         await self._prefetch(tenant, adapter)
         stack = AsyncExitStack()
         try:
@@ -137,14 +160,13 @@ class Answers:
             try:
                 await stack.enter_async_context(self._held(tenant, adapter))
                 self.views.require_admitted(tenant)
-                self.meter.waited(tenant, self.meter.now() - asked_at)
                 ask = self.engine.chat if kind == "chat" else self.engine.completion
                 result = await ask(
                     body,
                     owner=tenant,
                     adapter=adapter,
                     cache_salt=self.salts.salt(tenant, adapter),
-                    request_id=random_nonce(),
+                    request_id=request_id,
                     context_tokens=policy.context_tokens,
                 )
             except (RequestRefused, EngineRefused):
@@ -158,13 +180,24 @@ class Answers:
             # Once, when the answer is made or given up: then its figures are final, however it ended.
             stack.callback(self._count_stream, tenant, result)
             result.on_used = used
-            return Answer(adapter or BASE, HeldStream(result, stack, may_answer), headers)
+            closing = None if retrieved is None else closing_event(adapter or BASE, retrieved, f"chatcmpl-{request_id}")
+            return Answer(adapter or BASE, HeldStream(result, stack, may_answer, closing), headers)
         usage = result["usage"]
         used(usage["prompt_tokens"], usage["completion_tokens"])
         await stack.aclose()
         self.meter.tokens(tenant, usage["prompt_tokens"], usage["completion_tokens"])
+        if retrieved is not None:
+            result[FIELD] = retrieved.told()
         may_answer()  # after it is counted, as a stream is that the lease's end cuts off
         return Answer(adapter or BASE, result, self.turns.rates.headers(tenant, policy))
+
+    @staticmethod
+    def _declined(name: str, request_id: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+        """What the policy has said where no document supports an answer. Nothing was taken of the engine."""
+        answer_id = f"chatcmpl-{request_id}"
+        if not body.get("stream"):
+            return Answer(name, declined(name, answer_id), headers)
+        return Answer(name, HeldStream(declined_events(name, answer_id), AsyncExitStack(), lambda: None), headers)
 
     async def _prefetch(self, tenant: TenantId, adapter: str | None) -> None:
         """Load the adapter before the request waits for its turn, which would otherwise keep a place in the engine

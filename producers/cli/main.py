@@ -10,7 +10,6 @@ import typer
 from producers.cli import (
     audit,
     chat,
-    cost,
     dead_letters,
     evidence,
     holds,
@@ -44,7 +43,6 @@ for commands in (
     training,
     chat,
     evidence,
-    cost,
     offboarding,
     replaying,
     dead_letters,

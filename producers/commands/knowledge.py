@@ -25,7 +25,9 @@ from schemas.objects.knowledge import DocumentEntry
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
 from tenancy.knowledge.published import read_set
+from tenancy.lifecycle.terms import tenant_terms
 from tenancy.redaction.port import RedactionGate
+from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -81,7 +83,8 @@ async def add_documents(
     ids = [document_id or derived_document_id(store.keys.data_key, file.name) for file in files]
     if len(set(ids)) != len(ids):
         raise Refused("repeated-document", "refused: two of the files have the same name; rename one, or add it apart")
-    redacted = await each(read, lambda document: _redacted(document, gate), what="redacting", progress=progress)
+    terms = None if gate is None else await tenant_terms(store)
+    redacted = await each(read, lambda document: _redacted(document, gate, terms), what="redacting", progress=progress)
     held = await read_set(store, (await tenancy.active(tenant)).state.knowledge)
     added = []
     for number, (name, (document, verdict, count)) in enumerate(zip(ids, redacted, strict=True)):
@@ -127,14 +130,14 @@ def derived_document_id(data_key: bytes, name: str) -> str:
 
 
 async def _redacted(
-    document: ReadDocument, gate: Callable[[], RedactionGate] | None
+    document: ReadDocument, gate: Callable[[], RedactionGate] | None, terms: TenantTerms | None
 ) -> tuple[ReadDocument, GateVerdict | None, int]:
     """The document with placeholders, in all of which one value has one; what the gate says of it now; how many."""
     if gate is None:
         return document, None, 0
     texts = [document.title, *(block.text for block in document.blocks)]
     messages = [ChatMessage(role="user", content=text) for text in texts]
-    found = await asyncio.to_thread(lambda: gate().redact(messages))
+    found = await asyncio.to_thread(lambda: gate().redact(messages, terms=terms))
     title, *blocks = (message.content for message in found.messages)
     made = tuple(block.evolve(text=text) for block, text in zip(document.blocks, blocks, strict=True))
     verdict = GateVerdict(gate=found.report.gate, version=found.report.version, verdict="clean")

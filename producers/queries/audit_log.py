@@ -136,6 +136,7 @@ async def names(tenancy: Tenancy, tenant: TenantId, known: Pseudonyms | None) ->
     examples = [key.split("/")[1] async for key in store.list("examples")]
     consents = {key.split("/")[1] async for key in store.list("consents")}  # also those that are only waited for
     exports = {key.split("/")[1] async for key in store.list("exports")}
+    documents = {key.split("/")[2] async for key in store.list("knowledge", "documents")}
     records = await gathered(store.get_record(object_keys.example(name), ExampleRecord) for name in examples)
     reviewers = {record.reviewer_id for record, _ in records if record.reviewer_id}
     reasons = {record.reason_code for record, _ in records if record.reason_code}
@@ -143,6 +144,7 @@ async def names(tenancy: Tenancy, tenant: TenantId, known: Pseudonyms | None) ->
         **{known.of("example", name): name for name in examples},
         **{known.of("consent", name): name for name in consents},
         **{known.of("export", name): name for name in exports},
+        **{known.of("document", name): name for name in documents},
         **{known.of("reviewer", name): name for name in reviewers},
         **{known.of("reason", name): name for name in reasons},
     }

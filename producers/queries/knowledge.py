@@ -6,7 +6,11 @@ from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.base.timestamps import Timestamp
 from tenancy.bootstrap import Tenancy
-from tenancy.knowledge.published import read_set
+from tenancy.embedding.port import Embedder
+from tenancy.knowledge.published import read_segment, read_set
+from tenancy.knowledge.search import search
+from tenancy.knowledge.segments import unpacked
+from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
 
@@ -39,4 +43,45 @@ async def documents(tenancy: Tenancy, tenant: TenantId) -> list[DocumentView]:
         )
         for document_id, entry in sorted(held.documents.items())
         if entry.status == "present"
+    ]
+
+
+class FoundPassage(Contract):
+    """One passage that answers to a question would be given from."""
+
+    document_id: OpaqueId
+    version: int
+    path: str
+    text: str
+    score: float
+    similarity: float | None
+
+
+async def search_documents(
+    tenancy: Tenancy, tenant: TenantId, query: str, embedder: Embedder, *, top_k: int = 4
+) -> list[FoundPassage]:
+    """The best passages of documents that are in force, best first. Raises as :func:`documents`."""
+    state = (await tenancy.active(tenant)).state
+    store = await tenancy.store(tenant)
+    held = await read_set(store, state.knowledge)
+    segments = [unpacked(body) for body in await gathered(read_segment(store, entry) for entry in held.segments)]
+    vector = (await embedder.embed([query])).vectors[0]
+    now = tenancy.clock()
+
+    def is_wanted(document_id: str, version: int) -> bool:
+        entry = held.documents.get(document_id)
+        return entry is not None and entry.version == version and entry.is_effective(now)
+
+    comparable = [entry.embedder == embedder.name for entry in held.segments]
+    found = search(segments, query, vector, top_k=top_k, is_wanted=is_wanted, is_comparable=comparable)
+    return [
+        FoundPassage(
+            document_id=one.passage.document_id,
+            version=one.passage.version,
+            path=one.passage.path,
+            text=one.passage.text,
+            score=one.score,
+            similarity=one.similarity,
+        )
+        for one in found
     ]

@@ -45,6 +45,7 @@ PUBLISHES: dict[str, Types] = {
     "curation": (*OWED, events.ExampleApproved, events.ExampleRejected, events.OutcomeRecorded),
     "training": (*OWED, events.ExampleReturned, events.OutcomeRecorded),
     "adapters": (*OWED, events.OutcomeRecorded),
+    "knowledge": (events.OutcomeRecorded,),
     "export": (events.ExportReady, events.OutcomeRecorded),
     "purge": (
         events.ExportReady,
@@ -55,7 +56,7 @@ PUBLISHES: dict[str, Types] = {
         events.PurgeOverdue,
         events.OutcomeRecorded,
     ),
-    "ledger": (events.UsageRecorded, events.OutcomeRecorded),
+    "ledger": (events.OutcomeRecorded,),
     "inference": (events.ReplicaRegistered, events.ReplicaEvicted, events.UsageRecorded, events.OutcomeRecorded),
 }
 """By principal: its own events, and others' outbox entries that it publishes. The training workers are the training

@@ -128,8 +128,8 @@ _LIVE = (
     Topic(
         name=events.KNOWLEDGE,
         description="documents for retrieval",
-        owner="ledger",
-        consumers=("ledger",),
+        owner="knowledge",
+        consumers=("knowledge", "ledger"),
         producers=writers(events.KNOWLEDGE),
         privacy="references-or-ciphertext",
     ),

@@ -93,6 +93,7 @@ class EvictionReceipt(Contract):
     prefix_cache_reset: bool
     local_files_deleted: bool
     requests_aborted: int = Field(ge=0)
+    segments_overwritten: int = Field(default=0, ge=0, description="of the index of its documents, in memory")
     evicted_at: Timestamp = Field(description="not before the state asked for it, whatever the replica's clock says")
 
 

@@ -54,6 +54,7 @@ SIGNS: dict[str, tuple[Purpose, ...]] = {
     "training": (Purpose.MANIFEST, Purpose.EVENT),
     "adapters": (Purpose.CERTIFICATE, Purpose.EVENT),
     "export": (Purpose.EVENT,),
+    "knowledge": (Purpose.EVENT,),
     "purge": (Purpose.CERTIFICATE, Purpose.AUDIT, Purpose.EVENT),
     "ledger": (Purpose.AUDIT, Purpose.EVENT),
     "inference": (Purpose.RECEIPT, Purpose.EVENT),

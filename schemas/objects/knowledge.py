@@ -39,6 +39,7 @@ class DocumentEntry(Contract):
     effective_from: Timestamp | None = None
     effective_until: Timestamp | None = None
     passages: Count = 0
+    segment: Sha256Hex | None = Field(default=None, description="the one that holds its passages")
 
     def is_effective(self, at: datetime) -> bool:
         """Whether it may be cited then."""

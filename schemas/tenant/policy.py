@@ -9,7 +9,6 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
-from schemas.base.integers import Amount
 from schemas.tenant.hyperparameters import Hyperparameters
 
 KEPT_FOR_DELETION = timedelta(days=1)
@@ -87,12 +86,17 @@ class TenantPolicy(Contract):
         le=1_048_576,
         description="tokens of a prompt and its answer together; the engine's own bound may be smaller",
     )
-    monthly_budget: Amount | None = Field(
-        default=None, description="what a month may cost, in the currency of the price file; absent: no budget"
+    retrieval: bool = Field(
+        default=False, description="chat answers are given from the tenant's documents where the request does not say"
     )
-    on_budget: Literal["warn", "stop"] = Field(
-        default="warn",
-        description="at 100 % of the budget. warn: as at 80 %; stop: refuse answers until the month is over",
+    retrieval_passages: int = Field(default=4, ge=1, le=20, description="passages that an answer is given from at most")
+    retrieval_min_similarity: float = Field(
+        default=0.25, ge=-1.0, le=1.0, description="cosine to the question below which a passage supports no answer"
+    )
+    unsupported_answers: Literal["given", "declined"] = Field(
+        default="given",
+        description="where no passage supports an answer. given: by the model, marked as unsupported; declined: by a "
+        "fixed sentence that says so",
     )
     hyperparameters: Hyperparameters = Hyperparameters()
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 PSEUDONYM_DIGITS = 32  # 128 bits: no two names of a tenant meet
 
-Named = Literal["reviewer", "example", "consent", "export", "reason", "author"]
+Named = Literal["reviewer", "example", "consent", "export", "reason", "author", "document"]
 
 
 @dataclass(frozen=True)

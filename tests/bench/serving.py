@@ -26,6 +26,7 @@ from tenancy.bootstrap import Tenancy
 from tenancy.tenant_id import TenantId
 from tests.bench.random_adapters import RANK
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.retrieval import retrieval
 from tests.fixtures.turns import turns
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Replica:
         views = TenantStateCache(tenancy, 1.0)
         lease = ReplicaLease(tenancy, "bench", base_digest, 7200.0, tenancy.clock())
         await lease.renew()
-        answers = Answers(engine, views, placement, lease, UsageMeter(), Salts(), turns())
+        answers = Answers(engine, views, placement, lease, UsageMeter(), Salts(), turns(), retrieval(tenancy))
         return cls(engine, tenancy, files, placement, views, answers, loads)
 
     async def first_token_ms(self, tenant: TenantId) -> float:

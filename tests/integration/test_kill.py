@@ -17,6 +17,7 @@ import pytest
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from producers.publishing import publish
 from schemas.bus import events
+from schemas.bus.content import CommittedDocument, DocumentBlock, DocumentContent, InlineContent
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
@@ -25,8 +26,11 @@ from schemas.tenant.hyperparameters import Hyperparameters
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
+from tenancy.knowledge.published import read_segment, read_set
+from tenancy.knowledge.segments import unpacked
 from tenancy.lifecycle.exports import EXPORT_FILES
 from tenancy.state.leases import Leases
+from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually
@@ -69,6 +73,11 @@ LIVES = {
         CrashPoint("ledger", "put:audit-head"),
     ],
     "ledger, usage": [CrashPoint("ledger", "put:usage")],
+    "knowledge": [
+        CrashPoint("knowledge", "put:knowledge"),
+        CrashPoint("knowledge", "swap:state"),
+        CrashPoint("knowledge", "erase:knowledge"),
+    ],
 }
 PURGE_CRASH_POINTS = [
     "put:purges",
@@ -154,10 +163,27 @@ async def _with_examples(tenancy: Tenancy, policy: TenantPolicy) -> TenantId:
 
 
 async def _sent(tenancy: Tenancy) -> TenantId:
-    """A tenant with consent, three approvals, which complete a batch, and one use; it asks for fifty to train on."""
+    """A tenant with consent, three approvals, which complete a batch, one use, and two versions of a document; it asks
+    for fifty to train on.
+    """
     tenant = await _with_examples(tenancy, TenantPolicy(min_new_examples=3, min_training_examples=50))
     await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+    for version in (1, 2):
+        await publish(tenancy, tenant, await _document(tenancy, tenant, version))
     return tenant
+
+
+async def _document(tenancy: Tenancy, tenant: TenantId, version: int) -> events.DocumentUpserted:
+    text = DocumentBlock(kind="text", text=f"{version} mg")
+    content = DocumentContent(title="Dose", blocks=(text,), salt="5" * 64)
+    key = (await tenancy.keys.open(tenant)).public_key
+    reference = InlineContent(jwe=encrypt_inline(key, content))
+    return events.DocumentUpserted(
+        document_id="d1",
+        version=version,
+        content=CommittedDocument(reference=reference, commitment=content.commitment()),
+        stated_by="op-1",
+    )
 
 
 async def _handled(tenancy: Tenancy, tenant: TenantId) -> None:
@@ -178,6 +204,18 @@ async def _handled(tenancy: Tenancy, tenant: TenantId) -> None:
         return len([key async for key in store.list("usage")]) == 1 or None
 
     await eventually(counted, "the usage was recorded once")
+
+    async def indexed() -> bool | None:
+        knowledge = (await _state(tenancy, tenant)).knowledge
+        texts = [key async for key in store.list("knowledge", "documents")]
+        if knowledge is None or texts != [object_keys.document("d1", 2)]:
+            return None
+        held = await read_set(store, knowledge)
+        [segment] = [unpacked(await read_segment(store, entry)) for entry in held.segments]
+        stored = [key async for key in store.list("knowledge")]
+        return ([passage.text for passage in segment.passages()], len(stored)) == (["2 mg"], 3) or None
+
+    await eventually(indexed, "the document's later version alone is indexed, and nothing else is left")
     assert len([key async for key in store.list("examples")]) == 3
 
 

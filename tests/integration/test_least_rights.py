@@ -23,6 +23,7 @@ from deploy.local.services import PROJECT_ROOT
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
+from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.settings import InferenceSettings
@@ -32,6 +33,7 @@ from producers.commands import requests
 from producers.commands.exporting import export_adapter
 from producers.commands.onboarding import onboard
 from producers.operations.trust_admin import ensure_keys
+from producers.publishing import publish
 from producers.queries import purges, usage
 from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
@@ -169,7 +171,7 @@ async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tup
         placement = Placement(engine, FakeFiles(), Residency(POLICY_OF_LOADS, lambda: 0.0), 0.0, lambda: 0.0)
         lease = ReplicaLease(tenancy, REPLICA, "b" * 64, 600.0, tenancy.clock())
         views = TenantStateCache(tenancy, 0.0, lambda: 0.0)
-        ports = AgentPorts(tenancy, signer(settings, Purpose.RECEIPT), views, placement, lease)
+        ports = AgentPorts(tenancy, signer(settings, Purpose.RECEIPT), views, placement, lease, LoadedIndexes(2**24))
         await lease.register()
         meter = UsageMeter()
         meter.tokens(TENANT, 3, 5)
@@ -228,6 +230,12 @@ async def test_every_service_does_its_work_under_its_own_principal(
                 return {use.source for use in await usage.usage(tenancy, TENANT)} == {"inference", "training"} or None
 
             await eventually(used, "the ledger counted what the replica and the worker published")
+            await publish(tenancy, TENANT, events.DocumentRemoved(document_id="d1", version=1))
+
+            async def noted() -> bool | None:
+                return (await tenancy.states.read(TENANT)).state.knowledge is not None or None
+
+            await eventually(noted, "the removal of a document is noted")
             await requests.churn(tenancy, TENANT, requested_by="op-1")
 
             async def certified() -> purges.PurgeView | None:

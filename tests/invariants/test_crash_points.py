@@ -76,6 +76,10 @@ async def _loop(world: World, purge: Purge) -> dict[str, Any]:
         await world.publish(owner, events.ConsentGranted(consent_id="consent-2", version=1))
         await world.publish(owner, events.ConsentRevoked(consent_id="consent-2", version=2))
         # The third eligible example completes the batch: what is eligible then does not depend on who is how fast.
+        await world.publish(owner, world.document(owner, "d1"))
+        await world.publish(owner, world.document(owner, "d2"))
+        await world.publish(owner, world.document(owner, "d1", 2, "10 mg"))
+        await world.publish(owner, events.DocumentRemoved(document_id="d2", version=1))
         for number in range(2, 5):
             await world.publish(owner, await world.approval(owner, f"e{number}", text=owner))
     await world.settle()

@@ -169,6 +169,10 @@ async def _life(scratch: Path) -> Effects:
         async with world.placement.held(tenant, active):
             world.server.meter.tokens(tenant, 7, 2)
         await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
+        world.public_keys[tenant] = (await world.outside.keys.open(tenant)).public_key
+        for version in (1, 2):
+            await world.publish(tenant, world.document(tenant, "d1", version, f"{version} mg"))
+        await world.publish(tenant, events.DocumentRemoved(document_id="d1", version=2))
         await world.settle()
         await _replica_gone(world, f"gone-{tenant}")
         await world.publish(tenant, events.ExampleWithdrawn(example_id="e2", reason_code="patient-request"))

@@ -11,6 +11,7 @@ import pytest
 from consumers.purge.handlers import on_replica_evicted
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.agent import AgentPorts, on_adapter_retired, on_purge_fenced
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import TenantStateCache
@@ -51,7 +52,9 @@ async def restarted(world: World, engine: FakeEngine | None = None) -> AgentPort
         Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
         0.0,
     )
-    return AgentPorts(world.tenancy, world.keys.receipt, TenantStateCache(world.tenancy, 0.0), placement, lease)
+    return AgentPorts(
+        world.tenancy, world.keys.receipt, TenantStateCache(world.tenancy, 0.0), placement, lease, LoadedIndexes(1)
+    )
 
 
 def service(world: World, name: str) -> Service:

@@ -175,7 +175,7 @@ async def test_fail_closed_an_event_of_an_unknown_tenant_is_one_dead_letter_whoe
         assert len(buriers) == len(dispatched.bus.dead) == 1, (data.type, outcomes)
         assert outcomes["ledger"] in (Outcome.NOOP_STALE, Outcome.DEAD_LETTERED), data.type
         kept_by.setdefault(buriers[0], set()).add(data.type)
-    assert kept_by.keys() == {"curation", "training", "adapters", "export", "purge", "ledger"}
+    assert kept_by.keys() == {"curation", "training", "adapters", "export", "knowledge", "purge", "ledger"}
 
 
 async def test_fail_closed_a_letter_of_an_unknown_tenant_that_is_redriven_is_entered_into_the_audit_log(

@@ -154,6 +154,8 @@ def samples(world: World, tenant: TenantId, digest: str, approval: events.Exampl
         events.AdapterRolledBack(adapter_digest=None, previous_digest=digest, activation=8),
         events.AdapterRetired(adapter_digest=digest, reason_code="superseded"),
         events.ExportRequested(export_id="x50", adapter_digest=digest, requested_by="op"),
+        world.document(tenant, "d50"),
+        events.DocumentRemoved(document_id="d51", version=1),
         events.UsageRecorded(usage_id="u50", source="inference", prompt_tokens=1),
         events.ExportAcknowledged(export_id="p50", adapter_digest=digest, acknowledged_by="op"),
         events.PolicyChanged(version=9, policy=POLICY),
@@ -192,6 +194,8 @@ REFUSED_AFTER_A_PURGE = {
     "sano.adapter.ready",
     "sano.export.requested",
     "sano.usage.recorded",
+    "sano.document.upserted",
+    "sano.document.removed",
 }
 
 

@@ -19,6 +19,7 @@ from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
 from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
+from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import TenantStateCache
@@ -142,7 +143,8 @@ class Bench:
         self.placement = Placement(self.engine, self.files, residency, 0.0, lambda: 0.0)
         self.views = TenantStateCache(self.tenancy, view_ttl, lambda: 0.0)
         self.lease = ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, NOW)
-        self.ports = AgentPorts(self.tenancy, OURS.receipt, self.views, self.placement, self.lease)
+        self.indexes = LoadedIndexes(2**24)
+        self.ports = AgentPorts(self.tenancy, OURS.receipt, self.views, self.placement, self.lease, self.indexes)
 
     async def start(self) -> None:
         await self.onboard(TENANT, FIRST, SECOND)

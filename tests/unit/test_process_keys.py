@@ -10,6 +10,7 @@ import pytest
 from consumers.adapters.settings import AdaptersSettings
 from consumers.curation.settings import CurationSettings
 from consumers.export.settings import ExportSettings
+from consumers.knowledge.settings import KnowledgeSettings
 from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
 from consumers.training.settings import TrainingSettings
@@ -31,6 +32,7 @@ SETTINGS: dict[str, type[PlatformSettings]] = {
     "training": TrainingSettings,
     "adapters": AdaptersSettings,
     "export": ExportSettings,
+    "knowledge": KnowledgeSettings,
     "purge": PurgeSettings,
     "ledger": LedgerSettings,
     "inference": InferenceSettings,

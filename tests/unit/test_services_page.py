@@ -12,6 +12,7 @@ import pytest
 from consumers.adapters import app as adapters
 from consumers.curation import app as curation
 from consumers.export import app as export
+from consumers.knowledge import app as knowledge
 from consumers.ledger import app as ledger
 from consumers.purge import app as purge
 from consumers.runtime.requeue import MUST_HAPPEN
@@ -31,6 +32,7 @@ HANDLERS: dict[str, Mapping[type[EventData], object]] = {
     "training": training.HANDLERS,
     "adapters": adapters.HANDLERS,
     "export": export.HANDLERS,
+    "knowledge": knowledge.HANDLERS,
     "purge": purge.HANDLERS,
     "ledger": ledger.HANDLERS,
     "inference": inference.HANDLERS,

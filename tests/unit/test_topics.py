@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from consumers.adapters import app as adapters
 from consumers.curation import app as curation
 from consumers.export import app as export
+from consumers.knowledge import app as knowledge
 from consumers.ledger import app as ledger
 from consumers.purge import app as purge
 from consumers.training import app as training
@@ -26,6 +27,7 @@ HANDLERS: dict[str, Mapping[type[EventData], object]] = {
     "adapters": adapters.HANDLERS,
     "curation": curation.HANDLERS,
     "export": export.HANDLERS,
+    "knowledge": knowledge.HANDLERS,
     "ledger": ledger.HANDLERS,
     "purge": purge.HANDLERS,
     "training": training.HANDLERS,

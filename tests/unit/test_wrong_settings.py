@@ -44,7 +44,10 @@ SECRETS = {
     "SANO_MASTER_KEY_FILE": CANARY,
 }
 MAINS = [
-    *(f"consumers.{name}.app" for name in ("adapters", "curation", "export", "ledger", "purge", "training")),
+    *(
+        f"consumers.{name}.app"
+        for name in ("adapters", "curation", "export", "knowledge", "ledger", "purge", "training")
+    ),
     "consumers.training.worker",
     "inference.app",
 ]

@@ -28,8 +28,9 @@ READ = {
     "training": (events.TRAINING,),
     "adapters": (events.ADAPTERS, events.REPLICAS),
     "export": (events.TENANTS,),
+    "knowledge": (events.KNOWLEDGE,),
     "purge": (events.TENANTS, events.REPLICAS),
-    "ledger": tuple(t for t in LIVE_TOPICS if t not in (events.OUTCOMES, events.KNOWLEDGE)),
+    "ledger": tuple(t for t in LIVE_TOPICS if t != events.OUTCOMES),
     "inference": (events.ADAPTERS, events.TENANTS),
 }
 """What each group reads that is ever published here. A test compares it with the services."""

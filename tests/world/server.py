@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
+from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import LoadAudit
@@ -18,6 +19,7 @@ from tests.world.fakes import BASE, FakeEngine, FakeFiles
 
 REPLICA = "replica-0"
 LEASE_SECONDS = 30.0
+MOST_OF_INDEXES = 2**24
 
 
 class Server:
@@ -38,7 +40,9 @@ class Server:
             on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
         self.views = TenantStateCache(tenancy, 0.0)
-        self.agent = AgentPorts(tenancy, signer.receipt, self.views, self.placement, self.lease)
+        self.agent = AgentPorts(
+            tenancy, signer.receipt, self.views, self.placement, self.lease, LoadedIndexes(MOST_OF_INDEXES)
+        )
         self.is_registered = False
 
     async def keep_lease(self) -> None:

@@ -32,12 +32,14 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
     if state["purge"]:
         state["purge"] = _timeless(state["purge"])
     state["holds"] = _timeless(state["holds"])
+    if state["knowledge"]:  # how many generations there were, and what they were named, is the way's
+        state["knowledge"] = {name: state["knowledge"][name] for name in ("documents", "passages")}
     withdrawal = state["curation"]["eligibility_version"]  # and the revision at which it was entered
     state["curation"]["eligibility_version"] = withdrawal and withdrawal.rpartition(".")[0]
     keys = [key async for key in world.memory.keys(object_keys.tenant_prefix(tenant))]
     return {
         "state": state,
-        "keys": sorted(key for key in keys if not key.endswith("/lease.json")),
+        "keys": sorted(_named(key) for key in keys if not key.endswith("/lease.json")),
         "records": await _records(world, tenant),
         # A second attempt says that it started under another fence; everything else is said once.
         "published": sorted(world.bus.published(without=(TrainingStarted.type,))),
@@ -47,6 +49,11 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         "purges": sorted([key async for key in world.memory.keys(object_keys.PURGES_PREFIX)]),
         "purge": await _purge(world, tenant),
     }
+
+
+def _named(key: str) -> str:
+    """Segments and sets are named after their generation, which is the way's."""
+    return re.sub(r"(knowledge/(?:segments|sets))/.*", r"\1/…", key)
 
 
 async def everything_again(world: World, tenant: TenantId) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation import app as curation_app
 from consumers.export import app as export_app
 from consumers.export.handlers import ExportPorts
+from consumers.knowledge import app as knowledge_app
+from consumers.knowledge.ports import KnowledgePorts
 from consumers.ledger import app as ledger_app
 from consumers.ledger.keeper import AuditKeeper
 from consumers.ledger.ports import LedgerPorts
@@ -35,7 +37,17 @@ from consumers.training.worker import Worker
 from inference import app as inference_app
 from schemas.base.redaction import IdentifierType
 from schemas.bus import events
-from schemas.bus.content import ChatMessage, ClaimCheck, Committed, CommittedInline, ExampleContent, InlineContent
+from schemas.bus.content import (
+    ChatMessage,
+    ClaimCheck,
+    Committed,
+    CommittedDocument,
+    CommittedInline,
+    DocumentBlock,
+    DocumentContent,
+    ExampleContent,
+    InlineContent,
+)
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.redaction import Redaction, SpanCount
@@ -54,6 +66,7 @@ from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.embedders import WordEmbedder
 from tests.fixtures.gates import GATE, gate_of_tests
 from tests.world.bus import Bus, Service
 from tests.world.crashes import CrashAt, SimulatedCrash
@@ -140,10 +153,19 @@ class World:
             Service("training", training_app.HANDLERS, (events.TRAINING,), intake),
             Service("adapters", adapters_app.HANDLERS, (events.ADAPTERS, events.REPLICAS), adapters),
             Service("export", export_app.HANDLERS, (events.TENANTS,), ExportPorts(exporting, self.keys.trust)),
+            Service("knowledge", knowledge_app.HANDLERS, (events.KNOWLEDGE,), self._knowledge()),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
             Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(keeping, checkpointer, 8)),
             Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), self.server.agent),
         ]
+
+    def _knowledge(self) -> KnowledgePorts:
+        embedder = WordEmbedder()
+
+        async def opened() -> WordEmbedder:
+            return embedder
+
+        return KnowledgePorts(self._of("knowledge"), opened, gate_of_tests)
 
     # The training launcher: attempts are worked on when the world steps.
 
@@ -163,6 +185,21 @@ class World:
         self.public_keys[tenant] = (await self.outside.keys.create(tenant)).public_key
         await self.outside.states.create(TenantState(tenant=tenant, nonce="first", policy=policy))
         return tenant
+
+    def document(
+        self, tenant: TenantId, document_id: str, version: int = 1, text: str = "5 mg"
+    ) -> events.DocumentUpserted:
+        """A document that comes inline."""
+        key = self.public_keys.get(tenant) or OKPKey.generate_key("X25519")
+        content = DocumentContent(title="Dose", blocks=(DocumentBlock(kind="text", text=text),), salt="5" * 64)
+        return events.DocumentUpserted(
+            document_id=document_id,
+            version=version,
+            content=CommittedDocument(
+                reference=InlineContent(jwe=encrypt_inline(key, content)),
+                commitment=content.commitment(),
+            ),
+        )
 
     async def publish(self, tenant: TenantId, data: events.EventData) -> Event:
         event = Event(subject=tenant, data=data, time=self.now, source="/test")

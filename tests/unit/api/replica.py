@@ -27,6 +27,7 @@ from inference.engine.in_flight import EventStream, Flight
 from inference.engine.request_fields import chat_fields, completion_fields
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
+from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter
@@ -42,6 +43,8 @@ from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.embedders import WordEmbedder
+from tests.fixtures.retrieval import MOST_BYTES, retrieval
 from tests.fixtures.turns import turns
 from tests.world.fakes import FakeEngine, FakeFiles
 
@@ -195,7 +198,19 @@ class Bench:
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 7)  # type: ignore[arg-type]
         self.health = health_app(telemetry, lambda: True, _is_ready)
         engine: Any = self.engine
-        self.answers = Answers(engine, self.views, self.placement, self.lease, self.meter, Salts(bytes(32)), self.turns)
+        self.embedder = WordEmbedder()
+        self.indexes = LoadedIndexes(MOST_BYTES)
+        self.retrieval = retrieval(self.tenancy, self.embedder, self.indexes)
+        self.answers = Answers(
+            engine,
+            self.views,
+            self.placement,
+            self.lease,
+            self.meter,
+            Salts(bytes(32)),
+            self.turns,
+            self.retrieval,
+        )
         self.api.answers = self.answers
 
     async def start(self) -> None:

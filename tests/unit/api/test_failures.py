@@ -37,6 +37,7 @@ from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.retrieval import retrieval
 from tests.fixtures.turns import turns
 from tests.world.fakes import FakeEngine, FakeFiles
 
@@ -217,7 +218,16 @@ async def _replica(objects: MemoryObjectStore) -> FastAPI:
     engine: Any = FakeEngine()
     placement = Placement(engine, FakeFiles(), residency, 0.0, lambda: 0.0)
     return application(
-        Answers(engine, TenantStateCache(tenancy, 0.0), placement, lease, UsageMeter(), Salts(bytes(32)), turns())
+        Answers(
+            engine,
+            TenantStateCache(tenancy, 0.0),
+            placement,
+            lease,
+            UsageMeter(),
+            Salts(bytes(32)),
+            turns(),
+            retrieval(tenancy),
+        )
     )
 
 

@@ -20,6 +20,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "on_gate_hit": ("fail", "fail"),
     "on_withdrawal": ("stop", "stop"),
     "activation": ("manual", "manual"),
+    "unsupported_answers": ("declined", "declined"),
+    "retrieval_min_similarity": ("0.5", 0.5),
     "precision": ("float32", "float32"),
     "r": ("8", 8),
     "learning_rate": ("0.002", 0.002),

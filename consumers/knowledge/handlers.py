@@ -1,0 +1,207 @@
+"""Handles documents: the highest version counts and, of one version, the removal.
+
+Each handling reads the tenant's set, makes the next one, and publishes it by one swap of the state: contents, segments,
+set, swap, then the erasure of what no set names any more. What comes again finds itself in the set and only erases. A
+document is replaced as a whole: the set that names its new passages does not name the old ones, in any segment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from consumers.knowledge.chunks import passages_of
+from consumers.knowledge.embedding import embedded, required
+from consumers.knowledge.ports import KnowledgePorts
+from consumers.knowledge.segmenting import to_join, touched
+from schemas.bus.content import ChatMessage, DocumentClaimCheck, DocumentContent
+from schemas.bus.envelope import Event
+from schemas.bus.events import DocumentRemoved, DocumentUpserted
+from schemas.bus.outcome import Outcome
+from schemas.objects import object_keys
+from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
+from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.knowledge.published import erase_unnamed, publish, put_segment, read_segment, read_set
+from tenancy.knowledge.segments import Passage, Segment, made, merged, packed, unpacked
+from tenancy.lifecycle.terms import tenant_terms
+from tenancy.platform.concurrency import gathered
+from tenancy.redaction.at_first_use import GateSource
+from tenancy.redaction.terms import TenantTerms
+from tenancy.storage.tenant_store import TenantStore
+from tenancy.tenant_id import TenantId
+
+RUN_PASSAGES = 256
+"""So many new passages one handling takes, beside those of its first document: seconds of embedding."""
+
+
+@dataclass
+class _Draft:
+    """The next set, as far as the events of a run have changed it."""
+
+    held: KnowledgeSet
+    documents: dict[str, DocumentEntry] = field(init=False)
+    passages: dict[str, list[Passage]] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.documents = dict(self.held.documents)
+
+    def count(self) -> int:
+        return sum(map(len, self.passages.values()))
+
+
+async def on_document(event: Event, ports: KnowledgePorts) -> Outcome:
+    """Index the document, or take it out of the index."""
+    return (await on_documents([event], ports))[0]
+
+
+async def on_documents(run: Sequence[Event], ports: KnowledgePorts) -> list[Outcome]:
+    """Handle the first events of a run of one tenant, as many as one handling has time for, by one swap."""
+    tenant = TenantId(run[0].subject)
+    base = await ports.tenancy.active(tenant)
+    store = await ports.tenancy.store(tenant)
+    draft = _Draft(await read_set(store, base.state.knowledge))
+    outcomes: list[Outcome] = []
+    for event in run:
+        if outcomes and draft.count() > RUN_PASSAGES:
+            break
+        data = event.data
+        taken = _removed if isinstance(data, DocumentRemoved) else _upserted
+        outcomes.append(await taken(event, draft, store, ports.gate))
+    held, state = draft.held, base.state.knowledge
+    if draft.changed:
+        held = await _next(draft, store, ports)
+        state = (await publish(ports.tenancy.states, store, base, held)).state.knowledge
+    if state is not None:
+        ids = {cast(DocumentUpserted | DocumentRemoved, event.data).document_id for event in run[: len(outcomes)]}
+        before = base.state.knowledge
+        if before is not None and before.keeps_removed and not state.keeps_removed:
+            ids = set(held.documents)  # a legal hold was released since, and what it kept goes too
+        await erase_unnamed(store, state, held, ids)
+    return outcomes
+
+
+async def _removed(event: Event, draft: _Draft, store: TenantStore, gate: GateSource) -> Outcome:
+    data = cast(DocumentRemoved, event.data)
+    entry = draft.documents.get(data.document_id)
+    if entry is not None:
+        if entry.version > data.version:
+            return Outcome.NOOP_STALE
+        if entry.status == "removed" and entry.version == data.version:
+            return Outcome.NOOP_DUPLICATE
+    draft.documents[data.document_id] = DocumentEntry(version=data.version, status="removed", event_id=event.id)
+    draft.passages.pop(data.document_id, None)
+    draft.changed.add(data.document_id)
+    return Outcome.EFFECT
+
+
+async def _upserted(event: Event, draft: _Draft, store: TenantStore, gate: GateSource) -> Outcome:
+    data = cast(DocumentUpserted, event.data)
+    entry = draft.documents.get(data.document_id)
+    if entry is not None and entry.version >= data.version:
+        if entry.event_id != event.id:
+            return Outcome.NOOP_STALE
+        said = entry.commitment, entry.effective_from, entry.effective_until
+        if said != (data.content.commitment, data.effective_from, data.effective_until):
+            raise Contradicted
+        return Outcome.NOOP_DUPLICATE
+    content = await _received(data, store, gate)
+    passages = passages_of(data.document_id, data.version, content)
+    draft.documents[data.document_id] = DocumentEntry(
+        version=data.version,
+        status="present",
+        event_id=event.id,
+        title=content.title,
+        commitment=data.content.commitment,
+        effective_from=data.effective_from,
+        effective_until=data.effective_until,
+    )
+    draft.passages[data.document_id] = passages
+    draft.changed.add(data.document_id)
+    return Outcome.EFFECT
+
+
+async def _received(data: DocumentUpserted, store: TenantStore, gate: GateSource) -> DocumentContent:
+    """The content, sealed where its version lies. What comes inline is judged by the gate before, unless an operator
+    states that nobody can be identified by it. Raises :class:`Refused`."""
+    location = object_keys.document(data.document_id, data.version)
+    reference = data.content.reference
+    if isinstance(reference, DocumentClaimCheck):
+        if (reference.document_id, reference.version) != (data.document_id, data.version):
+            raise Refused("foreign-claim-check", "refused: the claim check names another document")
+        try:
+            content, _ = await store.get_record(location, DocumentContent)
+        except ObjectNotFound:
+            raise Refused("no-content", "refused: the claim check names content that was not uploaded") from None
+    else:
+        content = store.keys.decrypt_inline(reference.jwe, DocumentContent)
+    if content.commitment() != data.content.commitment:
+        raise Refused("commitment-mismatch", "refused: the content is not what the publisher committed to")
+    if isinstance(reference, DocumentClaimCheck):
+        return content
+    if data.stated_by is None:
+        await _judge(content, gate, await tenant_terms(store))
+    try:
+        await store.put_record(location, content, if_absent=True)
+    except PreconditionFailed:
+        held, _ = await store.get_record(location, DocumentContent)
+        if held.commitment() != data.content.commitment:
+            raise Refused("content-exists", "refused: this version has other content already") from None
+    return content
+
+
+async def _judge(content: DocumentContent, gate: GateSource, terms: TenantTerms) -> None:
+    texts = [content.title, *(block.text for block in content.blocks)]
+    messages = [ChatMessage(role="user", content=text) for text in texts]
+    report = (await asyncio.to_thread(lambda: gate().redact(messages, terms=terms))).report
+    if report.verdict != "clean":
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items()))
+        raise Refused("identifiers-found", f"refused: the redaction gate finds identifiers in it ({kinds})")
+
+
+async def _next(draft: _Draft, store: TenantStore, ports: KnowledgePorts) -> KnowledgeSet:
+    """The set of the next generation, whose segments lie sealed. Vectors of what stays are not made again."""
+    held, generation = draft.held, draft.held.generation + 1
+    losing = touched(held.segments, held.documents, draft.changed)
+    rest = [segment for segment in held.segments if segment not in losing]
+    joined: list[SegmentEntry] = []
+    groups: list[tuple[str, list[SegmentEntry], Segment | None]] = [(one.embedder, [one], None) for one in losing]
+    if draft.passages:
+        embedder = await required(ports.embedder)
+        fresh, vectors = await embedded([p for passages in draft.passages.values() for p in passages], embedder)
+        joined = to_join(rest, embedder.name, len(fresh))
+        groups.append((embedder.name, joined, await asyncio.to_thread(made, fresh, vectors)))
+    written: list[tuple[SegmentEntry, Segment]] = []
+    for name, group, added in groups:
+        bodies = await gathered(read_segment(store, entry) for entry in group)
+        segment, body = await asyncio.to_thread(_written, bodies, draft.changed, added)
+        if segment is not None:
+            written.append((await put_segment(store, generation, body, name, len(segment)), segment))
+    kept = [segment for segment in rest if segment not in joined]
+    return KnowledgeSet(
+        generation=generation,
+        documents=_placed(draft.documents, written),
+        segments=(*kept, *(entry for entry, _ in written)),
+    )
+
+
+def _written(bodies: Sequence[bytes], without: set[str], added: Segment | None) -> tuple[Segment | None, bytes]:
+    """One segment of what these hold beside the documents that changed, and of what is added; and its bundle."""
+    kept = merged([unpacked(body) for body in bodies], without)
+    parts = [part for part in (kept, added) if part is not None]
+    segment = merged(parts) if len(parts) > 1 else next(iter(parts), None)
+    return segment, b"" if segment is None else packed(segment)
+
+
+def _placed(
+    documents: dict[str, DocumentEntry], written: Sequence[tuple[SegmentEntry, Segment]]
+) -> dict[str, DocumentEntry]:
+    placed = dict(documents)
+    for entry, segment in written:
+        counts = Counter(segment.owners.tolist())
+        for number, (document_id, _) in enumerate(segment.documents):
+            placed[document_id] = placed[document_id].evolve(segment=entry.digest, passages=counts[number])
+    return placed

@@ -1,0 +1,181 @@
+"""Keeps tenants' indexes in memory: opened on first use, by digest, evicted when memory is short, overwritten.
+
+Nothing of an index is ever in a file here: segments are opened into arrays of this process. A search runs in a thread
+while the event loop goes on, so an index is used by reservation: what is dropped meanwhile is overwritten by its last
+user. All bookkeeping is on one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from inference.adapters.recent_set import RecentSet
+from schemas.objects.knowledge import KnowledgeSet, SegmentEntry
+from schemas.objects.state import KnowledgeState
+from tenancy.errors import Refused, Transient
+from tenancy.knowledge.published import read_segment, read_set
+from tenancy.knowledge.segments import Segment, unpacked
+from tenancy.platform.concurrency import gathered
+from tenancy.storage.tenant_store import TenantStore
+from tenancy.tenant_id import TenantId
+
+AT_ONCE = 4
+"""Segments of one tenant that are read at once: each is in memory three times until it is opened."""
+
+
+class IndexTooLarge(Refused):
+    """The tenant's index has more than this replica may hold."""
+
+    def __init__(self) -> None:
+        super().__init__("index-too-large", "refused: the tenant's index is larger than SANO_KNOWLEDGE_MIB")
+
+
+@dataclass(eq=False)
+class _Opened:
+    """One segment in memory, and how many searches use it."""
+
+    segment: Segment
+    users: int = 0
+    is_dropped: bool = False
+
+    def release(self) -> None:
+        self.users -= 1
+        self._overwrite_if_unused()
+
+    def drop(self) -> None:
+        self.is_dropped = True
+        self._overwrite_if_unused()
+
+    def _overwrite_if_unused(self) -> None:
+        if self.is_dropped and self.users == 0:
+            self.segment.overwrite()
+
+
+@dataclass
+class _Index:
+    """What is open of one tenant."""
+
+    held: KnowledgeSet
+    state: KnowledgeState
+    segments: dict[str, _Opened]
+    used_at: float = 0.0
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(opened.segment.size_bytes for opened in self.segments.values())
+
+
+@dataclass(frozen=True)
+class OpenIndex:
+    """An index as one search uses it."""
+
+    held: KnowledgeSet
+    entries: tuple[SegmentEntry, ...]
+    segments: tuple[Segment, ...]
+
+
+@dataclass
+class LoadedIndexes:
+    """The indexes of one replica: at most ``max_bytes`` of them, the least recently used ones dropped first."""
+
+    max_bytes: int
+    now: Callable[[], float] = time.monotonic
+    _indexes: OrderedDict[TenantId, _Index] = field(default_factory=OrderedDict)
+    _opening: WeakValueDictionary[TenantId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _leaving: dict[TenantId, list[_Opened]] = field(default_factory=dict)
+    _gone: RecentSet[TenantId] = field(default_factory=RecentSet)
+
+    @asynccontextmanager
+    async def used(self, store: TenantStore, state: KnowledgeState) -> AsyncIterator[OpenIndex]:
+        """The index that the tenant's state names, for one search. What it shares with the one before stays open.
+
+        Raises :class:`IndexTooLarge`, what the store raises, and :class:`Refused` for a tenant that was removed here.
+        """
+        tenant = store.tenant
+        async with self._opening.setdefault(tenant, asyncio.Lock()):
+            index = self._indexes.get(tenant)
+            if index is None or index.state.digest != state.digest:
+                index = await self._opened(store, state, index)
+            used = [index.segments[entry.digest] for entry in index.held.segments]
+            for opened in used:  # no await since it was found: nobody can drop it before it is reserved
+                opened.users += 1
+            index.used_at = self.now()
+            if tenant in self._indexes:
+                self._indexes.move_to_end(tenant)
+        try:
+            yield OpenIndex(index.held, index.held.segments, tuple(opened.segment for opened in used))
+        finally:
+            for opened in used:
+                opened.release()
+
+    async def _opened(self, store: TenantStore, state: KnowledgeState, before: _Index | None) -> _Index:
+        if state.size_bytes > self.max_bytes:
+            raise IndexTooLarge  # before it is fetched; in memory it is somewhat larger
+        held = await read_set(store, state)
+        present = {} if before is None else before.segments
+        missing = [entry for entry in held.segments if entry.digest not in present]
+
+        async def read(entry: SegmentEntry) -> Segment:
+            return await asyncio.to_thread(unpacked, await read_segment(store, entry))
+
+        opened = await gathered((read(entry) for entry in missing), at_once=AT_ONCE)
+        if store.tenant in self._gone:
+            for segment in opened:
+                segment.overwrite()
+            raise Refused("tenant-removed", "refused: the tenant is not served here any more")
+        segments = {entry.digest: _Opened(segment) for entry, segment in zip(missing, opened, strict=True)}
+        wanted = {entry.digest for entry in held.segments}
+        segments |= {digest: kept for digest, kept in present.items() if digest in wanted}
+        index = _Index(held, state, segments)
+        if index.size_bytes > self.max_bytes:
+            for one in segments.values():
+                one.drop()
+            self._indexes.pop(store.tenant, None)
+            raise IndexTooLarge
+        self._drop(store.tenant, {digest: kept for digest, kept in present.items() if digest not in wanted})
+        self._indexes[store.tenant] = index
+        self._make_room(store.tenant)
+        return index
+
+    def _make_room(self, staying: TenantId) -> None:
+        while sum(index.size_bytes for index in self._indexes.values()) > self.max_bytes:
+            victim = next((tenant for tenant in self._indexes if tenant != staying), None)
+            if victim is None:
+                return
+            self._drop(victim, self._indexes.pop(victim).segments)
+
+    def _drop(self, tenant: TenantId, segments: dict[str, _Opened]) -> None:
+        """Overwrite at once what no search uses; what one uses is overwritten at its end, and known until then."""
+        for opened in segments.values():
+            opened.drop()
+        used = [opened for opened in (*self._leaving.pop(tenant, ()), *segments.values()) if opened.users]
+        if used:
+            self._leaving[tenant] = used
+
+    async def drop_idle(self, idle_seconds: float) -> None:
+        """Drop what nobody has searched for so long, so that texts do not stay in memory for ever."""
+        until = self.now() - idle_seconds
+        for tenant in [tenant for tenant, index in self._indexes.items() if index.used_at <= until]:
+            self._drop(tenant, self._indexes.pop(tenant).segments)
+
+    async def remove_tenant(self, tenant: TenantId) -> int:
+        """Overwrite everything of a tenant that is not admitted any more; returns how many segments were open.
+
+        Raises :class:`Transient` while a search uses one: it takes milliseconds.
+        """
+        self._gone.add(tenant)
+        index = self._indexes.pop(tenant, None)
+        segments = {} if index is None else index.segments
+        self._drop(tenant, segments)
+        if tenant in self._leaving:
+            raise Transient("a search of the tenant's documents has not ended yet")
+        return len(segments)
+
+    def held_tenants(self) -> Collection[TenantId]:
+        return tuple(self._indexes)

@@ -1,0 +1,220 @@
+"""Retrieves for a chat request: what it or its tenant's policy asks for, the passages, and what the answer cites."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from inference.engine.errors import EngineRefused
+from inference.errors import retrieval_unavailable
+from inference.knowledge.frame import framed
+from inference.knowledge.loaded_indexes import LoadedIndexes, OpenIndex
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId
+from schemas.base.timestamps import Timestamp
+from schemas.objects.state import KnowledgeState
+from schemas.tenant.policy import TenantPolicy
+from tenancy.bootstrap import Tenancy
+from tenancy.embedding.port import Embedder, TextTooLong, Vectors
+from tenancy.errors import Refused, Transient
+from tenancy.knowledge.search import Found, search
+from tenancy.service.telemetry import SCOPE
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.inference")
+
+QUERY_CHARACTERS = 800
+MAX_PASSAGES = 20
+FIELD = "retrieval"
+NO_SUPPORT = "No document of this organisation supports an answer to this question."
+"""What is answered by policy in the place of the model."""
+
+EmbedderSource = Callable[[], Awaitable[Embedder | None]]
+
+
+class Filter(Contract):
+    """Which documents may be cited."""
+
+    document_ids: tuple[OpaqueId, ...] | None = Field(default=None, max_length=100)
+    effective_at: Timestamp | None = None
+
+
+class Wanted(Contract):
+    """The ``retrieval`` field of a request."""
+
+    top_k: int | None = Field(default=None, ge=0, le=MAX_PASSAGES)
+    filter: Filter = Filter()
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What was retrieved for one request, and the request as the engine is asked it."""
+
+    body: dict[str, Any]
+    found: tuple[Found, ...]
+    titles: Mapping[str, str]
+    is_declined: bool
+
+    def told(self) -> dict[str, Any]:
+        """The ``retrieval`` field of the answer."""
+        citations = [
+            {
+                "number": number,
+                "document_id": one.passage.document_id,
+                "version": one.passage.version,
+                "title": self.titles[one.passage.document_id],
+                "path": one.passage.path,
+                "passage": one.passage.text,
+                "score": round(one.score, 6),
+                "similarity": None if one.similarity is None else round(one.similarity, 4),
+            }
+            for number, one in enumerate(self.found, 1)
+        ]
+        return {"supported": bool(citations), "citations": citations}
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Retrieves for verified tenants. ``frame_characters``: of passages in one prompt."""
+
+    tenancy: Tenancy
+    indexes: LoadedIndexes
+    embedder: EmbedderSource
+    frame_characters: int
+
+    async def applied(
+        self, tenant: TenantId, policy: TenantPolicy, knowledge: KnowledgeState | None, body: Mapping[str, Any]
+    ) -> Retrieved | None:
+        """The request with its passages; None where nothing is to be retrieved.
+
+        Raises :class:`EngineRefused` (400) for a wrong ``retrieval`` field, and :class:`RequestRefused` (503) where the
+        tenant's documents cannot be searched here: no answer is given without them where they are asked for.
+        """
+        wanted = _wanted(body)
+        top_k = _top_k(wanted, policy)
+        plain = {name: value for name, value in body.items() if name != FIELD}
+        at, query = _question(body.get("messages"))
+        if not top_k or query is None:
+            return None if FIELD not in body else Retrieved(plain, (), {}, is_declined=False)
+        found, titles = await self._found(
+            tenant, policy, knowledge, query, top_k, wanted.filter if wanted else Filter()
+        )
+        if not found:
+            declined = policy.unsupported_answers == "declined"
+            return Retrieved(plain, (), {}, is_declined=declined)
+        messages, taken = framed(plain["messages"], at, found, self.frame_characters)
+        return Retrieved({**plain, "messages": messages}, tuple(taken), titles, is_declined=False)
+
+    async def _found(
+        self,
+        tenant: TenantId,
+        policy: TenantPolicy,
+        knowledge: KnowledgeState | None,
+        query: str,
+        top_k: int,
+        wanted: Filter,
+    ) -> tuple[list[Found], dict[str, str]]:
+        if knowledge is None or not knowledge.passages:
+            return [], {}
+        try:
+            embedder = await self.embedder()
+            if embedder is None:
+                raise retrieval_unavailable()
+            vector = await _embedded(query, embedder)
+            async with self.indexes.used(await self.tenancy.store(tenant), knowledge) as index:
+                at = wanted.effective_at or self.tenancy.clock()
+                found = await asyncio.to_thread(_searched, index, query, vector, embedder.name, top_k, wanted, at)
+        except (Refused, Transient) as error:
+            reason = error.code if isinstance(error, Refused) else "out-of-reach"
+            logger.warning("documents not searched", extra={"reason": reason})
+            raise retrieval_unavailable() from None
+        least = policy.retrieval_min_similarity
+        kept = [one for one in found if one.similarity is None or one.similarity >= least]
+        return kept, {name: index.held.documents[name].title for name in {one.passage.document_id for one in kept}}
+
+
+def _searched(
+    index: OpenIndex,
+    query: str,
+    vector: Vectors,
+    embedder: str,
+    top_k: int,
+    wanted: Filter,
+    at: datetime,
+) -> list[Found]:
+    documents = index.held.documents
+    ids = None if wanted.document_ids is None else set(wanted.document_ids)
+
+    def is_wanted(document_id: str, version: int) -> bool:
+        entry = documents.get(document_id)
+        return (
+            entry is not None
+            and entry.version == version
+            and entry.is_effective(at)
+            and (ids is None or document_id in ids)
+        )
+
+    comparable = [entry.embedder == embedder for entry in index.entries]
+    return search(index.segments, query, vector[0], top_k=top_k, is_wanted=is_wanted, is_comparable=comparable)
+
+
+async def _embedded(query: str, embedder: Embedder) -> Vectors:
+    """The query's vector; of one that is too long, of its end, where the question mostly stands."""
+    while True:
+        try:
+            return (await embedder.embed([query])).vectors
+        except TextTooLong:
+            if len(query) < 2:
+                raise
+            query = query[len(query) // 2 :]
+
+
+def _wanted(body: Mapping[str, Any]) -> Wanted | None:
+    """What the request asks for; None where it does not say."""
+    given = body.get(FIELD)
+    if given is None:
+        return None
+    try:
+        return Wanted.model_validate_json(json.dumps(given), strict=True)
+    except ValidationError as error:
+        place = ".".join([FIELD, *(str(part) for part in error.errors()[0]["loc"] if part in _NAMES)])
+        raise EngineRefused(
+            400, f"{place} must be as documented: top_k from 0 to {MAX_PASSAGES}, and filter", field=place
+        ) from None
+
+
+_NAMES = frozenset({*Wanted.model_fields, *Filter.model_fields})
+
+
+def _top_k(wanted: Wanted | None, policy: TenantPolicy) -> int:
+    if wanted is None:
+        return policy.retrieval_passages if policy.retrieval else 0
+    return policy.retrieval_passages if wanted.top_k is None else wanted.top_k
+
+
+def _question(messages: object) -> tuple[int, str | None]:
+    """Where the last message of the user stands, and its end; None where there is none, or nothing to search for."""
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        return 0, None
+    for at in range(len(messages) - 1, -1, -1):
+        message = messages[at]
+        if isinstance(message, Mapping) and message.get("role") == "user":
+            text = _text(message.get("content")).strip()[-QUERY_CHARACTERS:]
+            return at, text or None
+    return 0, None
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, Mapping)]
+        return "\n".join(text for text in texts if isinstance(text, str))
+    return ""

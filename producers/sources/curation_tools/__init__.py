@@ -1,1 +1,0 @@
-"""Takes texts and reviews from curation tools: Label Studio and Argilla."""
