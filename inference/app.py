@@ -162,7 +162,8 @@ class Replica:
             folder = stack.enter_context(ExitStack())
             root = folder.enter_context(adapter_folder(settings.adapter_dir / settings.replica_id))
             base_model = await asyncio.to_thread(base_model_directory, settings)
-            engine = self._engine(engine_config(settings, base_model))
+            meter = UsageMeter()
+            engine = self._engine(engine_config(settings, base_model), meter)
             tenancy = await stack.enter_async_context(open_tenancy(settings, SERVICE))
             stack.callback(folder.close)  # before bus and store, whose closing waits for what they do not answer
             files = await self._files(tenancy, base_model, root)
@@ -177,7 +178,6 @@ class Replica:
             embedder = EmbedderAtFirstUse(settings, settings.work_dir / "models", stack)
             retrieval = Retrieval(tenancy, indexes, embedder, settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN)
             views = TenantStateCache(tenancy, settings.state_ttl_seconds, on_blocked=turns.forget)
-            meter = UsageMeter()
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)
             lease = ReplicaLease(
@@ -208,9 +208,11 @@ class Replica:
             finally:
                 self.api.answers = None
 
-    def _engine(self, config: EngineConfig) -> SupervisedEngine:
+    def _engine(self, config: EngineConfig, meter: UsageMeter) -> SupervisedEngine:
         suspects = Suspects(on_refused=lambda: self.endangering.add(1))
-        return SupervisedEngine(lambda: Engine(config), suspects, RESTARTS, on_restarted=lambda: self.restarts.add(1))
+        return SupervisedEngine(
+            lambda: Engine(config, meter.stepped), suspects, RESTARTS, on_restarted=lambda: self.restarts.add(1)
+        )
 
     def _turns(self) -> Turns:
         settings = self.settings

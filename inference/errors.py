@@ -65,6 +65,12 @@ def queue_full(limit: int, headers: Mapping[str, str]) -> RequestRefused:
     return RequestRefused(429, "queue_full", message, headers)
 
 
+def budget_spent(seconds: int) -> RequestRefused:
+    """With OpenAI's own code and status. It lasts until the month is over, and their clients would try 429 again."""
+    message = "the tenant's budget of this month is used up; it is raised by the tenant's policy"
+    return RequestRefused(429, "insufficient_quota", message, {"x-should-retry": "false", "Retry-After": str(seconds)})
+
+
 def too_much_unread() -> RequestRefused:
     message = "too much of this tenant's earlier answers has not been read yet; read them, then try again"
     return RequestRefused(429, "answers_unread", message)

@@ -86,6 +86,7 @@ class OperatorSettings(PlatformSettings, EmbedderSettings, _StackSettings):
     kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
     review_url: HttpUrl | None = Field(default=None, description="the review page's address, as browsers see it")
     source_key_file: Path | None = Field(default=None, description="32 bytes in base64: a source's ids and salts")
+    price_file: Path | None = Field(default=None, description="YAML: what `sano cost` prices by")
 
 
 class InstallationSettings(OperatorSettings):

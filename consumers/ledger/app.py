@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 
 from consumers.ledger import audit, handlers
 from consumers.ledger.audit_facts import AUDITED
+from consumers.ledger.budgets import BUDGET_SECONDS, Budgets
+from consumers.ledger.inventory import Inventory
 from consumers.ledger.keeper import AuditKeeper
 from consumers.ledger.ports import LedgerPorts
 from consumers.ledger.settings import LedgerSettings
+from consumers.ledger.usage_metrics import usage_counters
 from consumers.ledger.usage_runs import on_usages_recorded
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.runs import InRuns
@@ -21,6 +24,7 @@ from schemas.bus.topics import LIVE_TOPICS
 from schemas.evidence.purposes import Purpose
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, process_keys
+from tenancy.lifecycle.costs import read_prices
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.state.rounds import TICK_SECONDS
@@ -43,7 +47,13 @@ def main() -> None:
         keeper = AuditKeeper(tenancy, checkpointer, settings.quiesce_seconds, longest, owns=share.owns)
         signing = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile, at_once=LOOKS)
         sweeping = Periodic("audit round", TICK_SECONDS, keeper.sweep)
-        yield LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries), (signing, sweeping)
+        inventory = Periodic("storage inventory", TICK_SECONDS, Inventory(tenancy).take)
+        prices = None if settings.price_file is None else read_prices(settings.price_file)
+        counters = usage_counters()
+        budgets = Budgets(tenancy, prices, counters)
+        comparing = Periodic("budgets", BUDGET_SECONDS, budgets.look)
+        made = LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries, counters, budgets.spenders)
+        yield made, (signing, sweeping, inventory, comparing)
 
     serve("ledger", settings=settings, topics=LIVE_TOPICS, handlers=HANDLERS, ports=ports)
 

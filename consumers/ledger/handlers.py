@@ -10,7 +10,7 @@ from schemas.bus.envelope import Event
 from schemas.bus.events import UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
-from schemas.objects.usage import Report, UsageDay, report_of
+from schemas.objects.usage import KeptUsage, Report, UsageDay, report_of
 from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Transient
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -23,14 +23,26 @@ async def on_usage_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     await tenancy.active(tenant)
     store = await tenancy.store(tenant)
     report = report_of(data.usage_id)
-    return await keep(event.id, data, store) if report is None else (await add_to_day([(report, data)], store))[0]
+    if report is None:
+        outcome = await keep(event, data, store)
+    else:
+        [outcome] = await add_to_day([(report, data)], store)
+    entered(ports, tenant, [data] if outcome is Outcome.EFFECT else [])
+    return outcome
 
 
-async def keep(event_id: str, data: UsageRecorded, store: TenantStore) -> Outcome:
+def entered(ports: LedgerPorts, tenant: TenantId, records: Sequence[UsageRecorded]) -> None:
+    """Count what was entered just now, and have the tenant's budget looked at."""
+    ports.counters.count(records)
+    if records:
+        ports.spenders.add(tenant)
+
+
+async def keep(event: Event, data: UsageRecorded, store: TenantStore) -> Outcome:
     try:
-        await store.put_record(object_keys.usage(event_id), data, if_absent=True)
+        await store.put_record(object_keys.usage(event.id), KeptUsage(at=event.time, usage=data), if_absent=True)
     except PreconditionFailed:
-        if (await store.get_record(object_keys.usage(event_id), UsageRecorded))[0] != data:
+        if (await store.get_record(object_keys.usage(event.id), KeptUsage))[0].usage != data:
             raise Contradicted from None
         return Outcome.NOOP_DUPLICATE
     return Outcome.EFFECT

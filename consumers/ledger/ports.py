@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from consumers.ledger.usage_metrics import UsageCounters, usage_counters
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
+from tenancy.tenant_id import TenantId
 
 
 @dataclass(frozen=True)
 class LedgerPorts:
-    """``checkpoint_entries``: after so many entries of a tenant the log is signed without waiting for the keeper."""
+    """``checkpoint_entries``: after so many entries of a tenant the log is signed without waiting for the keeper.
+    ``spenders``: tenants whose usage was entered, for :class:`~consumers.ledger.budgets.Budgets`.
+    """
 
     tenancy: Tenancy
     checkpointer: Checkpointer
     checkpoint_entries: int
+    counters: UsageCounters = field(default_factory=usage_counters)
+    spenders: set[TenantId] = field(default_factory=set)

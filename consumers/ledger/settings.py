@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
@@ -22,3 +24,4 @@ class LedgerSettings(ConsumerSettings):
     audit_checkpoint_seconds: float = Field(
         default=CHECKPOINT_SECONDS, gt=0.0, le=DAY_SECONDS, description="no entry stays unsigned longer"
     )
+    price_file: Path | None = Field(default=None, description="YAML; absent: budgets are not compared with anything")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
-from consumers.ledger.handlers import add_to_day, keep
+from consumers.ledger.handlers import add_to_day, entered, keep
 from consumers.ledger.ports import LedgerPorts
 from schemas.bus.envelope import Event
 from schemas.bus.events import UsageRecorded
@@ -21,7 +21,7 @@ async def on_usages_recorded(run: Sequence[Event], ports: LedgerPorts) -> Sequen
     tenancy, tenant = ports.tenancy, TenantId(run[0].subject)
     _, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
     reports: dict[str, tuple[Report, UsageRecorded]] = {}
-    others: dict[str, UsageRecorded] = {}
+    others: dict[str, tuple[Event, UsageRecorded]] = {}
     taken: list[str] = []
     for event in run:
         data = cast(UsageRecorded, event.data)
@@ -30,10 +30,12 @@ async def on_usages_recorded(run: Sequence[Event], ports: LedgerPorts) -> Sequen
             break
         taken.append(event.id)
         if report is None:
-            others[event.id] = data
+            others[event.id] = event, data
         else:
             reports[event.id] = report, data
-    kept = await gathered(keep(event_id, data, store) for event_id, data in others.items())
+    kept = await gathered(keep(event, data, store) for event, data in others.values())
     added = await add_to_day(list(reports.values()), store) if reports else []
     outcomes = {**dict(zip(others, kept, strict=True)), **dict(zip(reports, added, strict=True))}
+    counted = {event.id: cast(UsageRecorded, event.data) for event in run}
+    entered(ports, tenant, [counted[event_id] for event_id in taken if outcomes[event_id] is Outcome.EFFECT])
     return [outcomes[event_id] for event_id in taken]

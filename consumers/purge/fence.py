@@ -144,6 +144,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             adapter_history=(),
             knowledge=None,
             outbox=(),
+            budget=None,
             purge=PurgeState(
                 purge_id=record.purge_id,
                 fenced_at=fenced_at,

@@ -142,6 +142,7 @@ class Publication:
                     source="training",
                     training_tokens=run.trained_tokens,
                     engine_seconds=run.train_seconds,
+                    gpu_seconds=run.train_seconds,
                     bytes_stored=adapter.size_bytes,
                 ),
             )

@@ -141,6 +141,7 @@ class Answers:
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
         may_answer = partial(self._require_lease, adapter)
+        asked_at = self.meter.now()
         request_id, retrieved = random_nonce(), None
         if kind == "chat":
             retrieved = await self.retrieval.applied(tenant, policy, state.knowledge, body)
@@ -160,6 +161,7 @@ class Answers:
             try:
                 await stack.enter_async_context(self._held(tenant, adapter))
                 self.views.require_admitted(tenant)
+                self.meter.waited(tenant, self.meter.now() - asked_at)
                 ask = self.engine.chat if kind == "chat" else self.engine.completion
                 result = await ask(
                     body,

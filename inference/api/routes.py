@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from inference.api.answers import Answer, Answers, HeldStream, Kind
+from inference.api.public_keys import MEDIA_TYPE, PublicKeys
 from inference.engine.errors import EngineError, EngineRefused
 from inference.engine.vllm_errors import error_events
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
@@ -45,6 +46,7 @@ class Api:
         self.tokens = tokens
         self.requests = requests
         self.running = TenantRequests(tenant_requests)
+        self.public_keys = PublicKeys()
         self.answers: Answers | None = None
 
     def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
@@ -66,6 +68,7 @@ class Api:
         app.add_api_route("/v1/chat/completions", self._route("chat"), methods=["POST"])
         app.add_api_route("/v1/completions", self._route("completion"), methods=["POST"])
         app.add_api_route("/v1/models", _guarded(self._models), methods=["GET"])
+        app.add_api_route("/tenants/{tenant}/jwks.json", _guarded(self._jwks), methods=["GET"])
         return app
 
     def _tenant(self, request: Request) -> TenantId:
@@ -109,6 +112,10 @@ class Api:
         names = await self._ready().models(self._tenant(request))
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "tenant"} for name in names]
         return JSONResponse({"object": "list", "data": data})
+
+    async def _jwks(self, request: Request) -> Response:
+        keys = await self.public_keys.jwks(self._ready().views, request.path_params["tenant"])
+        return JSONResponse(keys, media_type=MEDIA_TYPE, headers={"Cache-Control": "max-age=300"})
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:

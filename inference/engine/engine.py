@@ -29,6 +29,7 @@ from inference.engine.ports import UNBOUNDED
 from inference.engine.processes import end, of_engine
 from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
 from inference.engine.shared_memory import descendants, mapped, unlink
+from inference.engine.step_times import Stepped, StepTimes
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import (
     error_events,
@@ -48,8 +49,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class Engine:
     """See the module. Call :meth:`start` before anything else and :meth:`close` at the end."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, stepped: Stepped | None = None) -> None:
         self._config = config
+        self._stepped = stepped
         self._llm: Any = None
         self._answering: WatchedLlm | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -77,6 +79,8 @@ class Engine:
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
             if not all(await self._answering.collective_rpc("adapts_no_vocabulary")):
                 raise RuntimeError("vLLM gives this base model's vocabulary slots for adapters, which are not safe")
+            if self._stepped is not None:
+                watch_steps(self._llm, self._flights, self._stepped)
             init_app_state = await asyncio.to_thread(_imported_init_app_state)
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())
         except BaseException:
@@ -362,6 +366,19 @@ class Engine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+
+
+def watch_steps(llm: Any, flights: Flights, stepped: Stepped) -> None:
+    """Look at the outputs of each step before vLLM does: it drops which request had how much of it."""
+    times = StepTimes(stepped, flights.owner_of)
+    flights.on_busy, flights.on_idle = times.busy, times.idle
+    process = llm.output_processor.process_outputs
+
+    def watched(outputs: Any, at: float | None = None, *more: Any, **named: Any) -> Any:
+        times.step(outputs, at)
+        return process(outputs, at, *more, **named)
+
+    llm.output_processor.process_outputs = watched
 
 
 def _imported_init_app_state() -> Callable[..., Awaitable[None]]:

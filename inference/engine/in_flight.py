@@ -40,6 +40,8 @@ class Flights:
     def __init__(self, abort: Abort) -> None:
         self._abort = abort
         self._running: dict[str, Flight] = {}
+        self.on_busy: Callable[[], None] = lambda: None
+        self.on_idle: Callable[[], None] = lambda: None
         self.unread = Unread()
 
     def count(self, adapter: str | None) -> int:
@@ -58,6 +60,8 @@ class Flights:
         if flight.request_id in self._running:
             work.close()
             raise EngineRefused(409, "a request with this id is running")
+        if not self._running:
+            self.on_busy()
         self._running[flight.request_id] = flight
         flight.task = asyncio.create_task(self._run(flight, work))
         flight.task.add_done_callback(lambda task: self._ended(flight, work, task))
@@ -68,6 +72,11 @@ class Flights:
         # A cancellation later than that, or a second one, would cut off the abort.
         if flight.task is not None and not flight.aborting and not flight.task.cancelling():
             flight.task.cancel()
+
+    def owner_of(self, request_id: str) -> str | None:
+        """Whose running request this is."""
+        flight = self._running.get(request_id)
+        return None if flight is None else flight.owner
 
     async def end(self, flights: list[Flight]) -> None:
         """Cancel the flights and wait until the engine has been told and they no longer count."""
@@ -111,6 +120,8 @@ class Flights:
             await self._abort(flight.engine_ids)
 
     def _ended(self, flight: Flight, work: Coroutine[Any, Any, Any], task: asyncio.Task[Any]) -> None:
+        if len(self._running) == 1:
+            self.on_idle()  # while the owner of the last one is known
         del self._running[flight.request_id]
         work.close()  # a task that is cancelled before its first step has not begun it
         if not task.cancelled():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from inference.adapters.recent_set import RecentSet
 from inference.errors import no_such_model, not_active
 from inference.tenants.absent import AbsentAdapters
+from inference.tenants.budgets import require_within_budget
 from inference.tenants.conversations import takes_part
 from schemas.base.identifiers import SHA256_PATTERN
 from schemas.objects.state import AdapterState, TenantState
@@ -89,11 +90,12 @@ class TenantStateCache:
     async def adapter(self, tenant: TenantId, model: object, conversation: Callable[[], bytes]) -> str | None:
         """The digest that answers, None for the base model; with a canary the conversation decides.
 
-        Raises :class:`RequestRefused` (403, 404).
+        Raises :class:`RequestRefused` (403, 404, 429).
 
         ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
         """
         state = await self.active(tenant)
+        require_within_budget(state, self.tenancy.clock())
         if model is None or model == ACTIVE:
             if state.canary is not None and takes_part(state.canary, conversation()):
                 return state.canary.adapter_digest

@@ -28,7 +28,10 @@ class Amounts:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
     engine_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    queue_seconds: float = 0.0
 
 
 @dataclass
@@ -65,6 +68,16 @@ class UsageMeter:
         amounts = self._of(tenant)
         amounts.prompt_tokens += prompt
         amounts.completion_tokens += completion
+
+    def waited(self, tenant: TenantId, seconds: float) -> None:
+        """Add what a request waited for admission and for its adapter before the engine had it."""
+        self._of(tenant).queue_seconds += seconds
+
+    def stepped(self, owner: str, gpu_seconds: float, cached_tokens: int) -> None:
+        """Add an owner's share of an engine's step, and what it did not have to compute for a prompt."""
+        amounts = self._of(TenantId(owner))
+        amounts.gpu_seconds += gpu_seconds
+        amounts.cached_tokens += cached_tokens
 
     def _of(self, tenant: TenantId) -> Amounts:
         return self._amounts.setdefault(tenant, Amounts())
@@ -127,7 +140,10 @@ class UsageReporter:
             source="inference",
             prompt_tokens=amounts.prompt_tokens,
             completion_tokens=amounts.completion_tokens,
+            cached_tokens=amounts.cached_tokens,
             engine_seconds=round(amounts.engine_seconds, SECONDS_DIGITS),
+            gpu_seconds=round(amounts.gpu_seconds, SECONDS_DIGITS),
+            queue_seconds=round(amounts.queue_seconds, SECONDS_DIGITS),
         )
         return Event(subject=tenant, data=data, time=now, source=self.tenancy.outbox.source)
 

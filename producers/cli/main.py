@@ -10,6 +10,7 @@ import typer
 from producers.cli import (
     audit,
     chat,
+    cost,
     dead_letters,
     evidence,
     holds,
@@ -43,6 +44,7 @@ for commands in (
     training,
     chat,
     evidence,
+    cost,
     offboarding,
     replaying,
     dead_letters,

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from schemas.base.contract import Contract
-from schemas.bus.events import UsageRecorded, UsageSource
+from schemas.bus.events import UsageSource
 from schemas.objects import object_keys
-from schemas.objects.usage import UsageDay, UsageSum, amounts_of
+from schemas.objects.usage import KeptUsage, UsageDay, UsageSum, amounts_of
 from tenancy.bootstrap import Tenancy
 from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
 
 class UsageView(Contract):
-    """What a tenant used, summed over its records of one source: the amounts that something measures.
+    """What a tenant used, summed over its records of one source.
 
-    ``engine_seconds``: of the engine's time for inference, of the worker's time for training. ``bytes_written``: of
-    published adapters; nothing is taken off it when one is erased.
+    ``engine_seconds``: time in which its requests ran, or its training. ``gpu_seconds``: of the device's time, its
+    share by tokens. ``queue_seconds``: what its requests waited. ``byte_days``: bytes by area times days.
+    ``bytes_written``: of published adapters; nothing is taken off it when one is erased.
     """
 
     source: UsageSource
     records: int
     prompt_tokens: int
+    cached_tokens: int
     completion_tokens: int
     training_tokens: int
     engine_seconds: float
+    gpu_seconds: float
+    queue_seconds: float
+    byte_days: dict[str, int]
     bytes_written: int
 
 
@@ -37,8 +42,8 @@ async def usage(tenancy: Tenancy, tenant_id: TenantId) -> list[UsageView]:
     async def sums_in(name: str) -> Mapping[UsageSource, UsageSum]:
         if name.startswith(object_keys.USAGE_DAYS):
             return (await store.get_record(name, UsageDay))[0].sums
-        record, _ = await store.get_record(name, UsageRecorded)
-        return {record.source: amounts_of(record)}
+        kept, _ = await store.get_record(name, KeptUsage)
+        return {kept.usage.source: amounts_of(kept.usage)}
 
     names = [relative async for relative in store.list("usage")]
     total: dict[UsageSource, UsageSum] = {}
@@ -49,7 +54,7 @@ async def usage(tenancy: Tenancy, tenant_id: TenantId) -> list[UsageView]:
         UsageView(
             source=source,
             bytes_written=amounts.bytes_stored,
-            **amounts.model_dump(exclude={"bytes_stored", "gpu_seconds"}),
+            **amounts.model_dump(exclude={"bytes_stored"}),
         )
         for source, amounts in sorted(total.items())
     ]

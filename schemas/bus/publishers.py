@@ -56,7 +56,7 @@ PUBLISHES: dict[str, Types] = {
         events.PurgeOverdue,
         events.OutcomeRecorded,
     ),
-    "ledger": (events.OutcomeRecorded,),
+    "ledger": (events.UsageRecorded, events.OutcomeRecorded),
     "inference": (events.ReplicaRegistered, events.ReplicaEvicted, events.UsageRecorded, events.OutcomeRecorded),
 }
 """By principal: its own events, and others' outbox entries that it publishes. The training workers are the training

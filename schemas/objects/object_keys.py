@@ -19,6 +19,8 @@ PROBES_PREFIX = "probes/"
 
 WorkKind = Literal["training", "withdrawals", "purges", "audit"]
 """What a service does beside its events, for tenants that it finds by their markers."""
+RoundKind = Literal["training", "withdrawals", "purges", "audit", "inventory"]
+"""What goes through all tenants, slowly."""
 WORK_OF_THE_LIVING: tuple[WorkKind, ...] = ("training", "withdrawals")
 """There is none for a tenant that is fenced."""
 WORK_BEYOND_THE_FENCE: tuple[WorkKind, ...] = ("purges", "audit")
@@ -138,7 +140,7 @@ def open_work(kind: WorkKind, tenant: str) -> str:
     return f"{open_work_of(kind, tenant)}open"
 
 
-def round_progress(kind: WorkKind) -> str:
+def round_progress(kind: RoundKind) -> str:
     """How far the slow round over all tenants is."""
     return f"{ROUNDS_PREFIX}{kind}.json"
 

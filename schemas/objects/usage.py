@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from pydantic import Field
 
 from schemas.base.contract import Contract
+from schemas.base.timestamps import Timestamp
 from schemas.bus.events import UsageRecorded, UsageSource
 
 Ranges = tuple[tuple[int, int], ...]
@@ -23,6 +24,10 @@ SECONDS_DIGITS = 6
 """Sums are rounded as reports are, so that they do not depend on the order of adding."""
 
 _REPORT = re.compile(r"(?P<day>[0-9]{8})\.(?P<reporter>[0-9a-f]{32})\.(?P<number>[1-9][0-9]{0,11})", re.ASCII)
+
+
+INVENTORY_REPORTER = "0" * 32
+"""Reports each tenant's storage once a day: whoever takes the day's inventory twice reports it once."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,12 @@ class UsageSum(Contract):
     records: int = Field(default=0, ge=0)
     prompt_tokens: int = Field(default=0, ge=0)
     completion_tokens: int = Field(default=0, ge=0)
+    cached_tokens: int = Field(default=0, ge=0)
     training_tokens: int = Field(default=0, ge=0)
     engine_seconds: float = Field(default=0.0, ge=0.0)
     gpu_seconds: float = Field(default=0.0, ge=0.0)
+    queue_seconds: float = Field(default=0.0, ge=0.0)
+    byte_days: dict[str, int] = Field(default_factory=dict)
     bytes_stored: int = Field(default=0, ge=0)
 
     def plus(self, other: UsageSum) -> UsageSum:
@@ -72,16 +80,30 @@ class UsageSum(Contract):
             records=self.records + other.records,
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
             training_tokens=self.training_tokens + other.training_tokens,
             engine_seconds=round(self.engine_seconds + other.engine_seconds, SECONDS_DIGITS),
             gpu_seconds=round(self.gpu_seconds + other.gpu_seconds, SECONDS_DIGITS),
+            queue_seconds=round(self.queue_seconds + other.queue_seconds, SECONDS_DIGITS),
+            byte_days={
+                area: self.byte_days.get(area, 0) + other.byte_days.get(area, 0)
+                for area in sorted({*self.byte_days, *other.byte_days})
+            },
             bytes_stored=self.bytes_stored + other.bytes_stored,
         )
 
 
 def amounts_of(record: UsageRecorded) -> UsageSum:
     """One event's amounts as a sum of one."""
-    return UsageSum(records=1, **record.model_dump(exclude={"usage_id", "source"}))
+    byte_days = {one.area: one.bytes for one in record.stored}
+    return UsageSum(records=1, byte_days=byte_days, **record.model_dump(exclude={"usage_id", "source", "stored"}))
+
+
+class KeptUsage(Contract):
+    """Usage that is no report of a day, and when it was: the time of its event."""
+
+    at: Timestamp
+    usage: UsageRecorded
 
 
 class UsageDay(Contract):

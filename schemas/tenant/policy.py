@@ -9,6 +9,7 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
+from schemas.base.integers import Amount
 from schemas.tenant.hyperparameters import Hyperparameters
 
 KEPT_FOR_DELETION = timedelta(days=1)
@@ -85,6 +86,13 @@ class TenantPolicy(Contract):
         ge=16,
         le=1_048_576,
         description="tokens of a prompt and its answer together; the engine's own bound may be smaller",
+    )
+    monthly_budget: Amount | None = Field(
+        default=None, description="what a month may cost, in the currency of the price file; absent: no budget"
+    )
+    on_budget: Literal["warn", "stop"] = Field(
+        default="warn",
+        description="at 100 % of the budget. warn: as at 80 %; stop: refuse answers until the month is over",
     )
     retrieval: bool = Field(
         default=False, description="chat answers are given from the tenant's documents where the request does not say"

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from schemas.base.contract import read_tolerant
 from schemas.objects import object_keys
-from schemas.objects.object_keys import WorkKind
+from schemas.objects.object_keys import RoundKind
 from schemas.objects.rounds import RoundProgress
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.platform.clock import Clock
@@ -32,7 +32,7 @@ class Rounds:
     """The rounds for one kind of work."""
 
     states: StateRegistry
-    kind: WorkKind
+    kind: RoundKind
     clock: Clock
     every: timedelta = ROUND
     taken: int = TAKEN

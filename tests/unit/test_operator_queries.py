@@ -12,6 +12,7 @@ from producers.queries.lineage import lineage
 from schemas.bus.events import UsageRecorded
 from schemas.objects import object_keys
 from schemas.objects.replicas import ReplicaRecord
+from schemas.objects.usage import KeptUsage
 from tenancy.errors import BadSignature, Refused
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import BASE, NOW, Parts, onboarded_parts, publish_adapter, purge_ports, purge_to_the_end
@@ -73,15 +74,18 @@ async def test_usage_is_summed_by_source(parts: Parts) -> None:
                 "source": source,
                 "prompt_tokens": 10,
                 "engine_seconds": 0.5,
+                "gpu_seconds": 0.3,
+                "queue_seconds": 0.1,
+                "cached_tokens": 4,
                 "bytes_stored": 100,
             }
         )
-        await store.put_record(object_keys.usage(f"event-{number}"), record)
+        await store.put_record(object_keys.usage(f"event-{number}"), KeptUsage(at=NOW, usage=record))
     inference, training = await usage.usage(parts.tenancy, TENANT)
     assert (inference.records, inference.prompt_tokens, inference.engine_seconds) == (2, 20, 1.0)
     assert (training.source, training.records, training.prompt_tokens) == ("training", 1, 10)
     assert (inference.bytes_written, training.bytes_written) == (200, 100)
-    assert "gpu_seconds" not in type(training).model_fields, "nothing measures it, and 0 would say that something does"
+    assert (inference.gpu_seconds, inference.queue_seconds, inference.cached_tokens) == (0.6, 0.2, 8)
 
 
 async def test_lineage_names_run_reviewers_consents_and_approvals(parts: Parts) -> None:

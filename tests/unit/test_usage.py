@@ -149,3 +149,15 @@ async def test_a_replica_that_stops_in_an_outage_says_so_and_waits_for_nothing(
     async with asyncio.timeout(BOUND_SECONDS):
         await reporter.close(0.01)
     assert [(record.message, vars(record)["reports"]) for record in caplog.records] == [("usage not reported", 2)]
+
+
+async def test_a_report_holds_what_waited_what_was_cached_and_the_share_of_the_device() -> None:
+    publisher = Flaky()
+    meter, reporter = _reporter(publisher)
+    meter.waited(TENANT, 0.25)
+    meter.waited(TENANT, 0.5)
+    meter.stepped(TENANT, 1.5, 32)
+    await reporter.report()
+    [event] = publisher.events
+    assert isinstance(event.data, UsageRecorded)
+    assert (event.data.queue_seconds, event.data.gpu_seconds, event.data.cached_tokens) == (0.75, 1.5, 32)

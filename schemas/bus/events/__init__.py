@@ -53,7 +53,7 @@ from schemas.bus.events.training import (
 from schemas.bus.events.adapters import AdapterActivated, AdapterReady, AdapterRetired, AdapterRolledBack
 from schemas.bus.events.replicas import ReplicaEvicted, ReplicaRegistered
 from schemas.bus.events.knowledge import DocumentRemoved, DocumentUpserted
-from schemas.bus.events.usage import UsageRecorded, UsageSource
+from schemas.bus.events.usage import StoredBytes, UsageRecorded, UsageSource
 from schemas.bus.events.outcomes import OutcomeRecorded
 
 __all__ = [
@@ -94,6 +94,7 @@ __all__ = [
     "ReplicaEvicted",
     "ReplicaRegistered",
     "SourceKind",
+    "StoredBytes",
     "TenantChurned",
     "TenantOnboarded",
     "TrainingCompleted",

@@ -6,11 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.base.identifiers import OpaqueId
+from schemas.base.contract import Contract
+from schemas.base.identifiers import OpaqueId, ReasonCode
 from schemas.base.integers import Amount, Count
 from schemas.bus.events.base import USAGE, EventData
 
 UsageSource = Literal["inference", "training", "storage"]
+
+
+class StoredBytes(Contract):
+    """What lies in one area of the tenant's prefix, or in its audit log: all versions of all objects."""
+
+    area: ReasonCode
+    bytes: Count
 
 
 class UsageRecorded(EventData):
@@ -24,8 +32,17 @@ class UsageRecorded(EventData):
     prompt_tokens: Count = 0
     completion_tokens: Count = 0
     training_tokens: Count = 0
-    engine_seconds: Amount = 0.0
-    gpu_seconds: Amount = Field(default=0.0, description="not measured by any service of this release")
+    cached_tokens: Count = Field(default=0, description="of the prompt tokens, those that the engine had cached")
+    engine_seconds: Amount = Field(default=0.0, description="time in which requests ran, shared out by requests")
+    gpu_seconds: Amount = Field(
+        default=0.0,
+        description="time of the device, shared out by tokens step by step; of a training the whole; where there is no "
+        "GPU the CPU stands in",
+    )
+    queue_seconds: Amount = Field(default=0.0, description="time that requests waited before the engine had them")
+    stored: tuple[StoredBytes, ...] = Field(
+        default=(), max_length=32, description="by area, as a day's inventory found it; it stands for that day"
+    )
     bytes_stored: Count = Field(
         default=0, description="bytes written by this use; no event subtracts them when they are erased"
     )

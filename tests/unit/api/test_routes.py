@@ -111,6 +111,7 @@ def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
         (CHAT, ("POST",)),
         (COMPLETIONS, ("POST",)),
         (MODELS, ("GET",)),
+        ("/tenants/{tenant}/jwks.json", ("GET",)),
     }
     assert {getattr(route, "path", "") for route in bench.health.routes} == {
         "/health/live",

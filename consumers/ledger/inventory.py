@@ -1,0 +1,81 @@
+"""Takes the inventory of each tenant's storage, once a day: what it found is that day's usage.
+
+Nothing else lists the bucket for it: `sano usage`, prices and budgets read the days' records. A listing costs one
+request for each thousand versions. Whoever takes a day's inventory a second time reports it under the same number, so
+it counts once.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from schemas.bus.envelope import Event
+from schemas.bus.events import StoredBytes, UsageRecorded
+from schemas.objects import object_keys
+from schemas.objects.usage import INVENTORY_REPORTER, Report, UsageDay, day_of
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import KeyDestroyed, ObjectNotFound, TenantFenced, UnknownTenant
+from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.state.rounds import Rounds
+from tenancy.tenant_id import TenantId
+
+logger = logging.getLogger(f"{SCOPE}.ledger")
+
+AUDIT_AREA = "audit"
+
+
+@dataclass
+class Inventory:
+    """Looks at each tenant once an hour, by the shared round, and lists what no inventory of the day has listed yet."""
+
+    tenancy: Tenancy
+    _rounds: Rounds = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._rounds = Rounds(self.tenancy.states, "inventory", self.tenancy.clock)
+
+    async def take(self) -> None:
+        for tenant in await self._rounds.take():
+            try:
+                await self.take_of(tenant)
+            except (TenantFenced, UnknownTenant, KeyDestroyed):
+                continue
+            except Exception as error:
+                # One tenant's trouble must not hold up those listed behind it; the next round tries again.
+                logger.error("tenant skipped by the inventory", extra={"error": error_location(error)})
+
+    async def take_of(self, tenant: TenantId) -> None:
+        """Report the tenant's storage of today, if nobody did."""
+        await self.tenancy.active(tenant)
+        now = self.tenancy.clock()
+        day = day_of(now)
+        if await self._is_taken(tenant, day):
+            return
+        data = UsageRecorded(
+            usage_id=Report(day, INVENTORY_REPORTER, 1).usage_id,
+            source="storage",
+            stored=await self._stored(tenant),
+        )
+        await self.tenancy.publisher.publish(
+            Event(subject=tenant, data=data, time=now, source=self.tenancy.outbox.source)
+        )
+
+    async def _is_taken(self, tenant: TenantId, day: str) -> bool:
+        store = await self.tenancy.store(tenant)
+        try:
+            held, _ = await store.get_record(object_keys.usage_day(day), UsageDay)
+        except ObjectNotFound:
+            return False
+        return INVENTORY_REPORTER in held.counted
+
+    async def _stored(self, tenant: TenantId) -> tuple[StoredBytes, ...]:
+        """Superseded versions too: the store charges for them until a purge or an erasure removes them."""
+        prefix = object_keys.tenant_prefix(tenant)
+        found: dict[str, int] = {}
+        async for version in self.tenancy.objects.versions(prefix):
+            area = version.key.removeprefix(prefix).partition("/")[0]
+            found[area] = found.get(area, 0) + version.size_bytes
+        async for version in self.tenancy.objects.versions(object_keys.audit_prefix(tenant)):
+            found[AUDIT_AREA] = found.get(AUDIT_AREA, 0) + version.size_bytes
+        return tuple(StoredBytes(area=area, bytes=found[area]) for area in sorted(found))

@@ -1,0 +1,1 @@
+"""Takes texts and reviews from curation tools: Label Studio and Argilla."""

@@ -1,0 +1,170 @@
+"""Wiring of the curation tools' source: ``python -m producers.sources.curation_tools.app``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from opentelemetry import metrics
+
+from producers.sources.curation_tools.argilla import Argilla
+from producers.sources.curation_tools.fields import Fields
+from producers.sources.curation_tools.http_client import ToolClient
+from producers.sources.curation_tools.label_studio import LabelStudio
+from producers.sources.curation_tools.receiver import Receiver
+from producers.sources.curation_tools.records import Tool
+from producers.sources.curation_tools.routes import Endpoint
+from producers.sources.curation_tools.settings import CurationToolSettings
+from producers.sources.curation_tools.webhooks import Sender
+from producers.sources.proposing import Proposer, read_public_key
+from producers.sources.source_key import SourceKey
+from tenancy.bootstrap import event_signer
+from tenancy.bus import KafkaPublisher
+from tenancy.errors import Refused
+from tenancy.platform.secret_files import read_secret
+from tenancy.platform.settings import loaded_or_exit, refusal_exits
+from tenancy.redaction.standard import standard_gate
+from tenancy.service.background_server import Beside, run_server
+from tenancy.service.health import health_app
+from tenancy.service.telemetry import configure_logging, configure_telemetry
+from tenancy.tenant_id import TenantId
+
+SERVICE = "curation-tools"
+SOURCE = "/sanolith/curation-tools"
+TOKEN_HEADERS = {"label-studio": ("Authorization", "Token {}"), "argilla": ("X-Argilla-Api-Key", "{}")}
+
+
+@dataclass
+class CurationToolSource:
+    """The process: what it was told, and what runs behind its routes."""
+
+    settings: CurationToolSettings
+    counter: metrics.Counter
+    sender: Sender
+    token: str
+    receiver: Receiver | None = None
+    publisher: KafkaPublisher | None = None
+    running_receiver: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, settings: CurationToolSettings, counter: metrics.Counter) -> CurationToolSource:
+        """Raises :class:`Refused` for a file that is not what it should be."""
+        read_public_key(settings.source_jwk_file)
+        SourceKey.read(settings.source_key_file)
+        how = "; make one with `openssl rand -base64 32`, and chmod 600 it"
+        if not settings.curation_secret_file.is_file():
+            raise Refused("no-webhook-secret", f"refused: SANO_CURATION_SECRET_FILE names no file{how}")
+        sender = Sender(settings.curation_tool, read_secret(settings.curation_secret_file, "webhook-secret", how))
+        return cls(settings, counter, sender, _token(settings.curation_token_file))
+
+    def tool(self, client: httpx.AsyncClient) -> Tool:
+        settings = self.settings
+        fields = Fields(
+            question=settings.curation_question_field,
+            answer=settings.curation_answer_field,
+            author=settings.curation_author_field,
+            consent=settings.curation_consent_field,
+            verdict=settings.curation_verdict_field,
+            reason=settings.curation_reason_field,
+            approve=settings.curation_approve_value,
+            reject=settings.curation_reject_value,
+        )
+        if settings.curation_tool == "label-studio":
+            return LabelStudio(ToolClient(client), settings.curation_project, fields)
+        return Argilla(ToolClient(client), settings.curation_project, fields)
+
+    def client(self) -> httpx.AsyncClient:
+        settings = self.settings
+        header, form = TOKEN_HEADERS[settings.curation_tool]
+        return httpx.AsyncClient(
+            base_url=settings.curation_url.rstrip("/"),
+            headers={header: form.format(self.token)},
+            timeout=settings.curation_request_seconds,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def endpoint(self) -> Endpoint:
+        return Endpoint(lambda: self.receiver, self.sender, self.settings.curation_body_bytes)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        settings = self.settings
+        gate = await asyncio.to_thread(standard_gate)
+        async with (
+            self.client() as client,
+            KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher,
+        ):
+            proposer = Proposer(
+                TenantId(settings.source_tenant),
+                read_public_key(settings.source_jwk_file),
+                SourceKey.read(settings.source_key_file),
+                gate,
+                publisher,
+                SOURCE,
+            )
+            receiver = Receiver(
+                self.tool(client),
+                proposer,
+                settings.curation_position_file,
+                settings.curation_reconcile_seconds,
+                self.counter,
+            )
+            self.publisher, self.receiver = publisher, receiver
+            self.running_receiver = asyncio.create_task(receiver.run())
+            try:
+                yield
+            finally:
+                self.receiver = None
+                self.running_receiver.cancel()
+                await asyncio.gather(self.running_receiver, return_exceptions=True)
+
+    def is_alive(self) -> bool:
+        return self.running_receiver is None or not self.running_receiver.done()
+
+    async def is_ready(self) -> bool:
+        """Whether the tool answered the last question, and the bus answers now."""
+        receiver, publisher = self.receiver, self.publisher
+        return receiver is not None and receiver.is_ready and publisher is not None and await publisher.answers()
+
+
+def _token(path: Path) -> str:
+    try:
+        token = path.read_text().strip()
+    except OSError as error:
+        raise Refused("no-tool-token", f"refused: {path} cannot be read ({error.strerror})") from None
+    if not token.isascii() or not token.isprintable() or not token:
+        raise Refused("bad-tool-token", f"refused: {path} holds no token")
+    return token
+
+
+def main() -> None:
+    settings = loaded_or_exit(CurationToolSettings)
+    configure_logging(SERVICE)
+    telemetry = configure_telemetry(SERVICE, settings.otlp_endpoint)
+    counter = telemetry.meter.create_counter(
+        "sano_curation_tool_records", description="what became of a curation tool's records"
+    )
+    try:
+        with refusal_exits():
+            source = CurationToolSource.of(settings, counter)
+        run_server(
+            source.endpoint().app,
+            source.running,
+            host=settings.curation_host,
+            port=settings.curation_port,
+            graceful_seconds=5,
+            beside=Beside(
+                health_app(telemetry, source.is_alive, source.is_ready), settings.health_host, settings.health_port
+            ),
+        )
+    finally:
+        telemetry.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Asks a curation tool over HTTP. What it answers is never repeated in an error or a log: it holds texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tenancy.errors import Refused, Transient
+
+LARGEST_ANSWER = 32 * 1024 * 1024
+
+
+class ToolUnavailable(Transient):
+    """The tool did not answer, or said that it cannot now."""
+
+
+@dataclass(frozen=True)
+class ToolClient:
+    """``client`` has the tool's address and the token's header; it follows no redirect."""
+
+    client: httpx.AsyncClient
+
+    async def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any | None:
+        """The JSON; None where there is no such thing. Raises :class:`ToolUnavailable` and :class:`Refused`."""
+        return await self._asked("GET", path, params=dict(params or {}))
+
+    async def post(self, path: str, body: Any) -> Any | None:
+        """As :meth:`get`."""
+        return await self._asked("POST", path, json=body)
+
+    async def _asked(self, method: str, path: str, **how: Any) -> Any | None:
+        try:
+            async with self.client.stream(method, path, **how) as response:
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > LARGEST_ANSWER:
+                        raise Refused("tool-refused", "refused: the curation tool's answer is too large")
+                status = response.status_code
+                if status == 404:
+                    return None
+                if status == 429 or status >= 500:
+                    raise ToolUnavailable(f"the curation tool answered {status}")
+                if status >= 300:
+                    why = f"refused: the curation tool answered {status}; see to its address and the token's rights"
+                    raise Refused("tool-refused", why)
+                return httpx.Response(200, content=bytes(body)).json()
+        except httpx.HTTPError as error:
+            raise ToolUnavailable(f"the curation tool did not answer ({type(error).__name__})") from None
+        except ValueError:
+            raise unreadable() from None
+
+
+def unreadable() -> Refused:
+    return Refused("unreadable-record", "refused: the curation tool's answer is not of the documented shape")
