@@ -12,6 +12,7 @@ from schemas.bus.content import ChatMessage
 from schemas.bus.events import ExampleProposed
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
+from tenancy.lifecycle.terms import tenant_terms
 from tenancy.redaction.at_first_use import GateSource
 from tenancy.tenant_id import TenantId
 
@@ -48,6 +49,13 @@ async def edit(
     )
     public_key = public_key_of(await tenancy.keys.public_key(tenant))
     proposer = Proposer(
-        tenant, public_key, key, await asyncio.to_thread(gate), tenancy.publisher, tenancy.outbox.source, tenancy.clock
+        tenant=tenant,
+        public_key=public_key,
+        key=key,
+        gate=await asyncio.to_thread(gate),
+        publisher=tenancy.publisher,
+        source=tenancy.outbox.source,
+        clock=tenancy.clock,
+        terms=await tenant_terms(await tenancy.store(tenant)),
     )
     return await proposer.propose("edit", candidate)

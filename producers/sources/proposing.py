@@ -29,13 +29,16 @@ from tenancy.bus import Publisher
 from tenancy.errors import Refused
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.redaction.port import RedactionGate
+from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 
 
 @dataclass(frozen=True)
 class Proposer:
-    """Proposes one tenant's candidates. ``source`` is the ``ce_source`` of its events."""
+    """Proposes one tenant's candidates. ``source`` is the ``ce_source`` of its events. ``terms`` are the tenant's own,
+    where the process may read them.
+    """
 
     tenant: TenantId
     public_key: OKPKey
@@ -44,6 +47,7 @@ class Proposer:
     publisher: Publisher
     source: str
     clock: Clock = utc_now
+    terms: TenantTerms | None = field(default=None, repr=False)
 
     async def propose(self, kind: SourceKind, candidate: Candidate) -> ExampleProposed:
         """Publish the candidate, redacted and encrypted. Returns once the bus has acknowledged it.
@@ -61,7 +65,7 @@ class Proposer:
 
     def proposal(self, kind: SourceKind, candidate: Candidate) -> ExampleProposed:
         """The event's data. Blocks for as long as the gate looks at the text."""
-        redacted = self.gate.redact(candidate.messages)
+        redacted = self.gate.redact(candidate.messages, terms=self.terms)
         example_id = candidate.example_id or self.key.opaque_id("example", self.tenant, candidate.natural_key)
         salt = self.key.salt(self.tenant, example_id, candidate.version, redacted.messages)
         try:

@@ -6,7 +6,12 @@ import re
 
 import pytest
 
+from producers.commands.terms import add_terms
+from schemas.base.redaction import IdentifierType
 from schemas.bus import events
+from schemas.objects import object_keys
+from schemas.objects.proposals import ProposalRecord
+from schemas.objects.terms import Term
 from tests.fixtures.gates import NAME
 from tests.unit.operator_parts import publish_adapter
 from tests.unit.proposal_parts import content
@@ -69,6 +74,16 @@ async def test_where_two_disagree_it_waits_for_a_third_and_says_so(desk: Desk) -
     assert "You have reviewed this version" in await first.look("/examples/e1")
     assert "disagreement" in await third.look("/queue")
     assert "Another one decides" in await third.look("/examples/e1")
+
+
+async def test_what_the_gate_sent_back_from_a_training_set_says_so(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"), await desk.review().proposed("e2"))
+    store, place = await desk.parts.tenancy.store(T1), object_keys.proposal("e1")
+    record, _ = await store.get_record(place, ProposalRecord)
+    await store.put_record(place, record.evolve(source="freeze"))
+    browser = await desk.signed_in()
+    assert "when a training set was made" in await browser.look("/examples/e1")
+    assert "when a training set was made" not in await browser.look("/examples/e2")
 
 
 async def test_who_wrote_an_example_is_offered_no_decision_on_it_and_cannot_send_one(desk: Desk) -> None:
@@ -140,6 +155,20 @@ async def test_an_edit_is_a_new_version_by_its_editor_redacted_again_and_voids_w
     assert NAME not in html
     assert "4482913" not in html
     assert "0 of 2" in html, "the review of the first version counts for nothing"
+
+
+async def test_an_edit_is_redacted_by_the_tenants_own_terms_too(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1"))
+    term = Term(text="ward Magnolia", kind=IdentifierType.FACILITY)
+    await add_terms(desk.parts.tenancy, T1, terms=[term], changed_by="op-1")
+    editor = await desk.signed_in()
+    await editor.look("/examples/e1/edit")
+    fields = {"text-0": "May [PATIENT-1] have it on ward Magnolia?", "text-1": "No."}
+    assert (await editor.send_form("/examples/e1/edit", version="1", **fields)).status_code == 303
+    await desk.curated()
+    html = await (await desk.signed_in(person="rev-2")).look("/examples/e1")
+    assert "Magnolia" not in html
+    assert "[FACILITY-1]</mark>" in html
 
 
 async def test_an_edit_that_changes_nothing_empties_a_turn_or_is_of_an_old_version_is_refused(desk: Desk) -> None:
