@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from consumers.curation import handlers
 from consumers.curation.proposals import on_example_proposed
+from consumers.curation.rescans import RescanDriver
 from consumers.curation.returns import on_example_returned
 from consumers.curation.reviews import on_example_reviewed
 from consumers.curation.runs import on_consents_granted, on_examples_approved
 from consumers.curation.settings import CurationSettings
 from consumers.runtime.dispatch import Handler
 from consumers.runtime.runs import InRuns
-from consumers.runtime.service import only_tenancy, serve
+from consumers.runtime.service import serve
+from consumers.runtime.share import Share
 from schemas.bus import events
+from tenancy.bootstrap import Tenancy
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.redaction.at_first_use import AtFirstUse, GateSource
 from tenancy.redaction.standard import standard_gate
+from tenancy.service.periodic import LOOKS, Periodic
+from tenancy.state.rounds import TICK_SECONDS
 
 
 def handlers_with(gate: GateSource) -> Mapping[type[events.EventData], Handler]:
@@ -38,7 +44,15 @@ HANDLERS = handlers_with(AtFirstUse(standard_gate))
 
 def main() -> None:
     settings = loaded_or_exit(CurationSettings)
-    serve("curation", settings=settings, topics=(events.CURATION,), handlers=HANDLERS, ports=only_tenancy)
+
+    @asynccontextmanager
+    async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:
+        driver = RescanDriver(tenancy, settings.quiesce_seconds, settings.handler_deadline_seconds, owns=share.owns)
+        searching = Periodic("missed identifiers", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
+        sweeping = Periodic("missed identifiers round", TICK_SECONDS, driver.sweep)
+        yield tenancy, (searching, sweeping)
+
+    serve("curation", settings=settings, topics=(events.CURATION,), handlers=HANDLERS, ports=ports)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,6 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             activations=0,
             adapter_history=(),
             knowledge=None,
-            api_keys=(),
             outbox=(),
             budget=None,
             purge=PurgeState(

@@ -119,12 +119,6 @@ class Consumer:
         return bool(await self.broker.ping(timeout=3.0))
 
 
-@asynccontextmanager
-async def only_tenancy(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[Tenancy, Sequence[Periodic]]]:
-    """The ports of a consumer that needs nothing beyond the tenancy."""
-    yield tenancy, ()
-
-
 def serve(
     service: str,
     *,

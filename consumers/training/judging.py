@@ -7,7 +7,7 @@ imported. A later version of the gate sees more, and so does one that knows more
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from consumers.training.result import TrainingStopped
 from consumers.training.tokenization import TrainingExample
@@ -30,9 +30,9 @@ IDENTIFIERS_FOUND = "identifiers-found"
 class Judged:
     """What the gate said of each example, by id: a verdict of those that are clean, a code of all others."""
 
-    clean: Mapping[str, GateVerdict] = field(default_factory=dict)
-    hits: Mapping[str, RedactionReport] = field(default_factory=dict)
-    codes: Mapping[str, str] = field(default_factory=dict)
+    clean: Mapping[str, GateVerdict]
+    hits: Mapping[str, RedactionReport]
+    codes: Mapping[str, str]
 
 
 def judged(

@@ -166,6 +166,35 @@ def link(
     typer.echo(one_time_link(signs, settings.review_url, name, role_of(role), person, lifetime))
 
 
+@app.command()
+def mark(context: typer.Context, example: ExampleArgument, tenant: TenantOption, reviewer: ReviewerOption) -> None:
+    """Mark a missed identifier, which standard input has.
+
+    As it stands in the text, maybe behind a kind and a tab. Every example of the tenant that has it is withdrawn.
+    """
+    from producers.cli.terms import given_terms
+    from producers.commands.marking import mark as marked
+    from tenancy.errors import Refused
+    from tenancy.tenant_id import TenantId
+
+    name, given = TenantId(tenant), given_terms()
+    if len(given) != 1:
+        raise Refused("one-term", "refused: mark one identifier at a time; give one line")
+
+    async def act(tenancy: Tenancy, settings: OperatorSettings) -> None:
+        await marked(
+            tenancy,
+            name,
+            example,
+            given[0],
+            reviewer_id=reviewer,
+            deadline_seconds=settings.handler_deadline_seconds,
+        )
+
+    read(context, act)
+    typer.echo("marked: every example that has it is withdrawn; `sano withdrawals` shows what becomes of adapters")
+
+
 def is_terminal() -> bool:
     return sys.stdout.isatty()
 

@@ -17,11 +17,11 @@ WORK_PREFIX = "work/"
 ROUNDS_PREFIX = "rounds/"
 PROBES_PREFIX = "probes/"
 
-WorkKind = Literal["training", "withdrawals", "purges", "audit"]
+WorkKind = Literal["training", "withdrawals", "rescans", "purges", "audit"]
 """What a service does beside its events, for tenants that it finds by their markers."""
-RoundKind = Literal["training", "withdrawals", "purges", "audit", "inventory"]
+RoundKind = Literal["training", "withdrawals", "rescans", "purges", "audit", "inventory"]
 """What goes through all tenants, slowly."""
-WORK_OF_THE_LIVING: tuple[WorkKind, ...] = ("training", "withdrawals")
+WORK_OF_THE_LIVING: tuple[WorkKind, ...] = ("training", "withdrawals", "rescans")
 """There is none for a tenant that is fenced."""
 WORK_BEYOND_THE_FENCE: tuple[WorkKind, ...] = ("purges", "audit")
 """The purge itself, and the signing of what it enters in the audit log."""

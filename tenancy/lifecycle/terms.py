@@ -8,11 +8,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
+from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
-from schemas.objects.terms import MOST_TERMS, TermList
+from schemas.objects.terms import MOST_TERMS, Term, TermList
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
+from tenancy.redaction.gate import UnionGate
 from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.tenant_store import TenantStore
+
+_ONLY_TERMS = UnionGate("tenant-terms", "1", ())
 
 TermChange = Callable[[TermList], TermList]
 
@@ -29,6 +33,12 @@ async def tenant_terms(store: TenantStore) -> TenantTerms:
     """The terms as a gate takes them."""
     held, _ = await read_term_list(store)
     return TenantTerms({term.text: term.kind for term in held.terms}, frozenset(held.allowed), held.version)
+
+
+def contains(term: Term, content: ExampleContent) -> bool:
+    """Whether the term stands in any turn, in whatever case, outside of placeholders. Blocks for a moment."""
+    wanted = TenantTerms({term.text: term.kind})
+    return any(_ONLY_TERMS.scan(message.content, terms=wanted) for message in content.messages)
 
 
 async def change_terms(store: TenantStore, change: TermChange) -> TermList:

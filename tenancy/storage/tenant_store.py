@@ -96,10 +96,11 @@ class TenantStore:
         """Remove every version of everything in a folder of the tenant's prefix."""
         await erase_prefix(self.objects, object_keys.tenant_area(self.tenant, *parts))
 
-    async def list(self, *parts: str) -> AsyncIterator[str]:
-        """Relative keys of everything current in an area or a folder of it, in lexical order."""
+    async def list(self, *parts: str, after: str = "") -> AsyncIterator[str]:
+        """Relative keys of everything current in an area or a folder of it, in lexical order, behind ``after``."""
         strip = len(object_keys.tenant_prefix(self.tenant))
-        async for key in self.objects.keys(object_keys.tenant_area(self.tenant, *parts)):
+        start = self._full(after) if after else ""
+        async for key in self.objects.keys(object_keys.tenant_area(self.tenant, *parts), after=start):
             yield key[strip:]
 
 

@@ -17,9 +17,12 @@ import pytest
 from consumers.ledger.keeper import SURVIVAL
 from inference.replica.lease import ReplicaLease
 from producers.commands import legal_holds
+from producers.commands.marking import mark
 from schemas.bus import events
+from schemas.objects.terms import Term
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
+from tests.fixtures.gates import NAME
 from tests.invariants.source import ROOT
 from tests.world.crashes import CrashAt
 from tests.world.deliveries import READ
@@ -73,7 +76,12 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
         "put:withdrawals": "create-if-absent or compare-and-swap of one record, like the purge's put:purges",
     },
     "curation": {
-        "put:work": WORK["put:work"],
+        **WORK,
+        "erase:terms": "a search that is over; the next look makes it again",
+        "put:terms": "how far a search is, a compare-and-swap: whoever takes it up goes on from before it",
+        "publish:sano.example.withdrawn": "published again by the search that goes on, until the record says it",
+        "put:contents": "create-if-absent of the text that goes back to review, like the intake's put:runs",
+        "put:proposals": "create-if-absent or compare-and-swap of one record, as it was when the event comes again",
         "erase:consents": REPEATED.format("the worker's erase:staging"),
         "erase:contents": REPEATED.format("the worker's erase:staging"),
         "put:withdrawals": "create-if-absent of one record after a swap, like the intake's put:runs",
@@ -105,6 +113,8 @@ ONLY_SIMULATED: dict[str, dict[str, str]] = {
     "worker": {
         **AUDIT,
         "put:work": WORK["put:work"],
+        "put:runs": "what was left out, create-if-absent for each attempt",
+        "publish:sano.example.returned": "published again by the next attempt, which finds the same",
         "publish:sano.training.completed": REPORTED.format("sano.adapter.ready"),
         "publish:sano.training.rejected": REPORTED.format("sano.adapter.ready"),
         "publish:sano.training.started": REPORTED.format("sano.adapter.ready"),
@@ -152,8 +162,9 @@ async def life(tmp_path: Path) -> Effects:
 
 
 async def _life(scratch: Path) -> Effects:
-    """What tenants can set off: decisions, batches, an export, usage, withdrawals that retrain and retire; a purge with
-    a right of export under a hold and beyond its deadline, one without, and one of a tenant that has no adapter.
+    """What tenants can set off: decisions, batches, an identifier that the gate finds and one that a reviewer does, an
+    export, usage, withdrawals that retrain and retire; a purge with a right of export under a hold and beyond its
+    deadline, one without, and one of a tenant that has no adapter.
     """
     crash = CrashAt()
     world = World(scratch, crash)
@@ -168,6 +179,12 @@ async def _life(scratch: Path) -> Effects:
         assert active is not None
         async with world.placement.held(tenant, active):
             world.server.meter.tokens(tenant, 7, 2)
+        await world.publish(tenant, await world.approval(tenant, "e7", text=f"{NAME} Okonkwo"))
+        await world.publish(tenant, events.TrainingRequested(run_id="hit", trigger="operator"))
+        await world.settle()
+        active = (await world.state(tenant)).active_adapter
+        assert active is not None
+        await mark(world.outside, tenant, "e7", Term(text="Okonkwo"), reviewer_id="rev-1")
         await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
         world.public_keys[tenant] = (await world.outside.keys.open(tenant)).public_key
         for version in (1, 2):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from consumers.adapters.withdrawals import WithdrawalDriver
+from consumers.curation.rescans import RescanDriver
 from consumers.ledger.keeper import AuditKeeper
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.watchdog import Watchdog
@@ -23,6 +24,7 @@ from schemas.evidence.audit import Actor
 from schemas.objects import object_keys
 from schemas.objects.object_keys import WorkKind
 from schemas.objects.state import RunState, TenantState
+from schemas.objects.terms import Rescan, Term
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy, assemble
@@ -35,7 +37,7 @@ from tests.fixtures.noting_store import NotingStore
 from tests.invariants.worlds import learned, purged
 from tests.world.world import LEASE_SECONDS, PURGE, QUIESCE_SECONDS, World
 
-KINDS: tuple[WorkKind, ...] = ("training", "withdrawals", "purges", "audit")
+KINDS: tuple[WorkKind, ...] = ("training", "withdrawals", "rescans", "purges", "audit")
 NAMES = tuple(f"t{number}" for number in range(8))
 
 
@@ -86,6 +88,9 @@ class Process:
                     tenancy, world.keys.certificate, replicas, QUIESCE_SECONDS, now=now, owns=owns
                 )
                 return driver.reconcile, driver.sweep
+            case "rescans":
+                searching = RescanDriver(tenancy, QUIESCE_SECONDS, now=now, owns=owns)
+                return searching.reconcile, searching.sweep
             case "purges":
                 purging = PurgeDriver(tenancy, world.keys, PURGE, now=now, owns=owns)
                 return purging.reconcile, purging.sweep
@@ -121,6 +126,11 @@ async def work(world: World, kind: WorkKind, tenant: TenantId) -> None:
         case "withdrawals":
             await announce(world.outside.objects, kind, tenant)
             await world.outside.states.swap(tenant, withdrawn)
+        case "rescans":
+            await announce(world.outside.objects, kind, tenant)
+            store = await world.outside.store(tenant)
+            search = Rescan(term=Term(text="Okonkwo"), example_id="e1", reviewer_id="rev-1", asked_at=world.now)
+            await store.put_record(object_keys.rescan("s1"), search)
         case "purges":
             requested = events.PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
             event = await world.publish(tenant, requested)
@@ -166,6 +176,8 @@ def _work_made(key: str, body: bytes, *, if_absent: bool) -> tuple[WorkKind, str
         return "purges", tenant
     if root == "tenants" and rest[:2] == ["withdrawals", "open"]:
         return "withdrawals", tenant
+    if root == "tenants" and rest[:2] == ["terms", "rescans"]:
+        return "rescans", tenant
     if root == "registry" and rest[0] == "state.json":
         state = read_tolerant(TenantState, body)
         if state.status == "active" and any(not run.is_over for run in state.runs.values()):

@@ -23,8 +23,11 @@ from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from schemas.objects import object_keys
+from schemas.objects.terms import Rescan, Term
 from tenancy.bus import Publisher
 from tenancy.evidence.event_signatures import EventVerifier
+from tenancy.lifecycle.terms import change_terms
+from tenancy.state.open_work import announce
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
@@ -52,12 +55,22 @@ async def learned(world: World, tenant: TenantId, text: str = "a") -> str:
     for example_id in ("e8", "e9"):
         await world.publish(tenant, events.ExampleWithdrawn(example_id=example_id, reason_code="patient-request"))
     await world.publish(tenant, events.UsageRecorded(usage_id="u1", source="inference", prompt_tokens=3))
+    await _searched_for(world, tenant, Term(text="Okonkwo"))
     await world.settle()
     await world.publish(tenant, events.ExportRequested(export_id="x1", requested_by="op"))
     await world.settle()
     active = await world.served(tenant)
     await world.settle()  # the load is entered into the audit log beside the events
     return active
+
+
+async def _searched_for(world: World, tenant: TenantId, term: Term) -> None:
+    """A term of the tenant, and the search for it, as a reviewer's mark leaves them; no text has it."""
+    store = await world.outside.store(tenant)
+    await announce(world.outside.objects, "rescans", tenant)
+    await change_terms(store, lambda held: held.evolve(terms=(term,)))
+    search = Rescan(term=term, example_id="e0", reviewer_id="rev-1", asked_at=world.now)
+    await store.put_record(object_keys.rescan("s1"), search)
 
 
 async def purged(world: World, tenant: TenantId) -> None:

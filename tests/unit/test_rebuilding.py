@@ -52,11 +52,11 @@ def test_every_type_is_either_sent_or_concluded_again() -> None:
 
 
 def test_of_what_services_publish_all_but_their_commands_and_usage_is_concluded_again_by_its_type() -> None:
-    """A command that a service gives is known by its id, and usage by its source. A decision that reviews lead to is
-    sent like any other: it has the id of the one that curation comes to again.
+    """A command that a service gives is known by its id, and usage by its source. A decision that reviews or a missed
+    identifier lead to is sent like any other: it has the id of the one that curation comes to again.
     """
     made = {model for service in SERVICES for model in events_made_in(sources(service))}
-    decisions = {events.ExampleApproved, events.ExampleRejected}
+    decisions = {events.ExampleApproved, events.ExampleRejected, events.ExampleWithdrawn}
     known_otherwise = {events.TrainingRequested, events.PurgeRequested, events.UsageRecorded}
     assert made - set(CONCLUSIONS) == known_otherwise | decisions
 

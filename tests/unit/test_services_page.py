@@ -41,7 +41,10 @@ SERVICES = tuple(HANDLERS)
 TYPES = {model.__name__: model for model in EVENT_TYPES.values()}
 IMPORT = ("sources/importing.py", "sources/proposing.py")
 NO_COMMANDS = ("cli", "demo", "replay")
-AT_ONCE = {"curation": {events.ExampleApproved, events.ExampleRejected}, "training": {events.ExampleReturned}}
+AT_ONCE = {
+    "curation": {events.ExampleApproved, events.ExampleRejected, events.ExampleWithdrawn},
+    "training": {events.ExampleReturned},
+}
 """What a service that pays debts publishes itself and never owes: another record than the state decides it."""
 DOCUMENTED_AS = {**{service: service for service in SERVICES}, "inference": "serving replica"}
 

@@ -35,7 +35,7 @@ READ = {
 }
 """What each group reads that is ever published here. A test compares it with the services."""
 
-LOOKS = ("runner", "worker", "withdrawals", "purges", "watchdog", "loads", "audit")
+LOOKS = ("runner", "worker", "withdrawals", "rescans", "purges", "watchdog", "loads", "audit")
 """What consumers do beside their events, at any time."""
 
 
@@ -168,6 +168,8 @@ class Deliveries(World):
                     await self._work(*self.pending.pop(0))
             case "withdrawals":
                 await self.withdrawals.reconcile()
+            case "rescans":
+                await self.rescans.reconcile()
             case "purges":
                 await self.driver.reconcile()
             case "watchdog":

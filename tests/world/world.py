@@ -18,6 +18,7 @@ from consumers.adapters import app as adapters_app
 from consumers.adapters.handlers import AdaptersPorts
 from consumers.adapters.withdrawals import WithdrawalDriver
 from consumers.curation import app as curation_app
+from consumers.curation.rescans import RescanDriver
 from consumers.export import app as export_app
 from consumers.export.handlers import ExportPorts
 from consumers.knowledge import app as knowledge_app
@@ -140,6 +141,7 @@ class World:
         keeping = self._of("ledger")
         checkpointer = Checkpointer(keeping.audit, self.keys)
         self.keeper = AuditKeeper(keeping, checkpointer, QUIESCE_SECONDS, now=self.seconds)
+        self.rescans = RescanDriver(self._of("curation"), QUIESCE_SECONDS, now=self.seconds, at_once=2)
         activating, exporting = self._of("adapters"), self._of("export")
         replicas = Replicas(activating.objects, self.clock, PURGE.replica_answer_seconds)
         self.withdrawals = WithdrawalDriver(
@@ -234,13 +236,19 @@ class World:
         )
 
     def proposal(
-        self, tenant: TenantId, example_id: str, *, version: int = 1, consent: str | None = "consent-1"
+        self,
+        tenant: TenantId,
+        example_id: str,
+        *,
+        version: int = 1,
+        consent: str | None = "consent-1",
+        text: str = "answer",
     ) -> events.ExampleProposed:
         """A redacted text, encrypted to the tenant, as a source proposes it; to nobody where there is no tenant."""
         content = ExampleContent(
             messages=(
                 ChatMessage(role="user", content=f"question {example_id}"),
-                ChatMessage(role="assistant", content=f"answer {example_id} {version}"),
+                ChatMessage(role="assistant", content=f"{text} {example_id} {version}"),
             ),
             salt=self.salt(tenant, example_id, version),
         )
@@ -308,6 +316,7 @@ class World:
         while self.pending:
             moved = True
             await self._work(*self.pending.pop(0))
+        await self._periodic(self.rescans.reconcile)
         await self._periodic(self.withdrawals.reconcile)
         await self._periodic(self._drive)
         await self._serve(self.server.reporter.report)
