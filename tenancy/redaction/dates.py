@@ -261,7 +261,9 @@ def _two_parts(text: str) -> Iterator[Found]:
             if not _CUE.search(before) and not (a <= 12 and b > 12):
                 continue
         elif match.group() in ("1/2", "1/4", "3/4", "1/3", "2/3") and not re.search(
-            r"\b(?:on|seen|admitted|dob|appt|visit|lmp)\s{0,2}$", before, re.IGNORECASE
+            r"\b(?:on|seen|admitted|dob|appt|visit|lmp|d/?c'?d|discharged|born|due|since|until)\s{0,2}$",
+            before,
+            re.IGNORECASE,
         ):
             continue
         found.append(match.span())

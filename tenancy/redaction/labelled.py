@@ -165,7 +165,7 @@ _LABEL = re.compile(
 )
 _FILLER = re.compile(
     r"\s{0,3}+(?:(?P<sign>[#:=]|(?:nos?|nr|num|number|numbers|nbr|id|ids)\b\.?)|is\b|was\b|"
-    r"are\b|of\b|on\s(?:file|record|chart)\b|"
+    r"are\b|of\b|on\s(?:file|record|chart)\b|as\b|"
     r"(?:that\s)?ends?\s(?:in|with)\b|ending\s(?:in|with)?|last\s(?:4|four)(?:\s(?:digits|"
     r"of))?(?:\s(?:is|are|of\sssn))?|listed\sas\b|reads?\b|"
     r"shows?\b|ref(?:erence)?\b|template\b|hash\b|scan\b|card\b|file\b|for\s(?:this\s)?(?:pt|"

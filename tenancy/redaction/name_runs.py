@@ -17,6 +17,7 @@ def run(
     ``unknown``: words that are in no list are taken.
     """
     end = place = at
+    initial = False
     for index in range(most):
         token = signs.TOKEN.match(text, place)
         if token is None:
@@ -34,11 +35,12 @@ def run(
         ):
             place = token.end() + (text[token.end() : token.end() + 1] == ".")
             if index > 0:
-                end = place
-        elif _is_part(
-            word, cased, first=index == 0, sure=first_sure and index == 0, unknown=unknown, after_name=end > at
+                end, initial = place, True
+        elif (initial and words.surname_share(word) >= 0.003) or _is_part(
+            word, cased, first=end == at, sure=first_sure and index == 0, unknown=unknown, after_name=end > at
         ):
             place = end = token.end()
+            initial = False
         else:
             break
         gap = signs.GAP.match(text, place)
@@ -67,7 +69,7 @@ def _is_part(word: str, cased: bool, *, first: bool, sure: bool, unknown: bool, 
     if len(word) < 2 or words.is_clinical(word):
         return False
     if words.is_function_word(word):
-        if sure and words.surname_share(word) >= 0.04:
+        if words.surname_share(word) >= (0.04 if sure else 0.1) and (sure or after_name):
             return True
         return capital and after_name and not word.isupper() and words.is_surname(word)
     if words.is_name(word):

@@ -25,7 +25,7 @@ _PUBLIC = re.compile(
 )
 _PUBLIC_TOKEN = re.compile(
     r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
-    r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)-?\d{3,}\w?",
+    r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)(?:-\d{3,}|\d{3,5}(?!\d))\w?",
     re.IGNORECASE,
 )
 _SSN = re.compile(r"(?<![\w-])(?:\d{3}|[x*]{3})([-. ])(?:\d{2}|[x*]{2})\1\d{4}(?![\w-])", re.IGNORECASE)

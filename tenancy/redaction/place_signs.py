@@ -20,6 +20,12 @@ UNIT = (
     r"(?:,?\s{1,2}(?:apt|apartment|suite|ste|unit|lot|trailer|bldg|building|room|rm|floor|fl|"
     r"#)\.?\s?#?\s?[A-Za-z]?\d{0,5}[A-Za-z]?(?![\w]))?"
 )
+CALLE = re.compile(
+    rf"(?<![\w./-])\d{{1,6}}\s(?:calle|camino|avenida|paseo|rue|via|plaza|rua|strada)(?:\s(?:de|del|la|los|las|du)){{0,2}}"
+    rf"\s[^\W\d_]{{2,20}}{UNIT}",
+    re.IGNORECASE,
+)
+UNIT_AFTER = re.compile(UNIT, re.IGNORECASE)
 ADDRESS = re.compile(
     rf"(?<![\w./-])(?P<number>\d{{1,6}}[a-z]?)\s{{1,2}}(?P<street>(?:(?:{STREET_WORD})\s){{1,"
     rf"4}}?)(?:(?P<sure>{SURE_SUFFIX})|(?P<short>{SHORT_SUFFIX}))\b\.?(?:\s(?:way|ct|court|"

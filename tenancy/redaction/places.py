@@ -35,8 +35,12 @@ def _addresses(text: str) -> Iterator[Found]:
 
 
 def _streets(text: str) -> Iterator[Found]:
+    for match in signs.CALLE.finditer(text):
+        yield match.start(), match.end(), T.ADDRESS
     for match in signs.HOUSE.finditer(text):
-        yield match.start("house"), match.start("house") + len(match["house"].rstrip()), T.ADDRESS
+        end = match.start("house") + len(match["house"].rstrip())
+        unit = signs.UNIT_AFTER.match(text, end)
+        yield match.start("house"), unit.end() if unit else end, T.ADDRESS
     for match in signs.ADDRESS.finditer(text):
         street = match["street"].split()
         titled = all(word[:1].isupper() or word[:1].isdigit() for word in street)
@@ -234,9 +238,7 @@ def _names_a_facility(named: list[str], noun: str) -> bool:
     """Whether words in any case before ``hospital`` and the like are its name and not its kind."""
     if all(part[:1].isupper() and not part.isupper() for part in named):
         return True
-    if any(
-        not words.is_dictionary_word(part) and words.zipf(part) < 4.6 and not words.is_medical(part) for part in named
-    ):
+    if any(words.zipf(part) < 4.6 and not words.is_clinical(part) and _is_rare(part) for part in named):
         return True
     common = all(words.is_dictionary_word(part) and words.zipf(part) < 4.9 for part in named)
     return (
@@ -245,6 +247,13 @@ def _names_a_facility(named: list[str], noun: str) -> bool:
         and not any(map(words.is_medical, named))
         and (len(named) > 1 or noun in ("manor", "memorial", "academy"))
     )
+
+
+def _is_rare(word: str) -> bool:
+    """Whether a word is a town's or somebody's, or hardly ever written and looks like none of medicine's."""
+    if words.is_dictionary_word(word):
+        return words.zipf(word) < 3.3 and not words.is_medical(word)
+    return words.is_place(word) or words.is_surname(word) or not words.is_medical(word)
 
 
 def _specific(start: int, name: str) -> tuple[int, str]:

@@ -29,7 +29,7 @@ WEIGHTS = "token_model.npz"
 CLASSES: tuple[T | None, ...] = (None, T.PERSON, T.PLACE, T.DATE, T.ID)
 """What a word is, coarsely; None is no identifier. A rule that finds more of the same place gives the finer kind."""
 
-THRESHOLD = 0.5
+THRESHOLD = 0.35
 BESIDE = 0.1
 """The probability from which a word counts by itself, and from which it does beside one that counts."""
 

@@ -2,7 +2,7 @@
 
 They are looked at seldom and last: portal messages, triage shorthand, pharmacists, discharge notes, requests for
 imaging, nurses' handoffs, social workers, laboratories, billing. Medicine stands in them as it was written.
-Templates of odd number (:data:`UNSEEN`) nobody looked at while the gate was written.
+Every second template nobody looked at while the gate was written.
 """
 
 from __future__ import annotations
@@ -12,4 +12,3 @@ from pathlib import Path
 _HERE = Path(__file__).parent
 WITH = (_HERE / "voices_with.txt").read_text("utf-8").splitlines()
 CLEAN = (_HERE / "voices_clean.txt").read_text("utf-8").splitlines()
-UNSEEN = (WITH[1::2], CLEAN[1::2])
