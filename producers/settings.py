@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -86,6 +86,7 @@ class OperatorSettings(PlatformSettings, EmbedderSettings, _StackSettings):
     kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
     review_url: HttpUrl | None = Field(default=None, description="the review page's address, as browsers see it")
     source_key_file: Path | None = Field(default=None, description="32 bytes in base64: a source's ids and salts")
+    source_dates: Literal["removed", "shifted"] = "removed"
     price_file: Path | None = Field(default=None, description="YAML: what `sano cost` prices by")
 
 

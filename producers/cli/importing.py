@@ -194,4 +194,13 @@ async def _proposer(tenancy: Tenancy, settings: OperatorSettings, tenant: str, j
     name = TenantId(tenant)
     key = read_public_key(jwk) if jwk else public_key_of(await tenancy.keys.public_key(name))
     source_key = SourceKey.read(settings.source_key_file)
-    return Proposer(name, key, source_key, standard_gate(), tenancy.publisher, tenancy.outbox.source, tenancy.clock)
+    return Proposer(
+        name,
+        key,
+        source_key,
+        standard_gate(),
+        tenancy.publisher,
+        tenancy.outbox.source,
+        tenancy.clock,
+        shift_dates=settings.source_dates == "shifted",
+    )

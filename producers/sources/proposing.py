@@ -29,6 +29,7 @@ from tenancy.bus import Publisher
 from tenancy.errors import Refused
 from tenancy.platform.clock import Clock, utc_now
 from tenancy.redaction.port import RedactionGate
+from tenancy.redaction.shifted_dates import DateShift
 from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
@@ -38,6 +39,8 @@ from tenancy.tenant_id import TenantId
 class Proposer:
     """Proposes one tenant's candidates. ``source`` is the ``ce_source`` of its events. ``terms`` are the tenant's own,
     where the process may read them.
+
+    ``shift_dates``: dates are moved, by another secret distance in each example, and stay in order; else they go.
     """
 
     tenant: TenantId
@@ -48,6 +51,7 @@ class Proposer:
     source: str
     clock: Clock = utc_now
     terms: TenantTerms | None = field(default=None, repr=False)
+    shift_dates: bool = False
 
     async def propose(self, kind: SourceKind, candidate: Candidate) -> ExampleProposed:
         """Publish the candidate, redacted and encrypted. Returns once the bus has acknowledged it.
@@ -65,8 +69,9 @@ class Proposer:
 
     def proposal(self, kind: SourceKind, candidate: Candidate) -> ExampleProposed:
         """The event's data. Blocks for as long as the gate looks at the text."""
-        redacted = self.gate.redact(candidate.messages, terms=self.terms)
         example_id = candidate.example_id or self.key.opaque_id("example", self.tenant, candidate.natural_key)
+        dates = DateShift(self.key.date_seed(self.tenant, example_id)) if self.shift_dates else None
+        redacted = self.gate.redact(candidate.messages, terms=self.terms, dates=dates)
         salt = self.key.salt(self.tenant, example_id, candidate.version, redacted.messages)
         try:
             content = ExampleContent(messages=redacted.messages, salt=salt)

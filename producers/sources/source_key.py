@@ -47,5 +47,9 @@ class SourceKey:
         """A secret for another purpose of the same process, which says nothing of the key."""
         return self._mac("secret", purpose)
 
+    def date_seed(self, tenant: str, example_id: str) -> bytes:
+        """What the distance comes from by which an example's dates move: the same in each of its versions."""
+        return bytes.fromhex(self._mac("dates", tenant, example_id))
+
     def _mac(self, *parts: str) -> str:
         return hmac.new(self.key, canonical_json(["sanolith/source/v1", *parts]), "sha256").hexdigest()

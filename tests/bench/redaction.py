@@ -41,7 +41,7 @@ def run(options: Options, _: Path) -> Result:
     for split in SPLITS:
         count = QUICK_TEXTS if options.quick else TEXTS[split]
         held, clean = list(samples(split, count, SEED)), list(samples(split, count, SEED, clean=True))
-        sets = {split: (held, clean)}
+        sets: dict[str, tuple[list[Sample], list[Sample]]] = {split: (held, clean)}
         if split == "voices":
             sets["voices, unseen half"] = (_unseen(held, templates_voices.WITH), _unseen(clean, templates_voices.CLEAN))
         for (of, texts), (name, scan) in product(sets.items(), (("gate", ours), ("stock Presidio", stock))):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,13 @@ from producers.sources.raw_file import RawFile
 from producers.sources.source import Candidate
 from producers.sources.source_key import SourceKey
 from schemas.bus import events
-from schemas.bus.content import ChatMessage
+from schemas.bus.content import ChatMessage, ExampleContent
 from schemas.bus.outcome import Outcome
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused
+from tenancy.redaction.dates import find
+from tenancy.redaction.gate import UnionGate
+from tenancy.redaction.port import Span
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import GATE, NAME
 from tests.unit.operator_parts import NOW, Parts, onboarded_parts
@@ -49,6 +54,29 @@ def write(tmp_path: Path, *lines: dict[str, Any] | str) -> Path:
 def line(number: int = 0, **said: Any) -> dict[str, Any]:
     turns = [{"role": "user", "content": f"{RAW} {number}"}, {"role": "assistant", "content": ANSWER}]
     return {"messages": turns, **said}
+
+
+class Dates:
+    name = "dates"
+
+    def find(self, text: str) -> list[Span]:
+        return [Span(start, end, kind, self.name) for start, end, kind in find(text)]
+
+
+async def test_dates_are_shifted_where_the_source_is_told_to_and_an_examples_next_version_moves_them_as_far() -> None:
+    held = await onboarded_parts(TENANT)
+    proposer = replace(await proposer_of(held), gate=UnionGate("dates", "1", [Dates()]), shift_dates=True)
+    store = await held.tenancy.store(TENANT)
+
+    def shown(version: int, natural_key: str) -> str:
+        text = ChatMessage(role="user", content="seen 2024-03-14 and 2024-03-20")
+        said = candidate(messages=(text, ChatMessage(role="assistant", content="ok")), version=version)
+        made = proposer.proposal("file", replace(said, natural_key=natural_key))
+        return store.keys.decrypt_inline(made.content.reference.jwe, ExampleContent).messages[0].content
+
+    first = shown(1, "a")
+    assert re.fullmatch(r"seen \[DATE-1 21\d\d-\d\d-\d\d\] and \[DATE-2 21\d\d-\d\d-\d\d\]", first)
+    assert shown(2, "a") == first != shown(1, "b")
 
 
 async def test_a_candidate_arrives_at_curation_redacted_and_nothing_of_it_is_anywhere_in_clear() -> None:

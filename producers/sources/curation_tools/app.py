@@ -106,6 +106,7 @@ class CurationToolSource:
                 gate,
                 publisher,
                 SOURCE,
+                shift_dates=settings.source_dates == "shifted",
             )
             receiver = Receiver(
                 self.tool(client),

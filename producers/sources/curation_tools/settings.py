@@ -18,6 +18,7 @@ class CurationToolSettings(BusSettings):
     source_tenant: TenantName = Field(description="the tenant that everything is proposed for")
     source_jwk_file: Path = Field(description="the tenant's public key, a JWK")
     source_key_file: Path = Field(description="32 bytes in base64: ids and salts")
+    source_dates: Literal["removed", "shifted"] = "removed"
     curation_tool: Literal["label-studio", "argilla"] = Field(description="which tool")
     curation_url: HttpUrl = Field(description="its base URL")
     curation_token_file: Path = Field(description="its API token, which may read the project")

@@ -85,6 +85,7 @@ class FhirSource:
                 gate,
                 publisher,
                 SOURCE,
+                shift_dates=settings.source_dates == "shifted",
             )
             server = FhirServer(client, base, authorization)
             self.publisher = publisher

@@ -74,7 +74,15 @@ class Hl7Source:
         )
         gate = await asyncio.to_thread(standard_gate)
         async with KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher:
-            proposer = Proposer(TenantId(settings.source_tenant), self.public_key, self.key, gate, publisher, SOURCE)
+            proposer = Proposer(
+                TenantId(settings.source_tenant),
+                self.public_key,
+                self.key,
+                gate,
+                publisher,
+                SOURCE,
+                shift_dates=settings.source_dates == "shifted",
+            )
             codes = Codes(settings.hl7_question_code, settings.hl7_answer_code)
             listener = Listener(taking(proposer, codes), limits)
             async with listener.listening(settings.hl7_host, settings.hl7_port, self.tls) as self.port:

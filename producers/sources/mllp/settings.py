@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,7 @@ class MllpSettings(BusSettings):
     source_tenant: TenantName = Field(description="the tenant that everything is proposed for")
     source_jwk_file: Path = Field(description="the tenant's public key, a JWK")
     source_key_file: Path = Field(description="32 bytes in base64: ids and salts")
+    source_dates: Literal["removed", "shifted"] = "removed"
     hl7_host: str = Field(default="127.0.0.1", description="address to listen on")
     hl7_port: int = Field(default=2575, ge=0, le=65535)
     hl7_message_bytes: int = Field(default=1_048_576, ge=1024, le=16_777_216)
