@@ -19,6 +19,7 @@ from typing import Any
 from deploy.local.base_model import base_model_folder
 from deploy.local.settings import LocalSettings
 from inference.api.answers import Answers
+from inference.app import OVERTAKING
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.tenants.binding import Salts
@@ -34,14 +35,15 @@ from tests.bench.serving import body
 from tests.bench.stand import child_environment
 
 PLACES, SLOTS, CONTEXT = 4, 2, 256
-TOKENS = 16
+TOKENS = 8
 NINE = [TenantId(f"light-{number}") for number in range(9)]
 HEAVY = TenantId("heavy")
 TIMES = 20
-TURNS = 2  # of each light tenant, in one measurement
+TURNS = 3  # of each light tenant, in one measurement
+AT_ONCE = 2  # so many of the nine's requests run side by side on average; with the heavy one's it is more than fit
 ADAPTERS = 4 * SLOTS
 HOT_AT_ONCE = 4
-HOT_TURNS = 12  # one request's own time: so long the hot tenants go on asking
+HOT_TURNS = 24  # one request's own time: so long the hot tenants go on asking
 GOAL_LATENCY, GOAL_THROUGHPUT = 1.5, 0.95
 
 Ask = Callable[[TenantId, str | None], Awaitable[float]]
@@ -49,7 +51,7 @@ Ask = Callable[[TenantId, str | None], Awaitable[float]]
 
 
 class _Everything:
-    """Stands in for views, placement and lease: each tenant has the adapter of its name, loaded, or none."""
+    """Stands in for views, placement, lease and retrieval: each tenant has the adapter of its name, loaded, or none."""
 
     def __init__(self, adapters: dict[TenantId, str]) -> None:
         self.adapters = adapters
@@ -61,6 +63,9 @@ class _Everything:
         return self.adapters.get(tenant)
 
     def require_admitted(self, tenant: TenantId) -> None:
+        return None
+
+    async def applied(self, *_: object) -> None:
         return None
 
     def is_held(self) -> bool:
@@ -84,9 +89,9 @@ class Bench:
     def through_turns(self, adapters: dict[TenantId, str]) -> Ask:
         stands: Any = _Everything(adapters)
         # As app.Replica makes it of its settings.
-        capacity = Capacity(PLACES + 1, SLOTS, OUTPUT_COST * CONTEXT)
+        capacity = Capacity(PLACES + 1, SLOTS, OUTPUT_COST * CONTEXT / OVERTAKING)
         turns = Turns(FairQueue(capacity), longest=CONTEXT)
-        answers = Answers(self.engine, stands, stands, stands, UsageMeter(), Salts(), turns)
+        answers = Answers(self.engine, stands, stands, stands, UsageMeter(), Salts(), turns, stands)
 
         async def ask(tenant: TenantId, _: str | None) -> float:
             started = time.perf_counter()
@@ -120,7 +125,7 @@ async def _crowd(bench: Bench, ask: Ask, *, heavy: bool) -> tuple[list[float], f
     """The latencies of the nine, each of which asks in turn and then waits for the others' turns; and tokens a second
     of all. The heavy tenant sends :data:`TIMES` for each request of one of them.
     """
-    interval = len(NINE) * bench.own_seconds
+    interval = len(NINE) * bench.own_seconds / AT_ONCE
     started = time.perf_counter()
 
     async def light(number: int) -> list[float]:
@@ -150,11 +155,11 @@ async def _slots(bench: Bench, ask: Ask, tenants: Sequence[TenantId]) -> float:
 
     async def hot(tenant: TenantId) -> None:
         while time.perf_counter() < until:
-            await ask(tenant, tenant)
+            await ask(tenant, str(tenant))
 
     busy = [asyncio.create_task(hot(tenant)) for tenant in tenants[:SLOTS] for _ in range(HOT_AT_ONCE)]
     await asyncio.sleep(bench.own_seconds)
-    once = await asyncio.gather(*(ask(tenant, tenant) for tenant in tenants[SLOTS:]))
+    once = await asyncio.gather(*(ask(tenant, str(tenant)) for tenant in tenants[SLOTS:]))
     await asyncio.gather(*busy)
     return max(once)
 
@@ -197,7 +202,7 @@ async def _measure(options: Options, base_model: Path, made: list[Path]) -> Resu
             bench = Bench(engine)
             tenants = [TenantId(f"adapted-{number}") for number in range(ADAPTERS)]
             for tenant, folder in zip(tenants, made, strict=True):
-                await engine.load(tenant, folder)
+                await engine.load(str(tenant), folder)
             values = await interleaved(options.rounds, _steps(bench, tenants))
         finally:
             await engine.close()
@@ -205,12 +210,15 @@ async def _measure(options: Options, base_model: Path, made: list[Path]) -> Resu
 
 
 def _steps(bench: Bench, tenants: Sequence[TenantId]) -> dict[str, Step]:
-    in_turn, at_once = bench.through_turns({tenant: tenant for tenant in tenants}), bench.at_once()
+    in_turn, at_once = bench.through_turns({tenant: str(tenant) for tenant in tenants}), bench.at_once()
+
+    async def calibrate() -> None:
+        alone = [await at_once(HEAVY, None) for _ in range(6)]
+        bench.own_seconds = statistics.median(alone[1:])
 
     def crowd(name: str, ask: Ask, rate: str | None) -> Step:
         async def step(_: int) -> float:
-            alone = [await at_once(HEAVY, None) for _ in range(4)]
-            bench.own_seconds = statistics.median(alone[1:])
+            await calibrate()
             latencies, tokens = await _crowd(bench, ask, heavy=rate is not None)
             bench.note(f"{name}: median", statistics.median(latencies) / bench.own_seconds)
             if rate is not None:
@@ -221,6 +229,7 @@ def _steps(bench: Bench, tenants: Sequence[TenantId]) -> dict[str, Step]:
 
     def slots(name: str, ask: Ask) -> Step:
         async def step(_: int) -> float:
+            await calibrate()
             return bench.note(name, await _slots(bench, ask, tenants) / bench.own_seconds)
 
         return step
