@@ -33,7 +33,7 @@ from tenancy.redaction.terms import TenantTerms
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
-RUN_PASSAGES = 256
+RUN_PASSAGES = 64
 """So many new passages one handling takes, beside those of its first document: seconds of embedding."""
 
 

@@ -14,8 +14,8 @@ from schemas.bus.content import DOCUMENT_BLOCKS
 from tenancy.errors import Refused
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
-MAX_CHARACTERS = 300_000
-"""About 150 pages. A document is indexed as a whole, within the deadline of one handling."""
+MAX_CHARACTERS = 120_000
+"""About 60 pages. A document is indexed as a whole, within the deadline of one handling."""
 TITLE_CHARACTERS = 300
 
 Reader = Callable[[bytes], Iterable[Block]]

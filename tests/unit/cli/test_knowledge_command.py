@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from schemas.bus import events
+from tests.fixtures.embedders import WordEmbedder
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
+from tests.unit.knowledge.index_parts import Index
 from tests.unit.operator_parts import Parts
 
 
@@ -27,3 +34,28 @@ def test_the_command_adds_lists_and_removes(sano: Sano, parts: Parts, tmp_path: 
     assert "up to version 1" in sano("knowledge", "remove", "d1", "--tenant", TENANT).output
     dates = ("--from", "2026-03-02", "--until", "2026-03-01")
     assert "--until must be later" in error_line(sano("knowledge", "add", str(file), "--tenant", TENANT, *dates), 1)
+
+
+def test_a_search_shows_the_passages_that_an_answer_would_be_given_from(
+    sano: Sano, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Index(parts)
+
+    @asynccontextmanager
+    async def opened(*_: object) -> AsyncIterator[WordEmbedder]:
+        yield made.embedder
+
+    async def indexed() -> None:
+        later = parts.tenancy.clock() + timedelta(days=1)
+        await made.handle(
+            await made.upserted("d1", 1, "Apixaban dose is 5 mg."),
+            await made.upserted("d2", 1, "Apixaban dose is 9 mg.", begins=later),
+        )
+
+    asyncio.run(indexed())
+    monkeypatch.setattr("tenancy.embedding.opening.open_embedder", opened)
+    [found] = shape(sano("knowledge", "search", "dose of apixaban", "--tenant", TENANT, "--json"))
+    assert (found["document_id"], found["version"], found["text"]) == ("d1", 1, "Apixaban dose is 5 mg.")
+    assert "5 mg" in sano("knowledge", "search", "dose of apixaban", "--tenant", TENANT).output
+    [listed] = [one for one in shape(sano("knowledge", "list", "--tenant", TENANT, "--json")) if one["is_effective"]]
+    assert (listed["document_id"], listed["passages"]) == ("d1", 1)
