@@ -253,8 +253,15 @@ async def receive_content(data: ExampleApproved, store: TenantStore) -> None:
 
 def said_of_consent(event: Event, *, granted: bool) -> dict[str, object]:
     """What a consent's record says after this event."""
-    version = cast(ConsentGranted | ConsentRevoked, event.data).version
-    return {"version": version, "granted": granted, "event_id": event.id, "decided_at": event.time}
+    data = cast(ConsentGranted | ConsentRevoked, event.data)
+    until = data.until if isinstance(data, ConsentGranted) else None
+    return {
+        "version": data.version,
+        "granted": granted,
+        "until": until,
+        "event_id": event.id,
+        "decided_at": event.time,
+    }
 
 
 async def _has_consent(state: TenantState, data: ExampleApproved, store: TenantStore) -> bool:

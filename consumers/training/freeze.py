@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 from consumers.training.tokenization import TrainingExample
 from schemas.base.canonical import TRAINING_SET_DOMAIN, sha256_hex
@@ -61,13 +62,13 @@ class FrozenSet:
     ineligible: tuple[LeftOutExample, ...]
 
 
-async def candidates(store: TenantStore, policy: TenantPolicy) -> Candidates:
+async def candidates(store: TenantStore, policy: TenantPolicy, now: datetime) -> Candidates:
     """What is eligible now, by id.
 
     Raises :class:`Refused` when fewer than the policy's minimum are eligible, or when a text is not what its
     reviewer approved, and :class:`TrainingSetVoid` when a text was erased meanwhile.
     """
-    entries, ineligible = await _looked_through(store, policy)
+    entries, ineligible = await _looked_through(store, policy, now)
     _require_enough(len(entries), policy, "too-few-examples")
     contents = await gathered(_content(store, entry) for entry in entries)
     examples = (
@@ -104,13 +105,13 @@ def _require_enough(count: int, policy: TenantPolicy, code: str) -> None:
         )
 
 
-async def eligible(store: TenantStore, policy: TenantPolicy) -> list[EligibleExample]:
+async def eligible(store: TenantStore, policy: TenantPolicy, now: datetime) -> list[EligibleExample]:
     """Every example that may be trained on now, by id."""
-    return (await _looked_through(store, policy))[0]
+    return (await _looked_through(store, policy, now))[0]
 
 
 async def _looked_through(
-    store: TenantStore, policy: TenantPolicy
+    store: TenantStore, policy: TenantPolicy, now: datetime
 ) -> tuple[list[EligibleExample], list[LeftOutExample]]:
     """What may be trained on now, and what was decided on and may not, with why; both by id."""
     names = [relative async for relative in store.list("examples")]
@@ -119,7 +120,7 @@ async def _looked_through(
     entries, ineligible = [], []
     for record in sorted(records, key=lambda record: record.example_id):
         consent = consents.get(record.consent_id) if record.consent_id else None
-        code = _not_eligible(record, consent, policy)
+        code = _not_eligible(record, consent, policy, now)
         if code is None and record.commitment and record.reviewer_id:
             entries.append(
                 EligibleExample(
@@ -140,22 +141,28 @@ async def _looked_through(
     return entries, ineligible
 
 
-def _not_eligible(record: ExampleRecord, consent: ConsentRecord | None, policy: TenantPolicy) -> str | None:
+def _not_eligible(
+    record: ExampleRecord, consent: ConsentRecord | None, policy: TenantPolicy, now: datetime
+) -> str | None:
     """Why the example may not be trained on now, as a code; None where it may."""
     if record.status != "approved":
         return "back-in-review" if record.status == "returned" else record.status
     if consent is None:
         return "consent-missing" if policy.require_consent else None
+    if consent.is_over(now):
+        return "consent-over"
     if consent.granted:
         return None
     return "consent-missing" if consent.event_id is None else "consent-revoked"
 
 
-async def require_still_eligible(store: TenantStore, policy: TenantPolicy, training_set: TrainingSet) -> None:
+async def require_still_eligible(
+    store: TenantStore, policy: TenantPolicy, training_set: TrainingSet, now: datetime
+) -> None:
     """Raises :class:`TrainingSetVoid` when any entry, as it was frozen, is not eligible any more."""
-    now = {(entry.example_id, entry.version, entry.commitment) for entry in await eligible(store, policy)}
+    left = {(entry.example_id, entry.version, entry.commitment) for entry in await eligible(store, policy, now)}
     for entry in training_set.entries:
-        if (entry.example_id, entry.version, entry.commitment) not in now:
+        if (entry.example_id, entry.version, entry.commitment) not in left:
             raise TrainingSetVoid
 
 

@@ -55,7 +55,8 @@ class Publication:
             eligibility_version = snapshot.state.curation.eligibility_version
             if eligibility_version != frozen_after:
                 # It is entered after the records say so: read now, they say it.
-                await require_still_eligible(self.store, snapshot.state.policy, manifest.training_set)
+                now = self.tenancy.clock()
+                await require_still_eligible(self.store, snapshot.state.policy, manifest.training_set, now)
             try:
                 await self.tenancy.states.swap(
                     self.store.tenant, self._published(manifest, eligibility_version), base=snapshot

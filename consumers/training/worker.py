@@ -214,7 +214,7 @@ class Worker:
     async def _train_and_publish(self, job: JobRecord, state: TenantState, fence: int, scratch: Path) -> None:
         frozen_after = state.curation.eligibility_version
         self._require_wanted()
-        found = await candidates(self.store, state.policy)
+        found = await candidates(self.store, state.policy, self.tenancy.clock())
         self._require_wanted()
         terms = await tenant_terms(self.store)
         said = await asyncio.to_thread(judged, self.gate, found.examples, terms, self.stop.is_set)

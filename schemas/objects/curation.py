@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -43,8 +44,13 @@ class ConsentRecord(Contract):
     consent_id: OpaqueId
     version: Count = 0
     granted: bool = False
+    until: Timestamp | None = None
     event_id: OpaqueId | None = None
     decided_at: Timestamp | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Tell whether a grant has come to its end."""
+        return self.granted and self.until is not None and now >= self.until
 
 
 class WaitingExample(Contract):

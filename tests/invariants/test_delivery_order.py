@@ -81,7 +81,7 @@ async def _decided(history: list[Decision]) -> dict[str, Any]:
     found, world = await _delivered(history, [])
     store = await world.outside.store(TenantId("t1"))
     return {
-        "eligible": [(entry.example_id, entry.version) for entry in await eligible(store, NO_BATCH)],
+        "eligible": [(entry.example_id, entry.version) for entry in await eligible(store, NO_BATCH, world.now)],
         "examples": [
             (record["example_id"], record["status"], record["status"] == "withdrawn" or record["version"])
             for record in found["records"]

@@ -144,7 +144,7 @@ async def test_fenced_no_command_and_no_writer_that_kept_its_handles_creates_any
     assert frozen(world) == before
     if status == "purged":
         with pytest.raises(Refused):
-            await candidates(store, POLICY)
+            await candidates(store, POLICY, world.now)
         assert frozen(world) == before
 
 

@@ -130,6 +130,10 @@ async def test_the_manifest_says_of_every_candidate_that_is_not_in_why(tmp_path:
         await world.approval(tenant, "f3", consent="consent-3"),
         events.ConsentGranted(consent_id="consent-3", version=1),
         events.ConsentRevoked(consent_id="consent-3", version=2),
+        await world.approval(tenant, "f6", consent="consent-6"),
+        events.ConsentGranted(consent_id="consent-6", version=1, until=world.now - timedelta(seconds=1)),
+        await world.approval(tenant, "f7", consent="consent-7"),
+        events.ConsentGranted(consent_id="consent-7", version=1, until=world.now + timedelta(days=1)),
         events.ExampleRejected(example_id="f4", version=1, reviewer_id="rev-1", reason_code="unclear"),
         events.ExampleWithdrawn(example_id="f5", reason_code="patient-request"),
     ]
@@ -147,6 +151,7 @@ async def test_the_manifest_says_of_every_candidate_that_is_not_in_why(tmp_path:
         "f3": "consent-revoked",
         "f4": "rejected",
         "f5": "withdrawn",
+        "f6": "consent-over",
     }
 
 

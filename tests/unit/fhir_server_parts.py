@@ -37,6 +37,7 @@ class Ehr:
     tokens: int = 0
     needs_token: bool = False
     status: int | None = None
+    unsearched: frozenset[str] = frozenset()
 
     def put(self, *resources: Json) -> None:
         for resource in resources:
@@ -65,6 +66,8 @@ class Ehr:
             first, last = int(said["eventsSinceNumber"]), int(said["eventsUntilNumber"])
             held = {number: focus for number, focus in self.events.items() if first <= number <= last}
             return httpx.Response(200, json=notification(held, kind="query-event"))
+        if query and path in self.unsearched:
+            return httpx.Response(403)
         if query:
             name, value = next((name, values[0]) for name, values in parse_qs(query).items())
             found = [

@@ -105,3 +105,24 @@ def test_a_decision_has_a_higher_version_after_a_change_and_after_each_begin_and
     later = decided(consent(root, meta={"lastUpdated": "2026-03-06T00:00:00Z"}), SAID, NOW + timedelta(days=9))
     assert later.version > versions[3]
     assert together([said[1], said[3]]).version == versions[3]
+
+
+def test_a_grant_ends_where_a_period_does_or_where_a_denial_begins() -> None:
+    def until(*roots: Json) -> datetime | None:
+        return together(decided(consent(root), SAID, NOW) for root in roots).until
+
+    forever, march = provision(), provision(period={"end": "2026-03"})
+    april = datetime(2026, 4, 1, tzinfo=UTC)
+    assert until(forever) is None
+    assert until(march) == april
+    assert until(march, provision(period={"end": "2026-05"})) == datetime(2026, 6, 1, tzinfo=UTC)
+    assert until(march, forever) is None
+    later = provision("deny", period={"start": "2026-04"})
+    assert until(forever, later) == until(provision(provision=[later])) == april
+    assert until(forever, provision("deny", "TREAT", period={"start": "2026-04"})) is None
+
+
+async def test_the_event_says_until_when_a_consent_is_granted() -> None:
+    [granted] = (await made_from(consent(provision(period={"end": "2026-03-31"})))).consents
+    assert isinstance(granted, ConsentGranted)
+    assert granted.until == datetime(2026, 4, 1, tzinfo=UTC)

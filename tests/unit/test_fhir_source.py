@@ -185,6 +185,13 @@ async def test_a_patients_other_consents_are_read_since_deny_wins() -> None:
     assert source.types() == ["consent.revoked"]
 
 
+async def test_who_may_not_search_consents_is_held_up_and_who_may_not_search_provenances_is_not() -> None:
+    source = Source(ehr(unsearched=frozenset({"Provenance", "Consent"})))
+    assert (await source.send(notification(ANSWER))).status_code == 200
+    assert (await source.send(notification({2: ["Consent/c1"]}))).status_code == 503
+    assert source.types() == ["example.proposed"]
+
+
 async def test_what_was_deleted_withdraws_its_example_and_a_deleted_consent_is_said() -> None:
     source = Source(ehr())
     await source.send(notification({1: ["QuestionnaireResponse/r1"]}))

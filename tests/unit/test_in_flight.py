@@ -117,7 +117,7 @@ async def test_consents_are_read_some_at_a_time(parts: Parts) -> None:
     await approved(parts.tenancy, range(40))
     counting(parts).most.clear()
     store = await parts.tenancy.store(TENANT)
-    entries = await eligible(store, TenantPolicy(baa_reference="B", deletion_sla_days=30))
+    entries = await eligible(store, TenantPolicy(baa_reference="B", deletion_sla_days=30), NOW)
     assert [(entry.example_id, entry.consent_event_id) for entry in entries] == sorted(
         (f"e{number}", f"granted-{number}") for number in range(40)
     )

@@ -37,6 +37,7 @@ class Decision:
     word: Word
     version: int
     refusal: Refused | None = None
+    until: datetime | None = None  # when it may become another, since a period begins or ends then
 
     @property
     def granted(self) -> bool:
@@ -44,9 +45,15 @@ class Decision:
 
 
 def together(decisions: Iterable[Decision]) -> Decision:
-    """The word of all of a patient's Consents."""
+    """The word of all of a patient's Consents. A grant lasts as long as one of its permits, and no longer than until
+    another Consent may become a denial.
+    """
     held = list(decisions)
-    return Decision(max(one.word for one in held), max(one.version for one in held))
+    ends = [one.until for one in held if one.granted]
+    lasts = None if None in ends else max(filter(None, ends), default=None)
+    others = [one.until for one in held if not one.granted]
+    until = min(filter(None, [lasts, *others]), default=None)
+    return Decision(max(one.word for one in held), max(one.version for one in held), until=until)
 
 
 @dataclass
@@ -54,6 +61,7 @@ class _Look:
     mapping: ConsentMapping
     now: datetime
     boundaries: list[datetime] = field(default_factory=list)
+    ahead: list[datetime] = field(default_factory=list)
     has_lapsed: bool = False
     not_understood: str = ""
 
@@ -76,7 +84,7 @@ def decided(consent: Resource, mapping: ConsentMapping, now: datetime) -> Decisi
     if look.not_understood:
         why = f"refused: Consent: {look.not_understood}; training is not permitted by it"
         return Decision(Word.DENY, version, Refused("consent-not-understood", why))
-    return Decision(word, version)
+    return Decision(word, version, until=min(look.ahead, default=None))
 
 
 def _word(provision: Mapping[str, Any], look: _Look, *, names_purpose: bool) -> Word | None:
@@ -124,6 +132,6 @@ def _in_force(period: Mapping[str, Any], look: _Look) -> bool:
     for said, read in ((period.get("start"), start), (period.get("end"), end)):
         if said and read is None:
             look.not_understood = "a period cannot be read"
-        if read is not None and read <= look.now:
-            look.boundaries.append(read)
+        if read is not None:
+            (look.boundaries if read <= look.now else look.ahead).append(read)
     return (start is None or start <= look.now) and (end is None or look.now < end)

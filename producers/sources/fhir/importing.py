@@ -100,5 +100,8 @@ def _decide_consents(finder: Finder, now: datetime, made: Made) -> None:
     for consent_id, decisions in of_whom.items():
         whole = together(decisions)
         if whole.word is not Word.SILENT:
-            kind = ConsentGranted if whole.granted else ConsentRevoked
-            made.consents.append(kind(consent_id=consent_id, version=whole.version))
+            made.consents.append(
+                ConsentGranted(consent_id=consent_id, version=whole.version, until=whole.until)
+                if whole.granted
+                else ConsentRevoked(consent_id=consent_id, version=whole.version)
+            )

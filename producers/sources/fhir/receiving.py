@@ -19,7 +19,7 @@ from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, v
 from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
 from producers.sources.fhir.positions import Positions
 from producers.sources.fhir.resources import Held, Resource, Resources, relative, validated
-from producers.sources.fhir.server import Deleted, FhirServer
+from producers.sources.fhir.server import Deleted, FhirServer, NoSearch
 from producers.sources.made import placed
 from producers.sources.proposing import Proposer
 from schemas.bus.events import EventData, ExampleWithdrawn
@@ -203,5 +203,10 @@ class _Look:
     async def _provenances(self, name: str) -> None:
         if self.mapping.provenance is None:
             return
-        for resource in await self.server.search("Provenance", {"target": name}):
+        try:
+            found = await self.server.search("Provenance", {"target": name})
+        except NoSearch:  # of Consents that holds up the notification; nobody's rights hang on this
+            logger.warning("the server does not let Provenance be searched; leave it out of the mapping")
+            return
+        for resource in found:
             self._add(resource, "Provenance")

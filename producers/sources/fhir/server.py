@@ -20,6 +20,10 @@ GONE, NOT_THERE = 410, 404
 NO_OPERATION = {400, 404, 405, 501}
 
 
+class NoSearch(ServerUnavailable):
+    """The server does not search these resources, or not for us."""
+
+
 class Deleted(Refused):
     """The server had the resource, and deleted it."""
 
@@ -49,11 +53,13 @@ class FhirServer:
         return answer
 
     async def search(self, kind: str, parameters: Mapping[str, str]) -> list[Any]:
-        """Every resource of this type that the search finds, page by page. Raises :class:`Transient`."""
+        """Every resource of this type that the search finds, page by page. Raises :class:`NoSearch` and Transient."""
         url = f"{self.base_url}/{kind}?{urlencode(parameters)}"
         found: list[Any] = []
         for _ in range(MOST_PAGES):
             status, answer = await self._get(url)
+            if status in NO_OPERATION or status == httpx.codes.FORBIDDEN:
+                raise NoSearch(f"the FHIR server does not let {kind} be searched (status {status})")
             if status != httpx.codes.OK or not isinstance(answer, dict) or answer.get("resourceType") != "Bundle":
                 raise ServerUnavailable(f"the FHIR server does not let {kind} be searched (status {status})")
             entries = [entry for entry in answer.get("entry") or [] if isinstance(entry, dict)]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from schemas.base.identifiers import OpaqueId, ReasonCode, Sha256Hex
 from schemas.base.integers import Ordinal, Version
+from schemas.base.timestamps import Timestamp
 from schemas.bus.content import Committed, CommittedInline
 from schemas.bus.events.base import CURATION, EventData
 from schemas.bus.redaction import GateVerdict, Redaction
@@ -127,6 +128,7 @@ class ConsentGranted(EventData):
 
     consent_id: OpaqueId
     version: Version
+    until: Timestamp | None = Field(default=None, description="from then on it is not granted; absent: no end is set")
 
     def natural_key(self) -> str:
         return f"{self.consent_id}|{self.version}"
