@@ -10,9 +10,10 @@ from typing import Any
 from joserfc.jwk import OKPKey
 
 from producers.sources.fhir.candidates import Finder
-from producers.sources.fhir.importing import Made, conversations, import_fhir, made_of
+from producers.sources.fhir.importing import conversations, import_fhir, made_of
 from producers.sources.fhir.mapping import FhirMapping, read_mapping
 from producers.sources.fhir.resources import Resources, validated
+from producers.sources.made import Made
 from producers.sources.proposing import Proposer
 from producers.sources.source_key import SourceKey
 from tenancy.bus import RecordingPublisher

@@ -13,6 +13,7 @@ from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
 from tenancy.redaction.gate import UnionGate
 from tenancy.redaction.port import RedactedMessages
+from tenancy.redaction.shifted_dates import DateShift
 from tenancy.redaction.standard import standard_gate
 from tenancy.redaction.terms import NO_TERMS, TenantTerms
 from tests.fixtures.gates import CLEAN, NAME, gate_of_tests
@@ -26,10 +27,12 @@ def example(name: str, text: str) -> TrainingExample:
 class TooLong(UnionGate):
     """Takes no text with a word of its own."""
 
-    def redact(self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None) -> RedactedMessages:
+    def redact(
+        self, messages: Sequence[ChatMessage], *, terms: TenantTerms | None = None, dates: DateShift | None = None
+    ) -> RedactedMessages:
         if any("endless" in message.content for message in messages):
             raise Refused("text-too-long", "refused: too long")
-        return gate_of_tests().redact(messages, terms=terms)
+        return gate_of_tests().redact(messages, terms=terms, dates=dates)
 
 
 def test_each_text_is_clean_or_has_a_code_and_only_what_has_identifiers_goes_back() -> None:

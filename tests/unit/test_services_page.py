@@ -41,7 +41,7 @@ SERVICES = tuple(HANDLERS)
 TYPES = {model.__name__: model for model in EVENT_TYPES.values()}
 IMPORT = ("sources/importing.py", "sources/proposing.py")
 NO_COMMANDS = ("cli", "demo", "replay")
-AT_ONCE = {
+AT_ONCE: dict[str, set[type[EventData]]] = {
     "curation": {events.ExampleApproved, events.ExampleRejected, events.ExampleWithdrawn},
     "training": {events.ExampleReturned},
 }
