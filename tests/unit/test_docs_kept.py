@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -51,3 +52,16 @@ def test_the_page_on_the_audit_log_lists_every_kind_of_event_that_is_entered() -
     kinds = {model.type.removeprefix("sano.") for model in AUDITED}
     others = {kind for kind in kinds if kind.startswith("purge.")}  # "and the other events of a purge"
     assert kinds - others - set(ticked(table)) == set()
+
+
+def test_the_page_on_redaction_gives_the_figures_that_the_bench_kept() -> None:
+    kept = json.loads((ROOT / "tests" / "bench" / "results" / "redaction.json").read_text(encoding="utf-8"))
+    table = rows(section(page("docs/redaction.md"), "## How good it is"))
+    given = {ticked(line[0])[0]: line for line in table if ticked(line[0])}
+    measured = {name.removesuffix(", gate"): facts for name, facts in kept["facts"].items() if name.endswith(", gate")}
+    assert given.keys() == measured.keys()
+    for name, facts in measured.items():
+        told = (f"{facts['identifiers']:,}", f"{facts['recall']:.3f}")
+        assert tuple(given[name][1:3]) == told, name
+        shares = (f"{facts['texts with a miss']:.1%}", f"{facts['clean texts touched']:.1%}")
+        assert tuple(given[name][4:6]) == shares, name
