@@ -141,21 +141,19 @@ def example_file(folder: Path, name: str) -> Path:
     return file
 
 
-def java_jars() -> Path:
-    """What the example's pom names, fetched once."""
-    pom = EXAMPLES / "java" / "pom.xml"
+def jars_of(pom: Path) -> Path:
+    """What a pom names, fetched once."""
 
     def fetch(folder: Path) -> None:
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
         subprocess.run(["mvn", "-q", "-B", "-f", str(pom), *goal], check=True, timeout=SECONDS, capture_output=True)
 
-    return fetch_once(
-        LocalSettings().cache_dir / f"publisher-{hashlib.sha256(pom.read_bytes()).hexdigest()[:16]}", fetch
-    )
+    digest = hashlib.sha256(pom.read_bytes()).hexdigest()[:16]
+    return fetch_once(LocalSettings().cache_dir / f"publishers-{digest}", fetch)
 
 
 async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_tenant_alone(
-    kafka_cluster: KafkaCluster, kafka_jars: Path, tmp_path: Path
+    kafka_cluster: KafkaCluster, tmp_path: Path
 ) -> None:
     parts: Parts = await onboarded_parts(TENANT)
     keys = await parts.tenancy.keys.open(TENANT)
@@ -185,15 +183,19 @@ async def test_what_the_example_programs_publish_is_signed_and_opened_by_the_ten
             ]
             python, java = example_file(tmp_path, "python"), example_file(tmp_path, "java")
             program = EXAMPLES / "java" / "Publish.java"
-            jars = await asyncio.to_thread(java_jars)
+            jars = await asyncio.to_thread(jars_of, EXAMPLES / "java" / "pom.xml")
             await asyncio.gather(
                 run(sys.executable, EXAMPLES / "publish.py", *options, python),
                 run("java", "-cp", f"{jars}/*", program, *options, java),
             )
             await run(sys.executable, EXAMPLES / "publish.py", *options, python)
-        producer = f"java -Xmx256m -cp {kafka_jars}/* org.apache.kafka.tools.ConsoleProducer"
+        tools = await asyncio.to_thread(jars_of, ROOT / "tests" / "fixtures" / "kafka-tools-pom.xml")
+        producer = tmp_path / "kafka-console-producer.sh"
+        main = "org.apache.kafka.tools.ConsoleProducer"
+        producer.write_text(f"#!/bin/sh\nexec java -Xmx256m -cp '{tools}/*' {main} \"$@\"\n")
+        producer.chmod(0o700)
         told = {"TENANT": TENANT, "SOURCE": "/ehr/3", "KEY": str(pem), "KID": public.key_id, "BOOTSTRAP": bootstrap}
-        await run(EXAMPLES / "withdraw.sh", "ex-java", "patient-request", env={**told, "PRODUCER": producer})
+        await run(EXAMPLES / "withdraw.sh", "ex-java", "patient-request", env={**told, "PRODUCER": str(producer)})
         found = await published(bootstrap, 7)
 
     for event, value, headers in found:

@@ -13,7 +13,7 @@ from opentelemetry import metrics
 
 from producers.sources.curation_tools.argilla import Argilla
 from producers.sources.curation_tools.fields import Fields
-from producers.sources.curation_tools.http_client import ToolClient
+from producers.sources.curation_tools.http_client import PersonalAccessToken, ToolClient
 from producers.sources.curation_tools.label_studio import LabelStudio
 from producers.sources.curation_tools.receiver import Receiver
 from producers.sources.curation_tools.records import Tool
@@ -35,7 +35,6 @@ from tenancy.tenant_id import TenantId
 
 SERVICE = "curation-tools"
 SOURCE = "/sanolith/curation-tools"
-TOKEN_HEADERS = {"label-studio": ("Authorization", "Token {}"), "argilla": ("X-Argilla-Api-Key", "{}")}
 
 
 @dataclass
@@ -79,10 +78,11 @@ class CurationToolSource:
 
     def client(self) -> httpx.AsyncClient:
         settings = self.settings
-        header, form = TOKEN_HEADERS[settings.curation_tool]
+        is_argilla = settings.curation_tool == "argilla"
         return httpx.AsyncClient(
             base_url=settings.curation_url.rstrip("/"),
-            headers={header: form.format(self.token)},
+            headers={"X-Argilla-Api-Key": self.token} if is_argilla else {},
+            auth=None if is_argilla else PersonalAccessToken(self.token),
             timeout=settings.curation_request_seconds,
             follow_redirects=False,
             trust_env=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,27 @@ class ToolClient:
             raise ToolUnavailable(f"the curation tool did not answer ({type(error).__name__})") from None
         except ValueError:
             raise unreadable() from None
+
+
+class PersonalAccessToken(httpx.Auth):
+    """Label Studio's: it gives access tokens of five minutes, and a request that one is refused for is made again."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._access = ""
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        refused = bool(self._access)
+        if self._access:
+            request.headers["Authorization"] = f"Bearer {self._access}"
+            refused = (yield request).status_code == 401
+        if refused or not self._access:
+            asked = yield httpx.Request(
+                "POST", request.url.copy_with(raw_path=b"/api/token/refresh/"), json={"refresh": self._token}
+            )
+            self._access = str(httpx.Response(200, content=await asked.aread()).json().get("access", ""))
+            request.headers["Authorization"] = f"Bearer {self._access}"
+            yield request
 
 
 def unreadable() -> Refused:
