@@ -39,6 +39,7 @@ def page_of(settings: ReviewPageSettings, key: SourceKey) -> Page:
         people=Rates(settings.review_requests_per_minute, time.monotonic),
         strangers=Rates(SIGN_INS_PER_MINUTE, time.monotonic),
         clock=utc_now,
+        deadline_seconds=settings.handler_deadline_seconds,
         verifier=trusted,
         signing=SigningPolicy(of_ledger.audit_checkpoint_entries, of_ledger.audit_checkpoint_seconds),
         key=key,

@@ -54,6 +54,7 @@ class Page:
     people: Rates
     strangers: Rates
     clock: Clock
+    deadline_seconds: float
     verifier: Verifier
     signing: SigningPolicy
     key: SourceKey = field(repr=False)

@@ -8,14 +8,17 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import RedirectResponse, Response
 
 from producers.commands.editing import edit
+from producers.commands.marking import mark
 from producers.commands.reviewing import review
 from producers.queries.decided import decided_example
 from producers.queries.proposals import ProposalView, open_proposals, proposed_text
 from producers.review_page.page import Form, Reviewer, ThePage, said, shown
 from producers.review_page.people import Person, Session, remember, remembers
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
+from schemas.base.redaction import IdentifierType
 from schemas.bus.content import ChatMessage
 from schemas.bus.events import Verdict
+from schemas.objects.terms import Term
 from tenancy.errors import Refused
 
 router = APIRouter()
@@ -76,6 +79,7 @@ async def example(request: Request, page: ThePage, person: Reviewer, example_id:
         view=view,
         messages=found.messages,
         reasons=REASONS,
+        kinds=sorted(IdentifierType),
         is_author=view.author_id == person.id,
         may_review=is_for(view, person, request.session),
     )
@@ -118,6 +122,26 @@ async def edit_example(
         messages=tuple(ChatMessage(role=message.role, content=text) for message, text in turns),
         key=page.key,
         gate=page.gate,
+    )
+    remember(request.session, example_id, number)
+    return RedirectResponse(f"/queue/next?after={example_id}", 303)
+
+
+@router.post("/examples/{example_id}/mark")
+async def mark_missed(request: Request, page: ThePage, person: Reviewer, form: Form, example_id: ExampleId) -> Response:
+    """Take an identifier that the gate missed. It is in the form's body only, and in no address, answer or error."""
+    try:
+        term = Term(text=said(form, "term").strip(), kind=IdentifierType(said(form, "kind")))
+    except ValueError:  # ValidationError is one
+        raise Refused("bad-term", "refused: give the identifier on one line, and say what it is") from None
+    number = version_said(said(form, "version"))
+    await mark(
+        page.tenancy,
+        person.tenant,
+        example_id,
+        term,
+        reviewer_id=person.id,
+        deadline_seconds=page.deadline_seconds,
     )
     remember(request.session, example_id, number)
     return RedirectResponse(f"/queue/next?after={example_id}", 303)

@@ -98,6 +98,7 @@ class Desk:
             people=Rates(self.per_minute, lambda: self.parts.now.timestamp()),
             strangers=Rates(30, lambda: self.parts.now.timestamp()),
             clock=clock,
+            deadline_seconds=60,
             verifier=self.parts.keys.trust,
             signing=SigningPolicy(),
             key=SourceKey(b"k" * 32),

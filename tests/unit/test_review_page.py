@@ -12,6 +12,8 @@ from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.proposals import ProposalRecord
 from schemas.objects.terms import Term
+from tenancy.lifecycle.terms import read_term_list
+from tenancy.state.open_work import markers
 from tests.fixtures.gates import NAME
 from tests.unit.operator_parts import publish_adapter
 from tests.unit.proposal_parts import content
@@ -193,3 +195,22 @@ async def test_a_decided_example_shows_its_decision_and_the_adapters_that_it_is_
     assert digest[:16] in html
     assert "May [PATIENT-1]" not in html, "what is decided shows no text"
     assert "No adapter was trained on it" in await browser.look("/examples/example-9")
+
+
+async def test_a_missed_identifier_becomes_a_term_of_the_tenant_and_is_searched_for(desk: Desk) -> None:
+    await desk.review().handle(await desk.review().proposed("e1", content(question="May Okonkwo's son have it?")))
+    browser = await desk.signed_in()
+    assert "Mark a missed identifier" in await browser.look("/examples/e1")
+    wrong = [("Okonkwo", "nothing"), ("", "CLINICIAN"), ("two\nlines", "CLINICIAN"), ("Obafemi", "CLINICIAN")]
+    for term, kind in wrong:
+        answer = await browser.send_form("/examples/e1/mark", version="1", term=term, kind=kind)
+        assert answer.status_code == 409, (term, kind)
+        assert "Obafemi" not in answer.text
+    assert (
+        await browser.send_form("/examples/e1/mark", version="1", term=" Okonkwo ", kind="PERSON")
+    ).status_code == 303
+    store = await desk.parts.tenancy.store(T1)
+    assert [term.text for term in (await read_term_list(store))[0].terms] == ["Okonkwo"]
+    assert list(await markers(desk.parts.objects, "rescans")) == [T1]
+    assert desk.parts.publisher.events == [], "curation withdraws what it finds"
+    assert "Nothing waits for you" in await browser.look("/queue")
