@@ -24,9 +24,11 @@ from inference.adapters.adapter_files import AdapterFiles, adapter_folder
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
+from inference.api.embeddings import Embeddings
 from inference.api.routes import Api
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
+from inference.engine.grammars import Grammars
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
 from inference.knowledge.loaded_indexes import LoadedIndexes
@@ -37,6 +39,7 @@ from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.settings import InferenceSettings
 from inference.tenants.binding import Salts, TenantStateCache
+from inference.tenants.credentials import Credentials
 from inference.tenants.fair_queue import OUTPUT_COST, Capacity, FairQueue
 from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter, UsageReporter
@@ -99,6 +102,8 @@ def engine_config(settings: InferenceSettings, base_model: Path) -> EngineConfig
         kv_cache_gib=settings.kv_cache_gib,
         gpu_memory_utilization=settings.gpu_memory_utilization,
         answer_seconds=settings.engine_answer_seconds,
+        tool_call_parser=settings.tool_call_parser,
+        reasoning_parser=settings.reasoning_parser,
     )
 
 
@@ -129,7 +134,7 @@ class Replica:
         self.unaudited = telemetry.meter.create_counter(
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
-        self.api = Api(TokenVerifier(self.keys.trust), requests, settings.max_tenant_requests)
+        self.api = Api(Credentials(TokenVerifier(self.keys.trust)), requests, settings.max_tenant_requests)
         self.restarts = telemetry.meter.create_counter(
             "sano_engine_restarts", description="engines started after one had died or hung"
         )
@@ -173,6 +178,9 @@ class Replica:
             files = await self._files(tenancy, base_model, root)
             stack.push_async_callback(engine.close)
             await engine.start()
+            grammars = Grammars.of(base_model)
+            stack.push_async_callback(grammars.close)
+            grammars.start()
             audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
             stack.push_async_callback(audit.close, LAST_SECONDS)
             placement = self._placement(engine, files, audit)
@@ -205,12 +213,13 @@ class Replica:
                 periodic.start()
                 stack.push_async_callback(periodic.stop)
             self.engine, self.consumer, self.lease = engine, consumer, lease
-            self.api.answers = Answers(engine, views, placement, lease, meter, Salts(), turns, retrieval)
+            self.api.answers = Answers(engine, grammars, views, placement, lease, meter, Salts(), turns, retrieval)
+            self.api.embeddings = Embeddings(embedder, views, meter, turns)
             _freeze_heap()
             try:
                 yield
             finally:
-                self.api.answers = None
+                self.api.answers = self.api.embeddings = None
 
     def _engine(self, config: EngineConfig, meter: UsageMeter) -> SupervisedEngine:
         suspects = Suspects(on_refused=lambda: self.endangering.add(1))

@@ -24,8 +24,12 @@ def error_body(status: int, code: str | int, message: str, field: str | None = N
 
 
 def unauthorized() -> RequestRefused:
-    message = "the bearer token is missing, malformed, expired, or was not issued by this installation"
+    message = "the bearer token or API key is missing, malformed, expired, revoked, or not of this installation"
     return RequestRefused(401, "invalid_token", message)
+
+
+def no_scope(scope: str) -> RequestRefused:
+    return RequestRefused(403, "insufficient_scope", f"this API key is not good for {scope}")
 
 
 def not_active() -> RequestRefused:
@@ -74,6 +78,11 @@ def budget_spent(seconds: int) -> RequestRefused:
 def too_much_unread() -> RequestRefused:
     message = "too much of this tenant's earlier answers has not been read yet; read them, then try again"
     return RequestRefused(429, "answers_unread", message)
+
+
+def grammars_paused(seconds: float) -> RequestRefused:
+    message = f"a grammar of this tenant took too much a moment ago; for {seconds:g} s only known ones are compiled"
+    return RequestRefused(429, "grammars_paused", message)
 
 
 def lease_over() -> RequestRefused:

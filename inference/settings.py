@@ -39,6 +39,12 @@ class InferenceSettings(ConsumerSettings, EmbedderSettings):
     max_model_len: int = Field(default=2048, ge=128)
     max_num_seqs: int = Field(default=16, ge=1)
     kv_cache_gib: float | None = Field(default=None, gt=0, description="required on CPU; absent: vLLM decides")
+    tool_call_parser: str = Field(
+        default="hermes", description="vLLM's name for how the base model writes calls of tools"
+    )
+    reasoning_parser: str | None = Field(
+        default=None, description="vLLM's name for how the base model writes its reasoning; absent: it has none"
+    )
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1, description="absent: vLLM decides")
     knowledge_mib: int = Field(
         default=1024, ge=16, description="memory for the indexes of tenants' documents; of one tenant too"

@@ -143,6 +143,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             activations=0,
             adapter_history=(),
             knowledge=None,
+            api_keys=(),
             outbox=(),
             budget=None,
             purge=PurgeState(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,8 +12,10 @@ from typing import Any, Literal, Protocol
 from inference.adapters.placement import Placement
 from inference.api.conversations import conversation
 from inference.api.sizes import prompt_tokens, sequences
+from inference.engine.constrained_fields import Constraint
 from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream
+from inference.engine.request_fields import chat_constraints
 from inference.errors import RequestRefused, lease_over, no_room
 from inference.knowledge.retrieval import FIELD, Retrieval
 from inference.knowledge.told import DONE, FixedEvents, closing_event, declined, declined_events
@@ -112,11 +114,18 @@ class AnsweringEngine(Protocol):
     ) -> dict[str, Any] | EventStream: ...
 
 
+class GrammarTrial(Protocol):
+    """What tries callers' grammars out."""
+
+    async def require(self, owner: str, constraints: Iterable[Constraint]) -> None: ...
+
+
 @dataclass(frozen=True)
 class Answers:
     """Answers verified tenants."""
 
     engine: AnsweringEngine
+    grammars: GrammarTrial
     views: TenantStateCache
     placement: Placement
     lease: ReplicaLease
@@ -149,6 +158,8 @@ class Answers:
             body = retrieved.body
             if retrieved.is_declined:
                 return self._declined(adapter or BASE, request_id, body, self.turns.rates.headers(tenant, policy))
+        if kind == "chat" and (constraints := chat_constraints(body)):
+            await self.grammars.require(tenant, constraints)
         await self._prefetch(tenant, adapter)
         stack = AsyncExitStack()
         try:

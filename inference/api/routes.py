@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from opentelemetry import metrics
@@ -17,16 +17,17 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Lifespan, Receive, Scope, Send
 
 from inference.api.answers import Answer, Answers, HeldStream, Kind
+from inference.api.embeddings import Embeddings
 from inference.api.public_keys import MEDIA_TYPE, PublicKeys
 from inference.engine.errors import EngineError, EngineRefused
 from inference.engine.vllm_errors import error_events
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
 from inference.tenants.admission import TenantRequests
+from inference.tenants.credentials import Caller, Credentials
 from schemas.serving_api import ADAPTER_HEADER, CONVERSATION_HEADER
 from tenancy.errors import Refused, Transient
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
-from tenancy.tokens import BadToken, TokenVerifier
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 
@@ -36,18 +37,20 @@ BODY_SECONDS = 30.0
 """So long a caller may take to send a body: the largest at 280 kbit/s."""
 FAILED = "this replica failed to process the request"
 
+T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Api:
     """The routes. ``answers`` is there once the engine runs."""
 
-    def __init__(self, tokens: TokenVerifier, requests: metrics.Counter, tenant_requests: int) -> None:
-        self.tokens = tokens
+    def __init__(self, credentials: Credentials, requests: metrics.Counter, tenant_requests: int) -> None:
+        self.credentials = credentials
         self.requests = requests
         self.running = TenantRequests(tenant_requests)
         self.public_keys = PublicKeys()
         self.answers: Answers | None = None
+        self.embeddings: Embeddings | None = None
 
     def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
         """The application, without generated documentation routes."""
@@ -67,18 +70,18 @@ class Api:
         app.add_exception_handler(Refused, _refused_by_the_boundary)
         app.add_api_route("/v1/chat/completions", self._route("chat"), methods=["POST"])
         app.add_api_route("/v1/completions", self._route("completion"), methods=["POST"])
+        app.add_api_route("/v1/embeddings", _guarded(self._embed), methods=["POST"])
         app.add_api_route("/v1/models", _guarded(self._models), methods=["GET"])
         app.add_api_route("/tenants/{tenant}/jwks.json", _guarded(self._jwks), methods=["GET"])
         return app
 
-    def _tenant(self, request: Request) -> TenantId:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    async def _caller(self, request: Request) -> Caller:
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise unauthorized()
-        try:
-            return self.tokens.tenant(token.strip())
-        except BadToken:
-            raise unauthorized() from None
+        if self.credentials.is_key(presented.strip()):
+            return await self.credentials.of_key(presented.strip(), self._ready().views)
+        return self.credentials.of_token(presented.strip())
 
     def _ready(self) -> Answers:
         if self.answers is None:
@@ -87,7 +90,9 @@ class Api:
 
     def _route(self, kind: Kind) -> Endpoint:
         async def answer(request: Request) -> Response:
-            tenant = self._tenant(request)
+            caller = await self._caller(request)
+            caller.require("chat")
+            tenant = caller.tenant
             with ExitStack() as running:
                 running.enter_context(self.running.one_more(tenant))
                 body = await _body(request)
@@ -97,6 +102,19 @@ class Api:
                 return self._response(tenant, made, running)
 
         return _guarded(answer)
+
+    async def _embed(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        caller.require("embeddings")
+        with ExitStack() as running:
+            running.enter_context(self.running.one_more(caller.tenant))
+            body = await _body(request)
+            self._ready()
+            if self.embeddings is None:
+                raise RequestRefused(503, "starting", "this replica is starting; try again")
+            made = Answer("base", await _while_waited_for(request, self.embeddings.answer(caller.tenant, body)))
+            self.requests.add(1, {"route": "embeddings", "adapter": "base"})
+            return self._response(caller.tenant, made, running)
 
     def _response(self, tenant: TenantId, made: Answer, running: ExitStack) -> Response:
         """The response, which takes over what is ``running`` until it is sent."""
@@ -109,7 +127,7 @@ class Api:
         return whole
 
     async def _models(self, request: Request) -> Response:
-        names = await self._ready().models(self._tenant(request))
+        names = await self._ready().models((await self._caller(request)).tenant)
         data = [{"id": name, "object": "model", "created": 0, "owned_by": "tenant"} for name in names]
         return JSONResponse({"object": "list", "data": data})
 
@@ -160,7 +178,7 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-async def _while_waited_for(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+async def _while_waited_for(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The answer, whose making ends when the caller goes away. The server says that, and ends nothing by itself."""
 
     async def gone() -> None:
@@ -191,10 +209,11 @@ def _seen(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _given_up(task: asyncio.Task[Answer]) -> None:
+def _given_up(task: asyncio.Task[Any]) -> None:
     """End the stream that a request has got in the moment in which it was cancelled itself."""
-    if not task.cancelled() and task.exception() is None and isinstance(stream := task.result().body, HeldStream):
-        stream.give_up()
+    made = None if task.cancelled() or task.exception() is not None else task.result()
+    if isinstance(made, Answer) and isinstance(made.body, HeldStream):
+        made.body.give_up()
 
 
 class _Whole(JSONResponse):

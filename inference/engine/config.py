@@ -48,6 +48,8 @@ class EngineConfig:
     ``gpu_memory_utilization`` of the GPU's memory with weights, slots and cache (``None``: vLLM's choice).
     ``block_size`` is in tokens: only whole blocks are shared by prefix (``None``: vLLM's choice, 128 on CPU and 16 on
     a GPU). ``answer_seconds``: an engine that leaves a call unanswered for this long has stopped.
+    ``tool_call_parser`` and ``reasoning_parser`` are vLLM's names for how the base model writes calls of tools and its
+    reasoning; ``None``: it has no reasoning of which the end can be seen.
     """
 
     base_model: Path
@@ -63,6 +65,8 @@ class EngineConfig:
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
     seed: int = 0
     answer_seconds: float = 300.0
+    tool_call_parser: str = "hermes"
+    reasoning_parser: str | None = None
     worker_extension: str = "inference.engine.worker_extension.AdapterIsolation"
     log_level: Literal["INFO", "WARNING", "ERROR"] = "WARNING"  # DEBUG would print refused requests' contents
 
@@ -114,6 +118,7 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
     Starting from vLLM's parser gives every option that we do not name the default that its server has. A name that
     vLLM no longer knows raises ``RuntimeError`` here instead of being ignored.
     """
+    from vllm.config import StructuredOutputsConfig
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -140,6 +145,14 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         "tensor_parallel_size": 1,
         "data_parallel_size": 1,
         "worker_extension_cls": config.worker_extension,
+        "scheduler_cls": "inference.engine.scheduler.forgetting_scheduler",
+        # One compiler, in which every grammar was tried out. White space without end would be an answer without end.
+        "structured_outputs_config": StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),
+        "enable_auto_tool_choice": True,
+        "tool_call_parser": config.tool_call_parser,
+        # Also for tools that do not ask for it: arguments of another shape are of no use to anybody.
+        "tool_strict_level": "parameter",
+        "reasoning_parser": config.reasoning_parser or "",
         "trust_remote_code": False,
         "trust_request_chat_template": False,
         "enable_log_requests": False,

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 from starlette.datastructures import State
 
+from inference.engine import quiet
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.errors import AdapterNotLoaded, EngineDead
 from inference.engine.in_flight import EventStream, Flight, Flights, result_of
@@ -366,6 +367,7 @@ class Engine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs.from_cli_args(arguments))
+        quiet.silence()  # now, since vLLM configures its loggers anew when it starts
 
 
 def watch_steps(llm: Any, flights: Flights, stepped: Stepped) -> None:

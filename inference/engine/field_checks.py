@@ -26,8 +26,6 @@ MAX_STOP_TOKEN_IDS = 64  # vLLM's workers raise above 128, to which they add the
 MAX_STOPS = 4  # OpenAI's own limit, and vLLM's
 MAX_STOP_LENGTH = 256
 MAX_LOGPROBS = 20
-# Each costs the event loop of all tenants ten microseconds in vLLM's checks and in its template, even an empty one.
-MAX_MESSAGES = 2048  # OpenAI's own limit
 MAX_CHOICES = 8  # prompts times n: each is a sequence of its own in the batch that all tenants share
 
 _STREAM_OPTIONS = frozenset({"include_usage", "continuous_usage_stats"})
@@ -111,11 +109,33 @@ def stream_options(field: str, value: Any) -> None:
             flag(f"{field}.{name}", option)
 
 
-def messages(field: str, value: Any) -> None:
-    if not isinstance(value, list) or not value:
-        raise refused(field, "must be a list of at least one message")
-    if len(value) > MAX_MESSAGES:
-        raise refused(field, f"may have at most {MAX_MESSAGES} entries")
+def one_of(*values: str) -> Check:
+    """One of these words."""
+
+    def check(field: str, value: Any) -> None:
+        if not isinstance(value, str) or value not in values:
+            raise refused(field, f"must be one of {', '.join(values)}")
+
+    return check
+
+
+def anything(field: str, value: Any) -> None:
+    """Whatever it is, it goes no further."""
+
+
+def labels(field: str, value: Any) -> None:
+    if not isinstance(value, dict):
+        raise refused(field, "must be an object")
+
+
+def text_only(field: str, value: Any) -> None:
+    if value != ["text"]:
+        raise refused(field, "may be text only")
+
+
+def not_stored(field: str, value: Any) -> None:
+    if value is not False:
+        raise refused(field, "must be false: answers are not stored here")
 
 
 def prompt(field: str, value: Any) -> None:

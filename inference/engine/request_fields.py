@@ -4,8 +4,9 @@ They also accept a request id, a cache salt, a chat template, media to fetch and
 And a content part whose ``type`` is the name of a loaded adapter selects that adapter for a request to the
 base model (``BaseServing._get_active_default_mm_loras`` in vLLM 0.32), so content is text only.
 
-An unknown field is refused rather than dropped: it would otherwise be ignored in silence. Error messages name the
-field, never a value. A field that is ``null`` counts as not sent.
+An unknown field is refused rather than dropped: it would otherwise be ignored in silence. A field is dropped only where
+no answer could differ for it. Error messages name the field, never a value. A field that is empty (``null``, ``[]``,
+``{}``) counts as not sent: clients fill in all that they know.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from inference.engine import field_checks
+from inference.engine import constrained_fields, field_checks, message_fields
+from inference.engine.constrained_fields import Constraint, constrained, constraints_of
 from inference.engine.errors import EngineRefused
 from inference.engine.field_checks import (
     MAX_CHOICES,
@@ -52,7 +54,13 @@ _CHAT: Mapping[str, Check] = {
     **_SAMPLING,
     "logprobs": flag,
     "max_completion_tokens": whole(0, MAX_INT32),
-    "messages": field_checks.messages,
+    "messages": message_fields.messages,
+    "parallel_tool_calls": flag,
+    "reasoning_effort": field_checks.one_of("none", "minimal", "low", "medium", "high", "xhigh"),
+    "response_format": constrained_fields.response_format,
+    "structured_outputs": constrained_fields.structured_outputs,
+    "tool_choice": constrained_fields.tool_choice,
+    "tools": constrained_fields.tools,
     "top_logprobs": whole(0, MAX_LOGPROBS),
 }
 _COMPLETION: Mapping[str, Check] = {
@@ -62,18 +70,35 @@ _COMPLETION: Mapping[str, Check] = {
     "prompt": field_checks.prompt,
 }
 _SET_BY_SERVER = frozenset({"model", "cache_salt", "priority"})
-_IGNORED = frozenset({"user"})  # OpenAI's label for end users: it has no effect here and may name a patient
+# They change no answer: labels, some of which may name a patient, and hints about price, speed and storage elsewhere.
+_IGNORED_CHECKS: Mapping[str, Check] = {
+    "metadata": field_checks.labels,
+    "modalities": field_checks.text_only,
+    "prompt_cache_key": field_checks.anything,
+    "prompt_cache_retention": field_checks.anything,
+    "safety_identifier": field_checks.anything,
+    "service_tier": field_checks.one_of("auto", "default", "flex", "scale", "priority"),
+    "store": field_checks.not_stored,
+    "user": field_checks.anything,
+}
+_IGNORED = frozenset(_IGNORED_CHECKS)
 WITHOUT_EFFECT = _SET_BY_SERVER | _IGNORED
-_ROLES = frozenset({"system", "developer", "user", "assistant"})
-_MESSAGE = frozenset({"role", "content", "name"})
 
 
 def chat_fields(body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str) -> dict[str, Any]:
     """Fields of a ``ChatCompletionRequest``. Raises :class:`EngineRefused` (400) for what is not allowed."""
     fields = _allowed(body, _CHAT, required="messages")
-    fields["messages"] = [_message(index, message) for index, message in enumerate(fields["messages"])]
+    fields["messages"] = [message_fields.message(at, message) for at, message in enumerate(fields["messages"])]
     _check_together(fields, prompts=1)
+    fields = constrained(fields)
     return {**_metered(fields), "model": model, "cache_salt": cache_salt, "priority": 0, "request_id": request_id}
+
+
+def chat_constraints(body: Mapping[str, Any]) -> list[Constraint]:
+    """The grammars that a chat request asks for. Raises as :func:`chat_fields`."""
+    if not any(body.get(name) for name in ("response_format", "structured_outputs", "tools")):
+        return []
+    return constraints_of(constrained(_allowed(body, _CHAT, required="messages")))
 
 
 def completion_fields(body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str) -> dict[str, Any]:
@@ -89,18 +114,24 @@ def prompt_count(prompt: str | list[Any]) -> int:
 
 
 def _allowed(body: Mapping[str, Any], checks: Mapping[str, Check], *, required: str) -> dict[str, Any]:
-    sent = {name: value for name, value in body.items() if value is not None}
+    sent = {name: value for name, value in body.items() if name == required or not _is_empty(value)}
     if unknown := sent.keys() - checks.keys() - _SET_BY_SERVER - _IGNORED:
         name = min(unknown)
         # The name too is the caller's text: a long or odd one is not repeated.
         shown = name if len(name) <= 40 and name.isascii() and name.isidentifier() else "a field"
         raise EngineRefused(400, f"{shown} is not supported here; leave it out", field=shown)
-    if required not in sent:
+    if sent.get(required) is None:
         raise refused(required, "is missing")
     fields = {name: sent[name] for name in checks if name in sent}
     for name, value in fields.items():
         checks[name](name, value)
+    for name in _IGNORED & sent.keys():
+        _IGNORED_CHECKS[name](name, sent[name])
     return fields
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == [] or value == {}
 
 
 def _check_together(fields: Mapping[str, Any], prompts: int) -> None:
@@ -122,39 +153,3 @@ def _metered(fields: dict[str, Any]) -> dict[str, Any]:
     if not fields.get("stream"):
         return fields
     return {**fields, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-
-
-def _message(index: int, message: object) -> dict[str, Any]:
-    where = f"messages[{index}]"
-    if not isinstance(message, dict):
-        raise refused(where, "must be an object with role and content")
-    # Clients send an earlier answer back with all its empty fields (tool_calls: [], refusal: null).
-    sent = {name: value for name, value in message.items() if value is not None and value != []}
-    if sent.keys() - _MESSAGE:
-        raise refused(where, "may have role, content and name only")
-    role = sent.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        raise refused(f"{where}.role", f"must be one of {', '.join(sorted(_ROLES))}")
-    field_checks.text(f"{where}.name", sent.get("name", ""))
-    content = _text(where, sent.get("content"))
-    field_checks.text(f"{where}.content", content)
-    return {**sent, "content": content}
-
-
-def _text(where: str, content: object) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        parts = [part["text"] for part in content if _is_text_part(part)]
-        if len(parts) == len(content):
-            return "\n".join(parts)
-    raise refused(f"{where}.content", "must be a string, or a list of parts of type text")
-
-
-def _is_text_part(part: object) -> bool:
-    return (
-        isinstance(part, dict)
-        and part.keys() == {"type", "text"}
-        and part["type"] == "text"
-        and isinstance(part["text"], str)
-    )

@@ -18,9 +18,13 @@ class TenantGroup(TyperGroup):
     """Makes the commands that take a policy's fields only when one is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["create", "list", "show", "policy", "terms", "token"]
+        return ["create", "list", "show", "policy", "terms", "token", "key"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name == "key":
+            from producers.cli import api_keys
+
+            return typer.main.get_command(api_keys.app)
         if cmd_name in ("create", "policy"):
             from producers.cli.policies import made_commands
 
@@ -28,7 +32,9 @@ class TenantGroup(TyperGroup):
         return super().get_command(ctx, cmd_name)
 
 
-app = typer.Typer(cls=TenantGroup, help="Tenants: create, list, show, policy, terms, token.", rich_markup_mode=None)
+app = typer.Typer(
+    cls=TenantGroup, help="Tenants: create, list, show, policy, terms, token, key.", rich_markup_mode=None
+)
 app.add_typer(terms.app, name="terms")
 
 

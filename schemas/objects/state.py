@@ -16,6 +16,7 @@ from schemas.base.identifiers import OpaqueId, PurgeId, ReasonCode, Sha256Hex, T
 from schemas.base.integers import Count, Ordinal, Version
 from schemas.base.timestamps import Timestamp
 from schemas.bus.events import Trigger
+from schemas.tenant.api_keys import ApiKey
 from schemas.tenant.budget import BudgetSpent
 from schemas.tenant.holds import LegalHold
 from schemas.tenant.policy import TenantPolicy
@@ -168,6 +169,7 @@ class TenantState(Contract):
     knowledge: KnowledgeState | None = Field(default=None, description="absent: no document was ever added")
     outbox: tuple[OutboxEntry, ...] = ()
     budget: BudgetSpent | None = Field(default=None, description="absent: no level of a budget was reached yet")
+    api_keys: tuple[ApiKey, ...] = Field(default=(), description="hashes of what the tenant's applications send")
     purge: PurgeState | None = None
     holds: tuple[LegalHold, ...] = Field(default=(), description="open and released ones, in the order they came")
     text_erasures: tuple[OpaqueId, ...] = Field(

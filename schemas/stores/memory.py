@@ -19,12 +19,14 @@ _REPLICA = (
         name="engine.requests",
         medium="process-memory",
         where="requests in the memory of the server and the engine, and in the shared memory of the engine's processes",
-        holds="prompts and answers while they are computed; in shared memory as token ids, until overwritten",
+        holds="prompts and answers while they are computed; in shared memory as token ids, until overwritten; grammars "
+        "that the engine has compiled, with the names and choices of a schema",
         protection="clear",
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="drained for a bounded time, then aborted; messages in shared memory are overwritten, and removed "
+            how="drained for a bounded time, then aborted; compiled grammars are dropped; messages in shared memory "
+            "are overwritten, and removed "
             "when the replica stops or its engine dies; those of a killed replica end with its pod's own /dev/shm",
         ),
         probe=RECEIPT,
@@ -79,8 +81,9 @@ _REPLICA = (
         name="memory.remembered-ids",
         medium="process-memory",
         where="ids that a replica or consumer remembers: fenced and purged tenants, completed purges, retired "
-        "adapters, failed loads, ids given to vLLM, today's count of usage reports, and its own earlier processes",
-        holds="tenant ids, ids of purges and digests of adapters",
+        "adapters, failed loads, ids given to vLLM, today's count of usage reports, its own earlier processes, and "
+        "which grammars have compiled",
+        holds="tenant ids, ids of purges, digests of adapters, and HMACs of grammars under a key of this process",
         protection="references",
         purger=Purger(who="nobody", method="none", how="they end with the process, the day's counts with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),

@@ -1,9 +1,11 @@
-"""Awaits many coroutines, a bounded number at a time."""
+"""Awaits many coroutines, a bounded number at a time, of all or of each owner."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tenancy.platform.threads import REQUESTS
@@ -62,3 +64,34 @@ async def in_pages(
             page = []
     if page:
         yield await gathered(map(read, page))
+
+
+@dataclass
+class _Place:
+    """``asked``: how many of one owner have it, or wait for it."""
+
+    one: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asked: int = 0
+
+
+class OneOfEach:
+    """One at a time of each owner; the owner's others wait here, and nobody else does."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, _Place] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @asynccontextmanager
+    async def of(self, owner: str) -> AsyncIterator[None]:
+        """Around what the owner may do once at a time."""
+        place = self._places.setdefault(owner, _Place())
+        place.asked += 1
+        try:
+            async with place.one:
+                yield
+        finally:
+            place.asked -= 1
+            if not place.asked:
+                del self._places[owner]

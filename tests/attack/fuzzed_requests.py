@@ -57,6 +57,97 @@ def _biases(rng: Random, marker: str) -> Any:
     return {rng.choice(tokens) if n < 3 else str(n): rng.choice((0, 1, -100, 100, 101, None)) for n in range(count)}
 
 
+def _schema(rng: Random, marker: str) -> Any:
+    """A JSON schema that is right, wrong, or hard on a compiler."""
+    deep: dict[str, Any] = {}
+    for _ in range(rng.choice((3, 11, 12, 40, 400))):
+        deep = {"items": deep}
+    return rng.choice(
+        (
+            {"type": "object", "properties": {marker: {"type": "integer"}}, "required": [marker]},
+            {"type": "array", "items": {"enum": [marker, 1, None]}, "minItems": 2, "maxItems": 3},
+            {"$ref": "#"},
+            {"$ref": f"#/$defs/{marker}"},
+            {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+            {"$ref": f"http://127.0.0.1/{marker}"},
+            {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+            {"type": "string", "maxLength": rng.choice((3, 100_000, 2**31, 2**70))},
+            {"type": "array", "items": {"type": "string", "maxLength": 5_000}, "minItems": 5_000, "maxItems": 5_000},
+            {
+                "type": "string",
+                "pattern": rng.choice(("((a|b|c){1,500}){1,500}", "(a+)+$", f"^{marker}$", "((", "(?=a)")),
+            },
+            {"type": "string", "pattern": "a" * rng.choice((512, 513))},
+            {"type": "integer", "multipleOf": 3},
+            {"anyOf": [{"const": f"{marker}{number}"} for number in range(rng.choice((2, 500, 3_000)))]},
+            {"allOf": [{"type": "string"}, {"type": "integer"}]},
+            {"type": marker},
+            {"type": ["object", "null", marker]},
+            {"properties": odd(rng, marker)},
+            {"not": {}},
+            {"enum": [raw("1e999"), "\ud800"]},
+            deep,
+            {},
+            odd(rng, marker),
+        )
+    )
+
+
+def _response_format(rng: Random, marker: str) -> Any:
+    named = {
+        "name": rng.choice(("n", marker, "", "a b")),
+        "schema": _schema(rng, marker),
+        "strict": rng.choice((True, 1)),
+    }
+    return rng.choice(
+        (
+            *({"type": "json_schema", "json_schema": named},) * 4,
+            {"type": "json_object"},
+            {"type": "text"},
+            {"type": marker},
+            {"type": "structural_tag", "format": {}},
+            {"type": "json_schema", "json_schema": odd(rng, marker)},
+        )
+    )
+
+
+def _structured(rng: Random, marker: str) -> Any:
+    return rng.choice(
+        (
+            {"json": _schema(rng, marker)},
+            {"json": marker},
+            {
+                "regex": rng.choice(
+                    (marker, "a{1,9999999}", "(.*)*", "[^\\x00-\\uffff]", "\\p{L}+", "(?<=a)b", "((((a*)*)*)*)*")
+                )
+            },
+            {"choice": rng.choice(([marker], ["a", "b"], [], [1], ["x" * 256] * 256, ['"', "\\", "\n"]))},
+            {
+                "grammar": rng.choice(
+                    (f'root ::= "{marker}"', "root ::= root", "root ::= root root", 'start: "a"', "%%", marker)
+                )
+            },
+            {"json_object": rng.choice((True, False, 1))},
+            {"structural_tag": marker},
+            {"regex": "a", "choice": ["a"]},
+            odd(rng, marker),
+        )
+    )
+
+
+def _tools(rng: Random, marker: str) -> Any:
+    function = {"name": rng.choice(("f", marker, "", "f.g")), "parameters": _schema(rng, marker), "description": marker}
+    tool = {"type": rng.choice(("function", "function", "custom")), "function": function}
+    return rng.choice(
+        ([tool], [tool], [tool] * 2, [], [{"type": "function", "function": odd(rng, marker)}], odd(rng, marker))
+    )
+
+
+def _tool_choice(rng: Random, marker: str) -> Any:
+    named = {"type": "function", "function": {"name": rng.choice(("f", marker))}}
+    return rng.choice(("auto", "none", "required", named, named, marker, {"type": "allowed_tools"}, odd(rng, marker)))
+
+
 _WHOLE: Value = one_of(0, 1, 2, 3, -1, 2**31 - 1, 2**31, True, 1.0, "1", raw("1e999"))
 _LOGPROBS: Value = one_of(0, 1, field_checks.MAX_LOGPROBS, field_checks.MAX_LOGPROBS + 1, -1, True, "1")
 _FLAG: Value = one_of(True, False, 0, 1, "true", [])
@@ -92,13 +183,34 @@ NEAR: Mapping[str, Value] = {
     "top_logprobs": _LOGPROBS,
     "stop_token_ids": one_of([], [0, 1], list(range(64)), list(range(65)), [-1], [49_152], [2**31], ["1"], [True], 7),
     "user": lambda rng, marker: rng.choice((marker, 7, {marker: marker})),
+    "safety_identifier": lambda rng, marker: odd(rng, marker),
+    "prompt_cache_key": lambda rng, marker: odd(rng, marker),
+    "prompt_cache_retention": lambda rng, marker: odd(rng, marker),
+    "metadata": lambda rng, marker: rng.choice(({marker: marker}, {}, marker, odd(rng, marker))),
+    "store": one_of(True, False, "false", 0),
+    "service_tier": lambda rng, marker: rng.choice(("auto", "priority", marker, 7)),
+    "modalities": one_of(["text"], ["audio"], [], "text"),
+    "reasoning_effort": lambda rng, marker: rng.choice(("none", "low", "xhigh", "max", marker, 7)),
+    "parallel_tool_calls": _FLAG,
+    "response_format": _response_format,
+    "structured_outputs": _structured,
+    "tools": _tools,
+    "tool_choice": _tool_choice,
     "cache_salt": lambda rng, marker: rng.choice((marker, "", 7)),
     "priority": one_of(0, -5, 2**31, "1"),
 }
 """Values for each field that the server knows. A test sees to it that this is all of them."""
 
 VLLM_ROUTES = (
-    *("/v1/embeddings", "/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/tokenize", "/detokenize", "/pooling"),
+    *(
+        "/v1/embeddings",
+        "/v1/embeddings/",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
+        "/tokenize",
+        "/detokenize",
+        "/pooling",
+    ),
     *("/score", "/rerank", "/v1/score", "/v2/rerank", "/classify", "/invocations", "/ping", "/version", "/load"),
     *("/v1/responses", "/v1/messages", "/v1/audio/transcriptions", "/reset_prefix_cache", "/sleep", "/wake_up"),
     *(
@@ -160,7 +272,8 @@ class Requests:
     def make(self, number: int) -> Sent:
         rng = Random(f"{self.seed}/{number}")
         kinds: tuple[tuple[int, Callable[[Random], Sent]], ...] = (
-            (52, self._fields),
+            (46, self._fields),
+            (6, self._embeddings),
             (14, self._honest),
             (10, self._body),
             (8, self._authorization),
@@ -195,6 +308,8 @@ class Requests:
     def _fields(self, rng: Random) -> Sent:
         route, body = self._valid(rng)
         properties, definitions = vllm_schema(route)
+        if rng.random() < 0.15:  # what constrains an answer together, which by chance would be rare
+            body["tools"], body["tool_choice"] = _tools(rng, self.marker), _tool_choice(rng, self.marker)
         for _ in range(rng.randint(1, 3)):
             source = rng.random()
             if source < 0.5:
@@ -210,6 +325,27 @@ class Requests:
         if body.get("max_tokens", TOKENS_AT_MOST) is None or rng.random() < 0.1:
             body["max_tokens"] = 1  # or an answer goes on to the end of the context
         return self._posted("fields", rng, route, written(body, rng))
+
+    def _embeddings(self, rng: Random) -> Sent:
+        texts = rng.choice(
+            (self.marker, [self.marker] * rng.choice((1, 2, 20, 256, 257)), "word " * 400, "", [], "\ud800")
+        )
+        body: dict[str, Any] = {"input": texts}
+        for _ in range(rng.randint(0, 2)):
+            name = rng.choice(("input", "model", "encoding_format", "dimensions", "user", "truncate", self.marker))
+            near: tuple[Any, ...] = (
+                384,
+                1,
+                "base64",
+                "float",
+                "embedder",
+                [[1, 2]],
+                [1],
+                [None],
+                odd(rng, self.marker),
+            )
+            body[name] = rng.choice(near)
+        return self._posted("embeddings", rng, "embeddings", written(body, rng))
 
     def _with_digests(self, name: str, rng: Random) -> Any:
         if name == "model" and rng.random() < 0.5:

@@ -17,6 +17,7 @@ from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
 from inference.engine.engine import Engine
+from inference.engine.grammars import Grammars
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter
@@ -111,7 +112,9 @@ class Replica:
         views = TenantStateCache(tenancy, 1.0)
         lease = ReplicaLease(tenancy, "bench", base_digest, 7200.0, tenancy.clock())
         await lease.renew()
-        answers = Answers(engine, views, placement, lease, UsageMeter(), Salts(), turns(), retrieval(tenancy))
+        answers = Answers(
+            engine, Grammars.of(base_model), views, placement, lease, UsageMeter(), Salts(), turns(), retrieval(tenancy)
+        )
         return cls(engine, tenancy, files, placement, views, answers, loads)
 
     async def first_token_ms(self, tenant: TenantId) -> float:

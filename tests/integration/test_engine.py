@@ -412,7 +412,7 @@ async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: En
     unused: Any = None
     views: Any = Views()
     meter = UsageMeter()
-    answers = Answers(engine, views, unused, unused, meter, Salts(), turns(), retrieval(unused))
+    answers = Answers(engine, unused, views, unused, unused, meter, Salts(), turns(), retrieval(unused))
     body = chat_body(tokens=200, stream=True, n=n, temperature=1)
     body = body if kind == "chat" else {**body, "prompt": QUESTION, "messages": None}
     stream = (await answers.answer(TenantId(OWNER), kind, body)).body

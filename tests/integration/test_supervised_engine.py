@@ -69,7 +69,15 @@ class Replica:
         self.placement = Placement(self.engine, files, Residency(policy, lambda: 0.0), 0.0)
         self.engine.on_ended = self.placement.engine_ended
         bench.api.answers = Answers(
-            self.engine, bench.views, self.placement, bench.lease, bench.meter, Salts(), bench.turns, bench.retrieval
+            self.engine,
+            bench.grammars,
+            bench.views,
+            self.placement,
+            bench.lease,
+            bench.meter,
+            Salts(),
+            bench.turns,
+            bench.retrieval,
         )
 
     def _count(self) -> None:

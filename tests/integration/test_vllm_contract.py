@@ -115,9 +115,16 @@ def test_no_allowed_request_makes_vllm_compute_logits_of_its_prompt() -> None:
         "stream_options": {"include_usage": True},
         "messages": [{"role": "user", "content": "x"}],
         "prompt": "x",
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
+        "response_format": {"type": "json_object"},
+        "reasoning_effort": "low",
     }
+    beside_a_grammar = {"ignore_eos", "min_tokens", "stop_token_ids", "structured_outputs"}
     server = {"model": "base", "cache_salt": "5a17", "request_id": "r1"}
-    given = {name: values[name] for name in request_fields._CHAT} | {"logprobs": True}
+    given = {name: values[name] for name in request_fields._CHAT.keys() - beside_a_grammar}
+    given |= {"logprobs": True}
     params = ChatCompletionRequest(**request_fields.chat_fields(given, **server)).to_sampling_params(2, {})
     assert (params.logprobs, params.prompt_logprobs, params.prompt_logprob_token_ids) == (1, None, None)
     for left_out in ("logprobs", "echo"):  # which are refused together

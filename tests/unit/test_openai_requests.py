@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 
+from inference.engine.constrained_fields import (
+    MAX_PATTERN,
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMA_DEPTH,
+    MAX_SCHEMA_NODES,
+    MAX_TOOLS,
+    NO_PARAMETERS,
+    Constraint,
+)
 from inference.engine.errors import EngineRefused
 from inference.engine.field_checks import (
     MAX_CHOICES,
@@ -13,7 +24,7 @@ from inference.engine.field_checks import (
     MAX_STOP_TOKEN_IDS,
     MAX_STOPS,
 )
-from inference.engine.request_fields import chat_fields, completion_fields, prompt_count
+from inference.engine.request_fields import chat_constraints, chat_fields, completion_fields, prompt_count
 
 SERVER = {"model": "digest", "cache_salt": "5a17", "request_id": "r1"}
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -70,8 +81,8 @@ def test_the_label_for_the_end_user_is_accepted_and_goes_no_further() -> None:
         "request_id",
         "return_token_ids",
         "session_id",
-        "structured_outputs",
-        "tools",
+        "functions",
+        "prediction",
         "use_beam_search",
         "vllm_xargs",
     ],
@@ -133,7 +144,8 @@ def test_an_earlier_answer_can_be_sent_back_with_its_empty_fields() -> None:
         ("Hello", "messages"),
         ([], "messages"),
         (["Hello"], "messages[0]"),
-        ([{"role": "tool", "content": "x"}], "messages[0].role"),
+        ([{"role": "tool", "content": "x"}], "messages[0].tool_call_id"),
+        ([{"role": "function", "content": "x"}], "messages[0].role"),
         ([{"role": ["user"], "content": "x"}], "messages[0].role"),
         ([{"role": "user", "content": "x", "tool_calls": [{"id": "1"}]}], "messages[0]"),
         ([{"role": "user", "content": "x", "name": {}}], "messages[0].name"),
@@ -180,14 +192,14 @@ def test_a_completion_needs_a_prompt(prompt: Any) -> None:
 # --- what would raise only where it is too late to refuse it
 
 BIG, HALF, NAN, INFINITE = 2**70, "\ud800", float("nan"), float("inf")
-NO_NUMBERS = ["1", True, [], {}, NAN, INFINITE, -INFINITE, BIG, -BIG, 10**400]
-NO_WHOLE_NUMBERS = ["1", True, [], {}, 1.0, 1e30, NAN, BIG, -BIG]
-NO_FLAGS = ["true", "no", 0, 1, []]
+NO_NUMBERS = ["1", True, [1], {"a": 1}, NAN, INFINITE, -INFINITE, BIG, -BIG, 10**400]
+NO_WHOLE_NUMBERS = ["1", True, [1], {"a": 1}, 1.0, 1e30, NAN, BIG, -BIG]
+NO_FLAGS = ["true", "no", 0, 1, [1]]
 BAD: dict[str, list[Any]] = {
     "frequency_penalty": [*NO_NUMBERS, 2.1],
     "ignore_eos": NO_FLAGS,
     "logit_bias": [
-        [],
+        [1],
         {str(token): 1 for token in range(MAX_LOGIT_BIASES + 1)},
         *({token: 1} for token in (HALF, "", "a secret", "-1", "1.5", "1" * 5000, "\u0967")),
         *({"1": bias} for bias in (*NO_NUMBERS, 101)),
@@ -198,14 +210,93 @@ BAD: dict[str, list[Any]] = {
     "presence_penalty": [*NO_NUMBERS, -2.1],
     "repetition_penalty": [*NO_NUMBERS, 0, 1e-300, 101],
     "seed": [*NO_WHOLE_NUMBERS, 2**63],
-    "stop": [HALF, [HALF], ["a", HALF], "", [""], 7, [7], {}, ["a"] * (MAX_STOPS + 1), "a" * (MAX_STOP_LENGTH + 1)],
-    "stop_token_ids": [7, "7", {}, [True], ["7"], [-1], [2**31], [1.0], list(range(MAX_STOP_TOKEN_IDS + 1))],
+    "stop": [
+        HALF,
+        [HALF],
+        ["a", HALF],
+        "",
+        [""],
+        7,
+        [7],
+        {"a": 1},
+        ["a"] * (MAX_STOPS + 1),
+        "a" * (MAX_STOP_LENGTH + 1),
+    ],
+    "stop_token_ids": [7, "7", {"a": 1}, [True], ["7"], [-1], [2**31], [1.0], list(range(MAX_STOP_TOKEN_IDS + 1))],
     "stream": NO_FLAGS,
     "temperature": [*NO_NUMBERS, -0.1, 2.1],
     "top_k": [*NO_WHOLE_NUMBERS, -2, 2**31, 2**63, 2**64],
     "top_p": [*NO_NUMBERS, 0, 1e-300, 1.1],
 }
+NO_NAMES = ["", "a b", "a" * 65, HALF, 7, None]
+OPEN = {"type": "object"}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {"items": nested(depth - 1)} if depth else {}
+
+
+NO_SCHEMAS: list[Any] = [
+    7,
+    [OPEN],
+    nested(MAX_SCHEMA_DEPTH),
+    {"enum": list(range(MAX_SCHEMA_NODES))},
+    {"pattern": "a" * (MAX_PATTERN + 1)},
+    {"properties": {"a": {"pattern": "a" * (MAX_PATTERN + 1)}}},
+    {"patternProperties": {"a" * (MAX_PATTERN + 1): {}}},
+    {"description": "a" * MAX_SCHEMA_BYTES},
+    {"const": HALF},
+    {"maximum": float("inf")},
+]
+
+
+def function(**fields: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": "f", **fields}}
+
+
 BAD_IN_CHAT: dict[str, list[Any]] = {
+    "parallel_tool_calls": NO_FLAGS,
+    "reasoning_effort": ["secret", 7, ["low"], True],
+    "response_format": [
+        "json",
+        {"type": "secret"},
+        {"type": "json_object", "secret": 1},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": OPEN},
+        *[{"type": "json_schema", "json_schema": {"name": name, "schema": OPEN}} for name in NO_NAMES],
+        *[{"type": "json_schema", "json_schema": {"name": "n", "schema": schema}} for schema in NO_SCHEMAS],
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": OPEN, "strict": "yes"}},
+    ],
+    "structured_outputs": [
+        7,
+        {"secret": 1},
+        {"structural_tag": "secret"},
+        {"regex": "a", "json": OPEN},
+        {"json_object": False},
+        {"json": None},
+        *[{"json": schema} for schema in NO_SCHEMAS],
+        *[{"regex": regex} for regex in ("", 7, HALF, "a\0", "a" * (MAX_PATTERN + 1))],
+        *[{"choice": choice} for choice in ([], "a", [7], [""], ["a" * 257], ["a"] * 257)],
+        {"grammar": 'root ::= "a"'},
+        {"regex": "(a{1,40}){1,40}"},
+        {"json": {"pattern": "((a*)*)*"}},
+    ],
+    "tool_choice": ["secret", 7, ["auto"], {"type": "secret"}, {"type": "function"}, "required", function()],
+    "tools": [
+        "f",
+        ["f"],
+        [{"type": "secret"}],
+        [{"type": "function"}],
+        [function(secret=1)],
+        [function(strict=1)],
+        [function(description=7)],
+        [function(description="a" * 4097)],
+        [function(), function()],
+        *[[function(name=name)] for name in NO_NAMES],
+        *[[function(parameters=schema)] for schema in NO_SCHEMAS],
+        [function(name=f"f{number}") for number in range(MAX_TOOLS + 1)],
+        [function(name=f"f{number}", description="a" * 4096) for number in range(MAX_TOOLS)],
+    ],
     "logprobs": NO_FLAGS,
     "top_logprobs": [*NO_WHOLE_NUMBERS, -1, 21],
     "max_completion_tokens": [BIG, -1],
@@ -218,7 +309,8 @@ def test_a_value_that_chat_cannot_take_is_refused_by_the_fields_name(field: str)
     for value in [*BAD.get(field, []), *BAD_IN_CHAT.get(field, [])]:
         with pytest.raises(EngineRefused) as refused:
             chat(**{field: value})
-        assert (refused.value.status, refused.value.field) == (400, field)
+        assert refused.value.status == 400
+        assert re.match(rf"{field}($|[.\[])", str(refused.value.field))
         assert "secret" not in str(refused.value)
 
 
@@ -283,3 +375,133 @@ def test_an_echo_with_logprobs_of_any_number_is_refused(logprobs: int, fields: d
 @pytest.mark.parametrize("fields", [{"echo": True}, {"echo": True, "logprobs": None}, {"echo": False, "logprobs": 1}])
 def test_an_echo_without_logprobs_and_logprobs_without_an_echo_pass(fields: dict[str, Any]) -> None:
     completion_fields({"prompt": "a", **fields}, **SERVER)
+
+
+SCHEMA = {"type": "object", "properties": {"dose": {"type": "integer"}}, "required": ["dose"]}
+TOOLS = [function(name="dose", parameters=SCHEMA), function(name="now")]
+FORMAT = {"type": "json_schema", "json_schema": {"name": "dose", "schema": SCHEMA, "strict": True}}
+
+
+@pytest.mark.parametrize("empty", [None, [], {}])
+def test_what_is_empty_counts_as_not_sent_whatever_field_it_is(empty: Any) -> None:
+    plain = chat()
+    for field in ("tools", "tool_choice", "response_format", "stop", "metadata", "functions", "anything"):
+        assert chat(**{field: empty}) == plain
+    assert chat(tools=[], tool_choice="auto", parallel_tool_calls=True) == plain
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"ward": "secret"}},
+        {"store": False},
+        {"service_tier": "auto"},
+        {"service_tier": "priority"},
+        {"safety_identifier": "secret"},
+        {"prompt_cache_key": "secret"},
+        {"prompt_cache_retention": "24h"},
+        {"modalities": ["text"]},
+        {"response_format": {"type": "text"}},
+    ],
+)
+def test_what_changes_no_answer_is_accepted_and_goes_no_further(fields: dict[str, Any]) -> None:
+    assert chat(**fields) == chat()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("store", True),
+        ("store", "false"),
+        ("metadata", "secret"),
+        ("service_tier", "secret"),
+        ("modalities", ["audio"]),
+    ],
+)
+def test_what_would_be_expected_to_have_an_effect_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(**{field: value})
+    assert (refused.value.status, refused.value.field) == (400, field)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "constraints"),
+    [
+        ({}, []),
+        ({"response_format": {"type": "text"}}, []),
+        ({"response_format": {"type": "json_object"}}, [("response_format", "json", OPEN)]),
+        ({"response_format": FORMAT}, [("response_format", "json", SCHEMA)]),
+        ({"structured_outputs": {"json": SCHEMA}}, [("structured_outputs", "json", SCHEMA)]),
+        ({"structured_outputs": {"choice": ["a", "b"]}}, [("structured_outputs", "json", {"enum": ["a", "b"]})]),
+        ({"structured_outputs": {"regex": "a+"}}, [("structured_outputs", "regex", "a+")]),
+        ({"tools": TOOLS}, [("tools", "json", SCHEMA), ("tools", "json", NO_PARAMETERS)]),
+        (
+            {"tools": TOOLS, "tool_choice": "required"},
+            [("tools", "json", SCHEMA), ("tools", "json", NO_PARAMETERS)],
+        ),
+        ({"tools": TOOLS, "tool_choice": "none"}, []),
+        ({"tools": TOOLS, "tool_choice": function(name="dose")}, [("tools", "json", SCHEMA)]),
+        ({"tools": TOOLS, "tool_choice": function(name="now")}, [("tools", "json", NO_PARAMETERS)]),
+        (
+            {"tools": TOOLS[:1], "response_format": {"type": "json_object"}},
+            [("response_format", "json", OPEN), ("tools", "json", SCHEMA)],
+        ),
+    ],
+)
+def test_every_grammar_that_is_asked_for_is_known(fields: dict[str, Any], constraints: list[Any]) -> None:
+    expected = [
+        Constraint(field, kind, text if kind != "json" else json.dumps(text)) for field, kind, text in constraints
+    ]
+    assert chat_constraints({"messages": MESSAGES, **fields}) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"response_format": FORMAT, "structured_outputs": {"regex": "a"}}, "response_format"),
+        ({"response_format": FORMAT, "tools": TOOLS, "tool_choice": "required"}, "response_format"),
+        ({"tools": TOOLS, "tool_choice": function(name="other")}, "tool_choice"),
+        ({"tools": [], "tool_choice": "required"}, "tool_choice"),
+        ({"response_format": FORMAT, "ignore_eos": True}, "ignore_eos"),
+        ({"tools": TOOLS, "min_tokens": 1}, "min_tokens"),
+        ({"response_format": FORMAT, "stop_token_ids": [1]}, "stop_token_ids"),
+    ],
+)
+def test_what_contradicts_what_constrains_an_answer_is_refused(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(**fields)
+    assert refused.value.field == field
+
+
+def test_a_call_of_a_tool_and_its_result_can_be_sent_back() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "dose", "arguments": '{"dose": 5}'}}
+    answer = {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None, "reasoning": "secret"}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "5 mg"}]}
+    assert chat(messages=[*MESSAGES, answer, result])["messages"][1:] == [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": "5 mg"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "secret",
+        {"id": "1"},
+        {"id": "se cret", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "1", "type": "secret", "function": {"name": "f", "arguments": "{}"}},
+        {"id": "1", "function": {"name": "se cret", "arguments": "{}"}},
+        {"id": "1", "function": {"name": "f", "arguments": "secret"}},
+        {"id": "1", "function": {"name": "f", "arguments": "[]"}},
+        {"id": "1", "function": {"name": "f", "arguments": "[" * 100_000}},
+        {"id": "1", "function": {"name": "f", "arguments": {}}},
+        {"id": "1", "function": {"name": "f", "arguments": HALF}},
+        {"id": "1", "function": {"name": "f", "secret": 1}},
+    ],
+)
+def test_a_call_that_vllm_could_not_read_is_refused(call: Any) -> None:
+    with pytest.raises(EngineRefused) as refused:
+        chat(messages=[{"role": "assistant", "tool_calls": [call]}])
+    assert str(refused.value.field).startswith("messages[0].tool_calls[0]")
+    assert "secret" not in str(refused.value)

@@ -22,6 +22,7 @@ from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
 from inference.api.routes import Api
+from inference.engine.constrained_fields import Constraint
 from inference.engine.errors import AdapterWithdrawn
 from inference.engine.in_flight import EventStream, Flight
 from inference.engine.request_fields import chat_fields, completion_fields
@@ -30,6 +31,7 @@ from inference.engine.vllm_errors import error_events
 from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import Salts, TenantStateCache
+from inference.tenants.credentials import Credentials
 from inference.tenants.usage import UsageMeter
 from schemas.objects.state import AdapterState, PurgeState, TenantState
 from tenancy.bootstrap import Tenancy, assemble
@@ -149,6 +151,19 @@ class AnsweringEngine(FakeEngine):
 
 
 @dataclass
+class FakeGrammars:
+    """Compiles nothing: what was to be tried is noted, and refused if it is ``refusal``."""
+
+    tried: list[tuple[str, Constraint]] = field(default_factory=list)
+    refusal: Exception | None = None
+
+    async def require(self, owner: str, constraints: Iterable[Constraint]) -> None:
+        self.tried += [(owner, constraint) for constraint in constraints]
+        if self.refusal is not None:
+            raise self.refusal
+
+
+@dataclass
 class BreakableFiles(FakeFiles):
     broken: dict[str, Exception] = field(default_factory=dict)
 
@@ -192,7 +207,9 @@ class Bench:
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
         self.api = Api(
-            TokenVerifier(OURS.trust, lambda: self.now), meter.create_counter("sano_requests"), TENANT_REQUESTS
+            Credentials(TokenVerifier(OURS.trust, lambda: self.now), lambda: self.now),
+            meter.create_counter("sano_requests"),
+            TENANT_REQUESTS,
         )
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 7)  # type: ignore[arg-type]
@@ -201,8 +218,10 @@ class Bench:
         self.embedder = WordEmbedder()
         self.indexes = LoadedIndexes(MOST_BYTES)
         self.retrieval = retrieval(self.tenancy, self.embedder, self.indexes)
+        self.grammars = FakeGrammars()
         self.answers = Answers(
             engine,
+            self.grammars,
             self.views,
             self.placement,
             self.lease,

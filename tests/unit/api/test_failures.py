@@ -25,6 +25,7 @@ from inference.engine.in_flight import EventStream, Flight, Flights
 from inference.engine.stream_usage import StreamUsage
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import Salts, TenantStateCache
+from inference.tenants.credentials import Credentials
 from inference.tenants.usage import UsageMeter
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, TenantState
@@ -39,6 +40,7 @@ from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.retrieval import retrieval
 from tests.fixtures.turns import turns
+from tests.unit.api.replica import FakeGrammars
 from tests.world.fakes import FakeEngine, FakeFiles
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -70,7 +72,7 @@ async def _no_lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 def application(answers: Any) -> FastAPI:
     counter = MeterProvider().get_meter("test").create_counter("sano_requests")
-    api = Api(TokenVerifier(SIGNER.trust, lambda: NOW), counter, 4)
+    api = Api(Credentials(TokenVerifier(SIGNER.trust, lambda: NOW)), counter, 4)
     api.answers = answers
     return api.build(_no_lifespan)
 
@@ -220,6 +222,7 @@ async def _replica(objects: MemoryObjectStore) -> FastAPI:
     return application(
         Answers(
             engine,
+            FakeGrammars(),
             TenantStateCache(tenancy, 0.0),
             placement,
             lease,

@@ -26,7 +26,7 @@ from inference.settings import InferenceSettings
 from tenancy.bootstrap import Tenancy
 from tenancy.service.background_server import BackgroundWork
 from tests.fixtures.telemetry import observed
-from tests.unit.api.replica import ACTIVE, CHAT, MODELS, OURS, PLAIN, TENANT, AnsweringEngine, Bench, code
+from tests.unit.api.replica import ACTIVE, CHAT, MODELS, OURS, PLAIN, TENANT, AnsweringEngine, Bench, FakeGrammars, code
 
 BOUND_SECONDS = 30
 LIVE, READY = "/health/live", "/health/ready"
@@ -86,6 +86,19 @@ class Consumer:
         return True
 
 
+class LivingGrammars(FakeGrammars):
+    """As its own class too: what ``Grammars.of`` makes."""
+
+    def of(self, _: Path) -> LivingGrammars:
+        return self
+
+    def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
 class Process:
     """A replica as :func:`inference.app.main` makes it. ``seen`` is what happened, in order."""
 
@@ -111,15 +124,16 @@ class Process:
             "open_tenancy": tenancy,
             "model_digest": lambda _: "c" * 64,
             "linear_shapes": lambda _: {},
-            "Engine": lambda _: self.engine,
+            "Engine": lambda *_: self.engine,
             "Consumer": Consumer,
+            "Grammars": LivingGrammars(),
         }
         for name, fake in fakes.items():
             monkeypatch.setattr(inference_app, name, fake)
         self.reader = InMemoryMetricReader()
         telemetry = observed("inference", InMemorySpanExporter(), self.reader, CollectorRegistry())
         self.replica = Replica(settings, telemetry)
-        self.replica.api.tokens = bench.api.tokens  # by the bench's clock
+        self.replica.api.credentials = bench.api.credentials  # by the bench's clock
         self.behind = BackgroundWork(self.replica.running, lambda: self.seen.append("server stops"))
         bench.app = self.replica.api.build(self.behind.lifespan)
         bench.health = self.replica.health()
@@ -320,4 +334,5 @@ def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own
     assert (how["port"], how["connections"]) == (8001, 77)
     assert (beside.host, beside.port) == ("0.0.0.0", 8082)  # noqa: S104
     assert {route.path for route in beside.app.routes} == {LIVE, READY, "/metrics"}
-    assert {route.path for route in build(None).routes} == {CHAT, MODELS, "/v1/completions"}
+    keys = "/tenants/{tenant}/jwks.json"
+    assert {route.path for route in build(None).routes} == {CHAT, MODELS, "/v1/completions", "/v1/embeddings", keys}

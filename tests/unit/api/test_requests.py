@@ -13,7 +13,8 @@ from starlette.requests import Request
 
 from inference.api import routes
 from inference.api.routes import MAX_BODY_BYTES
-from inference.engine.field_checks import MAX_CHOICES, MAX_MESSAGES
+from inference.engine.field_checks import MAX_CHOICES
+from inference.engine.message_fields import MAX_MESSAGES
 from inference.errors import RequestRefused
 from inference.tenants.binding import Salts
 from tests.unit.api.replica import (

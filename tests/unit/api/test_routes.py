@@ -30,7 +30,6 @@ UNKNOWN = [
     "/docs/oauth2-redirect",
     "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter",
-    "/v1/embeddings",
     "/v1/responses",
     "/v1/audio/transcriptions",
     "/v1/audio/speech",
@@ -110,6 +109,7 @@ def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
     assert routes == {
         (CHAT, ("POST",)),
         (COMPLETIONS, ("POST",)),
+        ("/v1/embeddings", ("POST",)),
         (MODELS, ("GET",)),
         ("/tenants/{tenant}/jwks.json", ("GET",)),
     }

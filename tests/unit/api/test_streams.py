@@ -77,7 +77,7 @@ async def test_usage_is_metered_whatever_the_caller_wants_to_see(bench: Bench, o
     "options",
     [
         1,
-        [],
+        [1],
         "x",
         [["include_usage", True]],
         {"include_usage": "no"},

@@ -1,0 +1,109 @@
+"""Compiles one grammar after another and walks into it, in a process that may be killed: ``python -m … MODEL_FOLDER``.
+
+Some grammars compile in no time and then take minutes to say which token may come first; the engine asks that on the
+loop that all tenants share. So the first tokens of an answer are drawn here, each within a bound.
+A line of JSON comes in for each grammar, and one goes out. The kernel bounds what a compiler takes: seconds of a core
+for each grammar, and memory in all. Whoever exceeds that ends this process, and nothing else. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any, TextIO
+
+CPU_SECONDS = 1
+WALKED_TOKENS = 128
+TOKEN_SECONDS = 0.02
+"""Of a core, for what usually takes some hundred microseconds."""
+MEMORY_BYTES = 1024**3
+"""Beyond what the libraries take: some grammars grow without end."""
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no answer
+    compiler = _compiler(Path(sys.argv[1]))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + MEMORY_BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the grammar
+    print(json.dumps({"ready": True}), file=answers)
+    serve(compiler, sys.stdin, answers)
+
+
+def serve(compiler: Any, asked: TextIO, answers: TextIO) -> None:
+    for line in asked:
+        grammar = json.loads(line)
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        # Whole seconds of the process as a whole: this grammar gets one to two of them.
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + CPU_SECONDS, hard))
+        try:
+            answer = {"compiles": is_walkable(compile_grammar(compiler, grammar["kind"], grammar["text"]))}
+        except Exception:  # whatever a compiler says of a caller's grammar; its text may quote it
+            answer = {"compiles": False}
+        print(json.dumps(answer), file=answers)
+
+
+def compile_grammar(compiler: Any, kind: str, text: str) -> Any:
+    """As vLLM's backend for xgrammar does it."""
+    if kind == "json":
+        return compiler.compile_json_schema(text, any_whitespace=False, separators=(",", ":"))
+    return compiler.compile_regex(text)
+
+
+def is_walkable(compiled: Any) -> bool:
+    """Whether each of the first tokens is found soon enough: drawn from a seed of all that may come, and again with the
+    last one repeated as long as it may be, which is the most that can be read in several ways.
+    """
+    return all(_walked(compiled, repeating) for repeating in (False, True))
+
+
+def _walked(compiled: Any, repeating: bool) -> bool:
+    import torch
+    import xgrammar
+
+    draw = Random(0)  # noqa: S311 - drawn for nobody
+    matcher, last = xgrammar.GrammarMatcher(compiled), -1
+    size = compiled.tokenizer_info.vocab_size
+    mask = xgrammar.allocate_token_bitmask(1, size)
+    ends = torch.tensor(compiled.tokenizer_info.stop_token_ids)
+    for _ in range(WALKED_TOKENS):
+        began = time.process_time()
+        matcher.fill_next_token_bitmask(mask, 0)
+        allowed = ((mask[0].unsqueeze(1) >> torch.arange(32)) & 1).flatten()[:size]
+        is_over = bool(allowed[ends].any())
+        allowed[ends] = 0
+        tokens = allowed.nonzero().flatten()
+        if not len(tokens):
+            return is_over  # or there is no way on, and no end
+        if not (repeating and last >= 0 and allowed[last]):
+            last = int(tokens[draw.randrange(len(tokens))])
+        if not matcher.accept_token(last) or time.process_time() - began > TOKEN_SECONDS:
+            return False
+    return True
+
+
+def _compiler(model: Path) -> Any:
+    import xgrammar
+    from transformers import AutoTokenizer
+
+    config = json.loads((model / "config.json").read_text())
+    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True, trust_remote_code=False)
+    info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=int(config["vocab_size"]))
+    # One thread, so that seconds of a core are those of the process; nothing of a grammar is kept.
+    return xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
+
+
+def _data_bytes() -> int:
+    """The private memory that RLIMIT_DATA counts."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
+    return int(fields["VmData"].split()[0]) * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What applications use: openai-python against the routes on a port, the real engine and the real embedder behind them.
+
+One engine and one server for the module. Answers are those of a small model, so only their shape is asserted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import openai
+import pytest
+import pytest_asyncio
+import uvicorn
+from pydantic import BaseModel
+
+from deploy.local.base_model import base_model_folder
+from deploy.local.settings import LocalSettings, inherited_environment
+from inference.api.answers import Answers
+from inference.api.embeddings import Embeddings
+from inference.engine.config import EngineConfig
+from inference.engine.engine import Engine
+from inference.engine.grammars import Grammars
+from inference.tenants.binding import Salts
+from producers.commands import api_keys
+from tenancy.embedding.opening import open_embedder
+from tenancy.embedding.port import Embedder
+from tenancy.embedding.settings import EmbedderSettings
+from tests.unit.api.replica import PLAIN, TENANT_REQUESTS, Bench
+
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
+
+Client = openai.AsyncOpenAI
+ASKED: Any = [{"role": "user", "content": "How much of it may be given?"}]
+SCHEMA = {
+    "type": "object",
+    "properties": {"unit": {"enum": ["mg", "ml"]}, "count": {"type": "integer", "minimum": 1, "maximum": 3}},
+    "required": ["unit", "count"],
+    "additionalProperties": False,
+}
+TOOLS: Any = [
+    {"type": "function", "function": {"name": "dose", "description": "The dose.", "parameters": SCHEMA}},
+    {"type": "function", "function": {"name": "now"}},
+]
+
+
+class Dose(BaseModel):
+    unit: Literal["mg", "ml"]
+    count: Literal[1, 2, 3]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bench() -> AsyncIterator[Bench]:
+    base_model = Path(base_model_folder(LocalSettings(), inherited_environment()))
+    bench = Bench()
+    await bench.start()
+    config = EngineConfig(
+        base_model=base_model,
+        max_loras=1,
+        max_cpu_loras=1,
+        max_lora_rank=8,
+        max_num_seqs=4,
+        max_model_len=512,
+        kv_cache_gib=0.25,
+    )
+    engine = Engine(config)
+    grammars = Grammars.of(base_model)
+    grammars.start()
+    await engine.start()
+    bench.api.answers = Answers(
+        engine, grammars, bench.views, bench.placement, bench.lease, bench.meter, Salts(), bench.turns, bench.retrieval
+    )
+    async with open_embedder(EmbedderSettings(), Path()) as embedder:
+
+        async def opened() -> Embedder | None:
+            return embedder
+
+        bench.api.embeddings = Embeddings(opened, bench.views, bench.meter, bench.turns)
+        yield bench
+    await grammars.close()
+    await engine.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(bench: Bench) -> AsyncIterator[Client]:
+    server = uvicorn.Server(uvicorn.Config(bench.app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        assert not serving.done()
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    created = await api_keys.create(
+        bench.tenancy,
+        PLAIN,
+        name="app",
+        scopes=("chat", "embeddings"),
+        lifetime=timedelta(hours=1),
+        created_by="operator",
+    )
+    async with Client(base_url=f"http://127.0.0.1:{port}/v1", api_key=created.text, max_retries=0, timeout=300) as made:
+        yield made
+    server.should_exit = True
+    with suppress(asyncio.CancelledError):
+        await serving
+
+
+async def ask(client: Client, **fields: Any) -> Any:
+    given = {"model": "base", "messages": ASKED, "temperature": 0, "max_tokens": 16, **fields}
+    return await cast(Any, client.chat.completions.create)(**given)
+
+
+async def test_a_chat_a_completion_and_the_models(client: Client) -> None:
+    answer = await ask(client, store=False, metadata={"app": "ward"}, service_tier="auto", tools=[], stop=None)
+    assert answer.choices[0].message.content
+    assert answer.usage.prompt_tokens > 5
+    assert 0 < answer.usage.completion_tokens <= 16
+    completion = await client.completions.create(model="base", prompt="The dose is", max_tokens=4)
+    assert completion.choices[0].text
+    assert [model.id async for model in client.models.list()]
+
+
+async def test_a_stream_says_what_a_whole_answer_says_and_its_usage(client: Client) -> None:
+    whole = await ask(client)
+    texts, usage = [], None
+    async for event in await ask(client, stream=True, stream_options={"include_usage": True}):
+        texts += [choice.delta.content or "" for choice in event.choices]
+        usage = event.usage or usage
+    assert "".join(texts) == whole.choices[0].message.content
+    assert usage is not None
+    assert usage.completion_tokens == whole.usage.completion_tokens
+
+
+@pytest.mark.parametrize("choice", [{"type": "function", "function": {"name": "dose"}}, "required"])
+async def test_a_tool_is_called_with_arguments_of_its_schema_and_its_result_can_be_sent_back(
+    client: Client, choice: Any
+) -> None:
+    answer = await ask(client, tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, max_tokens=64)
+    message = answer.choices[0].message
+    [call] = message.tool_calls
+    if call.function.name == "dose":
+        Dose.model_validate_json(call.function.arguments)
+    else:
+        assert (call.function.name, json.loads(call.function.arguments)) == ("now", {})
+    result = {"role": "tool", "tool_call_id": call.id, "content": "5 mg"}
+    again = await ask(client, messages=[*ASKED, message.model_dump(), result], tools=TOOLS, tool_choice="none")
+    assert again.choices[0].message.tool_calls is None
+
+
+async def test_a_streamed_call_of_a_tool_has_its_name_and_arguments(client: Client) -> None:
+    name, arguments = "", ""
+    choice = {"type": "function", "function": {"name": "dose"}}
+    async for event in await ask(client, tools=TOOLS, tool_choice=choice, max_tokens=64, stream=True):
+        for call in event.choices[0].delta.tool_calls or []:
+            name += call.function.name or ""
+            arguments += call.function.arguments or ""
+    assert name == "dose"
+    Dose.model_validate_json(arguments)
+
+
+async def test_an_answer_has_the_shape_of_a_schema_or_of_any_object(client: Client) -> None:
+    parsed = await client.chat.completions.parse(
+        model="base", messages=ASKED, response_format=Dose, max_tokens=64, temperature=0
+    )
+    assert isinstance(parsed.choices[0].message.parsed, Dose)
+    chosen = await ask(client, extra_body={"structured_outputs": {"choice": ["yes", "no"]}})
+    assert chosen.choices[0].message.content in ("yes", "no")
+    matched = await ask(client, extra_body={"structured_outputs": {"regex": "[0-9]{3}-[a-c]{2}"}})
+    assert len(matched.choices[0].message.content) == 6
+
+
+async def test_a_grammar_that_takes_too_much_is_refused_and_the_engine_answers_others(client: Client) -> None:
+    hard = {"type": "string", "maxLength": 10_000_000}
+    schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": hard}}
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ask(client, response_format=schema)
+    assert refused.value.param == "response_format"
+    with pytest.raises(openai.RateLimitError):
+        await ask(client, response_format={**schema, "json_schema": {"name": "n", "schema": {**hard, "minLength": 1}}})
+    assert (await ask(client)).choices[0].message.content
+    chosen = await ask(client, extra_body={"structured_outputs": {"choice": ["yes", "no"]}})
+    assert chosen.choices[0].message.content in ("yes", "no"), "it was known"
+
+
+async def test_embeddings_come_as_the_client_decodes_them(client: Client) -> None:
+    answer = await client.embeddings.create(model="embedder", input=["a dose", "a car park"])
+    plain = await client.embeddings.create(model="embedder", input=["a dose"], encoding_format="float")
+    assert [len(row.embedding) for row in answer.data] == [384, 384]
+    assert answer.data[0].embedding == pytest.approx(plain.data[0].embedding, abs=1e-5)
+    assert answer.usage.prompt_tokens > 4
+
+
+async def test_errors_are_those_that_the_client_knows(client: Client, bench: Bench) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        await ask(client.with_options(api_key="sano_t2_" + "0" * 16 + "_" + "0" * 64))
+    with pytest.raises(openai.NotFoundError):
+        await ask(client, model="f" * 64)
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ask(client, temperature=7)
+    assert (refused.value.param, refused.value.code) == ("temperature", "engine_refused")
+    with ExitStack() as others:
+        for _ in range(TENANT_REQUESTS):
+            others.enter_context(bench.api.running.one_more(PLAIN))
+        with pytest.raises(openai.RateLimitError):
+            await ask(client)
+
+
+async def test_a_client_that_tries_again_sees_nothing_of_a_replica_that_is_not_ready(
+    client: Client, bench: Bench
+) -> None:
+    answers, bench.api.answers = bench.api.answers, None
+    asked = asyncio.create_task(ask(client.with_options(max_retries=2)))
+    await asyncio.sleep(0.5)
+    bench.api.answers = answers
+    assert (await asked).choices[0].message.content

@@ -1,0 +1,111 @@
+"""Who calls: by a token or an API key, and with the same answer for everything that is wrong with either."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from producers.commands import api_keys
+from schemas.tenant.api_keys import Scope
+from tenancy.state.api_keys import GivenKey
+from tenancy.tenant_id import TenantId
+from tests.unit.api.replica import ACTIVE, BODIES, CHAT, MODELS, PURGED, STRANGER, TENANT, Bench, code
+
+
+async def key(bench: Bench, *scopes: Scope, name: str = "app", tenant: TenantId = TENANT) -> str:
+    lifetime = timedelta(hours=1)
+    created = await api_keys.create(
+        bench.tenancy, tenant, name=name, scopes=scopes or ("chat",), lifetime=lifetime, created_by="op"
+    )
+    return created.text
+
+
+async def ask(bench: Bench, text: str, path: str = CHAT) -> tuple[int, str]:
+    async with bench.client() as client:
+        headers = {"Authorization": f"Bearer {text}"}
+        answer = await (
+            client.get(path, headers=headers)
+            if path == MODELS
+            else client.post(path, json=BODIES[path], headers=headers)
+        )
+    return answer.status_code, answer.headers.get("x-sano-adapter", "") if answer.status_code == 200 else code(answer)
+
+
+async def test_a_key_is_answered_as_its_tenant(bench: Bench) -> None:
+    text = await key(bench)
+    assert await ask(bench, text) == (200, ACTIVE)
+    assert (await ask(bench, text, MODELS))[0] == 200
+
+
+async def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(bench: Bench) -> None:
+    text = await key(bench)
+    revoked = await key(bench, name="revoked")
+    given = GivenKey.parse(revoked)
+    assert given is not None
+    await api_keys.revoke(bench.tenancy, TENANT, given.key_id, revoked_by="op")
+    foreign = text.replace(f"sano_{TENANT}_", "sano_t2_")
+    wrong = [
+        revoked,
+        foreign,
+        text[:-1],
+        text[:-1] + ("0" if text[-1] != "0" else "1"),
+        *(GivenKey.random(tenant).text for tenant in (TENANT, PURGED, STRANGER, TenantId("never-there"))),
+        "sano_",
+        "sano_t1_x_y",
+    ]
+    answers = set()
+    for each in wrong:
+        async with bench.client() as client:
+            answer = await client.post(CHAT, json=BODIES[CHAT], headers={"Authorization": f"Bearer {each}"})
+        answers.add((answer.status_code, answer.text, answer.headers["www-authenticate"]))
+    assert [status for status, _, _ in answers] == [401]
+    assert bench.engine.asked == []
+
+
+async def test_a_revoked_key_is_refused_once_the_cached_state_is_too_old(bench: Bench) -> None:
+    moment = 0.0
+    bench.views.ttl_seconds = 1.0
+    bench.views.now = lambda: moment
+    text = await key(bench)
+    assert (await ask(bench, text))[0] == 200
+    given = GivenKey.parse(text)
+    assert given is not None
+    await api_keys.revoke(bench.tenancy, TENANT, given.key_id, revoked_by="op")
+    moment = 1.1
+    assert await ask(bench, text) == (401, "invalid_token")
+
+
+async def test_a_key_expires(bench: Bench) -> None:
+    text = await key(bench)
+    bench.now += timedelta(hours=1)
+    await bench.lease.renew()
+    assert await ask(bench, text) == (401, "invalid_token")
+
+
+async def test_a_key_is_good_for_its_scopes_only(bench: Bench) -> None:
+    assert await ask(bench, await key(bench, "embeddings", "knowledge")) == (403, "insufficient_scope")
+    assert bench.engine.asked == []
+
+
+async def test_a_stranger_who_guesses_one_tenants_name_again_and_again_costs_one_look(bench: Bench) -> None:
+    looks = 0
+    read = bench.objects.get
+
+    async def counted(name: str):  # type: ignore[no-untyped-def]
+        nonlocal looks
+        looks += "never-there" in name
+        return await read(name)
+
+    bench.objects.get = counted  # type: ignore[method-assign, assignment]
+    await asyncio.gather(*[ask(bench, GivenKey.random(TenantId("never-there")).text) for _ in range(30)])
+    assert looks <= 8
+
+
+@pytest.mark.parametrize("prefix", ["Basic", "bearer"])
+async def test_a_key_is_taken_as_a_bearers_only(bench: Bench, prefix: str) -> None:
+    async with bench.client() as client:
+        headers = {"Authorization": f"{prefix} {await key(bench)}"}
+        answer = await client.post(CHAT, json=BODIES[CHAT], headers=headers)
+    assert answer.status_code == (200 if prefix == "bearer" else 401)
