@@ -393,6 +393,9 @@ class Requests:
             *(f"Bearer {_base64(json.dumps({'alg': 'none'}).encode())}.{claims}.", f"Bearer {'a.' * 3_000}"),
             *(f"Bearer {_base64(b'[' * 20_000)}.{claims}.{signature}", f"Bearer {head}.{claims}.{signature[::-1]}"),
             f"bearer\t{good[7:]}",
+            *(f"Bearer sano_{name}_{'0' * 16}_{'f' * 64}" for name in ("attack-one", "nobody", self.marker, "a" * 64)),
+            *(f"Bearer sano_attack-one_{'0' * 16}_{'f' * length}" for length in (0, 63, 65, 9_000)),
+            f"Bearer sano_{rng.randrange(10**9)}_{'0' * 16}_{'f' * 64}",
         )
         headers = [("Authorization", rng.choice(values))]
         if rng.random() < 0.2:
