@@ -29,6 +29,9 @@ QUESTION = (
 ANSWER = "House rule: after a mild rash cefuroxime is allowed, first dose on the ward. Else call [PHONE-1]."
 
 
+expect.set_options(timeout=60_000)  # beside other tests on two cores a page may take long
+
+
 @pytest.fixture(scope="module")
 def chromium() -> str:
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -81,7 +84,7 @@ async def visit(chromium: str, shots: str | None) -> AsyncIterator[Visit]:
             context: BrowserContext = await browser.new_context(
                 viewport={"width": 1280, "height": 800}, base_url=desk.url, color_scheme="light"
             )
-            context.set_default_timeout(30_000)
+            context.set_default_timeout(60_000)
             page = await context.new_page()
             found = Visit(desk, page, None if shots is None else Path(shots))
             page.on("console", lambda said: found.wrong.append(said.text) if said.type == "error" else None)
