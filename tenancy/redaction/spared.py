@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
 
 from tenancy.redaction.lexicon import word_set
 from tenancy.redaction.port import Detector, Span
@@ -16,15 +15,15 @@ class Sparing:
     def __init__(self, detector: Detector) -> None:
         self.name = detector.name
         self._detector = detector
+        self._phrases = _phrases()
 
     def find(self, text: str) -> Iterator[Span]:
-        spared = [match.span() for match in _phrases().finditer(text)]
+        spared = [match.span() for match in self._phrases.finditer(text)]
         for span in self._detector.find(text):
             if not any(start <= span.start and span.end <= end for start, end in spared):
                 yield span
 
 
-@cache
 def _phrases() -> re.Pattern[str]:
     longest_first = sorted(word_set("phrases.txt"), key=len, reverse=True)
     return re.compile(rf"(?<![\w'])(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from schemas.base.redaction import IdentifierType
 from tenancy.redaction.port import Span
@@ -35,11 +34,14 @@ class TenantTerms:
     identifiers: Mapping[str, IdentifierType] = field(default_factory=dict, repr=False)
     allowed: frozenset[str] = field(default=frozenset(), repr=False)
     version: str = ""
+    detector: TermDetector = field(init=False, repr=False, compare=False)
+    """Finds the identifiers."""
+    _allowed: tuple[frozenset[Words], frozenset[str]] = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def detector(self) -> TermDetector:
-        """Finds the identifiers."""
-        return TermDetector(self.identifiers)
+    def __post_init__(self) -> None:
+        allowed = frozenset(map(folded, self.allowed))
+        object.__setattr__(self, "detector", TermDetector(self.identifiers))
+        object.__setattr__(self, "_allowed", (allowed, frozenset(word for term in allowed for word in term)))
 
     def allows(self, value: str) -> bool:
         """Whether the value is an allowed term, or is made of allowed terms' words."""
@@ -48,14 +50,6 @@ class TenantTerms:
         whole = folded(value)
         terms, words = self._allowed
         return bool(whole) and (whole in terms or set(whole) <= words)
-
-    @cached_property
-    def _allowed(self) -> tuple[frozenset[Words], frozenset[str]]:
-        terms = frozenset(map(folded, self.allowed))
-        return terms, frozenset(word for term in terms for word in term)
-
-
-NO_TERMS = TenantTerms()
 
 
 class TermDetector:
@@ -90,3 +84,6 @@ class TermDetector:
 def folded(term: str) -> Words:
     """A term's words in the form in which they are compared."""
     return tuple(word.casefold() for word in _WORD.findall(read(term).text))
+
+
+NO_TERMS = TenantTerms()
