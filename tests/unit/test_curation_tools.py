@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 
 from producers.sources.curation_tools.argilla import Argilla
 from producers.sources.curation_tools.fields import Fields
-from producers.sources.curation_tools.http_client import ToolClient, ToolUnavailable
+from producers.sources.curation_tools.http_client import PersonalAccessToken, ToolClient, ToolUnavailable
 from producers.sources.curation_tools.label_studio import LabelStudio
 from producers.sources.curation_tools.receiver import MOST_WAITING, Receiver
 from producers.sources.curation_tools.records import Annotation, Record, current_version
@@ -449,3 +449,57 @@ async def test_a_tool_that_answers_badly_is_refused_or_asked_again_and_never_quo
     with pytest.raises(raised) as failed:
         await studio.record("1")
     assert body.decode() not in str(failed.value) or not body
+
+
+# As Label Studio 1.23.2 answered GET /api/tasks/2/, without the fields that nothing reads.
+STUDIO_TASK: dict[str, Any] = {
+    "id": 2,
+    "annotations": [
+        {
+            "id": 1,
+            "result": [
+                {"from_name": "verdict", "to_name": "question", "type": "choices", "value": {"choices": ["approve"]}}
+            ],
+            "completed_by": {"id": 1, "first_name": "", "last_name": "", "email": "a@example.org", "initials": "a@"},
+            "was_cancelled": False,
+            "created_at": "2026-11-30T06:07:41.141043Z",
+            "updated_at": "2026-11-30T06:07:41.141080Z",
+            "task": 2,
+            "project": 1,
+        }
+    ],
+    "drafts": [],
+    "updated_by": [{"user_id": 1}],
+    "data": {"question": "Q2?", "answer": "A2."},
+    "meta": {},
+    "created_at": "2026-11-30T06:07:40.226338Z",
+    "updated_at": "2026-11-30T06:07:41.394959Z",
+    "project": 1,
+}
+
+
+async def test_a_personal_access_token_gives_access_tokens_and_a_stale_one_is_renewed_once() -> None:
+    refreshed: list[Any] = []
+    valid = ["first"]
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/ls/api/token/refresh/":
+            refreshed.append(json.loads(request.content))
+            return httpx.Response(200, json={"access": valid[0]})
+        if request.headers.get("authorization") != f"Bearer {valid[0]}":
+            return httpx.Response(401, json={"detail": "Token is invalid"})
+        return httpx.Response(200, json=STUDIO_TASK)
+
+    transport = httpx.MockTransport(answers)
+    client = httpx.AsyncClient(
+        base_url="http://tool/ls", transport=transport, auth=PersonalAccessToken("pat", "http://tool/ls/")
+    )
+    studio = LabelStudio(ToolClient(client), "1", Fields())
+    record = await studio.record("2")
+    assert record is not None
+    assert [(one.annotator, one.verdict) for one in record.annotations] == [("1", "approved")]
+    await studio.record("2")
+    assert refreshed == [{"refresh": "pat"}]
+    valid[0] = "second"
+    assert await studio.record("2") == record
+    assert len(refreshed) == 2

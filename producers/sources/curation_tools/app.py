@@ -82,7 +82,7 @@ class CurationToolSource:
         return httpx.AsyncClient(
             base_url=settings.curation_url.rstrip("/"),
             headers={"X-Argilla-Api-Key": self.token} if is_argilla else {},
-            auth=None if is_argilla else PersonalAccessToken(self.token),
+            auth=None if is_argilla else PersonalAccessToken(self.token, settings.curation_url),
             timeout=settings.curation_request_seconds,
             follow_redirects=False,
             trust_env=False,

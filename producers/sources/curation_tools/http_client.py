@@ -57,8 +57,9 @@ class ToolClient:
 class PersonalAccessToken(httpx.Auth):
     """Label Studio's: it gives access tokens of five minutes, and a request that one is refused for is made again."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, tool_url: str) -> None:
         self._token = token
+        self._refresh_url = f"{tool_url.rstrip('/')}/api/token/refresh/"
         self._access = ""
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -67,9 +68,7 @@ class PersonalAccessToken(httpx.Auth):
             request.headers["Authorization"] = f"Bearer {self._access}"
             refused = (yield request).status_code == 401
         if refused or not self._access:
-            asked = yield httpx.Request(
-                "POST", request.url.copy_with(raw_path=b"/api/token/refresh/"), json={"refresh": self._token}
-            )
+            asked = yield httpx.Request("POST", self._refresh_url, json={"refresh": self._token})
             self._access = str(httpx.Response(200, content=await asked.aread()).json().get("access", ""))
             request.headers["Authorization"] = f"Bearer {self._access}"
             yield request
