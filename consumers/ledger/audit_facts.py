@@ -37,6 +37,7 @@ PLAIN = frozenset(
         "adapter_digest",
         "attempts",
         "base_model_digest",
+        "canary_percent",
         "cause_id",
         "certificate_sha256",
         "commitment",
@@ -86,6 +87,7 @@ ACTORS = frozenset({"acknowledged_by", "requested_by", "reviewer_id"})
 SPECIAL: Mapping[str, Callable[[Any], tuple[str, str | int]]] = {
     "content": lambda value: ("commitment", cast(Committed | CommittedDocument | CommittedInline, value).commitment),
     "files": lambda value: ("files", len(value)),
+    "provenance_ids": lambda value: ("provenances", len(value)),
     "gate": lambda value: ("gate", _gate(cast(GateVerdict, value))),
     "redaction": lambda value: ("gate", _gate(cast(Redaction, value))),
 }

@@ -34,6 +34,20 @@ _REPLICA = (
         survives_settings=("drain_seconds",),
     ),
     Store(
+        name="replica.indexes",
+        medium="process-memory",
+        where="memory of a replica's server: the indexes of tenants' documents, opened from their segments",
+        holds="passages of documents, their titles, vectors and word lists",
+        protection="clear",
+        purger=Purger(
+            who="replica agent",
+            method="evict",
+            how="overwritten at the fence, and when idle or short of memory; the receipt counts the segments",
+        ),
+        probe=RECEIPT,
+        survives="until-purge",
+    ),
+    Store(
         name="replica.tables",
         medium="process-memory",
         where="tables of a replica's server: cached tenant states, adapters loaded or loading, and a second-long cache "

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from producers.commands.terms import add_terms
 from schemas.bus import events
 from schemas.bus.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
 from schemas.evidence.statements import PURGE_PREDICATE
@@ -76,6 +77,7 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
         tenant = await world.onboard(NAME)
         await learned(world, tenant)
         await world.publish(tenant, world.document(tenant, "d1"))
+        await add_terms(world.outside, tenant, allowed=["Elm ward"], changed_by="op")
         await world.settle()
         await world.runner.sweep()
         await world.withdrawals.sweep()

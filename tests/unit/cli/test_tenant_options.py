@@ -20,6 +20,8 @@ VALUES: dict[str, tuple[str, Any]] = {
     "on_gate_hit": ("fail", "fail"),
     "on_withdrawal": ("stop", "stop"),
     "activation": ("manual", "manual"),
+    "monthly_budget": ("100.0", 100.0),
+    "on_budget": ("stop", "stop"),
     "unsupported_answers": ("declined", "declined"),
     "retrieval_min_similarity": ("0.5", 0.5),
     "precision": ("float32", "float32"),
