@@ -46,6 +46,16 @@ def test_the_engine_client_has_the_calls_that_load_abort_and_evict() -> None:
     assert not inspect.iscoroutinefunction(AsyncLLM.shutdown)
 
 
+def test_the_outputs_of_a_step_say_which_request_had_how_many_tokens() -> None:
+    from vllm.v1.engine import EngineCoreOutput
+    from vllm.v1.engine.output_processor import OutputProcessor
+    from vllm.v1.metrics.stats import PrefillStats
+
+    assert parameters(OutputProcessor.process_outputs)[:3] == ["self", "engine_core_outputs", "engine_core_timestamp"]
+    assert {"request_id", "new_token_ids", "prefill_stats"} <= set(EngineCoreOutput.__struct_fields__)
+    assert {"num_computed_tokens", "num_cached_tokens"} <= set(vars(PrefillStats())), "of a request's first tokens"
+
+
 def test_the_processes_keep_as_many_messages_as_are_overwritten() -> None:
     from vllm.distributed.device_communicators.shm_broadcast import MessageQueue
 
