@@ -61,6 +61,7 @@ PLAIN = frozenset(
         "training_set_id",
         "trigger",
         "verdict",
+        "until",
         "version",
     }
 )

@@ -63,7 +63,7 @@ def create(
 
 @app.command("list")
 def list_(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
-    """The tenant's keys, without anything of which they could be made again."""
+    """List the tenant's keys, without what would make them again."""
     from producers.commands import api_keys
     from tenancy.tenant_id import TenantId
 

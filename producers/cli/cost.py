@@ -30,7 +30,7 @@ def cost(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Price what a tenant used in a month: inference, training, storage, and what adaptation adds."""
+    """Price a tenant's month, and what adaptation adds."""
     from producers.queries import cost as priced
     from tenancy.errors import Refused
     from tenancy.lifecycle.costs import Month, read_prices

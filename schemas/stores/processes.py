@@ -235,13 +235,14 @@ _LOCAL = (
     Store(
         name="source.positions",
         medium="operator-files",
-        where="SANO_FHIR_POSITION_FILE of the FHIR source, on the hospital's side",
-        holds="a FHIR server's names of subscriptions, and the number of the last event of each",
+        where="SANO_FHIR_POSITION_FILE and SANO_CURATION_POSITION_FILE of sources, on the hospital's side",
+        holds="a FHIR server's names of subscriptions and the number of the last event of each; when a curation "
+        "tool was looked at last",
         protection="no-tenant-data",
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="it says how far notifications were read, and nothing of what they were about",
+        kept_because="it says how far a source was read, and nothing of what it read",
     ),
 )
 

@@ -91,7 +91,7 @@ class Bench:
         # As app.Replica makes it of its settings.
         capacity = Capacity(PLACES + 1, SLOTS, OUTPUT_COST * CONTEXT / OVERTAKING)
         turns = Turns(FairQueue(capacity), longest=CONTEXT)
-        answers = Answers(self.engine, stands, stands, stands, UsageMeter(), Salts(), turns, stands)
+        answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands)
 
         async def ask(tenant: TenantId, _: str | None) -> float:
             started = time.perf_counter()

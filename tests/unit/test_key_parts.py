@@ -89,6 +89,7 @@ NEVER_IN_A_KEY = {
     "delivery",
     "document_id",
     "event_type",
+    "provenance_ids",
     "public_key_thumbprint",
     "reason_code",
     "replay_id",
