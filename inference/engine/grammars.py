@@ -24,7 +24,7 @@ from pathlib import Path
 
 from inference.engine.constrained_fields import Constraint, unfit
 from inference.errors import grammars_paused
-from tenancy.platform.concurrency import OneOfEach
+from tenancy.platform.concurrency import OneOfEach, finished
 from tenancy.service.telemetry import SCOPE
 
 logger = logging.getLogger(f"{SCOPE}.inference")
@@ -104,9 +104,6 @@ class TrialProcess:
         except (TimeoutError, ValueError):
             await self.close()
             raise TrialEnded from None
-        except asyncio.CancelledError:
-            await self.close()  # its answer would be taken for that of the next grammar
-            raise
         return answer
 
 
@@ -162,16 +159,20 @@ class Grammars:
         if self._now() - self._ended.get(owner, -PAUSE_SECONDS) < PAUSE_SECONDS:
             raise grammars_paused(PAUSE_SECONDS)
         async with self._one:
-            try:
-                compiles = await self._trial.compiles(constraint)
-            except TrialEnded:
-                logger.warning("grammar ended its trial", extra={"reason": constraint.kind})
-                self._pause(owner)
-                await self._trial.close()
-                self.start()
-                raise unfit(constraint) from None
+            # Also for a caller who goes away: else leaving would kill the process at no cost, and everybody would wait.
+            compiles = await finished(self._compiles(owner, constraint))
         if not compiles:
             raise unfit(constraint)
+
+    async def _compiles(self, owner: str, constraint: Constraint) -> bool:
+        try:
+            return await self._trial.compiles(constraint)
+        except TrialEnded:
+            logger.warning("grammar ended its trial", extra={"reason": constraint.kind})
+            self._pause(owner)
+            await self._trial.close()
+            self.start()
+            return False
 
     def _pause(self, owner: str) -> None:
         self._ended.pop(owner, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from tenancy.platform.clock import Clock
 from tenancy.redaction.at_first_use import GateSource
 
 FOLDER = Path(__file__).parent
+FORM_SECONDS = 30.0
+"""So long a form may take to come. Else strangers who send none to its end would have every connection."""
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(kind.value for kind in IdentifierType)})-[0-9]+\]")
 
 
@@ -44,6 +47,10 @@ class WrongRole(Exception):
 
 class ForgedForm(Exception):
     """A form that this page did not make for this session, or that is no form."""
+
+
+class LateForm(Exception):
+    """A form that did not come to its end within :data:`FORM_SECONDS`."""
 
 
 @dataclass
@@ -112,10 +119,19 @@ async def _form(request: Request) -> FormData:
     """The form, if this page made it for this session. Raises :class:`ForgedForm`."""
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         raise ForgedForm
-    form = await request.form(max_files=0, max_fields=160)
+    form = await read_form(request, 160)
     if not is_genuine(request.session, form.get("token")):
         raise ForgedForm
     return form
+
+
+async def read_form(request: Request, most_fields: int) -> FormData:
+    """Raises :class:`LateForm`."""
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            return await request.form(max_files=0, max_fields=most_fields)
+    except TimeoutError:
+        raise LateForm from None
 
 
 ThePage = Annotated[Page, Depends(page_of)]

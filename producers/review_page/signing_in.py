@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from producers.review_page.identity_provider import CALLBACK
-from producers.review_page.page import Form, Page, Somebody, anybody, page_of, said, shown
+from producers.review_page.page import Form, Page, Somebody, anybody, page_of, read_form, said, shown
 from producers.review_page.people import NotSignedIn, Person, begin, signed_in
 
 router = APIRouter()
@@ -62,7 +62,7 @@ async def by_link(request: Request, page: Anybody) -> Response:
     """Signs in without a form's token, since there is no session yet; the link itself cannot be forged."""
     if page.links is None:
         return RedirectResponse("/sign-in", 303)
-    form = await request.form(max_files=0, max_fields=4)
+    form = await read_form(request, 4)
     person = page.links.take(said(form, "link"))
     begin(request.session, person, page.clock())
     return RedirectResponse(home_of(person), 303)

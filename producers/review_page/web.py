@@ -16,7 +16,7 @@ from starlette.types import Lifespan
 
 from producers.review_page import compliance, queue, signing_in
 from producers.review_page.guards import Guards
-from producers.review_page.page import FOLDER, ForgedForm, Page, WrongRole, told
+from producers.review_page.page import FOLDER, ForgedForm, LateForm, Page, WrongRole, told
 from producers.review_page.people import NotSignedIn
 from producers.review_page.rates import TooOften
 from tenancy.errors import KeyDestroyed, ObjectNotFound, Refused, TenantFenced, Transient, UnknownTenant
@@ -89,6 +89,7 @@ _ANSWERS: dict[type[Exception], Callable[[Request, Exception], Any]] = {
     Refused: _refused,
     WrongRole: _sentence(403, "Not for your role", "Your role does not include this."),
     ForgedForm: _sentence(403, "Form not accepted", "Your session may have ended. Sign in and try again."),
+    LateForm: _sentence(408, "Too slow", "The form did not come to its end. Send it again."),
     TooOften: _sentence(429, "Too many requests", "Wait a minute, then try again."),
     Transient: _sentence(503, "Not now", "A part that is needed does not answer. Try again in a moment."),
     Exception: _failed,

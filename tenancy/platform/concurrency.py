@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenancy.platform.threads import REQUESTS
 
@@ -64,6 +64,20 @@ async def in_pages(
             page = []
     if page:
         yield await gathered(map(read, page))
+
+
+async def finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of work that goes on to its end when its caller is cancelled, which the caller is after it."""
+    task, is_cancelled = asyncio.create_task(work), False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            is_cancelled = True
+    if is_cancelled:
+        task.exception()  # looked at, or asyncio would log it
+        raise asyncio.CancelledError
+    return task.result()
 
 
 @dataclass

@@ -8,7 +8,7 @@ import hmac
 import json
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -324,6 +324,19 @@ def test_argillas_webhook_gives_an_id_and_only_with_a_good_signature_of_now() ->
     record = json.dumps({"type": "record.completed", "data": {"id": RECORD, "fields": {}}}).encode()
     client.post(PATH, content=record, headers=signed(record))
     assert noted.ids == [[RECORD], [RECORD]]
+
+
+async def test_a_stranger_who_sends_no_body_to_its_end_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.sources.curation_tools.routes.BODY_SECONDS", 0.01)
+    app = Endpoint(lambda: None, Sender("argilla", SECRET), 10_000, lambda: T0).app()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://tool.test") as client:
+        async with asyncio.timeout(5):
+            assert (await client.post(PATH, content=endless())).status_code == 408
 
 
 def test_label_studios_webhook_gives_ids_and_only_with_the_secret_in_its_header() -> None:

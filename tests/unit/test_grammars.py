@@ -110,9 +110,35 @@ async def test_a_request_that_is_given_up_leaves_no_turn_behind(grammars: Gramma
     await asyncio.sleep(0)
     for task in waiting:
         task.cancel()
+    trial.release.set()
     await asyncio.gather(*waiting, return_exceptions=True)
     await grammars.require("t1", regex("a"))
     assert not grammars._owners
+
+
+async def test_a_trial_that_has_begun_is_finished_for_a_caller_who_leaves_and_who_pays_for_its_end(
+    grammars: Grammars, trial: ScriptedTrial
+) -> None:
+    for text in (SLOW, "endless"):
+        trial.release.clear()
+        leaving = asyncio.create_task(grammars.require("t1", regex(text)))
+        while text not in trial.asked:
+            await asyncio.sleep(0)
+        leaving.cancel()
+        other = asyncio.create_task(grammars.require("t2", regex(f"after {text}")))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if text == SLOW:
+            assert not leaving.done()
+            assert trial.asked == [SLOW]
+        trial.release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        await other
+    with pytest.raises(RequestRefused):
+        await grammars.require("t1", regex("new"))
+    assert trial.closed == 1
+    await grammars.close()
 
 
 @pytest.mark.parametrize(

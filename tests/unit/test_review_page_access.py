@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -150,6 +151,22 @@ async def test_who_asks_too_often_waits_and_others_do_not(desk: Desk) -> None:
     assert (await eager.get("/queue")).status_code == 200
     tries = [(await Browser(slow.app).post("/sign-in/link", data={"link": "x"})).status_code for _ in range(40)]
     assert tries[-1] == 429
+
+
+async def test_a_form_that_does_not_come_to_its_end_keeps_no_connection(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = await desk.signed_in()
+    monkeypatch.setattr("producers.review_page.page.FORM_SECONDS", 0.01)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"link="
+        await asyncio.Event().wait()
+
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Content-Length": "100"}
+    for who, path in ((Browser(desk.app), "/sign-in/link"), (browser, "/examples/e1/approve")):
+        async with asyncio.timeout(5):
+            assert (await who.post(path, content=endless(), headers=headers)).status_code == 408
 
 
 async def test_while_the_bus_is_out_a_decision_fails_and_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from tenancy.errors import Refused
 from tenancy.platform.clock import Clock, utc_now
 
 PATH = "/curation/webhooks"
+BODY_SECONDS = 30.0
+"""So long a body may take, whose sender is known at its end: strangers could have every connection otherwise."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,18 @@ class Endpoint:
     async def _answered(self, request: Request) -> Response:
         received = bytearray()
         try:
-            async for chunk in request.stream():
-                received += chunk
-                if len(received) > self.body_bytes:
-                    return Response(status_code=413)
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.stream():
+                    received += chunk
+                    if len(received) > self.body_bytes:
+                        return Response(status_code=413)
             body = bytes(received)
             self.sender.require_signed(request.headers, body, self.clock())
             changed = self.sender.changed(body)
         except ClientDisconnect:
             return Response(status_code=400)
+        except TimeoutError:
+            return Response(status_code=408)
         except Refused as refusal:
             return Response(status_code=401 if refusal.code == "bad-signature" else 400)
         if (receiver := self.receiver()) is None:
