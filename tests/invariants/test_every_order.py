@@ -179,7 +179,7 @@ def _straight() -> dict[str, Any]:
 
 
 def test_the_orders_are_of_all_that_every_consumer_reads(tmp_path: Path) -> None:
-    unused = {events.OUTCOMES, events.KNOWLEDGE}  # nobody publishes there in this life
+    unused = {events.OUTCOMES}  # nobody publishes there in this life
     assert {name: set(topics) for name, topics in READ.items()} == {
         service.name: set(service.topics) - unused for service in Deliveries(tmp_path).services
     }

@@ -17,8 +17,9 @@ from tests.world.deliveries import Deliveries
 from tests.world.summary import audited, summary
 
 KEYED = {"signatures", "receipt_sha256", "certificate_sha256", "public_key_thumbprint"}
-DIFFERS = KEYED | {"rev", "nonce", "train_seconds", "receipt", "incarnation", "incarnations"}
-# A replica that is told again to evict says again that it did, and that there was nothing left this time.
+DIFFERS = KEYED | {"rev", "nonce", "train_seconds", "receipt", "incarnation", "incarnations", "ineligible"}
+# A replica that is told again to evict says again that it did, and that there was nothing left this time. A training
+# set says which decided examples were ineligible when it was frozen: those of decisions that had come by then.
 
 
 async def final_state(world: Deliveries, tenant: TenantId) -> dict[str, Any]:
