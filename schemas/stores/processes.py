@@ -37,13 +37,13 @@ _SERVING = (
     Store(
         name="engine.temporary",
         medium="engine",
-        where="TMPDIR of a replica and of a training worker",
+        where="TMPDIR of a replica, of the knowledge consumer and of a training worker",
         holds="sockets between the engine's processes, and torch's and vLLM's files about the base model",
         protection="no-tenant-data",
         purger=ABSENT,
         probe=SCANNED,
         survives="kept",
-        kept_because="the engine needs it; it ends with the process",
+        kept_because="engine and torch need it; it ends with the process",
     ),
     Store(
         name="replica.adapter-files",

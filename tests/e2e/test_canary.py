@@ -353,7 +353,7 @@ def is_declared(path: str, life: Life, base_model: str) -> bool:
             "base_model": base_model,
             "shm": str(SHARED_MEMORY),
         }
-        if name in ("inference", "training"):  # no other service may use temporary files
+        if name in ("inference", "knowledge", "training"):  # torch makes some; no other service may
             roots["tmp"] = str(platform.temporary(name))
         elif path == str(platform.temporary(name)):
             return True
