@@ -78,12 +78,13 @@ class HeldStream(AsyncIterator[bytes]):
 @dataclass(frozen=True)
 class Answer:
     """A whole answer, or a stream of server-sent events. ``adapter`` is the digest that answers, or ``base``;
-    ``headers`` tell of the tenant's rates.
+    ``headers`` tell of the tenant's rates; ``request_id`` is the server's own.
     """
 
     adapter: str
     body: dict[str, Any] | HeldStream
     headers: Mapping[str, str] = field(default_factory=dict)
+    request_id: str = ""
 
 
 class AnsweringEngine(Protocol):
@@ -194,7 +195,7 @@ class Answers:
             stack.callback(self._count_stream, tenant, result)
             result.on_used = used
             closing = None if retrieved is None else closing_event(adapter or BASE, retrieved, f"chatcmpl-{request_id}")
-            return Answer(adapter or BASE, HeldStream(result, stack, may_answer, closing), headers)
+            return Answer(adapter or BASE, HeldStream(result, stack, may_answer, closing), headers, request_id)
         usage = result["usage"]
         used(usage["prompt_tokens"], usage["completion_tokens"])
         await stack.aclose()
@@ -202,15 +203,16 @@ class Answers:
         if retrieved is not None:
             result[FIELD] = retrieved.told()
         may_answer()  # after it is counted, as a stream is that the lease's end cuts off
-        return Answer(adapter or BASE, result, self.turns.rates.headers(tenant, policy))
+        return Answer(adapter or BASE, result, self.turns.rates.headers(tenant, policy), request_id)
 
     @staticmethod
     def _declined(name: str, request_id: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
         """What the policy has said where no document supports an answer. Nothing was taken of the engine."""
         answer_id = f"chatcmpl-{request_id}"
         if not body.get("stream"):
-            return Answer(name, declined(name, answer_id), headers)
-        return Answer(name, HeldStream(declined_events(name, answer_id), AsyncExitStack(), lambda: None), headers)
+            return Answer(name, declined(name, answer_id), headers, request_id)
+        events = HeldStream(declined_events(name, answer_id), AsyncExitStack(), lambda: None)
+        return Answer(name, events, headers, request_id)
 
     async def _prefetch(self, tenant: TenantId, adapter: str | None) -> None:
         """Load the adapter before the request waits for its turn, which would otherwise keep a place in the engine

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inference.engine.errors import EngineRefused
-from inference.engine.field_checks import anything, one_of, refused, text, whole
+from inference.engine.field_checks import anything, one_of, refused, require_known, text, whole
 from inference.errors import RequestRefused, no_such_model
 from inference.tenants.binding import TenantStateCache
 from inference.tenants.turns import Turns
@@ -27,7 +27,7 @@ MAX_INPUTS = 256
 MAX_CHARACTERS = 32_768
 EMBEDDER = "embedder"
 """The model's name for a caller who does not know which one it is."""
-FIELDS = ("input", "model", "encoding_format", "dimensions", "user")
+FIELDS = frozenset({"input", "model", "encoding_format", "dimensions", "user"})
 
 
 @dataclass
@@ -64,10 +64,7 @@ class Embeddings:
 def asked_for(body: Mapping[str, Any]) -> tuple[list[str], str]:
     """The texts and the encoding of an allowed body. Raises :class:`EngineRefused` (400)."""
     sent = {name: value for name, value in body.items() if value is not None and (name == "input" or value != {})}
-    if unknown := sent.keys() - set(FIELDS):
-        name = min(unknown)
-        shown = name if len(name) <= 40 and name.isascii() and name.isidentifier() else "a field"
-        raise EngineRefused(400, f"{shown} is not supported here; leave it out", field=shown)
+    require_known(sent, FIELDS)
     encoding = sent.get("encoding_format", "float")
     one_of("float", "base64")("encoding_format", encoding)
     anything("user", sent.get("user"))

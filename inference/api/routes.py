@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -19,6 +20,9 @@ from starlette.types import Lifespan, Receive, Scope, Send
 from inference.api.answers import Answer, Answers, HeldStream, Kind
 from inference.api.embeddings import Embeddings
 from inference.api.public_keys import MEDIA_TYPE, PublicKeys
+from inference.api.responses_asked import asked_for, in_their_words
+from inference.api.responses_made import of_chat
+from inference.api.responses_stream import ResponseEvents
 from inference.engine.errors import EngineError, EngineRefused
 from inference.engine.vllm_errors import error_events
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
@@ -39,6 +43,11 @@ FAILED = "this replica failed to process the request"
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
+Translation = Callable[[bytes], Iterable[bytes]]
+
+
+def _as_it_is(event: bytes) -> Iterable[bytes]:
+    return (event,)
 
 
 class Api:
@@ -70,6 +79,7 @@ class Api:
         app.add_exception_handler(Refused, _refused_by_the_boundary)
         app.add_api_route("/v1/chat/completions", self._route("chat"), methods=["POST"])
         app.add_api_route("/v1/completions", self._route("completion"), methods=["POST"])
+        app.add_api_route("/v1/responses", _guarded(self._respond), methods=["POST"])
         app.add_api_route("/v1/embeddings", _guarded(self._embed), methods=["POST"])
         app.add_api_route("/v1/models", _guarded(self._models), methods=["GET"])
         app.add_api_route("/tenants/{tenant}/jwks.json", _guarded(self._jwks), methods=["GET"])
@@ -103,6 +113,23 @@ class Api:
 
         return _guarded(answer)
 
+    async def _respond(self, request: Request) -> Response:
+        """A chat in other words: everything between the two translations is the chat's."""
+        caller = await self._caller(request)
+        caller.require("chat")
+        with ExitStack() as running:
+            running.enter_context(self.running.one_more(caller.tenant))
+            asked = asked_for(await _body(request))
+            said = request.headers.get(CONVERSATION_HEADER)
+            with in_their_words():
+                made = await _while_waited_for(request, self._ready().answer(caller.tenant, "chat", asked.chat, said))
+            self.requests.add(1, {"route": "responses", "adapter": "base" if made.adapter == "base" else "own"})
+            if isinstance(made.body, HeldStream):
+                events = ResponseEvents(asked.repeated, made.request_id, made.adapter)
+                return self._response(caller.tenant, made, running, events)
+            body = of_chat(asked.repeated, made.request_id, made.adapter, made.body)
+            return self._response(caller.tenant, replace(made, body=body), running)
+
     async def _embed(self, request: Request) -> Response:
         caller = await self._caller(request)
         caller.require("embeddings")
@@ -116,11 +143,15 @@ class Api:
             self.requests.add(1, {"route": "embeddings", "adapter": "base"})
             return self._response(caller.tenant, made, running)
 
-    def _response(self, tenant: TenantId, made: Answer, running: ExitStack) -> Response:
-        """The response, which takes over what is ``running`` until it is sent."""
+    def _response(
+        self, tenant: TenantId, made: Answer, running: ExitStack, translated: Translation = _as_it_is
+    ) -> Response:
+        """The response, which takes over what is ``running`` until it is sent. ``translated`` makes each event of a
+        stream into those that are sent.
+        """
         headers = {**made.headers, ADAPTER_HEADER: made.adapter}
         if isinstance(made.body, HeldStream):
-            return _Streamed(made.body, headers, running.pop_all())
+            return _Streamed(made.body, headers, running.pop_all(), translated)
         whole = _Whole(made.body, headers)
         running.enter_context(self.running.unread(tenant, len(whole.body)))
         whole.running = running.pop_all()
@@ -237,8 +268,10 @@ class _Whole(JSONResponse):
 class _Streamed(StreamingResponse):
     """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
 
-    def __init__(self, stream: HeldStream, headers: dict[str, str], running: ExitStack) -> None:
-        super().__init__(_events(stream), media_type="text/event-stream", headers=headers)
+    def __init__(
+        self, stream: HeldStream, headers: dict[str, str], running: ExitStack, translated: Translation
+    ) -> None:
+        super().__init__(_events(stream, translated), media_type="text/event-stream", headers=headers)
         self._stream = stream
         self._running = running
 
@@ -250,21 +283,24 @@ class _Streamed(StreamingResponse):
                 await self._stream.aclose()
 
 
-async def _events(stream: HeldStream) -> AsyncIterator[bytes]:
+async def _events(stream: HeldStream, translated: Translation) -> AsyncIterator[bytes]:
     """The stream's events. The status is sent by now, so what fails here ends the stream as an engine's error does."""
     try:
         async for event in stream:
-            yield event
+            for each in translated(event):
+                yield each
             # anyio cancels no task whose future is done: it tries again a turn later. A stream that makes an event at
             # every turn would put that off for ever; here nothing is waited for, and it is cancelled.
             await asyncio.sleep(0)
     except RequestRefused as refusal:
         for event in error_events(refusal):
-            yield event
+            for each in translated(event):
+                yield each
     except Exception as error:
         logger.error("request failed", extra={"error": error_location(error)})
         for event in error_events(EngineRefused(500, FAILED)):
-            yield event
+            for each in translated(event):
+                yield each
 
 
 def _error(status: int, code: str, message: str, field: str | None = None) -> JSONResponse:

@@ -11,7 +11,7 @@ Each check raises :class:`EngineRefused` (400), which names the field and never 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 from inference.engine.errors import EngineRefused
@@ -33,6 +33,15 @@ _STREAM_OPTIONS = frozenset({"include_usage", "continuous_usage_stats"})
 
 def refused(field: str, message: str) -> EngineRefused:
     return EngineRefused(400, f"{field} {message}", field=field)
+
+
+def require_known(sent: Iterable[str], known: Set[str]) -> None:
+    """Refuse what is not among these fields: it would otherwise be ignored in silence."""
+    if unknown := set(sent) - known:
+        name = min(unknown)
+        # The name too is the caller's text: a long or odd one is not repeated.
+        shown = name if len(name) <= 40 and name.isascii() and name.isidentifier() else "a field"
+        raise EngineRefused(400, f"{shown} is not supported here; leave it out", field=shown)
 
 
 def flag(field: str, value: Any) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 from inference.engine import constrained_fields, field_checks, message_fields
 from inference.engine.constrained_fields import Constraint, constrained, constraints_of
-from inference.engine.errors import EngineRefused
 from inference.engine.field_checks import (
     MAX_CHOICES,
     MAX_INT32,
@@ -26,6 +25,7 @@ from inference.engine.field_checks import (
     flag,
     number,
     refused,
+    require_known,
     whole,
 )
 
@@ -115,11 +115,7 @@ def prompt_count(prompt: str | list[Any]) -> int:
 
 def _allowed(body: Mapping[str, Any], checks: Mapping[str, Check], *, required: str) -> dict[str, Any]:
     sent = {name: value for name, value in body.items() if name == required or not _is_empty(value)}
-    if unknown := sent.keys() - checks.keys() - _SET_BY_SERVER - _IGNORED:
-        name = min(unknown)
-        # The name too is the caller's text: a long or odd one is not repeated.
-        shown = name if len(name) <= 40 and name.isascii() and name.isidentifier() else "a field"
-        raise EngineRefused(400, f"{shown} is not supported here; leave it out", field=shown)
+    require_known(sent, checks.keys() | _SET_BY_SERVER | _IGNORED)
     if sent.get(required) is None:
         raise refused(required, "is missing")
     fields = {name: sent[name] for name in checks if name in sent}

@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from inference.api.responses_asked import FIELDS
 from inference.engine import field_checks
 from inference.engine.config import EngineConfig, prepare_environment
 from tests.attack.odd_values import odd, of_schema, raw, text, written
@@ -40,6 +41,22 @@ def _messages(rng: Random, marker: str) -> Any:
         name = rng.choice(("name", "tool_calls", "refusal", "reasoning", "audio", "prefix", marker))
         message[name] = odd(rng, marker)
     return [dict(message) for _ in range(rng.choice((1, 1, 2, 5, 60)))]
+
+
+def _input(rng: Random, marker: str) -> Any:
+    """Items of a response's input, in any order: messages, calls and their outputs."""
+    call = {"type": "function_call", "call_id": "c1", "name": rng.choice(("f", marker)), "arguments": '{"a": 1}'}
+    items = (
+        {"role": rng.choice(("user", "assistant", "system", "tool", marker)), "content": marker},
+        {"type": "message", "role": "user", "content": [{"type": "input_text", "text": marker}]},
+        {"role": "user", "content": [{"type": "input_image", "image_url": marker}]},
+        call,
+        {**call, "arguments": rng.choice((marker, "{", 7, "[]"))},
+        {"type": "function_call_output", "call_id": rng.choice(("c1", marker, 7)), "output": marker},
+        {"type": rng.choice(("reasoning", "item_reference", marker)), "id": marker},
+        odd(rng, marker),
+    )
+    return [rng.choice(items) for _ in range(rng.choice((1, 1, 2, 5, 60)))]
 
 
 def _prompt(rng: Random, marker: str) -> Any:
@@ -212,7 +229,15 @@ VLLM_ROUTES = (
         "/pooling",
     ),
     *("/score", "/rerank", "/v1/score", "/v2/rerank", "/classify", "/invocations", "/ping", "/version", "/load"),
-    *("/v1/responses", "/v1/messages", "/v1/audio/transcriptions", "/reset_prefix_cache", "/sleep", "/wake_up"),
+    *(
+        "/v1/responses",
+        "/v1/responses/resp_1",
+        "/v1/messages",
+        "/v1/audio/transcriptions",
+        "/reset_prefix_cache",
+        "/sleep",
+        "/wake_up",
+    ),
     *(
         "/collective_rpc",
         "/server_info",
@@ -272,8 +297,9 @@ class Requests:
     def make(self, number: int) -> Sent:
         rng = Random(f"{self.seed}/{number}")
         kinds: tuple[tuple[int, Callable[[Random], Sent]], ...] = (
-            (46, self._fields),
+            (40, self._fields),
             (6, self._embeddings),
+            (6, self._responses),
             (14, self._honest),
             (10, self._body),
             (8, self._authorization),
@@ -346,6 +372,25 @@ class Requests:
             )
             body[name] = rng.choice(near)
         return self._posted("embeddings", rng, "embeddings", written(body, rng))
+
+    def _responses(self, rng: Random) -> Sent:
+        """The chat's fields under their names at this route, and what is this route's own."""
+        body: dict[str, Any] = {"input": self.marker, "max_output_tokens": rng.randint(1, TOKENS_AT_MOST)}
+        own: dict[str, Value] = {
+            **dict.fromkeys(FIELDS, odd),
+            "input": _input,
+            "instructions": one_of(self.marker, "", 7, "\ud800"),
+            "text": lambda rng, marker: {"format": rng.choice((_response_format(rng, marker), odd(rng, marker)))},
+            "tools": lambda rng, marker: [{"type": "function", "name": marker, "parameters": _schema(rng, marker)}],
+            "reasoning": one_of({"effort": "low"}, {"effort": self.marker}, {"summary": "auto"}, []),
+            "stream": one_of(True, True, False, 1),
+            "max_output_tokens": one_of(1, 0, 2**31, "1"),
+        }
+        for name in rng.sample(sorted(own), rng.randint(0, 3)):
+            body[name] = (own[name] if rng.random() < 0.8 else odd)(rng, self.marker)
+        if body.get("max_output_tokens") in (None, [], {}):
+            body["max_output_tokens"] = 1  # or an answer goes on to the end of the context
+        return self._posted("responses", rng, "responses", written(body, rng))
 
     def _with_digests(self, name: str, rng: Random) -> Any:
         if name == "model" and rng.random() < 0.5:

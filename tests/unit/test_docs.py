@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings
 
 from consumers.runtime.poison import REFUSED_US
 from deploy.local.services import LOCAL_PROFILE
+from inference.api import responses_asked
 from inference.engine import request_fields
 from producers.cli.main import app
 from producers.sources.approvals_file import ApprovalLine
@@ -320,6 +321,11 @@ def test_the_request_fields_are_those_that_the_server_allows() -> None:
     assert by_route["chat"] - beside == request_fields._CHAT.keys()
     assert by_route["completion"] - beside == request_fields._COMPLETION.keys()
     assert beside <= by_route["chat"] & by_route["completion"]
+
+
+def test_the_fields_of_a_response_are_those_that_the_server_allows() -> None:
+    documented = rows(section(page("docs/integrators.md"), "### Responses"))
+    assert {name for row in documented for name in ticked(row[0])} == responses_asked.FIELDS
 
 
 def test_every_error_code_of_the_api_is_documented() -> None:

@@ -335,4 +335,11 @@ def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own
     assert (beside.host, beside.port) == ("0.0.0.0", 8082)  # noqa: S104
     assert {route.path for route in beside.app.routes} == {LIVE, READY, "/metrics"}
     keys = "/tenants/{tenant}/jwks.json"
-    assert {route.path for route in build(None).routes} == {CHAT, MODELS, "/v1/completions", "/v1/embeddings", keys}
+    assert {route.path for route in build(None).routes} == {
+        CHAT,
+        MODELS,
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/embeddings",
+        keys,
+    }

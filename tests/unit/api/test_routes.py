@@ -30,7 +30,8 @@ UNKNOWN = [
     "/docs/oauth2-redirect",
     "/v1/load_lora_adapter",
     "/v1/unload_lora_adapter",
-    "/v1/responses",
+    "/v1/responses/resp_1",
+    "/v1/conversations",
     "/v1/audio/transcriptions",
     "/v1/audio/speech",
     "/v1/rerank",
@@ -109,6 +110,7 @@ def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
     assert routes == {
         (CHAT, ("POST",)),
         (COMPLETIONS, ("POST",)),
+        ("/v1/responses", ("POST",)),
         ("/v1/embeddings", ("POST",)),
         (MODELS, ("GET",)),
         ("/tenants/{tenant}/jwks.json", ("GET",)),
