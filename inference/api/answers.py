@@ -155,6 +155,8 @@ class Answers:
         request_id, retrieved = random_nonce(), None
         if kind == "chat":
             retrieved = await self.retrieval.applied(tenant, policy, state.knowledge, body)
+        elif body.get(FIELD) is not None:  # an empty one asks for it too, and is no field that is not sent
+            raise EngineRefused(400, f"{FIELD} is not supported here; leave it out", field=FIELD)
         if retrieved is not None:
             body = retrieved.body
             if retrieved.is_declined:

@@ -118,25 +118,25 @@ class LoadedIndexes:
         if state.size_bytes > self.max_bytes:
             raise IndexTooLarge  # before it is fetched; in memory it is somewhat larger
         held = await read_set(store, state)
-        present = {} if before is None else before.segments
-        missing = [entry for entry in held.segments if entry.digest not in present]
+        present = {} if before is None else dict(before.segments)
 
         async def read(entry: SegmentEntry) -> Segment:
             return await asyncio.to_thread(unpacked, await read_segment(store, entry))
 
-        opened = await gathered((read(entry) for entry in missing), at_once=AT_ONCE)
+        # What the index before shares with this one may be dropped, and overwritten, while the rest is read.
+        while missing := [
+            entry for entry in held.segments if entry.digest not in present or present[entry.digest].is_dropped
+        ]:
+            opened = await gathered((read(entry) for entry in missing), at_once=AT_ONCE)
+            present |= {entry.digest: _Opened(segment) for entry, segment in zip(missing, opened, strict=True)}
         if store.tenant in self._gone:
-            for segment in opened:
-                segment.overwrite()
+            self._drop(store.tenant, present)
             raise Refused("tenant-removed", "refused: the tenant is not served here any more")
-        segments = {entry.digest: _Opened(segment) for entry, segment in zip(missing, opened, strict=True)}
         wanted = {entry.digest for entry in held.segments}
-        segments |= {digest: kept for digest, kept in present.items() if digest in wanted}
-        index = _Index(held, state, segments)
+        index = _Index(held, state, {digest: kept for digest, kept in present.items() if digest in wanted})
         if index.size_bytes > self.max_bytes:
-            for one in segments.values():
-                one.drop()
             self._indexes.pop(store.tenant, None)
+            self._drop(store.tenant, present)
             raise IndexTooLarge
         self._drop(store.tenant, {digest: kept for digest, kept in present.items() if digest not in wanted})
         self._indexes[store.tenant] = index

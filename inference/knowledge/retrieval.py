@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ from schemas.objects.state import KnowledgeState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.port import Embedder, TextTooLong, Vectors
-from tenancy.errors import Refused, Transient
+from tenancy.errors import ObjectNotFound, Refused, Transient
 from tenancy.knowledge.search import Found, search
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
@@ -128,16 +129,33 @@ class Retrieval:
             if embedder is None:
                 raise retrieval_unavailable()
             vector = await _embedded(query, embedder)
-            async with self.indexes.used(await self.tenancy.store(tenant), knowledge) as index:
+            async with self._index(tenant, knowledge) as index:
                 at = wanted.effective_at or self.tenancy.clock()
                 found = await asyncio.to_thread(_searched, index, query, vector, embedder.name, top_k, wanted, at)
-        except (Refused, Transient) as error:
+        except (Refused, Transient, ObjectNotFound) as error:
             reason = error.code if isinstance(error, Refused) else "out-of-reach"
             logger.warning("documents not searched", extra={"reason": reason})
             raise retrieval_unavailable() from None
         least = policy.retrieval_min_similarity
         kept = [one for one in found if one.similarity is None or one.similarity >= least]
         return kept, {name: index.held.documents[name].title for name in {one.passage.document_id for one in kept}}
+
+    @asynccontextmanager
+    async def _index(self, tenant: TenantId, knowledge: KnowledgeState) -> AsyncIterator[OpenIndex]:
+        """The index that this view of the state names or, where that was replaced and erased meanwhile, the one of now.
+
+        Raises as :meth:`LoadedIndexes.used`.
+        """
+        store = await self.tenancy.store(tenant)
+        async with AsyncExitStack() as stack:
+            try:
+                index = await stack.enter_async_context(self.indexes.used(store, knowledge))
+            except ObjectNotFound:
+                latest = (await self.tenancy.active(tenant)).state.knowledge
+                if latest is None:
+                    raise
+                index = await stack.enter_async_context(self.indexes.used(store, latest))
+            yield index
 
 
 def _searched(

@@ -12,8 +12,8 @@ There every event must find what it found the first time. Two rules ensure that:
 
 What an operator changed by a swap of the state and not by an event, an activation or a rollback, is done again in the
 operator's name. One that names nobody was the services' own: a new adapter's activation, a retirement's rollback. An
-approval whose text is missing is not sent: the text was erased by a withdrawal, a rejection or a later version, and
-must not be trained on again.
+approval or a document whose text is missing is not sent: the text was erased by a withdrawal, a rejection, a removal or
+a later version, and must not be used again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from producers.replay.journal import Sent
 from producers.replay.running import Target
 from producers.replay.selection import REPLAYABLE, read_event
 from schemas.bus import events
-from schemas.bus.content import ClaimCheck
+from schemas.bus.content import ClaimCheck, DocumentClaimCheck
 from schemas.bus.derived_commands import follows_by_itself
 from schemas.bus.envelope import Event
 from schemas.bus.events import EVENT_TYPES
@@ -38,7 +38,7 @@ from schemas.objects import object_keys
 from tenancy.errors import Refused, UnknownTenant
 from tenancy.tenant_id import TenantId
 
-TEXT_GONE = "approvals whose text is not there"
+TEXT_GONE = "approvals and documents whose text is not there"
 LEFT_TO_CONCLUDE = "left to the installation to conclude"
 NOT_CONCLUDED = "not concluded again"
 
@@ -156,12 +156,15 @@ class CausalOrder:
                 del self._unhandled[other]
 
     async def _has_text(self, event: Event) -> bool:
-        if not isinstance(event.data, events.ExampleApproved):
+        if not isinstance(event.data, events.ExampleApproved | events.DocumentUpserted):
             return True
         reference = event.data.content.reference
-        if not isinstance(reference, ClaimCheck):
-            return True
-        text = object_keys.content(reference.example_id, reference.version)
+        if isinstance(reference, ClaimCheck):
+            text = object_keys.content(reference.example_id, reference.version)
+        elif isinstance(reference, DocumentClaimCheck):
+            text = object_keys.document(reference.document_id, reference.version)
+        else:
+            return True  # it came with the event
         return await self.target.tenancy.objects.exists(object_keys.tenant_key(event.subject, text))
 
     async def _done_again(self, event: Event) -> None:

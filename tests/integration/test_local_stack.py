@@ -87,6 +87,7 @@ def test_the_stack_file_names_everything_and_only_its_owner_may_read_it(
         "aws_secret_access_key",
         "inference_url",
         "inference_health_url",
+        "review_url",
         "master_key_file",
         "trust_file",
         "trust_root_file",

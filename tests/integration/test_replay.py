@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from consumers.ledger.inventory import Inventory
 from deploy.local.embedded import Credentials
 from deploy.local.kafka import KafkaCluster
 from producers.commands import requests
@@ -99,7 +100,9 @@ async def publish_because(tenancy: Tenancy, tenant: TenantId, data: events.Event
 
 
 async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
-    """A tenant with everything: a withdrawal, a batch, a revocation, an export, usage, a rollback, an activation."""
+    """A tenant with everything: a withdrawal, a batch, a revocation, an export, usage, a removal of a document, a
+    rollback, an activation, an inventory.
+    """
     await onboard(tenancy, tenant, POLICY)
     await publish(tenancy, tenant, events.ExportRequested(export_id="x-early", requested_by="op"))
     store = await tenancy.store(tenant)
@@ -124,6 +127,7 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
     for approval in await approvals(tenancy, tenant, 2, start=6):
         await publish(tenancy, tenant, approval)
     await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+    await publish(tenancy, tenant, events.DocumentRemoved(document_id="d-1", version=1))
     await publish(tenancy, tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
 
     async def is_exported() -> bool | None:
@@ -132,13 +136,21 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
     await eventually(is_exported, "the export is there")
     await requests.rollback(tenancy, tenant, requested_by="op")
     await requests.activate(tenancy, tenant, digest, requested_by="op")
-    state = await _activated(tenancy, tenant, 3)
+    await _activated(tenancy, tenant, 3)
 
     async def are_closed() -> bool | None:
         return not [relative async for relative in store.list("withdrawals", "open")] or None
 
     await eventually(are_closed, "the withdrawals are closed")
-    return state
+    # Else the ledger may take it while a test looks at whether anything was written.
+    await Inventory(tenancy).take_of(tenant)
+
+    async def are_noted() -> TenantState | None:
+        noted = await _state(tenancy, tenant)
+        days = [relative async for relative in store.list("usage", "days")]
+        return noted if noted.knowledge is not None and days else None
+
+    return await eventually(are_noted, "the removal of a document and the inventory are noted")
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +186,7 @@ async def test_a_full_replay_from_offset_0_has_no_effect_on_the_system_that_it_i
     assert {"sano.adapter.ready", "sano.adapter.rolledback", "sano.training.completed"} <= set(plan["types"])
     assert (done["status"], done["sent"], done["effects"]) == ("finished", plan["messages"], 0)
     assert done["no_ops"] >= 15
-    assert set(done["consumers"]) == {"adapters", "curation", "export", "ledger", "purge", "training"}
+    assert set(done["consumers"]) == {"adapters", "curation", "export", "knowledge", "ledger", "purge", "training"}
     assert await _everything(tenancy, lived) == before
     again = await sano(platform, "replay", "plan", "--tenant", lived)
     # A service that says again what it said before signs it anew: that is a message of its own, a copy is not.
@@ -288,7 +300,17 @@ async def _records(tenancy: Tenancy, tenant: TenantId) -> dict[str, Any]:
 
 async def _derived(tenancy: Tenancy, tenant: TenantId) -> set[str]:
     store = await tenancy.store(tenant)
-    areas = ("examples", "contents", "consents", "training-sets", "adapters", "exports", "usage", "staging")
+    areas = (
+        "examples",
+        "contents",
+        "consents",
+        "training-sets",
+        "adapters",
+        "exports",
+        "usage",
+        "knowledge",
+        "staging",
+    )
     return {relative for area in areas for relative in [r async for r in store.list(area)]}
 
 
@@ -310,7 +332,7 @@ async def test_a_replay_into_an_empty_installation_rebuilds_the_same_state(
         ], "the one that came too early"
         assert done["effects"] > 0
         left = dict(done["left_out"])
-        assert left.pop("approvals whose text is not there") == 1, "the withdrawn one's"
+        assert left.pop("approvals and documents whose text is not there") == 1, "the withdrawn one's"
         assert {what.partition(":")[0] for what in left} == {"left to the installation to conclude"}, "nothing missed"
         assert left["left to the installation to conclude: sano.training.requested"] == 1
         assert done["sent"] + 1 + sum(left.values()) == made["plan"]["messages"]

@@ -13,7 +13,7 @@ from producers.replay.journal import Sent
 from producers.replay.rebuilding import CONCLUSIONS, CausalOrder, is_conclusion, milestone
 from producers.replay.running import Target
 from schemas.bus import events
-from schemas.bus.content import ClaimCheck, Committed
+from schemas.bus.content import ClaimCheck, Committed, CommittedDocument, DocumentClaimCheck
 from schemas.bus.derived_commands import churn_id, churn_purge_id
 from schemas.bus.envelope import Event, decode
 from schemas.objects import object_keys
@@ -254,7 +254,22 @@ async def test_an_approval_is_sent_only_where_its_text_is(has_text: bool) -> Non
         key = object_keys.tenant_key(TenantId("t1"), object_keys.content("e", 1))
         await here.made.objects.put(key, b"sealed")
     assert await here.order.is_to_be_sent(event(approved)) == has_text
-    assert here.order.notes() == ({} if has_text else {"approvals whose text is not there": 1})
+    assert here.order.notes() == ({} if has_text else {"approvals and documents whose text is not there": 1})
+
+
+@pytest.mark.parametrize("has_text", [True, False])
+async def test_a_document_is_sent_only_where_its_text_is(has_text: bool) -> None:
+    """A version that another has replaced has none: sent, it would be a dead letter, at which a replay stops."""
+    here = Elsewhere()
+    reference = DocumentClaimCheck(document_id="d", version=1)
+    upserted = events.DocumentUpserted(
+        document_id="d", version=1, content=CommittedDocument(reference=reference, commitment="a" * 64)
+    )
+    if has_text:
+        key = object_keys.tenant_key(TenantId("t1"), object_keys.document("d", 1))
+        await here.made.objects.put(key, b"sealed")
+    assert await here.order.is_to_be_sent(event(upserted)) == has_text
+    assert here.order.notes() == ({} if has_text else {"approvals and documents whose text is not there": 1})
 
 
 async def with_adapters(here: Elsewhere, **changes: Any) -> TenantId:

@@ -14,7 +14,10 @@ from consumers.knowledge.handlers import on_document
 from inference.knowledge.frame import BEGIN, END, INTRODUCTION
 from inference.knowledge.retrieval import NO_SUPPORT
 from schemas.bus.envelope import Event
+from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import TenantState
+from tenancy.knowledge.published import read_segment
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.unit.api.replica import CHAT, COMPLETIONS, OTHER, TENANT, Bench
 from tests.unit.knowledge.index_parts import Index
@@ -280,3 +283,34 @@ async def test_an_index_is_opened_once_and_dropped_at_a_purge_when_idle_and_for_
     assert indexes.held_tenants() == ()
     indexes.max_bytes = 1
     assert (await told.bench.post(CHAT, OTHER, **{**ASK, "retrieval": {}})).status_code == 503
+
+
+async def test_a_set_that_was_replaced_and_erased_since_the_state_was_read_is_not_missed(told: Told) -> None:
+    await told.say("d1", 1, "Apixaban dose is 5 mg.")
+    told.bench.views.ttl_seconds = 3600.0
+    await told.ask()  # the view is read, the index is not
+    await told.say("d1", 2, "Apixaban dose is 2.5 mg.")
+    assert cited(await told.ask(retrieval={})) == [("d1", 2, "Apixaban dose is 2.5 mg.")]
+    store = await told.bench.tenancy.store(TENANT)
+    told.bench.views.forget(TENANT)
+    await told.bench.indexes.drop_idle(-1)
+    await store.erase_folder("knowledge", "segments")
+    assert (await told.bench.post(CHAT, TENANT, **{**ASK, "retrieval": {}})).status_code == 503
+
+
+async def test_what_is_dropped_while_a_later_set_is_opened_is_opened_again(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index of several segments, of which the later set shares one."""
+    indexes = told.bench.indexes
+    await told.say("d1", 1, "Apixaban dose is 5 mg.")
+    await told.ask(retrieval={})
+    await told.say("d2", 1, "Apixaban dose at night is none.")
+
+    async def while_dropped(store: TenantStore, entry: SegmentEntry) -> bytes:
+        await indexes.drop_idle(-1)
+        return await read_segment(store, entry)
+
+    monkeypatch.setattr("inference.knowledge.loaded_indexes.read_segment", while_dropped)
+    passages = {passage for _, _, passage in cited(await told.ask(retrieval={}))}
+    assert passages == {"Apixaban dose is 5 mg.", "Apixaban dose at night is none."}
