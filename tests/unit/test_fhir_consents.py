@@ -53,6 +53,8 @@ def word(root: Json, **said: Any) -> Word:
         (provision(modifierExtension=[{"url": limit()[0]["url"], "valueString": "x"}]), Word.DENY),
         (provision(provision=[provision("permit", "TREAT", modifierExtension=limit("X"))]), Word.DENY),
         (provision(period={"end": "some day"}), Word.DENY),
+        (provision(period={"end": "9999-12-31"}), Word.PERMIT),
+        (provision(period={"start": "0001-01-01T00:00:00+05:00"}), Word.DENY),
     ],
 )
 def test_what_a_consent_says_of_training(root: Json, expected: Word) -> None:
@@ -90,8 +92,10 @@ async def test_a_consent_that_cannot_be_understood_is_said_and_revokes() -> None
     assert isinstance(revoked, ConsentRevoked)
     [refusal] = made.refused
     assert str(refusal).startswith("entry 0: refused: Consent: a provision has a limit")
-    [missing] = (await made_from(consent(meta={}))).refused
-    assert missing.code == "no-version"
+    made = await made_from(consent(provision("deny"), meta={}), consent(name="c2"))
+    assert [refusal.code for refusal in made.refused] == ["no-version"]
+    [revoked] = made.consents
+    assert isinstance(revoked, ConsentRevoked)
 
 
 def test_a_decision_has_a_higher_version_after_a_change_and_after_each_begin_and_end_of_a_period() -> None:
@@ -126,3 +130,7 @@ async def test_the_event_says_until_when_a_consent_is_granted() -> None:
     [granted] = (await made_from(consent(provision(period={"end": "2026-03-31"})))).consents
     assert isinstance(granted, ConsentGranted)
     assert granted.until == datetime(2026, 4, 1, tzinfo=UTC)
+    forever = consent(provision(period={"end": "9999-12-31T23:59:59-05:00"}))
+    [granted] = (await made_from(forever)).consents
+    assert isinstance(granted, ConsentGranted)
+    assert granted.until is None

@@ -34,6 +34,7 @@ from tests.unit.fhir_parts import (
     made_from,
     message,
     proposer,
+    provision,
     questionnaire,
     thread,
     written,
@@ -125,6 +126,14 @@ async def test_bad_resources_get_a_line_each_without_their_text_and_the_others_g
         f"{path}:5: refused: it is no FHIR resource; a JSON object with a resourceType is one",
         f"{path}:6: refused: Communication: what it answers is not there",
     ]
+
+
+async def test_a_consent_that_is_not_valid_denies_beside_one_that_permits(tmp_path: Path) -> None:
+    path = written(tmp_path / "consents.ndjson", {**consent(provision("deny"), "c2"), "sent": NAME}, consent())
+    publisher = RecordingPublisher()
+    made = await imported(path, publisher=publisher)
+    assert [event.type for event in publisher.events] == ["sano.consent.revoked"]
+    assert [refusal.code for refusal in made.refused] == ["bad-resource"]
 
 
 async def test_a_manifest_says_which_files_are_not_there_and_what_the_server_left_out(tmp_path: Path) -> None:

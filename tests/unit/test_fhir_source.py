@@ -185,6 +185,18 @@ async def test_a_patients_other_consents_are_read_since_deny_wins() -> None:
     assert source.types() == ["consent.revoked"]
 
 
+async def test_a_deny_that_is_not_valid_and_one_beside_which_only_a_permit_was_sent_are_not_passed_over() -> None:
+    for deny in (consent(provision("deny"), "c3"), {**consent(provision("deny"), "c3"), "sent": NAME}):
+        for focus, sent in (("Consent/c1", ()), ("QuestionnaireResponse/r1", (questionnaire(), consent()))):
+            source = Source(ehr())
+            source.ehr.put(deny)
+            answer = await source.send(notification({1: [focus]}, *sent))
+            assert answer.status_code == 200
+            assert reasons(answer) == (["bad-resource"] if "sent" in deny else ["taken"])
+            assert "consent.revoked" in source.types()
+            assert "consent.granted" not in source.types()
+
+
 async def test_who_may_not_search_consents_is_held_up_and_who_may_not_search_provenances_is_not() -> None:
     source = Source(ehr(unsearched=frozenset({"Provenance", "Consent"})))
     assert (await source.send(notification(ANSWER))).status_code == 200

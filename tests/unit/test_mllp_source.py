@@ -483,6 +483,7 @@ async def test_every_identifier_that_a_merge_retires_is_meant() -> None:
         (merge(surviving="4482913^^^MRN"), "merged-into-itself"),
         (merge(at="yesterday"), "no-time"),
         (merge(at="20261301"), "no-time"),
+        (merge(at="99991231235959-0500"), "no-time"),
         (merge(control=""), "no-control-id"),
     ],
 )

@@ -67,10 +67,12 @@ class _Look:
 
 
 def decided(consent: Resource, mapping: ConsentMapping, now: datetime) -> Decision:
-    """What one Consent says now. Raises :class:`Refused` where nothing says how old it is."""
+    """What one Consent says now. It denies, in the lowest version, where nothing says how old it is."""
     said = moment((consent.get("meta") or {}).get("lastUpdated")) or moment(consent.get("dateTime"))
     if said is None:
-        raise Refused("no-version", "refused: Consent: it has neither meta.lastUpdated nor dateTime")
+        return Decision(
+            Word.DENY, 1, Refused("no-version", "refused: Consent: it has neither meta.lastUpdated nor dateTime")
+        )
     look = _Look(mapping, now)
     if consent.get("modifierExtension") or consent.get("implicitRules"):
         look.not_understood = "it has a modifierExtension or implicitRules that may mean anything"
@@ -128,8 +130,11 @@ def _is_limited(provision: Mapping[str, Any], look: _Look) -> bool:
 
 
 def _in_force(period: Mapping[str, Any], look: _Look) -> bool:
-    start, end = moment(period.get("start")), moment(period.get("end"), at_end=True)
-    for said, read in ((period.get("start"), start), (period.get("end"), end)):
+    begins, ends = period.get("start"), period.get("end")
+    if isinstance(ends, str) and ends.startswith("9999"):
+        ends = None  # as systems write what never ends; in another zone it would be of the year 10000
+    start, end = moment(begins), moment(ends, at_end=True)
+    for said, read in ((begins, start), (ends, end)):
         if said and read is None:
             look.not_understood = "a period cannot be read"
         if read is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from producers.sources.fhir.resources import Resources, validated
+from producers.sources.fhir.resources import Resources, denial, validated
 from producers.sources.made import placed
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
@@ -28,6 +28,10 @@ def read_files(paths: Sequence[Path], types: frozenset[str]) -> tuple[Resources,
                 continue
             try:
                 resource = validated(value, types | _BESIDE)
+            except Refused as refusal:
+                refused.append(placed(where, refusal))
+                resource = denial(value)
+            try:
                 if resource is not None:
                     resources.add(resource, full_url, where)
             except Refused as refusal:

@@ -18,7 +18,7 @@ from producers.sources.fhir.importing import CONVERSATIONS, made_of
 from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, values
 from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
 from producers.sources.fhir.positions import Positions
-from producers.sources.fhir.resources import Held, Resource, Resources, relative, validated
+from producers.sources.fhir.resources import Held, Resource, Resources, denial, relative, validated
 from producers.sources.fhir.server import Deleted, FhirServer, NoSearch
 from producers.sources.made import placed
 from producers.sources.proposing import Proposer
@@ -95,6 +95,7 @@ class Receiver:
             return []
         look = _Look(self.server, self.mapping)
         look.add_entries(notification.entries)
+        names += [held.name for held in look.resources.of_type("Consent") if held.name not in names]
         found = [held for name in names if (held := await look.of(name)) is not None]
         finder = Finder(look.resources, self.mapping, self.proposer.key, self.proposer.tenant)
         deleted = [
@@ -144,7 +145,13 @@ class _Look:
                 self.refused.append(placed(where, refusal))
 
     def _add(self, resource: Any, where: str, full_url: str | None = None) -> None:
-        read = validated(resource, self.mapping.types | {"Binary"})
+        try:
+            read = validated(resource, self.mapping.types | {"Binary"})
+        except Refused as refusal:
+            read = denial(resource)
+            if read is None:
+                raise
+            self.refused.append(refusal)
         if read is not None:
             self.resources.add(read, full_url, where)
 

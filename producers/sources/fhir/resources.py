@@ -92,6 +92,26 @@ def validated(resource: Any, types: frozenset[str]) -> Resource | None:
     return resource
 
 
+def denial(resource: Any) -> Resource | None:
+    """What stands for a Consent that is not valid: one that denies, since a permit of the same patient would be all
+    that is left. None for anything else, and where nobody is named.
+    """
+    if not isinstance(resource, dict) or resource.get("resourceType") != "Consent":
+        return None
+    patient, meta = resource.get("patient"), resource.get("meta")
+    reference = patient.get("reference") if isinstance(patient, dict) else None
+    if not isinstance(reference, str) or not reference.isprintable():  # nothing else has looked at it
+        return None
+    return {
+        "resourceType": "Consent",
+        "id": resource.get("id"),
+        "meta": {"lastUpdated": meta.get("lastUpdated") if isinstance(meta, dict) else None},
+        "status": "active",
+        "patient": {"reference": reference},
+        "provision": {"type": "deny"},
+    }
+
+
 def _in_words(kind: str, where: tuple[int | str, ...]) -> str:
     """A key of the input's own making is not repeated."""
     if kind == "extra_forbidden":
@@ -129,7 +149,7 @@ def moment(said: Any, *, at_end: bool = False) -> datetime | None:
     try:
         if len(said) >= len("2026-01-01T00"):
             at = datetime.fromisoformat(said)
-            return at if at.tzinfo else at.replace(tzinfo=UTC)
+            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         year, month, day = (*(int(part) for part in said.split("-")), 1, 1)[:3]
         first = datetime(year, month, day, tzinfo=UTC)
         return _next(first, said.count("-")) if at_end else first

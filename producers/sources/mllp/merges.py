@@ -47,9 +47,9 @@ def event_time(message: Message) -> datetime:
     offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5])) * (-1 if zone[0] == "-" else 1)
     try:
         at = datetime.strptime(found["date"] + clock, "%Y%m%d%H%M%S").replace(tzinfo=timezone(offset))
-    except ValueError:
+        return at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise NoCandidate("no-time") from None
-    return at.astimezone(UTC)
 
 
 def _patients(message: Message, name: str, number: int) -> Iterable[tuple[str, ...]]:
