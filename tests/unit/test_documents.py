@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import docx
 import pytest
 
-from producers.sources.documents import docx_file
+from producers.sources.documents import docx_file, reading
+from producers.sources.documents.blocks import Block
 from producers.sources.documents.reading import read_document
 from tenancy.errors import Refused
 
@@ -146,6 +148,35 @@ def test_what_cannot_be_read_is_refused_in_one_line_that_quotes_nothing_of_it(
     assert refused.value.code == code
     assert "\n" not in str(refused.value)
     assert "PK no zip" not in str(refused.value)
+
+
+def test_a_file_is_read_no_further_than_a_document_may_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+
+    def endless(_: bytes) -> Iterator[Block]:
+        nonlocal read
+        while True:
+            read += 1
+            yield Block(kind="text", text="x" * 1000)
+
+    monkeypatch.setitem(reading.READERS, ".txt", endless)
+    path = tmp_path / "a.txt"
+    path.write_text("x")
+    with pytest.raises(Refused) as refused:
+        read_document(path)
+    assert refused.value.code == "document-too-long"
+    assert read == reading.MAX_CHARACTERS // 1000 + 1
+
+
+def test_a_cell_that_spans_more_columns_than_a_table_has_is_refused(tmp_path: Path) -> None:
+    made = docx.Document()
+    made.add_table(2, 2)._tbl.tr_lst[1].tc_lst[0].grid_span = 2_000
+    path = tmp_path / "wide.docx"
+    made.save(str(path))
+    with pytest.raises(Refused) as refused:
+        read_document(path)
+    assert refused.value.code == "document-too-long"
+    assert "columns" in str(refused.value)
 
 
 def test_a_file_that_would_unpack_to_more_than_a_document_has_is_not_unpacked(

@@ -12,6 +12,9 @@ from tenancy.errors import Refused
 
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 
+MAX_COLUMNS = 63
+"""What Word allows. The library makes a cell of each column that a cell says it spans."""
+
 _HEADING = re.compile(r"heading ([1-6])", re.IGNORECASE)
 
 
@@ -25,6 +28,8 @@ def docx_blocks(body: bytes) -> Iterator[Block]:
             raise Refused("document-too-long", "refused: it unpacks to too much; split it")
     for part in docx.Document(io.BytesIO(body)).iter_inner_content():
         if isinstance(part, Table):
+            if any(cell.grid_span > MAX_COLUMNS for cell in part._tbl.iter_tcs()):
+                raise Refused("document-too-long", f"refused: a table has more than {MAX_COLUMNS} columns; split it")
             yield from rows([[cell.text for cell in row.cells] for row in part.rows])
             continue
         style = (part.style.name or "") if part.style is not None else ""

@@ -41,6 +41,17 @@ READERS: dict[str, Reader] = {
 }
 
 
+def _within_bounds(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Reads no further than a document may go: a small file can unpack to text without end."""
+    characters = 0
+    for number, block in enumerate(blocks, 1):
+        characters += len(block.text)
+        if characters > MAX_CHARACTERS or number > DOCUMENT_BLOCKS:
+            most = f"{MAX_CHARACTERS} characters or {DOCUMENT_BLOCKS} parts"
+            raise Refused("document-too-long", f"refused: it has more than {most}; split it")
+        yield block
+
+
 @dataclass(frozen=True)
 class ReadDocument:
     """A document as its file has it, before redaction."""
@@ -65,7 +76,7 @@ def read_document(path: Path, title: str | None = None) -> ReadDocument:
     except OSError as error:
         raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
     try:
-        blocks = tuple(reader(body))
+        blocks = tuple(_within_bounds(reader(body)))
     except Refused as refusal:
         raise Refused(refusal.code, f"{path}: {refusal}") from None
     except UnicodeDecodeError:
@@ -73,11 +84,7 @@ def read_document(path: Path, title: str | None = None) -> ReadDocument:
     except Exception as error:  # whatever a parser makes of a damaged file; its words may quote it
         why = f"refused: {path} is damaged or not what its name says ({type(error).__name__}); save it anew"
         raise Refused("unreadable-file", why) from None
-    characters = sum(len(block.text) for block in blocks)
-    if not characters:
+    if not blocks:
         raise Refused("empty-document", f"refused: {path} holds no text; a scan needs text recognition first")
-    if characters > MAX_CHARACTERS or len(blocks) > DOCUMENT_BLOCKS:
-        most = f"{MAX_CHARACTERS} characters or {DOCUMENT_BLOCKS} parts"
-        raise Refused("document-too-long", f"refused: {path} has more than {most}; split it")
     first = next((block.text for block in blocks if block.kind == "heading"), path.stem)
     return ReadDocument((title or first)[:TITLE_CHARACTERS].strip() or path.stem, blocks)
