@@ -46,8 +46,10 @@ def is_for(view: ProposalView, person: Person, session: Session) -> bool:
 @router.get("/queue")
 async def queue(request: Request, page: ThePage, person: Reviewer) -> Response:
     views = await open_proposals(page.tenancy, person.tenant)
-    mine = [view for view in views if is_for(view, person, request.session)]
-    others = [view for view in views if view not in mine]
+    mine: list[ProposalView] = []
+    others: list[ProposalView] = []
+    for view in views:
+        (mine if is_for(view, person, request.session) else others).append(view)
     return shown(request, "queue.html", mine=mine, others=others)
 
 

@@ -28,7 +28,7 @@ def docx_blocks(body: bytes) -> Iterator[Block]:
             raise Refused("document-too-long", "refused: it unpacks to too much; split it")
     for part in docx.Document(io.BytesIO(body)).iter_inner_content():
         if isinstance(part, Table):
-            if any(cell.grid_span > MAX_COLUMNS for cell in part._tbl.iter_tcs()):
+            if any(cell.grid_span > MAX_COLUMNS for row in part.rows for cell in row._tr.tc_lst):
                 raise Refused("document-too-long", f"refused: a table has more than {MAX_COLUMNS} columns; split it")
             yield from rows([[cell.text for cell in row.cells] for row in part.rows])
             continue
