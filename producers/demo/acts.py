@@ -38,7 +38,7 @@ from tenancy.evidence.verification import verify_file
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 
-TRAIN_TIMEOUT_SECONDS = 900.0
+TRAIN_TIMEOUT_SECONDS = 1800.0
 PURGE_TIMEOUT_SECONDS = 300.0
 REDELIVERY_TIMEOUT_SECONDS = 180.0
 SAME_SHARE = 0.9

@@ -373,7 +373,7 @@ async def test_a_purge_in_the_middle_of_a_retirement_takes_everything(tmp_path: 
 
 
 async def _life(world: World) -> dict[str, Any]:
-    tenant, _ = await trained(world, policy("retrain"))
+    tenant, old = await trained(world, policy("retrain"))
     withdrawal = await withdrawn(world, tenant)
     await world.publish(tenant, events.ConsentRevoked(consent_id="consent-2", version=2))
     await world.settle()
@@ -383,6 +383,9 @@ async def _life(world: World) -> dict[str, Any]:
     for one in (*found["state"]["runs"].values(), *found["state"]["adapters"].values()):
         one.pop("training_set_id")
     found["keys"] = [key for key in found["keys"] if "/training-sets/" not in key]
+    # A replica loads a new adapter ahead of its requests, but not one that has died meanwhile.
+    assert old not in found.pop("loaded")
+    found["audit"]["said"] = [said for said in found["audit"]["said"] if not said.startswith("adapter.loaded")]
     return {**found, "said": (await receipt(world, tenant, withdrawal)).outcome}
 
 
