@@ -36,6 +36,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.asyncio(loop_sco
 
 BOUND_SECONDS = 400
 POISON = "a poison"
+QUESTIONS = ("Who may take a sample to the laboratory?", "What does a nurse write down?", "Name an organ.")
+"""More than one: the adapters are drawn anew in each run, and two of them may well answer one question alike."""
 """What is in flight at two deaths."""
 SPREAD = 0.03
 """Of the adapters' weights: with less they answer as the base model does."""
@@ -104,9 +106,11 @@ class Replica:
 
     async def text(self, tenant: TenantId, model: str = "active") -> tuple[str, str]:
         """Which adapter answered, and what."""
-        response = await self.ask(tenant, "Who may take a sample to the laboratory?", model=model)
-        assert response.status_code == 200, response.text
-        return response.headers["x-sano-adapter"], response.json()["choices"][0]["message"]["content"]
+        answers = [await self.ask(tenant, question, model=model) for question in QUESTIONS]
+        for response in answers:
+            assert response.status_code == 200, response.text
+        (adapter,) = {response.headers["x-sano-adapter"] for response in answers}
+        return adapter, " | ".join(response.json()["choices"][0]["message"]["content"] for response in answers)
 
     async def killed_while_it_answers(self, content: str) -> httpx.Response:
         asked = asyncio.create_task(self.ask(TENANT, content, tokens=120))
