@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from consumers.adapters.affected import Impact, ImpactFinder
 from consumers.adapters.closing import Affected, Closing
@@ -32,7 +33,7 @@ from tenancy.lifecycle.example_texts import Texts
 from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.service.telemetry import SCOPE, error_location, trouble_logged
 from tenancy.state.archive import Archive
 from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.rounds import Rounds
@@ -288,15 +289,8 @@ def _may_have_work(state: TenantState) -> bool:
     return state.status == "active" and is_touched
 
 
-@contextmanager
-def _tried(otherwise: str, **ids: str) -> Iterator[None]:
-    """What fails holds up nothing that comes after it: the next look tries again."""
-    try:
-        yield
-    except (TenantFenced, KeyDestroyed):
-        raise
-    except Exception as error:
-        logger.error(otherwise, extra={**ids, "error": error_location(error)})
+_tried = partial(trouble_logged, logger, but=(TenantFenced, KeyDestroyed))
+"""What fails holds up nothing that comes after it, but what a purge since the look began has made of the tenant."""
 
 
 async def _is_in_force(store: TenantStore, record: WithdrawalRecord) -> bool:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from consumers.runtime.policy import HANDLING
 from schemas.bus.content import ExampleContent
@@ -28,13 +29,15 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, ObjectNotFound, PreconditionFailed, SealBroken, TenantFenced, UnknownTenant
 from tenancy.lifecycle.terms import contains
 from tenancy.platform.concurrency import gathered
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.service.telemetry import SCOPE, trouble_logged
 from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.rounds import Rounds
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.curation")
+GONE = (TenantFenced, KeyDestroyed)
+_tried = partial(trouble_logged, logger, "search for a missed identifier not driven", but=GONE)
 
 AT_ONCE = 64
 """Texts that are read between two looks at the tenant's state, and at most in memory."""
@@ -66,20 +69,16 @@ class RescanDriver:
     async def sweep(self) -> None:
         """The round over all tenants: announces what no marker names."""
         for tenant in await Rounds(self.tenancy.states, "rescans", self.tenancy.clock).take():
-            with suppress(TenantFenced, KeyDestroyed):
+            with suppress(*GONE), _tried():
                 if (await self.tenancy.states.read(tenant)).state.status == "active" and await _names(
                     await self.tenancy.store(tenant)
                 ):
                     await announce(self.tenancy.objects, "rescans", tenant)
 
     async def _tried_at(self, tenant: TenantId) -> Left:
-        try:
+        with suppress(*GONE), _tried():
             return await self._look_at(tenant)
-        except (TenantFenced, KeyDestroyed):
-            return "something"  # purged since the look began: the next one finds the fence
-        except Exception as error:
-            logger.error("search for a missed identifier not driven", extra={"error": error_location(error)})
-            return "something"
+        return "something"  # or it was purged since: the next look finds the fence
 
     async def _look_at(self, tenant: TenantId) -> Left:
         try:

@@ -8,7 +8,8 @@ it counts once.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 
 from schemas.bus.envelope import Event
 from schemas.bus.events import StoredBytes, UsageRecorded
@@ -16,11 +17,12 @@ from schemas.objects import object_keys
 from schemas.objects.usage import INVENTORY_REPORTER, Report, UsageDay, day_of
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, ObjectNotFound, TenantFenced, UnknownTenant
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.service.telemetry import SCOPE, trouble_logged
 from tenancy.state.rounds import Rounds
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")
+GONE = (TenantFenced, UnknownTenant, KeyDestroyed)
 
 AUDIT_AREA = "audit"
 
@@ -30,20 +32,11 @@ class Inventory:
     """Looks at each tenant once an hour, by the shared round, and lists what no inventory of the day has listed yet."""
 
     tenancy: Tenancy
-    _rounds: Rounds = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._rounds = Rounds(self.tenancy.states, "inventory", self.tenancy.clock)
 
     async def take(self) -> None:
-        for tenant in await self._rounds.take():
-            try:
+        for tenant in await Rounds(self.tenancy.states, "inventory", self.tenancy.clock).take():
+            with suppress(*GONE), trouble_logged(logger, "tenant skipped by the inventory", but=GONE):
                 await self.take_of(tenant)
-            except (TenantFenced, UnknownTenant, KeyDestroyed):
-                continue
-            except Exception as error:
-                # One tenant's trouble must not hold up those listed behind it; the next round tries again.
-                logger.error("tenant skipped by the inventory", extra={"error": error_location(error)})
 
     async def take_of(self, tenant: TenantId) -> None:
         """Report the tenant's storage of today, if nobody did."""

@@ -12,12 +12,13 @@ from consumers.runtime.audit_failures import audit_failure_logged
 from schemas.bus.topics import TOPICS
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.service.telemetry import SCOPE, trouble_logged
 from tenancy.state.open_work import SPARED_SECONDS, Left, OpenWork, everybody
 from tenancy.state.rounds import Rounds
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.ledger")
+SKIPPED = "tenant skipped by the audit keeper"
 
 SURVIVAL = timedelta(milliseconds=max(topic.worst_case_survival_ms() for topic in TOPICS.values()))
 """How long any topic can hold an event, and so deliver it again."""
@@ -50,21 +51,14 @@ class AuditKeeper:
     async def sweep(self) -> None:
         """The round over all tenants: announces what no marker names, and forgets claims whose time has come."""
         for tenant in await Rounds(self.tenancy.states, "audit", self.tenancy.clock).take():
-            try:
+            with trouble_logged(logger, SKIPPED):
                 await self._sweep(tenant)
-            except Exception as error:
-                # One tenant's trouble must not hold up those listed behind it; the next round tries again.
-                logger.error("tenant skipped by the audit keeper", extra={"error": error_location(error)})
 
     async def _look_at(self, tenant: TenantId) -> Left:
-        left: Left = "something"
-        try:
-            with audit_failure_logged(logger, "audit log not signed"):
-                await self.checkpointer.seal(tenant)
-                left = "nothing"
-        except Exception as error:
-            logger.error("tenant skipped by the audit keeper", extra={"error": error_location(error)})
-        return left
+        with trouble_logged(logger, SKIPPED), audit_failure_logged(logger, "audit log not signed"):
+            await self.checkpointer.seal(tenant)
+            return "nothing"
+        return "something"
 
     async def _sweep(self, tenant: TenantId) -> None:
         audit = self.tenancy.audit

@@ -44,7 +44,7 @@ from tenancy.lifecycle.replicas import Replicas
 from tenancy.platform.clock import between
 from tenancy.platform.settings import CLOCK_SKEW_SECONDS
 from tenancy.platform.tracing import continued
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.service.telemetry import SCOPE, error_location, trouble_logged
 from tenancy.state.legal_holds import Held, destruction_decided
 from tenancy.state.open_work import Left, OpenWork, announce, everybody
 from tenancy.state.registry import with_events
@@ -100,11 +100,9 @@ class PurgeDriver:
     async def sweep(self) -> None:
         """The round over all tenants: announces purges that no marker names."""
         for tenant in await Rounds(self.tenancy.states, "purges", self.tenancy.clock).take():
-            try:
+            with trouble_logged(logger, "purges not looked for"):
                 if (await self._found(tenant)).is_any:
                     await announce(self.tenancy.objects, "purges", tenant)
-            except Exception as error:
-                logger.error("purges not looked for", extra={"error": error_location(error)})
 
     async def _look_at(self, tenant: TenantId) -> Left:
         """Drive one tenant's purges and return what the look found; the next look sees what it finished itself."""

@@ -11,10 +11,11 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +29,7 @@ from schemas.objects.state import RunState, TenantState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.platform.concurrency import gathered
-from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.service.telemetry import SCOPE, trouble_logged
 from tenancy.state.archive import Archive, surplus_adapters, surplus_runs
 from tenancy.state.leases import Leases, with_run
 from tenancy.state.open_work import LOOKS_AT_ONCE, Left, Marked, OpenWork, announce, everybody
@@ -38,6 +39,7 @@ from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.training")
+_tried = partial(trouble_logged, logger, "tenant skipped by the runner")
 
 STOP_SECONDS = 20.0
 KILL_SECONDS = 10.0
@@ -160,11 +162,11 @@ class Runner:
         waiting = await gathered((self._tried_at(one) for one in marked), at_once=LOOKS_AT_ONCE)
         for one in waiting:
             if one is not None:
-                with self._tried():
+                with _tried():
                     await self._start(one)
 
     async def _tried_at(self, marked: Marked) -> Waiting | None:
-        with self._tried(), self._work.alone(marked.tenant) as is_alone:
+        with _tried(), self._work.alone(marked.tenant) as is_alone:
             if is_alone:
                 async with asyncio.timeout(self.deadline_seconds):
                     left, waiting = await self._look_at(marked.tenant)
@@ -174,7 +176,7 @@ class Runner:
         return None
 
     async def _waits_for_long(self, tenant: TenantId) -> bool:
-        with self._tried():
+        with _tried():
             state = (await self.tenancy.states.read(tenant)).state
             since = self.tenancy.clock() - timedelta(seconds=HELP_SECONDS)
             waiting = (run for run in state.runs.values() if run.status == "queued" and not run.attempts)
@@ -191,7 +193,7 @@ class Runner:
     async def sweep(self) -> None:
         """The round over all tenants: announces work that no marker names, and erases what late workers staged."""
         for tenant in await Rounds(self.tenancy.states, "training", self.tenancy.clock).take():
-            with self._tried():
+            with _tried():
                 async with asyncio.timeout(self.deadline_seconds):
                     state = (await self.tenancy.states.read(tenant)).state
                     if state.status != "active":
@@ -199,14 +201,6 @@ class Runner:
                     if _is_work(state):
                         await announce(self.tenancy.objects, "training", tenant)
                     await self._sweep_staging(tenant, state)
-
-    @contextmanager
-    def _tried(self) -> Iterator[None]:
-        """One tenant's trouble must not hold up those listed behind it; the next look tries again."""
-        try:
-            yield
-        except Exception as error:
-            logger.error("tenant skipped by the runner", extra={"error": error_location(error)})
 
     def _in_turn(self, marked: list[Marked]) -> list[Marked]:
         """Those behind the one that was started last come first, so that no busy tenant has every worker to itself."""

@@ -72,6 +72,22 @@ def span(
         yield made
 
 
+@contextmanager
+def trouble_logged(
+    logger: logging.Logger, message: str, *, but: tuple[type[Exception], ...] = (), **ids: str
+) -> Iterator[None]:
+    """Logs what fails and goes on: one tenant's trouble must not hold up those listed behind it.
+
+    The next look or round tries again. ``but``: what goes through.
+    """
+    try:
+        yield
+    except but:
+        raise
+    except Exception as error:
+        logger.error(message, extra={**ids, "error": error_location(error)})
+
+
 def error_location(error: BaseException) -> str:
     """An error's type and the lines that it came through. Its text is left out: it may quote what it failed on."""
     frames = traceback.extract_tb(error.__traceback__)[-FRAMES_SHOWN:]

@@ -252,6 +252,19 @@ async def test_the_round_announces_what_lost_its_marker(kind: WorkKind, tmp_path
     assert list(await markers(world.memory, kind)) == [tenants[0]]
 
 
+@pytest.mark.parametrize("kind", ["training", "rescans"])
+async def test_a_tenant_whose_state_cannot_be_read_hides_none_behind_it_from_the_round(
+    kind: WorkKind, tmp_path: Path
+) -> None:
+    world = World(tmp_path)
+    broken, behind = (await onboarded(world, ("t1", "t2")))[:2]
+    await work(world, kind, behind)
+    await erase_prefix(world.memory, object_keys.open_work_prefix(kind))
+    await world.memory.put(object_keys.state_key(broken), b"no state")
+    await Process(world, kind, share(0, 1)).sweep()
+    assert list(await markers(world.memory, kind)) == [behind]
+
+
 async def test_the_log_is_signed_once_and_its_marker_goes_when_no_writer_can_be_behind_it(tmp_path: Path) -> None:
     world = World(tmp_path)
     [tenant] = await onboarded(world, ("t1",))
