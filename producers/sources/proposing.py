@@ -16,6 +16,7 @@ from joserfc.jwk import OKPKey
 from pydantic import ValidationError
 
 from producers.progress import Progress, each, silent
+from producers.sources.settings import SourceSettings
 from producers.sources.source import Candidate, Source
 from producers.sources.source_key import SourceKey
 from schemas.base.contract import Contract
@@ -91,6 +92,31 @@ class Proposer:
                 reference=InlineContent(jwe=encrypt_inline(self.public_key, content)),
                 commitment=content.commitment(),
             ),
+        )
+
+
+@dataclass(frozen=True)
+class ProposerKeys:
+    """What a source that is a service proposes with, read at its start: then a wrong file ends it in one line."""
+
+    settings: SourceSettings
+    public_key: OKPKey
+    key: SourceKey = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: SourceSettings) -> ProposerKeys:
+        """Raises :class:`Refused` for a file that is not what it should be."""
+        return cls(settings, read_public_key(settings.source_jwk_file), SourceKey.read(settings.source_key_file))
+
+    def proposer(self, gate: RedactionGate, publisher: Publisher, source: str) -> Proposer:
+        return Proposer(
+            TenantId(self.settings.source_tenant),
+            self.public_key,
+            self.key,
+            gate,
+            publisher,
+            source,
+            shift_dates=self.settings.source_dates == "shifted",
         )
 
 

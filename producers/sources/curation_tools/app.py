@@ -20,8 +20,7 @@ from producers.sources.curation_tools.records import Tool
 from producers.sources.curation_tools.routes import Endpoint
 from producers.sources.curation_tools.settings import CurationToolSettings
 from producers.sources.curation_tools.webhooks import Sender
-from producers.sources.proposing import Proposer, read_public_key
-from producers.sources.source_key import SourceKey
+from producers.sources.proposing import ProposerKeys
 from tenancy.bootstrap import event_signer
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
@@ -31,7 +30,6 @@ from tenancy.redaction.standard import standard_gate
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
 from tenancy.service.telemetry import configure_logging, configure_telemetry
-from tenancy.tenant_id import TenantId
 
 SERVICE = "curation-tools"
 SOURCE = "/sanolith/curation-tools"
@@ -42,6 +40,7 @@ class CurationToolSource:
     """The process: what it was told, and what runs behind its routes."""
 
     settings: CurationToolSettings
+    keys: ProposerKeys
     counter: metrics.Counter
     sender: Sender
     token: str
@@ -52,13 +51,12 @@ class CurationToolSource:
     @classmethod
     def of(cls, settings: CurationToolSettings, counter: metrics.Counter) -> CurationToolSource:
         """Raises :class:`Refused` for a file that is not what it should be."""
-        read_public_key(settings.source_jwk_file)
-        SourceKey.read(settings.source_key_file)
+        keys = ProposerKeys.of(settings)
         how = "; make one with `openssl rand -base64 32`, and chmod 600 it"
         if not settings.curation_secret_file.is_file():
             raise Refused("no-webhook-secret", f"refused: SANO_CURATION_SECRET_FILE names no file{how}")
         sender = Sender(settings.curation_tool, read_secret(settings.curation_secret_file, "webhook-secret", how))
-        return cls(settings, counter, sender, _token(settings.curation_token_file))
+        return cls(settings, keys, counter, sender, _token(settings.curation_token_file))
 
     def tool(self, client: httpx.AsyncClient) -> Tool:
         settings = self.settings
@@ -99,15 +97,7 @@ class CurationToolSource:
             self.client() as client,
             KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher,
         ):
-            proposer = Proposer(
-                TenantId(settings.source_tenant),
-                read_public_key(settings.source_jwk_file),
-                SourceKey.read(settings.source_key_file),
-                gate,
-                publisher,
-                SOURCE,
-                shift_dates=settings.source_dates == "shifted",
-            )
+            proposer = self.keys.proposer(gate, publisher, SOURCE)
             receiver = Receiver(
                 self.tool(client),
                 proposer,

@@ -7,18 +7,14 @@ from typing import Literal
 
 from pydantic import Field
 
+from producers.sources.settings import SourceSettings
 from schemas.base.addresses import HttpUrl
-from schemas.base.identifiers import TenantName
-from tenancy.platform.settings import DAY_SECONDS, BusSettings
+from tenancy.platform.settings import DAY_SECONDS
 
 
-class CurationToolSettings(BusSettings):
+class CurationToolSettings(SourceSettings):
     """One process is one tenant's project of one tool."""
 
-    source_tenant: TenantName = Field(description="the tenant that everything is proposed for")
-    source_jwk_file: Path = Field(description="the tenant's public key, a JWK")
-    source_key_file: Path = Field(description="32 bytes in base64: ids and salts")
-    source_dates: Literal["removed", "shifted"] = "removed"
     curation_tool: Literal["label-studio", "argilla"] = Field(description="which tool")
     curation_url: HttpUrl = Field(description="its base URL")
     curation_token_file: Path = Field(description="its API token, which may read the project")
@@ -38,6 +34,3 @@ class CurationToolSettings(BusSettings):
     curation_reason_field: str = Field(default="reason", min_length=1)
     curation_approve_value: str = Field(default="approve", min_length=1)
     curation_reject_value: str = Field(default="reject", min_length=1)
-    health_host: str = "127.0.0.1"
-    health_port: int = Field(default=8080, ge=1, le=65535)
-    otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")

@@ -17,8 +17,7 @@ from producers.sources.fhir.routes import Endpoint
 from producers.sources.fhir.server import FhirServer
 from producers.sources.fhir.settings import FhirSettings
 from producers.sources.fhir.smart import BackendService, Key, read_client_key
-from producers.sources.proposing import Proposer, read_public_key
-from producers.sources.source_key import SourceKey
+from producers.sources.proposing import ProposerKeys
 from tenancy.bootstrap import event_signer
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
@@ -28,7 +27,6 @@ from tenancy.redaction.standard import standard_gate
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
 from tenancy.service.telemetry import configure_logging, configure_telemetry
-from tenancy.tenant_id import TenantId
 
 SERVICE = "fhir"
 SOURCE = "/sanolith/fhir"
@@ -39,6 +37,7 @@ class FhirSource:
     """The process: what it was told, and what runs behind its routes."""
 
     settings: FhirSettings
+    keys: ProposerKeys
     mapping: FhirMapping
     positions: Positions
     client_key: Key | None
@@ -49,11 +48,11 @@ class FhirSource:
     @classmethod
     def of(cls, settings: FhirSettings) -> FhirSource:
         """Raises :class:`Refused` for a file that is not what it should be."""
-        read_public_key(settings.source_jwk_file)
-        SourceKey.read(settings.source_key_file)
+        keys = ProposerKeys.of(settings)
         key = settings.fhir_client_key_file
         return cls(
             settings,
+            keys,
             read_mapping(settings.fhir_mapping_file),
             Positions(settings.fhir_position_file),
             read_client_key(key) if key else None,
@@ -78,15 +77,7 @@ class FhirSource:
                 authorization = BackendService(
                     client, base, settings.fhir_client_id, self.client_key, settings.fhir_scope, settings.fhir_token_url
                 )
-            proposer = Proposer(
-                TenantId(settings.source_tenant),
-                read_public_key(settings.source_jwk_file),
-                SourceKey.read(settings.source_key_file),
-                gate,
-                publisher,
-                SOURCE,
-                shift_dates=settings.source_dates == "shifted",
-            )
+            proposer = self.keys.proposer(gate, publisher, SOURCE)
             server = FhirServer(client, base, authorization)
             self.publisher = publisher
             self.receiver = Receiver(proposer, self.mapping, server, self.positions)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from producers.sources.settings import SourceSettings
 from schemas.base.addresses import HttpUrl
-from schemas.base.identifiers import TenantName
-from tenancy.platform.settings import BusSettings
 
 
-class FhirSettings(BusSettings):
+class FhirSettings(SourceSettings):
     """One endpoint is one tenant's, and reads one server."""
 
-    source_tenant: TenantName = Field(description="the tenant that everything is proposed for")
-    source_jwk_file: Path = Field(description="the tenant's public key, a JWK")
-    source_key_file: Path = Field(description="32 bytes in base64: ids and salts")
-    source_dates: Literal["removed", "shifted"] = "removed"
     fhir_base_url: HttpUrl = Field(description="of the server that is read")
     fhir_token_file: Path = Field(description="32 bytes in base64: the bearer token that notifications carry")
     fhir_host: str = Field(default="127.0.0.1", description="address to listen on")
@@ -34,9 +29,6 @@ class FhirSettings(BusSettings):
     fhir_connections: int = Field(default=64, ge=1, le=1024)
     fhir_request_seconds: float = Field(default=10.0, gt=0.0, le=3600.0, description="of one request to the server")
     fhir_take_seconds: float = Field(default=60.0, gt=0.0, le=3600.0, description="of one notification")
-    health_host: str = "127.0.0.1"
-    health_port: int = Field(default=8080, ge=1, le=65535)
-    otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
 
     @model_validator(mode="after")
     def _client_is_whole(self) -> Self:

@@ -8,14 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from joserfc.jwk import OKPKey
-
 from producers.sources.mllp.conversations import Codes
 from producers.sources.mllp.listener import Limits, Listener
 from producers.sources.mllp.settings import MllpSettings
 from producers.sources.mllp.taking import taking
-from producers.sources.proposing import Proposer, read_public_key
-from producers.sources.source_key import SourceKey
+from producers.sources.proposing import ProposerKeys
 from tenancy.bootstrap import event_signer
 from tenancy.bus import KafkaPublisher
 from tenancy.errors import Refused
@@ -24,7 +21,6 @@ from tenancy.redaction.standard import standard_gate
 from tenancy.service.background_server import run_server
 from tenancy.service.health import health_app
 from tenancy.service.telemetry import configure_logging, configure_telemetry
-from tenancy.tenant_id import TenantId
 
 SERVICE = "hl7"
 SOURCE = "/sanolith/hl7"
@@ -50,17 +46,15 @@ class Hl7Source:
     """The process: what it was told, and the listener that runs behind its health routes."""
 
     settings: MllpSettings
+    keys: ProposerKeys
     tls: ssl.SSLContext | None
-    public_key: OKPKey
-    key: SourceKey
     publisher: KafkaPublisher | None = None
     port: int = 0
 
     @classmethod
     def of(cls, settings: MllpSettings) -> Hl7Source:
         """Raises :class:`Refused` for a file that is not what it should be."""
-        key = read_public_key(settings.source_jwk_file)
-        return cls(settings, tls_context(settings), key, SourceKey.read(settings.source_key_file))
+        return cls(settings, ProposerKeys.of(settings), tls_context(settings))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -74,15 +68,7 @@ class Hl7Source:
         )
         gate = await asyncio.to_thread(standard_gate)
         async with KafkaPublisher(settings.kafka_client(), event_signer(settings)) as publisher:
-            proposer = Proposer(
-                TenantId(settings.source_tenant),
-                self.public_key,
-                self.key,
-                gate,
-                publisher,
-                SOURCE,
-                shift_dates=settings.source_dates == "shifted",
-            )
+            proposer = self.keys.proposer(gate, publisher, SOURCE)
             codes = Codes(settings.hl7_question_code, settings.hl7_answer_code)
             listener = Listener(taking(proposer, codes), limits)
             async with listener.listening(settings.hl7_host, settings.hl7_port, self.tls) as self.port:

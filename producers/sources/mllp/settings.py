@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.base.addresses import HttpUrl
-from schemas.base.identifiers import TenantName
-from tenancy.platform.settings import BusSettings
+from producers.sources.settings import SourceSettings
 
 
-class MllpSettings(BusSettings):
+class MllpSettings(SourceSettings):
     """One listener is one tenant's: what connects to it speaks for that tenant."""
 
-    source_tenant: TenantName = Field(description="the tenant that everything is proposed for")
-    source_jwk_file: Path = Field(description="the tenant's public key, a JWK")
-    source_key_file: Path = Field(description="32 bytes in base64: ids and salts")
-    source_dates: Literal["removed", "shifted"] = "removed"
     hl7_host: str = Field(default="127.0.0.1", description="address to listen on")
     hl7_port: int = Field(default=2575, ge=0, le=65535)
     hl7_message_bytes: int = Field(default=1_048_576, ge=1024, le=16_777_216)
@@ -31,9 +25,6 @@ class MllpSettings(BusSettings):
     hl7_tls_certificate_file: Path | None = None
     hl7_tls_key_file: Path | None = None
     hl7_tls_client_ca_file: Path | None = None
-    health_host: str = "127.0.0.1"
-    health_port: int = Field(default=8080, ge=1, le=65535)
-    otlp_endpoint: HttpUrl | None = Field(default=None, description="OTLP/HTTP collector; absent: no export")
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
