@@ -22,7 +22,8 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord, WaitingExample
 from schemas.objects.state import FreshExample, TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import Contradicted, PreconditionFailed
+from tenancy.lifecycle.contents import received, seal_once
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.platform.concurrency import gathered
 from tenancy.state.registry import Snapshot
@@ -230,25 +231,10 @@ def approved_record(event: Event) -> ExampleRecord:
 async def receive_content(data: ExampleApproved, store: TenantStore) -> None:
     """Make sure that the approved text lies sealed where the record will point, and that it is what was approved."""
     location = object_keys.content(data.example_id, data.version)
-    reference = data.content.reference
-    if isinstance(reference, ClaimCheck):
-        if (reference.example_id, reference.version) != (data.example_id, data.version):
-            raise Refused("foreign-claim-check", "refused: the claim check names another example")
-        try:
-            content, _ = await store.get_record(location, ExampleContent)
-        except ObjectNotFound:
-            raise Refused("no-content", "refused: the claim check names content that was not uploaded") from None
-    else:
-        content = store.keys.decrypt_inline(reference.jwe, ExampleContent)
-    if content.commitment() != data.content.commitment:
-        raise Refused("commitment-mismatch", "refused: the content is not what the reviewer approved")
-    if not isinstance(reference, ClaimCheck):
-        try:
-            await store.put_record(location, content, if_absent=True)
-        except PreconditionFailed:
-            held, _ = await store.get_record(location, ExampleContent)
-            if held.commitment() != data.content.commitment:
-                raise Refused("content-exists", "refused: this version has other content already") from None
+    own = ClaimCheck(example_id=data.example_id, version=data.version)
+    content = await received(store, location, ExampleContent, data.content, own, otherwise="the reviewer approved")
+    if data.content.reference != own:
+        await seal_once(store, location, content)
 
 
 def said_of_consent(event: Event, *, granted: bool) -> dict[str, object]:

@@ -7,7 +7,6 @@ withdrawal, a later version's decision, the purge. A decision that came in betwe
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
@@ -22,11 +21,12 @@ from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, PreconditionFailed, Refused
+from tenancy.errors import Contradicted, PreconditionFailed
+from tenancy.lifecycle.contents import received, seal_once
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.lifecycle.terms import tenant_terms
 from tenancy.redaction.at_first_use import GateSource
-from tenancy.redaction.terms import TenantTerms
+from tenancy.redaction.judging import found_clean
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -54,7 +54,7 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitabl
             # Whoever decided the earlier version may have died before it announced that.
             await announce_decision(tenancy, store, held, decided)
         content = await _opened(data, store)
-        verdict = await judged(gate, content, await tenant_terms(store))
+        verdict = GateVerdict.of(await found_clean(gate, content.messages, await tenant_terms(store)))
         await _seal(data, content, store)
         record = ProposalRecord(
             example_id=data.example_id,
@@ -80,30 +80,13 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitabl
     return handle
 
 
-async def judged(gate: GateSource, content: ExampleContent, terms: TenantTerms) -> GateVerdict:
-    """Run the gate on a text that was redacted before. Raises :class:`Refused` where it still finds an identifier."""
-    report = (await asyncio.to_thread(lambda: gate().redact(content.messages, terms=terms))).report
-    if report.verdict != "clean":
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items()))
-        raise Refused("identifiers-found", f"refused: the redaction gate finds identifiers in it ({kinds})")
-    return GateVerdict.of(report)
-
-
 async def _opened(data: ExampleProposed, store: TenantStore) -> ExampleContent:
-    content = store.keys.decrypt_inline(data.content.reference.jwe, ExampleContent)
-    if content.commitment() != data.content.commitment:
-        raise Refused("commitment-mismatch", "refused: the content is not what the source committed to")
-    return content
+    location = object_keys.content(data.example_id, data.version)
+    return await received(store, location, ExampleContent, data.content, None, otherwise="the source committed to")
 
 
 async def _seal(data: ExampleProposed, content: ExampleContent, store: TenantStore) -> None:
-    location = object_keys.content(data.example_id, data.version)
-    try:
-        await store.put_record(location, content, if_absent=True)
-    except PreconditionFailed:
-        sealed, _ = await store.get_record(location, ExampleContent)
-        if sealed.commitment() != data.content.commitment:
-            raise Refused("content-exists", "refused: this version has other content already") from None
+    await seal_once(store, object_keys.content(data.example_id, data.version), content)
     mark = OpenProposal(example_id=data.example_id)
     with suppress(PreconditionFailed):
         await store.put_record(object_keys.open_proposal(data.example_id), mark, if_absent=True)

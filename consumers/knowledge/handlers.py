@@ -23,13 +23,14 @@ from schemas.bus.events import DocumentRemoved, DocumentUpserted
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
-from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import Contradicted
 from tenancy.knowledge.published import erase_unnamed, publish, put_segment, read_segment, read_set
 from tenancy.knowledge.segments import Passage, Segment, made, merged, packed, unpacked
+from tenancy.lifecycle.contents import received, seal_once
 from tenancy.lifecycle.terms import tenant_terms
 from tenancy.platform.concurrency import gathered
 from tenancy.redaction.at_first_use import GateSource
-from tenancy.redaction.terms import TenantTerms
+from tenancy.redaction.judging import found_clean
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -128,38 +129,17 @@ async def _received(data: DocumentUpserted, store: TenantStore, gate: GateSource
     """The content, sealed where its version lies. What comes inline is judged by the gate before, unless an operator
     states that nobody can be identified by it. Raises :class:`Refused`."""
     location = object_keys.document(data.document_id, data.version)
-    reference = data.content.reference
-    if isinstance(reference, DocumentClaimCheck):
-        if (reference.document_id, reference.version) != (data.document_id, data.version):
-            raise Refused("foreign-claim-check", "refused: the claim check names another document")
-        try:
-            content, _ = await store.get_record(location, DocumentContent)
-        except ObjectNotFound:
-            raise Refused("no-content", "refused: the claim check names content that was not uploaded") from None
-    else:
-        content = store.keys.decrypt_inline(reference.jwe, DocumentContent)
-    if content.commitment() != data.content.commitment:
-        raise Refused("commitment-mismatch", "refused: the content is not what the publisher committed to")
-    if isinstance(reference, DocumentClaimCheck):
+    own = DocumentClaimCheck(document_id=data.document_id, version=data.version)
+    said = "the publisher committed to"
+    content = await received(store, location, DocumentContent, data.content, own, otherwise=said)
+    if data.content.reference == own:
         return content
     if data.stated_by is None:
-        await _judge(content, gate, await tenant_terms(store))
-    try:
-        await store.put_record(location, content, if_absent=True)
-    except PreconditionFailed:
-        held, _ = await store.get_record(location, DocumentContent)
-        if held.commitment() != data.content.commitment:
-            raise Refused("content-exists", "refused: this version has other content already") from None
+        texts = [content.title, *(block.text for block in content.blocks)]
+        messages = [ChatMessage(role="user", content=text) for text in texts]
+        await found_clean(gate, messages, await tenant_terms(store))
+    await seal_once(store, location, content)
     return content
-
-
-async def _judge(content: DocumentContent, gate: GateSource, terms: TenantTerms) -> None:
-    texts = [content.title, *(block.text for block in content.blocks)]
-    messages = [ChatMessage(role="user", content=text) for text in texts]
-    report = (await asyncio.to_thread(lambda: gate().redact(messages, terms=terms))).report
-    if report.verdict != "clean":
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(report.counts.items()))
-        raise Refused("identifiers-found", f"refused: the redaction gate finds identifiers in it ({kinds})")
 
 
 async def _next(draft: _Draft, store: TenantStore, ports: KnowledgePorts) -> KnowledgeSet:
