@@ -15,6 +15,7 @@ from inference.api.sizes import prompt_tokens, sequences
 from inference.engine.constrained_fields import Constraint
 from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream
+from inference.engine.ports import Answering
 from inference.engine.request_fields import chat_constraints
 from inference.errors import RequestRefused, lease_over, no_room
 from inference.knowledge.retrieval import FIELD, Retrieval
@@ -87,32 +88,10 @@ class Answer:
     request_id: str = ""
 
 
-class AnsweringEngine(Protocol):
+class AnsweringEngine(Answering, Protocol):
     """What answering asks of the engine."""
 
     def require_running(self) -> None: ...
-
-    async def chat(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-    ) -> dict[str, Any] | EventStream: ...
-
-    async def completion(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-    ) -> dict[str, Any] | EventStream: ...
 
 
 class GrammarTrial(Protocol):

@@ -13,19 +13,17 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from inference.engine.errors import AdapterNotLoaded, EngineRefused
 from inference.engine.in_flight import EventStream
 from inference.engine.loaded_adapters import Eviction
-from inference.engine.ports import UNBOUNDED, AdapterEngine
+from inference.engine.ports import AdapterEngine, Answering, Asking, Response
 from inference.engine.suspects import Suspects, Trial
 from inference.errors import restarting
 from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.inference")
-
-Response = dict[str, Any] | EventStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +45,7 @@ class RestartPolicy:
         return longest * (1 + draw) / 2
 
 
-class EngineLife(AdapterEngine, Protocol):
+class EngineLife(AdapterEngine, Answering, Protocol):
     """One engine, from its start until its processes are gone."""
 
     @property
@@ -60,28 +58,6 @@ class EngineLife(AdapterEngine, Protocol):
     def is_healthy(self) -> bool: ...
 
     async def require_answer(self) -> None: ...
-
-    async def chat(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-    ) -> Response: ...
-
-    async def completion(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int,
-    ) -> Response: ...
 
 
 class SupervisedEngine:
@@ -206,51 +182,17 @@ class SupervisedEngine:
 
     # --- requests
 
-    async def chat(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int = UNBOUNDED,
-    ) -> Response:
+    async def chat(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> Response:
         """As the engine's own. Raises :class:`RequestRefused` too: 422 for a request that has ended the engine."""
-        trial = await self._admitted(owner, "chat", body)
+        trial = await self._admitted(asking["owner"], "chat", body)
         engine = self._engine
-        asked = engine.chat(
-            body,
-            owner=owner,
-            adapter=adapter,
-            cache_salt=cache_salt,
-            request_id=request_id,
-            context_tokens=context_tokens,
-        )
-        return await self._tried(trial, engine, asked)
+        return await self._tried(trial, engine, engine.chat(body, **asking))
 
-    async def completion(
-        self,
-        body: Mapping[str, Any],
-        *,
-        owner: str,
-        adapter: str | None,
-        cache_salt: str,
-        request_id: str,
-        context_tokens: int = UNBOUNDED,
-    ) -> Response:
+    async def completion(self, body: Mapping[str, Any], **asking: Unpack[Asking]) -> Response:
         """As :meth:`chat`."""
-        trial = await self._admitted(owner, "completion", body)
+        trial = await self._admitted(asking["owner"], "completion", body)
         engine = self._engine
-        asked = engine.completion(
-            body,
-            owner=owner,
-            adapter=adapter,
-            cache_salt=cache_salt,
-            request_id=request_id,
-            context_tokens=context_tokens,
-        )
-        return await self._tried(trial, engine, asked)
+        return await self._tried(trial, engine, engine.completion(body, **asking))
 
     async def _admitted(self, owner: str, kind: str, body: Mapping[str, Any]) -> Trial:
         self.require_running()

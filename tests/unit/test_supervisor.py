@@ -12,6 +12,7 @@ import pytest
 
 from inference.engine.errors import AdapterNotLoaded, EngineDead, EngineRefused
 from inference.engine.in_flight import EventStream, Flight
+from inference.engine.ports import UNBOUNDED
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
@@ -162,8 +163,14 @@ class World:
                 await asyncio.sleep(0)
 
     def ask(self, **fields: Any) -> asyncio.Task[Any]:
+        request_id = f"r{self.asked}"
         asked = self.engine.chat(
-            {**BODY, **fields}, owner="t1", adapter=None, cache_salt="5a17", request_id=f"r{self.asked}"
+            {**BODY, **fields},
+            owner="t1",
+            adapter=None,
+            cache_salt="5a17",
+            request_id=request_id,
+            context_tokens=UNBOUNDED,
         )
         return asyncio.create_task(asked)
 
