@@ -364,7 +364,11 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
     handlers = "".join(path.read_text() for path in (ROOT / "consumers").glob("*/handlers.py"))
     handlers += page("consumers/purge/onboarding.py")
     boundary = (
-        page("tenancy/errors.py") + page("tenancy/storage/keys.py") + page("tenancy/evidence/eviction_receipts.py")
+        page("tenancy/errors.py")
+        + page("tenancy/storage/keys.py")
+        + page("tenancy/evidence/eviction_receipts.py")
+        + page("tenancy/lifecycle/contents.py")
+        + page("tenancy/redaction/judging.py")
     )
     raised |= set(re.findall(r'Refused\(\s*"([a-z0-9-]+)"', handlers))
     raised |= set(re.findall(r'(?:Refused|__init__)\(\s*"([a-z0-9-]+)"', boundary))
