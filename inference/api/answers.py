@@ -125,7 +125,7 @@ class Answers:
     ) -> Answer:
         """Answer. Raises :class:`RequestRefused` and :class:`EngineRefused`."""
         self.engine.require_running()  # before anything is fetched for an engine that is not there
-        state = await self.views.active(tenant)
+        state = await self.views.spending(tenant)
         policy = state.policy
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))

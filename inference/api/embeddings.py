@@ -44,7 +44,7 @@ class Embeddings:
 
     async def answer(self, tenant: TenantId, body: Mapping[str, Any]) -> dict[str, Any]:
         """Raises :class:`RequestRefused` and :class:`EngineRefused`."""
-        policy = (await self.views.active(tenant)).policy
+        policy = (await self.views.spending(tenant)).policy
         texts, encoding = asked_for(body)
         self.turns.rates.admit(tenant, policy)
         embedder = await self.embedder()

@@ -77,6 +77,12 @@ class TenantStateCache:
             self._keep(tenant, read_at, state)
         return state
 
+    async def spending(self, tenant: TenantId) -> TenantState:
+        """The state, for a request that costs something. Raises :class:`RequestRefused` (403, 429)."""
+        state = await self.active(tenant)
+        require_within_budget(state, self.tenancy.clock())
+        return state
+
     def _keep(self, tenant: TenantId, read_at: float, state: TenantState) -> None:
         """Keep the view, and those before it only as long as they may be used: this is no table of all tenants."""
         self._held.pop(tenant, None)
@@ -90,12 +96,11 @@ class TenantStateCache:
     async def adapter(self, tenant: TenantId, model: object, conversation: Callable[[], bytes]) -> str | None:
         """The digest that answers, None for the base model; with a canary the conversation decides.
 
-        Raises :class:`RequestRefused` (403, 404, 429).
+        Raises :class:`RequestRefused` (403, 404).
 
         ``active`` without an active adapter is the base model; a digest that is not this tenant's is nothing at all.
         """
         state = await self.active(tenant)
-        require_within_budget(state, self.tenancy.clock())
         if model is None or model == ACTIVE:
             if state.canary is not None and takes_part(state.canary, conversation()):
                 return state.canary.adapter_digest

@@ -56,7 +56,7 @@ class _Everything:
     def __init__(self, adapters: dict[TenantId, str]) -> None:
         self.adapters = adapters
 
-    async def active(self, tenant: TenantId) -> TenantState:
+    async def spending(self, tenant: TenantId) -> TenantState:
         return TenantState(tenant=tenant, nonce="n")
 
     async def adapter(self, tenant: TenantId, model: object, conversation: object) -> str | None:

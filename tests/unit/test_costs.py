@@ -171,7 +171,7 @@ async def _budget(ledger: Ledger, amount: float | None, on_budget: str) -> Budge
 async def _answers(ledger: Ledger) -> bool:
     """Whether a replica that reads the state now answers."""
     try:
-        await TenantStateCache(ledger.tenancy, 0.0).adapter(TENANT, None, bytes)
+        await TenantStateCache(ledger.tenancy, 0.0).spending(TENANT)
     except RequestRefused as refusal:
         assert (refusal.status, refusal.code) == (429, "insufficient_quota")
         assert refusal.headers == {"x-should-retry": "false", "Retry-After": str(6 * 86_400 + 43_200 + 1)}

@@ -14,6 +14,8 @@ import pytest
 
 from inference.api.embeddings import MAX_CHARACTERS, MAX_INPUTS, Embeddings
 from inference.tenants.usage import Amounts
+from schemas.objects.state import TenantState
+from schemas.tenant.budget import BudgetSpent
 from tenancy.embedding.port import Embedded, Embedder, EmbedderUnavailable, TextTooLong
 from tenancy.errors import Refused
 from tests.unit.api.replica import OTHER, PURGED, TENANT, Bench, bearer, code
@@ -173,3 +175,16 @@ async def test_a_tenant_that_is_fenced_while_its_texts_are_embedded_gets_nothing
     bench.views.block(TENANT)
     embedder.release.set()
     assert (await asked).status_code == 403
+
+
+async def test_a_tenant_whose_budget_is_used_up_gets_no_embeddings(bench: Bench, embedder: FakeEmbedder) -> None:
+    month = f"{bench.tenancy.clock():%Y-%m}"
+
+    def spent(state: TenantState) -> TenantState:
+        policy = state.policy.evolve(monthly_budget=1.0, on_budget="stop")
+        return state.evolve(policy=policy, budget=BudgetSpent(month=month, spent=1.0))
+
+    await bench.tenancy.states.swap(TENANT, spent)
+    refused = await ask(bench, input="a text")
+    assert (refused.status_code, code(refused)) == (429, "insufficient_quota")
+    assert embedder.asked == []
