@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -34,6 +34,10 @@ class IndexTooLarge(Refused):
 
     def __init__(self) -> None:
         super().__init__("index-too-large", "refused: the tenant's index is larger than SANO_KNOWLEDGE_MIB")
+
+
+OpenStore = Callable[[], Awaitable[TenantStore]]
+"""Opens the tenant's store. Raises :class:`KeyDestroyed`."""
 
 
 @dataclass(eq=False)
@@ -92,16 +96,16 @@ class LoadedIndexes:
     _gone: RecentSet[TenantId] = field(default_factory=RecentSet)
 
     @asynccontextmanager
-    async def used(self, store: TenantStore, state: KnowledgeState) -> AsyncIterator[OpenIndex]:
-        """The index that the tenant's state names, for one search. What it shares with the one before stays open.
+    async def used(self, tenant: TenantId, state: KnowledgeState, open_store: OpenStore) -> AsyncIterator[OpenIndex]:
+        """The index that the tenant's state names, for one search. What it shares with the one before stays open, and
+        the tenant's store, whose key all tenants share a service for, is opened only where something is read.
 
         Raises :class:`IndexTooLarge`, what the store raises, and :class:`Refused` for a tenant that was removed here.
         """
-        tenant = store.tenant
         async with self._opening.setdefault(tenant, asyncio.Lock()):
             index = self._indexes.get(tenant)
             if index is None or index.state.digest != state.digest:
-                index = await self._opened(store, state, index)
+                index = await self._opened(await open_store(), state, index)
             used = [index.segments[entry.digest] for entry in index.held.segments]
             for opened in used:  # no await since it was found: nobody can drop it before it is reserved
                 opened.users += 1

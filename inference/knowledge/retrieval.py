@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -146,15 +147,15 @@ class Retrieval:
 
         Raises as :meth:`LoadedIndexes.used`.
         """
-        store = await self.tenancy.store(tenant)
+        open_store = partial(self.tenancy.store, tenant)
         async with AsyncExitStack() as stack:
             try:
-                index = await stack.enter_async_context(self.indexes.used(store, knowledge))
+                index = await stack.enter_async_context(self.indexes.used(tenant, knowledge, open_store))
             except ObjectNotFound:
                 latest = (await self.tenancy.active(tenant)).state.knowledge
                 if latest is None:
                     raise
-                index = await stack.enter_async_context(self.indexes.used(store, latest))
+                index = await stack.enter_async_context(self.indexes.used(tenant, latest, open_store))
             yield index
 
 

@@ -17,6 +17,7 @@ from schemas.bus.envelope import Event
 from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import TenantState
 from tenancy.knowledge.published import read_segment
+from tenancy.storage.keys import KeyRing, TenantKeys
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 from tests.unit.api.replica import CHAT, COMPLETIONS, OTHER, TENANT, Bench
@@ -94,6 +95,19 @@ async def test_nothing_is_retrieved_unless_the_request_or_the_policy_says_so(tol
     answer = await told.ask(retrieval={"top_k": 0})
     assert answer["retrieval"] == {"supported": False, "citations": []}
     assert told.prompt() == "Which dose of apixaban?"
+
+
+async def test_of_an_index_that_is_open_no_question_opens_the_tenants_key(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await told.say("d1", 1, "Apixaban dose is 5 mg.")
+    first = await told.ask(retrieval={})
+
+    async def refused(self: KeyRing, tenant: TenantId) -> TenantKeys:
+        raise AssertionError("every question would cost a call of the master key, which all tenants share")
+
+    monkeypatch.setattr(KeyRing, "open", refused)
+    assert cited(await told.ask(retrieval={})) == cited(first) != []
 
 
 async def test_a_stream_cites_in_an_event_of_its_own_before_it_ends(told: Told) -> None:
