@@ -23,7 +23,7 @@ from schemas.objects.training import TrainingSet
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_audit import entries
-from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.crashes import each_death
 from tests.world.world import LEASE_SECONDS, World
 
 GOOD = ("e0", "e1", "e2")
@@ -83,35 +83,15 @@ async def test_they_have_no_part_in_the_run_and_are_named_in_the_manifest_and_be
     assert [line["codes"] for line in said] == [{"control-token": 1, "too-long": 1}]
 
 
-class AtEach(CrashAt):
-    """Dies after one effect of the worker."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-        self.passed = 0
-
-    def before(self, effect: str, process: str = "") -> None:
-        super().before(effect, process)
-        if process == "worker":
-            self.passed += 1
-            if self.passed == self.number:
-                raise SimulatedCrash(effect)
-
-
 async def test_a_run_that_is_killed_anywhere_and_made_again_leaves_out_the_same(tmp_path: Path) -> None:
-    number, is_over = 0, False
-    while not is_over:
-        number += 1
-        crash = AtEach(number)
-        world = World(tmp_path / str(number), crash)
+    for crash in each_death(lambda _, process: process == "worker"):
+        world = World(tmp_path / str(crash.number), crash)
         tenant = await taught(world)
         await world.settle()
         world.now += timedelta(seconds=4 * LEASE_SECONDS)
         await world.settle()
         await assert_trained_on_the_good_ones(world, tenant)
-        is_over = crash.passed < number
-    assert number > 10
+    assert crash.number > 10
 
 
 async def test_what_is_named_is_what_the_latest_attempt_left_out(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from tenancy.state.open_work import markers
 from tenancy.tenant_id import TenantId
 from tests.invariants.test_audit import entries
 from tests.invariants.worlds import purged
-from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.crashes import each_death
 from tests.world.world import LEASE_SECONDS, POLICY, QUIESCE_SECONDS, World
 
 TERM = Term(text="Okonkwo", kind=IdentifierType.CLINICIAN)
@@ -116,29 +116,10 @@ async def test_what_does_not_stand_in_the_example_is_refused_and_changes_nothing
     assert await markers(world.memory, "rescans") == {}
 
 
-class AtEach(CrashAt):
-    """Dies at one effect of curation, once an identifier was marked."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-        self.passed = 0
-        self.is_armed = False
-
-    def before(self, effect: str, process: str = "") -> None:
-        super().before(effect, process)
-        if self.is_armed and process == "curation":
-            self.passed += 1
-            if self.passed == self.number:
-                raise SimulatedCrash(effect)
-
-
 async def test_a_search_that_is_killed_anywhere_goes_on_and_finds_the_same(tmp_path: Path) -> None:
-    number, is_over = 0, False
-    while not is_over:
-        number += 1
-        crash = AtEach(number)
-        world = World(tmp_path / str(number), crash)
+    for crash in each_death(lambda _, process: process == "curation"):
+        crash.is_armed = False
+        world = World(tmp_path / str(crash.number), crash)
         tenant = await taught(world)
         crash.is_armed = True
         await mark(world.outside, tenant, "e2", TERM, reviewer_id="rev-1")
@@ -146,8 +127,7 @@ async def test_a_search_that_is_killed_anywhere_goes_on_and_finds_the_same(tmp_p
         world.now += timedelta(seconds=4 * LEASE_SECONDS)
         await world.settle()
         await assert_withdrawn(world, tenant)
-        is_over = crash.passed < number
-    assert number > 15
+    assert crash.number > 15
 
 
 async def test_two_processes_that_search_side_by_side_withdraw_what_one_would(tmp_path: Path) -> None:

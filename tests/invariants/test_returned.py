@@ -23,7 +23,7 @@ from tenancy.errors import Refused
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import CLEAN, NAME
 from tests.invariants.test_audit import entries
-from tests.world.crashes import CrashAt, SimulatedCrash
+from tests.world.crashes import CrashAt, each_death
 from tests.world.world import LEASE_SECONDS, POLICY, World
 
 HIT = "e3"
@@ -229,36 +229,19 @@ async def test_nobody_sends_back_what_nobody_approved(tmp_path: Path) -> None:
         await on_example_returned(returned, world.outside)
 
 
-class AtEach(CrashAt):
-    """Dies at one effect of the worker, or of curation once something was sent back."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-        self.passed = 0
-
-    def before(self, effect: str, process: str = "") -> None:
-        super().before(effect, process)
-        is_back = "publish:sano.example.returned" in self.effects
-        if process == "worker" or (process == "curation" and is_back):
-            self.passed += 1
-            if self.passed == self.number:
-                raise SimulatedCrash(effect)
-
-
 async def test_whoever_is_killed_anywhere_it_goes_back_to_review_once(tmp_path: Path) -> None:
-    number, is_over = 0, False
-    while not is_over:
-        number += 1
-        crash = AtEach(number)
-        world = World(tmp_path / str(number), crash)
+    def is_its(crash: CrashAt, process: str) -> bool:
+        is_back = "publish:sano.example.returned" in crash.effects
+        return process == "worker" or (process == "curation" and is_back)
+
+    for crash in each_death(is_its):
+        world = World(tmp_path / str(crash.number), crash)
         tenant = await taught(world)
         await world.settle()
         world.now += timedelta(seconds=4 * LEASE_SECONDS)
         await world.settle()
         await assert_returned(world, tenant)
-        is_over = crash.passed < number
-    assert number > 20
+    assert crash.number > 20
 
 
 async def test_a_copy_of_a_returned_example_that_is_delivered_again_changes_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.world.copies import Copies
@@ -47,6 +48,32 @@ class CrashAt:
         if not self.has_crashed and self.position == len(self.effects) - 1 and self.when == when:
             self.has_crashed = True
             raise SimulatedCrash(self.effects[-1])
+
+
+@dataclass
+class CrashAtOne(CrashAt):
+    """Dies at the ``number``-th of the effects that ``counts`` says yes to, while it is armed."""
+
+    number: int = 1
+    counts: Callable[[CrashAt, str], bool] = lambda crash, process: True
+    passed: int = 0
+    is_armed: bool = True
+
+    def before(self, effect: str, process: str = "") -> None:
+        super().before(effect, process)
+        if self.is_armed and self.counts(self, process):
+            self.passed += 1
+            if self.passed == self.number:
+                raise SimulatedCrash(effect)
+
+
+def each_death(counts: Callable[[CrashAt, str], bool]) -> Iterator[CrashAtOne]:
+    """A crash for a life with each such effect in turn, by the number of lives; the last life is over before it."""
+    for number in itertools.count(1):
+        crash = CrashAtOne(number=number, counts=counts)
+        yield crash
+        if crash.passed < number:
+            return
 
 
 @dataclass
