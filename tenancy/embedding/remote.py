@@ -13,7 +13,6 @@ from tenancy.embedding.port import Embedded, EmbedderUnavailable, TextTooLong, V
 from tenancy.errors import Refused
 
 BATCH = 64
-MAX_ANSWER_BYTES = 32 * 1024 * 1024
 UNAVAILABLE = frozenset({408, 409, 425, 429})
 
 

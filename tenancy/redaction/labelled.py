@@ -22,7 +22,6 @@ class Label:
     pattern: str
 
 
-_NO = r"(?:\s?(?:#|no\b\.?|nr\b|nos\b\.?|num\b\.?|number|numbers|nbr\b|id\b|code\b))"
 _LABELS = (
     Label(
         T.SSN,

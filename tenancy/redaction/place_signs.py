@@ -220,7 +220,6 @@ COMPANY = re.compile(
     r"Systems|Technologies|Partners|Enterprises|Services|Holdings|Freight|Transport|Packing|"
     r"Mining|Lumber|Hardware|Auto|Supply)(?![\w'])\.?"
 )
-SCHOOLING = re.compile(r"attend|enroll|stud|school", re.IGNORECASE)
 STOP = re.compile(
     r"^(?:and|but|with|who|has|had|have|is|was|were|for|since|on|in|at|to|as|he|she|they|pt|"
     r"patient|presents?|presenting|c/o|complains?|when|where|which|that|mrn|dob|ssn|phone|"
