@@ -1,11 +1,11 @@
 """Searches every text of a tenant for an identifier that a reviewer found missed, and withdraws what contains it.
 
-A search is an object under ``terms/rescans/`` until it is over, found by its marker. It goes through the texts in the
-order of their names, some at a time, and writes down how far it is: whoever takes it up goes on there. What it finds is
-withdrawn by the event that anybody's withdrawal is, so adapters that contain it are replaced or retired as ever.
+A search is an object under ``terms/rescans/``, found by its marker and erased at its end. It reads the texts in the
+order of their names, a page at a time, and saves its position after each page; another process resumes there. It
+withdraws a match by the usual event, so adapters that contain it are replaced or retired as after any withdrawal.
 
-The term is on the tenant's list before the search is written, so what is proposed later is judged with it. What an
-import brings past the search meanwhile is found when a set is frozen.
+The term is on the tenant's list before the search is written, so later proposals are judged with it. The gate at the
+freeze finds what an import brings behind the search's position.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Handles documents: the highest version counts and, of one version, the removal.
 
-Each handling reads the tenant's set, makes the next one, and publishes it by one swap of the state: contents, segments,
-set, swap, then the erasure of what no set names any more. What comes again finds itself in the set and only erases. A
-document is replaced as a whole: the set that names its new passages does not name the old ones, in any segment.
+Each handling reads the tenant's set, makes the next one, and publishes it by one swap of the state. It writes contents,
+segments and set, swaps, then erases what the set does not name. A redelivered event is in the set already and only
+erases. A document is replaced as a whole: no segment of the new set has passages of its old version.
 """
 
 from __future__ import annotations

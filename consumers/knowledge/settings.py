@@ -7,4 +7,4 @@ from tenancy.embedding.settings import EmbedderSettings
 
 
 class KnowledgeSettings(ConsumerSettings, EmbedderSettings):
-    """What every consumer needs, and which embedder makes the vectors."""
+    """Adds the embedder, which makes the vectors, to what every consumer needs."""

@@ -12,7 +12,7 @@ from tenancy.tenant_id import TenantId
 
 @dataclass(frozen=True)
 class LedgerPorts:
-    """``checkpoint_entries``: after so many entries of a tenant the log is signed without waiting for the keeper.
+    """``checkpoint_entries``: so many unsigned entries of a tenant make the ledger sign its log itself.
     ``spenders``: tenants whose usage was entered, for :class:`~consumers.ledger.budgets.Budgets`.
     """
 

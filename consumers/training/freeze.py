@@ -113,7 +113,7 @@ async def eligible(store: TenantStore, policy: TenantPolicy, now: datetime) -> l
 async def _looked_through(
     store: TenantStore, policy: TenantPolicy, now: datetime
 ) -> tuple[list[EligibleExample], list[LeftOutExample]]:
-    """What may be trained on now, and what was decided on and may not, with why; both by id."""
+    """Lists the examples to train on now and, with a code each, the decided ones that are ineligible; both by id."""
     names = [relative async for relative in store.list("examples")]
     records = await gathered(_record(store, name) for name in names)
     consents = await _consents(store, records)

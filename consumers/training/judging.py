@@ -28,7 +28,7 @@ IDENTIFIERS_FOUND = "identifiers-found"
 
 @dataclass(frozen=True)
 class Judged:
-    """What the gate said of each example, by id: a verdict of those that are clean, a code of all others."""
+    """Holds the gate's answers, by example id: a verdict for each clean one, a code for each other one."""
 
     clean: Mapping[str, GateVerdict]
     hits: Mapping[str, RedactionReport]
