@@ -35,6 +35,12 @@ def messages(field: str, value: Any) -> None:
         raise refused(field, f"may have at most {MAX_MESSAGES} entries")
 
 
+def chat(value: Any) -> list[dict[str, Any]]:
+    """The messages as vLLM is to get them, each with its content as one text. Raises :class:`EngineRefused` (400)."""
+    messages("messages", value)
+    return [message(at, each) for at, each in enumerate(value)]
+
+
 def message(index: int, given: object) -> dict[str, Any]:
     """The message as vLLM is to get it. Raises :class:`EngineRefused` (400)."""
     where = f"messages[{index}]"

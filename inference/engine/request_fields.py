@@ -88,7 +88,7 @@ WITHOUT_EFFECT = _SET_BY_SERVER | _IGNORED
 def chat_fields(body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str) -> dict[str, Any]:
     """Fields of a ``ChatCompletionRequest``. Raises :class:`EngineRefused` (400) for what is not allowed."""
     fields = _allowed(body, _CHAT, required="messages")
-    fields["messages"] = [message_fields.message(at, message) for at, message in enumerate(fields["messages"])]
+    fields["messages"] = message_fields.chat(fields["messages"])
     _check_together(fields, prompts=1)
     fields = constrained(fields)
     return {**_metered(fields), "model": model, "cache_salt": cache_salt, "priority": 0, "request_id": request_id}

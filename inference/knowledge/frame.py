@@ -44,11 +44,7 @@ def framed(
         taken.append(one)
     made = [dict(message) for message in messages]
     text = "\n".join([INTRODUCTION, "", BEGIN, *lines, END, "", QUESTION])
-    content = made[at]["content"]
-    if isinstance(content, str):
-        made[at]["content"] = f"{text}\n{content}"
-    else:
-        made[at]["content"] = [{"type": "text", "text": text}, *content]
+    made[at]["content"] = f"{text}\n{made[at]['content']}"
     return made, taken
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from inference.engine import message_fields
 from inference.engine.errors import EngineRefused
 from inference.errors import retrieval_unavailable
 from inference.knowledge.frame import framed
@@ -96,23 +97,28 @@ class Retrieval:
     ) -> Retrieved | None:
         """The request with its passages; None where nothing is to be retrieved.
 
-        Raises :class:`EngineRefused` (400) for a wrong ``retrieval`` field, and :class:`RequestRefused` (503) where the
-        tenant's documents cannot be searched here: no answer is given without them where they are asked for.
+        Raises :class:`EngineRefused` (400) for a wrong ``retrieval`` field or wrong messages, and
+        :class:`RequestRefused` (503) where the tenant's documents cannot be searched here: no answer is given without
+        them where they are asked for.
         """
         wanted = _wanted(body)
         top_k = _top_k(wanted, policy)
         plain = {name: value for name, value in body.items() if name != FIELD}
-        at, query = _question(body.get("messages"))
-        if not top_k or query is None:
-            return None if FIELD not in body else Retrieved(plain, (), {}, is_declined=False)
+        nothing = None if FIELD not in body else Retrieved(plain, (), {}, is_declined=False)
+        if not top_k:
+            return nothing
+        messages = message_fields.chat(plain.get("messages"))
+        at, query = _question(messages)
+        if query is None:
+            return nothing
         found, titles = await self._found(
             tenant, policy, knowledge, query, top_k, wanted.filter if wanted else Filter()
         )
         if not found:
             declined = policy.unsupported_answers == "declined"
             return Retrieved(plain, (), {}, is_declined=declined)
-        messages, taken = framed(plain["messages"], at, found, self.frame_characters)
-        return Retrieved({**plain, "messages": messages}, tuple(taken), titles, is_declined=False)
+        asked, taken = framed(messages, at, found, self.frame_characters)
+        return Retrieved({**plain, "messages": asked}, tuple(taken), titles, is_declined=False)
 
     async def _found(
         self,
@@ -218,22 +224,9 @@ def _top_k(wanted: Wanted | None, policy: TenantPolicy) -> int:
     return policy.retrieval_passages if wanted.top_k is None else wanted.top_k
 
 
-def _question(messages: object) -> tuple[int, str | None]:
+def _question(messages: Sequence[Mapping[str, Any]]) -> tuple[int, str | None]:
     """Where the last message of the user stands, and its end; None where there is none, or nothing to search for."""
-    if not isinstance(messages, Sequence) or isinstance(messages, str):
-        return 0, None
     for at in range(len(messages) - 1, -1, -1):
-        message = messages[at]
-        if isinstance(message, Mapping) and message.get("role") == "user":
-            text = _text(message.get("content")).strip()[-QUERY_CHARACTERS:]
-            return at, text or None
+        if messages[at]["role"] == "user":
+            return at, str(messages[at]["content"]).strip()[-QUERY_CHARACTERS:] or None
     return 0, None
-
-
-def _text(content: object) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, Mapping)]
-        return "\n".join(text for text in texts if isinstance(text, str))
-    return ""

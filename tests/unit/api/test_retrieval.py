@@ -194,6 +194,14 @@ async def test_a_wrong_field_is_refused_and_none_of_it_repeated(told: Told, wron
     assert "tomorrow" not in answer.text
 
 
+@pytest.mark.parametrize("wrong", [1, None, {"role": "user"}, {"role": "nobody", "content": "?"}])
+async def test_a_wrong_message_beside_a_question_is_refused_by_its_field(told: Told, wrong: object) -> None:
+    await told.say("d1", 1, "Apixaban dose is 5 mg.")
+    answer = await told.bench.post(CHAT, TENANT, messages=[wrong, *ASK["messages"]], retrieval={})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"].startswith("messages[0]")
+
+
 async def test_completions_take_no_retrieval(told: Told) -> None:
     answer = await told.bench.post(COMPLETIONS, TENANT, prompt="q", retrieval={})
     assert answer.status_code == 400
