@@ -36,6 +36,7 @@ NICE = 3
 pytest_plugins = [
     "tests.fixtures.durations",
     "tests.fixtures.services",
+    "tests.fixtures.shallow_base",
     "tests.fixtures.platform",
     "tests.fixtures.walled",
 ]

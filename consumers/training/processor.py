@@ -1,12 +1,13 @@
-"""The processor that a run uses and the arithmetic it does there. Both are part of the run's record."""
+"""The processor that a run uses and the arithmetic it does there. Both are part of the run's record.
+
+torch is imported by what computes: who reads a record does without.
+"""
 
 from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import torch
 
 from schemas.tenant.hyperparameters import Precision
 
@@ -21,11 +22,15 @@ class Processor:
 
     def autocast(self) -> Any:
         """The autocast context of this precision. It changes nothing in float32."""
+        import torch
+
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16-autocast")
 
     @property
     def base_dtype(self) -> Any:
         """The dtype that the frozen base is held in. The adapter is trained in float32 and then given it too."""
+        import torch
+
         return torch.bfloat16 if self.precision == "bfloat16-autocast" else torch.float32
 
 
@@ -34,6 +39,8 @@ def select_processor(precision: Literal["auto"] | Precision) -> Processor:
 
     ``auto`` is bfloat16 autocast where the processor has bfloat16 arithmetic, and float32 where it would be emulated.
     """
+    import torch
+
     device: Literal["cpu", "cuda"] = "cuda" if torch.cuda.is_available() else "cpu"
     best: Precision = "bfloat16-autocast" if _has_bfloat16(device) else "float32"
     chosen = best if precision == "auto" else precision
@@ -41,6 +48,8 @@ def select_processor(precision: Literal["auto"] | Precision) -> Processor:
 
 
 def _has_bfloat16(device: Literal["cpu", "cuda"]) -> bool:
+    import torch
+
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -48,6 +57,8 @@ def _has_bfloat16(device: Literal["cpu", "cuda"]) -> bool:
 
 
 def _description(device: Literal["cpu", "cuda"]) -> str:
+    import torch
+
     if device == "cuda":
         major, minor = torch.cuda.get_device_capability()
         return f"{torch.cuda.get_device_name()}, compute {major}.{minor}, CUDA {torch.version.cuda}"

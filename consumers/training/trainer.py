@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from consumers.training.base_model import BaseModel, prepare_base_model
-from consumers.training.lora import refused_examples, train_lora
 from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.tokenization import TrainingExample
 from schemas.tenant.hyperparameters import Hyperparameters
@@ -46,7 +45,10 @@ class Trainer(Protocol):
 
 @dataclass(frozen=True)
 class LoraTrainer:
-    """LoRA with peft on the base model that ``source`` names."""
+    """LoRA with peft on the base model that ``source`` names.
+
+    Tensor libraries are imported by its methods: they take seconds and most of a gigabyte, which nobody else pays.
+    """
 
     source: str
     model_name: str
@@ -58,6 +60,8 @@ class LoraTrainer:
     def refused(
         self, examples: Sequence[TrainingExample], base: BaseModel, hyperparameters: Hyperparameters
     ) -> Mapping[str, str]:
+        from consumers.training.lora import refused_examples
+
         return refused_examples(examples, base, hyperparameters)
 
     def train(
@@ -70,6 +74,8 @@ class LoraTrainer:
         progress: Callable[[StepProgress], None],
         should_stop: Callable[[], bool],
     ) -> TrainingResult:
+        from consumers.training.lora import train_lora
+
         return train_lora(
             examples,
             base,

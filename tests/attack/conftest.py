@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -43,8 +44,8 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="package")
-def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    with standing(tmp_path_factory.mktemp("attack")) as made:
+def stand(tmp_path_factory: pytest.TempPathFactory, shallow_base: Path) -> Iterator[Stand]:
+    with standing(tmp_path_factory.mktemp("attack"), shallow_base) as made:
         yield made
 
 

@@ -18,6 +18,8 @@ RESOLUTION = 2.0**-2
 """How far apart neighbours in bfloat16 (8 significant bits) are from 32 on, where this model's largest logits are."""
 TIED = 2 * RESOLUTION
 """Each of two logits may be rounded to its neighbour: then what was a step apart changes places."""
+FLOAT32 = 2.0**-17
+"""As far as logarithms of probabilities of this size are rounded, which are the logits' distances plus a constant."""
 NOISE = 3 * RESOLUTION
 """So far one and the same token's logarithm of probability may lie apart in two batches: sums over all layers."""
 
@@ -60,7 +62,7 @@ def apart(alone: Greedy, mixed: Greedy) -> str | None:
         first, second = alone.likeliest[place], mixed.likeliest[place]
         if expected != came:
             distances = _distance(first, expected, came), _distance(second, expected, came)
-            return None if min(distances) <= TIED else f"no tie at token {place}: {distances} apart"
+            return None if min(distances) <= TIED + FLOAT32 else f"no tie at token {place}: {distances} apart"
         if abs(first[expected] - second[came]) > NOISE:
             return f"another probability at token {place}: {abs(first[expected] - second[came]):.3f} apart"
     return None

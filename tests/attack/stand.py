@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from deploy.local.processes import ChildProcess
 from deploy.local.services import INFERENCE
+from deploy.local.settings import LocalSettings
 from deploy.local.stack import LocalStack
 from deploy.local.stack_file import StackFile
 from inference.engine.shared_memory import descendants
@@ -150,7 +151,7 @@ class Stand:
 
 
 @contextmanager
-def standing(home: Path) -> Iterator[Stand]:
+def standing(home: Path, base_model: Path) -> Iterator[Stand]:
     """Start everything, with adapters, and wait until each tenant was answered once."""
 
     def apply(bootstrap_servers: str) -> None:
@@ -168,6 +169,7 @@ def standing(home: Path) -> Iterator[Stand]:
         service = replace(INFERENCE, module=watched_replica.__name__)
         local = LocalStack(
             home,
+            settings=LocalSettings(base_model=str(base_model)),
             apply_topics=apply,
             make_keys=ensure_keys,
             services=(service,),

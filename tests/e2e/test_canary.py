@@ -18,10 +18,8 @@ from typing import Any
 
 import pytest
 
-from deploy.local.base_model import base_model_folder
 from deploy.local.kafka import KafkaCluster
 from deploy.local.services import INFERENCE, SHARED_MEMORY
-from deploy.local.settings import LocalSettings, inherited_environment
 from schemas.bus import events
 from schemas.bus.topics import dead_letter_topic
 from schemas.objects import object_keys
@@ -46,8 +44,8 @@ MEDIA = {"bucket", "bus", "logs", "memory", "files", "traces", "metrics"}
 
 
 @pytest.fixture(scope="module")
-def base_model() -> str:
-    return base_model_folder(LocalSettings(), inherited_environment())
+def base_model(shallow_base: Path) -> str:
+    return str(shallow_base)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.base_model import base_model_folder
 from deploy.local.services import INFERENCE, Folders
-from deploy.local.settings import LocalSettings, inherited_environment
 from deploy.local.teardown import running_members
 from producers.publishing import publish
 from schemas.bus import events
@@ -49,10 +47,9 @@ def _names_of_members(platform: Platform) -> list[str]:
 
 
 @pytest.mark.timeout(1200)
-async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: Platform) -> None:
-    base = base_model_folder(LocalSettings(), inherited_environment())
+async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: Platform, shallow_base: Path) -> None:
     settings = {
-        "SANO_BASE_MODEL": base,
+        "SANO_BASE_MODEL": str(shallow_base),
         "SANO_REPLICA_ID": "replica-kill",
         "SANO_ADAPTER_DIR": str(platform.home / "adapters"),
         "SANO_KV_CACHE_GIB": "0.25",

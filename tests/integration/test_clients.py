@@ -19,8 +19,6 @@ import pytest_asyncio
 import uvicorn
 from pydantic import BaseModel
 
-from deploy.local.base_model import base_model_folder
-from deploy.local.settings import LocalSettings, inherited_environment
 from inference.api.answers import Answers
 from inference.api.embeddings import Embeddings
 from inference.engine.config import EngineConfig
@@ -55,12 +53,11 @@ class Dose(BaseModel):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench() -> AsyncIterator[Bench]:
-    base_model = Path(base_model_folder(LocalSettings(), inherited_environment()))
+async def bench(shallow_base: Path) -> AsyncIterator[Bench]:
     bench = Bench()
     await bench.start()
     config = EngineConfig(
-        base_model=base_model,
+        base_model=shallow_base,
         max_loras=1,
         max_cpu_loras=1,
         max_lora_rank=8,
@@ -69,7 +66,7 @@ async def bench() -> AsyncIterator[Bench]:
         kv_cache_gib=0.25,
     )
     engine = Engine(config)
-    grammars = Grammars.of(base_model)
+    grammars = Grammars.of(shallow_base)
     grammars.start()
     await engine.start()
     bench.api.answers = Answers(

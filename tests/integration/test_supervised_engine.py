@@ -15,8 +15,6 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from deploy.local.base_model import base_model_folder
-from deploy.local.settings import LocalSettings, inherited_environment
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
@@ -129,14 +127,13 @@ class Replica:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def replica(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replica]:
-    base = Path(base_model_folder(LocalSettings(), inherited_environment()))
+async def replica(shallow_base: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Replica]:
     made = tmp_path_factory.mktemp("made")
-    await asyncio.to_thread(random_adapters.make, base, made, 3, SPREAD)
+    await asyncio.to_thread(random_adapters.make, shallow_base, made, 3, SPREAD)
     bench = Bench()
     await bench.start()
     config = EngineConfig(
-        base_model=base,
+        base_model=shallow_base,
         max_loras=2,
         max_cpu_loras=3,
         max_lora_rank=16,

@@ -20,6 +20,7 @@ from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
 from tests.world.crashes import CrashAt, CrashAtEach
+from tests.world.final_state import difference
 from tests.world.summary import summary
 from tests.world.world import POLICY, World
 
@@ -148,7 +149,7 @@ async def _kill_at_each(make: Callable[[], Purge], *, whole_loop: bool) -> None:
         expected = undisturbed
         if recorder.processes[position] == "inference":
             result, expected = _without_what_a_server_forgets(result), _without_what_a_server_forgets(undisturbed)
-        crash.copies.end("" if result == expected else _difference(result, expected))
+        crash.copies.end("" if result == expected else difference(result, expected))
     assert (result, crash.effects) == (undisturbed, recorder.effects), "the original is disturbed by none of its copies"
     assert crash.died == crash.due(), "every position of the list is reached"
     wrong = [
@@ -179,12 +180,3 @@ def _without_what_a_server_forgets(result: dict[str, Any]) -> dict[str, Any]:
 def _without_usage(purge: dict[str, Any] | None) -> dict[str, Any] | None:
     """A purge counts how much usage there was to destroy."""
     return purge and {**purge, "found": [count for count in purge["found"] if count["store"] != "objects.usage"]}
-
-
-def _difference(one: Any, two: Any, path: str = "") -> str:
-    if isinstance(one, dict) and isinstance(two, dict):
-        keys = [key for key in one | two if one.get(key) != two.get(key)]
-        return "; ".join(_difference(one.get(key), two.get(key), f"{path}.{key}") for key in keys)
-    if isinstance(one, list) and isinstance(two, list):
-        return f"{path}: with {[x for x in one if x not in two]}, without {[x for x in two if x not in one]}"
-    return f"{path}: {one} != {two}"

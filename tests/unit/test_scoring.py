@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from inference import scoring
 from producers.demo.questions import HarnessJob, score_with_harness
 from schemas.tenant.hyperparameters import Hyperparameters
 from tests.unit.tiny_training import build_tiny_base, load_tokenizer, tiny_examples, train_three_steps
@@ -45,6 +44,8 @@ def scored(folder: Path, *adapters: str, served: list[str] | None = None) -> lis
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))
     arguments = ["--base", str(folder / "base"), "--jobs", str(folder / "jobs.json"), "--max-new-tokens", "6"]
+    from inference import scoring
+
     assert scoring.main(arguments) == 0
     return [json.loads(report.read_text()) for report in reports]
 
@@ -58,6 +59,8 @@ def test_an_adapter_answers_the_same_alone_and_after_another(folder: Path) -> No
 
 def test_equal_answers_are_counted_to_the_token(folder: Path) -> None:
     [found] = scored(folder, "adapter-1")
+    from inference import scoring
+
     scorer = scoring.Scorer(folder / "base")
     texts = [scorer.decode(answer["token_ids"]) for answer in found["answers"]]
     [same] = scored(folder, "adapter-1", served=texts)

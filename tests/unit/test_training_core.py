@@ -16,16 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from peft import LoraConfig, PeftModel
-from safetensors import safe_open
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
 from consumers.training.base_model import BaseModel, prepare_base_model
 from consumers.training.batches import epoch_batches, split_heldout
-from consumers.training.lora import learning_rate_factor, refused_examples
-from consumers.training.loss import answer_loss, collate, heldout_loss
 from consumers.training.processor import Processor, select_processor
 from consumers.training.result import (
     NothingToTrain,
@@ -149,6 +142,8 @@ def test_turns_that_the_chat_template_refuses_are_refused_without_its_words(toke
 def test_an_example_may_be_as_long_as_the_limit_and_the_models_context_allow(
     base: BaseModel, tokenizer: Any, tmp_path: Path
 ) -> None:
+    from consumers.training.lora import refused_examples
+
     asked = example("ex-7", "Which gown? " * 20, "Green.")
     tokens = len(tokenize_example(tokenizer, asked, 512).input_ids)
     context = tmp_path / "base"
@@ -215,6 +210,11 @@ def test_an_epoch_sees_each_example_once_and_each_epoch_in_another_order(tokeniz
 
 
 def test_padding_and_batching_do_not_change_an_examples_loss(base: BaseModel, tokenizer: Any) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from consumers.training.loss import answer_loss, collate
+
     model = AutoModelForCausalLM.from_pretrained(str(base.path), dtype=torch.float32)
     examples = list(tokenize_examples(tokenizer, tiny_examples()[:4], 512).values())
     examples.append(tokenize_example(tokenizer, example("long", "Which? " * 30, "A longer answer than others."), 512))
@@ -235,6 +235,8 @@ def test_padding_and_batching_do_not_change_an_examples_loss(base: BaseModel, to
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    from consumers.training.lora import learning_rate_factor
+
     factors = [learning_rate_factor(step, 10, 2) for step in range(11)]
 
     assert factors[0] == pytest.approx(1 / 3)
@@ -271,6 +273,8 @@ def test_the_digests_of_a_result_are_those_of_its_files(trained: TrainingResult)
 
 
 def test_lora_is_saved_without_default_in_its_names_and_has_learnt(trained: TrainingResult) -> None:
+    from safetensors import safe_open
+
     with safe_open(str(trained.output_dir / WEIGHTS_FILE), framework="numpy") as tensors:
         names = list(tensors.keys())
         learnt = [bool(tensors.get_tensor(name).any()) for name in names if ".lora_B." in name]
@@ -283,6 +287,13 @@ def test_lora_is_saved_without_default_in_its_names_and_has_learnt(trained: Trai
 def test_an_adapter_over_a_bfloat16_base_is_saved_in_bfloat16_and_measured_as_it_is_saved(
     base: BaseModel, tokenizer: Any, tmp_path: Path
 ) -> None:
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    from consumers.training.loss import heldout_loss
+
     half = THREE_STEPS.evolve(precision="bfloat16-autocast")
     result = train_three_steps(base, tmp_path / "half", tiny_examples(), half)
     saved = load_file(tmp_path / "half" / "adapter_model.safetensors")
@@ -322,6 +333,8 @@ def test_peft_loads_what_names_its_run_without_a_word_and_keeps_the_name(
     trained: TrainingResult, tmp_path: Path
 ) -> None:
     """A key that PEFT does not know would make it tell every tenant to upgrade."""
+    from peft import LoraConfig
+
     written = json.loads((trained.output_dir / CONFIG_FILE).read_bytes())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -358,6 +371,10 @@ def test_a_lost_lease_stops_at_the_next_step_and_saves_nothing(base: BaseModel, 
 
 
 def test_a_measurement_of_what_is_held_out_stops_at_the_next_batch(base: BaseModel, tokenizer: Any) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from consumers.training.loss import heldout_loss
+
     model = AutoModelForCausalLM.from_pretrained(str(base.path))
     examples = list(tokenize_examples(tokenizer, tiny_examples(), THREE_STEPS.max_length).values())
     asked: list[int] = []
@@ -377,6 +394,8 @@ def test_a_training_without_examples_is_refused(base: BaseModel, tmp_path: Path)
 
 
 def test_a_base_that_computes_nan_is_reported_and_nothing_saved(tokenizer: Any, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
     broken = build_tiny_base(tmp_path / "base", tokenizer)
     model = AutoModelForCausalLM.from_pretrained(str(broken.path))
     model.model.norm.weight.data.fill_(float("nan"))

@@ -10,11 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
 from consumers.training.base_model import BaseModel
-from consumers.training.lora import train_lora
 from consumers.training.result import StepProgress, TrainingResult
 from consumers.training.smollm2 import gguf_file
 from consumers.training.tokenization import TrainingExample
@@ -27,11 +23,16 @@ THREE_STEPS = Hyperparameters(r=8, max_steps=3, per_device_train_batch_size=4, w
 
 
 def load_tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
     gguf = gguf_file()
     return AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
 
 
 def build_tiny_base(directory: Path, tokenizer: Any) -> BaseModel:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -72,6 +73,8 @@ def train_three_steps(
     should_stop: Callable[[], bool] = lambda: False,
     run_id: str = "run-1",
 ) -> TrainingResult:
+    from consumers.training.lora import train_lora
+
     return train_lora(
         examples, base, hyperparameters, output, progress, should_stop, base_model_name=BASE_NAME, run_id=run_id
     )
