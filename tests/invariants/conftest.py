@@ -44,3 +44,10 @@ async def dispatched(tmp_path: Path) -> DispatchedWorld:
         await learned(world, await world.onboard(name), text=name)
     assert world.bus.dead == []
     return world
+
+
+@pytest.fixture
+def one_life_in_many_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder is the one that each copy gets a copy of."""
+    (tmp_path / "life").mkdir()
+    monkeypatch.chdir(tmp_path / "life")

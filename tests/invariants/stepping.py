@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,9 @@ from tenancy.errors import LeaseLost, Refused
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import ObjectVersion
 from tenancy.tenant_id import TenantId
+from tests.fixtures.examples import is_exploring
 from tests.invariants.worlds import NAME, OTHER_NAME, assert_purged, event, frozen, learned, service
+from tests.world.crashes import spread
 from tests.world.moment import Timestamp
 from tests.world.world import POLICY, PURGE, QUIESCE_SECONDS, World
 
@@ -210,3 +212,8 @@ async def _as_dispatched(write: Writer, scene: Scene, tenancy: Tenancy) -> None:
             return
         except Exception:  # noqa: S112 - what counts here is what is left, not how the writer ends
             continue
+
+
+def places(effects: Sequence[str], most: int = 8) -> Sequence[int]:
+    """After how many of the effects to stop: in ``make explore`` each number, else at most ``most`` of them."""
+    return spread(range(len(effects) + 1), None if is_exploring() else most)

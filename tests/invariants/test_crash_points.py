@@ -10,7 +10,6 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,8 @@ from producers.commands import legal_holds
 from schemas.bus import events
 from schemas.tenant.policy import TenantPolicy
 from tenancy.tenant_id import TenantId
-from tests.world.crashes import CrashAt, CrashAtEach
-from tests.world.final_state import difference
+from tests.world.crashes import CrashAt
+from tests.world.killed_at_each import SCRATCH, kill_at_each
 from tests.world.summary import summary
 from tests.world.world import POLICY, World
 
@@ -119,45 +118,22 @@ async def test_a_kill_at_any_effect_of_a_purge_that_waits_changes_nothing_in_the
     await _kill_at_each(lambda: Purge(EXPORTING, run), whole_loop=False)
 
 
-@pytest.fixture
-def one_life_in_many_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working folder is the one that each copy gets a copy of."""
-    (tmp_path / "life").mkdir()
-    monkeypatch.chdir(tmp_path / "life")
-
-
-SCRATCH = Path()
-"""Of every world: the working folder, whichever that is in a copy."""
-
-
 async def _kill_at_each(make: Callable[[], Purge], *, whole_loop: bool) -> None:
-    recorder, purge = CrashAt(), make()
-    undisturbed = _without_salts(await _loop(World(SCRATCH, recorder), purge))
+    purges: list[Purge] = []
+
+    async def live(crash: CrashAt) -> dict[str, Any]:
+        purges.append(make())
+        return _without_salts(await _loop(World(SCRATCH, crash), purges[-1]))
+
+    undisturbed = await kill_at_each(
+        live,
+        first=lambda _: 0 if whole_loop else purges[0].begins_at,
+        kept_by=lambda result, process: _without_what_a_server_forgets(result) if process == "inference" else result,
+    )
     assert undisturbed["tenant"]["state"]["status"] == "purged"
     assert undisturbed["tenant"]["purge"]["step"] == "certified"
     assert undisturbed["tenant"]["keys"] == []
     assert undisturbed["other"]["state"]["active_adapter"] is not None
-    crash = CrashAtEach(undisturbed=recorder, first=0 if whole_loop else purge.begins_at)
-    assert len(recorder.effects) - crash.first > 20
-    try:
-        result = _without_salts(await _loop(World(SCRATCH, crash), make()))
-    except BaseException:
-        crash.copies.end_failed()
-        raise
-    if crash.copies.is_copy:
-        position, _ = crash.died[-1]
-        expected = undisturbed
-        if recorder.processes[position] == "inference":
-            result, expected = _without_what_a_server_forgets(result), _without_what_a_server_forgets(undisturbed)
-        crash.copies.end("" if result == expected else difference(result, expected))
-    assert (result, crash.effects) == (undisturbed, recorder.effects), "the original is disturbed by none of its copies"
-    assert crash.died == crash.due(), "every position of the list is reached"
-    wrong = [
-        (when, position, recorder.effects[position], said)
-        for (position, when), said in zip(crash.died, crash.copies.said, strict=True)
-        if said
-    ]
-    assert not wrong, "\n".join(map(str, wrong[:5]))
 
 
 def _without_what_a_server_forgets(result: dict[str, Any]) -> dict[str, Any]:

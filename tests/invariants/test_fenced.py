@@ -42,7 +42,7 @@ from tenancy.errors import KeyDestroyed, LeaseLost, ObjectNotFound, Refused, Ten
 from tenancy.state.leases import Lease, Leases
 from tests.fixtures.examples import examples
 from tests.fixtures.gates import gate_of_tests
-from tests.invariants.stepping import Process, Scene, Writer, stepped
+from tests.invariants.stepping import Process, Scene, Writer, places, stepped
 from tests.invariants.worlds import REFUSED_AFTER_A_PURGE, Pair, assert_purged, event, frozen, purged, samples, service
 from tests.invariants.writers import LATE_WRITERS
 from tests.world.summary import audited
@@ -192,8 +192,8 @@ async def test_fenced_a_writer_that_meets_a_purge_between_any_two_effects_of_bot
     assert alone.effects
     assert len(purge.effects) > 6
     assert name != "worker" or len(alone.effects) > 12
-    for done in range(len(alone.effects) + 1):
-        for purge_done in range(len(purge.effects) + 1):
+    for done in places(alone.effects):
+        for purge_done in places(purge.effects):
             await scene.meet(WRITERS[name], [("writer", done), ("purge", purge_done)])
 
 
@@ -206,8 +206,8 @@ async def test_fenced_a_writer_that_meets_a_purge_that_hands_the_adapter_over_le
     assert "publish sano.export.ready" in purge.effects
     written = [effect for effect in purge.effects if effect.startswith(f"put tenants/{scene.tenant}/")]
     assert {effect.split("/")[2] for effect in written} == {"exports"}, "the purge writes an export and nothing else"
-    for done in range(len(alone.effects) + 1):
-        for purge_done in range(len(purge.effects) + 1):
+    for done in places(alone.effects):
+        for purge_done in places(purge.effects):
             await scene.meet(WRITERS[name], [("writer", done), ("purge", purge_done)])
 
 
@@ -223,7 +223,7 @@ async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_
     await alone.start(scene.purge(stepped(world, alone)))
     await alone.go()
     lost = set()
-    for purge_done in range(len(alone.effects) + 1):
+    for purge_done in places(alone.effects):
         scene.again()
         started = world.now
         store = await world.outside.store(tenant)

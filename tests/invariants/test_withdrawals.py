@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,7 @@ from tenancy.evidence.withdrawal_receipt import checked_withdrawal
 from tenancy.state.activation import retired
 from tenancy.state.legal_holds import placed, released
 from tenancy.tenant_id import TenantId
-from tests.world.crashes import CrashAt
+from tests.world.killed_at_each import SCRATCH, kill_at_each
 from tests.world.summary import everything_again, summary
 from tests.world.world import World
 
@@ -389,20 +387,9 @@ async def _life(world: World) -> dict[str, Any]:
     return {**found, "said": (await receipt(world, tenant, withdrawal)).outcome}
 
 
-@pytest.fixture
-def scratches(tmp_path: Path) -> Iterator[Path]:
-    return (tmp_path / str(number) for number in itertools.count())
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_kill_at_any_effect_of_a_withdrawal_changes_nothing_in_the_end(
-    when: str, scratches: Iterator[Path]
-) -> None:
-    recorder = CrashAt()
-    undisturbed = await _life(World(next(scratches), recorder))
+async def test_a_kill_at_any_effect_of_a_withdrawal_changes_nothing_in_the_end(one_life_in_many_copies: None) -> None:
+    undisturbed = await kill_at_each(
+        lambda crash: _life(World(SCRATCH, crash)),
+        first=lambda crash: next(n for n, effect in enumerate(crash.effects) if "withdrawals" in effect),
+    )
     assert undisturbed["said"] == "retired"
-    first = next(n for n, effect in enumerate(recorder.effects) if "withdrawals" in effect)
-    for position in range(first, len(recorder.effects)):
-        crash = CrashAt(position, when)
-        assert await _life(World(next(scratches), crash)) == undisturbed, (position, recorder.effects[position])
-        assert crash.has_crashed

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tests.world.copies import Copies
 
@@ -86,23 +88,33 @@ class CrashAtEach(CrashAt):
 
     undisturbed: CrashAt = field(default_factory=CrashAt)
     first: int = 0
+    of_a_kind: int | None = None
+    """At most so many of one process's effects of one kind, from the first to the last of them; None: at all."""
     copies: Copies = field(default_factory=Copies)
     died: list[tuple[int, str]] = field(default_factory=list)
     """Where, in the order of what the copies said."""
+
+    @cached_property
+    def positions(self) -> Sequence[int]:
+        """Which effects it dies at."""
+        kinds: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for position in range(self.first, len(self.undisturbed.effects)):
+            kinds[self.undisturbed.processes[position], self.undisturbed.effects[position]].append(position)
+        return sorted(itertools.chain.from_iterable(spread(held, self.of_a_kind) for held in kinds.values()))
 
     def due(self) -> Sequence[tuple[int, str]]:
         """Every place to die at."""
         turns = [*self.undisturbed.turns, None]
         return [
             (position, when)
-            for position in range(self.first, len(self.undisturbed.effects))
+            for position in self.positions
             for when in ("before", "after")
             if when == "before" or turns[position + 1] != turns[position]
         ]
 
     def _crash_if(self, when: str) -> None:
         position = len(self.effects) - 1
-        if self.copies.is_copy or position < self.first:
+        if self.copies.is_copy or position not in self.positions:
             return
         turns = self.undisturbed.turns
         if when == "after" and position + 1 < len(turns) and turns[position + 1] == turns[position]:
@@ -111,6 +123,13 @@ class CrashAtEach(CrashAt):
         if self.copies.lives_on():
             self.has_crashed = True
             raise SimulatedCrash(self.effects[-1])
+
+
+def spread(held: Sequence[int], most: int | None) -> Sequence[int]:
+    """At most ``most`` of them, the first and the last among them, as far apart as can be."""
+    if most is None or len(held) <= most:
+        return held
+    return [held[round(number * (len(held) - 1) / (most - 1))] for number in range(most)]
 
 
 @dataclass(frozen=True)
