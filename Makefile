@@ -6,6 +6,9 @@ PYTHON := .venv/bin/python
 # The clone is put on the path, not installed: clones with the same pins share one environment.
 export PYTHONPATH := $(CURDIR)
 
+# The processes of a run share the processors, and threads that wait for each other would spin on them.
+test check attack: export OMP_NUM_THREADS ?= 1
+
 # What only reads the sources and the pages is run with lint, and not again with the tests.
 WORDING := $(addprefix tests/unit/,test_docs.py test_docs_kept.py test_imports.py test_services_page.py)
 BESIDE_WORDING := $(addprefix --ignore=,$(WORDING))

@@ -47,7 +47,7 @@ from tests.fixtures.raw_bytes import files
 WITH_ADAPTERS = (TenantId("attack-one"), TenantId("attack-two"), TenantId("attack-three"))
 PLAIN = TenantId("attack-none")
 DESCRIPTORS = 256
-SPREAD = 0.07
+SPREAD = 0.15
 """Of the adapters' random weights: so large that each answers differently from the others from the first words on."""
 MODEL_LENGTH = 512
 SMALL = {

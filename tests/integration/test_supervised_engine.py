@@ -37,7 +37,7 @@ POISON = "a poison"
 QUESTIONS = ("Who may take a sample to the laboratory?", "What does a nurse write down?", "Name an organ.")
 """More than one: the adapters are drawn anew in each run, and two of them may well answer one question alike."""
 """What is in flight at two deaths."""
-SPREAD = 0.03
+SPREAD = 0.1
 """Of the adapters' weights: with less they answer as the base model does."""
 POLICY = RestartPolicy(first_seconds=0.1, longest_seconds=1.0)
 
