@@ -29,7 +29,7 @@ def unauthorized() -> RequestRefused:
 
 
 def no_scope(scope: str) -> RequestRefused:
-    return RequestRefused(403, "insufficient_scope", f"this API key is not good for {scope}")
+    return RequestRefused(403, "insufficient_scope", f"this token or API key is not good for {scope}")
 
 
 def not_active() -> RequestRefused:

@@ -82,13 +82,13 @@ class TokenVerifier:
         """What a token for this audience claims; its subject is a tenant's id. Raises as :meth:`tenant`."""
         try:
             # Looked up by what is not verified yet, and then verified with the key that is found.
-            issued = datetime.fromtimestamp(_numeric_date(parse_json(claimed_payload(token))["iat"]), UTC)
+            issued = datetime.fromtimestamp(numeric_date(parse_json(claimed_payload(token))["iat"]), UTC)
             key_id = str(claimed_header(token)["kid"])
             key = self.trust.key(key_id, Purpose.TOKEN, issued)
             if _is_over(key, self.clock()):
                 raise BadToken
             claims = parse_json(opened_jws(token, TYPE, self.trust.parsed(key)))
-            if claims["iss"] != ISSUER or claims["aud"] != self.audience or not _is_valid_now(claims, self.clock()):
+            if claims["iss"] != ISSUER or claims["aud"] != self.audience or not is_valid_now(claims, self.clock()):
                 raise BadToken
             return {**claims, "sub": str(TenantId(str(claims["sub"])))}
         except (KeyError, ValueError, TypeError, OverflowError, Refused):
@@ -102,14 +102,14 @@ def _is_over(key: TrustedKey, now: datetime) -> bool:
     return key.revoked_at is not None or (key.valid_until is not None and key.valid_until + MAX_LIFETIME < now)
 
 
-def _is_valid_now(claims: Mapping[str, Any], now: datetime) -> bool:
+def is_valid_now(claims: Mapping[str, Any], now: datetime) -> bool:
     """RFC 7519, 4.1.4 to 4.1.6: issued, begun and not expired. ``nbf`` may be absent."""
-    issued, expires = _numeric_date(claims["iat"]), _numeric_date(claims["exp"])
-    begins = _numeric_date(claims["nbf"]) if "nbf" in claims else issued
+    issued, expires = numeric_date(claims["iat"]), numeric_date(claims["exp"])
+    begins = numeric_date(claims["nbf"]) if "nbf" in claims else issued
     return max(issued, begins) <= _epoch(now) + LEEWAY_SECONDS and _epoch(now) < expires
 
 
-def _numeric_date(claim: Any) -> float:
+def numeric_date(claim: Any) -> float:
     """Seconds since 1970. Raises :class:`ValueError`: JSON as Python reads it has infinities and NaNs too."""
     if isinstance(claim, bool) or not isinstance(claim, int | float) or not 0 <= claim <= LATEST:
         raise ValueError("no NumericDate")

@@ -144,6 +144,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             adapter_history=(),
             knowledge=None,
             api_keys=(),
+            identity_provider=None,
             outbox=(),
             budget=None,
             purge=PurgeState(

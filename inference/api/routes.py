@@ -28,6 +28,7 @@ from inference.engine.vllm_errors import error_events
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
 from inference.tenants.admission import TenantRequests
 from inference.tenants.credentials import Caller, Credentials
+from inference.tenants.provider_tokens import ProviderToken
 from schemas.serving_api import ADAPTER_HEADER, CONVERSATION_HEADER
 from tenancy.errors import Refused, Transient
 from tenancy.service.telemetry import SCOPE, error_location
@@ -89,9 +90,12 @@ class Api:
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise unauthorized()
-        if self.credentials.is_key(presented.strip()):
-            return await self.credentials.of_key(presented.strip(), self._ready().views)
-        return self.credentials.of_token(presented.strip())
+        presented = presented.strip()
+        if self.credentials.is_key(presented):
+            return await self.credentials.of_key(presented, self._ready().views)
+        if (token := ProviderToken.parse(presented)) is not None:
+            return await self.credentials.of_provider(token, self._ready().views)
+        return self.credentials.of_token(presented)
 
     def _ready(self) -> Answers:
         if self.answers is None:

@@ -1,8 +1,9 @@
-"""Turns what a caller presents into a tenant and what it may do: a token of the installation, or an API key.
+"""Turns what a caller presents into a tenant and what it may do: a token of the installation or of the tenant's
+identity provider, or an API key.
 
 Whatever is wrong with it, the answer is the same: whether a tenant exists, is purged, or has other keys, is told to
-nobody. A key names its tenant, whose state says whether the key counts, so strangers could make a replica read states
-at will: names without a tenant are remembered for a moment, and few of them are looked up at a time.
+nobody. A key or a provider's token names its tenant, whose state says whether it counts, so strangers could make a
+replica read states at will: names without a tenant are remembered for a moment, and few are looked up at a time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from inference.adapters.recent_set import RecentSet
 from inference.errors import RequestRefused, no_scope, unauthorized
 from inference.tenants.binding import TenantStateCache
+from inference.tenants.known_providers import KnownProviders
+from inference.tenants.provider_tokens import ProviderToken
 from schemas.objects.state import TenantState
 from schemas.tenant.api_keys import SCOPES, Scope
 from tenancy.platform.clock import Clock, utc_now
@@ -48,6 +51,7 @@ class Credentials:
     tokens: TokenVerifier
     clock: Clock = utc_now
     now: Callable[[], float] = time.monotonic
+    providers: KnownProviders = field(default_factory=KnownProviders)
     _known: RecentSet[TenantId] = field(default_factory=RecentSet)
     _unknown: dict[TenantId, float] = field(default_factory=dict)  # in the order of looking
     _looking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STRANGERS))
@@ -74,6 +78,22 @@ class Credentials:
             raise unauthorized()
         self._known.add(given.tenant)
         return Caller(given.tenant, frozenset(key.scopes))
+
+    async def of_provider(self, token: ProviderToken, views: TenantStateCache) -> Caller:
+        """The caller of a token of the tenant's identity provider. Raises :class:`RequestRefused` (401)."""
+        state = await self._state(token.tenant, views)
+        provider = None if state is None else state.identity_provider
+        if provider is None or not token.is_for(provider):
+            raise unauthorized()
+        key = await self.providers.key(provider.issuer, token.kid)
+        if key is None or not token.is_good(key, provider, self.clock()):
+            raise unauthorized()
+        # Asked for anew: another may have been set, or the tenant fenced, while the keys were fetched.
+        latest = await self._state(token.tenant, views)
+        if latest is None or latest.identity_provider != provider:
+            raise unauthorized()
+        self._known.add(token.tenant)
+        return Caller(token.tenant, frozenset(provider.scopes))
 
     async def _state(self, tenant: TenantId, views: TenantStateCache) -> TenantState | None:
         if tenant in self._known:

@@ -13,7 +13,8 @@ from producers.cli.platform import read
 app = typer.Typer(help="API keys of a tenant: create, list, revoke.", rich_markup_mode=None)
 
 
-def _scope(values: list[str]) -> list[str]:
+def scopes(values: list[str]) -> list[str]:
+    """The callback of what names scopes."""
     from schemas.tenant.api_keys import SCOPES
 
     if wrong := [value for value in values if value not in SCOPES]:
@@ -33,7 +34,7 @@ def create(
         typer.Option(callback=opaque_id, help="The application that gets it; never a person.", show_default=False),
     ],
     scope: Annotated[
-        list[str], typer.Option(callback=_scope, help="chat, embeddings or knowledge; may be given several times.")
+        list[str], typer.Option(callback=scopes, help="chat, embeddings or knowledge; may be given several times.")
     ] = ["chat"],  # noqa: B006 - typer's way of a default
     days: Annotated[int, typer.Option(min=1, max=365, help="How long it is valid.")] = 90,
     json: JsonOption = False,

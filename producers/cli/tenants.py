@@ -18,13 +18,17 @@ class TenantGroup(TyperGroup):
     """Makes the commands that take a policy's fields only when one is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["create", "list", "show", "policy", "terms", "token", "key"]
+        return ["create", "list", "show", "policy", "terms", "token", "key", "identity"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name == "key":
             from producers.cli import api_keys
 
             return typer.main.get_command(api_keys.app)
+        if cmd_name == "identity":
+            from producers.cli import identity_providers
+
+            return typer.main.get_command(identity_providers.app)
         if cmd_name in ("create", "policy"):
             from producers.cli.policies import made_commands
 
@@ -33,7 +37,7 @@ class TenantGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=TenantGroup, help="Tenants: create, list, show, policy, terms, token, key.", rich_markup_mode=None
+    cls=TenantGroup, help="Tenants: create, list, show, policy, terms, token, key, identity.", rich_markup_mode=None
 )
 app.add_typer(terms.app, name="terms")
 

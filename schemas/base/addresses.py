@@ -39,14 +39,7 @@ def _is_http_url(value: str) -> bool:
 
 def is_private_way(url: str) -> bool:
     """Whether what is sent to this URL can be read by nobody on the way: by TLS, or without leaving the machine."""
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        return True
-    host = parts.hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return urlsplit(url).scheme == "https" or is_loopback(url)
 
 
 def _is_s3_endpoint(value: str) -> bool:
@@ -73,3 +66,29 @@ S3Endpoint = Annotated[
 """S3's clients take no underscore in the host, other clients do."""
 Brokers = Annotated[str, AfterValidator(_listed), _checked(_are_brokers, "host:port of some brokers, comma-separated")]
 BucketName = Annotated[str, _checked(lambda value: _BUCKET.fullmatch(value) is not None, "the name of a bucket")]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether what is asked of this URL stays on the machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_provider_address(url: str) -> bool:
+    """Whether a service may ask this URL of an identity provider: by TLS a host by its name, or this machine.
+
+    No number, in whatever notation, in the place of a name: a certificate vouches for a name, and numbers are what
+    clouds have their own services under. No password, query or fragment.
+    """
+    if not re.fullmatch(r"[!-~]{1,512}", url) or re.search(r"[@?#\\]", url) or not _is_http_url(url):
+        return False
+    if is_loopback(url):
+        return True
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    last = host.rpartition(".")[2]
+    is_name = _HOST.fullmatch(host) is not None and ":" not in host and not re.fullmatch(r"0x[0-9a-f]*|[0-9]+", last)
+    return parts.scheme == "https" and is_name

@@ -19,6 +19,7 @@ from schemas.bus.events import Trigger
 from schemas.tenant.api_keys import ApiKey
 from schemas.tenant.budget import BudgetSpent
 from schemas.tenant.holds import LegalHold
+from schemas.tenant.identity_provider import IdentityProvider
 from schemas.tenant.policy import TenantPolicy
 
 
@@ -170,6 +171,9 @@ class TenantState(Contract):
     outbox: tuple[OutboxEntry, ...] = ()
     budget: BudgetSpent | None = Field(default=None, description="absent: no level of a budget was reached yet")
     api_keys: tuple[ApiKey, ...] = Field(default=(), description="hashes of what the tenant's applications send")
+    identity_provider: IdentityProvider | None = Field(
+        default=None, description="absent: only the installation's own tokens and API keys are taken"
+    )
     purge: PurgeState | None = None
     holds: tuple[LegalHold, ...] = Field(default=(), description="open and released ones, in the order they came")
     text_erasures: tuple[OpaqueId, ...] = Field(
