@@ -25,6 +25,7 @@ from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
 from inference.api.embeddings import Embeddings
+from inference.api.feedback import Feedback
 from inference.api.routes import Api
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -38,6 +39,7 @@ from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
 from inference.settings import InferenceSettings
+from inference.tenants.answer_ids import AnswerIds
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.credentials import Credentials
 from inference.tenants.fair_queue import OUTPUT_COST, Capacity, FairQueue
@@ -135,6 +137,7 @@ class Replica:
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
         self.api = Api(Credentials(TokenVerifier(self.keys.trust)), requests, settings.max_tenant_requests)
+        self.rated = telemetry.meter.create_counter("sano_feedback", description="answers that were rated")
         self.restarts = telemetry.meter.create_counter(
             "sano_engine_restarts", description="engines started after one had died or hung"
         )
@@ -189,7 +192,14 @@ class Replica:
             indexes = LoadedIndexes(settings.knowledge_mib * 2**20)
             embedder = EmbedderAtFirstUse(settings, settings.work_dir / "models", stack)
             retrieval = Retrieval(tenancy, indexes, embedder, settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN)
-            views = TenantStateCache(tenancy, settings.state_ttl_seconds, on_blocked=turns.forget)
+            views = TenantStateCache(tenancy, settings.state_ttl_seconds)
+            ids = AnswerIds(tenancy, views.require_admitted)
+
+            def blocked(tenant: TenantId) -> None:
+                turns.forget(tenant)
+                ids.forget(tenant)
+
+            views.on_blocked = blocked
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)
             lease = ReplicaLease(
@@ -213,13 +223,16 @@ class Replica:
                 periodic.start()
                 stack.push_async_callback(periodic.stop)
             self.engine, self.consumer, self.lease = engine, consumer, lease
-            self.api.answers = Answers(engine, grammars, views, placement, lease, meter, Salts(), turns, retrieval)
+            self.api.answers = Answers(
+                engine, grammars, views, placement, lease, meter, Salts(), turns, retrieval, ids.new
+            )
             self.api.embeddings = Embeddings(embedder, views, meter, turns)
+            self.api.feedback = Feedback(ids, views, turns, self.rated)
             _freeze_heap()
             try:
                 yield
             finally:
-                self.api.answers = self.api.embeddings = None
+                self.api.answers = self.api.embeddings = self.api.feedback = None
 
     def _engine(self, config: EngineConfig, meter: UsageMeter) -> SupervisedEngine:
         suspects = Suspects(on_refused=lambda: self.endangering.add(1))

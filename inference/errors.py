@@ -41,6 +41,11 @@ def no_such_model() -> RequestRefused:
     return RequestRefused(404, "model_not_found", "the model does not exist")
 
 
+def no_such_answer() -> RequestRefused:
+    """The same for another tenant's answer, one that nobody got, and one by an adapter that is the tenant's no more."""
+    return RequestRefused(404, "answer_not_found", "no answer with this id can be rated")
+
+
 def cannot_load() -> RequestRefused:
     """Never the base model instead."""
     return RequestRefused(503, "adapter_unavailable", "the adapter cannot be loaded on this replica; try again")

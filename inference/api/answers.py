@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,10 +24,11 @@ from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import BASE, Salts, TenantStateCache
 from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
-from tenancy.platform.clock import random_nonce
 from tenancy.tenant_id import TenantId
 
 Kind = Literal["chat", "completion"]
+NewAnswerId = Callable[[TenantId, str], Awaitable[str]]
+"""Of the tenant and the adapter that answers, or ``base``."""
 
 
 class HeldStream(AsyncIterator[bytes]):
@@ -113,6 +114,7 @@ class Answers:
     salts: Salts
     turns: Turns
     retrieval: Retrieval
+    new_id: NewAnswerId
 
     async def models(self, tenant: TenantId) -> list[str]:
         """The names that this tenant may ask for; of its adapters the latest, since older ones need no listing."""
@@ -131,7 +133,7 @@ class Answers:
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
         may_answer = partial(self._require_lease, adapter)
         asked_at = self.meter.now()
-        request_id, retrieved = random_nonce(), None
+        request_id, retrieved = await self.new_id(tenant, adapter or BASE), None
         if kind == "chat":
             retrieved = await self.retrieval.applied(tenant, policy, state.knowledge, body)
         elif body.get(FIELD) is not None:  # an empty one asks for it too, and is no field that is not sent

@@ -19,6 +19,7 @@ from starlette.types import Lifespan, Receive, Scope, Send
 
 from inference.api.answers import Answer, Answers, HeldStream, Kind
 from inference.api.embeddings import Embeddings
+from inference.api.feedback import Feedback
 from inference.api.public_keys import MEDIA_TYPE, PublicKeys
 from inference.api.responses_asked import asked_for, in_their_words
 from inference.api.responses_made import of_chat
@@ -61,6 +62,7 @@ class Api:
         self.public_keys = PublicKeys()
         self.answers: Answers | None = None
         self.embeddings: Embeddings | None = None
+        self.feedback: Feedback | None = None
 
     def build(self, lifespan: Lifespan[FastAPI]) -> FastAPI:
         """The application, without generated documentation routes."""
@@ -81,6 +83,7 @@ class Api:
         app.add_api_route("/v1/chat/completions", self._route("chat"), methods=["POST"])
         app.add_api_route("/v1/completions", self._route("completion"), methods=["POST"])
         app.add_api_route("/v1/responses", _guarded(self._respond), methods=["POST"])
+        app.add_api_route("/v1/feedback", _guarded(self._rate), methods=["POST"])
         app.add_api_route("/v1/embeddings", _guarded(self._embed), methods=["POST"])
         app.add_api_route("/v1/models", _guarded(self._models), methods=["GET"])
         app.add_api_route("/tenants/{tenant}/jwks.json", _guarded(self._jwks), methods=["GET"])
@@ -146,6 +149,15 @@ class Api:
             made = Answer("base", await _while_waited_for(request, self.embeddings.answer(caller.tenant, body)))
             self.requests.add(1, {"route": "embeddings", "adapter": "base"})
             return self._response(caller.tenant, made, running)
+
+    async def _rate(self, request: Request) -> Response:
+        caller = await self._caller(request)
+        caller.require("chat")
+        with self.running.one_more(caller.tenant):
+            body = await _body(request)
+            if self.feedback is None:
+                raise RequestRefused(503, "starting", "this replica is starting; try again")
+            return JSONResponse(await self.feedback.take(caller.tenant, body))
 
     def _response(
         self, tenant: TenantId, made: Answer, running: ExitStack, translated: Translation = _as_it_is

@@ -50,14 +50,15 @@ _REPLICA = (
     Store(
         name="replica.tables",
         medium="process-memory",
-        where="tables of a replica's server: cached tenant states, adapters loaded or loading, and a second-long cache "
-        "of missing adapters",
-        holds="tenant ids, the states of tenants (ids, digests, times), digests of adapters",
+        where="tables of a replica's server: cached tenant states, adapters loaded or loading, a second-long cache "
+        "of missing adapters, and the keys of ids of answers",
+        holds="tenant ids, the states of tenants (ids, digests, times), digests of adapters, and keys derived from "
+        "data keys that sign ids and open nothing",
         protection="references",
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="the cached state is dropped first, each adapter's entries on its eviction",
+            how="the cached state and the key are dropped first, each adapter's entries on its eviction",
         ),
         probe=RECEIPT,
         survives="until-purge",
@@ -96,9 +97,10 @@ _REPLICA = (
         medium="process-memory",
         where="ids that a replica or consumer remembers: fenced and purged tenants, completed purges, retired "
         "adapters, failed loads, ids given to vLLM, today's count of usage reports, its own earlier processes, "
-        "which grammars have compiled, and the identity providers that it asked for their keys",
-        holds="tenant ids, ids of purges, digests of adapters, HMACs of grammars under a key of this process, and "
-        "issuers with their public keys, without their tenants",
+        "which grammars have compiled, which answers were rated, and the identity providers that it asked for their "
+        "keys",
+        holds="tenant ids, ids of purges, random ids of answers, digests of adapters, HMACs of grammars under a key of "
+        "this process, and issuers with their public keys, without their tenants",
         protection="references",
         purger=Purger(who="nobody", method="none", how="they end with the process, the day's counts with the day"),
         probe=Probe(evidence="scan", how="the fields are ids and numbers"),

@@ -297,9 +297,10 @@ class Requests:
     def make(self, number: int) -> Sent:
         rng = Random(f"{self.seed}/{number}")
         kinds: tuple[tuple[int, Callable[[Random], Sent]], ...] = (
-            (40, self._fields),
+            (36, self._fields),
             (6, self._embeddings),
             (6, self._responses),
+            (4, self._feedback),
             (14, self._honest),
             (10, self._body),
             (8, self._authorization),
@@ -391,6 +392,14 @@ class Requests:
         if body.get("max_output_tokens") in (None, [], {}):
             body["max_output_tokens"] = 1  # or an answer goes on to the end of the context
         return self._posted("responses", rng, "responses", written(body, rng))
+
+    def _feedback(self, rng: Random) -> Sent:
+        known = rng.choice(("chatcmpl-", "cmpl-", "resp_", "")) + rng.choice(("0" * 64, "g" * 64, self.marker))
+        body: dict[str, Any] = {"answer_id": known, "rating": rng.choice(("up", "down"))}
+        for _ in range(rng.randint(0, 2)):
+            name = rng.choice(("answer_id", "rating", "code", "comment", self.marker))
+            body[name] = rng.choice((self.marker, "style", None, odd(rng, self.marker)))
+        return self._posted("feedback", rng, "feedback", written(body, rng))
 
     def _with_digests(self, name: str, rng: Random) -> Any:
         if name == "model" and rng.random() < 0.5:

@@ -40,7 +40,7 @@ def test_a_request_is_drawn_from_its_seed_and_number_alone() -> None:
     requests = Requests(7, "marker", (("Authorization", "Bearer a.b.c"),), ("d" * 64,))
     assert [requests.make(number) for number in range(300)] == [requests.make(number) for number in range(300)]
     assert {requests.make(number).kind for number in range(300)} == {
-        *("fields", "embeddings", "responses", "honest", "body"),
+        *("fields", "embeddings", "responses", "feedback", "honest", "body"),
         *("authorization", "route", "headers", "framing"),
     }
 

@@ -33,6 +33,7 @@ from tests.bench.adapter_first_token import make_adapters
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.serving import body
 from tests.bench.stand import child_environment
+from tests.fixtures.answer_ids import any_id
 
 PLACES, SLOTS, CONTEXT = 4, 2, 256
 TOKENS = 8
@@ -91,7 +92,7 @@ class Bench:
         # As app.Replica makes it of its settings.
         capacity = Capacity(PLACES + 1, SLOTS, OUTPUT_COST * CONTEXT / OVERTAKING)
         turns = Turns(FairQueue(capacity), longest=CONTEXT)
-        answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands)
+        answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands, any_id)
 
         async def ask(tenant: TenantId, _: str | None) -> float:
             started = time.perf_counter()

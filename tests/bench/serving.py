@@ -19,6 +19,7 @@ from inference.api.answers import Answers
 from inference.engine.engine import Engine
 from inference.engine.grammars import Grammars
 from inference.replica.lease import ReplicaLease
+from inference.tenants.answer_ids import AnswerIds
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.usage import UsageMeter
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, linear_shapes
@@ -113,7 +114,16 @@ class Replica:
         lease = ReplicaLease(tenancy, "bench", base_digest, 7200.0, tenancy.clock())
         await lease.renew()
         answers = Answers(
-            engine, Grammars.of(base_model), views, placement, lease, UsageMeter(), Salts(), turns(), retrieval(tenancy)
+            engine,
+            Grammars.of(base_model),
+            views,
+            placement,
+            lease,
+            UsageMeter(),
+            Salts(),
+            turns(),
+            retrieval(tenancy),
+            AnswerIds(tenancy, views.require_admitted).new,
         )
         return cls(engine, tenancy, files, placement, views, answers, loads)
 

@@ -70,7 +70,16 @@ async def bench(shallow_base: Path) -> AsyncIterator[Bench]:
     grammars.start()
     await engine.start()
     bench.api.answers = Answers(
-        engine, grammars, bench.views, bench.placement, bench.lease, bench.meter, Salts(), bench.turns, bench.retrieval
+        engine,
+        grammars,
+        bench.views,
+        bench.placement,
+        bench.lease,
+        bench.meter,
+        Salts(),
+        bench.turns,
+        bench.retrieval,
+        bench.ids.new,
     )
     async with open_embedder(EmbedderSettings(), Path()) as embedder:
 

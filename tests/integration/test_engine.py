@@ -38,6 +38,7 @@ from inference.tenants.usage import UsageMeter
 from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
 from tests.contract.adapter_engine import AdapterEngineContract, Subject
+from tests.fixtures.answer_ids import any_id
 from tests.fixtures.markers import new_marker, token_forms
 from tests.fixtures.raw_bytes import files
 from tests.fixtures.retrieval import retrieval
@@ -412,7 +413,7 @@ async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: En
     unused: Any = None
     views: Any = Views()
     meter = UsageMeter()
-    answers = Answers(engine, unused, views, unused, unused, meter, Salts(), turns(), retrieval(unused))
+    answers = Answers(engine, unused, views, unused, unused, meter, Salts(), turns(), retrieval(unused), any_id)
     body = chat_body(tokens=200, stream=True, n=n, temperature=1)
     body = body if kind == "chat" else {**body, "prompt": QUESTION, "messages": None}
     stream = (await answers.answer(TenantId(OWNER), kind, body)).body

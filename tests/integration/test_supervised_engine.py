@@ -78,6 +78,7 @@ class Replica:
             Salts(),
             bench.turns,
             bench.retrieval,
+            bench.ids.new,
         )
 
     def _count(self) -> None:

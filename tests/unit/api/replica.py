@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
+from inference.api.feedback import Feedback
 from inference.api.routes import Api
 from inference.engine.constrained_fields import Constraint
 from inference.engine.errors import AdapterWithdrawn
@@ -30,6 +31,7 @@ from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
 from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.lease import ReplicaLease
+from inference.tenants.answer_ids import AnswerIds
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.credentials import Credentials
 from inference.tenants.usage import UsageMeter
@@ -202,7 +204,8 @@ class Bench:
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
         self.turns = turns()
-        self.views = TenantStateCache(self.tenancy, 0.0, on_blocked=self.turns.forget)
+        self.views = TenantStateCache(self.tenancy, 0.0, on_blocked=self._blocked)
+        self.ids = AnswerIds(self.tenancy, self.views.require_admitted)
         self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
@@ -229,8 +232,14 @@ class Bench:
             Salts(bytes(32)),
             self.turns,
             self.retrieval,
+            self.ids.new,
         )
         self.api.answers = self.answers
+        self.api.feedback = Feedback(self.ids, self.views, self.turns, meter.create_counter("sano_feedback"))
+
+    def _blocked(self, tenant: TenantId) -> None:
+        self.turns.forget(tenant)
+        self.ids.forget(tenant)
 
     async def start(self) -> None:
         def adapter(status: str) -> AdapterState:
@@ -262,6 +271,7 @@ class Bench:
             await self.tenancy.states.create(state)
             if state.status == "active":
                 await self.tenancy.keys.create(TenantId(state.tenant))
+                await self.ids.new(TenantId(state.tenant), "base")  # no thread is waited for in an answer then
         await self.lease.renew()
 
     def client(self, app: Starlette | None = None) -> httpx.AsyncClient:

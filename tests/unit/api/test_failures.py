@@ -38,6 +38,7 @@ from tenancy.storage.objects import StoredObject
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 from tests.fixtures.all_keys import AllKeys
+from tests.fixtures.answer_ids import any_id
 from tests.fixtures.retrieval import retrieval
 from tests.fixtures.turns import turns
 from tests.unit.api.replica import FakeGrammars
@@ -230,6 +231,7 @@ async def _replica(objects: MemoryObjectStore) -> FastAPI:
             Salts(bytes(32)),
             turns(),
             retrieval(tenancy),
+            any_id,
         )
     )
 

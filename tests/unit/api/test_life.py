@@ -340,6 +340,7 @@ def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own
         MODELS,
         "/v1/completions",
         "/v1/responses",
+        "/v1/feedback",
         "/v1/embeddings",
         keys,
     }

@@ -111,6 +111,7 @@ def test_the_routes_are_exactly_those_of_the_contract(bench: Bench) -> None:
         (CHAT, ("POST",)),
         (COMPLETIONS, ("POST",)),
         ("/v1/responses", ("POST",)),
+        ("/v1/feedback", ("POST",)),
         ("/v1/embeddings", ("POST",)),
         (MODELS, ("GET",)),
         ("/tenants/{tenant}/jwks.json", ("GET",)),

@@ -1,0 +1,83 @@
+"""Makes ids of answers by which every replica knows, without a record, whose answer it was and which adapter gave it.
+
+An id is a nonce and an HMAC of it and the adapter, under a key derived from the tenant's data key: of another tenant,
+of another installation, made up, or of a tenant that was purged, it is nobody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from tenancy.bootstrap import Tenancy
+from tenancy.errors import Refused, Transient
+from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.tenant_id import TenantId
+
+KEYS = 4096
+"""Derived keys that are kept at most, 32 bytes each."""
+OPEN_SECONDS = 2.0
+"""So long an answer waits for its tenant's key, once in the life of a replica."""
+_DIGITS = 32  # 128 bits, for the nonce and for the HMAC
+_ID = re.compile(rf"(?:chatcmpl-|cmpl-|resp_)?([0-9a-f]{{{_DIGITS}}})([0-9a-f]{{{_DIGITS}}})")
+
+
+@dataclass
+class AnswerIds:
+    """``require_admitted`` raises where a tenant is fenced, of which no key is kept then.
+
+    An answer does not fail for want of its tenant's key: while the master key does not answer, ids are random, and no
+    feedback is taken for them.
+    """
+
+    tenancy: Tenancy
+    require_admitted: Callable[[TenantId], None]
+    new_nonce: NewNonce = random_nonce
+    _keys: dict[TenantId, bytes] = field(default_factory=dict, repr=False)  # in the order of opening
+
+    async def new(self, tenant: TenantId, adapter: str) -> str:
+        """The id of an answer by this adapter (``base`` for none). Raises :class:`RequestRefused` (403)."""
+        nonce, key = self.new_nonce(), await self._key(tenant)
+        return nonce + (self.new_nonce() if key is None else _signed(key, nonce, adapter))
+
+    async def adapter(self, tenant: TenantId, answer_id: str, among: Iterable[str]) -> str | None:
+        """Which of these adapters gave the tenant this answer; None where none did, or the tenant's key is out of
+        reach.
+        """
+        found = _ID.fullmatch(answer_id)
+        key = None if found is None else await self._key(tenant)
+        if found is None or key is None:
+            return None
+        nonce, given = found.groups()
+        return next((name for name in among if hmac.compare_digest(_signed(key, nonce, name), given)), None)
+
+    def forget(self, tenant: TenantId) -> None:
+        """Keep nothing of a tenant that is not served any more."""
+        self._keys.pop(tenant, None)
+
+    async def _key(self, tenant: TenantId) -> bytes | None:
+        held = self._keys.get(tenant)
+        if held is not None or not self.tenancy.keys.answers():
+            return held
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                data_key = (await self.tenancy.keys.open(tenant)).data_key
+        except (Refused, Transient, TimeoutError):
+            return None
+        self.require_admitted(tenant)  # it may have been fenced meanwhile
+        info = b"sanolith/answer-id/v1"
+        key = self._keys[tenant] = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(data_key)
+        while len(self._keys) > KEYS:
+            del self._keys[next(iter(self._keys))]
+        return key
+
+
+def _signed(key: bytes, nonce: str, adapter: str) -> str:
+    return hmac.new(key, f"{nonce}|{adapter}".encode(), hashlib.sha256).hexdigest()[:_DIGITS]
