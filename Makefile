@@ -39,7 +39,7 @@ check: lint
 	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder tests/unit $(BESIDE_WORDING) $(PYTEST_ARGS)
 
 explore: setup
-	@$(PYTHON) -m pytest -n 2 -m hypothesis --hypothesis-profile=explore --timeout 0 tests/unit tests/invariants $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 2 -m "hypothesis or spread" --hypothesis-profile=explore --timeout 0 tests/unit tests/invariants $(PYTEST_ARGS)
 
 attack: setup
 	@$(PYTHON) -m pytest tests/attack --attack full $(PYTEST_ARGS)

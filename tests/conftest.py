@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ LONG = (
 """Of the other files those that take longest, by test-durations.txt: begun last, they would be waited for."""
 LONG_SECONDS = 1800
 """They may take, on what others leave of the processors."""
+TENSORS = {"torch", "transformers", "peft", "vllm"}
 NICE = 3
 """Of the processes, while they run other files: those wait for nobody's lease or session to end in time."""
 
@@ -55,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if group_of(item.nodeid) in LONG:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(key=lambda item: [group_of(item.nodeid) != name for name in (*ALONE, *LONG)])
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Each process collects all tests, and a copy of one (tests/world/copies.py) takes as long as it is large."""
+    if imported := sorted(TENSORS & sys.modules.keys()):
+        raise pytest.UsageError(f"a test module imports {', '.join(imported)} at its top: import it where it is used")
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
@@ -105,4 +113,5 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "kafka: uses Apache Kafka (needs java and mvn)")
     config.addinivalue_line("markers", "engine: starts the vLLM engine (half a minute, 2 GiB)")
     config.addinivalue_line("markers", "attack_long: only in the full form of the attack suite (`make attack`)")
+    config.addinivalue_line("markers", "spread: tries some of all places; each of them in `make explore`")
     config.addinivalue_line("markers", "slow: takes more than ten seconds")

@@ -107,10 +107,12 @@ def _without_salts(result: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.spread
 async def test_a_kill_at_any_effect_changes_nothing_in_the_end(one_life_in_many_copies: None) -> None:
     await _kill_at_each(lambda: Purge(POLICY, _churned), whole_loop=True)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("run", [_taken_under_a_hold, _not_taken])
 async def test_a_kill_at_any_effect_of_a_purge_that_waits_changes_nothing_in_the_end(
     run: Callable[[World, TenantId], Awaitable[None]], one_life_in_many_copies: None

@@ -183,6 +183,7 @@ WRITERS: dict[str, Writer] = {
 }
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("name", WRITERS)
 async def test_fenced_a_writer_that_meets_a_purge_between_any_two_effects_of_both_leaves_nothing(
     name: str, tmp_path: Path
@@ -197,6 +198,7 @@ async def test_fenced_a_writer_that_meets_a_purge_between_any_two_effects_of_bot
             await scene.meet(WRITERS[name], [("writer", done), ("purge", purge_done)])
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("name", ["worker", "export"])
 async def test_fenced_a_writer_that_meets_a_purge_that_hands_the_adapter_over_leaves_nothing(
     name: str, tmp_path: Path
@@ -211,6 +213,7 @@ async def test_fenced_a_writer_that_meets_a_purge_that_hands_the_adapter_over_le
             await scene.meet(WRITERS[name], [("writer", done), ("purge", purge_done)])
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("seconds", [10.0, LEASE_SECONDS, 600.0])
 async def test_fenced_the_second_listing_comes_after_the_longest_lease_whenever_that_was_renewed(
     seconds: float, tmp_path: Path

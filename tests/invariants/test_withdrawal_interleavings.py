@@ -173,6 +173,7 @@ class ReadsToo(SteppedStore):
         return await self._inner.get(key)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("name", HANDLINGS)
 async def test_whatever_ends_eligibility_and_a_training_may_meet_at_any_effect_of_both(
     name: str, tmp_path: Path

@@ -387,6 +387,7 @@ async def _life(world: World) -> dict[str, Any]:
     return {**found, "said": (await receipt(world, tenant, withdrawal)).outcome}
 
 
+@pytest.mark.spread
 async def test_a_kill_at_any_effect_of_a_withdrawal_changes_nothing_in_the_end(one_life_in_many_copies: None) -> None:
     undisturbed = await kill_at_each(
         lambda crash: _life(World(SCRATCH, crash)),
