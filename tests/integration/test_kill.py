@@ -1,7 +1,7 @@
 """kill -9 of each consumer and of the worker at its effects, on real Kafka and a real S3 API.
 
-``tests/invariants/test_crash_points.py`` kills simulated processes at effects of every kind. Here each process is hit by
-a real SIGKILL at some of them, and what Kafka and S3 make of it is seen.
+``tests/invariants/test_crash_points.py`` kills simulated processes at effects of every kind. Here each process is hit
+by a real SIGKILL at some of them, and what Kafka and S3 make of it is seen.
 """
 
 from __future__ import annotations
