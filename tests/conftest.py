@@ -19,8 +19,10 @@ import tests.fixtures.examples  # noqa: F401 - registers the profiles
 settings.load_profile("same")
 
 ROOT = Path(__file__).parents[1]
-ALONE = ("engine", "kafka")
-"""Markers of files that run one after another. The longest come first."""
+STARTED = ("mark.engine", "mark.kafka")
+"""What files say that start the engine or Kafka."""
+SERVICES = "services"
+"""The group of these files, which run one after another and come first."""
 LONG = (
     "tests/invariants/test_crash_points.py",
     "tests/invariants/test_withdrawal_interleavings.py",
@@ -56,7 +58,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if group_of(item.nodeid) in LONG:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
-    items.sort(key=lambda item: [group_of(item.nodeid) != name for name in (*ALONE, *LONG)])
+    items.sort(key=lambda item: [group_of(item.nodeid) != name for name in (SERVICES, *LONG)])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -66,10 +68,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Three processes share the tests. Files that start the engine run in one of them, one after another: two engines
-    would take each other's processors and shared memory. So do files that start Kafka, which is then started once, and
-    which wait more than they compute. All others are shared out one by one, to whoever has none of these, on what
-    these leave of the processors.
+    """Two processes share the tests. Files that start the engine or Kafka run in one of them, one after another: these
+    wait for leases and sessions to end in time, which a third process's services would make late, and start what they
+    share once. All others are shared out one by one, to whoever has none of these, on what these leave of the
+    processors.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -81,19 +83,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InGroups:
 
 
 def group_of(nodeid: str) -> str:
-    """The marker of the test's file or, where it has none of these, the file."""
+    """The test's file, or :data:`SERVICES` where it starts any."""
     return _group_of_file(nodeid.partition("::")[0])
 
 
 @cache
 def _group_of_file(file: str) -> str:
     text = (ROOT / file).read_text()
-    return next((name for name in ALONE if f"mark.{name}" in text), file)
+    return SERVICES if any(marker in text for marker in STARTED) else file
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if hasattr(item.config, "workerinput") and group_of(item.nodeid) not in ALONE:
+    if hasattr(item.config, "workerinput") and group_of(item.nodeid) != SERVICES:
         os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
