@@ -101,7 +101,7 @@ def given_terms() -> list[Term]:
     from schemas.base.redaction import IdentifierType
     from schemas.objects.terms import Term
     from tenancy.errors import Refused
-    from tenancy.redaction.terms import folded
+    from tenancy.redaction.terms import is_telling
 
     if sys.stdin.isatty():
         typer.echo("one term a line; end with Ctrl-D", err=True)
@@ -120,8 +120,8 @@ def given_terms() -> list[Term]:
             term = Term(text=words, kind=IdentifierType(kind) if tab else IdentifierType.PERSON)
         except ValidationError:
             raise Refused("bad-term", f"refused: line {number}: a term has at most 200 characters") from None
-        if not folded(term.text):
-            raise Refused("bad-term", f"refused: line {number}: a term has a letter or a digit")
+        if not is_telling(term.text):
+            raise Refused("bad-term", f"refused: line {number}: a term has two letters or digits")
         terms.append(term)
     if not terms:
         raise Refused("no-terms", "refused: there is no term in standard input; give one a line")

@@ -20,7 +20,7 @@ from tenancy.audit.pseudonyms import Pseudonyms
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, Refused, Transient
 from tenancy.lifecycle.terms import change_terms, contains
-from tenancy.redaction.terms import folded
+from tenancy.redaction.terms import folded, is_telling
 from tenancy.state.open_work import announce
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -43,8 +43,8 @@ async def mark(
     Raises :class:`Refused` for a term that does not stand in the example: it is a typing error, and would withdraw
     others. Interrupted, give it again: a second search finds nothing more.
     """
-    if not folded(term.text):
-        raise Refused("bad-term", "refused: a term has a letter or a digit")
+    if not is_telling(term.text):
+        raise Refused("bad-term", "refused: a term has two letters or digits")
     await tenancy.active(tenant)
     store = await tenancy.store(tenant)
     if not await _stands_in(store, example_id, term):

@@ -86,4 +86,9 @@ def folded(term: str) -> Words:
     return tuple(word.casefold() for word in _WORD.findall(read(term).text))
 
 
+def is_telling(term: str) -> bool:
+    """Whether it may be a term: one letter or digit stands in nearly every text, and would withdraw them all."""
+    return sum(map(len, folded(term))) >= 2
+
+
 NO_TERMS = TenantTerms()

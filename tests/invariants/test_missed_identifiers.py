@@ -108,7 +108,7 @@ async def test_the_term_stands_in_the_sealed_list_and_in_no_event_name_body_entr
 async def test_what_does_not_stand_in_the_example_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     world = World(tmp_path)
     tenant = await taught(world)
-    for example, text in (("e1", "Okonkwo"), ("e2", "Okonkw"), ("nobody", "Okonkwo"), ("e2", "...")):
+    for example, text in (("e1", "Okonkwo"), ("e2", "Okonkw"), ("nobody", "Okonkwo"), ("e2", "..."), ("e2", "a")):
         with pytest.raises(Refused):
             await mark(world.outside, tenant, example, Term(text=text), reviewer_id="rev-1")
     store = await world.outside.store(tenant)

@@ -50,7 +50,7 @@ def test_terms_are_added_shown_on_terminals_only_and_removed(terms: Any, monkeyp
     assert terms(f"list {TENANT}").output == f"FACILITY\t{WARD}\n"
 
 
-@pytest.mark.parametrize("given", ["", "\n", "NOBODY\tOkonkwo", "...", "x" * 201])
+@pytest.mark.parametrize("given", ["", "\n", "NOBODY\tOkonkwo", "...", "x", "x" * 201])
 def test_what_is_no_term_is_refused_and_never_quoted(terms: Any, given: str) -> None:
     said = error_line(terms(f"add {TENANT}", given), 1)
     assert "Okonkwo" not in said and "xxx" not in said
