@@ -5,6 +5,7 @@ No text of an example is here, and every document is checked by the functions of
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path as FilePath
 from typing import Annotated
 
@@ -97,8 +98,9 @@ async def audit(
 ) -> Response:
     await page.tenancy.states.read(person.tenant)
     copy = await read_copy(page.tenancy, person.tenant)
-    verdict = verify_copy(copy, page.verifier, (), page.signing)
-    entries = audit_log.entries_of(copy)
+    # A long log takes seconds, in which other people's pages go on.
+    verdict = await asyncio.to_thread(verify_copy, copy, page.verifier, (), page.signing)
+    entries = await asyncio.to_thread(audit_log.entries_of, copy)
     kinds = sorted({entry.kind for entry in entries})
     chosen = audit_log.selected(entries, kind=kind)
     resolved = await audit_log.names(
