@@ -52,6 +52,7 @@ async def loads(stand: Stand) -> int:
     return int(float(found[1]))
 
 
+@pytest.mark.attack_long  # tests/integration/test_engine.py mixes and evicts in each run
 async def test_each_answer_in_a_mixed_batch_is_the_one_given_alone_but_for_ties(
     stand: Stand, size: Size, seed: int
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_replica_that_is_stopped_leaves_no_adapter_and_nothing_in_shared_memor
     assert vllm_processes(stack) == []
 
 
+@pytest.mark.attack_long
 def test_a_replica_that_is_starting_is_alive_and_not_ready_and_ends_when_it_is_told_to(stand: Stand) -> None:
     stack = stand.local
     if stack.service("inference").is_running():
