@@ -13,6 +13,11 @@ from consumers.training.tokenization import TrainingExample
 from schemas.tenant.hyperparameters import Hyperparameters
 
 
+def import_tensor_libraries() -> None:
+    """Import what :class:`LoraTrainer` needs. It holds the interpreter for seconds, in which no lease is renewed."""
+    import consumers.training.lora  # noqa: F401
+
+
 class Trainer(Protocol):
     """Trains one adapter. Its methods block and run off the event loop."""
 

@@ -34,7 +34,7 @@ from consumers.training.publication import Publication
 from consumers.training.result import StepProgress, TrainingResult, TrainingStopped
 from consumers.training.scratch import scratch_folder
 from consumers.training.settings import TrainingSettings
-from consumers.training.trainer import LoraTrainer, Trainer
+from consumers.training.trainer import LoraTrainer, Trainer, import_tensor_libraries
 from schemas.base.canonical import adapter_digest
 from schemas.bus.events import TrainingStarted
 from schemas.evidence.purposes import Purpose
@@ -406,6 +406,7 @@ def main() -> None:
     settings = loaded_or_exit(TrainingSettings)
     configure_logging("training-worker")
     telemetry = configure_telemetry("training-worker", settings.otlp_endpoint)
+    import_tensor_libraries()
     try:
         status = asyncio.run(work(settings, TenantId(arguments.tenant), arguments.run, arguments.holder))
     finally:
