@@ -95,7 +95,8 @@ def training(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("training")
     base = build_tiny_base(folder / "base", load_tokenizer()).path
     gate = folder / "gate"
-    job = HeldJob(gate, {"SANO_BASE_MODEL": str(base), write_audit.GATE: str(gate)})
+    # The lease is as long as in production: a worker that waits for a processor may not lose it, or begins again.
+    job = HeldJob(gate, {"SANO_BASE_MODEL": str(base), write_audit.GATE: str(gate), "SANO_LEASE_SECONDS": "30"})
     platform.restart("training", **job.settings)
     yield job
     platform.restart("training")
