@@ -7,26 +7,23 @@ of another installation, made up, or of a tenant that was purged, it is nobody's
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import NewNonce, random_nonce
+from tenancy.storage.derived_keys import TAG_DIGITS, derived_key, tag
 from tenancy.tenant_id import TenantId
 
 KEYS = 4096
 """Derived keys that are kept at most, 32 bytes each."""
 OPEN_SECONDS = 2.0
 """So long an answer waits for its tenant's key, once in the life of a replica."""
-_DIGITS = 32  # 128 bits, for the nonce and for the HMAC
-_ID = re.compile(rf"(?:chatcmpl-|cmpl-|resp_)?([0-9a-f]{{{_DIGITS}}})([0-9a-f]{{{_DIGITS}}})")
+_NONCE_DIGITS = 32
+_ID = re.compile(rf"(?:chatcmpl-|cmpl-|resp_)?([0-9a-f]{{{_NONCE_DIGITS}}})([0-9a-f]{{{TAG_DIGITS}}})")
 
 
 @dataclass
@@ -72,12 +69,11 @@ class AnswerIds:
         except (Refused, Transient, TimeoutError):
             return None
         self.require_admitted(tenant)  # it may have been fenced meanwhile
-        info = b"sanolith/answer-id/v1"
-        key = self._keys[tenant] = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(data_key)
+        key = self._keys[tenant] = derived_key(data_key, b"sanolith/answer-id/v1")
         while len(self._keys) > KEYS:
             del self._keys[next(iter(self._keys))]
         return key
 
 
 def _signed(key: bytes, nonce: str, adapter: str) -> str:
-    return hmac.new(key, f"{nonce}|{adapter}".encode(), hashlib.sha256).hexdigest()[:_DIGITS]
+    return tag(key, f"{nonce}|{adapter}")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-PSEUDONYM_DIGITS = 32  # 128 bits: no two names of a tenant meet
+from tenancy.storage.derived_keys import derived_key, tag
 
 Named = Literal["reviewer", "example", "consent", "export", "reason", "author", "document"]
 
@@ -26,9 +21,8 @@ class Pseudonyms:
 
     @classmethod
     def derived(cls, data_key: bytes) -> Pseudonyms:
-        info = b"sanolith/audit/pseudonym/v1"
-        return cls(HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(data_key))
+        return cls(derived_key(data_key, b"sanolith/audit/pseudonym/v1"))
 
     def of(self, named: Named, name: str) -> str:
         """The pseudonym, in hex. A reviewer and an example of the same name have different ones."""
-        return hmac.new(self.key, f"{named}|{name}".encode(), hashlib.sha256).hexdigest()[:PSEUDONYM_DIGITS]
+        return tag(self.key, f"{named}|{name}")

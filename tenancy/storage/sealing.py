@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from tenancy.errors import SealBroken
+from tenancy.storage.derived_keys import derived_key
 
 MAGIC = b"SANO1"
 SALT_BYTES = 32
@@ -60,7 +59,7 @@ def open_sealed(data_key: bytes, object_key: str, sealed: bytes) -> bytes:
 
 def _cipher(data_key: bytes, salt: bytes, object_key: str) -> AESGCM:
     info = b"sanolith/seal/v1/" + object_key.encode()
-    return AESGCM(HKDF(algorithm=SHA256(), length=32, salt=salt, info=info).derive(data_key))
+    return AESGCM(derived_key(data_key, info, salt))
 
 
 def _nonce(counter: int, is_last: bool) -> bytes:
