@@ -16,6 +16,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from schemas.base.addresses import is_loopback, is_provider_address
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
+from tenancy.platform.http_bodies import bounded_body
 
 FETCH_SECONDS = 5.0
 """For both documents together."""
@@ -85,15 +86,11 @@ def _may_be_asked(address: object, issuer: str) -> bool:
 
 async def _document(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
     """Raises :class:`ValueError` for what is no JSON object of at most :data:`MAX_BYTES`."""
-    received = bytearray()
     async with client.stream("GET", url) as answer:
         if answer.status_code != 200 or answer.headers.get("content-encoding", "identity") != "identity":
             raise ValueError("no plain answer")
-        async for chunk in answer.aiter_raw():
-            received += chunk
-            if len(received) > MAX_BYTES:
-                raise ValueError("too long")
-    document = await asyncio.to_thread(parse_json, bytes(received))
+        received = await bounded_body(answer, MAX_BYTES)
+    document = await asyncio.to_thread(parse_json, received)
     if not isinstance(document, dict):
         raise ValueError("no JSON object")
     return document

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from tenancy.errors import Refused, Transient
+from tenancy.platform.http_bodies import BodyTooLong, bounded_body
 
 LARGEST_ANSWER = 32 * 1024 * 1024
 
@@ -34,11 +35,7 @@ class ToolClient:
     async def _asked(self, method: str, path: str, **how: Any) -> Any | None:
         try:
             async with self.client.stream(method, path, **how) as response:
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > LARGEST_ANSWER:
-                        raise Refused("tool-refused", "refused: the curation tool's answer is too large")
+                body = await bounded_body(response, LARGEST_ANSWER)
                 status = response.status_code
                 if status == 404:
                     return None
@@ -47,7 +44,9 @@ class ToolClient:
                 if status >= 300:
                     why = f"refused: the curation tool answered {status}; see to its address and the token's rights"
                     raise Refused("tool-refused", why)
-                return httpx.Response(200, content=bytes(body)).json()
+                return httpx.Response(200, content=body).json()
+        except BodyTooLong:
+            raise Refused("tool-refused", "refused: the curation tool's answer is too large") from None
         except httpx.HTTPError as error:
             raise ToolUnavailable(f"the curation tool did not answer ({type(error).__name__})") from None
         except ValueError:

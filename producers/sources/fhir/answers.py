@@ -8,6 +8,7 @@ import httpx
 
 from schemas.base.json_text import parse_json
 from tenancy.errors import Transient
+from tenancy.platform.http_bodies import BodyTooLong, bounded_body
 
 MOST_BYTES = 16 * 1024 * 1024
 
@@ -20,14 +21,12 @@ async def json_answer(client: httpx.AsyncClient, method: str, url: str, **more: 
     """Status and JSON; None in its place where the answer is none. Raises :class:`ServerUnavailable`."""
     try:
         async with client.stream(method, url, **more) as answer:
-            body = bytearray()
-            async for piece in answer.aiter_bytes():
-                body += piece
-                if len(body) > MOST_BYTES:
-                    raise ServerUnavailable(f"the FHIR server's answer is longer than {MOST_BYTES} bytes")
+            body = await bounded_body(answer, MOST_BYTES)
+    except BodyTooLong:
+        raise ServerUnavailable(f"the FHIR server's answer is longer than {MOST_BYTES} bytes") from None
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise ServerUnavailable(f"the FHIR server does not answer ({type(error).__name__})") from None
     try:
-        return answer.status_code, parse_json(bytes(body))
+        return answer.status_code, parse_json(body)
     except ValueError:
         return answer.status_code, None
