@@ -1,8 +1,8 @@
 """Keeps the keys of identity providers, and decides when they are fetched anew.
 
-A key that its provider has taken back is refused once the provider was asked again: after ten minutes at the latest,
-and an hour where it does not answer. An unknown ``kid`` asks at once, and no more than once a minute for an issuer,
-whoever sends what. Only callers of that issuer wait for it.
+A replica refuses a key that its provider has taken back within ten minutes, and within an hour where the provider does
+not answer. An unknown ``kid`` asks the issuer at once, at most once a minute over all callers. Only callers of that
+issuer wait for it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ MAX_CHARACTERS = 16_384
 MAX_AUDIENCES = 16
 LONGEST = timedelta(hours=24)
 TYPES = (None, "JWT", "jwt", "at+jwt", "application/at+jwt")
-"""Of a token that is to be presented to an API; others, for logging out say, are none (RFC 8725, 3.11)."""
+"""Of tokens for an API. Tokens for something else, such as logging out, have another (RFC 8725, 3.11)."""
 _SCOPES = ("scope", "scp")
 """Claims that hold words with blanks between them."""
 
@@ -34,7 +34,7 @@ class _Registry(jws.JWSRegistry):
 
 @dataclass(frozen=True)
 class ProviderToken:
-    """What a token says of itself. Nothing of it is verified; it decides only whose keys it is verified by."""
+    """What a token says of itself, before any check. It only selects the keys that the token is checked with."""
 
     text: str
     issuer: str
@@ -53,8 +53,8 @@ class ProviderToken:
             issuer = claims["iss"]
             if not isinstance(issuer, str) or not is_provider_address(issuer):
                 return None
-            (audience,) = [each for each in _audiences(claims["aud"]) if tenant_of(each) is not None]
-            tenant = TenantId(str(tenant_of(audience)))
+            named = [(each, tenant_of(each)) for each in _audiences(claims["aud"])]
+            ((audience, tenant),) = [(each, TenantId(name)) for each, name in named if name is not None]
             algorithm, kid = header["alg"], header["kid"]
         except (BadSignature, KeyError, ValueError, TypeError):
             return None
@@ -65,9 +65,9 @@ class ProviderToken:
     def __repr__(self) -> str:
         return "ProviderToken()"  # a traceback shows no token
 
-    def is_for(self, provider: IdentityProvider | None) -> bool:
+    def is_for(self, provider: IdentityProvider) -> bool:
         """Whether it says that it is of this provider, for this audience."""
-        return provider is not None and (self.issuer, self.audience) == (provider.issuer, provider.audience)
+        return (self.issuer, self.audience) == (provider.issuer, provider.audience)
 
     def is_good(self, key: ProviderKey, provider: IdentityProvider, now: datetime) -> bool:
         """Whether the key signed it, it has begun and not ended, and it claims all that the provider's have to."""

@@ -16,7 +16,7 @@ from schemas.tenant.identity_provider import IdentityProvider
 from tenancy.audit.log import AuditRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.state.identity_providers import provider_removed, provider_set
+from tenancy.state.identity_providers import provider_in, provider_removed, provider_set
 from tenancy.tenant_id import TenantId
 
 SET, REMOVED = "identity_provider.set", "identity_provider.removed"
@@ -49,17 +49,14 @@ async def set_provider(
         why = "refused: names and values of claims and the audience are printable, without blanks, at most 8 claims"
         raise Refused("bad-identity-provider", why) from None
     state = (await tenancy.states.swap(tenant, provider_set(provider))).state
-    provider = state.identity_provider or provider
+    provider = provider_in(state)
     await _entered(tenancy, tenant, SET, provider, set_by, state)
     return provider
 
 
 async def provider_of(tenancy: Tenancy, tenant: TenantId) -> IdentityProvider:
     """The tenant's. Raises :class:`UnknownTenant`, and :class:`Refused` where it has none."""
-    provider = (await tenancy.states.read(tenant)).state.identity_provider
-    if provider is None:
-        raise Refused("no-identity-provider", "refused: the tenant has no identity provider")
-    return provider
+    return provider_in((await tenancy.states.read(tenant)).state)
 
 
 async def remove_provider(tenancy: Tenancy, tenant: TenantId, *, removed_by: str) -> IdentityProvider:

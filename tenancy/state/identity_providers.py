@@ -42,8 +42,14 @@ def provider_set(provider: IdentityProvider) -> Change:
     return change
 
 
-def provider_removed(state: TenantState) -> TenantState:
-    """Take the installation's own tokens and API keys only. Raises :class:`Refused` where there is no provider."""
+def provider_in(state: TenantState) -> IdentityProvider:
+    """The tenant's. Raises :class:`Refused` where it has none."""
     if state.identity_provider is None:
         raise Refused("no-identity-provider", "refused: the tenant has no identity provider")
+    return state.identity_provider
+
+
+def provider_removed(state: TenantState) -> TenantState:
+    """Take the installation's own tokens and API keys only. Raises as :func:`provider_in`."""
+    provider_in(state)
     return state.evolve(identity_provider=None)
