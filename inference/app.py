@@ -194,12 +194,7 @@ class Replica:
             retrieval = Retrieval(tenancy, indexes, embedder, settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN)
             views = TenantStateCache(tenancy, settings.state_ttl_seconds)
             ids = AnswerIds(tenancy, views.require_admitted)
-
-            def blocked(tenant: TenantId) -> None:
-                turns.forget(tenant)
-                ids.forget(tenant)
-
-            views.on_blocked = blocked
+            views.on_blocked = (turns.forget, ids.forget)
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)
             lease = ReplicaLease(

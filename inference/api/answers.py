@@ -28,7 +28,7 @@ from tenancy.tenant_id import TenantId
 
 Kind = Literal["chat", "completion"]
 NewAnswerId = Callable[[TenantId, str], Awaitable[str]]
-"""Of the tenant and the adapter that answers, or ``base``."""
+"""Makes the id of an answer. Takes the tenant, and the adapter that answers (``base`` for none)."""
 
 
 class HeldStream(AsyncIterator[bytes]):

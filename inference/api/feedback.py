@@ -23,7 +23,7 @@ from tenancy.tenant_id import TenantId
 
 RATINGS = ("up", "down")
 CODES = ("incorrect", "incomplete", "unsafe", "style", "other")
-"""What may be wrong with an answer. A fixed list: a word of the caller's own could be a name, and is no label."""
+"""Name what is wrong with an answer. They become labels, and a caller's own words could hold a name."""
 NO_CODE = "none"
 FIELDS = frozenset({"answer_id", "rating", "code"})
 

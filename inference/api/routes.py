@@ -101,9 +101,7 @@ class Api:
         return self.credentials.of_token(presented)
 
     def _ready(self) -> Answers:
-        if self.answers is None:
-            raise RequestRefused(503, "starting", "this replica is starting; try again")
-        return self.answers
+        return _begun(self.answers)
 
     def _route(self, kind: Kind) -> Endpoint:
         async def answer(request: Request) -> Response:
@@ -143,10 +141,8 @@ class Api:
         with ExitStack() as running:
             running.enter_context(self.running.one_more(caller.tenant))
             body = await _body(request)
-            self._ready()
-            if self.embeddings is None:
-                raise RequestRefused(503, "starting", "this replica is starting; try again")
-            made = Answer("base", await _while_waited_for(request, self.embeddings.answer(caller.tenant, body)))
+            embeddings = _begun(self.embeddings)
+            made = Answer("base", await _while_waited_for(request, embeddings.answer(caller.tenant, body)))
             self.requests.add(1, {"route": "embeddings", "adapter": "base"})
             return self._response(caller.tenant, made, running)
 
@@ -155,9 +151,7 @@ class Api:
         caller.require("chat")
         with self.running.one_more(caller.tenant):
             body = await _body(request)
-            if self.feedback is None:
-                raise RequestRefused(503, "starting", "this replica is starting; try again")
-            return JSONResponse(await self.feedback.take(caller.tenant, body))
+            return JSONResponse(await _begun(self.feedback).take(caller.tenant, body))
 
     def _response(
         self, tenant: TenantId, made: Answer, running: ExitStack, translated: Translation = _as_it_is
@@ -181,6 +175,13 @@ class Api:
     async def _jwks(self, request: Request) -> Response:
         keys = await self.public_keys.jwks(self._ready().views, request.path_params["tenant"])
         return JSONResponse(keys, media_type=MEDIA_TYPE, headers={"Cache-Control": "max-age=300"})
+
+
+def _begun(part: T | None) -> T:
+    """The part of a replica that has started. Raises :class:`RequestRefused` (503)."""
+    if part is None:
+        raise RequestRefused(503, "starting", "this replica is starting; try again")
+    return part
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:

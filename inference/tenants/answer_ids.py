@@ -56,7 +56,7 @@ class AnswerIds:
         return next((name for name in among if hmac.compare_digest(_signed(key, nonce, name), given)), None)
 
     def forget(self, tenant: TenantId) -> None:
-        """Keep nothing of a tenant that is not served any more."""
+        """Drop the key of a tenant that is fenced."""
         self._keys.pop(tenant, None)
 
     async def _key(self, tenant: TenantId) -> bytes | None:

@@ -43,7 +43,7 @@ class TenantStateCache:
     tenancy: Tenancy
     ttl_seconds: float
     now: Callable[[], float] = time.monotonic
-    on_blocked: Callable[[TenantId], None] = lambda tenant: None
+    on_blocked: tuple[Callable[[TenantId], None], ...] = ()
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
     _reading: dict[str, object] = field(default_factory=dict)
     _blocked: RecentSet[str] = field(default_factory=RecentSet)
@@ -147,7 +147,8 @@ class TenantStateCache:
         """Admit nothing of this tenant any more, the first step of its eviction."""
         self._blocked.add(tenant)
         self.forget(tenant)
-        self.on_blocked(tenant)
+        for forget in self.on_blocked:
+            forget(tenant)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,10 @@ import pytest_asyncio
 import uvicorn
 from pydantic import BaseModel
 
-from inference.api.answers import Answers
 from inference.api.embeddings import Embeddings
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.grammars import Grammars
-from inference.tenants.binding import Salts
 from producers.commands import api_keys
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.port import Embedder
@@ -69,18 +67,7 @@ async def bench(shallow_base: Path) -> AsyncIterator[Bench]:
     grammars = Grammars.of(shallow_base)
     grammars.start()
     await engine.start()
-    bench.api.answers = Answers(
-        engine,
-        grammars,
-        bench.views,
-        bench.placement,
-        bench.lease,
-        bench.meter,
-        Salts(),
-        bench.turns,
-        bench.retrieval,
-        bench.ids.new,
-    )
+    bench.answering(engine, grammars, bench.placement)
     async with open_embedder(EmbedderSettings(), Path()) as embedder:
 
         async def opened() -> Embedder | None:

@@ -17,14 +17,12 @@ import pytest_asyncio
 
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
-from inference.api.answers import Answers
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.processes import left_of
 from inference.engine.shared_memory import FOLDER
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
-from inference.tenants.binding import Salts
 from tenancy.errors import Transient
 from tenancy.tenant_id import TenantId
 from tests.bench import random_adapters
@@ -68,18 +66,7 @@ class Replica:
         policy = ResidencyPolicy(max_resident=3, idle_seconds=600)
         self.placement = Placement(self.engine, files, Residency(policy, lambda: 0.0), 0.0)
         self.engine.on_ended = self.placement.engine_ended
-        bench.api.answers = Answers(
-            self.engine,
-            bench.grammars,
-            bench.views,
-            self.placement,
-            bench.lease,
-            bench.meter,
-            Salts(),
-            bench.turns,
-            bench.retrieval,
-            bench.ids.new,
-        )
+        bench.answering(self.engine, bench.grammars, self.placement)
 
     def _count(self) -> None:
         self.restarted += 1

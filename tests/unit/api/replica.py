@@ -204,8 +204,9 @@ class Bench:
         self.residency = Residency(ResidencyPolicy(max_resident=2, idle_seconds=60), lambda: 0.0)
         self.placement = Placement(self.engine, self.files, self.residency, 0.0, lambda: 0.0)
         self.turns = turns()
-        self.views = TenantStateCache(self.tenancy, 0.0, on_blocked=self._blocked)
+        self.views = TenantStateCache(self.tenancy, 0.0)
         self.ids = AnswerIds(self.tenancy, self.views.require_admitted)
+        self.views.on_blocked = (self.turns.forget, self.ids.forget)
         self.lease = ReplicaLease(self.tenancy, "replica-0", "c" * 64, 30.0, NOW)
         self.reader = InMemoryMetricReader()
         meter = MeterProvider(metric_readers=[self.reader]).get_meter("test")
@@ -217,16 +218,20 @@ class Bench:
         self.app = self.api.build(_no_lifespan)
         telemetry = Telemetry("inference", CollectorRegistry(), *[None] * 7)  # type: ignore[arg-type]
         self.health = health_app(telemetry, lambda: True, _is_ready)
-        engine: Any = self.engine
         self.embedder = WordEmbedder()
         self.indexes = LoadedIndexes(MOST_BYTES)
         self.retrieval = retrieval(self.tenancy, self.embedder, self.indexes)
         self.grammars = FakeGrammars()
-        self.answers = Answers(
+        self.answers = self.answering(self.engine, self.grammars, self.placement)
+        self.api.feedback = Feedback(self.ids, self.views, self.turns, meter.create_counter("sano_feedback"))
+
+    def answering(self, engine: Any, grammars: Any, placement: Placement) -> Answers:
+        """Answer by these from now on, and by the bench's own parts else."""
+        made = self.api.answers = Answers(
             engine,
-            self.grammars,
+            grammars,
             self.views,
-            self.placement,
+            placement,
             self.lease,
             self.meter,
             Salts(bytes(32)),
@@ -234,12 +239,7 @@ class Bench:
             self.retrieval,
             self.ids.new,
         )
-        self.api.answers = self.answers
-        self.api.feedback = Feedback(self.ids, self.views, self.turns, meter.create_counter("sano_feedback"))
-
-    def _blocked(self, tenant: TenantId) -> None:
-        self.turns.forget(tenant)
-        self.ids.forget(tenant)
+        return made
 
     async def start(self) -> None:
         def adapter(status: str) -> AdapterState:
