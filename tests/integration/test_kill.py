@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -42,39 +41,14 @@ _numbers = itertools.count()
 ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, heldout_fraction=0.0)
 
 
-@dataclass(frozen=True)
-class CrashPoint:
-    """One consumer and one of its effects."""
-
-    consumer: str
-    effect: str
-
-    def __str__(self) -> str:
-        return f"{self.consumer}, {self.effect}"
-
-
-# Lives of a consumer, each with its effects in the order in which it has them.
+# Consumers, each with the effects of one life in the order in which it has them.
 LIVES = {
-    "curation": [
-        CrashPoint("curation", "put:consents"),
-        CrashPoint("curation", "swap:state"),
-        CrashPoint("curation", "put:examples"),
-        CrashPoint("curation", "publish:sano.training.requested"),
-    ],
-    "training": [
-        CrashPoint("training", "put:runs"),
-        CrashPoint("training", "swap:state"),
-    ],
+    "curation": ("curation", ["put:consents", "swap:state", "put:examples", "publish:sano.training.requested"]),
+    "training": ("training", ["put:runs", "swap:state"]),
     # It reads usage beside the other topics, so that neither comes after the other.
-    "ledger, audit": [
-        CrashPoint("ledger", "put:audit-claims"),
-        CrashPoint("ledger", "put:audit-head"),
-    ],
-    "ledger, usage": [CrashPoint("ledger", "put:usage")],
-    "knowledge": [
-        CrashPoint("knowledge", "put:knowledge"),
-        CrashPoint("knowledge", "erase:knowledge"),
-    ],
+    "ledger, audit": ("ledger", ["put:audit-claims", "put:audit-head"]),
+    "ledger, usage": ("ledger", ["put:usage"]),
+    "knowledge": ("knowledge", ["put:knowledge", "erase:knowledge"]),
 }
 PURGE_LIVES = [
     ["put:purges", "publish:sano.purge.requested"],
@@ -87,11 +61,8 @@ WORKER_LIVES = [["put:training-sets", "put:staging", "put:adapters"], ["publish:
 """Runs, each with the effects that their workers are killed at, one after another. From ``put:adapters`` on the run is
 published, and no worker comes again.
 """
-ACTIVATION_CRASH_POINTS = [
-    CrashPoint("adapters", "swap:state"),
-    CrashPoint("adapters", "publish:sano.adapter.activated"),
-]
-EXPORT_CRASH_POINTS = [CrashPoint("export", "put:exports"), CrashPoint("export", "publish:sano.export.ready")]
+ACTIVATION = ["swap:state", "publish:sano.adapter.activated"]
+EXPORT = ["put:exports", "publish:sano.export.ready"]
 
 
 @pytest.fixture
@@ -113,8 +84,7 @@ async def test_a_consumer_that_is_killed_after_each_of_its_effects_in_turn_loses
     platform: Platform, tenancy: Tenancy, life: str
 ) -> None:
     """Every process but the last goes on from what a killed one left."""
-    consumer = LIVES[life][0].consumer
-    first, *others = [point.effect for point in LIVES[life]]
+    consumer, (first, *others) = LIVES[life]
     platform.restart(consumer, f"after:{first}")
     tenant = await _sent(tenancy)
     await _killed_in_turn(platform, consumer, others)
@@ -232,15 +202,14 @@ async def test_an_activation_and_an_export_survive_the_kills_of_their_consumers(
     platform: Platform, tenancy: Tenancy, tiny_base: Path
 ) -> None:
     """Every process but the last of each goes on from what a killed one left."""
-    activation, export = ([point.effect for point in life] for life in (ACTIVATION_CRASH_POINTS, EXPORT_CRASH_POINTS))
     platform.restart("training", SANO_BASE_MODEL=str(tiny_base))
     try:
-        platform.restart("adapters", f"after:{activation[0]}")
+        platform.restart("adapters", f"after:{ACTIVATION[0]}")
         policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
         tenant = await _with_examples(tenancy, policy)
         await platform.died("adapters")
         platform.processes["training"].kill()  # its runner pays what a dead process owes, once that is overdue
-        await _killed_in_turn(platform, "adapters", activation[1:])
+        await _killed_in_turn(platform, "adapters", ACTIVATION[1:])
 
         async def activated() -> TenantState | None:
             state = await _state(tenancy, tenant)
@@ -248,9 +217,9 @@ async def test_an_activation_and_an_export_survive_the_kills_of_their_consumers(
 
         state = await eventually(activated, "the adapter was activated")
         assert state.activations == 1
-        platform.restart("export", f"after:{export[0]}")
+        platform.restart("export", f"after:{EXPORT[0]}")
         await publish(tenancy, tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
-        await _killed_in_turn(platform, "export", export[1:])
+        await _killed_in_turn(platform, "export", EXPORT[1:])
         store = await tenancy.store(tenant)
 
         async def exported() -> bool | None:
