@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TENSORS
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "tenancy", "consumers", "producers", "inference", "deploy")
 
@@ -85,7 +87,6 @@ FLOORS: dict[str, tuple[str, ...]] = {
 }
 """The rooms of a package from the ground up: each imports only those before it. Nothing of ours goes in a circle."""
 
-HEAVY = {"torch", "peft", "transformers", "vllm"}
 HEAVY_ALLOWED = ("consumers.training", "inference", "tenancy.embedding.sentence_transformer")
 
 CLOUD = {"boto3", "botocore", "aiobotocore", "s3fs"}
@@ -197,7 +198,7 @@ def across_consumers(module: Module) -> list[str]:
 def heavy(module: Module) -> list[str]:
     if any(_within(module.name, package) for package in HEAVY_ALLOWED):
         return []
-    return [imported for imported in module.imported() if imported.split(".")[0] in HEAVY]
+    return [imported for imported in module.imported() if imported.split(".")[0] in TENSORS]
 
 
 def cloud(module: Module) -> list[str]:
@@ -315,7 +316,7 @@ def test_no_service_but_the_engine_and_the_worker_pays_for_tensor_libraries() ->
         [
             "import sys",
             *[f"import consumers.{service}.app" for service in services],
-            f"print(sorted({HEAVY!r} & sys.modules.keys()))",
+            f"print(sorted({TENSORS!r} & sys.modules.keys()))",
         ]
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

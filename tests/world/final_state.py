@@ -102,9 +102,12 @@ def canonical(value: Any) -> Any:
 
 def difference(one: Any, two: Any, path: str = "") -> str:
     """Where two final states are not the same; empty where they are."""
+    if one == two:
+        return ""
     if isinstance(one, dict) and isinstance(two, dict):
-        keys = [key for key in one | two if one.get(key) != two.get(key)]
-        return "; ".join(difference(one.get(key), two.get(key), f"{path}.{key}") for key in keys)
+        if one.keys() != two.keys():
+            return f"{path}: only one of them has {sorted(one.keys() ^ two.keys())}"
+        return "; ".join(difference(one[key], two[key], f"{path}.{key}") for key in one if one[key] != two[key])
     if isinstance(one, list) and isinstance(two, list):
         return f"{path}: with {[x for x in one if x not in two]}, without {[x for x in two if x not in one]}"
-    return "" if one == two else f"{path}: {one} != {two}"
+    return f"{path}: {one} != {two}"
