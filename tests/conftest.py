@@ -40,7 +40,7 @@ NICE = 3
 pytest_plugins = [
     "tests.fixtures.durations",
     "tests.fixtures.services",
-    "tests.fixtures.shallow_base",
+    "tests.fixtures.base_models",
     "tests.fixtures.platform",
     "tests.fixtures.walled",
 ]

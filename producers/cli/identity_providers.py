@@ -37,7 +37,7 @@ def set_(
     ] = ["chat"],  # noqa: B006
     json: JsonOption = False,
 ) -> None:
-    """Take tokens of this provider for the tenant, and no longer those of another."""
+    """Take tokens of this provider for the tenant, and of no other."""
     from producers.commands.identity_providers import set_provider
     from tenancy.tenant_id import TenantId
 

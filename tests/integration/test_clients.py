@@ -51,11 +51,11 @@ class Dose(BaseModel):
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(shallow_base: Path) -> AsyncIterator[Bench]:
+async def bench(whole_base: Path) -> AsyncIterator[Bench]:
     bench = Bench()
     await bench.start()
     config = EngineConfig(
-        base_model=shallow_base,
+        base_model=whole_base,
         max_loras=1,
         max_cpu_loras=1,
         max_lora_rank=8,
@@ -64,7 +64,7 @@ async def bench(shallow_base: Path) -> AsyncIterator[Bench]:
         kv_cache_gib=0.25,
     )
     engine = Engine(config)
-    grammars = Grammars.of(shallow_base)
+    grammars = Grammars.of(whole_base)
     grammars.start()
     await engine.start()
     bench.answering(engine, grammars, bench.placement)
@@ -164,15 +164,20 @@ async def test_an_answer_has_the_shape_of_a_schema_or_of_any_object(client: Clie
 
 
 async def test_a_grammar_that_takes_too_much_is_refused_and_the_engine_answers_others(client: Client) -> None:
-    hard = {"type": "string", "maxLength": 10_000_000}
+    choice = {"structured_outputs": {"choice": ["yes", "no"]}}
+    await ask(client, extra_body=choice)
+    # Seconds of a core for each of them, also of a quick one.
+    hard = {"type": "object", "properties": {f"p{i}": {"type": "string", "maxLength": 10**7 + i} for i in range(50)}}
     schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": hard}}
     with pytest.raises(openai.BadRequestError) as refused:
         await ask(client, response_format=schema)
     assert refused.value.param == "response_format"
     with pytest.raises(openai.RateLimitError):
-        await ask(client, response_format={**schema, "json_schema": {"name": "n", "schema": {**hard, "minLength": 1}}})
+        await ask(
+            client, response_format={**schema, "json_schema": {"name": "n", "schema": {**hard, "minProperties": 1}}}
+        )
     assert (await ask(client)).choices[0].message.content
-    chosen = await ask(client, extra_body={"structured_outputs": {"choice": ["yes", "no"]}})
+    chosen = await ask(client, extra_body=choice)
     assert chosen.choices[0].message.content in ("yes", "no"), "it was known"
 
 

@@ -19,8 +19,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from deploy.local.base_model import base_model_folder
-from deploy.local.settings import LocalSettings, inherited_environment
 from inference.api.answers import Answers, HeldStream
 from inference.engine import request_fields
 from inference.engine.config import EngineConfig
@@ -53,12 +51,7 @@ _request_ids = (f"request-{number}" for number in count())
 
 
 @pytest.fixture(scope="module")
-def base_model_dir() -> Path:
-    return Path(base_model_folder(LocalSettings(), inherited_environment()))
-
-
-@pytest.fixture(scope="module")
-def adapters(base_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def adapters(whole_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Directories by name: adapters ``a16-0``… of rank 16, ``a8-0``… of rank 8, and ``a32-0``, too large."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -67,7 +60,7 @@ def adapters(base_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("adapters")
     found = {}
     for r, how_many in ((16, 4), (8, 3), (32, 1)):
-        base = AutoModelForCausalLM.from_pretrained(base_model_dir, dtype=torch.float32)
+        base = AutoModelForCausalLM.from_pretrained(whole_base, dtype=torch.float32)
         targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
         config = LoraConfig(r=r, lora_alpha=32, target_modules=targets, task_type="CAUSAL_LM")
         model = get_peft_model(base, config)
@@ -83,9 +76,9 @@ def adapters(base_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(base_model_dir: Path) -> AsyncIterator[Engine]:
+async def running(whole_base: Path) -> AsyncIterator[Engine]:
     config = EngineConfig(
-        base_model=base_model_dir,
+        base_model=whole_base,
         max_loras=3,
         max_cpu_loras=5,
         max_lora_rank=16,
@@ -277,13 +270,13 @@ async def test_the_prefix_cache_is_reset_when_nothing_runs_and_the_report_says_s
 
 
 async def test_prompts_and_answers_do_not_stay_in_shared_memory_after_the_cache_is_reset(
-    engine: Engine, base_model_dir: Path
+    engine: Engine, whole_base: Path
 ) -> None:
     """vLLM's processes hand token ids on through files in shared memory, and leave them there."""
     from transformers import AutoTokenizer
 
     marker = new_marker()
-    ids = AutoTokenizer.from_pretrained(base_model_dir)(f" {marker}", add_special_tokens=False)["input_ids"]
+    ids = AutoTokenizer.from_pretrained(whole_base)(f" {marker}", add_special_tokens=False)["input_ids"]
 
     def holding() -> list[str]:
         """Files in which the ids stand one by one as pickle writes them; the first and last depend on the context."""
@@ -401,7 +394,7 @@ async def test_a_tenants_context_may_be_smaller_than_the_engines(engine: Engine,
 @pytest.mark.parametrize("n", [1, 2])
 async def test_a_caller_who_hangs_up_is_charged_for_what_it_was_given(engine: Engine, kind: Any, n: int) -> None:
     class Views:
-        async def active(self, tenant: TenantId) -> TenantState:
+        async def spending(self, tenant: TenantId) -> TenantState:
             return TenantState(tenant=tenant, nonce="n")
 
         async def adapter(self, tenant: TenantId, model: object, conversation: object) -> None:

@@ -68,6 +68,7 @@ class Visit:
         await self.page.set_viewport_size(before)
 
     async def press(self, *keys: str) -> None:
+        await self.page.wait_for_load_state()  # before that, keys mean nothing yet
         for key in keys:
             await self.page.keyboard.press(key)
 
