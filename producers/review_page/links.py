@@ -1,20 +1,19 @@
 """Signs people in by one-time links, for trying the page out without an identity provider.
 
 A link is a token by the operators' token key, for this page only and for minutes. It is in the fragment of the address,
-which browsers do not send, so no log and no proxy sees it. It works once: the process remembers the links that it has
-taken, and takes none that was made before it began.
+which browsers do not send, so no log and no proxy sees it. It works once, at whichever process of the page.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 
 from producers.review_page.people import Person, Role, role_of
 from schemas.base.identifiers import OpaqueId
 from tenancy.errors import Refused
 from tenancy.evidence.signer import Signer
-from tenancy.platform.clock import Clock, utc_now
+from tenancy.state.spent import Spent
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer, TokenVerifier
 
@@ -37,30 +36,20 @@ def one_time_link(
     return f"{review_url.rstrip('/')}/sign-in/link#{token}"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Links:
-    """Takes each link once. ``verifier`` is for :data:`AUDIENCE`; ``began`` is when this process did."""
+    """Takes each link once. ``verifier`` is for :data:`AUDIENCE`."""
 
     verifier: TokenVerifier
-    clock: Clock = utc_now
-    began: datetime = field(init=False)
-    _taken: dict[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.began = self.clock()
-
-    def take(self, token: str) -> Person:
+    async def take(self, token: str, spent: Spent) -> Person:
         """Who the link is for. Raises :class:`BadLink`, always with the same words."""
         try:
             claims = self.verifier.claims(token)
-            name, ends = str(claims["jti"]), float(claims["exp"])
+            link_id, ends = str(claims["jti"]), int(claims["exp"])
             person = Person(TenantId(claims["sub"]), str(claims["person"]), role_of(claims["role"]))
-            is_old = float(claims["iat"]) <= self.began.timestamp() - 1
         except (KeyError, Refused):
             raise BadLink from None
-        now = self.clock().timestamp()
-        self._taken = {taken: until for taken, until in self._taken.items() if until > now}
-        if is_old or name in self._taken:
+        if not await spent.spend(link_id, ends):
             raise BadLink
-        self._taken[name] = ends
         return person

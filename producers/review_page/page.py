@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from producers.queries.printable import printable
 from producers.review_page.identity_provider import IdentityProvider
 from producers.review_page.links import Links
-from producers.review_page.people import Limits, NotSignedIn, Person, Role, is_genuine, signed_in
+from producers.review_page.people import Limits, NotSignedIn, Person, Role, ends_of, is_genuine, name_of, signed_in
 from producers.review_page.rates import Rates
 from producers.sources.source_key import SourceKey
 from schemas.base.redaction import IdentifierType
@@ -29,6 +29,7 @@ from tenancy.errors import Transient
 from tenancy.evidence.trust import Verifier
 from tenancy.platform.clock import Clock
 from tenancy.redaction.at_first_use import GateSource
+from tenancy.state.spent import Spent
 
 FOLDER = Path(__file__).parent
 FORM_SECONDS = 30.0
@@ -77,6 +78,11 @@ class Page:
             raise Starting
         return self.held[-1]
 
+    @property
+    def spent(self) -> Spent:
+        """Sessions and links that count no more, in every process of the page. Raises :class:`Starting`."""
+        return Spent(self.tenancy.objects, self.clock)
+
 
 def page_of(request: Request) -> Page:
     page: Page = request.app.state.page
@@ -99,11 +105,19 @@ async def somebody(request: Request) -> Person:
     page = page_of(request)
     try:
         person = signed_in(request.session, page.clock(), page.limits)
+        page.people.spend(f"{person.tenant}/{person.id}")
+        await require_not_signed_out(request)
     except NotSignedIn:
         page.strangers.spend(_address(request))
         raise
-    page.people.spend(f"{person.tenant}/{person.id}")
     return person
+
+
+async def require_not_signed_out(request: Request) -> None:
+    """Raises :class:`NotSignedIn` for a copy of a cookie whose session somebody signed out of."""
+    if await page_of(request).spent.has(name_of(request.session), ends_of(request.session)):
+        request.session.clear()
+        raise NotSignedIn
 
 
 def _only(role: Role) -> Callable[[Person], Person]:

@@ -1,8 +1,7 @@
 """Knows who is signed in: one role, bound to one tenant, for a bounded time, in a signed cookie.
 
-The cookie is all there is of a session, so any process of the page can serve it, and none keeps state. Signing out
-takes it from the browser; a copy that somebody made before ends with the idle time, since each answer renews the
-browser's own only.
+The cookie is all there is of a session, so any process of the page can serve it, and none keeps state. What is kept is
+only which sessions somebody signed out of (:mod:`tenancy.state.spent`): a copy of such a cookie is refused too.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def role_of(said: object) -> Role:
     return cast(Role, said)
 
 
-def begin(session: Session, person: Person, now: datetime) -> None:
+def begin(session: Session, person: Person, now: datetime, limits: Limits) -> None:
     """Sign somebody in. Whatever the browser held before is gone, so that no session is fixed from outside."""
     session.clear()
     session.update(
@@ -63,20 +62,31 @@ def begin(session: Session, person: Person, now: datetime) -> None:
         id=person.id,
         role=person.role,
         token=secrets.token_urlsafe(24),
-        began=now.timestamp(),
+        name=secrets.token_hex(16),
+        ends=int(now.timestamp() + limits.whole_seconds),
         seen=now.timestamp(),
         done=[],
     )
 
 
+def name_of(session: Session) -> str:
+    """The session's own id, which is no person's."""
+    return str(session["name"])
+
+
+def ends_of(session: Session) -> int:
+    """When it ends, however much it is used, in seconds since 1970."""
+    return int(session["ends"])
+
+
 def signed_in(session: Session, now: datetime, limits: Limits) -> Person:
-    """Who is signed in. Raises :class:`NotSignedIn`, and then the session is over."""
+    """Who the cookie says is signed in. Raises :class:`NotSignedIn`, and then the session is over."""
     try:
         person = Person(TenantId(session["tenant"]), session["id"], role_of(session["role"]))
-        age, idle = now.timestamp() - session["began"], now.timestamp() - session["seen"]
-    except (KeyError, TypeError, Refused):
+        left, idle = ends_of(session) - now.timestamp(), now.timestamp() - session["seen"]
+    except (KeyError, TypeError, ValueError, Refused):
         raise NotSignedIn from None
-    if age >= limits.whole_seconds or idle >= limits.idle_seconds:
+    if left <= 0 or idle >= limits.idle_seconds:
         session.clear()
         raise NotSignedIn
     if idle >= RENEWED_AFTER_SECONDS:
@@ -86,7 +96,8 @@ def signed_in(session: Session, now: datetime, limits: Limits) -> Person:
 
 def is_genuine(session: Session, said: object) -> bool:
     """Whether a form was made for this session, and so by this page: the token against forged requests is in it."""
-    return isinstance(said, str) and hmac.compare_digest(said.encode(), str(session.get("token", "")).encode())
+    token = session.get("token")
+    return isinstance(said, str) and isinstance(token, str) and hmac.compare_digest(said.encode(), token.encode())
 
 
 def remember(session: Session, example_id: str, version: int) -> None:

@@ -8,8 +8,18 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import RedirectResponse, Response
 
 from producers.review_page.identity_provider import CALLBACK
-from producers.review_page.page import Form, Page, Somebody, anybody, page_of, read_form, said, shown
-from producers.review_page.people import NotSignedIn, Person, begin, signed_in
+from producers.review_page.page import (
+    Form,
+    Page,
+    Somebody,
+    ThePage,
+    anybody,
+    read_form,
+    require_not_signed_out,
+    said,
+    shown,
+)
+from producers.review_page.people import NotSignedIn, Person, begin, ends_of, name_of, signed_in
 
 router = APIRouter()
 
@@ -28,7 +38,9 @@ async def home(person: Somebody) -> Response:
 @router.get("/sign-in")
 async def sign_in(request: Request, page: Anybody) -> Response:
     try:
-        return RedirectResponse(home_of(signed_in(request.session, page.clock(), page.limits)), 303)
+        person = signed_in(request.session, page.clock(), page.limits)
+        await require_not_signed_out(request)
+        return RedirectResponse(home_of(person), 303)
     except NotSignedIn:
         return shown(request, "sign_in.html", links=page.links is not None, provider=page.provider is not None)
 
@@ -45,7 +57,7 @@ async def from_provider(request: Request, page: Anybody) -> Response:
     if page.provider is None:
         return RedirectResponse("/sign-in", 303)
     person = await page.provider.person(request)
-    begin(request.session, person, page.clock())
+    begin(request.session, person, page.clock(), page.limits)
     return RedirectResponse(home_of(person), 303)
 
 
@@ -63,13 +75,14 @@ async def by_link(request: Request, page: Anybody) -> Response:
     if page.links is None:
         return RedirectResponse("/sign-in", 303)
     form = await read_form(request, 4)
-    person = page.links.take(said(form, "link"))
-    begin(request.session, person, page.clock())
+    person = await page.links.take(said(form, "link"), page.spent)
+    begin(request.session, person, page.clock(), page.limits)
     return RedirectResponse(home_of(person), 303)
 
 
 @router.post("/sign-out")
-async def sign_out(request: Request, _: Form) -> Response:
-    page_of(request)
+async def sign_out(request: Request, page: ThePage, _: Form) -> Response:
+    """Ends the session everywhere before the browser forgets it: one that is not noted as ended is not over."""
+    await page.spent.spend(name_of(request.session), ends_of(request.session))
     request.session.clear()
     return RedirectResponse("/sign-in", 303)

@@ -16,6 +16,7 @@ IN_HAND_PREFIX = "in-hand/"
 WORK_PREFIX = "work/"
 ROUNDS_PREFIX = "rounds/"
 PROBES_PREFIX = "probes/"
+SPENT_PREFIX = "spent/"
 
 WorkKind = Literal["training", "withdrawals", "rescans", "purges", "audit"]
 """What a service does beside its events, for tenants that it finds by their markers."""
@@ -76,6 +77,15 @@ def probe_prefix(probe_id: str) -> str:
 
 def probe_key(probe_id: str, number: int) -> str:
     return f"{probe_prefix(probe_id)}{number}"
+
+
+def spent(ends: int, spent_id: str) -> str:
+    """An id that counts no more and is over at ``ends``, in seconds since 1970: names sort by that time."""
+    return f"{SPENT_PREFIX}{ends:012d}-{_checked(OPAQUE_ID_PATTERN, spent_id, 'spent id')}"
+
+
+def ends_of_spent(key: str) -> int:
+    return int(key.removeprefix(SPENT_PREFIX)[:12])
 
 
 def registry_prefix(tenant: str) -> str:

@@ -86,6 +86,18 @@ _OBJECTS = (
         kept_because="it shows what the object store lacks, before anything is written elsewhere",
     ),
     Store(
+        name="spent",
+        medium="object-store",
+        where="spent/{ends}-{id}",
+        holds="nothing: an empty object, named by a random id and the time at which it would be over anyway: a session "
+        "of the review page that somebody signed out of, or a one-time link that was used; nothing of any tenant",
+        protection="no-tenant-data",
+        purger=KEPT.evolve(how="removed an hour after that time, by whoever spends the next one"),
+        probe=SCANNED,
+        survives="kept",
+        kept_because="it refuses a copy of a session or of a link, whichever process is asked",
+    ),
+    Store(
         name="objects.strays",
         medium="object-store",
         where="tenants/{tenant}/",

@@ -87,8 +87,8 @@ async def test_declared_every_object_is_emptied_by_the_purge_or_kept_on_purpose(
             await look()
     lain_in = {store_of_key(name, is_current=current).name for name in names for current in (True, False)}
     assert "objects.strays" not in lain_in, "everything lies in an area of its own"
-    # The last two are of the runtime around the handlers and of the operators' doctor.
-    unused = {"objects.strays", "consumers.in-hand", "probes"}
+    # The last three are of the runtime around the handlers, the operators' doctor and the review page.
+    unused = {"objects.strays", "consumers.in-hand", "probes", "spent"}
     assert lain_in == {store.name for store in of_medium("object-store", "key-material")} - unused
     assert {store_of_key(key).name for key in world.memory.objects} <= {store.name for store in kept()}
     left = [key for key in world.memory.objects if tenant in key.split("/")]

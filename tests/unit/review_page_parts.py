@@ -103,10 +103,9 @@ class Desk:
             signing=SigningPolicy(),
             key=SourceKey(b"k" * 32),
             gate=gate_of_tests,
-            links=Links(TokenVerifier(self.parts.keys.trust, clock, AUDIENCE), clock),
+            links=Links(TokenVerifier(self.parts.keys.trust, clock, AUDIENCE)),
             held=[self.parts.tenancy],
         )
-        self.parts.now += timedelta(seconds=2)
         self.app = build(self.page, self.url, "s" * 64)
 
     def link(self, tenant: str = "t1", role: Role = "reviewer", person: str = "rev-1") -> str:

@@ -12,7 +12,8 @@ import pytest
 from producers.review_page.guards import BODY_BYTES
 from producers.review_page.links import one_time_link
 from producers.review_page.web import COOKIE
-from tenancy.errors import BusUnavailable, Refused
+from schemas.stores.registry import store_of_key
+from tenancy.errors import BusUnavailable, Refused, StoreUnavailable
 from tenancy.tokens import TokenIssuer
 from tests.unit.review_page_parts import T1, URL, Browser, Desk, desk_of
 
@@ -47,12 +48,75 @@ async def test_a_link_signs_in_once_and_only_before_its_time_is_over(desk: Desk)
     assert COOKIE not in again.cookies
 
 
-async def test_a_link_from_before_the_page_was_started_is_used_up(desk: Desk) -> None:
-    link = desk.link()
+async def test_a_link_signs_in_once_at_all_processes_of_the_page_whenever_they_were_started(desk: Desk) -> None:
+    link, before = desk.link(), desk.link()
     desk.parts.now += timedelta(seconds=2)
-    restarted = Desk(desk.parts)
-    assert (await Browser(restarted.app).post("/sign-in/link", data={"link": link})).status_code == 409
-    assert (await Browser(restarted.app).post("/sign-in/link", data={"link": restarted.link()})).status_code == 303
+    other = Desk(desk.parts)
+    answers = await asyncio.gather(
+        *(Browser(each.app).post("/sign-in/link", data={"link": link}) for each in (desk, other) * 3)
+    )
+    assert sorted(answer.status_code for answer in answers) == [303, *[409] * 5]
+    assert (await Browser(other.app).post("/sign-in/link", data={"link": before})).status_code == 303
+
+
+async def test_a_copy_of_a_cookie_is_refused_everywhere_once_its_person_has_signed_out(desk: Desk) -> None:
+    browser, colleague = await desk.signed_in(), await desk.signed_in(person="rev-2")
+    other = Desk(desk.parts)
+    copies = [Browser(each.app) for each in (desk, other)]
+    for copy in copies:
+        copy.cookies.set(COOKIE, browser.cookies[COOKIE])
+        assert (await copy.get("/queue")).status_code == 200
+    stolen = copies[0].cookies[COOKIE]
+    await browser.send_form("/sign-out")
+    for copy in copies:
+        copy.cookies.set(COOKIE, stolen)
+        for path in ("/queue", "/examples/e1"):
+            answer = await copy.get(path)
+            assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+        copy.cookies.set(COOKIE, stolen)
+        assert "Sign in" in await copy.look("/sign-in")
+        copy.cookies.set(COOKIE, stolen)
+        forged = await copy.post("/examples/e1/approve", data={"version": "1", "token": browser.token})
+        assert forged.status_code == 303
+    assert desk.parts.publisher.events == []
+    assert (await colleague.get("/queue")).status_code == 200
+    again = await desk.signed_in()
+    assert (await again.get("/queue")).status_code == 200
+
+
+async def test_somebody_who_cannot_be_signed_out_everywhere_is_told_so_and_stays_signed_in(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = await desk.signed_in()
+
+    async def out(*_: object, **__: object) -> None:
+        raise StoreUnavailable("no answer")
+
+    with monkeypatch.context() as during:
+        during.setattr(desk.parts.objects, "put", out)
+        assert (await browser.send_form("/sign-out")).status_code == 503
+    assert (await browser.get("/queue")).status_code == 200
+
+
+async def test_what_is_kept_of_links_and_sessions_names_nobody_and_goes_once_they_are_over(desk: Desk) -> None:
+    browser = await desk.signed_in(person="rev-7")
+    await browser.send_form("/sign-out")
+    spent = desk.parts.stored_keys("spent/")
+    assert len(spent) == 2
+    assert not any(name in key for key in spent for name in ("t1", "rev-7", browser.token))
+    assert {store_of_key(key).name for key in spent} == {"spent"}
+    desk.parts.now += timedelta(hours=1, minutes=5)
+    await desk.signed_in()
+    assert len(desk.parts.stored_keys("spent/")) == 3, "a link of ten minutes ago is kept for another's slow clock"
+    desk.parts.now += timedelta(hours=8)
+    await desk.signed_in()
+    assert len(desk.parts.stored_keys("spent/")) == 1
+    versions = [version async for version in desk.parts.objects.versions("spent/")]
+    assert len(versions) == 1
+
+
+async def test_a_form_without_a_session_is_none_of_this_page(desk: Desk) -> None:
+    assert (await Browser(desk.app).post("/sign-out", data={"token": ""})).status_code == 403
 
 
 async def test_a_page_that_takes_no_links_signs_nobody_in_by_one(desk: Desk) -> None:
