@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import io
 import json
 import logging
@@ -23,6 +22,7 @@ from schemas.bus.outcome import Outcome
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import Refused
 from tests.fixtures.gates import NAME
+from tests.unit.damaged_json import damaged
 from tests.unit.fhir_parts import (
     DEMO,
     MAPPING,
@@ -299,55 +299,6 @@ def test_every_key_of_the_mapping_is_described_on_its_page() -> None:
 
 
 # --- malformed input
-
-
-def damaged(draw: random.Random, good: bytes) -> bytes:
-    """Bytes or elements of a good bundle put out of order."""
-    if draw.random() < 0.4:
-        body = bytearray(good)
-        for _ in range(draw.randrange(1, 5)):
-            at = draw.randrange(len(body))
-            match draw.randrange(3):
-                case 0:
-                    del body[at : at + draw.randrange(1, 30)]
-                case 1:
-                    body[at] = draw.randrange(256)
-                case 2:
-                    body[at:at] = draw.choice([b"{", b"]", b'"', b"\xff", b"\\ud800", b"null", b"1e999", b"[" * 200])
-        return bytes(body)
-    value = json.loads(good)
-    odd: list[Any] = [
-        None,
-        True,
-        7,
-        -1.5,
-        "",
-        NAME,
-        [],
-        {},
-        [[]],
-        [None],
-        {"reference": NAME},
-        {"a": {"b": []}},
-        "\ud800",
-        "x" * 40_000,
-    ]
-    for _ in range(draw.randrange(1, 4)):
-        _put(draw, value, draw.choice(odd))
-    return json.dumps(value).encode()
-
-
-def _put(draw: random.Random, value: Any, odd: Any) -> None:
-    """Put something odd somewhere inside."""
-    while True:
-        keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-        if not keys:
-            return
-        key = draw.choice(keys)
-        if draw.random() < 0.3 or not isinstance(value[key], dict | list):
-            value[key] = copy.deepcopy(odd)
-            return
-        value = value[key]
 
 
 async def test_of_five_hundred_damaged_bundles_none_ends_the_import_with_anything_but_a_refusal_or_is_quoted(

@@ -32,11 +32,11 @@ from tenancy.errors import BusUnavailable, Refused
 from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.keys import LocalKey
 from tests.fixtures.gates import GATE, NAME
+from tests.unit.damaged_json import damaged
 from tests.unit.fhir_parts import TENANT, Json, consent, message, provision, questionnaire, thread
 from tests.unit.fhir_server_parts import BASE, SUBSCRIPTION, Ehr, Source, notification, reasons
 from tests.unit.operator_parts import onboarded_parts
 from tests.unit.proposal_parts import Review
-from tests.unit.test_fhir_import import damaged
 
 ANSWER = {1: ["Communication/a1"]}
 

@@ -405,6 +405,23 @@ async def test_more_connections_than_the_bound_are_closed_and_the_first_goes_on(
         second.close()
 
 
+def damaged(draw: random.Random, good: bytes) -> bytes:
+    """A few of its bytes are gone, others, or more."""
+    body = bytearray(good)
+    for _ in range(draw.randrange(1, 6)):
+        at = draw.randrange(len(body))
+        match draw.randrange(4):
+            case 0:
+                del body[at : at + draw.randrange(1, 40)]
+            case 1:
+                body[at] = draw.randrange(256)
+            case 2:
+                body[at:at] = bytes(draw.randrange(256) for _ in range(5))
+            case 3:
+                body[at:at] = draw.choice([b"\\X4\\", b"\\", b"\r", b"|||", b"MSH|", b"^~\\&"])
+    return bytes(body)
+
+
 async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and_leave_the_source_alive() -> None:
     bus, draw, log = Bus(), random.Random(3), io.StringIO()
     handler = logging.StreamHandler(log)
@@ -412,19 +429,8 @@ async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and
     try:
         held, good = listener(bus), mdm()
         for number in range(500):
-            body = bytearray(good)
-            for _ in range(draw.randrange(1, 6)):
-                at = draw.randrange(len(body))
-                match draw.randrange(4):
-                    case 0:
-                        del body[at : at + draw.randrange(1, 40)]
-                    case 1:
-                        body[at] = draw.randrange(256)
-                    case 2:
-                        body[at:at] = bytes(draw.randrange(256) for _ in range(5))
-                    case 3:
-                        body[at:at] = draw.choice([b"\\X4\\", b"\\", b"\r", b"|||", b"MSH|", b"^~\\&"])
-            answers = await held.answers(bytes(body))
+            body = damaged(draw, good)
+            answers = await held.answers(body)
             assert answers, number
             for said in answers:
                 assert said.split(b"\r")[1][:7] in (b"MSA|AA|", b"MSA|AR|"), (number, said[-60:])
@@ -434,6 +440,40 @@ async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and
         logging.getLogger().removeHandler(handler)
     assert NAME not in log.getvalue()
     assert "4482913" not in log.getvalue()
+
+
+async def test_five_hundred_damaged_connections_quote_nothing_and_one_beside_them_loses_nothing() -> None:
+    """Frames without begin or end, one inside another, noise between, and a sender that is gone in the middle."""
+    bus, draw = Bus(), random.Random(17)
+    good, said = framed(mdm("BAD")), b""
+
+    async def sent(port: int) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(damaged(draw, draw.choice([good, good + good, START + good, good[:-1] + good])))
+            if draw.random() < 0.2:
+                writer.transport.abort()
+                return b""
+            writer.write_eof()
+            async with asyncio.timeout(SECONDS):
+                return await reader.read()
+        except ConnectionError:
+            return b""
+        finally:
+            writer.close()
+
+    async with listener(bus).listening("127.0.0.1", 0) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for number in range(500):
+            said += await sent(port)
+            if number % 50 == 0:
+                writer.write(framed(mdm(f"GOOD{number}")))
+                assert await answer(reader) == ("AA", f"GOOD{number}", "")
+        writer.close()
+    assert min(said.count(code) for code in (b"MSA|AA|", b"MSA|AR|")) > 50
+    assert NAME.encode() not in said
+    assert NAME not in "".join(event.data.model_dump_json() for event in bus.events)
+    assert len({data.example_id for data in proposals(bus)}) >= 10
 
 
 @pytest.mark.parametrize("payload", [b"", b"MSH", b"MSH|", b"MSHA^~\\&|", b"MSH|^^\\&|x|", b"MSH|^~\\&|\rpid|1"])
@@ -529,3 +569,20 @@ async def test_a_batch_file_is_taken_as_a_listener_would_take_its_messages_and_b
     assert refusal.code == "not-hl7"
     with pytest.raises(Refused, match="cannot be read"):
         await import_hl7(made_by(bus), [tmp_path / "gone"], Codes())
+
+
+async def test_five_hundred_damaged_batch_files_are_refused_message_by_message_and_never_quoted(tmp_path: Path) -> None:
+    draw, path, refused = random.Random(19), tmp_path / "batch.hl7", 0
+    good = b"BHS|^~\\&\r" + b"".join(mdm(f"B{number}") for number in range(3)) + merge("B3") + b"BTS|4\r"
+    for number in range(500):
+        bus = Bus()
+        path.write_bytes(damaged(draw, good))
+        made = await import_hl7(made_by(bus), [path], Codes())
+        refused += len(made.refused)
+        assert len(bus.events) + len(made.refused) + made.passed_over >= 1, number
+        for refusal in made.refused:
+            assert str(refusal).startswith(f"{path}: ")
+            assert "\n" not in str(refusal)
+            assert NAME not in str(refusal)
+        assert NAME not in "".join(event.data.model_dump_json() for event in bus.events)
+    assert refused > 200

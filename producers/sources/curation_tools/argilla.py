@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from producers.sources.curation_tools.fields import Fields, reason_of, text_of, verdict_of
+from producers.sources.curation_tools.fields import Fields, list_of, reason_of, text_of, verdict_of
 from producers.sources.curation_tools.http_client import ToolClient, unreadable
 from producers.sources.curation_tools.records import Annotation, Record
 from schemas.base.timestamps import moment
@@ -38,6 +38,8 @@ class Argilla:
         try:
             if record["dataset_id"] != self.dataset:
                 return None
+            if record["id"] != record_id:
+                raise unreadable()
             return self._record(record)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise unreadable() from None
@@ -77,7 +79,7 @@ class Argilla:
                 {"include": "responses", "offset": offset, "limit": PAGE},
             )
             try:
-                items = (listed or {})["items"]
+                items = list_of((listed or {})["items"])
                 found += [text_of(one["id"]) for one in items if since is None or _changed_at(one) >= since]
             except (KeyError, TypeError, ValueError):
                 raise unreadable() from None

@@ -25,12 +25,21 @@ class Fields:
 
 
 def text_of(value: Any) -> str:
-    """Raises :class:`ValueError` for what is no text."""
+    """Raises :class:`ValueError` for what is no text, and for halves of characters, which no event can hold."""
     if value is None:
         return ""
-    if not isinstance(value, str | int):
+    if not isinstance(value, str | int) or isinstance(value, bool):
         raise ValueError("no text")
-    return str(value)
+    text = str(value)
+    text.encode()
+    return text
+
+
+def list_of(value: Any) -> list[Any]:
+    """Raises :class:`ValueError` for what is no list: taken for an empty one, it would say that nothing changed."""
+    if not isinstance(value, list):
+        raise ValueError("no list")
+    return value
 
 
 def verdict_of(value: str, fields: Fields) -> Verdict | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from schemas.base.json_text import parse_json
 from tenancy.errors import Refused, Transient
 from tenancy.platform.http_bodies import BodyTooLong, bounded_body
 
@@ -44,7 +45,7 @@ class ToolClient:
                 if status >= 300:
                     why = f"refused: the curation tool answered {status}; see to its address and the token's rights"
                     raise Refused("tool-refused", why)
-                return httpx.Response(200, content=body).json()
+                return parse_json(body)
         except BodyTooLong:
             raise Refused("tool-refused", "refused: the curation tool's answer is too large") from None
         except httpx.HTTPError as error:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from producers.sources.curation_tools.fields import Fields, reason_of, text_of, verdict_of
+from producers.sources.curation_tools.fields import Fields, list_of, reason_of, text_of, verdict_of
 from producers.sources.curation_tools.http_client import ToolClient, unreadable
 from producers.sources.curation_tools.records import Annotation, Record
 from schemas.base.timestamps import moment
@@ -37,6 +37,8 @@ class LabelStudio:
         try:
             if str(task["project"]) != self.project:
                 return None
+            if str(task["id"]) != record_id:
+                raise unreadable()
             return self._record(task)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise unreadable() from None
@@ -59,7 +61,7 @@ class LabelStudio:
         by = one["completed_by"]  # an id, or the user where fields are expanded
         verdict = verdict_of(_choice(given.get(self.fields.verdict)), self.fields)
         return Annotation(
-            annotator=str(by["id"] if isinstance(by, dict) else by),
+            annotator=text_of(by["id"] if isinstance(by, dict) else by),
             at=moment(one["updated_at"]),
             answer="\n".join(text_of(text) for text in given.get(self.fields.answer, {}).get("text", ())),
             verdict=verdict,
@@ -75,8 +77,9 @@ class LabelStudio:
             params: dict[str, str | int] = {"project": self.project, "page": page, "page_size": PAGE, "query": query}
             listed = await self.client.get("/api/tasks/", params)
             try:
-                tasks = [(str(task["id"]), moment(task["updated_at"])) for task in (listed or {})["tasks"]]
-                total = int((listed or {})["total"])
+                listed_tasks = list_of((listed or {})["tasks"])
+                tasks = [(text_of(task["id"]), moment(task["updated_at"])) for task in listed_tasks]
+                total = int(text_of((listed or {})["total"]))
             except (KeyError, TypeError, ValueError):
                 raise unreadable() from None
             found += [record_id for record_id, at in tasks if since is None or at >= since]
