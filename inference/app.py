@@ -21,6 +21,7 @@ from consumers.runtime.policy import LANES
 from consumers.runtime.service import Consumer
 from consumers.runtime.signatures import Signatures
 from inference.adapters.adapter_files import AdapterFiles, adapter_folder
+from inference.adapters.pins import Pins, pin_limit
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.api.answers import Answers
@@ -38,6 +39,7 @@ from inference.replica import agent
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.replica.load_audit import AUDIT_SECONDS, LoadAudit
+from inference.replica.warming import Warming
 from inference.settings import InferenceSettings
 from inference.tenants.answer_ids import AnswerIds
 from inference.tenants.binding import Salts, TenantStateCache
@@ -77,6 +79,7 @@ minute while decrypted weights lie there, and a replica that is killed over it l
 HANDLERS: Mapping[type[events.EventData], Handler] = {
     events.AdapterActivated: agent.on_adapter_activated,
     events.AdapterRolledBack: agent.on_adapter_activated,
+    events.PolicyChanged: agent.on_policy_changed,
     events.AdapterRetired: agent.on_adapter_retired,
     events.PurgeFenced: agent.on_purge_fenced,
 }
@@ -136,6 +139,9 @@ class Replica:
         self.unaudited = telemetry.meter.create_counter(
             "sano_unaudited_loads", description="loads of adapters that the audit log does not know"
         )
+        self.unpinned = telemetry.meter.create_counter(
+            "sano_adapters_unpinned", description="tenants whose adapter found no free pin"
+        )
         self.api = Api(Credentials(TokenVerifier(self.keys.trust)), requests, settings.max_tenant_requests)
         self.rated = telemetry.meter.create_counter("sano_feedback", description="answers that were rated")
         self.restarts = telemetry.meter.create_counter(
@@ -186,7 +192,8 @@ class Replica:
             grammars.start()
             audit = LoadAudit(tenancy, settings.replica_id, lambda: self.unaudited.add(1))
             stack.push_async_callback(audit.close, LAST_SECONDS)
-            placement = self._placement(engine, files, audit)
+            pins = Pins(pin_limit(settings.max_cpu_loras), on_refused=lambda: self.unpinned.add(1))
+            placement = self._placement(engine, files, audit, pins)
             engine.on_ended = placement.engine_ended
             turns = self._turns()
             indexes = LoadedIndexes(settings.knowledge_mib * 2**20)
@@ -194,7 +201,8 @@ class Replica:
             retrieval = Retrieval(tenancy, indexes, embedder, settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN)
             views = TenantStateCache(tenancy, settings.state_ttl_seconds)
             ids = AnswerIds(tenancy, views.require_admitted)
-            views.on_blocked = (turns.forget, ids.forget)
+            views.on_blocked = (turns.forget, ids.forget, pins.forget)
+            views.on_read = pins.follow
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)
             lease = ReplicaLease(
@@ -202,11 +210,12 @@ class Replica:
             )
             await lease.register()
             consumer = self._consumer(
-                tenancy, AgentPorts(tenancy, self.keys.signer(Purpose.RECEIPT), views, placement, lease, indexes)
+                tenancy, AgentPorts(tenancy, self.keys.signer(Purpose.RECEIPT), views, placement, lease, indexes, pins)
             )
             await stack.enter_async_context(consumer.running())
+            warming = Warming(tenancy.objects, lease, views, placement, settings.max_cpu_loras, settings.warm_seconds)
             for periodic in (
-                Periodic("replica lease", settings.replica_lease_seconds / 3, lease.renew),
+                Periodic("replica lease", settings.replica_lease_seconds / 3, warming.renew),
                 Periodic("engine", ENGINE_SECONDS, engine.require_answer),
                 Periodic("idle adapters", min(settings.idle_seconds, 30.0), placement.unload_idle),
                 Periodic(
@@ -217,6 +226,7 @@ class Replica:
             ):
                 periodic.start()
                 stack.push_async_callback(periodic.stop)
+            await warming.warm()
             self.engine, self.consumer, self.lease = engine, consumer, lease
             self.api.answers = Answers(
                 engine, grammars, views, placement, lease, meter, Salts(), turns, retrieval, ids.new
@@ -255,7 +265,7 @@ class Replica:
             max_rank=self.settings.max_lora_rank,
         )
 
-    def _placement(self, engine: SupervisedEngine, files: AdapterFiles, audit: LoadAudit) -> Placement:
+    def _placement(self, engine: SupervisedEngine, files: AdapterFiles, audit: LoadAudit, pins: Pins) -> Placement:
         def loaded(tenant: TenantId, adapter: str, seconds: float) -> None:
             self.loads.record(seconds)
             audit.note(tenant, adapter)
@@ -264,7 +274,7 @@ class Replica:
         return Placement(
             engine=engine,
             files=files,
-            residency=Residency(policy, time.monotonic),
+            residency=Residency(policy, time.monotonic, pins),
             drain_seconds=self.settings.drain_seconds,
             on_loaded=loaded,
         )

@@ -60,6 +60,12 @@ class InferenceSettings(ConsumerSettings, EmbedderSettings):
     idle_seconds: float = Field(
         default=900.0, gt=0, le=7 * DAY_SECONDS, description="an adapter not asked for this long is unloaded"
     )
+    warm_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        le=DAY_SECONDS,
+        description="a replica that starts loads adapters that were used last for so long before it is ready",
+    )
     drain_seconds: float = Field(
         default=10.0, ge=0, le=DAY_SECONDS, description="running requests get this long before they end"
     )

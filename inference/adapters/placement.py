@@ -255,6 +255,16 @@ class Placement:
         present = {*self.residency.resident(), *self._loads, *self.engine.loaded()}
         return [digest for digest in self._owners if digest not in present]
 
+    def note_use(self, digest: str) -> None:
+        """The adapter counts as used now, if it is resident."""
+        if digest in self.residency.resident():
+            self.residency.note_use(digest)
+
+    def tenants(self) -> tuple[TenantId, ...]:
+        """The tenants whose adapters are resident, the most recently used first."""
+        owners = (self._owner(digest) for digest in reversed(self.residency.resident()))
+        return tuple(dict.fromkeys(owner for owner in owners if owner is not None and owner not in self._gone))
+
     async def remove_tenant(self, tenant: TenantId) -> Removal:
         """Remove everything of a tenant whose requests are not admitted any more: those that run get ``drain_seconds``,
         by the base model too, and are ended then. Other tenants' requests go on.

@@ -1,4 +1,5 @@
-"""Decides which adapters stay loaded: LRU eviction, never of an adapter that a request needs.
+"""Decides which adapters stay loaded: LRU eviction, never of an adapter that a request needs, and of a pinned one only
+where every other is in use.
 
 Pure bookkeeping on one event loop: no engine, no clock of its own, no lock. A request *reserves* its adapter before
 the first await and *releases* it when its answer has ended, so between admission and finish the adapter is never
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,12 @@ class _Place:
     withdrawn: bool = False
 
 
+class Pinned(Protocol):
+    """The adapters that stay loaded while others can make room."""
+
+    def __contains__(self, digest: str, /) -> bool: ...
+
+
 class Withdrawn(Exception):
     """The adapter is on its way out: nothing new may use it until it is dropped."""
 
@@ -55,9 +63,10 @@ class NoRoom(Exception):
 class Residency:
     """The adapters that are loaded or being loaded, in order of last use."""
 
-    def __init__(self, policy: ResidencyPolicy, clock: Callable[[], float]) -> None:
+    def __init__(self, policy: ResidencyPolicy, clock: Callable[[], float], pinned: Pinned = frozenset()) -> None:
         self._policy = policy
         self._clock = clock
+        self._pinned = pinned
         self._places: OrderedDict[str, _Place] = OrderedDict()  # least recently used first
 
     def reserve(self, digest: str) -> Reservation:
@@ -76,7 +85,7 @@ class Residency:
                 raise NoRoom(f"{self._policy.max_resident} adapters are resident")
             place = self._places[digest] = _Place(self._clock())
         place.held.add(reservation)
-        self.touch(digest)
+        self.note_use(digest)
         return reservation
 
     def release(self, reservation: Reservation) -> None:
@@ -84,9 +93,9 @@ class Residency:
         place = self._places.get(reservation.digest)
         if place is not None and reservation in place.held:
             place.held.remove(reservation)
-            self.touch(reservation.digest)
+            self.note_use(reservation.digest)
 
-    def touch(self, digest: str) -> None:
+    def note_use(self, digest: str) -> None:
         """The adapter was used now."""
         self._places[digest].last_used = self._clock()
         self._places.move_to_end(digest)
@@ -98,18 +107,21 @@ class Residency:
         """
         if wanted in self._places or len(self._places) < self._policy.max_resident:
             return None
-        for digest, place in self._places.items():
-            if not place.held and not place.withdrawn:
-                return digest
+        free = [digest for digest, place in self._places.items() if not place.held and not place.withdrawn]
+        # A pinned one last: a request that would be refused for want of room is worse than a load that comes again.
+        for digest in (*(digest for digest in free if digest not in self._pinned), *free):
+            return digest
         raise NoRoom(f"all {self._policy.max_resident} resident adapters are in use")
 
     def idle(self) -> tuple[str, ...]:
-        """Adapters that no request holds and none has used for ``idle_seconds``, least recently used first."""
+        """Adapters that no request holds, none has used for ``idle_seconds``, and nothing pins, least recently used
+        first.
+        """
         until = self._clock() - self._policy.idle_seconds
         return tuple(
             digest
             for digest, place in self._places.items()
-            if not place.held and not place.withdrawn and place.last_used <= until
+            if not place.held and not place.withdrawn and place.last_used <= until and digest not in self._pinned
         )
 
     def begin_eviction(self, digest: str) -> int:

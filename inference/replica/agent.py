@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
+from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement, Removal
 from inference.errors import RequestRefused
 from inference.knowledge.loaded_indexes import LoadedIndexes
@@ -44,21 +45,37 @@ class AgentPorts:
     placement: Placement
     lease: ReplicaLease
     indexes: LoadedIndexes
+    pins: Pins
 
 
 async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
     """The next request of this tenant sees what answers now: the state was swapped before this was published, so that
     nothing is changed by it but a cached view, which is dropped.
 
-    Where the replica has loaded what answered before, it loads the new adapter first, so that nobody waits for it. What
-    runs goes on as it began. The outcome of this, which bears the replica's name, acknowledges the change.
+    Where the replica has loaded what answered before, or keeps the tenant's adapter loaded, it loads the new one first,
+    so that nobody waits for it. What runs goes on as it began. The outcome of this, which bears the replica's name,
+    acknowledges the change.
     """
     data = cast(AdapterActivated | AdapterRolledBack, event.data)
     tenant = TenantId(event.subject)
     loaded = ports.placement.engine.loaded()
-    if data.adapter_digest is not None and data.adapter_digest not in loaded and data.previous_digest in loaded:
+    is_wanted = data.previous_digest in loaded or ports.pins.holds(tenant)
+    if data.adapter_digest is not None and data.adapter_digest not in loaded and is_wanted:
         await _prefetch(ports, tenant, data.adapter_digest)
     ports.views.forget(tenant)
+    return Outcome.NOOP_DUPLICATE
+
+
+async def on_policy_changed(event: Event, ports: AgentPorts) -> Outcome:
+    """Pin the tenant's adapter, and load it, or let go of it, as the policy in its state says now."""
+    tenant = TenantId(event.subject)
+    ports.views.forget(tenant)
+    try:
+        state = await ports.views.active(tenant)  # the pins follow what is read
+    except RequestRefused:
+        return Outcome.NOOP_STALE
+    if state.active_adapter is not None and ports.pins.holds(tenant):
+        await _prefetch(ports, tenant, state.active_adapter)
     return Outcome.NOOP_DUPLICATE
 
 

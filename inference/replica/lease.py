@@ -14,7 +14,7 @@ from schemas.base.contract import read_tolerant
 from schemas.bus.envelope import Event
 from schemas.bus.events import ReplicaRegistered
 from schemas.objects import object_keys
-from schemas.objects.replicas import ReplicaRecord
+from schemas.objects.replicas import USED_LAST, ReplicaRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import LeaseLost, ObjectNotFound, PreconditionFailed, Transient
 from tenancy.platform.clock import random_nonce
@@ -38,6 +38,8 @@ class ReplicaLease:
     incarnation: str = field(default_factory=random_nonce)
     expires_at: datetime | None = None
     is_fenced: bool = False
+    used_last: tuple[str, ...] = ()
+    """Tenants whose adapters are loaded, at first those of the process that had the lease before."""
     _etag: str | None = None
     _earlier: dict[str, datetime] = field(default_factory=dict)
 
@@ -84,6 +86,7 @@ class ReplicaLease:
                 expires_at=expires_at,
                 incarnation=self.incarnation,
                 earlier=self._earlier,
+                used_last=self.used_last[:USED_LAST],
             )
             try:
                 self._etag = await self.tenancy.objects.put(
@@ -111,6 +114,7 @@ class ReplicaLease:
             return stored.etag  # it tells of nobody, as one that was taken away
         if found.incarnation == self.incarnation:
             return await self._own_etag()  # the answer to an earlier attempt was lost
+        self.used_last = found.used_last
         ends = list({**found.earlier, found.incarnation: found.expires_at}.items())
         may_run = self.tenancy.clock() - timedelta(seconds=2 * CLOCK_SKEW_SECONDS)
         older, latest = ends[:-KEPT_ENDS], ends[-KEPT_ENDS:]

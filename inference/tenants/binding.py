@@ -44,6 +44,7 @@ class TenantStateCache:
     ttl_seconds: float
     now: Callable[[], float] = time.monotonic
     on_blocked: tuple[Callable[[TenantId], None], ...] = ()
+    on_read: Callable[[TenantId, TenantState], None] = lambda tenant, state: None
     _held: dict[str, tuple[float, TenantState]] = field(default_factory=dict)
     _reading: dict[str, object] = field(default_factory=dict)
     _blocked: RecentSet[str] = field(default_factory=RecentSet)
@@ -75,6 +76,7 @@ class TenantStateCache:
             raise not_active()  # blocked while the state was being read
         if is_latest:
             self._keep(tenant, read_at, state)
+            self.on_read(tenant, state)
         return state
 
     async def spending(self, tenant: TenantId) -> TenantState:

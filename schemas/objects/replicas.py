@@ -7,8 +7,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schemas.base.contract import Contract
-from schemas.base.identifiers import OpaqueId, Sha256Hex
+from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
 from schemas.base.timestamps import Timestamp
+
+USED_LAST = 256
+"""Tenants that a record names at most: more adapters than a start has time to load."""
 
 
 class ReplicaRecord(Contract):
@@ -16,6 +19,8 @@ class ReplicaRecord(Contract):
 
     Only the process that wrote the record, named by ``incarnation``, renews it, and only over its own last version.
     Setting ``fenced_at`` therefore ends the lease for good: the replica must be restarted.
+
+    ``used_last`` is what the next process of this replica loads ahead, and nothing more of these tenants.
 
     ``earlier`` names the processes that held the lease before. Each may serve until the end given for it.
     """
@@ -27,6 +32,11 @@ class ReplicaRecord(Contract):
     incarnation: OpaqueId
     earlier: dict[OpaqueId, Timestamp] = Field(
         default={}, description="the end of the lease of each earlier incarnation, the latest last; older ones are over"
+    )
+    used_last: tuple[TenantName, ...] = Field(
+        default=(),
+        max_length=USED_LAST,
+        description="tenants whose adapters it had loaded when it last renewed, the most recently used first",
     )
     fenced_at: Timestamp | None = None
     fenced_by: OpaqueId | None = Field(default=None, description="the purge or withdrawal that it did not answer")

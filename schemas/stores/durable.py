@@ -134,9 +134,13 @@ _OBJECTS = (
         name="replicas",
         medium="object-store",
         where="replicas/{replica}.json",
-        holds="replica ids, base model digest and lease times; nothing of any tenant",
-        protection="no-tenant-data",
-        purger=KEPT,
+        holds="replica ids, base model digest, lease times, and the ids of the tenants whose adapters the replica had "
+        "loaded last",
+        protection="references",
+        purger=KEPT.evolve(
+            how="a replica that evicted a tenant leaves it out when it renews its lease; of one that is cut off the "
+            "list is emptied"
+        ),
         probe=SCANNED,
         survives="kept",
         kept_because="a purge reads from it which replicas must acknowledge",

@@ -87,6 +87,11 @@ class TenantPolicy(Contract):
         le=1_048_576,
         description="tokens of a prompt and its answer together; the engine's own bound may be smaller",
     )
+    keep_resident: bool = Field(
+        default=False,
+        description="the active adapter stays loaded on every replica, whoever else asks; of more tenants than half a "
+        "replica's adapters the rest are served as without it",
+    )
     monthly_budget: Amount | None = Field(
         default=None, description="what a month may cost, in the currency of the price file; absent: no budget"
     )

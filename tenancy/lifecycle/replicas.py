@@ -83,7 +83,7 @@ class Replicas:
             is_due = now >= asked_at + timedelta(seconds=self.answer_seconds)
             if not (is_due or _is_over(record.expires_at, now)):
                 return None
-            record = record.evolve(fenced_at=now, fenced_by=cause_id)
+            record = record.evolve(fenced_at=now, fenced_by=cause_id, used_last=())
             try:
                 await self.objects.put(
                     object_keys.replica_key(replica_id), record.model_dump_json().encode(), if_match=etag

@@ -20,6 +20,7 @@ from consumers.runtime.signatures import Signatures
 from deploy.local.embedded import Credentials
 from deploy.local.key_files import ensure_key
 from deploy.local.services import PROJECT_ROOT
+from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
@@ -171,7 +172,8 @@ async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tup
         placement = Placement(engine, FakeFiles(), Residency(POLICY_OF_LOADS, lambda: 0.0), 0.0, lambda: 0.0)
         lease = ReplicaLease(tenancy, REPLICA, "b" * 64, 600.0, tenancy.clock())
         views = TenantStateCache(tenancy, 0.0, lambda: 0.0)
-        ports = AgentPorts(tenancy, signer(settings, Purpose.RECEIPT), views, placement, lease, LoadedIndexes(2**24))
+        receipts, indexes = signer(settings, Purpose.RECEIPT), LoadedIndexes(2**24)
+        ports = AgentPorts(tenancy, receipts, views, placement, lease, indexes, Pins(0))
         await lease.register()
         meter = UsageMeter()
         meter.tokens(TENANT, 3, 5)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from consumers.purge.handlers import on_replica_evicted
+from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.knowledge.loaded_indexes import LoadedIndexes
@@ -52,9 +53,8 @@ async def restarted(world: World, engine: FakeEngine | None = None) -> AgentPort
         Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
         0.0,
     )
-    return AgentPorts(
-        world.tenancy, world.keys.receipt, TenantStateCache(world.tenancy, 0.0), placement, lease, LoadedIndexes(1)
-    )
+    views, indexes = TenantStateCache(world.tenancy, 0.0), LoadedIndexes(1)
+    return AgentPorts(world.tenancy, world.keys.receipt, views, placement, lease, indexes, Pins(0))
 
 
 def service(world: World, name: str) -> Service:

@@ -14,13 +14,20 @@ from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested, on_replica_evicted
 from consumers.purge.policy import PurgePolicy
 from inference.adapters.adapter_files import NotServable
+from inference.adapters.pins import Pins, pin_limit
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.app import HANDLERS
 from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
 from inference.knowledge.loaded_indexes import LoadedIndexes
-from inference.replica.agent import AgentPorts, on_adapter_activated, on_adapter_retired, on_purge_fenced
+from inference.replica.agent import (
+    AgentPorts,
+    on_adapter_activated,
+    on_adapter_retired,
+    on_policy_changed,
+    on_purge_fenced,
+)
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import TenantStateCache
 from schemas.base.canonical import sha256_hex
@@ -33,6 +40,7 @@ from schemas.bus.events import (
     AdapterRetired,
     AdapterRolledBack,
     EventData,
+    PolicyChanged,
     PurgeFenced,
     PurgeRequested,
     ReplicaEvicted,
@@ -41,6 +49,7 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, CanaryState, PurgeState, TenantState
+from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, StoreUnavailable, Transient
@@ -139,12 +148,17 @@ class Bench:
             self.objects, KeyFileMasterKey(bytes(range(32))), self.publisher, "/sanolith/inference", lambda: self.now
         )
         self.engine, self.files = LoggedEngine(log=self.log), LoggedFiles(log=self.log)
-        residency = Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0)
+        self.pins = Pins(pin_limit(4))
+        residency = Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0, self.pins)
         self.placement = Placement(self.engine, self.files, residency, 0.0, lambda: 0.0)
-        self.views = TenantStateCache(self.tenancy, view_ttl, lambda: 0.0)
+        self.views = TenantStateCache(
+            self.tenancy, view_ttl, lambda: 0.0, on_blocked=(self.pins.forget,), on_read=self.pins.follow
+        )
         self.lease = ReplicaLease(self.tenancy, "replica-0", BASE_DIGEST, 30.0, NOW)
         self.indexes = LoadedIndexes(2**24)
-        self.ports = AgentPorts(self.tenancy, OURS.receipt, self.views, self.placement, self.lease, self.indexes)
+        self.ports = AgentPorts(
+            self.tenancy, OURS.receipt, self.views, self.placement, self.lease, self.indexes, self.pins
+        )
 
     async def start(self) -> None:
         await self.onboard(TENANT, FIRST, SECOND)
@@ -605,5 +619,48 @@ def test_the_agent_listens_to_what_concerns_replicas() -> None:
         "sano.adapter.rolledback",
         "sano.adapter.retired",
         "sano.purge.fenced",
+        "sano.tenant.policy_changed",
     }
     assert {data.topic for data in HANDLERS} == {ADAPTERS, TENANTS}
+
+
+async def with_policy(bench: Bench, *, keep_resident: bool) -> Outcome:
+    """The tenant's policy is changed, and the replica reads the event."""
+    policy = TenantPolicy(keep_resident=keep_resident)
+    await bench.tenancy.states.swap(TENANT, lambda state: state.evolve(policy=policy, policy_version=2))
+    data = PolicyChanged(policy=policy, version=2, requested_by="op-1")
+    return await on_policy_changed(event(data), bench.ports)
+
+
+async def test_a_policy_that_keeps_the_adapter_loads_it_and_one_that_does_not_lets_go_of_it(bench: Bench) -> None:
+    await bench.placement.remove_adapter(TENANT, SECOND)
+    bench.placement.engine_ended()
+    bench.engine.names.clear()
+    assert await with_policy(bench, keep_resident=True) is Outcome.NOOP_DUPLICATE
+    assert bench.engine.loaded() == (FIRST,)
+    assert FIRST in bench.pins
+    await with_policy(bench, keep_resident=False)
+    assert FIRST not in bench.pins
+
+
+async def test_a_replica_loads_what_becomes_active_of_a_tenant_whose_adapter_it_keeps(bench: Bench) -> None:
+    await with_policy(bench, keep_resident=True)
+    bench.engine.names.clear()
+    await bench.activate(SECOND)
+    await on_adapter_activated(
+        event(AdapterActivated(adapter_digest=SECOND, previous_digest=FIRST, activation=1)), bench.ports
+    )
+    assert bench.engine.loaded() == (SECOND,)
+
+
+async def test_a_fenced_tenant_keeps_no_pin(bench: Bench) -> None:
+    await with_policy(bench, keep_resident=True)
+    await bench.fence()
+    await on_purge_fenced(event(FENCED), bench.ports)
+    assert not bench.pins.holds(TENANT)
+    assert await with_policy_of_the_fenced(bench) is Outcome.NOOP_STALE
+
+
+async def with_policy_of_the_fenced(bench: Bench) -> Outcome:
+    data = PolicyChanged(policy=TenantPolicy(keep_resident=True), version=2, requested_by="op-1")
+    return await on_policy_changed(event(data), bench.ports)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from inference.adapters.pins import Pins, pin_limit
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
 from inference.knowledge.loaded_indexes import LoadedIndexes
@@ -32,16 +33,17 @@ class Server:
         self.load_audit = LoadAudit(tenancy, REPLICA, lambda: None)
         self.meter = UsageMeter(now=lambda: 0.0)
         self.reporter = UsageReporter(self.meter, tenancy, new_usage_id)
+        self.pins = Pins(pin_limit(4))
         self.placement = Placement(
             self.engine,
             self.files,
-            Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0),
+            Residency(ResidencyPolicy(max_resident=4, idle_seconds=60), lambda: 0.0, self.pins),
             0.0,
             on_loaded=lambda owner, digest, _: self.load_audit.note(owner, digest),
         )
-        self.views = TenantStateCache(tenancy, 0.0)
+        self.views = TenantStateCache(tenancy, 0.0, on_blocked=(self.pins.forget,), on_read=self.pins.follow)
         self.agent = AgentPorts(
-            tenancy, signer.receipt, self.views, self.placement, self.lease, LoadedIndexes(MOST_OF_INDEXES)
+            tenancy, signer.receipt, self.views, self.placement, self.lease, LoadedIndexes(MOST_OF_INDEXES), self.pins
         )
         self.is_registered = False
 
