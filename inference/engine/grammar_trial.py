@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 from random import Random
 from typing import Any, TextIO
+
+from tenancy.platform.process_bounds import bound_memory, bound_processor
 
 CPU_SECONDS = 1
 WALKED_TOKENS = 128
@@ -29,9 +30,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
     compiler = _compiler(Path(sys.argv[1]))
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + MEMORY_BYTES, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold the grammar
+    bound_memory(MEMORY_BYTES)
     print(json.dumps({"ready": True}), file=answers)
     serve(compiler, sys.stdin, answers)
 
@@ -39,9 +38,7 @@ def main() -> None:
 def serve(compiler: Any, asked: TextIO, answers: TextIO) -> None:
     for line in asked:
         grammar = json.loads(line)
-        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-        # Whole seconds of the process as a whole: this grammar gets one to two of them.
-        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + 1 + CPU_SECONDS, hard))
+        bound_processor(CPU_SECONDS)
         try:
             answer = {"compiles": is_walkable(compile_grammar(compiler, grammar["kind"], grammar["text"]))}
         except Exception:  # whatever a compiler says of a caller's grammar; its text may quote it
@@ -97,12 +94,6 @@ def _compiler(model: Path) -> Any:
     info = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=int(config["vocab_size"]))
     # One thread, so that seconds of a core are those of the process; nothing of a grammar is kept.
     return xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
-
-
-def _data_bytes() -> int:
-    """The private memory that RLIMIT_DATA counts."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
-    return int(fields["VmData"].split()[0]) * 1024
 
 
 if __name__ == "__main__":

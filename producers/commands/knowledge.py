@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from producers.progress import Progress, each, silent
 from producers.publishing import publish
 from producers.sources.approvals_file import NewSalt, random_salt
-from producers.sources.documents.reading import ReadDocument, read_document
+from producers.sources.documents.reading import ReadDocument, ReadFile, read_document
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.bus.content import ChatMessage, CommittedDocument, DocumentClaimCheck, DocumentContent
@@ -33,6 +33,8 @@ from tenancy.tenant_id import TenantId
 
 DEADLINE_SECONDS = 60.0
 """From the look at the tenant's state to the end of the write that follows it: as a handler's."""
+READ_AT_ONCE = 2
+"""Files that are parsed side by side, each in a process of its own."""
 
 _ID_DOMAIN = b"sanolith/document-id/v1/"
 
@@ -63,6 +65,7 @@ async def add_documents(
     document_id: str | None = None,
     title: str | None = None,
     effect: Effect | None = None,
+    read: ReadFile = read_document,
     progress: Progress = silent,
     new_salt: NewSalt = random_salt,
     deadline_seconds: float = DEADLINE_SECONDS,
@@ -76,15 +79,17 @@ async def add_documents(
     """
     if (document_id is not None or title is not None) and len(files) != 1:
         raise Refused("one-document", "refused: an id and a title are of one document; give one file")
-    read = await each(
-        files, lambda file: asyncio.to_thread(read_document, file, title), what="reading", progress=progress
+    documents = await each(
+        files, lambda file: read(file, title), what="reading", progress=progress, at_once=READ_AT_ONCE
     )
     store = await tenancy.store(tenant)
     ids = [document_id or derived_document_id(store.keys.data_key, file.name) for file in files]
     if len(set(ids)) != len(ids):
         raise Refused("repeated-document", "refused: two of the files have the same name; rename one, or add it apart")
     terms = None if gate is None else await tenant_terms(store)
-    redacted = await each(read, lambda document: _redacted(document, gate, terms), what="redacting", progress=progress)
+    redacted = await each(
+        documents, lambda document: _redacted(document, gate, terms), what="redacting", progress=progress
+    )
     held = await read_set(store, (await tenancy.active(tenant)).state.knowledge)
     added = []
     for number, (name, (document, verdict, count)) in enumerate(zip(ids, redacted, strict=True)):

@@ -10,10 +10,11 @@ from pathlib import Path
 import docx
 import pytest
 
-from producers.sources.documents import docx_file, reading
+from producers.sources.documents import docx_file, parsing
 from producers.sources.documents.blocks import Block
 from producers.sources.documents.reading import read_document
 from tenancy.errors import Refused
+from tests.fixtures.documents import read_here
 
 MARKDOWN = """# Formulary
 
@@ -90,7 +91,7 @@ def test_headings_paragraphs_and_rows_are_read_and_what_no_reader_sees_is_not(tm
         word_file(path)
     else:
         path.write_text({"md": MARKDOWN, "html": HTML}[kind])
-    document = read_document(path)
+    document = read_here(path)
     assert [(block.kind, block.text) for block in document.blocks] == SAID
     assert [block.level for block in document.blocks if block.kind == "heading"] == [1, 2]
     assert document.title == "Formulary"
@@ -104,7 +105,7 @@ def test_the_rows_of_a_table_in_a_pdf_stay_rows(tmp_path: Path) -> None:
         [(50, "Apixaban"), (200, "5 mg"), (350, "10 mg")],
         [(50, "Warfarin"), (200, "by INR"), (350, "none")],
     ]
-    document = read_document(pdf_file(tmp_path / "formulary.pdf", lines))
+    document = read_here(pdf_file(tmp_path / "formulary.pdf", lines))
     assert [(block.kind, block.text) for block in document.blocks] == [
         ("text", "Valid for all wards."),
         ("row", "Drug: Apixaban; Dose: 5 mg; Max: 10 mg"),
@@ -116,7 +117,7 @@ def test_the_rows_of_a_table_in_a_pdf_stay_rows(tmp_path: Path) -> None:
 def test_paragraphs_of_a_text_file_are_split_at_empty_lines_and_a_given_title_wins(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfOne\r\nline.\r\n\r\nTwo.\x00\r\n")
-    document = read_document(path, "Given")
+    document = read_here(path, "Given")
     assert [block.text for block in document.blocks] == ["One line.", "Two."]
     assert document.title == "Given"
 
@@ -124,7 +125,7 @@ def test_paragraphs_of_a_text_file_are_split_at_empty_lines_and_a_given_title_wi
 def test_markup_that_nests_deep_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep.html"
     path.write_text("<div>" * 1500 + "found" + "</div>" * 1500)
-    assert [block.text for block in read_document(path).blocks] == ["found"]
+    assert [block.text for block in read_here(path).blocks] == ["found"]
 
 
 @pytest.mark.parametrize(
@@ -138,14 +139,15 @@ def test_markup_that_nests_deep_is_read(tmp_path: Path) -> None:
         ("a.txt", b"x " * 400_000, "document-too-long"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_one_line_that_quotes_nothing_of_it(
+async def test_what_cannot_be_read_is_refused_in_one_line_that_quotes_nothing_of_it(
     tmp_path: Path, name: str, body: bytes, code: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(body)
     with pytest.raises(Refused) as refused:
-        read_document(path)
+        await read_document(path)
     assert refused.value.code == code
+    assert str(refused.value).startswith(f"{path}: refused: ")
     assert "\n" not in str(refused.value)
     assert "PK no zip" not in str(refused.value)
 
@@ -159,13 +161,13 @@ def test_a_file_is_read_no_further_than_a_document_may_go(tmp_path: Path, monkey
             read += 1
             yield Block(kind="text", text="x" * 1000)
 
-    monkeypatch.setitem(reading.READERS, ".txt", endless)
+    monkeypatch.setitem(parsing.READERS, ".txt", endless)
     path = tmp_path / "a.txt"
     path.write_text("x")
     with pytest.raises(Refused) as refused:
-        read_document(path)
+        read_here(path)
     assert refused.value.code == "document-too-long"
-    assert read == reading.MAX_CHARACTERS // 1000 + 1
+    assert read == parsing.MAX_CHARACTERS // 1000 + 1
 
 
 def test_a_cell_that_spans_more_columns_than_a_table_has_is_refused(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_a_cell_that_spans_more_columns_than_a_table_has_is_refused(tmp_path: Pa
     path = tmp_path / "wide.docx"
     made.save(str(path))
     with pytest.raises(Refused) as refused:
-        read_document(path)
+        read_here(path)
     assert refused.value.code == "document-too-long"
     assert "columns" in str(refused.value)
 
@@ -189,5 +191,5 @@ def test_a_file_that_would_unpack_to_more_than_a_document_has_is_not_unpacked(
     path = tmp_path / "bomb.docx"
     path.write_bytes(out.getvalue())
     with pytest.raises(Refused) as refused:
-        read_document(path)
+        read_here(path)
     assert refused.value.code == "document-too-long"

@@ -16,6 +16,7 @@ from schemas.objects.knowledge import DocumentEntry, KnowledgeSet
 from tenancy.errors import Refused, TenantFenced
 from tenancy.knowledge.published import publish
 from tenancy.tenant_id import TenantId
+from tests.fixtures.documents import read_file_here
 from tests.fixtures.gates import GATE, NAME, gate_of_tests
 from tests.unit.operator_parts import Parts, onboarded_parts
 
@@ -35,7 +36,7 @@ def written(folder: Path, text: str, name: str = "formulary.md") -> Path:
 
 
 async def added(parts: Parts, *files: Path, **changes: object) -> list[AddedDocument]:
-    options: dict[str, object] = {"gate": gate_of_tests, **changes}
+    options: dict[str, object] = {"gate": gate_of_tests, "read": read_file_here, **changes}
     return await add_documents(files, TENANT, parts.tenancy, **options)  # type: ignore[arg-type]
 
 

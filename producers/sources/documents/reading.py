@@ -1,55 +1,44 @@
-"""Reads a file as a document, by what its name ends in. No error quotes the file."""
+"""Reads a file as a document, in a process of its own that costs no more than its bounds. No error quotes the file."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import asyncio
+import os
+import stat
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from producers.sources.documents.blocks import Block, text
-from producers.sources.documents.docx_file import docx_blocks
-from producers.sources.documents.html_text import html_blocks, markdown_blocks
-from producers.sources.documents.pdf_file import pdf_blocks
-from schemas.bus.content import DOCUMENT_BLOCKS
+from pydantic import ValidationError
+
+from producers.sources.documents.blocks import Block
+from producers.sources.documents.parser_process import Parsed
+from producers.sources.documents.parsing import MAX_CHARACTERS
 from tenancy.errors import Refused
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
-MAX_CHARACTERS = 120_000
-"""About 60 pages. A document is indexed as a whole, within the deadline of one handling."""
+MAX_ANSWER_BYTES = 16 * MAX_CHARACTERS
+"""Of JSON: a character takes six bytes at most, and a part's fields some fifty."""
 TITLE_CHARACTERS = 300
-
-Reader = Callable[[bytes], Iterable[Block]]
-
-
-def _plain(body: bytes) -> Iterator[Block]:
-    for paragraph in _decoded(body).replace("\r\n", "\n").split("\n\n"):
-        yield from text(paragraph)
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(sys.path)}
+"""Nothing of this process's own, which names keys: other people's files are parsed there."""
 
 
-def _decoded(body: bytes) -> str:
-    return body.decode("utf-8-sig")
+@dataclass(frozen=True)
+class Bounds:
+    """What reading one file may take: of a core, of memory beyond the libraries', and by the clock where the machine
+    gives it no core."""
+
+    cpu_seconds: int = 30
+    memory_bytes: int = 512 * 1024 * 1024
+    seconds: float = 300.0
 
 
-READERS: dict[str, Reader] = {
-    ".md": lambda body: markdown_blocks(_decoded(body)),
-    ".markdown": lambda body: markdown_blocks(_decoded(body)),
-    ".txt": _plain,
-    ".html": html_blocks,
-    ".htm": html_blocks,
-    ".pdf": pdf_blocks,
-    ".docx": docx_blocks,
-}
-
-
-def _within_bounds(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Reads no further than a document may go: a small file can unpack to text without end."""
-    characters = 0
-    for number, block in enumerate(blocks, 1):
-        characters += len(block.text)
-        if characters > MAX_CHARACTERS or number > DOCUMENT_BLOCKS:
-            most = f"{MAX_CHARACTERS} characters or {DOCUMENT_BLOCKS} parts"
-            raise Refused("document-too-long", f"refused: it has more than {most}; split it")
-        yield block
+BOUNDS = Bounds()
 
 
 @dataclass(frozen=True)
@@ -60,31 +49,70 @@ class ReadDocument:
     blocks: tuple[Block, ...]
 
 
-def read_document(path: Path, title: str | None = None) -> ReadDocument:
+ReadFile = Callable[[Path, str | None], Awaitable[ReadDocument]]
+
+
+async def read_document(path: Path, title: str | None = None, bounds: Bounds = BOUNDS) -> ReadDocument:
     """The file's headings, paragraphs and rows. Its title is the one given, its first heading, or its name.
 
-    Raises :class:`Refused` for a kind of file that is not known, and for one that is empty, too long or damaged.
+    Raises :class:`Refused` for a kind of file that is not known, for one that is empty, too long or damaged, and for
+    one that takes more than its bounds.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        kinds = ", ".join(READERS)
-        raise Refused("unknown-format", f"refused: {path} is of no kind that can be read; it is one of {kinds}")
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise Refused("document-too-long", f"refused: {path} has more than {MAX_FILE_BYTES} bytes; split it")
-        body = path.read_bytes()
-    except OSError as error:
-        raise Refused("unreadable-file", f"refused: {path} cannot be read ({error.strerror}); give a file") from None
-    try:
-        blocks = tuple(_within_bounds(reader(body)))
-    except Refused as refusal:
-        raise Refused(refusal.code, f"{path}: {refusal}") from None
-    except UnicodeDecodeError:
-        raise Refused("unreadable-file", f"refused: {path} is not UTF-8; save it in that encoding") from None
-    except Exception as error:  # whatever a parser makes of a damaged file; its words may quote it
-        why = f"refused: {path} is damaged or not what its name says ({type(error).__name__}); save it anew"
-        raise Refused("unreadable-file", why) from None
-    if not blocks:
-        raise Refused("empty-document", f"refused: {path} holds no text; a scan needs text recognition first")
+    with _opened(path) as file:
+        try:
+            said = await _parsed(path.suffix.lower(), file, bounds)
+        except (TimeoutError, ValidationError):
+            most = f"{bounds.cpu_seconds} s of a core or {bounds.memory_bytes // 1024**2} MiB"
+            why = f"{path}: refused: reading it takes more than {most}; save it anew as text or HTML, or split it"
+            raise Refused("document-too-costly", why) from None
+    if said.refusal is not None:
+        code, why = said.refusal
+        raise Refused(code, f"{path}: {why}")
+    return titled(path, title, said.blocks)
+
+
+def titled(path: Path, title: str | None, blocks: tuple[Block, ...]) -> ReadDocument:
     first = next((block.text for block in blocks if block.kind == "heading"), path.stem)
     return ReadDocument((title or first)[:TITLE_CHARACTERS].strip() or path.stem, blocks)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """The file, at whose end reading ends: no pipe and no device."""
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
+    except OSError as error:
+        raise Refused("unreadable-file", f"{path}: refused: {error.strerror}; give a file") from None
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        file.close()
+        raise Refused("unreadable-file", f"{path}: refused: it is no file; give a file")
+    if found.st_size > MAX_FILE_BYTES:
+        file.close()
+        raise Refused("document-too-long", f"{path}: refused: it has more than {MAX_FILE_BYTES} bytes; split it")
+    return file
+
+
+async def _parsed(kind: str, file: BinaryIO, bounds: Bounds) -> Parsed:
+    """Raises :class:`TimeoutError`, and :class:`ValidationError` where the process ended before it had answered."""
+    limits = (str(bounds.cpu_seconds), str(bounds.memory_bytes))
+    command = (sys.executable, "-m", "producers.sources.documents.parser_process", kind, *limits)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=file, stdout=PIPE, stderr=DEVNULL, env=ENVIRONMENT, limit=MAX_ANSWER_BYTES
+    )
+    try:
+        async with asyncio.timeout(bounds.seconds):
+            return Parsed.model_validate_json(await _answer(process))
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _answer(process: Process) -> bytes:
+    """What it says, as far as a document may go; more is no answer."""
+    if process.stdout is None:
+        return b""
+    try:
+        return (await process.stdout.readexactly(MAX_ANSWER_BYTES + 1))[:0]
+    except asyncio.IncompleteReadError as ended:
+        return ended.partial
