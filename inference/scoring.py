@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from schemas.base.contract import Contract
-from schemas.models.adapter_files import ADAPTER_FILES, check_adapter, linear_shapes
+from schemas.models.adapter_files import ADAPTER_FILES, check_form, linear_shapes
 from schemas.models.heldout import HeldoutQuestion, is_correct, read_heldout
 
 BATCH_SIZE = 17
@@ -61,7 +61,7 @@ class Scorer:
         Raises :class:`~schemas.models.adapter_files.AdapterRefused` when the adapter's files do not pass the checks.
         """
         # An export holds its manifest and list of examples beside the adapter's own two files.
-        check_adapter({name: (adapter / name).read_bytes() for name in ADAPTER_FILES}, linear_shapes(self._base))
+        check_form({name: (adapter / name).read_bytes() for name in ADAPTER_FILES}, linear_shapes(self._base))
         if self._model is not self._plain:
             self._plain = self._model.unload()
         adapted = PeftModel.from_pretrained(self._plain, str(adapter), autocast_adapter_dtype=False)

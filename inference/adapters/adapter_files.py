@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.base.canonical import adapter_digest
-from schemas.models.adapter_files import AdapterRefused, check_adapter, config_sha256, weights_sha256
+from schemas.models.adapter_files import AdapterRefused, check_form, config_sha256, weights_sha256
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
@@ -99,7 +99,7 @@ class AdapterFiles:
         )
         if computed != digest or manifest.adapter_digest != digest:
             raise BadSignature("the files do not match the digest that they are stored under")
-        check_adapter(files, self.base_shapes, self.max_rank)
+        check_form(files, self.base_shapes, self.max_rank)
         return self._written(digest, files)
 
     def _written(self, digest: str, files: Mapping[str, bytes]) -> Path:

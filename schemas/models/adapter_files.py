@@ -64,13 +64,19 @@ class AdapterRefused(ValueError):
 
 
 @dataclass(frozen=True)
-class CheckedAdapter:
-    """What the checks established."""
+class Declared:
+    """What an adapter's files say of themselves."""
 
     r: int
     lora_alpha: int
     target_modules: tuple[str, ...]
     base_model_name: str
+
+
+@dataclass(frozen=True)
+class CheckedAdapter(Declared):
+    """What the checks established."""
+
     config_sha256: str
     weights_sha256: str
 
@@ -140,6 +146,16 @@ def check_adapter_directory(directory: Path, base: LinearShapes | None = None, m
 
 
 def check_adapter(files: Mapping[str, bytes], base: LinearShapes | None = None, max_rank: int = 64) -> CheckedAdapter:
+    """:func:`check_form` of the files, and their hashes: of 50 MB those take as long as everything else here."""
+    declared = check_form(files, base, max_rank)
+    return CheckedAdapter(
+        **vars(declared),
+        config_sha256=config_sha256(files[CONFIG_FILE]),
+        weights_sha256=weights_sha256(files[WEIGHTS_FILE]),
+    )
+
+
+def check_form(files: Mapping[str, bytes], base: LinearShapes | None = None, max_rank: int = 64) -> Declared:
     """Check the files of an adapter, given by name, and return what they declare.
 
     With ``base`` (see :func:`linear_shapes`) every tensor pair must also fit a linear layer of that base model.
@@ -158,7 +174,7 @@ def check_adapter(files: Mapping[str, bytes], base: LinearShapes | None = None, 
         raise AdapterRefused("the weights' metadata may hold nothing but 'format'")
     _check_shapes(header, r, target_modules, base)
     _check_finite(header, weights)
-    return CheckedAdapter(r, lora_alpha, target_modules, base_model_name, sha256_hex(config), weights_sha256(weights))
+    return Declared(r, lora_alpha, target_modules, base_model_name)
 
 
 def _parse_config(body: bytes) -> dict[str, Any]:

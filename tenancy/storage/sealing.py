@@ -37,14 +37,9 @@ def open_chunks(data_key: bytes, object_key: str, sealed: Iterable[bytes]) -> It
     """Open a sealed stream frame by frame. Raises :class:`SealBroken`; a truncated stream raises at its end."""
     source = _Reader(sealed)
     header = source.read(HEADER_BYTES)
-    if len(header) != HEADER_BYTES or not header.startswith(MAGIC):
-        raise SealBroken("it has no seal")
-    cipher = _cipher(data_key, header[len(MAGIC) :], object_key)
+    cipher = _cipher_of(header, data_key, object_key)
     for counter, (frame, is_last) in enumerate(_frames(source.rest(), FRAME_BYTES + TAG_BYTES)):
-        try:
-            yield cipher.decrypt(_nonce(counter, is_last), frame, object_key.encode())
-        except InvalidTag:
-            raise SealBroken("another key, another name, or changed bytes") from None
+        yield _opened(cipher, counter, is_last, frame, object_key)
 
 
 def seal(data_key: bytes, object_key: str, plaintext: bytes) -> bytes:
@@ -53,13 +48,33 @@ def seal(data_key: bytes, object_key: str, plaintext: bytes) -> bytes:
 
 
 def open_sealed(data_key: bytes, object_key: str, sealed: bytes) -> bytes:
-    """Open a small object. Raises :class:`SealBroken`."""
-    return b"".join(open_chunks(data_key, object_key, (sealed,)))
+    """Open an object that is here whole, each frame where it lies. Raises :class:`SealBroken`."""
+    whole = memoryview(sealed)
+    cipher = _cipher_of(bytes(whole[:HEADER_BYTES]), data_key, object_key)
+    frames, size = whole[HEADER_BYTES:], FRAME_BYTES + TAG_BYTES
+    last = max(0, len(frames) - 1) // size * size
+    return b"".join(
+        _opened(cipher, start // size, start == last, frames[start : start + size], object_key)
+        for start in range(0, last + 1, size)
+    )
 
 
 def _cipher(data_key: bytes, salt: bytes, object_key: str) -> AESGCM:
     info = b"sanolith/seal/v1/" + object_key.encode()
     return AESGCM(derived_key(data_key, info, salt))
+
+
+def _cipher_of(header: bytes, data_key: bytes, object_key: str) -> AESGCM:
+    if len(header) != HEADER_BYTES or not header.startswith(MAGIC):
+        raise SealBroken("it has no seal")
+    return _cipher(data_key, header[len(MAGIC) :], object_key)
+
+
+def _opened(cipher: AESGCM, counter: int, is_last: bool, frame: bytes | memoryview, object_key: str) -> bytes:
+    try:
+        return cipher.decrypt(_nonce(counter, is_last), frame, object_key.encode())
+    except InvalidTag:
+        raise SealBroken("another key, another name, or changed bytes") from None
 
 
 def _nonce(counter: int, is_last: bool) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -148,6 +149,20 @@ async def test_a_good_adapter_lies_in_a_directory_of_its_digest_with_exactly_the
         CONFIG_FILE: adapter.config,
     }
     assert [path.name for path in bench.root.iterdir()] == [adapter.digest]
+
+
+async def test_the_weights_are_hashed_once_on_their_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large adapter that is as long as everything else that is checked."""
+    adapter, hashed = Adapter(), list[bytes]()
+    digest, sha256 = await bench.store(adapter), hashlib.sha256
+
+    def noted(body: bytes = b"") -> Any:
+        hashed.append(body)
+        return sha256(body)
+
+    monkeypatch.setattr(hashlib, "sha256", noted)
+    await bench.files.fetch(TENANT, digest)
+    assert hashed.count(adapter.weights) == 1
 
 
 async def test_nobody_but_the_replica_may_read_the_files(bench: Bench) -> None:
