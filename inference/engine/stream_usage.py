@@ -7,11 +7,20 @@ answer is cut short, is still charged for the tokens made for it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from inference.engine.request_fields import prompt_count
+
 _DATA = b"data: "
 _DONE = b"[DONE]"
+_HAS_CHOICE = b'"choices":[{'
+# The end of nearly every event as vLLM writes it. A text cannot hold it: in JSON each quote of a text is escaped.
+_FIGURES = re.compile(
+    rb',"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)'
+    rb'(?:,"completion_tokens_details":(?:null|\{[^{}]*\}))?(\}\}\n\n)\Z'
+)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -25,6 +34,7 @@ class StreamUsage:
         self._shows_closing = bool(options.get("include_usage"))
         self._shows_each = self._shows_closing and bool(options.get("continuous_usage_stats"))
         self._choices_per_prompt: int = body.get("n") or 1
+        self._has_one_choice = self._choices_per_prompt == 1 and prompt_count(body.get("prompt") or "") == 1
         self._prompt_tokens: dict[int, int] = {}  # by prompt
         self._completion_tokens: dict[int, int] = {}  # by choice
         self._closing: tuple[int, int] | None = None
@@ -38,7 +48,14 @@ class StreamUsage:
         return sum(self._completion_tokens.values()) if self._closing is None else self._closing[1]
 
     def read(self, event: bytes) -> bytes | None:
-        """Take an event's figures; returns it as the caller is to see it, ``None`` if not at all."""
+        """Take an event's figures; returns it as the caller is to see it, ``None`` if not at all.
+
+        To parse each as JSON and write it anew is much of what the API's process would do for a token. So the figures
+        of an answer's one choice are read where vLLM writes them; whatever looks otherwise is parsed.
+        """
+        if self._has_one_choice and (found := _FIGURES.search(event)) and _HAS_CHOICE in event:
+            self._prompt_tokens[0], self._completion_tokens[0] = int(found[1]), int(found[2])
+            return event if self._shows_each else event[: found.start()] + found[3][1:]
         body = event.removeprefix(_DATA).strip()
         if body == _DONE:
             return event

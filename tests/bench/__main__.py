@@ -26,6 +26,7 @@ from tests.bench import (
     purge_throughput,
     redaction,
     report,
+    streaming_cpu,
     training_step,
 )
 from tests.bench.frame import Entry, Options, say
@@ -40,6 +41,7 @@ ENTRIES: tuple[Entry, ...] = (
     training_step.ENTRY,
     adapter_first_token.ENTRY,
     fair_admission.ENTRY,
+    streaming_cpu.ENTRY,
     redaction.ENTRY,
 )
 ROUNDS = 5

@@ -74,3 +74,48 @@ def test_an_event_without_figures_passes_and_changes_none(made: bytes) -> None:
     usage.read(event(usage=(9, 4)))
     assert usage.read(made) == made
     assert taken(usage) == (9, 4)
+
+
+def as_vllm_writes_it(text: str, usage: str) -> bytes:
+    """One event of vLLM 0.32: figures in its order, right before the end."""
+    choice = {"index": 0, "delta": {"content": text}, "logprobs": None}
+    chunk = json.dumps({"id": "r", "choices": [choice]}, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {chunk[:-1]}{usage}}}\n\n".encode()
+
+
+FIGURES = ',"usage":{"prompt_tokens":9,"total_tokens":13,"completion_tokens":4'
+OTHERS = ',"usage":{"prompt_tokens":900,"total_tokens":900,"completion_tokens":900}}\n\n'
+
+
+@pytest.mark.parametrize("end", ["}", ',"completion_tokens_details":null}', ',"completion_tokens_details":{"n":1}}'])
+@pytest.mark.parametrize(
+    "text", ["x", OTHERS, '"' + OTHERS, "\\" + OTHERS, '"choices":[{' + OTHERS, "naïve 漢字 \u2028"]
+)
+def test_figures_are_read_where_vllm_writes_them_without_parsing_the_event(
+    text: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the text says: its quotes are escaped."""
+    made, bare = as_vllm_writes_it(text, FIGURES + end), as_vllm_writes_it(text, "")
+    parsed = StreamUsage({"n": 2})  # of several choices each event is parsed
+    assert (parsed.read(made), taken(parsed)) == (bare, (9, 4))
+
+    monkeypatch.setattr(json, "loads", None)
+    usage = StreamUsage({})
+    assert (usage.read(made), taken(usage)) == (bare, (9, 4))
+    shown = StreamUsage({"stream_options": {"include_usage": True, "continuous_usage_stats": True}})
+    assert (shown.read(made), taken(shown)) == (made, (9, 4))
+
+
+@pytest.mark.parametrize("prompt", [["a", "b"], [[1], [2]]])
+def test_of_several_prompts_each_event_is_parsed(prompt: list[Any]) -> None:
+    usage = StreamUsage({"prompt": prompt})
+    for index in (0, 1):
+        usage.read(event(index=index, usage=(5, 1)))
+    assert taken(usage) == (10, 2)
+
+
+def test_a_closing_event_is_none_of_a_choice() -> None:
+    usage = StreamUsage({})
+    assert usage.read(b'data: {"id":"r","choices":[]' + FIGURES.encode() + b"}}\n\n") is None
+    usage.read(as_vllm_writes_it("late", ',"usage":{"prompt_tokens":1,"total_tokens":1,"completion_tokens":1}'))
+    assert taken(usage) == (9, 4)
