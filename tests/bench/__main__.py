@@ -44,6 +44,7 @@ ENTRIES: tuple[Entry, ...] = (
     streaming_cpu.ENTRY,
     redaction.ENTRY,
 )
+WITH_ENGINE = (adapter_first_token.ENTRY, fair_admission.ENTRY, streaming_cpu.ENTRY)
 ROUNDS = 5
 QUICK_ROUNDS = 2
 
@@ -55,17 +56,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs; nothing is kept")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick {QUICK_ROUNDS}")
     parser.add_argument("--weed", type=Path, help="SeaweedFS' program, which answers many requests at once")
+    parser.add_argument(
+        "--gpu",
+        action="store_true",
+        help="the entries with an engine, on a GPU: a base of the shape of Llama 3 8B with random weights, or that of "
+        "SANO_BASE_MODEL; results are kept beside the others",
+    )
     arguments = parser.parse_args()
     rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
     if rounds < 1:
         parser.error("--rounds must be at least 1")
-    options = Options(rounds=rounds, quick=arguments.quick, weed=arguments.weed)
+    options = Options(rounds=rounds, quick=arguments.quick, weed=arguments.weed, gpu=arguments.gpu)
     # The loop of each entry cancels its work at SIGINT, so that every process it started is stopped. A shell starts
     # what it runs in the background with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     results = []
-    for entry in ENTRIES:
+    for entry in WITH_ENGINE if options.gpu else ENTRIES:
         if arguments.only and entry.name not in arguments.only:
             continue
         say(f"{entry.name}:")
@@ -74,9 +81,9 @@ def main() -> None:
         result = {**measured.as_json(), "quick": options.quick, **machine.described(entry.packages)}
         results.append(result)
         if not options.quick:
-            report.keep(result)
+            report.keep(result, "gpu" if options.gpu else "")
     report.show(results)
-    if not options.quick and not report.update_document(report.kept(names)):
+    if not options.quick and not options.gpu and not report.update_document(report.kept(names)):
         say(f"{report.DOCUMENT} has no region for results: not updated")
 
 

@@ -20,10 +20,8 @@ from pathlib import Path
 
 import boto3
 
-from deploy.local.base_model import base_model_folder
 from deploy.local.embedded import REGION
 from deploy.local.services import SHARED_MEMORY
-from deploy.local.settings import LocalSettings
 from inference.adapters.adapter_files import adapter_folder
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
@@ -33,7 +31,7 @@ from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
-from tests.bench import histories, published, random_adapters
+from tests.bench import base_models, histories, published, random_adapters
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.serving import PlainVllm, Replica, decoding
 from tests.bench.stand import KeyFiles, Store, child_environment, object_store
@@ -111,7 +109,7 @@ class Bench:
 
 
 def run(options: Options, home: Path) -> Result:
-    base_model = Path(base_model_folder(LocalSettings(), child_environment()))
+    base_model = base_models.base_model(options)
     rounds = options.rounds + 1  # the first one warms up
     say("  making adapters")
     made = make_adapters(base_model, home / "made", rounds * ADAPTERS_PER_ROUND + SLOTS)
@@ -146,7 +144,7 @@ async def _measure(
             max_lora_rank=random_adapters.RANK,
             max_model_len=512,
             max_num_seqs=4,
-            kv_cache_gib=0.5,
+            kv_cache_gib=base_models.kv_cache_gib(options),
             worker_extension="tests.bench.worker_probe.TimingIsolation",
         )
     )

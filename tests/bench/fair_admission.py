@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploy.local.base_model import base_model_folder
-from deploy.local.settings import LocalSettings
 from inference.api.answers import Answers
 from inference.app import OVERTAKING
 from inference.engine.config import EngineConfig
@@ -28,11 +26,10 @@ from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
 from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
-from tests.bench import random_adapters
+from tests.bench import base_models, random_adapters
 from tests.bench.adapter_first_token import make_adapters
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.serving import body
-from tests.bench.stand import child_environment
 from tests.fixtures.answer_ids import any_id
 
 PLACES, SLOTS, CONTEXT = 4, 2, 256
@@ -175,7 +172,7 @@ TRIP_OURS, TRIP_PEER = "longest answer without a slot, in turn", "longest answer
 
 
 def run(options: Options, home: Path) -> Result:
-    base_model = Path(base_model_folder(LocalSettings(), child_environment()))
+    base_model = base_models.base_model(options)
     say("  making adapters")
     made = make_adapters(base_model, home / "made", ADAPTERS)
     return asyncio.run(_measure(options, base_model, made))
@@ -193,7 +190,7 @@ async def _measure(options: Options, base_model: Path, made: list[Path]) -> Resu
             max_lora_rank=random_adapters.RANK,
             max_model_len=CONTEXT,
             max_num_seqs=PLACES,
-            kv_cache_gib=0.5,
+            kv_cache_gib=base_models.kv_cache_gib(options),
         )
     )
     async with asyncio.timeout(ENTRY_SECONDS):

@@ -21,11 +21,13 @@ class Options:
     """``quick`` makes everything small: it shows that an entry runs, not how fast anything is.
 
     ``weed``: SeaweedFS' program, for entries that need a store that answers many requests at once; moto without it.
+    ``gpu``: the engine is on one, with a base model of the shape of Llama 3 8B.
     """
 
     rounds: int
     quick: bool
     weed: Path | None = None
+    gpu: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ DOCUMENT = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
-def keep(result: dict[str, Any]) -> None:
-    """Write ``tests/bench/results/<entry>.json``."""
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{result['entry']}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+def keep(result: dict[str, Any], beside: str = "") -> None:
+    """Write ``tests/bench/results/<entry>.json``, or into the folder ``beside`` these."""
+    folder = RESULTS / beside
+    folder.mkdir(exist_ok=True)
+    (folder / f"{result['entry']}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
 
 
 def kept(names: list[str]) -> list[dict[str, Any]]:

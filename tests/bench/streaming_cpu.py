@@ -18,9 +18,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.base_model import base_model_folder
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
-from deploy.local.settings import LocalSettings
+from tests.bench import base_models
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.stand import child_environment
 from tests.unit.api.replica import TENANT, bearer
@@ -122,7 +121,7 @@ def _end_of(log: Path) -> str:
 
 
 def run(options: Options, home: Path) -> Result:
-    base_model = Path(base_model_folder(LocalSettings(), child_environment()))
+    base_model = base_models.base_model(options)
     tokens = 40 if options.quick else TOKENS
     with ExitStack() as stack:
         say("  starting both servers")
