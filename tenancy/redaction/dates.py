@@ -1,4 +1,4 @@
-"""Finds dates finer than a year, and ages over 89. Doses, scores, pressures, strengths and durations are none."""
+"""Finds dates finer than a year. Doses, scores, pressures, strengths and durations are none."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _MONTH_PAIR = re.compile(
 _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d\d(?![\w/-])")
 _SEASON = re.compile(r"(?<!\w)(?:spring|summer|fall|autumn|winter)\s(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE)
 _HOLIDAY = re.compile(
-    r"(?<!\w)(?:christmas(?:\s(?:eve|day))?|x-?mas|thanksgiving(?:\sday)?|halloween|"
+    r"(?<!\w)(?:(?:christmas|x-?mas)(?:\s(?:eve|day))?|thanksgiving(?:\sday)?|halloween|"
     r"easter(?:\s(?:sunday|monday))?|new\syears?(?:'s)?\s(?:eve|day)|memorial\sday|"
     r"labor\sday|independence\sday|veterans?'?\sday|valentine'?s?(?:\sday)?|mother'?s\sday|"
     r"father'?s\sday|mlk\sday|presidents'?\sday|columbus\sday|good\sfriday|boxing\sday|"
@@ -62,7 +62,8 @@ _HOLIDAY = re.compile(
     re.IGNORECASE,
 )
 _ORDINAL = re.compile(
-    r"(?<!\w)(?:on|since|until|till|by|from|before|after|of|due|"
+    r"(?<!\w)(?:on|since|until|till|by|from|before|after|of|due|scheduled|appt|appointment|"
+    r"mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
     r"for)\sthe\s(?P<day>(?:[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st)))(?=\s*(?:[.,"
     r";:?!)]|$|\s(?:and|but|for|with|to|at|she|he|they|pt|patient|when|because|after|before|"
     r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",
@@ -89,13 +90,14 @@ _CUE = re.compile(
     r"expired|delivered|onset|eff|effective|exp|vaccin\w+|shot|dose\sgiven|given|called|"
     r"received|sent|filled|refilled|picked\sup|colonoscopy|egd|pap|mammo\w*|"
     r"note|notes|clinic|er|ed|hospital|rx|as\sof|until|post-?op|postop|s/p)[\s:=(,.]{0,"
-    r"3}(?:the\s|on\s|was\s|is\s|for\s|date\s|both\s)?|\][ ]|[(~]|\bpt\s)$",
+    r"3}(?:the\s|on\s|was\s|is\s|for\s|date\s|both\s)?|\][ ]|[(~]|\bpt\s|"
+    r"\b(?:dx'?d?|diagnosed|hospitali[sz]ed|relapsed|transplant|cath|stroke|mi|pe|dvt)\s(?:on\s)?)$",
     re.IGNORECASE,
 )
 _SURE_CUE = re.compile(
-    r"\b(?:on|mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
+    r"\b(?:on|yesterday|today|tomorrow|tonight|last\s(?:dose|seen|visit|fill|taken|pap)|mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
     r"available|arriv\w{1,4}|effective|xfer|since|seen|dated?|admitted|admit|adm|dc'?d|d/c'?d|discharged?|dob|visit|appt|"
-    r"appointment|lmp|due|edd|edc|born|until|till|scheduled|as\sof|week\sof|drawn|collected|"
+    r"appointment|lmp|due|edd|edc|born|until|till|scheduled|as\sof|w(?:ee)?ks?\sof|re-?admit(?:ted)?|re-?adm|drawn|collected|"
     r"follow-?up|f/?u|started|stopped|surgery)[\s:=(,]{0,3}(?:the\s|on\s|was\s|is\s|for\s|"
     r"date\s)?$",
     re.IGNORECASE,
@@ -129,56 +131,25 @@ _NOT_AFTER = re.compile(
     r"per\b|a\sday|bid|tid|qid|qd|qhs|prn)",
     re.IGNORECASE,
 )
+_EXAM_AFTER = re.compile(
+    r"\s(?:echo|ct|mri|pet|labs?|us|ultrasound|x-?ray|cxr|a1c|ekg|ecg|eeg|note|visit|appt|appointment|clinic|colonoscopy|egd|"
+    r"biopsy|bx|path|pap|mammo\w*|scan|cath|dexa|cbc|bmp|cmp|surgery|admission|discharge|procedure|infusion|refill|"
+    r"am|pm|at\snoon|at\smidnight|around\s(?:\d|noon|midnight)|@\s?\d|(?:at\s)?(?:\d{1,2}:\d\d|\d{1,2}\s?[ap]m|[01]\d{3}|2[0-3]\d\d))\b",
+    re.IGNORECASE,
+)
 _UNIT_AFTER = re.compile(r"\s?(?:mg|mcg|ml|units?|%|mm|cm|kg|hours?|days|weeks|months|tabs?)\b", re.IGNORECASE)
+_SCORE = re.compile(
+    r"\b(?:mmse|moca|slums|bims|phq|gad|gcs|epds|audit|cows|ciwa|nihss|sofa|braden|mini-?mental|glasgow|scored?|scores|"
+    r"scoring|scale|pain|coma)\b",
+    re.IGNORECASE,
+)
+_APGARS = frozenset({(a, b) for a in range(3, 10) for b in range(a, 10) if b > 6})
+"""Two scores of a newborn, of which the second is seldom the lower."""
 _SCALES = frozenset({"10", "5", "4", "6", "15", "30", "27", "21", "3", "2"})
-
-_AGE_UNIT = (
-    r"(?:y\.?/?o\.?(?:\b|[mf]\b)|y\.\s?o\.|yo[mf]?\b|y/o[mf]?\b|yrs?\.?[\s-]?(?:old|of\sage)|"
-    r"years?[\s-]?(?:old|of\sage|young)|yr[\s-]old|year[\s-]old\w*|yr-?o\b|yrold|yearold|"
-    r"yro\b)"
-)
-_OLD = r"(?:9\d|1[0-2]\d)"
-_AGE = re.compile(rf"(?<![\w.,/<>≥≤=+-])(?P<age>{_OLD})\s?-?\s?{_AGE_UNIT}", re.IGNORECASE)
-_AGE_SEX = re.compile(
-    rf"(?:^|\b(?:a|pt|patient|is|for|this|my|our|in|on|re|with|old|hi|,)\s?:?\s?|[.;:,(]\s{{0,"
-    rf"2}})(?P<age>{_OLD})\s?(?:[mf]|male|female|woman|man|lady|gentleman|wf|wm|bf|bm|"
-    rf"grandmother|grandfather|caf|cam)\b",
-    re.IGNORECASE,
-)
-_AGE_LABEL_SURE = re.compile(
-    rf"(?<![^\W_])(?:age[ds]?|turned|turning|turns)\s?(?:[:=]|is|was|of|about|"
-    rf"approx\.?)?\s?(?P<age>{_OLD})(?![\w./%]|\s?(?:and\s(?:over|older|above|up)|or\s(?:over|"
-    rf"older|above)|\+))",
-    re.IGNORECASE,
-)
-_AGE_OF_SOMEBODY = re.compile(
-    rf"(?:\]|\b(?:he|she|they|who|pt|patient|mom|mother|dad|father|wife|husband|grand\w{{2,7}}|gentleman|lady|woman|man))"
-    rf"(?:\s(?:is|was|are|turns|turned)|'s|,)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
-    r"(?=\s(?:and|but|w/|with|who|now|lives|years|yrs|on)\b|\s?[,.;?!)](?!\d)|\s?$)",
-    re.IGNORECASE,
-)
-_AGE_DECADE = re.compile(
-    r"(?<!\w)(?:in\s)?(?:his|her|their|the|mid|early|late|mid-|early-|late-)[\s-]?(?:mid|"
-    r"early|late)?[\s-]?(?P<age>90'?s|100'?s|nineties)(?!\w)",
-    re.IGNORECASE,
-)
-_AGE_WORDS = re.compile(
-    r"(?<!\w)(?P<age>(?:ninety(?:[\s-](?:one|two|three|four|five|six|seven|eight|nine))?|"
-    r"(?:one\s)?hundred(?:[\s-](?:and[\s-])?(?:one|two|three|four|five|six|seven|eight|nine|"
-    r"ten))?)[\s-]years?[\s-]olds?|nonagenarian|centenarian|supercentenarian)(?!\w)",
-    re.IGNORECASE,
-)
-_AGE_GENERAL = re.compile(
-    r"(?:over|above|older than|greater than|more than|at least|under|below|younger than|less "
-    r"than|up to|aged?|>|<|≥|≤|>=|<=|\+|than|patients|adults|people|men|women|persons|until|"
-    r"to|and|-)\s?(?:the\sage\sof\s|age\s|ages\s)?$",
-    re.IGNORECASE,
-)
-_AGED = re.compile(r"(?:aged?|of\sage)\s?$", re.IGNORECASE)
 
 
 def find(text: str) -> Iterator[Found]:
-    """Every date finer than a year, and every age over 89, of ``text``."""
+    """Every date finer than a year of ``text``."""
     for match in _THREE_PARTS.finditer(text):
         if (
             _is_date(match["a"], match["b"], match["c"])
@@ -212,7 +183,6 @@ def find(text: str) -> Iterator[Found]:
     for match in _LABELLED.finditer(text):
         yield match.start("date"), match.end("date"), T.DATE
     yield from _two_parts(text)
-    yield from _ages(text)
 
 
 def _is_date(a: str, b: str, c: str) -> bool:
@@ -254,11 +224,12 @@ def _two_parts(text: str) -> Iterator[Found]:
                 r"\d\s?$|[a-z]{4,}(?:pril|olol|statin|sartan|pine|cet|co|ide)\s$", before, re.IGNORECASE
             ):
                 continue
-            if (match["b"] in _SCALES or a > 12) and not _CUE.search(before):
+            cued = _CUE.search(before) is not None or _EXAM_AFTER.match(text, match.end()) is not None
+            # A score is no greater than its scale: what is greater is a day of a month, or a dose, which is seen above.
+            is_score = a <= b and match["b"] in _SCALES and (b <= 12 or _SCORE.search(before) is not None)
+            if not cued and (is_score or a > 12 or (a, b) in _APGARS):
                 continue
             if a == 1 and b in (2, 3, 4):
-                continue
-            if not _CUE.search(before) and not (a <= 12 and b > 12):
                 continue
         elif match.group() in ("1/2", "1/4", "3/4", "1/3", "2/3") and not re.search(
             r"\b(?:on|seen|admitted|dob|appt|visit|lmp|d/?c'?d|discharged|born|due|since|until)\s{0,2}$",
@@ -277,19 +248,3 @@ def _two_parts(text: str) -> Iterator[Found]:
         before = text[max(0, match.start() - 32) : match.start()]
         if valid and not _NOT_AFTER.match(text, match.end()) and not _NOT_BEFORE.search(before):
             yield match.start(), match.end(), T.DATE
-
-
-def _ages(text: str) -> Iterator[Found]:
-    for pattern in (_AGE, _AGE_SEX, _AGE_LABEL_SURE):
-        for match in pattern.finditer(text):
-            before = text[max(0, match.start("age") - 24) : match.start("age")]
-            if _AGE_GENERAL.search(before) and not _AGED.search(before):
-                continue
-            if re.match(
-                r"\s?(?:\+|and\s(?:over|older|above)|or\s(?:over|older|above))", text[match.end() : match.end() + 40]
-            ):
-                continue
-            yield match.start("age"), match.end("age"), T.AGE
-    for pattern in (_AGE_DECADE, _AGE_WORDS, _AGE_OF_SOMEBODY):
-        for match in pattern.finditer(text):
-            yield match.start("age"), match.end("age"), T.AGE

@@ -43,7 +43,7 @@ _LABELS = (
     Label(
         T.PLAN,
         True,
-        r"mbi|hicn?|member\s?(?:ship)?\s?(?:#|no\b\.?|number|num\b|id\b)|mem\s?(?:id|#)|memid|"
+        r"mbi|hicn?|(?:health|insurance|medical|benefits?)\s?card|member\s?(?:ship)?\s?(?:#|no\b\.?|number|num\b|id\b)|mem\s?(?:id|#)|memid|"
         r"subscriber(?:\s?(?:#|no\b\.?|number|num\b|id\b))?|sub\s?id|policy\s?(?:#|no\b\.?|number|"
         r"num\b|id\b)|"
         r"(?:health\s?)?plan\s?(?:#|no\b\.?|number|num\b|id\b)|ins(?:urance|ur)?\.?\s?(?:#|"

@@ -59,6 +59,8 @@ def find(text: str, cased: bool) -> Iterator[Found]:
                 if good and not signs.EPONYM_AFTER.match(text, follower.end()):
                     yield token.start(), follower.end(), T.PERSON
                     continue
+            common = words.first_name_share(word) >= 0.02 and words.surname_share(surname) >= 0.01
+            good = good or (common and words.is_name(surname) and not words.is_eponym(surname))
             if (
                 good
                 and not words.is_function_word(surname)
@@ -68,13 +70,25 @@ def find(text: str, cased: bool) -> Iterator[Found]:
                 yield token.start(), run_from(text, follower, cased), T.PERSON
                 continue
         alone = words.is_sure_first_name(word) and not words.is_eponym(word)
-        clear = capital or (not words.is_place(word) and words.name_likeness(word) > -6.0)
+        alone = alone or (capital and _is_capital_amid_a_sentence(text, token))
+        aged = signs.AGE_AHEAD.match(text, token.end()) is not None
+        clear = capital or aged or (not words.is_place(word) and words.name_likeness(word) > -6.0)
         if alone and clear and not signs.EPONYM_AFTER.match(text, token.end()):
             initial = signs.LAST_INITIAL.match(text, token.end())
-            yield token.start(), initial.end() if initial and capital else token.end(), T.PERSON
+            yield token.start(), initial.end() if initial else token.end(), T.PERSON
     yield from _subjects(text, cased)
     yield from _before_ages(text)
     yield from _last_first(text)
+
+
+def _is_capital_amid_a_sentence(text: str, token: re.Match[str]) -> bool:
+    """Whether a first name that is a word too has a capital where a word would have none: ``says Hank fell``."""
+    word, before = token.group(), text[: token.start()]
+    if word.isupper() or words.first_name_share(word) < 0.002 or words.is_eponym(word) or words.is_large_region(word):
+        return False
+    following = signs.WORD.match(text, token.end() + 1)
+    amid = re.search(r"[a-z,] $", before) is not None and (following is None or following.group()[0].islower())
+    return amid and word.lower() not in signs.MONTHS and not words.is_place(word)
 
 
 def _are_a_pair(text: str, first: re.Match[str], last: re.Match[str]) -> bool:
@@ -103,6 +117,10 @@ def _subjects(text: str, cased: bool) -> Iterator[Found]:
         named = words.is_surname(word) or words.is_first_name(word)
         if cased and named and not any(is_other(word) for is_other in (words.is_eponym, words.is_ordinary)):
             yield match.start("name"), match.end("name"), T.PERSON
+    for match in signs.OWNER_LOWER.finditer(text):
+        word = match["name"]
+        if words.first_name_share(word) >= 0.02 and words.is_name(word) and not words.is_eponym(word):
+            yield match.start("name"), match.end("name"), T.PERSON
     for match in signs.SUBJECT_IS.finditer(text):
         word = match["name"]
         if words.is_function_word(word) or words.is_clinical(word) or words.is_eponym(word):
@@ -121,6 +139,32 @@ def _before_ages(text: str) -> Iterator[Found]:
             known = max(words.surname_share(word), words.first_name_share(word))
             if known >= 0.02 if words.is_function_word(word) else known > 0 or words.is_strange(word):
                 yield match.start("name"), match.end("name"), T.PERSON
+
+    for match in signs.INITIAL_LAST.finditer(text):
+        word = match["name"]
+        known = words.is_surname(word) or words.is_strange(word)
+        known = known and not words.is_medical(word) and not words.is_function_word(word)
+        if known and not signs.EPONYM_AFTER.match(text, match.end()):
+            yield match.start(), match.end(), T.PERSON
+    for match in signs.BEFORE_WEEKS.finditer(text):
+        word = match["name"]
+        if words.first_name_share(word) >= 0.002 and not words.is_clinical(word) and not words.is_eponym(word):
+            yield match.start("name"), match.end("name"), T.PERSON
+    for match in signs.BEFORE_ROOM.finditer(text):
+        word = match["name"]
+        if words.is_medical(word) or words.is_eponym(word) or words.is_function_word(word):
+            continue
+        if words.is_name(word) or (word[0].isupper() and not word.isupper() and not words.is_ordinary(word)):
+            yield match.start("name"), match.end("name"), T.PERSON
+    for match in signs.LAST_INITIALED.finditer(text):
+        word = match["name"].partition(",")[0]
+        known = words.is_surname(word) or words.is_strange(word)
+        if known and not words.is_medical(word) and not words.is_function_word(word):
+            yield match.start("name"), match.end("name"), T.PERSON
+    for match in signs.INITIALS_AGED.finditer(text):
+        letters = match["name"].replace(".", "").lower()
+        if letters not in signs.NOT_INITIALS and not words.is_clinical(letters):
+            yield match.start("name"), match.end("name"), T.PERSON
 
 
 def _last_first(text: str) -> Iterator[Found]:

@@ -43,6 +43,7 @@ PARTICLES = frozenset(
     ]
 )
 MOST_WORDS = 5
+MONTHS = frozenset({"april", "may", "june", "august"})
 WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['-](?=[^\W\d_]))*")
 TITLE = re.compile(
     r"(?<![\w/-])(?P<title>dr|drs|doctor|doc|mr|mrs|ms|miss|mx|mister|missus|prof|professor|"
@@ -115,8 +116,8 @@ RE_LABEL = re.compile(
 )
 PERSON_CUE = re.compile(
     r"(?<![\w/])(?P<cue>(?:our|my|this|the|new|same|on|for|re|hi|with|see|seeing|saw|have|"
-    r"a)?\s?(?:pts?|patients?|client|resident|inmate|veteran|member|subject|baby|infant|"
-    r"newborn|twin|donor|recipient|bb|bg|babyboy|babygirl|baby\s(?:boy|girl))\.?)(?:\s{0,2}[:=,#-]|\s(?:is|was|"
+    r"a)?\s?(?:pts?|patients?|client|resident|inmate|veteran|member|subject|baby\s(?:boy|girl)|"
+    r"babyboy|babygirl|baby|infant|newborn|twin|donor|recipient|bb|bg)\.?)(?:\s{0,2}[:=,#-]|\s(?:is|was|"
     r"named|called|name|aka|initials))?\s{1,2}(?:is\s|named\s|called\s)?[\"'(]?(?=[^\W\d_])",
     re.IGNORECASE,
 )
@@ -158,7 +159,7 @@ CLINICIAN_CUE = re.compile(
     r"message|notify|contact|inform|md|rn|nurse|doc|scribe|interpreter|mr\/mrs|"
     r"witness(?:ed\sby)?|lives?\swith|married\sto|divorced\sfrom|bff|caring\sfor|visited\sby|"
     r"w/|with|by|from|and|&|between|meet|says|when|while|if|that|does|did|is|was|has|can|"
-    r"should|would)(?:\s{0,2}[:=,(-]{1,2})?\s{1,2}(?:is\s|was\s|named\s|the\s)?(?=[^\W\d_])",
+    r"should|would)(?:\s{0,2}\((?=[^\W\d_])|(?:\s{0,2}[:=,(-]{1,2})?\s{1,2})(?:is\s|was\s|named\s|the\s)?(?=[^\W\d_])",
     re.IGNORECASE,
 )
 STRONG_CLINICIAN = re.compile(
@@ -206,7 +207,7 @@ EPONYM_AFTER = re.compile(
     re.IGNORECASE,
 )
 AGE_AHEAD = re.compile(
-    r"\s?(?:,|\()?\s?(?:is\s)?(?:an?\s)?\d{1,3}\s?-?(?:y/?o|yrs?|years?|y\.o|[mf]\b|m/o|mo\b|"
+    r"\s?(?:,|\()?\s?(?:is\s)?(?:an?\s|the\s)?\d{1,3}\s?-?(?:y/?o|yrs?|years?|y\.o|[mf]\b|m/o|mo\b|"
     r"male|female)|\s?[,(]?\s?(?:dob|mrn|ssn|#)|\s\d{1,3}\s?[mf]\b",
     re.IGNORECASE,
 )
@@ -214,16 +215,32 @@ BEFORE_AGE = re.compile(
     r"(?<![\w'-])(?P<name>[A-Z][a-z'-]{1,20}),?\s\(?\d{1,3}\s?-?(?:[MFmf]\b|y/?o|y\.o|yrs?\b|"
     r"year)(?!\w*\s(?:ago|hist|of\s))"
 )
+BEFORE_WEEKS = re.compile(r"(?:^|[.;:]\s)(?P<name>[A-Z][a-z'-]{2,20}),?\s(?=\d{1,2}\s?(?:wks?|weeks?|w\d?d?)\b)")
 AFTER_ROOM = re.compile(
     r"\b(?:[Rr](?:oo)?m|ROOM|RM|[Bb]ed|BED|[Bb]ay|in)\s#?(?:\[ID-1\]|"
     r"\d{1,4}-?[A-Za-z]?)[,:]?\s{1,2}(?P<name>[A-Z][a-z'-]{1,20})(?!\w)"
 )
+INITIAL_LAST = re.compile(
+    r"(?<![\w.'-])(?:[A-Z]\.\s?){1,2}"
+    r"(?P<name>[A-Z][a-z']{1,20}(?:[A-Z][a-z]{1,20})?(?:-[A-Z][a-z]{1,20})?)(?![\w'-])"
+)
+BEFORE_ROOM = re.compile(
+    r"(?<![\w'-])(?P<name>[A-Za-z][A-Za-z'-]{2,20}),?\s(?:in\s|-\s)?(?i:rm|room|bed|bay)\s?#?\s?(?:\d|\[ID-1\])"
+)
+LAST_INITIALED = re.compile(
+    r"(?<![\w'-])(?P<name>[A-Za-z][\w'-]{2,24},\s?[A-Za-z]\b\.?)(?=,?\s\(?(?:\d{1,3}\s?-?(?:[MFmf]\b|y)|(?i:dob|mrn|id)\b))"
+)
+INITIALS_AGED = re.compile(
+    r"(?:^|[.;:]\s|\b(?i:re|for|on)\s)(?P<name>[A-Z]{2,3}|(?:[A-Z]\.){2,3}),\s"
+    r"(?=\d{1,3}\s?-?(?:[MFmf]\b|y/?o\b|y\.o))"
+)
+OWNER_LOWER = re.compile(r"(?<![\w'-])(?P<name>[a-z-]{3,20})'s(?!\w)")
 LAST_FIRST = re.compile(
     r"(?<![\w'])(?P<last>[A-Z][\w'-]{1,24}|[a-z][\w'-]{2,24}),\s?(?P<first>[A-Za-z][\w'-]{1,"
     r"24})(?P<middle>\s[A-Z]\b\.?(?!\w)|\s[A-Z][a-z'-]{2,20})?(?!\w)"
 )
 LAST_FIRST_BARE = re.compile(r"(?<![\w'])(?P<last>[^\W\d_][\w'-]{1,24})\s{1,2}(?P<first>[^\W\d_][\w'-]{1,24})(?!\w)")
-LAST_INITIAL = re.compile(r"\s[A-Z](?=\.|,|\)|\s(?:is|has|was|who)\b)")
+LAST_INITIAL = re.compile(r"\s(?:[A-Z](?=\.|,|\)|\s(?:is|has|was|who)\b)|[a-z](?=\.(?:$|[\s,;:)])|,|\)))")
 OWNER = re.compile(r"(?<![\w'-])(?P<name>[A-Z][a-z-]{2,20})'s(?!\w)")
 SUBJECT_IS = re.compile(r"(?:^|[.;:!?]\s)(?P<name>[A-Z][a-z'-]{2,20})\s(?=(?:is|has|was)\b)")
 SUBJECT = re.compile(

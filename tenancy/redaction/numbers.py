@@ -72,6 +72,8 @@ _FILE = re.compile(
 _CAMERA = re.compile(r"(?<![^\W_])(?:IMG|DSCN?|PXL|VID|DCIM|MVIMG|PHOTO|SCAN)[_-]?\d{3,}(?:[_-]\d+)*", re.IGNORECASE)
 _PHOTO = re.compile(r"jpe?g|png|heic|tiff?|bmp|gif|webp|dcm|mp4|mov|avi|raw", re.IGNORECASE)
 _MBI = re.compile(r"(?<![^\W_])[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}(?![^\W_])", re.IGNORECASE)
+_HEALTH_CARD = re.compile(r"(?<![\w-])\d{4}([ -])\d{3}\1\d{3}[ -]?[A-Z]{2}(?![\w-])")
+"""Of Ontario: ten digits and a version."""
 _CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{6}\2\d{5})(?![\w-])")
 _DEA = re.compile(r"(?<![^\W_])[ABCFGMPRX][A-Z9]\d{7}(?![^\W_])", re.IGNORECASE)
 _LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")
@@ -91,6 +93,7 @@ def find(text: str) -> Iterator[Found]:
     for pattern, kind in (
         (_SSN, T.SSN),
         (_MBI, T.PLAN),
+        (_HEALTH_CARD, T.PLAN),
         (_CARD, T.ACCOUNT),
         (_CAMERA, T.PHOTO),
         (_GS1, T.DEVICE),

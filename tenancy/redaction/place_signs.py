@@ -119,7 +119,7 @@ COUNTY = re.compile(
     re.IGNORECASE,
 )
 NOT_PLACE_AFTER = re.compile(
-    r"\s?(?:'s\s)?(?:criteria|score|scale|rules?|classification|chromosome|virus|fever|"
+    r"\s?(?:'s\s)?(?:criteria|score|scale|rules?|classification|chromosome|virus|fever(?!s)|"
     r"disease|protocol|system|grade|class|assessment|syndrome|coma|guidelines?|study|trial|"
     r"index|heart|bowel|prep|sign|test|strain|variant|agar|method|formula|consensus|"
     r"definition|ankle|knee|stroke|heat|encephalitis|equine|spotted|blue|black|bypass|brace|"
@@ -140,10 +140,13 @@ FACILITY_NOUN = (
     r"prison|jail|correctional(?:\s(?:facility|center|institution))?|penitentiary|shelter|"
     r"manor|assisted\sliving|senior\s(?:living|center)|care\scent(?:er|re)|surgery\scenter|"
     r"surgical\scenter|dialysis(?:\scenter|\sunit)?|"
-    r"oncology|cardiology|orthop(?:a?edics?)|pediatrics|dermatology|urology|"
+    r"oncology|cardiology|orthop(?:a?edics?)|pediatrics|dermatology|urology|nephrology|neurology|pulmonology|"
+    r"gastroenterology|rheumatology|endocrinology|hematology|psychiatry|ob[/-]?gyn|women'?s\shealth|dental|dentistry|"
+    r"physical\stherapy|pain\s(?:clinic|cent(?:er|re)|management)|"
     r"family\s(?:practice|medicine|health)|internal\smedicine|urgent\scare|imaging|radiology|"
     r"labs?|laborator(?:y|ies)|birth\scenter|children'?s(?:\shospital)?|"
-    r"general(?:\shospital)?|ed\b|er\b|icu\b|"
+    r"general(?:\shospital)?|ed\b|er\b|icu\b|methodist|baptist|presbyterian|lutheran|adventist|deaconess|"
+    r"regional(?!\s(?:pain|an(?:a?esth|algesi)|blocks?|wall|lymph|nodes?|enteritis|ileitis|flap|differences?))|"
     r"elementary|daycare|day\scare|kindergarten|preschool|camp|lodge|retreat|villa|gardens?|estates|"
     r"apartments|towers|village|acres"
 )
@@ -156,7 +159,7 @@ FACILITY = re.compile(
 FACILITY_LOWER = re.compile(
     r"\b(?:at|to|from|in|near|via|outside|by|of|@)\s(?:the\s)?(?P<name>(?:[a-z][\w'.-]{1,"
     r"20}\s){1,4}?)(?P<noun>hospital|medical\scent(?:er|re)|med\s(?:center|ctr)|clinic|"
-    r"nursing\shome|rehab(?:\scenter)?|hospice|memorial(?:\shospital)?|general(?:\shospital)?|"
+    r"nursing\shome|rehab(?:\scenter)?|hospice|memorial(?:\shospital)?|general(?:\shospital)?|regional|"
     r"pharmacy|health\s(?:system|center)|healthcare|university|college|"
     r"(?:high|middle|elementary)\sschool|school|church|manor|assisted\sliving|urgent\scare|"
     r"jail|prison|correctional|shelter|va(?:mc)?|academy|snf|ltac|dialysis|er|ed|icu)(?!\w)",
@@ -187,7 +190,22 @@ KNOWN = re.compile(
 )
 GENERIC = word_set("general_facilities.txt")
 CITIES_AND_EPONYMS = frozenset(
-    {"austin", "boston", "denver", "houston", "atlanta", "montgomery", "jackson", "berlin", "gary"}
+    {
+        "austin",
+        "boston",
+        "vancouver",
+        "vienna",
+        "toronto",
+        "montreal",
+        "rotterdam",
+        "denver",
+        "houston",
+        "atlanta",
+        "montgomery",
+        "jackson",
+        "berlin",
+        "gary",
+    }
 )
 STAY = re.compile(
     r"\b(?:delivered|seen|admitted|treated|hospitali[sz]ed|operated|transferred|care|done|"
@@ -199,7 +217,9 @@ EMPLOYER = re.compile(
     r"\b(?:works?|working|worked|employed|job|employee|employer|career|position|shift|"
     r"laid\soff|retired|retire|fired|staff|intern|manager|cashier|driver|teacher|cook|clerk|"
     r"nurse|engineer|welder|technician|supervisor|custodian|janitor|foreman|guard|bartender|"
-    r"server|barista|fell|falls?|injur(?:ed|y)|hurt|exposed|exposure|accident|letter|note|volunteers?|"
+    r"server|barista|trucker|mechanic|electrician|farmer|miner|roofer|contractor|worker|operator|machinist|plumber|"
+    r"carpenter|baker|barber|realtor|accountant|paramedic|firefighter|programmer|analyst|receptionist|drives?|"
+    r"fell|falls?|injur(?:ed|y)|hurt|exposed|exposure|accident|letter|note|volunteers?|"
     r"attends?|enrolled|studies|student|goes\sto\sschool)\s?"
     r"(?:(?:nights|days|evenings|weekends|overnights?|part[\s-]time|full[\s-]time|shifts?|"
     r"there|mostly)\s){0,2}(?:as\s(?:an?|the)\s(?:\w+\s){1,3})?(?:at|for|with|by|from|is|of|:|"

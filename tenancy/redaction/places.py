@@ -198,8 +198,12 @@ def _is_town_in_lower_case(place: str, sure: bool) -> bool:
     strange = [part for part in parts if not words.is_dictionary_word(part) and not words.is_function_word(part)]
     if len(parts) > 1:
         return bool(strange) or sure
+    rare = words.zipf(place) < 3.3 and not words.is_medical(place)  # a town that the dictionary has too
     return (
-        bool(strange) and not words.is_clinical(place) and (words.zipf(place) < 4.9 or sure) and words.zipf(place) > 1.0
+        (bool(strange) or (sure and rare))
+        and not words.is_clinical(place)
+        and (words.zipf(place) < 4.9 or sure)
+        and words.zipf(place) > 1.0
     )
 
 

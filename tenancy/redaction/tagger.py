@@ -39,7 +39,12 @@ COMMON_SURNAME = 0.05
 _LOWER_PARTICLES = frozenset({"de", "van", "von", "der", "da", "das", "dos", "del", "della", "di", "du", "bin", "ibn"})
 _BEFORE = re.compile(r"(?P<word>[^\W\d_]+)(?P<sign> {1,2}|-)$")
 _AFTER = re.compile(r"(?P<sign> {1,2}|-)(?P<word>[^\W\d_]+)")
+_SCORED = re.compile(r" \d{1,2}(?!\d|\s?-?(?:y|[mf]\b|mo\b|wk|week|male|female))", re.IGNORECASE)
+"""``Braden 14``: an eponym before a number that is no age."""
 _VOWEL = re.compile(r"[aeiouy\u00c0-\u1eff]", re.IGNORECASE)
+
+WORD_TOO = 0.7
+"""The probability from which ``joy`` or ``mark``, in lower case, is somebody."""
 
 EPONYM = 0.9
 """The probability from which an eponym, with no sign or disease after it, is somebody's name."""
@@ -144,6 +149,8 @@ def _may_be(text: str, start: int, end: int, kind: T, odds: float) -> bool:
             return False
         if words.is_clinical(word) or _stands_for_a_sign(text, start, end, odds):
             return False
+        if word.islower() and words.has_two_senses(word) and (odds < WORD_TOO or _qualifies(text, end)):
+            return False
         unlisted = words.is_strange(word) and _VOWEL.search(word) is not None
         return (
             words.is_name(word)
@@ -162,6 +169,12 @@ def _may_be(text: str, start: int, end: int, kind: T, odds: float) -> bool:
     return digits >= (5 if kind is T.ID else 8)
 
 
+def _qualifies(text: str, end: int) -> bool:
+    """Whether what stands after a word makes it no name: ``frank hematuria``, ``joy of``."""
+    after = _AFTER.match(text, end)
+    return after is not None and (after["word"] == "of" or words.is_medical(after["word"]))
+
+
 def _stands_for_a_sign(text: str, start: int, end: int, odds: float) -> bool:
     """Whether a word is an eponym rather than somebody: by what stands after it, before it, or at its hyphen."""
     word = text[start:end]
@@ -171,6 +184,8 @@ def _stands_for_a_sign(text: str, start: int, end: int, odds: float) -> bool:
         return words.is_eponym(word) or not words.is_sure_first_name(word)
     joined = [near["word"] for near in (before, after) if near is not None and near["sign"] == "-"]
     if any(map(words.is_eponym, joined)):
+        return True
+    if words.is_eponym(word) and not first_name and _SCORED.match(text, end):
         return True
     if not words.is_eponym(word) or words.is_sure_first_name(word) or first_name:
         return False

@@ -135,8 +135,12 @@ def _read_lists() -> _Lists:
     from wordfreq import get_frequency_dict
 
     return _Lists(
-        first_names=_elsewhere("first_names_elsewhere.txt.gz", 0.004) | _shares("first_names.txt.gz"),
-        surnames=_elsewhere("surnames_elsewhere.txt.gz", 0.001) | _shares("surnames.txt.gz"),
+        first_names=_elsewhere("first_names_elsewhere.txt.gz", 0.004)
+        | _shares("first_names_since.txt.gz")
+        | _shares("first_names.txt.gz"),
+        surnames=_elsewhere("surnames_since.txt.gz", 0.0001)
+        | _elsewhere("surnames_elsewhere.txt.gz", 0.001)
+        | _shares("surnames.txt.gz"),
         places=frozenset(lines("places.txt.gz")),
         counties=frozenset(lines("counties.txt.gz")),
         clinical=word_set("clinical.txt") | frozenset(lines("clinical_terms.txt.gz")),
@@ -204,10 +208,16 @@ def is_sure_first_name(word: str) -> bool:
     return share >= 0.004 and len(key) > 2 and key not in _TWO_SENSES and is_name(word)
 
 
+def has_two_senses(word: str) -> bool:
+    """Whether a first name is an everyday word too: ``joy``, ``mark``."""
+    return plain(word) in _TWO_SENSES
+
+
 def is_clinical(word: str) -> bool:
     """Whether a word is a drug, a test, an organism or another word of medicine, and no eponym alone."""
     key = plain(word)
-    return key in load().clinical or (len(key) > 5 and _DRUG.fullmatch(key) is not None and key not in load().surnames)
+    listed = key in load().clinical or (len(key) > 4 and key[-1] == "s" and key[:-1] in load().clinical)
+    return listed or (len(key) > 5 and _DRUG.fullmatch(key) is not None and key not in load().surnames)
 
 
 def is_eponym(word: str) -> bool:
@@ -233,7 +243,7 @@ def is_strange(word: str) -> bool:
         and zipf(key) < 2.6
         and not is_clinical(key)
         and not is_dictionary_word(key)
-        and _MEDICAL.fullmatch(key) is None
+        and not is_medical(key)
     )
 
 
@@ -257,7 +267,7 @@ def is_slip(word: str) -> bool:
 
 def is_medical(word: str) -> bool:
     """Whether a word is of medicine by a list or by its ending."""
-    return is_clinical(word) or _MEDICAL.fullmatch(plain(word)) is not None
+    return is_clinical(word) or _MEDICAL.fullmatch(plain(word).removesuffix("s")) is not None
 
 
 def is_function_word(word: str) -> bool:

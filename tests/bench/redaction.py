@@ -21,6 +21,7 @@ from tests.phi import templates_voices
 from tests.phi.identifiers import Split
 from tests.phi.measure import Scan, recall, touched
 from tests.phi.texts import Sample, samples
+from tests.phi.written import unseen, written
 
 SEED = 77
 SPLITS: tuple[Split, ...] = ("dev", "heldout", "voices")
@@ -38,6 +39,12 @@ def run(options: Options, _: Path) -> Result:
 
     stock = _stock_presidio()
     facts: dict[str, Any] = {}
+    by_hand: dict[str, tuple[list[Sample], list[Sample]]] = {
+        "written": (written(), written(clean=True)),
+        "written, unseen part": (unseen(), unseen(clean=True)),
+    }
+    for (of, texts), (name, scan) in product(by_hand.items(), (("gate", ours), ("stock Presidio", stock))):
+        facts[f"{of}, {name}"] = _quality(scan, *texts)
     for split in SPLITS:
         count = QUICK_TEXTS if options.quick else TEXTS[split]
         held, clean = list(samples(split, count, SEED)), list(samples(split, count, SEED, clean=True))

@@ -86,7 +86,7 @@ def samples(split: Split, count: int, seed: int = 1, *, clean: bool = False) -> 
     lines = templates.CLEAN if clean else templates.WITH
     for index in range(count):
         parts = _filled(lines[index % len(lines)], made, rng)
-        yield _joined(_typed(parts, rng))
+        yield joined(_typed(parts, rng))
 
 
 def pieced(count: int, seed: int) -> Iterator[Sample]:
@@ -101,7 +101,7 @@ def pieced(count: int, seed: int) -> Iterator[Sample]:
             sentence = rng.random() < 0.3 and filled[0].text[:1].islower()
             begun = [Part(filled[0].text[:1].upper() + filled[0].text[1:]), *filled[1:]] if sentence else filled
             parts += [Part(rng.choice(fragments.JOINTS)), *begun] if index else begun
-        yield _joined(_typed(parts, rng))
+        yield joined(_typed(parts, rng))
 
 
 def _filled(template: str, made: Identifiers, rng: random.Random) -> list[Part]:
@@ -155,7 +155,7 @@ def _slipped(text: str, rng: random.Random) -> str:
     return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
 
 
-def _joined(parts: list[Part]) -> Sample:
+def joined(parts: list[Part]) -> Sample:
     text, identifiers = "", []
     for part in parts:
         if part.kind is not None:

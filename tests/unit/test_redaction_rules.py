@@ -17,6 +17,7 @@ from tenancy.redaction.tagger import TaggerDetector
 from tests.phi.identifiers import Split
 from tests.phi.measure import recall, touched
 from tests.phi.texts import samples
+from tests.phi.written import written
 
 TEXTS = 120
 
@@ -38,9 +39,36 @@ def test_identifiers_of_every_class_are_found_and_clean_texts_left_alone(gate: R
     assert len(clean) <= 0.15 * TEXTS, clean
 
 
+def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_ones_left_alone(
+    gate: RedactionGate,
+) -> None:
+    def scan(text: str) -> list[tuple[int, int]]:
+        return [(span.start, span.end) for span in gate.scan(text)]
+
+    found = recall(scan, written())
+    assert set(found.by_class()) == set(SAFE_HARBOR.values())
+    assert found.overall >= 0.97, found.missed
+    texts = written(clean=True)
+    clean = touched(scan, texts)
+    assert len(clean) <= 0.05 * len(texts), clean
+
+
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
+        ("GONZALEZ, MARIA 90F HIP FX", "[PERSON-1] [AGE-1]F HIP FX"),
+        ("H. Nakagawa (97), DNR", "[PERSON-1] ([AGE-1]), DNR"),
+        ("103-y-o, ckd 4. 91/F, chf", "[AGE-1]-y-o, ckd 4. [AGE-2]/F, chf"),
+        ("pt is ninety three. ninety-four yo sister", "pt is [AGE-1]. [AGE-2] yo sister"),
+        ("at 97 she wants full code", "at [AGE-1] she wants full code"),
+        ("last dose 8/30, ptx again 9/21, 12/8 cr 2.4", "last dose [DATE-1], ptx again [DATE-2], [DATE-3] cr 2.4"),
+        ("4/5 echo ef 30, fell 6/30 around 5 pm", "[DATE-1] echo ef 30, fell [DATE-2] around 5 pm"),
+        ("colonoscopy thurs the 18th", "colonoscopy thurs the [DATE-1]"),
+        ("smith, j 55m dka. JT, 44M, afib", "[PERSON-1] 55m dka. [PERSON-2], 44M, afib"),
+        ("cardiologist (Feldman) wants dapt", "cardiologist ([CLINICIAN-1]) wants dapt"),
+        ("she says Hank fell, rosa's inr 5.2", "she says [PERSON-1] fell, [PERSON-2]'s inr 5.2"),
+        ("scheduled for priya n., spinal ok?", "scheduled for [PERSON-1]., spinal ok?"),
+        ("health card 4532 118 906 VK", "health card [PLAN-1]"),
         ("pt john smith 54yo m, seen by Dr. O'Neil", "pt [PATIENT-1] 54yo m, seen by Dr. [CLINICIAN-1]"),
         ("mrn#00123 and jsmith@mercy.org", "mrn#[MRN-1] and [EMAIL-1]"),
         ("DOB 4-5-61, room 412b", "DOB [DATE-1], room [ID-1]"),
@@ -66,6 +94,10 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "Parkinson disease, Crohn's, Foley catheter, Apgar 8/9, Bell's palsy",
         "89 yo on Sinemet 25/100, gestational age 32w4d, 90 days of therapy",
         "platelets 150000, VL 125000 copies, 10,000 units heparin",
+        "mmse 9/30, phq 8/27, gcs 9/15, apgars 8/9, pain 8/10, 2/6 murmur, 1/2 bottles",
+        "temp 99 F, sat 94% on 2 L, 90 day supply, 90 min, 96 hours post arrest, lasts 90 seconds",
+        "67 and stable, 89 yo, 88F, 14 day old, 28w3d, 6 mo old, 72 hours, for 20 years, in her 60s",
+        "Braden 14, frank hematuria, joy of eating, Vancouver B2, Complex Regional Pain Syndrome",
         "patients over 90 years old, 40 pack-years, age > 90",
         "Boston bowel prep score 8, Rome IV, Ottawa ankle rules, New York Heart class III",
         "NCT01234567, PMID 31234567, rs1801133, CPT 99213, SNOMED 73211009",
