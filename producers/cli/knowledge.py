@@ -29,7 +29,7 @@ DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"]
 @app.command()
 def add(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="Markdown, text, HTML, PDF or DOCX.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="Markdown, text, HTML, PDF, DOCX or FHIR.", show_default=False)],
     tenant: TenantOption,
     document_id: Annotated[
         str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from producers.progress import Progress, each, silent
 from producers.publishing import publish
 from producers.sources.approvals_file import NewSalt, random_salt
-from producers.sources.documents.reading import ReadDocument, ReadFile, read_document
+from producers.sources.documents.fhir_resources import read_documents
+from producers.sources.documents.reading import ReadDocument
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.bus.content import ChatMessage, CommittedDocument, DocumentClaimCheck, DocumentContent
@@ -36,15 +37,18 @@ DEADLINE_SECONDS = 60.0
 READ_AT_ONCE = 2
 """Files that are parsed side by side, each in a process of its own."""
 
+ReadFile = Callable[[Path, str | None], Awaitable[Sequence[ReadDocument]]]
+
 _ID_DOMAIN = b"sanolith/document-id/v1/"
 
 
 class AddedDocument(Contract):
-    """One document as it is known from here on. ``known``: this text was uploaded before, and is only told again."""
+    """One document as it is known from here on. ``known``: this text was uploaded before, and is only told again.
+    ``removed`` and ``passed-over``: it is said to count no more, and was added before, or never."""
 
     document_id: OpaqueId
     version: int
-    status: Literal["new", "known"]
+    status: Literal["new", "known", "removed", "passed-over"]
     redacted: int
 
 
@@ -65,27 +69,29 @@ async def add_documents(
     document_id: str | None = None,
     title: str | None = None,
     effect: Effect | None = None,
-    read: ReadFile = read_document,
+    read: ReadFile = read_documents,
     progress: Progress = silent,
     new_salt: NewSalt = random_salt,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> list[AddedDocument]:
-    """Upload and publish every document, or none where one of them cannot be read.
+    """Upload and publish every document, or none where one of them cannot be read. A FHIR file may hold many.
 
     What the gate finds is replaced by placeholders before anything is written. Without a gate, ``stated_by`` is the
     operator who states that nobody can be identified by the text as it is. A document without an id gets one from its
-    file's name, so the same name again is a new version of it. Adding the same text again says the same again. Raises
-    :class:`Refused`, and :class:`Transient`: then the same command, run again, does the rest.
+    file's name, or from its resource's type and id, so the same name again is a new version of it. Adding the same text
+    again says the same again. Raises :class:`Refused`, and :class:`Transient`: then the same command, run again, does
+    the rest.
     """
-    if (document_id is not None or title is not None) and len(files) != 1:
-        raise Refused("one-document", "refused: an id and a title are of one document; give one file")
-    documents = await each(
+    in_files = await each(
         files, lambda file: read(file, title), what="reading", progress=progress, at_once=READ_AT_ONCE
     )
+    documents = [document for in_file in in_files for document in in_file]
+    if (document_id is not None or title is not None) and len(documents) != 1:
+        raise Refused("one-document", "refused: an id and a title are of one document; give one file that holds one")
     store = await tenancy.store(tenant)
-    ids = [document_id or derived_document_id(store.keys.data_key, file.name) for file in files]
+    ids = [document_id or derived_document_id(store.keys.data_key, document.name) for document in documents]
     if len(set(ids)) != len(ids):
-        raise Refused("repeated-document", "refused: two of the files have the same name; rename one, or add it apart")
+        raise Refused("repeated-document", "refused: two documents have the same name; rename one, or add it apart")
     terms = None if gate is None else await tenant_terms(store)
     redacted = await each(
         documents, lambda document: _redacted(document, gate, terms), what="redacting", progress=progress
@@ -94,6 +100,9 @@ async def add_documents(
     added = []
     for number, (name, (document, verdict, count)) in enumerate(zip(ids, redacted, strict=True)):
         progress("sealing", number, len(ids))
+        if not document.blocks:
+            added.append(await _withdrawn(tenancy, tenant, name))
+            continue
         upload = _Upload(tenancy, tenant, store, deadline_seconds, effect or Effect())
         version, content, is_new = await upload.sealed(name, document, held.documents.get(name), new_salt())
         said = DocumentUpserted(
@@ -114,6 +123,17 @@ async def add_documents(
     return added
 
 
+async def _withdrawn(tenancy: Tenancy, tenant: TenantId, document_id: str) -> AddedDocument:
+    """Remove a document that is said to count no more, if it was ever added."""
+    try:
+        removed = await remove_document(tenancy, tenant, document_id)
+    except Refused as refusal:
+        if refusal.code != "unknown-document":
+            raise
+        return AddedDocument(document_id=document_id, version=0, status="passed-over", redacted=0)
+    return AddedDocument(document_id=document_id, version=removed.version, status="removed", redacted=0)
+
+
 async def remove_document(tenancy: Tenancy, tenant: TenantId, document_id: str) -> DocumentRemoved:
     """Publish that the document must not be retrieved any more, in any version that was added so far."""
     state = (await tenancy.active(tenant)).state
@@ -130,7 +150,8 @@ async def remove_document(tenancy: Tenancy, tenant: TenantId, document_id: str) 
 
 
 def derived_document_id(data_key: bytes, name: str) -> str:
-    """An id for a file's name, which may say anything: the same for the same name, no guess without the data key."""
+    """An id for the name of a file or a resource, which may say anything: the same for the same name, no guess without
+    the data key."""
     return f"document-{hmac.new(data_key, _ID_DOMAIN + name.encode(), 'sha256').hexdigest()[:32]}"
 
 
@@ -138,7 +159,7 @@ async def _redacted(
     document: ReadDocument, gate: Callable[[], RedactionGate] | None, terms: TenantTerms | None
 ) -> tuple[ReadDocument, GateVerdict | None, int]:
     """The document with placeholders, in all of which one value has one; what the gate says of it now; how many."""
-    if gate is None:
+    if gate is None or not document.blocks:
         return document, None, 0
     texts = [document.title, *(block.text for block in document.blocks)]
     messages = [ChatMessage(role="user", content=text) for text in texts]
@@ -146,7 +167,7 @@ async def _redacted(
     title, *blocks = (message.content for message in found.messages)
     made = tuple(block.evolve(text=text) for block, text in zip(document.blocks, blocks, strict=True))
     verdict = GateVerdict(gate=found.report.gate, version=found.report.version, verdict="clean")
-    return ReadDocument(title[:300], made), verdict, sum(found.report.counts.values())
+    return ReadDocument(title[:300], made, document.name), verdict, sum(found.report.counts.values())
 
 
 class _Upload:

@@ -44,9 +44,12 @@ def parsed(kind: str, body: bytes) -> tuple[Block, ...]:
     """
     reader = READERS.get(kind)
     if reader is None:
-        raise Refused("unknown-format", f"refused: it is of no kind that can be read; give one of {', '.join(READERS)}")
+        raise Refused(
+            "unknown-format",
+            f"refused: it is of no kind that can be read; give one of {', '.join(READERS)}, .json or .ndjson",
+        )
     try:
-        blocks = tuple(_within_bounds(reader(body)))
+        blocks = tuple(within_bounds(reader(body)))
     except (Refused, MemoryError):
         raise
     except UnicodeDecodeError:
@@ -59,8 +62,9 @@ def parsed(kind: str, body: bytes) -> tuple[Block, ...]:
     return blocks
 
 
-def _within_bounds(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Reads no further than a document may go: a small file can unpack to text without end."""
+def within_bounds(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Reads no further than a document may go: a small file can unpack to text without end. Raises
+    :class:`Refused`."""
     characters = 0
     for number, block in enumerate(blocks, 1):
         characters += len(block.text)

@@ -43,13 +43,15 @@ BOUNDS = Bounds()
 
 @dataclass(frozen=True)
 class ReadDocument:
-    """A document as its file has it, before redaction."""
+    """A document as its file has it, before redaction. ``name`` is what its id is made of. One without parts is said to
+    count no more."""
 
     title: str
     blocks: tuple[Block, ...]
+    name: str
 
 
-ReadFile = Callable[[Path, str | None], Awaitable[ReadDocument]]
+ParseBody = Callable[[str, bytes], Awaitable[tuple[Block, ...]]]
 
 
 async def read_document(path: Path, title: str | None = None, bounds: Bounds = BOUNDS) -> ReadDocument:
@@ -58,25 +60,43 @@ async def read_document(path: Path, title: str | None = None, bounds: Bounds = B
     Raises :class:`Refused` for a kind of file that is not known, for one that is empty, too long or damaged, and for
     one that takes more than its bounds.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
-            said = await _parsed(path.suffix.lower(), file, bounds)
-        except (TimeoutError, ValidationError):
-            most = f"{bounds.cpu_seconds} s of a core or {bounds.memory_bytes // 1024**2} MiB"
-            why = f"{path}: refused: reading it takes more than {most}; save it anew as text or HTML, or split it"
-            raise Refused("document-too-costly", why) from None
+            blocks = await _blocks(path.suffix.lower(), file, bounds)
+        except Refused as refusal:
+            raise Refused(refusal.code, f"{path}: {refusal}") from None
+    return titled(path.name, title, blocks)
+
+
+async def parse_body(kind: str, body: bytes, bounds: Bounds = BOUNDS) -> tuple[Block, ...]:
+    """The parts of a file whose name would end in ``kind``, and which is in no folder. As :func:`read_document`, but
+    the refusals name no place."""
+    with os.fdopen(os.memfd_create("document"), "w+b") as file:
+        file.write(body)
+        file.seek(0)
+        return await _blocks(kind, file, bounds)
+
+
+async def _blocks(kind: str, file: BinaryIO, bounds: Bounds) -> tuple[Block, ...]:
+    try:
+        said = await _parsed(kind, file, bounds)
+    except (TimeoutError, ValidationError):
+        most = f"{bounds.cpu_seconds} s of a core or {bounds.memory_bytes // 1024**2} MiB"
+        why = f"refused: reading it takes more than {most}; save it anew as text or HTML, or split it"
+        raise Refused("document-too-costly", why) from None
     if said.refusal is not None:
-        code, why = said.refusal
-        raise Refused(code, f"{path}: {why}")
-    return titled(path, title, said.blocks)
+        raise Refused(*said.refusal)
+    return said.blocks
 
 
-def titled(path: Path, title: str | None, blocks: tuple[Block, ...]) -> ReadDocument:
-    first = next((block.text for block in blocks if block.kind == "heading"), path.stem)
-    return ReadDocument((title or first)[:TITLE_CHARACTERS].strip() or path.stem, blocks)
+def titled(name: str, title: str | None, blocks: tuple[Block, ...]) -> ReadDocument:
+    """The document of this name: with the title given, its first heading, or its name."""
+    stem = Path(name).stem
+    first = next((block.text for block in blocks if block.kind == "heading"), stem)
+    return ReadDocument((title or first)[:TITLE_CHARACTERS].strip() or stem, blocks, name)
 
 
-def _opened(path: Path) -> BinaryIO:
+def opened(path: Path) -> BinaryIO:
     """The file, at whose end reading ends: no pipe and no device."""
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb")
