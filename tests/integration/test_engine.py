@@ -51,7 +51,7 @@ _request_ids = (f"request-{number}" for number in count())
 
 
 @pytest.fixture(scope="module")
-def adapters(whole_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def adapters(shallow_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Directories by name: adapters ``a16-0``… of rank 16, ``a8-0``… of rank 8, and ``a32-0``, too large."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -60,7 +60,7 @@ def adapters(whole_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     root = tmp_path_factory.mktemp("adapters")
     found = {}
     for r, how_many in ((16, 4), (8, 3), (32, 1)):
-        base = AutoModelForCausalLM.from_pretrained(whole_base, dtype=torch.float32)
+        base = AutoModelForCausalLM.from_pretrained(shallow_base, dtype=torch.float32)
         targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
         config = LoraConfig(r=r, lora_alpha=32, target_modules=targets, task_type="CAUSAL_LM")
         model = get_peft_model(base, config)
@@ -69,16 +69,16 @@ def adapters(whole_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
             with torch.no_grad():
                 for name, weight in model.named_parameters():
                     if "lora_" in name:
-                        weight.normal_(std=0.03, generator=generator)
+                        weight.normal_(std=0.06, generator=generator)
             model.save_pretrained(root / f"a{r}-{number}")
             found[f"a{r}-{number}"] = root / f"a{r}-{number}"
     return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(whole_base: Path) -> AsyncIterator[Engine]:
+async def running(shallow_base: Path) -> AsyncIterator[Engine]:
     config = EngineConfig(
-        base_model=whole_base,
+        base_model=shallow_base,
         max_loras=3,
         max_cpu_loras=5,
         max_lora_rank=16,
@@ -270,13 +270,13 @@ async def test_the_prefix_cache_is_reset_when_nothing_runs_and_the_report_says_s
 
 
 async def test_prompts_and_answers_do_not_stay_in_shared_memory_after_the_cache_is_reset(
-    engine: Engine, whole_base: Path
+    engine: Engine, shallow_base: Path
 ) -> None:
     """vLLM's processes hand token ids on through files in shared memory, and leave them there."""
     from transformers import AutoTokenizer
 
     marker = new_marker()
-    ids = AutoTokenizer.from_pretrained(whole_base)(f" {marker}", add_special_tokens=False)["input_ids"]
+    ids = AutoTokenizer.from_pretrained(shallow_base)(f" {marker}", add_special_tokens=False)["input_ids"]
 
     def holding() -> list[str]:
         """Files in which the ids stand one by one as pickle writes them; the first and last depend on the context."""
