@@ -23,7 +23,7 @@ _OF_ROLE: Mapping[str, frozenset[str]] = {
     "tool": _MESSAGE | {"tool_call_id"},
 }
 # What an earlier answer carries beside its text, and clients send back: no template is to see it again.
-_DROPPED = frozenset({"reasoning", "reasoning_content", "annotations", "refusal"})
+_DROPPED = frozenset({"reasoning", "reasoning_content", "annotations", "refusal", "provider_specific_fields"})
 _CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _FUNCTION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 

@@ -1,6 +1,7 @@
-"""What applications use: openai-python against the routes on a port, the real engine and the real embedder behind them.
+"""What applications use, against the routes on a port, the real engine and the real embedder behind them: openai-python
+here, and the programs of deploy/examples/clients, each with its own client.
 
-One engine and one server for the module. Answers are those of a small model, so only their shape is asserted.
+One engine for the module. Answers are those of a small model, so only their shape is asserted.
 """
 
 from __future__ import annotations
@@ -8,25 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, suppress
-from datetime import timedelta
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import openai
 import pytest
 import pytest_asyncio
-import uvicorn
 from pydantic import BaseModel
 
+from deploy.local.settings import LocalSettings
 from inference.api.embeddings import Embeddings
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.grammars import Grammars
-from producers.commands import api_keys
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.port import Embedder
 from tenancy.embedding.settings import EmbedderSettings
+from tests.fixtures.client_programs import Ran, at_a_port, installed, new_key, ran
 from tests.unit.api.replica import PLAIN, TENANT_REQUESTS, Bench
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
@@ -50,10 +50,12 @@ class Dose(BaseModel):
     count: Literal[1, 2, 3]
 
 
+PROGRAMS = ("with_langchain.py", "with_litellm.py", "with_llama_index.py", "with_ai_sdk.mjs")
+REFUSALS = {"unauthorized": 401, "not found": 404, "refused": 400}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bench(whole_base: Path) -> AsyncIterator[Bench]:
-    bench = Bench()
-    await bench.start()
+async def engine(whole_base: Path) -> AsyncIterator[tuple[Engine, Grammars]]:
     config = EngineConfig(
         base_model=whole_base,
         max_loras=1,
@@ -67,7 +69,22 @@ async def bench(whole_base: Path) -> AsyncIterator[Bench]:
     grammars = Grammars.of(whole_base)
     grammars.start()
     await engine.start()
-    bench.answering(engine, grammars, bench.placement)
+    yield engine, grammars
+    await grammars.close()
+    await engine.close()
+
+
+async def answering_bench(engine: tuple[Engine, Grammars]) -> Bench:
+    """A replica of its own, with the module's engine."""
+    bench = Bench()
+    await bench.start()
+    bench.answering(*engine, bench.placement)
+    return bench
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bench(engine: tuple[Engine, Grammars]) -> AsyncIterator[Bench]:
+    bench = await answering_bench(engine)
     async with open_embedder(EmbedderSettings(), Path()) as embedder:
 
         async def opened() -> Embedder | None:
@@ -75,31 +92,24 @@ async def bench(whole_base: Path) -> AsyncIterator[Bench]:
 
         bench.api.embeddings = Embeddings(opened, bench.views, bench.meter, bench.turns)
         yield bench
-    await grammars.close()
-    await engine.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(bench: Bench) -> AsyncIterator[Client]:
-    server = uvicorn.Server(uvicorn.Config(bench.app, host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        assert not serving.done()
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    created = await api_keys.create(
-        bench.tenancy,
-        PLAIN,
-        name="app",
-        scopes=("chat", "embeddings"),
-        lifetime=timedelta(hours=1),
-        created_by="operator",
-    )
-    async with Client(base_url=f"http://127.0.0.1:{port}/v1", api_key=created.text, max_retries=0, timeout=300) as made:
-        yield made
-    server.should_exit = True
-    with suppress(asyncio.CancelledError):
-        await serving
+    async with at_a_port(bench.app) as address:
+        key = await new_key(bench, "chat", "embeddings")
+        async with Client(base_url=address, api_key=key, max_retries=0, timeout=300) as made:
+            yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def programs(engine: tuple[Engine, Grammars], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ran]:
+    """All of them at once, each with a replica of its own: they wait as long as Retry-After tells them."""
+    clients = await asyncio.to_thread(installed, LocalSettings().cache_dir)
+    folder = tmp_path_factory.mktemp("programs")
+    benches = [await answering_bench(engine) for _ in PROGRAMS]
+    running = (ran(name, clients, bench, folder / name) for name, bench in zip(PROGRAMS, benches, strict=True))
+    return dict(zip(PROGRAMS, await asyncio.gather(*running), strict=True))
 
 
 async def ask(client: Client, **fields: Any) -> Any:
@@ -212,3 +222,29 @@ async def test_a_client_that_tries_again_sees_nothing_of_a_replica_that_is_not_r
     await asyncio.sleep(0.5)
     bench.api.answers = answers
     assert (await asked).choices[0].message.content
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+async def test_a_program_with_another_client_is_answered_all_that_it_asks(
+    program: str, programs: dict[str, Ran]
+) -> None:
+    said = programs[program].said()
+    assert said["chat"]["text"]
+    assert said["stream"]["text"] == said["chat"]["text"]
+    assert said["stream"]["pieces"] > 1
+    for did in ("chat", "stream"):
+        usage = said[did]["usage"]
+        assert usage["input_tokens"] > 5 and 0 < usage["output_tokens"] <= 24
+    assert said["tools"]["name"] == "dose"
+    Dose.model_validate(said["tools"]["arguments"], strict=True)
+    assert said["result"]["text"] and said["result"]["calls"] == 0
+    Dose.model_validate(said["schema"]["arguments"], strict=True)
+    assert {did: said[did]["status"] for did in REFUSALS} == REFUSALS
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+async def test_another_client_tries_again_by_itself_after_a_429_and_a_503(
+    program: str, programs: dict[str, Ran]
+) -> None:
+    assert programs[program].said()["chat"]["text"]
+    assert programs[program].statuses == [429, 503, *[200] * 5, *REFUSALS.values()]
