@@ -124,6 +124,8 @@ def _freeze_heap() -> None:
 class Replica:
     """Everything that a running replica is made of."""
 
+    is_ending = False
+
     def __init__(self, settings: InferenceSettings, telemetry: Telemetry) -> None:
         self.settings = settings
         self.telemetry = telemetry
@@ -163,8 +165,12 @@ class Replica:
             return True  # starting
         return self.engine.is_alive() and self.consumer.is_alive()
 
+    def ends(self) -> None:
+        """Not ready from here on: what has begun is answered to its end, and what is new belongs to another replica."""
+        self.is_ending = True
+
     async def is_ready(self) -> bool:
-        if self.engine is None or self.consumer is None or self.lease is None:
+        if self.is_ending or self.engine is None or self.consumer is None or self.lease is None:
             return False
         return self.engine.is_healthy() and self.lease.is_held() and await self.consumer.is_ready()
 
@@ -319,6 +325,7 @@ def main() -> None:
             graceful_seconds=int(settings.drain_seconds) + 5,
             connections=settings.max_connections,
             beside=Beside(replica.health(), settings.health_host, settings.health_port),
+            on_ending=replica.ends,
         )
     finally:
         telemetry.flush()

@@ -100,8 +100,10 @@ def run_server(
     graceful_seconds: int | None = None,
     connections: int = FEW_CONNECTIONS,
     beside: Beside | None = None,
+    on_ending: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan.
+    """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan. ``on_ending`` is
+    called before the port is closed; answers that have begun are then waited for, ``graceful_seconds`` at most.
 
     At most ``connections`` are open at once. Exits with status 1 when the work cannot begin or end, or an address
     cannot be bound, and returns otherwise.
@@ -109,9 +111,8 @@ def run_server(
     raise_descriptor_limit()
     behind = BackgroundWork(work)
     first, second = _bound(host, port), _bound(beside.host, beside.port) if beside else []
-    server = uvicorn.Server(
-        _config(app(behind.lifespan), connections, lifespan="on", timeout_graceful_shutdown=graceful_seconds)
-    )
+    config = _config(app(behind.lifespan), connections, lifespan="on", timeout_graceful_shutdown=graceful_seconds)
+    server = _First(config, on_ending)
 
     async def serve() -> None:
         if beside is None:
@@ -151,6 +152,18 @@ def _config(app: Starlette, connections: int, **more: Any) -> uvicorn.Config:
         access_log=False,
         **{"lifespan": "off", **more},
     )
+
+
+class _First(uvicorn.Server):
+    """Tells that it ends before it does."""
+
+    def __init__(self, config: uvicorn.Config, on_ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ending = on_ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_ending()
+        await super().shutdown(sockets)
 
 
 class _Beside(uvicorn.Server):

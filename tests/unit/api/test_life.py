@@ -188,6 +188,17 @@ async def test_a_replica_that_is_starting_says_so(bench: Bench, process: Process
     assert not process.behind.has_failed
 
 
+async def test_a_replica_that_ends_is_not_ready_and_answers_what_it_is_still_asked(
+    bench: Bench, process: Process
+) -> None:
+    process.engine.may_start.set()
+    async with process.started():
+        await process.until(200, READY)
+        process.replica.ends()
+        assert ((await bench.ask_health(LIVE)).status_code, (await bench.ask_health(READY)).status_code) == (200, 503)
+        assert (await bench.post(CHAT, PLAIN)).status_code == 200
+
+
 async def test_a_replica_asks_its_engine_by_itself_and_starts_another_when_that_hangs(
     bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
