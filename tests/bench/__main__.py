@@ -23,6 +23,7 @@ from tests.bench import (
     import_to_eligible,
     ledger_events,
     machine,
+    proposals_drain,
     purge_throughput,
     redaction,
     report,
@@ -36,6 +37,7 @@ ENTRIES: tuple[Entry, ...] = (
     ledger_events.ENTRY,
     import_to_eligible.ENTRY,
     approval_cost.ENTRY,
+    proposals_drain.ENTRY,
     purge_throughput.ENTRY,
     idle_looks.ENTRY,
     training_step.ENTRY,
@@ -62,11 +64,18 @@ def main() -> None:
         help="the entries with an engine, on a GPU: a base of the shape of Llama 3 8B with random weights, or that of "
         "SANO_BASE_MODEL; results are kept beside the others",
     )
+    parser.add_argument("--proposals", type=int, default=50_000, help="for proposals_drain; default %(default)s")
     arguments = parser.parse_args()
     rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
     if rounds < 1:
         parser.error("--rounds must be at least 1")
-    options = Options(rounds=rounds, quick=arguments.quick, weed=arguments.weed, gpu=arguments.gpu)
+    options = Options(
+        rounds=rounds,
+        quick=arguments.quick,
+        weed=arguments.weed,
+        gpu=arguments.gpu,
+        proposals=arguments.proposals,
+    )
     # The loop of each entry cancels its work at SIGINT, so that every process it started is stopped. A shell starts
     # what it runs in the background with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from types import ModuleType
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.partitioner import DefaultPartitioner
 
 from deploy.local.ports import free_ports
 from deploy.local.processes import ChildProcess, Command, start
@@ -127,13 +128,13 @@ async def contest(
                 await histories.onboarded(tenancy, tenant, TenantPolicy())
             proxy = stack.enter_context(delayed(home, store, DELAY_MILLISECONDS, name))
             if name == "ours":
-                process = _start_service(service, home, bootstrap, proxy.endpoint_url, store, bucket, keys)
+                process = start_service(service, home, bootstrap, proxy.endpoint_url, store, bucket, keys)
             else:
                 process = _start_loop(loop, home, bootstrap, proxy.endpoint_url, store, bucket, keys)
             stack.callback(process.stop)
             topics = (CURATION, OUTCOMES) if name == "ours" else (PEER_EVENTS, PEER_OUTCOMES)
             sides[name] = Contestant(name, *topics, bucket, tenancy, process, proxy)
-        async with _producer(bootstrap) as producer:
+        async with bus_producer(bootstrap) as producer:
             stand = Stand(producer, bootstrap, store)
             for contestant in sides.values():
                 await stand.round(contestant, tenants, "warm", 2 * len(tenants))
@@ -157,7 +158,7 @@ async def _make_topics(bootstrap: str) -> None:
 
 
 @asynccontextmanager
-async def _producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+async def bus_producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
     await producer.start()
     try:
@@ -166,7 +167,7 @@ async def _producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
         await producer.stop()
 
 
-def _start_service(
+def start_service(
     service: str, home: Path, bootstrap: str, endpoint_url: str, store: Store, bucket: str, keys: KeyFiles
 ) -> ChildProcess:
     port = free_ports(1)[0]
@@ -214,6 +215,17 @@ def _start_loop(
     return start(Command("batched-loop", argv, home / "batched-loop.log", environment, cwd=home), tie_to_parent=True)
 
 
+def beside(tenant: str, partitions: int) -> Iterator[str]:
+    """Tenants whose events lie on the same partition: whoever reads that in order meets them behind the other's."""
+    place = _partition(tenant, partitions)
+    return (name for number in range(1000) if _partition(name := f"bystander-{number}", partitions) == place)
+
+
+def _partition(tenant: str, partitions: int) -> int:
+    place: int = DefaultPartitioner()(tenant.encode(), list(range(partitions)), list(range(partitions)))
+    return place
+
+
 @dataclass(frozen=True)
 class Stand:
     """Publishes to a side's topic and reads what came of it."""
@@ -229,7 +241,7 @@ class Stand:
             used = [processor_seconds(process) for process in (contestant.process, self.store.process)]
             asked = await contestant.proxy.requests()
             begun = min(await self.publish(contestant.events, events))
-            times = await collected(contestant, consumer, {event.id for event in events})
+            times = await collected(contestant.process, contestant.name, consumer, {event.id for event in events})
         for measured, process, before in zip(
             (contestant.consumer_ms, contestant.store_ms), (contestant.process, self.store.process), used, strict=True
         ):
@@ -251,7 +263,9 @@ class Stand:
             for single in singles:  # while the import goes on, whatever became of those before
                 [sent[single.id]] = await self.publish(contestant.events, [single])
                 await asyncio.sleep(BETWEEN_SINGLES_SECONDS)
-            times = await collected(contestant, consumer, {event.id for event in (*imported, *singles)})
+            times = await collected(
+                contestant.process, contestant.name, consumer, {event.id for event in (*imported, *singles)}
+            )
             seconds = [(times[single] - taken) / 1000 for single, taken in sent.items()]
         return statistics.median(seconds)
 
@@ -285,21 +299,21 @@ async def outcomes(topic: str, bootstrap: str) -> AsyncIterator[AIOKafkaConsumer
         await consumer.stop()
 
 
-async def collected(contestant: Contestant, consumer: AIOKafkaConsumer, expected: set[str]) -> dict[str, int]:
+async def collected(process: ChildProcess, name: str, consumer: AIOKafkaConsumer, expected: set[str]) -> dict[str, int]:
     """When the broker took the outcome of each expected event, in ms. Every outcome must be an effect."""
     times: dict[str, int] = {}
     deadline = asyncio.get_running_loop().time() + READY_SECONDS + EVENT_SECONDS * len(expected)
     while not expected <= times.keys():
-        if not contestant.process.is_running():
-            raise RuntimeError(f"{contestant.name} has ended; its log is {contestant.process.command.log}")
+        if not process.is_running():
+            raise RuntimeError(f"{name} has ended; its log is {process.command.log}")
         if asyncio.get_running_loop().time() > deadline:
-            raise RuntimeError(f"{contestant.name} handled too few of {len(expected)} events and no more")
+            raise RuntimeError(f"{name} handled too few of {len(expected)} events and no more")
         for records in (await consumer.getmany(timeout_ms=100)).values():
             for record in records:
                 data = decode(record.key, record.value, record.headers).data
                 if not isinstance(data, OutcomeRecorded) or data.event_id not in expected:
                     continue
                 if data.outcome is not Outcome.EFFECT:
-                    raise RuntimeError(f"{contestant.name} came to {data.outcome} and not to an effect")
+                    raise RuntimeError(f"{name} came to {data.outcome} and not to an effect")
                 times[data.event_id] = record.timestamp
     return times

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from aiokafka.partitioner import DefaultPartitioner
-
 from schemas.bus.events import CURATION
 from schemas.bus.topics import TOPICS
 from tests.bench import batched_loop
-from tests.bench.contest import MANY, ONE, Contestant, contest
+from tests.bench.contest import MANY, ONE, Contestant, beside, contest
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved
 
 IMPORTER = "bench-importer"
@@ -24,7 +22,7 @@ ENTRY = Entry("curation_events", run, ("aiokafka", "boto3", "faststream", "moto"
 
 
 async def _measure(options: Options, home: Path) -> Result:
-    bystander = _beside(IMPORTER, TOPICS[CURATION].partitions)
+    bystander = next(beside(IMPORTER, TOPICS[CURATION].partitions))
     events, imported = (40, 100) if options.quick else (800, 3000)
     tenants = (*ONE, *MANY, IMPORTER, bystander)
     async with (
@@ -71,14 +69,3 @@ async def _measure(options: Options, home: Path) -> Result:
         },
         facts={"events in a round": events, "tenants": len(MANY), "object store": held.store.name},
     )
-
-
-def _beside(tenant: str, partitions: int) -> str:
-    """A tenant whose events lie on the same partition: whoever reads that in order meets it behind the other's."""
-    place = _partition(tenant, partitions)
-    return next(name for number in range(1000) if _partition(name := f"bystander-{number}", partitions) == place)
-
-
-def _partition(tenant: str, partitions: int) -> int:
-    place: int = DefaultPartitioner()(tenant.encode(), list(range(partitions)), list(range(partitions)))
-    return place

@@ -22,12 +22,14 @@ class Options:
 
     ``weed``: SeaweedFS' program, for entries that need a store that answers many requests at once; moto without it.
     ``gpu``: the engine is on one, with a base model of the shape of Llama 3 8B.
+    ``proposals``: how many ``proposals_drain`` drains, which takes hours on a slow machine.
     """
 
     rounds: int
     quick: bool
     weed: Path | None = None
     gpu: bool = False
+    proposals: int = 50_000
 
 
 @dataclass(frozen=True)

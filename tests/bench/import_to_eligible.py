@@ -84,7 +84,7 @@ async def _ours(held: Contest, path: Path, name: str, count: int) -> float:
             event_id(ExampleApproved.type, TENANT, f"{example.example_id}|{example.version}")
             for example in imported.examples
         }
-        times = await collected(side, consumer, expected)
+        times = await collected(side.process, side.name, consumer, expected)
     return count / (max(times.values()) / 1000 - begun)
 
 
@@ -110,5 +110,5 @@ async def _peer(held: Contest, name: str, count: int) -> float:
 
         events = await asyncio.gather(*(uploaded(f"{name}-{number}") for number in range(count)))
         await held.stand.publish(side.events, events)
-        times = await collected(side, consumer, {event.id for event in events})
+        times = await collected(side.process, side.name, consumer, {event.id for event in events})
     return count / (max(times.values()) / 1000 - begun)

@@ -173,6 +173,12 @@ def processor_seconds(process: ChildProcess) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def resident_megabytes(process: ChildProcess) -> float:
+    """What the process has in memory now: ``VmRSS`` of proc(5)'s ``status``."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
 class RequestCount:
     """Counts what boto3 clients really send, repeats included: by method and precondition."""
 
