@@ -326,6 +326,7 @@ def main() -> None:
             connections=settings.max_connections,
             beside=Beside(replica.health(), settings.health_host, settings.health_port),
             on_ending=replica.ends,
+            uvloop=True,
         )
     finally:
         telemetry.flush()

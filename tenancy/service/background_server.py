@@ -101,12 +101,14 @@ def run_server(
     connections: int = FEW_CONNECTIONS,
     beside: Beside | None = None,
     on_ending: Callable[[], None] = lambda: None,
+    uvloop: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, with ``work`` behind the routes; ``app`` is given the lifespan. ``on_ending`` is
     called before the port is closed; answers that have begun are then waited for, ``graceful_seconds`` at most.
 
-    At most ``connections`` are open at once. Exits with status 1 when the work cannot begin or end, or an address
-    cannot be bound, and returns otherwise.
+    At most ``connections`` are open at once. With ``uvloop`` it runs on that library's event loop, of which a turn
+    costs less; it is there where vLLM is. Exits with status 1 when the work cannot begin or end, or an address cannot
+    be bound, and returns otherwise.
     """
     raise_descriptor_limit()
     behind = BackgroundWork(work)
@@ -126,7 +128,7 @@ def run_server(
 
     behind.on_failure = stop
     with _asked_to_end(stop):
-        anyio.run(serve)
+        anyio.run(serve, backend_options={"use_uvloop": uvloop})
     if behind.has_failed:
         raise SystemExit(1)
 

@@ -13,8 +13,11 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
+import anyio
 from pydantic import BaseModel, ConfigDict
 
 BEAT_SECONDS = 0.05
@@ -57,15 +60,18 @@ class Watch:
         self._places: Counter[str] = Counter()
 
     def install(self) -> None:
-        """Watch every loop that the main thread runs from now on, whoever makes it."""
-        watch, run_forever = self, asyncio.BaseEventLoop.run_forever
+        """Watch every loop that anyio runs in the main thread from now on, whoever makes it: asyncio's or uvloop's."""
+        watch, run = self, anyio.run
 
-        def watched(loop: asyncio.BaseEventLoop) -> None:
-            if threading.get_ident() == watch._thread:
-                loop.call_soon(watch._begin, loop)
-            run_forever(loop)
+        def watched(work: Callable[..., Awaitable[Any]], *given: Any, **named: Any) -> Any:
+            async def begun() -> Any:
+                if threading.get_ident() == watch._thread:
+                    watch._begin(asyncio.get_running_loop())
+                return await work(*given)
 
-        asyncio.BaseEventLoop.run_forever = watched  # type: ignore[method-assign,assignment]
+            return run(begun, **named)
+
+        anyio.run = watched  # type: ignore[assignment]
         threading.Thread(target=self._look_on, name="loop watch", daemon=True).start()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -67,7 +67,7 @@ def serve_ours(base_model: Path, port: int, folder: Path) -> None:
         finally:
             await engine.close()
 
-    run_server(bench.api.build, running, host=LOOPBACK, port=port, graceful_seconds=5, connections=1024)
+    run_server(bench.api.build, running, host=LOOPBACK, port=port, graceful_seconds=5, connections=1024, uvloop=True)
 
 
 def serve_vllm(base_model: Path, port: int) -> None:

@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Lifespan
 
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
 from tenancy.service.background_server import Beside, Work, run_server
@@ -32,12 +34,17 @@ def port() -> int:
     return free_ports(1)[0]
 
 
-def run(work: Work, port: int) -> None:
+def run(work: Work, port: int, uvloop: bool = False) -> None:
     async def hello(_: Request) -> PlainTextResponse:
         return PlainTextResponse("hello")
 
     routes = [Route("/", hello)]
-    run_server(lambda lifespan: Starlette(routes=routes, lifespan=lifespan), work, host=LOOPBACK, port=port)
+    app = partial(_app, routes)
+    run_server(app, work, host=LOOPBACK, port=port, uvloop=uvloop)
+
+
+def _app(routes: list[Route], lifespan: Lifespan[Any]) -> Starlette:
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 async def answer(port: int) -> str:
@@ -47,13 +54,17 @@ async def answer(port: int) -> str:
         return (await client.get(f"http://{LOOPBACK}:{port}/")).text
 
 
-def test_the_port_answers_while_the_work_begins_and_a_stop_then_leaves_what_was_entered(port: int) -> None:
+@pytest.mark.parametrize(("uvloop", "loop"), [(False, "asyncio"), (True, "uvloop")])
+def test_the_port_answers_while_the_work_begins_and_a_stop_then_leaves_what_was_entered(
+    port: int, uvloop: bool, loop: str
+) -> None:
     seen: list[str] = []
 
     @asynccontextmanager
     async def work() -> AsyncIterator[None]:
         try:
             seen.append(await answer(port))
+            seen.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
             signal.raise_signal(signal.SIGTERM)
             await asyncio.wait_for(asyncio.Event().wait(), BOUND_SECONDS)
             seen.append("begun")
@@ -61,8 +72,8 @@ def test_the_port_answers_while_the_work_begins_and_a_stop_then_leaves_what_was_
         finally:
             seen.append("left")
 
-    run(work, port)
-    assert seen == ["hello", "left"]
+    run(work, port, uvloop)
+    assert seen == ["hello", loop, "left"]
 
 
 def test_work_that_has_begun_is_left_when_the_server_stops(port: int) -> None:
