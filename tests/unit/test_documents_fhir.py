@@ -14,7 +14,7 @@ import pytest
 from producers.commands.knowledge import AddedDocument, add_documents
 from producers.sources.documents.fhir_resources import fhir_documents, read_documents
 from producers.sources.documents.medication import dosage
-from producers.sources.documents.reading import ReadDocument
+from producers.sources.documents.reading import ReadDocument, parse_body
 from schemas.bus import events
 from schemas.bus.content import DocumentContent
 from schemas.objects import object_keys
@@ -242,6 +242,7 @@ async def test_each_resource_is_a_document_of_its_own_and_one_that_counts_no_mor
 async def test_attachments_are_parsed_in_a_process_of_their_own(tmp_path: Path) -> None:
     [one] = await read_documents(written(tmp_path, document()))
     assert said(one) == ["# Line care", "Change the dressing weekly."]
+    assert len(await parse_body(".txt", b"xxxxxxx\n\n" * 10_000)) == 10_000, "more than a pipe holds"
     content = [{"attachment": {"contentType": "application/pdf", "data": "AAAA"}}]
     with pytest.raises(Refused, match=r"formulary.json: entry 0: refused: it is damaged"):
         await read_documents(written(tmp_path, document(content=content)))

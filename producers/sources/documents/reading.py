@@ -71,15 +71,12 @@ async def read_document(path: Path, title: str | None = None, bounds: Bounds = B
 async def parse_body(kind: str, body: bytes, bounds: Bounds = BOUNDS) -> tuple[Block, ...]:
     """The parts of a file whose name would end in ``kind``, and which is in no folder. As :func:`read_document`, but
     the refusals name no place."""
-    with os.fdopen(os.memfd_create("document"), "w+b") as file:
-        file.write(body)
-        file.seek(0)
-        return await _blocks(kind, file, bounds)
+    return await _blocks(kind, body, bounds)
 
 
-async def _blocks(kind: str, file: BinaryIO, bounds: Bounds) -> tuple[Block, ...]:
+async def _blocks(kind: str, body: BinaryIO | bytes, bounds: Bounds) -> tuple[Block, ...]:
     try:
-        said = await _parsed(kind, file, bounds)
+        said = await _parsed(kind, body, bounds)
     except (TimeoutError, ValidationError):
         most = f"{bounds.cpu_seconds} s of a core or {bounds.memory_bytes // 1024**2} MiB"
         why = f"refused: reading it takes more than {most}; save it anew as text or HTML, or split it"
@@ -112,20 +109,36 @@ def opened(path: Path) -> BinaryIO:
     return file
 
 
-async def _parsed(kind: str, file: BinaryIO, bounds: Bounds) -> Parsed:
+async def _parsed(kind: str, body: BinaryIO | bytes, bounds: Bounds) -> Parsed:
     """Raises :class:`TimeoutError`, and :class:`ValidationError` where the process ended before it had answered."""
     limits = (str(bounds.cpu_seconds), str(bounds.memory_bytes))
     command = (sys.executable, "-m", "producers.sources.documents.parser_process", kind, *limits)
     process = await asyncio.create_subprocess_exec(
-        *command, stdin=file, stdout=PIPE, stderr=DEVNULL, env=ENVIRONMENT, limit=MAX_ANSWER_BYTES
+        *command,
+        stdin=PIPE if isinstance(body, bytes) else body,
+        stdout=PIPE,
+        stderr=DEVNULL,
+        env=ENVIRONMENT,
+        limit=MAX_ANSWER_BYTES,
     )
     try:
         async with asyncio.timeout(bounds.seconds):
+            if isinstance(body, bytes):
+                await _given(process, body)
             return Parsed.model_validate_json(await _answer(process))
     finally:
         with suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def _given(process: Process, body: bytes) -> None:
+    """The whole of it, which the process reads before it says anything; or as much as it lived to read."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            process.stdin.write(body)
+            await process.stdin.drain()
+        process.stdin.close()
 
 
 async def _answer(process: Process) -> bytes:
