@@ -238,7 +238,7 @@ class Replica:
                 engine, grammars, views, placement, lease, meter, Salts(), turns, retrieval, ids.new
             )
             self.api.embeddings = Embeddings(embedder, views, meter, turns)
-            self.api.feedback = Feedback(ids, views, turns, self.rated)
+            self.api.feedback = Feedback(ids, views, turns, self.rated, meter)
             _freeze_heap()
             try:
                 yield

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from consumers.ledger import audit, handlers
 from consumers.ledger.audit_facts import AUDITED
 from consumers.ledger.budgets import BUDGET_SECONDS, Budgets
+from consumers.ledger.canaries import CANARY_SECONDS, Canaries
 from consumers.ledger.inventory import Inventory
 from consumers.ledger.keeper import AuditKeeper
 from consumers.ledger.ports import LedgerPorts
@@ -52,8 +53,17 @@ def main() -> None:
         counters = usage_counters()
         budgets = Budgets(tenancy, prices, counters)
         comparing = Periodic("budgets", BUDGET_SECONDS, budgets.look)
-        made = LedgerPorts(tenancy, checkpointer, settings.audit_checkpoint_entries, counters, budgets.spenders)
-        yield made, (signing, sweeping, inventory, comparing)
+        canaries = Canaries(tenancy, counters)
+        judging = Periodic("canaries", CANARY_SECONDS, canaries.look)
+        made = LedgerPorts(
+            tenancy,
+            checkpointer,
+            settings.audit_checkpoint_entries,
+            counters,
+            budgets.spenders,
+            canaries.reported,
+        )
+        yield made, (signing, sweeping, inventory, comparing, judging)
 
     serve("ledger", settings=settings, topics=LIVE_TOPICS, handlers=HANDLERS, ports=ports)
 

@@ -32,10 +32,12 @@ async def on_usage_recorded(event: Event, ports: LedgerPorts) -> Outcome:
 
 
 def entered(ports: LedgerPorts, tenant: TenantId, records: Sequence[UsageRecorded]) -> None:
-    """Count what was entered just now, and have the tenant's budget looked at."""
+    """Count what was entered just now, and have the tenant's budget and its canary looked at."""
     ports.counters.count(records)
     if records:
         ports.spenders.add(tenant)
+    if any(record.canaries for record in records):
+        ports.reported.add(tenant)
 
 
 async def keep(event: Event, data: UsageRecorded, store: TenantStore) -> Outcome:

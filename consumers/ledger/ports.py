@@ -14,6 +14,7 @@ from tenancy.tenant_id import TenantId
 class LedgerPorts:
     """``checkpoint_entries``: so many unsigned entries of a tenant make the ledger sign its log itself.
     ``spenders``: tenants whose usage was entered, for :class:`~consumers.ledger.budgets.Budgets`.
+    ``reported``: those of which answers beside a canary were, for :class:`~consumers.ledger.canaries.Canaries`.
     """
 
     tenancy: Tenancy
@@ -21,3 +22,4 @@ class LedgerPorts:
     checkpoint_entries: int
     counters: UsageCounters = field(default_factory=usage_counters)
     spenders: set[TenantId] = field(default_factory=set)
+    reported: set[TenantId] = field(default_factory=set)

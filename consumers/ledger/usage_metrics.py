@@ -22,6 +22,7 @@ class UsageCounters:
     seconds: metrics.Counter
     byte_days: metrics.Counter
     budgets: metrics.Counter
+    canaries: metrics.Counter
 
     @classmethod
     def of(cls, meter: metrics.Meter) -> UsageCounters:
@@ -30,6 +31,7 @@ class UsageCounters:
             meter.create_counter("sano_usage_seconds", unit="s", description="time that tenants used, by kind"),
             meter.create_counter("sano_usage_byte_days", description="bytes stored times days, by area"),
             meter.create_counter("sano_budgets_reached", description="budgets of which a share was used up"),
+            meter.create_counter("sano_canaries_ended", description="canaries that were ended by their metrics"),
         )
 
     def count(self, entered: Iterable[UsageRecorded]) -> None:

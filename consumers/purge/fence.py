@@ -140,6 +140,7 @@ def _fenced(record: PurgeRecord, tenancy: Tenancy) -> Change:
             adapters={},
             active_adapter=None,
             canary=None,
+            ended_canary=None,
             activations=0,
             adapter_history=(),
             knowledge=None,

@@ -17,13 +17,16 @@ from inference.engine.errors import EngineRefused
 from inference.engine.in_flight import EventStream
 from inference.engine.ports import Answering
 from inference.engine.request_fields import chat_constraints
+from inference.engine.stream_usage import opening_of
 from inference.errors import RequestRefused, lease_over, no_room
 from inference.knowledge.retrieval import FIELD, Retrieval
 from inference.knowledge.told import DONE, FixedEvents, closing_event, declined, declined_events
 from inference.replica.lease import ReplicaLease
-from inference.tenants.binding import BASE, Salts, TenantStateCache
+from inference.tenants.binding import ACTIVE, BASE, Salts, TenantStateCache
 from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
+from inference.tenants.versions import Version, is_failure, version_of
+from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
 
 Kind = Literal["chat", "completion"]
@@ -131,6 +134,26 @@ class Answers:
         policy = state.policy
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
+        version = version_of(state, adapter) if body.get("model") in (None, ACTIVE) else None
+        if version is None:
+            return await self._answered(tenant, kind, body, state, adapter, None)
+        try:
+            return await self._answered(tenant, kind, body, state, adapter, version)
+        except Exception as error:
+            if is_failure(error):
+                self.meter.version(tenant, version).failed()
+            raise
+
+    async def _answered(
+        self,
+        tenant: TenantId,
+        kind: Kind,
+        body: Mapping[str, Any],
+        state: TenantState,
+        adapter: str | None,
+        version: Version | None,
+    ) -> Answer:
+        policy = state.policy
         may_answer = partial(self._require_lease, adapter)
         asked_at = self.meter.now()
         request_id, retrieved = await self.new_id(tenant, adapter or BASE), None
@@ -156,7 +179,8 @@ class Answers:
             try:
                 await stack.enter_async_context(self._held(tenant, adapter))
                 self.views.require_admitted(tenant)
-                self.meter.waited(tenant, self.meter.now() - asked_at)
+                began_at = self.meter.now()
+                self.meter.waited(tenant, began_at - asked_at)
                 ask = self.engine.chat if kind == "chat" else self.engine.completion
                 result = await ask(
                     body,
@@ -175,7 +199,7 @@ class Answers:
         headers = self.turns.rates.headers(tenant, policy)
         if isinstance(result, EventStream):
             # Once, when the answer is made or given up: then its figures are final, however it ended.
-            stack.callback(self._count_stream, tenant, result)
+            stack.callback(self._count_stream, tenant, result, version, began_at)
             result.on_used = used
             closing = None if retrieved is None else closing_event(adapter or BASE, retrieved, f"chatcmpl-{request_id}")
             return Answer(adapter or BASE, HeldStream(result, stack, may_answer, closing), headers, request_id)
@@ -183,9 +207,12 @@ class Answers:
         used(usage["prompt_tokens"], usage["completion_tokens"])
         await stack.aclose()
         self.meter.tokens(tenant, usage["prompt_tokens"], usage["completion_tokens"])
+        seconds = self.meter.now() - began_at
         if retrieved is not None:
             result[FIELD] = retrieved.told()
         may_answer()  # after it is counted, as a stream is that the lease's end cuts off
+        if version is not None:
+            self.meter.version(tenant, version).answered(seconds, opening_of(result.get("choices")))
         return Answer(adapter or BASE, result, self.turns.rates.headers(tenant, policy), request_id)
 
     @staticmethod
@@ -229,5 +256,12 @@ class Answers:
         if adapter is not None and not self.lease.is_held():
             raise lease_over()
 
-    def _count_stream(self, tenant: TenantId, stream: EventStream) -> None:
+    def _count_stream(self, tenant: TenantId, stream: EventStream, version: Version | None, began_at: float) -> None:
         self.meter.tokens(tenant, stream.usage.prompt_tokens, stream.usage.completion_tokens)
+        if version is None or stream.was_left:  # of what nobody waited for nothing can be said
+            return
+        counts = self.meter.version(tenant, version)
+        if stream.usage.failed:
+            counts.failed()
+        else:
+            counts.answered(self.meter.now() - began_at, stream.usage.opening)

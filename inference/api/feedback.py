@@ -18,6 +18,8 @@ from inference.errors import no_such_answer
 from inference.tenants.answer_ids import AnswerIds
 from inference.tenants.binding import BASE, TenantStateCache
 from inference.tenants.turns import Turns
+from inference.tenants.usage import UsageMeter
+from inference.tenants.versions import version_of
 from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
 
@@ -36,6 +38,7 @@ class Feedback:
     views: TenantStateCache
     turns: Turns
     counter: metrics.Counter
+    meter: UsageMeter
     _rated: RecentSet[str] = field(default_factory=RecentSet)
 
     async def take(self, tenant: TenantId, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,6 +59,9 @@ class Feedback:
         if (bare := answer_id[-64:]) not in self._rated:
             self._rated.add(bare)
             self.counter.add(1, {"rating": str(rating), "code": str(code or NO_CODE), "adapter": _role(state, adapter)})
+            version = version_of(state, None if adapter == BASE else adapter)
+            if rating == "down" and version is not None:
+                self.meter.version(tenant, version).rated_down += 1
         return {"object": "feedback", "answer_id": answer_id, "rating": rating, "adapter": adapter}
 
 

@@ -146,6 +146,8 @@ class EventStream(AsyncIterator[bytes]):
         self.on_used: Callable[[int, int], None] = lambda prompt_tokens, completion_tokens: None
         self._finished = False
         self._is_cut_off = False
+        self.was_left = False
+        """Whether its reader left, or was left, before it was made."""
 
     def put(self, *events: bytes) -> None:
         for event in events:
@@ -157,7 +159,7 @@ class EventStream(AsyncIterator[bytes]):
 
     def cut_off(self) -> None:
         """End the generation because its reader is too far behind. The reader is told, and gets nothing before that."""
-        self._is_cut_off = True
+        self._is_cut_off = self.was_left = True
         self._drop()
         for event in (*error_events(ReadTooSlowly()), None):
             self._events.put_nowait(event)
@@ -192,6 +194,10 @@ class EventStream(AsyncIterator[bytes]):
         task = self._flight.task
         return self._flight.ended_as is None and task is not None and not task.cancelling() and not task.cancelled()
 
+    def _leave(self) -> None:
+        self._finished = True
+        self.was_left = self.was_left or (self._flight.task is not None and not self._flight.task.done())
+
     async def made(self) -> None:
         """Wait until the answer is made, or was ended: what is read later needs nothing of the engine."""
         if self._flight.task is not None:
@@ -199,12 +205,12 @@ class EventStream(AsyncIterator[bytes]):
 
     def give_up(self) -> None:
         """As :meth:`aclose`, for whoever cannot wait."""
-        self._finished = True
+        self._leave()
         self._drop()
         self._flights.cancel(self._flight)
 
     async def aclose(self) -> None:
-        self._finished = True
+        self._leave()
         self._drop()
         await self._flights.end([self._flight])
 

@@ -21,6 +21,10 @@ _FIGURES = re.compile(
     rb',"usage":\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)'
     rb'(?:,"completion_tokens_details":(?:null|\{[^{}]*\}))?(\}\}\n\n)\Z'
 )
+OPENING = 64
+"""Characters of an answer by which it can be told how it begins. They are forgotten with the stream."""
+_LOOKS = 24
+"""Events in which the opening is looked for: a token each, and most of them hold more than two characters."""
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -38,6 +42,11 @@ class StreamUsage:
         self._prompt_tokens: dict[int, int] = {}  # by prompt
         self._completion_tokens: dict[int, int] = {}  # by choice
         self._closing: tuple[int, int] | None = None
+        self.opening = ""
+        """The first text of the first choice."""
+        self._looks = _LOOKS
+        self.failed = False
+        """Whether an error ended it."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -55,11 +64,16 @@ class StreamUsage:
         """
         if self._has_one_choice and (found := _FIGURES.search(event)) and _HAS_CHOICE in event:
             self._prompt_tokens[0], self._completion_tokens[0] = int(found[1]), int(found[2])
+            if self._looks:
+                self._look(json.loads(event.removeprefix(_DATA)))
             return event if self._shows_each else event[: found.start()] + found[3][1:]
         body = event.removeprefix(_DATA).strip()
         if body == _DONE:
             return event
         chunk = json.loads(body)
+        self.failed = self.failed or "error" in chunk
+        if self._looks:
+            self._look(chunk)
         usage = chunk.pop("usage", None)
         if usage is None:
             return event
@@ -72,3 +86,14 @@ class StreamUsage:
         if self._shows_each:
             return event
         return _DATA + _encode(chunk).encode() + b"\n\n"
+
+    def _look(self, chunk: Mapping[str, Any]) -> None:
+        self.opening += opening_of(chunk.get("choices"))
+        self._looks = self._looks - 1 if len(self.opening) < OPENING else 0
+
+
+def opening_of(choices: object) -> str:
+    """The first text of the first choice of an answer, or of a part of it; chats say it otherwise than completions."""
+    first = choices[0] if isinstance(choices, list) and choices else {}
+    said = (first.get("delta") or first.get("message") or {}).get("content") or first.get("text")
+    return said[:OPENING] if isinstance(said, str) else ""

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from inference.tenants.versions import Counts, Version
 from schemas.bus.envelope import Event
-from schemas.bus.events import UsageRecorded
+from schemas.bus.events import CANARIES, AnswersCounted, CanaryAnswers, UsageRecorded
 from schemas.objects.usage import SECONDS_DIGITS, Report, day_of
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Transient
@@ -32,6 +33,7 @@ class Amounts:
     engine_seconds: float = 0.0
     gpu_seconds: float = 0.0
     queue_seconds: float = 0.0
+    versions: dict[Version, Counts] = field(default_factory=dict)
 
 
 @dataclass
@@ -78,6 +80,10 @@ class UsageMeter:
         amounts = self._of(TenantId(owner))
         amounts.gpu_seconds += gpu_seconds
         amounts.cached_tokens += cached_tokens
+
+    def version(self, tenant: TenantId, version: Version) -> Counts:
+        """The sums of one side of the tenant's canary, to be added to now: they start again with each report."""
+        return self._of(tenant).versions.setdefault(version, Counts())
 
     def _of(self, tenant: TenantId) -> Amounts:
         return self._amounts.setdefault(tenant, Amounts())
@@ -144,6 +150,7 @@ class UsageReporter:
             engine_seconds=round(amounts.engine_seconds, SECONDS_DIGITS),
             gpu_seconds=round(amounts.gpu_seconds, SECONDS_DIGITS),
             queue_seconds=round(amounts.queue_seconds, SECONDS_DIGITS),
+            canaries=_canaries(amounts.versions),
         )
         return Event(subject=tenant, data=data, time=now, source=self.tenancy.outbox.source)
 
@@ -153,3 +160,26 @@ class UsageReporter:
             self._day, self._numbers = day, {}
         number = self._numbers[tenant] = self._numbers.get(tenant, 0) + 1
         return Report(self._day, self._reporter, number)
+
+
+def _canaries(versions: dict[Version, Counts]) -> tuple[CanaryAnswers, ...]:
+    """By canary: the latest ones, of more than there can be in the seconds between two reports."""
+    latest = sorted({version.activation for version in versions})[-CANARIES:]
+    return tuple(
+        CanaryAnswers(
+            activation=activation,
+            candidate=_counted(versions.get(Version(activation, "candidate"), Counts())),
+            active=_counted(versions.get(Version(activation, "active"), Counts())),
+        )
+        for activation in latest
+    )
+
+
+def _counted(counts: Counts) -> AnswersCounted:
+    return AnswersCounted(
+        answers=counts.answers,
+        errors=counts.errors,
+        refusals=counts.refusals,
+        rated_down=counts.rated_down,
+        seconds=round(counts.seconds, SECONDS_DIGITS),
+    )

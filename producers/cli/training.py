@@ -1,5 +1,5 @@
-"""Trains and switches adapters: ``sano train``, ``runs``, ``adapters``, ``activate``, ``promote``,
-``rollback``."""
+"""Trains and switches adapters: ``sano train``, ``runs``, ``adapters``, ``activate``, ``promote``, ``rollback``,
+``canary``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ View = TypeVar("View")
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (train, runs, adapters, activate, promote, rollback):
+    for function in (train, runs, adapters, activate, promote, rollback, canary):
         app.command()(function)
 
 
@@ -192,6 +192,38 @@ def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDiges
     from producers.commands import requests
 
     _change_active(context, tenant, digest, requests.rollback)
+
+
+def canary(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
+    """Show the canary beside the active adapter: answers, bad ones, and what follows by the policy."""
+    from producers.queries import canaries
+    from tenancy.tenant_id import TenantId
+
+    name = TenantId(tenant)
+    view = read(context, lambda tenancy, _: canaries.canary(tenancy, name))
+    if json:
+        return print_json(view)
+    if view.ended is not None:
+        past = "promoted" if view.ended.decision == "promote" else "rolled back"
+        typer.echo(f"{short(view.ended.adapter_digest)} was {past} at {view.ended.at:%F %T} ({view.ended.reason_code})")
+    if view.canary is None:
+        return typer.echo("there is no canary; `sano activate --canary` begins one")
+    print_rows(
+        view.sides,
+        {
+            "side": lambda side: side.side,
+            "adapter": lambda side: short(side.adapter),
+            "answers": lambda side: side.answers.answers,
+            "failed": lambda side: side.answers.errors,
+            "refused": lambda side: side.answers.refusals,
+            "rated bad": lambda side: side.answers.rated_down,
+            "seconds": lambda side: round(side.answers.seconds, 1),
+        },
+        empty="",
+    )
+    who = "the policy decides" if view.decided_by == "metrics" else "an operator decides"
+    share, found = f"{view.canary.percent} in 100 conversations", f"{view.decision} ({view.reason_code})"
+    return typer.echo(f"{share}; {who}; by the numbers: {found}")
 
 
 class _Change(Protocol):

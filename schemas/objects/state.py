@@ -105,6 +105,18 @@ class CanaryState(Contract):
 
     adapter_digest: Sha256Hex
     percent: int = Field(ge=1, le=99, description="of the conversations; the active adapter answers the others")
+    activation: Ordinal = Field(description="the change of adapter by which it began; its answers are counted under it")
+    began_at: Timestamp
+
+
+class EndedCanary(Contract):
+    """The latest canary that the comparison with the active adapter ended, how, and why."""
+
+    adapter_digest: Sha256Hex
+    activation: Ordinal
+    decision: Literal["promote", "roll-back"]
+    reason_code: ReasonCode
+    at: Timestamp
 
 
 class OutboxEntry(Contract):
@@ -163,6 +175,7 @@ class TenantState(Contract):
     adapters: dict[Sha256Hex, AdapterState] = Field(default_factory=dict)
     active_adapter: Sha256Hex | None = None
     canary: CanaryState | None = None
+    ended_canary: EndedCanary | None = Field(default=None, description="absent: no canary was ended by metrics")
     activations: int = Field(
         default=0, ge=0, description="how often it changed which adapters answer, the active one or a canary"
     )

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.timestamps import Timestamp
-from schemas.bus.events import UsageRecorded, UsageSource
+from schemas.bus.events import AnswersCounted, CanaryAnswers, UsageRecorded, UsageSource
 
 Ranges = tuple[tuple[int, int], ...]
 """Whole numbers as ascending ranges with a gap between any two, both ends included."""
@@ -96,7 +96,9 @@ class UsageSum(Contract):
 def amounts_of(record: UsageRecorded) -> UsageSum:
     """One event's amounts as a sum of one."""
     byte_days = {one.area: one.bytes for one in record.stored}
-    return UsageSum(records=1, byte_days=byte_days, **record.model_dump(exclude={"usage_id", "source", "stored"}))
+    return UsageSum(
+        records=1, byte_days=byte_days, **record.model_dump(exclude={"usage_id", "source", "stored", "canaries"})
+    )
 
 
 class KeptUsage(Contract):
@@ -111,6 +113,9 @@ class UsageDay(Contract):
 
     sums: dict[UsageSource, UsageSum] = Field(default_factory=dict)
     counted: dict[str, Ranges] = Field(default_factory=dict)
+    canaries: dict[str, CanaryAnswers] = Field(
+        default_factory=dict, description="by the number of the change of adapter by which each began"
+    )
 
     def plus(self, report: Report, record: UsageRecorded) -> UsageDay:
         """With this report; the very same record where it is in there already."""
@@ -119,10 +124,33 @@ class UsageDay(Contract):
         if after == before:
             return self
         total = self.sums.get(record.source, UsageSum()).plus(amounts_of(record))
+        canaries = dict(self.canaries)
+        for one in record.canaries:
+            name = str(one.activation)
+            canaries[name] = compared(canaries.get(name, CanaryAnswers(activation=one.activation)), one)
         return UsageDay(
             sums=dict(sorted({**self.sums, record.source: total}.items())),
             counted=dict(sorted({**self.counted, report.reporter: after}.items())),
+            canaries=dict(sorted(canaries.items())),
         )
+
+
+def compared(one: CanaryAnswers, other: CanaryAnswers) -> CanaryAnswers:
+    """Both counts of one canary together."""
+    return one.evolve(
+        candidate=_added(one.candidate, other.candidate),
+        active=_added(one.active, other.active),
+    )
+
+
+def _added(one: AnswersCounted, other: AnswersCounted) -> AnswersCounted:
+    return AnswersCounted(
+        answers=one.answers + other.answers,
+        errors=one.errors + other.errors,
+        refusals=one.refusals + other.refusals,
+        rated_down=one.rated_down + other.rated_down,
+        seconds=round(one.seconds + other.seconds, SECONDS_DIGITS),
+    )
 
 
 def with_number(ranges: Ranges, number: int) -> Ranges:

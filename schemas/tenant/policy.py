@@ -87,6 +87,36 @@ class TenantPolicy(Contract):
         le=1_048_576,
         description="tokens of a prompt and its answer together; the engine's own bound may be smaller",
     )
+    canary_decision: Literal["operator", "metrics"] = Field(
+        default="operator",
+        description="who ends a canary. operator: by command; metrics: also by what its answers are, compared with the "
+        "active adapter's, within the bounds below",
+    )
+    canary_answers: int = Field(
+        default=200, ge=20, le=1_000_000, description="answers of a canary without which it is not promoted"
+    )
+    canary_hours: int = Field(default=24, ge=0, le=720, description="hours before which a canary is not promoted")
+    canary_max_hours: int = Field(
+        default=168, ge=1, le=720, description="hours after which a canary that was not promoted is rolled back"
+    )
+    canary_error_points: float = Field(
+        default=1.0, ge=0.0, le=100.0, description="percentage points by which a canary may fail more often"
+    )
+    canary_refusal_points: float = Field(
+        default=5.0, ge=0.0, le=100.0, description="percentage points by which a canary may refuse more often"
+    )
+    canary_down_points: float = Field(
+        default=2.0,
+        ge=0.0,
+        le=100.0,
+        description="percentage points by which more of a canary's answers may be rated bad",
+    )
+    canary_slower: float = Field(
+        default=1.25,
+        ge=1.0,
+        le=10.0,
+        description="times the active adapter's mean time that a canary's answer may take",
+    )
     keep_resident: bool = Field(
         default=False,
         description="the active adapter stays loaded on every replica, whoever else asks; of more tenants than half a "

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
 from schemas.bus.events import AdapterActivated, AdapterRetired, AdapterRolledBack, EventData
-from schemas.objects.state import AdapterState, CanaryState, OutboxEntry, TenantState
+from schemas.objects.state import AdapterState, CanaryState, EndedCanary, OutboxEntry, TenantState
 from tenancy.errors import Refused
 from tenancy.state.registry import Change, require_active, with_events
 
@@ -13,7 +14,12 @@ NewEntry = Callable[[EventData], OutboxEntry]
 
 
 def activated(
-    digest: str, entry: NewEntry, requested_by: str | None = None, *, archived: AdapterState | None = None
+    digest: str,
+    entry: NewEntry,
+    requested_by: str | None = None,
+    *,
+    archived: AdapterState | None = None,
+    reason_code: str | None = None,
 ) -> Change:
     """Make a ready adapter the active one. Raises :class:`Refused` when the tenant has no such adapter.
 
@@ -31,6 +37,7 @@ def activated(
             previous_digest=state.active_adapter,
             activation=state.activations + 1,
             requested_by=requested_by,
+            reason_code=reason_code,
         )
         return with_events(_with_active(state, digest), entry(event))
 
@@ -56,8 +63,8 @@ def canaried(
         _require_ready(state, digest)
         if state.active_adapter == digest:
             raise Refused("already-active", "refused: the adapter answers all of the tenant's requests already")
-        canary = CanaryState(adapter_digest=digest, percent=percent)
-        if state.canary == canary:
+        now = state.canary if state.canary is not None and state.canary.adapter_digest == digest else None
+        if now is not None and now.percent == percent:
             return state
         event = AdapterActivated(
             adapter_digest=digest,
@@ -66,9 +73,16 @@ def canaried(
             requested_by=requested_by,
             canary_percent=percent,
         )
+        told = entry(event)
+        # With another share it is the same canary, which goes on being compared.
+        canary = (
+            CanaryState(adapter_digest=digest, percent=percent, activation=event.activation, began_at=told.time)
+            if now is None
+            else now.evolve(percent=percent)
+        )
         adapters = {**state.adapters, digest: state.adapters[digest].evolve(rolled_back=False)}
         changed = state.evolve(canary=canary, adapters=adapters, activations=state.activations + 1)
-        return with_events(changed, entry(event))
+        return with_events(changed, told)
 
     return change
 
@@ -81,6 +95,30 @@ def promoted(entry: NewEntry, requested_by: str | None = None, *, expected: str 
         if state.canary is None or expected not in (None, state.canary.adapter_digest):
             raise Refused("no-canary", "refused: the tenant has no such canary; `sano activate --canary` begins one")
         return activated(state.canary.adapter_digest, entry, requested_by)(state)
+
+    return change
+
+
+def judged(canary: CanaryState, decision: Literal["promote", "roll-back"], reason_code: str, entry: NewEntry) -> Change:
+    """End this very canary as the comparison with the active adapter decided; another one is left as it is."""
+
+    def change(state: TenantState) -> TenantState:
+        require_active(state)
+        if state.canary is None or state.canary.activation != canary.activation:
+            return state
+        digest = canary.adapter_digest
+        if decision == "promote":
+            changed = activated(digest, entry, reason_code=reason_code)(state)
+        else:
+            changed = _without_canary(state, entry, reason_code=reason_code)
+        ended = EndedCanary(
+            adapter_digest=digest,
+            activation=canary.activation,
+            decision=decision,
+            reason_code=reason_code,
+            at=changed.outbox[-1].time,
+        )
+        return changed.evolve(ended_canary=ended)
 
     return change
 
@@ -191,7 +229,9 @@ def _returned_to(state: TenantState, target: str | None, between: list[str]) -> 
     return _with_active(state.evolve(adapters={**state.adapters, **gone}), target)
 
 
-def _without_canary(state: TenantState, entry: NewEntry, requested_by: str | None = None) -> TenantState:
+def _without_canary(
+    state: TenantState, entry: NewEntry, requested_by: str | None = None, *, reason_code: str | None = None
+) -> TenantState:
     """The state after the end of its canary, which no rollback returns to by itself. Nothing is loaded for it."""
     if state.canary is None:
         return state
@@ -201,6 +241,7 @@ def _without_canary(state: TenantState, entry: NewEntry, requested_by: str | Non
         previous_digest=digest,
         activation=state.activations + 1,
         requested_by=requested_by,
+        reason_code=reason_code,
     )
     adapters = {**state.adapters, digest: state.adapters[digest].evolve(rolled_back=True)}
     ended = state.evolve(canary=None, adapters=adapters, activations=state.activations + 1)

@@ -515,7 +515,7 @@ async def third_is_ready(bench: Bench, *, canary: bool, retired_since: bool = Fa
         if retired_since:
             return state
         if canary:
-            return state.evolve(canary=CanaryState(adapter_digest=THIRD, percent=10))
+            return state.evolve(canary=CanaryState(adapter_digest=THIRD, percent=10, activation=1, began_at=NOW))
         return state.evolve(active_adapter=THIRD)
 
     await bench.tenancy.states.swap(TENANT, changed)

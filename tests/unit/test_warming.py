@@ -144,7 +144,7 @@ async def test_pinned_adapters_come_first_where_not_all_fit() -> None:
     bucket = await cluster()
     await bucket.change(T1, policy=TenantPolicy(keep_resident=True))
     await (await bucket.started()).serve(T3, T1, T2)
-    await bucket.change(T2, canary=CanaryState(adapter_digest="f" * 64, percent=10))
+    await bucket.change(T2, canary=CanaryState(adapter_digest="f" * 64, percent=10, activation=1, began_at=NOW))
     after = await bucket.started(limit=2)
     await after.warming.warm()
     assert after.engine.calls == [("load", digest_of(T1)), ("load", digest_of(T2))]

@@ -53,11 +53,12 @@ from schemas.bus.events.training import (
 from schemas.bus.events.adapters import AdapterActivated, AdapterReady, AdapterRetired, AdapterRolledBack
 from schemas.bus.events.replicas import ReplicaEvicted, ReplicaRegistered
 from schemas.bus.events.knowledge import DocumentRemoved, DocumentUpserted
-from schemas.bus.events.usage import StoredBytes, UsageRecorded, UsageSource
+from schemas.bus.events.usage import CANARIES, AnswersCounted, CanaryAnswers, StoredBytes, UsageRecorded, UsageSource
 from schemas.bus.events.outcomes import OutcomeRecorded
 
 __all__ = [
     "ADAPTERS",
+    "CANARIES",
     "CURATION",
     "EVENT_TYPES",
     "KNOWLEDGE",
@@ -70,6 +71,8 @@ __all__ = [
     "AdapterReady",
     "AdapterRetired",
     "AdapterRolledBack",
+    "AnswersCounted",
+    "CanaryAnswers",
     "ConsentGranted",
     "ConsentRevoked",
     "DocumentRemoved",

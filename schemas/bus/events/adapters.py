@@ -39,6 +39,9 @@ class AdapterActivated(EventData):
     canary_percent: int | None = Field(
         default=None, ge=1, le=99, description="share of the conversations, in percent; absent: all of them"
     )
+    reason_code: ReasonCode | None = Field(
+        default=None, description="why the comparison with a canary decided so; absent if it did not"
+    )
 
     def natural_key(self) -> str:
         return f"{self.adapter_digest}|{self.activation}"
@@ -57,6 +60,9 @@ class AdapterRolledBack(EventData):
     previous_digest: Sha256Hex
     activation: Ordinal
     requested_by: OpaqueId | None = Field(default=None, description="operator id; absent if automatic")
+    reason_code: ReasonCode | None = Field(
+        default=None, description="why the comparison with a canary decided so; absent if it did not"
+    )
 
     def natural_key(self) -> str:
         return f"{self.previous_digest}|{self.activation}"

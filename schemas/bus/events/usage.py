@@ -8,8 +8,11 @@ from pydantic import Field
 
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId, ReasonCode
-from schemas.base.integers import Amount, Count
+from schemas.base.integers import Amount, Count, Ordinal
 from schemas.bus.events.base import USAGE, EventData
+
+CANARIES = 8
+"""Comparisons that one report holds at most."""
 
 UsageSource = Literal["inference", "training", "storage"]
 
@@ -19,6 +22,24 @@ class StoredBytes(Contract):
 
     area: ReasonCode
     bytes: Count
+
+
+class AnswersCounted(Contract):
+    """Answers of one version of what answers a tenant: an adapter, or the base model."""
+
+    answers: Count = 0
+    errors: Count = Field(default=0, description="of the answers, those that failed on this side")
+    refusals: Count = Field(default=0, description="of the answers, those that began as a model's refusal does")
+    rated_down: Count = Field(default=0, description="feedback that called an answer bad")
+    seconds: Amount = Field(default=0.0, description="time that the engine took for the answers that did not fail")
+
+
+class CanaryAnswers(Contract):
+    """What a canary and what it is to replace answered, of the requests that were shared out between them."""
+
+    activation: Ordinal = Field(description="the tenant's change of adapter by which the canary began")
+    candidate: AnswersCounted = AnswersCounted()
+    active: AnswersCounted = AnswersCounted()
 
 
 class UsageRecorded(EventData):
@@ -42,6 +63,9 @@ class UsageRecorded(EventData):
     queue_seconds: Amount = Field(default=0.0, description="time that requests waited before the engine had them")
     stored: tuple[StoredBytes, ...] = Field(
         default=(), max_length=32, description="by area, as a day's inventory found it; it stands for that day"
+    )
+    canaries: tuple[CanaryAnswers, ...] = Field(
+        default=(), max_length=CANARIES, description="comparisons of a canary with the active adapter"
     )
     bytes_stored: Count = Field(
         default=0, description="bytes written by this use; no event subtracts them when they are erased"

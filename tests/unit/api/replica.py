@@ -223,7 +223,9 @@ class Bench:
         self.retrieval = retrieval(self.tenancy, self.embedder, self.indexes)
         self.grammars = FakeGrammars()
         self.answers = self.answering(self.engine, self.grammars, self.placement)
-        self.api.feedback = Feedback(self.ids, self.views, self.turns, meter.create_counter("sano_feedback"))
+        self.api.feedback = Feedback(
+            self.ids, self.views, self.turns, meter.create_counter("sano_feedback"), self.meter
+        )
 
     def answering(self, engine: Any, grammars: Any, placement: Placement) -> Answers:
         """Answer by these from now on, and by the bench's own parts else."""

@@ -17,6 +17,7 @@ from tests.unit.api.replica import (
     CHAT,
     COMPLETIONS,
     EARLIER,
+    NOW,
     OTHER,
     PLAIN,
     PURGED,
@@ -65,7 +66,7 @@ async def test_an_answer_is_rated_by_its_id_and_counted(bench: Bench, path: str,
 
 async def test_it_counts_for_what_the_adapter_is_to_its_tenant(bench: Bench) -> None:
     def with_canary(state: TenantState) -> TenantState:
-        return state.evolve(canary=CanaryState(adapter_digest=EARLIER, percent=50))
+        return state.evolve(canary=CanaryState(adapter_digest=EARLIER, percent=50, activation=1, began_at=NOW))
 
     earlier = await answered(bench, model=EARLIER)
     await rate(bench, answer_id=earlier)
@@ -74,6 +75,10 @@ async def test_it_counts_for_what_the_adapter_is_to_its_tenant(bench: Bench) -> 
         assert (await rate(bench, answer_id=answer_id)).status_code == 200
     assert (await rate(bench, bearer(PLAIN), answer_id=await answered(bench, PLAIN))).json()["adapter"] == "base"
     assert counted(bench) == {("up", "none", "other"): 1, ("up", "none", "canary"): 1, ("up", "none", "base"): 2}
+    await rate(bench, answer_id=await answered(bench, model=EARLIER), rating="down")
+    await rate(bench, answer_id=await answered(bench, model=ACTIVE), rating="down")
+    versions = bench.meter.take()[TENANT].versions
+    assert {version.role: one.rated_down for version, one in versions.items()} == {"candidate": 1, "active": 1}
 
 
 async def test_another_tenants_answer_and_one_that_nobody_got_are_the_same_404(bench: Bench) -> None:

@@ -119,9 +119,15 @@ def test_a_canary_is_begun_shown_promoted_and_ended(sano: Sano, parts: Parts) ->
     sano("activate", "--tenant", "t1", older)
     began = sano("activate", "--tenant", "t1", newer[:8], "--canary", "10%").stdout
     assert f"{older} is active\n{newer} answers 10 in 100 conversations\n" in began
-    assert shape(sano("tenant", "show", "t1", "--json"))["canary"] == {"adapter_digest": newer, "percent": 10}
+    shown = shape(sano("tenant", "show", "t1", "--json"))["canary"]
+    assert (shown["adapter_digest"], shown["percent"], shown["activation"]) == (newer, 10, 2)
+    said = sano("canary", "--tenant", "t1").stdout
+    assert newer[:12] in said and "an operator decides; by the numbers: wait (too-few-answers)" in said
+    compared = shape(sano("canary", "--tenant", "t1", "--json"))
+    assert [(side["side"], side["adapter"]) for side in compared["sides"]] == [("canary", newer), ("active", older)]
     assert f"{older} is active\n" in sano("rollback", "--tenant", "t1").stdout
     assert shape(sano("tenant", "show", "t1", "--json"))["canary"] is None
+    assert "there is no canary" in sano("canary", "--tenant", "t1").stdout
     sano("activate", "--tenant", "t1", newer, "--canary", "50")
     assert f"{newer} is active\n" in sano("promote", "--tenant", "t1", newer[:8]).stdout
     for share in ("0", "100%", "ten", "-5", "10.5%"):
