@@ -23,7 +23,7 @@ _FIGURES = re.compile(
 )
 OPENING = 64
 """Characters of an answer by which it can be told how it begins. They are forgotten with the stream."""
-_LOOKS = 24
+_FIRST = 24
 """Events in which the opening is looked for: a token each, and most of them hold more than two characters."""
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -42,9 +42,7 @@ class StreamUsage:
         self._prompt_tokens: dict[int, int] = {}  # by prompt
         self._completion_tokens: dict[int, int] = {}  # by choice
         self._closing: tuple[int, int] | None = None
-        self.opening = ""
-        """The first text of the first choice."""
-        self._looks = _LOOKS
+        self._first: list[bytes] = []
         self.failed = False
         """Whether an error ended it."""
 
@@ -64,16 +62,14 @@ class StreamUsage:
         """
         if self._has_one_choice and (found := _FIGURES.search(event)) and _HAS_CHOICE in event:
             self._prompt_tokens[0], self._completion_tokens[0] = int(found[1]), int(found[2])
-            if self._looks:
-                self._look(json.loads(event.removeprefix(_DATA)))
+            self._keep(event)
             return event if self._shows_each else event[: found.start()] + found[3][1:]
         body = event.removeprefix(_DATA).strip()
         if body == _DONE:
             return event
         chunk = json.loads(body)
         self.failed = self.failed or "error" in chunk
-        if self._looks:
-            self._look(chunk)
+        self._keep(event)
         usage = chunk.pop("usage", None)
         if usage is None:
             return event
@@ -87,9 +83,15 @@ class StreamUsage:
             return event
         return _DATA + _encode(chunk).encode() + b"\n\n"
 
-    def _look(self, chunk: Mapping[str, Any]) -> None:
-        self.opening += opening_of(chunk.get("choices"))
-        self._looks = self._looks - 1 if len(self.opening) < OPENING else 0
+    @property
+    def opening(self) -> str:
+        """The first text of the first choice. It is read when somebody asks for it, which costs no token anything."""
+        chunks = (json.loads(event.removeprefix(_DATA)) for event in self._first)
+        return "".join(opening_of(chunk.get("choices")) for chunk in chunks)[:OPENING]
+
+    def _keep(self, event: bytes) -> None:
+        if len(self._first) < _FIRST:
+            self._first.append(event)
 
 
 def opening_of(choices: object) -> str:

@@ -195,7 +195,10 @@ def rollback(context: typer.Context, tenant: TenantOption, digest: OptionalDiges
 
 
 def canary(context: typer.Context, tenant: TenantOption, json: JsonOption = False) -> None:
-    """Show the canary beside the active adapter: answers, bad ones, and what follows by the policy."""
+    """Compare the canary with the active adapter.
+
+    How many answers each gave, how many of them were bad, and what follows from that by the policy.
+    """
     from producers.queries import canaries
     from tenancy.tenant_id import TenantId
 
