@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from opentelemetry import metrics
 
 from producers.queries.proposals import open_proposals
-from producers.sources.mllp.conversations import Codes, candidate_of
-from producers.sources.mllp.message import read_message
+from producers.sources.curation_tools.receiver import Receiver
+from producers.sources.curation_tools.records import Record
+from producers.sources.fhir.importing import import_fhir
+from producers.sources.fhir.mapping import read_mapping
+from producers.sources.mllp.conversations import Codes
+from producers.sources.mllp.listener import Listener
+from producers.sources.mllp.taking import taking
 from producers.sources.proposing import Proposer, propose_all
 from producers.sources.raw_file import RawFile
 from producers.sources.source_key import SourceKey
@@ -24,8 +33,10 @@ from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
 from schemas.objects.training import TrainingSet
 from tenancy.redaction.standard import standard_gate
-from tests.world.world import POLICY, World
+from tests.world.world import POLICY, START, World
 
+ANSWER = "Ask the pharmacist first."
+SOURCES = ("file", "hl7", "fhir", "curation-tool")
 CANARIES = {
     "A": ("Patient John Whitfield asks, may he have it?", "Whitfield"),
     "B": ("Lives at 48 Larkspur Lane, Boise, ID 83702. Home visit?", "Larkspur"),
@@ -52,7 +63,7 @@ CANARIES = {
 def raw_file(folder: Path) -> Path:
     path = folder / "raw.jsonl"
     turns = [
-        [{"role": "user", "content": question}, {"role": "assistant", "content": "Ask the pharmacist first."}]
+        [{"role": "user", "content": question}, {"role": "assistant", "content": ANSWER}]
         for question, _ in CANARIES.values()
     ]
     path.write_text("".join(json.dumps({"messages": each}) + "\n" for each in turns))
@@ -65,10 +76,51 @@ def hl7(number: int, question: str) -> bytes:
         "PID|1||00481236^^^MRN||Whitfield^John||19410314|M|||48 Larkspur Lane^^Boise^ID^83702||208-555-0147",
         "TXA|1|CN|||||||Okonkwo^Staff",
         f"OBX|1|TX|QUESTION||{question}",
-        "OBX|2|TX|ANSWER||Ask the pharmacist first.",
+        f"OBX|2|TX|ANSWER||{ANSWER}",
         "",
     ]
     return "\r".join(segments).encode()
+
+
+def fhir_bundle(folder: Path) -> Path:
+    """A thread for each class, in a Bundle with the patient whom all of it is about."""
+    patient = {
+        "resourceType": "Patient",
+        "id": "p1",
+        "name": [{"family": "Whitfield", "given": ["John"]}],
+        "birthDate": "1941-03-14",
+        "identifier": [{"value": "00481236"}],
+    }
+    found: list[dict[str, Any]] = [patient]
+    for letter, (question, _) in CANARIES.items():
+        for name, text, sender, earlier in (("q", question, "asker", None), ("a", ANSWER, "Okonkwo", f"q-{letter}")):
+            said: dict[str, Any] = {
+                "resourceType": "Communication",
+                "id": f"{name}-{letter}",
+                "status": "completed",
+                "subject": {"reference": "Patient/p1"},
+                "sender": {"reference": f"Practitioner/{sender}"},
+                "payload": [{"contentString": text}],
+            }
+            if earlier is not None:
+                said["inResponseTo"] = [{"reference": f"Communication/{earlier}"}]
+            found.append(said)
+    path = folder / "raw.fhir.json"
+    entries = [{"resource": resource} for resource in found]
+    path.write_text(json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}))
+    return path
+
+
+class Records:
+    """A curation tool whose records nobody redacted."""
+
+    name = "label-studio"
+
+    async def record(self, record_id: str) -> Record:
+        return Record(record_id, START, CANARIES[record_id][0], ANSWER, author="Okonkwo", consent="00481236")
+
+    async def changed(self, _: datetime | None) -> list[str]:
+        return list(CANARIES)
 
 
 async def test_no_identifier_of_any_class_leaves_a_sources_memory(
@@ -78,20 +130,21 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
     caplog.set_level(logging.DEBUG)
     gate = standard_gate()
     monkeypatch.setattr("tests.world.world.gate_of_tests", lambda: gate)
-    world, count = World(tmp_path), 2 * len(CANARIES)
+    world, count = World(tmp_path), len(SOURCES) * len(CANARIES)
     tenant = await world.onboard("t1", POLICY.evolve(require_consent=False, min_new_examples=count))
     key = SourceKey(b"k" * 32)
     proposer = Proposer(tenant, world.public_keys[tenant], key, gate, world.bus, "/test", world.clock)
     await propose_all(proposer, RawFile(raw_file(tmp_path)))
+    listener = Listener(taking(proposer, Codes()))
     for number, (question, _) in enumerate(CANARIES.values()):
-        candidate = candidate_of(read_message(hl7(number, question)), Codes(), key, tenant)
-        assert candidate is not None
-        await proposer.propose("hl7", candidate)
+        [answer] = await listener.answers(hl7(number, question))
+        assert b"MSA|AA|" in answer
+    assert (await import_fhir(proposer, [fhir_bundle(tmp_path)], read_mapping())).refused == []
+    counter = metrics.get_meter("test").create_counter("records")
+    await Receiver(Records(), proposer, tmp_path / "position", 3600.0, counter, world.clock).reconcile()
     await world.settle()
     waiting = await open_proposals(world.outside, tenant)
-    assert (
-        [view.source for view in waiting].count("hl7") == [view.source for view in waiting].count("file") == count // 2
-    )
+    assert Counter(view.source for view in waiting) == dict.fromkeys(SOURCES, len(CANARIES))
     assert all(view.redacted for view in waiting), "each had something to be redacted"
     for consent in {view.consent_id for view in waiting if view.consent_id is not None}:
         await world.publish(tenant, events.ConsentGranted(consent_id=consent, version=1))
