@@ -101,6 +101,10 @@ CLOUD_ALLOWED = {
 
 ENVIRONMENT_ALLOWED = {
     "consumers.training.worker_environment",  # libgomp reads how threads wait from the environment only
+    # Programs to copy, with nothing of ours.
+    "deploy.examples.clients.with_langchain",
+    "deploy.examples.clients.with_litellm",
+    "deploy.examples.clients.with_llama_index",
     "deploy.local.settings",  # hands the whole environment on to child processes
     "inference.engine.config",  # vLLM reads some of its settings from the environment only
 }

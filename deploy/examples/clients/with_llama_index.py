@@ -34,7 +34,9 @@ def dose(unit: Literal["mg", "ml"], count: Literal[1, 2, 3]) -> str:
 
 def model(**settings: Any) -> OpenAILike:
     kinds = {"is_chat_model": True, "is_function_calling_model": True, "should_use_structured_outputs": True}
-    return OpenAILike(**{"model": MODEL, "temperature": 0, "max_tokens": 128, **kinds, **ADDRESS, **settings})
+    # Its own bound is 60 seconds, after which it hangs up and asks once more.
+    given = {"model": MODEL, "temperature": 0, "max_tokens": 128, "timeout": 300, **kinds, **ADDRESS, **settings}
+    return OpenAILike(**given)
 
 
 def say(did: str, **found: Any) -> None:
