@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from tenancy.errors import Refused
 
 BATCH = 16
 """Texts of similar length at once: some tens of milliseconds of one core, after which others have their turn."""
+
+Precision = Literal["float32", "bfloat16"]
+"""bfloat16 moves a cosine by less than 0.005, as other texts of a batch then do too by their padding; float32 by less
+than 0.00001."""
 PATTERNS = ("*.json", "*.txt", "*.model", "*.safetensors", "*/config.json")
 """The files of a model on a hub that are read here: weights as safetensors only."""
 
@@ -41,8 +45,11 @@ class SentenceTransformer:
         self._thread = ThreadPoolExecutor(1, "embedder")
 
     @classmethod
-    def load(cls, source: str, cache: Path) -> SentenceTransformer:
-        """From a folder, or from a hub by its id. Takes seconds. Raises :class:`Refused` for another kind of model."""
+    def load(cls, source: str, cache: Path, precision: Precision | None = None) -> SentenceTransformer:
+        """From a folder, or from a hub by its id. Takes seconds. Raises :class:`Refused` for another kind of model.
+
+        Without a ``precision`` it is the one that this processor is fastest at.
+        """
         folder = Path(source)
         if not folder.is_dir():
             from huggingface_hub import snapshot_download
@@ -52,7 +59,9 @@ class SentenceTransformer:
 
         pooling = _pooling(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="float32").eval()
+        model = AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=precision or _fastest()
+        ).eval()
         limits = (
             _read(folder / "sentence_bert_config.json", {}).get("max_seq_length"),
             tokenizer.model_max_length,
@@ -99,9 +108,18 @@ class SentenceTransformer:
 
         padded = self._tokenizer.pad({"input_ids": rows}, padding=True, return_tensors="pt")
         with torch.inference_mode():
-            tokens = self._model(**padded).last_hidden_state
+            tokens = self._model(**padded).last_hidden_state.float()
             pooled = self._pooling(tokens, padded["attention_mask"].unsqueeze(-1).to(tokens.dtype))
         return unit_length(pooled.numpy())
+
+
+def _fastest() -> Precision:
+    """bfloat16 where the processor multiplies it by itself: two to three times the texts a second. Elsewhere it is
+    emulated, and slower."""
+    import torch
+
+    able = torch.cpu.get_capabilities()
+    return "bfloat16" if able.get("amx_bf16") or able.get("avx512_bf16") else "float32"
 
 
 def _pooling(folder: Path) -> Pooling:

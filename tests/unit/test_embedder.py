@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from tenancy.embedding.opening import bundled_model, open_embedder
 from tenancy.embedding.port import Embedder, EmbedderUnavailable, TextTooLong
 from tenancy.embedding.remote import RemoteEmbedder
+from tenancy.embedding.sentence_transformer import SentenceTransformer
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
 from tenancy.platform.settings import loaded
@@ -52,14 +54,34 @@ async def test_what_means_the_same_lies_closer_than_what_does_not(local: Embedde
     assert near > far + 0.3
 
 
-async def test_a_vector_depends_on_its_text_and_not_on_what_is_embedded_beside_it(local: Embedder) -> None:
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentenceTransformer]:
+    model = bundled_model()
+    assert model is not None
+    with closing(SentenceTransformer.load(str(model), tmp_path_factory.mktemp("hub"), "float32")) as embedder:
+        yield embedder
+
+
+async def test_a_vector_depends_on_its_text_and_not_on_what_is_embedded_beside_it(exact: SentenceTransformer) -> None:
     texts = [f"{'word ' * (number % 7)}text {number}" for number in range(40)]
-    together = await local.embed(texts)
+    together = await exact.embed(texts)
     for number in (0, 13, 39):
-        alone = await local.embed([texts[number]])
+        alone = await exact.embed([texts[number]])
         assert np.allclose(together.vectors[number], alone.vectors[0], atol=1e-5)
     assert together.tokens > 40 * 4
-    assert (await local.embed([])).vectors.shape == (0, 384)
+    assert (await exact.embed([])).vectors.shape == (0, 384)
+
+
+async def test_vectors_in_half_precision_give_the_cosines_of_single_precision(
+    exact: SentenceTransformer, tmp_path: Path
+) -> None:
+    texts = [f"{'The dose of apixaban was doubled. ' * (number % 5)}Ward {number}" for number in range(40)]
+    with closing(SentenceTransformer.load(str(bundled_model()), tmp_path, "bfloat16")) as half:
+        found, wanted = (await half.embed(texts)).vectors, (await exact.embed(texts)).vectors
+        assert half.name == exact.name, "they can be compared"
+    assert found.dtype == np.float32
+    assert (found * wanted).sum(1).min() > 0.9995
+    assert np.abs(found @ wanted.T - wanted @ wanted.T).max() < 0.005
 
 
 async def test_a_text_that_is_too_long_is_refused_and_named_by_its_position(local: Embedder) -> None:
