@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -115,9 +116,11 @@ def ends_engine() -> RequestRefused:
     return RequestRefused(422, "request_ends_engine", message)
 
 
-def retrieval_unavailable() -> RequestRefused:
-    """Never an answer without the documents instead."""
-    return RequestRefused(503, "retrieval_unavailable", "the tenant's documents cannot be searched here; try again")
+def retrieval_unavailable(seconds: float | None = None) -> RequestRefused:
+    """Never an answer without the documents instead. ``seconds``: after which trying again is of use, where known."""
+    headers = {} if seconds is None else {"Retry-After": str(math.ceil(seconds))}
+    message = "the tenant's documents cannot be searched here; try again"
+    return RequestRefused(503, "retrieval_unavailable", message, headers)
 
 
 def bad_request(message: str) -> RequestRefused:

@@ -1,5 +1,9 @@
 """Keeps tenants' indexes in memory: opened on first use, by digest, evicted when memory is short, overwritten.
 
+Memory is shared fairly. An index within its share, the memory divided by the tenants that have one open, always gets
+room, from larger ones. A larger one gets it only from what stayed for a while: else two of them would evict each other
+with each question, and all other tenants would wait for what is read and opened.
+
 Nothing of an index is ever in a file here: segments are opened into arrays of this process. A search runs in a thread
 while the event loop goes on, so an index is used by reservation: what is dropped meanwhile is overwritten by its last
 user. All bookkeeping is on one event loop.
@@ -29,11 +33,23 @@ AT_ONCE = 4
 """Segments of one tenant that are read at once: each is in memory three times until it is opened."""
 
 
+STAY_SECONDS = 30.0
+"""An index that was opened stays so long at least, beside others that are larger than their share."""
+
+
 class IndexTooLarge(Refused):
     """The tenant's index has more than this replica may hold."""
 
     def __init__(self) -> None:
         super().__init__("index-too-large", "refused: the tenant's index is larger than SANO_KNOWLEDGE_MIB")
+
+
+class NoRoomForIndex(Transient):
+    """Memory is in use by indexes that were opened a moment ago, and this one is larger than its share."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("no memory for the tenant's index")
+        self.seconds = seconds
 
 
 OpenStore = Callable[[], Awaitable[TenantStore]]
@@ -68,7 +84,8 @@ class _Index:
     held: KnowledgeSet
     state: KnowledgeState
     segments: dict[str, _Opened]
-    used_at: float = 0.0
+    opened_at: float
+    used_at: float
 
     @property
     def size_bytes(self) -> int:
@@ -94,13 +111,15 @@ class LoadedIndexes:
     _opening: WeakValueDictionary[TenantId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     _leaving: dict[TenantId, list[_Opened]] = field(default_factory=dict)
     _gone: RecentSet[TenantId] = field(default_factory=RecentSet)
+    _waiting: dict[TenantId, float] = field(default_factory=dict)  # until when nothing is read for them
 
     @asynccontextmanager
     async def used(self, tenant: TenantId, state: KnowledgeState, open_store: OpenStore) -> AsyncIterator[OpenIndex]:
         """The index that the tenant's state names, for one search. What it shares with the one before stays open, and
         the tenant's store, whose key all tenants share a service for, is opened only where something is read.
 
-        Raises :class:`IndexTooLarge`, what the store raises, and :class:`Refused` for a tenant that was removed here.
+        Raises :class:`IndexTooLarge`, :class:`NoRoomForIndex`, what the store raises, and :class:`Refused` for a tenant
+        that was removed here.
         """
         async with self._opening.setdefault(tenant, asyncio.Lock()):
             index = self._indexes.get(tenant)
@@ -121,6 +140,10 @@ class LoadedIndexes:
     async def _opened(self, store: TenantStore, state: KnowledgeState, before: _Index | None) -> _Index:
         if state.size_bytes > self.max_bytes:
             raise IndexTooLarge  # before it is fetched; in memory it is somewhat larger
+        now = self.now()
+        self._waiting = {tenant: until for tenant, until in self._waiting.items() if until > now}
+        if before is None and store.tenant in self._waiting:
+            raise NoRoomForIndex(self._waiting[store.tenant] - now)
         held = await read_set(store, state)
         present = {} if before is None else dict(before.segments)
 
@@ -137,22 +160,41 @@ class LoadedIndexes:
             self._drop(store.tenant, present)
             raise Refused("tenant-removed", "refused: the tenant is not served here any more")
         wanted = {entry.digest for entry in held.segments}
-        index = _Index(held, state, {digest: kept for digest, kept in present.items() if digest in wanted})
-        if index.size_bytes > self.max_bytes:
+        now = self.now()
+        segments = {digest: kept for digest, kept in present.items() if digest in wanted}
+        index = _Index(held, state, segments, now if before is None else before.opened_at, now)
+        victims = self._victims(store.tenant, index.size_bytes)
+        if victims is None:
             self._indexes.pop(store.tenant, None)
             self._drop(store.tenant, present)
-            raise IndexTooLarge
+            if index.size_bytes > self.max_bytes:
+                raise IndexTooLarge
+            self._waiting[store.tenant] = now + STAY_SECONDS
+            raise NoRoomForIndex(STAY_SECONDS)
+        for victim in victims:
+            self._drop(victim, self._indexes.pop(victim).segments)
         self._drop(store.tenant, {digest: kept for digest, kept in present.items() if digest not in wanted})
         self._indexes[store.tenant] = index
-        self._make_room(store.tenant)
         return index
 
-    def _make_room(self, staying: TenantId) -> None:
-        while sum(index.size_bytes for index in self._indexes.values()) > self.max_bytes:
-            victim = next((tenant for tenant in self._indexes if tenant != staying), None)
-            if victim is None:
-                return
-            self._drop(victim, self._indexes.pop(victim).segments)
+    def _victims(self, tenant: TenantId, size_bytes: int) -> list[TenantId] | None:
+        """Whose indexes make room for this one, the least recently used first; None where there is no room for it."""
+        others = {name: index for name, index in self._indexes.items() if name != tenant}
+        share = self.max_bytes / (len(others) + 1)
+        before = self.now() - STAY_SECONDS
+
+        def is_evictable(index: _Index) -> bool:
+            if size_bytes <= share:
+                return index.size_bytes > share  # where there is too little room, one of these is open
+            return index.opened_at <= before and (index.size_bytes > share or index.used_at <= before)
+
+        missing = size_bytes + sum(index.size_bytes for index in others.values()) - self.max_bytes
+        victims: list[TenantId] = []
+        for name, index in others.items():
+            if missing > 0 and is_evictable(index):
+                victims.append(name)
+                missing -= index.size_bytes
+        return victims if missing <= 0 else None
 
     def _drop(self, tenant: TenantId, segments: dict[str, _Opened]) -> None:
         """Overwrite at once what no search uses; what one uses is overwritten at its end, and known until then."""

@@ -18,7 +18,7 @@ from inference.engine import message_fields
 from inference.engine.errors import EngineRefused
 from inference.errors import retrieval_unavailable
 from inference.knowledge.frame import framed
-from inference.knowledge.loaded_indexes import LoadedIndexes, OpenIndex
+from inference.knowledge.loaded_indexes import LoadedIndexes, NoRoomForIndex, OpenIndex
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.base.timestamps import Timestamp
@@ -139,6 +139,9 @@ class Retrieval:
             async with self._index(tenant, knowledge) as index:
                 at = wanted.effective_at or self.tenancy.clock()
                 found = await asyncio.to_thread(_searched, index, query, vector, embedder.name, top_k, wanted, at)
+        except NoRoomForIndex as error:
+            logger.warning("documents not searched", extra={"reason": "no-room"})
+            raise retrieval_unavailable(error.seconds) from None
         except (Refused, Transient, ObjectNotFound) as error:
             reason = error.code if isinstance(error, Refused) else "out-of-reach"
             logger.warning("documents not searched", extra={"reason": reason})

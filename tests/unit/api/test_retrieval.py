@@ -307,6 +307,21 @@ async def test_an_index_is_opened_once_and_dropped_at_a_purge_when_idle_and_for_
     assert (await told.bench.post(CHAT, OTHER, **{**ASK, "retrieval": {}})).status_code == 503
 
 
+async def test_a_tenant_whose_index_has_no_room_is_told_when_to_try_again_and_nobody_else_waits(told: Told) -> None:
+    indexes = told.bench.indexes
+    texts = ["Which dose of apixaban? " * 20] * 40
+    for tenant in (TENANT, OTHER):
+        await told.say("d1", 1, *texts, tenant=tenant)
+    await told.ask(retrieval={})
+    [index] = indexes._indexes.values()
+    indexes.max_bytes = index.size_bytes * 3 // 2
+    answer = await told.bench.post(CHAT, OTHER, **{**ASK, "retrieval": {}})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+    assert answer.json()["error"]["code"] == "retrieval_unavailable"
+    assert cited(await told.ask(retrieval={}))
+    assert [*indexes._indexes.values()] == [index]
+
+
 async def test_a_set_that_was_replaced_and_erased_since_the_state_was_read_is_not_missed(told: Told) -> None:
     await told.say("d1", 1, "Apixaban dose is 5 mg.")
     told.bench.views.ttl_seconds = 3600.0
