@@ -476,8 +476,14 @@ def test_what_contradicts_what_constrains_an_answer_is_refused(fields: dict[str,
 
 def test_a_call_of_a_tool_and_its_result_can_be_sent_back() -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "dose", "arguments": '{"dose": 5}'}}
-    answer = {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None, "reasoning": "secret"}
-    answer["provider_specific_fields"] = {"reasoning": "secret"}  # LiteLLM's
+    answer = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [call],
+        "refusal": None,
+        "reasoning": "secret",
+        "provider_specific_fields": {"reasoning": "secret"},  # LiteLLM's
+    }
     result = {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "5 mg"}]}
     assert chat(messages=[*MESSAGES, answer, result])["messages"][1:] == [
         {"role": "assistant", "content": "", "tool_calls": [call]},
