@@ -72,6 +72,10 @@ class KafkaLog:
 
     async def messages(self, ranges: Sequence[PartitionRange]) -> AsyncIterator[Message]:
         ends = {TopicPartition(r.topic, r.partition): r.end for r in ranges if r.begin < r.end}
+        if not ends:
+            # Nor is anything assigned: a client that is stopped while it takes in that it has nothing to read misses
+            # that it is cancelled, and is waited for in vain.
+            return
         with _translated():
             self._reader.assign(list(ends))
             for r in ranges:
