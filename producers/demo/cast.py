@@ -29,6 +29,8 @@ class Tenant:
     id: TenantId
     dataset: str
     token: str
+    opened: frozenset[str] = frozenset()
+    """Examples that came from the ward's systems, and were approved on the review page."""
     imported: Imported | None = None
     digest: str = ""
     manifest: TrainingManifest | None = None
@@ -40,6 +42,9 @@ class Tenant:
     other: float = 0.0
     usage: dict[str, float] = field(default_factory=dict)
     questions: list[HeldoutQuestion] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.approvals = DATA / f"{self.dataset}.train.jsonl"
 
     @property
     def heldout(self) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from openai import APIStatusError
 from rich.console import Console
 
-from deploy.local.services import SERVICES
+from deploy.local.services import REVIEW, SERVICES, Folders
 from deploy.local.stack import LocalStack, Stage
 from deploy.local.stack_file import StackFile
 from producers.demo.acts import Act
@@ -62,9 +62,11 @@ def _stack(screen: Screen, home: Path, kafka: bool) -> Iterator[StackFile]:
         asyncio.run(apply_topics({"bootstrap_servers": bootstrap_servers}))
 
     stack = LocalStack(
-        home, apply_topics=apply, make_keys=ensure_keys, services=SERVICES, tie_to_parent=True, report=report
+        home, apply_topics=apply, make_keys=ensure_keys, services=(*SERVICES, REVIEW), tie_to_parent=True, report=report
     )
-    with screen.step("stack", "The stack starts: bus, object store, six consumers, one serving replica"):
+    with screen.step(
+        "stack", "The stack starts: bus, object store, seven consumers, one serving replica, the review page"
+    ):
         stack.down()  # what an interrupted demo may have left
         described = stack.up(kafka=kafka)
     try:
@@ -92,14 +94,18 @@ async def _acts(screen: Screen, stack: StackFile, report: DemoReport, home: Path
     scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="demo-", dir=home))
     try:
         async with open_tenancy(settings, "demo") as tenancy:
-            act = Act(tenancy, settings, stack.base_model, scratch, screen, report)
+            url = stack.review_url or ""
+            act = Act(tenancy, settings, stack.base_model, scratch, Folders(home / ".sano"), url, screen, report)
             tenants = await act.onboard()
+            await act.open(tenants)
             await act.curate(tenants)
             await act.train(tenants)
             await act.serve(tenants)
             await act.trace(tenants.oncology)
             await act.export(tenants)
+            await act.search(tenants, "before")
             await act.purge(tenants)
+            await act.search(tenants, "after")
             await act.show(tenants)
     except APIStatusError as error:
         # The client's own text could quote the request.

@@ -39,6 +39,17 @@ class Check(_Report):
     held: bool
 
 
+class OpeningReport(_Report):
+    """Raw conversations of the ward's systems, which were redacted in the sources and approved on the review page."""
+
+    fhir: int
+    hl7: int
+    redacted: int
+    approved: int
+    identifiers: int = Field(description="names, numbers, dates and addresses that were looked for everywhere")
+    places: int = Field(default=0, description="objects, messages, files, pages and answers that were looked at")
+
+
 class IsolationReport(_Report):
     checks: list[Check] = Field(default_factory=list)
 
@@ -76,6 +87,7 @@ class DemoReport(_Report):
     """The whole report. ``timings`` are seconds per step; memory is that of all processes of the demo together."""
 
     tenants: list[TenantReport] = Field(default_factory=list)
+    opening: OpeningReport | None = None
     isolation: dict[str, object] = Field(default_factory=dict)
     export: ExportReport | None = None
     purge: PurgeReport | None = None

@@ -43,6 +43,16 @@ def test_every_check_between_the_tenants_holds(report: dict[str, Any]) -> None:
     assert report["isolation"]["checks"] >= 15
 
 
+def test_what_the_ward_held_in_the_clear_came_in_by_both_feeds_was_approved_and_is_nowhere(
+    report: dict[str, Any],
+) -> None:
+    opening = report["opening"]
+    assert (opening["fhir"], opening["hl7"], opening["approved"]) == (4, 4, 8)
+    assert opening["redacted"] >= opening["approved"]
+    assert opening["places"] > 1000
+    assert sum("no identifier of the ward" in check["name"] for check in report["isolation"]["list"]) == 2
+
+
 def test_both_tenants_learnt_their_own_rules_and_not_the_others(report: dict[str, Any]) -> None:
     assert len(report["tenants"]) == 2
     for tenant in report["tenants"]:
