@@ -29,7 +29,7 @@ from tenancy.embedding.settings import EmbedderSettings
 from tests.fixtures.client_programs import Ran, at_a_port, installed, new_key, ran
 from tests.unit.api.replica import PLAIN, TENANT_REQUESTS, Bench
 
-pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(2400)]
 
 Client = openai.AsyncOpenAI
 ASKED: Any = [{"role": "user", "content": "How much of it may be given?"}]
