@@ -247,4 +247,7 @@ async def test_another_client_tries_again_by_itself_after_a_429_and_a_503(
     program: str, programs: dict[str, Ran]
 ) -> None:
     assert programs[program].said()["chat"]["text"]
-    assert programs[program].statuses == [429, 503, *[200] * 5, *REFUSALS.values()]
+    first, statuses = programs[program].statuses[:2], programs[program].statuses[2:]
+    assert first == [429, 503]
+    # On a machine that is busy a replica may refuse more in the same words, which the client tries again after too.
+    assert [status for status in statuses if status not in first] == [*[200] * 5, *REFUSALS.values()]
