@@ -127,6 +127,7 @@ def schema(field: str, value: Any) -> None:
             raise refused(field, f"may have at most {MAX_SCHEMA_NODES} parts")
         if isinstance(node, dict):
             _bounded_patterns(field, node)
+            _own_reference(field, node)
             waiting += [(each, depth + 1) for each in node.values()]
         elif isinstance(node, list):
             waiting += [(each, depth + 1) for each in node]
@@ -232,6 +233,13 @@ def _bounded_patterns(field: str, node: Mapping[str, Any]) -> None:
     for pattern in patterns:
         if isinstance(pattern, str):
             _pattern(field, pattern)
+
+
+def _own_reference(field: str, node: Mapping[str, Any]) -> None:
+    """The compiler fetches nothing, and writes an address that it is given to standard error, where the log is."""
+    reference = node.get("$ref")
+    if isinstance(reference, str) and reference != "#" and not reference.startswith("#/"):
+        raise refused(field, "may have references within itself only: # or #/…")
 
 
 def _pattern(field: str, pattern: str) -> None:

@@ -512,3 +512,14 @@ def test_a_call_that_vllm_could_not_read_is_refused(call: Any) -> None:
         chat(messages=[{"role": "assistant", "tool_calls": [call]}])
     assert str(refused.value.field).startswith("messages[0].tool_calls[0]")
     assert "secret" not in str(refused.value)
+
+
+def test_a_schema_refers_to_nothing_outside_itself_since_the_compiler_would_write_that_to_the_log() -> None:
+    def asked(reference: str) -> Any:
+        schema = {"type": "object", "properties": {"a": {"$ref": reference}}, "$defs": {"b": {"type": "string"}}}
+        return chat(response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": schema}})
+
+    asked("#/$defs/b")
+    with pytest.raises(EngineRefused) as refused:
+        asked("http://127.0.0.1/secret")
+    assert (refused.value.field, "secret" in str(refused.value)) == ("response_format.json_schema.schema", False)
