@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from consumers.ledger.looks import look_at_each
 from consumers.ledger.usage_metrics import UsageCounters
 from schemas.objects.state import TenantState
 from schemas.tenant.budget import BudgetSpent, Level
 from schemas.tenant.prices import PriceFile
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.lifecycle.costs import Month, cost_of, month_usage
 from tenancy.service.telemetry import SCOPE, safe_message
 from tenancy.state.registry import require_active
@@ -37,16 +37,7 @@ class Budgets:
     spenders: set[TenantId] = field(default_factory=set)
 
     async def look(self) -> None:
-        waiting = list(self.spenders)
-        self.spenders.clear()
-        for tenant in waiting:
-            try:
-                await self.look_at(tenant)
-            except (TenantFenced, UnknownTenant, KeyDestroyed):
-                continue
-            except Exception as error:
-                self.spenders.add(tenant)
-                logger.error("budget not compared", extra={"error": safe_message(error)})
+        await look_at_each(self.spenders, self.look_at, _not_compared)
 
     async def look_at(self, tenant: TenantId) -> None:
         """Note the month's cost where it reached another level of the budget than the state knows of."""
@@ -77,3 +68,7 @@ class Budgets:
             stops = level == 100 and policy.on_budget == "stop"
             logger.warning("budget reached", extra={"tenant": tenant, "percent": level, "stops": stops})
             self.counters.budgets.add(1, {"percent": str(level)})
+
+
+def _not_compared(error: Exception) -> None:
+    logger.error("budget not compared", extra={"error": safe_message(error)})

@@ -13,10 +13,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
+from consumers.ledger.looks import look_at_each
 from consumers.ledger.usage_metrics import UsageCounters
 from schemas.objects.state import TenantState
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import KeyDestroyed, TenantFenced, UnknownTenant
 from tenancy.lifecycle.canaries import answers_of, verdict
 from tenancy.service.telemetry import SCOPE, safe_message
 from tenancy.state.activation import judged
@@ -38,16 +38,7 @@ class Canaries:
     reported: set[TenantId] = field(default_factory=set)
 
     async def look(self) -> None:
-        waiting = list(self.reported)
-        self.reported.clear()
-        for tenant in waiting:
-            try:
-                await self.look_at(tenant)
-            except (TenantFenced, UnknownTenant, KeyDestroyed):
-                continue
-            except Exception as error:
-                self.reported.add(tenant)
-                logger.error("canary not judged", extra={"error": safe_message(error)})
+        await look_at_each(self.reported, self.look_at, _not_judged)
 
     async def look_at(self, tenant: TenantId) -> None:
         """Judge the tenant's canary, and end it if that is what is found."""
@@ -74,3 +65,7 @@ class Canaries:
             labels = {"decision": found.decision, "reason": found.reason_code}
             logger.warning("canary ended", extra={"tenant": tenant, **labels})
             self.counters.canaries.add(1, labels)
+
+
+def _not_judged(error: Exception) -> None:
+    logger.error("canary not judged", extra={"error": safe_message(error)})
