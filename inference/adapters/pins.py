@@ -50,12 +50,12 @@ class Pins:
             logger.warning("adapter not pinned", extra={"tenant": tenant, "pins": self.limit})
 
     def forget(self, tenant: TenantId) -> None:
-        """The tenant's adapter is not pinned any more."""
+        """Let go of the tenant's pin."""
         if (digest := self._adapters.pop(tenant, None)) is not None:
             del self._tenants[digest]
 
     def holds(self, tenant: TenantId) -> bool:
-        """Whether an adapter of this tenant is pinned."""
+        """Whether the tenant has a pin."""
         return tenant in self._adapters
 
     def __contains__(self, digest: str, /) -> bool:

@@ -108,10 +108,10 @@ class Residency:
         if wanted in self._places or len(self._places) < self._policy.max_resident:
             return None
         free = [digest for digest, place in self._places.items() if not place.held and not place.withdrawn]
+        if not free:
+            raise NoRoom(f"all {self._policy.max_resident} resident adapters are in use")
         # A pinned one last: a request that would be refused for want of room is worse than a load that comes again.
-        for digest in (*(digest for digest in free if digest not in self._pinned), *free):
-            return digest
-        raise NoRoom(f"all {self._policy.max_resident} resident adapters are in use")
+        return next((digest for digest in free if digest not in self._pinned), free[0])
 
     def idle(self) -> tuple[str, ...]:
         """Adapters that no request holds, none has used for ``idle_seconds``, and nothing pins, least recently used

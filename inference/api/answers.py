@@ -135,12 +135,10 @@ class Answers:
         self.turns.rates.admit(tenant, policy)
         adapter = await self.views.adapter(tenant, body.get("model"), partial(conversation, conversation_header, body))
         version = version_of(state, adapter) if body.get("model") in (None, ACTIVE) else None
-        if version is None:
-            return await self._answered(tenant, kind, body, state, adapter, None)
         try:
             return await self._answered(tenant, kind, body, state, adapter, version)
         except Exception as error:
-            if is_failure(error):
+            if version is not None and is_failure(error):
                 self.meter.version(tenant, version).failed()
             raise
 

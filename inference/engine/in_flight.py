@@ -147,7 +147,7 @@ class EventStream(AsyncIterator[bytes]):
         self._finished = False
         self._is_cut_off = False
         self.was_left = False
-        """Whether its reader left, or was left, before it was made."""
+        """The reader left, or was left, before the answer was made."""
 
     def put(self, *events: bytes) -> None:
         for event in events:

@@ -44,7 +44,7 @@ class StreamUsage:
         self._closing: tuple[int, int] | None = None
         self._first: list[bytes] = []
         self.failed = False
-        """Whether an error ended it."""
+        """An error ended the stream."""
 
     @property
     def prompt_tokens(self) -> int:

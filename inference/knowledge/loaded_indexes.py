@@ -178,7 +178,7 @@ class LoadedIndexes:
         return index
 
     def _victims(self, tenant: TenantId, size_bytes: int) -> list[TenantId] | None:
-        """Whose indexes make room for this one, the least recently used first; None where there is no room for it."""
+        """The tenants to evict for this index, the least recently used first; None if that is not enough."""
         others = {name: index for name, index in self._indexes.items() if name != tenant}
         share = self.max_bytes / (len(others) + 1)
         before = self.now() - STAY_SECONDS

@@ -22,6 +22,7 @@ from schemas.objects import object_keys
 from schemas.objects.replicas import USED_LAST, ReplicaRecord
 from schemas.objects.state import TenantState
 from tenancy.errors import ObjectNotFound
+from tenancy.platform.concurrency import gathered
 from tenancy.service.telemetry import SCOPE
 from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
@@ -67,18 +68,20 @@ class Warming:
 
     async def _states(self) -> list[tuple[TenantId, TenantState]]:
         used = self.lease.used_last or await self._of_others()
-        found: list[tuple[TenantId, TenantState]] = []
-        for tenant in map(TenantId, used[: self.limit]):
-            try:
-                found.append((tenant, await self.views.active(tenant)))
-            except RequestRefused:
-                continue  # fenced, or gone
-            except Exception as error:
-                _skipped(error)
-        return found
+        found = await gathered(self._state(tenant) for tenant in map(TenantId, used[: self.limit]))
+        return [one for one in found if one is not None]
+
+    async def _state(self, tenant: TenantId) -> tuple[TenantId, TenantState] | None:
+        try:
+            return tenant, await self.views.active(tenant)
+        except RequestRefused:
+            return None  # fenced, or gone
+        except Exception as error:
+            _skipped(error)
+            return None
 
     async def _of_others(self) -> tuple[str, ...]:
-        """What other replicas noted, the latest of each first. There are as many records as replicas."""
+        """The tenants that other replicas noted, each replica's latest first. Reads one record for each replica."""
         noted: list[tuple[str, ...]] = []
         try:
             async for key in self.objects.keys(object_keys.REPLICAS_PREFIX):
