@@ -8,22 +8,13 @@ import random
 from typing import Any
 
 from tests.fixtures.gates import NAME
+from tests.unit.damaged_bytes import damaged_bytes
 
 
 def damaged(draw: random.Random, good: bytes) -> bytes:
     """A few bytes of it changed, or a few of its elements replaced by odd ones."""
     if draw.random() < 0.4:
-        body = bytearray(good)
-        for _ in range(draw.randrange(1, 5)):
-            at = draw.randrange(len(body))
-            match draw.randrange(3):
-                case 0:
-                    del body[at : at + draw.randrange(1, 30)]
-                case 1:
-                    body[at] = draw.randrange(256)
-                case 2:
-                    body[at:at] = draw.choice([b"{", b"]", b'"', b"\xff", b"\\ud800", b"null", b"1e999", b"[" * 200])
-        return bytes(body)
+        return damaged_bytes(draw, good, [b"{", b"]", b'"', b"\xff", b"\\ud800", b"null", b"1e999", b"[" * 200])
     value = json.loads(good)
     odd: list[Any] = [
         None,

@@ -44,6 +44,7 @@ from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.keys import LocalKey
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import GATE, NAME
+from tests.unit.damaged_bytes import damaged_bytes
 from tests.unit.operator_parts import NOW, onboarded_parts
 from tests.unit.proposal_parts import Review
 
@@ -405,21 +406,7 @@ async def test_more_connections_than_the_bound_are_closed_and_the_first_goes_on(
         second.close()
 
 
-def damaged(draw: random.Random, good: bytes) -> bytes:
-    """A few of its bytes are gone, others, or more."""
-    body = bytearray(good)
-    for _ in range(draw.randrange(1, 6)):
-        at = draw.randrange(len(body))
-        match draw.randrange(4):
-            case 0:
-                del body[at : at + draw.randrange(1, 40)]
-            case 1:
-                body[at] = draw.randrange(256)
-            case 2:
-                body[at:at] = bytes(draw.randrange(256) for _ in range(5))
-            case 3:
-                body[at:at] = draw.choice([b"\\X4\\", b"\\", b"\r", b"|||", b"MSH|", b"^~\\&"])
-    return bytes(body)
+ODD = (b"\\X4\\", b"\\", b"\r", b"|||", b"MSH|", b"^~\\&")
 
 
 async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and_leave_the_source_alive() -> None:
@@ -429,7 +416,7 @@ async def test_five_hundred_damaged_messages_are_each_answered_quote_nothing_and
     try:
         held, good = listener(bus), mdm()
         for number in range(500):
-            body = damaged(draw, good)
+            body = damaged_bytes(draw, good, ODD)
             answers = await held.answers(body)
             assert answers, number
             for said in answers:
@@ -450,7 +437,8 @@ async def test_five_hundred_damaged_connections_quote_nothing_and_one_beside_the
     async def sent(port: int) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            writer.write(damaged(draw, draw.choice([good, good + good, START + good, good[:-1] + good])))
+            started = draw.choice([good, good + good, START + good, good[:-1] + good])
+            writer.write(damaged_bytes(draw, started, ODD))
             if draw.random() < 0.2:
                 writer.transport.abort()
                 return b""
@@ -576,7 +564,7 @@ async def test_five_hundred_damaged_batch_files_are_refused_message_by_message_a
     good = b"BHS|^~\\&\r" + b"".join(mdm(f"B{number}") for number in range(3)) + merge("B3") + b"BTS|4\r"
     for number in range(500):
         bus = Bus()
-        path.write_bytes(damaged(draw, good))
+        path.write_bytes(damaged_bytes(draw, good, ODD))
         made = await import_hl7(made_by(bus), [path], Codes())
         refused += len(made.refused)
         assert len(bus.events) + len(made.refused) + made.passed_over >= 1, number
