@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from deploy.local.ports import LOOPBACK
 from producers.demo import ward
 from producers.queries.proposals import ProposalView, open_proposals
 from producers.queries.waiting import until
@@ -34,7 +35,6 @@ from tenancy.errors import Refused
 from tenancy.redaction.port import RedactionGate
 from tenancy.tenant_id import TenantId
 
-LOOPBACK = "127.0.0.1"
 SECONDS = 120.0
 SOURCES = {"fhir": len(ward.FHIR_CASES), "hl7": len(ward.HL7_CASES)}
 

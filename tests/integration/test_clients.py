@@ -26,7 +26,8 @@ from inference.engine.grammars import Grammars
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.port import Embedder
 from tenancy.embedding.settings import EmbedderSettings
-from tests.fixtures.client_programs import Ran, at_a_port, installed, new_key, ran
+from tests.fixtures.client_programs import Ran, installed, new_key, ran
+from tests.fixtures.served import served_here
 from tests.unit.api.replica import PLAIN, TENANT_REQUESTS, Bench
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(2400)]
@@ -96,9 +97,9 @@ async def bench(engine: tuple[Engine, Grammars]) -> AsyncIterator[Bench]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(bench: Bench) -> AsyncIterator[Client]:
-    async with at_a_port(bench.app) as address:
+    async with served_here(bench.app) as address:
         key = await new_key(bench, "chat", "embeddings")
-        async with Client(base_url=address, api_key=key, max_retries=0, timeout=300) as made:
+        async with Client(base_url=f"{address}/v1", api_key=key, max_retries=0, timeout=300) as made:
             yield made
 
 

@@ -6,18 +6,16 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from joserfc.jwk import OKPKey
 from opentelemetry import metrics
 
-from deploy.local.ports import LOOPBACK
 from deploy.local.settings import LocalSettings
 from producers.sources.curation_tools.fields import Fields
 from producers.sources.curation_tools.http_client import PersonalAccessToken, ToolClient
@@ -32,6 +30,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.tenant_id import TenantId
 from tests.fixtures.gates import GATE, NAME
 from tests.fixtures.label_studio import Studio, running_studio
+from tests.fixtures.served import served_here
 from tests.unit.operator_parts import NOW, onboarded_parts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -95,29 +94,19 @@ async def project_of(studio: Studio, folder: Path) -> AsyncIterator[tuple[Projec
         counter = metrics.get_meter("test").create_counter("records")
         receiver = Receiver(tool, proposer, folder / "position", 3600.0, counter)
         app = Endpoint(lambda: receiver, Sender("label-studio", secret), 1_000_000).app()
-        config = uvicorn.Config(app, host=LOOPBACK, port=0, log_level="warning", lifespan="off")
-        server = uvicorn.Server(config)
-        running = [asyncio.create_task(server.serve()), asyncio.create_task(receiver.run())]
-        try:
-            while not server.started:
-                assert not running[0].done()
-                await asyncio.sleep(0.01)
-            port = server.servers[0].sockets[0].getsockname()[1]
+        async with served_here(app) as address:
+            receiving = asyncio.create_task(receiver.run())
             webhook = {
                 "project": made["id"],
-                "url": f"http://{LOOPBACK}:{port}{PATH}",
+                "url": f"{address}{PATH}",
                 "headers": {"Authorization": f"Bearer {base64.b64encode(secret).decode()}"},
             }
-            yield (
-                Project(studio, made["id"], bus, receiver),
-                str((await _posted(studio, "/api/webhooks/", webhook))["id"]),
-            )
-        finally:
-            server.should_exit = True
-            running[1].cancel()
-            with suppress(asyncio.CancelledError):
-                await running[0]
-            await asyncio.gather(*running, return_exceptions=True)
+            try:
+                added = await _posted(studio, "/api/webhooks/", webhook)
+                yield Project(studio, made["id"], bus, receiver), str(added["id"])
+            finally:
+                receiving.cancel()
+                await asyncio.gather(receiving, return_exceptions=True)
 
 
 async def _posted(studio: Studio, path: str, body: Any) -> Any:

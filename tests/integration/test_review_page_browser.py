@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import uvicorn
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import BrowserContext, Page, ViewportSize, async_playwright, expect
 
 from deploy.local.ports import LOOPBACK, free_ports
 from schemas.bus import events
+from tests.fixtures.served import served_here
 from tests.unit.operator_parts import publish_adapter
 from tests.unit.proposal_parts import content
 from tests.unit.review_page_parts import T1, Desk, desk_of
@@ -77,24 +76,18 @@ class Visit:
 async def visit(chromium: str, shots: str | None) -> AsyncIterator[Visit]:
     [port] = free_ports(1)
     desk = await desk_of(url=f"http://{LOOPBACK}:{port}")
-    server = uvicorn.Server(uvicorn.Config(desk.app, host=LOOPBACK, port=port, log_level="error", lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            context: BrowserContext = await browser.new_context(
-                viewport={"width": 1280, "height": 800}, base_url=desk.url, color_scheme="light"
-            )
-            context.set_default_timeout(60_000)
-            page = await context.new_page()
-            found = Visit(desk, page, None if shots is None else Path(shots))
-            page.on("console", lambda said: found.wrong.append(said.text) if said.type == "error" else None)
-            page.on("pageerror", lambda error: found.wrong.append(str(error)))
-            yield found
-            await browser.close()
-    finally:
-        server.should_exit = True
-        await serving
+    async with served_here(desk.app, port), async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        context: BrowserContext = await browser.new_context(
+            viewport={"width": 1280, "height": 800}, base_url=desk.url, color_scheme="light"
+        )
+        context.set_default_timeout(60_000)
+        page = await context.new_page()
+        found = Visit(desk, page, None if shots is None else Path(shots))
+        page.on("console", lambda said: found.wrong.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: found.wrong.append(str(error)))
+        yield found
+        await browser.close()
 
 
 @pytest.mark.slow
