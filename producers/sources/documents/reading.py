@@ -62,19 +62,15 @@ async def read_document(path: Path, title: str | None = None, bounds: Bounds = B
     """
     with opened(path) as file:
         try:
-            blocks = await _blocks(path.suffix.lower(), file, bounds)
+            blocks = await parse_body(path.suffix.lower(), file, bounds)
         except Refused as refusal:
             raise Refused(refusal.code, f"{path}: {refusal}") from None
     return titled(path.name, title, blocks)
 
 
-async def parse_body(kind: str, body: bytes, bounds: Bounds = BOUNDS) -> tuple[Block, ...]:
-    """The parts of a file whose name would end in ``kind``, and which is in no folder. As :func:`read_document`, but
-    the refusals name no place."""
-    return await _blocks(kind, body, bounds)
-
-
-async def _blocks(kind: str, body: BinaryIO | bytes, bounds: Bounds) -> tuple[Block, ...]:
+async def parse_body(kind: str, body: BinaryIO | bytes, bounds: Bounds = BOUNDS) -> tuple[Block, ...]:
+    """The parts of a file whose name ends in ``kind``, or would, were it in a folder. As :func:`read_document`, but the
+    refusals name no place."""
     try:
         said = await _parsed(kind, body, bounds)
     except (TimeoutError, ValidationError):
