@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +82,9 @@ def accepts_writes(endpoint_url: str, credentials: Credentials) -> bool:
     once = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5)
     s3 = _client(endpoint_url, credentials, once)
     try:
-        s3.create_bucket(Bucket="ready")
+        # A probe before this one may have made the bucket and then found no place for the object.
+        with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+            s3.create_bucket(Bucket="ready")
         s3.put_object(Bucket="ready", Key="ready", Body=b"ready")
     except (BotoCoreError, ClientError):
         return False

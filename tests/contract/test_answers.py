@@ -8,7 +8,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from consumers.runtime.redeliveries import store_keys_and_bus_answer
+from deploy.local.embedded import accepts_writes
 from deploy.local.kafka import KafkaCluster
+from deploy.local.seaweedfs import SeaweedFS
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import KafkaPublisher, RawMessage, RecordingPublisher
 from tenancy.storage.master_keys import KeyFileMasterKey
@@ -25,6 +27,11 @@ async def test_a_bucket_that_is_not_there_does_not_answer(s3_store: S3ObjectStor
     nowhere = S3ObjectStore(s3_store.client, "no-such-bucket")
     tenancy = assemble(nowhere, KeyFileMasterKey(bytes(32)), RecordingPublisher(), "/test")
     assert not await store_keys_and_bus_answer(tenancy)
+
+
+def test_a_server_that_is_asked_again_whether_it_takes_objects_says_so_again(seaweedfs: SeaweedFS) -> None:
+    """Its first probe made a bucket: a later one, for what had no place then, must get past that."""
+    assert accepts_writes(seaweedfs.endpoint_url, seaweedfs.credentials)
 
 
 @pytest.mark.kafka
