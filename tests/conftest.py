@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Generator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.testing
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -17,6 +19,9 @@ import tests.fixtures.examples  # noqa: F401 - registers the profiles
 
 # The same examples in every run. To look for what it has not thought of: `make explore`.
 settings.load_profile("same")
+
+# typer builds all commands anew for each call of one, which takes longer than most calls.
+typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 ROOT = Path(__file__).parents[1]
 STARTED = {"mark.kafka": "bus", "mark.engine": "engine"}
@@ -64,6 +69,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Each process collects all tests, and a copy of one (tests/world/copies.py) takes as long as it is large."""
     if imported := sorted(TENSORS & sys.modules.keys()):
         raise pytest.UsageError(f"a test module imports {', '.join(imported)} at its top: import it where it is used")
+    gc.collect()
+    gc.freeze()  # what was collected lives as long as the process: no collection has to walk it again
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
