@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 STARTED = {"mark.kafka": "bus", "mark.engine": "engine"}
 """What files say that start Kafka, or else the engine alone, and the group of these, which run one after another and
 come first."""
+WITHOUT_OTHERS = "tests/e2e/test_loop.py"
+"""Starts every service itself: before other files have started those that they share, and that would run beside it."""
 LONG = (
     "tests/invariants/test_crash_points.py",
     "tests/invariants/test_withdrawal_interleavings.py",
@@ -62,7 +64,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if group_of(item.nodeid) in LONG:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
-    items.sort(key=lambda item: [group_of(item.nodeid) != name for name in (*STARTED.values(), *LONG)])
+    items.sort(
+        key=lambda item: [
+            not item.nodeid.startswith(WITHOUT_OTHERS),
+            *(group_of(item.nodeid) != name for name in (*STARTED.values(), *LONG)),
+        ]
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
