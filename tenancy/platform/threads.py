@@ -1,4 +1,9 @@
-"""Runs the calls of blocking clients in threads: the object store's, and the master key's."""
+"""Runs the calls of blocking clients in threads: the object store's, and the master key's.
+
+Not by anyio's limiter. It too never begins what was cancelled while it waited, but it gives the place of a cancelled
+call back while that call goes on in its thread: with two places and two calls cancelled, four were under way, which is
+more than the client has connections. And it has no way to end what waits when the client is closed.
+"""
 
 from __future__ import annotations
 
