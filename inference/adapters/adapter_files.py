@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import mmap
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.base.canonical import adapter_digest
-from schemas.models.adapter_files import AdapterRefused, check_form, config_sha256, weights_sha256
+from schemas.models.adapter_files import AdapterRefused, check_declared, check_weights, config_sha256
+from schemas.models.safetensors_header import SafetensorsHeader
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import BadSignature, ObjectNotFound, Refused, Transient
@@ -19,6 +22,8 @@ from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.trust import Verifier
 from tenancy.platform.concurrency import gathered
 from tenancy.service.telemetry import SCOPE
+from tenancy.storage.ranges import RangeBuffers
+from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
@@ -55,6 +60,26 @@ def _remove_whole(root: Path) -> None:
 
 
 @dataclass(frozen=True)
+class _Weights:
+    """What was found of the weights: their hash, and their header or why they are none."""
+
+    sha256: str
+    form: SafetensorsHeader | AdapterRefused
+
+
+def _form(path: Path) -> SafetensorsHeader | AdapterRefused:
+    """Looked at where they lie: they are not read into memory once more."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return AdapterRefused("the weights are empty")
+        weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        return check_weights(weights)
+    except AdapterRefused as refused:
+        return refused
+
+
+@dataclass(frozen=True)
 class AdapterFiles:
     """Fetches adapters into ``root``/<digest>, where :func:`adapter_folder` made ``root``. ``base_shapes``: (out, in)
     features of the base's linear layers.
@@ -66,54 +91,82 @@ class AdapterFiles:
     base_model_digest: str
     base_shapes: Mapping[str, tuple[int, int]]
     max_rank: int
+    buffers: RangeBuffers = field(default_factory=RangeBuffers, repr=False)
 
     async def fetch(self, tenant: TenantId, digest: str) -> Path:
         """The directory with exactly the two checked files. Raises :class:`NotServable`."""
         try:
-            store = await self.tenancy.store(tenant)
-            names = object_keys.ADAPTER_FILES
-            opened = await gathered(store.get(object_keys.adapter(digest, name)) for name in names)
-            bodies = {name: body for name, (body, _) in zip(names, opened, strict=True)}
-            manifest = bodies.pop(object_keys.ADAPTER_MANIFEST)
-            return await asyncio.to_thread(self._checked, tenant, digest, manifest, bodies)
-        except ObjectNotFound:
-            raise NotServable("a file of the adapter is missing") from None
-        except (Refused, AdapterRefused, Transient) as error:
-            raise NotServable(str(error)) from None
+            return await self._fetched(tenant, digest)
+        except BaseException as error:
+            self.remove(digest)
+            if isinstance(error, ObjectNotFound):
+                raise NotServable("a file of the adapter is missing") from None
+            if isinstance(error, Refused | AdapterRefused | Transient):
+                raise NotServable(str(error)) from None
+            if isinstance(error, OSError):
+                raise NotServable(f"its files could not be written here: {error.strerror}") from None
+            raise
 
-    def _checked(self, tenant: TenantId, digest: str, envelope: bytes, files: dict[str, bytes]) -> Path:
+    async def _fetched(self, tenant: TenantId, digest: str) -> Path:
+        """Nothing has the name of the digest before everything is checked: the engine is given no other directory."""
+        store = await self.tenancy.store(tenant)
+        directory, partial = self._places(digest)
+        await asyncio.to_thread(self._emptied, digest)
+        # Both to their ends: what goes on after the other has failed would write into the directory of the next fetch.
+        described, weights = await asyncio.gather(
+            self._described(store, digest), self._weights(store, digest, partial), return_exceptions=True
+        )
+        if isinstance(described, BaseException):
+            raise described
+        if isinstance(weights, BaseException):
+            raise weights
+        manifest, config = described
+        self._require_signed(tenant, digest, manifest, config, weights.sha256)
+        if isinstance(weights.form, AdapterRefused):
+            raise weights.form
+        check_declared(config, weights.form, self.base_shapes, self.max_rank)
+        (partial / object_keys.ADAPTER_CONFIG).write_bytes(config)
+        partial.rename(directory)
+        return directory
+
+    async def _described(self, store: TenantStore, digest: str) -> tuple[bytes, bytes]:
+        """The manifest's envelope and the configuration."""
+        names = (object_keys.ADAPTER_MANIFEST, object_keys.ADAPTER_CONFIG)
+        opened = await gathered(store.get(object_keys.adapter(digest, name)) for name in names)
+        (manifest, _), (config, _) = opened
+        return manifest, config
+
+    async def _weights(self, store: TenantStore, digest: str, partial: Path) -> _Weights:
+        """Hashed while they arrive, and looked at while the hash catches up."""
+        path = partial / object_keys.ADAPTER_WEIGHTS
+        sha256 = hashlib.sha256()
+        relative = object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS)
+        async with store.file_in_ranges(relative, path, sha256.update, self.buffers):
+            form = await asyncio.to_thread(_form, path)
+        return _Weights(sha256.hexdigest(), form)
+
+    def _require_signed(self, tenant: TenantId, digest: str, envelope: bytes, config: bytes, weights: str) -> None:
         manifest = open_training_manifest(self.verifier, envelope)
-        config_digest = config_sha256(files[object_keys.ADAPTER_CONFIG])
-        weights_digest = weights_sha256(files[object_keys.ADAPTER_WEIGHTS])
+        config_digest = config_sha256(config)
         if manifest.tenant != tenant:
             raise BadSignature("the manifest belongs to another tenant")
         if manifest.base_model_digest != self.base_model_digest:
             raise BadSignature("the adapter was trained on another base model than this replica serves")
-        if (manifest.config_sha256, manifest.weights_sha256) != (config_digest, weights_digest):
+        if (manifest.config_sha256, manifest.weights_sha256) != (config_digest, weights):
             raise BadSignature("a file's hash does not match the manifest")
         computed = adapter_digest(
             tenant=tenant,
             base_model_digest=self.base_model_digest,
             config_sha256=config_digest,
-            weights_sha256=weights_digest,
+            weights_sha256=weights,
         )
         if computed != digest or manifest.adapter_digest != digest:
             raise BadSignature("the files do not match the digest that they are stored under")
-        check_form(files, self.base_shapes, self.max_rank)
-        return self._written(digest, files)
 
-    def _written(self, digest: str, files: Mapping[str, bytes]) -> Path:
+    def _emptied(self, digest: str) -> None:
         self.remove(digest)
-        directory, partial = self._places(digest)
-        try:
-            partial.mkdir(mode=0o700)
-            for name, body in files.items():
-                (partial / name).write_bytes(body)
-            partial.rename(directory)
-        except OSError as error:
-            self.remove(digest)
-            raise NotServable(f"its files could not be written here: {error.strerror}") from None
-        return directory
+        _, partial = self._places(digest)
+        partial.mkdir(mode=0o700)
 
     def _places(self, digest: str) -> tuple[Path, Path]:
         """The adapter's directory, and the one that it is written in."""

@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 from tenancy.tenant_id import TenantId
 
 FETCHES = 3
-"""Adapters that are fetched at once. Until it is checked and written, each is in memory three times: sealed, opened and
-as files. Without a bound that is as many as the engine holds.
+"""Adapters that are fetched at once. Each has its own buffers and connections until it is checked. Without a bound that
+is as many as the engine holds.
 """
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from math import prod
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def parse_header(head: bytes, file_size: int) -> SafetensorsHeader:
+def parse_header(head: bytes | mmap, file_size: int) -> SafetensorsHeader:
     """The header of a file of ``file_size`` bytes that starts with ``head`` (which must hold the whole header).
 
     Raises :class:`MalformedSafetensors` unless the tensors cover the data exactly, without a hole or an overlap.
@@ -82,7 +83,7 @@ def read_header(path: Path) -> SafetensorsHeader:
         return parse_header(length + file.read(_data_start(length, size) - 8), size)
 
 
-def _data_start(head: bytes, file_size: int) -> int:
+def _data_start(head: bytes | mmap, file_size: int) -> int:
     if len(head) < 8:
         raise MalformedSafetensors("shorter than the 8 bytes of the header's length")
     length = int.from_bytes(head[:8], "little")

@@ -79,6 +79,14 @@ class ObjectStore(Protocol):
         """Stream the body through ``consume``, which runs off the event loop. Raises :class:`ObjectNotFound`."""
         ...
 
+    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
+        """Fill ``into`` with what lies from ``start`` on, which is within the object, and give ``consume`` as much of
+        it as there was, and the whole object's size. It runs off the event loop. Raises :class:`ObjectNotFound`.
+
+        Cancelled, it may go on: what it fills and what it writes to is for nothing else from then on.
+        """
+        ...
+
     async def delete(self, key: str) -> None:
         """Put a delete marker. Older versions stay: see :meth:`delete_versions`."""
         ...

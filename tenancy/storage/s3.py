@@ -21,7 +21,7 @@ from schemas.base.identifiers import REASON_CODE_PATTERN
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.platform.aws import bounded, configured
 from tenancy.platform.threads import Threads
-from tenancy.storage.direct_s3 import DirectRequests
+from tenancy.storage.direct_s3 import DirectRequests, Range, asked_range, told_range
 from tenancy.storage.objects import BATCH, ObjectVersion, StoredObject, Upload
 
 if TYPE_CHECKING:
@@ -182,6 +182,25 @@ class S3ObjectStore:
                 return consume(iter(body.iter_chunks(1024 * 1024)))
 
         return await self.threads.run(call)
+
+    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
+        def call() -> T:
+            found = self.direct.read_range(key, start, into) if self.direct is not None else None
+            if found is None:
+                found = self._range(key, start, into)
+            return consume(into[: found.length], found.object_bytes)
+
+        return await self.threads.run(call)
+
+    def _range(self, key: str, start: int, into: memoryview) -> Range:
+        with _translated(key):
+            answer = self.client.get_object(Bucket=self.bucket, Key=key, Range=asked_range(start, into))
+            body = answer["Body"].read()
+        found = told_range(answer.get("ContentRange"), start, into)
+        if found is None or found.length != len(body):
+            raise Refused("object-store-refused", "refused: the object store does not give a part of an object")
+        into[: len(body)] = body
+        return found
 
     async def delete(self, key: str) -> None:
         def call() -> None:

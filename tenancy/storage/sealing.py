@@ -21,7 +21,9 @@ MAGIC = b"SANO1"
 SALT_BYTES = 32
 FRAME_BYTES = 1024 * 1024
 TAG_BYTES = 16
+SEALED_FRAME_BYTES = FRAME_BYTES + TAG_BYTES
 HEADER_BYTES = len(MAGIC) + SALT_BYTES
+OTHERWISE = "another key, another name, or changed bytes"
 
 
 def seal_chunks(data_key: bytes, object_key: str, plaintext: Iterable[bytes]) -> Iterator[bytes]:
@@ -38,7 +40,7 @@ def open_chunks(data_key: bytes, object_key: str, sealed: Iterable[bytes]) -> It
     source = _Reader(sealed)
     header = source.read(HEADER_BYTES)
     cipher = _cipher_of(header, data_key, object_key)
-    for counter, (frame, is_last) in enumerate(_frames(source.rest(), FRAME_BYTES + TAG_BYTES)):
+    for counter, (frame, is_last) in enumerate(_frames(source.rest(), SEALED_FRAME_BYTES)):
         yield _opened(cipher, counter, is_last, frame, object_key)
 
 
@@ -51,12 +53,40 @@ def open_sealed(data_key: bytes, object_key: str, sealed: bytes) -> bytes:
     """Open an object that is here whole, each frame where it lies. Raises :class:`SealBroken`."""
     whole = memoryview(sealed)
     cipher = _cipher_of(bytes(whole[:HEADER_BYTES]), data_key, object_key)
-    frames, size = whole[HEADER_BYTES:], FRAME_BYTES + TAG_BYTES
+    frames, size = whole[HEADER_BYTES:], SEALED_FRAME_BYTES
     last = max(0, len(frames) - 1) // size * size
     return b"".join(
         _opened(cipher, start // size, start == last, frames[start : start + size], object_key)
         for start in range(0, last + 1, size)
     )
+
+
+class Frames:
+    """Opens the frames of an object whose sealed size is known, in any order.
+
+    ``count``: how many there are; ``plain_bytes``: how much they hold together. ``header``: the sealed object's first
+    :data:`HEADER_BYTES`. A size that is not the object's own breaks the seal of its last frame. Raises
+    :class:`SealBroken`.
+    """
+
+    def __init__(self, data_key: bytes, object_key: str, header: bytes, sealed_bytes: int) -> None:
+        self._cipher = _cipher_of(header, data_key, object_key)
+        self._object_key = object_key
+        framed = max(0, sealed_bytes - HEADER_BYTES)
+        self.count = max(1, -(-framed // SEALED_FRAME_BYTES))
+        self.plain_bytes = framed - self.count * TAG_BYTES
+
+    def open_into(self, number: int, frame: memoryview, target: memoryview) -> memoryview:
+        """Open frame ``number`` into the beginning of ``target``, and return that part. What lies there is authentic
+        only if this returns.
+        """
+        opened = target[: max(0, len(frame) - TAG_BYTES)]
+        nonce = _nonce(number, number == self.count - 1)
+        try:
+            self._cipher.decrypt_into(nonce, frame, self._object_key.encode(), opened)
+        except InvalidTag:
+            raise SealBroken(OTHERWISE) from None
+        return opened
 
 
 def _cipher(data_key: bytes, salt: bytes, object_key: str) -> AESGCM:
@@ -74,7 +104,7 @@ def _opened(cipher: AESGCM, counter: int, is_last: bool, frame: bytes | memoryvi
     try:
         return cipher.decrypt(_nonce(counter, is_last), frame, object_key.encode())
     except InvalidTag:
-        raise SealBroken("another key, another name, or changed bytes") from None
+        raise SealBroken(OTHERWISE) from None
 
 
 def _nonce(counter: int, is_last: bool) -> bytes:

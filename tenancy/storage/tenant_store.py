@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from schemas.objects import object_keys
 from tenancy.errors import SealBroken
 from tenancy.storage.keys import TenantKeys
 from tenancy.storage.objects import ObjectStore, erase_prefix
+from tenancy.storage.ranges import RangeBuffers, opened_in_ranges
 from tenancy.storage.sealing import FRAME_BYTES, open_chunks, open_sealed, seal, seal_chunks
 from tenancy.tenant_id import TenantId
 
@@ -83,6 +85,12 @@ class TenantStore:
                 partial.unlink(missing_ok=True)
 
         await self.objects.read_chunks(key, write)
+
+    def file_in_ranges(
+        self, relative: str, path: Path, follow: Callable[[memoryview], object], buffers: RangeBuffers
+    ) -> AbstractAsyncContextManager[None]:
+        """Download and open a file in ranges side by side: see :func:`opened_in_ranges`."""
+        return opened_in_ranges(self.objects, self.keys.data_key, self._full(relative), path, follow, buffers)
 
     async def exists(self, relative: str) -> bool:
         return await self.objects.exists(self._full(relative))

@@ -298,3 +298,32 @@ async def test_open_uploads_are_listed_until_they_are_aborted(backend: Backend) 
     await backend.store.abort_upload(first)
     await backend.store.abort_upload(first)
     assert [upload async for upload in backend.store.uploads("a/")] == [second]
+
+
+# --- parts of an object
+
+
+async def test_a_range_fills_the_callers_memory_and_tells_how_large_the_object_is(objects: ObjectStore) -> None:
+    body = bytes(range(256)) * 1024
+    await objects.put("a/x", body)
+    buffer = memoryview(bytearray(100_000))
+
+    def taken(part: memoryview, size: int) -> tuple[bytes, int]:
+        assert part.obj is buffer.obj
+        return bytes(part), size
+
+    assert await objects.read_range("a/x", 0, buffer, taken) == (body[:100_000], len(body))
+    assert await objects.read_range("a/x", 70_000, buffer, taken) == (body[70_000:170_000], len(body))
+    assert await objects.read_range("a/x", 200_000, buffer, taken) == (body[200_000:], len(body)), "the rest of it"
+    ranges = await asyncio.gather(
+        *(
+            objects.read_range("a/x", start, memoryview(bytearray(8192)), lambda part, _: bytes(part))
+            for start in range(0, len(body), 8192)
+        )
+    )
+    assert b"".join(ranges) == body
+
+
+async def test_a_range_of_a_missing_object_is_not_found(objects: ObjectStore) -> None:
+    with pytest.raises(ObjectNotFound):
+        await objects.read_range("a/x", 0, memoryview(bytearray(8)), lambda part, size: size)

@@ -45,6 +45,76 @@ def refused(status: int, code: str) -> AWSResponse:
     return answer(status, ERROR.format(code).encode())
 
 
+class Socket:
+    """Gives a part at a time, as http.client's response does."""
+
+    def __init__(self, *parts: bytes | Exception) -> None:
+        self.parts = list(parts)
+        self._fp = self
+        self.then: list[str] = []
+
+    def readinto(self, into: memoryview) -> int:
+        part = self.parts.pop(0) if self.parts else b""
+        if isinstance(part, Exception):
+            raise part
+        into[: len(part)] = part
+        return len(part)
+
+    def read(self, *_: Any, **__: Any) -> bytes:
+        return b"".join(part for part in self.parts if isinstance(part, bytes))
+
+    def release_conn(self) -> None:
+        self.then.append("kept")
+
+    def close(self) -> None:
+        self.then.append("closed")
+
+
+def part(told: str, raw: Any, status: int = 206) -> AWSResponse:
+    headers: Any = {"Content-Range": told, "ETag": '"e"', "Content-Length": "6"}
+    return AWSResponse("", status, headers, raw)
+
+
+def read_six(store: S3ObjectStore) -> Any:
+    return store.read_range("a", 2, memoryview(bytearray(6)), lambda found, size: (bytes(found), size))
+
+
+async def test_a_part_is_read_from_the_socket_and_the_connection_kept() -> None:
+    raw = Socket(b"sea", b"led")
+    store, wire = store_over(part("bytes 2-7/10", raw))
+    assert await read_six(store) == (b"sealed", 10)
+    assert wire.sent[0].headers["Range"] in ("bytes=2-7", b"bytes=2-7")
+    assert (wire.by_boto(), raw.then) == ([False], ["kept"])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        part("bytes 2-7/10", Socket(b"sea")),
+        part("bytes 2-7/10", Socket(b"sea", TimeoutError())),
+        part("bytes 0-5/10", Socket(b"sealed")),
+        part("bytes 2-9/10", Socket(b"sealed!!")),
+        part("", Socket(b"sealed"), 200),
+        part("bytes 2-7/*", Socket(b"sealed")),
+        ConnectionClosedError(endpoint_url=ENDPOINT),
+    ],
+    ids=["cut short", "slow", "another part", "more", "all of it", "of unknown size", "closed"],
+)
+async def test_for_any_other_answer_to_a_part_boto3_asks_again(first: AWSResponse | Exception) -> None:
+    store, wire = store_over(first, part("bytes 2-7/10", Raw(b"sealed")))
+    assert await read_six(store) == (b"sealed", 10)
+    assert wire.by_boto() == [False, True]
+    assert isinstance(first, Exception) or first.raw.then == ["closed"]
+
+
+async def test_a_store_that_gives_no_parts_is_refused_and_a_missing_object_told() -> None:
+    store, _ = store_over(part("", Socket(), 200), part("", Raw(b"sealed"), 200), refused(404, "NoSuchKey"))
+    with pytest.raises(Refused, match="part of an object"):
+        await read_six(store)
+    with pytest.raises(ObjectNotFound):
+        await read_six(store)
+
+
 @dataclass
 class Wire:
     """In the place of the client's connections: what is sent, and what is answered in turn."""

@@ -153,14 +153,27 @@ async def test_a_good_adapter_lies_in_a_directory_of_its_digest_with_exactly_the
 
 async def test_the_weights_are_hashed_once_on_their_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a large adapter that is as long as everything else that is checked."""
-    adapter, hashed = Adapter(), list[bytes]()
+    adapter, hashed = Adapter(), bytearray()
     digest, sha256 = await bench.store(adapter), hashlib.sha256
 
-    def noted(body: bytes = b"") -> Any:
-        hashed.append(body)
-        return sha256(body)
+    class Noted:
+        """Also in which parts: what is given to it lies in a buffer that is used again."""
 
-    monkeypatch.setattr(hashlib, "sha256", noted)
+        def __init__(self, body: bytes = b"") -> None:
+            self.inner = sha256()
+            self.update(body)
+
+        def update(self, body: bytes | memoryview) -> None:
+            hashed.extend(body)
+            self.inner.update(body)
+
+        def digest(self) -> bytes:
+            return self.inner.digest()
+
+        def hexdigest(self) -> str:
+            return self.inner.hexdigest()
+
+    monkeypatch.setattr(hashlib, "sha256", Noted)
     await bench.files.fetch(TENANT, digest)
     assert hashed.count(adapter.weights) == 1
 
@@ -441,15 +454,16 @@ async def test_a_full_disk_is_a_refusal_and_leaves_no_part_of_the_weights(
     bench: Bench, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digest = await bench.store(Adapter())
-    write = Path.write_bytes
+    opened = Path.open
 
-    def full(path: Path, data: bytes) -> int:
-        if path.name != file:
-            return write(path, data)
-        write(path, data[:10])
+    def full(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        if path.name != file or mode not in ("wb", "r+b"):
+            return opened(path, mode, *more, **named)
+        with opened(path, mode) as begun:
+            begun.write(b"0123456789")
         raise OSError(28, os.strerror(28), str(path))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "open", full)
     assert "could not be written" in await bench.refused(digest)
     monkeypatch.undo()
     assert await bench.files.fetch(TENANT, digest)

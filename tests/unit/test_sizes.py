@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference.adapters.fetch_limiter import FETCHES
 from inference.settings import InferenceSettings
-from tenancy.storage.sealing import open_sealed, seal
+from tenancy.storage import ranges
+from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.ranges import AT_ONCE, RANGE_FRAMES
+from tenancy.storage.sealing import FRAME_BYTES, seal
 from tests.unit.test_docs import page, section
 
 # Llama-3-8B: hidden 4096, keys and values 1024, feed-forward 14336, 32 layers.
@@ -50,15 +54,25 @@ def test_what_a_replica_with_the_default_settings_must_hold(sizes: str) -> None:
     loaded = f"{default('max_cpu_loras') * largest:.1f} GB"
     assert f"| {loaded} |" in sizes
     assert f"slots: {default('max_loras') * largest:.1f} GB" in sizes
-    assert f"{loaded}, and {FETCHES * 4 * largest:.1f} GB for fetches" in sizes
+    fetch = (AT_ONCE + 1) * (RANGE_FRAMES + 1) * FRAME_BYTES / 1e6
+    assert f"{fetch:.0f} MB for each adapter that is being fetched" in sizes
+    assert f"{loaded}, and {FETCHES * fetch / 1000:.1f} GB for fetches" in sizes
 
 
-def test_opening_an_adapter_takes_at_most_four_times_its_file() -> None:
-    sealed = seal(bytes(32), "tenants/t/x", bytes(16 << 20))
-    tracemalloc.start()
-    try:
-        opened = open_sealed(bytes(32), "tenants/t/x", sealed)
-        beside_the_sealed = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert 2 * len(opened) < beside_the_sealed < 3.1 * len(opened)
+async def test_fetching_takes_the_memory_of_its_buffers_however_large_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "RANGE_FRAMES", 1)
+    objects, peaks = MemoryObjectStore(), []
+    for size in (8, 32):
+        await objects.put("tenants/t/x", seal(bytes(32), "tenants/t/x", bytes(size << 20)))
+        tracemalloc.start()
+        try:
+            path, buffers = tmp_path / f"{size}", ranges.RangeBuffers()
+            async with ranges.opened_in_ranges(objects, bytes(32), "tenants/t/x", path, len, buffers):
+                pass
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    of_buffers = (AT_ONCE + 1) * 2 * FRAME_BYTES
+    assert max(peaks) < of_buffers + 3 * FRAME_BYTES, "what the store in memory cuts out of the object is beside it"

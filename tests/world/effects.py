@@ -104,6 +104,9 @@ class ObservedObjectStore:
     async def read_chunks(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T:
         return await self.inner.read_chunks(key, consume)
 
+    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
+        return await self.inner.read_range(key, start, into, consume)
+
     async def delete(self, key: str) -> None:
         effect = object_effect("delete", key)
         self.observer.before(effect)
