@@ -41,7 +41,7 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
     record, etag = await read_example(store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            _require_same_word(record, data.reviewer_id, data.consent_id, data.content.commitment)
+            require_same_word(record, data.reviewer_id, data.consent_id, data.content.commitment)
             # The record exists, so the example was counted; an earlier text may be there, what the swap owes be unpaid.
             await Texts(tenancy.states, store).drop(record)
             await tenancy.outbox.flush(tenant, snapshot)
@@ -76,7 +76,7 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     if record is not None:
         if record.event_id == event.id:
             had_stopped = await finish_interrupted(event, tenancy, snapshot, store, record)
-            _require_same_word(record, data.reviewer_id, reason_code=data.reason_code)
+            require_same_word(record, data.reviewer_id, reason_code=data.reason_code)
             return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version > data.version:
             return Outcome.NOOP_STALE
@@ -192,7 +192,7 @@ async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
     return Outcome.EFFECT
 
 
-def _require_same_word(
+def require_same_word(
     record: ExampleRecord,
     reviewer_id: str,
     consent_id: str | None = None,

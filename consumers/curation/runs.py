@@ -1,8 +1,9 @@
 """Runs of approvals and of grants: state and key read once, records side by side, approvals counted by one swap.
 
 What a run of approvals takes is what an import brings: approvals of examples that nobody had decided on, of content
-that is there, under a consent that was given. The run ends before the first approval that is anything else, and before
-an example that it has already; that one is handled by itself. The order is that of :mod:`consumers.curation.handlers`:
+that is there, under a consent that was given; and what a replay brings, approvals that were handled before. The run
+ends before the first approval that is anything else, and before an example that it has already; that one is handled by
+itself. The order is that of :mod:`consumers.curation.handlers`:
 content, then the swap that counts, then the records. So wherever a run stops, each of its examples is as its own
 handling would have left it, and what comes again finds the example's record, or finds it counted.
 """
@@ -14,7 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from consumers.curation.batches import NewEntry, counted_in_turn
-from consumers.curation.handlers import approved_record, count_waiting, receive_content, said_of_consent
+from consumers.curation.handlers import (
+    approved_record,
+    count_waiting,
+    receive_content,
+    require_same_word,
+    said_of_consent,
+)
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ExampleApproved, TrainingRequested
@@ -34,16 +41,19 @@ async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequen
     snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
     state = snapshot.state
     named = _each_once(run)[: _before_a_second_batch(state)]
-    granted, are_new = await asyncio.gather(
+    granted, expected = await asyncio.gather(
         _granted({data.consent_id for _, data in named if data.consent_id is not None}, store),
-        gathered(_is_new(data, store) for _, data in named),
+        gathered(_expected(event, data, store) for event, data in named),
     )
     taken = []
-    for (event, data), is_new in zip(named, are_new, strict=True):
-        if not is_new or not granted.get(data.consent_id, True):
+    outcomes = []
+    for (event, data), outcome in zip(named, expected, strict=True):
+        if outcome is None or (outcome is Outcome.EFFECT and not granted.get(data.consent_id, True)):
             break
-        taken.append((event, data))
-    if not taken:
+        outcomes.append(outcome)
+        if outcome is Outcome.EFFECT:
+            taken.append((event, data))
+    if not outcomes:
         return []
     fresh = [
         (
@@ -57,7 +67,7 @@ async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequen
         snapshot = await tenancy.states.swap(tenant, counted_in_turn(fresh), base=snapshot)
     await gathered(write_example(store, approved_record(event), None) for event, _ in taken)
     await tenancy.outbox.flush(tenant, snapshot)
-    return [Outcome.EFFECT] * len(taken)
+    return outcomes
 
 
 async def on_consents_granted(run: Sequence[Event], tenancy: Tenancy) -> Sequence[Outcome]:
@@ -118,15 +128,23 @@ async def _granted(consents: set[str], store: TenantStore) -> Mapping[str | None
     return {name: record.granted for name, (record, _) in zip(names, found, strict=True)}
 
 
-async def _is_new(data: ExampleApproved, store: TenantStore) -> bool:
-    """Whether the example has no decision yet, no earlier version, and its content is stored."""
-    if data.version > 1 or (await read_example(store, data.example_id))[0] is not None:
-        return False
+async def _expected(event: Event, data: ExampleApproved, store: TenantStore) -> Outcome | None:
+    """What an approval under a granted consent comes to: an effect where the example has no decision yet and its
+    content is stored, nothing where it was handled before. None where it has to be handled by itself.
+    """
+    if data.version > 1:
+        return None
+    record, _ = await read_example(store, data.example_id)
     try:
-        await receive_content(data, store)
+        if record is None:
+            await receive_content(data, store)
+            return Outcome.EFFECT
+        if record.event_id != event.id:
+            return None
+        require_same_word(record, data.reviewer_id, data.consent_id, data.content.commitment)
     except Refused:
-        return False
-    return True
+        return None
+    return Outcome.NOOP_DUPLICATE
 
 
 def _entry_of(event: Event, tenancy: Tenancy) -> NewEntry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -55,9 +56,12 @@ class PublicKey:
         """The same key, as securesystemslib checks envelopes with it."""
         return SSlibKey.from_crypto(self.inner)
 
-    @property
+    @cached_property
     def key_id(self) -> str:
-        """Its name in DSSE envelopes, in the kid of a JWS and in the trust file: a digest of it."""
+        """Its name in DSSE envelopes, in the kid of a JWS and in the trust file: a digest of it.
+
+        Computed once: every event that is published names it.
+        """
         return str(self.sslib.keyid)
 
     def pem(self) -> bytes:
@@ -126,7 +130,7 @@ class LocalKey:
             raise Refused("no-signing-key", f"refused: {path} is no {KINDS} key; give one by {given_by}")
         return cls(key)  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def public_key(self) -> PublicKey:
         return PublicKey.of(self.private_key.public_key())
 

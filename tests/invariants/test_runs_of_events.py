@@ -333,10 +333,8 @@ async def test_a_crash_at_any_effect_of_a_run_of_grants_or_usage_or_audit_entrie
         assert (await life(position + 1, position))[0] == undisturbed
 
 
-async def test_a_run_costs_one_swap_and_three_requests_for_each_event(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    plan: Plan = [(f"x{number}", 1, "consent-1") for number in range(64)]
-    made = await told(world, TenantPolicy(min_new_examples=1000), plan)
+def _requests_of(world: World) -> list[str]:
+    """What the store is asked from now on."""
     requests: list[str] = []
     memory = world.memory
     for name in ("get", "put", "exists", "versions", "keys"):
@@ -347,9 +345,28 @@ async def test_a_run_costs_one_swap_and_three_requests_for_each_event(tmp_path: 
             return _original(key, *args, **named)
 
         setattr(memory, name, counted)
+    return requests
+
+
+async def test_a_run_costs_one_swap_and_three_requests_for_each_event(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    plan: Plan = [(f"x{number}", 1, "consent-1") for number in range(64)]
+    made = await told(world, TenantPolicy(min_new_examples=1000), plan)
+    requests = _requests_of(world)
     assert set(await in_runs(world, made)) == {"EFFECT"}
     assert len([request for request in requests if "state.json" in request and request.startswith("put")]) == 1
     assert len(requests) / len(made) <= 3.2
+
+
+async def test_a_run_that_comes_again_costs_one_request_for_each_event_and_swaps_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    plan: Plan = [(f"x{number}", 1, "consent-1") for number in range(64)]
+    made = await told(world, TenantPolicy(min_new_examples=1000), plan)
+    await in_runs(world, made)
+    requests = _requests_of(world)
+    assert set(await in_runs(world, made)) == {"NOOP_DUPLICATE"}
+    assert not [request for request in requests if request.startswith("put")]
+    assert len(requests) / len(made) <= 1.2
 
 
 async def test_a_tenant_that_is_fenced_is_refused_as_a_whole(tmp_path: Path) -> None:
