@@ -69,6 +69,20 @@ class CrashAtOne(CrashAt):
                 raise SimulatedCrash(effect)
 
 
+@dataclass
+class CrashAtKinds(CrashAt):
+    """Dies, in one life, right before the first effect of each of these kinds, each a process and an effect."""
+
+    kinds: set[tuple[str, str]] = field(default_factory=set)
+    """Those that are to come."""
+
+    def before(self, effect: str, process: str = "") -> None:
+        super().before(effect, process)
+        if (process, effect) in self.kinds:
+            self.kinds.remove((process, effect))
+            raise SimulatedCrash(effect)
+
+
 def each_death(counts: Callable[[CrashAt, str], bool]) -> Iterator[CrashAtOne]:
     """A crash for a life with each such effect in turn, by the number of lives; the last life is over before it."""
     for number in itertools.count(1):

@@ -34,7 +34,7 @@ async def final_state(world: Deliveries, tenant: TenantId) -> dict[str, Any]:
     return {
         "state": canonical(state),
         "objects": await _opened(world, tenant),
-        "has_key": await world.memory.exists(object_keys.key_key(tenant)),
+        "has_key": await world.objects.exists(object_keys.key_key(tenant)),
         "effects": sorted({effect for effect in world.effects if effect[1] == tenant and not _of_a_cache(effect)}),
         "effective_twice": _twice(world, tenant),
         "published": _published(world, tenant),
@@ -73,7 +73,7 @@ def _published(world: Deliveries, tenant: TenantId) -> list[str]:
 async def _opened(world: Deliveries, tenant: TenantId) -> dict[str, Any]:
     """Every object under the tenant's prefix, by name, opened."""
     prefix = object_keys.tenant_prefix(tenant)
-    names = [key.removeprefix(prefix) async for key in world.memory.keys(prefix)]
+    names = [key.removeprefix(prefix) async for key in world.objects.keys(prefix)]
     try:
         store = await world.outside.store(tenant)
     except KeyDestroyed:

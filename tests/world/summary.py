@@ -36,7 +36,7 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         state["knowledge"] = {name: state["knowledge"][name] for name in ("documents", "passages")}
     withdrawal = state["curation"]["eligibility_version"]  # and the revision at which it was entered
     state["curation"]["eligibility_version"] = withdrawal and withdrawal.rpartition(".")[0]
-    keys = [key async for key in world.memory.keys(object_keys.tenant_prefix(tenant))]
+    keys = [key async for key in world.objects.keys(object_keys.tenant_prefix(tenant))]
     return {
         "state": state,
         "keys": sorted(_named(key) for key in keys if not key.endswith("/lease.json")),
@@ -46,7 +46,7 @@ async def summary(world: World, tenant: TenantId) -> dict[str, Any]:
         "trained": sorted(set(world.trainer.trained)),
         "loaded": sorted(world.engine.names),
         "audit": await audited(world, tenant),
-        "purges": sorted([key async for key in world.memory.keys(object_keys.PURGES_PREFIX)]),
+        "purges": sorted([key async for key in world.objects.keys(object_keys.PURGES_PREFIX)]),
         "purge": await _purge(world, tenant),
     }
 
@@ -69,7 +69,7 @@ async def everything_again(world: World, tenant: TenantId) -> dict[str, Any]:
 
 async def _purge(world: World, tenant: TenantId) -> Any:
     """The tenant's purge as its record tells it, in every word and number but the times."""
-    for record in await PurgeRecords(world.memory, world.clock).of(tenant, lambda purge_id, error: None):
+    for record in await PurgeRecords(world.objects, world.clock).of(tenant, lambda purge_id, error: None):
         return _timeless(record.model_dump(mode="json", exclude=_OF_THE_WAY))
     return None
 

@@ -65,6 +65,7 @@ from tenancy.state.leases import Leases
 from tenancy.storage.keys import encrypt_inline
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
+from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.embedders import WordEmbedder
@@ -87,13 +88,14 @@ class KeepsFailing(AssertionError):
 
 
 class World:
-    """See the module. ``crash`` sees every effect of every process."""
+    """See the module. ``crash`` sees every effect of every process. ``objects``: a store in the memory's place."""
 
-    def __init__(self, scratch: Path, crash: CrashAt | None = None) -> None:
+    def __init__(self, scratch: Path, crash: CrashAt | None = None, objects: ObjectStore | None = None) -> None:
         self.crash = crash or CrashAt()
         self.now = START
         self.scratch = scratch
         self.memory = MemoryObjectStore()
+        self.objects: ObjectStore = objects or self.memory
         self.bus = Bus()
         self.keys = AllKeys.made()
         self.trainer = FakeTrainer()
@@ -102,7 +104,7 @@ class World:
         self.tenancies: list[Tenancy] = []
         self.public_keys: dict[TenantId, OKPKey] = {}
         self._master = KeyFileMasterKey(secrets.token_bytes(32))
-        self.outside = assemble(self.memory, self._master, self.bus, "/test", self.clock, self.seconds)
+        self.outside = assemble(self.objects, self._master, self.bus, "/test", self.clock, self.seconds)
         self.tenancy = self._of("somebody")
         self._usage_ids = (f"use-{number}" for number in itertools.count())
         self._start_server()
@@ -117,7 +119,7 @@ class World:
     def _of(self, process: str) -> Tenancy:
         """What one process acts through. Every effect of it may be its last."""
         observer = self.crash.of(process)
-        objects = ObservedObjectStore(self.memory, observer)
+        objects = ObservedObjectStore(self.objects, observer)
         publisher = ObservedPublisher(self._publisher_of(process), observer)
         self.tenancies.append(assemble(objects, self._master, publisher, "/world", self.clock, self.seconds))
         return self.tenancies[-1]
