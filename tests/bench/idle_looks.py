@@ -171,8 +171,9 @@ class Installation:
 
     async def found(self, number: int) -> dict[str, float]:
         """Seconds from an event of a tenant that was idle until its work is done or begun."""
-        run, withdrawing, purged = (TenantId(name(self.size - 1 - 3 * number - each)) for each in range(3))
-        for tenant in (run, withdrawing, purged):
+        fresh = [TenantId(name(self.size - 1 - 4 * number - each)) for each in range(4)]
+        run, withdrawing, purged, due = fresh
+        for tenant in fresh:
             await self._with_key(tenant)
         took: dict[str, float] = {}
         async with self.running() as periodics:
@@ -186,6 +187,11 @@ class Installation:
             began = time.perf_counter()
             await self._request_purge(purged, periodics["purge driver"].poke)
             took["a purge passes the point of no return"] = await since(began, lambda: self._is_shredded(purged))
+            began = time.perf_counter()
+            await self._request_purge(due, lambda: None)
+            took["a purge step is taken that nobody woke the driver for"] = await since(
+                began, lambda: self._is_shredded(due)
+            )
         return took
 
     async def _withdraw(self, tenant: TenantId) -> None:
