@@ -142,7 +142,30 @@ async def test_a_manifest_says_which_files_are_not_there_and_what_the_server_lef
     written(tmp_path / "manifest.json", {"output": output, "error": [{"url": "x"}], "deleted": [{"url": "x"}]})
     made = await imported(tmp_path, publisher=RecordingPublisher())
     assert len(made.proposals) == 1
-    assert [refusal.code for refusal in made.refused] == ["unreadable-file", "export-errors", "export-deleted"]
+    assert [refusal.code for refusal in made.refused] == ["unreadable-file", "unreadable-file", "export-errors"]
+
+
+@pytest.mark.parametrize("by_manifest", [True, False])
+async def test_what_an_export_says_was_deleted_withdraws_the_example_that_came_of_it(
+    by_manifest: bool, tmp_path: Path
+) -> None:
+    before = await made_from(*thread(), questionnaire())
+    gone = ["Communication/a1", "https://ehr.example/fhir/QuestionnaireResponse/r1", "Consent/c1", "Patient/p1"]
+    entries = [{"request": {"method": "DELETE", "url": url}} for url in [*gone, f"Patient?name={NAME}"]]
+    deletions = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
+    written(tmp_path / "Communication.ndjson", *thread())
+    written(tmp_path / "gone.ndjson", deletions, {"resourceType": "Bundle", "type": "transaction"})
+    if by_manifest:
+        output, said = [{"url": "https://x/Communication.ndjson"}], [{"type": "Bundle", "url": "https://x/gone.ndjson"}]
+        written(tmp_path / "manifest.json", {"output": output, "deleted": said})
+    publisher = RecordingPublisher()
+    made = await imported(tmp_path, publisher=publisher)
+    assert made.proposals == [], "what is deleted is not proposed, though an older file has it"
+    assert [event.type for event in publisher.events] == ["sano.example.withdrawn"] * 2
+    assert {data.example_id for data in made.withdrawals} == {data.example_id for data in before.proposals}
+    assert {data.reason_code for data in made.withdrawals} == {"deleted"}
+    assert [refusal.code for refusal in made.refused] == ["bad-deletion", "deleted"]
+    assert not any(NAME in str(refusal) for refusal in made.refused)
 
 
 async def test_files_that_are_not_there_end_the_import_before_anything_is_published(tmp_path: Path) -> None:

@@ -6,16 +6,24 @@ A resource that cannot be read is one refusal, which names the file and the plac
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from producers.sources.fhir.resources import Resources, denial, validated
+from producers.sources.fhir.resources import NAME, Resources, denial, relative, validated
 from producers.sources.made import placed
 from schemas.base.json_text import parse_json
 from tenancy.errors import Refused
 
 MANIFEST = "manifest.json"
 _BESIDE = frozenset({"Binary"})  # what resources that are read refer to
+
+
+@dataclass(frozen=True)
+class _Deletion:
+    """An entry that says what the server deleted: ``request`` with DELETE, and no resource."""
+
+    name: str = field(repr=False)
 
 
 def read_files(paths: Sequence[Path], types: frozenset[str]) -> tuple[Resources, list[Refused]]:
@@ -25,6 +33,10 @@ def read_files(paths: Sequence[Path], types: frozenset[str]) -> tuple[Resources,
         for where, full_url, value in _entries(file):
             if isinstance(value, Refused):
                 refused.append(value)
+                continue
+            if isinstance(value, _Deletion):
+                if value.name.partition("/")[0] in types:
+                    resources.deleted.setdefault(value.name, where)
                 continue
             try:
                 resource = validated(value, types | _BESIDE)
@@ -54,21 +66,27 @@ def _files(path: Path, refused: list[Refused]) -> Iterator[Path]:
     if manifest is None:
         yield path
         return
-    for number, output in enumerate(manifest["output"]):
-        url = output.get("url") if isinstance(output, dict) else None
-        file = path.parent / str(url).rstrip("/").rpartition("/")[2] if isinstance(url, str) else None
-        found = [one for one in (file, file and file.with_name(f"{file.name}.ndjson")) if one and one.is_file()]
-        if found:
-            yield found[0]
-        else:
-            why = f"{path}: output {number}: refused: no file beside the manifest has the name at the end of its url"
+    for part in ("output", "deleted"):
+        named = manifest.get(part) or []
+        for number, one in enumerate(named if isinstance(named, list) else [None]):
+            file = _beside(path, one)
+            if file is not None:
+                yield file
+                continue
+            why = f"{path}: {part} {number}: refused: no file beside the manifest has the name at the end of its url"
             refused.append(Refused("unreadable-file", why))
     if manifest.get("error"):
         why = f"{path}: refused: the server reports errors of its export; see the files of its `error`"
         refused.append(Refused("export-errors", why))
-    if manifest.get("deleted"):
-        why = f"{path}: refused: the export names deleted resources, and examples of them are not withdrawn"
-        refused.append(Refused("export-deleted", why))
+
+
+def _beside(manifest: Path, named: Any) -> Path | None:
+    """The file beside the manifest for one of those that it names, or None where there is none."""
+    url = named.get("url") if isinstance(named, dict) else None
+    if not isinstance(url, str):
+        return None
+    file = manifest.parent / url.rstrip("/").rpartition("/")[2]
+    return next((one for one in (file, file.with_name(f"{file.name}.ndjson")) if one.is_file()), None)
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:
@@ -90,10 +108,13 @@ def _entries(path: Path) -> Iterator[tuple[str, str | None, Any]]:
     if path.suffix == ".ndjson" or (len(lines) > 1 and _is_json(lines[0][1]) and _is_json(lines[1][1])):
         for number, line in lines:
             where = f"{path}:{number}"
-            yield where, None, _parsed(line, where)
+            yield from _of_value(_parsed(line, where), where)
         return
-    where = str(path)
-    value = _parsed(body, where)
+    yield from _of_value(_parsed(body, str(path)), str(path))
+
+
+def _of_value(value: Any, where: str) -> Iterator[tuple[str, str | None, Any]]:
+    """The entries of a Bundle, as the files of what was deleted are lines of; anything else by itself."""
     if not isinstance(value, dict) or value.get("resourceType") != "Bundle":
         yield where, None, value
         return
@@ -108,6 +129,15 @@ def _entries(path: Path) -> Iterator[tuple[str, str | None, Any]]:
         elif "resource" in entry:
             url = entry.get("fullUrl")
             yield place, url if isinstance(url, str) else None, entry["resource"]
+        elif isinstance(request := entry.get("request"), dict) and request.get("method") == "DELETE":
+            yield place, None, _deletion(request.get("url"), place)
+
+
+def _deletion(url: Any, place: str) -> _Deletion | Refused:
+    name = relative(url) if isinstance(url, str) else ""
+    if NAME.fullmatch(name):
+        return _Deletion(name)
+    return Refused("bad-deletion", f"{place}: refused: what was deleted is not named as Type/id")
 
 
 def _body(path: Path) -> bytes:

@@ -24,6 +24,7 @@ from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleWithdrawn
 from tenancy.errors import Refused
 
 ENTERED_IN_ERROR = "entered-in-error"
+DELETED = "deleted"
 CONVERSATIONS = ("Communication", "QuestionnaireResponse", "DocumentReference")
 
 
@@ -36,8 +37,10 @@ async def import_fhir(
     """
     resources, refused = await asyncio.to_thread(read_files, list(paths), mapping.types)
     finder = Finder(resources, mapping, proposer.key, proposer.tenant)
-    made = await made_of(proposer, finder, conversations(resources), progress, leaves_only=True)
-    made.refused[:0] = refused
+    there = [held for held in conversations(resources) if held.name not in resources.deleted]
+    made = await made_of(proposer, finder, there, progress, leaves_only=True)
+    made.withdrawals += of_deleted(finder, resources.deleted)
+    made.refused[:0] = [*refused, *(placed(where, no_owner()) for where in _deleted_consents(resources))]
     await made.publish(proposer, progress)
     return made
 
@@ -45,6 +48,24 @@ async def import_fhir(
 def conversations(resources: Resources) -> list[Held]:
     """What may be a conversation, in the order of the input within each type."""
     return [held for kind in CONVERSATIONS for held in resources.of_type(kind)]
+
+
+def of_deleted(finder: Finder, names: Iterable[str]) -> list[ExampleWithdrawn]:
+    """The withdrawals of the examples that were made of resources which the server has deleted."""
+    return [
+        ExampleWithdrawn(example_id=finder.example_id(name), reason_code=DELETED)
+        for name in names
+        if name.partition("/")[0] in CONVERSATIONS
+    ]
+
+
+def no_owner() -> Refused:
+    """The refusal of a deletion of a Consent: its patient is in what is gone, so it revokes nothing."""
+    return Refused(DELETED, "refused: Consent: the server deleted it, and it is not known whose it was")
+
+
+def _deleted_consents(resources: Resources) -> list[str]:
+    return [where for name, where in resources.deleted.items() if name.startswith("Consent/")]
 
 
 async def made_of(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from producers.sources.fhir.candidates import MOST_TURNS, Finder
-from producers.sources.fhir.importing import CONVERSATIONS, made_of
+from producers.sources.fhir.importing import CONVERSATIONS, made_of, no_owner, of_deleted
 from producers.sources.fhir.mapping import ConsentMapping, FhirMapping, texts, values
 from producers.sources.fhir.notification import Malformed, Notification, NotificationEvent, read_notification
 from producers.sources.fhir.positions import Positions
@@ -22,7 +22,7 @@ from producers.sources.fhir.resources import Held, Resource, Resources, denial, 
 from producers.sources.fhir.server import Deleted, FhirServer, NoSearch
 from producers.sources.made import placed
 from producers.sources.proposing import Proposer
-from schemas.bus.events import EventData, ExampleWithdrawn
+from schemas.bus.events import EventData
 from tenancy.errors import Refused
 from tenancy.service.telemetry import SCOPE
 
@@ -98,11 +98,7 @@ class Receiver:
         names += [held.name for held in look.resources.of_type("Consent") if held.name not in names]
         found = [held for name in names if (held := await look.of(name)) is not None]
         finder = Finder(look.resources, self.mapping, self.proposer.key, self.proposer.tenant)
-        deleted = [
-            ExampleWithdrawn(example_id=finder.example_id(name), reason_code="deleted")
-            for name in look.deleted
-            if name.partition("/")[0] in CONVERSATIONS
-        ]
+        deleted = of_deleted(finder, look.deleted)
         made = await made_of(self.proposer, finder, [held for held in found if held.type in CONVERSATIONS])
         published: list[EventData] = [*made.consents, *made.withdrawals, *deleted, *made.proposals]
         for data in published:
@@ -169,10 +165,10 @@ class _Look:
             if held.type in CONVERSATIONS:
                 await self._provenances(name)
             return held
-        except Deleted as gone:
+        except Deleted:
             self.deleted.append(name)
             if name.startswith("Consent/"):
-                self.refused.append(Refused(gone.code, f"{gone}, and it is not known whose it was"))
+                self.refused.append(no_owner())
         except Refused as refusal:
             self.refused.append(refusal)
         return None

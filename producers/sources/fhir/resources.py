@@ -17,6 +17,7 @@ from tenancy.errors import Refused
 Resource = Mapping[str, Any]
 
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
+NAME = re.compile(r"[A-Z][A-Za-z]{2,63}/[A-Za-z0-9.-]{1,64}")
 _REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{2,63}/[A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?$")
 
 
@@ -35,8 +36,11 @@ class Held:
 
 @dataclass
 class Resources:
-    """What one input holds, or what was read for one notification."""
+    """What one input holds, or what was read for one notification. ``deleted``: names of what the server has no more,
+    and where that is said.
+    """
 
+    deleted: dict[str, str] = field(default_factory=dict, repr=False)
     _by_name: dict[str, Held] = field(default_factory=dict)
     _names: dict[str, str] = field(default_factory=dict)
 
