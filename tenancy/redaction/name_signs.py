@@ -118,7 +118,8 @@ PERSON_CUE = re.compile(
     r"(?<![\w/])(?P<cue>(?:our|my|this|the|new|same|on|for|re|hi|with|see|seeing|saw|have|"
     r"a)?\s?(?:pts?|patients?|client|resident|inmate|veteran|member|subject|baby\s(?:boy|girl)|"
     r"babyboy|babygirl|baby|infant|newborn|twin|donor|recipient|bb|bg)\.?)(?:\s{0,2}[:=,#-]|\s(?:is|was|"
-    r"named|called|name|aka|initials))?\s{1,2}(?:is\s|named\s|called\s)?[\"'(]?(?=[^\W\d_])",
+    r"named|called|name|aka|initials))?\s{1,2}(?:is\s|named\s|called\s)?[\"'(]?(?!rose\s(?:from|to|up|out)\b)"
+    r"(?=[^\W\d_])",
     re.IGNORECASE,
 )
 RELATIVE_WORD = (

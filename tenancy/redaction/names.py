@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from schemas.base.redaction import IdentifierType as T
-from tenancy.redaction import name_pairs, words
+from tenancy.redaction import name_frames, name_pairs, words
 from tenancy.redaction import name_signs as signs
 from tenancy.redaction.labelled import Found
 from tenancy.redaction.name_runs import run
@@ -21,7 +21,9 @@ def find(text: str) -> Iterator[Found]:
         *_cued(text, cased),
         *_initials(text),
         *name_pairs.find(text, cased),
+        *name_frames.find(text),
     ]
+    found += list(name_frames.joined(text, tuple(found)))
     for start, end, kind in found:
         if " " in text[start:end] or not signs.EPONYM_AFTER.match(text, end) or not words.is_eponym(text[start:end]):
             yield start, end, kind

@@ -159,7 +159,7 @@ FACILITY = re.compile(
 FACILITY_LOWER = re.compile(
     r"\b(?:at|to|from|in|near|via|outside|by|of|@)\s(?:the\s)?(?P<name>(?:[a-z][\w'.-]{1,"
     r"20}\s){1,4}?)(?P<noun>hospital|medical\scent(?:er|re)|med\s(?:center|ctr)|clinic|"
-    r"nursing\shome|rehab(?:\scenter)?|hospice|memorial(?:\shospital)?|general(?:\shospital)?|regional|"
+    r"nursing\shome|care\scent(?:er|re)|rehab(?:\scenter)?|hospice|memorial(?:\shospital)?|general(?:\shospital)?|regional|"
     r"pharmacy|health\s(?:system|center)|healthcare|university|college|"
     r"(?:high|middle|elementary)\sschool|school|church|manor|assisted\sliving|urgent\scare|"
     r"jail|prison|correctional|shelter|va(?:mc)?|academy|snf|ltac|dialysis|er|ed|icu)(?!\w)",
@@ -188,6 +188,33 @@ KNOWN = re.compile(
     r"tesla|google|microsoft|usps|quest\sdiagnostics|labcorp)(?!\w)",
     re.IGNORECASE,
 )
+KNOWN_AFTER = re.compile(
+    r"\b(?:at|from|to|by|via|in|through|@|of)\s(?:the\s)?(?P<name>mercy|providence|good\sshepherd|holy\s(?:cross|name|"
+    r"family|spirit|trinity)|sacred\sheart|our\slady(?:\sof\s\w+)?|trinity|bon\ssecours|banner|sutter|scripps|geisinger|"
+    r"intermountain|advocate|ascension|dignity|adventhealth|atrium|novant|wellstar|piedmont|ochsner|kindred|genesis|"
+    r"brookdale|encompass|manorcare|davita(?:\s\w+)?|fresenius(?:\s\w+)?|sunrise|lifecare|atria|christus|essentia|sanford|"
+    r"unitypoint|carilion|inova|sentara|medstar|beaumont|spectrum\shealth|swedish|overlake|legacy|froedtert|aurora|"
+    r"hennepin|bellevue|cook\scounty|grady|parkland|ben\staub|shands|tampa\sgeneral|northwestern|rush|loyola|"
+    r"montefiore|maimonides|hopkins|penn|jefferson|temple|cleveland\sclinic)"
+    r"(?:\s(?:alaska|er|ed|icu|hospital|health|clinic|cath\slab|rehab|snf|dialysis))?(?!\w)"
+    r"(?!\s(?:score|criteria|index|sign|syndrome|immunization|killing|pneumonia|rounds|nights?|shift|protocol))",
+    re.IGNORECASE,
+)
+HOME = re.compile(
+    r"(?:^|[.;:!?,\n]\s{0,2}|\b(?:at|from|to|by|near|in|of|and)\s(?:the\s)?)(?P<name>[^\W\d_]{3,14}\s(?:grove|ridge|creek|"
+    r"oaks?|pines?|hills|meadows?|village|glen|haven|springs|gardens?|heights|woods|brook|manor|acres|terrace|estates|"
+    r"commons|landing|crossing|hollow|vista|valley|bluffs?|shores?|pointe|place))(?=\s(?:called|calls|calling|snf|nursing|staff|"
+    r"nurse|rn|sent|says|said|resident|assisted|memory|rehab|alf|home|hospital|clinic|er|ed)\b|[,.;:)]|\s?$|\s(?:for|with|"
+    r"w/|on|last|since|and|after|in|this)\b)",
+    re.IGNORECASE,
+)
+"""``maple grove called``: homes and practices are called so."""
+CALLED = re.compile(
+    r"\b(?:company|store|shop|nursery|restaurant|plant|firm|daycare|school|farm|home|clinic|bar|salon|place|bakery|"
+    r"warehouse|church|camp|gym|office|startup|factory|hotel)\s(?:called|named)\s(?:the\s)?"
+    r"(?P<name>[A-Z][\w'&.-]{1,20}(?:\s(?:of\s|&\s)?[A-Z][\w'&.-]{1,20}){0,3})"
+)
+LONE = re.compile(r"(?<![\w'-])[^\W\d_]{5,}(?![\w'-])")
 GENERIC = word_set("general_facilities.txt")
 CITIES_AND_EPONYMS = frozenset(
     {

@@ -113,12 +113,31 @@ def _towns(text: str) -> Iterator[Found]:
             continue
         if not words.is_large_region(town) and not any(map(words.is_clinical, town.split())):
             yield match.start() + found, match.end(), T.PLACE
+    for match in signs.LONE.finditer(text):
+        if _is_lone_town(text, match):
+            yield match.start(), match.end(), T.PLACE
     for match in signs.COUNTY.finditer(text):
         name = match["name"]
         if (words.is_county(name) and not words.is_function_word(name)) or (
             name[:1].isupper() and not words.is_ordinary(name.split()[-1]) and name.lower() not in signs.GENERIC
         ):
             yield match.start("name"), match.end(), T.PLACE
+
+
+def _is_lone_town(text: str, match: re.Match[str]) -> bool:
+    """Whether a word is a town that people know, and nothing else, so that it needs no sign around it: ``fresno``."""
+    word = match.group()
+    return (
+        2.6 < words.zipf(word) < 4.6
+        and words.is_place(word)
+        and words.is_ordinary(word)
+        and not words.is_medical(word)
+        and not words.is_eponym(word)
+        and not words.is_large_region(word)
+        and not words.is_function_word(word)
+        and (not words.is_dictionary_word(word) or words.zipf(word) < 3.6)
+        and not signs.NOT_PLACE_AFTER.match(text, match.end())
+    )
 
 
 def _is_plain(parts: list[str], sure: bool = True) -> bool:
@@ -236,6 +255,12 @@ def _facilities(text: str) -> Iterator[Found]:
             yield match.start(), match.end(), T.FACILITY
     for match in signs.KNOWN.finditer(text):
         yield match.start(), match.end(), T.FACILITY
+    for match in signs.KNOWN_AFTER.finditer(text):
+        yield match.start("name"), match.end(), T.FACILITY
+    for match in signs.HOME.finditer(text):
+        head = match["name"].split()[0]
+        if head.lower() not in signs.GENERIC and not words.is_function_word(head) and not words.is_medical(head):
+            yield match.start("name"), match.end("name"), T.FACILITY
 
 
 def _names_a_facility(named: list[str], noun: str) -> bool:
@@ -289,6 +314,8 @@ def _employers(text: str) -> Iterator[Found]:
             end = _name_end(match["name"], capital_only=pattern is signs.EMPLOYER)
             if end:
                 yield match.start("name"), match.start("name") + end, T.EMPLOYER
+    for match in signs.CALLED.finditer(text):
+        yield match.start("name"), match.end("name"), T.EMPLOYER
     for match in signs.COMPANY.finditer(text):
         start, name = _specific(match.start("name"), match["name"])
         if name.strip():

@@ -41,6 +41,12 @@ _BEFORE = re.compile(r"(?P<word>[^\W\d_]+)(?P<sign> {1,2}|-)$")
 _AFTER = re.compile(r"(?P<sign> {1,2}|-)(?P<word>[^\W\d_]+)")
 _SCORED = re.compile(r" \d{1,2}(?!\d|\s?-?(?:y|[mf]\b|mo\b|wk|week|male|female))", re.IGNORECASE)
 """``Braden 14``: an eponym before a number that is no age."""
+_NO_VERB = re.compile(
+    r"(?:of|the|an?|from|any|urine|blood|matter|discharge|fluid|stool|sputum|pus|bleeding|hair|eyes|skin|period|weight|"
+    r"scale|cold|light|colou?r)",
+    re.IGNORECASE,
+)
+"""What stands after a word rather than after the name that it is too."""
 _VOWEL = re.compile(r"[aeiouy\u00c0-\u1eff]", re.IGNORECASE)
 
 WORD_TOO = 0.7
@@ -149,9 +155,12 @@ def _may_be(text: str, start: int, end: int, kind: T, odds: float) -> bool:
             return False
         if words.is_clinical(word) or _stands_for_a_sign(text, start, end, odds):
             return False
-        if word.islower() and words.has_two_senses(word) and (odds < WORD_TOO or _qualifies(text, end)):
+        if word.islower() and words.has_two_senses(word) and odds < WORD_TOO:
+            return False
+        if word.islower() and words.is_dictionary_word(word) and _qualifies(text, end):
             return False
         unlisted = words.is_strange(word) and _VOWEL.search(word) is not None
+        unlisted = unlisted and not (kind is T.PLACE and word.islower() and len(word) < 4)
         return (
             words.is_name(word)
             or (unlisted and not (word.isupper() and len(word) < 5))
@@ -170,9 +179,9 @@ def _may_be(text: str, start: int, end: int, kind: T, odds: float) -> bool:
 
 
 def _qualifies(text: str, end: int) -> bool:
-    """Whether what stands after a word makes it no name: ``frank hematuria``, ``joy of``."""
+    """Whether what stands after a word makes it no name: ``frank hematuria``, ``joy of``, ``mark the``."""
     after = _AFTER.match(text, end)
-    return after is not None and (after["word"] == "of" or words.is_medical(after["word"]))
+    return after is not None and (_NO_VERB.fullmatch(after["word"]) is not None or words.is_medical(after["word"]))
 
 
 def _stands_for_a_sign(text: str, start: int, end: int, odds: float) -> bool:

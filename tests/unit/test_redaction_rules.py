@@ -17,7 +17,7 @@ from tenancy.redaction.tagger import TaggerDetector
 from tests.phi.identifiers import Split
 from tests.phi.measure import recall, touched
 from tests.phi.texts import samples
-from tests.phi.written import written
+from tests.phi.written import LOOKED_AT, unseen, written
 
 TEXTS = 120
 
@@ -45,9 +45,10 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
     def scan(text: str) -> list[tuple[int, int]]:
         return [(span.start, span.end) for span in gate.scan(text)]
 
-    found = recall(scan, written())
+    found = recall(scan, written()[: LOOKED_AT[False]])
     assert set(found.by_class()) == set(SAFE_HARBOR.values())
     assert found.overall >= 0.97, found.missed
+    assert recall(scan, unseen()).overall >= 0.88  # without what was missed: nobody is to see it
     texts = written(clean=True)
     clean = touched(scan, texts)
     assert len(clean) <= 0.05 * len(texts), clean
@@ -58,6 +59,18 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
     [
         ("GONZALEZ, MARIA 90F HIP FX", "[PERSON-1] [AGE-1]F HIP FX"),
         ("H. Nakagawa (97), DNR", "[PERSON-1] ([AGE-1]), DNR"),
+        ("i told hope to hold her methotrexate", "i told [PERSON-1] to hold her methotrexate"),
+        ("can mark go back on clozapine", "can [PERSON-1] go back on clozapine"),
+        ("May called again, dizzy", "[PERSON-1] called again, dizzy"),
+        ("grace's potassium came back 5.9", "[PERSON-1]'s potassium came back 5.9"),
+        ("hunter, 9, adhd", "[PATIENT-1], 9, adhd"),
+        ("okafor in cards says stop digoxin", "[CLINICIAN-1] in cards says stop digoxin"),
+        ("junior, her son, does the pill box", "[RELATIVE-1], her son, does the pill box"),
+        ("ms day reports hives after cefdinir", "ms [PATIENT-1] reports hives after cefdinir"),
+        ("saw ortiz and nguyen on ward round", "saw [PERSON-1] and [PERSON-2] on ward round"),
+        ("exposure at the fresno jail, tb", "exposure at the [PLACE-1] jail, tb"),
+        ("maple grove called, refusing insulin", "[FACILITY-1] called, refusing insulin"),
+        ("transferred from mercy with hgb 6", "transferred from [FACILITY-1] with hgb 6"),
         ("103-y-o, ckd 4. 91/F, chf", "[AGE-1]-y-o, ckd 4. [AGE-2]/F, chf"),
         ("pt is ninety three. ninety-four yo sister", "pt is [AGE-1]. [AGE-2] yo sister"),
         ("at 97 she wants full code", "at [AGE-1] she wants full code"),
@@ -102,6 +115,14 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "Boston bowel prep score 8, Rome IV, Ottawa ankle rules, New York Heart class III",
         "NCT01234567, PMID 31234567, rs1801133, CPT 99213, SNOMED 73211009",
         "may I give metoprolol? march fracture. will discharge tomorrow",
+        "hope the lactate clears, still 4",
+        "may i give ketorolac with a cr of 1.4",
+        "mark the site before the paracentesis",
+        "patient rose from a chair in 14 sec",
+        "amber urine on rifampin, frank blood per rectum",
+        "will she need a bridge, mechanical avr",
+        "dawn phenomenon vs somogyi, summer cold, gray matter",
+        "Na 109, seized once; lad 70, rca 40",
     ],
 )
 def test_medicine_is_left_alone(gate: RedactionGate, text: str) -> None:
