@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -56,12 +55,9 @@ class PublicKey:
         """The same key, as securesystemslib checks envelopes with it."""
         return SSlibKey.from_crypto(self.inner)
 
-    @cached_property
+    @property
     def key_id(self) -> str:
-        """Its name in DSSE envelopes, in the kid of a JWS and in the trust file: a digest of it.
-
-        Computed once: every event that is published names it.
-        """
+        """Its name in DSSE envelopes, in the kid of a JWS and in the trust file: a digest of it."""
         return str(self.sslib.keyid)
 
     def pem(self) -> bytes:
@@ -130,7 +126,7 @@ class LocalKey:
             raise Refused("no-signing-key", f"refused: {path} is no {KINDS} key; give one by {given_by}")
         return cls(key)  # type: ignore[arg-type]
 
-    @cached_property
+    @property
     def public_key(self) -> PublicKey:
         return PublicKey.of(self.private_key.public_key())
 
