@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from inference.adapters.recent_set import RecentSet
-from schemas.objects.knowledge import KnowledgeSet, SegmentEntry
+from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import KnowledgeState
 from tenancy.errors import Refused, Transient
 from tenancy.knowledge.published import read_segment, read_set
+from tenancy.knowledge.search import Searchable
 from tenancy.knowledge.segments import Segment, unpacked
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
@@ -81,7 +82,7 @@ class _Opened:
 class _Index:
     """What is open of one tenant."""
 
-    held: KnowledgeSet
+    searchable: Searchable
     state: KnowledgeState
     segments: dict[str, _Opened]
     opened_at: float
@@ -90,15 +91,6 @@ class _Index:
     @property
     def size_bytes(self) -> int:
         return sum(opened.segment.size_bytes for opened in self.segments.values())
-
-
-@dataclass(frozen=True)
-class OpenIndex:
-    """An index as one search uses it."""
-
-    held: KnowledgeSet
-    entries: tuple[SegmentEntry, ...]
-    segments: tuple[Segment, ...]
 
 
 @dataclass
@@ -114,7 +106,7 @@ class LoadedIndexes:
     _waiting: dict[TenantId, float] = field(default_factory=dict)  # until when nothing is read for them
 
     @asynccontextmanager
-    async def used(self, tenant: TenantId, state: KnowledgeState, open_store: OpenStore) -> AsyncIterator[OpenIndex]:
+    async def used(self, tenant: TenantId, state: KnowledgeState, open_store: OpenStore) -> AsyncIterator[Searchable]:
         """The index that the tenant's state names, for one search. What it shares with the one before stays open, and
         the tenant's store, whose key all tenants share a service for, is opened only where something is read.
 
@@ -125,14 +117,14 @@ class LoadedIndexes:
             index = self._indexes.get(tenant)
             if index is None or index.state.digest != state.digest:
                 index = await self._opened(await open_store(), state, index)
-            used = [index.segments[entry.digest] for entry in index.held.segments]
+            used = list(index.segments.values())
             for opened in used:  # no await since it was found: nobody can drop it before it is reserved
                 opened.users += 1
             index.used_at = self.now()
             if tenant in self._indexes:
                 self._indexes.move_to_end(tenant)
         try:
-            yield OpenIndex(index.held, index.held.segments, tuple(opened.segment for opened in used))
+            yield index.searchable
         finally:
             for opened in used:
                 opened.release()
@@ -159,10 +151,10 @@ class LoadedIndexes:
         if store.tenant in self._gone:
             self._drop(store.tenant, present)
             raise Refused("tenant-removed", "refused: the tenant is not served here any more")
-        wanted = {entry.digest for entry in held.segments}
         now = self.now()
-        segments = {digest: kept for digest, kept in present.items() if digest in wanted}
-        index = _Index(held, state, segments, now if before is None else before.opened_at, now)
+        segments = {entry.digest: present[entry.digest] for entry in held.segments}
+        searchable = Searchable(held, tuple(opened.segment for opened in segments.values()))
+        index = _Index(searchable, state, segments, now if before is None else before.opened_at, now)
         victims = self._victims(store.tenant, index.size_bytes)
         if victims is None:
             self._indexes.pop(store.tenant, None)
@@ -173,7 +165,7 @@ class LoadedIndexes:
             raise NoRoomForIndex(STAY_SECONDS)
         for victim in victims:
             self._drop(victim, self._indexes.pop(victim).segments)
-        self._drop(store.tenant, {digest: kept for digest, kept in present.items() if digest not in wanted})
+        self._drop(store.tenant, {digest: kept for digest, kept in present.items() if digest not in segments})
         self._indexes[store.tenant] = index
         return index
 

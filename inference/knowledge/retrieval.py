@@ -8,7 +8,6 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from inference.engine import message_fields
 from inference.engine.errors import EngineRefused
 from inference.errors import retrieval_unavailable
 from inference.knowledge.frame import framed
-from inference.knowledge.loaded_indexes import LoadedIndexes, NoRoomForIndex, OpenIndex
+from inference.knowledge.loaded_indexes import LoadedIndexes, NoRoomForIndex
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.base.timestamps import Timestamp
@@ -27,7 +26,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.port import Embedder, TextTooLong, Vectors
 from tenancy.errors import ObjectNotFound, Refused, Transient
-from tenancy.knowledge.search import Found, search
+from tenancy.knowledge.search import Found, Question, Searchable
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
@@ -138,7 +137,9 @@ class Retrieval:
             vector = await _embedded(query, embedder)
             async with self._index(tenant, knowledge) as index:
                 at = wanted.effective_at or self.tenancy.clock()
-                found = await asyncio.to_thread(_searched, index, query, vector, embedder.name, top_k, wanted, at)
+                ids = None if wanted.document_ids is None else frozenset(wanted.document_ids)
+                question = Question(query, vector[0], embedder.name, at, top_k, ids)
+                found = await asyncio.to_thread(index.search, question)
         except NoRoomForIndex as error:
             logger.warning("documents not searched", extra={"reason": "no-room"})
             raise retrieval_unavailable(error.seconds) from None
@@ -151,7 +152,7 @@ class Retrieval:
         return kept, {name: index.held.documents[name].title for name in {one.passage.document_id for one in kept}}
 
     @asynccontextmanager
-    async def _index(self, tenant: TenantId, knowledge: KnowledgeState) -> AsyncIterator[OpenIndex]:
+    async def _index(self, tenant: TenantId, knowledge: KnowledgeState) -> AsyncIterator[Searchable]:
         """The index that this view of the state names or, where that was replaced and erased meanwhile, the one of now.
 
         Raises as :meth:`LoadedIndexes.used`.
@@ -166,31 +167,6 @@ class Retrieval:
                     raise
                 index = await stack.enter_async_context(self.indexes.used(tenant, latest, open_store))
             yield index
-
-
-def _searched(
-    index: OpenIndex,
-    query: str,
-    vector: Vectors,
-    embedder: str,
-    top_k: int,
-    wanted: Filter,
-    at: datetime,
-) -> list[Found]:
-    documents = index.held.documents
-    ids = None if wanted.document_ids is None else set(wanted.document_ids)
-
-    def is_wanted(document_id: str, version: int) -> bool:
-        entry = documents.get(document_id)
-        return (
-            entry is not None
-            and entry.version == version
-            and entry.is_effective(at)
-            and (ids is None or document_id in ids)
-        )
-
-    comparable = [entry.embedder == embedder for entry in index.entries]
-    return search(index.segments, query, vector[0], top_k=top_k, is_wanted=is_wanted, is_comparable=comparable)
 
 
 async def _embedded(query: str, embedder: Embedder) -> Vectors:

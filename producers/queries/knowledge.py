@@ -8,7 +8,7 @@ from schemas.base.timestamps import Timestamp
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.port import Embedder
 from tenancy.knowledge.published import read_segment, read_set
-from tenancy.knowledge.search import search
+from tenancy.knowledge.search import Question, Searchable
 from tenancy.knowledge.segments import unpacked
 from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
@@ -64,16 +64,10 @@ async def search_documents(
     state = (await tenancy.active(tenant)).state
     store = await tenancy.store(tenant)
     held = await read_set(store, state.knowledge)
-    segments = [unpacked(body) for body in await gathered(read_segment(store, entry) for entry in held.segments)]
+    bodies = await gathered(read_segment(store, entry) for entry in held.segments)
     vector = (await embedder.embed([query])).vectors[0]
-    now = tenancy.clock()
-
-    def is_wanted(document_id: str, version: int) -> bool:
-        entry = held.documents.get(document_id)
-        return entry is not None and entry.version == version and entry.is_effective(now)
-
-    comparable = [entry.embedder == embedder.name for entry in held.segments]
-    found = search(segments, query, vector, top_k=top_k, is_wanted=is_wanted, is_comparable=comparable)
+    question = Question(query, vector, embedder.name, tenancy.clock(), top_k)
+    found = Searchable(held, tuple(map(unpacked, bodies))).search(question)
     return [
         FoundPassage(
             document_id=one.passage.document_id,

@@ -96,14 +96,47 @@ def made(passages: Sequence[Passage], vectors: Vectors) -> Segment:
 
 
 def merged(segments: Sequence[Segment], without: Collection[str] = ()) -> Segment | None:
-    """One segment of all their passages but those of these documents; None where no passage is left."""
-    passages: list[Passage] = []
-    vectors = []
+    """One segment of all their passages but those of these documents; None where no passage is left.
+
+    Arrays are cut and joined: no text is read anew, which would take most of the time of a replaced document.
+    """
+    parts = []
     for segment in segments:
-        kept = [row for row in range(len(segment)) if segment.documents[int(segment.owners[row])][0] not in without]
-        passages += [segment.passage(row) for row in kept]
-        vectors.append(segment.vectors[kept])
-    return made(passages, np.concatenate(vectors)) if passages else None
+        staying = np.array([name not in without for name, _ in segment.documents], bool)
+        if staying.all():
+            parts.append(segment)
+        elif staying.any():
+            parts.append(_kept(segment, staying))
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    firsts = np.cumsum([0, *(len(part.documents) for part in parts)])
+    return Segment(
+        documents=tuple(document for part in parts for document in part.documents),
+        owners=np.concatenate([part.owners + np.int32(first) for part, first in zip(parts, firsts, strict=False)]),
+        vectors=np.concatenate([part.vectors for part in parts]),
+        postings=Postings.joined([part.postings for part in parts]),
+        paths=np.concatenate([part.paths for part in parts]),
+        path_ends=_ends_joined([part.path_ends for part in parts]),
+        texts=np.concatenate([part.texts for part in parts]),
+        text_ends=_ends_joined([part.text_ends for part in parts]),
+    )
+
+
+def _kept(segment: Segment, staying: NDArray[np.bool_]) -> Segment:
+    """The passages of the documents that stay."""
+    rows = staying[segment.owners]
+    paths, path_ends = _items_kept(segment.paths, segment.path_ends, rows)
+    texts, text_ends = _items_kept(segment.texts, segment.text_ends, rows)
+    return Segment(
+        documents=tuple(document for document, stays in zip(segment.documents, staying, strict=True) if stays),
+        owners=(np.cumsum(staying) - 1)[segment.owners[rows]].astype(np.int32),
+        vectors=segment.vectors[rows],
+        postings=segment.postings.kept(rows),
+        paths=paths,
+        path_ends=path_ends,
+        texts=texts,
+        text_ends=text_ends,
+    )
 
 
 def packed(segment: Segment) -> bytes:
@@ -164,3 +197,14 @@ def _joined(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 def _item(joined: NDArray[np.uint8], ends: NDArray[np.int64], row: int) -> str:
     return joined[int(ends[row]) : int(ends[row + 1])].tobytes().decode()
+
+
+def _items_kept(
+    joined: NDArray[np.uint8], ends: NDArray[np.int64], rows: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    sizes = np.diff(ends)
+    return joined[np.repeat(rows, sizes)], np.cumsum(np.concatenate([[0], sizes[rows]]), dtype=np.int64)
+
+
+def _ends_joined(ends: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.cumsum(np.concatenate([[0], *(np.diff(one) for one in ends)]), dtype=np.int64)

@@ -27,6 +27,7 @@ from tests.bench import (
     purge_throughput,
     redaction,
     report,
+    retrieval,
     streaming_cpu,
     training_step,
 )
@@ -45,6 +46,7 @@ ENTRIES: tuple[Entry, ...] = (
     fair_admission.ENTRY,
     streaming_cpu.ENTRY,
     redaction.ENTRY,
+    retrieval.ENTRY,
 )
 WITH_ENGINE = (adapter_first_token.ENTRY, fair_admission.ENTRY, streaming_cpu.ENTRY)
 ROUNDS = 5

@@ -21,7 +21,7 @@ from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.knowledge import KnowledgeSet
 from tenancy.knowledge.published import read_segment, read_set
-from tenancy.knowledge.search import Found, search
+from tenancy.knowledge.search import Found, Question, Searchable
 from tenancy.knowledge.segments import Segment, unpacked
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
@@ -115,8 +115,8 @@ class Index:
 
     async def search(self, query: str, top_k: int = 4) -> list[Found]:
         vector = (await self.embedder.embed([query])).vectors[0]
-        segments = await self.segments()
-        return search(segments, query, vector, top_k=top_k, is_wanted=lambda document_id, version: True)
+        searchable = Searchable(await self.held(), tuple(await self.segments()))
+        return searchable.search(Question(query, vector, self.embedder.name, NOW, top_k))
 
     def objects(self, folder: str) -> list[str]:
         """What the bucket holds of a folder of ``knowledge/``, older versions and markers too."""
