@@ -34,6 +34,7 @@ from inference.engine.grammars import Grammars
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
 from inference.knowledge.loaded_indexes import LoadedIndexes
+from inference.knowledge.memory_search import MemorySearch
 from inference.knowledge.retrieval import Retrieval
 from inference.replica import agent
 from inference.replica.agent import AgentPorts
@@ -204,7 +205,8 @@ class Replica:
             turns = self._turns()
             indexes = LoadedIndexes(settings.knowledge_mib * 2**20)
             embedder = EmbedderAtFirstUse(settings, settings.work_dir / "models", stack)
-            retrieval = Retrieval(tenancy, indexes, embedder, settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN)
+            frame_characters = settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN
+            retrieval = Retrieval(tenancy, MemorySearch(tenancy, indexes), embedder, frame_characters)
             views = TenantStateCache(tenancy, settings.state_ttl_seconds)
             ids = AnswerIds(tenancy, views.require_admitted)
             views.on_blocked = (turns.forget, ids.forget, pins.forget)

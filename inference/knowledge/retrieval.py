@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -17,7 +14,8 @@ from inference.engine import message_fields
 from inference.engine.errors import EngineRefused
 from inference.errors import retrieval_unavailable
 from inference.knowledge.frame import framed
-from inference.knowledge.loaded_indexes import LoadedIndexes, NoRoomForIndex
+from inference.knowledge.loaded_indexes import NoRoomForIndex
+from inference.knowledge.port import PassageSearch
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.base.timestamps import Timestamp
@@ -26,7 +24,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.port import Embedder, TextTooLong, Vectors
 from tenancy.errors import ObjectNotFound, Refused, Transient
-from tenancy.knowledge.search import Found, Question, Searchable
+from tenancy.knowledge.search import Found, Question
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
 
@@ -87,7 +85,7 @@ class Retrieval:
     """Retrieves for verified tenants. ``frame_characters``: of passages in one prompt."""
 
     tenancy: Tenancy
-    indexes: LoadedIndexes
+    passages: PassageSearch
     embedder: EmbedderSource
     frame_characters: int
 
@@ -127,7 +125,7 @@ class Retrieval:
         query: str,
         top_k: int,
         wanted: Filter,
-    ) -> tuple[list[Found], dict[str, str]]:
+    ) -> tuple[list[Found], Mapping[str, str]]:
         if knowledge is None or not knowledge.passages:
             return [], {}
         try:
@@ -135,11 +133,10 @@ class Retrieval:
             if embedder is None:
                 raise retrieval_unavailable()
             vector = await _embedded(query, embedder)
-            async with self._index(tenant, knowledge) as index:
-                at = wanted.effective_at or self.tenancy.clock()
-                ids = None if wanted.document_ids is None else frozenset(wanted.document_ids)
-                question = Question(query, vector[0], embedder.name, at, top_k, ids)
-                found = await asyncio.to_thread(index.search, question)
+            at = wanted.effective_at or self.tenancy.clock()
+            ids = None if wanted.document_ids is None else frozenset(wanted.document_ids)
+            question = Question(query, vector[0], embedder.name, at, top_k, ids)
+            searched = await self.passages.search(tenant, knowledge, question)
         except NoRoomForIndex as error:
             logger.warning("documents not searched", extra={"reason": "no-room"})
             raise retrieval_unavailable(error.seconds) from None
@@ -148,25 +145,8 @@ class Retrieval:
             logger.warning("documents not searched", extra={"reason": reason})
             raise retrieval_unavailable() from None
         least = policy.retrieval_min_similarity
-        kept = [one for one in found if one.similarity is None or one.similarity >= least]
-        return kept, {name: index.held.documents[name].title for name in {one.passage.document_id for one in kept}}
-
-    @asynccontextmanager
-    async def _index(self, tenant: TenantId, knowledge: KnowledgeState) -> AsyncIterator[Searchable]:
-        """The index that this view of the state names or, where that was replaced and erased meanwhile, the one of now.
-
-        Raises as :meth:`LoadedIndexes.used`.
-        """
-        open_store = partial(self.tenancy.store, tenant)
-        async with AsyncExitStack() as stack:
-            try:
-                index = await stack.enter_async_context(self.indexes.used(tenant, knowledge, open_store))
-            except ObjectNotFound:
-                latest = (await self.tenancy.active(tenant)).state.knowledge
-                if latest is None:
-                    raise
-                index = await stack.enter_async_context(self.indexes.used(tenant, latest, open_store))
-            yield index
+        kept = [one for one in searched.found if one.similarity is None or one.similarity >= least]
+        return kept, searched.titles
 
 
 async def _embedded(query: str, embedder: Embedder) -> Vectors:

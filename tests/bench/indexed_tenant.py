@@ -15,6 +15,7 @@ import numpy as np
 
 from consumers.knowledge.segmenting import FULL
 from inference.knowledge.loaded_indexes import LoadedIndexes
+from inference.knowledge.memory_search import MemorySearch
 from inference.knowledge.retrieval import Retrieval
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet
 from schemas.objects.state import KnowledgeState
@@ -59,13 +60,14 @@ class Indexed:
 
     parts: Parts
     tenant: TenantId
+    indexes: LoadedIndexes
     retrieval: Retrieval
     embedder: Embedder
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Searchable]:
         """The index that is published now."""
-        async with self.retrieval.indexes.used(self.tenant, await self.state(), self.store) as index:
+        async with self.indexes.used(self.tenant, await self.state(), self.store) as index:
             yield index
 
     async def state(self) -> KnowledgeState:
@@ -105,8 +107,9 @@ async def indexed(embedder: Embedder, texts: Sequence[str], vectors: Vectors) ->
     async def opened() -> Embedder:
         return embedder
 
-    retrieval = Retrieval(parts.tenancy, LoadedIndexes(INDEX_BYTES), opened, FRAME_CHARACTERS)
-    return Indexed(parts, tenant, retrieval, embedder)
+    indexes = LoadedIndexes(INDEX_BYTES)
+    retrieval = Retrieval(parts.tenancy, MemorySearch(parts.tenancy, indexes), opened, FRAME_CHARACTERS)
+    return Indexed(parts, tenant, indexes, retrieval, embedder)
 
 
 def _segments(texts: Sequence[str], vectors: Vectors) -> Iterator[Segment]:

@@ -155,7 +155,7 @@ def _steps(ours: Indexed, peer: Plain, asked: Vectors, size: int) -> dict[str, S
         return await _timed(ask)(number)
 
     async def opened(number: int) -> float:
-        await ours.retrieval.indexes.drop_idle(-1)
+        await ours.indexes.drop_idle(-1)
 
         async def open_it() -> None:
             async with ours.opened() as index:

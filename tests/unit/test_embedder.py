@@ -190,3 +190,10 @@ async def test_the_event_loop_goes_on_while_a_model_computes(local: Embedder) ->
         await asyncio.sleep(0.005)
         turns += 1
     assert turns > 5
+
+
+async def test_a_model_computes_in_one_thread_so_that_no_others_wait_for_it_awake(exact: SentenceTransformer) -> None:
+    import torch
+
+    loop = asyncio.get_running_loop()
+    assert await loop.run_in_executor(exact._thread, torch.get_num_threads) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,11 +12,15 @@ import pytest
 
 from consumers.knowledge.handlers import on_document
 from inference.knowledge.frame import BEGIN, END, INTRODUCTION
+from inference.knowledge.port import Searched
 from inference.knowledge.retrieval import NO_SUPPORT
 from schemas.bus.envelope import Event
 from schemas.objects.knowledge import SegmentEntry
-from schemas.objects.state import TenantState
+from schemas.objects.state import KnowledgeState, TenantState
+from tenancy.errors import Transient
 from tenancy.knowledge.published import read_segment
+from tenancy.knowledge.search import Found, Question
+from tenancy.knowledge.segments import Passage
 from tenancy.storage.keys import KeyRing, TenantKeys
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -224,6 +228,39 @@ async def test_without_an_embedder_or_with_a_broken_index_nothing_is_answered_in
     answer = await told.bench.post(CHAT, TENANT, **{**ASK, "retrieval": {}})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "retrieval_unavailable")
     assert len(told.bench.engine.asked) == asked
+
+
+@dataclass
+class Elsewhere:
+    """An engine outside the replica, behind the port."""
+
+    answer: Searched | Exception
+    asked: list[tuple[TenantId, int, Question]] = field(default_factory=list)
+
+    async def search(self, tenant: TenantId, state: KnowledgeState, question: Question) -> Searched:
+        self.asked.append((tenant, state.generation, question))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+async def test_an_engine_behind_the_port_is_asked_for_the_published_set_and_its_passages_are_cited(told: Told) -> None:
+    await told.say("d1", 1, "Apixaban dose is 5 mg.")
+    near, far = (
+        Found(Passage(name, 2, "Elsewhere", f"from {name}"), 0.5, similarity)
+        for name, similarity in (("near", 0.9), ("far", 0.1))
+    )
+    elsewhere = Elsewhere(Searched([near, far], {"near": "N", "far": "F"}))
+    sound = told.bench.answers
+    told.bench.api.answers = replace(sound, retrieval=replace(sound.retrieval, passages=elsewhere))
+    at = "2026-04-01T00:00:00+00:00"
+    answer = await told.ask(retrieval={"top_k": 3, "filter": {"document_ids": ["near"], "effective_at": at}})
+    assert cited(answer) == [("near", 2, "from near")], "what is not similar enough supports no answer"
+    [(tenant, generation, question)] = elsewhere.asked
+    assert (tenant, generation, question.text, question.top_k) == (TENANT, 1, "Which dose of apixaban?", 3)
+    assert (question.at.isoformat(), question.document_ids) == (at, {"near"})
+    elsewhere.answer = Transient("it is away")
+    assert (await told.bench.post(CHAT, TENANT, **{**ASK, "retrieval": {}})).status_code == 503
 
 
 INJECTIONS: Sequence[str] = (
