@@ -1,4 +1,4 @@
-"""Facts that change, on the real embedder: what a question finds before and after an update, and how often."""
+"""Facts that change, on the real embedder: what a question is asked with and cites after an update."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from inference.knowledge.loaded_indexes import LoadedIndexes
+from inference.knowledge.memory_search import MemorySearch
+from inference.knowledge.retrieval import Retrieval
+from schemas.tenant.policy import TenantPolicy
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.port import Embedder
 from tenancy.embedding.settings import EmbedderSettings
@@ -51,18 +55,36 @@ async def embedder(tmp_path: Path) -> AsyncIterator[Embedder]:
         yield opened
 
 
-async def test_after_an_update_every_question_finds_the_new_fact_and_none_the_old_one(embedder: Embedder) -> None:
+async def test_after_an_update_every_question_is_asked_with_the_new_fact_cites_it_and_has_none_of_the_old_ones(
+    embedder: Embedder,
+) -> None:
     made: Index = await index()
     made.embedder = embedder  # type: ignore[assignment]
     await made.handle_run([await made.upserted(name, 1, *texts) for name, texts in BEFORE.items()])
     await made.handle_run([await made.upserted(name, 2, *texts) for name, texts in AFTER.items()])
-    missed = []
+
+    async def source() -> Embedder:
+        return embedder
+
+    tenancy = made.parts.tenancy
+    retrieval = Retrieval(tenancy, MemorySearch(tenancy, LoadedIndexes(2**24)), source, frame_characters=4000)
+    published = (await tenancy.active(made.tenant)).state.knowledge
+    missed, first = [], 0
     for question, document, fact in ASKED:
-        found = await made.search(question, top_k=5)
-        if not any(one.passage.document_id == document and fact in one.passage.text for one in found):
+        body = {"messages": [{"role": "user", "content": question}], "retrieval": {"top_k": 5}}
+        asked = await retrieval.applied(made.tenant, TenantPolicy(), published, body)
+        assert asked is not None
+        prompt, citations = asked.body["messages"][-1]["content"], asked.told()["citations"]
+        right = [one for one in citations if one["document_id"] == document and fact in one["passage"]]
+        first += right[:1] == citations[:1]
+        if not right or fact not in prompt:
             missed.append(question)
-        assert all(one.passage.version == (2 if one.passage.document_id in AFTER else 1) for one in found)
-        said = " ".join(one.passage.text for one in found)
+        assert fact not in question, "without retrieval nobody could know it"
+        for one in citations:
+            assert one["version"] == (2 if one["document_id"] in AFTER else 1)
+            said = " / ".join(one["passage"].splitlines())
+            assert f"[{one['number']}] {one['path']}: {said}\n" in prompt, "a number names what it cites"
         for old in ("5 mg twice daily;", "20 mg once daily", "4410", "Dose: 5 mg"):
-            assert old not in said
+            assert old not in prompt
     assert missed == [], "recall at 5 is 1 on this set"
+    assert first >= 5, "of eight first citations as many were right when this was written"

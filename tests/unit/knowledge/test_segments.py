@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tenancy.knowledge import segments
 from tenancy.knowledge.segments import Passage, Segment, made, merged, packed, unpacked
+from tenancy.knowledge.terms import Postings
 from tests.unit.knowledge.test_search import drawn
 
 
@@ -63,7 +63,7 @@ def test_no_text_is_read_anew_where_a_document_goes(monkeypatch: pytest.MonkeyPa
     def read(*_: object) -> None:
         raise AssertionError("the words of every passage that stays were counted again")
 
-    monkeypatch.setattr(segments.Postings, "of", read)
+    monkeypatch.setattr(Postings, "of", read)
     left = merged([part, other], {"a"})
     assert left is not None
     assert left.documents == (("b", 2), ("c", 3))
