@@ -143,17 +143,22 @@ class LoadedIndexes:
             return await asyncio.to_thread(unpacked, await read_segment(store, entry))
 
         # What the index before shares with this one may be dropped, and overwritten, while the rest is read.
-        while missing := [
-            entry for entry in held.segments if entry.digest not in present or present[entry.digest].is_dropped
-        ]:
-            opened = await gathered((read(entry) for entry in missing), at_once=AT_ONCE)
-            present |= {entry.digest: _Opened(segment) for entry, segment in zip(missing, opened, strict=True)}
+        searchable: Searchable | None = None
+        while searchable is None:
+            missing = [
+                entry for entry in held.segments if entry.digest not in present or present[entry.digest].is_dropped
+            ]
+            if missing:
+                opened = await gathered((read(entry) for entry in missing), at_once=AT_ONCE)
+                present |= {entry.digest: _Opened(segment) for entry, segment in zip(missing, opened, strict=True)}
+            segments = {entry.digest: present[entry.digest] for entry in held.segments}
+            made = await asyncio.to_thread(Searchable.of, held, [one.segment for one in segments.values()])
+            if not any(one.is_dropped for one in segments.values()):
+                searchable = made
         if store.tenant in self._gone:
             self._drop(store.tenant, present)
             raise Refused("tenant-removed", "refused: the tenant is not served here any more")
         now = self.now()
-        segments = {entry.digest: present[entry.digest] for entry in held.segments}
-        searchable = Searchable(held, tuple(opened.segment for opened in segments.values()))
         index = _Index(searchable, state, segments, now if before is None else before.opened_at, now)
         victims = self._victims(store.tenant, index.size_bytes)
         if victims is None:

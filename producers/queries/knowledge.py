@@ -67,7 +67,7 @@ async def search_documents(
     bodies = await gathered(read_segment(store, entry) for entry in held.segments)
     vector = (await embedder.embed([query])).vectors[0]
     question = Question(query, vector, embedder.name, tenancy.clock(), top_k)
-    found = Searchable(held, tuple(map(unpacked, bodies))).search(question)
+    found = Searchable.of(held, list(map(unpacked, bodies))).search(question)
     return [
         FoundPassage(
             document_id=one.passage.document_id,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,24 +47,32 @@ class Question:
 
 @dataclass(frozen=True)
 class Searchable:
-    """A published set with its segments open, in the set's order. What every search of it needs is made by the first
-    one: at 100,000 passages a look at each document takes longer than all their vectors."""
+    """A published set with its segments open, in the set's order, and what every search of it needs: at 100,000
+    passages a look at each document takes as long as all their vectors. Leaves memory with the set."""
 
     held: KnowledgeSet
     segments: tuple[Segment, ...]
+    words: Words
+    documents: _Documents
+
+    @classmethod
+    def of(cls, held: KnowledgeSet, segments: Sequence[Segment]) -> Searchable:
+        """Takes some tens of milliseconds at 100,000 passages."""
+        words = Words.of([segment.postings for segment in segments])
+        return cls(held, tuple(segments), words, _Documents.of(held, segments))
 
     def search(self, question: Question) -> list[Found]:
         """The best passages, best first, of documents in force then. Equals stand in the order of segments."""
         if not self.segments:
             return []
-        allowed = self._documents.allowed(question)
+        allowed = self.documents.allowed(question)
         cosines = self._cosines(question)
         if allowed is not None:
             cosines[~allowed] = -np.inf
         fused: dict[int, float] = {}
         for ranking in (
             highest(cosines, CANDIDATES, above=-np.inf),
-            self._words.best(question.text, CANDIDATES, allowed),
+            self.words.best(question.text, CANDIDATES, allowed),
         ):
             for rank, row in enumerate(ranking, 1):
                 fused[row] = fused.get(row, 0.0) + 1 / (FUSION + rank)
@@ -78,8 +85,8 @@ class Searchable:
         Not by a product of matrices: BLAS shares that out among threads that spin for each other, which takes three to
         four times the processor time, and as much longer where others compute too.
         """
-        cosines = np.empty(len(self._words), np.float32)
-        for segment, start, entry in zip(self.segments, self._words.starts, self.held.segments, strict=True):
+        cosines = np.empty(len(self.words), np.float32)
+        for segment, start, entry in zip(self.segments, self.words.starts, self.held.segments, strict=True):
             part = cosines[start : start + len(segment)]
             if entry.embedder == question.embedder:
                 np.vecdot(segment.vectors, question.vector, out=part)
@@ -88,24 +95,16 @@ class Searchable:
         return cosines
 
     def _found(self, row: int, score: float, cosine: float) -> Found:
-        number = int(np.searchsorted(self._words.starts, row, "right")) - 1
-        passage = self.segments[number].passage(row - int(self._words.starts[number]))
+        number = int(np.searchsorted(self.words.starts, row, "right")) - 1
+        passage = self.segments[number].passage(row - int(self.words.starts[number]))
         return Found(passage, score, cosine if np.isfinite(cosine) else None)
-
-    @cached_property
-    def _words(self) -> Words:
-        return Words.of([segment.postings for segment in self.segments])
-
-    @cached_property
-    def _documents(self) -> _Documents:
-        return _Documents.of(self.held, self.segments)
 
 
 @dataclass(frozen=True)
 class _Documents:
     """The documents of all segments in their order: from and until when each is in force, and each passage's own."""
 
-    numbers: dict[tuple[str, int], int]
+    names: tuple[str, ...]
     begins: NDArray[np.float64]
     ends: NDArray[np.float64]
     owners: NDArray[np.int32]
@@ -115,11 +114,12 @@ class _Documents:
         documents = [document for segment in segments for document in segment.documents]
         windows = np.array([_window(held, *document) for document in documents]).reshape(-1, 2)
         firsts = np.cumsum([0, *(len(segment.documents) for segment in segments)], dtype=np.int32)
+        owners = [segment.owners + first for segment, first in zip(segments, firsts, strict=False)]
         return cls(
-            numbers={document: number for number, document in enumerate(documents)},
+            names=tuple(name for name, _ in documents),
             begins=windows[:, 0].copy(),
             ends=windows[:, 1].copy(),
-            owners=np.concatenate([segment.owners + first for segment, first in zip(segments, firsts, strict=False)]),
+            owners=np.concatenate([np.zeros(0, np.int32), *owners]),
         )
 
     def allowed(self, question: Question) -> NDArray[np.bool_] | None:
@@ -127,10 +127,7 @@ class _Documents:
         at = question.at.timestamp()
         able = (self.begins <= at) & (at < self.ends)
         if question.document_ids is not None:
-            named = [number for (name, _), number in self.numbers.items() if name in question.document_ids]
-            kept = np.zeros_like(able)
-            kept[named] = able[named]
-            able = kept
+            able &= np.array([name in question.document_ids for name in self.names], bool)
         return None if able.all() else able[self.owners]
 
 

@@ -136,7 +136,7 @@ def _steps(ours: Indexed, peer: Plain, asked: Vectors, size: int) -> dict[str, S
 
     async def searched(_: int) -> float:
         async with ours.opened() as index:
-            index.search(questions[0])  # the first one after a change prepares the index
+            index.search(questions[0])  # after a change the vectors are not in the processor's cache yet
             return statistics.median(_milliseconds(partial(index.search, question)) for question in questions)
 
     async def by_peer(_: int) -> float:

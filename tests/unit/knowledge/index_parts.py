@@ -115,7 +115,7 @@ class Index:
 
     async def search(self, query: str, top_k: int = 4) -> list[Found]:
         vector = (await self.embedder.embed([query])).vectors[0]
-        searchable = Searchable(await self.held(), tuple(await self.segments()))
+        searchable = Searchable.of(await self.held(), await self.segments())
         return searchable.search(Question(query, vector, self.embedder.name, NOW, top_k))
 
     def objects(self, folder: str) -> list[str]:

@@ -87,7 +87,7 @@ def searchable(**dates: tuple[int | None, int | None]) -> Searchable:
         for name, (begins, ends) in dates.items()
     }
     entry = SegmentEntry(generation=1, digest="0" * 64, embedder="e", passages=len(rows), size_bytes=1)
-    return Searchable(KnowledgeSet(generation=1, documents=entries, segments=(entry,)), (segment,))
+    return Searchable.of(KnowledgeSet(generation=1, documents=entries, segments=(entry,)), (segment,))
 
 
 def names(found: list[Found]) -> list[str]:
@@ -112,5 +112,5 @@ def test_of_a_filter_only_documents_in_force_are_found_and_of_another_version_no
     vector = np.full(4, 0.5, np.float32)
     assert names(index.search(Question("dose", vector, "e", NOW, 9, frozenset({"b", "c", "missing"})))) == ["b"]
     entry = index.held.documents["b"].evolve(version=2)
-    other = Searchable(index.held.evolve(documents={**index.held.documents, "b": entry}), index.segments)
+    other = Searchable.of(index.held.evolve(documents={**index.held.documents, "b": entry}), index.segments)
     assert names(other.search(Question("dose", vector, "e", NOW, 9))) == ["a"]
