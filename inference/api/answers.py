@@ -14,7 +14,7 @@ from inference.api.conversations import conversation
 from inference.api.sizes import prompt_tokens, sequences
 from inference.engine.constrained_fields import Constraint
 from inference.engine.errors import EngineRefused
-from inference.engine.in_flight import EventStream
+from inference.engine.in_flight import EventStream, Straight
 from inference.engine.ports import Answering
 from inference.engine.request_fields import chat_constraints
 from inference.engine.stream_usage import opening_of
@@ -52,6 +52,7 @@ class HeldStream(AsyncIterator[bytes]):
         self._check = check
         self._closing = closing
         self._last: bytes | None = None
+        self._straight: Straight | None = None
         self._letting_go = asyncio.create_task(self._let_go(held))
 
     async def _let_go(self, held: AsyncExitStack) -> None:
@@ -67,6 +68,20 @@ class HeldStream(AsyncIterator[bytes]):
         if self._closing is not None and event == DONE:
             event, self._closing, self._last = self._closing, None, event
         return event
+
+    def send_straight(self, straight: Straight) -> None:
+        """Give events out by ``straight`` while this is waited for; what it does not take comes as any other."""
+        if isinstance(self._events, EventStream):
+            self._straight, self._events.straight = straight, self._sent
+
+    def _sent(self, event: bytes) -> bool:
+        if self._straight is None or (self._closing is not None and event == DONE):
+            return False
+        try:
+            self._check()
+        except Exception:
+            return False  # whoever waits for this meets it too, and ends the stream
+        return self._straight(event)
 
     def give_up(self) -> None:
         """End the generation without waiting for that. The adapter is let go when it has ended."""
@@ -199,6 +214,8 @@ class Answers:
             # Once, when the answer is made or given up: then its figures are final, however it ended.
             stack.callback(self._count_stream, tenant, result, version, began_at)
             result.on_used = used
+            if result.usage.prompt_tokens:  # some of it, or all, was made before anybody could be told
+                used(result.usage.prompt_tokens, result.usage.completion_tokens)
             closing = None if retrieved is None else closing_event(adapter or BASE, retrieved, f"chatcmpl-{request_id}")
             return Answer(adapter or BASE, HeldStream(result, stack, may_answer, closing), headers, request_id)
         usage = result["usage"]

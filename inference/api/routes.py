@@ -32,6 +32,7 @@ from inference.tenants.credentials import Caller, Credentials
 from inference.tenants.provider_tokens import ProviderToken
 from schemas.serving_api import ADAPTER_HEADER, CONVERSATION_HEADER
 from tenancy.errors import Refused, Transient
+from tenancy.service.connections import STRAIGHT
 from tenancy.service.telemetry import SCOPE, error_location
 from tenancy.tenant_id import TenantId
 
@@ -285,18 +286,24 @@ class _Whole(JSONResponse):
 
 
 class _Streamed(StreamingResponse):
-    """A stream that is closed however the response ends. A caller that is gone may end it before it was begun."""
+    """A stream that is closed however the response ends. A caller that is gone may end it before it was begun. Events
+    that need no translation go straight to the connection, where the server offers that.
+    """
 
     def __init__(
         self, stream: HeldStream, headers: dict[str, str], running: ExitStack, translated: Translation
     ) -> None:
         super().__init__(_events(stream, translated), media_type="text/event-stream", headers=headers)
         self._stream = stream
+        self._is_translated = translated is not _as_it_is
         self._running = running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._running:
             try:
+                offered = scope.get("extensions", {}).get(STRAIGHT)
+                if offered is not None and not self._is_translated:
+                    self._stream.send_straight(offered["write"])
                 await super().__call__(scope, receive, send)
             finally:
                 await self._stream.aclose()

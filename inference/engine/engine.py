@@ -50,7 +50,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 class Engine:
     """See the module. Call :meth:`start` before anything else and :meth:`close` at the end."""
 
-    def __init__(self, config: EngineConfig, stepped: Stepped | None = None) -> None:
+    def __init__(self, config: EngineConfig, stepped: Stepped = lambda _owner, _seconds, _cached: None) -> None:
         self._config = config
         self._stepped = stepped
         self._llm: Any = None
@@ -80,8 +80,7 @@ class Engine:
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
             if not all(await self._answering.collective_rpc("adapts_no_vocabulary")):
                 raise RuntimeError("vLLM gives this base model's vocabulary slots for adapters, which are not safe")
-            if self._stepped is not None:
-                watch_steps(self._llm, self._flights, self._stepped)
+            watch_steps(self._llm, self._flights, self._stepped)
             init_app_state = await asyncio.to_thread(_imported_init_app_state)
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())
         except BaseException:
@@ -328,7 +327,8 @@ class Engine:
                     if refused := refusal_of_event(event, self._config.max_model_len):
                         raise refused
                     stream.put(event.encode())
-                    first.set()
+                    if not first.is_set():
+                        first.set()
         except Exception as error:
             refused = refusal_of_exception(error, self._config.max_model_len)
             if not first.is_set():
@@ -372,7 +372,7 @@ class Engine:
 
 def watch_steps(llm: Any, flights: Flights, stepped: Stepped) -> None:
     """Look at the outputs of each step before vLLM does: it drops which request had how much of it."""
-    times = StepTimes(stepped, flights.owner_of)
+    times = StepTimes(stepped, flights.running)
     flights.on_busy, flights.on_idle = times.busy, times.idle
     process = llm.output_processor.process_outputs
 

@@ -145,7 +145,11 @@ def _check_together(fields: Mapping[str, Any], prompts: int) -> None:
 
 
 def _metered(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a stream whose every event says how many tokens it has taken, for ``stream_usage``."""
+    """The fields of a stream whose last event says how many tokens it has taken, for ``stream_usage``. Each says it
+    where the caller wants to see that.
+    """
     if not fields.get("stream"):
         return fields
-    return {**fields, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+    asked = fields.get("stream_options") or {}
+    each = bool(asked.get("include_usage") and asked.get("continuous_usage_stats"))
+    return {**fields, "stream_options": {"include_usage": True, "continuous_usage_stats": each}}

@@ -1,4 +1,5 @@
-"""Shares the engine's time out by tokens, step by step: each step's to the owners of what it computed.
+"""Counts the tokens of each request, step by step, and shares the engine's time out by them: each step's to the owners
+of what it computed.
 
 A step computes one or more new tokens of each running request and, in the step of a request's first token, what was
 left of its prompt. Its time runs from the end of the step before, or from when the engine got something to do, until
@@ -8,25 +9,43 @@ of a long prompt, and requests that are aborted) is shared out with the step tha
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 Stepped = Callable[[str, float, int], None]
 """Takes an owner, its seconds of the device, and its prompt tokens that were cached."""
 
-# vLLM's id of a sequence: which of n it is, the route, our request's id, and what vLLM appends.
-_SEQUENCE = re.compile(r"(?:(?P<index>\d+)_)?(?:chat)?cmpl-(?P<request>[^-]+)-")
+
+class Counted(Protocol):
+    """A running request."""
+
+    owner: str
+
+    def computed(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Take the tokens of a step."""
+
+
+def _named(sequence: str) -> tuple[str, bool]:
+    """The request of a sequence, by vLLM's id of it, and whether it is the first of its prompt.
+
+    The id says which of n it is, the route, our request's id, for completions which of the prompts, and what vLLM
+    appends.
+    """
+    before, _, rest = sequence.partition("cmpl-")
+    request = rest.rpartition("-")[0]
+    if not before.endswith("chat"):
+        request = request.rpartition("-")[0]
+    return request, before.removesuffix("chat") in ("", "0_")
 
 
 @dataclass
 class StepTimes:
-    """``owner_of``: of a running request, by its id."""
+    """``running``: a running request, by its id."""
 
     stepped: Stepped
-    owner_of: Callable[[str], str | None]
+    running: Callable[[str], Counted | None]
     now: Callable[[], float] = time.monotonic
     _since: float = 0.0
     _at: float = 0.0
@@ -46,16 +65,19 @@ class StepTimes:
             self._settle()
             self._at = at
         for output in outputs:
-            named = _SEQUENCE.match(output.request_id)
-            owner = self.owner_of(named["request"]) if named else None
-            if named is None or owner is None:
+            name, is_first = _named(output.request_id)
+            request = self.running(name)
+            if request is None:
                 continue
-            tokens = len(output.new_token_ids)
+            owner, prompt = request.owner, 0
+            made = tokens = len(output.new_token_ids)
             if output.prefill_stats is not None:
                 tokens += output.prefill_stats.num_computed_tokens
-                if named["index"] in (None, "0"):  # the others of n find the prompt that the first one read
+                if is_first:  # the others of n find the prompt that the first one read
+                    prompt = output.prefill_stats.num_prompt_tokens
                     cached = output.prefill_stats.num_cached_tokens
                     self._cached[owner] = self._cached.get(owner, 0) + cached
+            request.computed(prompt, made)
             self._tokens[owner] = self._tokens.get(owner, 0) + tokens
 
     def _settle(self) -> None:

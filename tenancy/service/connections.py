@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import termios
+import weakref
 from array import array
 from typing import Any
 
@@ -32,11 +33,34 @@ STALLED_LOOKS = 6
 LEAST_BYTES = 61_440
 """Of what waits for it a peer must take so many within :data:`STALLED_LOOKS` looks: 1 KiB/s over a minute."""
 
+STRAIGHT = "sanolith.straight"
+"""The ASGI extension whose ``write`` sends a piece of an answer without a turn of the event loop: :class:`Straight`."""
+
 BUSY = b"every connection of this server is busy; try again"
 
 
 class _TooLong(Exception):
     """Stops the parser."""
+
+
+class Straight:
+    """Writes a piece of an answer that has begun at once, which an ASGI ``send`` can only promise. Nothing is written,
+    and the call is False, while the peer is behind: then the application is to wait in ``send``. It holds no request
+    in memory: that holds it.
+    """
+
+    def __init__(self, cycle: Any) -> None:
+        self._cycle = weakref.ref(cycle)
+
+    def __call__(self, piece: bytes) -> bool:
+        cycle = self._cycle()
+        if cycle is None or not cycle.response_started or cycle.response_complete or cycle.flow.write_paused:
+            return False
+        try:
+            cycle.send({"type": "http.response.body", "body": piece, "more_body": True}).send(None)
+        except StopIteration:
+            return True
+        raise RuntimeError("uvicorn waits where nothing keeps it from writing")
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -116,6 +140,7 @@ class BoundedConnection(HttpToolsProtocol):
             raise _TooLong
         self._is_in_head, self._length, self._lines, self._drained = False, 0, 0, 0
         super().on_headers_complete()
+        self.scope["extensions"] = {STRAIGHT: {"write": Straight(self.cycle)}}
         if not self.pipeline:
             self._answering = self.cycle
         if self.parser.should_upgrade():  # to what nothing here speaks: the parser has lost its place

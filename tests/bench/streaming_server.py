@@ -7,6 +7,7 @@ It is what ``tests.bench.streaming_cpu`` asks and whose processor time it reads.
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +52,7 @@ def config_of(base_model: Path) -> EngineConfig:
 
 def serve_ours(base_model: Path, port: int, folder: Path) -> None:
     paced_core.install()
-    engine = Engine(config_of(base_model), stepped=lambda _owner, _seconds, _cached: None)
+    engine = Engine(config_of(base_model))
     bench = Bench()
     placement = Placement(engine, _Files(folder), bench.residency, 0.0)
     bench.api.running = TenantRequests(AT_ONCE)
@@ -62,6 +63,8 @@ def serve_ours(base_model: Path, port: int, folder: Path) -> None:
         await engine.start()
         await bench.start()
         bench.answering(engine, bench.grammars, placement)
+        gc.collect()  # as a replica does, and vLLM's server: or each collection walks vLLM's and torch's objects
+        gc.freeze()
         try:
             yield
         finally:

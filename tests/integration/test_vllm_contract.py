@@ -266,12 +266,26 @@ def test_the_largest_request_that_is_allowed_is_taken_by_the_worker_and_packs(co
         LogitBiasState.add_request(worker, 0, params)
 
 
-def test_a_stream_says_in_every_event_what_it_has_taken() -> None:
+def test_a_stream_says_at_its_end_what_it_has_taken_and_in_every_event_only_where_that_is_asked_for() -> None:
     from vllm.entrypoints.generate.base.protocol import StreamOptions
     from vllm.entrypoints.serve.utils.api_utils import should_include_usage
 
-    options = StreamOptions(include_usage=True, continuous_usage_stats=True)
-    assert should_include_usage(options, False) == (True, True)
+    for each in (False, True):
+        assert should_include_usage(StreamOptions(include_usage=True, continuous_usage_stats=each), False) == (
+            True,
+            each,
+        )
+
+
+def test_an_output_of_a_step_names_its_sequence_and_its_tokens_and_once_those_of_its_prompt() -> None:
+    from vllm.v1.engine import EngineCoreOutput
+    from vllm.v1.metrics.stats import PrefillStats
+
+    output = EngineCoreOutput(request_id="chatcmpl-r1-aa", new_token_ids=[7, 8], prefill_stats=PrefillStats())
+    assert output.prefill_stats is not None
+    output.prefill_stats.set(num_prompt_tokens=9, num_local_cached_tokens=4, num_external_cached_tokens=0)
+    assert (output.request_id, len(output.new_token_ids)) == ("chatcmpl-r1-aa", 2)
+    assert output.prefill_stats.num_prompt_tokens == 9
 
 
 def test_a_lora_request_is_named_and_located_by_these_fields_and_hashed_into_the_prefix_cache() -> None:

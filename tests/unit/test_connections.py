@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from deploy.local.ports import LOOPBACK, free_ports
 from tenancy.service import connections
 from tenancy.service.background_server import run_server
-from tenancy.service.connections import BoundedConnection
+from tenancy.service.connections import STRAIGHT, BoundedConnection
 
 BOUND_SECONDS = 30
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
@@ -51,7 +52,7 @@ def _request_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BoundedConnection, "_close_if_idle", close_after_a_request)
 
 
-def served(talk: Callable[[int], Awaitable[None]], answer: Callable[[Request], Awaitable[PlainTextResponse]]) -> None:
+def served(talk: Callable[[int], Awaitable[None]], answer: Callable[[Request], Awaitable[Response]]) -> None:
     """Run a server, ``talk`` to it on its port, and stop it."""
     port = free_ports(1)[0]
 
@@ -285,3 +286,57 @@ def test_a_request_whose_peer_leaves_is_told_so_also_where_another_was_sent_behi
 
     served(talk, until_told)
     assert told == ["left"]
+
+
+PIECE = b"p" * 65_536
+
+
+class _Straight(Response):
+    """Notes what became of pieces that it gives straight to the connection."""
+
+    def __init__(self, said: list[tuple[str, bool]], is_behind: asyncio.Event) -> None:
+        super().__init__()
+        self._said, self._is_behind = said, is_behind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        straight = scope["extensions"][STRAIGHT]["write"]
+        self._said.append(("before the answer has begun", straight(b"never")))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        self._said.append(("begun", straight(b"first")))
+        await send({"type": "http.response.body", "body": b"second", "more_body": True})
+        while straight(PIECE):
+            pass  # until the peer, which reads nothing yet, is behind
+        self._said.append(("the peer is behind", straight(b"never")))
+        self._is_behind.set()
+        await send({"type": "http.response.body", "body": b"last", "more_body": False})
+        self._said.append(("ended", straight(b"never")))
+
+
+@pytest.mark.usefixtures("_request_comes")
+def test_a_piece_is_written_at_once_within_an_answer_whose_peer_keeps_up_and_not_at_all_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "STALLED_LOOKS", 1_000_000)  # nor is the peer cut off, however long this takes
+    said, is_behind = list[tuple[str, bool]](), asyncio.Event()
+
+    async def answer(_: Request) -> Response:
+        return _Straight(said, is_behind)
+
+    async def talk(port: int) -> None:
+        reader, writer = await connected(port)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(HEAD + b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+        await is_behind.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        sent = await reader.read()
+        writer.close()
+        pieces = sent.partition(b"\r\n\r\n")[2].split(b"\r\n")[1::2]
+        assert (pieces[:2], set(pieces[2:-2]), pieces[-2:]) == ([b"first", b"second"], {PIECE}, [b"last", b""])
+
+    served(talk, answer)
+    assert said == [
+        ("before the answer has begun", False),
+        ("begun", True),
+        ("the peer is behind", False),
+        ("ended", False),
+    ]

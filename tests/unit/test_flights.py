@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 
 import pytest
 
 from inference.engine.errors import AdapterWithdrawn, EngineDead, EngineRefused
-from inference.engine.in_flight import EventStream, Flight, Flights, result_of
+from inference.engine.in_flight import TOLD_EACH, EventStream, Flight, Flights, result_of
 from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
 
@@ -212,3 +213,84 @@ async def test_a_stream_of_an_engine_that_stops_ends_with_the_error_and_not_as_i
     stream = await endless_stream(flights)
     await flights.end_all()
     assert [event async for event in stream] == [ONE, *error_events(EngineDead())]
+
+
+# --- events that go straight to a reader who waits
+
+
+@dataclass
+class Given:
+    """Takes events at once, until it is told that its reader is behind."""
+
+    events: list[bytes] = field(default_factory=list)
+    is_behind: bool = False
+
+    def __call__(self, event: bytes) -> bool:
+        if not self.is_behind:
+            self.events.append(event)
+        return not self.is_behind
+
+
+async def waited_for(stream: EventStream) -> asyncio.Task[bytes]:
+    reading = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    return reading
+
+
+async def test_an_event_goes_straight_to_a_reader_who_waits_and_never_past_one_that_is_there(flights: Flights) -> None:
+    stream, given = await endless_stream(flights), Given()
+    stream.straight = given
+    stream.put(TWO)
+    assert given.events == [], "nobody waits"
+    assert [await anext(stream) for _ in range(2)] == [ONE, TWO]
+    reading = await waited_for(stream)
+    stream.put(ONE, TWO)
+    assert given.events == [ONE, TWO]
+    given.is_behind = True
+    stream.put(TWO)
+    given.is_behind = False
+    stream.put(ONE)
+    assert await reading == TWO
+    stream.put(TWO)
+    assert given.events == [ONE, TWO], "the reader gives out what it has fetched"
+    assert [await anext(stream) for _ in range(2)] == [ONE, TWO]
+    await stream.aclose()
+
+
+async def test_a_withdrawal_is_told_straight_and_ends_the_stream_of_a_reader_who_waits(flights: Flights) -> None:
+    stream, given = await endless_stream(flights), Given()
+    stream.straight = given
+    assert await anext(stream) == ONE
+    reading = await waited_for(stream)
+    await flights.abort("a")
+    assert given.events == [*WITHDRAWN]
+    with pytest.raises(StopAsyncIteration):
+        await reading
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False])
+async def test_nothing_goes_straight_to_a_reader_who_has_left(flights: Flights, is_waited_for: bool) -> None:
+    stream, given = await endless_stream(flights), Given()
+    stream.straight = given
+    assert await anext(stream) == ONE
+    reading = await waited_for(stream)
+    if not is_waited_for:
+        reading.cancel()
+    stream.give_up()
+    stream.put(TWO)
+    assert given.events == []
+    reading.cancel()
+    await stream.aclose()
+
+
+async def test_what_a_stream_has_used_is_told_every_few_tokens_and_at_its_end(flights: Flights) -> None:
+    stream = await endless_stream(flights)
+    told: list[tuple[int, int]] = []
+    stream.on_used = lambda prompt, completion: told.append((prompt, completion))
+    stream.usage.computed(9, 0)
+    for _ in range(2 * TOLD_EACH + 2):
+        stream.usage.computed(0, 1)
+        stream.put(TWO)
+    assert told == [(9, 1), (9, 1 + TOLD_EACH), (9, 1 + 2 * TOLD_EACH)]
+    await stream.aclose()
+    assert told[3:] == [(9, 2 + 2 * TOLD_EACH)]

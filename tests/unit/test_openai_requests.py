@@ -42,9 +42,15 @@ def test_openais_fields_pass_unchanged() -> None:
 
 
 @pytest.mark.parametrize("options", [None, {}, {"include_usage": False}, {"include_usage": True}])
-def test_a_stream_is_asked_for_the_usage_of_every_event_whatever_the_caller_wants(options: Any) -> None:
+@pytest.mark.parametrize("each", [False, True])
+def test_a_stream_is_asked_for_its_usage_whatever_the_caller_wants_and_for_that_of_each_event_if_it_does(
+    options: Any, each: bool
+) -> None:
+    if each and options:
+        options = {**options, "continuous_usage_stats": True}
     fields = chat(stream=True, stream_options=options)
-    assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    shows_each = each and options == {"include_usage": True, "continuous_usage_stats": True}
+    assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": shows_each}
     assert "stream_options" not in chat(stream=False)
     with pytest.raises(EngineRefused, match="requires stream to be true"):
         chat(stream_options={"include_usage": True})

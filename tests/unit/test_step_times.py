@@ -11,13 +11,27 @@ import pytest
 from inference.engine.engine import watch_steps
 from inference.engine.in_flight import Flight, Flights
 from inference.engine.step_times import StepTimes
+from inference.engine.stream_usage import StreamUsage
 
-OWNERS = {"one": "t1", "other": "t2"}
+
+@dataclass
+class Request:
+    owner: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def computed(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
 
 
 def output(request: str, tokens: int, *, computed: int | None = None, cached: int = 0) -> Any:
     """As vLLM's EngineCoreOutput: ``prefill_stats`` come with a request's first tokens."""
-    prefill = None if computed is None else SimpleNamespace(num_computed_tokens=computed, num_cached_tokens=cached)
+    prefill = None
+    if computed is not None:
+        prefill = SimpleNamespace(
+            num_computed_tokens=computed, num_cached_tokens=cached, num_prompt_tokens=computed + cached
+        )
     return SimpleNamespace(request_id=request, new_token_ids=[1] * tokens, prefill_stats=prefill)
 
 
@@ -26,10 +40,11 @@ class Shares:
     now: float = 100.0
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, int] = field(default_factory=dict)
+    requests: dict[str, Request] = field(default_factory=lambda: {"one": Request("t1"), "other": Request("t2")})
     times: StepTimes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.times = StepTimes(self.take, OWNERS.get, lambda: self.now)
+        self.times = StepTimes(self.take, self.requests.get, lambda: self.now)
 
     def take(self, owner: str, seconds: float, cached: int) -> None:
         self.seconds[owner] = self.seconds.get(owner, 0.0) + seconds
@@ -87,6 +102,24 @@ def test_what_belongs_to_no_running_request_takes_no_share(shares: Shares) -> No
     assert shares.seconds == {"t1": 1.0}
 
 
+def test_tokens_are_counted_for_their_request_and_a_prompt_once_for_its_choices(shares: Shares) -> None:
+    """Two prompts of two choices each, of which the second choice finds the prompt in the cache."""
+    for prompt in (0, 1):
+        for choice in (0, 1):
+            made = output(f"{choice}_cmpl-one-{prompt}-aa", 1, computed=9 - 8 * choice, cached=8 * choice)
+            shares.times.step([made], 101.0)
+    shares.times.step([output("0_cmpl-one-0-aa", 3), output("chatcmpl-gone-bb", 7)], 102.0)
+    assert shares.requests["one"] == Request("t1", 18, 7)
+    assert shares.requests["other"] == Request("t2")
+
+
+@pytest.mark.parametrize("sequence", ["chatcmpl-a-1-ff", "1_chatcmpl-a-1-ff", "cmpl-a-1-0-ff", "3_cmpl-a-1-12-ff"])
+def test_a_request_is_known_by_its_sequence_also_where_its_id_has_dashes(shares: Shares, sequence: str) -> None:
+    shares.requests["a-1"] = Request("t3")
+    shares.times.step([output(sequence, 2)], 101.0)
+    assert shares.requests["a-1"].completion_tokens == 2
+
+
 async def test_the_engines_own_outputs_are_passed_on_and_the_last_step_is_shared_out_when_nothing_runs() -> None:
     seen: list[Any] = []
     llm = SimpleNamespace(
@@ -105,6 +138,9 @@ async def test_the_engines_own_outputs_are_passed_on_and_the_last_step_is_shared
     async def work() -> None:
         llm.output_processor.process_outputs(outputs, 1e12, None, weight_version=None)
 
-    await flights.start(Flight("r1", None, ["chatcmpl-r1"], "t1"), work())
+    flight = Flight("r1", None, ["chatcmpl-r1"], "t1")
+    flight.usage = StreamUsage({})
+    await flights.start(flight, work())
     assert seen == [outputs]
+    assert flight.usage.completion_tokens == 1
     assert shares.seconds["t1"] > 0

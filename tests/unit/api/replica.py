@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ TEXT_EVENTS = [
     b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"\\"choices\\":[]"}}]}\n\n',
     b'data: {"id":"x","choices":[{"index":0,"delta":{"content":"two"}}]}\n\n',
 ]
+_COUNTED = re.compile(rb',"usage":(\{[^{}]*\})\}\n\n\Z')
 USAGE_EVENT = b'data: {"id":"x","choices":[],"usage":' + json.dumps(USAGE).encode() + b"}\n\n"
 
 
@@ -76,6 +78,23 @@ def with_usage(event: bytes, completion: int) -> bytes:
     """The event as the engine makes it when it is asked to count in each."""
     usage = {"prompt_tokens": USAGE["prompt_tokens"], "completion_tokens": completion}
     return event.removesuffix(b"}\n\n") + b',"usage":' + json.dumps(usage).encode() + b"}\n\n"
+
+
+class CountedStream(EventStream):
+    """Takes events that say what was made until then, and counts that as the engine's steps are counted."""
+
+    shows_each = False
+
+    def put(self, *events: bytes) -> None:
+        for event in events:
+            counted = _COUNTED.search(event)
+            if counted is None or b'"choices":[{' not in event:
+                super().put(event)
+                continue
+            told = json.loads(counted[1])
+            more = (told[f"{of}_tokens"] - getattr(self.usage, f"{of}_tokens") for of in ("prompt", "completion"))
+            self.usage.computed(*more)
+            super().put(event if self.shows_each else event[: counted.start()] + b"}\n\n")
 
 
 COUNTED_EVENTS = [with_usage(event, count) for count, event in enumerate(TEXT_EVENTS, start=3)]
@@ -139,8 +158,9 @@ class AnsweringEngine(FakeEngine):
                 await asyncio.Event().wait()
             return {"id": "x", "model": fields["model"], "choices": [{"index": 0}], "usage": USAGE}
         flight = Flight(request_id, adapter, [request_id], owner)
-        stream = EventStream(self.flights, flight, usage)
-        assert fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+        stream = CountedStream(self.flights, flight, usage)
+        assert fields["stream_options"]["include_usage"]
+        stream.shows_each = fields["stream_options"]["continuous_usage_stats"]
         events = [*COUNTED_EVENTS, USAGE_EVENT, DONE]
         self.flights.start(flight, self._pump(stream, events)).add_done_callback(stream.ended)
         return stream

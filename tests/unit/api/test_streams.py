@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, MutableMapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -14,10 +16,12 @@ from starlette.requests import Request
 from inference.api.answers import Answer, Answers, HeldStream
 from inference.api.routes import _while_waited_for
 from inference.engine.errors import EngineRefused
-from inference.engine.in_flight import EventStream
+from inference.engine.in_flight import EventStream, Flight
+from inference.engine.stream_usage import StreamUsage
 from inference.engine.vllm_errors import error_events
 from inference.tenants.usage import Amounts
 from schemas.serving_api import ADAPTER_HEADER
+from tenancy.service.connections import STRAIGHT
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
@@ -101,9 +105,13 @@ async def test_a_whole_answer_is_metered_for_its_tenant(bench: Bench) -> None:
     assert bench.meter.take() == {}
 
 
-async def _asgi(bench: Bench, *, events_before_leaving: int, spec_version: str) -> list[dict[str, Any]]:
-    """A caller that goes away: at once, or after so many events of the stream."""
-    body = json.dumps({**BODIES[CHAT], "stream": True}).encode()
+async def _asgi(
+    bench: Bench, *, events_before_leaving: int, spec_version: str, straight: Any = None, **fields: Any
+) -> list[dict[str, Any]]:
+    """A caller that goes away: at once, or after so many events of the stream. ``straight`` is what the server offers
+    to give events to.
+    """
+    body = json.dumps({**BODIES[CHAT], "stream": True, **fields}).encode()
     sent: list[dict[str, Any]] = []
     left = asyncio.Event()
     if not events_before_leaving:
@@ -137,6 +145,7 @@ async def _asgi(bench: Bench, *, events_before_leaving: int, spec_version: str) 
         "server": ("replica", 80),
         "client": ("caller", 1),
         "root_path": "",
+        "extensions": {} if straight is None else {STRAIGHT: {"write": straight}},
     }
     async with asyncio.timeout(10):
         try:
@@ -172,6 +181,75 @@ async def test_a_caller_that_goes_away_leaves_no_hold_on_its_adapter(
     assert bench.holds() == 0
     assert bench.engine.inflight(ACTIVE) == 0, "its generation is ended"
     assert bench.meter._running == {}, "and is charged no more"
+
+
+def _made_one_by_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event comes when its reader waits for it."""
+
+    async def pump(stream: EventStream, events: Iterable[bytes]) -> None:
+        for event in events:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            stream.put(event)
+
+    monkeypatch.setattr(bench.engine, "_pump", pump)
+
+
+def _told(sent: Iterable[dict[str, Any]]) -> list[bytes]:
+    return [message["body"] for message in sent if message.get("body")]
+
+
+async def test_a_stream_goes_straight_to_a_connection_that_takes_it_and_is_metered_as_any_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _made_one_by_one(bench, monkeypatch)
+    given: list[bytes] = []
+
+    def straight(event: bytes) -> bool:
+        given.append(event)
+        return True
+
+    sent = await _asgi(bench, events_before_leaving=99, spec_version="2.3", straight=straight)
+    assert given == [*TEXT_EVENTS, DONE]
+    assert _told(sent) == []
+    assert (sent[0]["status"], sent[-1]["more_body"]) == (200, False)
+    assert bench.meter.take() == {TENANT: Amounts(5, 7)}
+    assert bench.holds() == 0
+
+
+@pytest.mark.parametrize("model", ["active", "base"])
+async def test_nothing_goes_straight_of_an_answer_by_an_adapter_once_the_lease_is_over(
+    bench: Bench, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _made_one_by_one(bench, monkeypatch)
+    given: list[bytes] = []
+
+    def straight(event: bytes) -> bool:
+        given.append(event)
+        bench.now += timedelta(seconds=30)
+        return True
+
+    sent = await _asgi(bench, events_before_leaving=99, spec_version="2.3", straight=straight, model=model)
+    assert given == ([*TEXT_EVENTS, DONE] if model == "base" else TEXT_EVENTS[:1])
+    assert [b'"code": 503' in event for event in _told(sent)] == ([] if model == "base" else [True, False])
+
+
+async def test_the_event_before_the_last_one_is_given_out_first_by_a_stream_that_goes_straight(bench: Bench) -> None:
+    flights, given = bench.engine.flights, list[bytes]()
+    events = EventStream(flights, Flight("r", None, [], TENANT), StreamUsage({}))
+    stream = HeldStream(events, AsyncExitStack(), lambda: None, b"closing")
+
+    def straight(event: bytes) -> bool:
+        given.append(event)
+        return True
+
+    stream.send_straight(straight)
+    reading = asyncio.create_task(anext(stream))
+    await asyncio.sleep(0)
+    events.put(TEXT_EVENTS[0], DONE)
+    assert given == TEXT_EVENTS[:1]
+    assert [await reading, await anext(stream)] == [b"closing", DONE]
+    await stream.aclose()
 
 
 MANY = 2000
