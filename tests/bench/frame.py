@@ -23,6 +23,7 @@ class Options:
     ``weed``: SeaweedFS' program, for entries that need a store that answers many requests at once; moto without it.
     ``gpu``: the engine is on one, with a base model of the shape of Llama 3 8B.
     ``proposals``: how many ``proposals_drain`` drains, which takes hours on a slow machine.
+    ``tenants``: how many ``residency`` asks through one replica.
     """
 
     rounds: int
@@ -30,6 +31,7 @@ class Options:
     weed: Path | None = None
     gpu: bool = False
     proposals: int = 50_000
+    tenants: int = 2_000
 
 
 @dataclass(frozen=True)

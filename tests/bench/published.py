@@ -30,6 +30,19 @@ async def publish(tenancy: Tenancy, signer: Signs, tenant: TenantId, base_digest
     """Publish the adapter in ``folder`` and make it the tenant's active one; its digest."""
     config = (folder / object_keys.ADAPTER_CONFIG).read_bytes()
     weights = (folder / object_keys.ADAPTER_WEIGHTS).read_bytes()
+    digest, adapter = await put_adapter(tenancy, signer, tenant, base_digest, config, weights)
+
+    def activated(state: TenantState) -> TenantState:
+        return state.evolve(adapters={digest: adapter}, active_adapter=digest)
+
+    await tenancy.states.swap(tenant, activated)
+    return digest
+
+
+async def put_adapter(
+    tenancy: Tenancy, signer: Signs, tenant: TenantId, base_digest: str, config: bytes, weights: bytes
+) -> tuple[str, AdapterState]:
+    """Put the adapter's three objects where a training run leaves them; its digest, and what the state says of it."""
     manifest = _manifest(tenancy, tenant, base_digest, config, weights)
     digest = manifest.adapter_digest
     subjects = {
@@ -37,11 +50,14 @@ async def publish(tenancy: Tenancy, signer: Signs, tenant: TenantId, base_digest
         object_keys.ADAPTER_CONFIG: hashlib.sha256(config).hexdigest(),
     }
     envelope = signer.sign(statement(TRAINING_PREDICATE, subjects, manifest))
-    (folder / object_keys.ADAPTER_MANIFEST).write_text(json.dumps(envelope))
+    bodies = {
+        object_keys.ADAPTER_WEIGHTS: weights,
+        object_keys.ADAPTER_CONFIG: config,
+        object_keys.ADAPTER_MANIFEST: json.dumps(envelope).encode(),
+    }
     store = await tenancy.store(tenant)
-    for file in object_keys.ADAPTER_FILES:
-        await store.put_file(object_keys.adapter(digest, file), folder / file)
-    (folder / object_keys.ADAPTER_MANIFEST).unlink()
+    for name, body in bodies.items():
+        await store.put(object_keys.adapter(digest, name), body)
     adapter = AdapterState(
         status="ready",
         run_id=manifest.run_id,
@@ -51,12 +67,7 @@ async def publish(tenancy: Tenancy, signer: Signs, tenant: TenantId, base_digest
         size_bytes=len(weights),
         published_at=tenancy.clock(),
     )
-
-    def activated(state: TenantState) -> TenantState:
-        return state.evolve(adapters={digest: adapter}, active_adapter=digest)
-
-    await tenancy.states.swap(tenant, activated)
-    return digest
+    return digest, adapter
 
 
 def _manifest(tenancy: Tenancy, tenant: TenantId, base_digest: str, config: bytes, weights: bytes) -> TrainingManifest:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
+import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +37,7 @@ from tests.fixtures.turns import turns
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+PEER_RANGE_BYTES, PEER_AT_ONCE = 4 * 2**20, 4  # as ours
 PEER_IDS = 1_000_000  # far from the ids that the engine gives, which begin at 1
 _numbers = itertools.count(1)
 
@@ -89,7 +93,14 @@ class Replica:
 
     @classmethod
     async def made(
-        cls, engine: Engine, tenancy: Tenancy, signer: AllKeys, base_model: Path, root: Path, residents: int
+        cls,
+        engine: Engine,
+        tenancy: Tenancy,
+        signer: AllKeys,
+        base_model: Path,
+        root: Path,
+        residents: int,
+        max_rank: int = RANK,
     ) -> Replica:
         base_digest = model_digest(base_model)
         files = TimedFiles(
@@ -99,7 +110,7 @@ class Replica:
                 root=root,
                 base_model_digest=base_digest,
                 base_shapes=linear_shapes(base_model),
-                max_rank=RANK,
+                max_rank=max_rank,
             )
         )
         loads: list[float] = []
@@ -127,10 +138,10 @@ class Replica:
         )
         return cls(engine, tenancy, files, placement, views, answers, loads)
 
-    async def first_token_ms(self, tenant: TenantId) -> float:
+    async def first_token_ms(self, tenant: TenantId, tokens: int = 4) -> float:
         """From the verified request to the first text of its streamed answer, which is then read to its end."""
         started = time.perf_counter()
-        answer = await self.answers.answer(tenant, "chat", body(4))
+        answer = await self.answers.answer(tenant, "chat", body(tokens))
         if isinstance(answer.body, dict):
             raise RuntimeError("the answer was not streamed")
         return await _first_text_ms(answer.body, started)
@@ -138,7 +149,9 @@ class Replica:
 
 @dataclass
 class PlainVllm:
-    """The peer: vLLM's ``add_lora`` from local disk, and its own serving class. ``engine`` is shared with ours."""
+    """The peer: GetObject in parallel ranges, vLLM's ``add_lora`` from the folder ``root``, and its own serving class.
+    ``engine`` is shared with ours.
+    """
 
     engine: Engine
     client: S3Client
@@ -147,23 +160,32 @@ class PlainVllm:
     load_ms: float = 0.0
     _ids: Any = field(default_factory=lambda: itertools.count(PEER_IDS))
     _loaded: dict[str, int] = field(default_factory=dict)
+    _bytes: dict[str, int] = field(default_factory=dict)
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(PEER_AT_ONCE, "peer"))
 
     async def upload(self, name: str, folder: Path) -> None:
-        """The weights to the bucket as they are; the configuration lies on the local disk already."""
+        """The weights to the bucket as they are; the configuration lies in its folder already."""
         weights = (folder / WEIGHTS_FILE).read_bytes()
         await asyncio.to_thread(self.client.put_object, Bucket=self.bucket, Key=name, Body=weights)
+        self._bytes[name] = len(weights)
         (self.root / name).mkdir(parents=True)
         (self.root / name / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes())
 
     async def load(self, name: str) -> None:
-        """One GetObject to disk, then add_lora; ``load_ms`` says how long it took."""
+        """GetObject in parallel, then add_lora; ``load_ms`` says how long it took. The size is known beforehand."""
         from vllm.lora.request import LoRARequest
 
         started = time.perf_counter()
 
         def get() -> None:
-            weights = self.client.get_object(Bucket=self.bucket, Key=name)["Body"].read()
-            (self.root / name / WEIGHTS_FILE).write_bytes(weights)
+            with (self.root / name / WEIGHTS_FILE).open("wb") as file:
+
+                def part(start: int) -> None:
+                    told = f"bytes={start}-{min(start + PEER_RANGE_BYTES, self._bytes[name]) - 1}"
+                    answer = self.client.get_object(Bucket=self.bucket, Key=name, Range=told)
+                    os.pwrite(file.fileno(), answer["Body"].read(), start)
+
+                list(self._threads.map(part, range(0, self._bytes[name], PEER_RANGE_BYTES)))
 
         await asyncio.to_thread(get)
         request = LoRARequest(lora_name=name, lora_int_id=next(self._ids), lora_path=str(self.root / name))
@@ -173,19 +195,26 @@ class PlainVllm:
         self._names()[name] = request
         self.load_ms = (time.perf_counter() - started) * 1000
 
-    async def first_token_ms(self, name: str) -> float:
+    async def first_token_ms(self, name: str, tokens: int = 4) -> float:
         """From GetObject to the first text of vLLM's streamed answer, which is then read to its end."""
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
         started = time.perf_counter()
         await self.load(name)
-        request = ChatCompletionRequest(model=name, **body(4))
+        request = ChatCompletionRequest(model=name, **body(tokens))
         events = await self.engine._serving.openai_serving_chat.create_chat_completion(request)
         return await _first_text_ms(_encoded(events), started)
 
     async def remove(self, name: str) -> None:
+        """Take it out of the engine, and its files away."""
+        await self.unload(name)
+        await asyncio.to_thread(shutil.rmtree, self.root / name)
+
+    async def unload(self, name: str) -> None:
+        """Take it out of the engine; it can be loaded again."""
         self._names().pop(name)
         await self.engine._llm.remove_lora(self._loaded.pop(name))
+        (self.root / name / WEIGHTS_FILE).unlink()
 
     def _names(self) -> dict[str, Any]:
         names: dict[str, Any] = self.engine._serving.openai_serving_models.lora_requests
