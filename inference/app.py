@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
-from consumers.runtime.dispatch import Dispatcher, Handler
+from consumers.runtime.dispatch import Dispatcher, Handlers, on
 from consumers.runtime.policy import LANES
 from consumers.runtime.service import Consumer
 from consumers.runtime.signatures import Signatures
@@ -77,13 +77,15 @@ LAST_SECONDS = 5.0
 minute while decrypted weights lie there, and a replica that is killed over it leaves them.
 """
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.AdapterActivated: agent.on_adapter_activated,
-    events.AdapterRolledBack: agent.on_adapter_activated,
-    events.PolicyChanged: agent.on_policy_changed,
-    events.AdapterRetired: agent.on_adapter_retired,
-    events.PurgeFenced: agent.on_purge_fenced,
-}
+HANDLERS: Handlers[AgentPorts] = dict(
+    [
+        on(events.AdapterActivated, agent.on_adapter_activated),
+        on(events.AdapterRolledBack, agent.on_adapter_activated),
+        on(events.PolicyChanged, agent.on_policy_changed),
+        on(events.AdapterRetired, agent.on_adapter_retired),
+        on(events.PurgeFenced, agent.on_purge_fenced),
+    ]
+)
 
 
 def base_model_directory(settings: InferenceSettings) -> Path:

@@ -62,7 +62,7 @@ class Publisher(Protocol):
 class RecordingPublisher:
     """The fake of unit tests: remembers in order what was published."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[Event[Any]] = field(default_factory=list)
     raw: list[RawMessage] = field(default_factory=list)
 
     async def publish(self, event: Event) -> None:

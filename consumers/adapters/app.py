@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from consumers.adapters import handlers
 from consumers.adapters.handlers import AdaptersPorts
 from consumers.adapters.settings import AdaptersSettings
 from consumers.adapters.withdrawals import WithdrawalDriver
-from consumers.runtime.dispatch import Handler
+from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
@@ -20,10 +20,12 @@ from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.state.rounds import TICK_SECONDS
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.AdapterReady: handlers.on_adapter_ready,
-    events.ReplicaEvicted: handlers.on_replica_evicted,
-}
+HANDLERS: Handlers[AdaptersPorts] = dict(
+    [
+        on(events.AdapterReady, handlers.on_adapter_ready),
+        on(events.ReplicaEvicted, handlers.on_replica_evicted),
+    ]
+)
 
 
 def main() -> None:

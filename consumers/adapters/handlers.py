@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 from consumers.adapters.acknowledgements import note_acknowledgement
 from schemas.bus.envelope import Event
@@ -29,9 +28,9 @@ class AdaptersPorts:
     wake_driver: Callable[[], None]
 
 
-async def on_adapter_ready(event: Event, ports: AdaptersPorts) -> Outcome:
+async def on_adapter_ready(event: Event[AdapterReady], ports: AdaptersPorts) -> Outcome:
     """Activate a new adapter once, if the policy is automatic. A later rollback is not undone by a redelivery."""
-    data = cast(AdapterReady, event.data)
+    data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     snapshot = await tenancy.active(tenant)
     state = snapshot.state
@@ -58,12 +57,12 @@ async def on_adapter_ready(event: Event, ports: AdaptersPorts) -> Outcome:
     return Outcome.EFFECT
 
 
-async def on_replica_evicted(event: Event, ports: AdaptersPorts) -> Outcome:
+async def on_replica_evicted(event: Event[ReplicaEvicted], ports: AdaptersPorts) -> Outcome:
     """Note that a replica is rid of a retired adapter, once its signature and its words are right.
 
     As of a purge: by the process that holds the replica's lease, since the next one finds the adapter retired.
     """
-    data = cast(ReplicaEvicted, event.data)
+    data = event.data
     if not data.names_an_adapter:
         return Outcome.NOOP_STALE  # the acknowledgement of a purge
     tenancy, tenant = ports.tenancy, TenantId(event.subject)

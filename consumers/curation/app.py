@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from consumers.curation import handlers
@@ -12,7 +12,7 @@ from consumers.curation.returns import on_example_returned
 from consumers.curation.reviews import on_example_reviewed
 from consumers.curation.runs import on_consents_granted, on_examples_approved
 from consumers.curation.settings import CurationSettings
-from consumers.runtime.dispatch import Handler
+from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
@@ -25,18 +25,20 @@ from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.state.rounds import TICK_SECONDS
 
 
-def handlers_with(gate: GateSource) -> Mapping[type[events.EventData], Handler]:
+def handlers_with(gate: GateSource) -> Handlers[Tenancy]:
     """Map each event that curation handles to its handler; ``gate`` judges proposed texts."""
-    return {
-        events.ExampleProposed: on_example_proposed(gate),
-        events.ExampleReviewed: on_example_reviewed,
-        events.ExampleApproved: InRuns(handlers.on_example_approved, on_examples_approved),
-        events.ExampleRejected: handlers.on_example_rejected,
-        events.ExampleReturned: on_example_returned,
-        events.ExampleWithdrawn: handlers.on_example_withdrawn,
-        events.ConsentGranted: InRuns(handlers.on_consent_granted, on_consents_granted),
-        events.ConsentRevoked: handlers.on_consent_revoked,
-    }
+    return dict(
+        [
+            on(events.ExampleProposed, on_example_proposed(gate)),
+            on(events.ExampleReviewed, on_example_reviewed),
+            on(events.ExampleApproved, InRuns(handlers.on_example_approved, on_examples_approved)),
+            on(events.ExampleRejected, handlers.on_example_rejected),
+            on(events.ExampleReturned, on_example_returned),
+            on(events.ExampleWithdrawn, handlers.on_example_withdrawn),
+            on(events.ConsentGranted, InRuns(handlers.on_consent_granted, on_consents_granted)),
+            on(events.ConsentRevoked, handlers.on_consent_revoked),
+        ]
+    )
 
 
 HANDLERS = handlers_with(AtFirstUse(standard_gate))

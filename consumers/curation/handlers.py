@@ -9,7 +9,6 @@ example, the one consent and the tenant's state, so that an approval costs the s
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import cast
 
 from consumers.curation import withdrawals
 from consumers.curation.batches import clear_suspended, counted, discounted
@@ -34,9 +33,9 @@ WAITING_AT_ONCE = 32
 """Examples that are counted by one swap."""
 
 
-async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_example_approved(event: Event[ExampleApproved], tenancy: Tenancy) -> Outcome:
     """Seal the approved example and make it eligible, if there is consent."""
-    data = cast(ExampleApproved, event.data)
+    data = event.data
     tenant, snapshot, store = await _opened(event, tenancy)
     record, etag = await read_example(store, data.example_id)
     if record is not None:
@@ -68,9 +67,9 @@ async def on_example_approved(event: Event, tenancy: Tenancy) -> Outcome:
     return Outcome.EFFECT
 
 
-async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_example_rejected(event: Event[ExampleRejected], tenancy: Tenancy) -> Outcome:
     """Record the rejection; the example is not eligible in this or any earlier version, whoever approved it."""
-    data = cast(ExampleRejected, event.data)
+    data = event.data
     tenant, snapshot, store = await _opened(event, tenancy)
     record, etag = await read_example(store, data.example_id)
     if record is not None:
@@ -96,9 +95,9 @@ async def on_example_rejected(event: Event, tenancy: Tenancy) -> Outcome:
     return Outcome.EFFECT
 
 
-async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_example_withdrawn(event: Event[ExampleWithdrawn], tenancy: Tenancy) -> Outcome:
     """Take the example out for ever and its text with it. Also before any approval of it was seen."""
-    data = cast(ExampleWithdrawn, event.data)
+    data = event.data
     tenant, snapshot, store = await _opened(event, tenancy)
     record, etag = await read_example(store, data.example_id)
     is_repeat = record is not None and record.status == "withdrawn"
@@ -128,9 +127,9 @@ async def on_example_withdrawn(event: Event, tenancy: Tenancy) -> Outcome:
     return Outcome.EFFECT if is_owed or is_counted or not is_repeat else Outcome.NOOP_DUPLICATE
 
 
-async def on_consent_granted(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_consent_granted(event: Event[ConsentGranted], tenancy: Tenancy) -> Outcome:
     """Record the grant and count the examples that were approved while they waited for it."""
-    data = cast(ConsentGranted, event.data)
+    data = event.data
     _, snapshot, store = await _opened(event, tenancy)
     record, etag = await read_consent(store, data.consent_id)
     is_repeat = record.event_id == event.id
@@ -167,9 +166,9 @@ async def count_waiting(
     return bool(names)
 
 
-async def on_consent_revoked(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_consent_revoked(event: Event[ConsentRevoked], tenancy: Tenancy) -> Outcome:
     """Record the revocation; no example under this consent is eligible any more, whoever granted this version."""
-    data = cast(ConsentRevoked, event.data)
+    data = event.data
     tenant, snapshot, store = await _opened(event, tenancy)
     record, etag = await read_consent(store, data.consent_id)
     is_repeat = record.event_id == event.id
@@ -212,8 +211,8 @@ async def _opened(event: Event, tenancy: Tenancy) -> tuple[TenantId, Snapshot, T
     return tenant, snapshot, await tenancy.store(tenant)
 
 
-def approved_record(event: Event) -> ExampleRecord:
-    data = cast(ExampleApproved, event.data)
+def approved_record(event: Event[ExampleApproved]) -> ExampleRecord:
+    data = event.data
     return ExampleRecord(
         example_id=data.example_id,
         version=data.version,
@@ -237,9 +236,9 @@ async def receive_content(data: ExampleApproved, store: TenantStore) -> None:
         await seal_once(store, location, content)
 
 
-def said_of_consent(event: Event, *, granted: bool) -> dict[str, object]:
+def said_of_consent(event: Event[ConsentGranted | ConsentRevoked], *, granted: bool) -> dict[str, object]:
     """What a consent's record says after this event."""
-    data = cast(ConsentGranted | ConsentRevoked, event.data)
+    data = event.data
     until = data.until if isinstance(data, ConsentGranted) else None
     return {
         "version": data.version,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import cast
 
 from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
 from consumers.curation.reviews import announce_decision, decide_if_agreed
@@ -31,12 +30,12 @@ from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
-def on_example_proposed(gate: GateSource) -> Callable[[Event, Tenancy], Awaitable[Outcome]]:
+def on_example_proposed(gate: GateSource) -> Callable[[Event[ExampleProposed], Tenancy], Awaitable[Outcome]]:
     """Make the handler of proposals, which has texts judged by this gate."""
 
-    async def handle(event: Event, tenancy: Tenancy) -> Outcome:
+    async def handle(event: Event[ExampleProposed], tenancy: Tenancy) -> Outcome:
         """Seal the proposed text for review, unless the gate still finds identifiers in it."""
-        data = cast(ExampleProposed, event.data)
+        data = event.data
         tenant = TenantId(event.subject)
         snapshot, store = await tenancy.active(tenant), await tenancy.store(tenant)
         decided, _ = await read_example(store, data.example_id)

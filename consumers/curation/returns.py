@@ -9,7 +9,6 @@ The order is text, mark, proposal, record: the record says that all is there, an
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import cast
 
 from consumers.curation.handlers import finish_interrupted, uncount
 from consumers.curation.records import read_example, read_proposal, write_example, write_proposal
@@ -29,9 +28,9 @@ from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
-async def on_example_returned(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_example_returned(event: Event[ExampleReturned], tenancy: Tenancy) -> Outcome:
     """Take the version out, and have its text reviewed again. Stale once anything else was decided on the example."""
-    data = cast(ExampleReturned, event.data)
+    data = event.data
     tenant = TenantId(event.subject)
     snapshot, store = await tenancy.active(tenant), await tenancy.store(tenant)
     record, etag = await read_example(store, data.example_id)
@@ -52,11 +51,13 @@ async def on_example_returned(event: Event, tenancy: Tenancy) -> Outcome:
     return Outcome.EFFECT
 
 
-async def _propose_again(event: Event, store: TenantStore, record: ExampleRecord, verdict: GateVerdict) -> None:
+async def _propose_again(
+    event: Event[ExampleReturned], store: TenantStore, record: ExampleRecord, verdict: GateVerdict
+) -> None:
     """Put the text into the queue of reviewers as the next version; not where a later one is there already, whose
     approval or review is on its way.
     """
-    data, version = cast(ExampleReturned, event.data), record.version + 1
+    data, version = event.data, record.version + 1
     held, etag = await read_proposal(store, data.example_id)
     if version > GREATEST or (held is not None and held.version >= version):
         return

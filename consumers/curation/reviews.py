@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import cast
 
 from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
 from schemas.bus.content import ClaimCheck, Committed
@@ -31,9 +30,9 @@ NO_REASON = "no-reason"
 """Stands where a reviewer gave no code."""
 
 
-async def on_example_reviewed(event: Event, tenancy: Tenancy) -> Outcome:
+async def on_example_reviewed(event: Event[ExampleReviewed], tenancy: Tenancy) -> Outcome:
     """Record one reviewer's verdict, and decide if it completes what the policy asks for."""
-    data = cast(ExampleReviewed, event.data)
+    data = event.data
     tenant = TenantId(event.subject)
     snapshot, store = await tenancy.active(tenant), await tenancy.store(tenant)
     decided, _ = await read_example(store, data.example_id)
@@ -152,14 +151,14 @@ def _announced(proposal: ProposalRecord, decision: Decision) -> EventData:
     )
 
 
-def _key(event: Event) -> str:
-    data = cast(ExampleReviewed, event.data)
+def _key(event: Event[ExampleReviewed]) -> str:
+    data = event.data
     return object_keys.review(data.example_id, data.version, event.id)
 
 
-async def _is_recorded(store: TenantStore, event: Event) -> bool:
+async def _is_recorded(store: TenantStore, event: Event[ExampleReviewed]) -> bool:
     """Whether this review was recorded before. Raises :class:`Contradicted` where it said something else."""
-    data = cast(ExampleReviewed, event.data)
+    data = event.data
     try:
         held, _ = await store.get_record(_key(event), ReviewRecord)
     except ObjectNotFound:
@@ -169,8 +168,8 @@ async def _is_recorded(store: TenantStore, event: Event) -> bool:
     return True
 
 
-async def _record(store: TenantStore, event: Event) -> None:
-    data = cast(ExampleReviewed, event.data)
+async def _record(store: TenantStore, event: Event[ExampleReviewed]) -> None:
+    data = event.data
     record = ReviewRecord(**data.model_dump(), event_id=event.id, reviewed_at=event.time)
     with suppress(PreconditionFailed):  # another delivery of the event wrote it in between
         await store.put_record(_key(event), record, if_absent=True)

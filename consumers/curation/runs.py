@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from consumers.curation.batches import NewEntry, counted_in_turn
 from consumers.curation.handlers import (
@@ -35,24 +34,24 @@ from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
-async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequence[Outcome]:
+async def on_examples_approved(run: Sequence[Event[ExampleApproved]], tenancy: Tenancy) -> Sequence[Outcome]:
     """Seal these approved examples and make them eligible, as far as there is nothing to say of them but yes."""
     tenant = TenantId(run[0].subject)
     snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
     state = snapshot.state
     named = _each_once(run)[: _before_a_second_batch(state)]
     granted, expected = await asyncio.gather(
-        _granted({data.consent_id for _, data in named if data.consent_id is not None}, store),
-        gathered(_expected(event, data, store) for event, data in named),
+        _granted({event.data.consent_id for event in named if event.data.consent_id is not None}, store),
+        gathered(_expected(event, store) for event in named),
     )
     taken = []
     outcomes = []
-    for (event, data), outcome in zip(named, expected, strict=True):
-        if outcome is None or (outcome is Outcome.EFFECT and not granted.get(data.consent_id, True)):
+    for event, outcome in zip(named, expected, strict=True):
+        if outcome is None or (outcome is Outcome.EFFECT and not granted.get(event.data.consent_id, True)):
             break
         outcomes.append(outcome)
         if outcome is Outcome.EFFECT:
-            taken.append((event, data))
+            taken.append(event)
     if not outcomes:
         return []
     fresh = [
@@ -60,32 +59,32 @@ async def on_examples_approved(run: Sequence[Event], tenancy: Tenancy) -> Sequen
             FreshExample(example_id=data.example_id, version=data.version, consent_id=data.consent_id),
             _entry_of(event, tenancy),
         )
-        for event, data in taken
-        if data.consent_id is not None or not state.policy.require_consent
+        for event in taken
+        if (data := event.data).consent_id is not None or not state.policy.require_consent
     ]
     if fresh:
         snapshot = await tenancy.states.swap(tenant, counted_in_turn(fresh), base=snapshot)
-    await gathered(write_example(store, approved_record(event), None) for event, _ in taken)
+    await gathered(write_example(store, approved_record(event), None) for event in taken)
     await tenancy.outbox.flush(tenant, snapshot)
     return outcomes
 
 
-async def on_consents_granted(run: Sequence[Event], tenancy: Tenancy) -> Sequence[Outcome]:
+async def on_consents_granted(run: Sequence[Event[ConsentGranted]], tenancy: Tenancy) -> Sequence[Outcome]:
     """Record these grants, each of another consent, and count the examples that wait for any of them. The run ends
     before a grant that is not news.
     """
     tenant = TenantId(run[0].subject)
     snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
-    named: dict[str, Event] = {}
+    named: dict[str, Event[ConsentGranted]] = {}
     for event in run:
-        consent_id = cast(ConsentGranted, event.data).consent_id
+        consent_id = event.data.consent_id
         if consent_id in named:
             break
         named[consent_id] = event
     found = await gathered(read_consent(store, consent_id) for consent_id in named)
     news = []
     for event, (record, etag) in zip(named.values(), found, strict=True):
-        if record.version >= cast(ConsentGranted, event.data).version:
+        if record.version >= event.data.version:
             break
         news.append((event, record.evolve(**said_of_consent(event, granted=True)), etag))
     await gathered(write_consent(store, record, etag) for _, record, etag in news)
@@ -103,14 +102,13 @@ async def _is_waited_for(store: TenantStore, consent_id: str) -> bool:
     return False
 
 
-def _each_once(run: Sequence[Event]) -> list[tuple[Event, ExampleApproved]]:
+def _each_once(run: Sequence[Event[ExampleApproved]]) -> list[Event[ExampleApproved]]:
     """Up to the first example that comes again."""
-    found: dict[str, tuple[Event, ExampleApproved]] = {}
+    found: dict[str, Event[ExampleApproved]] = {}
     for event in run:
-        data = cast(ExampleApproved, event.data)
-        if data.example_id in found:
+        if event.data.example_id in found:
             break
-        found[data.example_id] = event, data
+        found[event.data.example_id] = event
     return list(found.values())
 
 
@@ -128,10 +126,11 @@ async def _granted(consents: set[str], store: TenantStore) -> Mapping[str | None
     return {name: record.granted for name, (record, _) in zip(names, found, strict=True)}
 
 
-async def _expected(event: Event, data: ExampleApproved, store: TenantStore) -> Outcome | None:
+async def _expected(event: Event[ExampleApproved], store: TenantStore) -> Outcome | None:
     """What an approval under a granted consent comes to: an effect where the example has no decision yet and its
     content is stored, nothing where it was handled before. None where it has to be handled by itself.
     """
+    data = event.data
     if data.version > 1:
         return None
     record, _ = await read_example(store, data.example_id)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import cast
 
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentRevoked, ExampleWithdrawn
@@ -34,13 +33,15 @@ async def is_noted(store: TenantStore, event: Event) -> bool:
     return is_open or await store.exists(object_keys.closed_withdrawal(event.id))
 
 
-async def note(store: TenantStore, event: Event, policy: TenantPolicy, now: datetime) -> None:
+async def note(
+    store: TenantStore, event: Event[ExampleWithdrawn | ConsentRevoked], policy: TenantPolicy, now: datetime
+) -> None:
     """Note the withdrawal, with the deadline that the policy of this moment promises.
 
     A late repetition after it was closed opens it again, which comes to the same end. Whoever withdrew may have a clock
     that is ahead: a withdrawal from the future would move its deadline there.
     """
-    data = cast(ExampleWithdrawn | ConsentRevoked, event.data)
+    data = event.data
     withdrawn_at = min(event.time, now)
     record = WithdrawalRecord(
         withdrawal_id=event.id,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from consumers.export import handlers
 from consumers.export.handlers import ExportPorts
 from consumers.export.settings import ExportSettings
-from consumers.runtime.dispatch import Handler
+from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
@@ -16,7 +16,7 @@ from tenancy.bootstrap import Tenancy, trust
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import Periodic
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {events.ExportRequested: handlers.on_export_requested}
+HANDLERS: Handlers[ExportPorts] = dict([on(events.ExportRequested, handlers.on_export_requested)])
 
 
 def main() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from schemas.bus.envelope import Event
 from schemas.bus.events import ExportReady, ExportRequested
 from schemas.bus.outcome import Outcome
@@ -28,12 +26,12 @@ class ExportPorts:
         self.verifier = verifier
 
 
-async def on_export_requested(event: Event, ports: ExportPorts) -> Outcome:
+async def on_export_requested(event: Event[ExportRequested], ports: ExportPorts) -> Outcome:
     """Decide what is exported, once; write the files; then say that they are ready.
 
     A redelivery finds the decision, whatever is active by then: it says the same again, or nothing.
     """
-    data = cast(ExportRequested, event.data)
+    data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     state = (await tenancy.active(tenant)).state
     store = await tenancy.store(tenant)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from consumers.knowledge.embedding import require_installed
 from consumers.knowledge.handlers import on_document, on_documents
 from consumers.knowledge.ports import KnowledgePorts
 from consumers.knowledge.settings import KnowledgeSettings
-from consumers.runtime.dispatch import Handler
+from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
@@ -21,10 +21,12 @@ from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.standard import standard_gate
 from tenancy.service.periodic import Periodic
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.DocumentUpserted: InRuns(on_document, on_documents),
-    events.DocumentRemoved: InRuns(on_document, on_documents),
-}
+HANDLERS: Handlers[KnowledgePorts] = dict(
+    [
+        on(events.DocumentUpserted, InRuns(on_document, on_documents)),
+        on(events.DocumentRemoved, InRuns(on_document, on_documents)),
+    ]
+)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 from consumers.knowledge.chunks import passages_of
 from consumers.knowledge.embedding import embedded, required
@@ -54,12 +53,14 @@ class _Draft:
         return sum(map(len, self.passages.values()))
 
 
-async def on_document(event: Event, ports: KnowledgePorts) -> Outcome:
+async def on_document(event: Event[DocumentUpserted | DocumentRemoved], ports: KnowledgePorts) -> Outcome:
     """Index the document, or take it out of the index."""
     return (await on_documents([event], ports))[0]
 
 
-async def on_documents(run: Sequence[Event], ports: KnowledgePorts) -> list[Outcome]:
+async def on_documents(
+    run: Sequence[Event[DocumentUpserted | DocumentRemoved]], ports: KnowledgePorts
+) -> list[Outcome]:
     """Handle the first events of a run of one tenant, as many as one handling has time for, by one swap."""
     tenant = TenantId(run[0].subject)
     base = await ports.tenancy.active(tenant)
@@ -70,14 +71,16 @@ async def on_documents(run: Sequence[Event], ports: KnowledgePorts) -> list[Outc
         if outcomes and draft.count() > RUN_PASSAGES:
             break
         data = event.data
-        taken = _removed if isinstance(data, DocumentRemoved) else _upserted
-        outcomes.append(await taken(event, draft, store, ports.gate))
+        if isinstance(data, DocumentRemoved):
+            outcomes.append(_removed(data, event.id, draft))
+        else:
+            outcomes.append(await _upserted(data, event.id, draft, store, ports.gate))
     held, state = draft.held, base.state.knowledge
     if draft.changed:
         held = await _next(draft, store, ports)
         state = (await publish(ports.tenancy.states, store, base, held)).state.knowledge
     if state is not None:
-        ids = {cast(DocumentUpserted | DocumentRemoved, event.data).document_id for event in run[: len(outcomes)]}
+        ids = {event.data.document_id for event in run[: len(outcomes)]}
         before = base.state.knowledge
         if before is not None and before.keeps_removed and not state.keeps_removed:
             ids = set(held.documents)  # a legal hold was released since, and what it kept goes too
@@ -85,25 +88,25 @@ async def on_documents(run: Sequence[Event], ports: KnowledgePorts) -> list[Outc
     return outcomes
 
 
-async def _removed(event: Event, draft: _Draft, store: TenantStore, gate: GateSource) -> Outcome:
-    data = cast(DocumentRemoved, event.data)
+def _removed(data: DocumentRemoved, event_id: str, draft: _Draft) -> Outcome:
     entry = draft.documents.get(data.document_id)
     if entry is not None:
         if entry.version > data.version:
             return Outcome.NOOP_STALE
         if entry.status == "removed" and entry.version == data.version:
             return Outcome.NOOP_DUPLICATE
-    draft.documents[data.document_id] = DocumentEntry(version=data.version, status="removed", event_id=event.id)
+    draft.documents[data.document_id] = DocumentEntry(version=data.version, status="removed", event_id=event_id)
     draft.passages.pop(data.document_id, None)
     draft.changed.add(data.document_id)
     return Outcome.EFFECT
 
 
-async def _upserted(event: Event, draft: _Draft, store: TenantStore, gate: GateSource) -> Outcome:
-    data = cast(DocumentUpserted, event.data)
+async def _upserted(
+    data: DocumentUpserted, event_id: str, draft: _Draft, store: TenantStore, gate: GateSource
+) -> Outcome:
     entry = draft.documents.get(data.document_id)
     if entry is not None and entry.version >= data.version:
-        if entry.event_id != event.id:
+        if entry.event_id != event_id:
             return Outcome.NOOP_STALE
         said = entry.commitment, entry.effective_from, entry.effective_until
         if said != (data.content.commitment, data.effective_from, data.effective_until):
@@ -114,7 +117,7 @@ async def _upserted(event: Event, draft: _Draft, store: TenantStore, gate: GateS
     draft.documents[data.document_id] = DocumentEntry(
         version=data.version,
         status="present",
-        event_id=event.id,
+        event_id=event_id,
         title=content.title,
         commitment=data.content.commitment,
         effective_from=data.effective_from,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from consumers.ledger import audit, handlers
@@ -15,7 +15,7 @@ from consumers.ledger.ports import LedgerPorts
 from consumers.ledger.settings import LedgerSettings
 from consumers.ledger.usage_metrics import usage_counters
 from consumers.ledger.usage_runs import on_usages_recorded
-from consumers.runtime.dispatch import Handler
+from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.runs import InRuns
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
@@ -30,12 +30,14 @@ from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.state.rounds import TICK_SECONDS
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.UsageRecorded: InRuns(handlers.on_usage_recorded, on_usages_recorded),
-    events.OutcomeRecorded: InRuns(audit.on_outcome_recorded, audit.on_outcomes_recorded),
-    **dict.fromkeys(AUDITED, audit.on_audited),
-    **dict.fromkeys(audit.DECISIONS, InRuns(audit.on_audited, audit.on_decisions_audited)),
-}
+HANDLERS: Handlers[LedgerPorts] = dict(
+    [
+        on(events.UsageRecorded, InRuns(handlers.on_usage_recorded, on_usages_recorded)),
+        on(events.OutcomeRecorded, InRuns(audit.on_outcome_recorded, audit.on_outcomes_recorded)),
+        *(on(model, audit.on_audited) for model in AUDITED),
+        *(on(model, InRuns(audit.on_audited, audit.on_decisions_audited)) for model in audit.DECISIONS),
+    ]
+)
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
-from typing import cast
 
 from consumers.ledger.audit_facts import actor, facts, needs_pseudonyms, says_the_same
 from consumers.ledger.confirming import finding
@@ -176,12 +175,12 @@ async def _doubted(
     return Outcome.REFUSED_PURGED if record.recorded_while != "active" else Outcome.REFUSED_POLICY
 
 
-async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
+async def on_outcome_recorded(event: Event[OutcomeRecorded], ports: LedgerPorts) -> Outcome:
     """Enter what was refused or dead-lettered, by whom, and in which replay.
 
     Nothing is entered for a tenant that does not exist: the dead letter says so.
     """
-    data = cast(OutcomeRecorded, event.data)
+    data = event.data
     kind = _kind(data)
     if kind is None:
         return Outcome.NOOP_DUPLICATE
@@ -210,9 +209,9 @@ async def on_outcome_recorded(event: Event, ports: LedgerPorts) -> Outcome:
     return Outcome.EFFECT if appended.is_new else Outcome.NOOP_DUPLICATE
 
 
-async def on_outcomes_recorded(run: Sequence[Event], ports: LedgerPorts) -> Sequence[Outcome]:
+async def on_outcomes_recorded(run: Sequence[Event[OutcomeRecorded]], ports: LedgerPorts) -> Sequence[Outcome]:
     """Pass over the outcomes that are no news, which almost all are. The run ends before one that is to be entered."""
-    passed = takewhile(lambda event: _kind(cast(OutcomeRecorded, event.data)) is None, run)
+    passed = takewhile(lambda event: _kind(event.data) is None, run)
     return [Outcome.NOOP_DUPLICATE for _ in passed]
 
 

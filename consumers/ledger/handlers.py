@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from consumers.ledger.ports import LedgerPorts
 from schemas.bus.envelope import Event
@@ -16,15 +15,15 @@ from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
 
-async def on_usage_recorded(event: Event, ports: LedgerPorts) -> Outcome:
+async def on_usage_recorded(event: Event[UsageRecorded], ports: LedgerPorts) -> Outcome:
     """Add a replica's report to the sums of its day; keep any other usage under the event's own id."""
-    data = cast(UsageRecorded, event.data)
+    data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     await tenancy.active(tenant)
     store = await tenancy.store(tenant)
     report = report_of(data.usage_id)
     if report is None:
-        outcome = await keep(event, data, store)
+        outcome = await keep(event, store)
     else:
         [outcome] = await add_to_day([(report, data)], store)
     entered(ports, tenant, [data] if outcome is Outcome.EFFECT else [])
@@ -40,11 +39,11 @@ def entered(ports: LedgerPorts, tenant: TenantId, records: Sequence[UsageRecorde
         ports.reported.add(tenant)
 
 
-async def keep(event: Event, data: UsageRecorded, store: TenantStore) -> Outcome:
+async def keep(event: Event[UsageRecorded], store: TenantStore) -> Outcome:
     try:
-        await store.put_record(object_keys.usage(event.id), KeptUsage(at=event.time, usage=data), if_absent=True)
+        await store.put_record(object_keys.usage(event.id), KeptUsage(at=event.time, usage=event.data), if_absent=True)
     except PreconditionFailed:
-        if (await store.get_record(object_keys.usage(event.id), KeptUsage))[0].usage != data:
+        if (await store.get_record(object_keys.usage(event.id), KeptUsage))[0].usage != event.data:
             raise Contradicted from None
         return Outcome.NOOP_DUPLICATE
     return Outcome.EFFECT

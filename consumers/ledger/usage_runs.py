@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import cast
 
 from consumers.ledger.handlers import add_to_day, entered, keep
 from consumers.ledger.ports import LedgerPorts
@@ -16,26 +15,25 @@ from tenancy.platform.concurrency import gathered
 from tenancy.tenant_id import TenantId
 
 
-async def on_usages_recorded(run: Sequence[Event], ports: LedgerPorts) -> Sequence[Outcome]:
+async def on_usages_recorded(run: Sequence[Event[UsageRecorded]], ports: LedgerPorts) -> Sequence[Outcome]:
     """Add the reports of one day to its sums, and keep any other usage. The run ends before a report of another day."""
     tenancy, tenant = ports.tenancy, TenantId(run[0].subject)
     _, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
     reports: dict[str, tuple[Report, UsageRecorded]] = {}
-    others: dict[str, tuple[Event, UsageRecorded]] = {}
+    others: dict[str, Event[UsageRecorded]] = {}
     taken: list[str] = []
     for event in run:
-        data = cast(UsageRecorded, event.data)
-        report = report_of(data.usage_id)
+        report = report_of(event.data.usage_id)
         if event.id in taken or (report and any(report.day != held.day for held, _ in reports.values())):
             break
         taken.append(event.id)
         if report is None:
-            others[event.id] = event, data
+            others[event.id] = event
         else:
-            reports[event.id] = report, data
-    kept = await gathered(keep(event, data, store) for event, data in others.values())
+            reports[event.id] = report, event.data
+    kept = await gathered(keep(event, store) for event in others.values())
     added = await add_to_day(list(reports.values()), store) if reports else []
     outcomes = {**dict(zip(others, kept, strict=True)), **dict(zip(reports, added, strict=True))}
-    counted = {event.id: cast(UsageRecorded, event.data) for event in run}
+    counted = {event.id: event.data for event in run}
     entered(ports, tenant, [counted[event_id] for event_id in taken if outcomes[event_id] is Outcome.EFFECT])
     return [outcomes[event_id] for event_id in taken]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from opentelemetry import metrics
@@ -15,7 +15,7 @@ from consumers.purge.onboarding import on_tenant_onboarded
 from consumers.purge.policy_changes import on_policy_changed
 from consumers.purge.settings import PurgeSettings
 from consumers.purge.watchdog import Watchdog
-from consumers.runtime.dispatch import Handler
+from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
@@ -26,14 +26,16 @@ from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.service.telemetry import SCOPE
 from tenancy.state.rounds import TICK_SECONDS
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.TenantOnboarded: on_tenant_onboarded,
-    events.PolicyChanged: on_policy_changed,
-    events.TenantChurned: handlers.on_tenant_churned,
-    events.PurgeRequested: handlers.on_purge_requested,
-    events.ExportAcknowledged: handlers.on_export_acknowledged,
-    events.ReplicaEvicted: handlers.on_replica_evicted,
-}
+HANDLERS: Handlers[PurgePorts] = dict(
+    [
+        on(events.TenantOnboarded, on_tenant_onboarded),
+        on(events.PolicyChanged, on_policy_changed),
+        on(events.TenantChurned, handlers.on_tenant_churned),
+        on(events.PurgeRequested, handlers.on_purge_requested),
+        on(events.ExportAcknowledged, handlers.on_export_acknowledged),
+        on(events.ReplicaEvicted, handlers.on_replica_evicted),
+    ]
+)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
 
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.fence import fenced_since, opened
@@ -34,13 +33,13 @@ class PurgePorts:
     wake_driver: Callable[[], None]
 
 
-async def on_tenant_churned(event: Event, ports: PurgePorts) -> Outcome:
+async def on_tenant_churned(event: Event[TenantChurned], ports: PurgePorts) -> Outcome:
     """The contract ended: open the purge, then command it.
 
     The record is first. From then on the deletion SLA's clock runs, the watchdog sees it, and the driver carries it
     out, whatever becomes of the command.
     """
-    data = cast(TenantChurned, event.data)
+    data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     requested = PurgeRequested(purge_id=churn_purge_id(tenant), reason_code="churned", requested_by=data.requested_by)
     command = Event(
@@ -51,12 +50,12 @@ async def on_tenant_churned(event: Event, ports: PurgePorts) -> Outcome:
     return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
-async def on_purge_requested(event: Event, ports: PurgePorts) -> Outcome:
+async def on_purge_requested(event: Event[PurgeRequested], ports: PurgePorts) -> Outcome:
     """Write the purge down and fence the tenant. From the swap on nothing can create data for it.
 
     The effect is the purge that is opened: the driver may have been the one that fenced for it.
     """
-    data = cast(PurgeRequested, event.data)
+    data = event.data
     driver = ports.driver
     is_new = await opened(data, event, ports.tenancy, driver.records)
     with suppress(ObjectNotFound):  # a command for a tenant that another purge fenced leaves no record
@@ -67,9 +66,9 @@ async def on_purge_requested(event: Event, ports: PurgePorts) -> Outcome:
     return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
-async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
+async def on_export_acknowledged(event: Event[ExportAcknowledged], ports: PurgePorts) -> Outcome:
     """The tenant took its export. Where a purge waits for that, it goes on."""
-    data = cast(ExportAcknowledged, event.data)
+    data = event.data
     try:
         purge = await ports.driver.records.read(event.subject, data.export_id)
     except ObjectNotFound:
@@ -83,14 +82,14 @@ async def on_export_acknowledged(event: Event, ports: PurgePorts) -> Outcome:
     return Outcome.EFFECT if noted else Outcome.NOOP_DUPLICATE
 
 
-async def on_replica_evicted(event: Event, ports: PurgePorts) -> Outcome:
+async def on_replica_evicted(event: Event[ReplicaEvicted], ports: PurgePorts) -> Outcome:
     """Note a replica's acknowledgement, once its signature and its words are right.
 
     It counts as long as the process that signed holds the replica's lease. Whoever takes the lease over after this look
     starts on a state that is fenced, and never holds anything of the tenant; whoever had it before, another signature
     speaks for, or the end of that lease.
     """
-    data = cast(ReplicaEvicted, event.data)
+    data = event.data
     purge: PurgeRecord | None = None
     try:
         purge = await ports.driver.records.read(event.subject, data.cause_id)

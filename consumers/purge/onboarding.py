@@ -7,8 +7,6 @@ the group that handles purges: the topic's order then holds, and no purge is loo
 
 from __future__ import annotations
 
-from typing import cast
-
 from consumers.purge.handlers import PurgePorts
 from schemas.bus.envelope import Event
 from schemas.bus.events import TenantOnboarded
@@ -20,14 +18,14 @@ from tenancy.state.registry import require_active
 from tenancy.tenant_id import TenantId
 
 
-async def on_tenant_onboarded(event: Event, ports: PurgePorts) -> Outcome:
+async def on_tenant_onboarded(event: Event[TenantOnboarded], ports: PurgePorts) -> Outcome:
     """Create the state, if there is none and the tenant's key is there; one conditional write.
 
     A purge destroys the key and keeps the state, so a purged tenant is refused twice over. The key must be the one
     that the event names: with another, what was sealed for the tenant would not open. Raises :class:`UnknownTenant`
     where there is neither state nor key.
     """
-    data = cast(TenantOnboarded, event.data)
+    data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     try:
         await tenancy.active(tenant)

@@ -7,8 +7,6 @@ the group that handles purges, for the order of their topic.
 
 from __future__ import annotations
 
-from typing import cast
-
 from consumers.purge.handlers import PurgePorts
 from schemas.bus.envelope import Event
 from schemas.bus.events import PolicyChanged
@@ -18,9 +16,9 @@ from tenancy.state.policy_changes import policy_taken_over, require_consistent
 from tenancy.tenant_id import TenantId
 
 
-async def on_policy_changed(event: Event, ports: PurgePorts) -> Outcome:
+async def on_policy_changed(event: Event[PolicyChanged], ports: PurgePorts) -> Outcome:
     """Swap the policy in if its version is higher. Raises :class:`Refused` for two policies under one version."""
-    data = cast(PolicyChanged, event.data)
+    data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     base = await tenancy.active(tenant)
     require_consistent(data.policy)

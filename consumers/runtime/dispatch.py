@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from opentelemetry import trace
 
@@ -18,7 +18,7 @@ from consumers.runtime.policy import HANDLING, HandlingPolicy
 from consumers.runtime.requeue import is_for_another, is_for_nobody, must_happen
 from consumers.runtime.runs import InRuns
 from consumers.runtime.signatures import TRUSTING_NOBODY, Signatures
-from schemas.bus.envelope import Event, MalformedEvent, decode
+from schemas.bus.envelope import DataT, Event, MalformedEvent, decode
 from schemas.bus.events import OUTCOMES, EventData, OutcomeRecorded
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import TOPICS
@@ -31,12 +31,22 @@ from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
-Handler = Callable[[Event, Any], Awaitable[Outcome]]
-OnDeadLetter = Callable[[Record, Poison, Any], Awaitable[None]]
+PortsT = TypeVar("PortsT")
+
+Handler = Callable[[Event[Any], PortsT], Awaitable[Outcome]]
+Handlers = Mapping[type[EventData], Handler[PortsT]]
+OnDeadLetter = Callable[[Record, Poison, PortsT], Awaitable[None]]
+
+
+def on(
+    model: type[DataT], handler: Callable[[Event[DataT], PortsT], Awaitable[Outcome]]
+) -> tuple[type[EventData], Handler[PortsT]]:
+    """Pair a type of data with a handler of events that carry it, for a table: mypy checks that they fit."""
+    return model, handler
 
 
 @dataclass(frozen=True)
-class Dispatcher:
+class Dispatcher(Generic[PortsT]):
     """Handles the records of one service. ``ports`` is what its handlers act through.
 
     ``replica``: which one, of a service whose every replica reads all of a topic in a group of its own.
@@ -44,13 +54,13 @@ class Dispatcher:
     """
 
     service: str
-    handlers: Mapping[type[EventData], Handler]
+    handlers: Handlers[PortsT]
     tenancy: Tenancy
-    ports: Any
+    ports: PortsT
     telemetry: Telemetry
     policy: HandlingPolicy = HANDLING
     replica: str | None = None
-    on_dead_letter: OnDeadLetter | None = None
+    on_dead_letter: OnDeadLetter[PortsT] | None = None
     signatures: Signatures = TRUSTING_NOBODY
 
     @property
@@ -162,7 +172,7 @@ class Dispatcher:
     def _attributes(record: Record, event: Event) -> dict[str, str]:
         return {"messaging.system": "kafka", "messaging.destination.name": record.topic, "event.type": event.type}
 
-    async def _outcome(self, handler: Handler, event: Event) -> Outcome:
+    async def _outcome(self, handler: Handler[PortsT], event: Event) -> Outcome:
         try:
             async with asyncio.timeout(self.policy.deadline_seconds):
                 return await self._with_retries(handler, event)
@@ -184,7 +194,7 @@ class Dispatcher:
         except UnknownTenant as error:
             raise Poison(error.code, str(error), event) from None
 
-    async def _with_retries(self, handler: Handler, event: Event) -> Outcome:
+    async def _with_retries(self, handler: Handler[PortsT], event: Event) -> Outcome:
         for attempt in range(1, self.policy.attempts + 1):
             try:
                 return await handler(event, self.ports)

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dead_letters import Reason, cut_letter, dead_letter
@@ -36,7 +37,7 @@ logger = logging.getLogger(f"{SCOPE}.runtime")
 class Handling:
     """What one consumer makes of each of its records. Attempts at different records may go on side by side."""
 
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher[Any]
     progress: Progress
     crash_loops: CrashLoopGuard
     redeliveries: Redeliveries

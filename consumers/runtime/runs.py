@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 
 RUN = 128
 """So many events are in a run at most: their requests to the object store fit into the deadline of one handling."""
 
-OneHandler = Callable[[Event, Any], Awaitable[Outcome]]
-SeveralHandler = Callable[[Sequence[Event], Any], Awaitable[Sequence[Outcome]]]
+PortsT = TypeVar("PortsT")
+
+OneHandler = Callable[[Event[DataT], PortsT], Awaitable[Outcome]]
+SeveralHandler = Callable[[Sequence[Event[DataT]], PortsT], Awaitable[Sequence[Outcome]]]
 """Handles events of one type and one tenant, in their order and as if one after another; the outcomes of the first of
 them, as many as it took. None at all where the first one needs to be handled by itself.
 
@@ -22,11 +24,11 @@ What it raises is about none of them in particular: they come again, the first o
 
 
 @dataclass(frozen=True)
-class InRuns:
+class InRuns(Generic[DataT, PortsT]):
     """A handler of single events that can also take a run of them."""
 
-    one: OneHandler
-    several: SeveralHandler
+    one: OneHandler[DataT, PortsT]
+    several: SeveralHandler[DataT, PortsT]
 
-    async def __call__(self, event: Event, ports: Any) -> Outcome:
+    async def __call__(self, event: Event[DataT], ports: PortsT) -> Outcome:
         return await self.one(event, ports)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,7 +13,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from consumers.runtime.crash_loops import CrashLoopGuard
-from consumers.runtime.dispatch import Dispatcher, Handler, OnDeadLetter
+from consumers.runtime.dispatch import Dispatcher, Handlers, OnDeadLetter, PortsT
 from consumers.runtime.handling import Handling
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed
@@ -23,7 +23,6 @@ from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.share import Share
 from consumers.runtime.signatures import Signatures
-from schemas.bus.events import EventData
 from tenancy.bootstrap import Tenancy, open_tenancy
 from tenancy.service.background_server import run_server
 from tenancy.service.health import health_app
@@ -32,14 +31,14 @@ from tenancy.service.telemetry import configure_logging, configure_telemetry
 
 GROUP_VERSION = "v1"
 
-PortsFactory = Callable[[Tenancy, Share], AbstractAsyncContextManager[tuple[Any, Sequence[Periodic]]]]
+PortsFactory = Callable[[Tenancy, Share], AbstractAsyncContextManager[tuple[PortsT, Sequence[Periodic]]]]
 
 
 @dataclass
 class Consumer:
     """The bus side of a service, for anybody who runs an event loop: see :func:`serve` and the inference agent."""
 
-    dispatcher: Dispatcher
+    dispatcher: Dispatcher[Any]
     topics: Sequence[str]
     group_id: str
     settings: ConsumerSettings
@@ -124,9 +123,9 @@ def serve(
     *,
     settings: ConsumerSettings,
     topics: Sequence[str],
-    handlers: Mapping[type[EventData], Handler],
-    ports: PortsFactory,
-    on_dead_letter: OnDeadLetter | None = None,
+    handlers: Handlers[PortsT],
+    ports: PortsFactory[PortsT],
+    on_dead_letter: OnDeadLetter[PortsT] | None = None,
 ) -> None:
     """Run a consumer service until SIGTERM or SIGINT: then finish what is in hand, commit, and leave the group."""
     configure_logging(service)

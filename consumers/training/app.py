@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from consumers.runtime.dispatch import Handler
+from consumers.runtime.dispatch import Handlers, on
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from consumers.training import handlers
@@ -18,9 +18,7 @@ from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.state.rounds import TICK_SECONDS
 
-HANDLERS: Mapping[type[events.EventData], Handler] = {
-    events.TrainingRequested: handlers.on_training_requested,
-}
+HANDLERS: Handlers[TrainingPorts] = dict([on(events.TrainingRequested, handlers.on_training_requested)])
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
 
 from schemas.bus.envelope import Event
 from schemas.bus.events import TrainingRejected, TrainingRequested
@@ -38,9 +37,9 @@ class TrainingPorts:
     wake_runner: Callable[[], None]
 
 
-async def on_training_requested(event: Event, ports: TrainingPorts) -> Outcome:
+async def on_training_requested(event: Event[TrainingRequested], ports: TrainingPorts) -> Outcome:
     """Write the job record, create-if-absent, and put the run in the tenant's queue."""
-    data = cast(TrainingRequested, event.data)
+    data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     snapshot = await tenancy.active(tenant)
     store = await tenancy.store(tenant)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement, Removal
@@ -48,7 +47,7 @@ class AgentPorts:
     pins: Pins
 
 
-async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
+async def on_adapter_activated(event: Event[AdapterActivated | AdapterRolledBack], ports: AgentPorts) -> Outcome:
     """The next request of this tenant sees what answers now: the state was swapped before this was published, so that
     nothing is changed by it but a cached view, which is dropped.
 
@@ -56,7 +55,7 @@ async def on_adapter_activated(event: Event, ports: AgentPorts) -> Outcome:
     so that nobody waits for it. What runs goes on as it began. The outcome of this, which bears the replica's name,
     acknowledges the change.
     """
-    data = cast(AdapterActivated | AdapterRolledBack, event.data)
+    data = event.data
     tenant = TenantId(event.subject)
     loaded = ports.placement.engine.loaded()
     is_wanted = data.previous_digest in loaded or ports.pins.holds(tenant)
@@ -91,9 +90,9 @@ async def _prefetch(ports: AgentPorts, tenant: TenantId, digest: str) -> None:
         logger.warning("adapter not prefetched", extra={"adapter": digest, "reason": type(error).__name__})
 
 
-async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:
+async def on_adapter_retired(event: Event[AdapterRetired], ports: AgentPorts) -> Outcome:
     """Evict an adapter that the tenant's state has as retired, and acknowledge it."""
-    data = cast(AdapterRetired, event.data)
+    data = event.data
     tenant = TenantId(event.subject)
     ports.views.forget(tenant)
     retired_at = await _retired_at(ports.tenancy, tenant, data.adapter_digest)
@@ -104,7 +103,7 @@ async def on_adapter_retired(event: Event, ports: AgentPorts) -> Outcome:
     return Outcome.EFFECT if removal.evicted else Outcome.NOOP_DUPLICATE
 
 
-async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
+async def on_purge_fenced(event: Event[PurgeFenced], ports: AgentPorts) -> Outcome:
     """Admit nothing any more of a tenant whose state is fenced by this purge, evict all of it, and acknowledge with a
     signed receipt.
 
@@ -112,7 +111,7 @@ async def on_purge_fenced(event: Event, ports: AgentPorts) -> Outcome:
     replica that has nothing to evict, such as one that was started after the fence. Only what was evicted or ended is
     an effect, so that a replay to such a replica is seen to change nothing.
     """
-    data = cast(PurgeFenced, event.data)
+    data = event.data
     tenant = TenantId(event.subject)
     ports.views.forget(tenant)  # whatever the state says, also where it cannot be read
     try:

@@ -10,9 +10,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic
 
 from pydantic import ValidationError
+from typing_extensions import TypeVar
 
 from schemas.base.contract import read_tolerant
 from schemas.base.identifiers import OPAQUE_ID_PATTERN, TENANT_ID_PATTERN, TRACEPARENT_PATTERN
@@ -29,6 +30,9 @@ REQUEUED_FOR = "sano_only_for"
 
 Header = tuple[str, bytes]
 
+DataT = TypeVar("DataT", bound=EventData)
+DataT_co = TypeVar("DataT_co", bound=EventData, default=EventData, covariant=True)
+
 
 class MalformedEvent(ValueError):
     """A message that is not an event of the contract. ``code`` is for the dead letter; it carries no content."""
@@ -44,14 +48,15 @@ def event_id(event_type: str, subject: str, natural_key: str) -> str:
 
 
 @dataclass(frozen=True)
-class Event:
-    """One event. ``subject`` is the tenant id and the message key, except for a replica's own registration.
+class Event(Generic[DataT_co]):
+    """One event; a bare ``Event`` has data of any type. ``subject`` is the tenant id and the message key, except for a
+    replica's own registration.
 
     Its trace is no part of its identity: the same event may be published in any trace.
     """
 
     subject: str
-    data: EventData
+    data: DataT_co
     time: datetime
     source: str
     causation_id: str | None = None
@@ -71,7 +76,7 @@ class Event:
     def topic(self) -> str:
         return self.data.topic
 
-    def traced(self, traceparent: str | None) -> Event:
+    def traced(self, traceparent: str | None) -> Event[DataT_co]:
         """The same event with the hop's trace context."""
         return replace(self, traceparent=traceparent)
 

@@ -47,7 +47,9 @@ def content(example_id: str) -> ExampleContent:
     )
 
 
-def approval(tenancy: Tenancy, tenant: TenantId, example_id: str, held: ExampleContent, version: int = 1) -> Event:
+def approval(
+    tenancy: Tenancy, tenant: TenantId, example_id: str, held: ExampleContent, version: int = 1
+) -> Event[ExampleApproved]:
     """The event that approves content which lies in the tenant's prefix."""
     data = ExampleApproved(
         example_id=example_id,
@@ -59,7 +61,7 @@ def approval(tenancy: Tenancy, tenant: TenantId, example_id: str, held: ExampleC
     return Event(subject=tenant, data=data, time=tenancy.clock(), source="/sanolith/bench")
 
 
-async def uploaded(tenancy: Tenancy, tenant: TenantId, example_id: str, version: int = 1) -> Event:
+async def uploaded(tenancy: Tenancy, tenant: TenantId, example_id: str, version: int = 1) -> Event[ExampleApproved]:
     """The event of an approval that is about to be handled; its content is uploaded."""
     held = content(example_id)
     store = await tenancy.store(tenant)

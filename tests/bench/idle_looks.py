@@ -26,7 +26,7 @@ from consumers.runtime.settings import ConsumerSettings
 from consumers.training.handlers import TrainingPorts, on_training_requested
 from consumers.training.runner import Runner
 from producers.queries import tenants
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.events import ExampleWithdrawn, PurgeRequested, TrainingRequested
 from schemas.objects import object_keys
 from schemas.objects.state import TenantState
@@ -154,7 +154,7 @@ class Installation:
         ports = PurgePorts(self.tenancy, self.signer.trust, self.purging, wake)
         await on_purge_requested(self._event(tenant, requested), ports)
 
-    def _event(self, tenant: TenantId, data: TrainingRequested | PurgeRequested | ExampleWithdrawn) -> Event:
+    def _event(self, tenant: TenantId, data: DataT) -> Event[DataT]:
         return Event(subject=tenant, data=data, time=utc_now(), source="/bench")
 
     @asynccontextmanager

@@ -85,7 +85,7 @@ class Handlers:
 async def consuming(bootstrap: str, handlers: Handlers, tenancy: Tenancy) -> AsyncIterator[None]:
     settings = ConsumerSettings(kafka_bootstrap_servers=bootstrap, s3_bucket="unused")
     telemetry = configure_telemetry("test", None)
-    table: dict[type[events.EventData], Handler] = {
+    table: dict[type[events.EventData], Handler[None]] = {
         events.ExportRequested: handlers.on_export,
         events.PurgeRequested: handlers.on_purge,
     }

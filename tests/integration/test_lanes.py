@@ -61,7 +61,7 @@ class Handled:
     @asynccontextmanager
     async def consuming(self, bootstrap: str, tenancy: Tenancy) -> AsyncIterator[Consumer]:
         settings = ConsumerSettings(kafka_bootstrap_servers=bootstrap, s3_bucket="unused")
-        table: dict[type[events.EventData], Handler] = {events.ConsentGranted: self.on_granted}
+        table: dict[type[events.EventData], Handler[None]] = {events.ConsentGranted: self.on_granted}
         dispatcher = Dispatcher("lanes", table, tenancy, None, configure_telemetry("test", None), POLICY)
         consumer = Consumer(dispatcher, (events.CURATION,), self.group, settings)
         async with consumer.running():

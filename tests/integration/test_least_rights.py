@@ -89,7 +89,7 @@ async def curation(settings: ConsumerSettings, client: dict[str, Any], handled: 
     async with KafkaPublisher(client) as publisher:
         tenancy = assemble(MemoryObjectStore(), KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
         telemetry = configure_telemetry("test", None)
-        table: dict[type[events.EventData], Handler] = {events.ConsentGranted: note}
+        table: dict[type[events.EventData], Handler[None]] = {events.ConsentGranted: note}
         dispatcher = Dispatcher("curation", table, tenancy, None, telemetry, settings.handling_policy())
         async with Consumer(dispatcher, (events.CURATION,), consumer_group("curation"), settings).running():
             yield

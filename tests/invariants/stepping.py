@@ -12,7 +12,7 @@ from typing import Any
 from consumers.purge.driver import PurgeDriver
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from schemas.bus import events
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RawMessage
 from tenancy.errors import LeaseLost, Refused
@@ -169,7 +169,7 @@ class Scene:
     def again(self) -> None:
         self.moment.again(self.world)
 
-    def event(self, data: events.EventData) -> Event:
+    def event(self, data: DataT) -> Event[DataT]:
         return event(self.tenant, data, self.world)
 
     async def purge(self, tenancy: Tenancy) -> None:

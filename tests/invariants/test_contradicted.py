@@ -204,7 +204,7 @@ async def test_a_warning_is_so_once_its_time_has_come_and_not_before(tmp_path: P
     await world.publish(TENANT, events.TenantChurned(requested_by="op"))
     await world.deliver()
     await world.deliver()
-    early = [event(TENANT, events.PurgeAtRisk(purge_id=churn_purge_id(TENANT), percent=80), world)]
+    early: list[Event] = [event(TENANT, events.PurgeAtRisk(purge_id=churn_purge_id(TENANT), percent=80), world)]
     early.append(event(TENANT, events.PurgeOverdue(purge_id=churn_purge_id(TENANT)), world))
     added, _ = await entered(world, *early)
     assert [entry.kind for entry in added] == [CONTRADICTED] * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def service(world: World, name: str) -> Service:
     return next(found for found in world.services if found.name == name)
 
 
-def acknowledgements(world: World) -> Iterator[Event]:
+def acknowledgements(world: World) -> Iterator[Event[Any]]:
     for event in world.bus.topics.get(events.REPLICAS, []):
         if isinstance(event.data, ReplicaEvicted):
             yield event
@@ -145,7 +146,7 @@ async def test_a_replica_that_never_loaded_an_adapter_signs_what_its_engine_list
     assert (signed.evicted, set(signed.remaining)) == ((), {digest, "b" * 64})
 
 
-async def retirement(world: World, tenant: TenantId, digest: str) -> Event:
+async def retirement(world: World, tenant: TenantId, digest: str) -> Event[Any]:
     """The event of a retirement that the state has."""
     adapter = (await world.state(tenant)).adapters[digest]
     await world.outside.outbox.swap(tenant, retired({digest: adapter}, "superseded", world.outside.outbox.entry))

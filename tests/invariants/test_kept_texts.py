@@ -26,7 +26,7 @@ from tests.invariants.stepping import Process, SteppedPublisher, SteppedStore, s
 from tests.world.moment import Timestamp
 from tests.world.world import World
 
-HANDLERS: dict[type[events.EventData], Callable[[Event, Tenancy], Any]] = {
+HANDLERS: dict[type[events.EventData], Callable[[Event[Any], Tenancy], Any]] = {
     events.ExampleApproved: on_example_approved,
     events.ExampleRejected: on_example_rejected,
     events.ExampleWithdrawn: on_example_withdrawn,

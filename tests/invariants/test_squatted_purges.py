@@ -40,7 +40,7 @@ def command(purge_id: str) -> events.PurgeRequested:
     return events.PurgeRequested(purge_id=purge_id, reason_code="churned", requested_by="forger")
 
 
-async def churned(world: World, tenant: TenantId) -> Event:
+async def churned(world: World, tenant: TenantId) -> Event[events.TenantChurned]:
     return await world.publish(tenant, events.TenantChurned(requested_by="op"))
 
 

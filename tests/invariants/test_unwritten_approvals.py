@@ -9,11 +9,13 @@ import pytest
 from consumers.curation import handlers
 from consumers.curation.handlers import on_example_approved, on_example_rejected, on_example_withdrawn
 from consumers.curation.records import write_example
+from consumers.runtime.dispatch import Handler
 from schemas.bus import events
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 from schemas.objects.curation import ExampleRecord
 from schemas.tenant.policy import TenantPolicy
+from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
@@ -31,16 +33,16 @@ async def write_and_stop(store: TenantStore, record: ExampleRecord, etag: str | 
     raise REFUSED
 
 
-def event_of(world: World, tenant: TenantId, data: events.EventData) -> Event:
+def event_of(world: World, tenant: TenantId, data: DataT) -> Event[DataT]:
     return Event(subject=tenant, data=data, time=world.now, source="/test")
 
 
-def rejection(world: World, tenant: TenantId, version: int = 1) -> Event:
+def rejection(world: World, tenant: TenantId, version: int = 1) -> Event[events.ExampleRejected]:
     data = events.ExampleRejected(example_id="e0", version=version, reviewer_id="rev-1", reason_code="unclear")
     return event_of(world, tenant, data)
 
 
-def withdrawal(world: World, tenant: TenantId) -> Event:
+def withdrawal(world: World, tenant: TenantId) -> Event[events.ExampleWithdrawn]:
     return event_of(world, tenant, events.ExampleWithdrawn(example_id="e0", reason_code="patient-request"))
 
 
@@ -52,7 +54,7 @@ async def tenant_of(world: World) -> TenantId:
     return tenant
 
 
-async def counted_only(world: World, tenant: TenantId, version: int = 1) -> Event:
+async def counted_only(world: World, tenant: TenantId, version: int = 1) -> Event[events.ExampleApproved]:
     """An approval of e0 that was dead-lettered between the swap that counts it and its record."""
     approval = event_of(world, tenant, await world.approval(tenant, "e0", version=version))
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Refused):
@@ -103,8 +105,8 @@ async def test_a_redelivery_uncounts_it_where_the_decision_stopped_behind_its_re
     world = World(tmp_path)
     tenant = await tenant_of(world)
     approval = await counted_only(world, tenant)
-    decision = (withdrawal if is_withdrawn else rejection)(world, tenant)
-    handle = on_example_withdrawn if is_withdrawn else on_example_rejected
+    decision: Event = withdrawal(world, tenant) if is_withdrawn else rejection(world, tenant)
+    handle: Handler[Tenancy] = on_example_withdrawn if is_withdrawn else on_example_rejected
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Refused):
         patch.setattr(handlers, "write_example", write_and_stop)
         await handle(decision, world.outside)

@@ -36,7 +36,7 @@ from tests.invariants.test_withdrawals import contained, policy, receipt, weight
 from tests.invariants.worlds import event, service
 from tests.world.world import LEASE_SECONDS, QUIESCE_SECONDS, World
 
-Handling = Callable[[Event, Tenancy], Awaitable[Outcome]]
+Handling = Callable[[Event[Any], Tenancy], Awaitable[Outcome]]
 
 HANDLINGS: dict[str, tuple[Handling, events.EventData, str]] = {
     "withdrawal": (

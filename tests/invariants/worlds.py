@@ -19,7 +19,7 @@ from consumers.runtime.poison import Poison
 from consumers.runtime.policy import HandlingPolicy
 from consumers.runtime.signatures import Signatures
 from schemas.bus import events
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import EVICTION_PREDICATE, EvictionReceipt, eviction_subject, statement
 from schemas.objects import object_keys
@@ -106,7 +106,7 @@ def service(world: World, name: str) -> Service:
     return next(found for found in world.services if found.name == name)
 
 
-def event(tenant: TenantId | str, data: events.EventData, world: World) -> Event:
+def event(tenant: TenantId | str, data: DataT, world: World) -> Event[DataT]:
     return Event(subject=tenant, data=data, time=world.now, source="/test")
 
 
@@ -250,7 +250,7 @@ class DispatchedWorld(World):
     def _publisher_of(self, process: str) -> Publisher:
         return publisher_of(process, self.bus, self.event_keys)
 
-    async def publish(self, tenant: TenantId, data: events.EventData, *, by: str | None = None) -> Event:
+    async def publish(self, tenant: TenantId, data: DataT, *, by: str | None = None) -> Event[DataT]:
         """Signed by somebody who may publish it, or ``by`` another; unsigned by anybody else."""
         made = Event(subject=tenant, data=data, time=self.now, source="/test")
         await publisher_of(by or who_may_publish(made), self.bus, self.event_keys).publish(made)

@@ -12,7 +12,7 @@ from joserfc.jwk import OKPKey
 from consumers.curation.app import handlers_with
 from schemas.bus import events
 from schemas.bus.content import ChatMessage, CommittedInline, ExampleContent, InlineContent
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.redaction import Redaction
 from tenancy.storage.keys import encrypt_inline
@@ -40,7 +40,7 @@ class Review:
 
     async def proposed(
         self, example_id: str = "e1", text: ExampleContent | None = None, version: int = 1, **said: Any
-    ) -> Event:
+    ) -> Event[events.ExampleProposed]:
         made = text or content()
         key = OKPKey.import_key(dict(await self.parts.tenancy.keys.public_key(self.tenant)))
         data = events.ExampleProposed(
@@ -54,8 +54,9 @@ class Review:
         )
         return self.event(data)
 
-    def reviewed(self, of: Event, reviewer: str, verdict: str = "approved", **said: Any) -> Event:
-        assert isinstance(of.data, events.ExampleProposed)
+    def reviewed(
+        self, of: Event[events.ExampleProposed], reviewer: str, verdict: str = "approved", **said: Any
+    ) -> Event[events.ExampleReviewed]:
         data = {
             "example_id": of.data.example_id,
             "version": of.data.version,
@@ -67,7 +68,7 @@ class Review:
         }
         return self.event(events.ExampleReviewed.model_validate(data))
 
-    def event(self, data: events.EventData) -> Event:
+    def event(self, data: DataT) -> Event[DataT]:
         self.parts.now += timedelta(seconds=1)
         return Event(subject=self.tenant, data=data, time=self.parts.now, source="/test")
 

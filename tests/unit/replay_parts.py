@@ -15,8 +15,8 @@ from producers.replay.plan import ReplayPlan
 from producers.replay.planning import Planner
 from producers.replay.running import Limits, Run, Target
 from producers.replay.selection import Selection
-from schemas.bus.envelope import Event, decode
-from schemas.bus.events import OUTCOMES, ConsentGranted, EventData, OutcomeRecorded, UsageRecorded
+from schemas.bus.envelope import DataT, Event, decode
+from schemas.bus.events import OUTCOMES, ConsentGranted, OutcomeRecorded, UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.bus.topics import MESSAGE_BYTES, dead_letter_topic
 from schemas.evidence.audit import AuditEntry
@@ -95,7 +95,7 @@ class Installation:
     async def fence(self, name: str, status: str = "purged") -> None:
         await self.tenancy.states.swap(TenantId(name), lambda state: state.evolve(status=status))
 
-    async def publish(self, tenant: str, data: EventData) -> Event:
+    async def publish(self, tenant: str, data: DataT) -> Event[DataT]:
         event = Event(
             subject=tenant, data=data, time=self.clock(), source="/ehr", traceparent=f"00-{'1' * 32}-{'2' * 16}-01"
         )

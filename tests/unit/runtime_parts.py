@@ -95,13 +95,13 @@ async def delivered(
     objects: ObjectStore | None = None,
     replica: str | None = None,
     tenancy: Tenancy | None = None,
-    on_dead_letter: OnDeadLetter | None = None,
+    on_dead_letter: OnDeadLetter[None] | None = None,
     signatures: Signatures = TRUSTING_NOBODY,
 ) -> Result:
     """One attempt at a record."""
     made = tenancy or a_tenancy(publisher or RecordingPublisher(), objects)
     bus = cast(RecordingPublisher, made.publisher)
-    handlers: dict[type[events.EventData], Handler] = {
+    handlers: dict[type[events.EventData], Handler[None]] = {
         events.ConsentGranted: handler,
         events.PurgeRequested: handler,
     }

@@ -32,7 +32,7 @@ from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import TenantStateCache
 from schemas.base.canonical import sha256_hex
 from schemas.base.contract import read_tolerant
-from schemas.bus.envelope import Event, decode, encode
+from schemas.bus.envelope import DataT, Event, decode, encode
 from schemas.bus.events import (
     ADAPTERS,
     TENANTS,
@@ -206,7 +206,7 @@ class Bench:
     async def active(self) -> str | None:
         return await self.views.adapter(TENANT, "active", bytes)
 
-    def acknowledgements(self) -> list[Event]:
+    def acknowledgements(self) -> list[Event[Any]]:
         return [event for event in self.publisher.events if isinstance(event.data, ReplicaEvicted)]
 
     def receipt(self, position: int = -1) -> EvictionReceipt:
@@ -223,7 +223,7 @@ async def bench() -> Bench:
     return made
 
 
-def event(data: EventData, tenant: TenantId = TENANT) -> Event:
+def event(data: DataT, tenant: TenantId = TENANT) -> Event[DataT]:
     return Event(subject=tenant, data=data, time=NOW, source="/sanolith/purge")
 
 
@@ -506,7 +506,7 @@ async def test_an_activation_shortens_the_views_life(bench: Bench, data: EventDa
 THIRD = "9" * 64
 
 
-async def third_is_ready(bench: Bench, *, canary: bool, retired_since: bool = False) -> EventData:
+async def third_is_ready(bench: Bench, *, canary: bool, retired_since: bool = False) -> AdapterActivated:
     """The activation of an adapter that the replica has not loaded."""
 
     def changed(state: TenantState) -> TenantState:

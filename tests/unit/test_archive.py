@@ -17,8 +17,8 @@ from inference.tenants.binding import TenantStateCache
 from producers.commands import requests
 from producers.queries import adapters, tenants
 from producers.queries.lineage import lineage
-from schemas.bus.envelope import Event
-from schemas.bus.events import AdapterReady, EventData, ExportRequested, TrainingRejected, TrainingRequested
+from schemas.bus.envelope import DataT, Event
+from schemas.bus.events import AdapterReady, ExportRequested, TrainingRejected, TrainingRequested
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, RunState, TenantState
@@ -78,7 +78,7 @@ async def archive_of(parts: Parts) -> Archive:
     return Archive(await parts.tenancy.store(TENANT))
 
 
-def requested(data: EventData) -> Event:
+def requested(data: DataT) -> Event[DataT]:
     return Event(subject=TENANT, data=data, time=NOW, source="/test")
 
 

@@ -159,7 +159,7 @@ class Consuming:
 
     def __post_init__(self) -> None:
         tenancy = assemble(self.topic.store, KeyFileMasterKey(secrets.token_bytes(32)), self.topic.bus, "/test")
-        handlers: dict[type[events.EventData], Handler] = {
+        handlers: dict[type[events.EventData], Handler[None]] = {
             events.ExportRequested: self._handle,
             events.PurgeRequested: self._handle,
         }

@@ -211,7 +211,7 @@ async def test_what_was_deleted_withdraws_its_example_and_a_deleted_consent_is_s
     answer = await source.send(notification({2: ["QuestionnaireResponse/r1"], 3: ["Consent/c9"]}))
     assert (answer.status_code, reasons(answer)) == (200, ["deleted"])
     proposed, withdrawn = source.bus.events
-    assert withdrawn.data.example_id == proposed.data.example_id  # type: ignore[attr-defined]
+    assert withdrawn.data.example_id == proposed.data.example_id
     assert withdrawn.type == "sano.example.withdrawn"
 
 

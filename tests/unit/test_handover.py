@@ -321,7 +321,7 @@ async def test_an_acknowledgement_counts_only_for_what_was_put_out(parts: Parts,
     await onboard(parts.tenancy, other, POLICY)
     record = await purging(parts, ports)
 
-    def said(tenant: TenantId = TENANT, **changed: str) -> Event:
+    def said(tenant: TenantId = TENANT, **changed: str) -> Event[ExportAcknowledged]:
         data = {"export_id": record.purge_id, "adapter_digest": digest, "acknowledged_by": "op", **changed}
         return Event(subject=tenant, data=ExportAcknowledged.model_validate(data), time=NOW, source="/test")
 

@@ -27,7 +27,9 @@ LIMITS = LaneLimits(side_by_side=4, records=100, bytes=10**6)
 def a_record(tenant: str, offset: int, partition: int = 0, topic: str = events.CURATION) -> Any:
     data = events.ConsentGranted(consent_id="c", version=1)
     if topic == events.TENANTS:
-        made = Event(subject=tenant, data=events.TenantChurned(requested_by="op"), time=utc_now(), source="/test")
+        made: Event = Event(
+            subject=tenant, data=events.TenantChurned(requested_by="op"), time=utc_now(), source="/test"
+        )
     else:
         made = Event(subject=tenant, data=data, time=utc_now(), source="/test")
     return record_of(made, offset=offset, partition=partition, timestamp=1000 + offset)

@@ -7,6 +7,7 @@ import pytest
 from consumers.purge.onboarding import on_tenant_onboarded
 from producers.commands.onboarding import onboard
 from schemas.bus.envelope import Event
+from schemas.bus.events import TenantOnboarded
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.tenant.policy import TenantPolicy
@@ -20,7 +21,7 @@ TENANT = TenantId("t1")
 POLICY = TenantPolicy(min_new_examples=7, activation="manual")
 
 
-async def _onboarded() -> tuple[Parts, Event]:
+async def _onboarded() -> tuple[Parts, Event[TenantOnboarded]]:
     parts = Parts()
     await onboard(parts.tenancy, TENANT, POLICY)
     return parts, parts.publisher.events[-1]

@@ -333,8 +333,8 @@ def watch() -> Iterator[Watch]:
     logger.setLevel(level)
 
 
-def dispatcher(tenancy: Tenancy, watch: Watch, handler: Handler) -> Dispatcher:
-    handlers: dict[type[EventData], Handler] = {ExampleApproved: handler}
+def dispatcher(tenancy: Tenancy, watch: Watch, handler: Handler[Tenancy]) -> Dispatcher[Tenancy]:
+    handlers: dict[type[EventData], Handler[Tenancy]] = {ExampleApproved: handler}
     policy = HandlingPolicy(attempts=2, backoff_seconds=0.0)
     return Dispatcher("curation", handlers, tenancy, tenancy, watch.telemetry, policy)
 

@@ -95,7 +95,7 @@ class Process:
         self.done: list[int] = []
         self.moved = asyncio.Event()
         tenancy = a_tenancy(RecordingPublisher())
-        handlers: dict[type[events.EventData], Handler] = {events.ConsentGranted: self._handle}
+        handlers: dict[type[events.EventData], Handler[None]] = {events.ConsentGranted: self._handle}
         policies = replace(POLICY, **{"deadline_seconds": 30.0, **policy})
         dispatcher = Dispatcher("curation", handlers, tenancy, None, TELEMETRY, policies)
         self.progress = Progress(60.0, 99)

@@ -15,7 +15,7 @@ from producers.replay.running import Target
 from schemas.bus import events
 from schemas.bus.content import ClaimCheck, Committed, CommittedDocument, DocumentClaimCheck
 from schemas.bus.derived_commands import churn_id, churn_purge_id
-from schemas.bus.envelope import Event, decode
+from schemas.bus.envelope import DataT, Event, decode
 from schemas.objects import object_keys
 from schemas.objects.state import AdapterState, RunState
 from schemas.tenant.policy import TenantPolicy
@@ -61,7 +61,7 @@ def test_of_what_services_publish_all_but_their_commands_and_usage_is_concluded_
     assert made - set(CONCLUSIONS) == known_otherwise | decisions
 
 
-def event(data: events.EventData, cause: str | None = None, tenant: str = "t1") -> Event:
+def event(data: DataT, cause: str | None = None, tenant: str = "t1") -> Event[DataT]:
     return Event(subject=tenant, data=data, time=START, source="/x", causation_id=cause)
 
 

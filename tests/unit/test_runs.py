@@ -56,7 +56,7 @@ class Stand:
 
     def __post_init__(self) -> None:
         tenancy = a_tenancy(self.bus)
-        handlers: dict[type[events.EventData], Handler] = {
+        handlers: dict[type[events.EventData], Handler[None]] = {
             events.ConsentGranted: InRuns(self._one, self._several),
             events.ExampleRejected: self._one,
         }

@@ -197,7 +197,7 @@ async def test_an_event_whose_outcome_the_bus_refuses_is_no_dead_letter_and_that
 
 
 async def test_a_refused_outcome_is_no_judgement_on_its_event() -> None:
-    handlers: dict[type[events.EventData], Handler] = {events.ConsentGranted: Raising([])}
+    handlers: dict[type[events.EventData], Handler[None]] = {events.ConsentGranted: Raising([])}
     dispatcher = Dispatcher("curation", handlers, a_tenancy(NoOutcomes()), None, TELEMETRY, POLICY)
     with pytest.raises(BusUnavailable, match="the outcome was not accepted"):
         await dispatcher.handle(a_record())
@@ -244,7 +244,7 @@ async def test_the_outcome_of_an_outcome_is_not_told() -> None:
         event_id="e", event_type="sano.consent.granted", consumer="c", outcome=Outcome.EFFECT, delivery="t/0/0"
     )
     bus = RecordingPublisher()
-    handlers: dict[type[events.EventData], Handler] = {events.OutcomeRecorded: Raising([])}
+    handlers: dict[type[events.EventData], Handler[None]] = {events.OutcomeRecorded: Raising([])}
     dispatcher = Dispatcher("ledger", handlers, a_tenancy(bus), None, TELEMETRY, POLICY)
     assert await dispatcher.handle(a_record(data)) == Outcome.EFFECT
     assert bus.events == []

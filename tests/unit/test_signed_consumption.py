@@ -289,7 +289,7 @@ async def test_the_policy_is_read_once_for_a_run_that_is_not_signed_and_never_fo
 
 
 def test_a_dispatcher_that_was_told_of_no_trust_file_believes_no_signature() -> None:
-    handlers: dict[type[events.EventData], Handler] = {}
+    handlers: dict[type[events.EventData], Handler[None]] = {}
     made = Dispatcher("curation", handlers, a_tenancy(RecordingPublisher()), None, TELEMETRY)
     assert made.signatures.verifier.trust.file.keys == ()
     assert not made.signatures.are_required

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -84,7 +85,7 @@ class Ledger:
         await self.tenancy.keys.create(TENANT)
         return self
 
-    async def handle(self, event: Event) -> Outcome:
+    async def handle(self, event: Event[UsageRecorded]) -> Outcome:
         for _ in range(20):
             try:
                 return await on_usage_recorded(event, self.ports)
@@ -105,7 +106,7 @@ async def ledger() -> Ledger:
     return await Ledger().start()
 
 
-def reported(number: int, reporter: str = ONE, day: str = "20261124") -> Event:
+def reported(number: int, reporter: str = ONE, day: str = "20261124") -> Event[UsageRecorded]:
     data = UsageRecorded(
         usage_id=Report(day, reporter, number).usage_id,
         source="inference",
@@ -209,7 +210,7 @@ async def test_two_ledgers_at_once_count_every_report_once(ledger: Ledger) -> No
     """As after a rebalance, where both still handle the same events."""
     events = [reported(number, reporter) for number in range(1, 6) for reporter in (ONE, OTHER)]
 
-    async def all_of(several: list[Event]) -> None:
+    async def all_of(several: Sequence[Event[UsageRecorded]]) -> None:
         for event in several:
             await ledger.handle(event)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from consumers.runtime.dispatch import Handler
-from schemas.bus import events
+from consumers.runtime.dispatch import Handlers
 from schemas.bus.envelope import Encoded, Event, Header, decode, encode
 from tenancy.bus import RawMessage
 from tenancy.platform.tracing import traced
@@ -17,7 +16,7 @@ from tenancy.platform.tracing import traced
 class Bus:
     """Topics as lists. One partition, which is what a tenant sees."""
 
-    topics: dict[str, list[Event]] = field(default_factory=dict)
+    topics: dict[str, list[Event[Any]]] = field(default_factory=dict)
     dead: list[RawMessage] = field(default_factory=list)
     _signatures: dict[int, tuple[Event, Header]] = field(default_factory=dict)
 
@@ -55,7 +54,7 @@ class Service:
     """One consumer: its handlers and how far it has read each topic."""
 
     name: str
-    handlers: Mapping[type[events.EventData], Handler]
+    handlers: Handlers[Any]
     topics: tuple[str, ...]
     ports: Any
     positions: dict[str, int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ class Timestamp:
     """What lay in the bucket and on the bus."""
 
     objects: Mapping[str, list[Any]]
-    topics: Mapping[str, list[Event]]
+    topics: Mapping[str, list[Event[Any]]]
 
     @classmethod
     def of(cls, world: World) -> Timestamp:

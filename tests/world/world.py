@@ -49,7 +49,7 @@ from schemas.bus.content import (
     ExampleContent,
     InlineContent,
 )
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 from schemas.bus.redaction import Redaction, SpanCount
 from schemas.bus.topics import LIVE_TOPICS
@@ -205,7 +205,7 @@ class World:
             ),
         )
 
-    async def publish(self, tenant: TenantId, data: events.EventData) -> Event:
+    async def publish(self, tenant: TenantId, data: DataT) -> Event[DataT]:
         event = Event(subject=tenant, data=data, time=self.now, source="/test")
         await self.bus.publish(event)
         return event

@@ -15,6 +15,7 @@ from inference.knowledge.frame import BEGIN, END, INTRODUCTION
 from inference.knowledge.port import Searched
 from inference.knowledge.retrieval import NO_SUPPORT
 from schemas.bus.envelope import Event
+from schemas.bus.events import DocumentUpserted
 from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import KnowledgeState, TenantState
 from tenancy.errors import Transient
@@ -42,7 +43,9 @@ class Told:
         object.__setattr__(parts, "tenancy", self.bench.tenancy)
         return Index(parts, tenant, self.bench.embedder)
 
-    async def say(self, document_id: str, version: int, *texts: str, tenant: TenantId = TENANT, **dates: Any) -> Event:
+    async def say(
+        self, document_id: str, version: int, *texts: str, tenant: TenantId = TENANT, **dates: Any
+    ) -> Event[DocumentUpserted]:
         index = self.index(tenant)
         event = await index.upserted(document_id, version, *texts, **dates)
         await on_document(event, index.ports)

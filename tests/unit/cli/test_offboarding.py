@@ -95,7 +95,8 @@ def test_a_withdrawal_is_listed_with_a_receipt_that_verifies(sano: Sano, parts: 
     async def withdraw() -> str:
         rejected = ExampleRejected(example_id="e1", version=1, reviewer_id="rev-1", reason_code="unclear")
         left = ExampleWithdrawn(example_id="e1", reason_code="patient-request")
-        decided, gone = (Event(subject=TENANT, data=data, time=parts.now, source="/test") for data in (rejected, left))
+        decided = Event(subject=TENANT, data=rejected, time=parts.now, source="/test")
+        gone = Event(subject=TENANT, data=left, time=parts.now, source="/test")
         await on_example_rejected(decided, parts.tenancy)
         await on_example_withdrawn(gone, parts.tenancy)
         return gone.id

@@ -16,7 +16,7 @@ from schemas.bus.content import (
     DocumentContent,
     InlineContent,
 )
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.knowledge import KnowledgeSet
@@ -37,6 +37,9 @@ def content_of(*texts: str, title: str = "Formulary") -> DocumentContent:
     return DocumentContent(title=title, blocks=blocks, salt="5" * 64)
 
 
+Documents = events.DocumentUpserted | events.DocumentRemoved
+
+
 @dataclass
 class Index:
     """One tenant's retrieval, with a consumer that takes events by hand."""
@@ -52,7 +55,7 @@ class Index:
 
         return KnowledgePorts(self.parts.tenancy, embedder, gate_of_tests)
 
-    def event(self, data: events.EventData) -> Event:
+    def event(self, data: DataT) -> Event[DataT]:
         return Event(subject=self.tenant, data=data, time=NOW, source="/sanolith/operators")
 
     async def upserted(
@@ -62,7 +65,7 @@ class Index:
         *texts: str,
         begins: datetime | None = None,
         ends: datetime | None = None,
-    ) -> Event:
+    ) -> Event[events.DocumentUpserted]:
         """The event, with its content sealed."""
         content = content_of(*texts)
         store = await self.parts.tenancy.store(self.tenant)
@@ -78,7 +81,9 @@ class Index:
             )
         )
 
-    async def inline(self, document_id: str, version: int, text: str, stated_by: str | None = None) -> Event:
+    async def inline(
+        self, document_id: str, version: int, text: str, stated_by: str | None = None
+    ) -> Event[events.DocumentUpserted]:
         content = content_of(text)
         key = (await self.parts.tenancy.keys.open(self.tenant)).public_key
         reference = InlineContent(jwe=encrypt_inline(key, content))
@@ -91,14 +96,14 @@ class Index:
             )
         )
 
-    def removed(self, document_id: str, version: int) -> Event:
+    def removed(self, document_id: str, version: int) -> Event[events.DocumentRemoved]:
         return self.event(events.DocumentRemoved(document_id=document_id, version=version))
 
-    async def handle(self, *run: Event) -> list[Outcome]:
+    async def handle(self, *run: Event[Documents]) -> list[Outcome]:
         """Each by itself, in this order."""
         return [await on_document(event, self.ports) for event in run]
 
-    async def handle_run(self, run: Sequence[Event]) -> list[Outcome]:
+    async def handle_run(self, run: Sequence[Event[Documents]]) -> list[Outcome]:
         return await on_documents(run, self.ports)
 
     async def held(self) -> KnowledgeSet:

@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from consumers.knowledge import handlers, segmenting
+from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import TenantState
 from schemas.tenant.holds import LegalHold
@@ -14,7 +15,7 @@ from tenancy.errors import ContendedState, Contradicted, Refused, TenantFenced
 from tenancy.knowledge import published
 from tests.fixtures.embedders import WordEmbedder
 from tests.fixtures.gates import NAME
-from tests.unit.knowledge.index_parts import TENANT, Index, index
+from tests.unit.knowledge.index_parts import TENANT, Documents, Index, index
 from tests.unit.operator_parts import NOW
 
 
@@ -40,7 +41,7 @@ async def test_an_updated_document_replaces_all_its_passages_by_one_swap(made: I
 async def test_every_order_and_any_redelivery_of_a_documents_history_ends_the_same(
     made: Index, order: tuple[int, ...]
 ) -> None:
-    history = [
+    history: list[Event[Documents]] = [
         await made.upserted("d1", 1, "one"),
         await made.upserted("d1", 2, "two"),
         made.removed("d1", 2),
@@ -181,7 +182,7 @@ async def test_a_claim_check_counts_only_for_what_was_uploaded_as_this_version(m
     await made.upserted("d1", 1, "another text")
     with pytest.raises(Refused, match="committed"):
         await made.handle(event)
-    foreign = event.data.content.evolve(reference=event.data.content.reference.evolve(document_id="d9"))  # type: ignore[attr-defined]
+    foreign = event.data.content.evolve(reference=event.data.content.reference.evolve(document_id="d9"))
     with pytest.raises(Refused, match="another document"):
         await made.handle(made.event(event.data.evolve(content=foreign)))
     assert await made.texts() == []
