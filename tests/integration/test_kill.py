@@ -32,7 +32,7 @@ from tenancy.state.leases import Leases
 from tenancy.storage.keys import encrypt_inline
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals, onboarded
-from tests.fixtures.platform import Platform, eventually
+from tests.fixtures.platform import WORKER_LEASE_SECONDS, Platform, eventually
 from tests.unit.tiny_training import build_tiny_base, load_tokenizer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -261,7 +261,7 @@ async def test_workers_that_are_killed_at_each_of_their_effects_in_turn_are_foll
     ports = TrainingPorts(tenancy, lambda: None)
     assert await on_training_requested(event, ports) == Outcome.EFFECT
     store = await tenancy.store(tenant)
-    leases = Leases(store, tenancy.outbox, "test", seconds=float(platform.environment["SANO_LEASE_SECONDS"]))
+    leases = Leases(store, tenancy.outbox, "test", seconds=WORKER_LEASE_SECONDS)
 
     async def over() -> bool | None:
         return not await leases.alive("r-1", (await _state(tenancy, tenant)).runs["r-1"]) or None
