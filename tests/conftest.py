@@ -24,9 +24,10 @@ settings.load_profile("same")
 typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 ROOT = Path(__file__).parents[1]
-STARTED = {"mark.kafka": "bus", "mark.engine": "engine"}
-"""What files say that start Kafka, or else the engine alone, and the group of these, which run one after another and
-come first."""
+STARTED = ("mark.engine", "mark.kafka")
+"""What files say that start the engine or Kafka."""
+SERVICES = "services"
+"""The group of these files, which run one after another and come first."""
 WITHOUT_OTHERS = "tests/e2e/test_loop.py"
 """Starts every service itself: before other files have started those that they share, and that would run beside it."""
 LONG = (
@@ -67,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: [
             not item.nodeid.startswith(WITHOUT_OTHERS),
-            *(group_of(item.nodeid) != name for name in (*STARTED.values(), *LONG)),
+            *(group_of(item.nodeid) != name for name in (SERVICES, *LONG)),
         ]
     )
 
@@ -81,10 +82,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Two processes share the tests. Files that start Kafka run in one of them, one after another: they wait for leases
-    and sessions to end in time, which a third process's services would make late, and start what they share once. Those
-    that start the engine alone run in the other. All others are shared out one by one, to whoever has none of these, on
-    what these leave of the processors.
+    """Two processes share the tests. Files that start the engine or Kafka run in one of them, one after another: these
+    wait for leases and sessions to end in time, which a third process's services would make late, and start what they
+    share once. All others are shared out one by one, to whoever has none of these, on what these leave of the
+    processors. They end before: so the files that wait most, which come last, have the processors for themselves.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -96,19 +97,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InGroups:
 
 
 def group_of(nodeid: str) -> str:
-    """The test's file, or of :data:`STARTED` the group that it is in."""
+    """The test's file, or :data:`SERVICES` where it starts any."""
     return _group_of_file(nodeid.partition("::")[0])
 
 
 @cache
 def _group_of_file(file: str) -> str:
     text = (ROOT / file).read_text()
-    return next((group for marker, group in STARTED.items() if marker in text), file)
+    return SERVICES if any(marker in text for marker in STARTED) else file
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if hasattr(item.config, "workerinput") and group_of(item.nodeid) not in STARTED.values():
+    if hasattr(item.config, "workerinput") and group_of(item.nodeid) != SERVICES:
         os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
