@@ -44,6 +44,7 @@ async def test_a_start_imports_nothing_of_vllm_on_the_event_loop(
         errored=False,
         collective_rpc=AsyncMock(return_value=[True]),
         get_supported_tasks=AsyncMock(return_value=()),
+        output_processor=SimpleNamespace(process_outputs=lambda *_: None),
     )
     for name in [name for name in sys.modules if name.partition(".")[0] == "vllm"]:
         monkeypatch.delitem(sys.modules, name)
