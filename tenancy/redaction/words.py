@@ -116,6 +116,8 @@ class _Lists:
     eponyms: frozenset[str]
     dictionary: frozenset[str]
     frequencies: dict[str, float]
+    longest: int
+    """The letters of the longest word of ``clinical`` and ``frequencies``, which a slip is near to."""
 
 
 _read: list[_Lists] = []
@@ -134,6 +136,8 @@ def load() -> _Lists:
 def _read_lists() -> _Lists:
     from wordfreq import get_frequency_dict
 
+    clinical = word_set("clinical.txt") | frozenset(lines("clinical_terms.txt.gz"))
+    frequencies = get_frequency_dict("en", "large")
     return _Lists(
         first_names=_elsewhere("first_names_elsewhere.txt.gz", 0.004)
         | _shares("first_names_since.txt.gz")
@@ -143,10 +147,11 @@ def _read_lists() -> _Lists:
         | _shares("surnames.txt.gz"),
         places=frozenset(lines("places.txt.gz")),
         counties=frozenset(lines("counties.txt.gz")),
-        clinical=word_set("clinical.txt") | frozenset(lines("clinical_terms.txt.gz")),
+        clinical=clinical,
         eponyms=word_set("eponyms.txt"),
         dictionary=frozenset(lines("dictionary.txt.gz")) | frozenset(lines("rare_words.txt.gz")),
-        frequencies=get_frequency_dict("en", "large"),
+        frequencies=frequencies,
+        longest=max(map(len, clinical | frequencies.keys())),
     )
 
 
@@ -249,15 +254,15 @@ def is_strange(word: str) -> bool:
 
 def is_slip(word: str) -> bool:
     """Whether a word that is in no list is one slip of the finger away from a common one: ``paitent``."""
-    key = plain(word)
-    if len(key) < 5 or not key.isascii():
+    key, lists = plain(word), load()
+    # Nothing is tried for a word that is too long to be near any: the tries alone grow by the square of its length.
+    if not 5 <= len(key) <= lists.longest + 1 or not key.isascii():
         return False
     cuts = [(key[:at], key[at:]) for at in range(len(key) + 1)]
     near = {head + tail[1] + tail[0] + tail[2:] for head, tail in cuts if len(tail) > 1}
     near |= {head + tail[1:] for head, tail in cuts if tail}
     near |= {head + letter + tail for head, tail in cuts for letter in _LETTERS}
     near |= {head + letter + tail[1:] for head, tail in cuts[1:] if tail for letter in _LETTERS}
-    lists = load()
     return any(
         other in lists.clinical or lists.frequencies.get(other, 0.0) > _COMMON
         for other in near

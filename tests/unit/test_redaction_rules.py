@@ -146,6 +146,7 @@ HOSTILE = [
     "1-" * 3_000,
     "a" * 6_000,
     "A" * 6_000,
+    "ab" * 30_000,
     "a." * 3_000,
     "A." * 3_000,
     "a@" * 3_000,
@@ -175,10 +176,10 @@ def test_no_text_takes_the_rules_longer_than_its_length_allows(gate: RedactionGa
     """By processor time, of which 6,000 characters of prose take a tenth of a second; a bad expression takes hours."""
 
     def late(_: int, __: FrameType | None) -> None:
-        raise TimeoutError(f"forty seconds of processor time for {len(text)} characters")
+        raise TimeoutError(f"twelve seconds of processor time for {len(text)} characters")
 
     before = signal.signal(signal.SIGVTALRM, late)
-    signal.setitimer(signal.ITIMER_VIRTUAL, 40.0)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 12.0)
     try:
         gate.scan(text)
     finally:
