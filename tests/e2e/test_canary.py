@@ -32,7 +32,7 @@ from tenancy.storage.keys import KeyRecord
 from tenancy.storage.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
-from tests.fixtures.canary_life import ADAPTER_FOLDERS, REPLICA, Evidence, Life, replica_settings
+from tests.fixtures.canary_life import REPLICA, Evidence, Life, replica_settings
 from tests.fixtures.declared import PATHS, covers_path
 from tests.fixtures.leaks import planted_in_files, planted_in_telemetry, planted_in_the_bucket
 from tests.fixtures.markers import Hit, new_marker, search, token_forms
@@ -52,7 +52,7 @@ def base_model(shallow_base: Path) -> str:
 def life(platform: Platform, kafka_cluster: KafkaCluster, base_model: str) -> Iterator[Life]:
     """One life for all tests of this file; the replica runs on until they are over."""
     memory_before = set(SHARED_MEMORY.iterdir())
-    adapter_dir = SHARED_MEMORY / f"{ADAPTER_FOLDERS}canary-{secrets.token_hex(8)}"
+    adapter_dir = SHARED_MEMORY / f"sanolith-canary-{secrets.token_hex(8)}"
     platform.start(INFERENCE, None, **replica_settings(base_model, adapter_dir))
     try:
         # The lease is as long as in production, and no longer: the purge waits for its end. The worker renews it every
@@ -320,7 +320,8 @@ def test_every_file_that_any_process_wrote_is_declared(life: Life, base_model: s
     assert any("/scratch/" in path for path in written), "or nobody was watched"
     assert any(path.startswith(str(life.adapter_dir)) for path in written)
     lying = {name for name, _ in raw_bytes.files(platform.user, platform.home / "work", platform.home / "tmp")}
-    lying |= {name for name, _ in raw_bytes.files(*life.shared_memory())}
+    new = [path for path in SHARED_MEMORY.iterdir() if path not in life.memory_before]
+    lying |= {name for name, _ in raw_bytes.files(*new)}
     undeclared = {path for path in written | lying if not is_declared(path, life, base_model)}
     assert undeclared == set(), "add it to a store in schemas/stores/processes.py"
 
