@@ -52,29 +52,27 @@ def seal(data_key: bytes, object_key: str, plaintext: bytes) -> bytes:
 def open_sealed(data_key: bytes, object_key: str, sealed: bytes) -> bytes:
     """Open an object that is here whole, each frame where it lies. Raises :class:`SealBroken`."""
     whole = memoryview(sealed)
-    cipher = _cipher_of(bytes(whole[:HEADER_BYTES]), data_key, object_key)
-    frames, size = whole[HEADER_BYTES:], SEALED_FRAME_BYTES
-    last = max(0, len(frames) - 1) // size * size
+    frames, framed = Frames(data_key, object_key, bytes(whole[:HEADER_BYTES]), len(whole)), whole[HEADER_BYTES:]
     return b"".join(
-        _opened(cipher, start // size, start == last, frames[start : start + size], object_key)
-        for start in range(0, last + 1, size)
+        frames.open(number, framed[number * SEALED_FRAME_BYTES : (number + 1) * SEALED_FRAME_BYTES])
+        for number in range(frames.count)
     )
 
 
 class Frames:
     """Opens the frames of an object whose sealed size is known, in any order.
 
-    ``count``: how many there are; ``plain_bytes``: how much they hold together. ``header``: the sealed object's first
-    :data:`HEADER_BYTES`. A size that is not the object's own breaks the seal of its last frame. Raises
-    :class:`SealBroken`.
+    ``count``: how many there are. ``header``: the sealed object's first :data:`HEADER_BYTES`. A size that is not the
+    object's own breaks the seal of its last frame. Raises :class:`SealBroken`.
     """
 
     def __init__(self, data_key: bytes, object_key: str, header: bytes, sealed_bytes: int) -> None:
         self._cipher = _cipher_of(header, data_key, object_key)
         self._object_key = object_key
-        framed = max(0, sealed_bytes - HEADER_BYTES)
-        self.count = max(1, -(-framed // SEALED_FRAME_BYTES))
-        self.plain_bytes = framed - self.count * TAG_BYTES
+        self.count = max(1, -(-(sealed_bytes - HEADER_BYTES) // SEALED_FRAME_BYTES))
+
+    def open(self, number: int, frame: memoryview) -> bytes:
+        return _opened(self._cipher, number, number == self.count - 1, frame, self._object_key)
 
     def open_into(self, number: int, frame: memoryview, target: memoryview) -> memoryview:
         """Open frame ``number`` into the beginning of ``target``, and return that part. What lies there is authentic
