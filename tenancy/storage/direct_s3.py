@@ -74,9 +74,8 @@ class DirectRequests:
         answer = self._answer("GetObject", "GET", key, {"x-amz-checksum-mode": "ENABLED"})
         if answer is None:
             return None
+        _require_object(answer, key)
         body, etag = answer.content, answer.headers.get("ETag")
-        if answer.status_code == 404 and _code(body) == b"NoSuchKey":
-            raise ObjectNotFound(key)
         if answer.status_code != 200 or etag is None or not _is_whole(body, answer.headers):
             return None
         return StoredObject(body, etag)
@@ -88,8 +87,7 @@ class DirectRequests:
         answer = self._answer("GetObject", "GET", key, {"Range": asked_range(start, into)}, is_stream=True)
         if answer is None:
             return None
-        if answer.status_code == 404 and _code(answer.content) == b"NoSuchKey":
-            raise ObjectNotFound(key)
+        _require_object(answer, key)
         found = told_range(answer.headers.get("Content-Range"), start, into)
         if answer.status_code == 206 and found is not None and _is_filled(answer.raw, into[: found.length]):
             answer.raw.release_conn()
@@ -132,6 +130,11 @@ def _is_filled(raw: Any, into: memoryview) -> bool:
     except (OSError, HTTPException):
         return False
     return filled == len(into)
+
+
+def _require_object(answer: Any, key: str) -> None:
+    if answer.status_code == 404 and _code(answer.content) == b"NoSuchKey":
+        raise ObjectNotFound(key)
 
 
 def _code(body: bytes) -> bytes:
