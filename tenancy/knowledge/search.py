@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from schemas.objects.knowledge import KnowledgeSet
 from tenancy.knowledge.segments import Passage, Segment
-from tenancy.knowledge.terms import Words, highest
+from tenancy.knowledge.terms import Words, firsts, highest
 
 FUSION = 60
 CANDIDATES = 50
@@ -113,8 +113,8 @@ class _Documents:
     def of(cls, held: KnowledgeSet, segments: Sequence[Segment]) -> _Documents:
         documents = [document for segment in segments for document in segment.documents]
         windows = np.array([_window(held, *document) for document in documents]).reshape(-1, 2)
-        firsts = np.cumsum([0, *(len(segment.documents) for segment in segments)], dtype=np.int32)
-        owners = [segment.owners + first for segment, first in zip(segments, firsts, strict=False)]
+        starts = firsts(len(segment.documents) for segment in segments)
+        owners = [segment.owners + np.int32(start) for segment, start in zip(segments, starts, strict=True)]
         return cls(
             names=tuple(name for name, _ in documents),
             begins=windows[:, 0].copy(),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tenancy.embedding.port import Vectors
 from tenancy.errors import SealBroken
-from tenancy.knowledge.terms import Postings
+from tenancy.knowledge.terms import Postings, firsts
 
 FORMAT = 1
 
@@ -109,10 +109,10 @@ def merged(segments: Sequence[Segment], without: Collection[str] = ()) -> Segmen
             parts.append(_kept(segment, staying))
     if len(parts) < 2:
         return parts[0] if parts else None
-    firsts = np.cumsum([0, *(len(part.documents) for part in parts)])
+    starts = firsts(len(part.documents) for part in parts)
     return Segment(
         documents=tuple(document for part in parts for document in part.documents),
-        owners=np.concatenate([part.owners + np.int32(first) for part, first in zip(parts, firsts, strict=False)]),
+        owners=np.concatenate([part.owners + np.int32(first) for part, first in zip(parts, starts, strict=True)]),
         vectors=np.concatenate([part.vectors for part in parts]),
         postings=Postings.joined([part.postings for part in parts]),
         paths=np.concatenate([part.paths for part in parts]),

@@ -12,7 +12,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,12 +87,12 @@ class Postings:
     @classmethod
     def joined(cls, parts: Sequence[Postings]) -> Postings:
         """Those of all parts, as if their passages stood one after another."""
-        firsts = np.cumsum([0, *(len(part.lengths) for part in parts)])
+        starts = firsts(len(part.lengths) for part in parts)
         terms = np.concatenate([part._term_of_each() for part in parts])
         order = np.argsort(terms, kind="stable")  # so that the rows of a term stay in order
         return cls._of_sorted(
             terms[order],
-            rows=np.concatenate([part.rows + np.int32(first) for part, first in zip(parts, firsts, strict=False)])[
+            rows=np.concatenate([part.rows + np.int32(first) for part, first in zip(parts, starts, strict=True)])[
                 order
             ],
             counts=np.concatenate([part.counts for part in parts])[order],
@@ -149,7 +149,7 @@ class Words:
         lengths = np.concatenate([np.zeros(0, np.int32), *(segment.lengths for segment in segments)])
         average = max(1.0, float(lengths.sum()) / max(1, len(lengths)))
         norms = K1 * (1 - B + B * lengths.astype(np.float32) / np.float32(average))
-        starts = np.cumsum([0, *(len(segment.lengths) for segment in segments)], dtype=np.int64)[:-1]
+        starts = firsts(len(segment.lengths) for segment in segments)
         return cls(segments, starts, norms.astype(np.float32))
 
     def __len__(self) -> int:
@@ -179,6 +179,11 @@ class Words:
             elif place.stop > place.start:
                 rows, counts = segment.rows[place], segment.counts[place]
                 part[rows] += weight * counts / (counts + norms[rows])
+
+
+def firsts(sizes: Iterable[int]) -> NDArray[np.int64]:
+    """Where each of several parts begins, which stand one after another."""
+    return np.cumsum([0, *sizes], dtype=np.int64)[:-1]
 
 
 def highest(scores: NDArray[np.float32], count: int, *, above: float) -> list[int]:
