@@ -20,9 +20,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import boto3
-
-from deploy.local.embedded import REGION
 from deploy.local.seaweedfs import fetch_seaweedfs
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
@@ -182,14 +179,7 @@ async def _bench(engine: Engine, home: Path, memory: Path, base_model: Path, mad
     )
     tenant = await histories.onboarded(tenancy, "bench", TenantPolicy())
     replica = await Replica.made(engine, tenancy, signer, base_model, memory / "replica", 4, LARGEST_RANK)
-    client = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint_url,
-        region_name=REGION,
-        aws_access_key_id=store.credentials.access_key_id,
-        aws_secret_access_key=store.credentials.secret_access_key,
-    )
-    peer = PlainVllm(engine, client, store.bucket("plain"), memory / "peer")
+    peer = PlainVllm(engine, store.client(), store.bucket("plain"), memory / "peer")
     crowd, adapter_bytes = [], (made[0] / WEIGHTS_FILE).stat().st_size
     for number in range(SLOTS):
         name = f"crowd-{number}"

@@ -20,9 +20,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import boto3
-
-from deploy.local.embedded import REGION
 from deploy.local.seaweedfs import fetch_seaweedfs
 from deploy.local.services import SHARED_MEMORY
 from deploy.local.settings import LocalSettings
@@ -189,14 +186,7 @@ async def _bench(engine: Engine, options: Options, home: Path, memory: Path, bas
     bucket = store.objects(store.bucket("tenants"))
     tenancy = assemble(bucket, KeyFileMasterKey.read(keys.master), RecordingPublisher(), "/bench")
     replica = await Replica.made(engine, tenancy, signer, base_model, memory / "replica", RESIDENTS, RANK)
-    client = boto3.client(
-        "s3",
-        endpoint_url=store.endpoint_url,
-        region_name=REGION,
-        aws_access_key_id=store.credentials.access_key_id,
-        aws_secret_access_key=store.credentials.secret_access_key,
-    )
-    peer = PlainVllm(engine, client, store.bucket("plain"), memory / "peer")
+    peer = PlainVllm(engine, store.client(), store.bucket("plain"), memory / "peer")
     drawing = Drawing(linear_shapes(base_model), RANK, targets=("q_proj",))
     count = min(options.tenants, QUICK_TENANTS) if options.quick else options.tenants
     say(f"  onboarding {count} tenants")

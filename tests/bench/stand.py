@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import httpx
 from pydantic import SecretStr
 
@@ -52,6 +53,16 @@ class Store:
         made = f"{name}-{secrets.token_hex(4)}"
         create_bucket(self.endpoint_url, made, self.credentials)
         return made
+
+    def client(self) -> S3Client:
+        """boto3's own, as the peers use it."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=self.credentials.access_key_id,
+            aws_secret_access_key=self.credentials.secret_access_key,
+        )
 
     def objects(self, bucket: str) -> S3ObjectStore:
         """The bucket through production's own adapter and client."""

@@ -22,35 +22,21 @@ from producers.cli.stack import services_of
 from producers.operations.trust_admin import TrustDesk, ensure_keys
 from producers.sources.fhir.notification import read_notification
 from producers.sources.fhir.settings import FhirSettings
-from schemas.evidence.trust import ROOT_FILE, ROOT_PUBLIC_FILE, TRUST_FILE
+from schemas.evidence.trust import ROOT_FILE
 from tenancy.evidence.keys import LocalKey
 from tests.unit.fhir_parts import DEMO, Json, message
+from tests.unit.stack_parts import stack_of
 
 TENANT = "t-demo"
 MEDIA = {"Content-Type": "application/fhir+json"}
 
 
-def stack_of(folders: Folders) -> StackFile:
-    keys = folders.keys
-    return StackFile(
-        kafka_bootstrap_servers="127.0.0.1:9092",
-        s3_endpoint_url="http://127.0.0.1:9000",
-        s3_bucket="bucket",
-        aws_access_key_id=None,
-        aws_secret_access_key=None,
-        inference_url="http://127.0.0.1:8000",
-        inference_health_url="http://127.0.0.1:8081",
+def stack_with_fhir(folders: Folders) -> StackFile:
+    return stack_of(
+        folders,
         fhir_url="http://127.0.0.1:8071/fhir",
         fhir_notifications_url="http://127.0.0.1:8070/fhir/notifications",
         fhir_tenant=TENANT,
-        master_key_file=keys / "master.key",
-        trust_file=keys / TRUST_FILE,
-        trust_root_file=keys / ROOT_PUBLIC_FILE,
-        trust_root_key=str(keys / ROOT_FILE),
-        token_key="token",
-        event_key="event",
-        base_model="base",
-        processes=[],
     )
 
 
@@ -62,7 +48,7 @@ def test_the_source_is_started_beside_its_server_and_the_review_page_only_where_
 
 def test_the_source_is_told_all_that_its_settings_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = Folders(tmp_path)
-    shared = service_environment({}, stack_of(folders), embedded_store=False)
+    shared = service_environment({}, stack_with_fhir(folders), embedded_store=False)
     environment = service_command(FHIR, 8082, shared, folders).env
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -80,7 +66,7 @@ def test_the_source_signs_with_a_key_that_speaks_for_its_tenant_alone(
 ) -> None:
     folders = Folders(tmp_path)
     ensure_keys(folders.keys)
-    stack = stack_of(folders)
+    stack = stack_with_fhir(folders)
 
     async def onboarded(tenant: str) -> dict[str, object]:
         return {"kty": "OKP", "for": tenant}

@@ -15,7 +15,6 @@ from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.services import SERVICES, Folders, Service, service_command, service_environment
-from deploy.local.stack_file import StackFile
 from inference.settings import InferenceSettings
 from producers.operations.trust_admin import ensure_keys
 from producers.review_page.settings import ReviewPageSettings
@@ -25,6 +24,7 @@ from schemas.evidence.trust import ROOT_PUBLIC_FILE, SIGNS, TRUST_FILE, key_file
 from tenancy.bootstrap import process_keys, signer
 from tenancy.errors import Refused
 from tenancy.platform.settings import PlatformSettings
+from tests.unit.stack_parts import stack_of
 
 SETTINGS: dict[str, type[PlatformSettings]] = {
     "operators": OperatorSettings,
@@ -47,27 +47,6 @@ def folders(tmp_path: Path) -> Folders:
     return made
 
 
-def stack(folders: Folders) -> StackFile:
-    keys = folders.keys
-    return StackFile(
-        kafka_bootstrap_servers="127.0.0.1:9092",
-        s3_endpoint_url="http://127.0.0.1:9000",
-        s3_bucket="bucket",
-        aws_access_key_id=None,
-        aws_secret_access_key=None,
-        inference_url="http://127.0.0.1:8000",
-        inference_health_url="http://127.0.0.1:8081",
-        master_key_file=keys / "master.key",
-        trust_file=keys / TRUST_FILE,
-        trust_root_file=keys / ROOT_PUBLIC_FILE,
-        trust_root_key=str(keys / "root.pem"),
-        token_key=str(key_file(keys, Purpose.TOKEN, "operators")),
-        event_key=str(key_file(keys, Purpose.EVENT, "operators")),
-        base_model="base",
-        processes=[],
-    )
-
-
 @pytest.mark.parametrize("who", SIGNS)
 def test_a_process_can_be_told_of_the_keys_that_it_signs_with_and_of_no_others(who: str) -> None:
     fields = {name for name in SETTINGS[who].model_fields if name in {f"{purpose}_key" for purpose in Purpose}}
@@ -80,7 +59,7 @@ def test_the_environment_of_a_process_holds_its_own_keys_and_no_others(service: 
     private = {str(path): path.read_text() for path in folders.keys.glob("*.pem") if ".pub" not in path.name}
     shell = {f"SANO_{p}_KEY".upper(): str(key_file(folders.keys, p, "operators")) for p in Purpose}
     shell["SANO_TRUST_ROOT_KEY"] = str(folders.keys / "root.pem")
-    shared = service_environment(shell, stack(folders), embedded_store=False)
+    shared = service_environment(shell, stack_of(folders), embedded_store=False)
     environment = service_command(service, 8081, shared, folders).env
     named = {value for value in environment.values() if value in private}
     assert named == {str(key_file(folders.keys, purpose, service.name)) for purpose in SIGNS[service.name]}
@@ -92,7 +71,7 @@ def test_a_replica_has_the_keys_for_receipts_and_its_own_events_and_can_sign_not
 ) -> None:
     inference = next(service for service in SERVICES if service.name == "inference")
     environment = service_command(
-        inference, 8081, service_environment({}, stack(folders), embedded_store=False), folders
+        inference, 8081, service_environment({}, stack_of(folders), embedded_store=False), folders
     ).env
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -15,9 +15,9 @@ from consumers.purge.settings import PurgeSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.services import INFERENCE, LOCAL_PROFILE, Folders, service_command, service_environment
 from deploy.local.settings import inherited_environment
-from deploy.local.stack_file import StackFile
 from inference.settings import InferenceSettings
 from producers.review_page.settings import ReviewPageSettings
+from tests.unit.stack_parts import stack_of
 
 SHARED = {
     "SANO_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
@@ -62,25 +62,9 @@ def test_a_child_does_not_inherit_where_torch_keeps_compiled_code(monkeypatch: p
 
 
 def test_the_replica_of_the_stack_has_a_port_for_its_api_and_one_for_the_platform(tmp_path: Path) -> None:
-    stack = StackFile(
-        kafka_bootstrap_servers="127.0.0.1:9092",
-        s3_endpoint_url="http://127.0.0.1:9000",
-        s3_bucket="bucket",
-        aws_access_key_id=None,
-        aws_secret_access_key=None,
-        inference_url="http://127.0.0.1:8000",
-        inference_health_url="http://127.0.0.1:8081",
-        master_key_file=tmp_path,
-        trust_file=tmp_path,
-        trust_root_file=tmp_path,
-        trust_root_key="root",
-        token_key="token",
-        event_key="event",
-        base_model="base",
-        processes=[],
-    )
-    shared = service_environment({}, stack, embedded_store=False)
-    environment = service_command(INFERENCE, 8081, shared, Folders(tmp_path)).env
+    folders = Folders(tmp_path)
+    shared = service_environment({}, stack_of(folders), embedded_store=False)
+    environment = service_command(INFERENCE, 8081, shared, folders).env
     assert (environment["SANO_INFERENCE_HOST"], environment["SANO_INFERENCE_PORT"]) == ("127.0.0.1", "8000")
     assert environment["SANO_HEALTH_PORT"] == "8081"
     assert environment["SANO_INFERENCE_HEALTH_URL"] == "http://127.0.0.1:8081"
