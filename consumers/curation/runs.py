@@ -127,8 +127,8 @@ async def _granted(consents: set[str], store: TenantStore) -> Mapping[str | None
 
 
 async def _expected(event: Event[ExampleApproved], store: TenantStore) -> Outcome | None:
-    """What an approval under a granted consent comes to: an effect where the example has no decision yet and its
-    content is stored, nothing where it was handled before. None where it has to be handled by itself.
+    """Foresees the outcome of an approval whose consent is granted: EFFECT for an undecided example whose content is
+    stored, NOOP_DUPLICATE for an approval that was handled before. None: it has to be handled by itself.
     """
     data = event.data
     if data.version > 1:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from opentelemetry import trace
 
@@ -16,7 +16,7 @@ from consumers.runtime.parsing import Record, event_of
 from consumers.runtime.poison import BAD_KEY, HANDLER_ERROR, KEY_MISSING, UNKNOWN_READER, Poison
 from consumers.runtime.policy import HANDLING, HandlingPolicy
 from consumers.runtime.requeue import is_for_another, is_for_nobody, must_happen
-from consumers.runtime.runs import InRuns
+from consumers.runtime.runs import InRuns, PortsT
 from consumers.runtime.signatures import TRUSTING_NOBODY, Signatures
 from schemas.bus.envelope import DataT, Event, MalformedEvent, decode
 from schemas.bus.events import OUTCOMES, EventData, OutcomeRecorded
@@ -30,8 +30,6 @@ from tenancy.service.telemetry import SCOPE, Telemetry, error_location
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
-
-PortsT = TypeVar("PortsT")
 
 Handler = Callable[[Event[Any], PortsT], Awaitable[Outcome]]
 Handlers = Mapping[type[EventData], Handler[PortsT]]

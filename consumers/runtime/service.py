@@ -13,13 +13,14 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
 from consumers.runtime.crash_loops import CrashLoopGuard
-from consumers.runtime.dispatch import Dispatcher, Handlers, OnDeadLetter, PortsT
+from consumers.runtime.dispatch import Dispatcher, Handlers, OnDeadLetter
 from consumers.runtime.handling import Handling
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
 from consumers.runtime.reading import Reader, Reading
 from consumers.runtime.redeliveries import Redeliveries
+from consumers.runtime.runs import PortsT
 from consumers.runtime.settings import ConsumerSettings
 from consumers.runtime.share import Share
 from consumers.runtime.signatures import Signatures

@@ -34,7 +34,7 @@ _MEDIA_TYPES = ("application/fhir+json", "application/json")
 
 
 class NoBundle(Exception):
-    """What was sent is no resource and no Bundle of resources."""
+    """Refuses a body that is neither a resource nor a Bundle of resources."""
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Held:
         return {"resourceType": "Bundle", "type": "searchset", "entry": [{"resource": one} for one in found]}
 
     def notification(self, numbers: range, kind: str = "event-notification") -> Json:
-        """What the subscription says of these events: ids only."""
+        """The Bundle that tells the subscriber of these events, by ids only."""
         parameters: list[Json] = [
             {"name": "subscription", "valueReference": {"reference": f"Subscription/{SUBSCRIPTION}"}},
             {"name": "status", "valueCode": "active"},

@@ -61,7 +61,7 @@ def _remove_whole(root: Path) -> None:
 
 @dataclass(frozen=True)
 class _Weights:
-    """What was found of the weights: their hash, and their header or why they are none."""
+    """The hash of the weights, and their header or the reason to refuse them."""
 
     sha256: str
     form: SafetensorsHeader | AdapterRefused

@@ -80,7 +80,7 @@ class HeldStream(AsyncIterator[bytes]):
         try:
             self._check()
         except Exception:
-            return False  # whoever waits for this meets it too, and ends the stream
+            return False  # the reader is refused by the same check, and ends the stream
         return self._straight(event)
 
     def give_up(self) -> None:

@@ -21,7 +21,7 @@ Abort = Callable[[list[str]], Awaitable[None]]
 Straight = Callable[[bytes], bool]
 """Gives an event to its reader at once. False where it cannot: then the reader is to fetch it."""
 TOLD_EACH = 8
-"""After so many tokens it is told again what a stream has used."""
+"""Tokens of a stream between two reports of what it has used."""
 
 
 class Flight:

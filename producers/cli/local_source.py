@@ -13,6 +13,7 @@ from deploy.local.services import FHIR_JWK, fhir_event_key
 
 if TYPE_CHECKING:
     from deploy.local.stack_file import StackFile
+    from tenancy.tenant_id import TenantId
 
 PUBLISHER = "ehr"
 
@@ -31,7 +32,7 @@ def source_prepared(tenant: str) -> Callable[[StackFile], None]:
     return prepare
 
 
-def _registered(folder: Path, stack: StackFile, tenant: str) -> None:
+def _registered(folder: Path, stack: StackFile, tenant: TenantId) -> None:
     from producers.operations.trust_admin import TrustDesk, write_key
     from schemas.evidence.trust import SpeaksFor
     from tenancy.evidence.keys import LocalKey
@@ -46,19 +47,18 @@ def _registered(folder: Path, stack: StackFile, tenant: str) -> None:
         desk.register(key, SpeaksFor(publisher=PUBLISHER, tenants=(tenant,)))
 
 
-async def _onboarded(tenant: str) -> dict[str, object]:
+async def _onboarded(tenant: TenantId) -> dict[str, object]:
     """The tenant's public key."""
     from producers.commands.onboarding import onboard
     from producers.settings import operator_settings
     from tenancy.bootstrap import open_tenancy
     from tenancy.errors import Refused
-    from tenancy.tenant_id import TenantId
 
-    name, settings = TenantId(tenant), operator_settings()
+    settings = operator_settings()
     async with open_tenancy(settings, "operators") as tenancy:
         try:
-            await onboard(tenancy, name, requested_by=settings.operator_id)
+            await onboard(tenancy, tenant, requested_by=settings.operator_id)
         except Refused as refusal:
             if refusal.code != "tenant-exists":  # it has a policy of its own, in a bucket of yours
                 raise
-        return dict(await tenancy.keys.public_key(name))
+        return dict(await tenancy.keys.public_key(tenant))

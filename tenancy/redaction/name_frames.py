@@ -154,7 +154,7 @@ def joined(text: str, found: Sequence[Found]) -> Iterator[Found]:
             continue
         for pattern, is_before in ((_AND, False), (_BEFORE_AND, True)):
             near = pattern.search(text, max(0, start - 30), start) if is_before else pattern.match(text, end)
-            if near is not None and _may_be(near["name"]) and _likeness(near["name"]) > -6.6:
+            if near is not None and _may_be(near["name"]) and words.name_likeness(near["name"]) > -6.6:
                 yield near.start("name"), near.end("name"), kind
         initial = _INITIAL.match(text, end)
         if initial is not None and " " not in text[start:end]:
@@ -184,10 +184,6 @@ def _may_be(word: str) -> bool:
         and not re.fullmatch(_DEPARTMENT, key)
         and (words.is_first_name(word) or words.is_surname(word))
     )
-
-
-def _likeness(word: str) -> float:
-    return words.name_likeness(word)
 
 
 def _is_plain_name(word: str) -> bool:

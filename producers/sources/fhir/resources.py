@@ -17,8 +17,8 @@ from tenancy.errors import Refused
 Resource = Mapping[str, Any]
 
 ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
-NAME = re.compile(r"[A-Z][A-Za-z]{2,63}/[A-Za-z0-9.-]{1,64}")
-_REFERENCE = re.compile(r"(?:^|/)([A-Z][A-Za-z]{2,63}/[A-Za-z0-9.-]{1,64})(?:/_history/[A-Za-z0-9.-]{1,64})?$")
+NAME = re.compile(rf"[A-Z][A-Za-z]{{2,63}}/{ID.pattern}")
+_REFERENCE = re.compile(rf"(?:^|/)({NAME.pattern})(?:/_history/{ID.pattern})?$")
 
 
 @dataclass(frozen=True)
