@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from schemas.bus.envelope import Event
 from schemas.evidence.purposes import Purpose
 from tenancy.audit.log import AuditLog
 from tenancy.bus import KafkaPublisher, Publisher
@@ -25,6 +27,7 @@ from tenancy.platform.settings import BusSettings, PlatformSettings
 from tenancy.state.open_work import Announcer
 from tenancy.state.outbox import Outbox
 from tenancy.state.registry import Snapshot, StateRegistry, require_active
+from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.direct_s3 import DirectRequests
 from tenancy.storage.keys import KeyRing
 from tenancy.storage.master_keys import KeyFileMasterKey, KmsMasterKey, MasterKey
@@ -62,6 +65,17 @@ class Tenancy:
         snapshot = await self.states.read(tenant)
         require_active(snapshot.state)
         return snapshot
+
+    async def begin(self, event: Event) -> TenantWork:
+        """Open the event's tenant to handle it. Raises as :meth:`active`, and as :meth:`store` only after it."""
+        tenant = TenantId(event.subject)
+        return TenantWork(event.id, await self.active(tenant), await self.store(tenant), self.outbox)
+
+    async def begin_run(self, run: Sequence[Event]) -> TenantWork:
+        """Open the tenant of a run of events, state and key side by side. The work is that of the run's first event."""
+        tenant = TenantId(run[0].subject)
+        snapshot, store = await asyncio.gather(self.active(tenant), self.store(tenant))
+        return TenantWork(run[0].id, snapshot, store, self.outbox)
 
 
 def assemble(

@@ -19,15 +19,14 @@ from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleApproved, 
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord, WaitingExample
-from schemas.objects.state import FreshExample, TenantState
+from schemas.objects.state import FreshExample
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Contradicted, PreconditionFailed
 from tenancy.lifecycle.contents import received, seal_once
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.platform.concurrency import gathered
-from tenancy.state.registry import Snapshot
+from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
-from tenancy.tenant_id import TenantId
 
 WAITING_AT_ONCE = 32
 """Examples that are counted by one swap."""
@@ -36,45 +35,41 @@ WAITING_AT_ONCE = 32
 async def on_example_approved(event: Event[ExampleApproved], tenancy: Tenancy) -> Outcome:
     """Seal the approved example and make it eligible, if there is consent."""
     data = event.data
-    tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await read_example(store, data.example_id)
+    work = await tenancy.begin(event)
+    record, etag = await read_example(work.store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
             require_same_word(record, data.reviewer_id, data.consent_id, data.content.commitment)
             # The record exists, so the example was counted; an earlier text may be there, what the swap owes be unpaid.
-            await Texts(tenancy.states, store).drop(record)
-            await tenancy.outbox.flush(tenant, snapshot)
+            await Texts(work.outbox.states, work.store).drop(record)
+            await work.flush()
             return Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version >= data.version:
             if record.status == "approved":
-                await Texts(tenancy.states, store).drop(record)
+                await Texts(work.outbox.states, work.store).drop(record)
             else:
-                await finish_interrupted(event, tenancy, snapshot, store, record)
+                await finish_interrupted(work, record)
             return Outcome.NOOP_STALE
-    await receive_content(data, store)
+    await receive_content(data, work.store)
     approved = approved_record(event)
-    if await _has_consent(snapshot.state, data, store):
+    if await _has_consent(work, data):
         fresh = FreshExample(example_id=data.example_id, version=data.version, consent_id=data.consent_id)
-        snapshot = await tenancy.states.swap(
-            tenant,
-            counted([fresh], lambda requested: tenancy.outbox.entry(requested, event.id)),
-            base=snapshot,
-        )
-    await write_example(store, approved, etag)
+        work = await work.swap(counted([fresh], work.entry))
+    await write_example(work.store, approved, etag)
     if record is not None or data.version > 1:  # earlier versions may have been proposed only
-        await Texts(tenancy.states, store).drop(approved)
-    await tenancy.outbox.flush(tenant, snapshot)
+        await Texts(work.outbox.states, work.store).drop(approved)
+    await work.flush()
     return Outcome.EFFECT
 
 
 async def on_example_rejected(event: Event[ExampleRejected], tenancy: Tenancy) -> Outcome:
     """Record the rejection; the example is not eligible in this or any earlier version, whoever approved it."""
     data = event.data
-    tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await read_example(store, data.example_id)
+    work = await tenancy.begin(event)
+    record, etag = await read_example(work.store, data.example_id)
     if record is not None:
         if record.event_id == event.id:
-            had_stopped = await finish_interrupted(event, tenancy, snapshot, store, record)
+            had_stopped = await finish_interrupted(work, record)
             require_same_word(record, data.reviewer_id, reason_code=data.reason_code)
             return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
         if record.status == "withdrawn" or record.version > data.version:
@@ -88,18 +83,18 @@ async def on_example_rejected(event: Event[ExampleRejected], tenancy: Tenancy) -
         reviewer_id=data.reviewer_id,
         reason_code=data.reason_code,
     )
-    await write_example(store, rejected, etag)
-    if (record is not None and record.status == "approved") or _is_counted(snapshot, data.example_id):
-        await uncount(tenancy, tenant, snapshot, event.id, data.example_id)
-    await Texts(tenancy.states, store).drop(rejected)
+    await write_example(work.store, rejected, etag)
+    if (record is not None and record.status == "approved") or _is_counted(work, data.example_id):
+        await uncount(work, data.example_id)
+    await Texts(work.outbox.states, work.store).drop(rejected)
     return Outcome.EFFECT
 
 
 async def on_example_withdrawn(event: Event[ExampleWithdrawn], tenancy: Tenancy) -> Outcome:
     """Take the example out for ever and its text with it. Also before any approval of it was seen."""
     data = event.data
-    tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await read_example(store, data.example_id)
+    work = await tenancy.begin(event)
+    record, etag = await read_example(work.store, data.example_id)
     is_repeat = record is not None and record.status == "withdrawn"
     if record is None or not is_repeat:
         record = ExampleRecord(
@@ -113,15 +108,15 @@ async def on_example_withdrawn(event: Event[ExampleWithdrawn], tenancy: Tenancy)
             consent_id=record.consent_id if record else None,
             reason_code=data.reason_code,
         )
-        await write_example(store, record, etag)
+        await write_example(work.store, record, etag)
     # Nothing was trained with an example that nobody had decided on.
-    is_owed = record.version > 0 and not (is_repeat and await withdrawals.is_noted(store, event))
-    is_counted = _is_counted(snapshot, data.example_id)
+    is_owed = record.version > 0 and not (is_repeat and await withdrawals.is_noted(work.store, event))
+    is_counted = _is_counted(work, data.example_id)
     if is_owed or is_counted:
-        await uncount(tenancy, tenant, snapshot, event.id, data.example_id)
+        await uncount(work, data.example_id)
     if is_owed:
-        await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
-    await Texts(tenancy.states, store).drop(record)
+        await withdrawals.note(work, event)
+    await Texts(work.outbox.states, work.store).drop(record)
     if record.reason_code != data.reason_code:
         raise Contradicted  # in its reason; it is withdrawn all the same
     return Outcome.EFFECT if is_owed or is_counted or not is_repeat else Outcome.NOOP_DUPLICATE
@@ -130,25 +125,24 @@ async def on_example_withdrawn(event: Event[ExampleWithdrawn], tenancy: Tenancy)
 async def on_consent_granted(event: Event[ConsentGranted], tenancy: Tenancy) -> Outcome:
     """Record the grant and count the examples that were approved while they waited for it."""
     data = event.data
-    _, snapshot, store = await _opened(event, tenancy)
-    record, etag = await read_consent(store, data.consent_id)
+    work = await tenancy.begin(event)
+    record, etag = await read_consent(work.store, data.consent_id)
     is_repeat = record.event_id == event.id
     if record.version >= data.version and not is_repeat:
         return Outcome.NOOP_STALE
     if not is_repeat:
         record = record.evolve(**said_of_consent(event, granted=True))
-        await write_consent(store, record, etag)
-    counted_any = await count_waiting(event, data.consent_id, tenancy, snapshot, store)
+        await write_consent(work.store, record, etag)
+    counted_any = await count_waiting(work, data.consent_id)
     return Outcome.NOOP_DUPLICATE if is_repeat and not counted_any else Outcome.EFFECT
 
 
-async def count_waiting(
-    event: Event, consent_id: str, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore
-) -> bool:
+async def count_waiting(work: TenantWork, consent_id: str) -> bool:
     """Count the examples that wait for this consent, some at a time: there may be more than a handling has time for.
 
     A mark goes once its example is counted, so that a redelivery goes on where this one stopped.
     """
+    store = work.store
     names = [relative async for relative in store.list("consents", consent_id, "waiting")]
     for start in range(0, len(names), WAITING_AT_ONCE):
         marks = names[start : start + WAITING_AT_ONCE]
@@ -158,36 +152,31 @@ async def count_waiting(
             for example, _ in examples
             if example is not None and example.status == "approved" and example.consent_id == consent_id
         ]
-        change = counted(fresh, lambda requested: tenancy.outbox.entry(requested, event.id))
-        snapshot = await tenancy.states.swap(store.tenant, change, base=snapshot)
+        work = await work.swap(counted(fresh, work.entry))
         await gathered(store.erase(mark) for mark in marks)
-        snapshot = await tenancy.outbox.flush(store.tenant, snapshot)
-    await tenancy.outbox.flush(store.tenant, snapshot)
+        work = await work.flush()
+    await work.flush()
     return bool(names)
 
 
 async def on_consent_revoked(event: Event[ConsentRevoked], tenancy: Tenancy) -> Outcome:
     """Record the revocation; no example under this consent is eligible any more, whoever granted this version."""
     data = event.data
-    tenant, snapshot, store = await _opened(event, tenancy)
-    record, etag = await read_consent(store, data.consent_id)
+    work = await tenancy.begin(event)
+    record, etag = await read_consent(work.store, data.consent_id)
     is_repeat = record.event_id == event.id
     if record.version > data.version:
         return Outcome.NOOP_STALE
-    if is_repeat and await withdrawals.is_noted(store, event):
+    if is_repeat and await withdrawals.is_noted(work.store, event):
         return Outcome.NOOP_DUPLICATE
     if not is_repeat:
-        await write_consent(store, record.evolve(**said_of_consent(event, granted=False)), etag)
-    snapshot = await tenancy.states.swap(
-        tenant,
-        discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True),
-        base=snapshot,
-    )
-    for held in snapshot.state.curation.suspended:
+        await write_consent(work.store, record.evolve(**said_of_consent(event, granted=False)), etag)
+    work = await work.swap(discounted(event.id, lambda held: held.consent_id == data.consent_id, suspend=True))
+    for held in work.state.curation.suspended:
         if held.consent_id == data.consent_id:
-            await _wait_for_consent(store, held.example_id, data.consent_id)
-    await tenancy.states.swap(tenant, clear_suspended(data.consent_id), base=snapshot)
-    await withdrawals.note(store, event, snapshot.state.policy, tenancy.clock())
+            await _wait_for_consent(work.store, held.example_id, data.consent_id)
+    await work.swap(clear_suspended(data.consent_id))
+    await withdrawals.note(work, event)
     return Outcome.EFFECT
 
 
@@ -203,12 +192,6 @@ def require_same_word(
     said = reviewer_id, consent_id, commitment, reason_code
     if (record.reviewer_id, record.consent_id, record.commitment, record.reason_code) != said:
         raise Contradicted
-
-
-async def _opened(event: Event, tenancy: Tenancy) -> tuple[TenantId, Snapshot, TenantStore]:
-    tenant = TenantId(event.subject)
-    snapshot = await tenancy.active(tenant)
-    return tenant, snapshot, await tenancy.store(tenant)
 
 
 def approved_record(event: Event[ExampleApproved]) -> ExampleRecord:
@@ -249,17 +232,17 @@ def said_of_consent(event: Event[ConsentGranted | ConsentRevoked], *, granted: b
     }
 
 
-async def _has_consent(state: TenantState, data: ExampleApproved, store: TenantStore) -> bool:
+async def _has_consent(work: TenantWork, data: ExampleApproved) -> bool:
     """Whether the example may count now; if it lacks only the grant, it is noted to wait for it."""
     if data.consent_id is None:
-        return not state.policy.require_consent
-    if (await read_consent(store, data.consent_id))[0].granted:
+        return not work.state.policy.require_consent
+    if (await read_consent(work.store, data.consent_id))[0].granted:
         return True
-    await _wait_for_consent(store, data.example_id, data.consent_id)
+    await _wait_for_consent(work.store, data.example_id, data.consent_id)
     # A grant that was recorded in between, by another process, may have listed who waits before this one did.
-    is_granted = (await read_consent(store, data.consent_id))[0].granted
+    is_granted = (await read_consent(work.store, data.consent_id))[0].granted
     if is_granted:
-        await store.erase(object_keys.waiting_example(data.consent_id, data.example_id))
+        await work.store.erase(object_keys.waiting_example(data.consent_id, data.example_id))
     return is_granted
 
 
@@ -269,25 +252,23 @@ async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str
         await store.put_record(object_keys.waiting_example(consent_id, example_id), waiting, if_absent=True)
 
 
-async def finish_interrupted(
-    event: Event, tenancy: Tenancy, snapshot: Snapshot, store: TenantStore, forbidding: ExampleRecord
-) -> bool:
+async def finish_interrupted(work: TenantWork, forbidding: ExampleRecord) -> bool:
     """Finish a rejection or withdrawal that stopped behind its record. A text that is still there says that it may
     have: texts are dropped last, by whoever finds them. So does an example that counts. False when neither was there.
     """
-    texts = Texts(tenancy.states, store)
-    if not (_is_counted(snapshot, forbidding.example_id) or await texts.dead(forbidding)):
+    texts = Texts(work.outbox.states, work.store)
+    if not (_is_counted(work, forbidding.example_id) or await texts.dead(forbidding)):
         return False
-    await uncount(tenancy, store.tenant, snapshot, event.id, forbidding.example_id)
+    await uncount(work, forbidding.example_id)
     await texts.drop(forbidding)
     return True
 
 
-def _is_counted(snapshot: Snapshot, example_id: str) -> bool:
+def _is_counted(work: TenantWork, example_id: str) -> bool:
     """Its record may not say so: an approval that was passed over behind the count has none."""
-    return any(held.example_id == example_id for held in snapshot.state.curation.fresh)
+    return any(held.example_id == example_id for held in work.state.curation.fresh)
 
 
-async def uncount(tenancy: Tenancy, tenant: TenantId, snapshot: Snapshot, event_id: str, example_id: str) -> None:
+async def uncount(work: TenantWork, example_id: str) -> None:
     """After the record: see :mod:`consumers.curation.withdrawals`."""
-    await tenancy.states.swap(tenant, discounted(event_id, lambda held: held.example_id == example_id), base=snapshot)
+    await work.swap(discounted(work.event_id, lambda held: held.example_id == example_id))

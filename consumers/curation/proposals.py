@@ -27,7 +27,6 @@ from tenancy.lifecycle.terms import tenant_terms
 from tenancy.redaction.at_first_use import GateSource
 from tenancy.redaction.judging import found_clean
 from tenancy.storage.tenant_store import TenantStore
-from tenancy.tenant_id import TenantId
 
 
 def on_example_proposed(gate: GateSource) -> Callable[[Event[ExampleProposed], Tenancy], Awaitable[Outcome]]:
@@ -36,22 +35,22 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event[ExampleProposed], T
     async def handle(event: Event[ExampleProposed], tenancy: Tenancy) -> Outcome:
         """Seal the proposed text for review, unless the gate still finds identifiers in it."""
         data = event.data
-        tenant = TenantId(event.subject)
-        snapshot, store = await tenancy.active(tenant), await tenancy.store(tenant)
+        work = await tenancy.begin(event)
+        store = work.store
         decided, _ = await read_example(store, data.example_id)
         if is_decided(decided, data.version):
-            await Texts(tenancy.states, store).drop(decided)
+            await Texts(work.outbox.states, store).drop(decided)
             return Outcome.NOOP_STALE
         held, etag = await read_proposal(store, data.example_id)
         if held is not None and held.version > data.version:
             return Outcome.NOOP_STALE
         if held is not None and held.version == data.version:
             _require_same_word(held, data)
-            has_decided = await decide_if_agreed(tenancy, snapshot, store, held, etag, decided)
+            has_decided = await decide_if_agreed(work, held, etag, decided)
             return Outcome.EFFECT if has_decided else Outcome.NOOP_DUPLICATE
         if held is not None and held.decision is not None:
             # Whoever decided the earlier version may have died before it announced that.
-            await announce_decision(tenancy, store, held, decided)
+            await announce_decision(work, held, decided)
         content = await _opened(data, store)
         verdict = GateVerdict.of(await found_clean(gate, content.messages, await tenant_terms(store)))
         await _seal(data, content, store)
@@ -71,9 +70,9 @@ def on_example_proposed(gate: GateSource) -> Callable[[Event[ExampleProposed], T
         etag = await write_proposal(store, record, etag)
         decided, _ = await read_example(store, data.example_id)
         if is_decided(decided, data.version):
-            await Texts(tenancy.states, store).drop(decided)
+            await Texts(work.outbox.states, store).drop(decided)
             return Outcome.NOOP_STALE
-        await decide_if_agreed(tenancy, snapshot, store, record, etag, decided)
+        await decide_if_agreed(work, record, etag, decided)
         return Outcome.EFFECT
 
     return handle

@@ -25,29 +25,27 @@ from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.storage.tenant_store import TenantStore
-from tenancy.tenant_id import TenantId
 
 
 async def on_example_returned(event: Event[ExampleReturned], tenancy: Tenancy) -> Outcome:
     """Take the version out, and have its text reviewed again. Stale once anything else was decided on the example."""
     data = event.data
-    tenant = TenantId(event.subject)
-    snapshot, store = await tenancy.active(tenant), await tenancy.store(tenant)
-    record, etag = await read_example(store, data.example_id)
+    work = await tenancy.begin(event)
+    record, etag = await read_example(work.store, data.example_id)
     if record is None:
         raise Refused("unknown-example", "refused: nobody has approved this example")
     if record.event_id == event.id:
-        had_stopped = await finish_interrupted(event, tenancy, snapshot, store, record)
+        had_stopped = await finish_interrupted(work, record)
         return Outcome.EFFECT if had_stopped else Outcome.NOOP_DUPLICATE
     said = "approved", data.version, data.commitment
     if (record.status, record.version, record.commitment) != said:
         return Outcome.NOOP_STALE
     verdict = GateVerdict(gate=data.redaction.gate, version=data.redaction.version, verdict="redacted")
-    await _propose_again(event, store, record, verdict)
+    await _propose_again(event, work.store, record, verdict)
     returned = record.evolve(status="returned", decided_at=event.time, event_id=event.id, gate=verdict)
-    await write_example(store, returned, etag)
-    await uncount(tenancy, tenant, snapshot, event.id, data.example_id)
-    await Texts(tenancy.states, store).drop(returned)
+    await write_example(work.store, returned, etag)
+    await uncount(work, data.example_id)
+    await Texts(work.outbox.states, work.store).drop(returned)
     return Outcome.EFFECT
 
 

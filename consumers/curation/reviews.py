@@ -22,9 +22,8 @@ from schemas.objects.proposals import Decision, ProposalRecord, ReviewRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Refused
 from tenancy.platform.concurrency import gathered
-from tenancy.state.registry import Snapshot
+from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
-from tenancy.tenant_id import TenantId
 
 NO_REASON = "no-reason"
 """Stands where a reviewer gave no code."""
@@ -33,8 +32,8 @@ NO_REASON = "no-reason"
 async def on_example_reviewed(event: Event[ExampleReviewed], tenancy: Tenancy) -> Outcome:
     """Record one reviewer's verdict, and decide if it completes what the policy asks for."""
     data = event.data
-    tenant = TenantId(event.subject)
-    snapshot, store = await tenancy.active(tenant), await tenancy.store(tenant)
+    work = await tenancy.begin(event)
+    store = work.store
     decided, _ = await read_example(store, data.example_id)
     if not await _is_recorded(store, event):
         proposal, _ = await read_proposal(store, data.example_id)
@@ -48,7 +47,7 @@ async def on_example_reviewed(event: Event[ExampleReviewed], tenancy: Tenancy) -
     # Only now: a proposal that was sealed in between listed the reviews before this one was there.
     proposal, etag = await read_proposal(store, data.example_id)
     if proposal is not None and proposal.version == data.version:
-        is_new = await decide_if_agreed(tenancy, snapshot, store, proposal, etag, decided) or is_new
+        is_new = await decide_if_agreed(work, proposal, etag, decided) or is_new
     return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
 
@@ -92,46 +91,39 @@ def decision_of(
 
 
 async def decide_if_agreed(
-    tenancy: Tenancy,
-    snapshot: Snapshot,
-    store: TenantStore,
-    proposal: ProposalRecord,
-    etag: str | None,
-    decided: ExampleRecord | None,
+    work: TenantWork, proposal: ProposalRecord, etag: str | None, decided: ExampleRecord | None
 ) -> bool:
     """Decide if enough reviewers agree, and announce the decision; whether there was anything to announce."""
     if proposal.decision is None:
+        store, state = work.store, work.state
         names = [name async for name in store.list("reviews", proposal.example_id, str(proposal.version))]
         found = await gathered(store.get_record(name, ReviewRecord) for name in names)
-        state = snapshot.state
         reviews = [review for review, _ in found]
         decision = decision_of(proposal, reviews, state.policy.reviewers_required, state.policy_version)
         if decision is None:
             return False
         proposal = proposal.evolve(decision=decision)
         await write_proposal(store, proposal, etag)
-    return await announce_decision(tenancy, store, proposal, decided)
+    return await announce_decision(work, proposal, decided)
 
 
-async def announce_decision(
-    tenancy: Tenancy, store: TenantStore, proposal: ProposalRecord, decided: ExampleRecord | None
-) -> bool:
+async def announce_decision(work: TenantWork, proposal: ProposalRecord, decided: ExampleRecord | None) -> bool:
     """Publish the decision until the example's record has it; whether that was still to be done."""
     decision = proposal.decision
     if decision is None:
         return False
     is_known = is_decided(decided, proposal.version)
     if not is_known:
-        await tenancy.publisher.publish(
+        await work.outbox.publisher.publish(
             Event(
-                subject=store.tenant,
+                subject=work.tenant,
                 data=_announced(proposal, decision),
                 time=decision.decided_at,
-                source=tenancy.outbox.source,
+                source=work.outbox.source,
                 causation_id=decision.cause_id,
             )
         )
-    await store.erase(object_keys.open_proposal(proposal.example_id))
+    await work.store.erase(object_keys.open_proposal(proposal.example_id))
     return not is_known
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from consumers.curation.batches import NewEntry, counted_in_turn
 from consumers.curation.handlers import (
@@ -31,14 +32,12 @@ from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
 from tenancy.storage.tenant_store import TenantStore
-from tenancy.tenant_id import TenantId
 
 
 async def on_examples_approved(run: Sequence[Event[ExampleApproved]], tenancy: Tenancy) -> Sequence[Outcome]:
     """Seal these approved examples and make them eligible, as far as there is nothing to say of them but yes."""
-    tenant = TenantId(run[0].subject)
-    snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
-    state = snapshot.state
+    work = await tenancy.begin_run(run)
+    state, store = work.state, work.store
     named = _each_once(run)[: _before_a_second_batch(state)]
     granted, expected = await asyncio.gather(
         _granted({event.data.consent_id for event in named if event.data.consent_id is not None}, store),
@@ -63,9 +62,9 @@ async def on_examples_approved(run: Sequence[Event[ExampleApproved]], tenancy: T
         if (data := event.data).consent_id is not None or not state.policy.require_consent
     ]
     if fresh:
-        snapshot = await tenancy.states.swap(tenant, counted_in_turn(fresh), base=snapshot)
+        work = await work.swap(counted_in_turn(fresh))
     await gathered(write_example(store, approved_record(event), None) for event in taken)
-    await tenancy.outbox.flush(tenant, snapshot)
+    await work.flush()
     return outcomes
 
 
@@ -73,8 +72,8 @@ async def on_consents_granted(run: Sequence[Event[ConsentGranted]], tenancy: Ten
     """Record these grants, each of another consent, and count the examples that wait for any of them. The run ends
     before a grant that is not news.
     """
-    tenant = TenantId(run[0].subject)
-    snapshot, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
+    work = await tenancy.begin_run(run)
+    store = work.store
     named: dict[str, Event[ConsentGranted]] = {}
     for event in run:
         consent_id = event.data.consent_id
@@ -91,8 +90,8 @@ async def on_consents_granted(run: Sequence[Event[ConsentGranted]], tenancy: Ten
     waiting = await gathered(_is_waited_for(store, record.consent_id) for _, record, _ in news)
     for (event, record, _), is_waited_for in zip(news, waiting, strict=True):
         if is_waited_for:
-            await count_waiting(event, record.consent_id, tenancy, snapshot, store)
-    await tenancy.outbox.flush(tenant, snapshot)
+            await count_waiting(replace(work, event_id=event.id), record.consent_id)
+    await work.flush()
     return [Outcome.EFFECT] * len(news)
 
 

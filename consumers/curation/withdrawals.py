@@ -11,16 +11,16 @@ set in between would take the example for one that the swap left eligible.
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentRevoked, ExampleWithdrawn
 from schemas.objects import object_keys
 from schemas.objects.withdrawals import WithdrawalRecord
-from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import PreconditionFailed
 from tenancy.platform.tracing import current_trace
 from tenancy.state.open_work import announce
+from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
 
 
@@ -33,24 +33,22 @@ async def is_noted(store: TenantStore, event: Event) -> bool:
     return is_open or await store.exists(object_keys.closed_withdrawal(event.id))
 
 
-async def note(
-    store: TenantStore, event: Event[ExampleWithdrawn | ConsentRevoked], policy: TenantPolicy, now: datetime
-) -> None:
+async def note(work: TenantWork, event: Event[ExampleWithdrawn | ConsentRevoked]) -> None:
     """Note the withdrawal, with the deadline that the policy of this moment promises.
 
     A late repetition after it was closed opens it again, which comes to the same end. Whoever withdrew may have a clock
     that is ahead: a withdrawal from the future would move its deadline there.
     """
     data = event.data
-    withdrawn_at = min(event.time, now)
+    withdrawn_at = min(event.time, work.outbox.clock())
     record = WithdrawalRecord(
         withdrawal_id=event.id,
         example_id=data.example_id if isinstance(data, ExampleWithdrawn) else None,
         consent_id=data.consent_id if isinstance(data, ConsentRevoked) else None,
         withdrawn_at=withdrawn_at,
-        deadline=withdrawn_at + timedelta(days=policy.retrain_within_days),
+        deadline=withdrawn_at + timedelta(days=work.state.policy.retrain_within_days),
         traceparent=current_trace(),
     )
-    await announce(store.objects, "withdrawals", store.tenant)
+    await announce(work.store.objects, "withdrawals", work.tenant)
     with suppress(PreconditionFailed):
-        await store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)
+        await work.store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)

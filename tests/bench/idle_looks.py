@@ -197,7 +197,7 @@ class Installation:
     async def _withdraw(self, tenant: TenantId) -> None:
         """As curation leaves it. Nobody wakes the driver: it is another service's."""
         event = self._event(tenant, ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
-        await note(await self.tenancy.store(tenant), event, TenantState(tenant=tenant, nonce="n").policy, utc_now())
+        await note(await self.tenancy.begin(event), event)
         await self.tenancy.states.swap(tenant, withdrawn)
 
     async def _is_closed(self, tenant: TenantId) -> bool:
