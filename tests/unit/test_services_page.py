@@ -99,7 +99,9 @@ def made(service: str) -> set[type[EventData]]:
 
 def pays(service: str) -> bool:
     """Whether it publishes what states owe, whoever's swap it was. At the fence nothing is owed any more."""
-    return service != "purge" and any(re.search(r"outbox\.(flush|swap)\(|work\.flush\(", source) for source in sources(service))
+    return service != "purge" and any(
+        re.search(r"outbox\.(flush|swap)\(|work\.flush\(", source) for source in sources(service)
+    )
 
 
 def owed() -> set[type[EventData]]:
