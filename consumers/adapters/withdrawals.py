@@ -20,7 +20,6 @@ from consumers.adapters.erasure import Erasure
 from consumers.adapters.retirement import Retirement
 from consumers.runtime.policy import HANDLING
 from schemas.bus.derived_commands import retraining_run_id
-from schemas.bus.envelope import Event
 from schemas.bus.events import TrainingRequested
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord
@@ -259,15 +258,8 @@ class WithdrawalDriver:
         noted = record.evolve(affected=tuple(case.affected))
         if record.run_id is None and not is_under_way:
             run_id = retraining_run_id(record.withdrawal_id)
-            await self.tenancy.publisher.publish(
-                Event(
-                    subject=store.tenant,
-                    data=TrainingRequested(run_id=run_id, trigger="policy"),
-                    time=self.tenancy.clock(),
-                    source=self.tenancy.outbox.source,
-                    causation_id=record.withdrawal_id,
-                )
-            )
+            requested = TrainingRequested(run_id=run_id, trigger="policy")
+            await self.tenancy.outbox.publish(store.tenant, requested, causation_id=record.withdrawal_id)
             asked_for.append(run_id)
             noted = noted.evolve(run_id=run_id)
         if noted != record:

@@ -20,7 +20,6 @@ from functools import partial
 
 from consumers.runtime.policy import HANDLING
 from schemas.bus.content import ExampleContent
-from schemas.bus.envelope import Event
 from schemas.bus.events import ExampleWithdrawn
 from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
@@ -125,10 +124,7 @@ class RescanDriver:
         for example_id in dict.fromkeys(await asyncio.to_thread(hits)):
             if not await _is_withdrawn(store, example_id):
                 withdrawn = ExampleWithdrawn(example_id=example_id, reason_code=MISSED)
-                source = self.tenancy.outbox.source
-                await self.tenancy.publisher.publish(
-                    Event(subject=store.tenant, data=withdrawn, time=search.asked_at, source=source)
-                )
+                await self.tenancy.outbox.publish(store.tenant, withdrawn, time=search.asked_at)
 
 
 async def _names(store: TenantStore) -> list[str]:

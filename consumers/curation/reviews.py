@@ -114,15 +114,8 @@ async def announce_decision(work: TenantWork, proposal: ProposalRecord, decided:
         return False
     is_known = is_decided(decided, proposal.version)
     if not is_known:
-        await work.outbox.publisher.publish(
-            Event(
-                subject=work.tenant,
-                data=_announced(proposal, decision),
-                time=decision.decided_at,
-                source=work.outbox.source,
-                causation_id=decision.cause_id,
-            )
-        )
+        said = _announced(proposal, decision)
+        await work.outbox.publish(work.tenant, said, time=decision.decided_at, causation_id=decision.cause_id)
     await work.store.erase(object_keys.open_proposal(proposal.example_id))
     return not is_known
 

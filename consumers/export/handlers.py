@@ -50,9 +50,7 @@ async def on_export_requested(event: Event[ExportRequested], ports: ExportPorts)
         return Outcome.NOOP_STALE  # its weights were taken out again, or are about to be
     is_written = await write_export(store, ports.verifier, data.export_id, digest)
     ready = ExportReady(export_id=data.export_id, adapter_digest=digest, files=EXPORT_FILES)
-    await tenancy.publisher.publish(
-        Event(subject=tenant, data=ready, time=tenancy.clock(), source=tenancy.outbox.source, causation_id=event.id)
-    )
+    await tenancy.outbox.publish(tenant, ready, causation_id=event.id)
     return Outcome.EFFECT if is_written else Outcome.NOOP_DUPLICATE
 
 

@@ -11,7 +11,6 @@ import logging
 from contextlib import suppress
 from dataclasses import dataclass
 
-from schemas.bus.envelope import Event
 from schemas.bus.events import StoredBytes, UsageRecorded
 from schemas.objects import object_keys
 from schemas.objects.usage import INVENTORY_REPORTER, Report, UsageDay, day_of
@@ -50,9 +49,7 @@ class Inventory:
             source="storage",
             stored=await self._stored(tenant),
         )
-        await self.tenancy.publisher.publish(
-            Event(subject=tenant, data=data, time=now, source=self.tenancy.outbox.source)
-        )
+        await self.tenancy.outbox.publish(tenant, data, time=now)
 
     async def _is_taken(self, tenant: TenantId, day: str) -> bool:
         store = await self.tenancy.store(tenant)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from consumers.purge.waiting import Waiting
-from schemas.bus.envelope import Event
 from schemas.bus.events import ExportReady
 from schemas.objects.purges import PurgeExport, PurgeRecord
 from schemas.tenant.policy import KEPT_FOR_DELETION, waits_until
@@ -74,15 +73,8 @@ class Handover:
         async with asyncio.timeout(self.deadline_seconds):
             await write_export(await self.tenancy.store(tenant), self.verifier, record.purge_id, digest)
         now = self.tenancy.clock()
-        await self.tenancy.publisher.publish(
-            Event(
-                subject=tenant,
-                data=ExportReady(export_id=record.purge_id, adapter_digest=digest, files=EXPORT_FILES),
-                time=now,
-                source=self.tenancy.outbox.source,
-                causation_id=record.request_event_id,
-            )
-        )
+        ready = ExportReady(export_id=record.purge_id, adapter_digest=digest, files=EXPORT_FILES)
+        await self.tenancy.outbox.publish(tenant, ready, time=now, causation_id=record.request_event_id)
         return now
 
     async def taken(self, record: PurgeRecord) -> PurgeRecord:

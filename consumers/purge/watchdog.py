@@ -17,14 +17,12 @@ from typing import Literal, get_args
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from consumers.purge.driver import PurgeDriver
-from schemas.bus.envelope import Event
 from schemas.bus.events import EventData, PurgeAtRisk, PurgeOverdue
 from schemas.objects.purges import PurgeRecord, PurgeStep, SlaWarning
 from tenancy.lifecycle.open_purges import open_purges
 from tenancy.platform.concurrency import gathered
 from tenancy.platform.tracing import continued
 from tenancy.service.telemetry import SCOPE, error_location
-from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
@@ -96,17 +94,10 @@ class Watchdog:
 
     async def _warn(self, record: PurgeRecord) -> None:
         """Publish, then note: a crash in between publishes the same event again."""
-        tenancy = self.driver.tenancy
+        outbox = self.driver.tenancy.outbox
         for kind in due(record, self._now()):
-            await tenancy.publisher.publish(
-                Event(
-                    subject=TenantId(record.tenant),
-                    data=_event(kind, record.purge_id),
-                    time=self._now(),
-                    source=tenancy.outbox.source,
-                    causation_id=record.request_event_id,
-                )
-            )
+            said = _event(kind, record.purge_id)
+            await outbox.publish(record.tenant, said, time=self._now(), causation_id=record.request_event_id)
             await self.driver.records.note(
                 record.tenant, record.purge_id, partial(_with, SlaWarning(kind=kind, at=self._now()))
             )

@@ -232,21 +232,15 @@ class Dispatcher(Generic[PortsT]):
         )
         if record.topic == OUTCOMES:
             return  # an outcome of an outcome would never end
-        told = Event(
-            subject=event.subject,
-            data=OutcomeRecorded(
-                event_id=event.id,
-                event_type=event.type,
-                consumer=self.service,
-                outcome=outcome,
-                delivery=f"{record.topic}/{record.partition}/{record.offset}",
-                replay_id=event.replay_id,
-            ),
-            time=self.tenancy.clock(),
-            source=self.tenancy.outbox.source,
-            causation_id=event.id,
+        told = OutcomeRecorded(
+            event_id=event.id,
+            event_type=event.type,
+            consumer=self.service,
+            outcome=outcome,
+            delivery=f"{record.topic}/{record.partition}/{record.offset}",
+            replay_id=event.replay_id,
         )
         try:
-            await self.tenancy.publisher.publish(told)
+            await self.tenancy.outbox.publish(event.subject, told, causation_id=event.id)
         except Refused as refusal:
             raise BusUnavailable(f"the outcome was not accepted: {refusal}") from None

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from consumers.training.result import TrainingStopped
 from consumers.training.tokenization import TrainingExample
 from schemas.base.redaction import RedactionReport
-from schemas.bus.envelope import Event
 from schemas.bus.events import ExampleReturned
 from schemas.bus.redaction import GateVerdict, Redaction
 from schemas.objects.training import EligibleExample, JobRecord
@@ -76,13 +75,6 @@ async def send_back(
             fence=fence,
             redaction=Redaction.of(found.hits[entry.example_id]),
         )
-        event = Event(
-            subject=tenant,
-            data=returned,
-            time=tenancy.clock(),
-            source=tenancy.outbox.source,
-            causation_id=job.request_event_id,
-        )
-        await tenancy.publisher.publish(event)
+        await tenancy.outbox.publish(tenant, returned, causation_id=job.request_event_id)
 
     await gathered(send(entry) for entry in entries if entry.example_id in found.hits)

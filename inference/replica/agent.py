@@ -181,12 +181,5 @@ async def _acknowledge(
     signed = await ports.signer.signed(
         statement(EVICTION_PREDICATE, eviction_subject(receipt.replica_id, cause), receipt)
     )
-    await ports.tenancy.publisher.publish(
-        Event(
-            subject=tenant,
-            data=ReplicaEvicted(replica_id=receipt.replica_id, cause_id=cause, receipt=signed),
-            time=ports.tenancy.clock(),
-            source=ports.tenancy.outbox.source,
-            causation_id=event.id,
-        )
-    )
+    evicted = ReplicaEvicted(replica_id=receipt.replica_id, cause_id=cause, receipt=signed)
+    await ports.tenancy.outbox.publish(tenant, evicted, causation_id=event.id)

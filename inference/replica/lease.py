@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from schemas.base.contract import read_tolerant
-from schemas.bus.envelope import Event
 from schemas.bus.events import ReplicaRegistered
 from schemas.objects import object_keys
 from schemas.objects.replicas import USED_LAST, ReplicaRecord
@@ -55,14 +54,7 @@ class ReplicaLease:
         self._etag = None
         await self.renew()
         data = ReplicaRegistered(replica_id=self.replica_id, base_model_digest=self.base_model_digest)
-        await self.tenancy.publisher.publish(
-            Event(
-                subject=self.replica_id,
-                data=data,
-                time=self.tenancy.clock(),
-                source=self.tenancy.outbox.source,
-            )
-        )
+        await self.tenancy.outbox.publish(self.replica_id, data)
 
     async def renew(self) -> None:
         """Extend the lease, also one that is over, as long as nobody took it away.

@@ -7,8 +7,9 @@ crash between publication and deletion publishes twice, under the same determini
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from schemas.bus.envelope import Event
+from schemas.bus.envelope import DataT, Event
 from schemas.bus.events import EventData
 from schemas.objects.state import OutboxEntry, TenantState
 from tenancy.bus import Publisher
@@ -31,7 +32,7 @@ def _event(tenant: str, source: str, entry: OutboxEntry) -> Event:
 
 @dataclass(frozen=True)
 class Outbox:
-    """Swaps states and pays what the swaps owe."""
+    """Swaps states and pays what the swaps owe; publishes what none of them owes."""
 
     states: StateRegistry
     publisher: Publisher
@@ -47,6 +48,16 @@ class Outbox:
             causation_id=causation_id,
             traceparent=current_trace(),
         )
+
+    async def publish(
+        self, subject: str, data: DataT, *, time: datetime | None = None, causation_id: str | None = None
+    ) -> Event[DataT]:
+        """Publish what no state owes, by default now. Raises :class:`BusUnavailable`: it may or may not be there."""
+        event = Event(
+            subject=subject, data=data, time=time or self.clock(), source=self.source, causation_id=causation_id
+        )
+        await self.publisher.publish(event)
+        return event
 
     async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:
         """Swap, then publish everything that the state owes."""
