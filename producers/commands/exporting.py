@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 
 from producers.commands.requests import request_export
-from producers.publishing import publish
 from producers.queries.waiting import Report, ignore, until
 from schemas.base.contract import Contract, read_tolerant
 from schemas.base.identifiers import OpaqueId, Sha256Hex, TenantName
@@ -72,7 +71,7 @@ async def export_adapter(
         acknowledged = ExportAcknowledged(
             export_id=export_id, adapter_digest=manifest.adapter_digest, acknowledged_by=requested_by
         )
-        await publish(tenancy, tenant, acknowledged)
+        await tenancy.outbox.publish(tenant, acknowledged)
     return Exported(
         tenant=tenant,
         export_id=export_id,

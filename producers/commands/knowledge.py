@@ -12,7 +12,6 @@ from typing import Literal
 from pydantic import ValidationError
 
 from producers.progress import Progress, each, silent
-from producers.publishing import publish
 from producers.sources.approvals_file import NewSalt, random_salt
 from producers.sources.documents.fhir_resources import read_documents
 from producers.sources.documents.reading import ReadDocument
@@ -116,7 +115,7 @@ async def add_documents(
             gate=verdict,
             stated_by=stated_by if verdict is None else None,
         )
-        await publish(tenancy, tenant, said)
+        await tenancy.outbox.publish(tenant, said)
         status: Literal["new", "known"] = "new" if is_new else "known"
         added.append(AddedDocument(document_id=name, version=version, status=status, redacted=count))
     progress("sealing", len(ids), len(ids))
@@ -145,7 +144,7 @@ async def remove_document(tenancy: Tenancy, tenant: TenantId, document_id: str) 
     if not versions:
         raise Refused("unknown-document", "refused: the tenant has no such document; see `sano knowledge list`")
     removed = DocumentRemoved(document_id=document_id, version=max(versions))
-    await publish(tenancy, tenant, removed)
+    await tenancy.outbox.publish(tenant, removed)
     return removed
 
 

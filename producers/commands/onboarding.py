@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from producers.publishing import publish
 from schemas.base.contract import Contract
 from schemas.base.identifiers import TenantName
 from schemas.bus.events import TenantOnboarded
@@ -58,7 +57,7 @@ async def onboard(
         raise Refused("tenant-exists", "refused: this tenant is onboarded already, with another policy")
     thumbprint = keys.thumbprint()
     onboarded = TenantOnboarded(policy=found.policy, public_key_thumbprint=thumbprint, requested_by=requested_by)
-    event = await publish(tenancy, tenant, onboarded)
+    event = await tenancy.outbox.publish(tenant, onboarded)
     return Onboarded(
         tenant=tenant,
         created=found.nonce == state.nonce,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from producers.publishing import publish
 from schemas.base.contract import Contract
 from schemas.base.identifiers import TenantName
 from schemas.base.integers import Version
@@ -50,5 +49,5 @@ async def set_policy(
 
     state = (await tenancy.states.swap(tenant, noted)).state
     if (event := policy_changed(state)) is not None:
-        await publish(tenancy, tenant, event)
+        await tenancy.outbox.publish(tenant, event)
     return PolicyView(tenant=tenant, version=state.policy_version, changed=changed, policy=state.policy)

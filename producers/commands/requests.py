@@ -7,7 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from producers.publishing import publish
 from schemas.bus.events import ExportRequested, PurgeRequested, TenantChurned, TrainingRequested
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import AdapterState, CanaryState, TenantState, oldest_first
@@ -45,7 +44,7 @@ async def request_training(
     requested = TrainingRequested(
         run_id=run_id, trigger="operator", hyperparameters=hyperparameters, requested_by=requested_by
     )
-    await publish(tenancy, tenant, requested)
+    await tenancy.outbox.publish(tenant, requested)
     return run_id
 
 
@@ -190,14 +189,14 @@ async def request_export(
     export_id = f"export-{new_id()}"
     # The digest is named, so that an activation in between does not change what is exported.
     requested = ExportRequested(export_id=export_id, adapter_digest=wanted, requested_by=requested_by)
-    await publish(tenancy, tenant, requested)
+    await tenancy.outbox.publish(tenant, requested)
     return export_id
 
 
 async def churn(tenancy: Tenancy, tenant: TenantId, *, requested_by: str) -> None:
     """Say that the contract ended; a purge follows. Saying it again is the same event. Raises UnknownTenant."""
     await tenancy.states.read(tenant)
-    await publish(tenancy, tenant, TenantChurned(requested_by=requested_by))
+    await tenancy.outbox.publish(tenant, TenantChurned(requested_by=requested_by))
 
 
 async def request_purge(
@@ -216,7 +215,7 @@ async def request_purge(
     if state.purge is not None:
         return state.purge.purge_id
     purge_id = f"purge-{new_id()}"
-    await publish(
-        tenancy, tenant, PurgeRequested(purge_id=purge_id, reason_code=reason_code, requested_by=requested_by)
+    await tenancy.outbox.publish(
+        tenant, PurgeRequested(purge_id=purge_id, reason_code=reason_code, requested_by=requested_by)
     )
     return purge_id

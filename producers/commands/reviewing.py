@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from producers.publishing import publish
 from producers.queries.proposals import ProposalView, proposed_text
 from schemas.bus.events import ExampleReviewed, Verdict
 from tenancy.bootstrap import Tenancy
@@ -38,5 +37,5 @@ async def review(
         reason_code=reason_code,
         commitment=proposal.commitment,
     )
-    await publish(tenancy, tenant, said)
+    await tenancy.outbox.publish(tenant, said)
     return proposal

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 from producers.progress import Progress, each, silent
-from producers.publishing import publish
 from producers.sources.approvals_file import NewSalt, NumberedLine, random_salt, read_approvals
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import Contract
@@ -111,13 +110,13 @@ async def import_approvals(
     consents = list(dict.fromkeys(e.line.approval.consent for e in sealed if e.line.approval.consent is not None))
     await each(
         consents,
-        lambda consent: publish(tenancy, tenant, ConsentGranted(consent_id=consent, version=1)),
+        lambda consent: tenancy.outbox.publish(tenant, ConsentGranted(consent_id=consent, version=1)),
         what="publishing consents",
         progress=progress,
     )
     await each(
         sealed,
-        lambda e: publish(tenancy, tenant, _approved(e, stated_by)),
+        lambda e: tenancy.outbox.publish(tenant, _approved(e, stated_by)),
         what="publishing approvals",
         progress=progress,
     )

@@ -11,7 +11,6 @@ import pytest
 
 from deploy.local.services import INFERENCE, Folders
 from deploy.local.teardown import running_members
-from producers.publishing import publish
 from schemas.bus import events
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
@@ -62,7 +61,7 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
     try:
         async with platform.tenancy() as tenancy:
             await onboarded(tenancy, TENANT, TenantPolicy())
-            await publish(tenancy, TENANT, events.TenantChurned(requested_by="op"))
+            await tenancy.outbox.publish(TENANT, events.TenantChurned(requested_by="op"))
             await platform.died("inference")
             left = _names_of_members(platform)
             assert any(name.startswith("VLLM::") for name in left), "what outlives its server is found by its stack"

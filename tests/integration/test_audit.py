@@ -16,7 +16,6 @@ import pytest
 from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
 from producers.commands.onboarding import onboard
-from producers.publishing import publish
 from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
 from schemas.bus import events
@@ -73,8 +72,8 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
     platform.restart("ledger", "after:put:audit-claims#4")
     policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
     await onboard(tenancy, TENANT, policy, requested_by="op-7")
-    await publish(tenancy, TENANT, events.ConsentGranted(consent_id="c-1", version=1))
-    approved = [await publish(tenancy, TENANT, data) for data in await approvals(tenancy, TENANT, 3)]
+    await tenancy.outbox.publish(TENANT, events.ConsentGranted(consent_id="c-1", version=1))
+    approved = [await tenancy.outbox.publish(TENANT, data) for data in await approvals(tenancy, TENANT, 3)]
     await platform.died("ledger")
     platform.restart("ledger", "after:put:audit-entries#3")
 
@@ -88,10 +87,10 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
         platform.restart("training")
     await platform.died("ledger")
     platform.restart("ledger")
-    await publish(tenancy, TENANT, events.ExportRequested(export_id="x-1", requested_by="op-7"))
+    await tenancy.outbox.publish(TENANT, events.ExportRequested(export_id="x-1", requested_by="op-7"))
     await log_with(tenancy, "export.ready")
-    await publish(tenancy, TENANT, events.ExampleWithdrawn(example_id="example-1", reason_code="patient-request"))
-    await publish(tenancy, TENANT, events.TenantChurned(requested_by="op-7"))
+    await tenancy.outbox.publish(TENANT, events.ExampleWithdrawn(example_id="example-1", reason_code="patient-request"))
+    await tenancy.outbox.publish(TENANT, events.TenantChurned(requested_by="op-7"))
     await log_with(tenancy, "purge.completed")
 
     # Everything came once, and holds.

@@ -21,7 +21,6 @@ from deploy.local.kafka import KafkaCluster
 from deploy.local.ports import LOOPBACK
 from deploy.local.services import Service
 from producers.demo.redelivery import read_all
-from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from schemas.bus import events
 from schemas.bus.envelope import Event, decode
@@ -50,9 +49,9 @@ async def tenancy(platform: Platform) -> AsyncIterator[Tenancy]:
 
 async def _with_examples(tenancy: Tenancy, name: str, count: int, policy: TenantPolicy) -> TenantId:
     tenant = await onboarded(tenancy, TenantId(name), policy)
-    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    await tenancy.outbox.publish(tenant, events.ConsentGranted(consent_id="c-1", version=1))
     for approval in await approvals(tenancy, tenant, count):
-        await publish(tenancy, tenant, approval)
+        await tenancy.outbox.publish(tenant, approval)
     return tenant
 
 
@@ -187,7 +186,7 @@ async def test_a_broker_restart_in_the_middle_loses_nothing(
     later = await approvals(tenancy, tenant, 10, start=10)
     restart = asyncio.create_task(asyncio.to_thread(kafka_cluster.restart_broker, 0))
     for approval in later:
-        await publish(tenancy, tenant, approval)
+        await tenancy.outbox.publish(tenant, approval)
         await asyncio.sleep(0.2)
     await restart
 
@@ -212,7 +211,7 @@ async def test_a_polite_stop_finishes_and_commits(platform: Platform, tenancy: T
     outcomes_before = await _handled(platform, tenant)
     platform.restart("curation")
     for approval in await approvals(tenancy, tenant, 1, start=5):
-        await publish(tenancy, tenant, approval)
+        await tenancy.outbox.publish(tenant, approval)
 
     async def six() -> bool | None:
         return len((await tenancy.states.read(tenant)).state.curation.fresh) == 6 or None
@@ -321,7 +320,7 @@ async def test_health_and_metrics_tell_of_progress(platform: Platform, tenancy: 
 
         before = await count()
         tenant = await onboarded(tenancy, TenantId("counted"), TenantPolicy())
-        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+        await tenancy.outbox.publish(tenant, events.ConsentGranted(consent_id="c-1", version=1))
 
         async def rose() -> float | None:
             now = await count()

@@ -24,7 +24,6 @@ from deploy.local.services import PROJECT_ROOT
 from deploy.local.settings import inherited_environment
 from producers.operations.topics import apply_topics
 from producers.operations.trust_admin import ensure_keys
-from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.settings import OperatorSettings
 from schemas.bus import events
@@ -134,9 +133,9 @@ async def test_an_event_that_kills_its_consumer_each_time_is_passed_over_and_wha
     async with open_tenancy(stand.settings, "test") as tenancy:
         tenant = await onboarded(tenancy, TenantId("ends"), TenantPolicy())
         store = await tenancy.store(tenant)
-        await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+        await tenancy.outbox.publish(tenant, events.ConsentGranted(consent_id="c-1", version=1))
         behind = events.ExampleRejected(example_id="e-1", version=1, reviewer_id="rev-1", reason_code="unclear")
-        await publish(tenancy, tenant, behind)
+        await tenancy.outbox.publish(tenant, behind)
         while not await _handled_or_dead(stand, store):
             assert await _letters(stand) == []
             deaths += 1

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from producers.replay.log import Message, PartitionRange
 from schemas.bus import events
@@ -87,7 +86,7 @@ async def test_garbage_on_every_topic_becomes_dead_letters_and_stops_nobody(plat
         await onboarded(tenancy, TENANT, TenantPolicy(min_new_examples=1000))
         dead_before = {topic: await log.ranges([dead_letter_topic(topic)]) for topic in LIVE_TOPICS}
         good = await approvals(tenancy, TENANT, 20)
-        await publish(tenancy, TENANT, events.ConsentGranted(consent_id="c-1", version=1))
+        await tenancy.outbox.publish(TENANT, events.ConsentGranted(consent_id="c-1", version=1))
         producer = AIOKafkaProducer(**client, acks="all")
         await producer.start()
         try:
@@ -100,7 +99,7 @@ async def test_garbage_on_every_topic_becomes_dead_letters_and_stops_nobody(plat
                     await _oversize(platform)
                 if number % 100 == 50:
                     await producer.flush()
-                    await publish(tenancy, TENANT, good[number // 100])
+                    await tenancy.outbox.publish(TENANT, good[number // 100])
             await producer.flush()
         finally:
             await producer.stop()

@@ -16,7 +16,6 @@ from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from deploy.local.kafka import KafkaCluster
 from producers.operations.topics import apply_topics
-from producers.publishing import publish
 from producers.replay.kafka_log import kafka_log
 from schemas.bus import events
 from schemas.bus.envelope import Event
@@ -113,10 +112,10 @@ async def test_a_purge_behind_a_failing_event_is_handled_in_bounds_and_one_that_
     handlers = Handlers(tenant)
     async with KafkaPublisher({"bootstrap_servers": bootstrap}) as publisher:
         tenancy = assemble(store, KeyFileMasterKey(secrets.token_bytes(32)), publisher, "/test")
-        await publish(tenancy, tenant, events.ExportRequested(export_id="stuck", requested_by="op"))
+        await tenancy.outbox.publish(tenant, events.ExportRequested(export_id="stuck", requested_by="op"))
         for purge in ("stubborn", "p-1"):
             command = events.PurgeRequested(purge_id=purge, reason_code="test", requested_by="op")
-            await publish(tenancy, tenant, command)
+            await tenancy.outbox.publish(tenant, command)
 
         store.is_out = True
         async with consuming(bootstrap, handlers, tenancy):

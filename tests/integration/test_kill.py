@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from consumers.training.handlers import TrainingPorts, on_training_requested
-from producers.publishing import publish
 from schemas.bus import events
 from schemas.bus.content import CommittedDocument, DocumentBlock, DocumentContent, InlineContent
 from schemas.bus.outcome import Outcome
@@ -103,9 +102,9 @@ async def _killed_in_turn(platform: Platform, consumer: str, effects: list[str])
 async def _with_examples(tenancy: Tenancy, policy: TenantPolicy) -> TenantId:
     """A tenant with consent and three approvals."""
     tenant = await onboarded(tenancy, _tenant(), policy)
-    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    await tenancy.outbox.publish(tenant, events.ConsentGranted(consent_id="c-1", version=1))
     for approval in await approvals(tenancy, tenant, 3):
-        await publish(tenancy, tenant, approval)
+        await tenancy.outbox.publish(tenant, approval)
     return tenant
 
 
@@ -114,9 +113,9 @@ async def _sent(tenancy: Tenancy) -> TenantId:
     for fifty to train on.
     """
     tenant = await _with_examples(tenancy, TenantPolicy(min_new_examples=3, min_training_examples=50))
-    await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+    await tenancy.outbox.publish(tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
     for version in (1, 2):
-        await publish(tenancy, tenant, await _document(tenancy, tenant, version))
+        await tenancy.outbox.publish(tenant, await _document(tenancy, tenant, version))
     return tenant
 
 
@@ -175,7 +174,7 @@ async def test_a_purge_that_is_killed_after_each_of_its_effects_in_turn_is_certi
     tenant = await _sent(tenancy)
     await _handled(tenancy, tenant)
     platform.restart("purge", f"after:{effects[0]}")
-    await publish(tenancy, tenant, events.TenantChurned(requested_by="op"))
+    await tenancy.outbox.publish(tenant, events.TenantChurned(requested_by="op"))
     await _killed_in_turn(platform, "purge", effects[1:])
 
     async def certified() -> PurgeRecord | None:
@@ -218,7 +217,7 @@ async def test_an_activation_and_an_export_survive_the_kills_of_their_consumers(
         state = await eventually(activated, "the adapter was activated")
         assert state.activations == 1
         platform.restart("export", f"after:{EXPORT[0]}")
-        await publish(tenancy, tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
+        await tenancy.outbox.publish(tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
         await _killed_in_turn(platform, "export", EXPORT[1:])
         store = await tenancy.store(tenant)
 
@@ -257,7 +256,7 @@ async def test_workers_that_are_killed_at_each_of_their_effects_in_turn_are_foll
 
     await eventually(curated, "three examples were curated")
     command = events.TrainingRequested(run_id="r-1", trigger="operator", hyperparameters=ONE_STEP)
-    event = await publish(tenancy, tenant, command)
+    event = await tenancy.outbox.publish(tenant, command)
     ports = TrainingPorts(tenancy, lambda: None)
     assert await on_training_requested(event, ports) == Outcome.EFFECT
     store = await tenancy.store(tenant)

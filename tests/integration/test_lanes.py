@@ -18,7 +18,6 @@ from consumers.runtime.service import Consumer
 from consumers.runtime.settings import ConsumerSettings
 from deploy.local.kafka import KafkaCluster
 from producers.operations.topics import apply_topics
-from producers.publishing import publish
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -81,7 +80,7 @@ async def tenancy(kafka_cluster: KafkaCluster) -> AsyncIterator[Tenancy]:
 
 async def _published(tenancy: Tenancy, tenant: str, count: int, start: int = 1) -> None:
     for number in range(start, start + count):
-        await publish(tenancy, TenantId(tenant), events.ConsentGranted(consent_id="c", version=number))
+        await tenancy.outbox.publish(TenantId(tenant), events.ConsentGranted(consent_id="c", version=number))
 
 
 async def test_a_stuck_tenant_delays_nobody_and_a_restart_repeats_what_had_not_ended_and_nothing_else(
@@ -150,4 +149,4 @@ async def test_a_group_that_grows_and_shrinks_under_load_keeps_the_order_and_han
 async def _load(tenancy: Tenancy, tenants: list[str], count: int) -> None:
     for number in range(1, count + 1):
         for tenant in tenants:
-            await publish(tenancy, TenantId(tenant), events.ConsentGranted(consent_id="c", version=number))
+            await tenancy.outbox.publish(TenantId(tenant), events.ConsentGranted(consent_id="c", version=number))

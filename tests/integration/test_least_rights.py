@@ -34,7 +34,6 @@ from producers.commands import requests
 from producers.commands.exporting import export_adapter
 from producers.commands.onboarding import onboard
 from producers.operations.trust_admin import ensure_keys
-from producers.publishing import publish
 from producers.queries import purges, usage
 from producers.queries.audit_copy import read_copy
 from producers.queries.audit_log import entries_of
@@ -232,7 +231,7 @@ async def test_every_service_does_its_work_under_its_own_principal(
                 return {use.source for use in await usage.usage(tenancy, TENANT)} == {"inference", "training"} or None
 
             await eventually(used, "the ledger counted what the replica and the worker published")
-            await publish(tenancy, TENANT, events.DocumentRemoved(document_id="d1", version=1))
+            await tenancy.outbox.publish(TENANT, events.DocumentRemoved(document_id="d1", version=1))
 
             async def noted() -> bool | None:
                 return (await tenancy.states.read(TENANT)).state.knowledge is not None or None

@@ -17,7 +17,6 @@ from deploy.local.embedded import Credentials
 from deploy.local.kafka import KafkaCluster
 from producers.commands import requests
 from producers.commands.onboarding import onboard
-from producers.publishing import publish
 from producers.replay.handling import Handling
 from producers.replay.kafka_log import kafka_log
 from producers.replay.outcomes import Outcomes
@@ -104,31 +103,31 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
     rollback, an activation, an inventory.
     """
     await onboard(tenancy, tenant, POLICY)
-    await publish(tenancy, tenant, events.ExportRequested(export_id="x-early", requested_by="op"))
+    await tenancy.outbox.publish(tenant, events.ExportRequested(export_id="x-early", requested_by="op"))
     store = await tenancy.store(tenant)
 
     async def is_refused() -> bool | None:
         return await export_decision(store, "x-early") is not None or None
 
     await eventually(is_refused, "there is nothing to export yet")
-    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    await tenancy.outbox.publish(tenant, events.ConsentGranted(consent_id="c-1", version=1))
     [withdrawn] = await approvals(tenancy, tenant, 1)
-    await publish(tenancy, tenant, withdrawn)
-    await publish(tenancy, tenant, events.ExampleWithdrawn(example_id="example-0", reason_code="patient-request"))
+    await tenancy.outbox.publish(tenant, withdrawn)
+    await tenancy.outbox.publish(tenant, events.ExampleWithdrawn(example_id="example-0", reason_code="patient-request"))
     for approval in await approvals(tenancy, tenant, 3, start=1):
-        await publish(tenancy, tenant, approval)
+        await tenancy.outbox.publish(tenant, approval)
     digest = (await _activated(tenancy, tenant, 1)).active_adapter
     assert digest is not None
     # Approved after the set was frozen: a rebuilt set that has these two did not wait for the training.
     await publish_because(tenancy, tenant, events.ConsentGranted(consent_id="c-2", version=1), cause="visit-3")
     for approval in await approvals(tenancy, tenant, 2, start=4, consent="c-2"):
-        await publish(tenancy, tenant, approval)
-    await publish(tenancy, tenant, events.ConsentRevoked(consent_id="c-2", version=2))
+        await tenancy.outbox.publish(tenant, approval)
+    await tenancy.outbox.publish(tenant, events.ConsentRevoked(consent_id="c-2", version=2))
     for approval in await approvals(tenancy, tenant, 2, start=6):
-        await publish(tenancy, tenant, approval)
-    await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
-    await publish(tenancy, tenant, events.DocumentRemoved(document_id="d-1", version=1))
-    await publish(tenancy, tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
+        await tenancy.outbox.publish(tenant, approval)
+    await tenancy.outbox.publish(tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+    await tenancy.outbox.publish(tenant, events.DocumentRemoved(document_id="d-1", version=1))
+    await tenancy.outbox.publish(tenant, events.ExportRequested(export_id="x-1", requested_by="op"))
 
     async def is_exported() -> bool | None:
         return await store.exists(object_keys.export("x-1", EXAMPLES_FILE)) or None
@@ -377,12 +376,12 @@ async def test_after_a_purge_a_full_replay_has_no_effect_and_the_tenants_prefix_
 ) -> None:
     tenant = TenantId("replay-purged")
     await onboard(tenancy, tenant, NO_TRAINING)
-    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    await tenancy.outbox.publish(tenant, events.ConsentGranted(consent_id="c-1", version=1))
     for approval in await approvals(tenancy, tenant, 3):
-        await publish(tenancy, tenant, approval)
-    await publish(tenancy, tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
+        await tenancy.outbox.publish(tenant, approval)
+    await tenancy.outbox.publish(tenant, events.UsageRecorded(usage_id="u-1", source="inference", prompt_tokens=7))
     planned_before = await sano(platform, "replay", "plan", "--tenant", tenant)
-    await publish(tenancy, tenant, events.TenantChurned(requested_by="op"))
+    await tenancy.outbox.publish(tenant, events.TenantChurned(requested_by="op"))
     await _certified(tenancy, tenant)
 
     plan, done = await replayed(platform, run=("--max-dead-letters", "100000"))
@@ -415,13 +414,13 @@ async def test_after_a_purge_a_full_replay_has_no_effect_and_the_tenants_prefix_
 async def test_a_dead_letter_is_redriven_once_after_the_fix(platform: Platform, tenancy: Tenancy) -> None:
     tenant = TenantId("replay-letters")
     await onboard(tenancy, tenant, NO_TRAINING)
-    await publish(tenancy, tenant, events.ConsentGranted(consent_id="c-1", version=1))
+    await tenancy.outbox.publish(tenant, events.ConsentGranted(consent_id="c-1", version=1))
     [approval] = await approvals(tenancy, tenant, 1)
     store = await tenancy.store(tenant)
     content = object_keys.content("example-0", 1)
     body, _ = await store.get(content)
     await store.erase(content)
-    await publish(tenancy, tenant, approval)
+    await tenancy.outbox.publish(tenant, approval)
 
     async def letters() -> list[Any] | None:
         return await sano(platform, "dlq", "list", "--tenant", tenant) or None

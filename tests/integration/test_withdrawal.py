@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from producers.commands.onboarding import onboard
-from producers.publishing import publish
 from producers.queries import adapters, withdrawals
 from schemas.bus import events
 from schemas.objects import object_keys
@@ -39,10 +38,10 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
     try:
         async with platform.tenancy() as tenancy:
             await onboard(tenancy, TENANT, POLICY)
-            await publish(tenancy, TENANT, events.ConsentGranted(consent_id="c-1", version=1))
+            await tenancy.outbox.publish(TENANT, events.ConsentGranted(consent_id="c-1", version=1))
             too_long = await approvals(tenancy, TENANT, 1, start=9, words=500)
             for approval in (*await approvals(tenancy, TENANT, 3), *too_long):
-                await publish(tenancy, TENANT, approval)
+                await tenancy.outbox.publish(TENANT, approval)
 
             async def active() -> str | None:
                 return (await tenancy.states.read(TENANT)).state.active_adapter
@@ -50,8 +49,8 @@ async def test_the_adapter_is_replaced_by_one_without_the_example_and_erased(
             old = await eventually(active, "the first adapter is active")
             withdrawn = events.ExampleWithdrawn(example_id="example-1", reason_code="patient-request")
             # Twice, as after a redelivery: it is one withdrawal.
-            await publish(tenancy, TENANT, withdrawn)
-            await publish(tenancy, TENANT, withdrawn)
+            await tenancy.outbox.publish(TENANT, withdrawn)
+            await tenancy.outbox.publish(TENANT, withdrawn)
 
             async def closed() -> withdrawals.WithdrawalView | None:
                 views = (await withdrawals.withdrawals(tenancy, TENANT)).views

@@ -61,7 +61,6 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "producers": (
         "settings",
         "connection",
-        "publishing",
         "progress",
         "sources",
         "queries",

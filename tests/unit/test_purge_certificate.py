@@ -17,7 +17,6 @@ from consumers.purge.policy import PurgePolicy
 from consumers.purge.watchdog import Watchdog
 from producers.commands import requests
 from producers.commands.onboarding import onboard
-from producers.publishing import publish
 from producers.queries import purges
 from schemas.base.canonical import canonical_json
 from schemas.base.contract import read_tolerant
@@ -223,7 +222,7 @@ async def test_a_slower_driver_does_not_count_again_what_the_faster_one_is_destr
 
     monkeypatch.setattr(parts.objects, "delete_versions", overtaken)
     requested = PurgeRequested(purge_id="p1", reason_code="churned", requested_by="op")
-    await on_purge_requested(await publish(parts.tenancy, TENANT, requested), purge_ports(parts))
+    await on_purge_requested(await parts.tenancy.outbox.publish(TENANT, requested), purge_ports(parts))
     await fast.reconcile()
     record = await fast.records.read(TENANT, "p1")
     assert record.step == "certified"
@@ -349,7 +348,7 @@ async def test_two_tenants_may_have_a_purge_of_one_id_and_each_is_certified_by_i
     other = TenantId("t2")
     await onboard(parts.tenancy, other)
     for tenant in (other, TENANT):
-        assert await on_purge_requested(await publish(parts.tenancy, tenant, requested), ports) is Outcome.EFFECT
+        assert await on_purge_requested(await parts.tenancy.outbox.publish(tenant, requested), ports) is Outcome.EFFECT
     await ports.driver.reconcile()
     for tenant in (other, TENANT):
         assert (await ports.driver.records.read(tenant, "p1")).step == "certified"
