@@ -45,7 +45,7 @@ from inference.settings import InferenceSettings
 from inference.tenants.answer_ids import AnswerIds
 from inference.tenants.binding import Salts, TenantStateCache
 from inference.tenants.credentials import Credentials
-from inference.tenants.fair_queue import OUTPUT_COST, Capacity, FairQueue
+from inference.tenants.fair_queue import Capacity, FairQueue
 from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter, UsageReporter
 from schemas.bus import events
@@ -68,10 +68,6 @@ ENGINE_SECONDS = 30.0
 FRAME_CHARACTERS_PER_TOKEN = 2
 """Of the context: about half of it for passages, at four characters a token of English."""
 RESTARTS = RestartPolicy()
-OVERTAKING = 8
-"""Others overtake a request without a slot by the output of so many parts of the engine's context: 256 tokens of 2,048.
-More keeps batches fuller, and the wait for a slot is longer by as much.
-"""
 LAST_SECONDS = 5.0
 """For the last audit of loads, and as long for the last report of usage: in an outage each would wait for more than a
 minute while decrypted weights lie there, and a replica that is killed over it leaves them.
@@ -257,12 +253,7 @@ class Replica:
 
     def _turns(self) -> Turns:
         settings = self.settings
-        # A few more than the engine has in one batch: while one is on its way there its place would be empty.
-        capacity = Capacity(
-            places=settings.max_num_seqs + max(1, settings.max_num_seqs // 8),
-            slots=settings.max_loras,
-            overtaking=OUTPUT_COST * settings.max_model_len / OVERTAKING,
-        )
+        capacity = Capacity.of(settings.max_num_seqs, settings.max_loras, settings.max_model_len)
         return Turns(FairQueue(capacity), settings.max_model_len, on_waited=self.waited.record)
 
     async def _files(self, tenancy: Tenancy, base_model: Path, root: Path) -> AdapterFiles:

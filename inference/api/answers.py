@@ -202,6 +202,7 @@ class Answers:
                     cache_salt=self.salts.salt(tenant, adapter),
                     request_id=request_id,
                     context_tokens=policy.context_tokens,
+                    priority=turn.engine_order,
                 )
             except (RequestRefused, EngineRefused):
                 self.turns.give_back(turn)

@@ -145,6 +145,8 @@ def serving_arguments(config: EngineConfig) -> argparse.Namespace:
         "tensor_parallel_size": 1,
         "data_parallel_size": 1,
         "worker_extension_cls": config.worker_extension,
+        # What waits there is what the fair queue gave it, with the order that this wants.
+        "scheduling_policy": "priority",
         "scheduler_cls": "inference.engine.scheduler.forgetting_scheduler",
         # One compiler, in which every grammar was tried out. White space without end would be an answer without end.
         "structured_outputs_config": StructuredOutputsConfig(backend="xgrammar", disable_any_whitespace=True),

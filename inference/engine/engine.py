@@ -204,17 +204,19 @@ class Engine:
         cache_salt: str,
         request_id: str,
         context_tokens: int = UNBOUNDED,
+        priority: int = 0,
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI chat request: the response as JSON, or a stream of server-sent events.
 
         ``adapter`` is a loaded digest, or ``None`` for the base model. It, the salt and the id take the place of
         whatever the caller's body says. ``owner`` is whose request it is. ``cache_salt`` is 1 to 128
         hexadecimal digits; ``request_id`` is unique among the running ones; ``context_tokens`` is what a prompt and
-        its answer may have together, where that is less than the engine takes. Raises :class:`EngineRefused`, for a
-        stream too as long as no event has been made.
+        its answer may have together, where that is less than the engine takes; of requests that wait in the engine the
+        one of the lowest ``priority`` is next. Raises :class:`EngineRefused`, for a stream too as long as no event has
+        been made.
         """
         model = self._admit(adapter, request_id)
-        fields = chat_fields(body, model=model, cache_salt=cache_salt, request_id=request_id)
+        fields = chat_fields(body, model=model, cache_salt=cache_salt, request_id=request_id, priority=priority)
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
         flight = Flight(request_id, adapter, [f"chatcmpl-{request_id}"], owner)
@@ -231,10 +233,11 @@ class Engine:
         cache_salt: str,
         request_id: str,
         context_tokens: int = UNBOUNDED,
+        priority: int = 0,
     ) -> dict[str, Any] | EventStream:
         """Answer an OpenAI completion request. As :meth:`chat`."""
         model = self._admit(adapter, request_id)
-        fields = completion_fields(body, model=model, cache_salt=cache_salt, request_id=request_id)
+        fields = completion_fields(body, model=model, cache_salt=cache_salt, request_id=request_id, priority=priority)
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 
         ids = [f"cmpl-{request_id}-{index}" for index in range(prompt_count(fields["prompt"]))]

@@ -24,6 +24,7 @@ class Asking(TypedDict):
     cache_salt: str
     request_id: str
     context_tokens: int
+    priority: int
 
 
 class Answering(Protocol):

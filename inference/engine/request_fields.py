@@ -85,13 +85,16 @@ _IGNORED = frozenset(_IGNORED_CHECKS)
 WITHOUT_EFFECT = _SET_BY_SERVER | _IGNORED
 
 
-def chat_fields(body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str) -> dict[str, Any]:
+def chat_fields(
+    body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str, priority: int = 0
+) -> dict[str, Any]:
     """Fields of a ``ChatCompletionRequest``. Raises :class:`EngineRefused` (400) for what is not allowed."""
     fields = _allowed(body, _CHAT, required="messages")
     fields["messages"] = message_fields.chat(fields["messages"])
     _check_together(fields, prompts=1)
     fields = constrained(fields)
-    return {**_metered(fields), "model": model, "cache_salt": cache_salt, "priority": 0, "request_id": request_id}
+    said = {"model": model, "cache_salt": cache_salt, "priority": priority, "request_id": request_id}
+    return {**_metered(fields), **said}
 
 
 def chat_constraints(body: Mapping[str, Any]) -> list[Constraint]:
@@ -101,11 +104,14 @@ def chat_constraints(body: Mapping[str, Any]) -> list[Constraint]:
     return constraints_of(constrained(_allowed(body, _CHAT, required="messages")))
 
 
-def completion_fields(body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str) -> dict[str, Any]:
+def completion_fields(
+    body: Mapping[str, Any], *, model: str, cache_salt: str, request_id: str, priority: int = 0
+) -> dict[str, Any]:
     """Fields of a ``CompletionRequest``. Raises :class:`EngineRefused` (400) for what is not allowed."""
     fields = _allowed(body, _COMPLETION, required="prompt")
     _check_together(fields, prompts=prompt_count(fields["prompt"]))
-    return {**_metered(fields), "model": model, "cache_salt": cache_salt, "priority": 0, "request_id": request_id}
+    said = {"model": model, "cache_salt": cache_salt, "priority": priority, "request_id": request_id}
+    return {**_metered(fields), **said}
 
 
 def prompt_count(prompt: str | list[Any]) -> int:

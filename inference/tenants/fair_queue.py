@@ -18,6 +18,11 @@ is not given to the engine. Others may overtake it as long as their counter is a
 which keeps the batch full; after that nobody does, adapters run out, and their slot is free. That adds
 ``overtaking`` to the bound above.
 
+And some requests wait in the engine itself, so that no place is empty while one is on its way there. A tenant whose
+turn it is, and that has nothing in the engine, need not wait behind those: it is admitted to one of ``kept`` further
+places, and ``engine_order`` puts it ahead. A request is overtaken so by fewer than its tenant had in the engine when it
+came there. That adds ``kept`` to P.
+
 Pure: no clock, nothing waits in here.
 """
 
@@ -30,17 +35,32 @@ from tenancy.tenant_id import TenantId
 
 INPUT_COST = 1.0
 OUTPUT_COST = 2.0
+OVERTAKING = 8
+"""Others overtake a request without a slot by the output of so many parts of the engine's context: 256 tokens of 2,048.
+More keeps batches fuller, and the wait for a slot is longer by as much.
+"""
+MORE = 8
+"""The engine is given more than it has in one batch, by so many parts of it and one at least; and as many are kept."""
 FEW = 64
 """Tenants of which the counter is kept before it is looked at which need not be."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the engine takes at once: ``places`` sequences, of ``slots`` adapters. ``overtaking`` is in cost."""
+    """What the engine is given at once: ``places`` sequences, of ``slots`` adapters, and ``kept`` more for tenants that
+    have none there. ``overtaking`` is in cost.
+    """
 
     places: int
     slots: int
     overtaking: float
+    kept: int = 0
+
+    @classmethod
+    def of(cls, batch: int, slots: int, context: int) -> Capacity:
+        """For an engine with ``batch`` sequences in one batch, of ``context`` tokens each."""
+        more = max(1, batch // MORE)
+        return cls(batch + more, slots, overtaking=OUTPUT_COST * context / OVERTAKING, kept=more)
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,9 @@ class Share:
 
 @dataclass(eq=False)
 class Turn:
-    """One request, from when it begins to wait. ``places``: how many sequences it asks for."""
+    """One request, from when it begins to wait. ``places``: how many sequences it asks for. Of those that wait in the
+    engine, the one of the lowest ``engine_order`` is next.
+    """
 
     tenant: TenantId
     adapter: str | None
@@ -61,6 +83,8 @@ class Turn:
     prompt_tokens: int
     output_tokens: int = 0
     is_running: bool = False
+    is_kept: bool = False
+    engine_order: int = 0
 
 
 @dataclass(eq=False)
@@ -85,6 +109,8 @@ class FairQueue:
     def __init__(self, capacity: Capacity) -> None:
         self._capacity = capacity
         self._free = capacity.places
+        self._kept_free = capacity.kept
+        self._admitted = 0
         self._tenants: dict[TenantId, _Tenant] = {}
         self._adapters: dict[str, int] = {}  # in the engine, with the number of their requests
         self._left_last = _Tenant()
@@ -124,7 +150,8 @@ class FairQueue:
                 continue
             if may_overtake_until is not None and tenant.counter > may_overtake_until:
                 return None
-            if turn.places > self._free:
+            turn.is_kept = not tenant.running and self._free < turn.places <= self._kept_free
+            if turn.places > self._free and not turn.is_kept:
                 return None  # smaller ones that overtook it would keep it waiting for ever
             if self._has_slot(turn.adapter):
                 self._admit(tenant, turn)
@@ -139,12 +166,20 @@ class FairQueue:
     def _admit(self, tenant: _Tenant, turn: Turn) -> None:
         tenant.waiting.popleft()
         self._left(tenant)
+        self._admitted += 1
+        turn.engine_order = self._admitted + tenant.running
         tenant.running += 1
-        self._free -= turn.places
+        self._take(turn, turn.places)
         if turn.adapter is not None:
             self._adapters[turn.adapter] = self._adapters.get(turn.adapter, 0) + 1
         turn.is_running = True
         tenant.counter += INPUT_COST * turn.prompt_tokens / tenant.share.weight
+
+    def _take(self, turn: Turn, places: int) -> None:
+        if turn.is_kept:
+            self._kept_free -= places
+        else:
+            self._free -= places
 
     def charge(self, turn: Turn, prompt_tokens: int, output_tokens: int) -> None:
         """Note what a running request has used until now. Its input was charged as it was guessed to be."""
@@ -164,7 +199,7 @@ class FairQueue:
             self._in_hand -= 1
             turn.is_running = False
             tenant.running -= 1
-            self._free += turn.places
+            self._take(turn, -turn.places)
             if turn.adapter is not None:
                 self._adapters[turn.adapter] -= 1
                 if not self._adapters[turn.adapter]:

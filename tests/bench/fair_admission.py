@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from inference.api.answers import Answers
-from inference.app import OVERTAKING
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.tenants.binding import Salts
-from inference.tenants.fair_queue import OUTPUT_COST, Capacity, FairQueue
+from inference.tenants.fair_queue import Capacity, FairQueue
 from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
 from schemas.objects.state import TenantState
@@ -86,9 +85,7 @@ class Bench:
 
     def through_turns(self, adapters: dict[TenantId, str]) -> Ask:
         stands: Any = _Everything(adapters)
-        # As app.Replica makes it of its settings.
-        capacity = Capacity(PLACES + 1, SLOTS, OUTPUT_COST * CONTEXT / OVERTAKING)
-        turns = Turns(FairQueue(capacity), longest=CONTEXT)
+        turns = Turns(FairQueue(Capacity.of(PLACES, SLOTS, CONTEXT)), longest=CONTEXT)
         answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands, any_id)
 
         async def ask(tenant: TenantId, _: str | None) -> float:

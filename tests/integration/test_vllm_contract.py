@@ -132,7 +132,7 @@ def test_no_allowed_request_makes_vllm_compute_logits_of_its_prompt() -> None:
         "reasoning_effort": "low",
     }
     beside_a_grammar = {"ignore_eos", "min_tokens", "stop_token_ids", "structured_outputs"}
-    server = {"model": "base", "cache_salt": "5a17", "request_id": "r1"}
+    server: dict[str, Any] = {"model": "base", "cache_salt": "5a17", "request_id": "r1"}
     given = {name: values[name] for name in request_fields._CHAT.keys() - beside_a_grammar}
     given |= {"logprobs": True}
     params = ChatCompletionRequest(**request_fields.chat_fields(given, **server)).to_sampling_params(2, {})

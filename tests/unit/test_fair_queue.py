@@ -40,7 +40,8 @@ class Engine:
         while (turn := self.queue.next()) is not None:
             self.admitted.append(turn)
             self.running[turn] = self.lengths(turn)
-        assert sum(turn.places for turn in self.running) <= self.capacity.places
+        assert sum(turn.places for turn in self.running if not turn.is_kept) <= self.capacity.places
+        assert sum(turn.places for turn in self.running if turn.is_kept) <= self.capacity.kept
         assert len({turn.adapter for turn in self.running} - {None}) <= self.capacity.slots
 
     def step(self) -> list[Turn]:
@@ -89,20 +90,28 @@ def names(count: int) -> list[TenantId]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(2, 6), st.integers(1, 5), st.lists(st.integers(1, 4), min_size=6, max_size=6), st.integers())
+@given(
+    st.integers(2, 6),
+    st.integers(1, 5),
+    st.integers(0, 2),
+    st.lists(st.integers(1, 4), min_size=6, max_size=6),
+    st.integers(),
+)
 def test_the_counters_of_tenants_that_wait_differ_by_no_more_than_the_bound(
-    count: int, places: int, weights: list[int], seed: int
+    count: int, places: int, kept: int, weights: list[int], seed: int
 ) -> None:
     random = Random(seed)
-    engine = Engine(Capacity(places, 1, 0), lengths=lambda _: random.randint(1, LONGEST_OUTPUT))
-    tenants, shares = names(count), [Share(weight, places) for weight in weights[:count]]
+    engine = Engine(Capacity(places, 1, 0, kept), lengths=lambda _: random.randint(1, LONGEST_OUTPUT))
+    tenants, shares = names(count), [Share(weight, places + kept) for weight in weights[:count]]
     steps = backlog(engine, tenants, shares, random, adapters=False)
-    bound = INPUT_COST * LONGEST_INPUT + OUTPUT_COST * LONGEST_OUTPUT * places
+    bound = INPUT_COST * LONGEST_INPUT + OUTPUT_COST * LONGEST_OUTPUT * (places + kept)
     for _ in range(150):
         next(steps)
         counters = [engine.queue.counter(tenant) for tenant in tenants]
         assert max(counters) - min(counters) <= bound
-        assert sum(each.places for each in engine.running) == places, "no place is empty while anybody waits"
+        assert sum(each.places for each in engine.running if not each.is_kept) == places, (
+            "no place is empty while anybody waits"
+        )
 
 
 @settings(max_examples=40, deadline=None)
@@ -111,10 +120,10 @@ def test_no_adapter_starves_when_there_are_four_times_as_many_as_slots(
     slots: int, places: int, overtaking: int, seed: int
 ) -> None:
     random = Random(seed)
-    engine = Engine(Capacity(places, slots, overtaking), lengths=lambda _: random.randint(1, LONGEST_OUTPUT))
+    engine = Engine(Capacity(places, slots, overtaking, kept=1), lengths=lambda _: random.randint(1, LONGEST_OUTPUT))
     tenants = names(4 * slots)
     steps = backlog(engine, tenants, [Share()] * len(tenants), random, adapters=True)
-    bound = INPUT_COST * LONGEST_INPUT + OUTPUT_COST * LONGEST_OUTPUT * places + overtaking
+    bound = INPUT_COST * LONGEST_INPUT + OUTPUT_COST * LONGEST_OUTPUT * (places + 1) + overtaking
     since = Counter[TenantId]()
     # While one waits, each other can take no more than the bound and what it was behind: in requests of at least
     # one token of input and one of output.
@@ -135,7 +144,7 @@ def test_no_adapter_starves_when_there_are_four_times_as_many_as_slots(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 2)), max_size=120))
 def test_whatever_comes_goes_or_is_given_up_the_places_are_all_given_back(moves: list[tuple[int, int, int]]) -> None:
-    engine = Engine(Capacity(3, 2, 10))
+    engine = Engine(Capacity(3, 2, 10, kept=1))
     turns: list[Turn] = []
     for number, which, move in moves:
         if move == 0 or not turns:
@@ -149,8 +158,35 @@ def test_whatever_comes_goes_or_is_given_up_the_places_are_all_given_back(moves:
         assert engine.running or not waits, "somebody is admitted where nothing runs"
     for each in turns:
         engine.end(each)
-    assert (engine.queue._free, engine.queue._adapters, engine.queue._tenants) == (3, {}, {})
+    assert (engine.queue._free, engine.queue._kept_free) == (3, 1)
+    assert (engine.queue._adapters, engine.queue._tenants) == ({}, {})
     assert engine.queue._in_hand == 0
+
+
+def test_one_who_has_nothing_in_the_engine_gets_a_kept_place_ahead_of_what_waits_there_of_a_busy_one() -> None:
+    engine = Engine(Capacity(3, 2, 0, kept=1))
+    busy = [engine.ask(turn(A)) for _ in range(6)]
+    first, _, other = engine.ask(turn(B)), engine.ask(turn(B)), engine.ask(turn(C))
+    assert engine.admitted == [*busy[:3], first], "one place is kept, and none for a second request"
+    assert first.engine_order < busy[2].engine_order, "the last of the busy one's, which waits in the engine"
+    engine.end(first)
+    assert engine.admitted[-1] == other, "a place is kept for who has had less"
+
+
+def test_what_waits_in_the_engine_is_overtaken_there_by_no_more_than_its_tenant_has_in_it() -> None:
+    engine = Engine(Capacity(3, 2, 0, kept=1))
+    last = [engine.ask(turn(A)) for _ in range(3)][-1]
+    overtaken = 0
+    for _ in range(10):
+        light = engine.ask(turn(B))
+        overtaken += light.engine_order < last.engine_order
+        engine.end(light)
+    assert overtaken == 1, "of those that came after it, fewer than the three that its tenant has there"
+
+
+def test_an_engine_is_given_an_eighth_more_than_its_batch_and_as_much_is_kept() -> None:
+    assert (Capacity.of(64, 8, 2048).places, Capacity.of(64, 8, 2048).kept) == (72, 8)
+    assert (Capacity.of(4, 2, 256).places, Capacity.of(4, 2, 256).kept) == (5, 1)
 
 
 def test_service_goes_by_weight() -> None:

@@ -26,7 +26,7 @@ from inference.engine.field_checks import (
 )
 from inference.engine.request_fields import chat_constraints, chat_fields, completion_fields, prompt_count
 
-SERVER = {"model": "digest", "cache_salt": "5a17", "request_id": "r1"}
+SERVER: dict[str, Any] = {"model": "digest", "cache_salt": "5a17", "request_id": "r1"}
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 

@@ -93,6 +93,7 @@ class Life(FakeEngine):
         cache_salt: str,
         request_id: str,
         context_tokens: int,
+        priority: int,
     ) -> dict[str, Any] | EventStream:
         self.world.asked += 1
         if self.refusal is not None:
@@ -171,6 +172,7 @@ class World:
             cache_salt="5a17",
             request_id=request_id,
             context_tokens=UNBOUNDED,
+            priority=1,
         )
         return asyncio.create_task(asked)
 

@@ -128,8 +128,11 @@ class AnsweringEngine(FakeEngine):
         cache_salt: str,
         request_id: str,
         context_tokens: int,
+        priority: int,
     ) -> dict[str, Any] | EventStream:
-        fields = chat_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
+        fields = chat_fields(
+            body, model=adapter or "base", cache_salt=cache_salt, priority=priority, request_id=request_id
+        )
         return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
 
     async def completion(
@@ -141,8 +144,11 @@ class AnsweringEngine(FakeEngine):
         cache_salt: str,
         request_id: str,
         context_tokens: int,
+        priority: int,
     ) -> dict[str, Any] | EventStream:
-        fields = completion_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
+        fields = completion_fields(
+            body, model=adapter or "base", cache_salt=cache_salt, priority=priority, request_id=request_id
+        )
         return await self._answer(owner, adapter, request_id, fields, StreamUsage(body))
 
     async def _answer(

@@ -69,8 +69,11 @@ class SayingEngine(AnsweringEngine):
         cache_salt: str,
         request_id: str,
         context_tokens: int,
+        priority: int,
     ) -> dict[str, Any] | EventStream:
-        fields = chat_fields(body, model=adapter or "base", cache_salt=cache_salt, request_id=request_id)
+        fields = chat_fields(
+            body, model=adapter or "base", cache_salt=cache_salt, priority=priority, request_id=request_id
+        )
         if self.refusal is not None:
             raise self.refusal
         self.asked.append(Asked(adapter, fields))
