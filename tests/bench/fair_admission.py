@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from inference.api.answers import Answers
 from inference.engine.config import EngineConfig
@@ -33,6 +33,10 @@ from tests.fixtures.answer_ids import any_id
 
 PLACES, SLOTS, CONTEXT = 4, 2, 256
 TOKENS = 8
+OF_HEAVY = tuple(range(4, 13))
+"""Tokens of the heavy tenant's answers, in turn; as many on average. Answers of one length would end together, so that
+whoever comes meanwhile waited for a whole one, as answers do nowhere.
+"""
 NINE = [TenantId(f"light-{number}") for number in range(9)]
 HEAVY = TenantId("heavy")
 TIMES = 20
@@ -43,8 +47,11 @@ HOT_AT_ONCE = 4
 HOT_TURNS = 24  # one request's own time: so long the hot tenants go on asking
 GOAL_LATENCY, GOAL_THROUGHPUT = 1.5, 0.95
 
-Ask = Callable[[TenantId, str | None], Awaitable[float]]
-"""Ask for one answer and read it; the seconds that took."""
+
+class Ask(Protocol):
+    """Ask for one answer and read it; the seconds that took."""
+
+    def __call__(self, tenant: TenantId, adapter: str | None, tokens: int = TOKENS) -> Awaitable[float]: ...
 
 
 class _Everything:
@@ -88,9 +95,9 @@ class Bench:
         turns = Turns(FairQueue(Capacity.of(PLACES, SLOTS, CONTEXT)), longest=CONTEXT)
         answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands, any_id)
 
-        async def ask(tenant: TenantId, _: str | None) -> float:
+        async def ask(tenant: TenantId, adapter: str | None, tokens: int = TOKENS) -> float:
             started = time.perf_counter()
-            answer = await answers.answer(tenant, "chat", body(TOKENS))
+            answer = await answers.answer(tenant, "chat", body(tokens))
             await _read(answer.body)
             return time.perf_counter() - started
 
@@ -99,10 +106,10 @@ class Bench:
     def at_once(self) -> Ask:
         numbers = iter(range(1_000_000))
 
-        async def ask(tenant: TenantId, adapter: str | None) -> float:
+        async def ask(tenant: TenantId, adapter: str | None, tokens: int = TOKENS) -> float:
             started = time.perf_counter()
             made = await self.engine.chat(
-                body(TOKENS), owner=tenant, adapter=adapter, cache_salt="5a17", request_id=f"plain-{next(numbers)}"
+                body(tokens), owner=tenant, adapter=adapter, cache_salt="5a17", request_id=f"plain-{next(numbers)}"
             )
             await _read(made)
             return time.perf_counter() - started
@@ -131,16 +138,20 @@ async def _crowd(bench: Bench, ask: Ask, *, heavy: bool) -> tuple[list[float], f
             times.append(await ask(NINE[number], None))
         return times
 
-    async def one(due: float) -> float:
+    async def one(due: float, tokens: int) -> int:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        return await ask(HEAVY, None)
+        await ask(HEAVY, None, tokens)
+        return tokens
 
-    crowd = [one(started + number * interval / TIMES) for number in range(TIMES * TURNS if heavy else 0)]
+    crowd = [
+        one(started + number * interval / TIMES, OF_HEAVY[number % len(OF_HEAVY)])
+        for number in range(TIMES * TURNS if heavy else 0)
+    ]
     of_nine, of_heavy = await asyncio.gather(
         asyncio.gather(*(light(number) for number in range(len(NINE)))), asyncio.gather(*crowd)
     )
     latencies = [each for times in of_nine for each in times]
-    tokens = TOKENS * (len(latencies) + len(of_heavy))
+    tokens = TOKENS * len(latencies) + sum(of_heavy)
     return latencies, tokens / (time.perf_counter() - started)
 
 
