@@ -24,7 +24,6 @@ from tenancy.state.leases import with_run
 from tenancy.state.open_work import announce
 from tenancy.state.registry import require_active, with_events
 from tenancy.storage.tenant_store import TenantStore
-from tenancy.tenant_id import TenantId
 
 MAX_QUEUED_RUNS = 16
 
@@ -40,26 +39,24 @@ class TrainingPorts:
 async def on_training_requested(event: Event[TrainingRequested], ports: TrainingPorts) -> Outcome:
     """Write the job record, create-if-absent, and put the run in the tenant's queue."""
     data = event.data
-    tenancy, tenant = ports.tenancy, TenantId(event.subject)
-    snapshot = await tenancy.active(tenant)
-    store = await tenancy.store(tenant)
-    run = snapshot.state.runs.get(data.run_id) or await Archive(store).run(data.run_id)
+    work = await ports.tenancy.begin(event)
+    run = work.state.runs.get(data.run_id) or await Archive(work.store).run(data.run_id)
     if run is not None:
-        await tenancy.outbox.flush(tenant, snapshot)
-        await _require_same_command(data, run, store)
+        await work.flush()
+        await _require_same_command(data, run, work.store)
         return Outcome.NOOP_DUPLICATE
     job = JobRecord(
         run_id=data.run_id,
-        tenant=tenant,
+        tenant=work.tenant,
         trigger=data.trigger,
-        hyperparameters=data.hyperparameters or snapshot.state.policy.hyperparameters,
+        hyperparameters=data.hyperparameters or work.state.policy.hyperparameters,
         request_event_id=event.id,
         requested_at=event.time,
         traceparent=current_trace(),
     )
-    await announce(tenancy.objects, "training", tenant)
+    await announce(work.store.objects, "training", work.tenant)
     with suppress(PreconditionFailed):  # an earlier delivery got this far
-        await store.put_record(object_keys.job(data.run_id), job, if_absent=True)
+        await work.store.put_record(object_keys.job(data.run_id), job, if_absent=True)
 
     def enqueue(state: TenantState) -> TenantState:
         require_active(state)
@@ -71,9 +68,10 @@ async def on_training_requested(event: Event[TrainingRequested], ports: Training
             return with_run(state, data.run_id, queued)
         rejected = queued.evolve(status="rejected", reason_code=refusal)
         answer = TrainingRejected(run_id=data.run_id, reason_code=refusal)
-        return with_events(with_run(state, data.run_id, rejected), tenancy.outbox.entry(answer, event.id))
+        return with_events(with_run(state, data.run_id, rejected), work.entry(answer))
 
-    await tenancy.outbox.swap(tenant, enqueue, base=snapshot)
+    enqueued = await work.swap(enqueue)
+    await enqueued.flush()
     ports.wake_runner()
     return Outcome.EFFECT
 
