@@ -12,7 +12,6 @@ from tenancy.errors import Contradicted, Refused
 from tenancy.evidence.trust import Verifier
 from tenancy.lifecycle.exports import EXPORT_FILES, decided_export, write_export
 from tenancy.state.archive import Archive
-from tenancy.tenant_id import TenantId
 
 NOTHING_ACTIVE = "nothing-active"
 UNKNOWN_ADAPTER = "unknown-adapter"
@@ -32,9 +31,8 @@ async def on_export_requested(event: Event[ExportRequested], ports: ExportPorts)
     A redelivery finds the decision, whatever is active by then: it says the same again, or nothing.
     """
     data = event.data
-    tenancy, tenant = ports.tenancy, TenantId(event.subject)
-    state = (await tenancy.active(tenant)).state
-    store = await tenancy.store(tenant)
+    work = await ports.tenancy.begin(event)
+    state, store = work.state, work.store
     archive = Archive(store)
     decision, is_new = await decided_export(store, data.export_id, lambda: _decision(data, state, archive))
     if decision.refusal_code == UNKNOWN_ADAPTER:
@@ -50,7 +48,7 @@ async def on_export_requested(event: Event[ExportRequested], ports: ExportPorts)
         return Outcome.NOOP_STALE  # its weights were taken out again, or are about to be
     is_written = await write_export(store, ports.verifier, data.export_id, digest)
     ready = ExportReady(export_id=data.export_id, adapter_digest=digest, files=EXPORT_FILES)
-    await tenancy.outbox.publish(tenant, ready, causation_id=event.id)
+    await work.outbox.publish(work.tenant, ready, causation_id=event.id)
     return Outcome.EFFECT if is_written else Outcome.NOOP_DUPLICATE
 
 
