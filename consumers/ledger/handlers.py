@@ -18,15 +18,13 @@ from tenancy.tenant_id import TenantId
 async def on_usage_recorded(event: Event[UsageRecorded], ports: LedgerPorts) -> Outcome:
     """Add a replica's report to the sums of its day; keep any other usage under the event's own id."""
     data = event.data
-    tenancy, tenant = ports.tenancy, TenantId(event.subject)
-    await tenancy.active(tenant)
-    store = await tenancy.store(tenant)
+    work = await ports.tenancy.begin(event)
     report = report_of(data.usage_id)
     if report is None:
-        outcome = await keep(event, store)
+        outcome = await keep(event, work.store)
     else:
-        [outcome] = await add_to_day([(report, data)], store)
-    entered(ports, tenant, [data] if outcome is Outcome.EFFECT else [])
+        [outcome] = await add_to_day([(report, data)], work.store)
+    entered(ports, work.tenant, [data] if outcome is Outcome.EFFECT else [])
     return outcome
 
 

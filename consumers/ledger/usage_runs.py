@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from consumers.ledger.handlers import add_to_day, entered, keep
@@ -12,13 +11,11 @@ from schemas.bus.events import UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects.usage import Report, report_of
 from tenancy.platform.concurrency import gathered
-from tenancy.tenant_id import TenantId
 
 
 async def on_usages_recorded(run: Sequence[Event[UsageRecorded]], ports: LedgerPorts) -> Sequence[Outcome]:
     """Add the reports of one day to its sums, and keep any other usage. The run ends before a report of another day."""
-    tenancy, tenant = ports.tenancy, TenantId(run[0].subject)
-    _, store = await asyncio.gather(tenancy.active(tenant), tenancy.store(tenant))
+    work = await ports.tenancy.begin_run(run)
     reports: dict[str, tuple[Report, UsageRecorded]] = {}
     others: dict[str, Event[UsageRecorded]] = {}
     taken: list[str] = []
@@ -31,9 +28,9 @@ async def on_usages_recorded(run: Sequence[Event[UsageRecorded]], ports: LedgerP
             others[event.id] = event
         else:
             reports[event.id] = report, event.data
-    kept = await gathered(keep(event, store) for event in others.values())
-    added = await add_to_day(list(reports.values()), store) if reports else []
+    kept = await gathered(keep(event, work.store) for event in others.values())
+    added = await add_to_day(list(reports.values()), work.store) if reports else []
     outcomes = {**dict(zip(others, kept, strict=True)), **dict(zip(reports, added, strict=True))}
     counted = {event.id: event.data for event in run}
-    entered(ports, tenant, [counted[event_id] for event_id in taken if outcomes[event_id] is Outcome.EFFECT])
+    entered(ports, work.tenant, [counted[event_id] for event_id in taken if outcomes[event_id] is Outcome.EFFECT])
     return [outcomes[event_id] for event_id in taken]
