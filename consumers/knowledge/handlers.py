@@ -31,7 +31,6 @@ from tenancy.platform.concurrency import gathered
 from tenancy.redaction.at_first_use import GateSource
 from tenancy.redaction.judging import found_clean
 from tenancy.storage.tenant_store import TenantStore
-from tenancy.tenant_id import TenantId
 
 RUN_PASSAGES = 64
 """So many new passages one handling takes, beside those of its first document: seconds of embedding."""
@@ -62,10 +61,9 @@ async def on_documents(
     run: Sequence[Event[DocumentUpserted | DocumentRemoved]], ports: KnowledgePorts
 ) -> list[Outcome]:
     """Handle the first events of a run of one tenant, as many as one handling has time for, by one swap."""
-    tenant = TenantId(run[0].subject)
-    base = await ports.tenancy.active(tenant)
-    store = await ports.tenancy.store(tenant)
-    draft = _Draft(await read_set(store, base.state.knowledge))
+    work = await ports.tenancy.begin(run[0])
+    store, before = work.store, work.state.knowledge
+    draft = _Draft(await read_set(store, before))
     outcomes: list[Outcome] = []
     for event in run:
         if outcomes and draft.count() > RUN_PASSAGES:
@@ -75,13 +73,12 @@ async def on_documents(
             outcomes.append(_removed(data, event.id, draft))
         else:
             outcomes.append(await _upserted(data, event.id, draft, store, ports.gate))
-    held, state = draft.held, base.state.knowledge
+    held, state = draft.held, before
     if draft.changed:
         held = await _next(draft, store, ports)
-        state = (await publish(ports.tenancy.states, store, base, held)).state.knowledge
+        state = (await publish(work.outbox.states, store, work.snapshot, held)).state.knowledge
     if state is not None:
         ids = {event.data.document_id for event in run[: len(outcomes)]}
-        before = base.state.knowledge
         if before is not None and before.keeps_removed and not state.keeps_removed:
             ids = set(held.documents)  # a legal hold was released since, and what it kept goes too
         await erase_unnamed(store, state, held, ids)
