@@ -40,7 +40,8 @@ async def on_dead_letter(record: Record, poison: Poison, ports: PurgePorts) -> N
     if state.status != "active":
         return
     now = tenancy.clock()
-    opening = asked(state, churn_purge_id(tenant), now, now, UNKNOWN, UNKNOWN)
+    command = PurgeRequested(purge_id=churn_purge_id(tenant), requested_by=UNKNOWN, reason_code=UNKNOWN)
+    opening = asked(state, command, now, now)
     await ports.driver.records.create(opening.evolve(dead_letter=poison.code))
 
 

@@ -21,7 +21,7 @@ from tenancy.tenant_id import TenantId
 
 
 async def opened(
-    data: PurgeRequested, event: Event, tenancy: Tenancy, records: PurgeRecords, *, starts_clock: bool = False
+    event: Event[PurgeRequested], tenancy: Tenancy, records: PurgeRecords, *, starts_clock: bool = False
 ) -> bool:
     """Write the command down as a purge in step ``requested``; whether that was not done before.
 
@@ -29,8 +29,11 @@ async def opened(
     ``starts_clock``: the deletion SLA counts from this command, whichever other one was or is carried out.
     Raises :class:`UnknownTenant`.
     """
-    state = (await tenancy.states.read(TenantId(event.subject))).state
-    command = _command(data, event, state, tenancy)
+    data, state = event.data, (await tenancy.states.read(TenantId(event.subject))).state
+    now = tenancy.clock()
+    # Whoever asked may have a clock that is ahead: a request from the future would move the deadline there.
+    opening = asked(state, data, min(event.time, now), now)
+    command = opening.evolve(request_event_id=event.id, traceparent=current_trace())
     purge_id = data.purge_id if state.purge is None else state.purge.purge_id
     is_open = state.status == "active" or (state.status == "purging" and purge_id == data.purge_id)
     change = asked_for(command) if starts_clock else accepted(command)
@@ -43,24 +46,15 @@ async def opened(
         return await records.create(command) or (await records.note(state.tenant, purge_id, change))[1]
 
 
-def _command(data: PurgeRequested, event: Event, state: TenantState, tenancy: Tenancy) -> PurgeRecord:
-    # Whoever asked may have a clock that is ahead: a request from the future would move the deadline there.
-    requested_at = min(event.time, tenancy.clock())
-    opening = asked(state, data.purge_id, requested_at, tenancy.clock(), data.requested_by, data.reason_code)
-    return opening.evolve(request_event_id=event.id, traceparent=current_trace())
-
-
-def asked(
-    state: TenantState, purge_id: str, requested_at: datetime, now: datetime, requested_by: str, reason_code: str
-) -> PurgeRecord:
+def asked(state: TenantState, command: PurgeRequested, requested_at: datetime, now: datetime) -> PurgeRecord:
     """A purge that was asked for at ``requested_at``, as it is written down ``now``, before anything is done for it."""
     return PurgeRecord(
-        purge_id=purge_id,
+        purge_id=command.purge_id,
         tenant=state.tenant,
         step="requested",
         requested_at=requested_at,
-        requested_by=requested_by,
-        reason_code=reason_code,
+        requested_by=command.requested_by,
+        reason_code=command.reason_code,
         deadline=requested_at + timedelta(days=state.policy.deletion_sla_days),
         sla_days=state.policy.deletion_sla_days,
         baa_reference=state.policy.baa_reference,

@@ -45,7 +45,7 @@ async def on_tenant_churned(event: Event[TenantChurned], ports: PurgePorts) -> O
     command = Event(
         subject=tenant, data=requested, time=event.time, source=tenancy.outbox.source, causation_id=event.id
     )
-    is_new = await opened(requested, command, tenancy, ports.driver.records, starts_clock=True)
+    is_new = await opened(command, tenancy, ports.driver.records, starts_clock=True)
     await tenancy.publisher.publish(command)
     return Outcome.EFFECT if is_new else Outcome.NOOP_DUPLICATE
 
@@ -55,11 +55,10 @@ async def on_purge_requested(event: Event[PurgeRequested], ports: PurgePorts) ->
 
     The effect is the purge that is opened: the driver may have been the one that fenced for it.
     """
-    data = event.data
     driver = ports.driver
-    is_new = await opened(data, event, ports.tenancy, driver.records)
+    is_new = await opened(event, ports.tenancy, driver.records)
     with suppress(ObjectNotFound):  # a command for a tenant that another purge fenced leaves no record
-        record = await driver.records.read(event.subject, data.purge_id)
+        record = await driver.records.read(event.subject, event.data.purge_id)
         if record.step == "requested" and await driver.fence(record) is None:
             return Outcome.NOOP_DUPLICATE
         ports.wake_driver()

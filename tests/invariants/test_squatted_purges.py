@@ -159,7 +159,7 @@ async def test_a_churn_that_arrives_behind_another_command_moves_its_deadline_by
     churn = Event(subject=tenant, data=events.TenantChurned(requested_by="op"), time=world.now, source="/test")
     world.now += timedelta(days=3)
     other = command("another")
-    await opened(other, event(tenant, other, world), world.outside, world.driver.records)
+    await opened(event(tenant, other, world), world.outside, world.driver.records)
     await set_policy(world.outside, tenant, {"deletion_sla_days": POLICY.deletion_sla_days + 100})
     await world.driver.fence(await world.driver.records.read(tenant, "another"))
     await world.handle(purge, churn)
