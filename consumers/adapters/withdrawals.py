@@ -138,10 +138,8 @@ class WithdrawalDriver:
         uses = ImpactFinder(store, [record for record, _ in opened])
         asked_for = [record.run_id for record, _ in opened if record.run_id is not None]
         for record, etag in opened:
-            others = (other for other, _ in opened if other.withdrawal_id != record.withdrawal_id)
-            elsewhere = frozenset(digest for other in others for digest in other.retiring)
             with _tried("withdrawal not driven", withdrawal_id=record.withdrawal_id), continued(record.traceparent):
-                await self._advance(store, uses, record, etag, asked_for, elsewhere)
+                await self._advance(uses, record, etag, asked_for)
         # What nobody is served any more comes last: a store that does not delete it keeps no adapter active.
         if state.erasures:
             with _tried("erasures not ended"):
@@ -178,15 +176,10 @@ class WithdrawalDriver:
         if not is_passing:  # one that is read later goes on with what it decided, and may not have to decide it again
             await Erasure(self.tenancy, store).strike_out(state, (record for record, _ in opened))
 
-    async def _advance(
-        self,
-        store: TenantStore,
-        uses: ImpactFinder,
-        record: WithdrawalRecord,
-        etag: str,
-        asked_for: list[str],
-        retired_elsewhere: frozenset[str],
-    ) -> None:
+    async def _advance(self, uses: ImpactFinder, record: WithdrawalRecord, etag: str, asked_for: list[str]) -> None:
+        store = uses.store
+        others = (other for other in uses.opened if other.withdrawal_id != record.withdrawal_id)
+        retired_elsewhere = frozenset(digest for other in others for digest in other.retiring)
         # Before the state: an adapter that was published while the example was eligible is then in it.
         is_in_force = record.is_decided or await _is_in_force(store, record)
         state = (await self.tenancy.active(store.tenant)).state
