@@ -20,7 +20,7 @@ class ConsumerSettings(PlatformSettings):
     health_host: str = "127.0.0.1"
     health_port: int = Field(default=8080, ge=1, le=65535)
     reconcile_seconds: float = Field(
-        default=3.0, gt=0.0, le=DAY_SECONDS, description="pause between two looks at unfinished work"
+        default=3.0, gt=0.0, le=DAY_SECONDS, description="from one look at unfinished work to the next"
     )
 
     replica_answer_seconds: float = Field(

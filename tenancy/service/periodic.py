@@ -20,7 +20,8 @@ PATIENCE_SECONDS = 2.0
 
 @dataclass
 class Periodic:
-    """Calls ``work`` every ``seconds``, and at once when poked. A failing call is logged and tried again.
+    """Calls ``work`` every ``seconds``, counted from begin to begin, and at once when poked. A failing call is logged and
+    tried again.
 
     ``at_once``: so many calls may be under way, each begun at its time. For work whose calls share it out among
     themselves, so that what takes long in one holds up nothing else.
@@ -46,18 +47,25 @@ class Periodic:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
+    def pause(self, took: float) -> float:
+        """Seconds until the next call after one that took so many: a quarter of the period at least, so that calls which
+        take long are not all that the process does.
+        """
+        return max(self.seconds - took, self.seconds / 4)
+
     async def _run(self) -> None:
         under_way: set[asyncio.Task[None]] = set()
         try:
             while True:
                 self._poked.clear()
+                began = asyncio.get_running_loop().time()
                 newest = asyncio.create_task(self._call(), name=self.name)
                 under_way.add(newest)
                 await asyncio.wait({newest}, timeout=PATIENCE_SECONDS)  # many pokes are one call
                 while len(under_way) >= self.at_once:
                     _, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self.seconds):
+                    async with asyncio.timeout(self.pause(asyncio.get_running_loop().time() - began)):
                         await self._poked.wait()
                 under_way = {task for task in under_way if not task.done()}
         finally:

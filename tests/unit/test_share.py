@@ -88,3 +88,11 @@ async def test_pokes_during_a_call_are_one_call(monkeypatch: pytest.MonkeyPatch)
     await asyncio.sleep(0.01)
     assert begun == [0, 1]
     await looking.stop()
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.0, 4.0), (1.5, 2.5), (3.5, 1.0), (60.0, 1.0)])
+async def test_a_period_counts_from_begin_to_begin_and_leaves_a_quarter_free(took: float, pause: float) -> None:
+    async def work() -> None:
+        pass
+
+    assert Periodic("look", 4.0, work).pause(took) == pause
