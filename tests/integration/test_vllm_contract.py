@@ -363,6 +363,37 @@ def test_the_wrapped_operations_exist_and_a_row_without_an_adapter_is_left_alone
         assert prefill.tolist() == [[0.0] * 4, [0.0] * 4, [3.0] * 4]
 
 
+@pytest.mark.parametrize("slots", [[1], [0, 0, 0], [2, -1, 0, 2, 1, -1, 0], [-1, -1]])
+@pytest.mark.parametrize("adds", [True, False])
+def test_each_row_is_multiplied_by_the_matrix_of_its_own_adapter(slots: list[int], adds: bool) -> None:
+    import torch
+
+    from inference.engine import cpu_lora_patch
+
+    random = torch.Generator().manual_seed(1)
+
+    def drawn(*shape: int) -> Any:
+        return torch.randn(*shape, generator=random)
+
+    a, b = drawn(3, 1, 4, 6), drawn(3, 1, 5, 4)
+    x, shrunk, output = drawn(len(slots), 6), drawn(len(slots), 4), drawn(len(slots), 7)
+    expected_shrunk, expected = shrunk.clone(), output.clone()
+    for row, slot in enumerate(slots):
+        if slot >= 0:
+            expected_shrunk[row] = 0.5 * (a[slot, 0] @ x[row])
+            made = b[slot, 0] @ expected_shrunk[row]
+            expected[row, 2:7] = expected[row, 2:7] + made if adds else made
+    cpu_lora_patch.bgmv_shrink(x, a, shrunk, torch.tensor(slots), 0.5)
+    cpu_lora_patch.bgmv_expand_slice(shrunk, b, output, torch.tensor(slots), 2, 5, adds)
+    torch.testing.assert_close(shrunk, expected_shrunk)
+    torch.testing.assert_close(output, expected)
+    padded = torch.zeros(len(slots), 3)
+    cpu_lora_patch.bgmv_expand(shrunk, b, padded, torch.tensor(slots), adds)
+    rows = [row for row, slot in enumerate(slots) if slot >= 0]
+    for row in rows:
+        torch.testing.assert_close(padded[row], (b[slots[row], 0] @ expected_shrunk[row])[:3])
+
+
 def _prefill(torch: Any) -> tuple[Any, ...]:
     """Metadata of a batch of two tokens without an adapter and one with: see PunicaWrapperBase.prefill_metadata."""
     return torch.tensor([0, 2]), torch.tensor([2, 1]), torch.tensor([-1, 0]), 2, 2, 3
