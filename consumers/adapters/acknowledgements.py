@@ -8,7 +8,6 @@ from typing import Any
 
 from schemas.objects import object_keys
 from schemas.objects.replicas import ReplicaAcknowledgement, RetirementAcknowledgement
-from tenancy.errors import PreconditionFailed
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 
@@ -18,13 +17,7 @@ async def note_acknowledgement(
 ) -> bool:
     """Keep how a replica left a retired adapter and what it signed; the first word stands, and False says that."""
     stored = RetirementAcknowledgement(**acknowledgement.model_dump(), receipt=receipt)
-    try:
-        await store.put_record(
-            object_keys.retirement_acknowledgement(digest, acknowledgement.replica_id), stored, if_absent=True
-        )
-    except PreconditionFailed:
-        return False
-    return True
+    return await store.put_if_absent(object_keys.retirement_acknowledgement(digest, acknowledgement.replica_id), stored)
 
 
 async def acknowledged_by(store: TenantStore, digests: Iterable[str]) -> dict[str, list[str]]:

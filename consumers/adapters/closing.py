@@ -82,8 +82,7 @@ class Closing:
         # A log that does not take the entry keeps no withdrawal open: what it asked for is done, as the receipt says.
         with audit_failure_logged(logger, "withdrawal not audited"):
             await self.tenancy.audit.append(self.store.tenant, _entry(self.store.tenant, closed))
-        with suppress(PreconditionFailed):
-            await self.store.put_record(object_keys.closed_withdrawal(closed.withdrawal_id), closed, if_absent=True)
+        await self.store.put_if_absent(object_keys.closed_withdrawal(closed.withdrawal_id), closed)
         # Every change of the open record names the version that was read, and none is made of one that is closing.
         await self.store.erase(object_keys.open_withdrawal(closed.withdrawal_id))
 

@@ -8,8 +8,6 @@ example, the one consent and the tenant's state, so that an approval costs the s
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from consumers.curation import withdrawals
 from consumers.curation.batches import clear_suspended, counted, discounted
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
@@ -21,7 +19,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord, WaitingExample
 from schemas.objects.state import FreshExample
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, PreconditionFailed
+from tenancy.errors import Contradicted
 from tenancy.lifecycle.contents import received, seal_once
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.platform.concurrency import gathered
@@ -248,8 +246,7 @@ async def _has_consent(work: TenantWork, data: ExampleApproved) -> bool:
 
 async def _wait_for_consent(store: TenantStore, example_id: str, consent_id: str) -> None:
     waiting = WaitingExample(example_id=example_id, consent_id=consent_id)
-    with suppress(PreconditionFailed):
-        await store.put_record(object_keys.waiting_example(consent_id, example_id), waiting, if_absent=True)
+    await store.put_if_absent(object_keys.waiting_example(consent_id, example_id), waiting)
 
 
 async def finish_interrupted(work: TenantWork, forbidding: ExampleRecord) -> bool:

@@ -8,7 +8,6 @@ withdrawal, a later version's decision, the purge. A decision that came in betwe
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
 from consumers.curation.reviews import announce_decision, decide_if_agreed
@@ -20,7 +19,7 @@ from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, PreconditionFailed
+from tenancy.errors import Contradicted
 from tenancy.lifecycle.contents import received, seal_once
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.lifecycle.terms import tenant_terms
@@ -86,8 +85,7 @@ async def _opened(data: ExampleProposed, store: TenantStore) -> ExampleContent:
 async def _seal(data: ExampleProposed, content: ExampleContent, store: TenantStore) -> None:
     await seal_once(store, object_keys.content(data.example_id, data.version), content)
     mark = OpenProposal(example_id=data.example_id)
-    with suppress(PreconditionFailed):
-        await store.put_record(object_keys.open_proposal(data.example_id), mark, if_absent=True)
+    await store.put_if_absent(object_keys.open_proposal(data.example_id), mark)
 
 
 def _require_same_word(held: ProposalRecord, data: ExampleProposed) -> None:

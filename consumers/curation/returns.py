@@ -8,8 +8,6 @@ The order is text, mark, proposal, record: the record says that all is there, an
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from consumers.curation.handlers import finish_interrupted, uncount
 from consumers.curation.records import read_example, read_proposal, write_example, write_proposal
 from schemas.base.integers import GREATEST
@@ -22,7 +20,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from schemas.objects.proposals import OpenProposal, ProposalRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import ObjectNotFound, Refused
 from tenancy.lifecycle.example_texts import Texts
 from tenancy.storage.tenant_store import TenantStore
 
@@ -63,15 +61,12 @@ async def _propose_again(
         content, _ = await store.get_record(object_keys.content(data.example_id, data.version), ExampleContent)
     except ObjectNotFound:
         raise Refused("no-content", "refused: the text of the approved version is not there") from None
-    try:
-        await store.put_record(object_keys.content(data.example_id, version), content, if_absent=True)
-    except PreconditionFailed:
+    if not await store.put_if_absent(object_keys.content(data.example_id, version), content):
         there, _ = await store.get_record(object_keys.content(data.example_id, version), ExampleContent)
         if there.commitment() != content.commitment():
             return
-    with suppress(PreconditionFailed):
-        mark = OpenProposal(example_id=data.example_id)
-        await store.put_record(object_keys.open_proposal(data.example_id), mark, if_absent=True)
+    mark = OpenProposal(example_id=data.example_id)
+    await store.put_if_absent(object_keys.open_proposal(data.example_id), mark)
     again = ProposalRecord(
         example_id=data.example_id,
         version=version,

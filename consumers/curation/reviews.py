@@ -9,7 +9,6 @@ higher version: its record takes the place of the earlier one, whose reviews cou
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 
 from consumers.curation.records import is_decided, read_example, read_proposal, write_proposal
 from schemas.bus.content import ClaimCheck, Committed
@@ -20,7 +19,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from schemas.objects.proposals import Decision, ProposalRecord, ReviewRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import Contradicted, ObjectNotFound, Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
@@ -156,5 +155,4 @@ async def _is_recorded(store: TenantStore, event: Event[ExampleReviewed]) -> boo
 async def _record(store: TenantStore, event: Event[ExampleReviewed]) -> None:
     data = event.data
     record = ReviewRecord(**data.model_dump(), event_id=event.id, reviewed_at=event.time)
-    with suppress(PreconditionFailed):  # another delivery of the event wrote it in between
-        await store.put_record(_key(event), record, if_absent=True)
+    await store.put_if_absent(_key(event), record)  # or another delivery of the event wrote it in between

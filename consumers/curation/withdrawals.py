@@ -10,14 +10,12 @@ set in between would take the example for one that the swap left eligible.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
 
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentRevoked, ExampleWithdrawn
 from schemas.objects import object_keys
 from schemas.objects.withdrawals import WithdrawalRecord
-from tenancy.errors import PreconditionFailed
 from tenancy.platform.tracing import current_trace
 from tenancy.state.open_work import announce
 from tenancy.state.tenant_work import TenantWork
@@ -50,5 +48,4 @@ async def note(work: TenantWork, event: Event[ExampleWithdrawn | ConsentRevoked]
         traceparent=current_trace(),
     )
     await announce(work.store.objects, "withdrawals", work.tenant)
-    with suppress(PreconditionFailed):
-        await work.store.put_record(object_keys.open_withdrawal(event.id), record, if_absent=True)
+    await work.store.put_if_absent(object_keys.open_withdrawal(event.id), record)

@@ -38,13 +38,12 @@ def entered(ports: LedgerPorts, tenant: TenantId, records: Sequence[UsageRecorde
 
 
 async def keep(event: Event[UsageRecorded], store: TenantStore) -> Outcome:
-    try:
-        await store.put_record(object_keys.usage(event.id), KeptUsage(at=event.time, usage=event.data), if_absent=True)
-    except PreconditionFailed:
-        if (await store.get_record(object_keys.usage(event.id), KeptUsage))[0].usage != event.data:
-            raise Contradicted from None
-        return Outcome.NOOP_DUPLICATE
-    return Outcome.EFFECT
+    location = object_keys.usage(event.id)
+    if await store.put_if_absent(location, KeptUsage(at=event.time, usage=event.data)):
+        return Outcome.EFFECT
+    if (await store.get_record(location, KeptUsage))[0].usage != event.data:
+        raise Contradicted
+    return Outcome.NOOP_DUPLICATE
 
 
 async def add_to_day(reports: Sequence[tuple[Report, UsageRecorded]], store: TenantStore) -> list[Outcome]:

@@ -4,7 +4,6 @@ when they arrived."""
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +15,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
 from schemas.objects.training import EligibleExample, LeftOutExample, TrainingSet, TrainingSetEntry
 from schemas.tenant.policy import TenantPolicy
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import ObjectNotFound, Refused
 from tenancy.platform.concurrency import gathered
 from tenancy.storage.tenant_store import TenantStore
 
@@ -93,8 +92,7 @@ async def freeze(
     entries = tuple(TrainingSetEntry(**entry.model_dump(), gate=verdicts[entry.example_id]) for entry in taken.entries)
     _require_enough(len(entries), policy, "too-few-usable-examples")
     training_set = TrainingSet(set_id=training_set_id(store.tenant, entries), tenant=store.tenant, entries=entries)
-    with suppress(PreconditionFailed):  # the same examples were frozen before
-        await store.put_record(object_keys.training_set(training_set.set_id), training_set, if_absent=True)
+    await store.put_if_absent(object_keys.training_set(training_set.set_id), training_set)  # or it was frozen before
     return FrozenSet(training_set, taken.examples, left_out, found.ineligible)
 
 

@@ -17,7 +17,7 @@ from schemas.objects import object_keys
 from schemas.objects.state import RunState, TenantState
 from schemas.objects.training import JobRecord
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import Contradicted, ObjectNotFound, PreconditionFailed
+from tenancy.errors import Contradicted, ObjectNotFound
 from tenancy.platform.tracing import current_trace
 from tenancy.state.archive import Archive
 from tenancy.state.leases import with_run
@@ -55,8 +55,7 @@ async def on_training_requested(event: Event[TrainingRequested], ports: Training
         traceparent=current_trace(),
     )
     await announce(work.store.objects, "training", work.tenant)
-    with suppress(PreconditionFailed):  # an earlier delivery got this far
-        await work.store.put_record(object_keys.job(data.run_id), job, if_absent=True)
+    await work.store.put_if_absent(object_keys.job(data.run_id), job)  # or an earlier delivery got this far
 
     def enqueue(state: TenantState) -> TenantState:
         require_active(state)

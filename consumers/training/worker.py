@@ -46,7 +46,7 @@ from schemas.objects.state import TenantState
 from schemas.objects.training import JobRecord, LeftOut, LeftOutExample
 from schemas.version import VERSION
 from tenancy.bootstrap import Tenancy, open_tenancy, signer
-from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, PreconditionFailed, Refused, TenantFenced, Transient
+from tenancy.errors import KeyDestroyed, LeaseHeld, LeaseLost, Refused, TenantFenced, Transient
 from tenancy.evidence.signer import Signer
 from tenancy.lifecycle.terms import tenant_terms
 from tenancy.platform.settings import loaded_or_exit
@@ -270,9 +270,7 @@ class Worker:
             codes = Counter(example.code for example in left_out)
             details = {"run_id": job.run_id, "fence": fence, "codes": dict(sorted(codes.items()))}
             logger.warning("examples left out", extra=details)
-            with suppress(PreconditionFailed):  # a request that was sent again
-                record = LeftOut(examples=left_out)
-                await self.store.put_record(object_keys.left_out(job.run_id, fence), record, if_absent=True)
+            await self.store.put_if_absent(object_keys.left_out(job.run_id, fence), LeftOut(examples=left_out))
         return left_out
 
     def _require_wanted(self) -> None:

@@ -23,7 +23,7 @@ from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry
 from tenancy.bootstrap import Tenancy
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, Transient
+from tenancy.errors import ObjectNotFound, Refused, Transient
 from tenancy.knowledge.published import read_set
 from tenancy.lifecycle.terms import tenant_terms
 from tenancy.redaction.port import RedactionGate
@@ -196,11 +196,9 @@ class _Upload:
                 await self._tenancy.active(self._tenant)
                 while True:
                     location = object_keys.document(document_id, version)
-                    try:
-                        await self._store.put_record(location, draft, if_absent=True)
+                    if await self._store.put_if_absent(location, draft):
                         return version, draft, True
-                    except PreconditionFailed:
-                        held = await self._held(location)
+                    held = await self._held(location)
                     if held is not None and held.said() == draft.said():
                         return version, held, False
                     version += 1

@@ -14,7 +14,7 @@ from schemas.bus.content import (
     ExampleContent,
     InlineContent,
 )
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import ObjectNotFound, Refused
 from tenancy.storage.tenant_store import TenantStore
 
 ContentT = TypeVar("ContentT", ExampleContent, DocumentContent)
@@ -52,9 +52,7 @@ async def received(
 
 async def seal_once(store: TenantStore, location: str, content: ExampleContent | DocumentContent) -> None:
     """Write the content, or find it there. Raises :class:`Refused` for a version that has other content."""
-    try:
-        await store.put_record(location, content, if_absent=True)
-    except PreconditionFailed:
+    if not await store.put_if_absent(location, content):
         held, _ = await store.get_record(location, type(content))
         if held.commitment() != content.commitment():
-            raise Refused("content-exists", "refused: this version has other content already") from None
+            raise Refused("content-exists", "refused: this version has other content already")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from schemas.evidence.statements import ExportedExample, TrainingManifest
 from schemas.objects import object_keys
 from schemas.objects.exports import ExportDecision
-from tenancy.errors import ObjectNotFound, PreconditionFailed
+from tenancy.errors import ObjectNotFound
 from tenancy.evidence.training_manifest import open_training_manifest
 from tenancy.evidence.trust import Verifier
 from tenancy.storage.tenant_store import TenantStore
@@ -32,9 +32,8 @@ async def decided_export(
     if decision is not None:
         return decision, False
     made = await decide()
-    try:
-        await store.put_record(object_keys.export_decision(export_id), made, if_absent=True)
-    except PreconditionFailed:  # another delivery has decided since
+    if not await store.put_if_absent(object_keys.export_decision(export_id), made):
+        # Another delivery has decided since.
         return (await store.get_record(object_keys.export_decision(export_id), ExportDecision))[0], False
     return made, True
 

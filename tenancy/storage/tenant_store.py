@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.base.contract import read_tolerant
 from schemas.objects import object_keys
-from tenancy.errors import SealBroken
+from tenancy.errors import PreconditionFailed, SealBroken
 from tenancy.storage.keys import TenantKeys
 from tenancy.storage.objects import ObjectStore, erase_prefix
 from tenancy.storage.ranges import RangeBuffers, opened_in_ranges
@@ -56,6 +56,14 @@ class TenantStore:
     ) -> str:
         """Seal and write a record as JSON."""
         return await self.put(relative, record.model_dump_json().encode(), if_absent=if_absent, if_match=if_match)
+
+    async def put_if_absent(self, relative: str, record: BaseModel) -> bool:
+        """Seal and write a record, or leave the one that is there; whether it was written."""
+        try:
+            await self.put_record(relative, record, if_absent=True)
+        except PreconditionFailed:
+            return False
+        return True
 
     async def get_record(self, relative: str, model: type[ModelT]) -> tuple[ModelT, str]:
         """Read a record and its ETag. Raises :class:`ObjectNotFound` or :class:`SealBroken`."""

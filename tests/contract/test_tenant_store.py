@@ -128,6 +128,12 @@ async def test_conditional_writes_come_through_the_seal(store: TenantStore) -> N
     assert (await store.get("examples/x"))[0] == b"two"
 
 
+async def test_a_record_is_put_where_there_is_none_and_the_first_one_stays(store: TenantStore) -> None:
+    first, second = (ConsentRecord(consent_id="c1", version=version) for version in (1, 2))
+    assert [await store.put_if_absent("consents/c1", record) for record in (first, second)] == [True, False]
+    assert (await store.get_record("consents/c1", ConsentRecord))[0] == first
+
+
 async def test_records_are_read_as_what_they_are(store: TenantStore) -> None:
     consent = ConsentRecord(consent_id="c1", version=3, granted=True)
     etag = await store.put_record("consents/c1", consent)
