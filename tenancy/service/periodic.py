@@ -20,8 +20,8 @@ PATIENCE_SECONDS = 2.0
 
 @dataclass
 class Periodic:
-    """Calls ``work`` every ``seconds``, counted from begin to begin, and at once when poked. A failing call is logged and
-    tried again.
+    """Calls ``work`` every ``seconds``, counted from begin to begin, and at once when poked. A failing call is logged
+    and tried again.
 
     ``at_once``: so many calls may be under way, each begun at its time. For work whose calls share it out among
     themselves, so that what takes long in one holds up nothing else.
@@ -48,8 +48,8 @@ class Periodic:
             self._task = None
 
     def pause(self, took: float) -> float:
-        """Seconds until the next call after one that took so many: a quarter of the period at least, so that calls which
-        take long are not all that the process does.
+        """Seconds until the next call after one that took so many: a quarter of the period at least, so that calls
+        which take long are not all that the process does.
         """
         return max(self.seconds - took, self.seconds / 4)
 
