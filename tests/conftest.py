@@ -24,10 +24,10 @@ settings.load_profile("same")
 typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 ROOT = Path(__file__).parents[1]
-STARTED = ("mark.engine", "mark.kafka")
-"""What files say that start the engine or Kafka."""
-SERVICES = "services"
-"""The group of these files, which run one after another and come first."""
+STARTED = {"mark.kafka": "services", "mark.engine": "engine"}
+"""The group of a file that says it starts Kafka, or the engine alone. Files of a group run one after another."""
+SERVICES, ENGINE = STARTED.values()
+UNIT = "tests/unit/"
 WITHOUT_OTHERS = "tests/e2e/test_loop.py"
 """Starts every service itself: before other files have started those that they share, and that would run beside it."""
 LONG = (
@@ -42,7 +42,7 @@ LONG_SECONDS = 1800
 """They may take, on what others leave of the processors."""
 TENSORS = {"torch", "transformers", "peft", "vllm"}
 NICE = 3
-"""Of the processes, while they run other files: those wait for nobody's lease or session to end in time."""
+"""Of a process, from the first of the other files on: those wait for nobody's lease or session to end in time."""
 
 pytest_plugins = [
     "tests.fixtures.durations",
@@ -69,6 +69,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         key=lambda item: [
             not item.nodeid.startswith(WITHOUT_OTHERS),
             *(group_of(item.nodeid) != name for name in (SERVICES, *LONG)),
+            item.nodeid.startswith(UNIT),
+            group_of(item.nodeid) == ENGINE,
         ]
     )
 
@@ -82,10 +84,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Two processes share the tests. Files that start the engine or Kafka run in one of them, one after another: these
-    wait for leases and sessions to end in time, which a third process's services would make late, and start what they
-    share once. All others are shared out one by one, to whoever has none of these, on what these leave of the
-    processors. They end before: so the files that wait most, which come last, have the processors for themselves.
+    """Two processes share the tests. Files that start Kafka run in one of them, one after another: these wait for
+    leases and sessions to end in time, which a third process's services would make late, and start what they share
+    once. The other process takes what is long and starts nothing, then the files that start an engine alone. Those of
+    tests/unit are left: short ones, which whoever is free takes one by one, so that both end at about the same time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -97,19 +99,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InGroups:
 
 
 def group_of(nodeid: str) -> str:
-    """The test's file, or :data:`SERVICES` where it starts any."""
+    """The test's file, or the group of those that start the same."""
     return _group_of_file(nodeid.partition("::")[0])
 
 
 @cache
 def _group_of_file(file: str) -> str:
     text = (ROOT / file).read_text()
-    return SERVICES if any(marker in text for marker in STARTED) else file
+    return next((group for marker, group in STARTED.items() if marker in text), file)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if hasattr(item.config, "workerinput") and group_of(item.nodeid) != SERVICES:
+    if hasattr(item.config, "workerinput") and group_of(item.nodeid) not in STARTED.values():
         os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
