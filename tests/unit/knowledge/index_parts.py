@@ -67,7 +67,17 @@ class Index:
         ends: datetime | None = None,
     ) -> Event[events.DocumentUpserted]:
         """The event, with its content sealed."""
-        content = content_of(*texts)
+        return await self.uploaded(document_id, version, content_of(*texts), begins=begins, ends=ends)
+
+    async def uploaded(
+        self,
+        document_id: str,
+        version: int,
+        content: DocumentContent,
+        begins: datetime | None = None,
+        ends: datetime | None = None,
+    ) -> Event[events.DocumentUpserted]:
+        """:meth:`upserted` of a document that is made already."""
         store = await self.parts.tenancy.store(self.tenant)
         await store.put_record(object_keys.document(document_id, version), content)
         reference = DocumentClaimCheck(document_id=document_id, version=version)
