@@ -30,8 +30,13 @@ _AGE_LABEL_SURE = re.compile(
 _AGE_OF_SOMEBODY = re.compile(
     rf"(?:\]|\b(?:he|she|they|who|pt|patient|mom|mother|dad|father|wife|husband|grand\w{{2,7}}|gentleman|lady|woman|man))"
     rf"(?:\s(?:is|was|are|turns|turned)|'s|,)\s(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<age>{_OLD})"
-    r"(?=\s(?:and|but|w/|with|who|now|lives|years|yrs|on)\b|\s?[,.;?!)](?!\d)|\s?$)|\]\s\((?P<bracketed>"
+    r"(?=\s(?:and|but|w/|with|who|now|lives|years|yrs|on)\b|\s?[,.;?!)](?!\d)|\s?$)|\]\s\((?:[A-Za-z]{3,12},\s)?(?P<bracketed>"
     rf"{_OLD})(?=\)|,\s?[mf]\b)",
+    re.IGNORECASE,
+)
+_AGE_OF_THE_OLD = re.compile(
+    rf"(?<!\w)(?:gran|granny|grann?a|nan|nana|gramps|grandad|grand(?:ma|pa|mother|father)|great[ -]\w{{3,12}})"
+    rf"(?:\s(?:is|now)|,)?\s(?P<age>{_OLD})(?![\w./%]|\s?(?:mg|kg|lbs?|mm|cm|ml|units?|on\s(?:ra|\d)|%))",
     re.IGNORECASE,
 )
 _AGE_DECADE = re.compile(
@@ -76,7 +81,7 @@ def find(text: str) -> Iterator[Found]:
             ):
                 continue
             yield match.start("age"), match.end("age"), T.AGE
-    for pattern in (_AGE_DECADE, _AGE_WORDS, _AGE_OF_SOMEBODY, _AGE_IN_WORDS, _AT_AN_AGE):
+    for pattern in (_AGE_DECADE, _AGE_OF_THE_OLD, _AGE_WORDS, _AGE_OF_SOMEBODY, _AGE_IN_WORDS, _AT_AN_AGE):
         for match in pattern.finditer(text):
             age = match.lastgroup or "age"
             yield match.start(age), match.end(age), T.AGE

@@ -19,7 +19,7 @@ _TIME = r"(?:[ T,]{1,2}(?:at\s)?\d{1,2}:\d{2}(?::\d{2})?(?:\s?[ap]\.?m\.?)?Z?)?"
 
 _THREE_PARTS = re.compile(
     rf"(?<![\w./-])(?P<a>\d{{1,4}})\s?(?P<sign>[-/.\\_])\s?(?P<b>\d{{1,"
-    rf"2}})\s?(?P=sign)\s?(?P<c>\d{{2,4}})(?![\d/-]|\.\d){_TIME}",
+    rf"2}})\s?(?P=sign)\s?(?P<c>\d{{1,4}})(?![\d/-]|\.\d){_TIME}",
     re.IGNORECASE,
 )
 _COMPACT = re.compile(r"(?<![\w.-])(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:\d{4}(?:\d\d)?)?(?![\w.%-])")
@@ -95,7 +95,7 @@ _CUE = re.compile(
     re.IGNORECASE,
 )
 _SURE_CUE = re.compile(
-    r"\b(?:on|yesterday|today|tomorrow|tonight|last\s(?:dose|seen|visit|fill|taken|pap)|mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
+    r"\b(?:\d?\d(?:st|nd|rd|th)\s(?:and|or|to|then|&)|on|yesterday|today|tomorrow|tonight|last\s(?:dose|seen|visit|fill|taken|pap)|mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
     r"available|arriv\w{1,4}|effective|xfer|since|seen|dated?|admitted|admit|adm|dc'?d|d/c'?d|discharged?|dob|visit|appt|"
     r"appointment|lmp|due|edd|edc|born|until|till|scheduled|as\sof|w(?:ee)?ks?\sof|re-?admit(?:ted)?|re-?adm|drawn|collected|"
     r"follow-?up|f/?u|started|stopped|surgery)[\s:=(,]{0,3}(?:the\s|on\s|was\s|is\s|for\s|"
@@ -188,8 +188,8 @@ def find(text: str) -> Iterator[Found]:
 def _is_date(a: str, b: str, c: str) -> bool:
     first, second, third = int(a), int(b), int(c)
     if len(a) == 4:
-        return 1850 <= first <= 2100 and 1 <= second <= 12 and len(c) == 2 and 1 <= third <= 31
-    if len(a) == 3 or len(c) == 3 or (len(c) == 4 and not 1850 <= third <= 2100):
+        return 1850 <= first <= 2100 and 1 <= second <= 12 and len(c) <= 2 and 1 <= third <= 31
+    if len(a) == 3 or len(c) in (1, 3) or (len(c) == 4 and not 1850 <= third <= 2100):
         return False
     return (1 <= first <= 12 and 1 <= second <= 31) or (1 <= second <= 12 and 1 <= first <= 31)
 

@@ -105,7 +105,8 @@ _LABELS = (
         r"palm\s?(?:vein|scan|id)(?:\s?scan)?|face\s?-?(?:id|print|template|hash|scan)|"
         r"facial\s?(?:recognition|id|scan|template)|voice\s?(?:id|template)|"
         r"biometric\w*(?:\s?(?:template|hash|scan|ref|record))?|dna\s?(?:profile|id|sample\s?id|"
-        r"barcode)|gait\s?(?:id|signature)|vein\s?(?:scan|id|pattern)",
+        r"barcode)|gait\s?(?:id|signature)|vein\s?(?:scan|id|pattern)|(?:thumb|hand|eye|ear)\s?(?:scan|id|geometry)|"
+        r"(?:genetic|genomic|dna)\s?(?:sample|profile|file|code)",
     ),
     Label(
         T.PHOTO,
@@ -119,7 +120,7 @@ _LABELS = (
     Label(
         T.PHONE,
         True,
-        r"(?:tele)?phone|tel\b|ph\s?[#:]|mobile|cell(?:\s?(?:phone|#))?|pager|pgr|beeper|"
+        r"(?:tele)?phone|tel\b|ph\s?[#:]|mob(?:ile)?|landline|bleep|dect|cell(?:\s?(?:phone|#))?|pager|pgr|beeper|"
         r"extension|ext\.?|callback|call\s?back|whatsapp|call(?:ed)?(?:\s(?:me|us|him|her|them|"
         r"back|wife|husband|son|daughter|family|mom|dad|at|on)){1,3}|text(?:ed)?\s(?:me|him|her|"
         r"us)(?:\sat)?|reach(?:able|ed)?(?:\s(?:me|him|her|them|at|on)){1,2}|page\s(?:me|"
@@ -151,8 +152,17 @@ _LABELS = (
     Label(T.PLAN, False, r"policy|member|plan|group|grp|insurance|ins|claim|auth|prior\s?authorization"),
     Label(T.ACCOUNT, False, r"account|acc|card|bill|billing"),
     Label(T.LICENCE, False, r"lic(?:en[sc]e)?|cert(?:ificate)?|permit|registration"),
-    Label(T.VEHICLE, False, r"tag|reg"),
-    Label(T.DEVICE, False, r"device|implant|pacemaker|ppm|pump|sn|lot|model|generator|serial"),
+    Label(
+        T.VEHICLE,
+        False,
+        r"tag|rego?|placard|rig|squad|medic|truck|bus|van|trailer|motorcycle|scooter|bike|ambulance|car|vehicle|parking\s?permit",
+    ),
+    Label(
+        T.DEVICE,
+        False,
+        r"device|implant|pacemaker|ppm|icd|pump|sn|lot|model|generator|serial|transmitter|receiver|controller|"
+        r"sensor|cgm|mesh|stent|valve|lead|asset(?:\s?tag)?|concentrator|wheelchair|hearing\s?aid|ventilator|tracker",
+    ),
     Label(T.PHOTO, False, r"images?|pics?|video"),
 )
 # A label begins a word; a number may be glued to its end.
@@ -193,7 +203,13 @@ _ROOM = re.compile(
 _PLATE = re.compile(
     r"\s{0,2}+(?:(?:is|#|:|no\.?|number)\s{0,2}+){0,2}+(?P<value>[A-Z]{4,8}|[A-Z0-9]{1,4}[ -][A-Z0-9]{2,5})(?![^\W_])"
 )
-_GENERIC = re.compile(r"(?:cyp|hla|brca|nct|icd|cpt|covid|type|b|c|t|l|s|h|q|a)-?\d{1,2}[a-z]?\d?", re.IGNORECASE)
+_GENERIC = re.compile(
+    r"(?:cyp|hla|brca|nct|icd|cpt|covid|type|b|c|t|l|s|h|q|a)-?\d{1,2}[a-z]?\d?|\d{1,2}(?:\.\d{1,2})?x\d{1,3}",
+    re.IGNORECASE,
+)
+"""Genes, codes and sizes."""
+_LETTERED = (T.DEVICE, T.VEHICLE)
+"""What has capitals and a few digits, after a word that is an everyday one too: ``lot TK7H3``."""
 _SHAPES = {T.SSN: 3, T.PHONE: 4, T.FAX: 4}
 
 
@@ -260,6 +276,8 @@ def _is_identifier(text: str, start: int, end: int, label: Label, signed: bool, 
     if re.match(r"[A-Za-z]+[ -]", value) and digits < 5:
         return False
     letters = plain - digits
+    if label.type in _LETTERED and value.isupper() and letters > 0 and digits >= 2 and plain >= 5:
+        return True
     if signed and digits >= 2 and plain >= 3:
         return not re.fullmatch(r"(?:19|20)\d\d", value)
     return digits >= 5 or (letters > 0 and digits >= 3 and plain >= 5)

@@ -36,6 +36,8 @@ _PHONE = re.compile(
 )
 _PHONE_7 = re.compile(r"(?<![\w/.-])(\d{3})[-.](\d{4})(?:\s{0,2}(?:x|ext\.?)\s?\d{1,6})?(?![\w/%-])", re.IGNORECASE)
 _PHONE_ABROAD = re.compile(r"(?<![\w])(?:\+|00)\d{1,3}(?:[-. ()]{0,2}\d){7,12}(?![\d])")
+_PHONE_AT_HOME = re.compile(r"(?<![\w.,/-])\(?0\d{1,4}\)?[- ]\d{3,4}[- ]\d{3,4}(?![\w%]|[-.,/]\d)")
+"""Of countries where a number begins with a zero within: ``0161 496 0822``."""
 _EXTENSION = re.compile(r"(?<![\w])(?:x|ext\.?\s?)\d{4,5}(?![\w%])", re.IGNORECASE)
 _EMAIL = re.compile(
     r"(?<![\w.+%-])[\w.+%'-]{1,64}+\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,5}", re.IGNORECASE
@@ -66,18 +68,31 @@ _VIN = re.compile(r"(?<![^\W_])(?=[A-Z]{0,16}+\d)[A-HJ-NPR-Z0-9]{17}(?![^\W_])",
 _PLATE = re.compile(r"(?<![\w-])(?:\d[A-Z]{3}\d{3}|[A-Z]{3}-\d{4}|\d{3}-?[A-Z]{3}|[A-Z]{2}\d{2}[ -]?[A-Z]{3})(?![\w-])")
 _FILE = re.compile(
     r"(?<![^\W_])[\w()~-]{1,80}+(?:\.[\w()-]{1,40}+){0,3}?\.(?:jpe?g|png|heic|tiff?|bmp|gif|"
-    r"webp|dcm|mp4|mov|avi|raw|pdf|docx?|xlsx?|csv|rtf)(?!\w)",
+    r"webp|dcm|mp4|m4v|mov|avi|mpe?g|webm|3gp|raw|nef|jfif|svg|pdf|docx?|xlsx?|csv|rtf)(?!\w)",
     re.IGNORECASE,
 )
-_CAMERA = re.compile(r"(?<![^\W_])(?:IMG|DSCN?|PXL|VID|DCIM|MVIMG|PHOTO|SCAN)[_-]?\d{3,}(?:[_-]\d+)*", re.IGNORECASE)
-_PHOTO = re.compile(r"jpe?g|png|heic|tiff?|bmp|gif|webp|dcm|mp4|mov|avi|raw", re.IGNORECASE)
+_CAMERA = re.compile(
+    r"(?<![^\W_])(?:(?:IMG|DSCN?|PXL|DCIM|MVIMG)[ _-]?|(?:VID|PHOTO|SCAN)[_-]?)\d{3,}(?:[_-]\d+)*", re.IGNORECASE
+)
+_PHOTO = re.compile(
+    r"jpe?g|png|heic|tiff?|bmp|gif|webp|dcm|mp4|m4v|mov|avi|mpe?g|webm|3gp|raw|nef|jfif|svg", re.IGNORECASE
+)
 _MBI = re.compile(r"(?<![^\W_])[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d{2}(?![^\W_])", re.IGNORECASE)
 _HEALTH_CARD = re.compile(r"(?<![\w-])\d{4}([ -])\d{3}\1\d{3}[ -]?[A-Z]{2}(?![\w-])")
 """Of Ontario: ten digits and a version."""
+_INSURED = re.compile(r"(?<![\w-])[A-Z]{2}( ?)\d\d\1\d\d\1\d\d\1[A-D](?![\w-])", re.IGNORECASE)
+"""Of Britain's national insurance."""
+_DRIVER = re.compile(r"(?<![\w-])[A-Z]{2,5}9{0,3} ?\d{6} ?[A-Z0-9]{2}\d?[A-Z]{2}(?![\w-])", re.IGNORECASE)
+"""Of Britain's driving licences."""
+_CITIZEN = re.compile(r"(?<![\w-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| ?\d)")
+"""Of India: twelve digits."""
 _CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{6}\2\d{5})(?![\w-])")
 _DEA = re.compile(r"(?<![^\W_])[ABCFGMPRX][A-Z9]\d{7}(?![^\W_])", re.IGNORECASE)
 _LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")
-_MIXED = re.compile(r"(?<![\w./])(?=[a-z0-9_-]*\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?![\w])", re.IGNORECASE)
+_MIXED = re.compile(
+    r"(?<![\w./])(?=[a-z0-9_-]*\d)[a-z0-9]{1,24}+(?:[-_][a-z0-9]{1,24}+){0,6}+(?:/[a-z](?![\w]))?(?![\w])",
+    re.IGNORECASE,
+)
 _PAIRS = re.compile(r"(?<![\w./-])\d\d-\d\d-\d\d(?![\w/%]|-\d|\.\d)")
 _HEX = re.compile(r"(?<![^\W_])(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{8,64}(?![^\W_])", re.IGNORECASE)
 _GS1 = re.compile(r"(?:\(\d{2}\)[A-Za-z0-9-]{2,30}+){2,6}")
@@ -95,6 +110,9 @@ def find(text: str) -> Iterator[Found]:
         (_MBI, T.PLAN),
         (_HEALTH_CARD, T.PLAN),
         (_CARD, T.ACCOUNT),
+        (_INSURED, T.SSN),
+        (_DRIVER, T.LICENCE),
+        (_CITIZEN, T.ID),
         (_CAMERA, T.PHOTO),
         (_GS1, T.DEVICE),
         (_UUID, T.ID),
@@ -162,7 +180,7 @@ def _is_ipv6(value: str) -> bool:
 
 
 def _phones(text: str) -> Iterator[Found]:
-    for pattern in (_PHONE, _PHONE_ABROAD, _EXTENSION):
+    for pattern in (_PHONE, _PHONE_ABROAD, _PHONE_AT_HOME, _EXTENSION):
         for match in pattern.finditer(text):
             before = text[max(0, match.start() - 16) : match.start()].lower()
             yield match.start(), match.end(), T.FAX if "fax" in before else T.PHONE

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tenancy.redaction.port import RedactionGate
 
 NAME = "sano-gate"
-VERSION = "4"
+VERSION = "5"
 """Raise with every change of a rule, a list or a model."""
 
 
@@ -21,7 +21,9 @@ def standard_gate() -> RedactionGate:
     """
     from tenancy.redaction.presidio import PresidioDetector
     from tenancy.redaction.rules import RuleDetector
+    from tenancy.redaction.second_opinion import SecondOpinion
     from tenancy.redaction.spared import Sparing
     from tenancy.redaction.tagger import TaggerDetector
 
-    return UnionGate(NAME, VERSION, [Sparing(RuleDetector()), Sparing(PresidioDetector()), Sparing(TaggerDetector())])
+    detector = SecondOpinion(TaggerDetector(), [RuleDetector(), PresidioDetector()])
+    return UnionGate(NAME, VERSION, [Sparing(detector)])

@@ -8,8 +8,11 @@ a word counts is low, since what is found needlessly costs less than what is mis
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.resources import as_file, files
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,6 +36,15 @@ THRESHOLD = 0.35
 BESIDE = 0.1
 """The probability from which a word counts by itself, and from which it does beside one that counts."""
 
+_WORDS_AT_ONCE = 4096
+"""Bounds the memory that a long text takes."""
+
+FREE = 0.7
+"""The probability from which the word lists are not asked."""
+
+PART = 0.2
+"""The probability from which any word, letter or hyphen beside a name is part of it: ``shanice w``."""
+
 COMMON_SURNAME = 0.05
 """Smith, Jones, Wilson: surnames of one in two thousand, which are somebody's more often than a sign's."""
 
@@ -47,6 +59,7 @@ _NO_VERB = re.compile(
     re.IGNORECASE,
 )
 """What stands after a word rather than after the name that it is too."""
+_OWNED = re.compile(r"['\u2019]s?$", re.IGNORECASE)
 _VOWEL = re.compile(r"[aeiouy\u00c0-\u1eff]", re.IGNORECASE)
 
 WORD_TOO = 0.7
@@ -56,51 +69,88 @@ EPONYM = 0.9
 """The probability from which an eponym, with no sign or disease after it, is somebody's name."""
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """How likely each word of a text is of each class."""
+
+    text: str
+    spans: list[tuple[int, int]]
+    odds: NDArray[np.float32]
+
+    def of(self, start: int, end: int) -> float:
+        """The probability that something identifies somebody between two characters."""
+        first = bisect_right(self.spans, start, key=lambda span: span[1])
+        last = bisect_left(self.spans, end, key=lambda span: span[0])
+        return 1.0 - float(self.odds[first:last, 0].min()) if first < last else 1.0
+
+
 class TaggerDetector:
-    """The token model. Reads 0.3 MB of weights and the word lists when it is made."""
+    """The token model. Reads 2 MB of weights and the word lists when it is made."""
 
     name = NAME
 
     def __init__(self) -> None:
         words.load()
         with as_file(files("tenancy.redaction").joinpath(WEIGHTS)) as path, np.load(path, allow_pickle=False) as stored:
-            self._weights: NDArray[np.float32] = stored["weights"].astype(np.float32) * stored["scale"]
+            self._sums: NDArray[np.float32] = stored["sums"].astype(np.float32) * stored["scale"]
+            self._hidden: NDArray[np.float32] = stored["hidden"]
+            self._out: NDArray[np.float32] = stored["out"]
+            self._bias: NDArray[np.float32] = stored["bias"]
 
     def find(self, text: str) -> Iterator[Span]:
-        """Runs of words of one class, as far as each word can be one.
+        """What the model finds of itself."""
+        return found(self.opinion(text))
 
-        A run begins with a word that is likely; a word beside it need only be possible, as in ``Pili Maldonado``.
-        """
+    def opinion(self, text: str) -> Opinion:
         spans = tokens(text)
-        if not spans:
-            return
-        odds = self._odds(list(features(text, spans)))
-        kinds = [_kind(text, span, row, THRESHOLD) for span, row in zip(spans, odds, strict=True)]
-        for order in (range(1, len(spans)), range(len(spans) - 2, -1, -1)):
-            step = order.step
-            for index in order:
-                beside = kinds[index - step]
-                if kinds[index] is None and beside in (T.PERSON, T.PLACE) and _touch(text, spans, index, index - step):
-                    kinds[index] = _kind(text, spans[index], odds[index], BESIDE, only=beside)
-        _join_names(text, spans, kinds)
-        open_at: tuple[int, int, T] | None = None
-        for (start, end), kind in zip(spans, kinds, strict=True):
-            if open_at is not None and (kind is not open_at[2] or start - open_at[1] > 1):
-                yield Span(*open_at, NAME)
-                open_at = None
-            if kind is not None:
-                open_at = (open_at[0] if open_at else start, end, kind)
-        if open_at is not None:
-            yield Span(*open_at, NAME)
+        rows = features(text, spans)
+        parts = [self._odds(rows[at : at + _WORDS_AT_ONCE]) for at in range(0, len(rows), _WORDS_AT_ONCE)]
+        return Opinion(text, spans, np.concatenate(parts) if parts else np.zeros((0, len(CLASSES)), np.float32))
 
-    def _odds(self, buckets: list[list[int]]) -> NDArray[np.float32]:
+    def _odds(self, rows: list[list[int]]) -> NDArray[np.float32]:
         """The probability of each class for each word."""
-        ends = np.cumsum([0, *map(len, buckets[:-1])])
-        flat = np.fromiter((bucket for row in buckets for bucket in row), dtype=np.int64)
-        scores = np.add.reduceat(self._weights[flat], ends, axis=0)
+        ends = np.cumsum([0, *map(len, rows[:-1])])
+        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
+        sums = np.add.reduceat(self._sums[flat], ends, axis=0) + self._hidden
+        scores = np.maximum(sums, 0) @ self._out + self._bias
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         shares: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
         return shares
+
+
+def found(opinion: Opinion) -> Iterator[Span]:
+    """Runs of words of one class, as far as each word can be one.
+
+    A run begins with a word that is likely; a word beside it need only be possible, as in ``Pili Maldonado``.
+    """
+    text, spans, odds = opinion.text, opinion.spans, opinion.odds
+    kinds = [_kind(text, span, row, THRESHOLD) for span, row in zip(spans, odds, strict=True)]
+    for order in (range(1, len(spans)), range(len(spans) - 2, -1, -1)):
+        step = order.step
+        for index in order:
+            beside = kinds[index - step]
+            if (
+                kinds[index] is None
+                and beside in (T.PERSON, T.PLACE, T.ID)
+                and _touch(text, spans, index, index - step)
+            ):
+                kinds[index] = _kind(text, spans[index], odds[index], BESIDE, only=beside)
+    _join_names(text, spans, kinds)
+    open_at: tuple[int, int, T] | None = None
+    for (start, end), kind in zip(spans, kinds, strict=True):
+        if open_at is not None and (kind is not open_at[2] or start - open_at[1] > 1):
+            yield _span(text, *open_at)
+            open_at = None
+        if kind is not None:
+            open_at = (open_at[0] if open_at else start, end, kind)
+    if open_at is not None:
+        yield _span(text, *open_at)
+
+
+def _span(text: str, start: int, end: int, kind: T) -> Span:
+    """Without the sign of possession at its end."""
+    owned = _OWNED.search(text, start, end)
+    return Span(start, owned.start() if owned else end, kind, NAME)
 
 
 def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: float, only: T | None = None) -> T | None:
@@ -109,7 +159,11 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     kind, (start, end) = CLASSES[best], span
     if kind is None or odds[best] < least:
         return None
-    if not _may_be(text, start, end, kind, float(odds[best])) and not (only and _may_go_on(text[start:end])):
+    word = text[start:end]
+    if only in (T.PERSON, T.PLACE) and 1 - odds[0] >= PART and _is_part(word):
+        return kind
+    free = odds[best] >= FREE and _is_free(word, kind)
+    if not (free or _may_be(text, start, end, kind, float(odds[best])) or (only and _may_go_on(word, kind))):
         return None
     return None if is_public(text, start, end) else kind
 
@@ -120,8 +174,32 @@ def _is_somebodys(word: str) -> bool:
     )
 
 
-def _may_go_on(word: str) -> bool:
-    """Whether a word beside a name or a place can be part of it, though it is a word of its own: ``Indy Keith``."""
+def _is_free(word: str, kind: T) -> bool:
+    """Whether nothing but the model says what a word is: no drug, no function word, no short number."""
+    if kind in (T.PERSON, T.PLACE):
+        plain = word.replace("'", "")
+        return len(word) > 1 and plain.isalpha() and not words.is_function_word(word) and not _is_of_medicine(word)
+    digits = sum(map(str.isdigit, word))
+    long = digits >= 5 or (digits >= 3 and digits < len(word))
+    return kind is T.ID and long and BIRTHS.fullmatch(word) is None
+
+
+def _is_of_medicine(word: str) -> bool:
+    return words.is_clinical(word) or (word.islower() and words.is_medical(word))
+
+
+def _is_part(word: str) -> bool:
+    """Whether a word, a letter or a hyphen between or beside names may be of them: no ``with``, no state."""
+    if len(word) == 1:
+        return word.isalpha() or word in "-'."
+    wordy = words.is_function_word(word) or words.is_large_region(word)
+    return word.isalpha() and not wordy and not _is_of_medicine(word)
+
+
+def _may_go_on(word: str, kind: T) -> bool:
+    """Whether a word beside an identifier can be part of it though it is a word: ``Indy Keith``, ``8KLM 442``."""
+    if kind is T.ID:
+        return word.isalnum() and (word.isupper() or any(map(str.isdigit, word)))
     if words.is_function_word(word) or words.is_medical(word) or words.is_eponym(word):
         return False
     return word.isalpha() and (words.is_surname(word) or words.is_first_name(word)) and words.zipf(word) < 4.6

@@ -1,16 +1,30 @@
-"""Describes each word of a text to the token model: form, ends, neighbours, what the word lists say of it."""
+"""Describes each word of a text to the token model: form, letters, neighbours, what the word lists say of it."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from tenancy.redaction import words
 
-BUCKETS = 1 << 15
+BUCKETS = 1 << 16
 TOKEN = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?|[^\w\s]|_")
-_REACH = (-3, -2, -1, 1, 2)
+_REACH = (-3, -2, -1, 1, 2, 3)
+_MOST_LETTERS = 14
+"""Of a longer word only its beginning is taken apart."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A word by itself: its buckets, and what it says of its neighbours."""
+
+    own: tuple[int, ...]
+    context: tuple[str, ...]
+
+
+Memory = dict[str, Described]
+"""The words of one text that were described. It is not to outlive the text."""
 
 
 def tokens(text: str) -> list[tuple[int, int]]:
@@ -18,55 +32,84 @@ def tokens(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in TOKEN.finditer(text)]
 
 
-def features(text: str, spans: list[tuple[int, int]]) -> Iterator[list[int]]:
+def features(text: str, spans: list[tuple[int, int]], memory: Memory | None = None) -> list[list[int]]:
     """The buckets that each token falls into."""
+    memory = {} if memory is None else memory
     found = [text[start:end] for start, end in spans]
-    kinds = [_kind(word) if word[0].isalpha() else "" for word in found]
-    own = [_own(word, kind) for word, kind in zip(found, kinds, strict=True)]
-    context = [_context(word, kind) for word, kind in zip(found, kinds, strict=True)]
-    cased = any(map(str.islower, text)) and any(map(str.isupper, text))
-    glued = [index > 0 and spans[index - 1][1] == spans[index][0] for index in range(len(spans))]
-    for index in range(len(found)):
-        names = [*own[index], f"glued {glued[index]}"]
-        if found[index][0].isalpha():
-            what = f"{own[index][-1]} {cased}"
-            before = context[index - 1][0] if index else "edge"
-            after = context[index + 1][0] if index + 1 < len(found) else "edge"
-            names += [what, f"{what} after {before}", f"{what} before {after}"]
+    for word in found:
+        if word not in memory:
+            memory[word] = _described(word)
+    lower, upper = any(map(str.islower, found)), any(word.isupper() and len(word) > 1 for word in found)
+    cased = f"cased {lower}{upper or any(word[0].isupper() for word in found)}"
+    context = [("edge",)] * 3 + [memory[word].context for word in found] + [("edge",)] * 3
+    described = []
+    for index, word in enumerate(found):
+        at = index + 3
+        names = [cased, f"{cased} {_case(word)}"]
+        if index > 0 and spans[index - 1][1] == spans[index][0]:
+            names.append("glued")
+        if index + 1 < len(found) and spans[index + 1][0] == spans[index][1]:
+            names.append("glue")
         for step in _REACH:
-            near = index + step
-            names.extend(f"{step} {name}" for name in (context[near] if 0 <= near < len(found) else ("edge",)))
-        if 0 < index < len(found) - 1:
-            names.append(f"both {context[index - 1][0]} {context[index + 1][0]}")
-        yield [zlib.crc32(name.encode()) % BUCKETS for name in names]
+            names.extend([f"{step} {name}" for name in context[at + step]])
+        names += [
+            f"both {context[at - 1][0]} {context[at + 1][0]}",
+            f"before {context[at - 2][0]} {context[at - 1][0]}",
+            f"after {context[at + 1][0]} {context[at + 2][0]}",
+        ]
+        described.append([*memory[word].own, *map(_bucket, names)])
+    return described
+
+
+def _bucket(name: str) -> int:
+    return zlib.crc32(name.encode()) % BUCKETS
+
+
+def _described(word: str) -> Described:
+    kind = _kind(word) if word[0].isalpha() else ""
+    return Described(tuple(map(_bucket, _own(word, kind))), _context(word, kind))
 
 
 def _own(word: str, kind: str) -> list[str]:
-    shape = _shape(word)
-    key = words.plain(word)
-    names = ["always", f"shape {shape}"]
+    names = ["always", f"shape {_shape(word)}"]
     if not word[0].isalpha():
-        return names if word[0].isdigit() else [*names, f"mark {word}"]
-    common = int(words.zipf(key))
+        return [*names, f"unit {_unit(word)}"] if word[0].isdigit() else [*names, f"mark {word}"]
+    key = words.plain(word)
+    common = words.zipf(key)
+    names += [f"common {int(common)}", f"kind {kind}", f"kind {kind} {_case(word)}", f"case {_case(word)}"]
+    names += [f"end {key[-2:]}", f"begin {key[:2]}", f"long {min(len(key), _MOST_LETTERS)}"]
+    if words.is_function_word(word) or common >= 4.5:
+        return [*names, f"word {key}"]
+    letters = f"^{key[:_MOST_LETTERS]}$"
+    names += [f"letters {letters[at : at + 3]}" for at in range(len(letters) - 2)]
     names += [
-        f"end {key[-3:]}",
-        f"end {key[-2:]}",
-        f"begin {key[:2]}",
-        f"common {common}",
-        f"kind {kind}",
+        f"first {_grade(words.first_name_share(word))}",
+        f"last {_grade(words.surname_share(word))}",
+        f"like {max(-10, min(-4, round(words.name_likeness(word) * 2) / 2))}",
+        f"dictionary {words.is_dictionary_word(word)} {kind}",
+        f"medical {words.is_medical(word)}",
+        f"place {words.is_place(word)} {_case(word)}",
     ]
-    if words.is_function_word(word) or common >= 5:
-        names.append(f"word {key}")
-    return [*names, f"kind {kind} {_case(word)}"]
+    return names
+
+
+def _grade(share: float) -> int:
+    """How many have a name: 0 for nobody, 5 for many."""
+    return sum(share > least for least in (0, 0.0005, 0.003, 0.02, 0.1))
 
 
 def _case(word: str) -> str:
     return "X" if word.isupper() else "Xx" if word[0].isupper() else "x"
 
 
+def _unit(word: str) -> str:
+    """The letters after a number, as in ``9mo``."""
+    return word.lstrip("0123456789")[:6].lower()
+
+
 def _context(word: str, kind: str) -> tuple[str, ...]:
     if not word[0].isalpha():
-        return (f"{_shape(word)}",) if word[0].isdigit() else (f"mark {word}",)
+        return (f"{_shape(word)}", f"unit {_unit(word)}") if word[0].isdigit() else (f"mark {word}",)
     key = words.plain(word)
     # A neighbour counts by itself only where it is an ordinary word: the model should learn no names.
     return (
@@ -93,6 +136,6 @@ def _kind(word: str) -> str:
 
 def _shape(word: str) -> str:
     """``Smith`` Xx, ``A12B`` X9X, ``20231`` 9{5}: runs of digits keep their length."""
-    shape = re.sub(r"[^\W\d_]", lambda match: "X" if match.group().isupper() else "x", word)
+    shape = re.sub(r"[^\W\d_]", lambda match: "X" if match.group().isupper() else "x", word[:60])
     shape = re.sub(r"x+", "x", re.sub(r"X{2,}", "XX", shape))
     return re.sub(r"\d+", lambda match: f"9{{{len(match.group())}}}", shape)

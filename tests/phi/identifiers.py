@@ -308,7 +308,7 @@ class Identifiers:
 
     def _spelt(self, name: str) -> str:
         """With the letters that an American keyboard has; now and then, in ``voices``, with all of its own."""
-        return name if self.split == "voices" and self.rng.random() < 0.2 else _plain(name)
+        return name if self.split == "voices" and self.rng.random() < 0.2 else plain(name)
 
     def full_name(self) -> str:
         first, last = self.first(), self.last()
@@ -406,7 +406,7 @@ class Identifiers:
         return self.rng.choice(forms)
 
     def email(self) -> str:
-        first, last = _plain(self.first()).lower(), _address(self.last())
+        first, last = plain(self.first()).lower(), _address(self.last())
         name = self.rng.choice(
             (f"{first}.{last}", f"{first[0]}{last}", f"{last}{self.rng.randrange(1, 99)}", f"{first}_{last}")
         )
@@ -431,9 +431,9 @@ def _ordinal(day: int) -> str:
 
 def _address(name: str) -> str:
     """A surname as it stands in an address of mail or of the web."""
-    return "".join(letter for letter in _plain(name).lower() if letter.isalpha())
+    return "".join(letter for letter in plain(name).lower() if letter.isalpha())
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """The letters that an American keyboard has."""
     return "".join(part for part in unicodedata.normalize("NFKD", name) if part.isascii())

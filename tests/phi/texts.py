@@ -46,7 +46,7 @@ KINDS: dict[str, T] = {
     "ORDER": T.ID,
     "ROOM": T.ID,
 }
-_SLOT = re.compile(r"\{(\w+)\}")
+SLOT = re.compile(r"\{(\w+)\}")
 _ABBREVIATIONS = {
     "patient": "pt",
     "with": "w/",
@@ -86,7 +86,7 @@ def samples(split: Split, count: int, seed: int = 1, *, clean: bool = False) -> 
     lines = templates.CLEAN if clean else templates.WITH
     for index in range(count):
         parts = _filled(lines[index % len(lines)], made, rng)
-        yield joined(_typed(parts, rng))
+        yield joined(typed(parts, rng))
 
 
 def pieced(count: int, seed: int) -> Iterator[Sample]:
@@ -101,12 +101,12 @@ def pieced(count: int, seed: int) -> Iterator[Sample]:
             sentence = rng.random() < 0.3 and filled[0].text[:1].islower()
             begun = [Part(filled[0].text[:1].upper() + filled[0].text[1:]), *filled[1:]] if sentence else filled
             parts += [Part(rng.choice(fragments.JOINTS)), *begun] if index else begun
-        yield joined(_typed(parts, rng))
+        yield joined(typed(parts, rng))
 
 
 def _filled(template: str, made: Identifiers, rng: random.Random) -> list[Part]:
     parts = []
-    for index, piece in enumerate(_SLOT.split(template)):
+    for index, piece in enumerate(SLOT.split(template)):
         if index % 2 == 0:
             parts.append(Part(piece))
         elif piece.isupper():
@@ -118,7 +118,7 @@ def _filled(template: str, made: Identifiers, rng: random.Random) -> list[Part]:
     return parts
 
 
-def _typed(parts: list[Part], rng: random.Random) -> list[Part]:
+def typed(parts: list[Part], rng: random.Random) -> list[Part]:
     """One or none of the habits, most texts as they are."""
     habit = rng.choice(
         ("as is", "as is", "as is", "as is", "lower", "lower", "upper", "bare", "short", "slips", "glued", "spaces")

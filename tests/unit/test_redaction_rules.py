@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Iterator
 from types import FrameType
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.base.redaction import SAFE_HARBOR
+from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction.gate import UnionGate
-from tenancy.redaction.port import RedactionGate
+from tenancy.redaction.port import RedactionGate, Span
 from tenancy.redaction.rules import RuleDetector
+from tenancy.redaction.second_opinion import SecondOpinion
 from tenancy.redaction.tagger import TaggerDetector
 from tests.phi.identifiers import Split
 from tests.phi.measure import recall, touched
 from tests.phi.texts import samples
-from tests.phi.written import LOOKED_AT, unseen, written
+from tests.phi.written import LOOKED_AT, newest, unseen, written
 
 TEXTS = 120
 
 
 @pytest.fixture(scope="module")
 def gate() -> RedactionGate:
-    return UnionGate("rules-and-model", "1", [RuleDetector(), TaggerDetector()])
+    return UnionGate("rules-and-model", "1", [SecondOpinion(TaggerDetector(), [RuleDetector()])])
 
 
 @pytest.mark.parametrize("split", ["dev", "heldout"])
@@ -47,13 +50,38 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
 
     found = recall(scan, written()[: LOOKED_AT[False]])
     assert set(found.by_class()) == set(SAFE_HARBOR.values())
-    assert found.overall >= 0.97, found.missed
+    assert found.overall >= 0.98, found.missed
     first_written = [*written()[:139], *unseen()[:30]]  # the harder ones were written later
-    assert recall(scan, first_written).overall >= 0.97
-    assert recall(scan, unseen()).overall >= 0.88  # without what was missed: nobody is to see it
-    texts = written(clean=True)
+    assert recall(scan, first_written).overall >= 0.98
+    # Without what was missed: nobody is to see it. The last are the hardest, and were written for version 5.
+    assert recall(scan, unseen()).overall >= 0.95
+    assert recall(scan, newest()).overall >= 0.87
+    texts = written(clean=True)[: LOOKED_AT[True]]
     clean = touched(scan, texts)
-    assert len(clean) <= 0.05 * len(texts), clean
+    assert len(clean) <= 0.03 * len(texts), clean
+    nobodys = [*unseen(clean=True), *newest(clean=True)]
+    assert len(touched(scan, nobodys)) <= 0.15 * len(nobodys)
+
+
+class EveryWord:
+    """Takes every word for somebody."""
+
+    name = "every-word"
+
+    def find(self, text: str) -> Iterator[Span]:
+        for match in re.finditer(r"\w+", text):
+            yield Span(match.start(), match.end(), IdentifierType.PERSON, self.name)
+
+
+def test_what_a_detector_takes_for_a_name_and_the_token_model_does_not_is_left_alone() -> None:
+    judged = UnionGate("judged", "1", [SecondOpinion(TaggerDetector(), [EveryWord()])])
+    text = "does the foley need to come out, told hyacinth to wait"
+    assert judged.redact_text(text).text == "does the foley need to come out, told [PERSON-1] to wait"
+
+
+def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: RedactionGate) -> None:
+    assert gate.redact_text("saw chidera adeyemi-cole today").text == "saw [PERSON-1] today"
+    assert gate.redact_text("bloods for oyinkansola's baby").text == "bloods for [PERSON-1]'s baby"
 
 
 @pytest.mark.parametrize(
@@ -94,6 +122,9 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
         ("lives in yellow springs oh 45387", "lives in [PLACE-1] oh [ZIP-1]"),
         ("mrn １２３４５６７", "mrn [MRN-1]"),
         ("mrn 12\u200b34567", "mrn [MRN-1]"),
+        ("aadhaar 4821 7730 9912, ring 0161 496 0822", "aadhaar [ID-1], ring [PHONE-1]"),
+        ("national insurance no QQ 12 34 56 C", "national insurance no [SSN-1]"),
+        ("great gran 103, sample H24-55831/B", "great gran [AGE-1], sample [ID-1]"),
         ("SMITH^JOHN^A dob 19610405", "[PERSON-1] dob [DATE-1]"),
     ],
 )
@@ -124,6 +155,8 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "amber urine on rifampin, frank blood per rectum",
         "will she need a bridge, mechanical avr",
         "dawn phenomenon vs somogyi, summer cold, gray matter",
+        "Does Ramadan fasting matter? The Canadian CT head rule, Phoenix sepsis score",
+        "stent 3.5x18, great toe 93 mm, gran 95 kg, model 670 pump 12 units",
         "Na 109, seized once; lad 70, rca 40",
     ],
 )
