@@ -1,6 +1,6 @@
-"""Finds identifiers by a linear model over words, trained on generated texts: another method, with other mistakes.
+"""Finds identifiers by a small neural model over words, trained on generated texts, whose mistakes are other ones.
 
-It sees a word's form and neighbourhood, never a list of labels or an expression, so it finds a name after a cue that no
+It sees a word's letters, form and neighbourhood, and no expression of a label, so it finds a name after a cue that no
 rule has, and an identifier whose label is misspelt. ``tests/phi/train.py`` made the weights; the probability from which
 a word counts is low, since what is found needlessly costs less than what is missed.
 """

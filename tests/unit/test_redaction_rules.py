@@ -37,9 +37,9 @@ def test_identifiers_of_every_class_are_found_and_clean_texts_left_alone(gate: R
 
     found = recall(scan, samples(split, TEXTS))
     assert set(found.by_class()) == set(SAFE_HARBOR.values())
-    assert found.overall >= 0.98, found.missed
+    assert found.overall >= 0.99, found.missed
     clean = touched(scan, samples(split, TEXTS, clean=True))
-    assert len(clean) <= 0.15 * TEXTS, clean
+    assert len(clean) <= 0.05 * TEXTS, clean
 
 
 def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_ones_left_alone(
