@@ -31,6 +31,7 @@ from tests.bench import (
     retrieval,
     serving_throughput,
     streaming_cpu,
+    tenant_mix,
     training_step,
 )
 from tests.bench.frame import Entry, Options, say
@@ -48,6 +49,7 @@ ENTRIES: tuple[Entry, ...] = (
     residency.ENTRY,
     fair_admission.ENTRY,
     serving_throughput.ENTRY,
+    tenant_mix.ENTRY,
     streaming_cpu.ENTRY,
     redaction.ENTRY,
     retrieval.ENTRY,
@@ -57,6 +59,7 @@ WITH_ENGINE = (
     residency.ENTRY,
     fair_admission.ENTRY,
     serving_throughput.ENTRY,
+    tenant_mix.ENTRY,
     streaming_cpu.ENTRY,
 )
 ROUNDS = 5

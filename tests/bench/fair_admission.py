@@ -10,26 +10,17 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
-from inference.api.answers import Answers
 from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
-from inference.tenants.binding import Salts
-from inference.tenants.fair_queue import Capacity, FairQueue
-from inference.tenants.turns import Turns
-from inference.tenants.usage import UsageMeter
-from schemas.objects.state import TenantState
+from inference.tenants.fair_queue import Capacity
 from tenancy.tenant_id import TenantId
 from tests.bench import base_models, random_adapters
 from tests.bench.adapter_first_token import make_adapters
 from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.serving import body
-from tests.fixtures.answer_ids import any_id
+from tests.bench.queues import Ask, Bench
 
 PLACES, SLOTS, CONTEXT = 4, 2, 256
 TOKENS = 8
@@ -46,81 +37,6 @@ ADAPTERS = 4 * SLOTS
 HOT_AT_ONCE = 4
 HOT_TURNS = 24  # one request's own time: so long the hot tenants go on asking
 GOAL_LATENCY, GOAL_THROUGHPUT = 1.5, 0.95
-
-
-class Ask(Protocol):
-    """Ask for one answer and read it; the seconds that took."""
-
-    def __call__(self, tenant: TenantId, adapter: str | None, tokens: int = TOKENS) -> Awaitable[float]: ...
-
-
-class _Everything:
-    """Stands in for views, placement, lease and retrieval: each tenant has the adapter of its name, loaded, or none."""
-
-    def __init__(self, adapters: dict[TenantId, str]) -> None:
-        self.adapters = adapters
-
-    async def spending(self, tenant: TenantId) -> TenantState:
-        return TenantState(tenant=tenant, nonce="n")
-
-    async def adapter(self, tenant: TenantId, model: object, conversation: object) -> str | None:
-        return self.adapters.get(tenant)
-
-    def require_admitted(self, tenant: TenantId) -> None:
-        return None
-
-    async def applied(self, *_: object) -> None:
-        return None
-
-    def is_held(self) -> bool:
-        return True
-
-    @asynccontextmanager
-    async def held(self, tenant: TenantId, digest: str) -> AsyncIterator[None]:
-        yield
-
-
-@dataclass
-class Bench:
-    engine: Engine
-    own_seconds: float = 1.0
-    more: dict[str, list[float]] = field(default_factory=dict)
-
-    def note(self, name: str, value: float) -> float:
-        self.more.setdefault(name, []).append(value)
-        return value
-
-    def through_turns(self, adapters: dict[TenantId, str]) -> Ask:
-        stands: Any = _Everything(adapters)
-        turns = Turns(FairQueue(Capacity.of(PLACES, SLOTS, CONTEXT)), longest=CONTEXT)
-        answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands, any_id)
-
-        async def ask(tenant: TenantId, adapter: str | None, tokens: int = TOKENS) -> float:
-            started = time.perf_counter()
-            answer = await answers.answer(tenant, "chat", body(tokens))
-            await _read(answer.body)
-            return time.perf_counter() - started
-
-        return ask
-
-    def at_once(self) -> Ask:
-        numbers = iter(range(1_000_000))
-
-        async def ask(tenant: TenantId, adapter: str | None, tokens: int = TOKENS) -> float:
-            started = time.perf_counter()
-            made = await self.engine.chat(
-                body(tokens), owner=tenant, adapter=adapter, cache_salt="5a17", request_id=f"plain-{next(numbers)}"
-            )
-            await _read(made)
-            return time.perf_counter() - started
-
-        return ask
-
-
-async def _read(stream: Any) -> None:
-    async with aclosing(stream):
-        async for _ in stream:
-            pass
 
 
 async def _crowd(bench: Bench, ask: Ask, *, heavy: bool) -> tuple[list[float], float]:
@@ -205,7 +121,7 @@ async def _measure(options: Options, base_model: Path, made: list[Path]) -> Resu
         say("  starting the engine")
         try:
             await engine.start()
-            bench = Bench(engine)
+            bench = Bench(engine, Capacity.of(PLACES, SLOTS, CONTEXT), CONTEXT)
             tenants = [TenantId(f"adapted-{number}") for number in range(ADAPTERS)]
             for tenant, folder in zip(tenants, made, strict=True):
                 await engine.load(str(tenant), folder)

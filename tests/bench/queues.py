@@ -1,0 +1,101 @@
+"""Two ways of asking one engine: through the fair queue, as a replica does, and all at once, as vLLM's server does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from inference.api.answers import Answers
+from inference.engine.engine import Engine
+from inference.tenants.binding import Salts
+from inference.tenants.fair_queue import Capacity, FairQueue
+from inference.tenants.turns import Turns
+from inference.tenants.usage import UsageMeter
+from schemas.objects.state import TenantState
+from tenancy.tenant_id import TenantId
+from tests.bench.serving import body
+from tests.fixtures.answer_ids import any_id
+
+
+class Ask(Protocol):
+    """Ask for one answer and read it; the seconds that took."""
+
+    def __call__(self, tenant: TenantId, adapter: str | None, tokens: int = 8) -> Awaitable[float]: ...
+
+
+class _Stands:
+    """Stands in for views, placement, lease and retrieval: each tenant has the adapter of its name, loaded, or none."""
+
+    def __init__(self, adapters: dict[TenantId, str]) -> None:
+        self.adapters = adapters
+
+    async def spending(self, tenant: TenantId) -> TenantState:
+        return TenantState(tenant=tenant, nonce="n")
+
+    async def adapter(self, tenant: TenantId, model: object, conversation: object) -> str | None:
+        return self.adapters.get(tenant)
+
+    def require_admitted(self, tenant: TenantId) -> None:
+        return None
+
+    async def applied(self, *_: object) -> None:
+        return None
+
+    def is_held(self) -> bool:
+        return True
+
+    @asynccontextmanager
+    async def held(self, tenant: TenantId, digest: str) -> AsyncIterator[None]:
+        yield
+
+
+@dataclass
+class Bench:
+    """One engine, what waits in front of it on our side, and what is noted beside. ``own_seconds``: what one request
+    takes by itself.
+    """
+
+    engine: Engine
+    capacity: Capacity
+    context: int
+    own_seconds: float = 1.0
+    more: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, name: str, value: float) -> float:
+        self.more.setdefault(name, []).append(value)
+        return value
+
+    def through_turns(self, adapters: dict[TenantId, str]) -> Ask:
+        stands: Any = _Stands(adapters)
+        turns = Turns(FairQueue(self.capacity), longest=self.context)
+        answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands, any_id)
+
+        async def ask(tenant: TenantId, adapter: str | None, tokens: int = 8) -> float:
+            started = time.perf_counter()
+            answer = await answers.answer(tenant, "chat", body(tokens))
+            await _read(answer.body)
+            return time.perf_counter() - started
+
+        return ask
+
+    def at_once(self) -> Ask:
+        numbers = iter(range(1_000_000))
+
+        async def ask(tenant: TenantId, adapter: str | None, tokens: int = 8) -> float:
+            started = time.perf_counter()
+            made = await self.engine.chat(
+                body(tokens), owner=tenant, adapter=adapter, cache_salt="5a17", request_id=f"plain-{next(numbers)}"
+            )
+            await _read(made)
+            return time.perf_counter() - started
+
+        return ask
+
+
+async def _read(stream: Any) -> None:
+    async with aclosing(stream):
+        async for _ in stream:
+            pass
