@@ -28,8 +28,8 @@ STARTED = {"mark.kafka": "services", "mark.engine": "engine"}
 """The group of a file that says it starts Kafka, or the engine alone. Files of a group run one after another."""
 SERVICES, ENGINE = STARTED.values()
 UNIT = "tests/unit/"
-WITHOUT_OTHERS = "tests/e2e/test_loop.py"
-"""Starts every service itself: before other files have started those that they share, and that would run beside it."""
+LOOP = "tests/e2e/test_loop.py"
+"""Starts every service itself and shares none: it begins the second group."""
 LONG = (
     "tests/invariants/test_crash_points.py",
     "tests/invariants/test_withdrawal_interleavings.py",
@@ -67,10 +67,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(
         key=lambda item: [
-            not item.nodeid.startswith(WITHOUT_OTHERS),
-            *(group_of(item.nodeid) != name for name in (SERVICES, *LONG)),
+            *(group_of(item.nodeid) != name for name in (SERVICES, ENGINE)),
+            not item.nodeid.startswith(LOOP),
+            *(group_of(item.nodeid) != name for name in LONG),
             item.nodeid.startswith(UNIT),
-            group_of(item.nodeid) == ENGINE,
         ]
     )
 
@@ -86,8 +86,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
     """Two processes share the tests. Files that start Kafka run in one of them, one after another: these wait for
     leases and sessions to end in time, which a third process's services would make late, and start what they share
-    once. The other process takes what is long and starts nothing, then the files that start an engine alone. Those of
-    tests/unit are left: short ones, which whoever is free takes one by one, so that both end at about the same time.
+    once. The other process takes the loop and the files that start an engine alone, then what is long and starts
+    nothing. Short files are left, which whoever is free takes one by one, so that both end at about the same time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -105,6 +105,8 @@ def group_of(nodeid: str) -> str:
 
 @cache
 def _group_of_file(file: str) -> str:
+    if file == LOOP:
+        return ENGINE
     text = (ROOT / file).read_text()
     return next((group for marker, group in STARTED.items() if marker in text), file)
 
