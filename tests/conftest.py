@@ -24,12 +24,12 @@ settings.load_profile("same")
 typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 ROOT = Path(__file__).parents[1]
-STARTED = {"mark.kafka": "services", "mark.engine": "engine"}
-"""The group of a file that says it starts Kafka, or the engine alone. Files of a group run one after another."""
-SERVICES, ENGINE = STARTED.values()
+STARTED = {"mark.engine": "engine", "mark.kafka": "services"}
+"""The group of a file that says it starts the engine, or Kafka without it. Files of a group run one after another."""
+ENGINE, SERVICES = STARTED.values()
 UNIT = "tests/unit/"
 LOOP = "tests/e2e/test_loop.py"
-"""Starts every service itself and shares none: it begins the second group."""
+"""Starts every service itself and shares none: it begins its group."""
 LONG = (
     "tests/invariants/test_crash_points.py",
     "tests/invariants/test_withdrawal_interleavings.py",
@@ -86,8 +86,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
     """Two processes share the tests. Files that start Kafka run in one of them, one after another: these wait for
     leases and sessions to end in time, which a third process's services would make late, and start what they share
-    once. The other process takes the loop and the files that start an engine alone, then what is long and starts
-    nothing. Short files are left, which whoever is free takes one by one, so that both end at about the same time.
+    once. The other process takes those that start the engine, some of which look at all the memory that processes of
+    this machine share, then what is long and starts nothing. Short files are left, which whoever is free takes one by
+    one, so that both end at about the same time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -105,8 +106,6 @@ def group_of(nodeid: str) -> str:
 
 @cache
 def _group_of_file(file: str) -> str:
-    if file == LOOP:
-        return ENGINE
     text = (ROOT / file).read_text()
     return next((group for marker, group in STARTED.items() if marker in text), file)
 

@@ -28,7 +28,7 @@ from tenancy.embedding.port import Embedder
 from tenancy.embedding.settings import EmbedderSettings
 from tests.fixtures.client_programs import Ran, installed, new_key, ran
 from tests.fixtures.served import served_here
-from tests.unit.api.replica import PLAIN, TENANT_REQUESTS, Bench
+from tests.unit.api.replica import OTHER, PLAIN, TENANT_REQUESTS, Bench, bearer
 
 pytestmark = [pytest.mark.engine, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(2400)]
 
@@ -175,6 +175,8 @@ async def test_an_answer_has_the_shape_of_a_schema_or_of_any_object(client: Clie
 
 
 async def test_a_grammar_that_takes_too_much_is_refused_and_the_engine_answers_others(client: Client) -> None:
+    """By another tenant: for half a minute its new grammars are refused."""
+    client = client.copy(api_key=bearer(OTHER)["Authorization"].removeprefix("Bearer "))
     choice = {"structured_outputs": {"choice": ["yes", "no"]}}
     await ask(client, extra_body=choice)
     # Seconds of a core for each of them, also of a quick one.
