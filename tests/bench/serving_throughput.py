@@ -1,7 +1,8 @@
 """Tokens a second and the time to the first of them, beside vLLM's own server and LiteLLM's proxy in front of that.
 
-Each side is a server of its own, and the engine has the same settings in both. They take turns; an engine that is asked
-nothing computes nothing. The caller is one and the same, and each answer has a connection of its own.
+Each side is a server of its own, and the engine has the same settings in all. They take turns; an engine that is asked
+nothing computes nothing. The caller is one and the same, and each answer has a connection of its own. On a CPU vLLM's
+own operations apply an adapter so slowly that nothing else shows: its server is given ours, and one more has its own.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from deploy.local.settings import LocalSettings
 from tests.bench import base_models
 from tests.bench.adapter_first_token import make_adapters
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.streamed import OURS, PEER, Server, running, served
+from tests.bench.streamed import OURS, PEER, STOCK, Server, running, served
 from tests.fixtures.own_packages import environment, python_of
 
 AT_ONCE = (1, 8, 32)
 MODELS = ("base", "active")
 TOKENS = 32
 PROXY = "litellm"
-NAMES = {OURS: "ours", PEER: "vLLM", PROXY: "LiteLLM"}
+NAMES = {OURS: "ours", PEER: "vLLM", PROXY: "LiteLLM", STOCK: "vLLM with its own operations"}
+STOCK_AT_ONCE = (1, 8)
 GOAL = 0.97
 PINS = Path(__file__).with_name("litellm_pins.txt")
 
@@ -77,12 +79,16 @@ def run(options: Options, home: Path) -> Result:
         say("  starting the servers")
         servers = {side: stack.enter_context(served(side, base_model, home / side, adapter)) for side in (OURS, PEER)}
         servers[PROXY] = stack.enter_context(litellm(servers[PEER], home / PROXY))
+        stock = stack.enter_context(served(STOCK, base_model, home / STOCK, adapter))
         steps = {
             (name := _name(side, model, many)): table.step(name, server, model, many)
             for many in AT_ONCE
             for model in MODELS
             for side, server in servers.items()
         }
+        for many in STOCK_AT_ONCE:
+            name = _name(STOCK, "active", many)
+            steps[name] = table.step(name, stock, "active", many)
         asyncio.run(interleaved(1, {name: step for name, step in steps.items() if name.endswith(" 1 at once")}))
         table.first.clear()
         values = asyncio.run(interleaved(options.rounds, steps))
@@ -107,6 +113,12 @@ def _result(table: Table, measured: dict[str, Measured]) -> Result:
         }
 
     to_vllm, most = ratios(PEER), AT_ONCE[-1]
+    to_stock = {
+        f"{many} at once": round(
+            measured[_name(OURS, "active", many)].median / measured[_name(STOCK, "active", many)].median, 1
+        )
+        for many in STOCK_AT_ONCE
+    }
     return Result(
         entry=ENTRY.name,
         question="How many tokens a second does a replica stream, beside vLLM's own server with the same engine?",
@@ -125,6 +137,7 @@ def _result(table: Table, measured: dict[str, Measured]) -> Result:
         facts={
             "throughput, ours : vLLM": to_vllm,
             f"at least {GOAL} of vLLM": {what: ratio >= GOAL for what, ratio in to_vllm.items()},
+            "throughput by an adapter, ours : vLLM with its own operations": to_stock,
             "throughput, ours : LiteLLM in front of vLLM": ratios(PROXY),
             "first token, ours : vLLM": ratios(PEER, ": first token"),
             "first token, ours : LiteLLM in front of vLLM": ratios(PROXY, ": first token"),

@@ -19,7 +19,7 @@ from tests.unit.api.replica import TENANT, bearer
 
 START_SECONDS = 240.0
 ANSWER_SECONDS = 120.0
-OURS, PEER = "ours", "vllm"
+OURS, PEER, STOCK = "ours", "vllm", "stock"
 _numbers = itertools.count(1)
 
 
@@ -79,7 +79,7 @@ def served(side: str, base_model: Path, folder: Path, adapter: Path | None = Non
     argv = [sys.executable, "-m", "tests.bench.streaming_server", side, str(base_model), str(port), str(folder)]
     if adapter is not None:
         argv.append(str(adapter))
-    with running(argv, port, "base" if side == PEER else "active", folder / "server.log") as server:
+    with running(argv, port, "active" if side == OURS else "base", folder / "server.log") as server:
         yield server
 
 

@@ -1,9 +1,9 @@
 """The API's process of a replica of ours, or vLLM's own server.
 
-    python -m tests.bench.streaming_server ours|vllm BASE_MODEL PORT FOLDER [ADAPTER]
+    python -m tests.bench.streaming_server ours|vllm|stock BASE_MODEL PORT FOLDER [ADAPTER]
 
 With the folder of an adapter it has a real engine; without one an engine that computes nothing, so that what is
-measured is the process itself.
+measured is the process itself. On a CPU ``vllm`` applies the adapter as a replica does, and ``stock`` as vLLM does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
 from tenancy.service.background_server import run_server
 from tenancy.tenant_id import TenantId
 from tests.bench import paced_core
+from tests.bench.streamed import OURS, STOCK
 from tests.unit.api.replica import Bench
 
 AT_ONCE = 64
@@ -79,7 +80,7 @@ def serve_ours(base_model: Path, port: int, folder: Path, adapter: Path | None) 
     run_server(bench.api.build, running, host=LOOPBACK, port=port, graceful_seconds=5, connections=1024, uvloop=True)
 
 
-def serve_vllm(base_model: Path, port: int, adapter: Path | None) -> None:
+def serve_vllm(base_model: Path, port: int, adapter: Path | None, *, is_stock: bool) -> None:
     import uvloop
 
     arguments = serving_arguments(config_of(base_model))
@@ -87,6 +88,8 @@ def serve_vllm(base_model: Path, port: int, adapter: Path | None) -> None:
         from vllm.entrypoints.openai.models.protocol import LoRAModulePath
 
         arguments.lora_modules = [LoRAModulePath(name="active", path=str(adapter))]
+        if not is_stock:
+            arguments.worker_extension_cls = "tests.bench.own_operations.OwnOperations"
     from vllm.entrypoints.launchers.api_server.entry import run_server
 
     arguments.host, arguments.port = LOOPBACK, port
@@ -100,10 +103,10 @@ def main() -> None:
     prepare_environment(config_of(Path(base_model)))
     if adapter is None:
         paced_core.install()
-    if side == "ours":
+    if side == OURS:
         serve_ours(Path(base_model), int(port), Path(folder), adapter)
     else:
-        serve_vllm(Path(base_model), int(port), adapter)
+        serve_vllm(Path(base_model), int(port), adapter, is_stock=side == STOCK)
 
 
 if __name__ == "__main__":
