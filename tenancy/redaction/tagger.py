@@ -53,6 +53,7 @@ _BEFORE = re.compile(r"(?P<word>[^\W\d_]+)(?P<sign> {1,2}|-)$")
 _AFTER = re.compile(r"(?P<sign> {1,2}|-)(?P<word>[^\W\d_]+)")
 _SCORED = re.compile(r" \d{1,2}(?!\d|\s?-?(?:y|[mf]\b|mo\b|wk|week|male|female))", re.IGNORECASE)
 """``Braden 14``: an eponym before a number that is no age."""
+_ARTICLE = re.compile(r"an?|the|this|any|no|each|every", re.IGNORECASE)
 _NO_VERB = re.compile(
     r"(?:of|the|an?|from|any|urine|blood|matter|discharge|fluid|stool|sputum|pus|bleeding|hair|eyes|skin|period|weight|"
     r"scale|cold|light|colou?r)",
@@ -160,12 +161,21 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     if kind is None or odds[best] < least:
         return None
     word = text[start:end]
+    if _is_a_thing(text, start, word):
+        return None
     if only in (T.PERSON, T.PLACE) and 1 - odds[0] >= PART and _is_part(word):
         return kind
     free = odds[best] >= FREE and _is_free(word, kind)
     if not (free or _may_be(text, start, end, kind, float(odds[best])) or (only and _may_go_on(word, kind))):
         return None
     return None if is_public(text, start, end) else kind
+
+
+def _is_a_thing(text: str, start: int, word: str) -> bool:
+    """Whether an article makes a word of the dictionary a thing: ``a clot was found``. It may be a name's initial."""
+    before = _BEFORE.search(text, max(0, start - 8), start) if word.islower() else None
+    is_article = before is not None and before["sign"] == " " and _ARTICLE.fullmatch(before["word"]) is not None
+    return is_article and words.is_dictionary_word(word) and not words.is_sure_first_name(word)
 
 
 def _is_somebodys(word: str) -> bool:

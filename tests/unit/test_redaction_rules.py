@@ -220,3 +220,12 @@ def test_no_text_takes_the_rules_longer_than_its_length_allows(gate: RedactionGa
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
+
+
+@pytest.mark.parametrize("word", ["clot", "bleed", "stent", "bruise", "wire", "graft", "suture"])
+def test_a_thing_behind_its_article_is_nobody(gate: RedactionGate, word: str) -> None:
+    assert gate.scan(f"A {word} was found: which anticoagulant do we use?") == ()
+
+
+def test_a_name_that_is_a_word_is_found_where_no_article_makes_it_a_thing(gate: RedactionGate) -> None:
+    assert gate.scan("mrs graft was found on the floor") != ()
