@@ -56,8 +56,8 @@ BOMBS: dict[str, tuple[Callable[[Path], bytes], Bounds]] = {
     "nested.html": (lambda _: b"<div>" * 1_000_000, LITTLE_MEMORY),
     "page.pdf": (lambda _: page_without_end(), LITTLE_MEMORY),
     "packed.docx": (zip_bomb, LITTLE_MEMORY),
-    "table.html": (lambda _: b"<table><tr>" + b"<td>" * 1_000_000, LITTLE_TIME),
-    "emphasis.md": (lambda _: b"*a **a " * 100_000, LITTLE_TIME),
+    "table.html": (lambda _: b"<table><tr>" + b"<td>" * 4_000_000, LITTLE_TIME),
+    "emphasis.md": (lambda _: b"*a **a " * 1_000_000, LITTLE_TIME),
 }
 
 
