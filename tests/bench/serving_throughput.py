@@ -20,7 +20,8 @@ from deploy.local.settings import LocalSettings
 from tests.bench import base_models
 from tests.bench.adapter_first_token import make_adapters
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.streamed import OURS, PEER, STOCK, Server, running, served
+from tests.bench.streamed import Server, running, served
+from tests.bench.streaming_server import OURS, PEER, STOCK
 from tests.fixtures.own_packages import environment, python_of
 
 AT_ONCE = (1, 8, 32)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
 from tests.bench.stand import child_environment
+from tests.bench.streaming_server import OURS
 from tests.unit.api.replica import TENANT, bearer
 
 START_SECONDS = 240.0
 ANSWER_SECONDS = 120.0
-OURS, PEER, STOCK = "ours", "vllm", "stock"
 _numbers = itertools.count(1)
 
 

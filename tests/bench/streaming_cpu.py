@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.bench import base_models
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.streamed import OURS, PEER, Server, served
+from tests.bench.streamed import Server, served
+from tests.bench.streaming_server import OURS, PEER
 
 AT_ONCE = (1, 8, 32)
 TOKENS = 160
