@@ -36,19 +36,19 @@ from tenancy.tenant_id import TenantId
 INPUT_COST = 1.0
 OUTPUT_COST = 2.0
 OVERTAKING = 8
-"""Others overtake a request without a slot by the output of so many parts of the engine's context: 256 tokens of 2,048.
-More keeps batches fuller, and the wait for a slot is longer by as much.
+"""Bounds by how much others overtake a request without a slot: an eighth of the engine's context, as output; 256 tokens
+of 2,048. More overtaking keeps batches fuller, and makes the wait for a slot longer.
 """
 MORE = 8
-"""The engine is given more than it has in one batch, by so many parts of it and one at least; and as many are kept."""
+"""Requests beyond a full batch: an eighth of it, at least one, waits in the engine, and as many places are kept."""
 FEW = 64
 """Tenants of which the counter is kept before it is looked at which need not be."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the engine is given at once: ``places`` sequences, of ``slots`` adapters, and ``kept`` more for tenants that
-    have none there. ``overtaking`` is in cost.
+    """Bounds the requests that the engine holds: ``places`` sequences, of ``slots`` adapters. ``kept`` further places
+    are for tenants that have nothing there. ``overtaking`` is in cost.
     """
 
     places: int
@@ -150,10 +150,11 @@ class FairQueue:
                 continue
             if may_overtake_until is not None and tenant.counter > may_overtake_until:
                 return None
-            turn.is_kept = not tenant.running and self._free < turn.places <= self._kept_free
-            if turn.places > self._free and not turn.is_kept:
+            to_kept = turn.places > self._free
+            if to_kept and (tenant.running or turn.places > self._kept_free):
                 return None  # smaller ones that overtook it would keep it waiting for ever
             if self._has_slot(turn.adapter):
+                turn.is_kept = to_kept
                 self._admit(tenant, turn)
                 return turn
             if may_overtake_until is None:
