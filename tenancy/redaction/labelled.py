@@ -209,7 +209,7 @@ _GENERIC = re.compile(
 )
 """Genes, codes and sizes."""
 _LETTERED = (T.DEVICE, T.VEHICLE)
-"""What has capitals and a few digits, after a word that is an everyday one too: ``lot TK7H3``."""
+"""Labels that are everyday words too. Their numbers have capitals and a few digits: ``lot TK7H3``."""
 _SHAPES = {T.SSN: 3, T.PHONE: 4, T.FAX: 4}
 
 

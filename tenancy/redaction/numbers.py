@@ -37,7 +37,7 @@ _PHONE = re.compile(
 _PHONE_7 = re.compile(r"(?<![\w/.-])(\d{3})[-.](\d{4})(?:\s{0,2}(?:x|ext\.?)\s?\d{1,6})?(?![\w/%-])", re.IGNORECASE)
 _PHONE_ABROAD = re.compile(r"(?<![\w])(?:\+|00)\d{1,3}(?:[-. ()]{0,2}\d){7,12}(?![\d])")
 _PHONE_AT_HOME = re.compile(r"(?<![\w.,/-])\(?0\d{1,4}\)?[- ]\d{3,4}[- ]\d{3,4}(?![\w%]|[-.,/]\d)")
-"""Of countries where a number begins with a zero within: ``0161 496 0822``."""
+"""Phone numbers as a country writes its own, with a zero first: ``0161 496 0822``."""
 _EXTENSION = re.compile(r"(?<![\w])(?:x|ext\.?\s?)\d{4,5}(?![\w%])", re.IGNORECASE)
 _EMAIL = re.compile(
     r"(?<![\w.+%-])[\w.+%'-]{1,64}+\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,5}", re.IGNORECASE
@@ -81,11 +81,11 @@ _MBI = re.compile(r"(?<![^\W_])[1-9][A-Z][A-Z0-9]\d-?[A-Z][A-Z0-9]\d-?[A-Z]{2}\d
 _HEALTH_CARD = re.compile(r"(?<![\w-])\d{4}([ -])\d{3}\1\d{3}[ -]?[A-Z]{2}(?![\w-])")
 """Of Ontario: ten digits and a version."""
 _INSURED = re.compile(r"(?<![\w-])[A-Z]{2}( ?)\d\d\1\d\d\1\d\d\1[A-D](?![\w-])", re.IGNORECASE)
-"""Of Britain's national insurance."""
+"""National insurance numbers of Britain."""
 _DRIVER = re.compile(r"(?<![\w-])[A-Z]{2,5}9{0,3} ?\d{6} ?[A-Z0-9]{2}\d?[A-Z]{2}(?![\w-])", re.IGNORECASE)
-"""Of Britain's driving licences."""
+"""Driving licences of Britain."""
 _CITIZEN = re.compile(r"(?<![\w-])[2-9]\d{3} \d{4} \d{4}(?![\w-]| ?\d)")
-"""Of India: twelve digits."""
+"""Aadhaar numbers of India: twelve digits."""
 _CARD = re.compile(r"(?<![\w-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|3\d{3}([ -])\d{6}\2\d{5})(?![\w-])")
 _DEA = re.compile(r"(?<![^\W_])[ABCFGMPRX][A-Z9]\d{7}(?![^\W_])", re.IGNORECASE)
 _LONG = re.compile(r"(?<![\w.,/$+])#?\d{6,40}(?![\w]|[.,/]\d)")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction.port import Detector, Span
-from tenancy.redaction.tagger import NAME, TaggerDetector, found
+from tenancy.redaction.tagger import NAME, Tagger, found
 
 DOUBT = 0.02
 """Below that probability a name or a place of another detector is none."""
@@ -26,7 +26,7 @@ class SecondOpinion:
 
     name = NAME
 
-    def __init__(self, tagger: TaggerDetector, detectors: Sequence[Detector]) -> None:
+    def __init__(self, tagger: Tagger, detectors: Sequence[Detector]) -> None:
         self._tagger, self._detectors = tagger, tuple(detectors)
 
     def find(self, text: str) -> Iterator[Span]:

@@ -23,7 +23,7 @@ def standard_gate() -> RedactionGate:
     from tenancy.redaction.rules import RuleDetector
     from tenancy.redaction.second_opinion import SecondOpinion
     from tenancy.redaction.spared import Sparing
-    from tenancy.redaction.tagger import TaggerDetector
+    from tenancy.redaction.tagger import Tagger
 
-    detector = SecondOpinion(TaggerDetector(), [RuleDetector(), PresidioDetector()])
+    detector = SecondOpinion(Tagger(), [RuleDetector(), PresidioDetector()])
     return UnionGate(NAME, VERSION, [Sparing(detector)])

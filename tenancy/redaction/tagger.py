@@ -85,10 +85,8 @@ class Opinion:
         return 1.0 - float(self.odds[first:last, 0].min()) if first < last else 1.0
 
 
-class TaggerDetector:
+class Tagger:
     """The token model. Reads 2 MB of weights and the word lists when it is made."""
-
-    name = NAME
 
     def __init__(self) -> None:
         words.load()
@@ -97,10 +95,6 @@ class TaggerDetector:
             self._hidden: NDArray[np.float32] = stored["hidden"]
             self._out: NDArray[np.float32] = stored["out"]
             self._bias: NDArray[np.float32] = stored["bias"]
-
-    def find(self, text: str) -> Iterator[Span]:
-        """What the model finds of itself."""
-        return found(self.opinion(text))
 
     def opinion(self, text: str) -> Opinion:
         spans = tokens(text)

@@ -16,7 +16,7 @@ from tenancy.redaction.gate import UnionGate
 from tenancy.redaction.port import RedactionGate, Span
 from tenancy.redaction.rules import RuleDetector
 from tenancy.redaction.second_opinion import SecondOpinion
-from tenancy.redaction.tagger import TaggerDetector
+from tenancy.redaction.tagger import Tagger
 from tests.phi.identifiers import Split
 from tests.phi.measure import recall, touched
 from tests.phi.texts import samples
@@ -27,7 +27,7 @@ TEXTS = 120
 
 @pytest.fixture(scope="module")
 def gate() -> RedactionGate:
-    return UnionGate("rules-and-model", "1", [SecondOpinion(TaggerDetector(), [RuleDetector()])])
+    return UnionGate("rules-and-model", "1", [SecondOpinion(Tagger(), [RuleDetector()])])
 
 
 @pytest.mark.parametrize("split", ["dev", "heldout"])
@@ -74,7 +74,7 @@ class EveryWord:
 
 
 def test_what_a_detector_takes_for_a_name_and_the_token_model_does_not_is_left_alone() -> None:
-    judged = UnionGate("judged", "1", [SecondOpinion(TaggerDetector(), [EveryWord()])])
+    judged = UnionGate("judged", "1", [SecondOpinion(Tagger(), [EveryWord()])])
     text = "does the foley need to come out, told hyacinth to wait"
     assert judged.redact_text(text).text == "does the foley need to come out, told [PERSON-1] to wait"
 
