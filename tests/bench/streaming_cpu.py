@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench import base_models
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.streamed import Server, served
+from tests.bench.streamed import OUR_WORK, PEER_WORK, Server, served
 from tests.bench.streaming_server import OURS, PEER
 
 AT_ONCE = (1, 8, 32)
@@ -39,12 +39,12 @@ def run(options: Options, home: Path) -> Result:
         better="lower",
         ours=Side(
             f"a replica, {most} streams at once by an adapter",
-            "token, tenant's state, rates, fair queue, adapter, vLLM's serving class, usage, bounds on unread events.",
+            OUR_WORK,
             measured[_name(OURS, most)],
         ),
         peer=Side(
             f"vLLM's own server, {most} streams at once",
-            "its routes, its serving class, uvicorn on uvloop; no access log, no statistics.",
+            PEER_WORK,
             measured[_name(PEER, most)],
         ),
         more=measured,

