@@ -155,7 +155,7 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     if kind is None or odds[best] < least:
         return None
     word = text[start:end]
-    if _is_a_thing(text, start, word):
+    if kind is T.PERSON and _is_a_thing(text, start, word):
         return None
     if only in (T.PERSON, T.PLACE) and 1 - odds[0] >= PART and _is_part(word):
         return kind
