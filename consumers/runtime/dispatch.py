@@ -235,7 +235,7 @@ class Dispatcher(Generic[PortsT]):
         told = OutcomeRecorded(
             event_id=event.id,
             event_type=event.type,
-            consumer=self.service,
+            consumer=self.reader,
             outcome=outcome,
             delivery=f"{record.topic}/{record.partition}/{record.offset}",
             replay_id=event.replay_id,

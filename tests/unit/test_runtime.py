@@ -53,6 +53,15 @@ async def test_an_effect_is_told_and_acknowledged() -> None:
     assert result == Result(True, [], [Outcome.EFFECT])
 
 
+async def test_each_replicas_outcome_of_an_event_is_one_of_its_own() -> None:
+    """An event that three replicas acknowledge has three outcomes, which the ids tell apart."""
+    bus, record = RecordingPublisher(), a_record()
+    for replica in ("r1", "r2", "r3"):
+        await delivered(Raising([]), record, bus, service="inference", replica=replica)
+    told = {event.id: event.data.consumer for event in bus.events if isinstance(event.data, events.OutcomeRecorded)}
+    assert sorted(told.values()) == ["inference.r1", "inference.r2", "inference.r3"]
+
+
 async def test_what_is_transient_is_tried_again_in_place() -> None:
     handler = Raising([StoreUnavailable("x"), BusUnavailable("y")])
     result = await delivered(handler, a_record())
