@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from schemas.bus.derived_commands import batch_run_id
 from schemas.bus.events import TrainingRequested
 from schemas.objects.state import FreshExample, OutboxEntry, TenantState
-from tenancy.errors import Transient
 from tenancy.state.registry import Change, require_active, with_events
 
 NewEntry = Callable[[TrainingRequested], OutboxEntry]
@@ -42,17 +41,27 @@ def counted(examples: Iterable[FreshExample], entry: NewEntry) -> Change:
 
 
 def counted_in_turn(examples: Sequence[tuple[FreshExample, NewEntry]]) -> Change:
-    """Count these as if each were counted by a swap of its own. Raises :class:`Transient` where that would complete two
-    batches, of whose first the state would know no more that its examples were counted.
+    """Count new examples, each in its first version, as if each were counted by a swap of its own.
+
+    The state then knows of each that it was counted, whichever batch it is in: their records are written behind this
+    one swap.
     """
 
     def change(state: TenantState) -> TenantState:
-        batches = state.curation.batches
-        for example, entry in examples:
-            state = counted([example], entry)(state)
-        if state.curation.batches > batches + 1:
-            raise Transient("others counted examples in between")
-        return state
+        before = require_active(state).curation
+        known = {held.example_id: held for held in (*before.recent, *before.fresh)}
+        new = [(example, entry) for example, entry in examples if example.example_id not in known]
+        if not new:
+            return state
+        fresh = list(before.fresh)
+        for example, entry in new:
+            fresh.append(example)
+            if len(fresh) >= state.policy.min_new_examples:
+                state, fresh = _with_batch(state, tuple(fresh), entry), []
+        last = state.curation.recent
+        named = {held.example_id for held in (*last, *fresh)}
+        earlier = [known.get(held.example_id, held) for held, _ in examples if held.example_id not in named]
+        return state.evolve(curation=state.curation.evolve(fresh=tuple(fresh), recent=(*last, *earlier)))
 
     return change
 

@@ -26,7 +26,7 @@ from consumers.curation.records import read_consent, read_example, write_consent
 from schemas.bus.envelope import Event
 from schemas.bus.events import ConsentGranted, ExampleApproved, TrainingRequested
 from schemas.bus.outcome import Outcome
-from schemas.objects.state import FreshExample, OutboxEntry, TenantState
+from schemas.objects.state import FreshExample, OutboxEntry
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.platform.concurrency import gathered
@@ -38,7 +38,7 @@ async def on_examples_approved(run: Sequence[Event[ExampleApproved]], tenancy: T
     """Seal these approved examples and make them eligible, as far as there is nothing to say of them but yes."""
     work = await tenancy.begin_run(run)
     state, store = work.state, work.store
-    named = _each_once(run)[: _before_a_second_batch(state)]
+    named = _each_once(run)
     granted, expected = await asyncio.gather(
         _granted({event.data.consent_id for event in named if event.data.consent_id is not None}, store),
         gathered(_expected(event, store) for event in named),
@@ -109,14 +109,6 @@ def _each_once(run: Sequence[Event[ExampleApproved]]) -> list[Event[ExampleAppro
             break
         found[event.data.example_id] = event
     return list(found.values())
-
-
-def _before_a_second_batch(state: TenantState) -> int:
-    """How many one swap may count. It closes one batch at most: the state knows of the examples of its latest batch
-    that they were counted, and of no earlier ones, whose records might be missing if the run stops there.
-    """
-    least = state.policy.min_new_examples
-    return max(1, 2 * least - 1 - len(state.curation.fresh))
 
 
 async def _granted(consents: set[str], store: TenantStore) -> Mapping[str | None, bool]:

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 
-RUN = 128
+RUN = 256
 """So many events are in a run at most: their requests to the object store fit into the deadline of one handling."""
 
 PortsT = TypeVar("PortsT")

@@ -34,10 +34,11 @@ class FreshExample(Contract):
 class CurationState(Contract):
     """How far curation is from the next training.
 
-    ``fresh`` and ``recent`` are bounded by the policy's ``min_new_examples``, so that an approval costs the same
-    however many came before. ``recent`` remembers the examples of the last batch: a redelivery of the very event
-    that completed a batch is then seen to be counted although ``fresh`` was emptied by it. A later version of one of
-    them is new: somebody corrected it.
+    ``fresh`` is bounded by the policy's ``min_new_examples``, and ``recent`` by that and the length of a run, so that
+    an approval costs the same however many came before. ``recent`` remembers the examples of the last batch, and behind
+    them those that its swap counted into earlier ones: a redelivery of the very event that completed a batch is then
+    seen to be counted although ``fresh`` was emptied by it. A later version of one of them is new: somebody corrected
+    it.
     """
 
     fresh: tuple[FreshExample, ...] = ()

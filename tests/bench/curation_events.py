@@ -44,7 +44,7 @@ async def _measure(options: Options, home: Path) -> Result:
         better="higher",
         ours=Side(
             "python -m consumers.curation.app",
-            "tenants side by side, runs of up to 128 approvals of one: state, key and consents read once, example and "
+            "tenants side by side, runs of up to 256 approvals of one: state, key and consents read once, example and "
             "content of each, one swap, a conditional create of each record, one acknowledged outcome each. Types, "
             "tenant and commitment are checked; deadline, retries, crash-loop guard, log lines, spans and metrics; "
             "commits every half second.",

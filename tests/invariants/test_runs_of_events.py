@@ -131,8 +131,12 @@ def test_a_run_of_approvals_has_the_outcomes_and_leaves_the_state_that_they_have
 
 
 async def seen(world: World) -> Any:
-    """Without commitments: contents are salted, and differ between two worlds."""
+    """Without commitments: contents are salted, and differ between two worlds. A run remembers its examples, whichever
+    of its batches they are in; only those of the last one are remembered of events one after another.
+    """
     found = await summary(world, TenantId(TENANT))
+    curation = found["state"]["curation"]
+    curation["recent"] = curation["recent"][: found["state"]["policy"]["min_new_examples"]]
     return {name: found[name] for name in ("state", "keys", "published")}
 
 
@@ -170,6 +174,23 @@ async def test_a_crash_at_any_effect_of_a_run_loses_nothing_and_counts_nothing_t
         found, _, has_crashed = await life(position + 1, position)
         assert has_crashed or when == "after"
         assert found == undisturbed
+
+
+@pytest.mark.parametrize("least", [1, 2, 3])
+async def test_a_run_that_dies_behind_its_swap_and_again_with_more_behind_it_counts_nothing_twice(
+    tmp_path: Path, least: int
+) -> None:
+    for first in range(1, 6):
+        crash = CrashAt()
+        world = World(tmp_path / str(first), crash)
+        made = await told(world, TenantPolicy(min_new_examples=least, min_training_examples=50), IMPORT)
+        for run in (made[:first], made):
+            crash.position, crash.has_crashed = len(crash.effects) + 1, False  # the effect behind the swap
+            with pytest.raises((SimulatedCrash, BaseExceptionGroup)):
+                await in_runs(world, run) if len(run) > 1 else await one_by_one(world, run)
+        await in_runs(world, made)
+        state = (await world.state(TenantId(TENANT))).curation
+        assert (state.batches, len(state.fresh)) == divmod(len(IMPORT), least)
 
 
 grants = st.lists(st.tuples(st.sampled_from(["c1", "c2", "c3", "c4"]), st.integers(1, 2)), min_size=2, max_size=8)
