@@ -8,6 +8,7 @@ they spin for each other.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from consumers.knowledge.app import collect_seldom
 from consumers.knowledge.chunks import passages_of
 from consumers.knowledge.handlers import on_documents
 from consumers.knowledge.ports import KnowledgePorts
@@ -29,6 +31,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.port import Embedder, Vectors
 from tenancy.embedding.settings import EmbedderSettings
+from tenancy.knowledge.published import read_set
 from tenancy.knowledge.search import Question
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.indexed_tenant import DIFFERENT, Indexed, drawn_texts, indexed, spread
@@ -103,6 +106,7 @@ def run(options: Options, home: Path) -> Result:
 
 async def _run(options: Options, home: Path) -> Result:
     sizes = QUICK_SIZES if options.quick else SIZES
+    collect_seldom()
     async with AsyncExitStack() as stack:
         embedder = await stack.enter_async_context(open_embedder(EmbedderSettings(), home))
         if embedder is None:
@@ -170,6 +174,8 @@ def _steps(ours: Indexed, peer: Plain, asked: Vectors, size: int) -> dict[str, S
         f"question, {size:,}": answered,
         f"opening, {size:,}": opened,
         f"replaced, {size:,}": _Changes(ours, "d0-0").replaced,
+        f"of a full segment, {size:,}": _Changes(ours, "").of_full_segment,
+        f"joining, {size:,}": _Changes(ours, "one").joining,
         f"added, {size:,}": _Changes(ours, "new").added,
     }
 
@@ -178,6 +184,8 @@ class _Changes:
     """Events that the consumer takes beside an index that is there."""
 
     def __init__(self, ours: Indexed, name: str) -> None:
+        self._ours = ours
+        self._numbers = itertools.count(1)
         self._index = Index(ours.parts, ours.tenant)
         self._embedder = ours.embedder
         self._name = name
@@ -187,6 +195,22 @@ class _Changes:
     async def replaced(self, _: int) -> float:
         """Milliseconds of a document of one passage that is replaced by another."""
         return await self._handled([(self._name, self._texts[:1])])
+
+    async def of_full_segment(self, _: int) -> float:
+        """Milliseconds of a document that is replaced for the first time: its passages stand among thousands."""
+        return await self._handled([(f"d{next(self._numbers)}-0", self._texts[:1])])
+
+    async def joining(self, _: int) -> float:
+        """Milliseconds that a document takes more where small segments are joined with its own than where not."""
+        alone, joined = list[float](), list[float]()
+        while not (alone and joined):
+            before = await self._segments()
+            taken = await self._handled([(f"{self._name}-{next(self._numbers)}", self._texts[:1])])
+            (alone if await self._segments() > before else joined).append(taken)
+        return statistics.median(joined) - statistics.median(alone)
+
+    async def _segments(self) -> int:
+        return len((await read_set(await self._ours.store(), await self._ours.state())).segments)
 
     async def added(self, _: int) -> float:
         """Passages a second, embedded, indexed, sealed and published."""
@@ -249,6 +273,8 @@ _SHOWN = {
     "question": ("ms", "a question with its vector and frame, {} passages"),
     "opening": ("ms", "opening an index and its first search, {} passages"),
     "replaced": ("ms", "a document replaced, embedding and all, {} passages"),
+    "of a full segment": ("ms", "a document among thousands in its segment replaced, {} passages"),
+    "joining": ("ms", "what joining small segments adds to a document, {} passages"),
     "added": ("1/s", "passages added a second, embedding and all, beside {} passages"),
 }
 
