@@ -6,6 +6,7 @@ must be in it, and what came too late and was refused. Nothing of a tenant is cr
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -116,16 +117,19 @@ async def on_decisions_audited(run: Sequence[Event], ports: LedgerPorts) -> Sequ
     """
     tenancy, tenant = ports.tenancy, TenantId(run[0].subject)
     try:
-        state = (await tenancy.states.read(tenant)).state
+        snapshot, opened, hint = await asyncio.gather(
+            tenancy.states.read(tenant), _opened(tenant, tenancy), tenancy.audit.hint(tenant)
+        )
     except UnknownTenant:
         return []
-    pseudonyms = await _pseudonyms(run[0].data, state, tenancy)
+    state = snapshot.state
+    pseudonyms = opened if state.status == "active" else None
     records: dict[str, AuditRecord] = {}
     for event in run:
         if event.id in records:
             break
         records[event.id] = _record(event, state, pseudonyms)
-    appended = await tenancy.audit.append_run(tenant, list(records.values()))
+    appended = await tenancy.audit.append_run(tenant, list(records.values()), hint)
     await _sign_if_due(tenant, appended[-1], ports)
     told = zip(run, records.values(), appended, strict=False)
     return [await _came_to(event, state, record, one, ports) for event, record, one in told]
@@ -235,8 +239,12 @@ def _is_said_already(data: OutcomeRecorded) -> bool:
 async def _pseudonyms(data: EventData, state: TenantState, tenancy: Tenancy) -> Pseudonyms | None:
     if state.status != "active" or not needs_pseudonyms(data):
         return None
+    return await _opened(TenantId(state.tenant), tenancy)
+
+
+async def _opened(tenant: TenantId, tenancy: Tenancy) -> Pseudonyms | None:
     try:
-        return Pseudonyms.derived((await tenancy.keys.open(TenantId(state.tenant))).data_key)
+        return Pseudonyms.derived((await tenancy.keys.open(tenant)).data_key)
     except KeyDestroyed:
         return None
 

@@ -111,7 +111,7 @@ class AuditLog:
         on, and :class:`AuditBroken` when an entry is missing, or when an entry or the claim was not written by this
         system. Who enters the same thing again and again says ``is_repeated``: a repetition then is reads only.
         """
-        head, head_etag = await self._head(tenant)
+        head, head_etag = await self.hint(tenant)
         end = _End(head.seq, head.entry_sha256)
         known = await self._claim(tenant, record.occurrence) if is_repeated else None
         claim, claim_etag, must_look = known or await self._claimed(tenant, record.occurrence, end.seq + 1)
@@ -144,14 +144,16 @@ class AuditLog:
         """Say that there is something to sign: before an entry is written."""
         await (self.announcer or Announcer(self.objects, "audit")).announce(tenant)
 
-    async def append_run(self, tenant: TenantId, records: Sequence[AuditRecord]) -> list[Appended]:
+    async def append_run(
+        self, tenant: TenantId, records: Sequence[AuditRecord], hint: tuple[AuditHead, str | None] | None = None
+    ) -> list[Appended]:
         """Enter these, each another occurrence, in their order and as if one after another.
 
         One segment where nobody else appends at the same time: three requests, and a claim for each record, side by
         side. A repetition is found where its claim says. Everything is appended one after another where somebody else's
-        entry got in between.
+        entry got in between. ``hint``: read just now, beside something else.
         """
-        head, head_etag = await self._head(tenant)
+        head, head_etag = hint or await self.hint(tenant)
         end = _End(head.seq, head.entry_sha256)
         position = end.seq + 1
         claims = [
@@ -188,7 +190,7 @@ class AuditLog:
 
         A hint: an entry that is being appended may be missing. A checkpoint that it names exists.
         """
-        head, etag = await self._head(tenant)
+        head, etag = await self.hint(tenant)
         return None if etag is None else head
 
     async def claim(self, tenant: TenantId, occurrence: str) -> AuditClaim | None:
@@ -211,13 +213,14 @@ class AuditLog:
 
     async def caught_up_head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
         """The head, brought up to the last entry that exists, and the ETag of the hint it was made from."""
-        head, etag = await self._head(tenant)
+        head, etag = await self.hint(tenant)
         end = await self._last(tenant, _End(head.seq, head.entry_sha256))
         if end.seq == head.seq:
             return head, etag
         return head.evolve(**self._reaching(end)), etag
 
-    async def _head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
+    async def hint(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
+        """The head as it lies there, that of an empty log where there is none, and its ETag."""
         try:
             stored = await self.objects.get(object_keys.audit_head(tenant))
         except ObjectNotFound:
@@ -321,7 +324,7 @@ class AuditLog:
             with suppress(PreconditionFailed):
                 await self.objects.put(object_keys.audit_head(tenant), body, if_absent=etag is None, if_match=etag)
                 return changed
-            head, etag = await self._head(tenant)
+            head, etag = await self.hint(tenant)
         return head
 
 
