@@ -174,8 +174,8 @@ class PlatformSettings(BusSettings):
     @property
     def store_write_seconds(self) -> float:
         """How long one write can go on in its thread after the handler that began it was cancelled: each attempt may
-        wait for a connection and for an answer, one of them before boto3's (``tenancy.storage.direct_s3``), and boto3's
-        standard mode backs off at most 20 s over three attempts.
+        wait for a connection and for an answer, one of them before boto3's (``tenancy.storage.direct_s3``, which closes
+        its connection when it is cancelled), and boto3's standard mode backs off at most 20 s over three attempts.
         A write that still waits for a thread when it is cancelled is never begun (``tenancy.platform.threads``).
         """
         return (1 + REQUEST_ATTEMPTS) * 2 * self.s3_timeout_seconds + min(20.0, 4 * self.s3_timeout_seconds)

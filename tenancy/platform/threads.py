@@ -42,6 +42,11 @@ def ahead_of_others() -> Iterator[None]:
         _is_ahead.reset(token)
 
 
+def is_ahead() -> bool:
+    """Whether this is asked ahead of others."""
+    return _is_ahead.get()
+
+
 @dataclass(frozen=True, eq=False)
 class Threads:
     """Of one client and not the event loop's own, of which a small machine has six for everything together."""
@@ -53,7 +58,7 @@ class Threads:
         """The result of ``call``. Cancelled while it waits for a thread, it is never begun; cancelled later, it goes on
         in its thread. Raises :class:`StoreUnavailable` once these threads are closed, also where it waited for one.
         """
-        pool = self._reserved if _is_ahead.get() else self._all
+        pool = self._reserved if is_ahead() else self._all
         context = contextvars.copy_context()  # the span that it belongs to
         try:
             result = asyncio.get_running_loop().run_in_executor(pool, lambda: context.run(call))

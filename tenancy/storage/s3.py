@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PART_BYTES = 8 * 1024 * 1024
+DIRECT_BYTES = 2 * 1024 * 1024
+"""What is larger is written from a thread: hashing and encrypting it would stop the event loop."""
 CONFLICT_ATTEMPTS = 8
 _NOT_FOUND = {"NoSuchKey", "404", "NoSuchUpload", "NotFound"}
 _CONFLICT = {"ConditionalRequestConflict", "OperationAborted", "409"}
@@ -88,7 +90,7 @@ def _translated(key: str) -> Iterator[None]:
 class S3ObjectStore:
     """One bucket. boto3 blocks, so each call runs in a thread and the event loop goes on.
 
-    ``direct``: asked first for what every event asks; see :mod:`tenancy.storage.direct_s3`.
+    ``direct``: asked first for what every event asks, without a thread; see :mod:`tenancy.storage.direct_s3`.
     """
 
     client: S3Client
@@ -97,9 +99,10 @@ class S3ObjectStore:
     threads: Threads = field(default_factory=Threads, repr=False)
 
     async def get(self, key: str) -> StoredObject:
+        if self.direct is not None and (found := await self.direct.get(key)) is not None:
+            return found
+
         def call() -> StoredObject:
-            if self.direct is not None and (found := self.direct.get(key)) is not None:
-                return found
             with _translated(key):
                 answer = self.client.get_object(Bucket=self.bucket, Key=key)
                 return StoredObject(answer["Body"].read(), answer["ETag"])
@@ -125,11 +128,12 @@ class S3ObjectStore:
         if if_match is not None:
             condition["IfMatch"] = headers["If-Match"] = if_match
 
+        if self.direct is not None and len(body) <= DIRECT_BYTES:
+            etag = await self.direct.put(key, body, headers)
+            if etag is not None:
+                return etag
+
         def call() -> str:
-            if self.direct is not None and len(body) < PART_BYTES:
-                etag = self.direct.put(key, body, headers)
-                if etag is not None:
-                    return etag
             with _translated(key):
                 try:
                     return self.client.put_object(Bucket=self.bucket, Key=key, Body=body, **condition)["ETag"]
@@ -286,6 +290,8 @@ class S3ObjectStore:
     def close(self) -> None:
         """Ask for nothing more. What is under way goes on in its thread, which ends with it."""
         self.threads.close()
+        if self.direct is not None:
+            self.direct.close()
 
 
 def _reason(code: str) -> str:
