@@ -27,6 +27,7 @@ from schemas.objects import object_keys
 from schemas.objects.curation import ExampleRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Transient
+from tenancy.platform.threads import REQUESTS
 from tenancy.storage.tenant_store import TenantStore
 from tenancy.tenant_id import TenantId
 
@@ -106,7 +107,7 @@ async def import_approvals(
 
     upload = _Upload(tenancy, tenant, store, deadline_seconds)
     wanted = [example for example in examples if example.status != "already_decided"]
-    sealed = await each(wanted, upload.sealed, what="sealing", progress=progress)
+    sealed = await each(wanted, upload.sealed, what="sealing", progress=progress, at_once=REQUESTS)
     consents = list(dict.fromkeys(e.line.approval.consent for e in sealed if e.line.approval.consent is not None))
     await each(
         consents,
@@ -119,6 +120,7 @@ async def import_approvals(
         lambda e: tenancy.outbox.publish(tenant, _approved(e, stated_by)),
         what="publishing approvals",
         progress=progress,
+        at_once=REQUESTS,
     )
     return Imported(
         examples=tuple(ImportedExample(example_id=e.example_id, version=e.version, status=e.status) for e in examples),
@@ -147,14 +149,14 @@ def _identified(lines: Sequence[NumberedLine], store: TenantStore, new_salt: New
 
 async def _judged(draft: _Example, store: TenantStore) -> _Example:
     """The draft against what the tenant holds. Raises :class:`Refused` where they differ."""
-    record = await _record(draft, store)
+    record, held = await asyncio.gather(_record(draft, store), _held_content(draft, store))
     if record is not None:
         if record.status == "withdrawn" or record.version > draft.version:
             return replace(draft, status="already_decided")
         if record.version == draft.version and record.status in ("rejected", "returned"):
             return replace(draft, status="already_decided")
         _require_same_approval(draft, record)
-    return await _with_held_content(draft, store) or draft
+    return draft if held is None else _with_content(draft, held)
 
 
 def _require_same_approval(draft: _Example, record: ExampleRecord) -> None:
@@ -175,12 +177,16 @@ async def _record(draft: _Example, store: TenantStore) -> ExampleRecord | None:
     return record
 
 
-async def _with_held_content(draft: _Example, store: TenantStore) -> _Example | None:
-    """The draft with the content that is there, salt and all; None where there is none."""
+async def _held_content(draft: _Example, store: TenantStore) -> ExampleContent | None:
     try:
         held, _ = await store.get_record(draft.location, ExampleContent)
     except ObjectNotFound:
         return None
+    return held
+
+
+def _with_content(draft: _Example, held: ExampleContent) -> _Example:
+    """The draft with the content that is there, salt and all."""
     if held.messages != draft.content.messages:
         raise draft.line.refusal(
             "content-exists",
@@ -215,10 +221,10 @@ class _Upload:
             raise Transient("the object store is too slow; the same import, run again, does the rest") from None
         except PreconditionFailed:
             # Another import of the same example came in between; its salt counts.
-            held = await _with_held_content(example, self.store)
+            held = await _held_content(example, self.store)
             if held is None:
                 raise Transient("an example was withdrawn during the import") from None
-            return held
+            return _with_content(example, held)
         return example
 
 

@@ -39,7 +39,8 @@ def show(results: list[dict[str, Any]]) -> None:
         beside = Table("measure", "median", "min", "max", title=f"{result['entry']}: measured beside")
         for name, measured in result["more"].items():
             beside.add_row(name, *(_number(measured[key], measured["unit"]) for key in ("median", "min", "max")))
-        console.print(beside)
+        if result["more"]:
+            console.print(beside)
         console.print_json(data=result["facts"])
 
 
@@ -70,6 +71,7 @@ def _markdown(results: list[dict[str, Any]]) -> str:
 
 def _section(result: dict[str, Any]) -> list[str]:
     machine, versions = result["machine"], result["versions"]
+    rows: list[str] = []
     lines = [
         f"### {result['entry']}",
         "",
@@ -82,13 +84,12 @@ def _section(result: dict[str, Any]) -> list[str]:
         + ", ".join(f"{name} {number}" for name, number in versions.items())
         + ".",
         "",
-        "| measure | median | min | max |",
-        "|---|---|---|---|",
     ]
     for name, measured in result["more"].items():
         cells = (_number(measured[key], measured["unit"]) for key in ("median", "min", "max"))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines.append("")
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    if rows:
+        lines += ["| measure | median | min | max |", "|---|---|---|---|", *rows, ""]
     lines += [f"- {name}: {_fact(value)}" for name, value in result["facts"].items()]
     return [*lines, ""]
 

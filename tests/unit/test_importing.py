@@ -24,7 +24,7 @@ from schemas.bus.outcome import Outcome
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bus import RecordingPublisher
 from tenancy.errors import BusUnavailable, Refused, TenantFenced
-from tenancy.platform.concurrency import AT_ONCE
+from tenancy.platform.threads import REQUESTS
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, onboarded_parts, purge_ports
@@ -343,5 +343,5 @@ async def test_uploads_are_many_at_once_but_never_more_than_the_bound(tmp_path: 
     seen: list[tuple[str, int, int]] = []
     path = write(tmp_path, *(line(n) for n in range(100)))
     await import_approvals(path, TENANT, parts.tenancy, progress=lambda *step: seen.append(step))
-    assert store.most == AT_ONCE
+    assert store.most == REQUESTS
     assert seen[-1] == ("publishing approvals", 100, 100)
