@@ -29,7 +29,7 @@ from schemas.bus.outcome import Outcome
 from schemas.objects.state import FreshExample, OutboxEntry
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
-from tenancy.platform.concurrency import gathered
+from tenancy.platform.concurrency import RUN_AT_ONCE, gathered
 from tenancy.platform.tracing import continued
 from tenancy.storage.tenant_store import TenantStore
 
@@ -41,7 +41,7 @@ async def on_examples_approved(run: Sequence[Event[ExampleApproved]], tenancy: T
     named = _each_once(run)
     granted, expected = await asyncio.gather(
         _granted({event.data.consent_id for event in named if event.data.consent_id is not None}, store),
-        gathered(_expected(event, store) for event in named),
+        gathered((_expected(event, store) for event in named), at_once=RUN_AT_ONCE),
     )
     taken = []
     outcomes = []
@@ -63,7 +63,7 @@ async def on_examples_approved(run: Sequence[Event[ExampleApproved]], tenancy: T
     ]
     if fresh:
         work = await work.swap(counted_in_turn(fresh))
-    await gathered(write_example(store, approved_record(event), None) for event in taken)
+    await gathered((write_example(store, approved_record(event), None) for event in taken), at_once=RUN_AT_ONCE)
     await work.flush()
     return outcomes
 

@@ -38,7 +38,7 @@ from schemas.evidence.audit import (
 from schemas.objects import object_keys
 from tenancy.errors import AuditBroken, AuditContended, ObjectNotFound, PreconditionFailed
 from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
-from tenancy.platform.concurrency import gathered
+from tenancy.platform.concurrency import RUN_AT_ONCE, gathered
 from tenancy.state.open_work import Announcer
 from tenancy.storage.objects import ObjectStore, erase_prefix
 from tenancy.tenant_id import TenantId
@@ -156,10 +156,8 @@ class AuditLog:
         head, head_etag = hint or await self.hint(tenant)
         end = _End(head.seq, head.entry_sha256)
         position = end.seq + 1
-        claims = [
-            claim
-            for claim, *_ in await gathered(self._claimed(tenant, record.occurrence, position) for record in records)
-        ]
+        claiming = (self._claimed(tenant, record.occurrence, position) for record in records)
+        claims = [claim for claim, *_ in await gathered(claiming, at_once=RUN_AT_ONCE)]
         made: dict[str, AuditEntry] = {}
         lines: list[bytes] = []
         for record, claim in zip(records, claims, strict=True):

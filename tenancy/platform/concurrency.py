@@ -13,6 +13,9 @@ from tenancy.platform.threads import REQUESTS
 AT_ONCE = REQUESTS // 2
 """So that one handler or look leaves half of the object store's threads to the others of its process."""
 
+RUN_AT_ONCE = REQUESTS
+"""Reads and writes of one run of events, which take no threads: half of those that the client has under way."""
+
 PAGE = 100
 """Of a listing whose elements are read side by side: it is shown within a second, and bounds what is held."""
 

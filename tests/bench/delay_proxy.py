@@ -15,6 +15,7 @@ from functools import partial
 LENGTH = re.compile(rb"\r\ncontent-length:\s*(\d+)", re.IGNORECASE)
 ASKED = b"GET /bench/requests "
 HEAD_BYTES = 2**20
+BACKLOG = 1024  # a client may open all its connections in one moment
 
 
 class Proxy:
@@ -68,7 +69,7 @@ async def _passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 async def run(port: int, upstream: tuple[str, int], seconds: float, ready: Callable[[], None] = lambda: None) -> None:
     proxy = Proxy(upstream, seconds)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", port, limit=HEAD_BYTES)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", port, limit=HEAD_BYTES, backlog=BACKLOG)
     ready()
     async with server:
         await server.serve_forever()

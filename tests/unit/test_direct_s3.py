@@ -18,8 +18,9 @@ from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import ConnectionClosedError
 
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
-from tenancy.platform.threads import REQUESTS, RESERVED, ahead_of_others
+from tenancy.platform.threads import RESERVED, ahead_of_others
 from tenancy.storage.direct_s3 import DirectRequests
+from tenancy.storage.http_client import AT_A_TIME
 from tenancy.storage.s3 import S3ObjectStore, connect
 from tests.unit.test_mllp_source import certificate
 
@@ -218,7 +219,7 @@ async def serving(
     *answers: bytes | asyncio.Event | None, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[S3ObjectStore, Server]]:
     made = Server(list(answers))
-    server = await asyncio.start_server(made.serve, "localhost", 0, family=AF_INET, ssl=tls)
+    server = await asyncio.start_server(made.serve, "localhost", 0, family=AF_INET, ssl=tls, backlog=1024)
     store = store_at(f"{'https' if tls else 'http'}://localhost:{server.sockets[0].getsockname()[1]}")
     try:
         async with asyncio.timeout(BOUND_SECONDS):
@@ -330,16 +331,16 @@ async def test_a_cancelled_request_takes_its_connection_with_it() -> None:
 
 async def test_no_more_are_under_way_than_are_said_and_what_is_ahead_of_others_waits_for_none() -> None:
     may_go_on = asyncio.Event()
-    async with serving(*[may_go_on] * REQUESTS, SEALED, *[SEALED] * (3 * REQUESTS)) as (store, server):
-        reads = [asyncio.create_task(store.get("a")) for _ in range(2 * REQUESTS)]
-        while len(server.asked) < REQUESTS:
+    async with serving(*[may_go_on] * AT_A_TIME, SEALED, *[SEALED] * (3 * AT_A_TIME)) as (store, server):
+        reads = [asyncio.create_task(store.get("a")) for _ in range(2 * AT_A_TIME)]
+        while len(server.asked) < AT_A_TIME:
             await asyncio.sleep(0.001)
         with ahead_of_others():
             assert (await store.get("lease")).body == b"sealed"
-        assert len(server.asked) == REQUESTS + 1
+        assert len(server.asked) == AT_A_TIME + 1
         may_go_on.set()
         assert {found.body for found in await asyncio.gather(*reads)} == {b"sealed"}
-        assert server.most <= REQUESTS + RESERVED
+        assert server.most <= AT_A_TIME + RESERVED
 
 
 async def test_a_closed_store_asks_nothing_more() -> None:
