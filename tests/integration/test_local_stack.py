@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,35 @@ def make_stack(tmp_path: Path, topics_applied_to: list[str]) -> Iterator[MakeSta
         stack.down()
 
 
+@dataclass
+class UpStack:
+    """A stack that is up, and the bootstrap servers that topics were applied to."""
+
+    stack: LocalStack
+    applied_to: list[str]
+
+    @property
+    def described(self) -> StackFile:
+        return self.stack.connect()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpStack]:
+    """For tests that look at a stack, or leave it as it was."""
+    root, applied_to = tmp_path_factory.mktemp("up"), list[str]()
+    stack = LocalStack(
+        root,
+        apply_topics=applied_to.append,
+        make_keys=ensure_keys,
+        settings=LocalSettings.model_validate({"base_model": str(root)}),
+        services=(IDLE,),
+        tie_to_parent=True,
+    )
+    stack.up()
+    yield UpStack(stack, applied_to)
+    stack.down()
+
+
 def client(described: StackFile) -> S3Client:
     return boto3.client(
         "s3",
@@ -72,12 +102,9 @@ def client(described: StackFile) -> S3Client:
     )
 
 
-def test_the_stack_file_names_everything_and_only_its_owner_may_read_it(
-    make_stack: MakeStack, topics_applied_to: list[str]
-) -> None:
-    stack = make_stack()
-    described = stack.up()
-    path = stack.folders.stack_file
+def test_the_stack_file_names_everything_and_only_its_owner_may_read_it(up: UpStack) -> None:
+    described = up.described
+    path = up.stack.folders.stack_file
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(json.loads(path.read_text())) == [
         "kafka_bootstrap_servers",
@@ -101,15 +128,13 @@ def test_the_stack_file_names_everything_and_only_its_owner_may_read_it(
         "processes",
     ]
     assert [process.name for process in described.alive()] == ["bus", "object-store", "idle"]
-    assert topics_applied_to == [described.kafka_bootstrap_servers]
-    assert stack.connect() == described
+    assert up.applied_to == [described.kafka_bootstrap_servers]
     s3 = client(described)
     assert s3.get_bucket_versioning(Bucket=described.s3_bucket)["Status"] == "Enabled"
 
 
-def test_services_get_their_settings_from_the_stack(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    described = stack.up()
+def test_services_get_their_settings_from_the_stack(up: UpStack) -> None:
+    stack, described = up.stack, up.described
     seen = json.loads((stack.folders.data / "idle" / "environment.json").read_text())
     assert seen == {
         "SANO_KAFKA_BOOTSTRAP_SERVERS": described.kafka_bootstrap_servers,
@@ -167,13 +192,13 @@ def assert_temporary_files_are_ours(stack: LocalStack, described: StackFile) -> 
     assert [path for path in files if path.startswith(system) and not path.startswith(str(stack.folders.home))] == []
 
 
-def test_a_second_up_is_refused_and_disturbs_nothing(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    described = stack.up()
+def test_a_second_up_is_refused_and_disturbs_nothing(up: UpStack) -> None:
+    described = up.described
+    second = LocalStack(up.stack.folders.home.parent, apply_topics=lambda servers: None, make_keys=ensure_keys)
     with pytest.raises(AlreadyUp, match="run `sano down` first"):
-        make_stack().up()
+        second.up()
     assert len(described.alive()) == 3
-    assert stack.connect() == described
+    assert up.described == described
 
 
 def test_a_stack_file_whose_processes_are_gone_is_replaced(make_stack: MakeStack) -> None:
@@ -215,12 +240,11 @@ def test_an_up_that_fails_names_the_service_and_leaves_nothing_running(make_stac
         stack.connect()
 
 
-def test_a_service_that_was_killed_is_restarted_on_its_port_with_its_settings(make_stack: MakeStack) -> None:
-    stack = make_stack()
-    before = stack.up()
-    stack.service("idle").kill()
-    stack.restart_service("idle")
-    after = stack.connect()
+def test_a_service_that_was_killed_is_restarted_on_its_port_with_its_settings(up: UpStack) -> None:
+    before = up.described
+    up.stack.service("idle").kill()
+    up.stack.restart_service("idle")
+    after = up.described
     assert len(after.alive()) == 3
     assert [p.identity for p in after.processes][:2] == [p.identity for p in before.processes][:2]
     assert after.processes[2].identity != before.processes[2].identity
@@ -251,16 +275,24 @@ def test_a_stack_outlives_the_command_that_started_it_and_another_process_takes_
     assert stack.status() == []
 
 
-@pytest.mark.parametrize("content", [b'{"unknown": 1}', b"{", b"", b"\xff"])
-def test_a_stack_file_that_cannot_be_read_is_tidied_by_down_and_its_processes_are_ended(
-    make_stack: MakeStack, content: bytes
-) -> None:
+UNREADABLE = (b'{"unknown": 1}', b"{", b"", b"\xff")
+
+
+def test_a_stack_file_that_cannot_be_read_is_tidied_by_down_and_its_processes_are_ended(make_stack: MakeStack) -> None:
     stack = make_stack()
+    for content in UNREADABLE:
+        stack.folders.home.mkdir(exist_ok=True)
+        stack.folders.stack_file.write_bytes(content)
+        assert make_stack().down() == []
+        assert not stack.folders.stack_file.exists()
     described = stack.up()
-    stack.folders.stack_file.write_bytes(content)
-    for refused in (make_stack().up, stack.status, stack.connect):
-        with pytest.raises(LocalStackError, match=r"stack\.json is not a stack file of this version; run `sano down`"):
-            refused()
+    for content in UNREADABLE:
+        stack.folders.stack_file.write_bytes(content)
+        for refused in (make_stack().up, stack.status, stack.connect):
+            with pytest.raises(
+                LocalStackError, match=r"stack\.json is not a stack file of this version; run `sano down`"
+            ):
+                refused()
     assert len(described.alive()) == 3, "what is refused touches nothing"
     stopped = make_stack().down()
     assert {f"process {process.pid}" for process in described.processes} <= set(stopped)
@@ -269,13 +301,12 @@ def test_a_stack_file_that_cannot_be_read_is_tidied_by_down_and_its_processes_ar
     assert make_stack().down() == []
 
 
-def test_what_another_folder_started_is_no_business_of_down(make_stack: MakeStack, tmp_path: Path) -> None:
-    described = make_stack().up()
+def test_what_another_folder_started_is_no_business_of_down(up: UpStack, tmp_path: Path) -> None:
     other = LocalStack(tmp_path / "other", apply_topics=lambda servers: None, make_keys=ensure_keys)
     other.folders.home.mkdir(parents=True)
     other.folders.stack_file.write_text("{")
     assert other.down() == []
-    assert len(described.alive()) == 3
+    assert len(up.described.alive()) == 3
 
 
 def test_a_stack_file_out_of_reach_is_left_alone(make_stack: MakeStack) -> None:
