@@ -346,7 +346,7 @@ async def test_a_streamed_answer_is_the_same_as_a_whole_one_and_names_its_adapte
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == await answer(
         engine, "a16-0"
     )
-    assert len(chunks) > 8
+    assert len(chunks) > 2, "a late reader gets several tokens in one"
     assert engine.inflight("a16-0") == 0
 
 
@@ -359,7 +359,7 @@ async def test_the_usage_of_a_stream_is_that_of_a_whole_answer_and_no_event_says
     )
     assert isinstance(stream, EventStream)
     events = [event async for event in stream]
-    assert len(events) > 20
+    assert len(events) > 4, "at least one for each answer, and the end: a late reader gets several tokens in one"
     assert not any(b'"usage"' in event for event in events)
     assert (stream.usage.prompt_tokens, stream.usage.completion_tokens) == (
         whole["usage"]["prompt_tokens"],

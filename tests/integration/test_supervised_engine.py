@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +98,15 @@ class Replica:
         (adapter,) = {response.headers["x-sano-adapter"] for response in answers}
         return adapter, " | ".join(response.json()["choices"][0]["message"]["content"] for response in answers)
 
-    async def killed_while_it_answers(self, content: str) -> httpx.Response:
+    async def killed_while_it_answers(self, content: str, begin: Callable[[], object] = lambda: None) -> httpx.Response:
+        """``begin`` is called right before the death."""
         asked = asyncio.create_task(self.ask(TENANT, content, tokens=120))
         async with asyncio.timeout(BOUND_SECONDS):
             while not self.life.inflight(ACTIVE) or not self.life._llm.output_processor.request_states:
                 assert not asked.done(), asked.result().text
                 await asyncio.sleep(0.01)
+        begin()
+        await asyncio.sleep(0)
         self.kill()
         async with asyncio.timeout(BOUND_SECONDS):
             return await asked
@@ -165,34 +168,29 @@ async def test_a_killed_engine_is_started_again_and_the_same_replica_answers_as_
     assert not replica.ids() & ids, "the engine's ids of adapters are never given again"
 
 
-async def test_a_request_that_the_engine_dies_of_twice_is_refused_and_costs_no_third_engine(replica: Replica) -> None:
-    """The first time was in the test before."""
-    before = replica.restarted
+async def test_a_request_that_the_engine_dies_of_twice_is_refused_and_a_purge_that_it_dies_in_ends_on_the_next(
+    replica: Replica,
+) -> None:
+    """The first time was in the test before. One death for both: each costs an engine."""
+    before, purges = replica.restarted, list[asyncio.Task[Any]]()
     assert before == 1
-    assert (await replica.killed_while_it_answers(POISON)).status_code == 503
+
+    def purge() -> None:
+        purges.append(asyncio.create_task(replica.placement.remove_tenant(OTHER)))
+
+    assert (await replica.killed_while_it_answers(POISON, purge)).status_code == 503
+    await asyncio.gather(*purges, return_exceptions=True)
+    assert all(isinstance(one.exception(), Transient) for one in purges)
     await replica.until_restarted(before + 1)
+    removal = await replica.placement.remove_tenant(OTHER)
+    assert (removal.evicted, removal.remaining, removal.is_complete) == ((), (), True)
     refused = await replica.ask(TENANT, POISON, tokens=120)
     assert (refused.status_code, code(refused)) == (422, "request_ends_engine")
     assert "retry-after" not in refused.headers
-    assert (await replica.ask(OTHER, POISON, tokens=120)).status_code == 200, "another tenant's is another request"
+    assert (await replica.ask(PLAIN, POISON, tokens=120, model="base")).status_code == 200, "not another's"
+    assert (await replica.ask(OTHER, "a question")).status_code == 403
     assert (await replica.text(TENANT))[0] == ACTIVE
     assert replica.restarted == before + 1
-
-
-async def test_a_purge_that_the_engine_dies_in_ends_on_the_next_engine(replica: Replica) -> None:
-    await replica.text(TENANT)
-    await replica.text(OTHER)
-    before = replica.restarted
-    purge = asyncio.create_task(replica.placement.remove_tenant(TENANT))
-    await asyncio.sleep(0)
-    replica.kill()
-    await asyncio.gather(purge, return_exceptions=True)
-    assert isinstance(purge.exception(), Transient)
-    await replica.until_restarted(before + 1)
-    removal = await replica.placement.remove_tenant(TENANT)
-    assert (removal.evicted, removal.remaining, removal.is_complete) == ((), (), True)
-    assert (await replica.text(OTHER))[0] == FOREIGN
-    assert (await replica.ask(TENANT, "a question")).status_code == 403
 
 
 async def test_a_replica_that_is_stopped_while_its_engine_is_started_again_leaves_nothing(replica: Replica) -> None:
