@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Generator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 import tests.fixtures.examples  # noqa: F401 - registers the profiles
+from tests.fixtures.services import IN_GROUP
 
 # The same examples in every run. To look for what it has not thought of: `make explore`.
 settings.load_profile("same")
@@ -24,18 +26,21 @@ settings.load_profile("same")
 typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 ROOT = Path(__file__).parents[1]
-STARTED = {"mark.engine": "engine", "mark.kafka": "services"}
-"""The group of a file that says it starts the engine, or Kafka without it. Files of a group run one after another."""
-ENGINE, SERVICES = STARTED.values()
+CONSUMERS, ENGINE, BROKERS, LOOP = "consumers", "engine", "brokers", "loop"
+STARTED = {"mark.engine": ENGINE, "platform: Platform": CONSUMERS, "mark.kafka": BROKERS}
+"""The group of a file, by the first of these that it says. Files of a group run one after another."""
+WITH_THE_LOOP = ("tests/e2e/test_loop.py", "tests/integration/test_engine.py", "tests/integration/test_clients.py")
+"""They start an engine, and take as long as all others that do."""
+GROUPS = (CONSUMERS, ENGINE, LOOP, BROKERS)
+"""Those that take longest begin first."""
 UNIT = "tests/unit/"
-LOOP = "tests/e2e/test_loop.py"
-"""Starts every service itself and shares none: it begins its group."""
 LONG = (
     "tests/invariants/test_crash_points.py",
-    "tests/invariants/test_withdrawal_interleavings.py",
+    "tests/invariants/test_withdrawals.py",
     "tests/invariants/test_fenced.py",
+    "tests/invariants/test_audit_interleavings.py",
     "tests/invariants/test_every_order.py",
-    "tests/invariants/test_batches_in_every_order.py",
+    "tests/invariants/test_deletion_sla.py",
 )
 """Of the other files those that take longest, by test-durations.txt: begun last, they would be waited for."""
 LONG_SECONDS = 1800
@@ -67,9 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(
         key=lambda item: [
-            *(group_of(item.nodeid) != name for name in (SERVICES, ENGINE)),
-            not item.nodeid.startswith(LOOP),
-            *(group_of(item.nodeid) != name for name in LONG),
+            *(group_of(item.nodeid) != name for name in (*GROUPS, *LONG)),
             item.nodeid.startswith(UNIT),
         ]
     )
@@ -84,11 +87,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Two processes share the tests. Files that start Kafka run in one of them, one after another: these wait for
-    leases and sessions to end in time, which a third process's services would make late, and start what they share
-    once. The other process takes those that start the engine, some of which look at all the memory that processes of
-    this machine share, then what is long and starts nothing. Short files are left, which whoever is free takes one by
-    one, so that both end at about the same time.
+    """Three processes share the tests. Files that share what they start are a group, which one process takes: they
+    start it once, and wait most of the time, for leases and sessions to end, beside others that compute. What is long
+    and starts nothing comes next. Short files are left, which whoever is free takes one by one, so that all end at
+    about the same time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -106,13 +108,18 @@ def group_of(nodeid: str) -> str:
 
 @cache
 def _group_of_file(file: str) -> str:
+    if file in WITH_THE_LOOP:
+        return LOOP
     text = (ROOT / file).read_text()
     return next((group for marker, group in STARTED.items() if marker in text), file)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if hasattr(item.config, "workerinput") and group_of(item.nodeid) not in STARTED.values():
+    if group_of(item.nodeid) in GROUPS:
+        return
+    item.config.stash.setdefault(IN_GROUP, ExitStack()).close()
+    if hasattr(item.config, "workerinput"):
         os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 

@@ -320,8 +320,7 @@ def test_every_file_that_any_process_wrote_is_declared(life: Life, base_model: s
     assert any("/scratch/" in path for path in written), "or nobody was watched"
     assert any(path.startswith(str(life.adapter_dir)) for path in written)
     lying = {name for name, _ in raw_bytes.files(platform.user, platform.home / "work", platform.home / "tmp")}
-    new = [path for path in SHARED_MEMORY.iterdir() if path not in life.memory_before]
-    lying |= {name for name, _ in raw_bytes.files(*new)}
+    lying |= {name for name, _ in raw_bytes.files(*life.new_memory())}
     undeclared = {path for path in written | lying if not is_declared(path, life, base_model)}
     assert undeclared == set(), "add it to a store in schemas/stores/processes.py"
 

@@ -4,11 +4,13 @@ when the replica is back."""
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from deploy.local.identity import ProcessIdentity
 from deploy.local.services import INFERENCE, Folders
 from deploy.local.teardown import running_members
 from schemas.bus import events
@@ -40,9 +42,9 @@ def _purge(tenancy: Tenancy) -> Callable[[], object]:
     return look
 
 
-def _names_of_members(platform: Platform) -> list[str]:
+def _of_the_engine(platform: Platform) -> list[ProcessIdentity]:
     members = running_members(Folders(platform.home))
-    return [Path(f"/proc/{member.pid}/comm").read_text() for member in members]
+    return [member for member in members if Path(f"/proc/{member.pid}/comm").read_text().startswith("VLLM::")]
 
 
 @pytest.mark.timeout(1200)
@@ -63,8 +65,10 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
             await onboarded(tenancy, TENANT, TenantPolicy())
             await tenancy.outbox.publish(TENANT, events.TenantChurned(requested_by="op"))
             await platform.died("inference")
-            left = _names_of_members(platform)
-            assert any(name.startswith("VLLM::") for name in left), "what outlives its server is found by its stack"
+            left = _of_the_engine(platform)
+            assert left, "what outlives its server is found by its stack"
+            for outlived in left:
+                outlived.signal(signal.SIGKILL)  # they hold gigabytes
             look = _purge(tenancy)
 
             async def waits() -> PurgeRecord | None:
@@ -86,5 +90,5 @@ async def test_a_purge_waits_for_a_killed_replica_and_never_skips_it(platform: P
             assert [noted.outcome for noted in record.acknowledgements] == ["evicted"]
     finally:
         process = platform.processes.pop("inference")
-        await asyncio.to_thread(process.kill)
+        await asyncio.to_thread(process.stop, 60.0)
         await platform.forget_replica("replica-kill")

@@ -9,7 +9,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,6 @@ from tenancy.bootstrap import Tenancy, trust
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually
-from tests.unit.tiny_training import build_tiny_base, load_tokenizer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -41,11 +39,6 @@ ONE_STEP = Hyperparameters(r=8, max_steps=1, per_device_train_batch_size=2, held
 async def tenancy(platform: Platform) -> AsyncIterator[Tenancy]:
     async with platform.tenancy() as connected:
         yield connected
-
-
-@pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("tiny"), load_tokenizer()).path
 
 
 async def log_with(tenancy: Tenancy, kind: str, count: int = 1) -> AuditCopy:
@@ -66,9 +59,8 @@ def sano(platform: Platform, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_every_tampering(
-    platform: Platform, tenancy: Tenancy, tiny_base: Path
+    platform: Platform, tenancy: Tenancy
 ) -> None:
-    platform.restart("training", SANO_BASE_MODEL=str(tiny_base))
     platform.restart("ledger", "after:put:audit-claims#4")
     policy = TenantPolicy(min_new_examples=3, min_training_examples=2, hyperparameters=ONE_STEP)
     await onboard(tenancy, TENANT, policy, requested_by="op-7")
@@ -81,10 +73,7 @@ async def test_a_tenants_life_is_entered_once_holds_after_the_purge_and_shows_ev
         state = (await tenancy.states.read(TENANT)).state
         return state if state.active_adapter is not None and not state.outbox else None
 
-    try:
-        await eventually(activated, "the adapter was activated")
-    finally:
-        platform.restart("training")
+    await eventually(activated, "the adapter was activated")
     await platform.died("ledger")
     platform.restart("ledger")
     await tenancy.outbox.publish(TENANT, events.ExportRequested(export_id="x-1", requested_by="op-7"))

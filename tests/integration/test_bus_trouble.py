@@ -34,7 +34,6 @@ from tenancy.tenant_id import TenantId
 from tests.fixtures import write_audit
 from tests.fixtures.history import approvals, onboarded
 from tests.fixtures.platform import Platform, eventually
-from tests.unit.tiny_training import build_tiny_base, load_tokenizer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -91,11 +90,9 @@ class HeldJob:
 
 @pytest.fixture(scope="module")
 def training(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeldJob]:
-    folder = tmp_path_factory.mktemp("training")
-    base = build_tiny_base(folder / "base", load_tokenizer()).path
-    gate = folder / "gate"
+    gate = tmp_path_factory.mktemp("training") / "gate"
     # The lease is as long as in production: a worker that waits for a processor may not lose it, or begins again.
-    job = HeldJob(gate, {"SANO_BASE_MODEL": str(base), write_audit.GATE: str(gate), "SANO_LEASE_SECONDS": "30"})
+    job = HeldJob(gate, {write_audit.GATE: str(gate), "SANO_LEASE_SECONDS": "30"})
     platform.restart("training", **job.settings)
     yield job
     platform.restart("training")

@@ -23,7 +23,9 @@ from tests.fixtures.platform import Platform, eventually
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-PER_TOPIC = 2000
+PER_TOPIC = 500
+GOOD = 20
+"""Events between the garbage."""
 OVERSIZE = ((None, 1_048_300), ("gzip", 3_000_000))
 """Compression and length of values that a topic takes, and no letter can hold: with its reason it is larger than the
 bus takes, or it is as soon as it is not compressed."""
@@ -85,7 +87,7 @@ async def test_garbage_on_every_topic_becomes_dead_letters_and_stops_nobody(plat
     async with platform.tenancy() as tenancy, kafka_log(client) as log:
         await onboarded(tenancy, TENANT, TenantPolicy(min_new_examples=1000))
         dead_before = {topic: await log.ranges([dead_letter_topic(topic)]) for topic in LIVE_TOPICS}
-        good = await approvals(tenancy, TENANT, 20)
+        good = await approvals(tenancy, TENANT, GOOD)
         await tenancy.outbox.publish(TENANT, events.ConsentGranted(consent_id="c-1", version=1))
         producer = AIOKafkaProducer(**client, acks="all")
         await producer.start()
@@ -97,9 +99,10 @@ async def test_garbage_on_every_topic_becomes_dead_letters_and_stops_nobody(plat
                 if number == PER_TOPIC // 2:
                     await producer.flush()
                     await _oversize(platform)
-                if number % 100 == 50:
+                place, rest = divmod(number, PER_TOPIC // GOOD)
+                if rest == 0:
                     await producer.flush()
-                    await tenancy.outbox.publish(TENANT, good[number // 100])
+                    await tenancy.outbox.publish(TENANT, good[place])
             await producer.flush()
         finally:
             await producer.stop()

@@ -62,7 +62,6 @@ from tenancy.tenant_id import TenantId
 from tests.fixtures.otlp_sink import OtlpSink
 from tests.fixtures.platform import Platform, eventually, running
 from tests.fixtures.walled import ALLOW, GROUP, LITERAL, READ, TOPIC, WRITE, Walled, readable, without_acl
-from tests.unit.tiny_training import build_tiny_base, load_tokenizer
 from tests.world.fakes import FakeEngine, FakeFiles
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -145,26 +144,26 @@ def walled(
     object_store_credentials: Credentials,
     make_bucket: Callable[[str], str],
     telemetry: OtlpSink,
+    tiny_base: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Platform]:
     home = tmp_path_factory.mktemp("walled")
     ensure_key(home / "master.key")
     ensure_keys(home)
-    base = build_tiny_base(home / "tiny", load_tokenizer())
     bucket = make_bucket(f"walled-{secrets.token_hex(4)}")
     arguments = (home, walled_kafka.cluster, object_store_endpoint, object_store_credentials, bucket, home, telemetry)
-    with running(*arguments, access=walled_kafka.access, SANO_BASE_MODEL=str(base.path)) as held:
+    with running(*arguments, access=walled_kafka.access, SANO_BASE_MODEL=str(tiny_base)) as held:
         yield held
 
 
 @asynccontextmanager
-async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tuple[FakeEngine, Placement]]:
+async def replica(walled: Platform, walled_kafka: Walled) -> AsyncIterator[tuple[FakeEngine, Placement]]:
     """A replica's agent, lease and usage under the replicas' principal; only the engine is a fake."""
     own = {
-        "receipt_key": str(platform.home / "receipt.pem"),
-        "event_key": str(key_file(platform.home, Purpose.EVENT, "inference")),
+        "receipt_key": str(walled.home / "receipt.pem"),
+        "event_key": str(key_file(walled.home, Purpose.EVENT, "inference")),
     }
-    keys = {**installation(platform), **own, "base_model": "none"}
+    keys = {**installation(walled), **own, "base_model": "none"}
     settings = walled_kafka.settings(InferenceSettings, "sano-inference", keys)
     async with open_tenancy(settings, "inference") as tenancy:
         engine = FakeEngine()
@@ -193,9 +192,9 @@ async def replica(platform: Platform, walled_kafka: Walled) -> AsyncIterator[tup
             yield engine, placement
 
 
-def installation(platform: Platform) -> dict[str, Any]:
+def installation(walled: Platform) -> dict[str, Any]:
     """What everybody of the installation shares: the bucket and the keys."""
-    return platform.settings.model_dump(exclude_none=True, include=set(PlatformSettings.model_fields))
+    return walled.settings.model_dump(exclude_none=True, include=set(PlatformSettings.model_fields))
 
 
 async def test_every_service_does_its_work_under_its_own_principal(

@@ -38,7 +38,6 @@ from tenancy.platform.clock import utc_now
 from tenancy.tenant_id import TenantId
 from tests.fixtures.history import approvals
 from tests.fixtures.platform import Platform, eventually, running
-from tests.unit.tiny_training import build_tiny_base, load_tokenizer
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -52,11 +51,6 @@ FAST = ("--rate", "500", "--timeout", "120")
 async def tenancy(platform: Platform) -> AsyncIterator[Tenancy]:
     async with platform.tenancy() as connected:
         yield connected
-
-
-@pytest.fixture(scope="module")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_tiny_base(tmp_path_factory.mktemp("tiny"), load_tokenizer()).path
 
 
 async def sano(platform: Platform, *arguments: str) -> Any:
@@ -153,18 +147,14 @@ async def _lived(tenancy: Tenancy, tenant: TenantId) -> TenantState:
 
 
 @pytest.fixture(scope="module")
-def lived(platform: Platform, tiny_base: Path) -> TenantId:
+def lived(platform: Platform) -> TenantId:
     tenant = TenantId("replay-lived")
 
     async def live() -> None:
         async with platform.tenancy() as tenancy:
             await _lived(tenancy, tenant)
 
-    platform.restart("training", SANO_BASE_MODEL=str(tiny_base))
-    try:
-        asyncio.run(live())
-    finally:
-        platform.restart("training")
+    asyncio.run(live())
     return tenant
 
 
