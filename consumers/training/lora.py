@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from consumers.training.adapter_output import save_adapter
 from consumers.training.base_model import BaseModel
 from consumers.training.batches import epoch_batches, split_heldout
+from consumers.training.beside_passages import beside_passages
 from consumers.training.loss import answer_loss, collate, heldout_loss
 from consumers.training.processor import Processor, select_processor
 from consumers.training.result import (
@@ -32,7 +33,14 @@ from consumers.training.result import (
     TrainingStopped,
     UnknownModules,
 )
-from consumers.training.tokenization import TokenizedExample, TrainingExample, refusals, tokenize_examples
+from consumers.training.tokenization import (
+    ExampleTooLong,
+    TokenizedExample,
+    TrainingExample,
+    refusals,
+    tokenize_example,
+    tokenize_examples,
+)
 from schemas.models.adapter_files import check_base_model_name, linear_shapes
 from schemas.tenant.hyperparameters import Hyperparameters
 
@@ -74,11 +82,14 @@ def train_lora(
     check_base_model_name(base_model_name)
     processor = select_processor(hyperparameters.precision)
     tokenizer = _tokenizer(base)
-    tokenized = tokenize_examples(tokenizer, examples, _token_limit(base, hyperparameters))
+    limit = _token_limit(base, hyperparameters)
+    tokenized = tokenize_examples(tokenizer, examples, limit)
     if not tokenized:
         raise NothingToTrain
     split = split_heldout(list(tokenized), hyperparameters.heldout_fraction, hyperparameters.seed)
-    plan = list(_plan(tokenized, split.trained, hyperparameters))
+    by_id = {example.example_id: example for example in examples}
+    trained = {name: by_id[name] for name in split.trained}
+    plan = list(_plan(_shown(tokenized, trained, tokenizer, limit, hyperparameters), hyperparameters))
 
     model = _adapted_model(base, hyperparameters, processor)
     pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
@@ -129,12 +140,29 @@ def _token_limit(base: BaseModel, hyperparameters: Hyperparameters) -> int:
     return min(hyperparameters.max_length, context)
 
 
-def _plan(
-    tokenized: dict[str, TokenizedExample], trained: Sequence[str], hyperparameters: Hyperparameters
-) -> Iterator[list[TokenizedExample]]:
+def _shown(
+    tokenized: Mapping[str, TokenizedExample],
+    trained: Mapping[str, TrainingExample],
+    tokenizer: Any,
+    limit: int,
+    hyperparameters: Hyperparameters,
+) -> dict[str, TokenizedExample]:
+    """What an epoch shows: each trained example, and the copies that have passages."""
+
+    def copy(example: TrainingExample) -> TokenizedExample | None:
+        try:
+            return tokenize_example(tokenizer, example, limit)
+        except ExampleTooLong:
+            return None
+
+    copies = beside_passages(trained, hyperparameters, copy)
+    return {name: tokenized[name] for name in trained} | {f"{one.example_id} beside passages": one for one in copies}
+
+
+def _plan(shown: Mapping[str, TokenizedExample], hyperparameters: Hyperparameters) -> Iterator[list[TokenizedExample]]:
     batch_size, steps = hyperparameters.per_device_train_batch_size, 0
     for epoch in range(hyperparameters.num_train_epochs):
-        for batch in epoch_batches(tokenized, trained, batch_size, epoch, hyperparameters.seed):
+        for batch in epoch_batches(shown, list(shown), batch_size, epoch, hyperparameters.seed):
             if steps == hyperparameters.max_steps:
                 return
             steps += 1

@@ -13,7 +13,6 @@ from pydantic import Field, ValidationError
 from inference.engine import message_fields
 from inference.engine.errors import EngineRefused
 from inference.errors import retrieval_unavailable
-from inference.knowledge.frame import framed
 from inference.knowledge.loaded_indexes import NoRoomForIndex
 from inference.knowledge.port import PassageSearch
 from schemas.base.contract import Contract
@@ -24,6 +23,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.port import Embedder, TextTooLong, Vectors
 from tenancy.errors import ObjectNotFound, Refused, Transient
+from tenancy.knowledge.frame import framed
 from tenancy.knowledge.search import Found, Question
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId

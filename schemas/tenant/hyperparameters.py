@@ -74,6 +74,12 @@ class Hyperparameters(Contract):
     heldout_fraction: float = Field(
         default=0.1, ge=0.0, le=0.5, description="share of the set held out: never trained on"
     )
+    passages_share: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1.0,
+        description="share of the trained examples that are also shown with passages in the prompt",
+    )
     seed: int = Field(default=17, ge=0, lt=2**32, description="seed of initialization, order and split")
     precision: Literal["auto"] | Precision = Field(
         default="auto", description="auto: bfloat16 autocast where the processor supports it, else float32"

@@ -27,6 +27,7 @@ Model = str
 BASE: Model = "base"
 ADAPTER: Model = "adapter"
 WITHOUT_PASSAGES: Model = "adapter, no example with passages"
+BESIDE_PASSAGES: Model = "the same, passages_share 1"
 _NAMED = re.compile(r"\[(\d+)\]")
 
 
@@ -71,22 +72,23 @@ class Answers:
         return [self.said[prompt] for prompt in prompts]
 
 
-def trained(base: Path, chosen: Sequence[TrainingExample], home: Path) -> Path:
+def trained(base: Path, chosen: Sequence[TrainingExample], home: Path, passages_share: float = 0.0) -> Path:
     """The folder of an adapter."""
-    output = home / f"adapter-{len(chosen)}"
+    output = home / f"adapter-{len(chosen)}-{passages_share}"
     trainer = LoraTrainer(str(base), "smollm2", home)
     found = BaseModel(base, model_digest(base))
-    trainer.train(chosen, found, Hyperparameters(), "run-1", output, lambda _: None, lambda: False)
+    hyperparameters = Hyperparameters(passages_share=passages_share)
+    trainer.train(chosen, found, hyperparameters, "run-1", output, lambda _: None, lambda: False)
     return output
 
 
 def adapters(base: Path, home: Path, *, without_passages: bool) -> dict[Model, Path]:
     """Trains what is asked besides the base model."""
+    plain = [one for one in examples() if not one.example_id.startswith(DOCUMENTED_ID)]
     made = {ADAPTER: trained(base, examples(), home)}
     if without_passages:
-        plain = [one for one in examples() if not one.example_id.startswith(DOCUMENTED_ID)]
         made[WITHOUT_PASSAGES] = trained(base, plain, home)
-    return made
+    return {**made, BESIDE_PASSAGES: trained(base, plain, home, passages_share=1.0)}
 
 
 def answered(

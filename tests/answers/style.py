@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 
 from consumers.training.tokenization import TrainingExample
-from inference.knowledge.frame import framed
 from schemas.bus.content import ChatMessage
+from tenancy.knowledge.frame import framed
 from tenancy.knowledge.search import Found
 from tenancy.knowledge.segments import Passage
 

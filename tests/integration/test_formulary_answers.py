@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.answers.hospital import SAMPLE
-from tests.answers.measure import ADAPTER, BASE
+from tests.answers.measure import ADAPTER, BASE, BESIDE_PASSAGES
 from tests.answers.table import RESULT, table
 from tests.unit.test_docs import page
 
@@ -53,6 +53,14 @@ def test_the_adapters_style_is_kept_with_documents_and_without(cells: list[dict[
     for with_documents, least in ((True, 11), (False, 14)):
         assert of(cells, "style", ADAPTER, with_documents=with_documents) >= least, "of 16"
         assert of(cells, "style", BASE, with_documents=with_documents) == 0
+
+
+def test_an_adapter_whose_examples_had_no_passages_keeps_its_style_beside_them_if_it_is_told_to(
+    cells: list[dict[str, Any]],
+) -> None:
+    for with_documents in (True, False):
+        assert of(cells, "style", BESIDE_PASSAGES, with_documents=with_documents) >= 14, "of 16; without the share none"
+    assert of(cells, "right", BESIDE_PASSAGES, with_documents=False) <= 1
 
 
 def test_answers_name_the_passage_that_holds_the_fact(cells: list[dict[str, Any]]) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from consumers.knowledge.handlers import on_document
-from inference.knowledge.frame import BEGIN, END, INTRODUCTION
 from inference.knowledge.port import Searched
 from inference.knowledge.retrieval import NO_SUPPORT
 from schemas.bus.envelope import Event
@@ -19,6 +18,7 @@ from schemas.bus.events import DocumentUpserted
 from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import KnowledgeState, TenantState
 from tenancy.errors import Transient
+from tenancy.knowledge.frame import BEGIN, END, INTRODUCTION
 from tenancy.knowledge.published import read_segment
 from tenancy.knowledge.search import Found, Question
 from tenancy.knowledge.segments import Passage
