@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,8 +172,7 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
     Raises :class:`Refused` for wrong settings, before anything is waited for.
     """
     master, client, signing = master_key(settings), settings.kafka_client(), event_signer(settings)
-    with closing(object_store(settings)) as store:
-        async with KafkaPublisher(client, signing) as kafka:
-            tenancy = assemble(store, master, kafka, f"/sanolith/{source}")
-            with closing(tenancy.keys):
-                yield tenancy
+    async with aclosing(object_store(settings)) as store, KafkaPublisher(client, signing) as kafka:
+        tenancy = assemble(store, master, kafka, f"/sanolith/{source}")
+        with closing(tenancy.keys):
+            yield tenancy

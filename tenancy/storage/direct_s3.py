@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
@@ -115,10 +115,10 @@ class DirectRequests:
         answer.raw.close()
         return None
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Ask for nothing more."""
         if self.http is not None:
-            self.http.close()
+            await self.http.aclose()
 
     async def _asked(
         self, operation: str, method: str, key: str, headers: dict[str, str], body: bytes = b""
@@ -129,10 +129,7 @@ class DirectRequests:
             request = self._signed(operation, AWSRequest(method, self._url(key), headers, body))
         except BotoCoreError:
             return None
-        url = urlsplit(request.url)
-        lines = [f"{method} {url.path} HTTP/1.1", f"Host: {url.netloc}"]
-        lines += [f"{name}: {value}" for name, value in request.headers.items()]
-        return await self.http.ask("\r\n".join([*lines, "", ""]).encode() + body)
+        return await self.http.ask(method, request.url, dict(request.headers), body)
 
     def _answer(self, key: str, headers: dict[str, str]) -> Any:
         internals: Any = self.client
@@ -165,11 +162,9 @@ def _http_client(client: S3Client, base: str) -> HttpClient | None:
     session, config = internals._endpoint.http_session, internals.meta.config
     if session._proxy_config.proxy_url_for(base) or session._cert_file or not session._verify:
         return None
-    url = urlsplit(base)
-    is_tls = url.scheme == "https"
+    is_tls = base.startswith("https:")
     context = ssl.create_default_context(cafile=get_cert_path(session._verify)) if is_tls else None
-    port = url.port or (443 if is_tls else 80)
-    return HttpClient(url.hostname or "", port, context, config.connect_timeout, config.read_timeout)
+    return HttpClient(context, config.connect_timeout, config.read_timeout)
 
 
 def _is_filled(raw: Any, into: memoryview) -> bool:

@@ -287,11 +287,11 @@ class S3ObjectStore:
         finally:
             stop.set()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Ask for nothing more. What is under way goes on in its thread, which ends with it."""
         self.threads.close()
         if self.direct is not None:
-            self.direct.close()
+            await self.direct.aclose()
 
 
 def _reason(code: str) -> str:

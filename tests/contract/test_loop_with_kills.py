@@ -46,7 +46,7 @@ async def test_killed_at_effects_of_many_kinds_the_loop_ends_on_a_real_server_as
         ended = await _loop(SaltedAlike(tmp_path, crash, objects))
         left = [version.key async for version in objects.versions(object_keys.tenant_prefix(TENANT))]
     finally:
-        objects.close()
+        await objects.aclose()
     assert crash.kinds == set(), "each of them was come to"
     assert left == []
     assert ended == await _loop(SaltedAlike(tmp_path))

@@ -106,7 +106,7 @@ async def test_what_is_ahead_of_others_waits_for_none_of_them(client: Client, st
 async def test_a_closed_store_begins_nothing_and_its_threads_end(client: Client, store: S3ObjectStore) -> None:
     async with asyncio.timeout(BOUND_SECONDS), all_busy(client, store):
         threads = [thread for thread in threading.enumerate() if thread in store.threads._all._threads]
-        store.close()
+        await store.aclose()
         with pytest.raises(StoreUnavailable, match="closed"):
             await store.put("late", b"x")
     assert len(client.asked) == REQUESTS == len(threads), "what waited is not begun"
@@ -122,7 +122,7 @@ async def test_who_waits_for_a_thread_when_they_are_closed_is_told_and_not_cance
         behind, cancelled = (asyncio.create_task(store.put(name, b"x")) for name in ("behind", "cancelled"))
         await asyncio.sleep(0)
         cancelled.cancel()
-        store.close()
+        await store.aclose()
         with pytest.raises(StoreUnavailable, match="closed"):
             await behind
         with pytest.raises(asyncio.CancelledError):
