@@ -23,7 +23,7 @@ ENTRY = Entry("curation_events", run, ("aiokafka", "boto3", "faststream", "moto"
 
 async def _measure(options: Options, home: Path) -> Result:
     bystander = next(beside(IMPORTER, TOPICS[CURATION].partitions))
-    events, imported = (40, 100) if options.quick else (800, 3000)
+    events, imported = (40, 100) if options.quick else (1600, 3000)
     tenants = (*ONE, *MANY, IMPORTER, bystander)
     async with (
         asyncio.timeout(ENTRY_SECONDS),

@@ -18,7 +18,7 @@ ENTRY = Entry("ledger_events", run, ("aiokafka", "boto3", "faststream", "moto", 
 
 
 async def _measure(options: Options, home: Path) -> Result:
-    events = 40 if options.quick else 800
+    events = 40 if options.quick else 1600
     async with (
         asyncio.timeout(ENTRY_SECONDS),
         contest(options, home, "ledger", batched_ledger, (*ONE, *MANY)) as held,
