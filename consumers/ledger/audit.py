@@ -258,6 +258,7 @@ def _is_of_its_purge(data: EventData, state: TenantState) -> bool:
 
 async def _sign_if_due(tenant: TenantId, appended: Appended, ports: LedgerPorts, *, at_once: bool = False) -> None:
     """The event is entered, so what keeps it from being signed is none of its own: the keeper goes on trying."""
-    if appended.head.unsigned >= (1 if at_once else ports.checkpoint_entries):
+    head, _ = appended.hint
+    if head.unsigned >= (1 if at_once else ports.checkpoint_entries):
         with audit_failure_logged(logger, "audit log not signed"):
-            await ports.checkpointer.seal(tenant)
+            await ports.checkpointer.seal(tenant, None if at_once else appended.hint)

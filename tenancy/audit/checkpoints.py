@@ -18,7 +18,7 @@ from schemas.evidence.audit import CHECKPOINT_PREDICATE, AuditCheckpoint, AuditH
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.statements import statement
 from schemas.objects import object_keys
-from tenancy.audit.log import AuditLog
+from tenancy.audit.log import AuditLog, Hint
 from tenancy.errors import AuditBroken, BadSignature, ObjectNotFound, PreconditionFailed
 from tenancy.evidence.envelopes import unverified
 from tenancy.evidence.process_keys import ProcessKeys
@@ -35,14 +35,15 @@ class Checkpointer:
     log: AuditLog
     keys: ProcessKeys
 
-    async def seal(self, tenant: TenantId) -> CheckpointRef | None:
+    async def seal(self, tenant: TenantId, hint: Hint | None = None) -> CheckpointRef | None:
         """Sign everything that is entered now, unless it is signed; the latest checkpoint, None for an empty log.
 
-        Five requests, two of them writes; two reads when everything is signed. Raises :class:`AuditBroken`, also where
-        the next checkpoint is there and does not follow, and :class:`BadSignature` where it is there and was signed
-        by no key of the trust file, or by one that had been replaced before.
+        Five requests, two of them writes; two reads when everything is signed. ``hint``: to sign what is entered up to
+        there, by the two writes alone. Raises :class:`AuditBroken`, also where the next checkpoint is there and does
+        not follow, and :class:`BadSignature` where it is there and was signed by no key of the trust file, or by one
+        that had been replaced before.
         """
-        head, etag = await self.log.caught_up_head(tenant)
+        head, etag = hint or await self.log.caught_up_head(tenant)
         latest = head.checkpoint
         while head.seq > (latest.seq if latest else 0):
             latest = await self._next(tenant, latest, head)

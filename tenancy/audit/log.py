@@ -50,6 +50,9 @@ CLAIM = "an event's claim"
 
 Facts = dict[str, str | int]
 
+Hint = tuple[AuditHead, str | None]
+"""A head and its ETag, None where none lies there."""
+
 
 @dataclass(frozen=True)
 class AuditRecord:
@@ -65,11 +68,11 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class Appended:
-    """What is entered, and whether this call entered it. ``head`` is the log's end as far as this call knows."""
+    """What is entered, and whether this call entered it. ``hint``: the log's end as far as this call knows."""
 
     entry: AuditEntry
     is_new: bool
-    head: AuditHead
+    hint: Hint
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class AuditLog:
         await (self.announcer or Announcer(self.objects, "audit")).announce(tenant)
 
     async def append_run(
-        self, tenant: TenantId, records: Sequence[AuditRecord], hint: tuple[AuditHead, str | None] | None = None
+        self, tenant: TenantId, records: Sequence[AuditRecord], hint: Hint | None = None
     ) -> list[Appended]:
         """Enter these, each another occurrence, in their order and as if one after another.
 
@@ -153,7 +156,7 @@ class AuditLog:
         side. A repetition is found where its claim says. Everything is appended one after another where somebody else's
         entry got in between. ``hint``: read just now, beside something else.
         """
-        head, head_etag = hint or await self.hint(tenant)
+        head, head_etag = hint = hint or await self.hint(tenant)
         end = _End(head.seq, head.entry_sha256)
         position = end.seq + 1
         claiming = (self._claimed(tenant, record.occurrence, position) for record in records)
@@ -172,7 +175,7 @@ class AuditLog:
             except PreconditionFailed:
                 made = {}
             else:
-                head = await self._advanced(tenant, end, head, head_etag)
+                hint = await self._advanced(tenant, end, head, head_etag)
         earlier = sorted({claim.position for claim in claims if claim.position != position})
         found = dict(zip(earlier, await gathered(self._read(tenant, place) for place in earlier), strict=True))
         appended = []
@@ -180,7 +183,7 @@ class AuditLog:
             there = found.get(claim.position)
             entry = made.get(claim.tag) or (there.tagged(claim.tag) if there else None)
             is_new = claim.tag in made
-            appended.append(Appended(entry, is_new, head) if entry else await self.append(tenant, record))
+            appended.append(Appended(entry, is_new, hint) if entry else await self.append(tenant, record))
         return appended
 
     async def head(self, tenant: TenantId) -> AuditHead | None:
@@ -209,7 +212,7 @@ class AuditLog:
         """Erase which event each entry was. An event that is delivered after that would be entered again."""
         await erase_prefix(self.objects, object_keys.audit_claims_prefix(tenant))
 
-    async def caught_up_head(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
+    async def caught_up_head(self, tenant: TenantId) -> Hint:
         """The head, brought up to the last entry that exists, and the ETag of the hint it was made from."""
         head, etag = await self.hint(tenant)
         end = await self._last(tenant, _End(head.seq, head.entry_sha256))
@@ -217,7 +220,7 @@ class AuditLog:
             return head, etag
         return head.evolve(**self._reaching(end)), etag
 
-    async def hint(self, tenant: TenantId) -> tuple[AuditHead, str | None]:
+    async def hint(self, tenant: TenantId) -> Hint:
         """The head as it lies there, that of an empty log where there is none, and its ETag."""
         try:
             stored = await self.objects.get(object_keys.audit_head(tenant))
@@ -300,7 +303,7 @@ class AuditLog:
             facts=record.facts,
         )
 
-    async def _advanced(self, tenant: TenantId, end: _End, head: AuditHead, etag: str | None) -> AuditHead:
+    async def _advanced(self, tenant: TenantId, end: _End, head: AuditHead, etag: str | None) -> Hint:
         """The head, once it says that the log reaches at least to ``end``."""
         update = self._reaching(end)
         return await self.rewrite_head(
@@ -312,7 +315,7 @@ class AuditLog:
 
     async def rewrite_head(
         self, tenant: TenantId, head: AuditHead, etag: str | None, change: Callable[[AuditHead], AuditHead]
-    ) -> AuditHead:
+    ) -> Hint:
         """Change the hint by compare-and-swap. After some lost races it is left as others wrote it."""
         for _ in range(HEAD_ATTEMPTS):
             changed = change(head)
@@ -320,10 +323,10 @@ class AuditLog:
                 break
             body = changed.model_dump_json().encode()
             with suppress(PreconditionFailed):
-                await self.objects.put(object_keys.audit_head(tenant), body, if_absent=etag is None, if_match=etag)
-                return changed
+                key = object_keys.audit_head(tenant)
+                return changed, await self.objects.put(key, body, if_absent=etag is None, if_match=etag)
             head, etag = await self.hint(tenant)
-        return head
+        return head, etag
 
 
 def _readable(model: type[ModelT], body: bytes, what: str) -> ModelT:

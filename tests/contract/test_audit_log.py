@@ -210,3 +210,21 @@ async def test_checkpoints_sign_what_is_entered_once_and_follow_each_other(
     assert (head.checkpoint, head.unsigned) == (made[0], 0)
     keys = [key async for key in objects.keys(object_keys.audit_checkpoints_prefix(TENANT))]
     assert keys == [object_keys.audit_checkpoint(TENANT, number) for number in (1, 2, 3)]
+
+
+async def test_the_end_that_a_run_has_left_is_signed_as_it_is_whoever_signed_or_entered_something_since(
+    log: AuditLog,
+) -> None:
+    keys = AllKeys.made()
+    run = await log.append_run(TENANT, [record("a"), record("b")])
+    made = await Checkpointer(log, keys).seal(TENANT, run[-1].hint)
+    assert made is not None
+    assert made == await Checkpointer(log, keys).seal(TENANT, run[-1].hint), "by another process, as it is"
+    run = await log.append_run(TENANT, [record("c"), record("d")])
+    await log.append(TENANT, record("e"))
+    made = await Checkpointer(log, keys).seal(TENANT, run[-1].hint)
+    head = await log.head(TENANT)
+    assert made is not None
+    assert head is not None
+    assert (made.number, made.seq) == (2, 4)
+    assert (head.seq, head.checkpoint, head.unsigned) == (5, made, 1)

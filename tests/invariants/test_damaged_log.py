@@ -21,6 +21,7 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.audit import AuditHead
 from schemas.objects import object_keys
 from tenancy.audit.checkpoints import Checkpointer
+from tenancy.audit.log import Hint
 from tenancy.audit.verification import verify_copy
 from tenancy.errors import AuditBroken
 from tenancy.state.legal_holds import open_holds
@@ -206,7 +207,7 @@ async def test_what_the_ledger_could_not_sign_at_the_purges_end_the_keeper_signs
     signing, keeper = ledger.ports, dispatched.keeper
 
     class Unable(Checkpointer):
-        async def seal(self, tenant: TenantId) -> None:
+        async def seal(self, tenant: TenantId, hint: Hint | None = None) -> None:
             raise AuditBroken("a checkpoint")
 
     unable = Unable(signing.checkpointer.log, stranger)
