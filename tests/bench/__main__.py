@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.bench import (
+    activation,
     adapter_first_token,
     approval_cost,
     curation_events,
@@ -54,6 +55,7 @@ ENTRIES: tuple[Entry, ...] = (
     idle_looks.ENTRY,
     training_step.ENTRY,
     *WITH_ENGINE,
+    activation.ENTRY,
     redaction.ENTRY,
     retrieval.ENTRY,
 )

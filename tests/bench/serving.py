@@ -177,17 +177,10 @@ class PlainVllm:
 
         started = time.perf_counter()
 
-        def get() -> None:
-            with (self.root / name / WEIGHTS_FILE).open("wb") as file:
-
-                def part(start: int) -> None:
-                    told = f"bytes={start}-{min(start + PEER_RANGE_BYTES, self._bytes[name]) - 1}"
-                    answer = self.client.get_object(Bucket=self.bucket, Key=name, Range=told)
-                    os.pwrite(file.fileno(), answer["Body"].read(), start)
-
-                list(self._threads.map(part, range(0, self._bytes[name], PEER_RANGE_BYTES)))
-
-        await asyncio.to_thread(get)
+        weights = self.root / name / WEIGHTS_FILE
+        await asyncio.to_thread(
+            get_in_ranges, self.client, self.bucket, name, self._bytes[name], weights, self._threads
+        )
         request = LoRARequest(lora_name=name, lora_int_id=next(self._ids), lora_path=str(self.root / name))
         if not await self.engine._llm.add_lora(request):
             raise RuntimeError("vLLM did not add the adapter")
@@ -219,6 +212,18 @@ class PlainVllm:
     def _names(self) -> dict[str, Any]:
         names: dict[str, Any] = self.engine._serving.openai_serving_models.lora_requests
         return names
+
+
+def get_in_ranges(client: S3Client, bucket: str, key: str, size: int, path: Path, threads: ThreadPoolExecutor) -> None:
+    """An object of a known size into a file, by GetObject in parallel."""
+    with path.open("wb") as file:
+
+        def part(start: int) -> None:
+            told = f"bytes={start}-{min(start + PEER_RANGE_BYTES, size) - 1}"
+            answer = client.get_object(Bucket=bucket, Key=key, Range=told)
+            os.pwrite(file.fileno(), answer["Body"].read(), start)
+
+        list(threads.map(part, range(0, size, PEER_RANGE_BYTES)))
 
 
 async def _encoded(events: Any) -> AsyncGenerator[bytes, None]:

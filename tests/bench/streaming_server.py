@@ -1,9 +1,10 @@
 """The API's process of a replica of ours, or vLLM's own server.
 
-    python -m tests.bench.streaming_server ours|vllm|stock BASE_MODEL PORT FOLDER [ADAPTER]
+    python -m tests.bench.streaming_server ours|with-bus|vllm|stock BASE_MODEL PORT FOLDER [ADAPTER]
 
 With the folder of an adapter it has a real engine; without one an engine that computes nothing, so that what is
 measured is the process itself. On a CPU ``vllm`` applies the adapter as a replica does, and ``stock`` as vLLM does.
+``with-bus`` is ours with the replica's agent, on the bus that ``SANO_KAFKA_BOOTSTRAP_SERVERS`` names.
 """
 
 from __future__ import annotations
@@ -12,21 +13,32 @@ import gc
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from deploy.local.ports import LOOPBACK
+from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
+from inference.app import Replica
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.engine import Engine
+from inference.replica.agent import AgentPorts
+from inference.settings import InferenceSettings
 from inference.tenants.admission import TenantRequests
+from schemas.evidence.purposes import Purpose
+from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
+from tenancy.bootstrap import assemble, event_signer
+from tenancy.bus import KafkaPublisher
 from tenancy.service.background_server import run_server
+from tenancy.service.telemetry import configure_telemetry
+from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.tenant_id import TenantId
 from tests.bench import paced_core
+from tests.bench.stand import KeyFiles
 from tests.unit.api.replica import Bench
 
-OURS, PEER, STOCK = "ours", "vllm", "stock"
+OURS, WITH_BUS, PEER, STOCK = "ours", "with-bus", "vllm", "stock"
 """Here, since vLLM's processes import this module anew, and fail where it imports a web framework's proxies."""
 AT_ONCE = 64
 CONTEXT = 2048
@@ -59,11 +71,33 @@ def config_of(base_model: Path) -> EngineConfig:
     )
 
 
-def serve_ours(base_model: Path, port: int, folder: Path, adapter: Path | None) -> None:
+async def enter_bus(stack: AsyncExitStack, bench: Bench, placement: Placement, folder: Path) -> None:
+    """The replica's publisher and its agent's consumer, as :mod:`inference.app` makes them."""
+    keys = KeyFiles.made(folder)
+    settings = InferenceSettings(
+        s3_bucket="none",
+        base_model="none",
+        replica_id="replica-0",
+        trust_file=folder / TRUST_FILE,
+        trust_root_file=folder / ROOT_PUBLIC_FILE,
+        receipt_key=str(key_file(folder, Purpose.RECEIPT, "inference")),
+        event_key=str(key_file(folder, Purpose.EVENT, "inference")),
+    )
+    replica = Replica(settings, configure_telemetry("inference", None))
+    publisher = KafkaPublisher(settings.kafka_client(), event_signer(settings))
+    publishing = await stack.enter_async_context(publisher)
+    tenancy = assemble(bench.objects, KeyFileMasterKey.read(keys.master), publishing, "/bench")
+    receipts = replica.keys.signer(Purpose.RECEIPT)
+    ports = AgentPorts(tenancy, receipts, bench.views, placement, bench.lease, bench.indexes, Pins(0))
+    await stack.enter_async_context(replica._consumer(tenancy, ports).running())
+
+
+def serve_ours(base_model: Path, port: int, folder: Path, adapter: Path | None, *, has_bus: bool) -> None:
     engine = Engine(config_of(base_model))
     bench = Bench()
     placement = Placement(engine, _Files(folder, adapter), bench.residency, 0.0)
     bench.api.running = TenantRequests(AT_ONCE)
+    bench.views.ttl_seconds = InferenceSettings.model_fields["state_ttl_seconds"].default
     bench.api.answers = None  # until the engine runs, as in a replica
 
     @asynccontextmanager
@@ -71,11 +105,15 @@ def serve_ours(base_model: Path, port: int, folder: Path, adapter: Path | None) 
         await engine.start()
         await bench.start()
         bench.answering(engine, bench.grammars, placement)
+        stack = AsyncExitStack()
+        if has_bus:
+            await enter_bus(stack, bench, placement, folder)
         gc.collect()  # as a replica does, and vLLM's server: or each collection walks vLLM's and torch's objects
         gc.freeze()
         try:
             yield
         finally:
+            await stack.aclose()
             await engine.close()
 
     run_server(bench.api.build, running, host=LOOPBACK, port=port, graceful_seconds=5, connections=1024, uvloop=True)
@@ -104,8 +142,8 @@ def main() -> None:
     prepare_environment(config_of(Path(base_model)))
     if adapter is None:
         paced_core.install()
-    if side == OURS:
-        serve_ours(Path(base_model), int(port), Path(folder), adapter)
+    if side in (OURS, WITH_BUS):
+        serve_ours(Path(base_model), int(port), Path(folder), adapter, has_bus=side == WITH_BUS)
     else:
         serve_vllm(Path(base_model), int(port), adapter, is_stock=side == STOCK)
 
