@@ -15,6 +15,11 @@ _AGE_UNIT = (
 )
 _OLD = r"(?:9\d|1[0-2]\d)"
 _AGE = re.compile(rf"(?<![\w.,/<>≥≤=+-])(?P<age>{_OLD})\s?-?\s?{_AGE_UNIT}", re.IGNORECASE)
+_AGE_OF_PATIENT = re.compile(
+    rf"(?<!\w)(?:pt|patient)\s(?:is\s)?(?P<age>{_OLD})\s?(?:y|yrs?|years)\b|(?<![\w.,/-])(?P<sexed>{_OLD})\s?y\.?\s?[mf]\b|"
+    rf"(?<!\w)(?:she|he)(?:\sis|'s)\s(?P<today>{_OLD})\s(?:today|tomorrow|next|this)\b",
+    re.IGNORECASE,
+)
 _AGE_SEX = re.compile(
     rf"(?:^|\b(?:a|an|the|pt|patient|is|for|this|my|our|in|on|re|with|old|hi|,)\s?:?\s?|[.;:,(\]]\s{{0,"
     rf"2}})(?P<age>{_OLD})\s?/?\s?(?:[mf]|male|female|woman|man|lady|gentleman|wf|wm|bf|bm|"
@@ -54,6 +59,7 @@ _AGE_IN_WORDS = re.compile(
     rf"(?:now\s|just\s|almost\s|nearly\s|already\s)?(?P<alone>{_OLD_IN_WORDS})(?=\s(?:and|but|with|who|now|w/)|\s?[,.;?!)]|\s?$)",
     re.IGNORECASE,
 )
+_TURNED = re.compile(rf"(?<!\w)(?:aged?|turned|turning|turns)\s(?P<age>{_OLD_IN_WORDS})(?!\w)", re.IGNORECASE)
 _AT_AN_AGE = re.compile(rf"(?<!\w)at\s(?P<age>{_OLD})(?=,?\s(?:she|he|they|his|her)\b)", re.IGNORECASE)
 _AGE_WORDS = re.compile(
     rf"(?<!\w)(?P<age>{_OLD_IN_WORDS}"
@@ -81,7 +87,16 @@ def find(text: str) -> Iterator[Found]:
             ):
                 continue
             yield match.start("age"), match.end("age"), T.AGE
-    for pattern in (_AGE_DECADE, _AGE_OF_THE_OLD, _AGE_WORDS, _AGE_OF_SOMEBODY, _AGE_IN_WORDS, _AT_AN_AGE):
+    for pattern in (
+        _AGE_DECADE,
+        _AGE_OF_THE_OLD,
+        _AGE_WORDS,
+        _AGE_OF_SOMEBODY,
+        _AGE_IN_WORDS,
+        _AGE_OF_PATIENT,
+        _TURNED,
+        _AT_AN_AGE,
+    ):
         for match in pattern.finditer(text):
             age = match.lastgroup or "age"
             yield match.start(age), match.end(age), T.AGE

@@ -37,6 +37,16 @@ _DAY_MONTH = re.compile(
     rf"-]{{0,3}}{_YEAR}(?![\w/%]))?{_TIME}",
     re.IGNORECASE,
 )
+_MONTH_ABROAD = (
+    r"(?:janvier|f[ée]vrier|mars|avril|mai|juin|juillet|ao[ûu]t|septembre|octobre|novembre|d[ée]cembre|enero|febrero|marzo|"
+    r"abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|januar|februar|märz|maerz|juni|juli|oktober|"
+    r"dezember|gennaio|febbraio|aprile|maggio|giugno|luglio|settembre|ottobre|dicembre|janeiro|fevereiro|março|maio|junho|"
+    r"julho|setembro|outubro|dezembro)"
+)
+_ABROAD = re.compile(
+    rf"(?<![\w./-]){_DAY}\.?\s(?:de\s)?{_MONTH_ABROAD}(?!\w)(?:[\s,]{{1,2}}(?:de\s)?(?:19|20)\d\d(?!\w))?",
+    re.IGNORECASE,
+)
 _MONTH_YEAR = re.compile(
     rf"(?<![^\W\d_])(?:{_MONTH})[\s,'/-]{{0,3}}(?:of\s)?(?:(?:19|20)\d\d|'\d\d)(?!\w)", re.IGNORECASE
 )
@@ -156,7 +166,7 @@ def find(text: str) -> Iterator[Found]:
             and not _UNIT_AFTER.match(text, match.end())
             and (
                 match["sign"] != "."
-                or len(match["c"]) == 4
+                or len(match["c"]) in (2, 4)
                 or len(match["a"]) == 4
                 or _CUE.search(text, max(0, match.start() - 24), match.start())
             )
@@ -167,6 +177,7 @@ def find(text: str) -> Iterator[Found]:
         _ISO,
         _MONTH_DAY,
         _DAY_MONTH,
+        _ABROAD,
         _MONTH_YEAR,
         _NUMERIC_MONTH_YEAR,
         _SEASON,
@@ -232,7 +243,7 @@ def _two_parts(text: str) -> Iterator[Found]:
             if a == 1 and b in (2, 3, 4):
                 continue
         elif match.group() in ("1/2", "1/4", "3/4", "1/3", "2/3") and not re.search(
-            r"\b(?:on|seen|admitted|dob|appt|visit|lmp|d/?c'?d|discharged|born|due|since|until)\s{0,2}$",
+            r"\b(?:on|seen|admitted|dob|appt|visit|lmp|d/?c'?d|discharged|born|due|since|until|w(?:ee)?k\sof)\s{0,2}$",
             before,
             re.IGNORECASE,
         ):

@@ -26,7 +26,7 @@ _LABELS = (
     Label(
         T.SSN,
         True,
-        r"ssn\d?|s\.s\.n\.?|ss\s?#|soc(?:ial)?\.?\s?sec(?:urity)?\.?(?:\s?(?:number|no\.?|num|"
+        r"national\s?insurance(?:\s?(?:number|no\.?|num|#))?|last\s(?:4|four)|ssn\d?|s\.s\.n\.?|ss\s?#|soc(?:ial)?\.?\s?sec(?:urity)?\.?(?:\s?(?:number|no\.?|num|"
         r"#))?|social\s?#?|sin\s?#|tin\s?#|itin",
     ),
     Label(
@@ -173,9 +173,9 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _FILLER = re.compile(
-    r"\s{0,3}+(?:(?P<sign>[#:=]|(?:nos?|nr|num|number|numbers|nbr|id|ids)\b\.?)|is\b|was\b|"
+    r"\s{0,3}+(?:(?P<sign>[#:=]|(?:nos?|nr|num|number|numbers|nbr|id|ids)\b\.?|(?:that\s)?ends?\s(?:in|with)\b|ending(?:\s(?:in|with))?\b)|is\b|was\b|"
     r"are\b|of\b|on\s(?:file|record|chart)\b|as\b|"
-    r"(?:that\s)?ends?\s(?:in|with)\b|ending\s(?:in|with)?|last\s(?:4|four)(?:\s(?:digits|"
+    r"last\s(?:4|four)(?:\s(?:digits|"
     r"of))?(?:\s(?:is|are|of\sssn))?|listed\sas\b|reads?\b|"
     r"shows?\b|ref(?:erence)?\b|template\b|hash\b|scan\b|card\b|file\b|for\s(?:this\s)?(?:pt|"
     r"patient|him|her)\b|to\b|at\b|[-(\[.,'\"]|xx+)",
@@ -183,10 +183,12 @@ _FILLER = re.compile(
 )
 _MOST_FILLERS = 5
 _VALUE = re.compile(
-    r"\s{0,3}+(?P<value>(?=[a-z_./-]{0,12}+\d|[a-z]{1,6}[- ]\d)[a-z0-9](?:[a-z0-9_]|[-.](?=[a-z0-9])){0,47}+)",
+    r"\s{0,3}+(?P<value>(?=[a-z_./-]{0,12}+\d|[a-z]{1,6}[- ]\d)[a-z0-9](?:[a-z0-9_]|[-./](?=[a-z0-9])){0,47}+)",
     re.IGNORECASE,
 )
-_MORE = re.compile(r"[ -](?P<more>\d{2,12}|[A-Z]{1,3}\d{1,8}|[A-Z0-9]{2,5}(?=[ -][A-Z0-9]*\d))(?![\w/%]|\.\d)")
+_MORE = re.compile(
+    r"[ -](?P<more>\d{2,12}|[A-Z](?=\s?[,.;:)]|$)|[A-Z]{1,3}\d{1,8}|[A-Z0-9]{2,5}(?=[ -][A-Z0-9]*\d))(?![\w/%]|\.\d)"
+)
 _NO_MORE = re.compile(
     r"\s?(?:-\s?)?(?:y/?o|yrs?|years?|y\.o|m/o|mo\b|months?|weeks?|wks?|wk|days?|hours?|hrs?|"
     r"h\b|mins?|mg|mcg|ug|g\b|gm|kg|lbs?|ml|cc|l\b|units?|iu|meq|mmol|"
@@ -201,7 +203,11 @@ _ROOM = re.compile(
     re.IGNORECASE,
 )
 _PLATE = re.compile(
-    r"\s{0,2}+(?:(?:is|#|:|no\.?|number)\s{0,2}+){0,2}+(?P<value>[A-Z]{4,8}|[A-Z0-9]{1,4}[ -][A-Z0-9]{2,5})(?![^\W_])"
+    r"\s{0,2}+(?:(?:is|#|:|no\.?|number)\s{0,2}+){0,2}+"
+    r"(?P<value>[A-Z]{4,8}|[A-Z0-9]{1,4}(?:[ -][A-Z0-9]{1,5}){1,2})(?![^\W_])"
+)
+_PLATE_LOWER = re.compile(
+    r"\s{0,2}+(?P<value>(?=[a-z0-9]{0,4}\d)[a-z0-9]{2,4}[ -][a-z0-9]{2,4})(?![^\W_])", re.IGNORECASE
 )
 _GENERIC = re.compile(
     r"(?:cyp|hla|brca|nct|icd|cpt|covid|type|b|c|t|l|s|h|q|a)-?\d{1,2}[a-z]?\d?|\d{1,2}(?:\.\d{1,2})?x\d{1,3}",
@@ -222,6 +228,11 @@ def find(text: str) -> Iterator[Found]:
         label = _LABELS[int(str(match.lastgroup)[1:])]
         place, signed = _after_fillers(text, match.end())
         signed = signed or text[match.end() - 1] in "#:" or label.strong
+        plate = _plate(text, match.end(), label)
+        if plate is not None:
+            yield *plate.span("value"), T.VEHICLE
+            at = plate.end()
+            continue
         value = _VALUE.match(text, place)
         if value is not None:
             start, end = value.start("value"), value.end()
@@ -230,8 +241,13 @@ def find(text: str) -> Iterator[Found]:
                 yield start, end, label.type
                 at = end
                 continue
-        if label.type is T.VEHICLE and (plate := _PLATE.match(text, match.end())) is not None:
-            yield plate.start("value"), plate.end("value"), T.VEHICLE
+
+
+def _plate(text: str, at: int, label: Label) -> re.Match[str] | None:
+    """A plate in groups, or of letters alone, behind its label: ``HH KS 4417``, ``kx19 wpd``."""
+    if label.type is not T.VEHICLE:
+        return None
+    return _PLATE.match(text, at) or (_PLATE_LOWER.match(text, at) if label.strong else None)
 
 
 def _rooms(text: str) -> Iterator[Found]:

@@ -175,6 +175,9 @@ INITIALS_LABEL = re.compile(
     r"resident|mr|mrs|ms|dr)\.?\s{1,2}(?P<bare>[A-Z]{2,3}|[A-Z])(?:\.|(?=\s?[,(]|\s\d{1,"
     r"3}\s?(?:y|[MFmf]\b)|\s(?:is\s)?an?\s\d{1,3}|\swho\b|\shas\b|\sis\b|$))",
 )
+INITIAL_TITLED = re.compile(
+    r"(?<!\w)(?i:dr|doctor|mr|mrs|miss|prof|nurse|sister)\.?\s(?P<initial>[A-Z])(?![\w'\u2019-]|\.\w)"
+)
 INITIALS_LABEL_ANY = re.compile(
     r"(?<![\w])initials?(?:\s{0,2}[:=-]|\s(?:are|is|of))?\s{0,2}(?P<initials>[A-Za-z](?:[. "
     r"]{0,2}[A-Za-z]){1,3})\.?(?![\w])",

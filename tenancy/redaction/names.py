@@ -206,6 +206,8 @@ def _initials(text: str) -> Iterator[Found]:
             match["bare"] and len(match["bare"]) == 1 and text[match.end("bare") : match.end("bare") + 1] == "."
         ):
             yield match.start("bare"), match.end("bare"), T.PATIENT
+    for match in signs.INITIAL_TITLED.finditer(text):
+        yield match.start("initial"), match.end("initial"), T.PERSON
     for match in signs.INITIALS_LOWER.finditer(text):
         yield match.start("initials"), match.end("initials"), T.PATIENT
     for match in signs.INITIALS_LABEL_ANY.finditer(text):

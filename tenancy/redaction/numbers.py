@@ -24,7 +24,7 @@ _PUBLIC = re.compile(
     re.IGNORECASE,
 )
 _PUBLIC_TOKEN = re.compile(
-    r"(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
+    r"J\d{4}|(?:NCT|ISRCTN|rs|PMC|ENS[GTP]|NM_|NP_|HP|MESH|OMIM)\d{3,}|[A-Z]{2,4}-\d{3}(?!\d)|(?:JNJ|MK|ABT|BMS|"
     r"GSK|LY|PF|AZD|BAY|RG|RO|BI|CC|TAK|AMG|SAR|UK|BNT)(?:-\d{3,}|\d{3,5}(?!\d))\w?",
     re.IGNORECASE,
 )
@@ -36,8 +36,10 @@ _PHONE = re.compile(
 )
 _PHONE_7 = re.compile(r"(?<![\w/.-])(\d{3})[-.](\d{4})(?:\s{0,2}(?:x|ext\.?)\s?\d{1,6})?(?![\w/%-])", re.IGNORECASE)
 _PHONE_ABROAD = re.compile(r"(?<![\w])(?:\+|00)\d{1,3}(?:[-. ()]{0,2}\d){7,12}(?![\d])")
-_PHONE_AT_HOME = re.compile(r"(?<![\w.,/-])\(?0\d{1,4}\)?[- ]\d{3,4}[- ]\d{3,4}(?![\w%]|[-.,/]\d)")
-"""Phone numbers as a country writes its own, with a zero first: ``0161 496 0822``."""
+_PHONE_AT_HOME = re.compile(
+    r"(?<![\w.,/-])(?=(?:\D{0,2}\d){9,11}(?!\D{0,1}\d))\(?0\d{1,4}\)?(?:[- ]\d{2,6}){1,4}(?![\w%]|[-.,/]\d)"
+)
+"""Phone numbers as a country writes its own, with a zero first, of 9 to 11 digits: ``0161 496 0822``."""
 _EXTENSION = re.compile(r"(?<![\w])(?:x|ext\.?\s?)\d{4,5}(?![\w%])", re.IGNORECASE)
 _EMAIL = re.compile(
     r"(?<![\w.+%-])[\w.+%'-]{1,64}+\s?(?:@|\(at\)|\[at\])\s?[\w-]{1,63}+(?:\.[\w-]{1,63}+){0,5}", re.IGNORECASE
@@ -48,10 +50,15 @@ _EMAIL_IN_WORDS = re.compile(
 )
 _EMAIL_CUT = re.compile(r"(?<![\w.+%-])[a-z][\w.+-]{1,64}+@(?=[\s…]|\.{2,}|$)", re.IGNORECASE)
 _HANDLE = re.compile(r"(?<![\w@])@[A-Za-z_][\w.]{2,30}")
+_LOGIN = re.compile(
+    r"(?<!\w)(?:user(?:\s?(?:name|id))?|login(?:\s?id)?|logged\sin\sas)\s?[:=#]?\s(?P<login>[a-z]{1,20}(?:[._][a-z]{1,20}|\d{1,4})+)(?!\w)",
+    re.IGNORECASE,
+)
 _URL = re.compile(r"(?<![\w@])(?:https?://|ftp://|hxxps?://|www\.)[^\s<>\"']{2,500}", re.IGNORECASE)
 _DOMAIN = re.compile(
     r"(?<![\w@.-])(?:[a-z0-9](?:[a-z0-9-]{0,61}+)\.){1,5}(?:com|org|net|edu|gov|mil|io|health|"
-    r"care|us|uk|ca|info|biz|app|dev|co|me|ai|ly|tv|local|internal|lan)"
+    r"care|us|uk|ca|info|biz|app|dev|co|me|ai|ly|tv|local|internal|lan|example|invalid|test|site|online|clinic|"
+    r"hospital|de|fr|nl|au|nz|ie|ch|se|dk|eu|za|br|pl|jp|cn|kr|sg)"
     r"(?![\w@])(?::\d{2,5})?(?:/[^\s<>\"']{0,500})?",
     re.IGNORECASE,
 )
@@ -67,7 +74,7 @@ _MAC = re.compile(r"(?<![\w:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2})
 _VIN = re.compile(r"(?<![^\W_])(?=[A-Z]{0,16}+\d)[A-HJ-NPR-Z0-9]{17}(?![^\W_])", re.IGNORECASE)
 _PLATE = re.compile(r"(?<![\w-])(?:\d[A-Z]{3}\d{3}|[A-Z]{3}-\d{4}|\d{3}-?[A-Z]{3}|[A-Z]{2}\d{2}[ -]?[A-Z]{3})(?![\w-])")
 _FILE = re.compile(
-    r"(?<![^\W_])[\w()~-]{1,80}+(?:\.[\w()-]{1,40}+){0,3}?\.(?:jpe?g|png|heic|tiff?|bmp|gif|"
+    r"(?<![^\W_])(?:~?/[\w./-]{1,120}/)?[\w()~-]{1,80}+(?:\.[\w()-]{1,40}+){0,3}?\.(?:jpe?g|png|heic|tiff?|bmp|gif|"
     r"webp|dcm|mp4|m4v|mov|avi|mpe?g|webm|3gp|raw|nef|jfif|svg|pdf|docx?|xlsx?|csv|rtf)(?!\w)",
     re.IGNORECASE,
 )
@@ -156,6 +163,8 @@ def _network(text: str) -> Iterator[Found]:
             yield match.start(), match.end(), T.EMAIL
     for match in _HANDLE.finditer(text):
         yield match.start(), match.end(), T.URL
+    for match in _LOGIN.finditer(text):
+        yield match.start("login"), match.end("login"), T.ID
     for pattern in (_URL, _DOMAIN):
         for match in pattern.finditer(text):
             site = match.group().rstrip(".,;:)!?")

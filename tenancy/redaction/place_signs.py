@@ -45,8 +45,12 @@ STREET_ALONE = re.compile(
     r"Avenue|Ave|Road|Rd|Drive|Lane|Ln|Blvd|Boulevard|Court|Circle|Terrace|Parkway|Highway|St|"
     r"Way|Place|Trail)\b\.?)"
 )
+STREET_ABROAD = re.compile(
+    r"(?<!\w)[A-ZÄÖÜ][a-zäöüß]{1,20}(?:stra(?:ss|ß)e|str\.|weg|platz|gasse|allee|straat|laan)\s\d{1,4}[a-z]?(?!\w)|"
+    r"(?<!\w)RR\s?\d{1,3}\sBox\s\d{1,5}(?!\w)"
+)
 BOX = re.compile(
-    r"(?<!\w)p\.?\s?o\.?\s?box\s?#?\s?\d{1,7}|(?<!\w)(?:apt|apartment|suite|"
+    r"(?<!\w)flat\s\d{1,4}[a-z]?(?=,\s?\d)|(?<!\w)p\.?\s?o\.?\s?box\s?#?\s?\d{1,7}|(?<!\w)(?:apt|apartment|suite|"
     r"ste)(?:\.?\s?#?\s?\d{1,5}[a-z]?|[.\s#]{1,3}[a-z]\d{0,4})(?!\w)",
     re.IGNORECASE,
 )

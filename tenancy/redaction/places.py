@@ -55,7 +55,7 @@ def _streets(text: str) -> Iterator[Found]:
             if not sure and not (len(match["number"]) >= 3 and named and len(street) <= 3):
                 continue
         yield match.start(), match.end(), T.ADDRESS
-    for pattern in (signs.ROUTE, signs.BOX, signs.CORNER, signs.UK_POST):
+    for pattern in (signs.ROUTE, signs.BOX, signs.CORNER, signs.STREET_ABROAD, signs.UK_POST):
         for match in pattern.finditer(text):
             yield match.start(), match.end(), T.ADDRESS if pattern is not signs.UK_POST else T.ZIP
     for match in signs.STREET_ALONE.finditer(text):

@@ -1,7 +1,7 @@
 """Brings a text into the one form that detectors read, and takes their spans back to the characters that were given.
 
 Identifiers are typed or pasted with full-width digits, zero-width characters, letters of other scripts that look Latin,
-a dozen kinds of dash, and runs of blanks. Detectors see none of that.
+a dozen kinds of dash, dots, and runs of blanks. Detectors see none of that.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _LOOKALIKES |= dict.fromkeys(map(ord, "‐‑‒–—―−﹘﹣－⁃"), "-")
 _LOOKALIKES |= dict.fromkeys(map(ord, "‘’‚‛ʼ′`´"), "'")
 _LOOKALIKES |= dict.fromkeys(map(ord, "“”„‟″"), '"')
 _LOOKALIKES |= dict.fromkeys(map(ord, "∕⁄／"), "/")
+_LOOKALIKES |= dict.fromkeys(map(ord, "·•‧∙"), ".")
 _INVISIBLE = ("Cf", "Mn", "Me", "Cc")
 _BLANKS = "\t\n\r\x0b\x0c\x85"
 

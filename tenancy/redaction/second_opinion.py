@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction.port import Detector, Span
-from tenancy.redaction.tagger import NAME, Tagger, found
+from tenancy.redaction.tagger import NAME, found
+from tenancy.redaction.token_model import Tagger
 
-DOUBT = 0.02
+DOUBT = 0.1
 """Below that probability a name or a place of another detector is none."""
 
 _NAMES = frozenset(kind for kind, letter in SAFE_HARBOR.items() if letter == "A") | {

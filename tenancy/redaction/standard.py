@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tenancy.redaction.port import RedactionGate
 
 NAME = "sano-gate"
-VERSION = "5"
+VERSION = "6"
 """Raise with every change of a rule, a list or a model."""
 
 
@@ -23,7 +23,7 @@ def standard_gate() -> RedactionGate:
     from tenancy.redaction.rules import RuleDetector
     from tenancy.redaction.second_opinion import SecondOpinion
     from tenancy.redaction.spared import Sparing
-    from tenancy.redaction.tagger import Tagger
+    from tenancy.redaction.token_model import Tagger
 
     detector = SecondOpinion(Tagger(), [RuleDetector(), PresidioDetector()])
     return UnionGate(NAME, VERSION, [Sparing(detector)])

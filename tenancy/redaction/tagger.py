@@ -1,8 +1,6 @@
-"""Finds identifiers by a small neural model over words, trained on generated texts, whose mistakes are other ones.
+"""Makes identifiers of what the token model says of each word: runs of one class, as far as each word can be one.
 
-It sees a word's letters, form and neighbourhood, and no expression of a label, so it finds a name after a cue that no
-rule has, and an identifier whose label is misspelt. ``tests/phi/train.py`` made the weights; the probability from which
-a word counts is low, since what is found needlessly costs less than what is missed.
+The probability from which a word counts is low, since what is found needlessly costs less than what is missed.
 """
 
 from __future__ import annotations
@@ -10,39 +8,36 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.resources import as_file, files
-from itertools import chain
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
 from tenancy.redaction.name_signs import EPONYM_AFTER, PARTICLES
 from tenancy.redaction.numbers import BIRTHS, is_public
 from tenancy.redaction.port import Span
-from tenancy.redaction.token_features import features, tokens
+from tenancy.redaction.token_model import CLASSES
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
+    from tenancy.redaction.token_model import Opinion
+
 NAME = "token-model"
-WEIGHTS = "token_model.npz"
-CLASSES: tuple[T | None, ...] = (None, T.PERSON, T.PLACE, T.DATE, T.ID)
-"""What a word is, coarsely; None is no identifier. A rule that finds more of the same place gives the finer kind."""
+_NAMES: tuple[T | None, ...] = (T.PERSON, T.PLACE)
+_NUMBERS: tuple[T | None, ...] = (T.PLACE, T.ID)
 
-THRESHOLD = 0.35
-BESIDE = 0.1
+THRESHOLD = 0.25
+BESIDE = 0.08
 """The probability from which a word counts by itself, and from which it does beside one that counts."""
-
-_WORDS_AT_ONCE = 4096
-"""Bounds the memory that a long text takes."""
 
 FREE = 0.7
 """The probability from which the word lists are not asked."""
 
-PART = 0.2
+SURE = 0.9
+"""The probability from which a name may be a word of medicine that has a capital, and from which a date is one."""
+
+PART = 0.15
 """The probability from which any word, letter or hyphen beside a name is part of it: ``shanice w``."""
 
 COMMON_SURNAME = 0.05
@@ -60,57 +55,20 @@ _NO_VERB = re.compile(
     re.IGNORECASE,
 )
 """What stands after a word rather than after the name that it is too."""
+_DATE_SHAPE = re.compile(
+    r"(?<![\w./-])\d{1,2}([/.-])\d{1,2}(?:\1\d{2,4})?(?![\w/%]|\.\d)|"
+    r"(?<![\w./-])\d{1,2}(?:st|nd|rd|th)?\.? (?:(?:de|of) )?[^\W\d_]{3,10}\.?(?: (?:de )?(?:\d{4}|'?\d\d))?(?!\w)"
+)
+_BEGINS = re.compile(r"(?:\A|[.!?:\n])\s{0,2}$")
+"""Where a sentence begins, and a capital says nothing."""
 _OWNED = re.compile(r"['\u2019]s?$", re.IGNORECASE)
 _VOWEL = re.compile(r"[aeiouy\u00c0-\u1eff]", re.IGNORECASE)
 
 WORD_TOO = 0.7
 """The probability from which ``joy`` or ``mark``, in lower case, is somebody."""
 
-EPONYM = 0.9
-"""The probability from which an eponym, with no sign or disease after it, is somebody's name."""
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """How likely each word of a text is of each class."""
-
-    text: str
-    spans: list[tuple[int, int]]
-    odds: NDArray[np.float32]
-
-    def of(self, start: int, end: int) -> float:
-        """The probability that something identifies somebody between two characters."""
-        first = bisect_right(self.spans, start, key=lambda span: span[1])
-        last = bisect_left(self.spans, end, key=lambda span: span[0])
-        return 1.0 - float(self.odds[first:last, 0].min()) if first < last else 1.0
-
-
-class Tagger:
-    """The token model. Reads 2 MB of weights and the word lists when it is made."""
-
-    def __init__(self) -> None:
-        words.load()
-        with as_file(files("tenancy.redaction").joinpath(WEIGHTS)) as path, np.load(path, allow_pickle=False) as stored:
-            self._sums: NDArray[np.float32] = stored["sums"].astype(np.float32) * stored["scale"]
-            self._hidden: NDArray[np.float32] = stored["hidden"]
-            self._out: NDArray[np.float32] = stored["out"]
-            self._bias: NDArray[np.float32] = stored["bias"]
-
-    def opinion(self, text: str) -> Opinion:
-        spans = tokens(text)
-        rows = features(text, spans)
-        parts = [self._odds(rows[at : at + _WORDS_AT_ONCE]) for at in range(0, len(rows), _WORDS_AT_ONCE)]
-        return Opinion(text, spans, np.concatenate(parts) if parts else np.zeros((0, len(CLASSES)), np.float32))
-
-    def _odds(self, rows: list[list[int]]) -> NDArray[np.float32]:
-        """The probability of each class for each word."""
-        ends = np.cumsum([0, *map(len, rows[:-1])])
-        flat = np.fromiter(chain.from_iterable(rows), dtype=np.int64)
-        sums = np.add.reduceat(self._sums[flat], ends, axis=0) + self._hidden
-        scores = np.maximum(sums, 0) @ self._out + self._bias
-        odds = np.exp(scores - scores.max(axis=1, keepdims=True))
-        shares: NDArray[np.float32] = odds / odds.sum(axis=1, keepdims=True)
-        return shares
+EPONYM, SURE_EPONYM = 0.9, 0.98
+"""The probability from which an eponym, with no sign or disease after it, is somebody: a common surname or a rare."""
 
 
 def found(opinion: Opinion) -> Iterator[Span]:
@@ -131,6 +89,7 @@ def found(opinion: Opinion) -> Iterator[Span]:
             ):
                 kinds[index] = _kind(text, spans[index], odds[index], BESIDE, only=beside)
     _join_names(text, spans, kinds)
+    yield from _dates(opinion)
     open_at: tuple[int, int, T] | None = None
     for (start, end), kind in zip(spans, kinds, strict=True):
         if open_at is not None and (kind is not open_at[2] or start - open_at[1] > 1):
@@ -140,6 +99,16 @@ def found(opinion: Opinion) -> Iterator[Span]:
             open_at = (open_at[0] if open_at else start, end, kind)
     if open_at is not None:
         yield _span(text, *open_at)
+
+
+def _dates(opinion: Opinion) -> Iterator[Span]:
+    """What has a date's shape, and of which each number is surely a date's: ``fell 3/4``, ``1. mars 1988``."""
+    text, spans, date = opinion.text, opinion.spans, CLASSES.index(T.DATE)
+    for match in _DATE_SHAPE.finditer(text):
+        first = bisect_right(spans, match.start(), key=lambda span: span[1])
+        last = bisect_left(spans, match.end(), key=lambda span: span[0])
+        if all(opinion.odds[index, date] >= SURE for index in range(first, last) if text[spans[index][0]].isalnum()):
+            yield Span(match.start(), match.end(), T.DATE, NAME)
 
 
 def _span(text: str, start: int, end: int, kind: T) -> Span:
@@ -152,15 +121,19 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     """The class of a word that has at least this probability and can be of it."""
     best = CLASSES.index(only) if only is not None else int(odds[1:].argmax()) + 1
     kind, (start, end) = CLASSES[best], span
-    if kind is None or odds[best] < least:
-        return None
     word = text[start:end]
-    if kind is T.PERSON and _is_a_thing(text, start, word):
+    # A firm is a name as well as a place, a house's number one as well as a place: one class takes from the other.
+    alike = _NUMBERS if kind in _NUMBERS and word[0].isdigit() else _NAMES if kind in _NAMES else (kind,)
+    share = sum(float(odds[CLASSES.index(other)]) for other in alike)
+    if kind is None or share < least:
         return None
-    if only in (T.PERSON, T.PLACE) and 1 - odds[0] >= PART and _is_part(word):
+    if (kind is T.PERSON and _is_a_thing(text, start, word)) or _is_everyday(text, start, end, share):
+        return None
+    if only in (T.PERSON, T.PLACE) and 1 - odds[0] >= PART and _is_part(word, 1 - float(odds[0])):
         return kind
-    free = odds[best] >= FREE and _is_free(word, kind)
-    if not (free or _may_be(text, start, end, kind, float(odds[best])) or (only and _may_go_on(word, kind))):
+    free = share >= FREE and _is_free(word, kind)
+    sure = share >= SURE and _may_be_surely(text, start, word, kind)
+    if not (free or sure or _may_be(text, start, end, kind, share) or (only and _may_go_on(word, kind))):
         return None
     return None if is_public(text, start, end) else kind
 
@@ -172,6 +145,23 @@ def _is_a_thing(text: str, start: int, word: str) -> bool:
     return is_article and words.is_dictionary_word(word) and not words.is_sure_first_name(word)
 
 
+def _is_everyday(text: str, start: int, end: int, odds: float) -> bool:
+    """Whether a word of the dictionary is only that: joined to one (``high-flow``), or a sentence's beginning."""
+    word = text[start:end]
+    if not _is_nobodys(word):
+        return False
+    begins = word.istitle() and _BEGINS.search(text, max(0, start - 3), start) is not None
+    near = _BEFORE.search(text, max(0, start - 24), start), _AFTER.match(text, end)
+    joined = [side["word"] for side in near if side is not None and side["sign"] == "-"]
+    return (begins and odds < SURE) or (
+        word.islower() and any(other.islower() and _is_nobodys(other) for other in joined)
+    )
+
+
+def _is_nobodys(word: str) -> bool:
+    return words.is_dictionary_word(word) and not words.is_sure_first_name(word) and not words.is_name(word)
+
+
 def _is_somebodys(word: str) -> bool:
     return (
         (words.is_surname(word) or words.is_first_name(word)) and words.zipf(word) < 4.6 and not words.is_medical(word)
@@ -180,6 +170,8 @@ def _is_somebodys(word: str) -> bool:
 
 def _is_free(word: str, kind: T) -> bool:
     """Whether nothing but the model says what a word is: no drug, no function word, no short number."""
+    if kind is T.PLACE and word[0].isdigit():
+        return len(word) > 2
     if kind in (T.PERSON, T.PLACE):
         plain = word.replace("'", "")
         return len(word) > 1 and plain.isalpha() and not words.is_function_word(word) and not _is_of_medicine(word)
@@ -188,16 +180,24 @@ def _is_free(word: str, kind: T) -> bool:
     return kind is T.ID and long and BIRTHS.fullmatch(word) is None
 
 
+def _may_be_surely(text: str, start: int, word: str, kind: T) -> bool:
+    """Whether a word may be a name where the model is sure: ``Royal Mail``, ``Good Sam``, ``rich chase``."""
+    if kind not in (T.PERSON, T.PLACE) or len(word) < 2 or not word.replace("'", "").isalpha():
+        return False
+    named = not word.islower() and _BEGINS.search(text, max(0, start - 3), start) is None
+    return named or not (words.is_function_word(word) or words.is_clinical(word))
+
+
 def _is_of_medicine(word: str) -> bool:
     return words.is_clinical(word) or (word.islower() and words.is_medical(word))
 
 
-def _is_part(word: str) -> bool:
-    """Whether a word, a letter or a hyphen between or beside names may be of them: no ``with``, no state."""
+def _is_part(word: str, odds: float) -> bool:
+    """Whether a word, a letter or a hyphen between or beside names may be of them: mostly no ``with``, no state."""
     if len(word) == 1:
         return word.isalpha() or word in "-'."
-    wordy = words.is_function_word(word) or words.is_large_region(word)
-    return word.isalpha() and not wordy and not _is_of_medicine(word)
+    wordy = words.is_function_word(word) or words.is_large_region(word) or words.is_clinical(word)
+    return word.isalpha() and (not wordy or odds >= (FREE if word.istitle() else SURE))
 
 
 def _may_go_on(word: str, kind: T) -> bool:
@@ -281,4 +281,4 @@ def _stands_for_a_sign(text: str, start: int, end: int, odds: float) -> bool:
     if not words.is_eponym(word) or words.is_sure_first_name(word) or first_name:
         return False
     paired = before is not None and words.is_eponym(before["word"])
-    return paired or odds < EPONYM or words.surname_share(word) < COMMON_SURNAME
+    return paired or odds < (EPONYM if words.surname_share(word) >= COMMON_SURNAME else SURE_EPONYM)

@@ -1,30 +1,19 @@
-"""Describes each word of a text to the token model: form, letters, neighbours, what the word lists say of it."""
+"""Describes each word of a text to the token model: form, letters, what the word lists say of it."""
 
 from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
 
 from tenancy.redaction import words
 
 BUCKETS = 1 << 16
 TOKEN = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?|[^\w\s]|_")
-_REACH = (-3, -2, -1, 1, 2, 3)
 _MOST_LETTERS = 14
 """Of a longer word only its beginning is taken apart."""
 
-
-@dataclass(frozen=True)
-class Described:
-    """A word by itself: its buckets, and what it says of its neighbours."""
-
-    own: tuple[int, ...]
-    context: tuple[str, ...]
-
-
-Memory = dict[str, Described]
-"""The words of one text that were described. It is not to outlive the text."""
+Memory = dict[str, tuple[int, ...]]
+"""The buckets of the words of one text that were described. It is not to outlive the text."""
 
 
 def tokens(text: str) -> list[tuple[int, int]]:
@@ -33,31 +22,21 @@ def tokens(text: str) -> list[tuple[int, int]]:
 
 
 def features(text: str, spans: list[tuple[int, int]], memory: Memory | None = None) -> list[list[int]]:
-    """The buckets that each token falls into."""
+    """The buckets that each token falls into, of itself and of how the whole text is written."""
     memory = {} if memory is None else memory
     found = [text[start:end] for start, end in spans]
-    for word in found:
-        if word not in memory:
-            memory[word] = _described(word)
     lower, upper = any(map(str.islower, found)), any(word.isupper() and len(word) > 1 for word in found)
     cased = f"cased {lower}{upper or any(word[0].isupper() for word in found)}"
-    context = [("edge",)] * 3 + [memory[word].context for word in found] + [("edge",)] * 3
     described = []
     for index, word in enumerate(found):
-        at = index + 3
+        if word not in memory:
+            memory[word] = tuple(map(_bucket, _own(word, _kind(word) if word[0].isalpha() else "")))
         names = [cased, f"{cased} {_case(word)}"]
         if index > 0 and spans[index - 1][1] == spans[index][0]:
             names.append("glued")
         if index + 1 < len(found) and spans[index + 1][0] == spans[index][1]:
             names.append("glue")
-        for step in _REACH:
-            names.extend([f"{step} {name}" for name in context[at + step]])
-        names += [
-            f"both {context[at - 1][0]} {context[at + 1][0]}",
-            f"before {context[at - 2][0]} {context[at - 1][0]}",
-            f"after {context[at + 1][0]} {context[at + 2][0]}",
-        ]
-        described.append([*memory[word].own, *map(_bucket, names)])
+        described.append([*memory[word], *map(_bucket, names)])
     return described
 
 
@@ -65,21 +44,19 @@ def _bucket(name: str) -> int:
     return zlib.crc32(name.encode()) % BUCKETS
 
 
-def _described(word: str) -> Described:
-    kind = _kind(word) if word[0].isalpha() else ""
-    return Described(tuple(map(_bucket, _own(word, kind))), _context(word, kind))
-
-
 def _own(word: str, kind: str) -> list[str]:
     names = ["always", f"shape {_shape(word)}"]
     if not word[0].isalpha():
-        return [*names, f"unit {_unit(word)}"] if word[0].isdigit() else [*names, f"mark {word}"]
+        return [*names, f"unit {_unit(word)}", f"size {_size(word)}"] if word[0].isdigit() else [*names, f"mark {word}"]
     key = words.plain(word)
     common = words.zipf(key)
     names += [f"common {int(common)}", f"kind {kind}", f"kind {kind} {_case(word)}", f"case {_case(word)}"]
     names += [f"end {key[-2:]}", f"begin {key[:2]}", f"long {min(len(key), _MOST_LETTERS)}"]
-    if words.is_function_word(word) or common >= 4.5:
-        return [*names, f"word {key}"]
+    # Only ordinary words are known by themselves: the model should learn no names.
+    if kind in ("function", "ordinary", "clinical") or common >= 4.5:
+        names.append(f"word {key}")
+    if kind == "function" or common >= 4.5:
+        return names
     letters = f"^{key[:_MOST_LETTERS]}$"
     names += [f"letters {letters[at : at + 3]}" for at in range(len(letters) - 2)]
     names += [
@@ -107,15 +84,13 @@ def _unit(word: str) -> str:
     return word.lstrip("0123456789")[:6].lower()
 
 
-def _context(word: str, kind: str) -> tuple[str, ...]:
-    if not word[0].isalpha():
-        return (f"{_shape(word)}", f"unit {_unit(word)}") if word[0].isdigit() else (f"mark {word}",)
-    key = words.plain(word)
-    # A neighbour counts by itself only where it is an ordinary word: the model should learn no names.
-    return (
-        f"word {key}" if kind in ("function", "ordinary", "clinical") else f"kind {kind}",
-        f"kind {kind} {_case(word)}",
-    )
+def _size(word: str) -> str:
+    """What a number may be: a month, a day, an age, a year, or neither."""
+    if not word.isdecimal() or len(word) > 4:
+        return "none"
+    number = int(word)
+    bounds = ((12, "month"), (31, "day"), (89, "age"), (115, "great age"), (1899, "none"), (2099, "year"))
+    return next((name for most, name in bounds if number <= most), "none")
 
 
 def _kind(word: str) -> str:

@@ -21,7 +21,7 @@ from tests.phi import templates_voices
 from tests.phi.identifiers import Split
 from tests.phi.measure import Scan, recall, touched
 from tests.phi.texts import Sample, samples
-from tests.phi.written import newest, unseen, written
+from tests.phi.written import UNSEEN, plain, unseen, written
 
 SEED = 77
 SPLITS: tuple[Split, ...] = ("dev", "heldout", "voices")
@@ -40,10 +40,11 @@ def run(options: Options, _: Path) -> Result:
     stock = _stock_presidio()
     facts: dict[str, Any] = {}
     by_hand: dict[str, tuple[list[Sample], list[Sample]]] = {
+        "plain": (plain(), plain(clean=True)),
         "written": (written(), written(clean=True)),
-        "written, unseen part": (unseen(), unseen(clean=True)),
-        "written, newest part": (newest(), newest(clean=True)),
     }
+    for version in UNSEEN:
+        by_hand[f"written, unseen, for version {version}"] = (unseen(version), unseen(version, clean=True))
     for (of, texts), (name, scan) in product(by_hand.items(), (("gate", ours), ("stock Presidio", stock))):
         facts[f"{of}, {name}"] = _quality(scan, *texts)
     for split in SPLITS:

@@ -365,8 +365,8 @@ class Identifiers:
             forms += [
                 f"{day}{name[:3].upper()}{year}",
                 f"{month}.{day}.{year}",
-                f"{name} {day}{_ordinal(day)}",
-                f"the {day}{_ordinal(day)} of {name}",
+                f"{name} {day}{ordinal(day)}",
+                f"the {day}{ordinal(day)} of {name}",
                 f"{name} {year}",
                 f"{month}/{year}",
             ]
@@ -376,7 +376,7 @@ class Identifiers:
                 f"{day} {name[:3]} {year % 100:02}",
                 f"{name[:3]}. {day}, {year}",
                 f"{year}/{month:02}/{day:02}",
-                f"{name} {day}{_ordinal(day)}, {year}",
+                f"{name} {day}{ordinal(day)}, {year}",
             ]
         return rng.choice(forms)
 
@@ -425,7 +425,7 @@ class Identifiers:
         )
 
 
-def _ordinal(day: int) -> str:
+def ordinal(day: int) -> str:
     return "th" if 10 < day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(day % 10, "th")
 
 

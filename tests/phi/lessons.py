@@ -16,32 +16,15 @@ from faker import Faker
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction import words
-from tests.phi import medicine
-from tests.phi.identifiers import Identifiers, plain
+from tests.phi import lesson_words, medicine
+from tests.phi.identifiers import Identifiers, ordinal, plain
 from tests.phi.texts import KINDS, SLOT, Part, Sample, joined, pieced, samples, typed
-from tests.phi.written import LOOKED_AT, written_parts
+from tests.phi.written import LEARNED, written_parts
 
 _HERE = Path(__file__).parent
-_LOCALES = (
-    "da_DK", "fi_FI", "hu_HU", "ro_RO", "hr_HR", "sl_SI", "lt_LT", "lv_LV", "et_EE", "id_ID", "fil_PH", "zu_ZA",
-    "tw_GH", "ig_NG", "ha_NG", "en_KE", "en_PK", "uz_UZ", "az_AZ", "sq_AL", "fr_CA", "en_US", "en_US", "sw", "pt_PT",
-    "es_CO", "no_NO", "mt_MT", "en_TH", "is_IS",
-)  # fmt: skip
-_ENDINGS = ("hospital", "clinic", "medical center", "health", "surgery", "nursing home", "care center", "urgent care",
-            "manor", "elementary", "high school", "dialysis", "memorial", "hospice", "house", "lodge", "regional",
-            "infirmary", "general", "family practice", "pharmacy", "er", "rehab", "university")  # fmt: skip
-_FIRMS = ("foods", "trucking", "logistics", "steel", "inc", "llc", "& sons", "motors", "construction", "mining",
-          "airlines", "united", "plumbing", "roofing", "school district", "")  # fmt: skip
-_FAMOUS = ("walmart", "target", "ford", "tesla", "fedex", "ikea", "aldi", "boots", "qantas", "safeway", "wendys",
-           "home depot", "john deere", "starbucks", "nestle", "chevron", "intel", "toyota", "sainsburys")  # fmt: skip
-_STREETS = ("st", "street", "rd", "road", "ave", "avenue", "ln", "lane", "dr", "ct", "way", "blvd", "pl", "close",
-            "crescent", "terrace", "drive", "court", "hwy", "park", "row", "grove", "gardens")  # fmt: skip
 
-_HOLIDAYS = ("Ramadan", "Easter", "Christmas", "Thanksgiving", "Lent", "Diwali", "Passover", "Yom Kippur", "New Year",
-             "Eid", "Halloween", "spring break", "Hanukkah", "Memorial Day", "Labor Day")  # fmt: skip
-_NATIONS = ("Canadian", "British", "Korean", "Japanese", "American", "Dutch", "Danish", "Mexican", "Haitian", "Somali",
-            "Chinese", "Indian", "Australian", "European", "Italian", "French", "German", "Swedish", "Nigerian",
-            "Filipino", "Vietnamese", "Hispanic", "Navajo", "Ashkenazi", "Amish", "Mormon", "Muslim")  # fmt: skip
+
+_INITIAL_LETTERS = "ABCDEFGHJKLMNPRSTVW"
 
 
 class Teacher:
@@ -59,6 +42,8 @@ class Teacher:
             if words.zipf(word) > 3.2 and not words.is_sure_first_name(word) and word.isalpha()
         )
         self._terms = sorted(term for term in self._lists.clinical if term.isalpha() and len(term) > 2)
+        self._short_terms = [term for term in self._terms if len(term) < 5]
+        self._long_terms = [term for term in self._terms if len(term) > 8]
         self._firsts, self._lasts = sorted(self._lists.first_names), sorted(self._lists.surnames)
         self._common = {
             kind: sorted(name for name, share in names.items() if share > 0.003)
@@ -66,25 +51,32 @@ class Teacher:
         }
         self._eponyms, self._places = sorted(self._lists.eponyms), sorted(self._lists.places)
         self._towns = [place for place in self._places if 2.2 < words.zipf(place.split()[0]) < 5.0]
-        self._chain = _chain(self._lasts)
+        self._chains = {"first": _chain(self._firsts), "last": _chain(self._lasts)}
+        self._short = [
+            name
+            for name in sorted({*self._firsts, *self._lasts})
+            if len(name) in (2, 3) and not words.is_function_word(name) and not words.is_clinical(name)
+        ]
         self._drug_chain = _chain(self._terms)
 
     def name(self, kind: str) -> str:
         """A first name or a surname, capitalised."""
         rng = self.rng
         draw = rng.random()
-        if draw < 0.22:
+        if draw < 0.05:
+            chosen = rng.choice(self._short)
+        elif draw < 0.22:
             chosen = rng.choice(self._common[kind])
         elif draw < 0.36:
             chosen = rng.choice(self._firsts if kind == "first" else self._lasts)
         elif draw < 0.64:
-            faker = _faker(rng.choice(_LOCALES))
+            faker = _faker(rng.choice(lesson_words.LOCALES))
             faker.seed_instance(rng.randrange(1 << 30))
             chosen = plain(faker.first_name() if kind == "first" else faker.last_name()).split()[0]
         elif draw < 0.78:
-            chosen = rng.choice(self._wordy if rng.random() < 0.7 else self._everyday)
+            chosen = rng.choice(self._wordy if rng.random() < 0.9 else self._everyday)
         elif draw < 0.92:
-            chosen = _drawn(self._chain, rng)
+            chosen = _drawn(self._chains[kind], rng)
         else:
             chosen = self._made.new_name()
         if kind == "last" and rng.random() < 0.06:
@@ -144,19 +136,67 @@ class Teacher:
             return f"{self.name('last')}, {self.name('first')}"
         if slot == "TOWN":
             return self.place()
+        if slot == "SITE":
+            firm, word = (rng.choice(of).title() for of in (lesson_words.FAMOUS, self._everyday))
+            heads = (self.name("last"), self.place(), f"St {self.name('first')}", firm, word)
+            return f"{rng.choice(heads)} {rng.choice(lesson_words.SITES)}"
+        if slot == "FACILITY" and rng.random() < 0.2:
+            return rng.choice(lesson_words.HOSPITALS)
         if slot == "FACILITY":
             head = rng.choice((self.name("last"), self.place(), f"St {self.name('first')}", rng.choice(self._everyday)))
-            return f"{head} {rng.choice(_ENDINGS)}".title()
+            return f"{head} {rng.choice(lesson_words.ENDINGS)}".title()
         if slot == "EMPLOYER":
             head = rng.choice((self.name("last"), self.place(), rng.choice(self._everyday).title()))
-            return rng.choice(_FAMOUS).title() if rng.random() < 0.3 else f"{head} {rng.choice(_FIRMS)}".strip().title()
+            return (
+                rng.choice(lesson_words.FAMOUS).title()
+                if rng.random() < 0.3
+                else f"{head} {rng.choice(lesson_words.FIRMS)}".strip().title()
+            )
         if slot == "ADDRESS" and rng.random() < 0.8:
             name = rng.choice((self.name("last"), rng.choice(self._everyday).title()))
-            return f"{rng.randrange(1, 9999)} {name} {rng.choice(_STREETS).title()}"
+            return f"{rng.randrange(1, 9999)} {name} {rng.choice(lesson_words.STREETS).title()}"
+        if slot in ("PHONE", "FAX") and rng.random() < 0.6:
+            return self._made.any_of(*lesson_words.PHONES)
+        if slot in ("DATE", "SHORTDATE") and rng.random() < 0.6:
+            return self.date()
+        if slot == "INITIALS":
+            return self.initials()
+        if slot == "URL" and rng.random() < 0.6:
+            return self.url()
+        if slot == "PHOTO" and rng.random() < 0.6:
+            of = rng.choice((self.name("last").lower(), "IMG", "scan", "wound", "rash"))
+            return f"{of}_{self.number()}.{rng.choice(('jpg', 'HEIC', 'png', 'tiff'))}"
+        if slot == "SSN4":
+            return self._made.pattern("####")
         numbered = slot in ("MRN", "PLAN", "ACCOUNT", "LICENCE", "PLATE", "DEVICE", "BIOMETRIC", "ACCESSION", "ORDER")
         if numbered and rng.random() < 0.6:
             return self.number()
         return self._made.make(slot)
+
+    def date(self) -> str:
+        """A day, or a month of a year, as one of many countries writes it."""
+        rng = self.rng
+        day, month, year = rng.randrange(1, 29), rng.randrange(12), rng.randrange(1931, 2026)
+        name = rng.choice(lesson_words.MONTHS)[month]
+        return rng.choice(lesson_words.DATES).format(
+            d=day, dd=f"{day:02}", m=month + 1, mm=f"{month + 1:02}", yy=f"{year % 100:02}", yyyy=year,
+            th=f"{day}{ordinal(day)}", name=name, mon=name[:3], later=min(28, day + 3),
+        )  # fmt: skip
+
+    def initials(self) -> str:
+        rng = self.rng
+        letters = rng.choices(_INITIAL_LETTERS, k=rng.choice((1, 2, 2, 2, 3)))
+        return rng.choice(("{}.", "{}")).format(rng.choice((".", "", ". ")).join(letters))
+
+    def url(self) -> str:
+        rng = self.rng
+        name = plain(self.name("last")).lower().replace(" ", "").replace("'", "")
+        host = rng.choice((f"portal.{name}", f"{name}clinic", f"www.{name}", f"{name}.health", f"my{name}"))
+        end = rng.choice(("example", "com", "org", "net", "co.uk", "de", "me", "invalid", "site", "ca"))
+        path = rng.choice(
+            ("", f"/{self._made.pattern('?#?#')}", f"/p/{name}", "/login?id=" + self._made.pattern("####"))
+        )
+        return rng.choice((f"{host}.{end}{path}", f"@{name}{rng.randrange(99)}", f"https://{host}.{end}{path}"))
 
     def medicine(self, slot: str) -> str:
         """What identifies nobody."""
@@ -164,17 +204,26 @@ class Teacher:
         if slot in ("word", "Word"):
             chosen = rng.choice(self._everyday if rng.random() < 0.8 else self._wordy)
             return chosen.title() if slot == "Word" else chosen
+        if slot == "eponym" and rng.random() < 0.6:
+            return rng.choice(self._eponyms).title()
+        if slot == "caps":
+            letters = "".join(rng.choices(_INITIAL_LETTERS, k=rng.choice((2, 3, 3, 4))))
+            return (letters if rng.random() < 0.3 else rng.choice(self._short_terms)).upper()
+        if slot == "value":
+            return rng.choice((str(rng.randrange(1, 300)), str(rng.randrange(2, 5000)), f"{rng.uniform(0, 40):.1f}"))
         if slot == "place":
             return self.place()
         if slot in ("holiday", "nation"):
-            return rng.choice(_HOLIDAYS if slot == "holiday" else _NATIONS)
+            return rng.choice(lesson_words.HOLIDAYS if slot == "holiday" else lesson_words.NATIONS)
+        if slot in ("drug", "drug2", "term") and rng.random() < 0.12:
+            return rng.choice(self._long_terms)[: rng.randrange(4, 7)]
         if slot == "term" or (slot in ("drug", "drug2", "cond") and rng.random() < 0.45):
             return rng.choice(self._terms)
         if slot == "unlisted":
             draw = rng.random()
-            if draw < 0.3:
+            if draw < 0.45:
                 return rng.choice(self._eponyms).title()
-            if draw < 0.5:
+            if draw < 0.6:
                 return _drawn(self._drug_chain, rng)
             return self.name("last").split()[-1] if draw < 0.85 else rng.choice(self._everyday).title()
         return medicine.word(slot, rng)
@@ -220,7 +269,7 @@ def lessons(count: int, seed: int) -> Iterator[Sample]:
     teacher = Teacher(seed)
     rng = teacher.rng
     held, clean = ((_HERE / f"lessons_{name}.txt").read_text("utf-8").splitlines() for name in ("with", "clean"))
-    asked = [parts for of in (False, True) for parts in written_parts(clean=of)[: LOOKED_AT[of]]]
+    asked = [parts for of in (False, True) for parts in written_parts(clean=of)[: LEARNED[of]]]
     for _ in range(count):
         parts: list[Part] = []
         for index in range(rng.choice((1, 1, 1, 2, 2, 3))):

@@ -1,14 +1,17 @@
 """Trains the token model on made texts: ``python -m tests.phi.train``.
 
-A sum of embeddings of hashed features, one hidden layer, softmax; by Adam, on one thread, so that the same seeds give
-the same weights. Two models learn from texts of their own, and what they say is averaged: their mistakes differ. The
-held-out texts, the voices and what nobody looked at are not seen.
+A sum of embeddings of hashed features, two convolutions over the words, softmax; by Adam, on one thread, so that the
+same seeds give the same weights. Two models learn from texts of their own, and what they say is averaged. The held-out
+texts, the voices and what nobody looked at are not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,24 +20,42 @@ from numpy.typing import NDArray
 import tenancy.redaction
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction import words
-from tenancy.redaction.tagger import CLASSES, WEIGHTS
 from tenancy.redaction.token_features import BUCKETS, Memory, features, tokens
+from tenancy.redaction.token_model import CLASSES, LAYERS, NETWORKS, REACH, SEEN, WEIGHTS
 from tests.phi.lessons import lessons
 from tests.phi.texts import Sample
 
-LESSONS, WIDTH, EPOCHS, RATE, FORGET, BATCH, SEEDS = 26000, 24, 3, 0.004, 0.08, 512, (20, 21)
+LESSONS, WIDTH, HIDDEN, EPOCHS, RATE, BATCH = 40000, 64, 128, 3, 0.004, 96
+SEEDS = range(20, 20 + NETWORKS)
+FORGET, DROPPED = 0.15, 0.25
+"""How much of a word's features, and of the layers, is left out at each step."""
+
+LEAST = 0.1
+"""Buckets of which no weight is as great are as they began."""
+
+_NOTHING = -100
 _BY_CLASS = {"A": IdentifierType.PERSON, "B": IdentifierType.PLACE, "C": IdentifierType.DATE}
 
 
-def labelled(sample: Sample, memory: Memory) -> tuple[list[list[int]], list[int]]:
-    """The features of each word, and its class: that of the identifier in which it begins."""
+@dataclass(frozen=True)
+class Lesson:
+    """A text as the model sees it: the buckets of its words, one after the other, how many each has, its answers."""
+
+    buckets: NDArray[np.int32]
+    counts: list[int]
+    answers: list[int]
+
+
+def lesson(sample: Sample, memory: Memory) -> Lesson:
+    """The class of each word is that of the identifier in which it begins."""
     spans = tokens(sample.text)
-    classes = []
+    answers = []
     for start, _ in spans:
         kind = next((kind for first, last, kind in sample.identifiers if first <= start < last), None)
         coarse = None if kind is None else _BY_CLASS.get(SAFE_HARBOR[kind], IdentifierType.ID)
-        classes.append(CLASSES.index(coarse))
-    return features(sample.text, spans, memory), classes
+        answers.append(CLASSES.index(coarse))
+    rows = features(sample.text, spans, memory)
+    return Lesson(np.fromiter(chain.from_iterable(rows), np.int32), list(map(len, rows)), answers)
 
 
 class TokenModel(torch.nn.Module):  # type: ignore[misc]
@@ -42,75 +63,85 @@ class TokenModel(torch.nn.Module):  # type: ignore[misc]
         super().__init__()
         self.sums = torch.nn.EmbeddingBag(BUCKETS, WIDTH, mode="sum")
         torch.nn.init.normal_(self.sums.weight, std=0.02)
-        self.hidden = torch.nn.Parameter(torch.zeros(WIDTH))
-        self.out = torch.nn.Linear(WIDTH, len(CLASSES))
+        widths = [WIDTH, *[HIDDEN] * LAYERS]
+        self.layers = torch.nn.ModuleList(
+            torch.nn.Conv1d(before, after, 2 * REACH + 1, padding=REACH) for before, after in pairwise(widths)
+        )
+        self.out = torch.nn.Linear(sum(widths), len(CLASSES))
+        self.drop = torch.nn.Dropout(DROPPED)
 
-    def forward(self, buckets: torch.Tensor, begins: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        return self.out(torch.relu(self.sums(buckets, begins, per_sample_weights=kept) + self.hidden))
+    def forward(self, batch: Batch) -> torch.Tensor:
+        kept = (torch.rand(len(batch.buckets)) > FORGET).float() / (1 - FORGET)  # a word is known without any one sign
+        there = batch.there[:, None]
+        seen = [self.sums(batch.buckets, batch.begins, per_sample_weights=kept) * there]
+        for layer in self.layers:
+            before = self.drop(seen[-1]) if len(seen) > 1 else seen[-1]
+            seen.append(torch.relu(layer(before.T[None]))[0].T * there)
+        return self.out(self.drop(torch.cat(seen, dim=1)))
 
 
-def train(seed: int) -> TokenModel:
+@dataclass(frozen=True)
+class Batch:
+    """Texts one after the other, with so much nothing between them that none sees another."""
+
+    buckets: torch.Tensor
+    begins: torch.Tensor
+    there: torch.Tensor
+    answers: torch.Tensor
+
+
+def batched(lessons: Sequence[Lesson]) -> Batch:
+    counts = [count for each in lessons for count in (*each.counts, *[0] * SEEN)]
+    answers = [answer for each in lessons for answer in (*each.answers, *[_NOTHING] * SEEN)]
+    there = torch.tensor(answers) != _NOTHING
+    buckets = np.concatenate([each.buckets for each in lessons]).astype(np.int64)
+    begins = np.cumsum([0, *counts[:-1]])
+    return Batch(torch.from_numpy(buckets), torch.from_numpy(begins), there.float(), torch.tensor(answers))
+
+
+def train(samples: Iterable[Sample], seed: int) -> TokenModel:
     torch.manual_seed(seed)
-    flat, begins, answers = _data(seed)
+    memory: Memory = {}
+    taught = [lesson(sample, memory) for sample in samples if tokens(sample.text)]
     model = TokenModel()
     adam = torch.optim.Adam(model.parameters(), RATE)
-    steps = EPOCHS * (len(answers) // BATCH + 1)
-    falling = torch.optim.lr_scheduler.OneCycleLR(adam, RATE, total_steps=steps, pct_start=0.1)
+    steps = -(-len(taught) // BATCH)
+    falling = torch.optim.lr_scheduler.OneCycleLR(adam, RATE, total_steps=EPOCHS * steps, pct_start=0.1)
     for epoch in range(EPOCHS):
         loss_sum = 0.0
-        for batch in torch.randperm(len(answers)).split(BATCH):
-            at = batch.numpy()
-            rows = [flat[begins[index] : begins[index + 1]] for index in at]
-            buckets = torch.from_numpy(np.concatenate(rows).astype(np.int64))
-            offsets = torch.from_numpy(np.cumsum([0, *map(len, rows[:-1])]))
-            # A word is to be known without any one of its signs.
-            kept = (torch.rand(len(buckets)) > FORGET).float() / (1 - FORGET)
+        for chosen in torch.randperm(len(taught)).split(BATCH):
+            batch = batched([taught[index] for index in chosen])
             loss = torch.nn.functional.cross_entropy(
-                model(buckets, offsets, kept), answers[batch], label_smoothing=0.01
+                model(batch), batch.answers, ignore_index=_NOTHING, label_smoothing=0.01
             )
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
             falling.step()
-            loss_sum += float(loss.detach()) * len(batch)
-        print(f"epoch {epoch + 1}: loss {loss_sum / len(answers):.4f} of {len(answers)} words", flush=True)
+            loss_sum += float(loss.detach())
+        print(f"epoch {epoch + 1}: loss {loss_sum / steps:.4f} of {len(taught)} texts", flush=True)
     return model
 
 
-def _data(seed: int) -> tuple[NDArray[np.int32], list[int], torch.Tensor]:
-    memory: Memory = {}
-    rows: list[NDArray[np.int32]] = []
-    begins, answers = [0], []
-    for sample in lessons(LESSONS, seed):
-        described, classes = labelled(sample, memory)
-        for buckets, answer in zip(described, classes, strict=True):
-            rows.append(np.array(buckets, dtype=np.int32))
-            begins.append(begins[-1] + len(buckets))
-            answers.append(answer)
-    return np.concatenate(rows), begins, torch.tensor(answers)
-
-
-def store(models: Sequence[TokenModel]) -> None:
-    """Store the mean of several models' scores as one wider model.
-
-    The sums, which are most, take a byte for each weight; buckets that nothing fell into are zero.
-    """
-    sums = np.concatenate([model.sums.weight.detach().numpy() for model in models], axis=1)
-    sums = np.where(np.abs(sums).max(axis=1, keepdims=True) < 0.1, 0, sums)
-    scale = float(np.abs(sums).max()) / 127
-    target = Path(tenancy.redaction.__path__[0]) / WEIGHTS
-    np.savez_compressed(
-        target,
-        sums=np.round(sums / scale).astype(np.int8),
-        scale=np.float32(scale),
-        hidden=np.concatenate([model.hidden.detach().numpy() for model in models]),
-        out=np.concatenate([model.out.weight.detach().numpy().T for model in models]) / len(models),
-        bias=np.mean([model.out.bias.detach().numpy() for model in models], axis=0),
-    )
+def store(models: Sequence[TokenModel], target: Path) -> None:
+    """Store the weights. The sums, which are most, take a byte each; buckets that nothing fell into are zero."""
+    stored: dict[str, NDArray[Any] | np.float32] = {}
+    for number, model in enumerate(models):
+        sums = model.sums.weight.detach().numpy()
+        sums = np.where(np.abs(sums).max(axis=1, keepdims=True) < LEAST, 0, sums)
+        scale = float(np.abs(sums).max()) / 127
+        stored[f"{number}.sums"] = np.round(sums / scale).astype(np.int8)
+        stored[f"{number}.scale"] = np.float32(scale)
+        stored[f"{number}.out"] = model.out.weight.detach().numpy().T
+        stored[f"{number}.bias"] = model.out.bias.detach().numpy()
+        for depth, layer in enumerate(model.layers):
+            stored[f"{number}.layer{depth}"] = layer.weight.detach().numpy().transpose(2, 1, 0)
+            stored[f"{number}.bias{depth}"] = layer.bias.detach().numpy()
+    np.savez_compressed(target, **stored)  # type: ignore[arg-type]
     print(f"{target.name}: {target.stat().st_size} bytes")
 
 
 if __name__ == "__main__":
     words.load()
     torch.set_num_threads(1)
-    store([train(seed) for seed in SEEDS])
+    store([train(lessons(LESSONS, seed), seed) for seed in SEEDS], Path(tenancy.redaction.__path__[0]) / WEIGHTS)

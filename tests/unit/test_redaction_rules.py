@@ -16,18 +16,19 @@ from tenancy.redaction.gate import UnionGate
 from tenancy.redaction.port import RedactionGate, Span
 from tenancy.redaction.rules import RuleDetector
 from tenancy.redaction.second_opinion import SecondOpinion
-from tenancy.redaction.tagger import Tagger
+from tenancy.redaction.spared import Sparing
+from tenancy.redaction.token_model import Tagger
 from tests.phi.identifiers import Split
 from tests.phi.measure import recall, touched
 from tests.phi.texts import samples
-from tests.phi.written import LOOKED_AT, newest, unseen, written
+from tests.phi.written import LOOKED_AT, UNSEEN, plain, unseen, written
 
 TEXTS = 120
 
 
 @pytest.fixture(scope="module")
 def gate() -> RedactionGate:
-    return UnionGate("rules-and-model", "1", [SecondOpinion(Tagger(), [RuleDetector()])])
+    return UnionGate("rules-and-model", "1", [Sparing(SecondOpinion(Tagger(), [RuleDetector()]))])
 
 
 @pytest.mark.parametrize("split", ["dev", "heldout"])
@@ -51,15 +52,14 @@ def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_
     found = recall(scan, written()[: LOOKED_AT[False]])
     assert set(found.by_class()) == set(SAFE_HARBOR.values())
     assert found.overall >= 0.98, found.missed
-    first_written = [*written()[:139], *unseen()[:30]]  # the harder ones were written later
-    assert recall(scan, first_written).overall >= 0.98
-    # Without what was missed: nobody is to see it. The last are the hardest, and were written for version 5.
-    assert recall(scan, unseen()).overall >= 0.95
-    assert recall(scan, newest()).overall >= 0.87
+    # Without what was missed: nobody is to see it. Those of version 5 are the hardest.
+    assert recall(scan, plain()).overall >= 0.98
+    for version, least in ((4, 0.95), (5, 0.91), (6, 0.93)):
+        assert recall(scan, unseen(version)).overall >= least, version
     texts = written(clean=True)[: LOOKED_AT[True]]
     clean = touched(scan, texts)
     assert len(clean) <= 0.03 * len(texts), clean
-    nobodys = [*unseen(clean=True), *newest(clean=True)]
+    nobodys = [*plain(clean=True), *(text for version in UNSEEN for text in unseen(version, clean=True))]
     assert len(touched(scan, nobodys)) <= 0.15 * len(nobodys)
 
 
@@ -75,8 +75,8 @@ class EveryWord:
 
 def test_what_a_detector_takes_for_a_name_and_the_token_model_does_not_is_left_alone() -> None:
     judged = UnionGate("judged", "1", [SecondOpinion(Tagger(), [EveryWord()])])
-    text = "does the foley need to come out, told hyacinth to wait"
-    assert judged.redact_text(text).text == "does the foley need to come out, told [PERSON-1] to wait"
+    text = "does the foley need to come out, told hyacinth today"
+    assert judged.redact_text(text).text == "does the foley need to come out, told [PERSON-1] today"
 
 
 def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: RedactionGate) -> None:
@@ -122,9 +122,17 @@ def test_the_parts_of_a_name_that_no_list_knows_are_found_with_it(gate: Redactio
         ("lives in yellow springs oh 45387", "lives in [PLACE-1] oh [ZIP-1]"),
         ("mrn １２３４５６７", "mrn [MRN-1]"),
         ("mrn 12\u200b34567", "mrn [MRN-1]"),
-        ("aadhaar 4821 7730 9912, ring 0161 496 0822", "aadhaar [ID-1], ring [PHONE-1]"),
+        ("her id 4821 7730 9912, ring 0161 496 0822", "her id [ID-1], ring [PHONE-1]"),
         ("national insurance no QQ 12 34 56 C", "national insurance no [SSN-1]"),
         ("great gran 103, sample H24-55831/B", "great gran [AGE-1], sample [ID-1]"),
+        ("callum drummond, employer Royal Mail, fell 3/4", "[PERSON-1], employer [PERSON-2], fell [DATE-1]"),
+        ("ring 07700 900461 or 01 42 68 53 00", "ring [PHONE-1] or [PHONE-2]"),
+        ("TKR 16.12.24, again 3 avril, week of 3/4", "TKR [DATE-1], again [DATE-2], week of [DATE-3]"),
+        ("plate kx19 wpd, reg YK07 LHO", "plate [VEHICLE-1], reg [VEHICLE-2]"),
+        ("ask Dr B if last four 4471 is right", "ask Dr [PERSON-1] if last four [SSN-1] is right"),
+        ("user okoye42 sent portal.quay.example/r/7Hq2z", "user [ID-1] sent [URL-1]"),
+        ("turned one hundred and one, study id PREVAIL-II/208", "turned [AGE-1], study id [ID-1]"),
+        ("account ending in 8812, see ~/Desktop/leg_day5.jpg", "account ending in [ACCOUNT-1], see ~/[PHOTO-1]"),
         ("SMITH^JOHN^A dob 19610405", "[PERSON-1] dob [DATE-1]"),
     ],
 )
@@ -158,6 +166,8 @@ def test_what_is_typed_in_haste_is_found(gate: RedactionGate, text: str, redacte
         "Does Ramadan fasting matter? The Canadian CT head rule, Phoenix sepsis score",
         "stent 3.5x18, great toe 93 mm, gran 95 kg, model 670 pump 12 units",
         "Na 109, seized once; lad 70, rca 40",
+        "Nausea on the ward: which antiemetic? the flag on our high-flow oxygen form",
+        "knee injection with J3301 x4, abg 7.18/28/92/10, TPO 900",
     ],
 )
 def test_medicine_is_left_alone(gate: RedactionGate, text: str) -> None:
