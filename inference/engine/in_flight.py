@@ -175,8 +175,9 @@ class EventStream(AsyncIterator[bytes]):
 
     def _gone_straight(self, event: bytes) -> bool:
         """Never past an event that is there already, nor past one that the reader is still giving out."""
-        is_waited_for = self._waiting is not None and not self._waiting.done()
-        return self.straight is not None and is_waited_for and not self._events and self.straight(event)
+        if self.straight is None or self._waiting is None or self._events or self._waiting.done():
+            return False
+        return self.straight(event)
 
     def _append(self, event: bytes | None) -> None:
         self._events.append(event)
