@@ -54,6 +54,7 @@ pytest_plugins = [
     "tests.fixtures.services",
     "tests.fixtures.base_models",
     "tests.fixtures.platform",
+    "tests.fixtures.server_kill",
     "tests.fixtures.walled",
 ]
 
