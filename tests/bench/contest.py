@@ -11,7 +11,7 @@ import asyncio
 import statistics
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -113,7 +113,7 @@ async def contest(
     options: Options, home: Path, service: str, loop: ModuleType, tenants: Sequence[str]
 ) -> AsyncIterator[Contest]:
     """Both sides, ready and warm."""
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         bootstrap = stack.enter_context(kafka(home)).bootstrap_servers
         store = stack.enter_context(weed(home, options.weed) if options.weed else object_store(home))
         keys = KeyFiles.made(home)
@@ -123,7 +123,8 @@ async def contest(
         sides = {}
         for name in ("ours", "peer"):
             bucket = store.bucket(name)
-            tenancy = assemble(store.objects(bucket), master, RecordingPublisher(), "/sanolith/bench")
+            objects = await stack.enter_async_context(aclosing(store.objects(bucket)))
+            tenancy = assemble(objects, master, RecordingPublisher(), "/sanolith/bench")
             for tenant in tenants:
                 await histories.onboarded(tenancy, tenant, TenantPolicy())
             proxy = stack.enter_context(delayed(home, store, DELAY_MILLISECONDS, name))

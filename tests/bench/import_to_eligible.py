@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import time
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,8 +72,9 @@ async def _ours(held: Contest, path: Path, name: str, count: int) -> float:
             line = {"messages": messages, "reviewer": histories.REVIEWER, "consent": histories.CONSENT}
             file.write(json.dumps(line) + "\n")
     side = held.ours
-    objects = replace(held.store, endpoint_url=side.proxy.endpoint_url).objects(side.bucket)
+    store = replace(held.store, endpoint_url=side.proxy.endpoint_url)
     async with (
+        aclosing(store.objects(side.bucket)) as objects,
         KafkaPublisher({"bootstrap_servers": held.bootstrap}) as publisher,
         outcomes(side.outcomes, held.bootstrap) as consumer,
     ):

@@ -13,7 +13,7 @@ import asyncio
 import secrets
 import statistics
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -178,14 +178,15 @@ async def _measure(options: Options, home: Path) -> Result:
 
 @asynccontextmanager
 async def _drain(options: Options, home: Path, tenants: Sequence[str]) -> AsyncIterator[Drain]:
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         bootstrap = stack.enter_context(kafka(home)).bootstrap_servers
         store = stack.enter_context(weed(home, options.weed) if options.weed else object_store(home))
         keys = KeyFiles.made(home)
         await apply_topics({"bootstrap_servers": bootstrap})
         bucket = store.bucket("drain")
         master = KeyFileMasterKey.read(keys.master)
-        tenancy = assemble(store.objects(bucket), master, RecordingPublisher(), "/sanolith/bench")
+        objects = await stack.enter_async_context(aclosing(store.objects(bucket)))
+        tenancy = assemble(objects, master, RecordingPublisher(), "/sanolith/bench")
         await gathered(histories.onboarded(tenancy, tenant, TenantPolicy()) for tenant in tenants)
         public: dict[str, Any] = {each: await tenancy.keys.public_key(TenantId(each)) for each in tenants}
         process = start_service("curation", home, bootstrap, store.endpoint_url, store, bucket, keys)
