@@ -19,11 +19,17 @@ class EmbedderAtFirstUse:
     settings: EmbedderSettings
     cache: Path
     stack: AsyncExitStack
-    _opening: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _opened: Embedder | None = field(default=None, init=False)
+    _opening: asyncio.Task[Embedder | None] | None = field(default=None, init=False)
 
     async def __call__(self) -> Embedder | None:
-        async with self._opening:
-            if self._opened is None:
-                self._opened = await self.stack.enter_async_context(open_embedder(self.settings, self.cache))
-            return self._opened
+        """A caller that is cancelled leaves the opening to the next: of two models that transformers reads at once
+        each may be broken. One that failed is tried anew.
+        """
+        if self._opening is None or _has_failed(self._opening):
+            opened = self.stack.enter_async_context(open_embedder(self.settings, self.cache))
+            self._opening = asyncio.create_task(opened, name="embedder")
+        return await asyncio.shield(self._opening)
+
+
+def _has_failed(opening: asyncio.Task[Embedder | None]) -> bool:
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
