@@ -26,13 +26,11 @@ settings.load_profile("same")
 typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 ROOT = Path(__file__).parents[1]
-CONSUMERS, ENGINE, BROKERS, LOOP = "consumers", "engine", "brokers", "loop"
-STARTED = {"mark.engine": ENGINE, "platform: Platform": CONSUMERS, "mark.kafka": BROKERS}
-"""The group of a file, by the first of these that it says. Files of a group run one after another."""
-WITH_THE_LOOP = ("tests/e2e/test_loop.py", "tests/integration/test_engine.py", "tests/integration/test_clients.py")
-"""They start an engine, and take as long as all others that do."""
-GROUPS = (CONSUMERS, ENGINE, LOOP, BROKERS)
-"""Those that take longest begin first."""
+STARTED = {"mark.engine": "engine", "mark.kafka": "services"}
+"""The group of a file that says it starts the engine, or Kafka without it. Files of a group run one after another."""
+ENGINE, SERVICES = GROUPS = tuple(STARTED.values())
+LOOP = "tests/e2e/test_loop.py"
+"""Starts every service itself and shares none: it begins its group."""
 UNIT = "tests/unit/"
 LONG = (
     "tests/invariants/test_crash_points.py",
@@ -54,7 +52,6 @@ pytest_plugins = [
     "tests.fixtures.services",
     "tests.fixtures.base_models",
     "tests.fixtures.platform",
-    "tests.fixtures.server_kill",
     "tests.fixtures.walled",
 ]
 
@@ -73,7 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(
         key=lambda item: [
-            *(group_of(item.nodeid) != name for name in (*GROUPS, *LONG)),
+            *(group_of(item.nodeid) != name for name in (SERVICES, ENGINE)),
+            not item.nodeid.startswith(LOOP),
+            *(group_of(item.nodeid) != name for name in LONG),
             item.nodeid.startswith(UNIT),
         ]
     )
@@ -88,10 +87,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Three processes share the tests. Files that share what they start are a group, which one process takes: they
-    start it once, and wait most of the time, for leases and sessions to end, beside others that compute. What is long
-    and starts nothing comes next. Short files are left, which whoever is free takes one by one, so that all end at
-    about the same time.
+    """Two processes share the tests. Files that start Kafka run in one of them, one after another: these wait for
+    leases and sessions to end in time, which a third process's services would make late, and start what they share
+    once. The other process takes those that start the engine, some of which look at all the memory that processes of
+    this machine share, then what is long and starts nothing. Short files are left, which whoever is free takes one by
+    one, so that both end at about the same time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -109,8 +109,6 @@ def group_of(nodeid: str) -> str:
 
 @cache
 def _group_of_file(file: str) -> str:
-    if file in WITH_THE_LOOP:
-        return LOOP
     text = (ROOT / file).read_text()
     return next((group for marker, group in STARTED.items() if marker in text), file)
 
