@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Protocol
 
 Stepped = Callable[[str, float, int], None]
@@ -28,12 +27,11 @@ class Counted(Protocol):
         """Take the tokens of a step."""
 
 
-@lru_cache(maxsize=1024)
 def _named(sequence: str) -> tuple[str, bool]:
     """The request of a sequence, by vLLM's id of it, and whether it is the first of its prompt.
 
     The id says which of n it is, the route, our request's id, for completions which of the prompts, and what vLLM
-    appends. Remembered, since each step asks for all that run.
+    appends.
     """
     before, _, rest = sequence.partition("cmpl-")
     request = rest.rpartition("-")[0]
