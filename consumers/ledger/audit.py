@@ -95,7 +95,8 @@ async def on_audited(event: Event, ports: LedgerPorts) -> Outcome:
         if _is_kept_by_its_own(event.data):
             return Outcome.NOOP_STALE
         raise
-    record = _record(event, state, await _pseudonyms(event.data, state, tenancy))
+    pseudonyms = await _pseudonyms(event.data, tenant, tenancy) if state.status == "active" else None
+    record = _record(event, state, pseudonyms)
     found = await finding(event, state, tenancy, ports.checkpointer.keys.trust)
     if found != "so":
         entered = await tenancy.audit.entered(tenant, event.id)
@@ -118,7 +119,9 @@ async def on_decisions_audited(run: Sequence[Event], ports: LedgerPorts) -> Sequ
     tenancy, tenant = ports.tenancy, TenantId(run[0].subject)
     try:
         snapshot, opened, hint = await asyncio.gather(
-            tenancy.states.read(tenant), _opened(tenant, tenancy), tenancy.audit.hint(tenant)
+            tenancy.states.read(tenant),
+            _pseudonyms(run[0].data, tenant, tenancy),
+            tenancy.audit.hint(tenant),
         )
     except UnknownTenant:
         return []
@@ -236,13 +239,10 @@ def _is_said_already(data: OutcomeRecorded) -> bool:
     return is_own and data.event_type != events.UsageRecorded.type
 
 
-async def _pseudonyms(data: EventData, state: TenantState, tenancy: Tenancy) -> Pseudonyms | None:
-    if state.status != "active" or not needs_pseudonyms(data):
+async def _pseudonyms(data: EventData, tenant: TenantId, tenancy: Tenancy) -> Pseudonyms | None:
+    """None where the event needs none, and where the tenant's key is destroyed. Opens the key."""
+    if not needs_pseudonyms(data):
         return None
-    return await _opened(TenantId(state.tenant), tenancy)
-
-
-async def _opened(tenant: TenantId, tenancy: Tenancy) -> Pseudonyms | None:
     try:
         return Pseudonyms.derived((await tenancy.keys.open(tenant)).data_key)
     except KeyDestroyed:
