@@ -6,7 +6,6 @@ The probability from which a word counts is low, since what is found needlessly 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -102,12 +101,11 @@ def found(opinion: Opinion) -> Iterator[Span]:
 
 
 def _dates(opinion: Opinion) -> Iterator[Span]:
-    """What has a date's shape, and of which each number is surely a date's: ``fell 3/4``, ``1. mars 1988``."""
+    """Find what looks like a date where the model is sure of each word and number: ``fell 3/4``, ``1. mars 1988``."""
     text, spans, date = opinion.text, opinion.spans, CLASSES.index(T.DATE)
     for match in _DATE_SHAPE.finditer(text):
-        first = bisect_right(spans, match.start(), key=lambda span: span[1])
-        last = bisect_left(spans, match.end(), key=lambda span: span[0])
-        if all(opinion.odds[index, date] >= SURE for index in range(first, last) if text[spans[index][0]].isalnum()):
+        between = opinion.between(match.start(), match.end())
+        if all(opinion.odds[index, date] >= SURE for index in between if text[spans[index][0]].isalnum()):
             yield Span(match.start(), match.end(), T.DATE, NAME)
 
 
