@@ -16,7 +16,7 @@ from dataclasses import replace
 from consumers.training.tokenization import TokenizedExample, TrainingExample
 from schemas.bus.content import ChatMessage
 from schemas.tenant.hyperparameters import Hyperparameters
-from tenancy.knowledge.frame import framed
+from tenancy.knowledge.frame import framed, question_at
 from tenancy.knowledge.search import Found
 from tenancy.knowledge.segments import Passage
 
@@ -35,11 +35,11 @@ UNRELATED = (
     ("Keys > Lockers", "Locker keys are handed out at desk 2 against a deposit of 10."),
 )
 LEFT_OUT_WORDS, PASSAGE_WORDS = 3, 64
-"""Of the answer's first words up to so many are not in its passage, which has as many as one of a document."""
+"""A passage leaves out up to so many of its answer's first words, and is as long as a document's passage."""
 MOST_OTHERS, MOST_UNRELATED = 1, 3
 HEADING, HEADING_WORDS = "Handbook", 12
 FRAME_CHARACTERS = 4000
-"""As a replica's by default."""
+"""Of passages in one prompt: all five fit, unless a word is as long as a sentence."""
 
 
 def beside_passages(
@@ -93,8 +93,6 @@ def _beside(example: TrainingExample, passages: Sequence[Found], draw: random.Ra
 
 
 def _question(example: TrainingExample) -> int:
-    """Where the turn stands that is answered: chat templates and the server have the user's last."""
-    return max(
-        (at for at, message in enumerate(example.messages[:-1]) if message.role == "user"),
-        default=len(example.messages) - 2,
-    )
+    """Where the frame stands: at the turn that the server would put it at, or at the one before the answer."""
+    at = question_at([message.role for message in example.messages])
+    return len(example.messages) - 2 if at is None else at

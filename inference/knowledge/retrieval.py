@@ -23,7 +23,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.port import Embedder, TextTooLong, Vectors
 from tenancy.errors import ObjectNotFound, Refused, Transient
-from tenancy.knowledge.frame import framed
+from tenancy.knowledge.frame import framed, question_at
 from tenancy.knowledge.search import Found, Question
 from tenancy.service.telemetry import SCOPE
 from tenancy.tenant_id import TenantId
@@ -185,7 +185,7 @@ def _top_k(wanted: Wanted | None, policy: TenantPolicy) -> int:
 
 def _question(messages: Sequence[Mapping[str, Any]]) -> tuple[int, str | None]:
     """Where the last message of the user stands, and its end; None where there is none, or nothing to search for."""
-    for at in range(len(messages) - 1, -1, -1):
-        if messages[at]["role"] == "user":
-            return at, str(messages[at]["content"]).strip()[-QUERY_CHARACTERS:] or None
-    return 0, None
+    at = question_at([message["role"] for message in messages])
+    if at is None:
+        return 0, None
+    return at, str(messages[at]["content"]).strip()[-QUERY_CHARACTERS:] or None

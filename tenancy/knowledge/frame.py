@@ -29,6 +29,11 @@ _RULES = re.compile(r"={3,}|#{3,}|-{3,}")
 _INVISIBLE = re.compile(r"[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 
 
+def question_at(roles: Sequence[str]) -> int | None:
+    """Where the turn stands that is answered, the user's last; None where there is none."""
+    return max((at for at, role in enumerate(roles) if role == "user"), default=None)
+
+
 def framed(
     messages: Sequence[Mapping[str, Any]], at: int, found: Sequence[Found], characters: int
 ) -> tuple[list[dict[str, Any]], list[Found]]:
