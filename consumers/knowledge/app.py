@@ -36,7 +36,7 @@ are read, and every few writes all objects of the embedder and the gate are walk
 
 
 def collect_seldom() -> None:
-    """Let the collector look when so many objects are there, most of which a write has left by then."""
+    """Run the garbage collector once so many objects are new: by then a write has dropped most of them."""
     gc.set_threshold(YOUNG_OBJECTS)
 
 

@@ -147,7 +147,7 @@ def _shown(
     limit: int,
     hyperparameters: Hyperparameters,
 ) -> dict[str, TokenizedExample]:
-    """What an epoch shows: each trained example, and the copies that have passages."""
+    """The trained examples and their copies with passages, by name. An epoch shows each once."""
 
     def copy(example: TrainingExample) -> TokenizedExample | None:
         try:

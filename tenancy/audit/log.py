@@ -68,7 +68,7 @@ class AuditRecord:
 
 @dataclass(frozen=True)
 class Appended:
-    """What is entered, and whether this call entered it. ``hint``: the log's end as far as this call knows."""
+    """An entry, and whether this call made it. ``hint``: where the log ended when this call saw it last."""
 
     entry: AuditEntry
     is_new: bool

@@ -43,7 +43,7 @@ def ahead_of_others() -> Iterator[None]:
 
 
 def is_ahead() -> bool:
-    """Whether this is asked ahead of others."""
+    """Whether the caller is within :func:`ahead_of_others`."""
     return _is_ahead.get()
 
 

@@ -22,7 +22,7 @@ from tenancy.platform.threads import RESERVED, ahead_of_others
 from tenancy.storage.direct_s3 import DirectRequests
 from tenancy.storage.http_client import AT_A_TIME
 from tenancy.storage.s3 import S3ObjectStore, connect
-from tests.unit.test_mllp_source import certificate
+from tests.fixtures.certificates import certificate
 
 ENDPOINT = "http://127.0.0.1:1"
 BOUND_SECONDS = 30

@@ -11,16 +11,10 @@ import random
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from joserfc.jwk import OKPKey
 
 from producers.operations.trust_admin import ensure_keys
@@ -43,6 +37,7 @@ from tenancy.errors import BusUnavailable, Refused
 from tenancy.evidence.event_signatures import EventSigner
 from tenancy.evidence.keys import LocalKey
 from tenancy.tenant_id import TenantId
+from tests.fixtures.certificates import certificate
 from tests.fixtures.gates import GATE, NAME
 from tests.unit.damaged_bytes import damaged_bytes
 from tests.unit.operator_parts import NOW, onboarded_parts
@@ -212,29 +207,6 @@ async def test_the_source_signs_what_it_publishes_with_the_key_that_it_was_given
 
 
 # --- TLS
-
-
-def certificate(path: Path, name: str, authority: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None) -> Any:
-    """A certificate and its key in two files, from an authority, or as one."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    issuer, signed_with = (authority[0].subject, authority[1]) if authority else (subject, key)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(signed_with, hashes.SHA256())
-    )
-    (path / f"{name}.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (path / f"{name}.key").write_bytes(pem)
-    return made, key
 
 
 @pytest.mark.usefixtures("without_kafka")
