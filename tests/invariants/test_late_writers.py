@@ -22,6 +22,7 @@ from tenancy.state.leases import Lease, Leases
 from tests.invariants.stepping import Process, Scene, stepped
 from tests.invariants.worlds import assert_purged
 from tests.invariants.writers import NEVER, bring_in, drive_withdrawals, run, taught, worker_of
+from tests.world.at_once import skip_waits
 from tests.world.world import QUIESCE_SECONDS
 
 SHORT = 0.3
@@ -61,6 +62,7 @@ async def _ended(write: Awaitable[Any]) -> None:
 async def test_fenced_a_writer_that_hangs_until_the_purge_is_certified_writes_nothing_any_more(
     name: str, tmp_path: Path
 ) -> None:
+    skip_waits()
     scene = await Scene.made(tmp_path)
     world, write = scene.world, LATE[name]
     alone = Process()

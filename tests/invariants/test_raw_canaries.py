@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -176,7 +177,8 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
         (letter, place)
         for letter, (_, canary) in CANARIES.items()
         for place, text in places.items()
-        if canary.lower() in text.lower()
+        # As a whole word: in a run's many digests and ciphertexts, five digits are found by chance.
+        if re.search(rf"(?<![a-z0-9]){re.escape(canary)}(?![a-z0-9])", text, re.IGNORECASE)
     }
     assert leaked == set()
     assert any("[MRN-1]" in text for place, text in places.items() if place.startswith("opened contents/")), "not blind"
