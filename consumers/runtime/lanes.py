@@ -3,6 +3,10 @@
 A lane is what a failing record concerns: it comes again there after a pause, and whatever else was taken goes on. Of
 one tenant only one record is in hand at a time, also where its records come from several partitions; but a record that
 waits for its next attempt holds up only the partition that it is of.
+
+When memory is full, the lanes with most in it leave the newest half of that on the broker, and whatever comes behind.
+So a flood delays nobody, however large it is: reading goes on behind it, and each lane's records are read again once it
+has worked off what it has.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from consumers.runtime.lane import Lane, LaneLimits, size
+from consumers.runtime.left_records import LeftRecords
 from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
 from consumers.runtime.parsing import Partition, Record, lane_key, partition_of
 from tenancy.service.telemetry import SCOPE, safe_message
@@ -27,28 +32,6 @@ ended: acknowledged, dead-lettered or sent back. What it raises is logged, and i
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class LaneLimits:
-    """``side_by_side``: so many records are in hand at once. ``records``, ``bytes``: with so many in memory no more
-    should be taken, until half of them are gone. ``run``: so many of a lane an attempt is offered.
-    """
-
-    side_by_side: int
-    records: int
-    bytes: int
-    run: int = 1
-
-
-@dataclass(eq=False)
-class _Lane:
-    key: bytes | None
-    partition: Partition
-    offsets: PartitionOffsets
-    records: deque[Record] = field(default_factory=deque)
-    offered: int = 0
-    is_dropped: bool = False
-
-
 class LaneScheduler:
     """Shares records out into lanes. ``pause`` says how long a record waits that has not ended, in seconds."""
 
@@ -57,10 +40,11 @@ class LaneScheduler:
         self._limits = limits
         self._pause = pause
         self._offsets: dict[Partition, PartitionOffsets] = {}
-        self._lanes: dict[tuple[Partition, bytes | None], _Lane] = {}
-        self._ready: deque[_Lane] = deque()
-        self._behind: dict[bytes | None, deque[_Lane]] = {}
-        self._turns: dict[asyncio.Task[int], _Lane] = {}
+        self._left = LeftRecords()
+        self._lanes: dict[tuple[Partition, bytes | None], Lane] = {}
+        self._ready: deque[Lane] = deque()
+        self._behind: dict[bytes | None, deque[Lane]] = {}
+        self._turns: dict[asyncio.Task[int], Lane] = {}
         self._records = self._bytes = 0
         self._was_full = self._is_closing = False
 
@@ -74,24 +58,120 @@ class LaneScheduler:
         for record in records:
             partition = partition_of(record)
             offsets = self._offsets.get(partition)
-            if offsets is None or not offsets.take(record.offset, record.timestamp):
+            if offsets is None:
+                continue
+            if offsets.next is not None and record.offset < offsets.next:
+                offsets = self._begin_anew(partition)
+            if not offsets.take(record.offset, record.timestamp):
                 continue
             key = lane_key(record)
-            lane = self._lanes.get((partition, key))
-            if lane is None:
-                lane = self._lanes[partition, key] = _Lane(key, partition, offsets)
-                self._ready.append(lane)
-            lane.records.append(record)
-            self._records += 1
-            self._bytes += _size(record)
+            if self._left.has(partition, key):
+                offsets.leave(record.offset, record.timestamp, is_first=False)
+            else:
+                self._append(partition, key, record)
+        self._leave_what_is_too_much()
         self._fill()
+
+    def _begin_anew(self, partition: Partition) -> PartitionOffsets:
+        """Its log is another one from there on, as after a leader was lost that others had not followed."""
+        for lane in [lane for lane in self._lanes.values() if lane.partition == partition]:
+            self._drop(lane)
+        self._left.forget(partition)
+        self._offsets[partition] = PartitionOffsets()
+        return self._offsets[partition]
+
+    def _append(self, partition: Partition, key: bytes | None, record: Record) -> None:
+        lane = self._lanes.get((partition, key))
+        if lane is None:
+            lane = self._lanes[partition, key] = Lane(key, partition, self._offsets[partition])
+            self._ready.append(lane)
+        lane.append(record)
+        self._count(record, 1)
+
+    def _leave_what_is_too_much(self) -> None:
+        limits, before = self._limits, self._records + 1
+        while self._holds(1.0) and self._records < before:
+            before = self._records
+            for lane in sorted(self._lanes.values(), key=lambda lane: -lane.fill(limits.records, limits.bytes)):
+                self._leave_newest_half(lane)
+                if not self._holds(1.0):
+                    return
+
+    def _leave_newest_half(self, lane: Lane) -> None:
+        kept = max(lane.offered, (len(lane.records) + 1) // 2)
+        for record in lane.pop_newest(kept):
+            self._count(record, -1)
+            is_first = len(lane.records) == kept
+            lane.offsets.leave(record.offset, record.timestamp, is_first=is_first)
+            if is_first:
+                self._left.leave(lane.partition, lane.key, record.offset)
+
+    def has_left(self) -> bool:
+        """Whether there are records to be read again."""
+        return len(self._left) > 0
+
+    def to_read_again(self) -> tuple[Partition, int] | None:
+        """Of which partition records are to be read again now, and from which offset on, into :meth:`take_again`."""
+        if self._is_closing or self.is_full():
+            return None
+        return self._left.place(self._fill_of)
+
+    def take_again(self, partition: Partition, records: Iterable[Record], position: int) -> None:
+        """Take of these records what was left and has room: all that the broker has from the place that was asked for
+        up to ``position``. What it has no more has ended; none is to be waited for.
+        """
+        again, lost = self._left.again, 0
+        if again is None or again.partition != partition:
+            return  # it moved
+        offsets = self._offsets[partition]
+        for record in records:
+            lost += offsets.lose(again.at, record.offset)
+            again.at = record.offset + 1
+            if offsets.is_left(record.offset):
+                self._take_left(record, offsets)
+            if self._left.again is not again:
+                break  # each has its share
+        else:
+            lost += offsets.lose(again.at, position)
+            again.at = max(again.at, position)
+            self._left.was_read(offsets.next or 0)
+        if lost:
+            details = {"topic": partition[0], "partition": partition[1], "events": lost}
+            logger.error("events were removed by retention before they were handled", extra=details)
+        self._leave_what_is_too_much()
+        self._fill()
+
+    def _take_left(self, record: Record, offsets: PartitionOffsets) -> None:
+        partition, key = partition_of(record), lane_key(record)
+        if not self._left.is_read(partition, key):
+            return
+        if self._fill_of(partition, key) < 1:
+            offsets.take_again(record.offset, record.timestamp)
+            self._append(partition, key, record)
+        else:
+            offsets.leave(record.offset, record.timestamp, is_first=True)
+            self._left.leave(partition, key, record.offset)
+
+    def _fill_of(self, partition: Partition, key: bytes | None) -> float:
+        """Which part of its share a lane has that left records. All such lanes together have half of the memory."""
+        lane = self._lanes.get((partition, key))
+        share, limits = 2 * len(self._left), self._limits
+        return lane.fill(min(4 * limits.run, limits.records / share), limits.bytes / share) if lane else 0.0
 
     def is_full(self) -> bool:
         """Whether no more should be taken for now."""
-        share = 2 if self._was_full else 1
-        limits = self._limits
-        self._was_full = share * self._records >= limits.records or share * self._bytes >= limits.bytes
+        self._was_full = self._holds(0.5 if self._was_full else 1.0)
         return self._was_full
+
+    def _holds(self, part: float) -> bool:
+        limits = self._limits
+        return self._records >= part * limits.records or self._bytes >= part * limits.bytes
+
+    def full_partitions(self) -> set[Partition]:
+        """Those of which no more should be taken for now."""
+        if self.is_full():
+            return set(self._offsets)
+        return {partition for partition, held in self._offsets.items() if held.pieces >= self._limits.pieces}
 
     def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, Committed]:
         """What may be committed and is not yet, of these partitions or of all."""
@@ -110,6 +190,8 @@ class LaneScheduler:
         What may be committed of them is known until :meth:`forget`. What is still in hand then goes on to its end,
         which nobody commits; a record of its tenant that comes again is not begun before.
         """
+        for partition in partitions:
+            self._left.forget(partition)
         for lane in [lane for lane in self._lanes.values() if lane.partition in partitions]:
             self._drop(lane)
         await self._ended({task for task, lane in self._turns.items() if lane.partition in partitions}, bound_seconds)
@@ -134,16 +216,17 @@ class LaneScheduler:
         if turns:
             await asyncio.wait(turns, timeout=bound_seconds)
 
-    def _drop(self, lane: _Lane) -> None:
+    def _drop(self, lane: Lane) -> None:
         """Its first records may be in hand, and are counted until they are not."""
         lane.is_dropped = True
         del self._lanes[lane.partition, lane.key]
-        while len(lane.records) > lane.offered:
-            self._discount(lane.records.pop())
+        for record in lane.pop_newest(lane.offered):
+            self._count(record, -1)
 
-    def _discount(self, record: Record) -> None:
-        self._records -= 1
-        self._bytes -= _size(record)
+    def _count(self, record: Record, records: int) -> None:
+        """Count a record that is in memory from now on, by 1, or no more, by -1."""
+        self._records += records
+        self._bytes += records * size(record)
 
     def _fill(self) -> None:
         busy = {lane.key for lane in self._turns.values()}
@@ -169,7 +252,7 @@ class LaneScheduler:
         for record in islice(lane.records, ended):
             lane.offsets.end(record.offset)
         for _ in range(len(lane.records) if lane.is_dropped else ended):
-            self._discount(lane.records.popleft())
+            self._count(lane.pop_first(), -1)
         lane.offered = 0
         if lane.records and ended:
             self._ready.append(lane)
@@ -187,11 +270,6 @@ class LaneScheduler:
         logger.error("record given back unhandled", extra={"reason": safe_message(error)})
         return 0
 
-    def _come_again(self, lane: _Lane) -> None:
+    def _come_again(self, lane: Lane) -> None:
         self._ready.append(lane)
         self._fill()
-
-
-def _size(record: Record) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers

@@ -10,10 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, islice, pairwise
+
+from consumers.runtime.offset_ranges import OffsetRanges
 
 METADATA_CHARACTERS = 4000
 """Kafka takes 4096 by default (``offset.metadata.max.bytes``). What finds no room is begun once more."""
@@ -57,45 +58,86 @@ class Ended:
 
 @dataclass
 class PartitionOffsets:
-    """Of one partition, from its assignment to its revocation. Records are taken in the order of their offsets."""
+    """Of one partition, from its assignment to its revocation. Records are taken in the order of their offsets, and
+    each is in memory or left on the broker until it has ended.
+    """
 
     before: Ended | None = None
     """What had ended when the partition came to this process, as far as it lies behind what was taken."""
-    _unfinished: deque[tuple[int, int]] = field(default_factory=deque)
-    _ended: set[int] = field(default_factory=set)
-    _next: int | None = None
+    next: int | None = None
+    """Behind everything that was taken."""
+    _open: OffsetRanges = field(default_factory=OffsetRanges)
+    """What was taken and has not ended."""
+    _in_memory: dict[int, int] = field(default_factory=dict)
+    """Of these, what is in memory: each offset's timestamp."""
+    _first_left: dict[int, int] = field(default_factory=dict)
+    """The same of the first that a lane has left, which may be the lowest of all."""
     _committed: Committed | None = None
+
+    @property
+    def pieces(self) -> int:
+        """How many ranges what has not ended lies in: what remembering it costs."""
+        return len(self._open)
 
     def take(self, offset: int, timestamp: int) -> bool:
         """Count a record as taken; whether it is to be handled, or had ended before this process had the partition."""
         before = self.before
-        if self._next is None and before is not None and (offset, timestamp) != (before.lowest, before.timestamp):
+        if self.next is None and before is not None and (offset, timestamp) != (before.lowest, before.timestamp):
             before = self.before = None  # another place, or another topic of that name, than was committed
-        self._next = offset + 1
+        self.next = offset + 1
         if before is not None:
             if offset in before:
                 return False
             if offset >= before.end:
                 self.before = None
-        self._unfinished.append((offset, timestamp))
+        self._open.append(offset)
+        self._in_memory[offset] = timestamp
         return True
 
+    def leave(self, offset: int, timestamp: int, *, is_first: bool) -> None:
+        """Count a record that was taken as left on the broker. ``is_first``: no earlier one of its lane is."""
+        self._in_memory.pop(offset, None)
+        if is_first:
+            self._first_left[offset] = timestamp
+
+    def is_left(self, offset: int) -> bool:
+        return offset not in self._in_memory and offset in self._open
+
+    def take_again(self, offset: int, timestamp: int) -> None:
+        """Count a record that was left as in memory."""
+        self._first_left.pop(offset, None)
+        self._in_memory[offset] = timestamp
+
     def end(self, offset: int) -> None:
-        """Count a record that was taken as ended."""
-        self._ended.add(offset)
-        while self._unfinished and self._unfinished[0][0] in self._ended:
-            self._ended.discard(self._unfinished.popleft()[0])
+        """Count a record in memory as ended."""
+        self._in_memory.pop(offset, None)
+        self._open.remove(offset, offset + 1)
+
+    def lose(self, start: int, end: int) -> int:
+        """Count as ended what was left from ``start`` to before ``end``, where the broker has nothing; how many."""
+        if not self._open.meet(start, end):
+            return 0
+        for offset in [offset for offset in self._first_left if start <= offset < end]:
+            del self._first_left[offset]
+        bounds = [start - 1, *sorted(offset for offset in self._in_memory if start <= offset < end), end]
+        return sum(self._open.remove(low + 1, high) for low, high in pairwise(bounds))
 
     def committable(self) -> Committed | None:
-        """What may be committed now; None when that is committed already, or nothing was taken."""
-        if self._next is None:
+        """What may be committed now; None when that is committed already, or nothing was taken, or the lowest record is
+        about to be read again.
+        """
+        if self.next is None:
             return None
-        if self._unfinished:
-            place = Committed(self._unfinished[0][0], self._metadata(*self._unfinished[0]))
-        elif self.before is not None and self._next < self.before.end:
+        lowest = self._open.lowest
+        if lowest is not None:
+            timestamp = self._in_memory.get(lowest, self._first_left.get(lowest))
+            if timestamp is None:
+                return None
+            place = Committed(lowest, self._metadata(lowest, timestamp))
+        elif self.before is not None and self.next < self.before.end:
             return None  # the lowest that has not ended will be read in a moment, and all behind it be known again
         else:
-            place = Committed(self._next)
+            place = Committed(self.next)
         return None if place == self._committed else place
 
     def committed(self, place: Committed) -> None:
@@ -103,27 +145,27 @@ class PartitionOffsets:
         self._committed = place
 
     def _metadata(self, lowest: int, timestamp: int) -> str:
-        runs = tuple(self._runs(lowest))
+        runs = tuple(islice(self._runs(lowest), METADATA_CHARACTERS))
         return encoded(Ended(lowest, timestamp, runs)) if len(runs) > 1 else ""
 
     def _runs(self, lowest: int) -> Iterator[int]:
         """An offset in between that is nobody's (a marker of a transaction, say) counts as ended."""
         begun, place = lowest, lowest  # the open run that it is in
-        for start, end in self._open():
+        for start, end in self._not_ended():
             if start > place:
                 yield from (place - begun, start - place)
                 begun = start
             place = end
         yield place - begun
-        end = max(self._next or 0, self.before.end if self.before is not None else 0)
+        end = max(self.next or 0, self.before.end if self.before is not None else 0)
         if end > place:
             yield end - place
 
-    def _open(self) -> Iterator[tuple[int, int]]:
-        """What has not ended: of what was taken, then of what is known of what follows."""
-        yield from ((offset, offset + 1) for offset, _ in self._unfinished if offset not in self._ended)
+    def _not_ended(self) -> Iterator[tuple[int, int]]:
+        """Of what was taken, then of what is known of what follows."""
+        yield from self._open
         for start, end in self.before.open() if self.before is not None else ():
-            behind = max(start, self._next or 0)
+            behind = max(start, self.next or 0)
             if behind < end:
                 yield behind, end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consumers.runtime.lanes import LaneLimits
+from consumers.runtime.lane import LaneLimits
 from consumers.runtime.runs import RUN
 
 AROUND_A_HANDLING_SECONDS = 240.0
@@ -32,9 +32,8 @@ class HandlingPolicy:
     ``ended_processes``: so many processes may end over an event, one after another and in the midst of its handling.
     The ones before an event was noted, and was tried alone, may be two more.
 
-    ``lanes``: half as many side by side as the object store's client has threads, since runs use several. As many
-    records in memory as one tenant may import at once without anybody behind waiting for all of them; they hold
-    references and no content.
+    ``lanes``: half as many side by side as the object store's client has threads, since runs use several. What does not
+    fit into memory is left on the broker by the lanes with most of it, so that nobody waits behind it.
     """
 
     deadline_seconds: float = 60.0

@@ -18,13 +18,12 @@ from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.offsets import Committed, Ended, decoded
 from consumers.runtime.parsing import Partition, Record
 from consumers.runtime.policy import HandlingPolicy
+from consumers.runtime.reading_again import POLL_SECONDS, POLLED_RECORDS, OpenBackReader, ReadingAgain
 from consumers.runtime.share import Share
 from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
 
-POLL_SECONDS = 0.2
-POLLED_RECORDS = 500
 COMMIT_SECONDS = 0.5
 """Between two commits: after a kill, so much is begun once more at most."""
 KAFKA_SECONDS = 5.0
@@ -49,10 +48,11 @@ class Reader(Protocol):
 
 
 class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
-    """One consumer's reading. It polls as long as it runs, also while lanes are full or stuck: then its partitions are
-    paused, and it stays a member of its group, whose other records go on.
+    """One consumer's reading. It polls as long as it runs, also while memory is full or lanes are stuck: then its
+    partitions are paused, and it stays a member of its group, whose other records go on.
 
-    ``committed`` asks Kafka what the group has committed of some partitions.
+    ``committed`` asks Kafka what the group has committed of some partitions. ``open_back_reader`` opens what reads
+    again what lanes left on the broker.
     """
 
     def __init__(
@@ -61,12 +61,14 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         policy: HandlingPolicy,
         committed: Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Committed]]],
         share: Share,
+        open_back_reader: OpenBackReader,
     ) -> None:
         self._share = share
         self._handling = handling
         self._policy = policy
         self._ask_committed = committed
         self._lanes = LaneScheduler(handling.attempt, policy.lanes, self._pause)
+        self._again = ReadingAgain(self._lanes, open_back_reader)
         self._reader: Reader | None = None
         self._task: asyncio.Task[None] | None = None
         self._generation = 0
@@ -85,6 +87,7 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        await self._again.stop()
         await self._lanes.stop(self._policy.graceful_stop_seconds)
         if self._reader is not None:
             await self._commit(self._reader)
@@ -144,17 +147,16 @@ class Reading(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.sleep(AFTER_AN_ERROR_SECONDS)
 
     async def _poll(self, reader: Reader) -> None:
-        partitions = reader.assignment()
-        if partitions and self._lanes.is_full():
-            reader.pause(*partitions)
-        elif partitions:
-            reader.resume(*partitions)
+        full = self._lanes.full_partitions()
+        for place in reader.assignment():
+            (reader.pause if tuple(place) in full else reader.resume)(place)
         found = await reader.getmany(timeout_ms=int(POLL_SECONDS * 1000), max_records=POLLED_RECORDS)
         generation = self._generation
         await self._is_assigned.wait()
         if generation == self._generation:  # else they are read again, by whoever has them now
             for records in found.values():
                 self._lanes.take(records)
+            self._again.look()
 
     async def _commit(self, reader: Reader) -> None:
         held = {(topic, partition) for topic, partition in reader.assignment()}

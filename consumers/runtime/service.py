@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -19,6 +19,7 @@ from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
 from consumers.runtime.reading import Reader, Reading
+from consumers.runtime.reading_again import BackReader
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.runs import PortsT
 from consumers.runtime.settings import ConsumerSettings
@@ -31,6 +32,8 @@ from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import configure_logging, configure_telemetry
 
 GROUP_VERSION = "v1"
+FETCH_WAIT_MS = 50
+"""For more than there is: what reads again is told to go elsewhere, and its last fetch has to be answered before."""
 
 PortsFactory = Callable[[Tenancy, Share], AbstractAsyncContextManager[tuple[PortsT, Sequence[Periodic]]]]
 
@@ -66,7 +69,7 @@ class Consumer:
         )
         crash_loops = CrashLoopGuard(self.group_id, self.dispatcher.tenancy, policy.ended_processes, self._end)
         handling = Handling(self.dispatcher, self.progress, crash_loops, Redeliveries(policy.deliveries))
-        self._reading = Reading(handling, policy, self._committed, self.share)
+        self._reading = Reading(handling, policy, self._committed, self.share, self._back_reader)
         # Without a handler: FastStream connects, joins the group and leaves it; reading and committing is ours, since
         # what it acknowledges is the consumer's position and no record (reference/kafka.md 1.2).
         self._subscriber = self.broker.subscriber(
@@ -98,6 +101,23 @@ class Consumer:
         places = [TopicPartition(*partition) for partition in partitions]
         found = await self.broker.config.admin_client.list_consumer_group_offsets(self.group_id, partitions=places)
         return {(topic, number): Committed(held.offset, held.metadata or "") for (topic, number), held in found.items()}
+
+    @asynccontextmanager
+    async def _back_reader(self) -> AsyncIterator[BackReader]:
+        """It is in no group, so that it reads what this process was assigned without being assigned anything."""
+        reader = AIOKafkaConsumer(
+            **self.settings.kafka_client(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+        )
+        try:
+            await reader.start()
+            yield reader
+        finally:
+            await reader.stop()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

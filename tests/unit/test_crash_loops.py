@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.handling import Handling
-from consumers.runtime.lanes import LaneLimits, LaneScheduler
+from consumers.runtime.lane import LaneLimits
+from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed, decoded
 from consumers.runtime.policy import HandlingPolicy

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.runtime.lanes import LaneLimits, LaneScheduler, _size
+from consumers.runtime.lane import LaneLimits, size
+from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.offsets import Committed, decoded
 from schemas.bus import events
 from schemas.bus.envelope import Event
@@ -215,7 +216,7 @@ async def test_of_a_partition_that_moved_nothing_is_begun_that_waited_for_room_o
     assert [offset for offset in stand.begun if offset not in begun] == [70]
     said = [record for record in caplog.records if record.name.startswith("sanolith")]
     assert said == [], "not even with nothing to handle"
-    assert (stand.lanes._records, stand.lanes._bytes) == (1, _size(a_record("t0", 70, topic=events.TENANTS)))
+    assert (stand.lanes._records, stand.lanes._bytes) == (1, size(a_record("t0", 70, topic=events.TENANTS)))
 
 
 async def test_what_outlasts_the_bound_of_a_move_is_not_committed_and_its_tenant_waits_for_it() -> None:
@@ -298,6 +299,103 @@ def _firsts(log: list[str], offsets: set[int]) -> set[int]:
     for offset in sorted(offsets):
         firsts.setdefault(log[offset], offset)
     return set(list(firsts.values())[: LIMITS.side_by_side])
+
+
+@examples(100)
+@given(
+    st.lists(st.sampled_from("aaabbbcd"), min_size=1, max_size=60),
+    st.integers(1, 16),
+    st.integers(1, 3),
+    st.integers(0, 2**32).map(random.Random),
+)
+async def test_order_per_tenant_and_commits_hold_where_memory_is_smaller_than_the_log(
+    log: list[str], memory: int, run: int, chance: random.Random
+) -> None:
+    """Lives of processes over one partition that read ahead, read again, end records and commit in any order."""
+    place, known = Committed(0), set[int]()
+    records = [a_record(tenant, offset) for offset, tenant in enumerate(log)]
+    for is_last in (False, False, True):
+        stand = Stand(LaneLimits(side_by_side=2, records=memory, bytes=10**6, run=run))
+        stand.assign(place)
+        front, ended, steps = place.offset, set(known), 0
+        while ended != set(range(len(log))) if is_last else chance.random() < 0.98:
+            steps += 1
+            assert steps < 100_000, "it gets on"
+            some = chance.randrange(1, 6)
+            match chance.randrange(4):
+                case 0 if PARTITION not in stand.lanes.full_partitions():
+                    await stand.take(*records[front : front + some])
+                    front = min(len(log), front + some)
+                    held = stand.lanes._lanes.values()
+                    assert stand.lanes._records < memory or all(len(x.records) <= max(1, x.offered) for x in held)
+                case 1 if (back := stand.lanes.to_read_again()) is not None:
+                    found = records[back[1] : back[1] + some]
+                    stand.lanes.take_again(back[0], found, back[1] + len(found))
+                    await turns()
+                case 2 if stand.under_way:
+                    offset = chance.choice(sorted(stand.under_way))
+                    assert offset not in ended, "once"
+                    assert ended >= {other for other in range(offset) if log[other] == log[offset]}, "in order"
+                    has_ended = chance.random() < 0.8
+                    await stand.end(offset, has_ended)
+                    ended |= {offset} if has_ended else set()
+                case 3:
+                    found_place = stand.lanes.committable().get(PARTITION)
+                    if found_place is not None:
+                        assert ended >= set(range(found_place.offset)), "never past what has not ended"
+                        stand.lanes.committed({PARTITION: found_place})
+                        place, known = found_place, set(ended)
+        if is_last:
+            assert stand.committable() in (None, len(log))
+            assert (stand.lanes._records, stand.lanes._bytes, stand.lanes._lanes) == (0, 0, {})
+        elif chance.random() < 0.5:  # it moves in good order; else the process is killed
+            await stand.lanes.revoke([PARTITION], 0.0)
+            found_place = stand.lanes.committable().get(PARTITION)
+            if found_place is not None:
+                place, known = found_place, set(ended)
+        await stand.lanes.stop(0.0)
+
+
+async def test_lanes_that_are_read_again_take_what_they_have_not_each_up_to_its_share() -> None:
+    stand = Stand(LaneLimits(side_by_side=1, records=16, bytes=10**6))
+    log = [a_record("a" if offset < 12 else "b", offset) for offset in range(24)]
+    await stand.take(*log[:20])
+    await stand.take(*log[20:])
+    assert stand.lanes.to_read_again() is None, "each has enough"
+    while len(stand.begun) < 11:
+        await stand.end(stand.begun[-1])
+    assert stand.begun == [0, 12, 1, 13, 2, 14, 3, 15, 4, 16, 5]
+    assert stand.lanes.to_read_again() == (PARTITION, 6)
+    stand.lanes.take_again(PARTITION, log[6:], 24)
+    held = [[record.offset for record in lane.records] for lane in stand.lanes._lanes.values()]
+    assert held == [[5, 6, 7, 8], [17, 18, 19, 20]]
+    while stand.under_way:
+        await stand.end(stand.begun[-1])
+        if (back := stand.lanes.to_read_again()) is not None:
+            stand.lanes.take_again(PARTITION, log[back[1] :], 24)
+            await turns()
+    assert stand.committable() == 24
+
+
+async def test_a_log_that_another_leader_cut_short_is_read_from_there_on_as_a_new_one() -> None:
+    stand = Stand(LaneLimits(side_by_side=1, records=4, bytes=10**6))
+    await stand.take(*(a_record("a", offset) for offset in range(9)), a_record("b", 9))
+    assert stand.lanes.has_left()
+    await stand.take(a_record("c", 2), a_record("a", 3))
+    assert not stand.lanes.has_left(), "what was left is not there any more"
+    await stand.end(0)
+    while stand.under_way:
+        await stand.end(next(iter(stand.under_way)))
+    assert (stand.begun, stand.committable()) == ([0, 2, 3], 4)
+
+
+async def test_a_lane_of_large_records_leaves_what_is_too_many_bytes() -> None:
+    stand = Stand(LaneLimits(side_by_side=1, records=10**6, bytes=3000))
+    await stand.take(*(a_record("a", offset) for offset in range(30)), a_record("b", 30))
+    assert stand.lanes._bytes < 3000
+    assert not stand.lanes.full_partitions()
+    await stand.end(0)
+    assert stand.begun == [0, 30]
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), RuntimeError("secret")])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from aiokafka.errors import CommitFailedError, KafkaConnectionError, OffsetMetad
 
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.handling import Handling
-from consumers.runtime.lanes import LaneLimits
+from consumers.runtime.lane import LaneLimits
 from consumers.runtime.liveness import Progress
 from consumers.runtime.offsets import Committed
 from consumers.runtime.parsing import Partition
@@ -44,6 +45,18 @@ class Kafka:
     is_paused: bool = False
     commit_error: Exception | None = None
     poll_errors: list[Exception] = field(default_factory=list)
+    back_errors: list[Exception] = field(default_factory=list)
+    removed: int = 0
+    """Records before this offset are removed by retention."""
+    back_readers: int = 0
+
+    @asynccontextmanager
+    async def back_reader(self) -> AsyncIterator[BackReader]:
+        self.back_readers += 1
+        try:
+            yield BackReader(self)
+        finally:
+            self.back_readers -= 1
 
     def add(self, *tenants: str) -> None:
         for tenant in tenants:
@@ -81,6 +94,36 @@ class Kafka:
         return {(p.topic, p.partition): Committed(*place) for p, place in self.places.items()}
 
 
+@dataclass
+class BackReader:
+    """A consumer in no group, as aiokafka's: it begins behind what was removed, and may be told to go anywhere."""
+
+    kafka: Kafka
+    held: list[Any] = field(default_factory=list)
+    at: int = 0
+
+    def assign(self, partitions: Collection[Any]) -> None:
+        self.held = list(partitions)
+
+    def assignment(self) -> Collection[Any]:
+        return self.held
+
+    def seek(self, partition: Any, offset: int) -> None:
+        self.at = offset
+
+    async def position(self, partition: Any) -> int:
+        return max(self.at, self.kafka.removed)
+
+    async def getmany(self, *partitions: Any, timeout_ms: int, max_records: int) -> Mapping[Any, list[Any]]:
+        await asyncio.sleep(0.001)
+        if self.kafka.back_errors:
+            raise self.kafka.back_errors.pop(0)
+        begin = max(self.at, self.kafka.removed)
+        found = self.kafka.records[begin : begin + min(max_records, 7)]
+        self.at = begin + len(found)
+        return {PLACE: found} if found else {}
+
+
 def granted(number: int) -> events.ConsentGranted:
     return events.ConsentGranted(consent_id=f"c{number}", version=1)
 
@@ -102,7 +145,7 @@ class Process:
         in_hand = NothingGuarded("test", tenancy, 5, lambda _: None)
         handling = Handling(dispatcher, self.progress, in_hand, Redeliveries(POLICY.deliveries))
         self.share = Share()
-        self.reading = Reading(handling, policies, kafka.committed, self.share)
+        self.reading = Reading(handling, policies, kafka.committed, self.share, kafka.back_reader)
 
     async def _handle(self, event: Event, ports: Any) -> Outcome:
         number = int(event.data.natural_key().split("|")[0].split("/")[0].removeprefix("c"))
@@ -120,6 +163,7 @@ class Process:
     async def kill(self) -> None:
         assert self.reading._task is not None
         self.reading._task.cancel()
+        await self.reading._again.stop()
         await self.reading._lanes.stop(0.0)
 
 
@@ -127,6 +171,8 @@ class Process:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consumers.runtime.reading.COMMIT_SECONDS", 0.0)
     monkeypatch.setattr("consumers.runtime.reading.AFTER_AN_ERROR_SECONDS", 0.01)
+    monkeypatch.setattr("consumers.runtime.reading_again.AFTER_AN_ERROR_SECONDS", 0.01)
+    monkeypatch.setattr("consumers.runtime.reading_again.POLL_SECONDS", 0.001)
 
 
 async def until(condition: Any) -> None:
@@ -226,20 +272,151 @@ async def test_what_was_read_before_a_partition_moved_is_not_begun_after_it(come
     await process.reading.stop()
 
 
-async def test_full_memory_pauses_the_partitions_and_polling_goes_on() -> None:
+async def test_memory_full_of_tenants_pauses_the_partitions_and_polling_goes_on() -> None:
     kafka = Kafka()
-    kafka.add(*("a" for _ in range(30)))
+    tenants = [f"t{number}" for number in range(60)]
+    kafka.add(*tenants[:30])
     process = Process(kafka, lanes=LaneLimits(side_by_side=4, records=10, bytes=10**6))
-    process.holding = {"a"}
+    process.holding = set(tenants)
     await process.join()
     await until(lambda: kafka.is_paused)
     polls = kafka.polls
-    kafka.add(*("a" for _ in range(30)))
+    kafka.add(*tenants[30:])
     await until(lambda: kafka.polls > polls + 20)  # a member of its group it stays
     assert kafka.position == 30
     process.holding = set()
     await until(lambda: kafka.places.get(PLACE) == (60, ""))
-    assert process.done == list(range(60))
+    assert sorted(process.done) == list(range(60))
+    await process.reading.stop()
+
+
+SMALL = LaneLimits(side_by_side=4, records=10, bytes=10**6)
+
+
+def flood(kafka: Kafka) -> list[int]:
+    """One tenant's events, many times what memory holds, with another's in between and behind; the flood's offsets."""
+    kafka.add(*("flood" for _ in range(90)), "b", *("flood" for _ in range(90)), "c", *("flood" for _ in range(20)))
+    return [offset for offset in range(202) if offset not in (90, 181)]
+
+
+async def test_a_flood_of_any_size_delays_nobody_and_is_handled_in_order_from_the_broker() -> None:
+    kafka = Kafka()
+    floods = flood(kafka)
+    process = Process(kafka, lanes=SMALL)
+    process.holding = {"flood"}
+    await process.join()
+    await until(lambda: sorted(process.done) == [90, 181])
+    assert (process.begun[0], kafka.is_paused, process.reading._lanes._records < 10) == (0, False, True)
+    process.holding = set()
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
+    assert [offset for offset in process.done if offset in floods] == floods
+    assert len(process.done) == 202, "each once"
+    await until(lambda: kafka.back_readers == 0)
+    kafka.add("flood")
+    await until(lambda: kafka.places.get(PLACE) == (203, ""))
+    assert kafka.back_readers == 0, "nothing is left, and the front has what comes"
+    await process.reading.stop()
+
+
+async def test_many_floods_of_one_partition_get_on_side_by_side() -> None:
+    kafka = Kafka()
+    tenants = [f"t{number}" for number in range(15)]
+    for tenant in tenants:
+        kafka.add(*(tenant for _ in range(20)))
+    kafka.add("single")
+    process = Process(kafka, lanes=SMALL)
+    process.holding = set(tenants)
+    await process.join()
+    await until(lambda: 300 in process.done or kafka.is_paused)
+    process.holding = set()
+    await until(lambda: kafka.places.get(PLACE) == (301, ""))
+    assert all(sorted(run) == run for run in ([o for o in process.done if o // 20 == n] for n in range(15)))
+    assert len(process.done) == 301
+    await process.reading.stop()
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_who_has_a_partition_next_handles_exactly_what_had_not_ended_of_a_flood(is_killed: bool) -> None:
+    kafka = Kafka()
+    floods = flood(kafka)
+    first = Process(kafka, lanes=SMALL)
+    await first.join()
+    await until(lambda: len(first.done) > 40 and 181 in first.done)
+    if is_killed:
+        first.holding = {"flood"}
+        await until(lambda: kafka.places[PLACE][0] == first.begun[-1])
+        await first.kill()
+    else:
+        await first.reading.on_partitions_revoked([PLACE])
+        assert not first.reading._lanes.has_left()
+        await until(lambda: kafka.back_readers == 0)
+        await first.reading.stop()
+    second = Process(kafka, lanes=SMALL)
+    await second.join()
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
+    handled = first.done + second.done
+    assert [offset for offset in handled if offset in floods] == floods
+    assert sorted(handled) == list(range(202))
+    await second.reading.stop()
+
+
+@pytest.mark.parametrize("removed", [150, 202])
+async def test_what_retention_removes_of_a_flood_is_not_waited_for(
+    removed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = Kafka()
+    flood(kafka)
+    process = Process(kafka, lanes=SMALL)
+    process.holding = {"flood"}
+    await process.join()
+    await until(lambda: len(process.done) == 2)
+    kafka.removed = removed
+    process.holding = set()
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
+    done = [offset for offset in process.done if offset not in (90, 181)]
+    assert done == sorted(done)
+    assert set(range(removed, 202)) <= set(process.done)
+    said = [vars(record) for record in caplog.records if "retention" in record.message]
+    assert [line["events"] for line in said] == [202 - len(process.done)]
+    await process.reading.stop()
+
+
+async def test_what_fails_while_records_are_read_again_is_said_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    kafka = Kafka(back_errors=[KafkaConnectionError("secret"), ValueError("secret")])
+    flood(kafka)
+    process = Process(kafka, lanes=SMALL)
+    await process.join()
+    await until(lambda: kafka.places.get(PLACE) == (202, ""))
+    said = [vars(record) for record in caplog.records if record.message == "reading again failed"]
+    assert (len(said), "secret" in str(said)) == (2, False)
+    await process.reading.stop()
+
+
+async def test_a_stop_in_a_flood_closes_what_reads_again() -> None:
+    kafka = Kafka()
+    flood(kafka)
+    process = Process(kafka, lanes=SMALL)
+    process.holding = {"flood"}
+    await process.join()
+    await until(lambda: kafka.back_readers == 1)
+    process.holding = set()
+    await process.reading.stop()
+    assert kafka.back_readers == 0
+
+
+async def test_a_partition_whose_unfinished_events_lie_in_too_many_pieces_is_read_no_further() -> None:
+    kafka = Kafka()
+    kafka.add(*("flood" if number % 2 else f"t{number}" for number in range(80)))
+    process = Process(kafka, lanes=LaneLimits(side_by_side=4, records=1000, bytes=10**6, pieces=20))
+    process.holding = {"flood"}
+    await process.join()
+    await until(lambda: kafka.is_paused)
+    kafka.add("late")
+    process.holding = set()
+    await until(lambda: kafka.places.get(PLACE) == (81, ""))
+    assert len(process.done) == 81
     await process.reading.stop()
 
 

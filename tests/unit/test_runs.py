@@ -12,7 +12,8 @@ import pytest
 from consumers.runtime.crash_loops import CrashLoopGuard
 from consumers.runtime.dispatch import Dispatcher, Handler
 from consumers.runtime.handling import Handling
-from consumers.runtime.lanes import LaneLimits, LaneScheduler
+from consumers.runtime.lane import LaneLimits
+from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.redeliveries import Redeliveries
 from consumers.runtime.runs import InRuns
