@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from consumers.curation.batches import NewEntry, counted_in_turn
 from consumers.curation.handlers import (
@@ -24,7 +25,7 @@ from consumers.curation.handlers import (
 )
 from consumers.curation.records import read_consent, read_example, write_consent, write_example
 from schemas.bus.envelope import Event
-from schemas.bus.events import ConsentGranted, ExampleApproved, TrainingRequested
+from schemas.bus.events import ConsentGranted, ExampleApproved, ExampleProposed, TrainingRequested
 from schemas.bus.outcome import Outcome
 from schemas.objects.state import FreshExample, OutboxEntry
 from tenancy.bootstrap import Tenancy
@@ -33,12 +34,14 @@ from tenancy.platform.concurrency import RUN_AT_ONCE, gathered
 from tenancy.platform.tracing import continued
 from tenancy.storage.tenant_store import TenantStore
 
+ExampleT = TypeVar("ExampleT", ExampleApproved, ExampleProposed)
+
 
 async def on_examples_approved(run: Sequence[Event[ExampleApproved]], tenancy: Tenancy) -> Sequence[Outcome]:
     """Seal these approved examples and make them eligible, as far as there is nothing to say of them but yes."""
     work = await tenancy.begin_run(run)
     state, store = work.state, work.store
-    named = _each_once(run)
+    named = each_once(run)
     granted, expected = await asyncio.gather(
         _granted({event.data.consent_id for event in named if event.data.consent_id is not None}, store),
         gathered((_expected(event, store) for event in named), at_once=RUN_AT_ONCE),
@@ -101,9 +104,9 @@ async def _is_waited_for(store: TenantStore, consent_id: str) -> bool:
     return False
 
 
-def _each_once(run: Sequence[Event[ExampleApproved]]) -> list[Event[ExampleApproved]]:
+def each_once(run: Sequence[Event[ExampleT]]) -> list[Event[ExampleT]]:
     """Up to the first example that comes again."""
-    found: dict[str, Event[ExampleApproved]] = {}
+    found: dict[str, Event[ExampleT]] = {}
     for event in run:
         if event.data.example_id in found:
             break

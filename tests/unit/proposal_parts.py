@@ -10,6 +10,7 @@ from typing import Any
 from joserfc.jwk import OKPKey
 
 from consumers.curation.app import handlers_with
+from consumers.runtime.runs import InRuns
 from schemas.bus import events
 from schemas.bus.content import ChatMessage, CommittedInline, ExampleContent, InlineContent
 from schemas.bus.envelope import DataT, Event
@@ -80,6 +81,14 @@ class Review:
             self.log.append(event)
             if type(event.data) in HANDLERS:
                 await HANDLERS[type(event.data)](event, self.parts.tenancy)
+        return outcomes
+
+    async def handle_run(self, *run: Event[events.ExampleProposed]) -> list[Outcome]:
+        """Offer these at once; the outcomes of those that were taken. What curation published is handled after it."""
+        handler = HANDLERS[events.ExampleProposed]
+        assert isinstance(handler, InRuns)
+        outcomes = list(await handler.several(run, self.parts.tenancy))
+        await self.handle()
         return outcomes
 
     async def text_versions(self, example_id: str = "e1") -> list[str]:

@@ -20,7 +20,9 @@ from producers.queries.proposals import open_proposals, proposed_text
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
+from schemas.objects.terms import Term
 from tenancy.errors import Contradicted, Refused, SealBroken, TenantFenced
+from tenancy.lifecycle.terms import change_terms
 from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.port import RedactionGate
 from tenancy.tenant_id import TenantId
@@ -75,6 +77,61 @@ async def test_a_text_in_which_the_gate_still_finds_an_identifier_is_sealed_nowh
     assert NAME not in str(refused.value)
     assert await held.text_versions() == []
     assert await open_proposals(held.parts.tenancy, TENANT) == []
+
+
+async def test_proposals_of_a_run_are_taken_as_one_by_one_also_where_reviewers_were_first() -> None:
+    held = await reviewing(required=2)
+    proposed = [await held.proposed(f"e{number}") for number in range(4)]
+    early = [held.reviewed(proposed[1], reviewer) for reviewer in ("rev-1", "rev-2")]
+    assert await held.handle(*early) == [Outcome.EFFECT] * 2
+    assert await held.handle_run(*proposed) == [Outcome.EFFECT] * 4
+    assert await eligible(held) == ["e1 1"]
+    assert [view.example_id for view in await open_proposals(held.parts.tenancy, TENANT)] == ["e0", "e2", "e3"]
+    record, _ = await read_proposal(await held.parts.tenancy.store(TENANT), "e2")
+    assert record is not None
+    assert record.gate is not None
+    assert (record.event_id, record.gate.gate, record.gate.verdict) == (proposed[2].id, "test-gate", "clean")
+    assert await held.handle_run(*proposed) == [], "what comes again is handled by itself"
+    assert await held.handle(*proposed) == [Outcome.NOOP_STALE if n == 1 else Outcome.NOOP_DUPLICATE for n in range(4)]
+
+
+@pytest.mark.parametrize("other", ["identifiers", "known", "decided", "twice", "foreign"])
+async def test_a_run_of_proposals_ends_before_one_of_which_there_is_more_to_say(other: str) -> None:
+    held = await reviewing()
+    first = await held.proposed("e1")
+    match other:
+        case "identifiers":
+            odd = await held.proposed("e2", text=content(f"May {NAME} have it?"))
+        case "known":
+            await held.handle(await held.proposed("e2"))
+            odd = await held.proposed("e2", version=2, source="edit")
+        case "decided":
+            await held.handle(held.event(events.ExampleWithdrawn(example_id="e2", reason_code="patient-request")))
+            odd = await held.proposed("e2")
+        case "twice":
+            odd = await held.proposed("e1", version=2, source="edit")
+        case _:
+            odd = await held.proposed("e2", text=content())
+            made = odd.data.content.model_copy(update={"commitment": "f" * 64})
+            odd = held.event(odd.data.model_copy(update={"content": made}))
+    assert await held.handle_run(first, odd, await held.proposed("e3")) == [Outcome.EFFECT]
+    assert await held.text_versions("e1") == ["contents/e1/1"]
+    assert await held.text_versions("e3") == []
+    assert await held.handle_run(odd) == [] or other == "twice"
+
+
+async def test_a_run_of_proposals_is_judged_by_the_tenants_own_terms_and_within_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held = await reviewing()
+    await change_terms(
+        await held.parts.tenancy.store(TENANT),
+        lambda terms: terms.evolve(terms=(Term(kind="PLACE", text="Ward Seven"),)),
+    )
+    proposed = [await held.proposed("e1"), await held.proposed("e2", text=content("Is Ward Seven open?"))]
+    assert await held.handle_run(*proposed) == [Outcome.EFFECT]
+    monkeypatch.setattr("consumers.curation.proposals.JUDGING_SECONDS", -1.0)
+    assert await held.handle_run(await held.proposed("e3"), await held.proposed("e4")) == [Outcome.EFFECT]
 
 
 async def test_two_reviewers_must_agree_and_a_third_decides_where_they_do_not() -> None:
