@@ -33,6 +33,7 @@ from inference.engine.engine import Engine
 from inference.engine.grammars import Grammars
 from inference.engine.supervisor import RestartPolicy, SupervisedEngine
 from inference.engine.suspects import Suspects
+from inference.knowledge.database_search import DatabaseSearch
 from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.knowledge.memory_search import MemorySearch
 from inference.knowledge.retrieval import Retrieval
@@ -54,6 +55,7 @@ from schemas.models.adapter_files import linear_shapes
 from schemas.models.model_digest import HUB_PATTERNS, model_digest
 from tenancy.bootstrap import Tenancy, open_tenancy, process_keys
 from tenancy.embedding.at_first_use import EmbedderAtFirstUse
+from tenancy.knowledge.database.connection import opened
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
@@ -204,10 +206,16 @@ class Replica:
             indexes = LoadedIndexes(settings.knowledge_mib * 2**20)
             embedder = EmbedderAtFirstUse(settings, settings.work_dir / "models", stack)
             frame_characters = settings.max_model_len * FRAME_CHARACTERS_PER_TOKEN
-            retrieval = Retrieval(tenancy, MemorySearch(tenancy, indexes), embedder, frame_characters)
             views = TenantStateCache(tenancy, settings.state_ttl_seconds)
             ids = AnswerIds(tenancy, views.require_admitted)
             views.on_blocked = (turns.forget, ids.forget, pins.forget)
+            database = await stack.enter_async_context(opened(settings))
+            in_database = None if database is None else DatabaseSearch(tenancy, database, views.require_admitted)
+            if in_database is not None:
+                stack.push_async_callback(in_database.close)
+                views.on_blocked += (in_database.forget,)
+            in_memory = MemorySearch(tenancy, indexes)
+            retrieval = Retrieval(tenancy, in_memory, embedder, frame_characters, in_database)
             views.on_read = pins.follow
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)

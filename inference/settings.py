@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from consumers.runtime.settings import ConsumerSettings
 from schemas.base.identifiers import TenantName
 from tenancy.embedding.settings import EmbedderSettings
+from tenancy.knowledge.database.settings import DatabaseSettings
 from tenancy.platform.settings import DAY_SECONDS, KeyReference
 
 
@@ -19,7 +20,7 @@ def _default_replica() -> str:
     return f"replica-{name}"[:63].strip("-")
 
 
-class InferenceSettings(ConsumerSettings, EmbedderSettings):
+class InferenceSettings(ConsumerSettings, EmbedderSettings, DatabaseSettings):
     """What a replica needs beyond the platform. Numbers of adapters are the engine's capacity on one GPU."""
 
     inference_host: str = "127.0.0.1"

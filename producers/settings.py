@@ -15,6 +15,7 @@ from schemas.base.json_text import parse_json
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
+from tenancy.knowledge.database.settings import DatabaseSettings
 from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, KeyReference, PlatformSettings, loaded
 
 STACK_FILE = Path(".sano") / "stack.json"
@@ -68,7 +69,7 @@ class _StackSettings(BaseSettings):
         return init_settings, env_settings, StackFileSource(settings_cls)
 
 
-class OperatorSettings(PlatformSettings, EmbedderSettings, _StackSettings):
+class OperatorSettings(PlatformSettings, EmbedderSettings, DatabaseSettings, _StackSettings):
     """What the operators' commands need beyond the platform."""
 
     token_key: KeyReference | None = Field(

@@ -52,6 +52,7 @@ pytest_plugins = [
     "tests.fixtures.services",
     "tests.fixtures.base_models",
     "tests.fixtures.platform",
+    "tests.fixtures.postgres",
     "tests.fixtures.walled",
 ]
 

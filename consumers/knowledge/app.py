@@ -17,6 +17,7 @@ from consumers.runtime.share import Share
 from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.at_first_use import EmbedderAtFirstUse
+from tenancy.knowledge.database.connection import opened
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.standard import standard_gate
@@ -50,7 +51,8 @@ def main() -> None:
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[KnowledgePorts, Sequence[Periodic]]]:
         async with AsyncExitStack() as stack:
             embedder = EmbedderAtFirstUse(settings, settings.work_dir / "models", stack)
-            yield KnowledgePorts(tenancy, embedder, AtFirstUse(standard_gate)), ()
+            database = await stack.enter_async_context(opened(settings))
+            yield KnowledgePorts(tenancy, embedder, AtFirstUse(standard_gate), database), ()
 
     serve("knowledge", settings=settings, topics=(events.KNOWLEDGE,), handlers=HANDLERS, ports=ports)
 

@@ -1,8 +1,9 @@
 """Handles documents: the highest version counts and, of one version, the removal.
 
 Each handling reads the tenant's set, makes the next one, and publishes it by one swap of the state. It writes contents,
-segments and set, swaps, then erases what the set does not name. A redelivered event is in the set already and only
-erases. A document is replaced as a whole: no segment of the new set has passages of its old version.
+segments and set, swaps, then erases what the set does not name, from the tenant's index in the database too. A
+redelivered event is in the set already and only erases. A document is replaced as a whole: no segment of the new set
+has passages of its old version.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from schemas.bus.events import DocumentRemoved, DocumentUpserted
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet, SegmentEntry
+from schemas.objects.state import TenantState
 from tenancy.errors import Contradicted
+from tenancy.knowledge.database.filling import Filling
+from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.published import erase_unnamed, publish, put_segment, read_segment, read_set
 from tenancy.knowledge.segments import Passage, Segment, made, merged, packed, unpacked
 from tenancy.lifecycle.contents import received, seal_once
@@ -62,7 +66,7 @@ async def on_documents(
 ) -> list[Outcome]:
     """Handle the first events of a run of one tenant, as many as one handling has time for, by one swap."""
     work = await ports.tenancy.begin(run[0])
-    store, before = work.store, work.state.knowledge
+    store, before, following = work.store, work.state.knowledge, _following(work.state, ports)
     draft = _Draft(await read_set(store, before))
     outcomes: list[Outcome] = []
     for event in run:
@@ -82,7 +86,19 @@ async def on_documents(
         if before is not None and before.keeps_removed and not state.keeps_removed:
             ids = set(held.documents)  # a legal hold was released since, and what it kept goes too
         await erase_unnamed(store, state, held, ids)
+    if following is not None:
+        await following.follow(store.tenant)  # what was removed has left it, or the events are handled again
     return outcomes
+
+
+def _following(state: TenantState, ports: KnowledgePorts) -> Filling | None:
+    """What brings the tenant's index in the database to the published set; None where it has none. Raises
+    :class:`Refused`."""
+    if state.policy.knowledge_index == "memory":
+        return None
+    if ports.database is None:
+        raise no_database()
+    return Filling(ports.database, ports.tenancy.states, ports.tenancy.store)
 
 
 def _removed(data: DocumentRemoved, event_id: str, draft: _Draft) -> Outcome:

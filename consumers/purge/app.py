@@ -21,6 +21,7 @@ from consumers.runtime.share import Share
 from schemas.bus import events
 from schemas.evidence.purposes import Purpose
 from tenancy.bootstrap import Tenancy, process_keys
+from tenancy.knowledge.database.connection import opened
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
 from tenancy.service.telemetry import SCOPE
@@ -44,13 +45,14 @@ def main() -> None:
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[PurgePorts, Sequence[Periodic]]]:
         keys = process_keys(settings, Purpose.CERTIFICATE, Purpose.AUDIT)
-        driver = PurgeDriver(tenancy, keys, settings.purge_policy(), owns=share.owns)
-        watchdog = Watchdog(driver)
-        watchdog.export(metrics.get_meter(SCOPE))
-        driving = Periodic("purge driver", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
-        watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.reconcile)
-        sweeping = Periodic("purge round", TICK_SECONDS, driver.sweep)
-        yield PurgePorts(tenancy, keys.trust, driver, driving.poke), (driving, watching, sweeping)
+        async with opened(settings) as database:
+            driver = PurgeDriver(tenancy, keys, settings.purge_policy(), owns=share.owns, database=database)
+            watchdog = Watchdog(driver)
+            watchdog.export(metrics.get_meter(SCOPE))
+            driving = Periodic("purge driver", settings.reconcile_seconds, driver.reconcile, at_once=LOOKS)
+            watching = Periodic("purge watchdog", settings.reconcile_seconds, watchdog.reconcile)
+            sweeping = Periodic("purge round", TICK_SECONDS, driver.sweep)
+            yield PurgePorts(tenancy, keys.trust, driver, driving.poke), (driving, watching, sweeping)
 
     serve(
         "purge",

@@ -32,16 +32,19 @@ METHOD = (
     "cryptographic erase: every version of the wrapped data key was deleted; every object that this system stored for "
     "the tenant outside knowledge/ had been sealed under that key with AES-256-GCM",
     "deletion of every object version, delete marker and open multipart upload of the tenant",
+    "drop of the tenant's schema in the database of indexes, where the installation has one",
     "eviction from every serving replica, shown by a signed receipt or by the end of a lease that the replica could "
     "not renew",
 )
 VERIFICATION = (
-    "full: every store that is called empty was listed twice, and both listings found no version, delete marker or "
-    "open upload; the second listing was made only after every writer alive at the fence had lost the ability to write"
+    "full: every store that is called empty was listed twice, and both listings found no version, delete marker, open "
+    "upload or schema; the second listing was made only after every writer alive at the fence had lost the ability to "
+    "write"
 )
 COUNTING = (
     "by listing: the key before it was destroyed, and the rest in batches, each before it was deleted; bytes are those "
-    "of the versions as they were stored, without the parts of open multipart uploads, whose size no listing gives"
+    "of the versions as they were stored, without the parts of open multipart uploads, whose size no listing gives; of "
+    "an index in a database, passages count as objects, and bytes are those of its tables"
 )
 PERFORMED_BY = "the purge service alone: it performed and verified the deletion and holds the signing key"
 ON_THE_BUS = "opaque ids, codes, salted commitments, and ciphertext to the tenant's public key"

@@ -1,4 +1,4 @@
-"""Counting, emptying and listing a tenant's stores in the bucket. What a store keeps back is said, not raised."""
+"""Counting, emptying and listing a tenant's stores. What a store keeps back is said, not raised."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from consumers.purge.counting import Counts, SweepCount, listed
+from consumers.purge.database import IndexDrop
 from consumers.purge.roots import key_root, roots
 from consumers.purge.sweep import Kept, sweep
 from schemas.objects.purges import PurgeRecord, StoreRefusal
 from schemas.objects.training import LeaseRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import DeletionRefused, KeyDestroyed, ObjectNotFound, Refused, SealBroken
+from tenancy.knowledge.database.connection import Database
 from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
@@ -22,13 +24,20 @@ LEASES_STORE = "objects.runs"
 
 @dataclass(frozen=True)
 class Destruction:
-    """What is done to one tenant's objects. Every method may be called again at any time."""
+    """What is done to one tenant's objects, and to its index in the database where there is one. Every method may be
+    called again at any time.
+    """
 
     tenancy: Tenancy
+    database: Database | None = None
+
+    @property
+    def index(self) -> IndexDrop:
+        return IndexDrop(self.tenancy, self.database)
 
     async def left(self, tenant: str) -> Kept:
         """What a listing still finds in the stores that a purge empties, in constant memory. It believes nothing."""
-        left: dict[str, tuple[str, int]] = {}
+        left = dict(await self.index.left(TenantId(tenant)))
         for root in roots(tenant):
             try:
                 counts = await listed(self.tenancy.objects, root)
@@ -57,7 +66,7 @@ class Destruction:
         """Empty every root, and count what goes. One that keeps something back does not hold up the others."""
         if record.sweeps is None:
             raise ValueError("nothing is removed before what must be found out first is noted")
-        kept: dict[str, tuple[str, int]] = {}
+        kept = dict(await self.index.drop(record, records))
         for root in roots(record.tenant):
             count = SweepCount(self.tenancy.objects, records, record.tenant, record.purge_id, root, record.sweeps)
             kept |= await sweep(self.tenancy.objects, root, count)

@@ -33,11 +33,12 @@ from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
 from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.objects.state import TenantState
-from schemas.stores.registry import swept
+from schemas.stores.registry import emptied
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.evidence.certificate_rules import Contradictory
 from tenancy.evidence.process_keys import ProcessKeys
+from tenancy.knowledge.database.connection import Database
 from tenancy.lifecycle.open_purges import OpenPurges, open_purges
 from tenancy.lifecycle.purge_records import Note, PurgeRecords, updated
 from tenancy.lifecycle.replicas import Replicas
@@ -53,7 +54,7 @@ from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.purge")
 
-SWEPT = tuple(store.name for store in swept())
+EMPTIED = tuple(store.name for store in emptied())
 
 
 def _latest(moment: datetime, *earlier: datetime | None) -> datetime:
@@ -73,6 +74,7 @@ class PurgeDriver:
     policy: PurgePolicy
     now: Callable[[], float] = time.monotonic
     owns: Callable[[TenantId], bool] = everybody
+    database: Database | None = None
     records: PurgeRecords = field(init=False)
     work: OpenWork = field(init=False)
 
@@ -91,7 +93,7 @@ class PurgeDriver:
 
     @property
     def destruction(self) -> Destruction:
-        return Destruction(self.tenancy)
+        return Destruction(self.tenancy, self.database)
 
     async def reconcile(self) -> None:
         """Take every purge that is not certified as far as it goes."""
@@ -298,7 +300,7 @@ class PurgeDriver:
     async def _partial(self, record: PurgeRecord, kept: Kept) -> Waiting:
         # Not of a record that another process took further: that one found nothing kept.
         now = self.tenancy.clock()
-        await self.records.move(record, lambda current: with_refusals(current, kept, SWEPT, now))
+        await self.records.move(record, lambda current: with_refusals(current, kept, EMPTIED, now))
         return Waiting(f"kept by {', '.join(f'{store} ({code})' for store, (code, _) in sorted(kept.items()))}")
 
     def _let_go(self, change: Note) -> Note:
@@ -309,7 +311,7 @@ class PurgeDriver:
 
         def let_go(current: PurgeRecord) -> PurgeRecord:
             changed = change(current)
-            return current if changed is current else with_refusals(changed, {}, SWEPT, now)
+            return current if changed is current else with_refusals(changed, {}, EMPTIED, now)
 
         return let_go
 

@@ -9,13 +9,14 @@ from pydantic import Field
 from consumers.purge.policy import PurgePolicy
 from consumers.runtime.settings import ConsumerSettings
 from schemas.base.identifiers import REASON_CODE_PATTERN
+from tenancy.knowledge.database.settings import DatabaseSettings
 from tenancy.platform.settings import KeyReference
 
 SUBCONTRACTOR = REASON_CODE_PATTERN.strip("^$")
 MAX_DAYS = 3650
 
 
-class PurgeSettings(ConsumerSettings):
+class PurgeSettings(ConsumerSettings, DatabaseSettings):
     """Bounds of a purge. The deletion SLA is not here: it is the tenant's, not the service's."""
 
     certificate_key: KeyReference | None = Field(

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from inference.adapters.recent_set import RecentSet
+from inference.knowledge.port import IndexNotReady
 from schemas.objects.knowledge import SegmentEntry
 from schemas.objects.state import KnowledgeState
 from tenancy.errors import Refused, Transient
@@ -45,12 +46,10 @@ class IndexTooLarge(Refused):
         super().__init__("index-too-large", "refused: the tenant's index is larger than SANO_KNOWLEDGE_MIB")
 
 
-class NoRoomForIndex(Transient):
+class NoRoomForIndex(IndexNotReady):
     """Memory is in use by indexes that were opened a moment ago, and this one is larger than its share."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__("no memory for the tenant's index")
-        self.seconds = seconds
+    reason = "no-room"
 
 
 OpenStore = Callable[[], Awaitable[TenantStore]]

@@ -13,8 +13,7 @@ from pydantic import Field, ValidationError
 from inference.engine import message_fields
 from inference.engine.errors import EngineRefused
 from inference.errors import retrieval_unavailable
-from inference.knowledge.loaded_indexes import NoRoomForIndex
-from inference.knowledge.port import PassageSearch
+from inference.knowledge.port import IndexNotReady, PassageSearch
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.base.timestamps import Timestamp
@@ -23,6 +22,7 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.port import Embedder, TextTooLong, Vectors
 from tenancy.errors import ObjectNotFound, Refused, Transient
+from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.frame import framed, question_at
 from tenancy.knowledge.search import Found, Question
 from tenancy.service.telemetry import SCOPE
@@ -82,12 +82,15 @@ class Retrieved:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Retrieves for verified tenants. ``frame_characters``: of passages in one prompt."""
+    """Retrieves for verified tenants. ``frame_characters``: of passages in one prompt. ``database``: searches for
+    tenants whose policy keeps their index there; None where the installation has none.
+    """
 
     tenancy: Tenancy
     passages: PassageSearch
     embedder: EmbedderSource
     frame_characters: int
+    database: PassageSearch | None = None
 
     async def applied(
         self, tenant: TenantId, policy: TenantPolicy, knowledge: KnowledgeState | None, body: Mapping[str, Any]
@@ -136,9 +139,9 @@ class Retrieval:
             at = wanted.effective_at or self.tenancy.clock()
             ids = None if wanted.document_ids is None else frozenset(wanted.document_ids)
             question = Question(query, vector[0], embedder.name, at, top_k, ids)
-            searched = await self.passages.search(tenant, knowledge, question)
-        except NoRoomForIndex as error:
-            logger.warning("documents not searched", extra={"reason": "no-room"})
+            searched = await self._index(policy).search(tenant, knowledge, question)
+        except IndexNotReady as error:
+            logger.warning("documents not searched", extra={"reason": error.reason})
             raise retrieval_unavailable(error.seconds) from None
         except (Refused, Transient, ObjectNotFound) as error:
             reason = error.code if isinstance(error, Refused) else "out-of-reach"
@@ -147,6 +150,14 @@ class Retrieval:
         least = policy.retrieval_min_similarity
         kept = [one for one in searched.found if one.similarity is None or one.similarity >= least]
         return kept, searched.titles
+
+    def _index(self, policy: TenantPolicy) -> PassageSearch:
+        """Raises :class:`Refused`."""
+        if policy.knowledge_index == "memory":
+            return self.passages
+        if self.database is None:
+            raise no_database()
+        return self.database
 
 
 async def _embedded(query: str, embedder: Embedder) -> Vectors:

@@ -14,9 +14,11 @@ from producers.cli.options import JsonOption, NewTenantArgument, TenantArgument
 from producers.cli.output import print_facts, print_json
 from producers.cli.platform import command, read
 from producers.cli.policy_options import policy_options
-from producers.commands.onboarding import onboard
-from producers.commands.policies import PolicyView, policy_of, set_policy
+from producers.commands.onboarding import Onboarded, onboard
+from producers.commands.policies import PolicyView, policy_of, require_database, set_policy
+from producers.settings import OperatorSettings
 from schemas.tenant.policy import TenantPolicy
+from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused
 from tenancy.state.policy_changes import policy_with, require_consistent
 from tenancy.tenant_id import TenantId
@@ -72,9 +74,12 @@ def create(
     with _as_usage():
         require_consistent(policy)
     name = TenantId(tenant) if tenant else TenantId.random()
-    onboarded = command(
-        context, lambda tenancy, settings: onboard(tenancy, name, policy, requested_by=settings.operator_id)
-    )
+
+    async def onboarding(tenancy: Tenancy, settings: OperatorSettings) -> Onboarded:
+        require_database(policy.model_dump(), settings)
+        return await onboard(tenancy, name, policy, requested_by=settings.operator_id)
+
+    onboarded = command(context, onboarding)
     if json:
         print_json(onboarded)
     else:
@@ -97,10 +102,12 @@ def set_(
     changes = _changes(file, given)
     if not changes:
         raise typer.BadParameter("nothing to change; give a field, such as --learning-rate, or --file")
-    view = command(
-        context,
-        lambda tenancy, settings: set_policy(tenancy, TenantId(tenant), changes, requested_by=settings.operator_id),
-    )
+
+    async def setting(tenancy: Tenancy, settings: OperatorSettings) -> PolicyView:
+        require_database(changes, settings)
+        return await set_policy(tenancy, TenantId(tenant), changes, requested_by=settings.operator_id)
+
+    view = command(context, setting)
     if json:
         print_json(view)
     else:

@@ -11,6 +11,7 @@ from schemas.base.integers import Version
 from schemas.objects.state import TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
+from tenancy.knowledge.database.settings import DatabaseSettings, no_database
 from tenancy.state.policy_changes import policy_changed, policy_set
 from tenancy.tenant_id import TenantId
 
@@ -28,6 +29,12 @@ async def policy_of(tenancy: Tenancy, tenant: TenantId) -> PolicyView:
     """The policy in force; of a purged tenant, the last one. Raises :class:`UnknownTenant`."""
     state = (await tenancy.states.read(tenant)).state
     return PolicyView(tenant=tenant, version=state.policy_version, policy=state.policy)
+
+
+def require_database(policy: Mapping[str, Any], settings: DatabaseSettings) -> None:
+    """Raises :class:`Refused` where a policy's index belongs in a database that the installation does not have."""
+    if policy.get("knowledge_index") == "postgres" and settings.knowledge_database_url is None:
+        raise no_database()
 
 
 async def set_policy(

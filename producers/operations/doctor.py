@@ -21,10 +21,14 @@ from schemas.evidence.trust import SIGNS
 from schemas.objects import object_keys
 from tenancy.bootstrap import master_key, object_store, signer, trust
 from tenancy.errors import Refused, Transient
+from tenancy.knowledge.database.connection import opened
+from tenancy.knowledge.database.settings import no_database
 from tenancy.platform.clock import utc_now
 from tenancy.storage.probes import probed
 
 INFERENCE_SECONDS = 5.0
+LEAST_EXTENSION = (0, 8)
+"""Of pgvector: since then a search goes on where what it finds is filtered out."""
 SHOWN = 3
 """Of the rights that differ; `sano topics apply --dry-run` shows all."""
 
@@ -52,6 +56,8 @@ async def diagnose(load: Callable[[], OperatorSettings] = operator_settings) -> 
         ("access control", _access, "run `sano topics apply` as a super user; kafka-acls removes what is surplus"),
         ("inference", _inference, "see .sano/logs/inference.log, or set SANO_INFERENCE_HEALTH_URL"),
     ]
+    if settings.knowledge_database_url is not None:
+        checks.append(("database of indexes", _database, "see Larger indexes in docs/knowledge.md"))
     found = [Check(part="settings", ok=True, detail=f"read from SANO_* and {STACK_FILE}, where there is one")]
     for part, check, remedy in checks:
         found.append(await _checked(part, check(settings), remedy))
@@ -146,6 +152,23 @@ async def _access(settings: OperatorSettings) -> str:
         counts = f"{len(report.added)} rights missing, {len(report.surplus)} surplus, {len(report.denials)} denied"
         raise Refused("access-differs", f"refused: {counts}: {first}{'; …' if len(wrong) > SHOWN else ''}")
     return f"all {report.rights} rights are as the contract says, and no others"
+
+
+async def _database(settings: OperatorSettings) -> str:
+    async with opened(settings) as database:
+        if database is None:
+            raise no_database()
+        server, extension = await database.version()
+    if extension is None or _number(extension) < LEAST_EXTENSION:
+        found = "has no pgvector" if extension is None else f"has pgvector {extension}"
+        least = ".".join(map(str, LEAST_EXTENSION))
+        why = f"refused: its database {found}, and {least} is needed; a superuser runs CREATE EXTENSION vector"
+        raise Refused("no-pgvector", why)
+    return f"PostgreSQL {server} with pgvector {extension}"
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
 async def _inference(settings: OperatorSettings) -> str:

@@ -100,7 +100,7 @@ class EvictionReceipt(Contract):
 class StoreFinding(Contract):
     """What became of the tenant's data in one store of the registry, and how that is shown.
 
-    ``before`` and ``after`` are of stores in the bucket, which are listed; ``late`` is what writers that were alive at
+    ``before`` and ``after`` are of stores that a purge lists; ``late`` is what writers that were alive at
     the fence left there after it was counted. ``outcome`` of what cannot be listed says on whose word it stands.
     """
 

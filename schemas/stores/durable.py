@@ -246,6 +246,25 @@ _KEYS = (
 )
 
 
+_DATABASE = (
+    Store(
+        name="database.knowledge",
+        medium="database",
+        where="the tenant's schema at SANO_KNOWLEDGE_DATABASE_URL, if its policy keeps its index there",
+        holds="embeddings of passages in clear, keyed hashes of their terms, ids, versions and dates of documents; "
+        "titles and passages, sealed under the tenant's key",
+        protection="clear",
+        purger=Purger(
+            who="purge", method="drop", how="the schema is dropped with all its tables, once the key is destroyed"
+        ),
+        probe=Probe(
+            evidence="listing",
+            how="the database's catalogue has no schema of the tenant, twice; where no database is set, none is made",
+        ),
+        survives="until-purge",
+    ),
+)
+
 _PRIVACY: dict[str, Protection] = {
     "references-only": "references",
     "references-or-ciphertext": "references-or-ciphertext",
@@ -304,4 +323,4 @@ _BUS = (
     ),
 )
 
-DURABLE: tuple[Store, ...] = (*_OBJECTS, *_KEYS, *_BUS)
+DURABLE: tuple[Store, ...] = (*_OBJECTS, *_KEYS, *_DATABASE, *_BUS)

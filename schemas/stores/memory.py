@@ -36,13 +36,16 @@ _REPLICA = (
     Store(
         name="replica.indexes",
         medium="process-memory",
-        where="memory of a replica's server: the indexes of tenants' documents, opened from their segments",
-        holds="passages of documents, their titles, vectors and word lists",
+        where="memory of a replica's server: the indexes of tenants' documents, opened from their segments, and keys "
+        "to those that lie in the database",
+        holds="passages of documents, their titles, vectors and word lists; keys derived from data keys that open what "
+        "the database holds of a tenant",
         protection="clear",
         purger=Purger(
             who="replica agent",
             method="evict",
-            how="overwritten at the fence, and when idle or short of memory; the receipt counts the segments",
+            how="overwritten at the fence, and when idle or short of memory; the receipt counts the segments. A key is "
+            "dropped at the fence",
         ),
         probe=RECEIPT,
         survives="until-purge",

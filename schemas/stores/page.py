@@ -30,6 +30,11 @@ _PARTS: tuple[tuple[str, str, tuple[Medium, ...]], ...] = (
         "one.",
         ("object-store", "key-material"),
     ),
+    (
+        "The database of large indexes",
+        "Only where one is set. Its backups and its write-ahead log are the operator's.",
+        ("database",),
+    ),
     ("The bus", "Opaque ids and salted commitments, until the topic's retention.", ("bus", "bus-metadata")),
     (
         "Replicas and processes",

@@ -11,7 +11,7 @@ from datetime import timedelta
 from schemas.base.canonical import sha256_hex
 from schemas.stores.durable import DURABLE
 from schemas.stores.processes import OF_PROCESSES
-from schemas.stores.store import IN_BUCKET, Medium, Store, StoreOutcome
+from schemas.stores.store import IN_BUCKET, LISTED, Medium, Store, StoreOutcome
 
 STORES: dict[str, Store] = {store.name: store for store in (*DURABLE, *OF_PROCESSES)}
 
@@ -37,14 +37,19 @@ def of_medium(*media: Medium) -> tuple[Store, ...]:
     return tuple(store for store in STORES.values() if store.medium in media)
 
 
-def is_swept(store: Store) -> bool:
-    """Whether it is in the bucket, and a purge empties it."""
-    return store.medium in IN_BUCKET and store.purger.method != "none"
+def is_emptied(store: Store) -> bool:
+    """Whether a purge empties it, and lists it to show that."""
+    return store.medium in LISTED and store.purger.method != "none"
+
+
+def emptied() -> tuple[Store, ...]:
+    """The stores that a purge empties itself."""
+    return tuple(store for store in STORES.values() if is_emptied(store))
 
 
 def swept() -> tuple[Store, ...]:
-    """The stores in the bucket that a purge empties."""
-    return tuple(store for store in STORES.values() if is_swept(store))
+    """Those of them in the bucket."""
+    return tuple(store for store in emptied() if store.medium in IN_BUCKET)
 
 
 def kept() -> tuple[Store, ...]:
@@ -59,7 +64,7 @@ def may_stay(store: Store) -> bool:
 
 def outcome_of(store: Store) -> StoreOutcome:
     """The outcome for a tenant's data in the store once its purge is over, where no retention is set to unlimited."""
-    if is_swept(store):
+    if is_emptied(store):
         return "empty"
     if store.protection == "no-tenant-data":
         return "none-held"

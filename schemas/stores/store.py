@@ -14,6 +14,7 @@ from schemas.base.identifiers import TENANT_ID_PATTERN
 Medium = Literal[
     "object-store",
     "key-material",
+    "database",
     "bus",
     "bus-metadata",
     "engine",
@@ -27,6 +28,8 @@ Medium = Literal[
     "outside",
 ]
 IN_BUCKET: tuple[Medium, ...] = ("object-store", "key-material")
+LISTED: tuple[Medium, ...] = (*IN_BUCKET, "database")
+"""What a purge empties and lists itself."""
 Protection = Literal[
     "tenant-key",  # sealed by us under the tenant's data key: noise once that is destroyed
     "provider-key",  # encrypted by the object store, under the tenant's KMS key where there is one
@@ -39,6 +42,7 @@ Protection = Literal[
 Method = Literal[
     "delete-versions",  # every version, delete marker and open upload
     "cryptographic-erase",
+    "drop",  # of a schema, with all its tables
     "evict",  # the replica's agent, with a signed receipt
     "unlink",
     "end-of-process",

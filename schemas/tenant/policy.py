@@ -141,6 +141,11 @@ class TenantPolicy(Contract):
         description="where no passage supports an answer. given: by the model, marked as unsupported; declined: by a "
         "fixed sentence that says so",
     )
+    knowledge_index: Literal["memory", "postgres"] = Field(
+        default="memory",
+        description="where the documents are searched. memory: each replica's own; postgres: the installation's "
+        "database with pgvector, for more documents than a replica's memory holds",
+    )
     hyperparameters: Hyperparameters = Hyperparameters()
 
     @property

@@ -15,8 +15,8 @@ from schemas.base.contract import read_tolerant
 from schemas.evidence.audit import AuditCheckpoint
 from schemas.evidence.statements import PurgeCertificate, StoreFinding, backups_in_words
 from schemas.objects.purges import PurgeExport, StoreCount
-from schemas.stores.registry import STORES, is_swept, may_stay, outcome_of, registry_sha256
-from schemas.stores.store import IN_BUCKET
+from schemas.stores.registry import STORES, is_emptied, may_stay, outcome_of, registry_sha256
+from schemas.stores.store import LISTED
 from schemas.tenant.policy import waits_until
 from schemas.version import TOOL
 from tenancy.evidence.envelopes import unverified
@@ -124,15 +124,17 @@ def _each_store_once(held: PurgeCertificate) -> bool:
 
 @rule("store-outcomes", "the certificate gives a store an outcome that a purge cannot give it")
 def _outcomes_are_possible(held: PurgeCertificate) -> bool:
-    """A store in the bucket that only another registry has was emptied, is kept, or holds nothing of any tenant."""
+    """A store that a purge lists and that only another registry has was emptied, is kept, or holds nothing of any
+    tenant.
+    """
     is_known = is_of_this_registry(held)
 
     def is_possible(found: StoreFinding) -> bool:
         known = STORES.get(found.store)
-        if is_known or (known is not None and is_swept(known)):
+        if is_known or (known is not None and is_emptied(known)):
             may_be_unreadable = known is not None and found.outcome == "unreadable" and may_stay(known)
             return known is not None and (found.outcome == outcome_of(known) or may_be_unreadable)
-        return found.medium not in IN_BUCKET or found.outcome in ("empty", "kept", "none-held")
+        return found.medium not in LISTED or found.outcome in ("empty", "kept", "none-held")
 
     return all(is_possible(found) for found in held.stores)
 

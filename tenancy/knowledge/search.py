@@ -7,7 +7,7 @@ there is nothing to train, tune or keep up.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -69,14 +69,8 @@ class Searchable:
         cosines = self._cosines(question)
         if allowed is not None:
             cosines[~allowed] = -np.inf
-        fused: dict[int, float] = {}
-        for ranking in (
-            highest(cosines, CANDIDATES, above=-np.inf),
-            self.words.best(question.text, CANDIDATES, allowed),
-        ):
-            for rank, row in enumerate(ranking, 1):
-                fused[row] = fused.get(row, 0.0) + 1 / (FUSION + rank)
-        ranked = sorted(fused.items(), key=lambda item: (-item[1], item[0]))
+        by_meaning = highest(cosines, CANDIDATES, above=-np.inf)
+        ranked = fused((by_meaning, self.words.best(question.text, CANDIDATES, allowed)))
         return [self._found(row, score, float(cosines[row])) for row, score in ranked[: question.top_k]]
 
     def _cosines(self, question: Question) -> NDArray[np.float32]:
@@ -129,6 +123,15 @@ class _Documents:
         if question.document_ids is not None:
             able &= np.array([name in question.document_ids for name in self.names], bool)
         return None if able.all() else able[self.owners]
+
+
+def fused(rankings: Iterable[Sequence[int]]) -> list[tuple[int, float]]:
+    """The rows of all rankings with their fused scores, highest first; equals by row."""
+    scores: dict[int, float] = {}
+    for ranking in rankings:
+        for rank, row in enumerate(ranking, 1):
+            scores[row] = scores.get(row, 0.0) + 1 / (FUSION + rank)
+    return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _window(held: KnowledgeSet, document_id: str, version: int) -> tuple[float, float]:

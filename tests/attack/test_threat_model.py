@@ -17,7 +17,7 @@ NOT_SHOWN = ("none", "none here")
 
 
 def test_there_are_attackers() -> None:
-    assert len(ATTACKERS) == 8
+    assert len(ATTACKERS) == 9
 
 
 @pytest.mark.parametrize("attacker", ATTACKERS)

@@ -18,7 +18,7 @@ from schemas.bus import events
 from schemas.bus.topics import LIVE_TOPICS, TOPICS, dead_letter_topic
 from schemas.evidence.statements import PURGE_PREDICATE
 from schemas.objects import object_keys
-from schemas.stores.registry import STORES, UndeclaredStore, kept, of_medium, store_of_key, swept
+from schemas.stores.registry import STORES, UndeclaredStore, emptied, kept, of_medium, store_of_key, swept
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import Upload
 from tests.fixtures.declared import WRITTEN_BY, covers_path
@@ -103,8 +103,8 @@ async def test_declared_the_certificate_speaks_of_every_store_and_says_what_is_k
     [envelope] = [held[-1].body for key, held in pair.world.memory.objects.items() if key.endswith(".certificate.json")]
     said = pair.world.keys.trust.verify(json.loads(envelope or b""), PURGE_PREDICATE)["predicate"]
     assert [finding["store"] for finding in said["stores"]] == list(STORES)
-    emptied = {store.name for store in swept()}
-    assert {finding["store"] for finding in said["stores"] if finding["outcome"] == "empty"} == emptied
+    emptied_ones = {store.name for store in emptied()}
+    assert {finding["store"] for finding in said["stores"] if finding["outcome"] == "empty"} == emptied_ones
     content_free = {store.name for store in kept() if store.protection != "no-tenant-data"}
     assert {entry["store"] for entry in said["retained"]} == content_free
     assert content_free >= {"state.current", "purges.record", "purges.certificate"}

@@ -33,11 +33,12 @@ from schemas.objects.purges import PurgeRecord, Residue, StoreCount
 from schemas.objects.replicas import ReplicaAcknowledgement
 from schemas.objects.state import AdapterState, RunState, TenantState
 from schemas.objects.training import JobRecord, LeftOut, LeftOutExample, TrainingSet, TrainingSetEntry
-from schemas.stores.registry import STORES, swept
+from schemas.stores.registry import STORES, emptied
 from schemas.tenant.hyperparameters import Hyperparameters
 from tenancy.bootstrap import Tenancy, assemble
 from tenancy.bus import RecordingPublisher
 from tenancy.evidence.certificate_rules import EVERY_RELEASE
+from tenancy.knowledge.database.connection import Database
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
@@ -214,7 +215,7 @@ def purge_record(**changes: object) -> PurgeRecord:
         acknowledgements=(replica,),
         subcontractors=(),
         key_destroyed_at=NOW + timedelta(minutes=1),
-        found=tuple(StoreCount(store=store.name, objects=1, versions=1, size_bytes=5) for store in swept()),
+        found=tuple(StoreCount(store=store.name, objects=1, versions=1, size_bytes=5) for store in emptied()),
         verified_at=verified_at,
     )
     return verified.evolve(**changes)
@@ -290,8 +291,9 @@ def adapters_ports(parts: Parts) -> AdaptersPorts:
     return AdaptersPorts(parts.tenancy, parts.keys.trust, lambda: None)
 
 
-def purge_ports(parts: Parts, quiesce_seconds: float = 0.0) -> PurgePorts:
-    driver = PurgeDriver(parts.tenancy, parts.keys, PurgePolicy(quiesce_seconds=quiesce_seconds))
+def purge_ports(parts: Parts, quiesce_seconds: float = 0.0, database: Database | None = None) -> PurgePorts:
+    policy = PurgePolicy(quiesce_seconds=quiesce_seconds)
+    driver = PurgeDriver(parts.tenancy, parts.keys, policy, database=database)
     return PurgePorts(parts.tenancy, parts.keys.trust, driver, lambda: None)
 
 

@@ -367,6 +367,7 @@ def test_every_reason_of_a_dead_letter_is_documented() -> None:
         page("tenancy/errors.py")
         + page("tenancy/storage/keys.py")
         + page("tenancy/evidence/eviction_receipts.py")
+        + page("tenancy/knowledge/database/settings.py")
         + page("tenancy/lifecycle/contents.py")
         + page("tenancy/redaction/judging.py")
     )

@@ -25,7 +25,7 @@ from schemas.bus.outcome import Outcome
 from schemas.evidence.statements import PURGE_PREDICATE, PurgeCertificate
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord
-from schemas.stores.registry import STORES, swept
+from schemas.stores.registry import STORES, emptied
 from tenancy.errors import DeletionRefused, Refused
 from tenancy.evidence.verification import verify_file
 from tenancy.storage.objects import ObjectVersion, Upload
@@ -81,10 +81,10 @@ async def test_it_says_of_every_store_what_was_there_what_is_left_and_on_whose_w
     assert before("keys.tenant") == (1, 1, 0, 0)
     assert before("objects.exports") == (0, 0, 0, 0)
     for finding in said.stores:
-        is_swept = finding.store in {store.name for store in swept()}
-        assert (finding.outcome == "empty") == is_swept
-        assert (finding.after is not None and finding.after.total == 0) == is_swept
-        assert finding.probed_at == (record.verified_at if is_swept else finding.probed_at)
+        is_emptied = finding.store in {store.name for store in emptied()}
+        assert (finding.outcome == "empty") == is_emptied
+        assert (finding.after is not None and finding.after.total == 0) == is_emptied
+        assert finding.probed_at == (record.verified_at if is_emptied else finding.probed_at)
         assert finding.how
         assert finding.probe
     assert found["sano.tenants.v1"].outcome == "expires"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from consumers.purge.handlers import on_tenant_churned
 from producers.operations import access_admin, doctor, topics
@@ -21,6 +23,7 @@ from schemas.bus.access import Right
 from schemas.bus.events import CURATION, TENANTS
 from schemas.bus.topics import Topic
 from tenancy.storage.memory import MemoryObjectStore
+from tests.fixtures.postgres import Postgres
 from tests.unit.cli.command import UNUSED_PORT, Sano, shape
 from tests.unit.operator_parts import Parts, purge_ports
 
@@ -43,8 +46,23 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(sano: Sano) -> None:
     assert "SANO_KAFKA_BOOTSTRAP_SERVERS" in checks["bus"]["remedy"]
 
 
-def doctors_checks(sano: Sano, **settings: str) -> dict[str, dict[str, Any]]:
+def doctors_checks(sano: Sano, **settings: Any) -> dict[str, dict[str, Any]]:
     return {check["part"]: check for check in json.loads(sano("doctor", "--json", **settings).stdout)}
+
+
+def test_the_doctor_looks_at_the_database_of_indexes_where_there_is_one(sano: Sano, postgres: Postgres) -> None:
+    part = "database of indexes"
+
+    def check(url: str) -> dict[str, Any]:
+        return doctors_checks(sano, knowledge_database_url=SecretStr(url))[part]
+
+    assert part not in doctors_checks(sano)
+    assert re.fullmatch(r"PostgreSQL 1\d\.\d+ with pgvector 0\.\d+\.\d+", check(postgres.database())["detail"])
+    assert "superuser runs CREATE EXTENSION vector" in check(postgres.url())["detail"]
+    unreachable = check("postgresql://sano:hush@127.0.0.1:1/none")
+    assert "did not answer" in unreachable["detail"]
+    assert "docs/knowledge.md" in unreachable["remedy"]
+    assert "hush" not in str(unreachable)
 
 
 def test_the_doctor_names_each_guarantee_that_the_object_store_lacks(

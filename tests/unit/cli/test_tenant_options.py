@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from producers.cli.policies import made_commands
 from producers.cli.policy_options import FIELDS
@@ -29,12 +30,14 @@ VALUES: dict[str, tuple[str, Any]] = {
     "on_budget": ("stop", "stop"),
     "unsupported_answers": ("declined", "declined"),
     "retrieval_min_similarity": ("0.5", 0.5),
+    "knowledge_index": ("postgres", "postgres"),
     "precision": ("float32", "float32"),
     "r": ("8", 8),
     "learning_rate": ("0.002", 0.002),
     "max_steps": ("5", 5),
 }
 """Values other than the default, where one more than the default is none."""
+DATABASE = {"knowledge_database_url": SecretStr("postgresql://sano@127.0.0.1/indexes")}
 
 
 def options(name: str) -> dict[str, Any]:
@@ -71,11 +74,18 @@ def given(name: str) -> tuple[list[str], Any]:
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_field_can_be_set_and_is_shown(sano: Sano, name: str) -> None:
     words, value = given(name)
-    changed = shape(sano("tenant", "policy", "set", "t1", *words, "--json"))
+    changed = shape(sano("tenant", "policy", "set", "t1", *words, "--json", **DATABASE))
     assert (changed["version"], changed["changed"]) == (2, True)
     policy = shape(sano("tenant", "policy", "show", "t1", "--json"))["policy"]
     assert {**policy, **policy["hyperparameters"]}[name] == value
-    assert shape(sano("tenant", "policy", "set", "t1", *words, "--json"))["changed"] is False
+    assert shape(sano("tenant", "policy", "set", "t1", *words, "--json", **DATABASE))["changed"] is False
+
+
+@pytest.mark.parametrize("words", [("create", "t2"), ("policy", "set", "t1")], ids=["create", "set"])
+def test_an_index_in_a_database_is_refused_where_the_installation_has_none(sano: Sano, words: tuple[str, ...]) -> None:
+    given = ("tenant", *words, "--knowledge-index", "postgres")
+    assert "set SANO_KNOWLEDGE_DATABASE_URL" in error_line(sano(*given), 1)
+    assert sano(*given, **DATABASE).exit_code == 0
 
 
 @pytest.mark.parametrize(

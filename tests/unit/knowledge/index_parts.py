@@ -20,6 +20,7 @@ from schemas.bus.envelope import DataT, Event
 from schemas.bus.outcome import Outcome
 from schemas.objects import object_keys
 from schemas.objects.knowledge import KnowledgeSet
+from tenancy.knowledge.database.connection import Database
 from tenancy.knowledge.published import read_segment, read_set
 from tenancy.knowledge.search import Found, Question, Searchable
 from tenancy.knowledge.segments import Segment, unpacked
@@ -47,13 +48,14 @@ class Index:
     parts: Parts
     tenant: TenantId = TENANT
     embedder: WordEmbedder = field(default_factory=WordEmbedder)
+    database: Database | None = None
 
     @property
     def ports(self) -> KnowledgePorts:
         async def embedder() -> WordEmbedder:
             return self.embedder
 
-        return KnowledgePorts(self.parts.tenancy, embedder, gate_of_tests)
+        return KnowledgePorts(self.parts.tenancy, embedder, gate_of_tests, self.database)
 
     def event(self, data: DataT) -> Event[DataT]:
         return Event(subject=self.tenant, data=data, time=NOW, source="/sanolith/operators")

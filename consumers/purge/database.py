@@ -1,0 +1,72 @@
+"""Empties the one store of a purge outside the bucket: the tenant's index in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumers.purge.counting import added
+from consumers.purge.sweep import Kept
+from consumers.purge.waiting import Waiting
+from schemas.objects.purges import PurgeRecord, StoreCount
+from tenancy.bootstrap import Tenancy
+from tenancy.knowledge.database.connection import Database, DatabaseUnavailable
+from tenancy.knowledge.database.settings import no_database
+from tenancy.knowledge.database.tables import dropped, held
+from tenancy.lifecycle.purge_records import Note, PurgeRecords
+from tenancy.tenant_id import TenantId
+
+STORE = "database.knowledge"
+OUT_OF_REACH = "out-of-reach"
+
+
+@dataclass(frozen=True)
+class IndexDrop:
+    """Drops a tenant's index. Every method may be called again at any time; each says what is kept back.
+
+    A tenant whose policy keeps its index in a database that this process was not given cannot be purged by it.
+    """
+
+    tenancy: Tenancy
+    database: Database | None
+
+    async def left(self, tenant: TenantId) -> Kept:
+        """Whether the database still has a schema of the tenant's."""
+        if self.database is None:
+            return await self._unknown(tenant)
+        try:
+            found = await held(self.database, tenant)
+        except DatabaseUnavailable:
+            return {STORE: (OUT_OF_REACH, 0)}
+        return {} if found is None else {STORE: ("still-listed", found[0])}
+
+    async def drop(self, record: PurgeRecord, records: PurgeRecords) -> Kept:
+        """Count the index in the record, once in a sweep, and drop it."""
+        tenant = TenantId(record.tenant)
+        if self.database is None:
+            return await self._unknown(tenant)
+        try:
+            found = await held(self.database, tenant)
+            if found is not None:
+                await records.note(record.tenant, record.purge_id, _counted(record.sweeps, *found))
+                await dropped(self.database, tenant)
+        except DatabaseUnavailable:
+            return {STORE: (OUT_OF_REACH, 0)}
+        return {}
+
+    async def _unknown(self, tenant: TenantId) -> Kept:
+        policy = (await self.tenancy.states.read(tenant)).state.policy
+        return {} if policy.knowledge_index == "memory" else {STORE: (no_database().code, 0)}
+
+
+def _counted(sweep: int | None, passages: int, size_bytes: int) -> Note:
+    def change(record: PurgeRecord) -> PurgeRecord:
+        if record.sweeps != sweep:
+            raise Waiting("another process completed this sweep")
+        if STORE in record.counted_through:
+            return record
+        count = StoreCount(store=STORE, objects=passages, versions=passages, size_bytes=size_bytes)
+        total = "late" if sweep else "found"
+        update = {total: added(getattr(record, total), (count,))}
+        return record.evolve(**update, counted_through={**record.counted_through, STORE: "all"})
+
+    return change
