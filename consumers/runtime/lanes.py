@@ -123,6 +123,9 @@ class LaneScheduler:
         again, lost = self._left.again, 0
         if again is None or again.partition != partition:
             return  # it moved
+        if position <= again.at:
+            self._left.gave_nothing()
+            return
         offsets = self._offsets[partition]
         for record in records:
             lost += offsets.lose(again.at, record.offset)

@@ -32,6 +32,7 @@ class LeftRecords:
     """By partition and lane, the offset of the first record that is not in memory."""
 
     again: Again | None = None
+    _silent: Partition | None = None
     _first: dict[Partition, dict[bytes | None, int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -69,11 +70,21 @@ class LeftRecords:
         return again.partition, again.at
 
     def _begin(self, fill_of: FillOf) -> Again | None:
-        fills = [(fill_of(partition, lane), partition) for partition, lanes in self._first.items() for lane in lanes]
-        lowest, partition = min(fills, default=(1.0, ("", 0)))
-        if lowest >= LOW:
+        wanting = [
+            (partition == self._silent, fill, partition)
+            for partition, lanes in self._first.items()
+            for lane in lanes
+            if (fill := fill_of(partition, lane)) < LOW
+        ]
+        if not wanting:
             return None
+        *_, partition = min(wanting)
         return Again(partition, {lane for lane in self._first[partition] if fill_of(partition, lane) < 1}, at=0)
+
+    def gave_nothing(self) -> None:
+        """Nothing came, as where a partition has no leader for a while: others have their turn first."""
+        if self.again is not None:
+            self._silent, self.again = self.again.partition, None
 
     def was_read(self, end: int) -> None:
         """It was read up to ``again.at``. Behind ``end`` nothing was taken yet, so that nothing was left."""

@@ -377,6 +377,29 @@ async def test_lanes_that_are_read_again_take_what_they_have_not_each_up_to_its_
     assert stand.committable() == 24
 
 
+async def test_a_partition_that_gives_nothing_holds_up_no_other() -> None:
+    stand, other = Stand(LaneLimits(side_by_side=2, records=6, bytes=10**6)), (events.CURATION, 1)
+    logs = {
+        place: [a_record(tenant, begin + offset, partition=place[1]) for offset in range(50)]
+        for place, tenant, begin in ((PARTITION, "a", 0), (other, "b", 100))
+    }
+    await stand.take(*logs[PARTITION])
+    await stand.take(*logs[other])
+    ended = 0
+    while (back := stand.lanes.to_read_again()) is None and ended < 100:
+        await stand.end(min(stand.under_way))
+        ended += 1
+    assert back is not None
+    stand.lanes.take_again(back[0], [], back[1])
+    while stand.under_way:
+        await stand.end(min(stand.under_way))
+    asked = stand.lanes.to_read_again()
+    assert asked is not None
+    assert asked[0] != back[0]
+    stand.lanes.take_again(*asked[:1], [], asked[1])
+    assert stand.lanes.to_read_again() == back, "and then it is its turn again"
+
+
 async def test_a_log_that_another_leader_cut_short_is_read_from_there_on_as_a_new_one() -> None:
     stand = Stand(LaneLimits(side_by_side=1, records=4, bytes=10**6))
     await stand.take(*(a_record("a", offset) for offset in range(9)), a_record("b", 9))
