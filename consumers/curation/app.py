@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from consumers.curation import handlers
-from consumers.curation.proposals import on_example_proposed, on_examples_proposed
+from consumers.curation.proposals import RUN_OF_TEXTS, on_example_proposed, on_examples_proposed
 from consumers.curation.rescans import RescanDriver
 from consumers.curation.returns import on_example_returned
 from consumers.curation.reviews import on_example_reviewed
@@ -29,7 +29,7 @@ def handlers_with(gate: GateSource) -> Handlers[Tenancy]:
     """Map each event that curation handles to its handler; ``gate`` judges proposed texts."""
     return dict(
         [
-            on(events.ExampleProposed, InRuns(on_example_proposed(gate), on_examples_proposed(gate))),
+            on(events.ExampleProposed, InRuns(on_example_proposed(gate), on_examples_proposed(gate), RUN_OF_TEXTS)),
             on(events.ExampleReviewed, on_example_reviewed),
             on(events.ExampleApproved, InRuns(handlers.on_example_approved, on_examples_approved)),
             on(events.ExampleRejected, handlers.on_example_rejected),

@@ -36,9 +36,11 @@ from tenancy.redaction.terms import TenantTerms
 from tenancy.state.tenant_work import TenantWork
 from tenancy.storage.tenant_store import TenantStore
 
+RUN_OF_TEXTS = 8
+"""By then the requests that a run spares are next to nothing beside the gate."""
 JUDGING_SECONDS = 0.2
-"""After so long a run judges no further text, since processor time is what all tenants share. It takes a dozen texts of
-a tenant that is alone, and one of each where many are at work.
+"""After so long a run judges no further text, since processor time is what all tenants share: it takes one of each
+where many are at work.
 """
 
 

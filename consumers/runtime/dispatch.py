@@ -124,9 +124,12 @@ class Dispatcher(Generic[PortsT]):
                 break
             if run and (event.type, event.subject) != (run[0].type, run[0].subject):
                 break
-            if not isinstance(self.handlers.get(type(event.data)), InRuns):
+            handler = self.handlers.get(type(event.data))
+            if not isinstance(handler, InRuns):
                 break
             run.append(event)
+            if len(run) == handler.most:
+                break
         return run if len(run) > 1 else []
 
     async def handle_run(self, records: Sequence[Record], run: Sequence[Event]) -> int:

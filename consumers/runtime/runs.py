@@ -25,10 +25,11 @@ What it raises is about none of them in particular: they come again, the first o
 
 @dataclass(frozen=True)
 class InRuns(Generic[DataT, PortsT]):
-    """A handler of single events that can also take a run of them."""
+    """A handler of single events that can also take a run of them, of ``most`` at a time."""
 
     one: OneHandler[DataT, PortsT]
     several: SeveralHandler[DataT, PortsT]
+    most: int = RUN
 
     async def __call__(self, event: Event[DataT], ports: PortsT) -> Outcome:
         return await self.one(event, ports)

@@ -16,7 +16,7 @@ from consumers.runtime.lane import LaneLimits
 from consumers.runtime.lanes import LaneScheduler
 from consumers.runtime.liveness import Progress
 from consumers.runtime.redeliveries import Redeliveries
-from consumers.runtime.runs import InRuns
+from consumers.runtime.runs import RUN, InRuns
 from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
@@ -54,11 +54,12 @@ class Stand:
     bus: RecordingPublisher = field(default_factory=RecordingPublisher)
     runs: list[list[str]] = field(default_factory=list)
     alone: list[str] = field(default_factory=list)
+    most: int = RUN
 
     def __post_init__(self) -> None:
         tenancy = a_tenancy(self.bus)
         handlers: dict[type[events.EventData], Handler[None]] = {
-            events.ConsentGranted: InRuns(self._one, self._several),
+            events.ConsentGranted: InRuns(self._one, self._several, self.most),
             events.ExampleRejected: self._one,
         }
         policy = replace(POLICY, deadline_seconds=0.2)
@@ -109,6 +110,12 @@ async def test_what_is_unlike_the_first_ends_a_run(behind: Any) -> None:
     stand = await Stand().begun()
     assert await stand.handling.attempt([granted(1), behind, granted(3)]) == 1
     assert (stand.runs, len(stand.alone)) == ([], 1)
+
+
+async def test_a_handler_is_offered_so_many_at_once_and_no_more() -> None:
+    stand = await Stand(most=3).begun()
+    assert await stand.handling.attempt([granted(n) for n in range(1, 9)]) == 3
+    assert [len(run) for run in stand.runs] == [3]
 
 
 async def test_a_handler_may_take_fewer_or_none_and_then_the_first_is_handled_by_itself() -> None:
