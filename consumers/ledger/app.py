@@ -16,7 +16,7 @@ from consumers.ledger.settings import LedgerSettings
 from consumers.ledger.usage_metrics import usage_counters
 from consumers.ledger.usage_runs import on_usages_recorded
 from consumers.runtime.dispatch import Handlers, on
-from consumers.runtime.runs import InRuns
+from consumers.runtime.runs import LONG_RUN, InRuns
 from consumers.runtime.service import serve
 from consumers.runtime.share import Share
 from schemas.bus import events
@@ -33,9 +33,9 @@ from tenancy.state.rounds import TICK_SECONDS
 HANDLERS: Handlers[LedgerPorts] = dict(
     [
         on(events.UsageRecorded, InRuns(handlers.on_usage_recorded, on_usages_recorded)),
-        on(events.OutcomeRecorded, InRuns(audit.on_outcome_recorded, audit.on_outcomes_recorded)),
+        on(events.OutcomeRecorded, InRuns(audit.on_outcome_recorded, audit.on_outcomes_recorded, LONG_RUN)),
         *(on(model, audit.on_audited) for model in AUDITED),
-        *(on(model, InRuns(audit.on_audited, audit.on_decisions_audited)) for model in audit.DECISIONS),
+        *(on(model, InRuns(audit.on_audited, audit.on_decisions_audited, LONG_RUN)) for model in audit.DECISIONS),
     ]
 )
 

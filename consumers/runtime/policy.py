@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consumers.runtime.lane import LaneLimits
-from consumers.runtime.runs import RUN
+from consumers.runtime.runs import LONG_RUN
 
 AROUND_A_HANDLING_SECONDS = 240.0
 """For what comes before and after a handler: the note in the bucket, the outcome, asking whether store, keys and bus
@@ -14,7 +14,7 @@ answer, the dead letter and the pause, each of which may wait for its own timeou
 AROUND_A_REVOCATION_SECONDS = 20.0
 """For what comes after the handlings in hand when partitions move: outcomes, the commit, and the notes."""
 
-LANES = LaneLimits(side_by_side=32, records=10_000, bytes=64 * 2**20, run=RUN)
+LANES = LaneLimits(side_by_side=32, records=10_000, bytes=64 * 2**20, run=LONG_RUN)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from schemas.bus.outcome import Outcome
 
 RUN = 256
 """So many events are in a run at most: their requests to the object store fit into the deadline of one handling."""
+LONG_RUN = 2 * RUN
+"""So many where each costs one request at most."""
 
 PortsT = TypeVar("PortsT")
 
