@@ -95,10 +95,12 @@ class DatabaseSearch:
         return task
 
     async def _filled(self, tenant: TenantId, embedder: str, dimensions: int) -> bool:
-        """Whether it was. Nobody may wait for it any more."""
+        """Whether it was, or changed meanwhile: whoever asks looks again. Nobody may wait for it any more."""
         filling = Filling(self.database, self.tenancy.states, self.tenancy.store)
         try:
             await filling.fill(tenant, embedder, dimensions)
+        except ObjectNotFound:
+            return True  # what it was to read was replaced and erased
         except TenantFenced:
             return False
         except Exception as error:

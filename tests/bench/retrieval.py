@@ -1,6 +1,7 @@
 """A question to a tenant's documents beside the plain loop, by the number of passages; and what indexing takes.
 
-Times are processor time, which other processes on the machine change less than the clock's. Both sides are given the
+Times are processor time, which other processes on the machine change less than the clock's; those of PostgreSQL, which
+computes in processes of its own, are by the clock. Both sides are given the
 query's vector, by the same model, and search exactly. The peer has one thread of BLAS, which is its fastest: with two,
 they spin for each other.
 """
@@ -31,13 +32,16 @@ from schemas.tenant.policy import TenantPolicy
 from tenancy.embedding.opening import open_embedder
 from tenancy.embedding.port import Embedder, Vectors
 from tenancy.embedding.settings import EmbedderSettings
+from tenancy.knowledge.database.connection import Database
 from tenancy.knowledge.published import read_set
 from tenancy.knowledge.search import Question
+from tests.bench.database_index import SETTINGS, InDatabase
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.indexed_tenant import DIFFERENT, Indexed, drawn_texts, indexed, spread
 from tests.bench.stand import child_environment
 from tests.fixtures.gates import gate_of_tests
 from tests.fixtures.own_packages import environment, python_of
+from tests.fixtures.postgres import running_postgres
 from tests.unit.knowledge.index_parts import Index, content_of
 from tests.unit.operator_parts import NOW
 
@@ -115,15 +119,21 @@ async def _run(options: Options, home: Path) -> Result:
         texts = drawn_texts(min(DIFFERENT, sizes[-1]))
         near = (await embedder.embed(texts[:EMBEDDED])).vectors
         asked = (await embedder.embed(QUERIES)).vectors
+        server = processes.enter_context(running_postgres(LocalSettings().cache_dir, **SETTINGS))
         steps: dict[str, Step] = {}
         facts: dict[str, Any] = {"bytes in memory for a passage": {}, "the peer's indexing, ms for a passage": {}}
         for size in sizes:
-            say(f"  indexing {size:,} passages on both sides")
+            say(f"  indexing {size:,} passages on both sides, and in PostgreSQL")
+            database = await stack.enter_async_context(Database(server.database()))
             vectors = spread(near, size)
             ours = await indexed(embedder, texts, vectors)
             said = [texts[row % len(texts)] for row in range(size)]
             peer = processes.enter_context(plain(said, vectors, asked, home / f"plain-{size}"))
             steps |= _steps(ours, peer, asked, size)
+            in_database = InDatabase(await indexed(embedder, texts, vectors), database, questions(ours, asked))
+            for name, figure in (await in_database.filled()).items():
+                facts.setdefault(name, {})[f"{size:,}"] = figure
+            steps |= in_database.steps(size)
             facts["bytes in memory for a passage"][f"{size:,}"] = round(await _bytes(ours) / size)
             seconds = peer.indexed_seconds
             facts["the peer's indexing, ms for a passage"][f"{size:,}"] = round(seconds * 1000 / size, 3)
@@ -135,14 +145,18 @@ async def _run(options: Options, home: Path) -> Result:
     return _result(values, sizes, facts)
 
 
+def questions(ours: Indexed, asked: Vectors) -> list[Question]:
+    return [Question(text, asked[n], ours.embedder.name, NOW, TOP_K) for n, text in enumerate(QUERIES)]
+
+
 def _steps(ours: Indexed, peer: Plain, asked: Vectors, size: int) -> dict[str, Step]:
-    questions = [Question(text, asked[n], ours.embedder.name, NOW, TOP_K) for n, text in enumerate(QUERIES)]
+    asking = questions(ours, asked)
     policy = TenantPolicy(retrieval_min_similarity=-1.0)
 
     async def searched(_: int) -> float:
         async with ours.opened() as index:
-            index.search(questions[0])  # after a change the vectors are not in the processor's cache yet
-            return statistics.median(_milliseconds(partial(index.search, question)) for question in questions)
+            index.search(asking[0])  # after a change the vectors are not in the processor's cache yet
+            return statistics.median(_milliseconds(partial(index.search, question)) for question in asking)
 
     async def by_peer(_: int) -> float:
         return statistics.median(float(peer.search(number)["milliseconds"]) for number in range(len(QUERIES)))
@@ -164,7 +178,7 @@ def _steps(ours: Indexed, peer: Plain, asked: Vectors, size: int) -> dict[str, S
 
         async def open_it() -> None:
             async with ours.opened() as index:
-                index.search(questions[0])
+                index.search(asking[0])
 
         return await _timed(open_it)(number)
 
@@ -272,6 +286,9 @@ _SHOWN = {
     "plain": ("ms", "a search, plain loop, {} passages"),
     "question": ("ms", "a question with its vector and frame, {} passages"),
     "opening": ("ms", "opening an index and its first search, {} passages"),
+    "in PostgreSQL": ("ms", "a search in PostgreSQL, by the clock, {} passages"),
+    "from PostgreSQL": ("ms", "a replica's part of a search in PostgreSQL, {} passages"),
+    "changed in PostgreSQL": ("ms", "a document replaced in PostgreSQL too, by the clock, {} passages"),
     "replaced": ("ms", "a document replaced, embedding and all, {} passages"),
     "of a full segment": ("ms", "a document among thousands in its segment replaced, {} passages"),
     "joining": ("ms", "what joining small segments adds to a document, {} passages"),

@@ -13,15 +13,15 @@ written anew.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from schemas.objects.knowledge import DocumentEntry, KnowledgeSet
-from tenancy.errors import Refused
+from tenancy.errors import Refused, SealBroken
 from tenancy.knowledge.database.connection import Cursor, Database
-from tenancy.knowledge.database.sealing import IndexKey, in_words
+from tenancy.knowledge.database.sealing import IndexKey, Terms, in_words
 from tenancy.knowledge.database.tables import Tables
 from tenancy.knowledge.published import read_segment, read_set
 from tenancy.knowledge.segments import Segment, unpacked
@@ -37,15 +37,14 @@ Version = tuple[str, int]
 
 _FORGET = """
 UPDATE {schema}.words w SET passages = w.passages - gone.passages FROM (
-    SELECT term, count(*) AS passages FROM (
-        SELECT DISTINCT p.id, term FROM {schema}.passages p, unnest(p.terms) term WHERE p.document = ANY(%(documents)s)
-    ) each GROUP BY term
+    SELECT term, count(*) AS passages FROM {schema}.passages p, unnest(p.terms) term
+    WHERE p.document = ANY(%(documents)s) GROUP BY term
 ) gone WHERE w.term = gone.term
 """
 _COUNT = """
-INSERT INTO {schema}.words AS w SELECT term, count(*) FROM (
-    SELECT DISTINCT p.id, term FROM {schema}.passages p, unnest(p.terms) term WHERE p.document = ANY(%(documents)s)
-) each GROUP BY term ON CONFLICT (term) DO UPDATE SET passages = w.passages + excluded.passages
+INSERT INTO {schema}.words AS w
+SELECT term, count(*) FROM {schema}.passages p, unnest(p.terms) term WHERE p.document = ANY(%(documents)s) GROUP BY term
+ON CONFLICT (term) DO UPDATE SET passages = w.passages + excluded.passages
 """
 _COMPLETE = """
 UPDATE {schema}.head SET digest = %(digest)s, is_built = true,
@@ -107,7 +106,7 @@ class Filling:
                 await cursor.execute(tables.sql("UPDATE {schema}.head SET digest = NULL"))
                 return is_asked
             if not is_built and new is not None:
-                await tables.build_graph(cursor, new[1])
+                await tables.index(cursor, new[1])
             await cursor.execute(tables.sql(_COMPLETE), {"digest": wanted})
             return False
 
@@ -144,6 +143,8 @@ class _Index:
         entry = next(segment for segment in self.held.segments if segment.digest == digest)
         segment = await asyncio.to_thread(unpacked, await read_segment(self.store, entry))
         coming = {version for version in segment.documents if version in missing}
+        if not coming:
+            raise SealBroken("a segment lacks documents that the set says it holds")
         await self.cursor.execute(self.tables.sql("SELECT coalesce(max(id), 0) FROM {schema}.documents"))
         [(documents,)] = await self.cursor.fetchall()
         await self.cursor.execute(self.tables.sql("SELECT coalesce(max(id), 0) FROM {schema}.passages"))
@@ -181,7 +182,7 @@ class _Rows:
             if (name, version) not in versions:
                 continue
             rows = np.flatnonzero(self.segment.owners == number).tolist()
-            entry, words = self.held.documents[name], sum(len(terms[row]) for row in rows)
+            entry, words = self.held.documents[name], int(self.segment.postings.lengths[rows].sum())
             title = self.key.sealed_title(name, version, entry.title)
             dates = entry.effective_from, entry.effective_until
             documents.append((document + len(documents), name, version, *dates, title, len(rows), words))
@@ -189,9 +190,9 @@ class _Rows:
         return documents, passages
 
     def _passages(
-        self, rows: list[int], terms: list[np.ndarray], document: int, first: int
+        self, rows: list[int], terms: Sequence[Terms], document: int, first: int
     ) -> Iterator[tuple[object, ...]]:
         for number, row in enumerate(rows, first):
             vector = in_words(self.segment.vectors[row].tolist()) if self.has_vectors else None
-            sealed = self.key.sealed_passage(self.segment.passage(row))
-            yield number, document, vector, terms[row].tolist(), sealed
+            words = int(self.segment.postings.lengths[row])
+            yield number, document, vector, *terms[row], words, self.key.sealed_passage(self.segment.passage(row))

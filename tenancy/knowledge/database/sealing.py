@@ -23,6 +23,10 @@ from tenancy.storage.sealing import open_sealed, seal
 from tenancy.tenant_id import TenantId
 
 PURPOSE = b"sanolith/knowledge-database/v1"
+MOST_OFTEN = 2**15 - 1
+
+Terms = tuple[list[int], list[int]]
+"""The hashes of a passage's terms, each once, and how often each stands there."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,16 @@ class IndexKey:
         """The terms of a question, each once."""
         return list(dict.fromkeys(self.hashed(term_id(word)) for word in words(text)))
 
-    def of_segment(self, segment: Segment) -> list[NDArray[np.int64]]:
-        """The terms of each passage, each as often as it stands there, in an order that says nothing of the text."""
+    def of_segment(self, segment: Segment) -> list[Terms]:
+        """Those of each passage, by their hashes: in an order that says nothing of the text."""
         postings = segment.postings
         hashes = np.array([self.hashed(int(term)) for term in postings.terms], np.int64)
-        counts = postings.counts.astype(np.int64)
-        terms = np.repeat(np.repeat(hashes, np.diff(postings.starts)), counts)
-        rows = np.repeat(postings.rows, counts)
-        ends = np.cumsum(np.bincount(rows, minlength=len(segment)))
-        return np.split(terms[np.lexsort((terms, rows))], ends[:-1])
+        terms = np.repeat(hashes, np.diff(postings.starts))
+        order = np.lexsort((terms, postings.rows))
+        ends = np.cumsum(np.bincount(postings.rows, minlength=len(segment)))[:-1]
+        counts = np.minimum(postings.counts, MOST_OFTEN).astype(int)
+        split = zip(np.split(terms[order], ends), np.split(counts[order], ends), strict=True)
+        return [(own.tolist(), often.tolist()) for own, often in split]
 
     def _name(self, document_id: str, version: int, kind: str) -> str:
         return f"knowledge-database/{self.tenant}/{document_id}/{version}/{kind}"

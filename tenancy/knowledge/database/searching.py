@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from psycopg.errors import UndefinedTable
@@ -21,8 +22,10 @@ from tenancy.knowledge.database.tables import Tables
 from tenancy.knowledge.search import CANDIDATES, Found, Question, fused
 from tenancy.knowledge.terms import K1, B
 
-RANKED = 5000
+RANKED = 3000
 """Passages whose words are looked at for one question."""
+ASKED = 16
+"""Words of a question that are looked for, the rarest ones."""
 SEARCH_SECONDS = 10.0
 
 _IN_FORCE = SQL("""
@@ -36,11 +39,11 @@ WHERE p.vector IS NOT NULL AND {in_force} ORDER BY p.vector <=> %(vector)s::half
 _BY_WORDS = """
 SELECT p.id FROM {schema}.passages p JOIN {schema}.documents d ON d.id = p.document,
     unnest(%(terms)s::bigint[], %(weights)s::float8[]) q (term, weight),
-    LATERAL (SELECT cardinality(array_positions(p.terms, q.term)) AS often) said
-WHERE p.terms && %(rarest)s::bigint[] AND {in_force} GROUP BY p.id
-ORDER BY sum(q.weight * often / (often + {k1} * (1 - {b} + {b} * cardinality(p.terms) / %(average)s))) DESC, p.id
-LIMIT {candidates}
+    LATERAL (SELECT array_position(p.terms, q.term) AS place OFFSET 0) said, LATERAL (SELECT p.counts[place] AS often) f
+WHERE p.terms && %(rarest)s::bigint[] AND place IS NOT NULL AND {in_force} GROUP BY p.id
+ORDER BY sum(q.weight * often / (often + {k1} * (1 - {b} + {b} * p.words / %(average)s))) DESC, p.id LIMIT {candidates}
 """
+_HOLDING = "SELECT term, passages FROM {schema}.words WHERE term = ANY(%(terms)s) ORDER BY passages, term"
 _FOUND = """
 SELECT p.id, d.name, d.version, d.title, p.sealed, 1 - (p.vector <=> %(vector)s::halfvec)
 FROM {schema}.passages p JOIN {schema}.documents d ON d.id = p.document WHERE p.id = ANY(%(ids)s)
@@ -92,13 +95,12 @@ class _Search:
 
     async def _by_words(self, passages: int, average: float) -> list[int]:
         terms = self.key.of_question(self.question.text)
-        holding = await self._rows("SELECT term, passages FROM {schema}.words WHERE term = ANY(%(terms)s)", terms=terms)
-        rarest, ranked = [], 0
-        for term, count in sorted(holding, key=lambda row: (row[1], row[0])):
-            ranked += count
-            if ranked > RANKED:
-                break
-            rarest.append(term)
+        holding = (await self._rows(_HOLDING, terms=terms))[:ASKED]
+        rarest = [
+            term
+            for (term, _), ranked in zip(holding, accumulate(count for _, count in holding), strict=True)
+            if ranked <= RANKED
+        ]
         if not rarest:
             return []
         weights = [math.log1p((passages - count + 0.5) / (count + 0.5)) for _, count in holding]

@@ -30,15 +30,16 @@ CREATE TABLE {schema}.documents (
 );
 CREATE TABLE {schema}.passages (
     id bigint PRIMARY KEY, document integer NOT NULL REFERENCES {schema}.documents ON DELETE CASCADE,
-    vector halfvec({dimensions}), terms bigint[] NOT NULL, sealed bytea NOT NULL
+    vector halfvec({dimensions}), terms bigint[] NOT NULL, counts smallint[] NOT NULL, words integer NOT NULL,
+    sealed bytea NOT NULL
 );
-ALTER TABLE {schema}.passages ALTER vector SET STORAGE EXTERNAL, ALTER terms SET STORAGE PLAIN,
-    ALTER sealed SET STORAGE EXTERNAL;
+ALTER TABLE {schema}.passages ALTER vector SET STORAGE EXTERNAL, ALTER sealed SET STORAGE EXTERNAL,
+    ALTER terms SET STORAGE MAIN, ALTER counts SET STORAGE MAIN;
 CREATE INDEX ON {schema}.passages (document);
-CREATE INDEX ON {schema}.passages USING gin (terms);
 CREATE TABLE {schema}.words (term bigint PRIMARY KEY, passages bigint NOT NULL);
 INSERT INTO {schema}.head VALUES (NULL, {embedder}, false, 0, 0);
 """
+_LISTS = "CREATE INDEX ON {schema}.passages USING gin (terms)"
 _GRAPH = "CREATE INDEX ON {schema}.passages USING hnsw (vector halfvec_cosine_ops)"
 
 
@@ -70,10 +71,11 @@ class Tables:
     async def create(self, cursor: Cursor, embedder: str, dimensions: int) -> None:
         await cursor.execute(self.sql(_TABLES, embedder=embedder, dimensions=dimensions))
 
-    async def build_graph(self, cursor: Cursor, dimensions: int) -> None:
-        """Index the vectors that are there, which is several times as fast as one by one; later ones are added."""
+    async def index(self, cursor: Cursor, dimensions: int) -> None:
+        """Index the passages that are there, which is several times as fast as one by one; later ones are added."""
+        await cursor.execute("SELECT set_config('statement_timeout', '0', true)")
+        await cursor.execute(self.sql(_LISTS))
         if dimensions <= INDEXED_DIMENSIONS:
-            await cursor.execute("SELECT set_config('statement_timeout', '0', true)")
             await cursor.execute(self.sql(_GRAPH))
 
 
