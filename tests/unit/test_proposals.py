@@ -21,7 +21,7 @@ from schemas.bus import events
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
 from schemas.objects.terms import Term
-from tenancy.errors import Contradicted, Refused, SealBroken, TenantFenced
+from tenancy.errors import Contradicted, Refused, SealBroken, StoreUnavailable, TenantFenced
 from tenancy.lifecycle.terms import change_terms
 from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.port import RedactionGate
@@ -132,6 +132,32 @@ async def test_a_run_of_proposals_is_judged_by_the_tenants_own_terms_and_within_
     assert await held.handle_run(*proposed) == [Outcome.EFFECT]
     monkeypatch.setattr("consumers.curation.proposals.JUDGING_SECONDS", -1.0)
     assert await held.handle_run(await held.proposed("e3"), await held.proposed("e4")) == [Outcome.EFFECT]
+
+
+async def test_wherever_a_run_of_proposals_is_cut_off_each_ends_as_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for failing in itertools.count(1):
+        held = await reviewing()
+        proposed = [await held.proposed(f"e{number}") for number in range(3)]
+        objects, puts = held.parts.tenancy.objects, itertools.count(1)
+
+        async def put(*said: Any, real: Any = objects.put, puts: Any = puts, last: int = failing, **how: Any) -> str:
+            if next(puts) >= last:
+                raise StoreUnavailable("x")
+            return str(await real(*said, **how))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(objects, "put", put)
+            try:
+                assert await held.handle_run(*proposed) == [Outcome.EFFECT] * 3
+                break
+            except StoreUnavailable:
+                pass
+        assert set(await held.handle(*proposed)) <= {Outcome.EFFECT, Outcome.NOOP_DUPLICATE}
+        assert [view.example_id for view in await open_proposals(held.parts.tenancy, TENANT)] == ["e0", "e1", "e2"]
+        assert [await held.text_versions(f"e{number}") for number in range(3)] == [
+            [f"contents/e{number}/1"] for number in range(3)
+        ]
+    assert failing == 10, "text, mark and record of each"
 
 
 async def test_two_reviewers_must_agree_and_a_third_decides_where_they_do_not() -> None:
