@@ -241,11 +241,19 @@ class LaneScheduler:
                 self._behind.setdefault(lane.key, deque()).append(lane)
                 continue
             busy.add(lane.key)
-            records = list(islice(lane.records, self._limits.run))
-            lane.offered = len(records)
-            task = asyncio.create_task(self._attempt(records), name="lane")
+            lane.offered = self._offer(lane)
+            task = asyncio.create_task(self._attempt(list(islice(lane.records, lane.offered))), name="lane")
             self._turns[task] = lane
             task.add_done_callback(self._over)
+
+    def _offer(self, lane: Lane) -> int:
+        """How many records an attempt is offered. Those in hand cannot be left on the broker: all lanes together, of
+        which the first took what they got alone, leave room for others.
+        """
+        limits = self._limits
+        part = 4 * min(limits.side_by_side, len(self._turns) + len(self._ready) + 1)
+        in_bytes = len(lane.records) * limits.bytes // (part * max(1, lane.bytes))
+        return max(1, min(len(lane.records), limits.run, limits.records // part, in_bytes))
 
     def _over(self, task: asyncio.Task[int]) -> None:
         lane = self._turns.pop(task)

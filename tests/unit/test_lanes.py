@@ -400,6 +400,19 @@ async def test_a_partition_that_gives_nothing_holds_up_no_other() -> None:
     assert stand.lanes.to_read_again() == back, "and then it is its turn again"
 
 
+@pytest.mark.parametrize("limits", [{"records": 160, "bytes": 10**6}, {"records": 10**6, "bytes": 40_000}])
+async def test_what_is_in_hand_of_many_floods_leaves_room_for_others(limits: dict[str, int]) -> None:
+    stand = Stand(LaneLimits(side_by_side=8, run=100, **limits))
+    for tenant in range(12):
+        await stand.take(*(a_record(f"flood{tenant}", 40 * tenant + number) for number in range(40)))
+    assert len(stand.under_way) == 8
+    assert not stand.lanes.full_partitions()
+    await stand.take(a_record("single", 1000))
+    for offset in range(0, 480, 40):
+        await stand.end(offset)
+    assert 1000 in stand.under_way
+
+
 async def test_a_log_that_another_leader_cut_short_is_read_from_there_on_as_a_new_one() -> None:
     stand = Stand(LaneLimits(side_by_side=1, records=4, bytes=10**6))
     await stand.take(*(a_record("a", offset) for offset in range(9)), a_record("b", 9))
