@@ -61,6 +61,7 @@ from tenancy.service.background_server import Beside, run_server
 from tenancy.service.health import health_app
 from tenancy.service.periodic import Periodic
 from tenancy.service.telemetry import Telemetry, configure_logging, configure_telemetry
+from tenancy.state.spent import Spent
 from tenancy.tenant_id import TenantId
 from tenancy.tokens import TokenVerifier
 
@@ -246,7 +247,8 @@ class Replica:
                 engine, grammars, views, placement, lease, meter, Salts(), turns, retrieval, ids.new
             )
             self.api.embeddings = Embeddings(embedder, views, meter, turns)
-            self.api.feedback = Feedback(ids, views, turns, self.rated, meter)
+            spent = Spent(tenancy.objects, tenancy.clock)
+            self.api.feedback = Feedback(ids, views, turns, self.rated, meter, spent)
             _freeze_heap()
             try:
                 yield

@@ -22,8 +22,8 @@ KEYS = 4096
 """Derived keys that are kept at most, 32 bytes each."""
 OPEN_SECONDS = 2.0
 """So long an answer waits for its tenant's key, once in the life of a replica."""
-_NONCE_DIGITS = 32
-_ID = re.compile(rf"(?:chatcmpl-|cmpl-|resp_)?([0-9a-f]{{{_NONCE_DIGITS}}})([0-9a-f]{{{TAG_DIGITS}}})")
+NONCE_DIGITS = 32
+_ID = re.compile(rf"(?:chatcmpl-|cmpl-|resp_)?([0-9a-f]{{{NONCE_DIGITS}}})([0-9a-f]{{{TAG_DIGITS}}})")
 
 
 @dataclass

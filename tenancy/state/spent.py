@@ -1,5 +1,5 @@
 """Spends ids that count once or no more, for every process of the installation: sessions that somebody signed out of,
-and one-time links.
+one-time links, and answers that were rated.
 
 An id is random, says nothing of a tenant, and is over by itself at ``ends``; so the object that marks it is needed
 until then. Its name begins with that time: those that are over are listed first, and whoever spends the next id removes

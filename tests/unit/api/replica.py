@@ -42,6 +42,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
 from tenancy.service.health import health_app
 from tenancy.service.telemetry import Telemetry
+from tenancy.state.spent import Spent
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.storage.objects import StoredObject
@@ -250,7 +251,12 @@ class Bench:
         self.grammars = FakeGrammars()
         self.answers = self.answering(self.engine, self.grammars, self.placement)
         self.api.feedback = Feedback(
-            self.ids, self.views, self.turns, meter.create_counter("sano_feedback"), self.meter
+            self.ids,
+            self.views,
+            self.turns,
+            meter.create_counter("sano_feedback"),
+            self.meter,
+            Spent(self.tenancy.objects, self.tenancy.clock),
         )
 
     def answering(self, engine: Any, grammars: Any, placement: Placement) -> Answers:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from inference.adapters.recent_set import RecentSet
 from inference.tenants.answer_ids import AnswerIds
+from inference.tenants.usage import Amounts, UsageMeter
 from schemas.objects.state import CanaryState, TenantState
+from schemas.stores.registry import store_of_key
 from tenancy.errors import StoreUnavailable
 from tenancy.tenant_id import TenantId
 from tests.unit.api.replica import (
@@ -105,6 +110,34 @@ async def test_feedback_that_is_sent_again_counts_once(bench: Bench) -> None:
     for prefix in ("chatcmpl-", "resp_", ""):
         assert (await rate(bench, answer_id=prefix + answer_id)).status_code == 200
     assert counted(bench) == {("up", "none", "active"): 1}
+
+
+async def test_a_bad_rating_counts_once_for_a_canary_whichever_replicas_are_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_canary(state: TenantState) -> TenantState:
+        return state.evolve(canary=CanaryState(adapter_digest=EARLIER, percent=50, activation=1, began_at=NOW))
+
+    here = bench.api.feedback
+    assert here is not None
+    elsewhere = replace(here, meter=UsageMeter(), _rated=RecentSet())
+    await bench.tenancy.states.swap(TENANT, with_canary)
+    answer_id = await answered(bench, model=EARLIER)
+
+    async def unavailable(*_: object, **__: object) -> str:
+        raise StoreUnavailable("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.objects, "put", unavailable)
+        assert (await rate(bench, answer_id=answer_id, rating="down")).status_code == 503
+    body = {"answer_id": answer_id, "rating": "down"}
+    told = await asyncio.gather(*[one.take(TENANT, body) for one in (here, elsewhere, here, elsewhere)])
+    assert [said["adapter"] for said in told] == [EARLIER] * 4
+    meters = [one.meter.take().get(TENANT, Amounts()).versions for one in (here, elsewhere)]
+    assert sum(counts.rated_down for versions in meters for counts in versions.values()) == 1
+    spent = [key for key in bench.objects.objects if key.startswith("spent/")]
+    assert [key.rpartition("-")[2] for key in spent] == [answer_id[:32]]
+    assert {store_of_key(key).name for key in spent} == {"spent"}
 
 
 @pytest.mark.parametrize(
