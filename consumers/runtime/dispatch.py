@@ -155,14 +155,24 @@ class Dispatcher(Generic[PortsT]):
             except TenantFenced:
                 outcomes = [Outcome.REFUSED_PURGED] * len(run)
             span.set_attribute("sano.events", len(outcomes))
+        await self._tell(run, records, outcomes)
+        for event in run[: len(outcomes)]:
+            self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
+        return len(outcomes)
+
+    async def _tell(self, run: Sequence[Event], records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
+        """Tell what each came to. Of outcomes that were passed over nobody is told, not even the log: they come for
+        every event of all services.
+        """
+        if run[0].topic == OUTCOMES:
+            for event, outcome in zip(run, outcomes, strict=False):
+                self.telemetry.events.add(1, {"type": event.type, "outcome": str(outcome)})
+            return
         told = zip(run, records, outcomes, strict=False)
         published = await asyncio.gather(*(self._told(*one) for one in told), return_exceptions=True)
         for error in published:
             if isinstance(error, BaseException):
                 raise error
-        for event in run[: len(outcomes)]:
-            self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
-        return len(outcomes)
 
     async def _told(self, event: Event, record: Record, outcome: Outcome) -> None:
         with self.telemetry.span(f"process {event.type}", event.traceparent, self._attributes(record, event)) as span:

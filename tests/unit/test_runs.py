@@ -61,12 +61,13 @@ class Stand:
         handlers: dict[type[events.EventData], Handler[None]] = {
             events.ConsentGranted: InRuns(self._one, self._several, self.most),
             events.ExampleRejected: self._one,
+            events.OutcomeRecorded: InRuns(self._one, self._several),
         }
         policy = replace(POLICY, deadline_seconds=0.2)
         self.dispatcher = Dispatcher("curation", handlers, tenancy, None, TELEMETRY, policy)
         self.progress = Progress(60.0, 99)
         self.crash_loops = CrashLoopGuard("test", tenancy, 5, lambda _: 0)
-        self.crash_loops.assigned([PARTITION])
+        self.crash_loops.assigned([PARTITION, (events.OUTCOMES, 0)])
         self.handling = Handling(self.dispatcher, self.progress, self.crash_loops, Redeliveries(POLICY.deliveries))
 
     async def _one(self, event: Event, ports: Any) -> Outcome:
@@ -101,6 +102,27 @@ async def test_like_events_in_a_row_are_taken_at_once_and_each_has_its_own_outco
     assert stand.told() == outcomes
     deliveries = [e.data.delivery for e in stand.bus.events if isinstance(e.data, events.OutcomeRecorded)]
     assert deliveries == [f"{events.CURATION}/0/{offset}" for offset in (1, 2, 3)]
+
+
+async def test_of_outcomes_that_are_passed_over_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    def outcome(offset: int) -> Any:
+        data = events.OutcomeRecorded(
+            event_id=f"e{offset}",
+            event_type="sano.consent.granted",
+            consumer="curation",
+            outcome=Outcome.EFFECT,
+            delivery=f"{events.CURATION}/0/{offset}",
+        )
+        made = Event(subject="t1", data=data, time=utc_now(), source="/test")
+        return record_of(made, offset=offset, partition=0, timestamp=1000 + offset)
+
+    caplog.set_level("INFO")
+    stand = Stand(several=lambda run: [Outcome.NOOP_DUPLICATE] * len(run))
+    assert await stand.handling.attempt([outcome(0)]) == 1
+    caplog.clear()
+    assert await stand.handling.attempt([outcome(offset) for offset in (1, 2, 3)]) == 3
+    assert ([len(run) for run in stand.runs], stand.bus.events) == ([3], [])
+    assert not any(record.message == "handled" for record in caplog.records)
 
 
 @pytest.mark.parametrize(
