@@ -13,6 +13,10 @@ class Transient(ContentFree):
     """Trying again later may succeed: a timeout, an unreachable service, a lost race that a retry settles."""
 
 
+class Outage(Transient):
+    """Something that an event needs besides store, keys and bus is out of reach: no event is passed over for that."""
+
+
 class Refused(ContentFree):
     """Refused for ever as asked. ``code`` is for events and dead letters; the message carries no content."""
 

@@ -9,7 +9,7 @@ from consumers.purge.sweep import Kept
 from consumers.purge.waiting import Waiting
 from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.bootstrap import Tenancy
-from tenancy.knowledge.database.connection import Database, DatabaseUnavailable
+from tenancy.knowledge.database.connection import Database, DatabaseFailed
 from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.database.tables import dropped, held
 from tenancy.lifecycle.purge_records import Note, PurgeRecords
@@ -35,7 +35,7 @@ class IndexDrop:
             return await self._unknown(tenant)
         try:
             found = await held(self.database, tenant)
-        except DatabaseUnavailable:
+        except DatabaseFailed:
             return {STORE: (OUT_OF_REACH, 0)}
         return {} if found is None else {STORE: ("still-listed", found[0])}
 
@@ -49,7 +49,7 @@ class IndexDrop:
             if found is not None:
                 await records.note(record.tenant, record.purge_id, _counted(record.sweeps, *found))
                 await dropped(self.database, tenant)
-        except DatabaseUnavailable:
+        except DatabaseFailed:
             return {STORE: (OUT_OF_REACH, 0)}
         return {}
 

@@ -27,7 +27,7 @@ from consumers.runtime.requeue import copies_for, must_happen
 from schemas.bus.dead_letters import TOO_LARGE
 from schemas.bus.envelope import Event
 from schemas.bus.outcome import Outcome
-from tenancy.errors import MessageTooLarge, Refused, Transient
+from tenancy.errors import MessageTooLarge, Outage, Refused, Transient
 from tenancy.service.telemetry import SCOPE, safe_message
 
 logger = logging.getLogger(f"{SCOPE}.runtime")
@@ -133,6 +133,8 @@ class Handling:
         if poison is error and not (poison.may_pass or _is_to_requeue(poison)):
             return poison
         logger.warning("will be redelivered", extra={"reason": safe_message(error)})
+        if isinstance(error, Outage):
+            return None
         is_over = await self.redeliveries.is_patience_over(record, self.dispatcher.tenancy)
         return poison if is_over else None
 

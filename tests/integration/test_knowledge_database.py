@@ -23,8 +23,8 @@ from producers.commands.policies import set_policy
 from schemas.bus.outcome import Outcome
 from schemas.objects.purges import PurgeRecord
 from schemas.stores.registry import STORES
-from tenancy.errors import KeyDestroyed, Refused, TenantFenced
-from tenancy.knowledge.database.connection import Database, DatabaseUnavailable
+from tenancy.errors import KeyDestroyed, Outage, Refused, TenantFenced
+from tenancy.knowledge.database.connection import Database, DatabaseFailed, DatabaseUnavailable
 from tenancy.knowledge.database.filling import Filling
 from tenancy.knowledge.database.tables import Tables, held
 from tenancy.storage.tenant_store import TenantStore
@@ -71,6 +71,21 @@ async def purging(
 
 async def record_of(ports: PurgePorts, purge_id: str) -> PurgeRecord:
     return await ports.driver.records.read(TENANT, purge_id)
+
+
+async def test_what_the_database_does_not_answer_is_an_outage_and_what_it_refuses_is_a_failure(
+    house: SearchedIndexes,
+) -> None:
+    assert house.database is not None
+    with pytest.raises(DatabaseUnavailable) as late:
+        async with house.database.transaction(0.1) as cursor:
+            await cursor.execute("SELECT pg_sleep(10)")
+    assert isinstance(late.value, Outage)
+    with pytest.raises(DatabaseFailed) as wrong:
+        async with house.database.transaction(10) as cursor:
+            await cursor.execute("SELECT 'a secret'::int")
+    assert not isinstance(wrong.value, Outage)
+    assert "secret" not in str(wrong.value)
 
 
 # --- what lies there

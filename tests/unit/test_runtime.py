@@ -20,6 +20,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.errors import (
     BusUnavailable,
     KeyDestroyed,
+    Outage,
     Refused,
     SealBroken,
     StoreUnavailable,
@@ -96,6 +97,12 @@ async def test_an_event_that_fails_again_and_again_while_everything_answers_is_d
 @pytest.mark.parametrize("data", [None, PURGE])
 async def test_an_outage_dead_letters_nothing_however_long(parts: Any, data: Any) -> None:
     results = await again_and_again(a_record(data), StoreUnavailable("x"), 20, **parts)
+    assert {(result.acknowledged, len(result.letters)) for result in results} == {(False, 0)}
+
+
+async def test_an_outage_that_the_error_itself_names_dead_letters_nothing_however_well_the_rest_answers() -> None:
+    """As of a database of indexes: a removal that did not reach it is no event that may be passed over."""
+    results = await again_and_again(a_record(), Outage("the database did not answer"), 20)
     assert {(result.acknowledged, len(result.letters)) for result in results} == {(False, 0)}
 
 

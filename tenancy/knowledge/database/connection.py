@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection, AsyncCursor
 from psycopg_pool import AsyncConnectionPool
 
-from tenancy.errors import Transient
+from tenancy.errors import Outage, Transient
 from tenancy.knowledge.database.settings import DatabaseSettings
 
 CONNECTIONS = 8
@@ -24,8 +24,12 @@ SETTINGS = {"hnsw.ef_search": "100", "hnsw.iterative_scan": "strict_order"}
 Cursor = AsyncCursor[tuple[Any, ...]]
 
 
-class DatabaseUnavailable(Transient):
-    """The database did not answer, or not as it should."""
+class DatabaseFailed(Transient):
+    """The database answered by an error."""
+
+
+class DatabaseUnavailable(DatabaseFailed, Outage):
+    """The database did not answer, or not in time."""
 
 
 class Database:
@@ -55,7 +59,7 @@ class Database:
         """One transaction, no statement of which takes longer than ``seconds`` (0: however long). ``reading``: all of
         it sees what was committed at its beginning.
 
-        Raises :class:`DatabaseUnavailable`.
+        Raises :class:`DatabaseUnavailable`, and :class:`DatabaseFailed`.
         """
         try:
             async with self._pool.connection() as connection, connection.cursor() as cursor:
@@ -65,8 +69,10 @@ class Database:
                 values = [part for pair in given.items() for part in pair]
                 await cursor.execute(f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(given))}", values)
                 yield cursor
-        except psycopg.Error as error:
+        except psycopg.OperationalError as error:
             raise DatabaseUnavailable(f"the database of indexes did not answer ({type(error).__name__})") from None
+        except psycopg.Error as error:
+            raise DatabaseFailed(f"the database of indexes answered by an error ({type(error).__name__})") from None
 
     async def version(self) -> tuple[str, str | None]:
         """The server's version and that of its extension pgvector, None where it is not created."""

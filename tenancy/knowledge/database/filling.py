@@ -65,7 +65,7 @@ class Filling:
         """Bring an index that was complete once to the set of now: what was removed is gone when this returns. Of one
         that is not, what was removed goes, and whoever asks for it fills it.
 
-        Raises :class:`DatabaseUnavailable`, and :class:`TenantFenced`.
+        Raises :class:`DatabaseFailed`, and :class:`TenantFenced`.
         """
         while await self._step(tenant, None):
             pass

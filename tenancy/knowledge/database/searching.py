@@ -56,7 +56,7 @@ async def searched(
     """The best passages of the set of this digest, best first, and the titles of their documents by their ids. None
     where the index is not of this set.
 
-    Raises :class:`DatabaseUnavailable`, and :class:`SealBroken`.
+    Raises :class:`DatabaseFailed`, and :class:`SealBroken`.
     """
     tables = Tables(key.tenant)
     async with database.transaction(SEARCH_SECONDS, reading=True) as cursor:
