@@ -17,6 +17,9 @@ _OLD = r"(?:9\d|1[0-2]\d)"
 _AGE = re.compile(rf"(?<![\w.,/<>≥≤=+-])(?P<age>{_OLD})\s?-?\s?{_AGE_UNIT}", re.IGNORECASE)
 _AGE_OF_PATIENT = re.compile(
     rf"(?<!\w)(?:pt|patient)\s(?:is\s)?(?P<age>{_OLD})\s?(?:y|yrs?|years)\b|(?<![\w.,/-])(?P<sexed>{_OLD})\s?y\.?\s?[mf]\b|"
+    rf"(?<![\w.,/-])(?P<years>{_OLD})\s?y(?=\s?[,;:()]|\.\s|\s?$|\s(?:with|w/|and|on|in|has|who|pt|f|m)\b)|"
+    rf"(?<!\w)(?:resident|pt|patient|lady|gentleman|man|woman|mother|father|wife|husband|mom|mum|dad|sister|brother)\s"
+    rf"\((?P<bracketed>{_OLD})\)|"
     rf"(?<!\w)(?:she|he)(?:\sis|'s)\s(?P<today>{_OLD})\s(?:today|tomorrow|next|this)\b",
     re.IGNORECASE,
 )
@@ -40,8 +43,9 @@ _AGE_OF_SOMEBODY = re.compile(
     re.IGNORECASE,
 )
 _AGE_OF_THE_OLD = re.compile(
-    rf"(?<!\w)(?:gran|granny|grann?a|nan|nana|gramps|grandad|grand(?:ma|pa|mother|father)|great[ -]\w{{3,12}})"
-    rf"(?:\s(?:is|now)|,)?\s(?P<age>{_OLD})(?![\w./%]|\s?(?:mg|kg|lbs?|mm|cm|ml|units?|on\s(?:ra|\d)|%))",
+    rf"(?<!\w)(?:gran|granny|grann?a|nan|nana|gramps|grandad|grand(?:ma|pa|mother|father)|great[ -]\w{{3,12}}|"
+    rf"mother|father|mom|mum|dad|wife|husband|sister|brother|aunt|uncle|resident)"
+    rf"(?:\s(?:is|now)|,)?\s(?P<age>{_OLD})(?![\w/%]|\.\d|\s?(?:mg|kg|lbs?|mm|cm|ml|units?|on\s(?:ra|\d)|%))",
     re.IGNORECASE,
 )
 _AGE_DECADE = re.compile(

@@ -27,13 +27,13 @@ _ISO = re.compile(
     r"(?<![\w-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])(?:-(?:0[1-9]|[12]\d|3[01]))?(?:[T ]\d{1,2}:\d{2}\S{0,12}+)?(?![\w-])"
 )
 _MONTH_DAY = re.compile(
-    rf"(?<![^\W\d_])(?:{_MONTH})[\s,-]{{0,3}}(?:the\s)?{_DAY}(?![\d%:])(?!\s?(?:mg|mcg|ml|"
+    rf"(?<![^\W\d_])(?:{_MONTH})[\s,-]{{0,3}}(?:the\s)?{_DAY}(?![\d%]|:\d)(?!\s?(?:mg|mcg|ml|"
     rf"units|weeks|wks|yo\b|y/o|year|-\s?(?:day|week|wk|month|year|drug|dose|fold|point)))"
     rf"(?:(?:\s?(?:-|to|through|thru|and|&)\s?){_DAY}(?!\w))?(?:[\s,-]{{0,3}}(?:of\s)?{_YEAR}(?![\w/%]))?{_TIME}",
     re.IGNORECASE,
 )
 _DAY_MONTH = re.compile(
-    rf"(?<![\w./-])(?:the\s)?{_DAY}[\s-]{{0,2}}(?:of\s|day\sof\s)?(?:{_MONTH})(?![^\W\d_])(?:[\s,"
+    rf"(?<![\w./])(?<!\d-)(?:the\s)?{_DAY}[\s-]{{0,2}}(?:of\s|day\sof\s)?(?:{_MONTH})(?![^\W\d_])(?:[\s,"
     rf"-]{{0,3}}{_YEAR}(?![\w/%]))?{_TIME}",
     re.IGNORECASE,
 )
@@ -64,7 +64,9 @@ _NUMERIC_MONTH_YEAR = re.compile(r"(?<![\w./-])(?:0?[1-9]|1[0-2])[-/](?:19|20)\d
 _SEASON = re.compile(r"(?<!\w)(?:spring|summer|fall|autumn|winter)\s(?:of\s)?(?:19|20)\d\d(?!\w)", re.IGNORECASE)
 _HOLIDAY = re.compile(
     r"(?<!\w)(?:(?:christmas|x-?mas)(?:\s(?:eve|day))?|thanksgiving(?:\sday)?|halloween|"
-    r"easter(?:\s(?:sunday|monday))?|new\syears?(?:'s)?\s(?:eve|day)|memorial\sday|"
+    r"easter(?:\s(?:sunday|monday))?|eid(?:\sal-(?:fitr|adha))?|st\.?\spatrick'?s\sday|anzac\sday|canada\sday|australia\sday|"
+    r"waitangi\sday|bastille\sday|guy\sfawkes|(?:queen|king)'s\sbirthday|martin\sluther\sking\sday|juneteenth|mardi\sgras|ash\swednesday|"
+    r"lunar\snew\syear|chinese\snew\syear|bank\sholiday|new\syears?(?:'s)?\s(?:eve|day)|memorial\sday|"
     r"labor\sday|independence\sday|veterans?'?\sday|valentine'?s?(?:\sday)?|mother'?s\sday|"
     r"father'?s\sday|mlk\sday|presidents'?\sday|columbus\sday|good\sfriday|boxing\sday|"
     r"diwali|hanukkah|yom\skippur|rosh\shashanah|passover|cinco\sde\smayo)(?!\w)(?!\s(?:tree|"
@@ -73,12 +75,19 @@ _HOLIDAY = re.compile(
 )
 _ORDINAL = re.compile(
     r"(?<!\w)(?:on|since|until|till|by|from|before|after|of|due|scheduled|appt|appointment|"
-    r"mon(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
+    r"mon(?:day)?|tue(?:s(?:day)?)?|wed(?:s|nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
     r"for)\sthe\s(?P<day>(?:[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st)))(?=\s*(?:[.,"
     r";:?!)]|$|\s(?:and|but|for|with|to|at|she|he|they|pt|patient|when|because|after|before|"
     r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",
     re.IGNORECASE,
 )
+_ORDINAL_OF = re.compile(
+    r"(?<!\w)(?P<day>[12]?\d(?:st|nd|rd|th)|3(?:0th|1st))\sof\s(?:this|last|next)\smonth\b", re.IGNORECASE
+)
+_DOTTED = re.compile(
+    r"(?<![\w.,/-])(?P<date>(?P<day>[012]?\d|3[01])\.\s?(?P<month>0[1-9]|1[0-2]|[1-9])\.)(?=\s?[,;:)]|\s|$)(?!\d)"
+)
+"""``03.04.``, as much of Europe writes a day without its year."""
 _TWO_PARTS = re.compile(r"(?<![\w./-])(?P<a>\d{1,2})(?P<sign>[/-])(?P<b>\d{1,2})(?![\w/%]|-\d|\.\d)", re.IGNORECASE)
 _LABELLED = re.compile(
     r"(?<![^\W_])(?:d\.?o\.?b\.?|date\sof\s(?:birth|service|death|admission|discharge|surgery|"
@@ -88,6 +97,7 @@ _LABELLED = re.compile(
     r"2}\d{2,4})?|\d{6}|\d{8}|(?:0?[1-9]|1[0-2])(?:[0-2]\d|3[01])\d\d)(?![\w/])",
     re.IGNORECASE,
 )
+_IN_LIST = re.compile(r"\s?(?:,\s?(?:and\s)?|and\s|&\s?)(?=\d)")
 
 _CUE = re.compile(
     r"(?:\b(?:on|since|seen|date|dated|from|until|till|til|by|admitted|admit|adm|admission|"
@@ -105,7 +115,7 @@ _CUE = re.compile(
     re.IGNORECASE,
 )
 _SURE_CUE = re.compile(
-    r"\b(?:\d?\d(?:st|nd|rd|th)\s(?:and|or|to|then|&)|on|yesterday|today|tomorrow|tonight|last\s(?:dose|seen|visit|fill|taken|pap)|mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
+    r"\b(?:\d?\d(?:st|nd|rd|th)\s(?:and|or|to|then|&)|i\.?e\.?,?|(?:at|@)\s(?:[01]\d|2[0-3]):?[0-5]\d|(?:dose|cycle)\s\d|day\s\d{1,2}|on|yesterday|today|tomorrow|tonight|last\s(?:dose|seen|visit|fill|taken|pap)|mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
     r"available|arriv\w{1,4}|effective|xfer|since|seen|dated?|admitted|admit|adm|dc'?d|d/c'?d|discharged?|dob|visit|appt|"
     r"appointment|lmp|due|edd|edc|born|until|till|scheduled|as\sof|w(?:ee)?ks?\sof|re-?admit(?:ted)?|re-?adm|drawn|collected|"
     r"follow-?up|f/?u|started|stopped|surgery)[\s:=(,]{0,3}(?:the\s|on\s|was\s|is\s|for\s|"
@@ -155,6 +165,10 @@ _SCORE = re.compile(
 )
 _APGARS = frozenset({(a, b) for a in range(3, 10) for b in range(a, 10) if b > 6})
 """Two scores of a newborn, of which the second is seldom the lower."""
+_NEWBORN = re.compile(
+    r"\b(?:apgars?|beighton|newborn|neonat\w*|baby|infant|deliver\w*|born|birth|acuity|va)\b", re.IGNORECASE
+)
+"""Where two numbers up to nine may be a newborn's scores, or another one of nine."""
 _SCALES = frozenset({"10", "5", "4", "6", "15", "30", "27", "21", "3", "2"})
 
 
@@ -191,6 +205,11 @@ def find(text: str) -> Iterator[Found]:
         yield match.start("month"), match.end("month"), T.DATE
     for match in _ORDINAL.finditer(text):
         yield match.start("day"), match.end("day"), T.DATE
+    for match in _ORDINAL_OF.finditer(text):
+        yield match.start("day"), match.end("day"), T.DATE
+    for match in _DOTTED.finditer(text):
+        if _is_dotted_day(text, match):
+            yield match.start("date"), match.end("date"), T.DATE
     for match in _LABELLED.finditer(text):
         yield match.start("date"), match.end("date"), T.DATE
     yield from _two_parts(text)
@@ -203,6 +222,26 @@ def _is_date(a: str, b: str, c: str) -> bool:
     if len(a) == 3 or len(c) in (1, 3) or (len(c) == 4 and not 1850 <= third <= 2100):
         return False
     return (1 <= first <= 12 and 1 <= second <= 31) or (1 <= second <= 12 and 1 <= first <= 31)
+
+
+def _listed_before(text: str, found: list[tuple[int, int]]) -> Iterator[Found]:
+    """Days in a list of which a later one was found: ``3/9, 3/10, 3/11``."""
+    starts = {start for start, _ in found}
+    for match in reversed(list(_TWO_PARTS.finditer(text))):
+        following = _IN_LIST.match(text, match.end())
+        if match.start() not in starts and following and following.end() in starts and 1 <= int(match["a"]) <= 31:
+            starts.add(match.start())
+            yield match.start(), match.end(), T.DATE
+
+
+def _is_dotted_day(text: str, match: re.Match[str]) -> bool:
+    """Whether ``14.3.`` is a day, and no value at a sentence's end: by what follows, its zeros, or a cue before it."""
+    if not int(match["day"]):
+        return False
+    goes_on = re.match(r"\s?[,;:)]", text[match.end() :]) is not None
+    padded = match["month"][0] in "01" and len(match["day"]) == 2 and len(match["month"]) == 2
+    cued = _SURE_CUE.search(text, max(0, match.start() - 24), match.start()) is not None
+    return goes_on or padded or cued
 
 
 def _is_word_may_or_march(value: str) -> bool:
@@ -238,7 +277,8 @@ def _two_parts(text: str) -> Iterator[Found]:
             cued = _CUE.search(before) is not None or _EXAM_AFTER.match(text, match.end()) is not None
             # A score is no greater than its scale: what is greater is a day of a month, or a dose, which is seen above.
             is_score = a <= b and match["b"] in _SCALES and (b <= 12 or _SCORE.search(before) is not None)
-            if not cued and (is_score or a > 12 or (a, b) in _APGARS):
+            is_apgar = (a, b) in _APGARS and ((a, b) == (6, 9) or _NEWBORN.search(text) is not None)
+            if not cued and (is_score or a > 12 or is_apgar):
                 continue
             if a == 1 and b in (2, 3, 4):
                 continue
@@ -250,6 +290,7 @@ def _two_parts(text: str) -> Iterator[Found]:
             continue
         found.append(match.span())
         yield match.start(), match.end(), T.DATE
+    yield from _listed_before(text, found)
     # The first part of a range is known by its second.
     for match in re.finditer(
         r"(?<![\w./-])(\d{1,2}/\d{1,2})\s?(?:-|to|thru|through)\s?(\d{1,2}/\d{1,2})(?:/\d{2,4})?(?![\w/%])", text

@@ -103,7 +103,7 @@ _LABELS = (
         r"(?:finger|thumb|palm|hand|voice)\s?-?prints?|fp\s?(?:id|hash|template)|fingerprint\w*|"
         r"retinal?\s?(?:scan|id|template|print)|iris\s?(?:scan|id|code|template|hash)|"
         r"palm\s?(?:vein|scan|id)(?:\s?scan)?|face\s?-?(?:id|print|template|hash|scan)|"
-        r"facial\s?(?:recognition|id|scan|template)|voice\s?(?:id|template)|"
+        r"facial\s?(?:recognition|id|scan|template)|voice\s?(?:id|template|sample|signature)|"
         r"biometric\w*(?:\s?(?:template|hash|scan|ref|record))?|dna\s?(?:profile|id|sample\s?id|"
         r"barcode)|gait\s?(?:id|signature)|vein\s?(?:scan|id|pattern)|(?:thumb|hand|eye|ear)\s?(?:scan|id|geometry)|"
         r"(?:genetic|genomic|dna)\s?(?:sample|profile|file|code)",
@@ -138,6 +138,7 @@ _LABELS = (
         r"pathology|biobank|registry|military|service|veteran|va|dod|user|login|screening|family|"
         r"pedigree|client|customer|resident|tattoo|locker|household|randomi[sz]ation|kit|"
         r"blood\s?unit|donation|bag)\s?(?:#|no\b\.?|number|num\b|id\b|identifier|code)|"
+        r"(?:key\s?safe|door|gate|entry|access|lock\s?box)(?:\s(?:code|pin|number|no\.?)){1,2}|key\s?safe|"
         r"subject|participant|user\s?(?:name|id)|username|userid|login|dodid|edipi|inmate|docket|badge",
     ),
     Label(
@@ -178,7 +179,7 @@ _FILLER = re.compile(
     r"last\s(?:4|four)(?:\s(?:digits|"
     r"of))?(?:\s(?:is|are|of\sssn))?|listed\sas\b|reads?\b|"
     r"shows?\b|ref(?:erence)?\b|template\b|hash\b|scan\b|card\b|file\b|for\s(?:this\s)?(?:pt|"
-    r"patient|him|her)\b|to\b|at\b|[-(\[.,'\"]|xx+)",
+    r"patient|him|her)\b|to\b|at\b|[-(\[.,'\"*]|xx+)",
     re.IGNORECASE,
 )
 _MOST_FILLERS = 5
@@ -204,16 +205,18 @@ _ROOM = re.compile(
 )
 _PLATE = re.compile(
     r"\s{0,2}+(?:(?:is|#|:|no\.?|number)\s{0,2}+){0,2}+"
-    r"(?P<value>[A-Z]{4,8}|[A-Z0-9]{1,4}(?:[ -][A-Z0-9]{1,5}){1,2})(?![^\W_])"
+    r"(?P<value>[A-Z0-9]{1,4}(?:[ -][A-Z0-9]{1,5}){1,2}|[A-Z]{4,8})(?![^\W_])"
 )
 _PLATE_LOWER = re.compile(
     r"\s{0,2}+(?P<value>(?=[a-z0-9]{0,4}\d)[a-z0-9]{2,4}[ -][a-z0-9]{2,4})(?![^\W_])", re.IGNORECASE
 )
 _GENERIC = re.compile(
-    r"(?:cyp|hla|brca|nct|icd|cpt|covid|type|b|c|t|l|s|h|q|a)-?\d{1,2}[a-z]?\d?|\d{1,2}(?:\.\d{1,2})?x\d{1,3}",
+    r"\d{1,3}[- ]?(?:y|yo|y/o|yrs?|years?|months?|mo|weeks?|wks?|days?|d|hours?|hrs?|h|min|[mf])[mf]?"
+    r"(?:[- ][a-z]+)*|"
+    r"(?:9|10|11)-(?:cm|pcs)|(?:cyp|hla|brca|nct|icd|cpt|covid|type|b|c|t|l|s|h|q|a)-?\d{1,2}[a-z]?\d?|\d{1,2}(?:\.\d{1,2})?x\d{1,3}",
     re.IGNORECASE,
 )
-"""Genes, codes and sizes."""
+"""Ages, genes, codes and sizes."""
 _LETTERED = (T.DEVICE, T.VEHICLE)
 """Labels that are everyday words too. Their numbers have capitals and a few digits: ``lot TK7H3``."""
 _SHAPES = {T.SSN: 3, T.PHONE: 4, T.FAX: 4}
@@ -283,10 +286,10 @@ def _is_identifier(text: str, start: int, end: int, label: Label, signed: bool, 
     plain = len(re.sub(r"\W", "", value))
     if _NO_MORE.match(text, end) and plain < 6:
         return False
-    if label.type in _SHAPES:
-        return digits >= _SHAPES[label.type] or (signed and label.type is T.PHONE and digits >= 3)
     if _GENERIC.fullmatch(value):
         return False
+    if label.type in _SHAPES:
+        return digits >= _SHAPES[label.type] or (signed and label.type is T.PHONE and digits >= 3)
     if label.strong:
         return digits >= 2 and plain >= 3
     if re.match(r"[A-Za-z]+[ -]", value) and digits < 5:

@@ -35,6 +35,8 @@ _PHONE = re.compile(
     re.IGNORECASE,
 )
 _PHONE_7 = re.compile(r"(?<![\w/.-])(\d{3})[-.](\d{4})(?:\s{0,2}(?:x|ext\.?)\s?\d{1,6})?(?![\w/%-])", re.IGNORECASE)
+_PHONE_INVENTED = re.compile(r"(?<![\w/.-])555 ?\d{4}(?![\w/%-])")
+"""Of forms and training: no such line exists."""
 _PHONE_ABROAD = re.compile(r"(?<![\w])(?:\+|00)\d{1,3}(?:[-. ()]{0,2}\d){7,12}(?![\d])")
 _PHONE_AT_HOME = re.compile(
     r"(?<![\w.,/-])(?=(?:\D{0,2}\d){9,11}(?!\D{0,1}\d))\(?0\d{1,4}\)?(?:[- ]\d{2,6}){1,4}(?![\w%]|[-.,/]\d)"
@@ -189,7 +191,7 @@ def _is_ipv6(value: str) -> bool:
 
 
 def _phones(text: str) -> Iterator[Found]:
-    for pattern in (_PHONE, _PHONE_ABROAD, _PHONE_AT_HOME, _EXTENSION):
+    for pattern in (_PHONE, _PHONE_ABROAD, _PHONE_AT_HOME, _PHONE_INVENTED, _EXTENSION):
         for match in pattern.finditer(text):
             before = text[max(0, match.start() - 16) : match.start()].lower()
             yield match.start(), match.end(), T.FAX if "fax" in before else T.PHONE
@@ -242,6 +244,10 @@ def _looks_like_an_id(value: str) -> bool:
     if BIRTHS.fullmatch(value):
         return False
     longest = max(map(len, runs))
+    if digits == 4 and value.endswith("000"):  # KT-1000
+        return False
+    if value.count("-") == 2 and digits >= 4 and longest >= 3 and letters <= 6 and value[:1].isupper():
+        return True
     if (
         value.count("-") >= 2
         and digits >= 4

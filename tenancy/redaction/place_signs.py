@@ -27,7 +27,7 @@ CALLE = re.compile(
 )
 UNIT_AFTER = re.compile(UNIT, re.IGNORECASE)
 ADDRESS = re.compile(
-    rf"(?<![\w./-])(?P<number>\d{{1,6}}[a-z]?)\s{{1,2}}(?P<street>(?:(?:{STREET_WORD})\s){{1,"
+    rf"(?<![\w./-])(?P<number>(?:\d{{1,4}}/)?\d{{1,6}}[a-z]?)\s{{1,2}}(?P<street>(?:(?:{STREET_WORD})\s){{1,"
     rf"4}}?)(?:(?P<sure>{SURE_SUFFIX})|(?P<short>{SHORT_SUFFIX}))\b\.?(?:\s(?:way|ct|court|"
     rf"lane|ln|dr|drive|rd|road|st|street|ave|loop|pl|place)\b\.?)?(?:\s(?:north|south|east|"
     rf"west|[nsew]\b|[ns][ew]\b)\.?)?{UNIT}",
@@ -47,7 +47,14 @@ STREET_ALONE = re.compile(
 )
 STREET_ABROAD = re.compile(
     r"(?<!\w)[A-ZÄÖÜ][a-zäöüß]{1,20}(?:stra(?:ss|ß)e|str\.|weg|platz|gasse|allee|straat|laan)\s\d{1,4}[a-z]?(?!\w)|"
-    r"(?<!\w)RR\s?\d{1,3}\sBox\s\d{1,5}(?!\w)"
+    r"(?<!\w)(?:RR|HC|HCR|SR|CR|PSC|R\.R\.|Rural\sRoute)\s?#?\d{1,3},?\sBox\s\d{1,5}(?!\w)|"
+    r"(?<![\w./-])(?:\d{1,4}\s?(?:bis|ter)?,?\s)?(?:rue|avenue|boulevard|impasse|place|chemin)\s(?:de\sla\s|de\sl'|des?\s|du\s)?"
+    r"[A-ZÀ-Ý][\w'-]{2,20}(?:\s[A-ZÀ-Ý][\w'-]{2,20}){0,2}(?=,)|"
+    r"(?<!\w)(?:Via|Viale|Piazza|Corso|Calle|Avenida|Avda\.|Paseo|Plaza|Rua|Ulica|ul\.|Carrer|Jalan)\s(?:(?:de|del|della|la|da|dos)\s)*"
+    r"[A-ZÀ-Ý][^\W\d_]{2,20}(?:\s[A-ZÀ-Ý][^\W\d_]{2,20}){0,2},?\s\d{1,4}[a-z]?(?:,\s\d{1,2}º\s?[A-Z]?)?(?![\w%])|"
+    r"(?<!\w)(?:(?:House|Plot|Block|Sector|Road|Flat|Lane|Street)\s\d{1,4}[A-Z]?,\s){1,4}"
+    r"(?:House|Plot|Block|Sector|Road|Flat|Lane|Street|Phase)\s\d{1,4}[A-Z]?(?!\w)|"
+    r"(?<!\w)corner\sof\s[A-Z]\w{2,20}\s(?:and|&)\s(?:[A-Z]\w{2,20}|\d{1,3}(?:st|nd|rd|th))"
 )
 BOX = re.compile(
     r"(?<!\w)flat\s\d{1,4}[a-z]?(?=,\s?\d)|(?<!\w)p\.?\s?o\.?\s?box\s?#?\s?\d{1,7}|(?<!\w)(?:apt|apartment|suite|"
@@ -67,7 +74,9 @@ TOWN_ZIP = re.compile(
     r"(?<![\w'])(?P<city>(?:[A-Za-z][\w'.-]{1,20}\s){0,3}[A-Za-z][\w'.-]{1,20}),?\s(?P<zip>\d{5}(?:-\d{4})?)"
     r"(?![\w/%]|[.,]\d|\s?(?:mg|units|ml|iu|mcg|copies|cells|steps|people|patients|k\b))"
 )
-AFTER_ADDRESS = re.compile(r",?\s{1,2}(?P<city>[A-Za-z][\w'.-]{1,20}(?:\s[A-Za-z][\w'.-]{1,20}){0,3})")
+AFTER_ADDRESS = re.compile(
+    r",?\s{1,2}(?:(?P<zip>\d{4,5})\s(?=[A-Z]))?(?P<city>[A-Za-z][\w'.-]{1,20}(?:\s[A-Za-z][\w'.-]{1,20}){0,3})"
+)
 HOUSE = re.compile(
     r"\b(?:liv\w{1,3}|mov\w{1,3}|resid\w{1,4}|address|addr|home|mail\w{0,3}|sent?|stay\w{0,4}|house|evicted)"
     r"(?:\s(?:is|to|at|from|on|was|back|out|now)|"
@@ -149,6 +158,15 @@ FACILITY_NOUN = (
     r"physical\stherapy|pain\s(?:clinic|cent(?:er|re)|management)|"
     r"family\s(?:practice|medicine|health)|internal\smedicine|urgent\scare|imaging|radiology|"
     r"labs?|laborator(?:y|ies)|birth\scenter|children'?s(?:\shospital)?|"
+    r"(?:(?:spinal|spine|eye|heart|cardiac|breast|vascular|burns?|stroke|lung|chest|cancer|wound|fertility|sleep|kidney|joint|"
+    r"hearing|memory|sports|vision|surgical|birth(?:ing)?|maternity|infusion|wellness|treatment|recovery|transplant|trial|"
+    r"detox|residential|nursing|care|retirement|day|screening|leisure|community|convalescent|transitional\scare|hyperbaric|"
+    r"open\smri|diagnostic|outpatient|ambulatory|specialty|bariatrics?|digestive|liver|skin|foot|hand|transfusion)\s?"
+    r"(?:units?|cent(?:er|re)|ctr|institute|clinic|suites?|home|house|facility|services?|program(?:me)?|associates|specialists|"
+    r"group|practice|ward|department|dept|hospital|lodge)|day\s(?:surgery|hospital|cent(?:er|re))|ward|nursery|polyclinic|sanatorium|"
+    r"nhs\s(?:foundation\s)?trust|health\s(?:board|trust)|urgent\streatment\scent(?:er|re)|blood\sbank|surgicent(?:er|re)|"
+    r"transitional\scare|long[\s-]term\s(?:acute(?:\scare)?|care)|ltach?|"
+    r"critical\saccess(?:\shospital)?|open\smri|residential\s(?:home|care)|medical\spractice)|"
     r"general(?:\shospital)?|ed\b|er\b|icu\b|methodist|baptist|presbyterian|lutheran|adventist|deaconess|"
     r"regional(?!\s(?:pain|an(?:a?esth|algesi)|blocks?|wall|lymph|nodes?|enteritis|ileitis|flap|differences?))|"
     r"elementary|daycare|day\scare|kindergarten|preschool|camp|lodge|retreat|villa|gardens?|estates|"
@@ -159,6 +177,18 @@ FACILITY = re.compile(
     rf"24}})\s){{1,5}})(?P<noun>(?i:{FACILITY_NOUN}))(?!\w)(?P<more>(?:\s(?:of|at|"
     rf"in)\s[A-Z]\w{{2,20}}|\s(?:Medical\sCenter|Hospital|Clinic|Health\sSystem|Campus|"
     rf"Center)))?"
+)
+FACILITY_OF = re.compile(
+    r"(?<!\w)(?:(?:General|Regional|University|District|County|Central|City|Municipal|National|Royal|Children's|Community)\s)?"
+    r"(?:Hospital|Clinic|Infirmary|Institute|Cent(?:er|re))\s(?:of|for|de|du|da|del|St\.?|San|Santa)"
+    r"(?:\s(?:the|la|las|los|le|les|Our|Lady))*(?P<name>(?:\s[A-ZÀ-Ý][\w'-]{2,20}){1,4})"
+)
+FACILITY_ABROAD = re.compile(
+    r"(?<!\w)(?:H[ôo]pital|Clinique|CHU|CHR|EHPAD|Cl[íi]nica|Hospital\sUniversitario|Centro\sde\sSalud|Policl[íi]nico|Ospedale|"
+    r"Klinikum|Klinik|Krankenhaus|Spital|Ziekenhuis|Sykehus|Sjukhus|Szpital|Nemocnice|Hastanesi|Rumah\sSakit|Pflegeheim)"
+    r"(?:\s(?:de|du|des|di|del|della|da|la|las|los|le|les|am|im|in|der|den))*(?:[\s-][A-ZÀ-Ý][\w'-]{2,20}){1,4}|"
+    r"(?<!\w)[A-ZÄÖÜ][a-zäöü]{2,20}(?:spital|klinik|klinikum|zentrum|krankenhaus|altersheim|stift|ziekenhuis|sykehus|sjukhus)"
+    r"(?:\s[A-ZÀ-Ý][\w'-]{2,20}){0,2}|(?<!\w)(?:P\.?S\.?|(?:Public|Middle|High|Primary)\sSchool)\s(?:#|No\.?\s)?\d{1,3}(?!\w)"
 )
 FACILITY_LOWER = re.compile(
     r"\b(?:at|to|from|in|near|via|outside|by|of|@)\s(?:the\s)?(?P<name>(?:[a-z][\w'.-]{1,"
@@ -189,7 +219,8 @@ KNOWN = re.compile(
     r"dollar\s(?:general|tree)|family\sdollar|sherwin[-\s]williams|lockheed(?:\smartin)?|(?:southwest|"
     r"delta|united|american|alaska|spirit)\sair(?:lines|ways)?|walgreens|mcdonald'?s|starbucks|"
     r"home\sdepot|lowe'?s|boeing|"
-    r"tesla|google|microsoft|usps|quest\sdiagnostics|labcorp)(?!\w)",
+    r"tesla|google|microsoft|usps|quest\sdiagnostics|labcorp)(?!\w)(?!\s(?:\w+\s)?(?:scores?|scales?|criteria|inventory|"
+    r"guides?|guidelines?|classification|index|model|protocol|nomogram|calculator|manual|handbook|formula|-style))(?!-style)",
     re.IGNORECASE,
 )
 KNOWN_AFTER = re.compile(

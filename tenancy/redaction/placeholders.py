@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
+from tenancy.redaction.weekdays import without_weekday
 
 PLACEHOLDER = re.compile(
     rf"\[(?:(?:{'|'.join(IdentifierType)})-[1-9][0-9]{{0,2}}"
@@ -17,7 +18,8 @@ PLACEHOLDER = re.compile(
 shifted date is one of the years 2100 to 2199: no other can stand in a placeholder."""
 
 _TITLES = frozenset(
-    {"dr", "doctor", "mr", "mrs", "ms", "miss", "prof", "nurse", "pt", "patient", "md", "rn", "np", "jr", "sr"}
+    {"dr", "doctor", "mr", "mrs", "ms", "miss", "prof", "nurse", "pt", "patient", "md", "rn", "np", "jr", "sr", "sra"}
+    | {"frau", "herr", "monsieur", "madame", "mme", "señor", "señora", "signor", "signora"}
 )
 _NAMES = "A"
 
@@ -31,7 +33,7 @@ class Placeholders:
 
     shifted: Mapping[str, date] = field(default_factory=dict)
     _given: dict[tuple[str, str], str] = field(default_factory=dict)
-    _people: list[tuple[frozenset[str], str]] = field(default_factory=list)
+    _people: dict[str, frozenset[str]] = field(default_factory=dict)
     _counts: dict[IdentifierType, int] = field(default_factory=dict)
 
     def of(self, value: str, kind: IdentifierType) -> str:
@@ -43,22 +45,29 @@ class Placeholders:
             if (kind, day.isoformat()) not in self._given:
                 self._given[kind, day.isoformat()] = f"{self._next(kind)[:-1]} {day.isoformat()}]"
             return self._given[kind, day.isoformat()]
-        key = (SAFE_HARBOR[kind], re.sub(r"[\W_]+", "", value).casefold())
+        said = without_weekday(value) if kind is IdentifierType.DATE else value
+        key = (SAFE_HARBOR[kind], re.sub(r"[\W_]+", "", said).casefold())
         if key not in self._given:
             self._given[key] = self._next(kind)
         return self._given[key]
 
     def _person(self, value: str, kind: IdentifierType) -> str:
-        words = frozenset(word for word in re.findall(r"[^\W\d_]+", value.casefold()) if word not in _TITLES)
-        words = frozenset(word for word in words if len(word) > 1) or words
-        for known, placeholder in self._people:
-            if words <= known or known <= words:
-                self._people.append((words, placeholder))
+        said = _name_words(value)
+        for placeholder, known in self._people.items():
+            if said <= known or known <= said:
+                self._people[placeholder] = known | said
                 return placeholder
         placeholder = self._next(kind)
-        self._people.append((words, placeholder))
+        self._people[placeholder] = said
         return placeholder
 
     def _next(self, kind: IdentifierType) -> str:
         self._counts[kind] = self._counts.get(kind, 0) + 1
         return f"[{kind}-{self._counts[kind]}]"
+
+
+def _name_words(value: str) -> frozenset[str]:
+    """What names somebody in ``value``: no title, no letter beside a word, no small word beside a capital one."""
+    found = [word for word in re.findall(r"[^\W\d_]+", value) if word.casefold() not in _TITLES]
+    capital = [word for word in found if word[0].isupper()] or found
+    return frozenset(word.casefold() for word in capital if len(word) > 1) or frozenset(map(str.casefold, capital))

@@ -26,6 +26,8 @@ def _addresses(text: str) -> Iterator[Found]:
         yield start, end, kind
         after = signs.AFTER_ADDRESS.match(text, end)
         if after is not None:
+            if after["zip"]:
+                yield after.start("zip"), after.end("zip"), T.ZIP
             parts = after["city"].split(" ")
             for count in range(len(parts), 0, -1):
                 city = " ".join(parts[:count]).rstrip(".,")
@@ -47,7 +49,7 @@ def _streets(text: str) -> Iterator[Found]:
         odd = sum(
             words.is_function_word(word.rstrip(".")) or words.is_clinical(word) for word in street if len(word) > 1
         )
-        if odd and not (match["sure"] and titled):
+        if (odd and not (match["sure"] and titled)) or ("/" in match["number"] and not titled):
             continue
         if match["short"]:
             sure = titled and match["short"][:1].isupper()
@@ -231,6 +233,12 @@ def _facilities(text: str) -> Iterator[Found]:
         start, name = _specific(match.start("name"), match["name"])
         if name:
             yield start, match.end(), T.FACILITY
+    for match in signs.FACILITY_OF.finditer(text):
+        named = match["name"].split()
+        if any(words.is_place(part) or not words.is_ordinary(part) for part in named):
+            yield match.start(), match.end(), T.FACILITY
+    for match in signs.FACILITY_ABROAD.finditer(text):
+        yield match.start(), match.end(), T.FACILITY
     for match in signs.FACILITY_LOWER.finditer(text):
         start, name = match.start("name"), match["name"].strip()
         while (head := name.partition(" "))[0].lower() in signs.GENERIC and head[2]:
@@ -339,7 +347,7 @@ def _name_end(phrase: str, capital_only: bool) -> int:
         and not words.is_clinical(bare)
         and not words.is_function_word(bare)
     ]
-    if not named:
+    if not named or words.is_medical(named[0]) or words.is_eponym(named[0]):
         return 0
     if taken[0][:1].isupper():
         return len(" ".join(taken).rstrip(".,"))

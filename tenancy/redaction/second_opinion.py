@@ -12,6 +12,7 @@ from schemas.base.redaction import SAFE_HARBOR, IdentifierType
 from tenancy.redaction.port import Detector, Span
 from tenancy.redaction.tagger import NAME, found
 from tenancy.redaction.token_model import Tagger
+from tenancy.redaction.whole import whole
 
 DOUBT = 0.1
 """Below that probability a name or a place of another detector is none."""
@@ -35,5 +36,6 @@ class SecondOpinion:
         for detector in self._detectors:
             for span in detector.find(text):
                 if span.type not in _NAMES or opinion.of(span.start, span.end) >= DOUBT:
-                    yield span
-        yield from found(opinion)  # last: of two kinds of the same place, a rule's is the finer
+                    yield whole(text, span)
+        for span in found(opinion):  # last: of two kinds of the same place, a rule's is the finer
+            yield whole(text, span)

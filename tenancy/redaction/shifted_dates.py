@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
+from tenancy.redaction.weekdays import without_weekday
+
 _FIRST, _LAST = date(2100, 1, 1), date(2199, 12, 31)
 _LONGEST = timedelta(days=89 * 365)
 _YEAR_UNKNOWN = 2000
@@ -90,7 +92,7 @@ def _day(year: int, month: int, day: int) -> date | None:
 
 def _parts(value: str) -> tuple[int | None, int, int] | None:
     """Year, month and day of a date as people write it, American order where both are possible; None for no one day."""
-    value = value.strip()
+    value = without_weekday(value.strip())
     if match := _COMPACT.match(value):
         return int(match["year"]), int(match["month"]), int(match["day"])
     if match := _NUMBERS.match(value):

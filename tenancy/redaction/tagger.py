@@ -125,6 +125,8 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     share = sum(float(odds[CLASSES.index(other)]) for other in alike)
     if kind is None or share < least:
         return None
+    if kind in (T.PERSON, T.PLACE) and share < SURE and only is None and _is_abbreviation(text, word):
+        return None
     if (kind is T.PERSON and _is_a_thing(text, start, word)) or _is_everyday(text, start, end, share):
         return None
     if only in (T.PERSON, T.PLACE) and 1 - odds[0] >= PART and _is_part(word, 1 - float(odds[0])):
@@ -134,6 +136,11 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     if not (free or sure or _may_be(text, start, end, kind, share) or (only and _may_go_on(word, kind))):
         return None
     return None if is_public(text, start, end) else kind
+
+
+def _is_abbreviation(text: str, word: str) -> bool:
+    """Whether a word is of two to four capitals, in a text that has small letters too: ``first per ADA``."""
+    return word.isupper() and 2 <= len(word) <= 4 and not text.isupper()
 
 
 def _is_a_thing(text: str, start: int, word: str) -> bool:
@@ -183,7 +190,7 @@ def _may_be_surely(text: str, start: int, word: str, kind: T) -> bool:
     if kind not in (T.PERSON, T.PLACE) or len(word) < 2 or not word.replace("'", "").isalpha():
         return False
     named = not word.islower() and _BEGINS.search(text, max(0, start - 3), start) is None
-    return named or not (words.is_function_word(word) or words.is_clinical(word))
+    return named or not (words.is_function_word(word) or words.is_clinical(word) or words.has_clinical_ending(word))
 
 
 def _is_of_medicine(word: str) -> bool:

@@ -29,9 +29,16 @@ _DRUG = re.compile(
 _MEDICAL = re.compile(
     r"\w{2,}(?:itis|osis|emia|aemia|uria|algia|pathy|ectomy|otomy|ostomy|plasty|scopy|gram|graphy|logy|oma|penia|"
     r"megaly|rrhea|rrhage|plegia|paresis|trophy|tropic|genic|lysis|stasis|sclerosis|stenosis|iasis|centesis|desis|"
-    r"pexy|philia|phobia|pnea|ptysis|dynia|ism|edema|cardia|globin|ase|tomy|phage|phasia|itic|otic|emic|uric|static|"
+    r"pexy|kinesia|plasia|malacia|aesthesia|esthesia|phagia|dipsia|rrhaphy|tripsy|ectasis|philia|phobia|pnea|ptysis|dynia|ism|edema|cardia|globin|ase|tomy|phage|phasia|itic|otic|emic|uric|static|"
     r"logic|logical|ical|ation|ition|ness|ment|ology|ologist|iatric|iatry|ing|tion|sion|ive|ous|able|ible|ally)"
 )
+
+_CLINICAL = re.compile(
+    r"\w{3,}(?:itis|osis|emia|aemia|uria|algia|pathy|ectomy|otomy|ostomy|plasty|scopy|graphy|penia|megaly|rrhea|rrhoea|"
+    r"rrhage|plegia|paresis|trophy|lysis|stenosis|centesis|pexy|kinesia|plasia|malacia|esthesia|phagia|dipsia|tripsy|"
+    r"ectasis|ptysis|cardia|globin|phasia)s?"
+)
+"""What a diagnosis or an operation ends in, and hardly any name."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _COMMON = 1e-5
@@ -273,6 +280,11 @@ def is_slip(word: str) -> bool:
 def is_medical(word: str) -> bool:
     """Whether a word is of medicine by a list or by its ending."""
     return is_clinical(word) or _MEDICAL.fullmatch(plain(word).removesuffix("s")) is not None
+
+
+def has_clinical_ending(word: str) -> bool:
+    """Whether a word ends as diagnoses and operations do: ``endarterectomy``."""
+    return _CLINICAL.fullmatch(plain(word)) is not None
 
 
 def is_function_word(word: str) -> bool:

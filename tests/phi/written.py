@@ -3,6 +3,7 @@
 ``{KIND|text}`` marks an identifier. The gate was changed for what it missed in the first ones, and its token model
 learns from them with other names in them. The rest, behind :data:`LOOKED_AT`, are for counting only: whoever changes
 the gate does not look at what it misses or touches there, and writes new ones behind them once somebody did.
+``plain``, ``queries`` and ``notes`` have files of their own, and the last two a half that was looked at.
 """
 
 from __future__ import annotations
@@ -33,13 +34,23 @@ def written(*, clean: bool = False) -> list[Sample]:
 
 def written_parts(*, clean: bool = False, name: str = "written") -> list[list[Part]]:
     """The same, each in its parts."""
-    lines = (_HERE / f"{name}_{'clean' if clean else 'with'}.txt").read_text("utf-8").splitlines()
-    return [_parts(line) for line in lines]
+    return [_parts(line) for line in lines(name, clean=clean)]
+
+
+def lines(name: str, *, clean: bool) -> list[str]:
+    """The texts of a file as they are written there, with line breaks for ``\\n``."""
+    file = _HERE / f"{name}_{'clean' if clean else 'with'}.txt"
+    return [line.replace("\\n", "\n") for line in file.read_text("utf-8").splitlines()]
 
 
 def plain(*, clean: bool = False) -> list[Sample]:
     """Questions in whole sentences and by the book, written once version 6 was done; it was not changed for them."""
     return [joined(parts) for parts in written_parts(clean=clean, name="plain")]
+
+
+def half(name: str, *, clean: bool = False, looked_at: bool) -> list[Sample]:
+    """Every second one of ``queries`` or ``notes``: the first may be looked at, the others never were."""
+    return [joined(parts) for parts in written_parts(clean=clean, name=name)[0 if looked_at else 1 :: 2]]
 
 
 def unseen(version: int, *, clean: bool = False) -> list[Sample]:

@@ -64,6 +64,17 @@ def test_one_value_has_one_placeholder_in_the_whole_conversation() -> None:
     assert done.report.verdict == "redacted"
 
 
+def test_a_relative_of_the_same_surname_is_somebody_else_and_a_small_word_or_a_title_changes_nobody() -> None:
+    terms = {"Mrs Hale": P, "Ann Hale": P, "Joan Hale": C, "Frau Hale": P, "Ann speaks": P}
+    text = redacted("Mrs Hale, Ann Hale; her sister Joan Hale. Frau Hale? Ann speaks little", terms).text
+    assert text == "[PATIENT-1], [PATIENT-1]; her sister [CLINICIAN-1]. [PATIENT-1]? [PATIENT-1] little"
+
+
+def test_a_day_is_the_same_with_its_weekday_and_without() -> None:
+    days = {"Tues 3/4": D, "3/4": D, "the 18th": D, "Thursday the 18th": D}
+    assert redacted("Tues 3/4, 3/4, the 18th, Thursday the 18th", days).text == "[DATE-1], [DATE-1], [DATE-2], [DATE-2]"
+
+
 def test_the_report_holds_kinds_and_counts_and_none_of_the_text() -> None:
     report = redacted("seen by Zebulon today", {"Zebulon": P}).report
     assert "zebulon" not in report.model_dump_json().lower()

@@ -71,6 +71,7 @@ def test_a_secret_that_can_be_guessed_is_refused() -> None:
 def test_a_date_without_a_year_takes_the_year_next_to_the_date_before_it() -> None:
     assert between(["12/28/2023", "1/3", "3 February"]) == [6, 31]
     assert between(["3/14", "3/20"]) == [6]
+    assert between(["Tues, 3/5/2024", "Thursday the 7th of March 2024"]) == [2]
 
 
 @pytest.mark.parametrize("value", ["March 2024", "2024-03", "Christmas", "March 3-5", "13/32/2024", "the 3rd"])

@@ -1,0 +1,44 @@
+"""Widens what was found to the whole of it: a name's generation, a date's weekday, the house before a street."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from schemas.base.redaction import SAFE_HARBOR
+from schemas.base.redaction import IdentifierType as T
+from tenancy.redaction.port import Span
+from tenancy.redaction.weekdays import AFTER, BEFORE
+
+_GENERATION = re.compile(
+    r",?\s(?:(?i:jr|sr)(?!\w)|(?:II|III|IV)(?=\s?[,.;:)]|\s?$|\s(?:is|has|was|who)\b))", re.MULTILINE
+)
+_BEFORE_DATE = re.compile(rf"{BEFORE.pattern}\Z", re.IGNORECASE)
+_HOUSE = (
+    r"(?:House|Court|Lodge|Mansions?|Buildings?|Towers?|Cottages?|Hall|Grange|Barn|Farm|Villas?|Manor|Bungalow|Heights|"
+    r"Gardens|Mews|Vicarage|Rectory|Block|Flats|Apartments|Place|Point)"
+)
+_BEFORE_STREET = re.compile(
+    r"(?<!\w)(?:(?:(?i:flat|unit|apt|apartment|suite|ste|shop|plot|house|room|floor|block|lot)\.?\s#?\w{1,4}|"
+    rf"(?:[A-Z][\w'-]{{1,20}}\s){{1,3}}{_HOUSE}),?\s)+\Z|(?<!\w)(?i:flat|unit|plot|house)\s\Z"
+)
+_FARTHEST = 80
+"""So many characters before a span are read."""
+
+
+def whole(text: str, span: Span) -> Span:
+    """``span`` with what belongs to it before and after."""
+    near = text[max(0, span.start - _FARTHEST) : span.start]
+    if span.type is T.DATE:
+        before = _BEFORE_DATE.search(near) if _is_day(text, span) else None
+        after = AFTER.match(text, span.end)
+    else:
+        before = _BEFORE_STREET.search(near) if span.type is T.ADDRESS else None
+        after = _GENERATION.match(text, span.end) if SAFE_HARBOR[span.type] == "A" else None
+    start = span.start - len(before.group()) if before else span.start
+    return replace(span, start=start, end=after.end() if after else span.end)
+
+
+def _is_day(text: str, span: Span) -> bool:
+    """Whether a date names a day: no holiday and no season, before which a weekday stands for itself."""
+    return any(map(str.isdigit, text[span.start : span.end]))
