@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consumers.purge.counting import added
@@ -11,7 +12,7 @@ from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.bootstrap import Tenancy
 from tenancy.knowledge.database.connection import Database, DatabaseFailed
 from tenancy.knowledge.database.settings import no_database
-from tenancy.knowledge.database.tables import dropped, held
+from tenancy.knowledge.database.tables import Tables, dropped, held, schemas
 from tenancy.lifecycle.purge_records import Note, PurgeRecords
 from tenancy.tenant_id import TenantId
 
@@ -52,6 +53,18 @@ class IndexDrop:
         except DatabaseFailed:
             return {STORE: (OUT_OF_REACH, 0)}
         return {}
+
+    async def drop_unwanted(self, tenants: Sequence[TenantId]) -> None:
+        """Drop what there is of tenants that were purged, as a restored backup brings it back, and of those whose
+        policy keeps their index in memory. Raises :class:`DatabaseFailed`.
+        """
+        if self.database is None or not tenants:
+            return
+        there = await schemas(self.database)
+        for tenant in (one for one in tenants if Tables(one).schema in there):
+            state = (await self.tenancy.states.read(tenant)).state
+            if state.status == "purged" or (state.status == "active" and state.policy.knowledge_index == "memory"):
+                await dropped(self.database, tenant)
 
     async def _unknown(self, tenant: TenantId) -> Kept:
         policy = (await self.tenancy.states.read(tenant)).state.policy

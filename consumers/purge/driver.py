@@ -100,8 +100,11 @@ class PurgeDriver:
         await self.work.look(self._look_at)
 
     async def sweep(self) -> None:
-        """The round over all tenants: announces purges that no marker names."""
-        for tenant in await Rounds(self.tenancy.states, "purges", self.tenancy.clock).take():
+        """The round over all tenants: announces purges that no marker names, and drops indexes that should be none."""
+        tenants = await Rounds(self.tenancy.states, "purges", self.tenancy.clock).take()
+        with trouble_logged(logger, "indexes not looked for"):
+            await self.destruction.index.drop_unwanted(tenants)
+        for tenant in tenants:
             with trouble_logged(logger, "purges not looked for"):
                 if (await self._found(tenant)).is_any:
                     await announce(self.tenancy.objects, "purges", tenant)

@@ -7,27 +7,30 @@ the group that handles purges, for the order of their topic.
 
 from __future__ import annotations
 
+import logging
+
 from consumers.purge.handlers import PurgePorts
 from schemas.bus.envelope import Event
 from schemas.bus.events import PolicyChanged
 from schemas.bus.outcome import Outcome
 from tenancy.errors import Refused
-from tenancy.knowledge.database.tables import dropped
+from tenancy.service.telemetry import SCOPE, trouble_logged
 from tenancy.state.policy_changes import policy_taken_over, require_consistent
 from tenancy.tenant_id import TenantId
 
+logger = logging.getLogger(f"{SCOPE}.purge")
+
 
 async def on_policy_changed(event: Event[PolicyChanged], ports: PurgePorts) -> Outcome:
-    """Swap the policy in if its version is higher, and drop the index in the database of a tenant whose policy keeps it
-    in memory now. Raises :class:`Refused` for two policies under one version.
-    """
+    """Swap the policy in if its version is higher. Raises :class:`Refused` for two policies under one version."""
     data = event.data
     tenancy, tenant = ports.tenancy, TenantId(event.subject)
     base = await tenancy.active(tenant)
     require_consistent(data.policy)
     swapped = await tenancy.states.swap(tenant, policy_taken_over(data), base=base)
-    if ports.driver.database is not None and swapped.state.policy.knowledge_index == "memory":
-        await dropped(ports.driver.database, tenant)
+    # What fails is the next round's: a purge command may be behind this event.
+    with trouble_logged(logger, "index not dropped"):
+        await ports.driver.destruction.index.drop_unwanted([tenant])
     if swapped.etag != base.etag and swapped.state.policy_version == data.version:
         return Outcome.EFFECT
     if swapped.state.policy_version > data.version:

@@ -270,6 +270,30 @@ async def test_the_policy_back_to_memory_drops_the_index_and_nobody_makes_it_aga
     assert await size(house) is None
 
 
+async def test_a_round_drops_what_should_not_be_there_and_nothing_else(
+    house: SearchedIndexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a policy that changed while the database was out of reach, and of a purged tenant in a restored backup."""
+    third = TenantId("t3")
+    for tenant in (TENANT, OTHER, third):
+        index = await house.index(tenant)
+        await index.handle(await index.upserted("d1", 1, "Apixaban dose."))
+        await house.search("apixaban", tenant=tenant)
+    async with Database(NOWHERE, wait_seconds=0.2) as unreachable:
+        await set_policy(house.parts.tenancy, OTHER, {"knowledge_index": "memory"})
+        changed = house.parts.publisher.events[-1]
+        told = await on_policy_changed(changed, purge_ports(house.parts, database=unreachable))
+    assert told == Outcome.NOOP_DUPLICATE, "a purge command behind it does not wait for the database"
+    ports, purge_id = await purging(house, house.database)
+    assert (await record_of(ports, purge_id)).step == "certified"
+    assert house.database is not None
+    async with house.database.transaction(10) as cursor:
+        await Tables(TENANT).create(cursor, "words", 64)
+    assert [await size(house, tenant) for tenant in (TENANT, OTHER, third)] == [0, 1, 1]
+    await ports.driver.sweep()
+    assert [await size(house, tenant) for tenant in (TENANT, OTHER, third)] == [None, None, 1]
+
+
 async def test_a_consumer_without_the_database_refuses_such_a_tenants_documents_before_it_changes_anything(
     house: SearchedIndexes,
 ) -> None:

@@ -15,8 +15,8 @@ from tenancy.knowledge.database.settings import DatabaseSettings
 
 CONNECTIONS = 8
 """Of one process: so many questions are searched for at once, and further ones wait."""
-CONNECT_SECONDS = 5
-WAIT_SECONDS = 10.0
+CONNECT_SECONDS = 3
+WAIT_SECONDS = 3.0
 """For a connection, in which the pool tries again to make one."""
 SETTINGS = {"hnsw.ef_search": "100", "hnsw.iterative_scan": "strict_order"}
 """How far a search goes through the graph, and that it goes on where what it finds is filtered out."""

@@ -87,6 +87,13 @@ async def dropped(database: Database, tenant: TenantId) -> None:
         await cursor.execute(tables.sql("DROP SCHEMA IF EXISTS {schema} CASCADE"))
 
 
+async def schemas(database: Database) -> set[str]:
+    """Those of all tenants that have an index, as :attr:`Tables.schema` names them."""
+    async with database.transaction(DROP_SECONDS) as cursor:
+        await cursor.execute("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [PREFIX])
+        return {name for (name,) in await cursor.fetchall()}
+
+
 async def held(database: Database, tenant: TenantId) -> tuple[int, int] | None:
     """How many passages the tenant's index has, and the bytes of its tables; None where there is no index."""
     tables = Tables(tenant)
