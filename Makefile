@@ -16,7 +16,7 @@ BESIDE_WORDING := $(addprefix --ignore=,$(WORDING))
 help:
 	@echo 'make setup   Python environment, Kafka jars and base model, kept in $${SANO_CACHE_DIR:-~/.cache/sanolith}'
 	@echo 'make demo    the whole loop on this machine; writes demo-report.json'
-	@echo 'make test    all tests, in two processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
+	@echo 'make test    all tests, in three processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
 	@echo 'make explore new examples for every test that draws some, 50 times as many; -k in PYTEST_ARGS picks some'
 	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
 	@echo 'make check   lint, types and unit tests: before each commit'
@@ -33,7 +33,7 @@ demo: setup
 	@bin/sano demo --report demo-report.json
 
 test: setup
-	@$(PYTHON) -m pytest -n 2 --no-loadscope-reorder $(BESIDE_WORDING) $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n 3 --no-loadscope-reorder $(BESIDE_WORDING) $(PYTEST_ARGS)
 
 check: lint
 	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder tests/unit $(BESIDE_WORDING) $(PYTEST_ARGS)

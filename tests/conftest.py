@@ -26,11 +26,19 @@ settings.load_profile("same")
 typer.testing._get_command = cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 ROOT = Path(__file__).parents[1]
-STARTED = {"mark.engine": "engine", "mark.kafka": "services"}
-"""The group of a file that says it starts the engine, or Kafka without it. Files of a group run one after another."""
-ENGINE, SERVICES = GROUPS = tuple(STARTED.values())
-LOOP = "tests/e2e/test_loop.py"
-"""Starts every service itself and shares none: it begins its group."""
+CONSUMERS, LOOP, BROKERS, ENGINES = GROUPS = ("consumers", "loop", "brokers", "engines")
+"""Files of a group run one after another. The first three begin side by side."""
+WITH_THE_LOOP = (
+    "tests/e2e/test_loop.py",
+    "tests/integration/test_supervised_engine.py",
+    "tests/e2e/test_server_kill.py",
+    "tests/e2e/test_canary.py",
+)
+"""In this order. The demo shares nothing. An engine that is killed leaves shared memory for a while, and the canaries'
+replica, which is killed too, is looked at with all that is in shared memory.
+"""
+STARTED = {"mark.engine": ENGINES, "platform: Platform": CONSUMERS, "mark.kafka": BROKERS}
+"""The group of other files, by the first of these that it says."""
 UNIT = "tests/unit/"
 LONG = (
     "tests/invariants/test_crash_points.py",
@@ -43,8 +51,10 @@ LONG = (
 """Of the other files those that take longest, by test-durations.txt: begun last, they would be waited for."""
 LONG_SECONDS = 1800
 """They may take, on what others leave of the processors."""
+LAST_GROUP = pytest.StashKey[str]()
+"""Of the test before, in this process."""
 TENSORS = {"torch", "transformers", "peft", "vllm"}
-NICE = 3
+NICE = 5
 """Of a process, from the first of the other files on: those wait for nobody's lease or session to end in time."""
 
 pytest_plugins = [
@@ -53,6 +63,7 @@ pytest_plugins = [
     "tests.fixtures.base_models",
     "tests.fixtures.platform",
     "tests.fixtures.postgres",
+    "tests.fixtures.server_kill",
     "tests.fixtures.walled",
 ]
 
@@ -71,9 +82,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(LONG_SECONDS))
     items.sort(
         key=lambda item: [
-            *(group_of(item.nodeid) != name for name in (SERVICES, ENGINE)),
-            not item.nodeid.startswith(LOOP),
-            *(group_of(item.nodeid) != name for name in LONG),
+            *(group_of(item.nodeid) != name for name in (*GROUPS, *LONG)),
+            *(not item.nodeid.startswith(name) for name in WITH_THE_LOOP),
             item.nodeid.startswith(UNIT),
         ]
     )
@@ -88,11 +98,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 class InGroups(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Two processes share the tests. Files that start Kafka run in one of them, one after another: these wait for
-    leases and sessions to end in time, which a third process's services would make late, and start what they share
-    once. The other process takes those that start the engine, some of which look at all the memory that processes of
-    this machine share, then what is long and starts nothing. Short files are left, which whoever is free takes one by
-    one, so that both end at about the same time.
+    """Three processes share the tests. Files that share what they start are a group, which one process takes: they
+    start it once, and wait most of the time, for leases and sessions to end, beside others that compute. What is long
+    and starts nothing comes next. Short files are left, which whoever is free takes one by one, so that all end at
+    about the same time.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -110,16 +119,19 @@ def group_of(nodeid: str) -> str:
 
 @cache
 def _group_of_file(file: str) -> str:
+    if file in WITH_THE_LOOP:
+        return LOOP
     text = (ROOT / file).read_text()
     return next((group for marker, group in STARTED.items() if marker in text), file)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if group_of(item.nodeid) in GROUPS:
-        return
-    item.config.stash.setdefault(IN_GROUP, ExitStack()).close()
-    if hasattr(item.config, "workerinput"):
+    group, before = group_of(item.nodeid), item.config.stash.get(LAST_GROUP, "")
+    item.config.stash[LAST_GROUP] = group
+    if {before, group} != {CONSUMERS, LOOP} and before != group:  # these two share the consumers
+        item.config.stash.setdefault(IN_GROUP, ExitStack()).close()
+    if hasattr(item.config, "workerinput") and group not in GROUPS:
         os.setpriority(os.PRIO_PROCESS, 0, max(NICE, os.getpriority(os.PRIO_PROCESS, 0)))
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import secrets
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 import pytest
 
 from deploy.local.kafka import KafkaCluster
-from deploy.local.services import INFERENCE, SHARED_MEMORY
+from deploy.local.services import SHARED_MEMORY
 from schemas.bus import events
 from schemas.bus.topics import dead_letter_topic
 from schemas.objects import object_keys
@@ -32,11 +30,12 @@ from tenancy.storage.keys import KeyRecord
 from tenancy.storage.sealing import MAGIC, open_sealed
 from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
-from tests.fixtures.canary_life import REPLICA, Evidence, Life, replica_settings
+from tests.fixtures.canary_life import Evidence, Life
 from tests.fixtures.declared import PATHS, covers_path
 from tests.fixtures.leaks import planted_in_files, planted_in_telemetry, planted_in_the_bucket
 from tests.fixtures.markers import Hit, new_marker, search, token_forms
 from tests.fixtures.platform import Platform
+from tests.fixtures.server_kill import ServerKill
 
 pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(2400)]
 
@@ -49,26 +48,19 @@ def base_model(shallow_base: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def life(platform: Platform, kafka_cluster: KafkaCluster, base_model: str) -> Iterator[Life]:
-    """One life for all tests of this file; the replica runs on until they are over."""
-    memory_before = set(SHARED_MEMORY.iterdir())
-    adapter_dir = SHARED_MEMORY / f"sanolith-canary-{secrets.token_hex(8)}"
-    platform.start(INFERENCE, None, **replica_settings(base_model, adapter_dir))
+def life(killed: ServerKill, platform: Platform, consumers_kafka: KafkaCluster, base_model: str) -> Iterator[Life]:
+    """One life for all tests of this file, on the replica that was killed and is back, and runs on."""
+    # The lease is as long as in production, and no longer: the purge waits for its end. The worker renews it every
+    # 10 s in its event loop, and trains in a thread, in which torch lets go of the interpreter: so a step may take
+    # longer than the lease. With an engine and a trainer on two processors, a renewal may come late by 10 s more,
+    # or fail once. An attempt that loses its lease all the same is made again.
+    patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "30"}
+    platform.restart("training", None, **patient)
     try:
-        # The lease is as long as in production, and no longer: the purge waits for its end. The worker renews it every
-        # 10 s in its event loop, and trains in a thread, in which torch lets go of the interpreter: so a step may take
-        # longer than the lease. With an engine and a trainer on two processors, a renewal may come late by 10 s more,
-        # or fail once. An attempt that loses its lease all the same is made again.
-        patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "30"}
-        platform.restart("training", None, **patient)
-        lived = Life(platform, kafka_cluster, adapter_dir, memory_before)
+        lived = Life(platform, consumers_kafka, killed.adapter_dir, killed.memory_before)
         asyncio.run(lived.live_through())
         yield lived
     finally:
-        platform.processes.pop("inference").stop()
-        platform.ports.pop("inference")
-        asyncio.run(platform.forget_replica(REPLICA))
-        shutil.rmtree(adapter_dir, ignore_errors=True)
         platform.restart("training")
 
 

@@ -176,12 +176,12 @@ async def test_a_polite_stop_in_the_middle_of_a_training_uses_no_attempt(
 
 
 async def test_a_broker_restart_in_the_middle_loses_nothing(
-    platform: Platform, tenancy: Tenancy, kafka_cluster: KafkaCluster
+    platform: Platform, tenancy: Tenancy, consumers_kafka: KafkaCluster
 ) -> None:
     policy = TenantPolicy(min_new_examples=1000)
     tenant = await _with_examples(tenancy, "broker-restart", 10, policy)
     later = await approvals(tenancy, tenant, 10, start=10)
-    restart = asyncio.create_task(asyncio.to_thread(kafka_cluster.restart_broker, 0))
+    restart = asyncio.create_task(asyncio.to_thread(consumers_kafka.restart_broker, 0))
     for approval in later:
         await tenancy.outbox.publish(tenant, approval)
         await asyncio.sleep(0.2)
