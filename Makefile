@@ -8,6 +8,8 @@ export PYTHONPATH := $(CURDIR)
 
 # The processes of a run share the processors, and threads that wait for each other would spin on them.
 test check attack: export OMP_NUM_THREADS ?= 1
+# What pytest makes of the tests' files is kept for the next run: it takes longer than reading them.
+test check lint: export PYTHONDONTWRITEBYTECODE :=
 
 # What only reads the sources and the pages is run with lint, and not again with the tests.
 WORDING := $(addprefix tests/unit/,test_docs.py test_docs_kept.py test_imports.py test_services_page.py)
