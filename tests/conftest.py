@@ -41,6 +41,7 @@ STARTED = {"mark.engine": ENGINES, "platform: Platform": CONSUMERS, "mark.kafka"
 """The group of other files, by the first of these that it says."""
 UNIT = "tests/unit/"
 LONG = (
+    "tests/integration/test_formulary_answers.py",
     "tests/invariants/test_crash_points.py",
     "tests/invariants/test_withdrawals.py",
     "tests/invariants/test_fenced.py",
