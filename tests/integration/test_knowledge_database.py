@@ -24,7 +24,7 @@ from schemas.bus.outcome import Outcome
 from schemas.objects.purges import PurgeRecord
 from schemas.stores.registry import STORES
 from tenancy.errors import KeyDestroyed, Outage, Refused, TenantFenced
-from tenancy.knowledge.database.connection import Database, DatabaseFailed, DatabaseUnavailable
+from tenancy.knowledge.database.connection import SETTINGS, Database, DatabaseFailed, DatabaseUnavailable
 from tenancy.knowledge.database.filling import Filling
 from tenancy.knowledge.database.tables import Tables, held
 from tenancy.storage.tenant_store import TenantStore
@@ -86,6 +86,19 @@ async def test_what_the_database_does_not_answer_is_an_outage_and_what_it_refuse
             await cursor.execute("SELECT 'a secret'::int")
     assert not isinstance(wrong.value, Outage)
     assert "secret" not in str(wrong.value)
+
+
+async def test_a_process_that_hangs_in_a_transaction_holds_up_no_other_for_long(
+    house: SearchedIndexes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert house.database is not None
+    monkeypatch.setitem(SETTINGS, "idle_in_transaction_session_timeout", "200ms")
+    with pytest.raises(DatabaseUnavailable):
+        async with house.database.transaction(10) as cursor:
+            await Tables(TENANT).lock(cursor)
+            async with house.database.transaction(10) as other:
+                await Tables(TENANT).lock(other)  # once the server has given up the first
+            await cursor.execute("SELECT 1")
 
 
 # --- what lies there
@@ -265,6 +278,8 @@ async def test_the_policy_back_to_memory_drops_the_index_and_nobody_makes_it_aga
     changed = house.parts.publisher.events[-1]
     assert await on_policy_changed(changed, purge_ports(house.parts, database=house.database)) == Outcome.NOOP_DUPLICATE
     assert await size(house) is None
+    await index.handle(await index.upserted("d2", 1, "Call the ward."))
+    await filling(house).follow(TENANT)
     with pytest.raises(Refused, match="in memory"):
         await filling(house).fill(TENANT, index.embedder.name, index.embedder.dimensions)
     assert await size(house) is None

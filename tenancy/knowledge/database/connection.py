@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, AsyncCursor
+from psycopg.errors import IdleInTransactionSessionTimeout
 from psycopg_pool import AsyncConnectionPool
 
 from tenancy.errors import Outage, Transient
@@ -18,8 +19,12 @@ CONNECTIONS = 8
 CONNECT_SECONDS = 3
 WAIT_SECONDS = 3.0
 """For a connection, in which the pool tries again to make one."""
-SETTINGS = {"hnsw.ef_search": "100", "hnsw.iterative_scan": "strict_order"}
-"""How far a search goes through the graph, and that it goes on where what it finds is filtered out."""
+SETTINGS = {
+    "hnsw.ef_search": "100",  # how far a search goes through the graph
+    "hnsw.iterative_scan": "strict_order",  # it goes on where what it finds is filtered out
+    "idle_in_transaction_session_timeout": "60s",  # of a process that hangs, or is cut off: it may hold a lock
+}
+"""Of each transaction."""
 
 Cursor = AsyncCursor[tuple[Any, ...]]
 
@@ -69,7 +74,7 @@ class Database:
                 values = [part for pair in given.items() for part in pair]
                 await cursor.execute(f"SELECT {', '.join(['set_config(%s, %s, true)'] * len(given))}", values)
                 yield cursor
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, IdleInTransactionSessionTimeout) as error:
             raise DatabaseUnavailable(f"the database of indexes did not answer ({type(error).__name__})") from None
         except psycopg.Error as error:
             raise DatabaseFailed(f"the database of indexes answered by an error ({type(error).__name__})") from None

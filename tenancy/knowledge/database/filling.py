@@ -86,6 +86,8 @@ class Filling:
             await tables.lock(cursor)
             state = require_active((await self.states.read(tenant)).state)
             if state.policy.knowledge_index != "postgres":
+                if new is None:
+                    return False  # since the change that is followed: the purge service drops the index
                 raise Refused("index-in-memory", "refused: the tenant's policy keeps its index in memory")
             if not await tables.exist(cursor):
                 if new is None:
