@@ -17,7 +17,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 import tests.fixtures.examples  # noqa: F401 - registers the profiles
-from tests.fixtures.services import IN_GROUP
+from tests.fixtures.groups import IN_GROUP
 
 # The same examples in every run. To look for what it has not thought of: `make explore`.
 settings.load_profile("same")
