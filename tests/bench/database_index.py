@@ -6,7 +6,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consumers.knowledge.handlers import on_documents
@@ -17,7 +17,7 @@ from schemas.objects.state import TenantState
 from tenancy.embedding.port import Embedder
 from tenancy.knowledge.database.connection import Database
 from tenancy.knowledge.database.tables import held
-from tenancy.knowledge.search import Question
+from tenancy.knowledge.search import CANDIDATES, Question
 from tenancy.tenant_id import TenantId
 from tests.bench.frame import Step
 from tests.bench.indexed_tenant import Indexed, drawn_texts
@@ -57,16 +57,22 @@ class InDatabase:
         await self._asked(self.questions[0])
         seconds, found = time.monotonic() - began, await held(self.database, self.ours.tenant)
         assert found is not None
-        async with self.ours.opened() as index:
-            there = [{one.passage for one in (await self._asked(question)).found} for question in self.questions]
-            here = [{one.passage for one in index.search(question)} for question in self.questions]
-        await self.ours.indexes.drop_idle(-1)
-        agreed = sum(len(one & other) for one, other in zip(here, there, strict=True))
-        return {
+        by_meaning = [replace(question, text="?", top_k=CANDIDATES) for question in self.questions]
+        facts = {
             "passages a second into PostgreSQL": round(found[0] / seconds),
             "bytes in PostgreSQL for a passage": round(found[1] / found[0]),
-            "found there of what memory finds": f"{agreed} of {sum(map(len, here))}",
+            "found there of what memory finds": await self._agreed(self.questions),
+            "found there of the 50 nearest vectors": await self._agreed(by_meaning),
         }
+        await self.ours.indexes.drop_idle(-1)
+        return facts
+
+    async def _agreed(self, questions: Sequence[Question]) -> str:
+        async with self.ours.opened() as index:
+            there = [{one.passage for one in (await self._asked(question)).found} for question in questions]
+            here = [{one.passage for one in index.search(question)} for question in questions]
+        agreed = sum(len(one & other) for one, other in zip(here, there, strict=True))
+        return f"{agreed} of {sum(map(len, here))}"
 
     def steps(self, size: int) -> dict[str, Step]:
         return {

@@ -92,6 +92,7 @@ async def test_a_process_that_hangs_in_a_transaction_holds_up_no_other_for_long(
     house: SearchedIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert house.database is not None
+    assert SETTINGS["idle_in_transaction_session_timeout"] == "60s"
     monkeypatch.setitem(SETTINGS, "idle_in_transaction_session_timeout", "200ms")
     with pytest.raises(DatabaseUnavailable):
         async with house.database.transaction(10) as cursor:

@@ -20,7 +20,7 @@ CONNECT_SECONDS = 3
 WAIT_SECONDS = 3.0
 """For a connection, in which the pool tries again to make one."""
 SETTINGS = {
-    "hnsw.ef_search": "100",  # how far a search goes through the graph
+    "hnsw.ef_search": "400",  # how far a search goes through the graph
     "hnsw.iterative_scan": "strict_order",  # it goes on where what it finds is filtered out
     "idle_in_transaction_session_timeout": "60s",  # of a process that hangs, or is cut off: it may hold a lock
 }
