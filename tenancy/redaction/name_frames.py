@@ -72,6 +72,7 @@ _OBJECT = re.compile(
     rf"back|about\s(?:the|his|her|mr|mrs|ms)|from|in\sthe)\b)|[,.;:!?)]|\s(?:for|in|on|at|with|and|if|re|about|w/)\b|\s\d|$)",
     _I,
 )
+_FROM_TOWN = re.compile(rf"(?:^|[.;\n]\s{{0,2}}){_NAME}\sfrom\s(?-i:[A-Z])", _I)
 _OF_DEPARTMENT = re.compile(rf"(?<![\w'-]){_NAME}\s(?:in|from|at|with|\()\s?(?:the\s)?(?:{_DEPARTMENT})(?!\w)", _I)
 _AGED = re.compile(rf"(?:^|[.;:!?\n]\s{{0,2}}|\b(?:re|for|on|with|consult|pt|patient)\s){_NAME},?\s(?={_AGE})", _I)
 _APPOSED = re.compile(
@@ -283,6 +284,7 @@ _FRAMES: tuple[tuple[re.Pattern[str], T, Callable[[str, re.Match[str]], bool]], 
     (_OWNER, T.PERSON, _owns),
     (_INVERTED, T.PERSON, _at_least(-7.5)),
     (_OBJECT, T.PERSON, _is_object),
+    (_FROM_TOWN, T.PERSON, lambda word, _: words.first_name_share(word) >= 0.02),
     (_OF_DEPARTMENT, T.CLINICIAN, _is_of_department),
     (_AGED, T.PATIENT, _is_aged),
     (_APPOSED, T.RELATIVE, _is_relative),

@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from schemas.base.redaction import SAFE_HARBOR, IdentifierType
+from tenancy.redaction import words
 from tenancy.redaction.port import Detector, Span
+from tenancy.redaction.rules import NAME as RULES
 from tenancy.redaction.tagger import NAME, found
 from tenancy.redaction.token_model import Tagger
 from tenancy.redaction.whole import whole
 
 DOUBT = 0.1
 """Below that probability a name or a place of another detector is none."""
+
+COMMON = 0.02
+"""Percent of people of whose first name a rule is believed."""
 
 _NAMES = frozenset(kind for kind, letter in SAFE_HARBOR.items() if letter == "A") | {
     IdentifierType.PLACE,
@@ -35,7 +40,13 @@ class SecondOpinion:
         opinion = self._tagger.opinion(text)
         for detector in self._detectors:
             for span in detector.find(text):
-                if span.type not in _NAMES or opinion.of(span.start, span.end) >= DOUBT:
+                if span.type not in _NAMES or opinion.of(span.start, span.end) >= DOUBT or _is_common(text, span):
                     yield whole(text, span)
         for span in found(opinion):  # last: of two kinds of the same place, a rule's is the finer
             yield whole(text, span)
+
+
+def _is_common(text: str, span: Span) -> bool:
+    """Whether a rule found a first name with a capital that many have: ``Bob``."""
+    word = text[span.start : span.end]
+    return span.detector == RULES and word.istitle() and words.first_name_share(word) >= COMMON

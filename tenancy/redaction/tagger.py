@@ -36,7 +36,7 @@ FREE = 0.7
 SURE = 0.9
 """The probability from which a name may be a word of medicine that has a capital, and from which a date is one."""
 
-PART = 0.15
+PART = 0.2
 """The probability from which any word, letter or hyphen beside a name is part of it: ``shanice w``."""
 
 COMMON_SURNAME = 0.05
@@ -58,6 +58,11 @@ _DATE_SHAPE = re.compile(
     r"(?<![\w./-])\d{1,2}([/.-])\d{1,2}(?:\1\d{2,4})?(?![\w/%]|\.\d)|"
     r"(?<![\w./-])\d{1,2}(?:st|nd|rd|th)?\.? (?:(?:de|of) )?[^\W\d_]{3,10}\.?(?: (?:de )?(?:\d{4}|'?\d\d))?(?!\w)"
 )
+_DOCUMENT = re.compile(
+    r"(?:[A-Z][\w-]* ){0,3}(?:Rules|Polic(?:y|ies)|Guidelines?|Handbook|Manual|Procedures?|Formulary|Checklist|Pathway|"
+    r"Bundle|Standards?)(?!\w)"
+)
+"""``House Safety Rules``: papers are called so."""
 _BEGINS = re.compile(r"(?:\A|[.!?:\n])\s{0,2}$")
 """Where a sentence begins, and a capital says nothing."""
 _OWNED = re.compile(r"['\u2019]s?$", re.IGNORECASE)
@@ -155,6 +160,8 @@ def _is_everyday(text: str, start: int, end: int, odds: float) -> bool:
     word = text[start:end]
     if not _is_nobodys(word):
         return False
+    if word.istitle() and odds < SURE and _DOCUMENT.match(text, start):
+        return True
     begins = word.istitle() and _BEGINS.search(text, max(0, start - 3), start) is not None
     near = _BEFORE.search(text, max(0, start - 24), start), _AFTER.match(text, end)
     joined = [side["word"] for side in near if side is not None and side["sign"] == "-"]

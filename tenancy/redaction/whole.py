@@ -19,7 +19,8 @@ _HOUSE = (
     r"Gardens|Mews|Vicarage|Rectory|Block|Flats|Apartments|Place|Point)"
 )
 _BEFORE_STREET = re.compile(
-    r"(?<!\w)(?:(?:(?i:flat|unit|apt|apartment|suite|ste|shop|plot|house|room|floor|block|lot)\.?\s#?\w{1,4}|"
+    r"(?<!\w)(?:(?:(?i:flat|unit|apt|apartment|suite|ste|shop|plot|house|room|floor|block|lot|building|bldg|villa|cabin|tower|gali|sector)"
+    r"\.?\s(?:no\.?\s|#)?\d{1,4}[a-z]?|"
     rf"(?:[A-Z][\w'-]{{1,20}}\s){{1,3}}{_HOUSE}),?\s)+\Z|(?<!\w)(?i:flat|unit|plot|house)\s\Z"
 )
 _FARTHEST = 80
@@ -33,7 +34,7 @@ def whole(text: str, span: Span) -> Span:
         before = _BEFORE_DATE.search(near) if _is_day(text, span) else None
         after = AFTER.match(text, span.end)
     else:
-        before = _BEFORE_STREET.search(near) if span.type is T.ADDRESS else None
+        before = _BEFORE_STREET.search(near) if SAFE_HARBOR[span.type] == "B" else None
         after = _GENERATION.match(text, span.end) if SAFE_HARBOR[span.type] == "A" else None
     start = span.start - len(before.group()) if before else span.start
     return replace(span, start=start, end=after.end() if after else span.end)

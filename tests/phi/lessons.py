@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from faker import Faker
@@ -19,7 +20,7 @@ from tenancy.redaction import words
 from tests.phi import lesson_words, medicine
 from tests.phi.identifiers import Identifiers, ordinal, plain
 from tests.phi.texts import KINDS, SLOT, Part, Sample, joined, pieced, samples, typed
-from tests.phi.written import LEARNED, written_parts
+from tests.phi.written import LEARNED, lines, passages, written_parts
 
 _HERE = Path(__file__).parent
 
@@ -243,6 +244,15 @@ class Teacher:
         """A question with other people and places in it."""
         return [Part(self._other(part.text, part.kind), part.kind) if part.kind else part for part in parts]
 
+    def passage(self, told: list[list[list[Part]]]) -> list[Part]:
+        """Sentences that follow one another in a note, or that stand in a list, with other people in them."""
+        sentences = self.rng.choice(told) if self.rng.random() < 0.4 else self.rng.choice(told[-2:])
+        at = self.rng.randrange(len(sentences))
+        parts: list[Part] = []
+        for sentence in sentences[at : at + self.rng.randrange(1, 6)]:
+            parts += [Part(self.rng.choice((" ", " ", "\n"))), *self.changed(sentence)]
+        return parts[1:]
+
     def _other(self, text: str, kind: T) -> str:
         rng = self.rng
         made = text
@@ -265,11 +275,16 @@ class Teacher:
 
 
 def lessons(count: int, seed: int) -> Iterator[Sample]:
-    """Twice ``count`` texts: half of them short queries, a quarter pieces, a quarter questions with other names."""
+    """Short queries (``count``), and half as many each of questions with other names, pieces, and parts of notes."""
     teacher = Teacher(seed)
     rng = teacher.rng
     held, clean = ((_HERE / f"lessons_{name}.txt").read_text("utf-8").splitlines() for name in ("with", "clean"))
     asked = [parts for of in (False, True) for parts in written_parts(clean=of)[: LEARNED[of]]]
+    asked += [parts for of in (False, True) for parts in written_parts(clean=of, name="queries")[::2]]
+    told = [
+        passages(line) for of in (False, True) for name in ("notes", "queries") for line in lines(name, clean=of)[::2]
+    ]
+    told += [[*chain.from_iterable(map(passages, lines("prose", clean=of)))] for of in (False, True)]
     for _ in range(count):
         parts: list[Part] = []
         for index in range(rng.choice((1, 1, 1, 2, 2, 3))):
@@ -281,15 +296,17 @@ def lessons(count: int, seed: int) -> Iterator[Sample]:
     for _ in range(count // 2):
         yield joined(_hidden(_cased(teacher.changed(rng.choice(asked)), rng), rng))
     yield from pieced(count // 2, seed)
+    for _ in range(count // 2):
+        yield joined(_hidden(_cased(teacher.passage(told), rng, lower=0.15), rng))
     for of in (False, True):
         yield from samples("dev", 800, seed, clean=of)
 
 
-def _cased(parts: list[Part], rng: random.Random) -> list[Part]:
+def _cased(parts: list[Part], rng: random.Random, lower: float = 0.4) -> list[Part]:
     draw = rng.random()
-    if draw < 0.4:
+    if draw < lower:
         return [Part(part.text.lower(), part.kind) for part in parts]
-    return [Part(part.text.upper(), part.kind) for part in parts] if draw < 0.44 else parts
+    return [Part(part.text.upper(), part.kind) for part in parts] if draw < lower + 0.04 else parts
 
 
 def _hidden(parts: list[Part], rng: random.Random) -> list[Part]:

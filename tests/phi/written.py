@@ -24,6 +24,7 @@ UNSEEN = {4: {False: 90, True: 80}, 5: {False: 119, True: 70}, 6: {False: 95, Tr
 """How many follow that nobody looked at, by the version of the gate that they were written for: those of 5 are hard."""
 
 _HERE = Path(__file__).parent
+_SENTENCE_END = re.compile(r"(?:(?<=[.?!])\s|\n)(?![^{]*\})")
 _MARKED = re.compile(r"\{(\w+)\|([^}]+)\}")
 
 
@@ -51,6 +52,11 @@ def plain(*, clean: bool = False) -> list[Sample]:
 def half(name: str, *, clean: bool = False, looked_at: bool) -> list[Sample]:
     """Every second one of ``queries`` or ``notes``: the first may be looked at, the others never were."""
     return [joined(parts) for parts in written_parts(clean=clean, name=name)[0 if looked_at else 1 :: 2]]
+
+
+def passages(line: str) -> list[list[Part]]:
+    """The sentences of one text, each in its parts."""
+    return [_parts(sentence) for sentence in _SENTENCE_END.split(line)]
 
 
 def unseen(version: int, *, clean: bool = False) -> list[Sample]:
