@@ -32,14 +32,20 @@ from tests.fixtures import raw_bytes, write_audit
 from tests.fixtures.canaries import Canary
 from tests.fixtures.canary_life import Evidence, Life
 from tests.fixtures.declared import PATHS, covers_path
-from tests.fixtures.leaks import planted_in_files, planted_in_telemetry, planted_in_the_bucket
+from tests.fixtures.leaks import (
+    planted_in_files,
+    planted_in_telemetry,
+    planted_in_the_bucket,
+    planted_in_the_database,
+)
 from tests.fixtures.markers import Hit, new_marker, search, token_forms
 from tests.fixtures.platform import Platform
+from tests.fixtures.postgres import Postgres
 from tests.fixtures.server_kill import ServerKill
 
 pytestmark = [pytest.mark.kafka, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(2400)]
 
-MEDIA = {"bucket", "bus", "logs", "memory", "files", "traces", "metrics"}
+MEDIA = {"bucket", "bus", "database", "logs", "memory", "files", "traces", "metrics"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,9 @@ def base_model(shallow_base: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def life(killed: ServerKill, platform: Platform, consumers_kafka: KafkaCluster, base_model: str) -> Iterator[Life]:
+def life(
+    killed: ServerKill, platform: Platform, consumers_kafka: KafkaCluster, base_model: str, postgres: Postgres
+) -> Iterator[Life]:
     """One life for all tests of this file, on the replica that was killed and is back, and runs on."""
     # The lease is as long as in production, and no longer: the purge waits for its end. The worker renews it every
     # 10 s in its event loop, and trains in a thread, in which torch lets go of the interpreter: so a step may take
@@ -56,12 +64,15 @@ def life(killed: ServerKill, platform: Platform, consumers_kafka: KafkaCluster, 
     # or fail once. An attempt that loses its lease all the same is made again.
     patient = {"SANO_BASE_MODEL": base_model, "SANO_LEASE_SECONDS": "30"}
     platform.restart("training", None, **patient)
+    for service in ("knowledge", "purge"):
+        platform.restart(service, None, **killed.indexes)
     try:
-        lived = Life(platform, consumers_kafka, killed.adapter_dir, killed.memory_before)
+        lived = Life(platform, consumers_kafka, killed.adapter_dir, postgres, killed.memory_before)
         asyncio.run(lived.live_through())
         yield lived
     finally:
-        platform.restart("training")
+        for service in ("training", "knowledge", "purge"):
+            platform.restart(service)
 
 
 @pytest.fixture(params=["one", "other"])
@@ -101,9 +112,9 @@ def test_the_life_was_whole_and_every_medium_holds_something(life: Life) -> None
             len([name for name, _ in life.messages[tenant] if name.startswith(dead_letter_topic(events.CURATION))]) == 2
         )
         assert [name for name, _ in life.answers[tenant]][-4:] == [
-            "answer 5, status 404",
-            "answer 6, status 400",
+            "answer 6, status 404",
             "answer 7, status 400",
+            "answer 8, status 400",
             "models",
         ]
 
@@ -112,6 +123,7 @@ def test_the_markers_are_found_where_they_have_to_be(life: Life, canary: Canary)
     tenant = canary.tenant
     assert {hit.place.partition("/")[0] for hit in search(canary.secret, life.opened[tenant])} == {
         "contents",
+        "knowledge",
         "terms",
     }
     assert search(canary.opaque, life.opened[tenant])
@@ -142,8 +154,10 @@ def test_no_content_no_key_and_no_token_is_in_clear_anywhere(life: Life, canary:
 
 def test_an_id_is_only_where_the_contract_puts_ids(life: Life, canary: Canary) -> None:
     found = hits(canary.opaque, life.live)
-    assert {medium for medium, _ in found} == {"bucket", "bus"}
+    assert {medium for medium, _ in found} == {"bucket", "bus", "database"}, "documents' ids lie in the database"
     for medium, hit in found:
+        if medium == "database":
+            continue
         if medium == "bus":
             assert STORES[topic_of(hit.place)].protection in (
                 "references",
@@ -281,7 +295,7 @@ def test_the_remaining_tenant_is_answered_as_before_with_nothing_of_the_purged_o
 
 async def test_a_leak_into_any_medium_would_be_found(life: Life) -> None:
     leak, platform = new_marker(), life.platform
-    with planted_in_the_bucket(life, leak), planted_in_files(life, leak):
+    with planted_in_the_bucket(life, leak), planted_in_files(life, leak), planted_in_the_database(life, leak):
         planted_in_telemetry(platform.telemetry.url, leak)
         async with platform.tenancy() as tenancy:
             await tenancy.publisher.publish_raw(RawMessage(events.CURATION, b"nobody", leak.encode(), ()))
