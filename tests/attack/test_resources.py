@@ -137,8 +137,9 @@ async def test_a_request_that_was_there_at_two_deaths_in_a_row_is_refused_and_ot
         "temperature": 0,
     }
     for _ in range(2):
+        assert (await replica.served(WITH_ADAPTERS[0])).status == 200  # its adapter is loaded: it begins at once
         asking = asyncio.create_task(replica.ask(WITH_ADAPTERS[0], "completions", BACK_SECONDS, **poison))
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(1.0)
         assert not asking.done(), "or it was not in flight"
         kill(replica)
         assert (await asking).status in (503, 500, None)
