@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.knowledge.port import IndexNotReady, Searched
+from inference.tenants.kept_keys import KeptKeys
 from schemas.objects.state import KnowledgeState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, TenantFenced
@@ -26,8 +27,6 @@ from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
 
-KEYS = 4096
-"""Of tenants whose index was asked, 64 bytes each."""
 PATIENCE_SECONDS = 3.0
 """So long a question waits for its index, and its client is told to wait before it asks again."""
 
@@ -42,12 +41,15 @@ class DatabaseSearch:
     database: Database
     require_admitted: Callable[[TenantId], None]
     patience_seconds: float = PATIENCE_SECONDS
-    _keys: dict[TenantId, IndexKey] = field(default_factory=dict, repr=False)  # in the order of opening
+    _keys: KeptKeys[IndexKey] = field(init=False, repr=False)
     _filling: dict[TenantId, asyncio.Task[bool]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._keys = KeptKeys(self.tenancy, IndexKey.of, self.require_admitted)
 
     async def search(self, tenant: TenantId, state: KnowledgeState, question: Question) -> Searched:
         """See the port. Raises :class:`IndexNotReady` while the index is filled."""
-        key, began = await self._key(tenant), time.monotonic()
+        key, began = await self._keys.of(tenant), time.monotonic()
         while True:
             found = await searched(self.database, key, state.digest, question)
             if found is not None:
@@ -64,7 +66,7 @@ class DatabaseSearch:
 
     def forget(self, tenant: TenantId) -> None:
         """Drop the key of a tenant that is fenced, and fill its index no further."""
-        self._keys.pop(tenant, None)
+        self._keys.forget(tenant)
         if tenant in self._filling:
             self._filling[tenant].cancel()
 
@@ -74,17 +76,6 @@ class DatabaseSearch:
         for task in filling:
             task.cancel()
         await asyncio.gather(*filling, return_exceptions=True)
-
-    async def _key(self, tenant: TenantId) -> IndexKey:
-        """Opened with the tenant's first question: a call of the master key for each would be one of all tenants."""
-        key = self._keys.get(tenant)
-        if key is None:
-            keys = await self.tenancy.keys.open(tenant)
-            self.require_admitted(tenant)  # it may have been fenced meanwhile
-            key = self._keys[tenant] = IndexKey.of(keys)
-            while len(self._keys) > KEYS:
-                del self._keys[next(iter(self._keys))]
-        return key
 
     def _fill(self, tenant: TenantId, question: Question) -> asyncio.Task[bool]:
         task = self._filling.get(tenant)

@@ -12,14 +12,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from inference.tenants.kept_keys import KeptKeys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import NewNonce, random_nonce
 from tenancy.storage.derived_keys import TAG_DIGITS, derived_key, tag
+from tenancy.storage.keys import TenantKeys
 from tenancy.tenant_id import TenantId
 
-KEYS = 4096
-"""Derived keys that are kept at most, 32 bytes each."""
 OPEN_SECONDS = 2.0
 """So long an answer waits for its tenant's key, once in the life of a replica."""
 NONCE_DIGITS = 32
@@ -37,7 +37,10 @@ class AnswerIds:
     tenancy: Tenancy
     require_admitted: Callable[[TenantId], None]
     new_nonce: NewNonce = random_nonce
-    _keys: dict[TenantId, bytes] = field(default_factory=dict, repr=False)  # in the order of opening
+    _keys: KeptKeys[bytes] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._keys = KeptKeys(self.tenancy, _derived, self.require_admitted)
 
     async def new(self, tenant: TenantId, adapter: str) -> str:
         """The id of an answer by this adapter (``base`` for none). Raises :class:`RequestRefused` (403)."""
@@ -57,7 +60,7 @@ class AnswerIds:
 
     def forget(self, tenant: TenantId) -> None:
         """Drop the key of a tenant that is fenced."""
-        self._keys.pop(tenant, None)
+        self._keys.forget(tenant)
 
     async def _key(self, tenant: TenantId) -> bytes | None:
         held = self._keys.get(tenant)
@@ -65,14 +68,13 @@ class AnswerIds:
             return held
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                data_key = (await self.tenancy.keys.open(tenant)).data_key
+                return await self._keys.of(tenant)
         except (Refused, Transient, TimeoutError):
             return None
-        self.require_admitted(tenant)  # it may have been fenced meanwhile
-        key = self._keys[tenant] = derived_key(data_key, b"sanolith/answer-id/v1")
-        while len(self._keys) > KEYS:
-            del self._keys[next(iter(self._keys))]
-        return key
+
+
+def _derived(keys: TenantKeys) -> bytes:
+    return derived_key(keys.data_key, b"sanolith/answer-id/v1")
 
 
 def _signed(key: bytes, nonce: str, adapter: str) -> str:

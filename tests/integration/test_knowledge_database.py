@@ -426,9 +426,9 @@ async def test_a_replica_forgets_the_key_of_a_fenced_tenant(house: SearchedIndex
     replica = DatabaseSearch(house.parts.tenancy, house.database, require_admitted, patience_seconds=20.0)
     await index.handle(await index.upserted("d1", 1, "Apixaban dose."))
     await house.search("apixaban", by=replica)
-    assert list(replica._keys) == [TENANT]
+    assert list(replica._keys._held) == [TENANT]
     fenced.add(TENANT)
     replica.forget(TENANT)
     with pytest.raises(TenantFenced):
         await house.search("apixaban", by=replica, at=NOW)
-    assert replica._keys == {}
+    assert replica._keys._held == {}

@@ -175,7 +175,7 @@ async def test_a_fenced_tenants_key_is_forgotten(bench: Bench) -> None:
     await answered(bench)
     await answered(bench, OTHER)
     bench.views.block(TENANT)
-    assert set(bench.ids._keys) == {OTHER, PLAIN}
+    assert set(bench.ids._keys._held) == {OTHER, PLAIN}
 
 
 async def test_an_answer_does_not_fail_for_want_of_a_key_and_cannot_be_rated_then(
