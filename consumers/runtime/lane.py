@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from consumers.runtime.offsets import PartitionOffsets
@@ -12,10 +11,13 @@ from consumers.runtime.parsing import Partition, Record
 
 @dataclass(frozen=True, kw_only=True)
 class LaneLimits:
-    """``side_by_side``: so many records are in hand at once. ``records``, ``bytes``: with so many in memory the lanes
-    with most of them leave some on the broker; where none has any to spare, no more should be taken until half of them
-    are gone. ``pieces``: in so many ranges what has not ended of a partition may lie. ``run``: so many of a lane an
-    attempt is offered.
+    """What one process may hold.
+
+    - ``side_by_side``: lanes with a record in hand.
+    - ``records``, ``bytes``: in memory. From there on the lanes with most leave some on the broker. Where none has any
+      to spare, no more should be taken until half are gone.
+    - ``pieces``: ranges of offsets that have not ended, in one partition.
+    - ``run``: records of one lane that an attempt is offered.
     """
 
     side_by_side: int
@@ -25,6 +27,18 @@ class LaneLimits:
     run: int = 1
 
 
+@dataclass
+class InMemory:
+    """What all lanes hold, those too whose partition moved while records were in hand."""
+
+    records: int = 0
+    bytes: int = 0
+
+    def reaches(self, part: float, limits: LaneLimits) -> bool:
+        """Whether it comes to this part of what may be held."""
+        return self.records >= part * limits.records or self.bytes >= part * limits.bytes
+
+
 @dataclass(eq=False)
 class Lane:
     """``offered``: so many of its first records are in hand. ``is_dropped``: its partition moved."""
@@ -32,6 +46,7 @@ class Lane:
     key: bytes | None
     partition: Partition
     offsets: PartitionOffsets
+    memory: InMemory
     records: deque[Record] = field(default_factory=deque)
     bytes: int = 0
     offered: int = 0
@@ -39,19 +54,24 @@ class Lane:
 
     def append(self, record: Record) -> None:
         self.records.append(record)
-        self.bytes += size(record)
+        self._count(record, 1)
 
-    def pop_first(self) -> Record:
-        return self._popped(self.records.popleft())
+    def pop_first(self, count: int) -> None:
+        for _ in range(count):
+            self._count(self.records.popleft(), -1)
 
-    def pop_newest(self, kept: int) -> Iterator[Record]:
+    def pop_newest(self, kept: int) -> list[Record]:
         """Take away all but the first ``kept`` records, from the last one on."""
-        while len(self.records) > kept:
-            yield self._popped(self.records.pop())
+        newest = [self.records.pop() for _ in range(len(self.records) - kept)]
+        for record in newest:
+            self._count(record, -1)
+        return newest
 
-    def _popped(self, record: Record) -> Record:
-        self.bytes -= size(record)
-        return record
+    def _count(self, record: Record, records: int) -> None:
+        taken = records * size(record)
+        self.bytes += taken
+        self.memory.records += records
+        self.memory.bytes += taken
 
     def fill(self, records: float, most_bytes: float) -> float:
         """Which part it has of so many records, or of so many bytes."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
-from consumers.runtime.lane import Lane, LaneLimits, size
+from consumers.runtime.lane import InMemory, Lane, LaneLimits
 from consumers.runtime.left_records import LeftRecords
 from consumers.runtime.offsets import Committed, Ended, PartitionOffsets
 from consumers.runtime.parsing import Partition, Record, lane_key, partition_of
@@ -45,7 +45,7 @@ class LaneScheduler:
         self._ready: deque[Lane] = deque()
         self._behind: dict[bytes | None, deque[Lane]] = {}
         self._turns: dict[asyncio.Task[int], Lane] = {}
-        self._records = self._bytes = 0
+        self._memory = InMemory()
         self._was_full = self._is_closing = False
 
     def assign(self, partitions: Iterable[Partition], ended: Callable[[Partition], Ended | None]) -> None:
@@ -74,37 +74,33 @@ class LaneScheduler:
 
     def _begin_anew(self, partition: Partition) -> PartitionOffsets:
         """Its log is another one from there on, as after a leader was lost that others had not followed."""
-        for lane in [lane for lane in self._lanes.values() if lane.partition == partition]:
-            self._drop(lane)
-        self._left.forget(partition)
+        self._drop([partition])
         self._offsets[partition] = PartitionOffsets()
         return self._offsets[partition]
 
     def _append(self, partition: Partition, key: bytes | None, record: Record) -> None:
         lane = self._lanes.get((partition, key))
         if lane is None:
-            lane = self._lanes[partition, key] = Lane(key, partition, self._offsets[partition])
+            lane = self._lanes[partition, key] = Lane(key, partition, self._offsets[partition], self._memory)
             self._ready.append(lane)
         lane.append(record)
-        self._count(record, 1)
 
     def _leave_what_is_too_much(self) -> None:
-        limits, before = self._limits, self._records + 1
-        while self._holds(1.0) and self._records < before:
-            before = self._records
+        limits, before = self._limits, self._memory.records + 1
+        while self._memory.reaches(1.0, limits) and self._memory.records < before:
+            before = self._memory.records
             for lane in sorted(self._lanes.values(), key=lambda lane: -lane.fill(limits.records, limits.bytes)):
                 self._leave_newest_half(lane)
-                if not self._holds(1.0):
+                if not self._memory.reaches(1.0, limits):
                     return
 
     def _leave_newest_half(self, lane: Lane) -> None:
         kept = max(lane.offered, (len(lane.records) + 1) // 2)
-        for record in lane.pop_newest(kept):
-            self._count(record, -1)
-            is_first = len(lane.records) == kept
-            lane.offsets.leave(record.offset, record.timestamp, is_first=is_first)
-            if is_first:
-                self._left.leave(lane.partition, lane.key, record.offset)
+        newest = lane.pop_newest(kept)
+        for record in newest:
+            lane.offsets.leave(record.offset, record.timestamp, is_first=record is newest[-1])
+        if newest:
+            self._left.leave(lane.partition, lane.key, newest[-1].offset)
 
     def has_left(self) -> bool:
         """Whether there are records to be read again."""
@@ -163,12 +159,8 @@ class LaneScheduler:
 
     def is_full(self) -> bool:
         """Whether no more should be taken for now."""
-        self._was_full = self._holds(0.5 if self._was_full else 1.0)
+        self._was_full = self._memory.reaches(0.5 if self._was_full else 1.0, self._limits)
         return self._was_full
-
-    def _holds(self, part: float) -> bool:
-        limits = self._limits
-        return self._records >= part * limits.records or self._bytes >= part * limits.bytes
 
     def full_partitions(self) -> set[Partition]:
         """Those of which no more should be taken for now."""
@@ -193,10 +185,7 @@ class LaneScheduler:
         What may be committed of them is known until :meth:`forget`. What is still in hand then goes on to its end,
         which nobody commits; a record of its tenant that comes again is not begun before.
         """
-        for partition in partitions:
-            self._left.forget(partition)
-        for lane in [lane for lane in self._lanes.values() if lane.partition in partitions]:
-            self._drop(lane)
+        self._drop(partitions)
         await self._ended({task for task, lane in self._turns.items() if lane.partition in partitions}, bound_seconds)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
@@ -206,8 +195,7 @@ class LaneScheduler:
     async def stop(self, bound_seconds: float) -> None:
         """Begin nothing more, let what is in hand end, and cancel what has not within the bound."""
         self._is_closing = True
-        for lane in list(self._lanes.values()):
-            self._drop(lane)
+        self._drop(list(self._offsets))
         await self._ended(set(self._turns), bound_seconds)
         left = set(self._turns)
         for task in left:
@@ -219,17 +207,14 @@ class LaneScheduler:
         if turns:
             await asyncio.wait(turns, timeout=bound_seconds)
 
-    def _drop(self, lane: Lane) -> None:
-        """Its first records may be in hand, and are counted until they are not."""
-        lane.is_dropped = True
-        del self._lanes[lane.partition, lane.key]
-        for record in lane.pop_newest(lane.offered):
-            self._count(record, -1)
-
-    def _count(self, record: Record, records: int) -> None:
-        """Count a record that is in memory from now on, by 1, or no more, by -1."""
-        self._records += records
-        self._bytes += records * size(record)
+    def _drop(self, partitions: Collection[Partition]) -> None:
+        """Forget what was taken of them. A lane's first records may be in hand, and are counted until they are not."""
+        for partition in partitions:
+            self._left.forget(partition)
+        for lane in [lane for lane in self._lanes.values() if lane.partition in partitions]:
+            lane.is_dropped = True
+            del self._lanes[lane.partition, lane.key]
+            lane.pop_newest(lane.offered)
 
     def _fill(self) -> None:
         busy = {lane.key for lane in self._turns.values()}
@@ -262,8 +247,7 @@ class LaneScheduler:
         ended = 0 if task.cancelled() else self._ended_by(task)
         for record in islice(lane.records, ended):
             lane.offsets.end(record.offset)
-        for _ in range(len(lane.records) if lane.is_dropped else ended):
-            self._count(lane.pop_first(), -1)
+        lane.pop_first(len(lane.records) if lane.is_dropped else ended)
         lane.offered = 0
         if lane.records and ended:
             self._ready.append(lane)

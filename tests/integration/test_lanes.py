@@ -181,7 +181,7 @@ async def test_a_flood_of_many_times_the_memory_delays_nobody_on_its_partition_a
         first = await stack.enter_async_context(handled.consuming(bootstrap, tenancy))
         await eventually(others, "the bystanders' events were handled while the flood is stuck before them")
         assert set(handled.begun[flood]) == {1}
-        assert first._reading._lanes._records <= LITTLE_MEMORY.lanes.records
+        assert first._reading._lanes._memory.records <= LITTLE_MEMORY.lanes.records
         handled.gate.set()
         await eventually(some, "the flood gets on")
         async with handled.consuming(bootstrap, tenancy) as second:

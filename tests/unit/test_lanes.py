@@ -216,7 +216,10 @@ async def test_of_a_partition_that_moved_nothing_is_begun_that_waited_for_room_o
     assert [offset for offset in stand.begun if offset not in begun] == [70]
     said = [record for record in caplog.records if record.name.startswith("sanolith")]
     assert said == [], "not even with nothing to handle"
-    assert (stand.lanes._records, stand.lanes._bytes) == (1, size(a_record("t0", 70, topic=events.TENANTS)))
+    assert (stand.lanes._memory.records, stand.lanes._memory.bytes) == (
+        1,
+        size(a_record("t0", 70, topic=events.TENANTS)),
+    )
 
 
 async def test_what_outlasts_the_bound_of_a_move_is_not_committed_and_its_tenant_waits_for_it() -> None:
@@ -327,7 +330,9 @@ async def test_order_per_tenant_and_commits_hold_where_memory_is_smaller_than_th
                     await stand.take(*records[front : front + some])
                     front = min(len(log), front + some)
                     held = stand.lanes._lanes.values()
-                    assert stand.lanes._records < memory or all(len(x.records) <= max(1, x.offered) for x in held)
+                    assert stand.lanes._memory.records < memory or all(
+                        len(x.records) <= max(1, x.offered) for x in held
+                    )
                 case 1 if (back := stand.lanes.to_read_again()) is not None:
                     found = records[back[1] : back[1] + some]
                     stand.lanes.take_again(back[0], found, back[1] + len(found))
@@ -347,7 +352,7 @@ async def test_order_per_tenant_and_commits_hold_where_memory_is_smaller_than_th
                         place, known = found_place, set(ended)
         if is_last:
             assert stand.committable() in (None, len(log))
-            assert (stand.lanes._records, stand.lanes._bytes, stand.lanes._lanes) == (0, 0, {})
+            assert (stand.lanes._memory.records, stand.lanes._memory.bytes, stand.lanes._lanes) == (0, 0, {})
         elif chance.random() < 0.5:  # it moves in good order; else the process is killed
             await stand.lanes.revoke([PARTITION], 0.0)
             found_place = stand.lanes.committable().get(PARTITION)
@@ -428,7 +433,7 @@ async def test_a_log_that_another_leader_cut_short_is_read_from_there_on_as_a_ne
 async def test_a_lane_of_large_records_leaves_what_is_too_many_bytes() -> None:
     stand = Stand(LaneLimits(side_by_side=1, records=10**6, bytes=3000))
     await stand.take(*(a_record("a", offset) for offset in range(30)), a_record("b", 30))
-    assert stand.lanes._bytes < 3000
+    assert stand.lanes._memory.bytes < 3000
     assert not stand.lanes.full_partitions()
     await stand.end(0)
     assert stand.begun == [0, 30]

@@ -306,7 +306,7 @@ async def test_a_flood_of_any_size_delays_nobody_and_is_handled_in_order_from_th
     process.holding = {"flood"}
     await process.join()
     await until(lambda: sorted(process.done) == [90, 181])
-    assert (process.begun[0], kafka.is_paused, process.reading._lanes._records < 10) == (0, False, True)
+    assert (process.begun[0], kafka.is_paused, process.reading._lanes._memory.records < 10) == (0, False, True)
     process.holding = set()
     await until(lambda: kafka.places.get(PLACE) == (202, ""))
     assert [offset for offset in process.done if offset in floods] == floods

@@ -253,4 +253,4 @@ async def test_a_partition_that_moves_waits_for_the_whole_run_in_hand() -> None:
     done.set()
     await moving
     assert (begun, lanes.committable()[PARTITION].offset) == ([0, 1, 2], 3)
-    assert (lanes._records, lanes._bytes) == (0, 0)
+    assert (lanes._memory.records, lanes._memory.bytes) == (0, 0)
