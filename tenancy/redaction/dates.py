@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from schemas.base.redaction import IdentifierType as T
 from tenancy.redaction.labelled import Found
+from tenancy.redaction.weekdays import WEEKDAY
 
 _MONTH_FULL = r"january|february|march|april|may|june|july|august|september|october|november|december"
 _MONTH = (
@@ -75,7 +76,7 @@ _HOLIDAY = re.compile(
 )
 _ORDINAL = re.compile(
     r"(?<!\w)(?:on|since|until|till|by|from|before|after|of|due|scheduled|appt|appointment|"
-    r"mon(?:day)?|tue(?:s(?:day)?)?|wed(?:s|nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|"
+    rf"{WEEKDAY}|"
     r"for)\sthe\s(?P<day>(?:[12]?(?:1st|2nd|3rd|[04-9]th)|1[0-9]th|3(?:0th|1st)))(?=\s*(?:[.,"
     r";:?!)]|$|\s(?:and|but|for|with|to|at|she|he|they|pt|patient|when|because|after|before|"
     r"or|of\s(?:this|last|next|the)\smonth|was|had|in)\b))",

@@ -96,7 +96,7 @@ def _cued(text: str, cased: bool) -> Iterator[Found]:
             weak = (pattern is signs.CLINICIAN_CUE and not signs.STRONG_CLINICIAN.search(cue)) or (
                 pattern is signs.LABEL and not sure and not signs.RE_LABEL.search(match.group())
             )
-            if weak and cased and _is_abbreviation(text, match.end()):
+            if weak and cased and _is_lone_abbreviation(text, match.end()):
                 continue
             end = run(
                 text, match.end(), cased, first_sure=sure or (not weak and _is_a_capital_name(text, match.end(), cased))
@@ -127,10 +127,10 @@ def _cued(text: str, cased: bool) -> Iterator[Found]:
             yield match.start("name"), match.end("name"), T.RELATIVE
 
 
-def _is_abbreviation(text: str, at: int) -> bool:
-    """Whether the word at ``at`` is of two to four capitals and stands alone: ``with OSA on CPAP``."""
+def _is_lone_abbreviation(text: str, at: int) -> bool:
+    """Whether an abbreviation stands at ``at``, and no name after it: ``with OSA on CPAP``."""
     word = signs.WORD.match(text, at)
-    if word is None or not word.group().isupper() or not 2 <= len(word.group()) <= 4:
+    if word is None or not words.is_abbreviation(word.group()):
         return False
     following = signs.WORD.match(text, word.end() + 1)
     return following is None or not (following.group()[0].isupper() and words.is_name(following.group()))

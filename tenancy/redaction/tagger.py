@@ -130,7 +130,13 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     share = sum(float(odds[CLASSES.index(other)]) for other in alike)
     if kind is None or share < least:
         return None
-    if kind in (T.PERSON, T.PLACE) and share < SURE and only is None and _is_abbreviation(text, word):
+    if (
+        kind in (T.PERSON, T.PLACE)
+        and share < SURE
+        and only is None
+        and words.is_abbreviation(word)
+        and not text.isupper()
+    ):
         return None
     if (kind is T.PERSON and _is_a_thing(text, start, word)) or _is_everyday(text, start, end, share):
         return None
@@ -141,11 +147,6 @@ def _kind(text: str, span: tuple[int, int], odds: NDArray[np.float32], least: fl
     if not (free or sure or _may_be(text, start, end, kind, share) or (only and _may_go_on(word, kind))):
         return None
     return None if is_public(text, start, end) else kind
-
-
-def _is_abbreviation(text: str, word: str) -> bool:
-    """Whether a word is of two to four capitals, in a text that has small letters too: ``first per ADA``."""
-    return word.isupper() and 2 <= len(word) <= 4 and not text.isupper()
 
 
 def _is_a_thing(text: str, start: int, word: str) -> bool:

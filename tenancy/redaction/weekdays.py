@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-BEFORE = re.compile(
-    r"(?<![\w/-])(?:(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:s|nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|"
-    r"sun(?:day)?)\.?,?\s(?:the\s)?|the\s)",
-    re.IGNORECASE,
+WEEKDAY = (
+    r"(?:mon(?:day)?|tue(?:s(?:day)?)?|wed(?:s|nesday)?|thu(?:rs?(?:day)?)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?)"
 )
+BEFORE = re.compile(rf"(?<![\w/-])(?:{WEEKDAY}\.?,?\s(?:the\s)?|the\s)", re.IGNORECASE)
 AFTER = re.compile(r",?\s?\(?(?:mon|tues|wednes|thurs|fri|satur|sun)day\b", re.IGNORECASE)
 
 

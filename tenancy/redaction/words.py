@@ -26,19 +26,19 @@ _DRUG = re.compile(
     r"lukast|terol|sone|solone|thiazide|semide|barbital|caine|curium|curonium|dronate|fibrate|vir|vudine|platin|"
     r"rubicin|taxel|bicin|trexate|amide|amine|azine|pine|zepine|afil|osin|oxin|ylline|emide|ofen|profen|coxib)",
 )
+_ENDINGS = (
+    r"itis|osis|emia|aemia|uria|algia|pathy|ectomy|otomy|ostomy|plasty|scopy|graphy|penia|megaly|rrhea|rrhage|plegia|"
+    r"paresis|trophy|lysis|stenosis|centesis|pexy|kinesia|plasia|malacia|esthesia|phagia|dipsia|tripsy|ectasis|ptysis|"
+    r"cardia|globin|phasia"
+)
+"""What diagnoses and operations end in, and hardly any name."""
+_CLINICAL = re.compile(rf"\w{{3,}}(?:{_ENDINGS}|rrhoea)s?")
 _MEDICAL = re.compile(
-    r"\w{2,}(?:itis|osis|emia|aemia|uria|algia|pathy|ectomy|otomy|ostomy|plasty|scopy|gram|graphy|logy|oma|penia|"
-    r"megaly|rrhea|rrhage|plegia|paresis|trophy|tropic|genic|lysis|stasis|sclerosis|stenosis|iasis|centesis|desis|"
-    r"pexy|kinesia|plasia|malacia|aesthesia|esthesia|phagia|dipsia|rrhaphy|tripsy|ectasis|philia|phobia|pnea|ptysis|dynia|ism|edema|cardia|globin|ase|tomy|phage|phasia|itic|otic|emic|uric|static|"
-    r"logic|logical|ical|ation|ition|ness|ment|ology|ologist|iatric|iatry|ing|tion|sion|ive|ous|able|ible|ally)"
+    rf"\w{{2,}}(?:{_ENDINGS}|"
+    r"gram|logy|oma|tropic|genic|stasis|sclerosis|iasis|desis|aesthesia|rrhaphy|philia|phobia|pnea|dynia|ism|edema|"
+    r"ase|tomy|phage|itic|otic|emic|uric|static|logic|logical|ical|ation|ition|ness|ment|ology|ologist|iatric|iatry|"
+    r"ing|tion|sion|ive|ous|able|ible|ally)"
 )
-
-_CLINICAL = re.compile(
-    r"\w{3,}(?:itis|osis|emia|aemia|uria|algia|pathy|ectomy|otomy|ostomy|plasty|scopy|graphy|penia|megaly|rrhea|rrhoea|"
-    r"rrhage|plegia|paresis|trophy|lysis|stenosis|centesis|pexy|kinesia|plasia|malacia|esthesia|phagia|dipsia|tripsy|"
-    r"ectasis|ptysis|cardia|globin|phasia)s?"
-)
-"""What a diagnosis or an operation ends in, and hardly any name."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _COMMON = 1e-5
@@ -280,6 +280,11 @@ def is_slip(word: str) -> bool:
 def is_medical(word: str) -> bool:
     """Whether a word is of medicine by a list or by its ending."""
     return is_clinical(word) or _MEDICAL.fullmatch(plain(word).removesuffix("s")) is not None
+
+
+def is_abbreviation(word: str) -> bool:
+    """Whether a word is of two to four capitals: ``OSA``."""
+    return word.isupper() and 2 <= len(word) <= 4
 
 
 def has_clinical_ending(word: str) -> bool:
