@@ -7,7 +7,7 @@ same time, finds what is left of those keys and does not count it again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from consumers.purge.roots import SweepTarget
@@ -66,12 +66,31 @@ def added(one: Iterable[StoreCount], other: Iterable[StoreCount]) -> Counts:
     return tuple(sums.values())
 
 
+def with_counts(sweep: int | None, listing: str, key: str, found: Callable[[str], Counts]) -> Note:
+    """Count a listing up to ``key``: what the first sweep finds was there at the end of the tenant, what later ones
+    find came late. ``found`` is given up to where the record has counted it.
+
+    No change where it has counted that far. Raises :class:`Waiting` once another process has completed this sweep.
+    """
+
+    def change(record: PurgeRecord) -> PurgeRecord:
+        if record.sweeps != sweep:
+            raise Waiting("another process completed this sweep")
+        through = record.counted_through.get(listing, "")
+        if key <= through:
+            return record
+        total = "late" if sweep else "found"
+        update = {total: added(getattr(record, total), found(through))}
+        return record.evolve(**update, counted_through={**record.counted_through, listing: key})
+
+    return change
+
+
 @dataclass
 class SweepCount:
     """Counts one sweep of ``root`` in the record of the purge that sweeps.
 
-    What the first sweep finds was there at the end of the tenant; what later ones find came late. A sweep that takes
-    several attempts is one sweep, until everything was removed and nothing was listed any more.
+    A sweep that takes several attempts is one sweep, until everything was removed and nothing was listed any more.
     """
 
     objects: ObjectStore
@@ -96,20 +115,12 @@ class SweepCount:
             return
         of_long_key = None if batch.is_whole else await self._of_long_key(of_last_key)
 
-        def counted(record: PurgeRecord) -> PurgeRecord:
-            if record.sweeps != self.sweep:
-                raise Waiting("another process completed this sweep")
-            through = record.counted_through.get(listing, "")
-            if key <= through:
-                return record
-            counts = of_long_key
-            if counts is None:
-                counts = self._counts(item for item in batch.items if item.key > through)
-            total = "late" if self.sweep else "found"
-            moved = {**record.counted_through, listing: key}
-            update = {total: added(getattr(record, total), counts), "counted_through": moved}
-            return record.evolve(**update)
+        def found(through: str) -> Counts:
+            if of_long_key is not None:
+                return of_long_key
+            return self._counts(item for item in batch.items if item.key > through)
 
+        counted = with_counts(self.sweep, listing, key, found)
         record, _ = await self.records.note(self.tenant, self.purge_id, counted)
         self.through = record.counted_through
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from consumers.purge.counting import added
+from consumers.purge.counting import with_counts
 from consumers.purge.sweep import Kept
-from consumers.purge.waiting import Waiting
 from schemas.objects.purges import PurgeRecord, StoreCount
 from tenancy.bootstrap import Tenancy
 from tenancy.knowledge.database.connection import Database, DatabaseFailed
 from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.database.tables import Tables, dropped, held, schemas
-from tenancy.lifecycle.purge_records import Note, PurgeRecords
+from tenancy.lifecycle.purge_records import PurgeRecords
 from tenancy.tenant_id import TenantId
 
 STORE = "database.knowledge"
@@ -31,7 +30,7 @@ class IndexDrop:
     database: Database | None
 
     async def left(self, tenant: TenantId) -> Kept:
-        """Whether the database still has a schema of the tenant's."""
+        """Look whether the tenant's schema is still in the database."""
         if self.database is None:
             return await self._unknown(tenant)
         try:
@@ -48,7 +47,10 @@ class IndexDrop:
         try:
             found = await held(self.database, tenant)
             if found is not None:
-                await records.note(record.tenant, record.purge_id, _counted(record.sweeps, *found))
+                passages, size_bytes = found
+                count = StoreCount(store=STORE, objects=passages, versions=passages, size_bytes=size_bytes)
+                counted = with_counts(record.sweeps, STORE, "all", lambda _: (count,))
+                await records.note(record.tenant, record.purge_id, counted)
                 await dropped(self.database, tenant)
         except DatabaseFailed:
             return {STORE: (OUT_OF_REACH, 0)}
@@ -69,17 +71,3 @@ class IndexDrop:
     async def _unknown(self, tenant: TenantId) -> Kept:
         policy = (await self.tenancy.states.read(tenant)).state.policy
         return {} if policy.knowledge_index == "memory" else {STORE: (no_database().code, 0)}
-
-
-def _counted(sweep: int | None, passages: int, size_bytes: int) -> Note:
-    def change(record: PurgeRecord) -> PurgeRecord:
-        if record.sweeps != sweep:
-            raise Waiting("another process completed this sweep")
-        if STORE in record.counted_through:
-            return record
-        count = StoreCount(store=STORE, objects=passages, versions=passages, size_bytes=size_bytes)
-        total = "late" if sweep else "found"
-        update = {total: added(getattr(record, total), (count,))}
-        return record.evolve(**update, counted_through={**record.counted_through, STORE: "all"})
-
-    return change

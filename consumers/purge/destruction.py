@@ -24,8 +24,8 @@ LEASES_STORE = "objects.runs"
 
 @dataclass(frozen=True)
 class Destruction:
-    """What is done to one tenant's objects, and to its index in the database where there is one. Every method may be
-    called again at any time.
+    """Counts, empties and lists the stores of one tenant: its objects, and its index in the database. Every method may
+    be called again at any time.
     """
 
     tenancy: Tenancy

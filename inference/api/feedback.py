@@ -22,6 +22,7 @@ from inference.tenants.turns import Turns
 from inference.tenants.usage import UsageMeter
 from inference.tenants.versions import version_of
 from schemas.objects.state import TenantState
+from schemas.tenant.policy import MOST_CANARY_HOURS
 from tenancy.state.spent import Spent
 from tenancy.tenant_id import TenantId
 
@@ -30,8 +31,6 @@ CODES = ("incorrect", "incomplete", "unsafe", "style", "other")
 """Name what is wrong with an answer. They become labels, and a caller's own words could hold a name."""
 NO_CODE = "none"
 FIELDS = frozenset({"answer_id", "rating", "code"})
-LONGEST_CANARY = timedelta(hours=720)
-"""What a policy may say at most: so long after its beginning nothing counts for a canary any more."""
 
 
 @dataclass
@@ -79,7 +78,8 @@ class Feedback:
         version = version_of(state, None if adapter == BASE else adapter)
         if version is None or state.canary is None:
             return
-        ends = int((state.canary.began_at + LONGEST_CANARY).timestamp())
+        # Whatever the policy said meanwhile, nothing counts for the canary from then on.
+        ends = int((state.canary.began_at + timedelta(hours=MOST_CANARY_HOURS)).timestamp())
         if await self.spent.spend(answer_id[:NONCE_DIGITS], ends):
             self.meter.version(tenant, version).rated_down += 1
 

@@ -13,6 +13,7 @@ from schemas.base.integers import Amount
 from schemas.tenant.hyperparameters import Hyperparameters
 
 KEPT_FOR_DELETION = timedelta(days=1)
+MOST_CANARY_HOURS = 720
 """The end of a deletion SLA, reserved for deletion: no wait of a purge extends into it."""
 
 
@@ -95,9 +96,14 @@ class TenantPolicy(Contract):
     canary_answers: int = Field(
         default=200, ge=20, le=1_000_000, description="answers of a canary without which it is not promoted"
     )
-    canary_hours: int = Field(default=24, ge=0, le=720, description="hours before which a canary is not promoted")
+    canary_hours: int = Field(
+        default=24, ge=0, le=MOST_CANARY_HOURS, description="hours before which a canary is not promoted"
+    )
     canary_max_hours: int = Field(
-        default=168, ge=1, le=720, description="hours after which a canary that was not promoted is rolled back"
+        default=168,
+        ge=1,
+        le=MOST_CANARY_HOURS,
+        description="hours after which a canary that was not promoted is rolled back",
     )
     canary_error_points: float = Field(
         default=1.0, ge=0.0, le=100.0, description="percentage points by which a canary may fail more often"
