@@ -37,7 +37,7 @@ are read, and every few writes all objects of the embedder and the gate are walk
 
 
 def collect_seldom() -> None:
-    """Run the garbage collector once so many objects are new: by then a write has dropped most of them."""
+    """Let the garbage collector wait for :data:`YOUNG_OBJECTS` new objects: a write drops most of its own before."""
     gc.set_threshold(YOUNG_OBJECTS)
 
 

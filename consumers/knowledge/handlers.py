@@ -92,8 +92,9 @@ async def on_documents(
 
 
 def _following(state: TenantState, ports: KnowledgePorts) -> Filling | None:
-    """What brings the tenant's index in the database to the published set; None where it has none. Raises
-    :class:`Refused`."""
+    """Fills the tenant's index in the database; None where its policy keeps none there. Raises :class:`Refused` where
+    the installation has no database.
+    """
     if state.policy.knowledge_index == "memory":
         return None
     if ports.database is None:

@@ -161,12 +161,10 @@ class Dispatcher(Generic[PortsT]):
         return len(outcomes)
 
     async def _tell(self, run: Sequence[Event], records: Sequence[Record], outcomes: Sequence[Outcome]) -> None:
-        """Tell what each came to. Of outcomes that were passed over nobody is told, not even the log: they come for
-        every event of all services.
-        """
+        """Publish and log each outcome. Of a run of outcomes they are only counted: there is one for every event."""
         if run[0].topic == OUTCOMES:
             for event, outcome in zip(run, outcomes, strict=False):
-                self.telemetry.events.add(1, {"type": event.type, "outcome": str(outcome)})
+                self._count(event, outcome)
             return
         told = zip(run, records, outcomes, strict=False)
         published = await asyncio.gather(*(self._told(*one) for one in told), return_exceptions=True)
@@ -178,6 +176,9 @@ class Dispatcher(Generic[PortsT]):
         with self.telemetry.span(f"process {event.type}", event.traceparent, self._attributes(record, event)) as span:
             span.set_attribute("sano.outcome", str(outcome))
             await self.record(event, record, outcome)
+
+    def _count(self, event: Event, outcome: Outcome) -> None:
+        self.telemetry.events.add(1, {"type": event.type, "outcome": str(outcome)})
 
     @staticmethod
     def _attributes(record: Record, event: Event) -> dict[str, str]:
@@ -232,7 +233,7 @@ class Dispatcher(Generic[PortsT]):
         Raises :class:`BusUnavailable` also where the bus refuses it: rights that are missing are nothing that the event
         could be passed over for, and once they are there it is told.
         """
-        self.telemetry.events.add(1, {"type": event.type, "outcome": str(outcome)})
+        self._count(event, outcome)
         context = trace.get_current_span().get_span_context()
         logger.info(
             "handled",

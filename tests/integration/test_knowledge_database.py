@@ -33,7 +33,7 @@ from tests.contract.searched_indexes import SearchedIndexes, admitted, named, te
 from tests.fixtures import raw_bytes
 from tests.fixtures.markers import search
 from tests.fixtures.postgres import Postgres
-from tests.unit.knowledge.index_parts import TENANT
+from tests.unit.knowledge.index_parts import TENANT, Index
 from tests.unit.operator_parts import NOW, Parts, purge_ports
 from tests.unit.test_purge_certificate import certified
 
@@ -57,6 +57,14 @@ async def size(house: SearchedIndexes, tenant: TenantId = TENANT) -> int | None:
     assert house.database is not None
     found = await held(house.database, tenant)
     return None if found is None else found[0]
+
+
+async def index_of(house: SearchedIndexes, documents: int) -> Index:
+    """The tenant's index once so many documents were handled, one after another."""
+    index = await house.index()
+    for number in range(documents):
+        await index.handle(await index.upserted(f"d{number}", 1, f"Apixaban dose {number}."))
+    return index
 
 
 async def purging(
@@ -239,10 +247,8 @@ async def test_a_question_waits_for_its_index_a_while_and_is_then_told_when_to_a
 
 
 async def test_two_replicas_fill_one_index_and_put_in_nothing_twice(house: SearchedIndexes) -> None:
-    index = await house.index()
-    for number in range(6):  # each a segment of its own
-        await index.handle(await index.upserted(f"d{number}", 1, f"Apixaban dose {number}."))
-    assert len((await index.held()).segments) == 6
+    index = await index_of(house, 6)
+    assert len((await index.held()).segments) == 6, "each a segment of its own"
     replicas = [house.replica(), house.replica()]
     found = await asyncio.gather(*[house.search("apixaban", by=one, top_k=9) for one in replicas])
     assert [len(one.found) for one in found] == [6, 6]
@@ -252,9 +258,7 @@ async def test_two_replicas_fill_one_index_and_put_in_nothing_twice(house: Searc
 async def test_what_is_cut_off_while_it_fills_leaves_an_index_that_the_next_one_completes(
     house: SearchedIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = await house.index()
-    for number in range(3):
-        await index.handle(await index.upserted(f"d{number}", 1, f"Apixaban dose {number}."))
+    index = await index_of(house, 3)
     step, steps = Filling._step, 0
 
     async def cut_off(self: Filling, tenant: TenantId, new: tuple[str, int] | None) -> bool:
@@ -362,9 +366,7 @@ async def test_a_schema_that_is_back_at_the_second_look_is_dropped_again(house: 
 async def test_a_fill_that_has_begun_ends_before_the_drop_and_none_begins_after_the_fence(
     house: SearchedIndexes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index = await house.index()
-    for number in range(3):
-        await index.handle(await index.upserted(f"d{number}", 1, f"Apixaban dose {number}."))
+    index = await index_of(house, 3)
     open_store, opened, go_on = house.parts.tenancy.store, asyncio.Event(), asyncio.Event()
 
     async def slowly(tenant: TenantId) -> TenantStore:
