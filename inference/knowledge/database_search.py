@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.knowledge.port import IndexNotReady, Searched
-from inference.tenants.kept_keys import KeptKeys
 from schemas.objects.state import KnowledgeState
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound, TenantFenced
@@ -23,6 +22,7 @@ from tenancy.knowledge.database.sealing import IndexKey
 from tenancy.knowledge.database.searching import searched
 from tenancy.knowledge.search import Question
 from tenancy.service.telemetry import SCOPE, error_location
+from tenancy.storage.kept_keys import KeptKeys
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
@@ -45,7 +45,7 @@ class DatabaseSearch:
     _filling: dict[TenantId, asyncio.Task[bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._keys = KeptKeys(self.tenancy, IndexKey.of, self.require_admitted)
+        self._keys = KeptKeys(self.tenancy.keys, IndexKey.of, self.require_admitted)
 
     async def search(self, tenant: TenantId, state: KnowledgeState, question: Question) -> Searched:
         """See the port. Raises :class:`IndexNotReady` while the index is filled."""

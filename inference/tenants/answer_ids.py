@@ -12,11 +12,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from inference.tenants.kept_keys import KeptKeys
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import Refused, Transient
 from tenancy.platform.clock import NewNonce, random_nonce
 from tenancy.storage.derived_keys import TAG_DIGITS, derived_key, tag
+from tenancy.storage.kept_keys import KeptKeys
 from tenancy.storage.keys import TenantKeys
 from tenancy.tenant_id import TenantId
 
@@ -40,7 +40,7 @@ class AnswerIds:
     _keys: KeptKeys[bytes] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._keys = KeptKeys(self.tenancy, _derived, self.require_admitted)
+        self._keys = KeptKeys(self.tenancy.keys, _derived, self.require_admitted)
 
     async def new(self, tenant: TenantId, adapter: str) -> str:
         """The id of an answer by this adapter (``base`` for none). Raises :class:`RequestRefused` (403)."""

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tenancy.bootstrap import Tenancy
-from tenancy.storage.keys import TenantKeys
+from tenancy.storage.keys import KeyRing, TenantKeys
 from tenancy.tenant_id import TenantId
 
 KEYS = 4096
@@ -20,7 +19,7 @@ KeyT = TypeVar("KeyT")
 class KeptKeys(Generic[KeyT]):
     """``require_admitted`` raises where a tenant is fenced, of which no key is kept then. On one event loop."""
 
-    tenancy: Tenancy
+    keys: KeyRing
     derive: Callable[[TenantKeys], KeyT]
     require_admitted: Callable[[TenantId], None]
     _held: dict[TenantId, KeyT] = field(default_factory=dict, repr=False)  # in the order of opening
@@ -35,7 +34,7 @@ class KeptKeys(Generic[KeyT]):
         """
         key = self._held.get(tenant)
         if key is None:
-            keys = await self.tenancy.keys.open(tenant)
+            keys = await self.keys.open(tenant)
             self.require_admitted(tenant)  # it may have been fenced meanwhile
             key = self._held[tenant] = self.derive(keys)
             while len(self._held) > KEYS:
