@@ -20,6 +20,7 @@ LONG_LIVED = (
     "tenancy.lifecycle.purge_records",
     "tenancy.service.",
     "tenancy.state.open_work",
+    "tenancy.storage.kept_keys",
 )
 
 
