@@ -16,7 +16,8 @@ from tenancy.errors import ContendedState, Refused
 from tenancy.state import activation
 from tenancy.state.archive import Archive
 from tenancy.state.open_work import announce
-from tenancy.state.registry import SWAP_ATTEMPTS, Change, require_active
+from tenancy.state.registry import Change, require_active
+from tenancy.storage.cas_record import ATTEMPTS, CONTENDED
 from tenancy.tenant_id import TenantId
 
 NewId = Callable[[], str]
@@ -135,10 +136,10 @@ async def _swapped(tenancy: Tenancy, tenant: TenantId, digest: str | None, chang
     record is written, so both are read again once the state has moved. Raises :class:`ContendedState` after too many
     times.
     """
-    for _ in range(SWAP_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         with suppress(_StateMoved):
             return await _swapped_once(tenancy, tenant, digest, change_with)
-    raise ContendedState(f"the tenant's state was swapped by others {SWAP_ATTEMPTS} times in a row")
+    raise ContendedState(CONTENDED)
 
 
 async def _swapped_once(

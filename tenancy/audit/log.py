@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from pydantic import ValidationError
@@ -36,15 +37,15 @@ from schemas.evidence.audit import (
     segment_lines,
 )
 from schemas.objects import object_keys
-from tenancy.errors import AuditBroken, AuditContended, ObjectNotFound, PreconditionFailed
+from tenancy.errors import AuditBroken, AuditContended, ContendedState, ObjectNotFound, PreconditionFailed
 from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
 from tenancy.platform.concurrency import RUN_AT_ONCE, gathered
 from tenancy.state.open_work import Announcer
+from tenancy.storage.cas_record import CasRecord
 from tenancy.storage.objects import ObjectStore, erase_prefix
 from tenancy.tenant_id import TenantId
 
 APPEND_ATTEMPTS = 48
-HEAD_ATTEMPTS = 4
 
 CLAIM = "an event's claim"
 
@@ -317,16 +318,17 @@ class AuditLog:
         self, tenant: TenantId, head: AuditHead, etag: str | None, change: Callable[[AuditHead], AuditHead]
     ) -> Hint:
         """Change the hint by compare-and-swap. After some lost races it is left as others wrote it."""
-        for _ in range(HEAD_ATTEMPTS):
-            changed = change(head)
-            if changed is head:
-                break
-            body = changed.model_dump_json().encode()
-            with suppress(PreconditionFailed):
-                key = object_keys.audit_head(tenant)
-                return changed, await self.objects.put(key, body, if_absent=etag is None, if_match=etag)
-            head, etag = await self.hint(tenant)
-        return head, etag
+        key = object_keys.audit_head(tenant)
+        record = CasRecord(
+            partial(self.hint, tenant),
+            lambda held, etag: self.objects.put(
+                key, held.model_dump_json().encode(), if_absent=etag is None, if_match=etag
+            ),
+        )
+        with suppress(ContendedState):
+            head, etag, _ = await record.swap(change, base=(head, etag))
+            return head, etag
+        return await self.hint(tenant)
 
 
 def _readable(model: type[ModelT], body: bytes, what: str) -> ModelT:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from schemas.base.contract import read_tolerant
 from schemas.objects import object_keys
 from schemas.objects.purges import PurgeRecord, SubcontractorConfirmation
 from schemas.tenant.policy import KEPT_FOR_DELETION
-from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
 from tenancy.platform.clock import Clock
 from tenancy.state.open_work import announce
+from tenancy.storage.cas_record import CasRecord
 from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
-
-ATTEMPTS = 20
 
 Note = Callable[[PurgeRecord], PurgeRecord]
 Unreadable = Callable[[str, Exception], None]
@@ -53,20 +52,16 @@ class PurgeRecords:
         return True
 
     async def note(self, tenant: str, purge_id: str, change: Note) -> tuple[PurgeRecord, bool]:
-        """Apply ``change``, which is pure and may run several times; whether anything was written.
+        """Apply ``change``, one of :meth:`CasRecord.swap`; whether anything was written.
 
-        Raises :class:`ObjectNotFound`, and
-        :class:`ContendedState` after too many lost races.
+        Raises :class:`ObjectNotFound`, and :class:`ContendedState` after too many lost races.
         """
-        for _ in range(ATTEMPTS):
-            current, etag = await self._read(tenant, purge_id)
-            changed = change(current)
-            if changed == current:
-                return current, False
-            with suppress(PreconditionFailed):
-                await self.objects.put(_key(changed), changed.model_dump_json().encode(), if_match=etag)
-                return changed, True
-        raise ContendedState("a purge's record was changed by others too many times in a row")
+        held = CasRecord(
+            partial(self._read, tenant, purge_id),
+            lambda record, etag: self.objects.put(_key(record), record.model_dump_json().encode(), if_match=etag),
+        )
+        record, _, written = await held.swap(change)
+        return record, written
 
     async def move(self, record: PurgeRecord, change: Note) -> PurgeRecord:
         """Note ``change``, unless somebody else took the purge elsewhere since ``record``: then theirs counts.

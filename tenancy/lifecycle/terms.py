@@ -11,9 +11,10 @@ from collections.abc import Callable
 from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
 from schemas.objects.terms import MOST_TERMS, Term, TermList
-from tenancy.errors import ObjectNotFound, PreconditionFailed, Refused
+from tenancy.errors import ObjectNotFound, Refused
 from tenancy.redaction.gate import UnionGate
 from tenancy.redaction.terms import TenantTerms
+from tenancy.storage.cas_record import CasRecord
 from tenancy.storage.tenant_store import TenantStore
 
 _ONLY_TERMS = UnionGate("tenant-terms", "1", ())
@@ -43,18 +44,19 @@ def contains(term: Term, content: ExampleContent) -> bool:
 
 async def change_terms(store: TenantStore, change: TermChange) -> TermList:
     """Swap the list for a changed one, under a new version; no write where nothing changes. The caller has seen that
-    the tenant is not fenced, and bounds the time. Raises :class:`Refused` for a list that is too long.
+    the tenant is not fenced. Raises :class:`Refused` for a list that is too long, and :class:`ContendedState`.
     """
-    while True:
-        held, etag = await read_term_list(store)
+
+    def numbered(held: TermList) -> TermList:
         changed = change(held)
         if changed == held:
             return held
         if max(len(changed.terms), len(changed.allowed)) > MOST_TERMS:
             raise Refused("too-many-terms", f"refused: a tenant has at most {MOST_TERMS} terms; remove some")
-        changed = changed.evolve(version=secrets.token_hex(6))
-        try:
-            await store.put_record(object_keys.terms(), changed, if_absent=etag is None, if_match=etag)
-        except PreconditionFailed:
-            continue  # somebody else changed it in between
-        return changed
+        return changed.evolve(version=secrets.token_hex(6))
+
+    record = CasRecord(
+        lambda: read_term_list(store),
+        lambda terms, etag: store.put_record(object_keys.terms(), terms, if_absent=etag is None, if_match=etag),
+    )
+    return (await record.swap(numbered)).record

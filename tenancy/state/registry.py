@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from schemas.base.contract import read_tolerant
 from schemas.bus.events import EVENT_TYPES, EventData
 from schemas.objects import object_keys
 from schemas.objects.state import OutboxEntry, TenantState
-from tenancy.errors import ContendedState, ObjectNotFound, PreconditionFailed, TenantFenced, UnknownTenant
+from tenancy.errors import ObjectNotFound, PreconditionFailed, TenantFenced, UnknownTenant
 from tenancy.platform.clock import Clock, NewNonce, random_nonce, utc_now
+from tenancy.storage.cas_record import CasRecord
 from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
-
-SWAP_ATTEMPTS = 16
 
 Change = Callable[[TenantState], TenantState]
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A state and the ETag it was read or written with."""
 
     state: TenantState
@@ -79,28 +77,26 @@ class StateRegistry:
     async def swap(self, tenant: TenantId, change: Change, *, base: Snapshot | None = None) -> Snapshot:
         """Apply ``change`` by compare-and-swap and return what was written.
 
-        ``change`` is pure and may run several times, each time on the state that is current then; returning its
-        argument itself means nothing is to be written. ``base`` saves the first read. Raises what ``change`` raises,
+        ``change`` is one of :meth:`CasRecord.swap`. ``base`` saves the first read. Raises what ``change`` raises,
         :class:`UnknownTenant`, and :class:`ContendedState` after too many lost races.
         """
-        snapshot = base or await self.read(tenant)
-        for attempt in range(SWAP_ATTEMPTS):
-            changed = change(snapshot.state)
-            if changed is snapshot.state:
-                return snapshot
-            written = changed.evolve(rev=snapshot.state.rev + 1, nonce=self.new_nonce())
-            body = written.model_dump_json().encode()
-            try:
-                etag = await self.objects.put(object_keys.state_key(tenant), body, if_match=snapshot.etag)
-                return Snapshot(written, etag)
-            except PreconditionFailed:
-                present = await self.read(tenant)
-                if present.state.nonce == written.nonce:
-                    # A retry inside the client after a lost answer: the first attempt had won.
-                    return present
-                await asyncio.sleep(random.uniform(0, 0.01) * 2 ** min(attempt, 6))  # noqa: S311 - jitter
-                snapshot = await self.read(tenant)  # after the pause, or the pause itself would make it stale
-        raise ContendedState(f"the tenant's state was swapped by others {SWAP_ATTEMPTS} times in a row")
+        ours: set[str] = set()
+
+        def numbered(state: TenantState) -> TenantState:
+            # Its own nonce: a retry inside the client after a lost answer, where the first attempt had won.
+            changed = state if state.nonce in ours else change(state)
+            if changed is state:
+                return state
+            ours.add(nonce := self.new_nonce())
+            return changed.evolve(rev=state.rev + 1, nonce=nonce)
+
+        key = object_keys.state_key(tenant)
+        record = CasRecord(
+            partial(self.read, tenant),
+            lambda state, etag: self.objects.put(key, state.model_dump_json().encode(), if_match=etag),
+        )
+        state, etag, _ = await record.swap(numbered, base=base)
+        return Snapshot(state, etag)
 
     async def tenants(self, *, after: str = "") -> AsyncIterator[TenantId]:
         """Every tenant that was ever onboarded, purged ones too, in the order of their keys; those behind ``after``."""

@@ -14,8 +14,8 @@ from schemas.objects.state import OutboxEntry, TenantState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ContendedState, PreconditionFailed, TenantFenced, UnknownTenant
-from tenancy.state import registry as state_module
 from tenancy.state.registry import StateRegistry, entry_data, require_active
+from tenancy.storage import cas_record
 from tenancy.storage.objects import ObjectStore
 from tenancy.tenant_id import TenantId
 from tests.contract.conftest import START, TENANT, Notes
@@ -155,7 +155,7 @@ async def test_a_change_that_refuses_on_the_present_state_writes_nothing(states:
 async def test_a_race_that_is_always_lost_ends_and_may_be_tried_later(
     objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state_module, "SWAP_ATTEMPTS", 4)
+    monkeypatch.setattr(cas_record, "ATTEMPTS", 4)
 
     async def always_lost(_: Meddled, key: str, __: bytes, ___: str) -> str:
         raise PreconditionFailed(key)

@@ -27,7 +27,8 @@ from tenancy.errors import ContendedState, Refused
 from tenancy.state.activation import retired
 from tenancy.state.archive import KEPT_ADAPTERS, KEPT_RUNS, Archive, surplus_adapters, surplus_runs
 from tenancy.state.open_work import announce
-from tenancy.state.registry import SWAP_ATTEMPTS, Change, Snapshot, StateRegistry
+from tenancy.state.registry import Change, Snapshot, StateRegistry
+from tenancy.storage.cas_record import ATTEMPTS
 from tenancy.storage.memory import MemoryObjectStore
 from tenancy.tenant_id import TenantId
 from tests.unit.operator_parts import NOW, Parts, adapters_ports, onboarded_parts, publish_adapter, purge_to_the_end
@@ -409,7 +410,7 @@ async def test_a_command_that_names_an_archived_adapter_is_carried_out_beside_sw
         await parts.tenancy.states.swap(TENANT, lambda state: state.model_copy())
 
     with monkeypatch.context() as patched:
-        Between(patched, swaps, SWAP_ATTEMPTS)
+        Between(patched, swaps, ATTEMPTS)
         with pytest.raises(ContendedState):
             await command(parts.tenancy, TENANT, old)
     assert (await state_of(parts)).active_adapter == active
