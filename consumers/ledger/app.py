@@ -25,6 +25,7 @@ from schemas.bus.topics import LIVE_TOPICS
 from schemas.evidence.purposes import Purpose
 from tenancy.audit.checkpoints import Checkpointer
 from tenancy.bootstrap import Tenancy, process_keys
+from tenancy.knowledge.database.connection import opened
 from tenancy.lifecycle.costs import read_prices
 from tenancy.platform.settings import loaded_or_exit
 from tenancy.service.periodic import LOOKS, Periodic
@@ -50,7 +51,6 @@ def main() -> None:
         keeper = AuditKeeper(tenancy, checkpointer, settings.quiesce_seconds, longest, owns=share.owns)
         signing = Periodic("audit keeper", settings.audit_checkpoint_seconds, keeper.reconcile, at_once=LOOKS)
         sweeping = Periodic("audit round", TICK_SECONDS, keeper.sweep)
-        inventory = Periodic("storage inventory", TICK_SECONDS, Inventory(tenancy).take)
         prices = None if settings.price_file is None else read_prices(settings.price_file)
         counters = usage_counters()
         budgets = Budgets(tenancy, prices, counters)
@@ -65,7 +65,9 @@ def main() -> None:
             budgets.spenders,
             canaries.reported,
         )
-        yield made, (signing, sweeping, inventory, comparing, judging)
+        async with opened(settings) as database:
+            inventory = Periodic("storage inventory", TICK_SECONDS, Inventory(tenancy, database).take)
+            yield made, (signing, sweeping, inventory, comparing, judging)
 
     serve("ledger", settings=settings, topics=LIVE_TOPICS, handlers=HANDLERS, ports=ports)
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from schemas.bus.events import StoredBytes, UsageRecorded
 from schemas.objects import object_keys
-from schemas.objects.usage import INVENTORY_REPORTER, Report, UsageDay, day_of
+from schemas.objects.usage import DATABASE_AREA, INVENTORY_REPORTER, Report, UsageDay, day_of
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import KeyDestroyed, ObjectNotFound, TenantFenced, UnknownTenant
+from tenancy.knowledge.database.connection import Database
+from tenancy.knowledge.database.tables import stored_bytes
 from tenancy.service.telemetry import SCOPE, trouble_logged
 from tenancy.state.rounds import Rounds
 from tenancy.tenant_id import TenantId
@@ -31,6 +33,7 @@ class Inventory:
     """Looks at each tenant once an hour, by the shared round, and lists what no inventory of the day has listed yet."""
 
     tenancy: Tenancy
+    database: Database | None = None
 
     async def take(self) -> None:
         for tenant in await Rounds(self.tenancy.states, "inventory", self.tenancy.clock).take():
@@ -60,7 +63,9 @@ class Inventory:
         return INVENTORY_REPORTER in held.counted
 
     async def _stored(self, tenant: TenantId) -> tuple[StoredBytes, ...]:
-        """Superseded versions too: the store charges for them until a purge or an erasure removes them."""
+        """Superseded versions too: the store charges for them until a purge or an erasure removes them. Raises
+        :class:`DatabaseUnavailable`: the day is then taken in a later round.
+        """
         prefix = object_keys.tenant_prefix(tenant)
         found: dict[str, int] = {}
         async for version in self.tenancy.objects.versions(prefix):
@@ -68,4 +73,6 @@ class Inventory:
             found[area] = found.get(area, 0) + version.size_bytes
         async for version in self.tenancy.objects.versions(object_keys.audit_prefix(tenant)):
             found[AUDIT_AREA] = found.get(AUDIT_AREA, 0) + version.size_bytes
+        if self.database is not None and (size := await stored_bytes(self.database, tenant)):
+            found[DATABASE_AREA] = size
         return tuple(StoredBytes(area=area, bytes=found[area]) for area in sorted(found))

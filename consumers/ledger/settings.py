@@ -8,10 +8,11 @@ from pydantic import Field
 
 from consumers.runtime.settings import ConsumerSettings
 from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
+from tenancy.knowledge.database.settings import DatabaseSettings
 from tenancy.platform.settings import DAY_SECONDS, KeyReference
 
 
-class LedgerSettings(ConsumerSettings):
+class LedgerSettings(ConsumerSettings, DatabaseSettings):
     """With what, and how often, the audit logs are signed."""
 
     audit_key: KeyReference | None = Field(

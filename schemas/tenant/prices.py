@@ -35,6 +35,9 @@ class TrainingPrices(Contract):
 
 class StoragePrices(Contract):
     per_gib_month: Price = NOTHING
+    database_per_gib_month: Price | None = Field(
+        default=None, description="of an index in PostgreSQL; absent: as in the bucket"
+    )
 
 
 class Prices(Contract):

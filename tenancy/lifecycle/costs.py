@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from schemas.bus.events import UsageSource
 from schemas.objects import object_keys
-from schemas.objects.usage import KeptUsage, UsageDay, UsageSum, amounts_of
+from schemas.objects.usage import DATABASE_AREA, KeptUsage, UsageDay, UsageSum, amounts_of
 from schemas.tenant.prices import PriceFile, Prices
 from tenancy.errors import ObjectNotFound, Refused
 from tenancy.platform.concurrency import gathered
@@ -144,7 +144,11 @@ def _training(used: UsageSum, prices: Prices) -> Decimal:
 
 
 def _storage(used: UsageSum, prices: Prices, days: int) -> Decimal:
-    return sum(used.byte_days.values()) / GIB / days * prices.storage.per_gib_month
+    each = prices.storage
+    in_database = used.byte_days.get(DATABASE_AREA, 0)
+    in_bucket = sum(used.byte_days.values()) - in_database
+    for_database = each.per_gib_month if each.database_per_gib_month is None else each.database_per_gib_month
+    return (in_bucket * each.per_gib_month + in_database * for_database) / GIB / days
 
 
 def read_prices(path: Path) -> PriceFile:

@@ -8,20 +8,24 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import numpy as np
 import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from consumers.ledger.inventory import Inventory
 from consumers.purge.handlers import PurgePorts, on_purge_requested
 from consumers.purge.policy_changes import on_policy_changed
 from inference.knowledge.database_search import DatabaseSearch
 from inference.knowledge.port import IndexNotReady
 from producers.commands import requests
 from producers.commands.policies import set_policy
+from schemas.bus.events import UsageRecorded
 from schemas.bus.outcome import Outcome
 from schemas.objects.purges import PurgeRecord
+from schemas.objects.usage import DATABASE_AREA
 from schemas.stores.registry import STORES
 from tenancy.errors import KeyDestroyed, Outage, Refused, TenantFenced
 from tenancy.knowledge.database.connection import SETTINGS, Database, DatabaseFailed, DatabaseUnavailable
@@ -321,6 +325,39 @@ async def test_a_consumer_without_the_database_refuses_such_a_tenants_documents_
     with pytest.raises(Refused, match="SANO_KNOWLEDGE_DATABASE_URL"):
         await replace(index, database=None).handle(await index.upserted("d1", 1, "Apixaban dose."))
     assert (await house.parts.tenancy.active(TENANT)).state.knowledge is None
+
+
+# --- what it costs
+
+
+async def test_the_inventory_counts_a_tenants_index_and_needs_no_right_on_it(
+    house: SearchedIndexes, postgres: Postgres, database_url: str
+) -> None:
+    index = await house.index()
+    await index.handle(await index.upserted("d1", 1, "Apixaban dose."))
+    await house.search("apixaban", tenant=TENANT)
+    assert house.database is not None
+    found = await held(house.database, TENANT)
+    assert found is not None
+    name = f"ledger_{secrets.token_hex(8)}"
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(name)))
+    indexes = urlsplit(database_url).path.removeprefix("/")
+    await house.index(OTHER)
+    async with Database(postgres.url(indexes, role=name)) as database:
+        inventory = Inventory(house.parts.tenancy, database)
+        assert [await stored_of(house, inventory, tenant) for tenant in (TENANT, OTHER)] == [found[1], None]
+    async with Database(NOWHERE, wait_seconds=0.2) as unreachable:
+        house.parts.now += timedelta(days=1)
+        with pytest.raises(DatabaseUnavailable):
+            await Inventory(house.parts.tenancy, unreachable).take_of(TENANT)
+
+
+async def stored_of(house: SearchedIndexes, inventory: Inventory, tenant: TenantId) -> int | None:
+    await inventory.take_of(tenant)
+    told = house.parts.publisher.events[-1].data
+    assert isinstance(told, UsageRecorded)
+    return {one.area: one.bytes for one in told.stored}.get(DATABASE_AREA)
 
 
 # --- the purge

@@ -19,7 +19,7 @@ from producers.queries.cost import CostView, cost
 from schemas.bus.envelope import Event
 from schemas.bus.events import UsageRecorded, UsageSource
 from schemas.objects.state import TenantState
-from schemas.objects.usage import Report, UsageSum
+from schemas.objects.usage import DATABASE_AREA, Report, UsageSum
 from schemas.tenant.prices import PriceFile
 from tenancy.errors import Refused
 from tenancy.lifecycle.costs import Month, cost_of, read_prices
@@ -69,6 +69,13 @@ def test_each_amount_has_its_own_price_and_what_has_none_costs_nothing() -> None
     assert costs.inference == Decimal(3) + Decimal("0.25") + 5 + 1
     assert (costs.training, costs.storage) == (Decimal(15), Decimal(2))
     assert cost_of(month, NOVEMBER, prices({"version": "v1", "valid_from": "2026-01-01"})).total == 0
+
+
+@pytest.mark.parametrize(("price", "total"), [({}, 3 * 30), ({"database_per_gib_month": 45}, 2 * 30 + 45)])
+def test_an_index_in_the_database_has_the_buckets_price_or_its_own(price: dict[str, int], total: int) -> None:
+    version = {"version": "v1", "valid_from": "2026-01-01", "storage": {"per_gib_month": 30, **price}}
+    stored = used(3, storage={"byte_days": {"adapters": 2 * 2**30, DATABASE_AREA: 2**30}})
+    assert cost_of(stored, NOVEMBER, prices(version)).storage * 30 == total
 
 
 def test_each_day_is_priced_by_the_version_that_was_valid_on_it() -> None:

@@ -18,7 +18,9 @@ UsageSource = Literal["inference", "training", "storage"]
 
 
 class StoredBytes(Contract):
-    """What lies in one area of the tenant's prefix, or in its audit log: all versions of all objects."""
+    """What lies in one area of the tenant's prefix or in its audit log, all versions of all objects, or in the database
+    of indexes.
+    """
 
     area: ReasonCode
     bytes: Count
