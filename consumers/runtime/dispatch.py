@@ -82,7 +82,10 @@ class Dispatcher(Generic[PortsT]):
         if is_for_nobody(record, event) and self._owns(record):
             raise Poison(UNKNOWN_READER, "a copy for a reader that this topic does not have", event)
         handler = self.handlers.get(type(event.data))
-        if not (handler or self._owns(record)) or not await self._believes(event, record):
+        if not (handler or self._owns(record)):
+            return None
+        is_signed = await self._believed(event, record)
+        if is_signed is None:
             return None
         if handler is None or is_for_another(self.reader, record, event):
             return None
@@ -91,27 +94,26 @@ class Dispatcher(Generic[PortsT]):
             outcome = await self._outcome(handler, event)
             span.set_attribute("sano.outcome", str(outcome))
             await self.record(event, record, outcome)
+        if not is_signed:
+            self.telemetry.unsigned.add(1, {"type": event.type})
         self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
         return outcome
 
     def _owns(self, record: Record) -> bool:
         return TOPICS[record.topic].owner == self.service
 
-    async def _believes(self, event: Event, record: Record) -> bool:
-        """Whether the signature lets this service believe the event; False for what the topic's owner dead-letters.
+    async def _believed(self, event: Event, record: Record) -> bool | None:
+        """Whether the event is signed; None for one that the topic's owner dead-letters, for its signature.
 
         A key that only this reader does not know may be known to the owner, who then takes the event: so each reader
         dead-letters what is signed by a key that it does not know, and nothing is lost.
         """
         try:
-            is_signed = await self.signatures.believed(event, record, self.tenancy.states)
+            return await self.signatures.believed(event, record, self.tenancy.states)
         except NotBelieved as refusal:
             if not self._owns(record) and refusal.code != UNKNOWN_SIGNER:
-                return False
+                return None
             raise Poison(refusal.code, str(refusal), event) from None
-        if not is_signed:
-            self.telemetry.unsigned.add(1, {"type": event.type})
-        return True
 
     def run_of(self, records: Sequence[Record]) -> list[Event]:
         """The events of the first of these records, as far as one handler may take them at once; none where it is one
@@ -138,12 +140,10 @@ class Dispatcher(Generic[PortsT]):
         Raises :class:`Transient` and :class:`Refused`, each of which is about none of them in particular.
         """
         handler = self.handlers[type(run[0].data)]
-        believed, unsigned = await self.signatures.believed_run(run, records, self.tenancy.states)
+        believed = await self.signatures.believed_run(run, records, self.tenancy.states)
         if not isinstance(handler, InRuns) or not believed:
             return 0
-        if unsigned:
-            self.telemetry.unsigned.add(unsigned, {"type": run[0].type})
-        run = run[:believed]
+        run = run[: len(believed)]
         started = time.perf_counter()
         attributes = self._attributes(records[0], run[0])
         with self.telemetry.span(f"process run of {run[0].type}", run[-1].traceparent, attributes) as span:
@@ -156,6 +156,8 @@ class Dispatcher(Generic[PortsT]):
                 outcomes = [Outcome.REFUSED_PURGED] * len(run)
             span.set_attribute("sano.events", len(outcomes))
         await self._tell(run, records, outcomes)
+        if unsigned := believed[: len(outcomes)].count(False):
+            self.telemetry.unsigned.add(unsigned, {"type": run[0].type})
         for event in run[: len(outcomes)]:
             self.telemetry.handling.record(time.perf_counter() - started, {"type": event.type})
         return len(outcomes)

@@ -47,24 +47,21 @@ class Signatures:
         await self._require_none(event, states)
         return False
 
-    async def believed_run(
-        self, run: Sequence[Event], records: Sequence[Record], states: StateRegistry
-    ) -> tuple[int, int]:
-        """How many of the run, from the first on, are believed, and how many of these are not signed.
+    async def believed_run(self, run: Sequence[Event], records: Sequence[Record], states: StateRegistry) -> list[bool]:
+        """Of each of the run that is believed, from the first on, whether it is signed.
 
         The tenant's policy is read once for all of them, which are of one tenant and of one type.
         """
-        believed = unsigned = 0
+        believed: list[bool] = []
         for event, record in zip(run, records, strict=False):
             try:
-                if not self._is_signed(event, record):
-                    if not unsigned:
-                        await self._require_none(event, states)
-                    unsigned += 1
+                is_signed = self._is_signed(event, record)
+                if not is_signed and all(believed):
+                    await self._require_none(event, states)
             except NotBelieved:
                 break
-            believed += 1
-        return believed, unsigned
+            believed.append(is_signed)
+        return believed
 
     def _is_signed(self, event: Event, record: Record) -> bool:
         appended_at = None

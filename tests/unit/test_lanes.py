@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from tests.fixtures.records import raw_record, record_of
 
 PARTITION = (events.CURATION, 0)
 LIMITS = LaneLimits(side_by_side=4, records=100, bytes=10**6)
+STANDS: list[Stand] = []
 
 
 def a_record(tenant: str, offset: int, partition: int = 0, topic: str = events.CURATION) -> Any:
@@ -46,6 +47,7 @@ class Stand:
     together: int = 0
 
     def __post_init__(self) -> None:
+        STANDS.append(self)
         self.lanes = LaneScheduler(self._attempt, self.limits, lambda: 0.0)
         self.lanes.assign([PARTITION, (events.CURATION, 1), (events.TENANTS, 0)], lambda _: None)
 
@@ -76,6 +78,14 @@ class Stand:
     def committable(self) -> int | None:
         place = self.lanes.committable([PARTITION]).get(PARTITION)
         return None if place is None else place.offset
+
+
+@pytest.fixture(autouse=True)
+async def stands() -> AsyncIterator[None]:
+    """Ends what the test has left under way."""
+    yield
+    while STANDS:
+        await STANDS.pop().lanes.stop(0.0)
 
 
 async def turns() -> None:

@@ -241,8 +241,10 @@ async def test_a_time_that_the_publisher_wrote_itself_is_no_word_of_the_broker()
 # --- runs
 
 
-async def stand_of(signatures: Signatures, objects: MemoryObjectStore | None = None) -> Stand:
-    stand = Stand()
+async def stand_of(
+    signatures: Signatures, objects: MemoryObjectStore | None = None, stand: Stand | None = None
+) -> Stand:
+    stand = stand or Stand()
     made = await stand.begun()
     tenancy = a_tenancy(made.bus, objects)
     made.dispatcher = replace(made.dispatcher, signatures=signatures, tenancy=tenancy)
@@ -275,6 +277,17 @@ class Reads(MemoryObjectStore):
     async def get(self, key: str) -> Any:
         self.states += key == object_keys.state_key("t1")
         return await super().get(key)
+
+
+async def test_an_unsigned_event_that_a_run_leaves_for_the_next_is_counted_once(counted: Counted) -> None:
+    half = Stand(several=lambda run: [Outcome.EFFECT] * 2)
+    stand = await stand_of(COUNTING, stand=half)
+    stand.dispatcher = replace(stand.dispatcher, telemetry=replace(TELEMETRY, unsigned=counted))  # type: ignore[arg-type]
+    stand.handling = replace(stand.handling, dispatcher=stand.dispatcher)
+    records = [*run_of(1), granted(2), granted(3), granted(4), granted(5)]
+    while records:
+        records = records[await stand.handling.attempt(records) :]
+    assert sum(amount for _, amount in counted.by_type) == 4
 
 
 @pytest.mark.parametrize(("records", "reads"), [(run_of(1, 2, 3), 0), ([granted(1), granted(2), granted(3)], 1)])
