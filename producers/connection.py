@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 
 from producers.settings import OperatorSettings
 from schemas.bus.envelope import Event
-from tenancy.bootstrap import Tenancy, assemble, master_key, object_store, open_tenancy
+from tenancy.bootstrap import Tenancy, assemble, master_key, open_store, open_tenancy
 from tenancy.bus import RawMessage
 from tenancy.errors import Refused
 
@@ -31,6 +32,11 @@ def for_commands(settings: OperatorSettings) -> AbstractAsyncContextManager[Tena
     return open_tenancy(settings, SOURCE)
 
 
-def for_reading(settings: OperatorSettings) -> Tenancy:
-    """The object store only. Raises :class:`Refused` when there is no master key."""
-    return assemble(object_store(settings), master_key(settings), NoBus(), f"/sanolith/{SOURCE}")
+@asynccontextmanager
+async def for_reading(settings: OperatorSettings) -> AsyncIterator[Tenancy]:
+    """Connected to the object store only. Entering raises :class:`Refused` when there is no master key."""
+    master = master_key(settings)
+    async with open_store(settings) as store:
+        tenancy = assemble(store, master, NoBus(), f"/sanolith/{SOURCE}")
+        with closing(tenancy.keys):
+            yield tenancy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,6 +165,11 @@ def object_store(settings: PlatformSettings) -> S3ObjectStore:
     return S3ObjectStore(client, settings.s3_bucket, direct)
 
 
+def open_store(settings: PlatformSettings) -> AbstractAsyncContextManager[S3ObjectStore]:
+    """The bucket for the life of a service or a command. Nothing is asked of it yet."""
+    return aclosing(object_store(settings))
+
+
 @asynccontextmanager
 async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator[Tenancy]:
     """Connect to the real bus and object store for the life of a service or a command.
@@ -172,7 +177,7 @@ async def open_tenancy(settings: PlatformSettings, source: str) -> AsyncIterator
     Raises :class:`Refused` for wrong settings, before anything is waited for.
     """
     master, client, signing = master_key(settings), settings.kafka_client(), event_signer(settings)
-    async with aclosing(object_store(settings)) as store, KafkaPublisher(client, signing) as kafka:
+    async with open_store(settings) as store, KafkaPublisher(client, signing) as kafka:
         tenancy = assemble(store, master, kafka, f"/sanolith/{source}")
         with closing(tenancy.keys):
             yield tenancy

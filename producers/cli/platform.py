@@ -26,11 +26,11 @@ def _kafka_log(settings: OperatorSettings) -> AbstractAsyncContextManager[EventL
 
 @dataclass(frozen=True)
 class Platform:
-    """``reading`` does without the bus; ``commanding`` connects to it for the life of one command, and ``log`` reads
-    its topics."""
+    """Each connects for the life of one command: ``reading`` without the bus, ``commanding`` with it; ``log`` reads its
+    topics."""
 
     settings: Callable[[], OperatorSettings]
-    reading: Callable[[OperatorSettings], Tenancy]
+    reading: Callable[[OperatorSettings], AbstractAsyncContextManager[Tenancy]]
     commanding: Callable[[OperatorSettings], AbstractAsyncContextManager[Tenancy]]
     log: Callable[[OperatorSettings], AbstractAsyncContextManager[EventLog]] = _kafka_log
 
@@ -55,7 +55,8 @@ def read(context: typer.Context, look: Callable[[Tenancy, OperatorSettings], Awa
     settings = here.settings()
 
     async def run() -> T:
-        return await look(here.reading(settings), settings)
+        async with here.reading(settings) as tenancy:
+            return await look(tenancy, settings)
 
     return asyncio.run(run())
 

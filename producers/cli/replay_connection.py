@@ -42,8 +42,8 @@ def reading(
     settings = elsewhere or here.settings()
 
     async def run() -> T:
-        async with here.log(settings) as log:
-            return await act(here.reading(settings), settings, log)
+        async with here.log(settings) as log, here.reading(settings) as tenancy:
+            return await act(tenancy, settings, log)
 
     return asyncio.run(run())
 
@@ -98,7 +98,9 @@ def running(
             tenancy = await stack.enter_async_context(here.commanding(target_settings))
             name = f"{target_settings.kafka_bootstrap_servers}, bucket {target_settings.s3_bucket}"
             target = Target(name, log, tenancy)
-            registries = [here.reading(settings).states, tenancy.states] if to else [tenancy.states]
+            registries = [tenancy.states]
+            if to:
+                registries.insert(0, (await stack.enter_async_context(here.reading(settings))).states)
             order: Order = InAnyOrder()
             with counted("replay") as progress:
                 if to:

@@ -19,7 +19,7 @@ from schemas.bus.publishers import OPERATORS
 from schemas.bus.retention import kept
 from schemas.evidence.trust import SIGNS
 from schemas.objects import object_keys
-from tenancy.bootstrap import master_key, object_store, signer, trust
+from tenancy.bootstrap import master_key, open_store, signer, trust
 from tenancy.errors import Refused, Transient
 from tenancy.knowledge.database.connection import opened
 from tenancy.knowledge.database.settings import no_database
@@ -76,8 +76,9 @@ async def _checked(part: str, check: Awaitable[str], remedy: str) -> Check:
 
 
 async def _object_store(settings: OperatorSettings) -> str:
-    async for _ in object_store(settings).keys(object_keys.REGISTRY_PREFIX):
-        return f"bucket {settings.s3_bucket} answers"
+    async with open_store(settings) as store:
+        async for _ in store.keys(object_keys.REGISTRY_PREFIX):
+            return f"bucket {settings.s3_bucket} answers"
     return f"bucket {settings.s3_bucket} answers; no tenant is in it yet"
 
 
@@ -85,15 +86,17 @@ async def _lacks(settings: OperatorSettings) -> list[Check]:
     """One check for each guarantee that the object store does not give; one that it gives them all."""
     remedy = "use a server that gives it: see docs/object-stores.md"
     lacking, names = [], []
-    async for found in probed(object_store(settings), f"doctor-{secrets.token_hex(8)}"):
-        names.append(found.name)
-        if found.lack is not None:
-            lacking.append(Check(part=f"object store: {found.name}", ok=False, detail=found.lack, remedy=remedy))
+    async with open_store(settings) as store:
+        async for found in probed(store, f"doctor-{secrets.token_hex(8)}"):
+            names.append(found.name)
+            if found.lack is not None:
+                lacking.append(Check(part=f"object store: {found.name}", ok=False, detail=found.lack, remedy=remedy))
     return lacking or [Check(part="object store: guarantees", ok=True, detail=f"it gives {', '.join(names)}")]
 
 
 async def _purges(settings: OperatorSettings) -> str:
-    due = str(await purges_due(object_store(settings), utc_now))
+    async with open_store(settings) as store:
+        due = str(await purges_due(store, utc_now))
     if due:
         raise Refused("purges-due", f"refused: purges do not go on; {due}")
     return "every purge goes on, and nobody who is to be purged is active"

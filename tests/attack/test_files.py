@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -206,7 +206,7 @@ class Desk:
         async def reading_log(_: OperatorSettings) -> AsyncIterator[MemoryLog]:
             yield self.log
 
-        here = Platform(lambda: self.settings, lambda _: self.world.outside, commanding, reading_log)
+        here = Platform(lambda: self.settings, lambda _: nullcontext(self.world.outside), commanding, reading_log)
         return CliRunner().invoke(app, arguments, obj=None if offline else here)
 
     def everything(self) -> tuple[dict[str, bytes], int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def sano(parts: Parts, settings: OperatorSettings) -> Sano:
         yield parts.tenancy
 
     def run(*arguments: str, **changes: Any) -> Result:
-        here = Platform(lambda: settings.model_copy(update=changes), lambda _: parts.tenancy, commanding)
+        here = Platform(lambda: settings.model_copy(update=changes), lambda _: nullcontext(parts.tenancy), commanding)
         return CliRunner().invoke(app, arguments, obj=here)
 
     return run

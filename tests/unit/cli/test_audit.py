@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -69,7 +69,7 @@ def sano(lived: Lived, key_file: Path) -> Sano:
         yield lived.world.outside
 
     def run(*arguments: str, offline: bool = False) -> Result:
-        here = Platform(lambda: settings, lambda _: lived.world.outside, commanding)
+        here = Platform(lambda: settings, lambda _: nullcontext(lived.world.outside), commanding)
         return CliRunner().invoke(app, ["audit", *arguments], obj=None if offline else here)
 
     return run

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -73,7 +74,7 @@ def test_the_doctor_names_each_guarantee_that_the_object_store_lacks(
             return await super().put(key, body)
 
     store = Unconditional()
-    monkeypatch.setattr(doctor, "object_store", lambda _: store)
+    monkeypatch.setattr(doctor, "open_store", lambda _: nullcontext(store))
     checks = doctors_checks(sano)
     lacking = [part for part, check in checks.items() if part.startswith("object store: ") and not check["ok"]]
     names = ("create if absent", "compare and swap", "no swap of what is gone", "multipart upload")
@@ -81,7 +82,7 @@ def test_the_doctor_names_each_guarantee_that_the_object_store_lacks(
     assert "8 swaps of one object from one ETag at once (If-Match), 8 succeeded" in checks[lacking[1]]["detail"]
     assert "docs/object-stores.md" in checks[lacking[1]]["remedy"]
     assert store.objects == {}
-    monkeypatch.setattr(doctor, "object_store", lambda _: MemoryObjectStore())
+    monkeypatch.setattr(doctor, "open_store", lambda _: nullcontext(MemoryObjectStore()))
     assert doctors_checks(sano)["object store: guarantees"]["ok"]
 
 
@@ -154,7 +155,7 @@ def test_topics_apply_says_what_rights_were_added_what_others_gave_and_when_ther
 def test_the_doctor_says_which_tenant_is_to_be_purged_and_is_not(
     sano: Sano, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "object_store", lambda _: parts.objects)
+    monkeypatch.setattr(doctor, "open_store", lambda _: nullcontext(parts.objects))
     monkeypatch.setattr(doctor, "utc_now", lambda: parts.now)
 
     def purges() -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,7 @@ def replaying(parts: Parts, settings: OperatorSettings, log: MemoryLog) -> Sano:
         yield log
 
     def run(*arguments: str) -> Result:
-        here = Platform(lambda: settings, lambda _: tenancy, commanding, reading_log)
+        here = Platform(lambda: settings, lambda _: nullcontext(tenancy), commanding, reading_log)
         return CliRunner().invoke(app, arguments, obj=here)
 
     return run

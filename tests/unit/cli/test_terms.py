@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -27,7 +28,9 @@ def terms(parts: Parts, settings: OperatorSettings) -> Any:
     """Run ``sano tenant terms`` with these words, on the tenancy in memory, and this standard input."""
 
     def run(words: str, given: str = "") -> Result:
-        here = Platform(lambda: settings, lambda _: parts.tenancy, lambda _: pytest.fail("no bus is needed"))
+        here = Platform(
+            lambda: settings, lambda _: nullcontext(parts.tenancy), lambda _: pytest.fail("no bus is needed")
+        )
         return CliRunner().invoke(app, ["tenant", "terms", *words.split()], input=given, obj=here)
 
     return run
