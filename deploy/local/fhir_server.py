@@ -110,18 +110,26 @@ class Notifying:
     url: str
     bearer: str = field(repr=False)
 
-    def send(self, body: Json) -> int:
-        """The source's answer; 0 where there is none."""
+    def send(self, body: Json) -> tuple[int, list[Json]]:
+        """The status of the source's answer, 0 where there is none, and the errors that it names."""
         headers = {"Authorization": f"Bearer {self.bearer}", "Content-Type": "application/fhir+json"}
         request = urllib.request.Request(self.url, json.dumps(body).encode(), headers)  # noqa: S310 - loopback, http
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(request, timeout=NOTIFY_SECONDS) as answer:
-                return int(answer.status)
+                return int(answer.status), _errors(answer.read())
         except HTTPError as error:
-            return error.code
+            return error.code, _errors(error.read())
         except (URLError, OSError):
-            return 0
+            return 0, []
+
+
+def _errors(outcome: bytes) -> list[Json]:
+    """The issues of an OperationOutcome that are errors."""
+    try:
+        return [issue for issue in json.loads(outcome)["issue"] if issue["severity"] == "error"]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def server(port: int, held: Held, notifying: Notifying) -> ThreadingHTTPServer:
@@ -185,11 +193,11 @@ def server(port: int, held: Held, notifying: Notifying) -> ThreadingHTTPServer:
                 return self._say(200, _outcome("nothing in it"))
             with held.turn:
                 body = held.notification(numbers)
-            status = notifying.send(body)
+            status, errors = notifying.send(body)
             if status == 200:
-                return self._say(200, _outcome(f"{len(numbers)} changes taken by the source"))
+                return self._say(200, _outcome(f"the source was told of {len(numbers)} changes", errors))
             what = f"kept; the source answered {status or 'nothing'} and asks again at the next change"
-            return self._say(502, _outcome(what))
+            return self._say(502, _outcome(what, errors))
 
         def _say(self, status: int, body: Mapping[str, Any]) -> None:
             content = json.dumps(body).encode() + b"\n"
@@ -205,8 +213,9 @@ def server(port: int, held: Held, notifying: Notifying) -> ThreadingHTTPServer:
     return ThreadingHTTPServer((LOOPBACK, port), Handler)
 
 
-def _outcome(what: str) -> Json:
-    return {"resourceType": "OperationOutcome", "issue": [{"severity": "information", "diagnostics": what}]}
+def _outcome(what: str, errors: Sequence[Json] = ()) -> Json:
+    said = {"severity": "information", "code": "informational", "diagnostics": what}
+    return {"resourceType": "OperationOutcome", "issue": [said, *errors]}
 
 
 def main() -> None:

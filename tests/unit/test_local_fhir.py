@@ -28,6 +28,7 @@ from tests.unit.fhir_parts import DEMO, Json, message
 from tests.unit.stack_parts import stack_of
 
 TENANT = "t-demo"
+REFUSED = {"severity": "error", "code": "invalid", "diagnostics": "refused: it is no resource"}
 MEDIA = {"Content-Type": "application/fhir+json"}
 
 
@@ -102,14 +103,17 @@ def told() -> list[Json]:
 
 @pytest.fixture
 def client(told: list[Json]) -> Iterator[httpx.Client]:
-    """Of a server whose source keeps what it is told, and answers 503 to what is about a Basic."""
+    """Of a server whose source keeps what it is told, refuses Lists and answers 503 to what is about a Basic."""
 
     class Source(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             assert self.headers["Authorization"] == "Bearer secret"
             told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(503 if "Basic/" in json.dumps(told[-1]) else 200)
+            said = json.dumps(told[-1])
+            self.send_response(503 if "Basic/" in said else 200)
             self.end_headers()
+            taken = {"severity": "information", "code": "informational"}
+            self.wfile.write(json.dumps({"issue": [REFUSED if "List/" in said else taken]}).encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -146,6 +150,12 @@ def test_what_the_source_did_not_take_is_said_and_it_can_ask_again(client: httpx
     earlier = client.get("/fhir/Subscription/local/$events", params=asked)
     assert about(earlier.json()) == {1: ("Basic/p",)}
     assert about(told[1]) == {2: ("Communication/q1",)}
+
+
+def test_what_the_source_refused_of_what_it_took_is_said_to_who_sent_it(client: httpx.Client) -> None:
+    answer = client.post("/fhir", json={"resourceType": "List", "id": "l"})
+    assert (answer.status_code, answer.json()["issue"][1:]) == (200, [REFUSED])
+    assert len(client.put("/fhir/Communication/q1", json=message("q1", "May I?", "asker")).json()["issue"]) == 1
 
 
 def test_what_is_deleted_is_gone_and_said_and_what_is_no_resource_is_refused(
