@@ -8,7 +8,7 @@ from datetime import datetime
 from schemas.base.contract import Contract
 from schemas.base.identifiers import OpaqueId
 from schemas.objects import object_keys
-from schemas.objects.curation import ConsentRecord
+from schemas.objects.curation import ConsentRecord, ExampleRecord
 from tenancy.bootstrap import Tenancy
 from tenancy.errors import ObjectNotFound
 from tenancy.platform.concurrency import gathered
@@ -28,12 +28,23 @@ class ConsentView(Contract):
 async def consents(tenancy: Tenancy, tenant: TenantId) -> list[ConsentView]:
     """All of them by id. Raises :class:`KeyDestroyed`."""
     store = await tenancy.store(tenant)
-    waiting: Counter[str] = Counter()
     ids = set[str]()
+    marks = list[tuple[str, str]]()
     async for key in store.list("consents"):
         _, consent_id, *rest = key.split("/")
         ids.add(consent_id)
-        waiting[consent_id] += bool(rest)
+        marks += [(consent_id, rest[-1])] if rest else []
+
+    async def waits(consent_id: str, example_id: str) -> bool:
+        """What was withdrawn since, or approved under another consent, is still marked and waits no more."""
+        try:
+            record, _ = await store.get_record(object_keys.example(example_id), ExampleRecord)
+        except ObjectNotFound:
+            return False
+        return record.status == "approved" and record.consent_id == consent_id
+
+    held = await gathered(waits(*mark) for mark in marks)
+    waiting = Counter(consent_id for (consent_id, _), is_waiting in zip(marks, held, strict=True) if is_waiting)
 
     async def view(consent_id: str) -> ConsentView:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,14 @@ async def lived(world: World) -> str:
     for tenant in (TENANT, OTHER):
         await world.onboard(tenant, POLICY.evolve(on_withdrawal="flag"))
     await world.publish(TENANT, events.ConsentGranted(consent_id="consent-1", version=1))
+    for name in ("w1", "w2", "w3"):
+        await world.publish(TENANT, await world.approval(TENANT, name, consent="consent-2"))
     for number in range(3):
         await world.publish(TENANT, await world.approval(TENANT, f"e{number}"))
     await world.settle()
     active = await world.served(TENANT)
-    await world.publish(TENANT, events.ExampleWithdrawn(example_id="e1", reason_code="patient-request"))
+    for name in ("e1", "w3"):
+        await world.publish(TENANT, events.ExampleWithdrawn(example_id=name, reason_code="patient-request"))
     await world.settle()
     return active
 
@@ -49,14 +53,17 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
     html = await browser.look(f"/compliance/adapters/{digest}")
     assert all(f"e{number}</th>" in html for number in range(3))
     assert "consent-1" in html
-    assert "granted" in await browser.look("/compliance/consents")
+    assert html.count("consent-missing") == 3, "what was left out, and why"
+    consents = re.sub(r"<[^>]+>", " ", await browser.look("/compliance/consents"))
+    assert re.search(r"consent-1\s+granted\s+1\s.* UTC\s+0\s", consents)
+    assert re.search(r"consent-2\s+never granted\s+0\s+never\s+2\s", consents), "the third was withdrawn"
     html = await browser.look("/compliance/withdrawals")
     assert "example e1" in html
     html = await browser.look("/compliance/audit")
     assert "holds" in html
     assert "example.withdrawn" in html
     only = await browser.look("/compliance/audit?kind=example.withdrawn")
-    assert only.count('<th scope="row">') == 1
+    assert only.count('<th scope="row">') == 2
     assert "No purge was requested" in await browser.look("/compliance/purges")
 
     assert (await stranger.get(f"/compliance/adapters/{digest}")).status_code == 404
