@@ -10,7 +10,7 @@ from producers.cli.options import JsonOption, TenantOption, opaque_id
 from producers.cli.output import Cell, print_json, print_rows
 from producers.cli.platform import read
 
-app = typer.Typer(help="API keys of a tenant: create, list, revoke.", rich_markup_mode=None)
+app = typer.Typer(help="API keys of a tenant: create, list, revoke.", add_completion=False, rich_markup_mode=None)
 
 
 def scopes(values: list[str]) -> list[str]:

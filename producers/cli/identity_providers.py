@@ -11,7 +11,9 @@ from producers.cli.options import JsonOption, TenantOption
 from producers.cli.output import print_facts, print_json
 from producers.cli.platform import read
 
-app = typer.Typer(help="The tenant's own identity provider: set, show, remove.", rich_markup_mode=None)
+app = typer.Typer(
+    help="The tenant's own identity provider: set, show, remove.", add_completion=False, rich_markup_mode=None
+)
 
 
 def _claims(values: list[str]) -> list[str]:

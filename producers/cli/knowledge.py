@@ -163,7 +163,7 @@ def search(
 
 @app.command()
 def remove(context: typer.Context, document: DocumentArgument, tenant: TenantOption) -> None:
-    """Remove a document: it is never cited again, and its text is erased."""
+    """Remove a document: never cited again, and its text is erased."""
     from producers.commands.knowledge import remove_document
     from tenancy.tenant_id import TenantId
 
