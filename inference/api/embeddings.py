@@ -42,8 +42,11 @@ class Embeddings:
     turns: Turns
     _one: OneOfEach = field(default_factory=OneOfEach)
 
-    async def answer(self, tenant: TenantId, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Raises :class:`RequestRefused` and :class:`EngineRefused`."""
+    async def answer(self, tenant: TenantId, body: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, str]]:
+        """The answer, and headers that tell of the tenant's rates.
+
+        Raises :class:`RequestRefused` and :class:`EngineRefused`.
+        """
         policy = (await self.views.spending(tenant)).policy
         texts, encoding = asked_for(body)
         self.turns.rates.admit(tenant, policy)
@@ -58,7 +61,9 @@ class Embeddings:
         self.turns.rates.take(tenant, embedded.tokens)
         self.views.require_admitted(tenant)
         usage = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}
-        return {"object": "list", "data": _rows(embedded.vectors, encoding), "model": embedder.name, "usage": usage}
+        rows = _rows(embedded.vectors, encoding)
+        made = {"object": "list", "data": rows, "model": embedder.name, "usage": usage}
+        return made, self.turns.rates.headers(tenant, policy)
 
 
 def asked_for(body: Mapping[str, Any]) -> tuple[list[str], str]:

@@ -145,9 +145,9 @@ class Api:
             running.enter_context(self.running.one_more(caller.tenant))
             body = await _body(request)
             embeddings = _begun(self.embeddings)
-            made = Answer("base", await _while_waited_for(request, embeddings.answer(caller.tenant, body)))
+            body, headers = await _while_waited_for(request, embeddings.answer(caller.tenant, body))
             self.requests.add(1, {"route": "embeddings", "adapter": "base"})
-            return self._response(caller.tenant, made, running)
+            return self._response(caller.tenant, Answer("base", body, headers), running)
 
     async def _rate(self, request: Request) -> Response:
         caller = await self._caller(request)

@@ -18,6 +18,7 @@ from schemas.objects.state import TenantState
 from schemas.tenant.budget import BudgetSpent
 from tenancy.embedding.port import Embedded, Embedder, EmbedderUnavailable, TextTooLong
 from tenancy.errors import Refused
+from tenancy.state.policy_changes import policy_set
 from tests.unit.api.replica import OTHER, PURGED, TENANT, Bench, bearer, code
 from tests.unit.api.test_credentials import key
 
@@ -71,6 +72,13 @@ async def test_texts_are_embedded_in_their_order_and_metered(bench: Bench, embed
         "usage": {"prompt_tokens": 6, "total_tokens": 6},
     }
     assert bench.meter.take()[TENANT] == Amounts(6, 0)
+
+
+async def test_every_answer_says_what_is_left_of_the_minute(bench: Bench, embedder: FakeEmbedder) -> None:
+    await bench.tenancy.states.swap(TENANT, policy_set({"tokens_per_minute": 1000, "requests_per_minute": 10}, None))
+    headers = (await ask(bench, input=["aa", "b"])).headers
+    assert headers["x-ratelimit-remaining-requests"] == "9"
+    assert headers["x-ratelimit-remaining-tokens"] == "994"
 
 
 async def test_base64_is_float32_of_little_end(bench: Bench, embedder: FakeEmbedder) -> None:
