@@ -58,6 +58,8 @@ class Asked:
 def asked_for(body: Mapping[str, Any]) -> Asked:
     """Raises :class:`EngineRefused` (400), which names the field and never a value."""
     sent = {name: value for name, value in body.items() if value not in (None, [], {})}
+    if body.get(FIELD) is not None:  # an empty one asks for documents too
+        sent[FIELD] = body[FIELD]
     require_known(sent, FIELDS)
     _require_stateless(sent)
     chat = {name: sent[name] for name in _AS_IN_CHAT & sent.keys()}

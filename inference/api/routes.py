@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from inference.api.responses_stream import ResponseEvents
 from inference.engine.errors import EngineError, EngineRefused
 from inference.engine.vllm_errors import error_events
 from inference.errors import RequestRefused, bad_request, body_timeout, cannot_load, error_body, unauthorized
+from inference.knowledge.retrieval import asks_for_documents
 from inference.tenants.admission import TenantRequests
 from inference.tenants.credentials import Caller, Credentials
 from inference.tenants.provider_tokens import ProviderToken
@@ -114,6 +115,7 @@ class Api:
             with ExitStack() as running:
                 running.enter_context(self.running.one_more(tenant))
                 body = await _body(request)
+                _require_scope(caller, body)
                 said = request.headers.get(CONVERSATION_HEADER)
                 made = await _while_waited_for(request, self._ready().answer(tenant, kind, body, said))
                 self.requests.add(1, {"route": kind, "adapter": "base" if made.adapter == "base" else "own"})
@@ -128,6 +130,7 @@ class Api:
         with ExitStack() as running:
             running.enter_context(self.running.one_more(caller.tenant))
             asked = asked_for(await _body(request))
+            _require_scope(caller, asked.chat)
             said = request.headers.get(CONVERSATION_HEADER)
             with in_their_words():
                 made = await _while_waited_for(request, self._ready().answer(caller.tenant, "chat", asked.chat, said))
@@ -178,6 +181,12 @@ class Api:
     async def _jwks(self, request: Request) -> Response:
         keys = await self.public_keys.jwks(self._ready().views, request.path_params["tenant"])
         return JSONResponse(keys, media_type=MEDIA_TYPE, headers={"Cache-Control": "max-age=300"})
+
+
+def _require_scope(caller: Caller, body: Mapping[str, Any]) -> None:
+    """Who asks for documents needs a scope for that; the tenant's policy may give them with any chat."""
+    if asks_for_documents(body):
+        caller.require("knowledge")
 
 
 def _begun(part: T | None) -> T:

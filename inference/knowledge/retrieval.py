@@ -171,6 +171,12 @@ async def _embedded(query: str, embedder: Embedder) -> Vectors:
             query = query[len(query) // 2 :]
 
 
+def asks_for_documents(body: Mapping[str, Any]) -> bool:
+    """Whether the request asks for passages itself, also where the field is wrong. ``"top_k": 0`` asks for none."""
+    given = body.get(FIELD)
+    return given is not None and not (isinstance(given, dict) and given.get("top_k") == 0)
+
+
 def _wanted(body: Mapping[str, Any]) -> Wanted | None:
     """What the request asks for; None where it does not say."""
     given = body.get(FIELD)

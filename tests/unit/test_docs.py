@@ -21,6 +21,7 @@ from consumers.runtime.poison import REFUSED_US
 from deploy.local.services import LOCAL_PROFILE
 from inference.api import responses_asked
 from inference.engine import request_fields
+from inference.knowledge import retrieval
 from producers.cli.main import app
 from producers.sources.approvals_file import ApprovalLine
 from schemas.bus.envelope import EVENT_NAMESPACE, event_id
@@ -318,7 +319,7 @@ def test_the_request_fields_are_those_that_the_server_allows() -> None:
         for route, mark in (("chat", chat), ("completion", completion)):
             by_route[route] |= set(ticked(names)) if mark == "yes" else set()
     beside = request_fields._SET_BY_SERVER | request_fields._IGNORED
-    assert by_route["chat"] - beside == request_fields._CHAT.keys()
+    assert by_route["chat"] - beside == request_fields._CHAT.keys() | {retrieval.FIELD}
     assert by_route["completion"] - beside == request_fields._COMPLETION.keys()
     assert beside <= by_route["chat"] & by_route["completion"]
 

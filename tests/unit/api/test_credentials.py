@@ -13,6 +13,8 @@ from tenancy.state.api_keys import GivenKey
 from tenancy.tenant_id import TenantId
 from tests.unit.api.replica import ACTIVE, BODIES, CHAT, MODELS, PURGED, STRANGER, TENANT, Bench, code
 
+RESPONSES = "/v1/responses"
+
 
 async def key(bench: Bench, *scopes: Scope, name: str = "app", tenant: TenantId = TENANT) -> str:
     lifetime = timedelta(hours=1)
@@ -87,6 +89,28 @@ async def test_a_key_expires(bench: Bench) -> None:
 async def test_a_key_is_good_for_its_scopes_only(bench: Bench) -> None:
     assert await ask(bench, await key(bench, "embeddings", "knowledge")) == (403, "insufficient_scope")
     assert bench.engine.asked == []
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+async def test_who_asks_for_documents_needs_the_scope_for_that_and_who_wants_none_does_not(
+    bench: Bench, path: str
+) -> None:
+    body = BODIES[CHAT] if path == CHAT else {"input": "q"}
+
+    async def is_asked(text: str, retrieval: object) -> bool:
+        before = len(bench.engine.asked)
+        async with bench.client() as client:
+            headers = {"Authorization": f"Bearer {text}"}
+            answer = await client.post(path, json={**body, "retrieval": retrieval}, headers=headers)
+        if answer.status_code == 403:
+            assert code(answer) == "insufficient_scope"
+        return len(bench.engine.asked) > before
+
+    chat, both = await key(bench), await key(bench, "chat", "knowledge", name="other")
+    assert await is_asked(chat, {"top_k": 0})
+    for each in ({}, {"top_k": 1}, {"filter": {"document_ids": ["d1"]}}):
+        assert not await is_asked(chat, each)
+        assert await is_asked(both, each)
 
 
 async def test_a_stranger_who_guesses_one_tenants_name_again_and_again_costs_one_look(bench: Bench) -> None:

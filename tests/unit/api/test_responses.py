@@ -378,11 +378,12 @@ async def test_binding_scopes_and_rates_are_the_chats(bench: Bench, engine: Sayi
     assert all("cache_salt" in asked.fields for asked in engine.asked)
 
 
+@pytest.mark.parametrize("asked", [{"top_k": 1}, {}])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_answer_from_documents_cites_them(bench: Bench, stream: bool) -> None:
+async def test_an_answer_from_documents_cites_them(bench: Bench, stream: bool, asked: dict[str, int]) -> None:
     told = Told(bench)
     await told.say("d1", 3, "Apixaban dose is 5 mg.")
-    got = await ask(bench, input="Which dose of apixaban?", retrieval={"top_k": 1}, stream=stream)
+    got = await ask(bench, input="Which dose of apixaban?", retrieval=asked, stream=stream)
     answer = of_stream(got)[-1]["response"] if stream else got.json()
     assert cited(answer) == [("d1", 3, "Apixaban dose is 5 mg.")]
     assert told.prompt().endswith("Which dose of apixaban?")
