@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from schemas.base.redaction import IdentifierType, RedactionReport
 from schemas.bus.content import ChatMessage
 from tenancy.errors import Refused
-from tenancy.redaction.placeholders import PLACEHOLDER, Placeholders
+from tenancy.redaction.placeholders import PLACEHOLDER, Placeholders, placeholders_in
 from tenancy.redaction.port import Detector, RedactedMessages, RedactedText, Span
 from tenancy.redaction.reading import read
 from tenancy.redaction.shifted_dates import DateShift
@@ -58,7 +58,7 @@ class UnionGate:
     ) -> RedactedMessages:
         """See :class:`~tenancy.redaction.port.RedactionGate`."""
         spans = tuple(self.scan(message.content, terms=terms) for message in messages)
-        placeholders = _placeholders(zip((message.content for message in messages), spans, strict=True), dates)
+        placeholders = _placeholders([(one.content, found) for one, found in zip(messages, spans, strict=True)], dates)
         texts = [
             _replaced(message.content, found, placeholders) for message, found in zip(messages, spans, strict=True)
         ]
@@ -156,14 +156,15 @@ def _joined(first: str, second: str) -> str:
     return "+".join(dict.fromkeys([*first.split("+"), *second.split("+")]))
 
 
-def _placeholders(texts: Iterable[tuple[str, Sequence[Span]]], dates: DateShift | None) -> Placeholders:
+def _placeholders(texts: Sequence[tuple[str, Sequence[Span]]], dates: DateShift | None) -> Placeholders:
     """Those of one conversation, for what ``dates`` makes of all its dates together."""
+    taken = frozenset(name for text, _ in texts for name in placeholders_in(text))
     if dates is None:
-        return Placeholders()
+        return Placeholders(taken=taken)
     values = [
         text[span.start : span.end] for text, spans in texts for span in spans if span.type is IdentifierType.DATE
     ]
-    return Placeholders(dates.shifted(values))
+    return Placeholders(dates.shifted(values), taken)
 
 
 def _replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> str:

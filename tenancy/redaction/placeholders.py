@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -28,10 +28,12 @@ _NAMES = "A"
 class Placeholders:
     """The placeholders of one conversation. Lives as long as the call: it holds what was removed.
 
-    ``shifted``: the new day of each date that has one.
+    ``shifted``: the new day of each date that has one. ``taken``: names such as ``PATIENT-1`` that stand in the texts
+    already, for somebody whom nobody can tell any more.
     """
 
     shifted: Mapping[str, date] = field(default_factory=dict)
+    taken: Set[str] = frozenset()
     _given: dict[tuple[str, str], str] = field(default_factory=dict)
     _people: dict[str, frozenset[str]] = field(default_factory=dict)
     _counts: dict[IdentifierType, int] = field(default_factory=dict)
@@ -62,8 +64,16 @@ class Placeholders:
         return placeholder
 
     def _next(self, kind: IdentifierType) -> str:
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        return f"[{kind}-{self._counts[kind]}]"
+        number = self._counts.get(kind, 0) + 1
+        while f"{kind}-{number}" in self.taken:
+            number += 1
+        self._counts[kind] = number
+        return f"[{kind}-{number}]"
+
+
+def placeholders_in(text: str) -> Iterator[str]:
+    """Their names, such as ``PATIENT-1``."""
+    return (match.group()[1:-1].partition(" ")[0] for match in PLACEHOLDER.finditer(text))
 
 
 def _name_words(value: str) -> frozenset[str]:

@@ -75,6 +75,15 @@ def test_a_day_is_the_same_with_its_weekday_and_without() -> None:
     assert redacted("Tues 3/4, 3/4, the 18th, Thursday the 18th", days).text == "[DATE-1], [DATE-1], [DATE-2], [DATE-2]"
 
 
+def test_what_is_found_in_a_redacted_text_gets_no_placeholder_that_stands_in_it_already() -> None:
+    terms = {"John Smith": P, "Mary Jones": P, "00123": M, "3/4": D}
+    text = redacted("[PATIENT-1], [PATIENT-3] and [DATE-1 2143-05-02]: John Smith, Mary Jones, 00123, 3/4", terms).text
+    assert text.endswith("[DATE-1 2143-05-02]: [PATIENT-2], [PATIENT-4], [MRN-1], [DATE-2]")
+    said = [user("call John Smith"), user("[PATIENT-1] said so")]
+    done = GATE.redact(said, terms=TenantTerms({"John Smith": P})).messages
+    assert [message.content for message in done] == ["call [PATIENT-2]", "[PATIENT-1] said so"]
+
+
 def test_the_report_holds_kinds_and_counts_and_none_of_the_text() -> None:
     report = redacted("seen by Zebulon today", {"Zebulon": P}).report
     assert "zebulon" not in report.model_dump_json().lower()
