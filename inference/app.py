@@ -216,7 +216,7 @@ class Replica:
                 stack.push_async_callback(in_database.close)
                 views.on_blocked += (in_database.forget,)
             in_memory = MemorySearch(tenancy, indexes)
-            retrieval = Retrieval(tenancy, in_memory, embedder, frame_characters, in_database)
+            retrieval = Retrieval(tenancy, in_memory, embedder, frame_characters, in_database, meter.searched)
             views.on_read = pins.follow
             reporter = UsageReporter(meter, tenancy)
             stack.push_async_callback(reporter.close, LAST_SECONDS)

@@ -10,7 +10,7 @@ from opentelemetry import metrics
 from schemas.bus.events import UsageRecorded
 from tenancy.service.telemetry import SCOPE
 
-TOKENS = ("prompt", "cached", "completion", "training")
+TOKENS = ("prompt", "cached", "completion", "training", "embedding")
 SECONDS = ("engine", "gpu", "queue")
 
 
@@ -20,6 +20,7 @@ class UsageCounters:
 
     tokens: metrics.Counter
     seconds: metrics.Counter
+    retrievals: metrics.Counter
     byte_days: metrics.Counter
     budgets: metrics.Counter
     canaries: metrics.Counter
@@ -29,6 +30,7 @@ class UsageCounters:
         return cls(
             meter.create_counter("sano_usage_tokens", description="tokens that tenants used, by kind and source"),
             meter.create_counter("sano_usage_seconds", unit="s", description="time that tenants used, by kind"),
+            meter.create_counter("sano_usage_retrievals", description="questions to tenants' documents"),
             meter.create_counter("sano_usage_byte_days", description="bytes stored times days, by area"),
             meter.create_counter("sano_budgets_reached", description="budgets of which a share was used up"),
             meter.create_counter("sano_canaries_ended", description="canaries that were ended by their metrics"),
@@ -42,6 +44,8 @@ class UsageCounters:
             for kind in SECONDS:
                 if amount := getattr(record, f"{kind}_seconds"):
                     self.seconds.add(amount, {"kind": kind, "source": record.source})
+            if record.retrievals:
+                self.retrievals.add(record.retrievals, {"source": record.source})
             for one in record.stored:
                 self.byte_days.add(one.bytes, {"area": one.area})
 

@@ -57,7 +57,7 @@ class Embeddings:
         async with self._one.of(tenant):
             self.views.require_admitted(tenant)
             embedded = await _embedded(embedder, texts)
-        self.meter.tokens(tenant, embedded.tokens, 0)
+        self.meter.embedded(tenant, embedded.tokens)
         self.turns.rates.take(tenant, embedded.tokens)
         self.views.require_admitted(tenant)
         usage = {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens}

@@ -20,7 +20,7 @@ from schemas.base.timestamps import Timestamp
 from schemas.objects.state import KnowledgeState
 from schemas.tenant.policy import TenantPolicy
 from tenancy.bootstrap import Tenancy
-from tenancy.embedding.port import Embedder, TextTooLong, Vectors
+from tenancy.embedding.port import Embedded, Embedder, TextTooLong
 from tenancy.errors import ObjectNotFound, Refused, Transient
 from tenancy.knowledge.database.settings import no_database
 from tenancy.knowledge.frame import framed, question_at
@@ -37,6 +37,7 @@ NO_SUPPORT = "No document of this organisation supports an answer to this questi
 """What is answered by policy in the place of the model."""
 
 EmbedderSource = Callable[[], Awaitable[Embedder | None]]
+OnSearched = Callable[[TenantId, int], None]
 
 
 class Filter(Contract):
@@ -83,7 +84,8 @@ class Retrieved:
 @dataclass(frozen=True)
 class Retrieval:
     """Retrieves for verified tenants. ``frame_characters``: of passages in one prompt. ``database``: searches for
-    tenants whose policy keeps their index there; None where the installation has none.
+    tenants whose policy keeps their index there; None where the installation has none. ``on_searched`` is told of each
+    question, and of its tokens.
     """
 
     tenancy: Tenancy
@@ -91,6 +93,7 @@ class Retrieval:
     embedder: EmbedderSource
     frame_characters: int
     database: PassageSearch | None = None
+    on_searched: OnSearched = lambda tenant, tokens: None
 
     async def applied(
         self, tenant: TenantId, policy: TenantPolicy, knowledge: KnowledgeState | None, body: Mapping[str, Any]
@@ -135,10 +138,11 @@ class Retrieval:
             embedder = await self.embedder()
             if embedder is None:
                 raise retrieval_unavailable()
-            vector = await _embedded(query, embedder)
+            embedded = await _embedded(query, embedder)
+            self.on_searched(tenant, embedded.tokens)
             at = wanted.effective_at or self.tenancy.clock()
             ids = None if wanted.document_ids is None else frozenset(wanted.document_ids)
-            question = Question(query, vector[0], embedder.name, at, top_k, ids)
+            question = Question(query, embedded.vectors[0], embedder.name, at, top_k, ids)
             searched = await self._index(policy).search(tenant, knowledge, question)
         except IndexNotReady as error:
             logger.warning("documents not searched", extra={"reason": error.reason})
@@ -160,11 +164,11 @@ class Retrieval:
         return self.database
 
 
-async def _embedded(query: str, embedder: Embedder) -> Vectors:
-    """The query's vector; of one that is too long, of its end, where the question mostly stands."""
+async def _embedded(query: str, embedder: Embedder) -> Embedded:
+    """The query, embedded; of one that is too long, of its end, where the question mostly stands."""
     while True:
         try:
-            return (await embedder.embed([query])).vectors
+            return await embedder.embed([query])
         except TextTooLong:
             if len(query) < 2:
                 raise

@@ -30,6 +30,8 @@ class Amounts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    embedding_tokens: int = 0
+    retrievals: int = 0
     engine_seconds: float = 0.0
     gpu_seconds: float = 0.0
     queue_seconds: float = 0.0
@@ -70,6 +72,15 @@ class UsageMeter:
         amounts = self._of(tenant)
         amounts.prompt_tokens += prompt
         amounts.completion_tokens += completion
+
+    def embedded(self, tenant: TenantId, tokens: int) -> None:
+        """Add the tokens of texts that the tenant had embedded."""
+        self._of(tenant).embedding_tokens += tokens
+
+    def searched(self, tenant: TenantId, tokens: int) -> None:
+        """Add one question to the tenant's documents, of so many tokens."""
+        self._of(tenant).retrievals += 1
+        self.embedded(tenant, tokens)
 
     def waited(self, tenant: TenantId, seconds: float) -> None:
         """Add what a request waited for admission and for its adapter before the engine had it."""
@@ -147,6 +158,8 @@ class UsageReporter:
             prompt_tokens=amounts.prompt_tokens,
             completion_tokens=amounts.completion_tokens,
             cached_tokens=amounts.cached_tokens,
+            embedding_tokens=amounts.embedding_tokens,
+            retrievals=amounts.retrievals,
             engine_seconds=round(amounts.engine_seconds, SECONDS_DIGITS),
             gpu_seconds=round(amounts.gpu_seconds, SECONDS_DIGITS),
             queue_seconds=round(amounts.queue_seconds, SECONDS_DIGITS),

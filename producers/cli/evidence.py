@@ -143,6 +143,8 @@ def usage(context: typer.Context, tenant: TenantOption, json: JsonOption = False
             "cached": lambda view: view.cached_tokens,
             "completion tokens": lambda view: view.completion_tokens,
             "training tokens": lambda view: view.training_tokens,
+            "embedding tokens": lambda view: view.embedding_tokens,
+            "retrievals": lambda view: view.retrievals,
             "engine seconds": lambda view: view.engine_seconds,
             "gpu seconds": lambda view: view.gpu_seconds,
             "queue seconds": lambda view: view.queue_seconds,

@@ -27,6 +27,8 @@ class UsageView(Contract):
     cached_tokens: int
     completion_tokens: int
     training_tokens: int
+    embedding_tokens: int
+    retrievals: int
     engine_seconds: float
     gpu_seconds: float
     queue_seconds: float

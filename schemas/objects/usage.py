@@ -70,6 +70,8 @@ class UsageSum(Contract):
     completion_tokens: int = Field(default=0, ge=0)
     cached_tokens: int = Field(default=0, ge=0)
     training_tokens: int = Field(default=0, ge=0)
+    embedding_tokens: int = Field(default=0, ge=0)
+    retrievals: int = Field(default=0, ge=0)
     engine_seconds: float = Field(default=0.0, ge=0.0)
     gpu_seconds: float = Field(default=0.0, ge=0.0)
     queue_seconds: float = Field(default=0.0, ge=0.0)
@@ -84,6 +86,8 @@ class UsageSum(Contract):
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             training_tokens=self.training_tokens + other.training_tokens,
+            embedding_tokens=self.embedding_tokens + other.embedding_tokens,
+            retrievals=self.retrievals + other.retrievals,
             engine_seconds=round(self.engine_seconds + other.engine_seconds, SECONDS_DIGITS),
             gpu_seconds=round(self.gpu_seconds + other.gpu_seconds, SECONDS_DIGITS),
             queue_seconds=round(self.queue_seconds + other.queue_seconds, SECONDS_DIGITS),

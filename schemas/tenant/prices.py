@@ -24,6 +24,9 @@ class InferencePrices(Contract):
         default=None, description="prompt tokens that were cached; absent: as other prompt tokens"
     )
     per_million_completion_tokens: Price = NOTHING
+    per_million_embedding_tokens: Price | None = Field(
+        default=None, description="what the embedder read; absent: as prompt tokens"
+    )
     per_gpu_hour: Price = NOTHING
 
 

@@ -125,11 +125,17 @@ def _inference(used: UsageSum, prices: Prices) -> Decimal:
     cached_price = (
         each.per_million_prompt_tokens if each.per_million_cached_tokens is None else (each.per_million_cached_tokens)
     )
+    embedding_price = (
+        each.per_million_prompt_tokens
+        if each.per_million_embedding_tokens is None
+        else each.per_million_embedding_tokens
+    )
     cached = min(used.cached_tokens, used.prompt_tokens)
     tokens = (
         (used.prompt_tokens - cached) * each.per_million_prompt_tokens
         + cached * cached_price
         + used.completion_tokens * each.per_million_completion_tokens
+        + used.embedding_tokens * embedding_price
     )
     return tokens / MILLION + Decimal(str(used.gpu_seconds)) / HOUR * each.per_gpu_hour
 

@@ -61,14 +61,23 @@ def test_each_amount_has_its_own_price_and_what_has_none_costs_nothing() -> None
             "completion_tokens": 500_000,
             "gpu_seconds": 1800,
             "queue_seconds": 1e6,
+            "embedding_tokens": 500_000,
+            "retrievals": 9,
         },
         training={"records": 2, "training_tokens": 1_000_000, "gpu_seconds": 3600},
         storage={"byte_days": {"adapters": 2**30, "audit": 2**30}},
     )
     costs = cost_of(month, NOVEMBER, file)
-    assert costs.inference == Decimal(3) + Decimal("0.25") + 5 + 1
+    assert costs.inference == Decimal(3) + Decimal("0.25") + 5 + 1 + 2, "the embedder's tokens as those of prompts"
     assert (costs.training, costs.storage) == (Decimal(15), Decimal(2))
     assert cost_of(month, NOVEMBER, prices({"version": "v1", "valid_from": "2026-01-01"})).total == 0
+
+
+def test_embeddings_may_have_a_price_of_their_own() -> None:
+    each = {"per_million_prompt_tokens": 4, "per_million_embedding_tokens": "0.5"}
+    file = prices({"version": "v1", "valid_from": "2026-01-01", "inference": each})
+    month = used(3, inference={"prompt_tokens": 1_000_000, "embedding_tokens": 1_000_000})
+    assert cost_of(month, NOVEMBER, file).inference == Decimal("4.5")
 
 
 @pytest.mark.parametrize(("price", "total"), [({}, 3 * 30), ({"database_per_gib_month": 45}, 2 * 30 + 45)])

@@ -77,6 +77,8 @@ async def test_usage_is_summed_by_source(parts: Parts) -> None:
                 "gpu_seconds": 0.3,
                 "queue_seconds": 0.1,
                 "cached_tokens": 4,
+                "embedding_tokens": 3,
+                "retrievals": 1,
                 "bytes_stored": 100,
             }
         )
@@ -86,6 +88,7 @@ async def test_usage_is_summed_by_source(parts: Parts) -> None:
     assert (training.source, training.records, training.prompt_tokens) == ("training", 1, 10)
     assert (inference.bytes_written, training.bytes_written) == (200, 100)
     assert (inference.gpu_seconds, inference.queue_seconds, inference.cached_tokens) == (0.6, 0.2, 8)
+    assert (inference.embedding_tokens, inference.retrievals) == (6, 2)
 
 
 async def test_lineage_names_run_reviewers_consents_and_approvals(parts: Parts) -> None:

@@ -151,13 +151,17 @@ async def test_a_replica_that_stops_in_an_outage_says_so_and_waits_for_nothing(
     assert [(record.message, vars(record)["reports"]) for record in caplog.records] == [("usage not reported", 2)]
 
 
-async def test_a_report_holds_what_waited_what_was_cached_and_the_share_of_the_device() -> None:
+async def test_a_report_holds_what_waited_what_was_cached_embedded_and_searched_and_the_share_of_the_device() -> None:
     publisher = Flaky()
     meter, reporter = _reporter(publisher)
     meter.waited(TENANT, 0.25)
     meter.waited(TENANT, 0.5)
     meter.stepped(TENANT, 1.5, 32)
+    meter.embedded(TENANT, 7)
+    meter.searched(TENANT, 4)
+    meter.searched(TENANT, 5)
     await reporter.report()
     [event] = publisher.events
     assert isinstance(event.data, UsageRecorded)
     assert (event.data.queue_seconds, event.data.gpu_seconds, event.data.cached_tokens) == (0.75, 1.5, 32)
+    assert (event.data.embedding_tokens, event.data.retrievals, event.data.prompt_tokens) == (16, 2, 0)

@@ -56,6 +56,10 @@ class UsageRecorded(EventData):
     completion_tokens: Count = 0
     training_tokens: Count = 0
     cached_tokens: Count = Field(default=0, description="of the prompt tokens, those that the engine had cached")
+    embedding_tokens: Count = Field(
+        default=0, description="tokens that the embedder read: of texts to embed, and of questions to the documents"
+    )
+    retrievals: Count = Field(default=0, description="questions that were searched for in the tenant's documents")
     engine_seconds: Amount = Field(default=0.0, description="time in which requests ran, shared out by requests")
     gpu_seconds: Amount = Field(
         default=0.0,

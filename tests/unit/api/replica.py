@@ -247,7 +247,7 @@ class Bench:
         self.health = health_app(telemetry, lambda: True, _is_ready)
         self.embedder = WordEmbedder()
         self.indexes = LoadedIndexes(MOST_BYTES)
-        self.retrieval = retrieval(self.tenancy, self.embedder, self.indexes)
+        self.retrieval = retrieval(self.tenancy, self.embedder, self.indexes, self.meter.searched)
         self.grammars = FakeGrammars()
         self.answers = self.answering(self.engine, self.grammars, self.placement)
         self.api.feedback = Feedback(

@@ -71,7 +71,7 @@ async def test_texts_are_embedded_in_their_order_and_metered(bench: Bench, embed
         "model": "sha256:abc",
         "usage": {"prompt_tokens": 6, "total_tokens": 6},
     }
-    assert bench.meter.take()[TENANT] == Amounts(6, 0)
+    assert bench.meter.take()[TENANT] == Amounts(embedding_tokens=6)
 
 
 async def test_every_answer_says_what_is_left_of_the_minute(bench: Bench, embedder: FakeEmbedder) -> None:

@@ -104,6 +104,17 @@ async def test_nothing_is_retrieved_unless_the_request_or_the_policy_says_so(tol
     assert told.prompt() == "Which dose of apixaban?"
 
 
+async def test_each_question_to_the_documents_is_metered_and_no_other(told: Told) -> None:
+    await told.ask(retrieval={})
+    assert told.bench.meter.take()[TENANT].retrievals == 0, "there is nothing to search"
+    await told.say("d1", 1, "Apixaban dose is 5 mg.")
+    for retrieval in ({}, {"top_k": 1}, {"top_k": 0}, None):
+        await told.ask(retrieval=retrieval)
+    used = told.bench.meter.take()[TENANT]
+    tokens = (await told.bench.embedder.embed(["Which dose of apixaban?"])).tokens
+    assert (used.retrievals, used.embedding_tokens) == (2, 2 * tokens)
+
+
 async def test_of_an_index_that_is_open_no_question_opens_the_tenants_key(
     told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
