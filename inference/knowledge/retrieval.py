@@ -152,8 +152,7 @@ class Retrieval:
             logger.warning("documents not searched", extra={"reason": reason})
             raise retrieval_unavailable() from None
         least = policy.retrieval_min_similarity
-        kept = [one for one in searched.found if one.similarity is None or one.similarity >= least]
-        return kept, searched.titles
+        return [one for one in searched.found if one.supports(least)], searched.titles
 
     def _index(self, policy: TenantPolicy) -> PassageSearch:
         """Raises :class:`Refused`."""

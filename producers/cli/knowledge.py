@@ -128,7 +128,10 @@ def search(
     context: typer.Context,
     query: Annotated[str, typer.Argument(help="What a question would ask.", show_default=False)],
     tenant: TenantOption,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, max=20, help="Passages at most.")] = 4,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, max=20, help="Passages at most; the policy's if absent.", show_default=False),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show the passages that an answer would be given from."""

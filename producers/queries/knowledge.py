@@ -58,15 +58,17 @@ class FoundPassage(Contract):
 
 
 async def search_documents(
-    tenancy: Tenancy, tenant: TenantId, query: str, embedder: Embedder, *, top_k: int = 4
+    tenancy: Tenancy, tenant: TenantId, query: str, embedder: Embedder, *, top_k: int | None = None
 ) -> list[FoundPassage]:
-    """The best passages of documents that are in force, best first. Raises as :func:`documents`."""
+    """The passages of documents that are in force which the policy gives an answer from, best first; ``top_k`` of them
+    at most, where it is not the policy that says how many. Raises as :func:`documents`.
+    """
     state = (await tenancy.active(tenant)).state
     store = await tenancy.store(tenant)
     held = await read_set(store, state.knowledge)
     bodies = await gathered(read_segment(store, entry) for entry in held.segments)
     vector = (await embedder.embed([query])).vectors[0]
-    question = Question(query, vector, embedder.name, tenancy.clock(), top_k)
+    question = Question(query, vector, embedder.name, tenancy.clock(), top_k or state.policy.retrieval_passages)
     found = Searchable.of(held, list(map(unpacked, bodies))).search(question)
     return [
         FoundPassage(
@@ -78,4 +80,5 @@ async def search_documents(
             similarity=one.similarity,
         )
         for one in found
+        if one.supports(state.policy.retrieval_min_similarity)
     ]

@@ -31,6 +31,10 @@ class Found:
     score: float
     similarity: float | None
 
+    def supports(self, least: float) -> bool:
+        """Whether it is near enough to the query to support an answer."""
+        return self.similarity is None or self.similarity >= least
+
 
 @dataclass(frozen=True)
 class Question:

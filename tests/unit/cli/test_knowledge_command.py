@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.bus import events
+from tenancy.state.policy_changes import policy_set
 from tests.fixtures.embedders import WordEmbedder
 from tests.unit.cli.command import TENANT, Sano, error_line, shape
 from tests.unit.knowledge.index_parts import Index
@@ -50,12 +51,19 @@ def test_a_search_shows_the_passages_that_an_answer_would_be_given_from(
         await made.handle(
             await made.upserted("d1", 1, "Apixaban dose is 5 mg."),
             await made.upserted("d2", 1, "Apixaban dose is 9 mg.", begins=later),
+            await made.upserted("d3", 1, "Parking is free of charge on Sundays and on holidays."),
+            await made.upserted("d4", 1, "The dose of apixaban at night."),
         )
 
     asyncio.run(indexed())
     monkeypatch.setattr("tenancy.embedding.opening.open_embedder", opened)
-    [found] = shape(sano("knowledge", "search", "dose of apixaban", "--tenant", TENANT, "--json"))
-    assert (found["document_id"], found["version"], found["text"]) == ("d1", 1, "Apixaban dose is 5 mg.")
-    assert "5 mg" in sano("knowledge", "search", "dose of apixaban", "--tenant", TENANT).output
-    [listed] = [one for one in shape(sano("knowledge", "list", "--tenant", TENANT, "--json")) if one["is_effective"]]
-    assert (listed["document_id"], listed["passages"]) == ("d1", 1)
+    search = ("knowledge", "search", "dose of apixaban", "--tenant", TENANT, "--json")
+    found = {one["document_id"]: one for one in shape(sano(*search))}
+    assert found.keys() == {"d1", "d4"}
+    assert (found["d1"]["version"], found["d1"]["text"]) == (1, "Apixaban dose is 5 mg.")
+    asyncio.run(parts.tenancy.states.swap(TENANT, policy_set({"retrieval_passages": 1}, None)))
+    assert len(shape(sano(*search))) == 1
+    assert len(shape(sano(*search, "--top-k", "2"))) == 2
+    assert "at night" in sano(*search[:-1]).output
+    listed = [one for one in shape(sano("knowledge", "list", "--tenant", TENANT, "--json")) if one["is_effective"]]
+    assert [(one["document_id"], one["passages"]) for one in listed] == [("d1", 1), ("d3", 1), ("d4", 1)]
