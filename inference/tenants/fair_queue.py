@@ -19,9 +19,9 @@ which keeps the batch full; after that nobody does, adapters run out, and their 
 ``overtaking`` to the bound above.
 
 And some requests wait in the engine itself, so that no place is empty while one is on its way there. A tenant whose
-turn it is, and that has nothing in the engine, need not wait behind those: it is admitted to one of ``kept`` further
-places, and ``engine_order`` puts it ahead. A request is overtaken so by fewer than its tenant had in the engine when it
-came there. That adds ``kept`` to P.
+turn it is, and that has nothing in the engine, need not wait behind those: the last ``kept`` places are for such
+tenants, and ``engine_order`` puts them ahead of the others. A place that becomes free is a kept one first (trunk
+reservation, of telephone networks). A request is overtaken in the engine by fewer than have a place there.
 
 Pure: no clock, nothing waits in here.
 """
@@ -40,14 +40,14 @@ OVERTAKING = 8
 of 2,048. More overtaking keeps batches fuller, and makes the wait for a slot longer.
 """
 MORE = 8
-"""Requests beyond a full batch: an eighth of it, at least one, waits in the engine, and as many places are kept."""
+"""Requests beyond a full batch: an eighth of it, at least one, waits in the engine, and as many more are kept."""
 FEW = 64
 """Tenants of which the counter is kept before it is looked at which need not be."""
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Bounds the requests that the engine holds: ``places`` sequences, of ``slots`` adapters. ``kept`` further places
+    """Bounds the requests that the engine holds: ``places`` sequences, of ``slots`` adapters. The last ``kept`` places
     are for tenants that have nothing there. ``overtaking`` is in cost.
     """
 
@@ -60,7 +60,7 @@ class Capacity:
     def of(cls, batch: int, slots: int, context: int) -> Capacity:
         """For an engine with ``batch`` sequences in one batch, of ``context`` tokens each."""
         more = max(1, batch // MORE)
-        return cls(batch + more, slots, overtaking=OUTPUT_COST * context / OVERTAKING, kept=more)
+        return cls(batch + 2 * more, slots, overtaking=OUTPUT_COST * context / OVERTAKING, kept=more)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,6 @@ class Turn:
     prompt_tokens: int
     output_tokens: int = 0
     is_running: bool = False
-    is_kept: bool = False
     engine_order: int = 0
 
 
@@ -109,7 +108,6 @@ class FairQueue:
     def __init__(self, capacity: Capacity) -> None:
         self._capacity = capacity
         self._free = capacity.places
-        self._kept_free = capacity.kept
         self._admitted = 0
         self._tenants: dict[TenantId, _Tenant] = {}
         self._adapters: dict[str, int] = {}  # in the engine, with the number of their requests
@@ -120,8 +118,8 @@ class FairQueue:
 
     def wait(self, turn: Turn, share: Share) -> None:
         """Put the request behind those of its tenant. The share is the tenant's from now on."""
-        # One that asks for more than there is gets all there is.
-        turn.places = min(turn.places, self._capacity.places)
+        # One that asks for more than there is gets all that is not kept.
+        turn.places = min(turn.places, self._capacity.places - self._capacity.kept)
         tenant = self._tenants.setdefault(turn.tenant, _Tenant())
         tenant.share = share
         if not tenant.waiting:
@@ -150,11 +148,9 @@ class FairQueue:
                 continue
             if may_overtake_until is not None and tenant.counter > may_overtake_until:
                 return None
-            to_kept = turn.places > self._free
-            if to_kept and (tenant.running or turn.places > self._kept_free):
+            if turn.places > self._free - (self._capacity.kept if tenant.running else 0):
                 return None  # smaller ones that overtook it would keep it waiting for ever
             if self._has_slot(turn.adapter):
-                turn.is_kept = to_kept
                 self._admit(tenant, turn)
                 return turn
             if may_overtake_until is None:
@@ -168,19 +164,13 @@ class FairQueue:
         tenant.waiting.popleft()
         self._left(tenant)
         self._admitted += 1
-        turn.engine_order = self._admitted + tenant.running
+        turn.engine_order = self._admitted + (self._capacity.places if tenant.running else 0)
         tenant.running += 1
-        self._take(turn, turn.places)
+        self._free -= turn.places
         if turn.adapter is not None:
             self._adapters[turn.adapter] = self._adapters.get(turn.adapter, 0) + 1
         turn.is_running = True
         tenant.counter += INPUT_COST * turn.prompt_tokens / tenant.share.weight
-
-    def _take(self, turn: Turn, places: int) -> None:
-        if turn.is_kept:
-            self._kept_free -= places
-        else:
-            self._free -= places
 
     def charge(self, turn: Turn, prompt_tokens: int, output_tokens: int) -> None:
         """Note what a running request has used until now. Its input was charged as it was guessed to be."""
@@ -200,7 +190,7 @@ class FairQueue:
             self._in_hand -= 1
             turn.is_running = False
             tenant.running -= 1
-            self._take(turn, -turn.places)
+            self._free += turn.places
             if turn.adapter is not None:
                 self._adapters[turn.adapter] -= 1
                 if not self._adapters[turn.adapter]:
