@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import mmap
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.base.canonical import adapter_digest
-from schemas.models.adapter_files import AdapterRefused, check_declared, check_weights, config_sha256
+from schemas.evidence.statements import TrainingManifest
+from schemas.models.adapter_files import AdapterRefused, WeightsCheck, check_declared, config_sha256
 from schemas.models.safetensors_header import SafetensorsHeader
 from schemas.objects import object_keys
 from tenancy.bootstrap import Tenancy
@@ -23,7 +23,7 @@ from tenancy.evidence.trust import Verifier
 from tenancy.platform.concurrency import gathered
 from tenancy.service.telemetry import SCOPE
 from tenancy.storage.ranges import RangeBuffers
-from tenancy.storage.tenant_store import TenantStore
+from tenancy.storage.tenant_store import TenantStore, file_in_ranges
 from tenancy.tenant_id import TenantId
 
 logger = logging.getLogger(f"{SCOPE}.inference")
@@ -59,24 +59,32 @@ def _remove_whole(root: Path) -> None:
         logger.error("adapter files not removed", extra={"reason": "some of them are still there"})
 
 
-@dataclass(frozen=True)
 class _Weights:
-    """The hash of the weights, and their header or the reason to refuse them."""
+    """Hashes the weights and looks at them as they come. What is wrong with them is said once they are known to be the
+    signed ones.
+    """
 
-    sha256: str
-    form: SafetensorsHeader | AdapterRefused
+    def __init__(self, size: int) -> None:
+        self._sha256 = hashlib.sha256()
+        self._check = WeightsCheck(size)
+        self._refused: AdapterRefused | None = None
 
+    def update(self, part: memoryview) -> None:
+        self._sha256.update(part)
+        if self._refused is None:
+            try:
+                self._check.update(part)
+            except AdapterRefused as refused:
+                self._refused = refused
 
-def _form(path: Path) -> SafetensorsHeader | AdapterRefused:
-    """Looked at where they lie: they are not read into memory once more."""
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return AdapterRefused("the weights are empty")
-        weights = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    try:
-        return check_weights(weights)
-    except AdapterRefused as refused:
-        return refused
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    def header(self) -> SafetensorsHeader:
+        """Raises :class:`AdapterRefused`."""
+        if self._refused is not None:
+            raise self._refused
+        return self._check.header
 
 
 @dataclass(frozen=True)
@@ -109,44 +117,41 @@ class AdapterFiles:
 
     async def _fetched(self, tenant: TenantId, digest: str) -> Path:
         """Nothing has the name of the digest before everything is checked: the engine is given no other directory."""
-        store = await self.tenancy.store(tenant)
         directory, partial = self._places(digest)
-        await asyncio.to_thread(self._emptied, digest)
+        store = asyncio.create_task(self.tenancy.store(tenant))
         # Both to their ends: what goes on after the other has failed would write into the directory of the next fetch.
         described, weights = await asyncio.gather(
-            self._described(store, digest), self._weights(store, digest, partial), return_exceptions=True
+            self._described(store, digest), self._weights(store, tenant, digest), return_exceptions=True
         )
         if isinstance(described, BaseException):
             raise described
         if isinstance(weights, BaseException):
             raise weights
         manifest, config = described
-        self._require_signed(tenant, digest, manifest, config, weights.sha256)
-        if isinstance(weights.form, AdapterRefused):
-            raise weights.form
-        check_declared(config, weights.form, self.base_shapes, self.max_rank)
+        self._require_signed(tenant, digest, manifest, config, weights.sha256())
+        check_declared(config, weights.header(), self.base_shapes, self.max_rank)
         (partial / object_keys.ADAPTER_CONFIG).write_bytes(config)
         partial.rename(directory)
         return directory
 
-    async def _described(self, store: TenantStore, digest: str) -> tuple[bytes, bytes]:
-        """The manifest's envelope and the configuration."""
+    async def _described(self, store: Awaitable[TenantStore], digest: str) -> tuple[TrainingManifest, bytes]:
+        """What the manifest says, which is signed, and the configuration."""
         names = (object_keys.ADAPTER_MANIFEST, object_keys.ADAPTER_CONFIG)
-        opened = await gathered(store.get(object_keys.adapter(digest, name)) for name in names)
-        (manifest, _), (config, _) = opened
-        return manifest, config
+        opened_store = await store
+        opened = await gathered(opened_store.get(object_keys.adapter(digest, name)) for name in names)
+        (envelope, _), (config, _) = opened
+        return open_training_manifest(self.verifier, envelope), config
 
-    async def _weights(self, store: TenantStore, digest: str, partial: Path) -> _Weights:
-        """Hashed while they arrive, and looked at while the hash catches up."""
-        path = partial / object_keys.ADAPTER_WEIGHTS
-        sha256 = hashlib.sha256()
+    async def _weights(self, store: Awaitable[TenantStore], tenant: TenantId, digest: str) -> _Weights:
+        await asyncio.to_thread(self._emptied, digest)
+        _, partial = self._places(digest)
         relative = object_keys.adapter(digest, object_keys.ADAPTER_WEIGHTS)
-        async with store.file_in_ranges(relative, path, sha256.update, self.buffers):
-            form = await asyncio.to_thread(_form, path)
-        return _Weights(sha256.hexdigest(), form)
+        path = partial / object_keys.ADAPTER_WEIGHTS
+        return await file_in_ranges(self.tenancy.objects, tenant, store, relative, path, _Weights, self.buffers)
 
-    def _require_signed(self, tenant: TenantId, digest: str, envelope: bytes, config: bytes, weights: str) -> None:
-        manifest = open_training_manifest(self.verifier, envelope)
+    def _require_signed(
+        self, tenant: TenantId, digest: str, manifest: TrainingManifest, config: bytes, weights: str
+    ) -> None:
         config_digest = config_sha256(config)
         if manifest.tenant != tenant:
             raise BadSignature("the manifest belongs to another tenant")

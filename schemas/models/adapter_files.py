@@ -8,17 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from mmap import mmap
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from schemas.base.canonical import sha256_hex
 from schemas.base.identifiers import OPAQUE_ID_PATTERN
 from schemas.models.safetensors_header import (
+    ITEM_BYTES,
     MalformedSafetensors,
     SafetensorsHeader,
+    data_start,
     parse_header,
     read_header,
     unique_keys,
@@ -30,7 +33,7 @@ WEIGHTS_FILE = object_keys.ADAPTER_WEIGHTS
 CONFIG_FILE = object_keys.ADAPTER_CONFIG
 # Unsigned integers of the same width, and the exponent's bits: IEEE 754, and bfloat16 as float32's upper half.
 _EXPONENTS = {"F32": ("<u4", 0x7F800000), "BF16": ("<u2", 0x7F80), "F16": ("<u2", 0x7C00)}
-_BLOCK_ITEMS = 2**14  # at most 64 KiB
+_BLOCK_BYTES = 2**17
 ADAPTER_FILES = frozenset({WEIGHTS_FILE, CONFIG_FILE})
 
 LinearShapes = Mapping[str, tuple[int, int]]
@@ -177,18 +180,54 @@ def check_declared(
     return Declared(r, lora_alpha, target_modules, base_model_name)
 
 
-def check_weights(weights: bytes | mmap) -> SafetensorsHeader:
-    """Check what the weights say of themselves, and that each is a finite number. Raises :class:`AdapterRefused`."""
-    try:
-        header = parse_header(weights, len(weights))
-    except MalformedSafetensors as error:
-        raise AdapterRefused(f"{WEIGHTS_FILE}: {error}") from None
-    if header.metadata.keys() - {"format"}:
-        raise AdapterRefused("the weights' metadata may hold nothing but 'format'")
-    if any(entry.dtype not in _EXPONENTS for entry in header.tensors.values()):
-        raise AdapterRefused(f"a tensor is not {', '.join(_EXPONENTS)}")
-    _check_finite(header, weights)
-    return header
+def check_weights(weights: bytes) -> SafetensorsHeader:
+    """:class:`WeightsCheck` of all of them at once."""
+    check = WeightsCheck(len(weights))
+    check.update(weights)
+    return check.header
+
+
+class WeightsCheck:
+    """Checks what weights say of themselves, and that each is a finite number, while they come in order.
+
+    ``size``: bytes of all of them; ``header`` is there when they have come.
+    """
+
+    header: SafetensorsHeader
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._at = 0  # where the next part begins, with what is held
+        self._held = b""  # a header or a number whose rest has not come
+        self._runs: list[_Run] | None = None
+
+    def update(self, part: bytes | memoryview) -> None:
+        """Raises :class:`AdapterRefused`."""
+        part = memoryview(self._held + part if self._held else part)
+        if self._runs is None and self._has_header(part):
+            self.header = _checked_header(part, self._size)
+            self._runs = _runs(self.header)
+        taken = 0 if self._runs is None else self._check_finite(part, self._runs)
+        self._held = bytes(part[taken:])
+        self._at += taken
+
+    def _has_header(self, head: memoryview) -> bool:
+        """Or what it begins with cannot be one."""
+        try:
+            return len(head) >= min(8, self._size) and len(head) >= data_start(head, self._size)
+        except MalformedSafetensors:
+            return True
+
+    def _check_finite(self, part: memoryview, runs: Sequence[_Run]) -> int:
+        """How much of it was looked at: all but a number that is cut off at its end."""
+        for run in runs:
+            begin, end = max(run.begin - self._at, 0), min(run.end - self._at, len(part))
+            if begin < end:
+                cut = (end - begin) % ITEM_BYTES[run.dtype]
+                _require_finite(part[begin : end - cut], run.dtype)
+                if cut:
+                    return end - cut
+        return len(part)
 
 
 def _parse_config(body: bytes) -> dict[str, Any]:
@@ -270,17 +309,45 @@ def _check_shapes(
         raise AdapterRefused("one of target_modules has no tensors")
 
 
-def _check_finite(header: SafetensorsHeader, weights: bytes | mmap) -> None:
+def _checked_header(head: memoryview, size: int) -> SafetensorsHeader:
+    try:
+        header = parse_header(head, size)
+    except MalformedSafetensors as error:
+        raise AdapterRefused(f"{WEIGHTS_FILE}: {error}") from None
+    if header.metadata.keys() - {"format"}:
+        raise AdapterRefused("the weights' metadata may hold nothing but 'format'")
+    if any(entry.dtype not in _EXPONENTS for entry in header.tensors.values()):
+        raise AdapterRefused(f"a tensor is not {', '.join(_EXPONENTS)}")
+    return header
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Tensors of one dtype that lie side by side: from ``begin`` to ``end`` in the file. To look at hundreds of small
+    ones, each for itself, takes several times as long.
+    """
+
+    dtype: str
+    begin: int
+    end: int
+
+
+def _runs(header: SafetensorsHeader) -> list[_Run]:
+    tensors = sorted(header.tensors.values(), key=attrgetter("begin", "end"))
+    together = [list(same) for _, same in groupby(tensors, key=attrgetter("dtype"))]
+    return [_Run(same[0].dtype, same[0].begin, same[-1].end) for same in together]
+
+
+def _require_finite(numbers: memoryview, dtype: str) -> None:
     """An infinity or a NaN has every exponent bit set, which is all that is looked at."""
     import numpy  # a third of a second, which commands that look at no adapter are spared
 
-    for entry in header.tensors.values():
-        kind, exponent = _EXPONENTS[entry.dtype]
-        width = numpy.dtype(kind).itemsize
-        bits = numpy.frombuffer(weights, dtype=kind, count=(entry.end - entry.begin) // width, offset=entry.begin)
-        # By blocks into one scratch: new memory for each tensor takes longer than looking at it.
-        scratch = numpy.empty(min(len(bits), _BLOCK_ITEMS), dtype=kind)
-        for start in range(0, len(bits), _BLOCK_ITEMS):
-            block = bits[start : start + _BLOCK_ITEMS]
-            if int(numpy.bitwise_and(block, exponent, out=scratch[: len(block)]).max()) == exponent:
-                raise AdapterRefused("a tensor holds an infinity or a NaN")
+    kind, exponent = _EXPONENTS[dtype]
+    bits = numpy.frombuffer(numbers, dtype=kind)
+    # By blocks into one scratch: new memory for all of them takes longer than looking at them.
+    block = _BLOCK_BYTES // bits.itemsize
+    scratch = numpy.empty(min(len(bits), block), dtype=kind)
+    for start in range(0, len(bits), block):
+        some = bits[start : start + block]
+        if int(numpy.bitwise_and(some, exponent, out=scratch[: len(some)]).max()) == exponent:
+            raise AdapterRefused("a tensor holds an infinity or a NaN")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from math import prod
-from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,14 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def parse_header(head: bytes | mmap, file_size: int) -> SafetensorsHeader:
+def parse_header(head: bytes | memoryview, file_size: int) -> SafetensorsHeader:
     """The header of a file of ``file_size`` bytes that starts with ``head`` (which must hold the whole header).
 
     Raises :class:`MalformedSafetensors` unless the tensors cover the data exactly, without a hole or an overlap.
     """
-    data_start = _data_start(head, file_size)
+    start = data_start(head, file_size)
     try:
-        raw = json.loads(head[8:data_start].decode("utf-8"), object_pairs_hook=unique_keys)
+        raw = json.loads(bytes(head[8:start]).decode("utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError):
         raise MalformedSafetensors("the header is not a JSON object with unique keys") from None
     if not isinstance(raw, dict):
@@ -64,8 +63,8 @@ def parse_header(head: bytes | mmap, file_size: int) -> SafetensorsHeader:
     metadata = raw.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise MalformedSafetensors("__metadata__ must map strings to strings")
-    tensors = {name: _entry(value, data_start) for name, value in raw.items()}
-    expected = data_start
+    tensors = {name: _entry(value, start) for name, value in raw.items()}
+    expected = start
     for entry in sorted(tensors.values(), key=lambda item: (item.begin, item.end)):
         if entry.begin != expected:
             raise MalformedSafetensors("tensors overlap or leave bytes between them")
@@ -75,21 +74,22 @@ def parse_header(head: bytes | mmap, file_size: int) -> SafetensorsHeader:
     return SafetensorsHeader(tensors, metadata)
 
 
-def read_header(path: Path) -> SafetensorsHeader:
-    """:func:`parse_header` of a file, reading only its header. Raises also ``OSError``."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = file.read(8)
-        return parse_header(length + file.read(_data_start(length, size) - 8), size)
-
-
-def _data_start(head: bytes | mmap, file_size: int) -> int:
+def data_start(head: bytes | memoryview, file_size: int) -> int:
+    """Where the header ends, by its first 8 bytes. Raises :class:`MalformedSafetensors`."""
     if len(head) < 8:
         raise MalformedSafetensors("shorter than the 8 bytes of the header's length")
     length = int.from_bytes(head[:8], "little")
     if length > MAX_HEADER_BYTES or 8 + length > file_size:
         raise MalformedSafetensors(f"a header of {length} bytes does not fit")
     return 8 + length
+
+
+def read_header(path: Path) -> SafetensorsHeader:
+    """:func:`parse_header` of a file, reading only its header. Raises also ``OSError``."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = file.read(8)
+        return parse_header(length + file.read(data_start(length, size) - 8), size)
 
 
 def _entry(value: Any, data_start: int) -> TensorEntry:

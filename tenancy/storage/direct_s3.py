@@ -25,7 +25,7 @@ from botocore.httpsession import get_cert_path
 
 from tenancy.errors import ObjectNotFound, PreconditionFailed
 from tenancy.storage.http_client import Answer, HttpClient
-from tenancy.storage.objects import StoredObject
+from tenancy.storage.objects import Range, StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -34,14 +34,6 @@ CODE = re.compile(rb"<Code>([A-Za-z]+)</Code>")
 PLAIN_NAME = re.compile(r"[a-z0-9-]+")
 CHECKSUM = "x-amz-checksum-crc32"
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-
-
-@dataclass(frozen=True)
-class Range:
-    """How much of an object was read, and how large all of it is."""
-
-    length: int
-    object_bytes: int
 
 
 def asked_range(start: int, into: memoryview) -> str:

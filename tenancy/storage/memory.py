@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import TypeVar
 
 from tenancy.errors import ObjectNotFound, PreconditionFailed
-from tenancy.storage.objects import ObjectVersion, StoredObject, Upload
+from tenancy.storage.objects import ObjectVersion, Range, StoredObject, Upload
 
 T = TypeVar("T")
 
@@ -64,11 +64,11 @@ class MemoryObjectStore:
         body = (await self.get(key)).body
         return consume(body[start : start + 65_536] for start in range(0, len(body), 65_536))
 
-    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
+    async def read_range(self, key: str, start: int, into: memoryview) -> Range:
         body = (await self.get(key)).body
         part = body[start : start + len(into)]
         into[: len(part)] = part
-        return consume(into[: len(part)], len(body))
+        return Range(len(part), len(body))
 
     async def delete(self, key: str) -> None:
         self.objects.setdefault(key, []).append(_Version(str(next(self._ids)), None))

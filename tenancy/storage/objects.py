@@ -25,6 +25,14 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class Range:
+    """How much of an object was read, and how large all of it is."""
+
+    length: int
+    object_bytes: int
+
+
+@dataclass(frozen=True)
 class ObjectVersion:
     """One version or delete marker of a key. ``size_bytes`` is of the stored body; a marker has none."""
 
@@ -79,11 +87,11 @@ class ObjectStore(Protocol):
         """Stream the body through ``consume``, which runs off the event loop. Raises :class:`ObjectNotFound`."""
         ...
 
-    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
-        """Fill ``into`` with what lies from ``start`` on, which is within the object, and give ``consume`` as much of
-        it as there was, and the whole object's size. It runs off the event loop. Raises :class:`ObjectNotFound`.
+    async def read_range(self, key: str, start: int, into: memoryview) -> Range:
+        """Fill ``into`` with what lies from ``start`` on, which is within the object, as far as there is as much.
+        Raises :class:`ObjectNotFound`.
 
-        Cancelled, it may go on: what it fills and what it writes to is for nothing else from then on.
+        Cancelled, it may go on: what it fills is for nothing else from then on.
         """
         ...
 

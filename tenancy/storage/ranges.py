@@ -1,157 +1,158 @@
 """Downloads a sealed object in ranges side by side, and opens it into a file while it arrives.
 
-A range holds whole frames, so whoever received it opens it at once: one frame at a time into a buffer, which is written
-to the file only if the frame is authentic. Receiving and opening use the same few buffers again and again. Memory that
-is new costs several times what is done with it, and however large the object, no more of it is needed.
+Ranges are received side by side and opened in their order, by one thread: a frame is opened into a buffer, and hashed,
+looked at and written from there, while it lies in the processor's cache. It is written only if it is authentic. All of
+it uses the same few buffers again and again: memory that is new costs several times what is done with it, and however
+large the object, no more of it is needed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
 
-from tenancy.platform.concurrency import gathered
-from tenancy.storage.objects import ObjectStore
-from tenancy.storage.sealing import FRAME_BYTES, HEADER_BYTES, SEALED_FRAME_BYTES, Frames
+from tenancy.errors import SealBroken
+from tenancy.platform.concurrency import finished
+from tenancy.storage.objects import ObjectStore, Range
+from tenancy.storage.sealing import FRAME_BYTES, HEADER_BYTES, OTHERWISE, SEALED_FRAME_BYTES, Frames
 
-RANGE_FRAMES = 4
-"""4 MiB: a request costs a millisecond of processor time, and S3 gives more by several connections than by one."""
+RANGE_BYTES = 4 * 2**20
+"""Counted from the object's first byte: stores keep an object in pieces of 4 or 8 MiB, and a range that lies in two of
+them costs both. A request costs half a millisecond of processor time, and S3 gives more by several connections than by
+one.
+"""
 AT_ONCE = 4
-"""Ranges of one object that are under way, so that what follows in order is not far behind."""
+"""Ranges of one object that are received while another one is opened."""
+BUFFERS = AT_ONCE + 2
+"""As many ranges, the one that is opened, and what it is opened with."""
 _ZEROS = bytes(FRAME_BYTES)
 
 
-class RangeBuffer:
-    """Memory for one range, sealed, and for one frame of it, opened."""
+class Follower(Protocol):
+    """Is given an object's bytes in order, off the event loop. What it is given is overwritten afterwards."""
 
-    def __init__(self) -> None:
-        self.sealed = memoryview(bytearray(HEADER_BYTES + RANGE_FRAMES * SEALED_FRAME_BYTES))
-        self.opened = memoryview(bytearray(FRAME_BYTES))
+    def update(self, part: memoryview, /) -> object: ...
+
+
+FollowerT = TypeVar("FollowerT", bound=Follower)
 
 
 @dataclass
 class RangeBuffers:
-    """Keeps the buffers of one download for the next one; ``opened`` is overwritten before."""
+    """Keeps the buffers of one download for the next one, of :data:`RANGE_BYTES` each."""
 
-    _kept: list[RangeBuffer] = field(default_factory=list)
+    _kept: list[memoryview] = field(default_factory=list)
 
-    def take(self) -> RangeBuffer:
-        return self._kept.pop() if self._kept else RangeBuffer()
+    def take(self) -> memoryview:
+        return self._kept.pop() if self._kept else memoryview(bytearray(RANGE_BYTES))
 
-    def give_back(self, buffer: RangeBuffer) -> None:
+    def give_back(self, buffer: memoryview) -> None:
         """Only once nobody writes into it any more, also no thread that nobody waits for."""
-        buffer.opened[:] = _ZEROS
-        if len(self._kept) < AT_ONCE + 1:
+        if len(self._kept) < BUFFERS:
             self._kept.append(buffer)
 
 
-@asynccontextmanager
 async def opened_in_ranges(
     objects: ObjectStore,
-    data_key: bytes,
+    data_key: Callable[[], Awaitable[bytes]],
     key: str,
     path: Path,
-    follow: Callable[[memoryview], object],
+    begin: Callable[[int], FollowerT],
     buffers: RangeBuffers,
-) -> AsyncIterator[None]:
-    """Make the file ``path`` of the opened object, which is there, and authentic, where the block begins.
+) -> FollowerT:
+    """Make the file ``path`` of the opened object. ``begin`` is told how many bytes it has, and makes who follows them:
+    returned once it has had all of them, and the file is whole and authentic.
 
-    ``follow`` is given its bytes in order as they come, off the event loop, and has had all of them where the block
-    has ended. Raises :class:`ObjectNotFound`, :class:`SealBroken`, :class:`StoreUnavailable` and ``OSError``; the file
-    is for the caller to remove then.
+    ``data_key`` is asked for once the first range is here. Raises what it raises, :class:`ObjectNotFound`,
+    :class:`SealBroken`, :class:`StoreUnavailable` and ``OSError``; the file is for the caller to remove then.
     """
-    download = _Download(objects, data_key, key, path, buffers)
-    frames = await download.begin()
-    following = asyncio.create_task(download.follow(frames, follow))
+    memory = buffers.take()
     try:
-        await gathered(
-            (download.rest(frames, number) for number in range(1, _ranges(frames))),
-            at_once=AT_ONCE,
-        )
-        yield
-        await following
+        with path.open("xb") as file:
+            async with aclosing(_received(objects, key, buffers)) as ranges:
+                sealed, size = await anext(ranges)
+                frames = Frames(await data_key(), key, bytes(sealed[:HEADER_BYTES]), size)
+                follower = begin(frames.opened_bytes)
+                opening = _Opening(frames, file, follower, memory)
+                await _in_a_thread(opening.add, sealed[HEADER_BYTES:])
+                async for sealed, _ in ranges:
+                    await _in_a_thread(opening.add, sealed)
+            opening.require_whole()
+        return follower
     finally:
-        following.cancel()
-        await asyncio.wait([following])
+        memory[:FRAME_BYTES] = _ZEROS
+        buffers.give_back(memory)
 
 
-def _ranges(frames: Frames) -> int:
-    return -(-frames.count // RANGE_FRAMES)
+async def _in_a_thread(call: Callable[..., None], *given: memoryview) -> None:
+    """To its end, also where the caller is cancelled: it uses the file, and memory that is given back."""
+    await finished(asyncio.to_thread(call, *given))
 
 
-@dataclass
-class _Download:
-    objects: ObjectStore
-    data_key: bytes
-    key: str
-    path: Path
-    buffers: RangeBuffers
-    _arrived: set[int] = field(default_factory=set)  # ranges that are in the file, beyond the first gap
-    _in_order: int = 0  # ranges that are in the file, up to the first gap
-    _grown: asyncio.Event = field(default_factory=asyncio.Event)
+async def _received(
+    objects: ObjectStore, key: str, buffers: RangeBuffers
+) -> AsyncGenerator[tuple[memoryview, int], None]:
+    """The object's ranges in their order, each until the next one is asked for, and the object's size: how many there
+    are is not known before the first one is here.
+    """
 
-    async def begin(self) -> Frames:
-        """Read the first range, from which on it is known how many there are, and make the file."""
-        buffer = self.buffers.take()
+    async def read(start: int) -> tuple[memoryview, Range]:
+        buffer = buffers.take()
+        return buffer, await objects.read_range(key, start, buffer)
 
-        def opened(sealed: memoryview, size: int) -> Frames:
-            frames = Frames(self.data_key, self.key, bytes(sealed[:HEADER_BYTES]), size)
-            self.path.open("xb").close()
-            self._write(frames, 0, sealed[HEADER_BYTES:], buffer)
-            return frames
+    buffer, found = await read(0)
+    starts = iter(range(RANGE_BYTES, found.object_bytes, RANGE_BYTES))
+    coming: deque[asyncio.Task[tuple[memoryview, Range]]] = deque()
+    try:
+        while True:
+            coming.extend(asyncio.create_task(read(start)) for start in islice(starts, AT_ONCE - len(coming)))
+            yield buffer[: found.length], found.object_bytes
+            buffers.give_back(buffer)
+            if not coming:
+                return
+            buffer, found = await coming.popleft()
+    finally:
+        for task in coming:
+            task.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
 
-        whole = HEADER_BYTES + RANGE_FRAMES * SEALED_FRAME_BYTES
-        frames = await self.objects.read_range(self.key, 0, buffer.sealed[:whole], opened)
-        self._came(0, buffer)
-        return frames
 
-    async def rest(self, frames: Frames, number: int) -> None:
-        """Read another range."""
-        buffer = self.buffers.take()
-        start = HEADER_BYTES + number * RANGE_FRAMES * SEALED_FRAME_BYTES
+class _Opening:
+    """Opens frames that come in their order, cut anywhere. ``memory`` begins with what is opened."""
 
-        def opened(sealed: memoryview, size: int) -> None:
-            self._write(frames, number, sealed, buffer)
+    def __init__(self, frames: Frames, file: BinaryIO, follower: Follower, memory: memoryview) -> None:
+        self._frames, self._file, self._follower = frames, file, follower
+        self._opened, self._cut = memory[:FRAME_BYTES], memory[FRAME_BYTES : FRAME_BYTES + SEALED_FRAME_BYTES]
+        self._held = 0  # bytes in _cut, of a frame whose rest has not come
+        self._number = 0  # of the next frame
 
-        await self.objects.read_range(self.key, start, buffer.sealed[: RANGE_FRAMES * SEALED_FRAME_BYTES], opened)
-        self._came(number, buffer)
+    def add(self, sealed: memoryview) -> None:
+        while sealed and self._number < self._frames.count:
+            frame = self._cut[: self._frames.sealed_bytes(self._number)]
+            if self._held or len(sealed) < len(frame):
+                part = sealed[: len(frame) - self._held]
+                frame[self._held : self._held + len(part)] = part
+                self._held = (self._held + len(part)) % len(frame)
+                if self._held:
+                    return
+            else:
+                part = frame = sealed[: len(frame)]
+            self._open(frame)
+            sealed = sealed[len(part) :]
 
-    def _write(self, frames: Frames, number: int, sealed: memoryview, buffer: RangeBuffer) -> None:
-        """In a thread. It opens the file by its path: one that nobody waits for any more may come when it is gone."""
-        first = number * RANGE_FRAMES
-        with self.path.open("r+b") as file:
-            file.seek(first * FRAME_BYTES)
-            for position in range(min(RANGE_FRAMES, frames.count - first)):
-                begin = position * SEALED_FRAME_BYTES
-                frame = sealed[begin : begin + SEALED_FRAME_BYTES]
-                file.write(frames.open_into(first + position, frame, buffer.opened))
+    def require_whole(self) -> None:
+        """Raises :class:`SealBroken` for less than the object's size promised."""
+        if self._number < self._frames.count:
+            raise SealBroken(OTHERWISE)
 
-    def _came(self, number: int, buffer: RangeBuffer) -> None:
-        self.buffers.give_back(buffer)
-        self._arrived.add(number)
-        while self._in_order in self._arrived:
-            self._arrived.remove(self._in_order)
-            self._in_order += 1
-        self._grown.set()
-
-    async def follow(self, frames: Frames, consume: Callable[[memoryview], object]) -> None:
-        """Give what is in the file without a gap. No thread waits for what has not come."""
-        buffer, done = self.buffers.take(), 0
-
-        def given(begin: int, end: int) -> None:
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(begin * RANGE_FRAMES * FRAME_BYTES)
-                for _ in range(begin * RANGE_FRAMES, min(end * RANGE_FRAMES, frames.count)):
-                    consume(buffer.opened[: file.readinto(buffer.opened)])
-
-        while done < _ranges(frames):
-            while self._in_order == done:
-                self._grown.clear()
-                await self._grown.wait()
-            end = self._in_order
-            await asyncio.to_thread(given, done, end)
-            done = end
-        self.buffers.give_back(buffer)
+    def _open(self, frame: memoryview) -> None:
+        opened = self._frames.open_into(self._number, frame, self._opened)
+        self._number += 1
+        self._follower.update(opened)
+        self._file.write(opened)

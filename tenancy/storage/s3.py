@@ -21,8 +21,8 @@ from schemas.base.identifiers import REASON_CODE_PATTERN
 from tenancy.errors import DeletionRefused, ObjectNotFound, PreconditionFailed, Refused, StoreUnavailable
 from tenancy.platform.aws import bounded, configured
 from tenancy.platform.threads import Threads
-from tenancy.storage.direct_s3 import DirectRequests, Range, asked_range, told_range
-from tenancy.storage.objects import BATCH, ObjectVersion, StoredObject, Upload
+from tenancy.storage.direct_s3 import DirectRequests, asked_range, told_range
+from tenancy.storage.objects import BATCH, ObjectVersion, Range, StoredObject, Upload
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -187,12 +187,10 @@ class S3ObjectStore:
 
         return await self.threads.run(call)
 
-    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
-        def call() -> T:
+    async def read_range(self, key: str, start: int, into: memoryview) -> Range:
+        def call() -> Range:
             found = self.direct.read_range(key, start, into) if self.direct is not None else None
-            if found is None:
-                found = self._range(key, start, into)
-            return consume(into[: found.length], found.object_bytes)
+            return found or self._range(key, start, into)
 
         return await self.threads.run(call)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +15,7 @@ from schemas.objects import object_keys
 from tenancy.errors import PreconditionFailed, SealBroken
 from tenancy.storage.keys import TenantKeys
 from tenancy.storage.objects import ObjectStore, erase_prefix
-from tenancy.storage.ranges import RangeBuffers, opened_in_ranges
+from tenancy.storage.ranges import FollowerT, RangeBuffers, opened_in_ranges
 from tenancy.storage.sealing import FRAME_BYTES, open_chunks, open_sealed, seal, seal_chunks
 from tenancy.tenant_id import TenantId
 
@@ -94,12 +93,6 @@ class TenantStore:
 
         await self.objects.read_chunks(key, write)
 
-    def file_in_ranges(
-        self, relative: str, path: Path, follow: Callable[[memoryview], object], buffers: RangeBuffers
-    ) -> AbstractAsyncContextManager[None]:
-        """Download and open a file in ranges side by side: see :func:`opened_in_ranges`."""
-        return opened_in_ranges(self.objects, self.keys.data_key, self._full(relative), path, follow, buffers)
-
     async def exists(self, relative: str) -> bool:
         return await self.objects.exists(self._full(relative))
 
@@ -118,6 +111,26 @@ class TenantStore:
         start = self._full(after) if after else ""
         async for key in self.objects.keys(object_keys.tenant_area(self.tenant, *parts), after=start):
             yield key[strip:]
+
+
+async def file_in_ranges(
+    objects: ObjectStore,
+    tenant: TenantId,
+    store: Awaitable[TenantStore],
+    relative: str,
+    path: Path,
+    begin: Callable[[int], FollowerT],
+    buffers: RangeBuffers,
+) -> FollowerT:
+    """Download and open a tenant's file in ranges side by side: see :func:`opened_in_ranges`. The first one is received
+    while the tenant's keys are being opened.
+    """
+
+    async def data_key() -> bytes:
+        return (await store).keys.data_key
+
+    key = object_keys.tenant_key(tenant, relative)
+    return await opened_in_ranges(objects, data_key, key, path, begin, buffers)
 
 
 async def _not_on_the_loop(

@@ -14,6 +14,7 @@ from schemas.models.adapter_files import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     AdapterRefused,
+    WeightsCheck,
     check_adapter,
     check_adapter_directory,
     config_sha256,
@@ -181,12 +182,38 @@ def test_an_infinity_or_nan_is_refused_in_each_dtype_and_the_largest_number_is_n
         f"{PREFIX}.lora_A.weight": (dtype, (R, IN), bytes(len(last)) * (R * IN - 1) + last),
         f"{PREFIX}.lora_B.weight": (dtype, (OUT, R), bytes(len(last)) * (OUT * R)),
     }
-    given = files(good_config(), safetensors(tensors))
+    weights = safetensors(tensors)
 
-    if finite:
-        check_adapter(given)
-    else:
-        assert "infinity" in refusal(given)
+    assert {refused_in_parts(weights, step) for step in (1, 3, 10, len(weights))} == {not finite}
+
+
+def refused_in_parts(weights: bytes, step: int) -> bool:
+    """Whether weights that come in parts of ``step`` bytes are refused for an infinity or a NaN."""
+    check = WeightsCheck(len(weights))
+    try:
+        for start in range(0, len(weights), step):
+            check.update(memoryview(weights)[start : start + step])
+    except AdapterRefused as refused:
+        return "infinity" in refused.reason
+    assert check.header == parse_header(weights, len(weights))
+    return False
+
+
+def test_a_number_of_each_tensor_is_looked_at_whatever_lies_beside_it() -> None:
+    infinite = {"F32": "0000807f", "BF16": "807f", "F16": "007c"}
+    kinds = ["F32", "BF16", "BF16", "F16", "F32", "F32"]
+    for one, kind in enumerate(kinds):
+        last = bytes.fromhex(infinite[kind])
+        bodies = [bytes(3 * len(bytes.fromhex(infinite[other]))) for other in kinds]
+        assert not refused_in_parts(of_bodies(kinds, bodies), 10)
+        bodies[one] = bodies[one][len(last) :] + last
+        assert {refused_in_parts(of_bodies(kinds, bodies), step) for step in (1, 7, 1000)} == {True}
+
+
+def of_bodies(kinds: list[str], bodies: list[bytes]) -> bytes:
+    return safetensors(
+        {f"t{at}": (kind, (3,), body) for at, (kind, body) in enumerate(zip(kinds, bodies, strict=True))}
+    )
 
 
 def test_content_cannot_ride_in_the_metadata() -> None:

@@ -82,8 +82,10 @@ def part(told: str, raw: Any, status: int = 206) -> AWSResponse:
     return AWSResponse("", status, headers, raw)
 
 
-def read_six(store: S3ObjectStore) -> Any:
-    return store.read_range("a", 2, memoryview(bytearray(6)), lambda found, size: (bytes(found), size))
+async def read_six(store: S3ObjectStore) -> tuple[bytes, int]:
+    into = memoryview(bytearray(6))
+    found = await store.read_range("a", 2, into)
+    return bytes(into[: found.length]), found.object_bytes
 
 
 async def test_a_part_is_read_from_the_socket_and_the_connection_kept() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import shutil
 import stat
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tenancy.bus import RecordingPublisher
 from tenancy.errors import StoreUnavailable
 from tenancy.storage.master_keys import KeyFileMasterKey
 from tenancy.storage.memory import MemoryObjectStore
-from tenancy.storage.objects import StoredObject
+from tenancy.storage.objects import Range, StoredObject
 from tenancy.tenant_id import TenantId
 from tests.fixtures.all_keys import AllKeys
 from tests.fixtures.gates import CLEAN
@@ -41,6 +42,7 @@ TENANT, OTHER = TenantId("t1"), TenantId("t10")
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
 BASE, ANOTHER_BASE = "b" * 64, "c" * 64
 DIGEST = "d" * 64
+BOUND_SECONDS = 30.0
 SHAPES = {"model.layers.0.self_attn.q_proj": (OUT, IN)}
 OURS = AllKeys.numbered(1)
 THEIRS = AllKeys.numbered(2)
@@ -431,6 +433,29 @@ async def test_what_is_signed_and_unfit_is_refused_all_the_same(bench: Bench, wh
 # --- what goes wrong on the way
 
 
+@dataclass
+class KeyLast(MemoryObjectStore):
+    """A store that gives the tenant's key once the weights were asked for."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read_range(self, key: str, start: int, into: memoryview) -> Range:
+        self.asked.set()
+        return await super().read_range(key, start, into)
+
+    async def get(self, key: str) -> StoredObject:
+        if key == object_keys.key_key(TENANT):
+            await asyncio.wait_for(self.asked.wait(), BOUND_SECONDS)
+        return await super().get(key)
+
+
+async def test_the_weights_come_while_the_tenants_key_is_being_opened(bench: Bench) -> None:
+    digest = await bench.store(Adapter())
+    slow = KeyLast(bench.objects.objects)
+    tenancy = replace(bench.tenancy, objects=slow, keys=replace(bench.tenancy.keys, objects=slow))
+    assert await bench.with_tenancy(tenancy).fetch(TENANT, digest)
+
+
 class Failing(MemoryObjectStore):
     """A store that does not answer for the manifests."""
 
@@ -457,7 +482,7 @@ async def test_a_full_disk_is_a_refusal_and_leaves_no_part_of_the_weights(
     opened = Path.open
 
     def full(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
-        if path.name != file or mode not in ("wb", "r+b"):
+        if path.name != file or mode not in ("wb", "xb"):
             return opened(path, mode, *more, **named)
         with opened(path, mode) as begun:
             begun.write(b"0123456789")

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from tenancy.errors import SealBroken, StoreUnavailable
 from tenancy.storage import ranges
 from tenancy.storage.memory import MemoryObjectStore
-from tenancy.storage.ranges import AT_ONCE, RangeBuffers, opened_in_ranges
+from tenancy.storage.objects import Range
+from tenancy.storage.ranges import AT_ONCE, BUFFERS, RangeBuffers, opened_in_ranges
 from tenancy.storage.sealing import FRAME_BYTES, HEADER_BYTES, SEALED_FRAME_BYTES, seal
 
-T = TypeVar("T")
-
+BOUND_SECONDS = 30.0
 KEY, NAME = bytes(range(32)), "tenants/t1/adapters/d/f"
-RANGE_FRAMES = 2
-RANGE = RANGE_FRAMES * FRAME_BYTES
-SIZES = [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, RANGE, RANGE + 1, 3 * RANGE + 5]
+RANGE = 2 * SEALED_FRAME_BYTES + 1000  # frames are cut
+OF_TWO = 2 * FRAME_BYTES
+SIZES = [0, 1, FRAME_BYTES - 1, FRAME_BYTES, FRAME_BYTES + 1, OF_TWO, OF_TWO + 1000, 7 * FRAME_BYTES + 5]
+SIZES += [RANGE - HEADER_BYTES - 3 * 16 + more for more in (-1, 0, 1)]  # sealed: a range, or almost
 
 
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "RANGE_FRAMES", RANGE_FRAMES)
+    monkeypatch.setattr(ranges, "RANGE_BYTES", RANGE)
 
 
 @dataclass
@@ -39,49 +39,73 @@ class Backwards(MemoryObjectStore):
     waiting: list[asyncio.Event] = field(default_factory=list)
     most: int = 0
 
-    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
+    async def read_range(self, key: str, start: int, into: memoryview) -> Range:
         turn = asyncio.Event()
         self.waiting.append(turn)
         self.most = max(self.most, len(self.waiting))
-        for _ in range(4):
-            await asyncio.sleep(0)
-        self.waiting[-1].set()
-        await turn.wait()
-        self.waiting.remove(turn)
-        if self.waiting:
+        try:
+            for _ in range(4):
+                await asyncio.sleep(0)
             self.waiting[-1].set()
+            await turn.wait()
+        finally:
+            self.waiting.remove(turn)
+            if self.waiting:
+                self.waiting[-1].set()
         if start == self.failing:
             raise StoreUnavailable("this range fails")
-        return await super().read_range(key, start, into, consume)
+        return await super().read_range(key, start, into)
 
 
-async def read(objects: MemoryObjectStore, path: Path, buffers: RangeBuffers | None = None) -> str:
-    """The hash of what came in order, after the file was whole."""
-    sha256 = hashlib.sha256()
-    async with opened_in_ranges(objects, KEY, NAME, path, sha256.update, buffers or RangeBuffers()):
-        whole = await asyncio.to_thread(lambda: hashlib.sha256(path.read_bytes()).hexdigest())
-    assert sha256.hexdigest() == whole
-    return whole
+@dataclass
+class Followed:
+    """What came in order, and how much was promised."""
+
+    size: int
+    whole: bytearray = field(default_factory=bytearray)
+
+    def update(self, part: memoryview) -> None:
+        self.whole += part
+
+
+async def data_key() -> bytes:
+    return KEY
+
+
+async def read(
+    objects: MemoryObjectStore,
+    path: Path,
+    buffers: RangeBuffers | None = None,
+    begin: Callable[[int], Followed] = Followed,
+) -> bytes:
+    """What the file holds and its follower was given."""
+    followed = await opened_in_ranges(objects, data_key, NAME, path, begin, buffers or RangeBuffers())
+    assert len(followed.whole) == followed.size
+    assert await asyncio.to_thread(path.read_bytes) == followed.whole
+    return bytes(followed.whole)
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_file_is_the_object_and_its_bytes_are_followed_in_order(size: int, tmp_path: Path) -> None:
     plain, objects = secrets.token_bytes(size), Backwards()
-    await objects.put(NAME, seal(KEY, NAME, plain))
-    assert await read(objects, tmp_path / "f") == hashlib.sha256(plain).hexdigest()
-    assert objects.most == min(AT_ONCE, max(1, -(-size // RANGE) - 1))
+    sealed = seal(KEY, NAME, plain)
+    await objects.put(NAME, sealed)
+    assert await read(objects, tmp_path / "f") == plain
+    assert objects.most == min(AT_ONCE, max(1, -(-len(sealed) // RANGE) - 1))
 
 
-@pytest.mark.parametrize("frame", range(3))
-async def test_a_frame_that_was_changed_is_not_written_and_breaks_the_seal(frame: int, tmp_path: Path) -> None:
-    objects, at = MemoryObjectStore(), HEADER_BYTES + frame * RANGE_FRAMES * SEALED_FRAME_BYTES
-    sealed = bytearray(seal(KEY, NAME, b"\x01" * (3 * RANGE)))
-    sealed[at] ^= 1
+@pytest.mark.parametrize("frame", range(6))
+async def test_a_frame_that_was_changed_is_neither_written_nor_followed_and_breaks_the_seal(
+    frame: int, tmp_path: Path
+) -> None:
+    objects, followed = MemoryObjectStore(), Followed(0)
+    sealed = bytearray(seal(KEY, NAME, b"\x01" * (6 * FRAME_BYTES)))
+    sealed[HEADER_BYTES + frame * SEALED_FRAME_BYTES] ^= 1
     await objects.put(NAME, bytes(sealed))
     with pytest.raises(SealBroken):
-        await read(objects, tmp_path / "f")
+        await read(objects, tmp_path / "f", begin=lambda _: followed)
     written = await asyncio.to_thread((tmp_path / "f").read_bytes)
-    assert not written[frame * RANGE : frame * RANGE + FRAME_BYTES].strip(b"\0")
+    assert written == followed.whole == b"\x01" * (frame * FRAME_BYTES)
 
 
 def _cut_by_frame(sealed: bytes) -> bytes:
@@ -104,52 +128,77 @@ async def test_an_object_that_is_cut_grown_or_reordered_breaks_the_seal(
     change: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
     objects = MemoryObjectStore()
-    await objects.put(NAME, change(seal(KEY, NAME, b"\x01" * (RANGE + 2 * FRAME_BYTES))))
+    await objects.put(NAME, change(seal(KEY, NAME, b"\x01" * (4 * FRAME_BYTES))))
     with pytest.raises(SealBroken):
         await read(objects, tmp_path / "f")
 
 
-async def test_an_object_that_was_replaced_between_two_ranges_breaks_the_seal(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [FRAME_BYTES, 2 * FRAME_BYTES + 900, 4 * FRAME_BYTES, 5 * FRAME_BYTES])
+async def test_an_object_that_was_replaced_between_two_ranges_breaks_the_seal(size: int, tmp_path: Path) -> None:
     class Replacing(MemoryObjectStore):
-        async def read_range(
-            self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]
-        ) -> T:
+        async def read_range(self, key: str, start: int, into: memoryview) -> Range:
             if start:
-                await self.put(NAME, seal(KEY, NAME, b"\x02" * (2 * RANGE)))
-            return await super().read_range(key, start, into, consume)
+                await self.put(NAME, seal(KEY, NAME, b"\x02" * size))
+            return await super().read_range(key, start, into)
 
     objects = Replacing()
-    await objects.put(NAME, seal(KEY, NAME, b"\x01" * (2 * RANGE)))
+    await objects.put(NAME, seal(KEY, NAME, b"\x01" * (4 * FRAME_BYTES)))
     with pytest.raises(SealBroken):
         await read(objects, tmp_path / "f")
 
 
-async def test_a_range_that_fails_ends_the_download_once_the_others_are_over(tmp_path: Path) -> None:
-    objects = Backwards(failing=HEADER_BYTES + RANGE_FRAMES * SEALED_FRAME_BYTES)
-    await objects.put(NAME, seal(KEY, NAME, bytes(4 * RANGE)))
+async def test_a_range_that_fails_ends_the_download_and_those_beside_it(tmp_path: Path) -> None:
+    objects = Backwards(failing=2 * RANGE)
+    await objects.put(NAME, seal(KEY, NAME, bytes(16 * FRAME_BYTES)))
     with pytest.raises(StoreUnavailable):
-        await asyncio.wait_for(read(objects, tmp_path / "f"), 30.0)
+        await asyncio.wait_for(read(objects, tmp_path / "f"), BOUND_SECONDS)
     assert objects.waiting == []
 
 
+class Stuck(Followed):
+    """Holds up the thread that opens."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def update(self, part: memoryview) -> None:
+        self.entered.set()
+        self.leave.wait(BOUND_SECONDS)
+
+
+async def test_a_cancelled_download_ends_when_nothing_opens_or_writes_any_more(tmp_path: Path) -> None:
+    objects, buffers, stuck = Backwards(), RangeBuffers(), Stuck()
+    await objects.put(NAME, seal(KEY, NAME, b"\x01" * FRAME_BYTES))
+    reading = asyncio.create_task(read(objects, tmp_path / "f", buffers, lambda _: stuck))
+    assert await asyncio.to_thread(stuck.entered.wait, BOUND_SECONDS)
+    reading.cancel()
+    await asyncio.wait([reading], timeout=0.1)
+    assert not reading.done()
+    stuck.leave.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(reading, BOUND_SECONDS)
+    assert objects.waiting == []
+    assert not any(bytes(buffer[:FRAME_BYTES]).strip(b"\0") for buffer in buffers._kept), "what was opened"
+
+
 async def test_what_follows_and_fails_is_told(tmp_path: Path) -> None:
+    class Refusing(Followed):
+        def update(self, part: memoryview) -> None:
+            raise OSError("no more")
+
     objects = MemoryObjectStore()
     await objects.put(NAME, seal(KEY, NAME, b"x"))
-
-    def refuse(_: memoryview) -> None:
-        raise OSError("no more")
-
     with pytest.raises(OSError, match="no more"):
-        async with opened_in_ranges(objects, KEY, NAME, tmp_path / "f", refuse, RangeBuffers()):
-            pass
+        await read(objects, tmp_path / "f", begin=Refusing)
 
 
 async def test_the_next_download_has_the_same_memory_in_which_nothing_opened_is_left(tmp_path: Path) -> None:
     objects, buffers = Backwards(), RangeBuffers()
-    await objects.put(NAME, seal(KEY, NAME, b"\x01" * (6 * RANGE)))
+    await objects.put(NAME, seal(KEY, NAME, b"\x01" * (16 * FRAME_BYTES)))
     await read(objects, tmp_path / "f", buffers)
     kept = {id(buffer) for buffer in buffers._kept}
-    assert len(kept) == AT_ONCE + 1
-    assert not any(bytes(buffer.opened).strip(b"\0") for buffer in buffers._kept)
+    assert len(kept) == BUFFERS
+    assert not any(b"\x01" * 100 in bytes(buffer) for buffer in buffers._kept)
     await read(objects, tmp_path / "g", buffers)
     assert {id(buffer) for buffer in buffers._kept} == kept

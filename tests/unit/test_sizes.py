@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from inference.adapters.fetch_limiter import FETCHES
 from inference.settings import InferenceSettings
 from tenancy.storage import ranges
 from tenancy.storage.memory import MemoryObjectStore
-from tenancy.storage.ranges import AT_ONCE, RANGE_FRAMES
+from tenancy.storage.ranges import BUFFERS, RANGE_BYTES
 from tenancy.storage.sealing import FRAME_BYTES, seal
 from tests.unit.test_docs import page, section
 
@@ -54,7 +55,7 @@ def test_what_a_replica_with_the_default_settings_must_hold(sizes: str) -> None:
     loaded = f"{default('max_cpu_loras') * largest:.1f} GB"
     assert f"| {loaded} |" in sizes
     assert f"slots: {default('max_loras') * largest:.1f} GB" in sizes
-    fetch = (AT_ONCE + 1) * (RANGE_FRAMES + 1) * FRAME_BYTES / 1e6
+    fetch = BUFFERS * RANGE_BYTES / 1e6
     assert f"{fetch:.0f} MB for each adapter that is being fetched" in sizes
     assert f"{loaded}, and {FETCHES * fetch / 1000:.1f} GB for fetches" in sizes
 
@@ -62,17 +63,20 @@ def test_what_a_replica_with_the_default_settings_must_hold(sizes: str) -> None:
 async def test_fetching_takes_the_memory_of_its_buffers_however_large_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranges, "RANGE_FRAMES", 1)
+    range_bytes = 3 * FRAME_BYTES
+    monkeypatch.setattr(ranges, "RANGE_BYTES", range_bytes)
     objects, peaks = MemoryObjectStore(), []
+
+    async def data_key() -> bytes:
+        return bytes(32)
+
     for size in (8, 32):
         await objects.put("tenants/t/x", seal(bytes(32), "tenants/t/x", bytes(size << 20)))
         tracemalloc.start()
         try:
             path, buffers = tmp_path / f"{size}", ranges.RangeBuffers()
-            async with ranges.opened_in_ranges(objects, bytes(32), "tenants/t/x", path, len, buffers):
-                pass
+            await ranges.opened_in_ranges(objects, data_key, "tenants/t/x", path, lambda _: sha256(), buffers)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    of_buffers = (AT_ONCE + 1) * 2 * FRAME_BYTES
-    assert max(peaks) < of_buffers + 3 * FRAME_BYTES, "what the store in memory cuts out of the object is beside it"
+    assert max(peaks) < (BUFFERS + 2) * range_bytes, "what the store in memory cuts out of the object is beside it"

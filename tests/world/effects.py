@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 from schemas.bus.envelope import Event
 from tenancy.bus import Publisher, RawMessage
 from tenancy.errors import Refused
-from tenancy.storage.objects import ObjectStore, ObjectVersion, StoredObject, Upload
+from tenancy.storage.objects import ObjectStore, ObjectVersion, Range, StoredObject, Upload
 
 T = TypeVar("T")
 
@@ -104,8 +104,8 @@ class ObservedObjectStore:
     async def read_chunks(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T:
         return await self.inner.read_chunks(key, consume)
 
-    async def read_range(self, key: str, start: int, into: memoryview, consume: Callable[[memoryview, int], T]) -> T:
-        return await self.inner.read_range(key, start, into, consume)
+    async def read_range(self, key: str, start: int, into: memoryview) -> Range:
+        return await self.inner.read_range(key, start, into)
 
     async def delete(self, key: str) -> None:
         effect = object_effect("delete", key)
