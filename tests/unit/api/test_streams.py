@@ -22,6 +22,7 @@ from inference.engine.vllm_errors import error_events
 from inference.tenants.usage import Amounts
 from schemas.serving_api import ADAPTER_HEADER
 from tenancy.service.connections import STRAIGHT
+from tenancy.state.activation import activated
 from tests.unit.api.replica import (
     ACTIVE,
     BODIES,
@@ -29,6 +30,8 @@ from tests.unit.api.replica import (
     COMPLETIONS,
     COUNTED_EVENTS,
     DONE,
+    EARLIER,
+    FOREIGN,
     OTHER,
     TENANT,
     TEXT_EVENTS,
@@ -314,6 +317,32 @@ async def test_a_stream_that_is_given_up_halfway_is_charged_for_what_was_made_un
     bench.engine.stalls = True
     await _asgi(bench, events_before_leaving=1, spec_version="2.3")
     assert bench.meter.take() == {TENANT: Amounts(5, 3)}
+
+
+async def test_a_stream_ends_on_the_adapter_with_which_it_began_whatever_becomes_active_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def slowly(stream: EventStream, events: Iterable[bytes]) -> None:
+        first, *others = events
+        stream.put(first)
+        await goes_on.wait()
+        stream.put(*others)
+
+    monkeypatch.setattr(bench.engine, "_pump", slowly)
+    asked = {**BODIES[CHAT], "stream": True}
+    begun = await bench.answers.answer(TENANT, "chat", asked)
+    assert isinstance(begun.body, HeldStream)
+    assert (begun.adapter, await anext(begun.body)) == (ACTIVE, TEXT_EVENTS[0])
+    await bench.tenancy.outbox.swap(TENANT, activated(EARLIER, bench.tenancy.outbox.entry))
+    for tenant, adapter in ((TENANT, EARLIER), (OTHER, FOREIGN)):  # the second takes the place of the first
+        assert (await bench.post(CHAT, tenant)).headers[ADAPTER_HEADER] == adapter
+    assert bench.engine.names.keys() == {ACTIVE, FOREIGN}
+    goes_on.set()
+    assert [event async for event in begun.body] == [TEXT_EVENTS[1], DONE]
+    await begun.body.aclose()
+    assert bench.holds() == 0
 
 
 async def test_an_answer_that_a_purge_cuts_short_is_charged_for_what_was_made_until_then(bench: Bench) -> None:
