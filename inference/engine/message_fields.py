@@ -52,13 +52,13 @@ def message(index: int, given: object) -> dict[str, Any]:
     if not isinstance(role, str) or role not in _OF_ROLE:
         raise refused(f"{where}.role", f"must be one of {', '.join(sorted(_OF_ROLE))}")
     if role == "assistant":
-        sent = {name: value for name, value in sent.items() if name not in _DROPPED}
+        # An answer that called tools, or was cut off while the model reasoned, has no content.
+        sent = {"content": "", **{name: value for name, value in sent.items() if name not in _DROPPED}}
     if sent.keys() - _OF_ROLE[role]:
         raise refused(where, f"may have {', '.join(sorted(_OF_ROLE[role]))} only")
     field_checks.text(f"{where}.name", sent.get("name", ""))
     if "tool_calls" in sent:
         sent["tool_calls"] = _calls(f"{where}.tool_calls", sent["tool_calls"])
-        sent.setdefault("content", "")
     if role == "tool":
         _matches(_CALL_ID, f"{where}.tool_call_id", sent.get("tool_call_id"))
     content = _text(where, sent.get("content"))

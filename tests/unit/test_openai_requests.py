@@ -144,6 +144,11 @@ def test_an_earlier_answer_can_be_sent_back_with_its_empty_fields() -> None:
     assert chat(messages=[*MESSAGES, earlier])["messages"][1] == {"role": "assistant", "content": "Hi"}
 
 
+def test_an_answer_that_was_cut_off_while_the_model_reasoned_can_be_sent_back() -> None:
+    earlier = {"role": "assistant", "content": None, "reasoning": "So the question is"}
+    assert chat(messages=[*MESSAGES, earlier])["messages"][1] == {"role": "assistant", "content": ""}
+
+
 @pytest.mark.parametrize(
     ("messages", "field"),
     [
