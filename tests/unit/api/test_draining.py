@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -63,10 +64,11 @@ async def until(is_right: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def started(folder: Path) -> AbstractContextManager[BoundedServer]:
+def started(folder: Path, graceful_seconds: int = 60) -> AbstractContextManager[BoundedServer]:
     folder.mkdir()
     port, health_port = free_ports(2)
-    return served(port, health_port, folder / "log", draining_replica.__name__, str(port), str(health_port))
+    arguments = (str(number) for number in (port, health_port, graceful_seconds))
+    return served(port, health_port, folder / "log", draining_replica.__name__, *arguments)
 
 
 @pytest.fixture
@@ -75,9 +77,9 @@ def replicas(tmp_path: Path) -> Iterator[tuple[BoundedServer, BoundedServer]]:
         yield first, second
 
 
-async def asked(client: openai.AsyncOpenAI) -> Any:
+async def asked(client: openai.AsyncOpenAI, events: int = EVENTS) -> Any:
     return await client.chat.completions.create(
-        model="base", messages=[{"role": "user", "content": "q"}], max_tokens=EVENTS, stream=True
+        model="base", messages=[{"role": "user", "content": "q"}], max_tokens=events, stream=True
     )
 
 
@@ -111,3 +113,18 @@ async def test_a_client_sees_nothing_of_a_replica_that_ends_while_another_takes_
         assert await rest(await new) == "x" * EVENTS
     assert await asyncio.to_thread(first.process.wait, BOUND_SECONDS) == 0
     assert is_ready(second)
+
+
+async def test_a_stream_that_goes_on_beyond_the_grace_period_is_cut_off_and_the_replica_ends(tmp_path: Path) -> None:
+    token = bearer(PLAIN)["Authorization"].removeprefix("Bearer ")
+    with started(tmp_path / "only", graceful_seconds=1) as replica:
+        await until(lambda: is_ready(replica))
+        url = f"http://{LOOPBACK}:{replica.port}/v1"
+        async with openai.AsyncOpenAI(base_url=url, api_key=token, max_retries=0) as client:
+            stream = await asked(client, events=1_000_000)
+            await anext(stream)
+            replica.process.terminate()
+            with pytest.raises((openai.APIError, httpx.HTTPError)):
+                async with asyncio.timeout(BOUND_SECONDS):
+                    await rest(stream)
+        assert await asyncio.to_thread(replica.process.wait, BOUND_SECONDS) == 0
