@@ -1,0 +1,97 @@
+"""The HL7 source as a process, stopped and killed under load: what had no answer comes again, and all is on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from deploy.local.ports import LOOPBACK
+from producers.replay.kafka_log import kafka_log
+from producers.sources.mllp.framing import END, framed
+from schemas.bus.events import CURATION
+from tests.integration.source_process import BOUND_SECONDS, SourceProcess, bus_in
+
+SENDERS, MESSAGES = 4, 30
+IN_HAND = 5
+"""Sent before the first of them is answered: at any moment a stop finds some in hand."""
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Iterator[str]:
+    with bus_in(tmp_path) as bootstrap_servers:
+        yield bootstrap_servers
+
+
+def message(control: str) -> bytes:
+    segments = [
+        f"MSH|^~\\&|EHR|WARD9|SANO|X|20260301||MDM^T02|{control}|P|2.5.1",
+        "OBX|1|TX|QUESTION||Which laxative first?",
+        "OBX|2|TX|ANSWER||Macrogol.",
+        "",
+    ]
+    return "\r".join(segments).encode()
+
+
+@dataclass
+class Sender:
+    """An interface engine: it sends in order, and again whatever had no answer when its connection ended."""
+
+    port: int
+    left: list[str]
+    accepted: list[str] = field(default_factory=list)
+
+    async def send_all(self) -> None:
+        while self.left:
+            try:
+                await self._connection()
+            except (ConnectionError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.1)
+
+    async def _connection(self) -> None:
+        reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+        try:
+            while self.left:
+                for control in self.left[:IN_HAND]:
+                    writer.write(framed(message(control)))
+                for control in self.left[:IN_HAND]:
+                    assert f"MSA|AA|{control}|".encode() in await reader.readuntil(END)
+                    self.accepted.append(control)
+                    self.left.remove(control)
+        finally:
+            writer.close()
+
+
+async def published(bus: str) -> set[bytes | None]:
+    """The ids of the proposals."""
+    async with kafka_log({"bootstrap_servers": bus}) as log:
+        ranges = await log.ranges([CURATION])
+        found = [dict(message.headers) async for message in log.messages(ranges)]
+    return {headers["ce_id"] for headers in found if headers["ce_type"] == b"sano.example.proposed"}
+
+
+async def test_what_a_stopped_and_a_killed_process_had_not_answered_comes_again_and_nothing_is_lost(
+    bus: str, tmp_path: Path
+) -> None:
+    source = SourceProcess("producers.sources.mllp.app", tmp_path, bus)
+    senders = [Sender(source.port, [f"{s}-{n}" for n in range(MESSAGES)]) for s in range(SENDERS)]
+
+    async def accepted(count: int) -> None:
+        while sum(len(sender.accepted) for sender in senders) < count:
+            await asyncio.sleep(0.005)
+
+    async with asyncio.timeout(BOUND_SECONDS), asyncio.TaskGroup() as sending:
+        for sender in senders:
+            sending.create_task(sender.send_all())
+        for count, sigkill in ((20, False), (60, True), (SENDERS * MESSAGES, False)):
+            process = await asyncio.to_thread(source.start, SANO_HL7_PORT=str(source.port))
+            try:
+                await accepted(count)
+            finally:
+                process.kill() if sigkill else process.terminate()
+                status = await asyncio.to_thread(process.wait, BOUND_SECONDS)
+            assert status == (-9 if sigkill else 0)
+    assert len(await published(bus)) == SENDERS * MESSAGES
