@@ -13,6 +13,7 @@ from schemas.bus.content import ExampleContent
 from schemas.bus.redaction import GateVerdict
 from schemas.objects import object_keys
 from schemas.objects.curation import ConsentRecord, ExampleRecord
+from schemas.objects.proposals import ProposalRecord
 from schemas.objects.training import EligibleExample, LeftOutExample, TrainingSet, TrainingSetEntry
 from schemas.tenant.policy import TenantPolicy
 from tenancy.errors import ObjectNotFound, Refused
@@ -26,9 +27,7 @@ class TrainingSetVoid(Exception):
 
 @dataclass(frozen=True)
 class Candidates:
-    """Entries of eligible examples and their text, in one order; and all others that were decided on, each with why it
-    is not eligible.
-    """
+    """Entries of eligible examples and their text, in one order; and all others, each with why it is not eligible."""
 
     entries: tuple[EligibleExample, ...]
     examples: tuple[TrainingExample, ...]
@@ -69,6 +68,8 @@ async def candidates(store: TenantStore, policy: TenantPolicy, now: datetime) ->
     """
     entries, ineligible = await _looked_through(store, policy, now)
     _require_enough(len(entries), policy, "too-few-examples")
+    decided = {entry.example_id for entry in entries} | {example.example_id for example in ineligible}
+    ineligible += await _in_review(store, decided)
     contents = await gathered(_content(store, entry) for entry in entries)
     examples = (
         TrainingExample(entry.example_id, content.messages) for entry, content in zip(entries, contents, strict=True)
@@ -139,6 +140,17 @@ async def _looked_through(
     return entries, ineligible
 
 
+async def _in_review(store: TenantStore, decided: Collection[str]) -> list[LeftOutExample]:
+    """What was proposed and nobody has decided on yet."""
+    names = [relative.rpartition("/")[2] async for relative in store.list("proposals", "open")]
+    found = await gathered(_proposal(store, example_id) for example_id in names if example_id not in decided)
+    return [
+        LeftOutExample(example_id=record.example_id, version=record.version, code="in-review")
+        for record in found
+        if record is not None
+    ]
+
+
 def _not_eligible(
     record: ExampleRecord, consent: ConsentRecord | None, policy: TenantPolicy, now: datetime
 ) -> str | None:
@@ -178,6 +190,13 @@ def training_set_id(tenant: str, entries: Iterable[TrainingSetEntry]) -> str:
 async def _record(store: TenantStore, relative: str) -> ExampleRecord:
     record, _ = await store.get_record(relative, ExampleRecord)
     return record
+
+
+async def _proposal(store: TenantStore, example_id: str) -> ProposalRecord | None:
+    try:
+        return (await store.get_record(object_keys.proposal(example_id), ProposalRecord))[0]
+    except ObjectNotFound:
+        return None
 
 
 async def _consents(store: TenantStore, records: Iterable[ExampleRecord]) -> dict[str, ConsentRecord]:

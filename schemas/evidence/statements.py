@@ -55,7 +55,7 @@ class TrainingManifest(Contract):
         default=(), description="eligible, but not taken: the model cannot, or the redaction gate found identifiers"
     )
     ineligible: tuple[LeftOutExample, ...] = Field(
-        default=(), description="decided on, but not to be used when the set was frozen: consent, withdrawal, rejection"
+        default=(), description="not to be used when the set was frozen: in review, consent, withdrawal, rejection"
     )
     hyperparameters: Hyperparameters
     policy_version: Version = Field(default=1, description="of the tenant's policy when the set was frozen")

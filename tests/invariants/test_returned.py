@@ -136,6 +136,8 @@ async def test_the_manifest_says_of_every_candidate_that_is_not_in_why(tmp_path:
         events.ConsentGranted(consent_id="consent-7", version=1, until=world.now + timedelta(days=1)),
         events.ExampleRejected(example_id="f4", version=1, reviewer_id="rev-1", reason_code="unclear"),
         events.ExampleWithdrawn(example_id="f5", reason_code="patient-request"),
+        world.proposal(tenant, "f8", version=2),
+        world.proposal(tenant, "f7", version=2, consent="consent-7"),
     ]
     await world.settle()
     for data in out:
@@ -152,7 +154,8 @@ async def test_the_manifest_says_of_every_candidate_that_is_not_in_why(tmp_path:
         "f4": "rejected",
         "f5": "withdrawn",
         "f6": "consent-over",
-    }
+        "f8": "in-review",
+    }, "f7 is in, as it was approved before its edit"
 
 
 async def test_reviewers_decide_on_the_text_again_and_the_gate_has_the_last_word(tmp_path: Path) -> None:
