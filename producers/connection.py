@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 
-from producers.settings import OperatorSettings
+from producers.settings import ImportSettings, OperatorSettings
 from schemas.bus.envelope import Event
-from tenancy.bootstrap import Tenancy, assemble, master_key, open_store, open_tenancy
-from tenancy.bus import RawMessage
+from tenancy.bootstrap import Tenancy, assemble, event_signer, master_key, open_store, open_tenancy
+from tenancy.bus import KafkaPublisher, Publisher, RawMessage
 from tenancy.errors import Refused
 
 SOURCE = "operators"
+EVENT_SOURCE = f"/sanolith/{SOURCE}"
+"""``ce_source`` of what commands publish."""
 
 
 class NoBus:
@@ -32,11 +34,16 @@ def for_commands(settings: OperatorSettings) -> AbstractAsyncContextManager[Tena
     return open_tenancy(settings, SOURCE)
 
 
+def for_publishing(settings: ImportSettings) -> AbstractAsyncContextManager[Publisher]:
+    """Connected to the bus only. Entering raises :class:`BusUnavailable`, and this :class:`Refused`."""
+    return KafkaPublisher(settings.kafka_client(), event_signer(settings))
+
+
 @asynccontextmanager
 async def for_reading(settings: OperatorSettings) -> AsyncIterator[Tenancy]:
     """Connected to the object store only. Entering raises :class:`Refused` when there is no master key."""
     master = master_key(settings)
     async with open_store(settings) as store:
-        tenancy = assemble(store, master, NoBus(), f"/sanolith/{SOURCE}")
+        tenancy = assemble(store, master, NoBus(), EVENT_SOURCE)
         with closing(tenancy.keys):
             yield tenancy

@@ -16,7 +16,14 @@ from schemas.evidence.audit import CHECKPOINT_ENTRIES, CHECKPOINT_SECONDS
 from tenancy.embedding.settings import EmbedderSettings
 from tenancy.errors import Refused
 from tenancy.knowledge.database.settings import DatabaseSettings
-from tenancy.platform.settings import DAY_SECONDS, FROM_ENVIRONMENT, KeyReference, PlatformSettings, loaded
+from tenancy.platform.settings import (
+    DAY_SECONDS,
+    FROM_ENVIRONMENT,
+    BusSettings,
+    KeyReference,
+    PlatformSettings,
+    loaded,
+)
 
 STACK_FILE = Path(".sano") / "stack.json"
 
@@ -69,7 +76,14 @@ class _StackSettings(BaseSettings):
         return init_settings, env_settings, StackFileSource(settings_cls)
 
 
-class OperatorSettings(PlatformSettings, EmbedderSettings, DatabaseSettings, _StackSettings):
+class ImportSettings(BusSettings, _StackSettings):
+    """What a hospital's side needs to propose files: the bus and a key of its own, no bucket and no master key."""
+
+    source_key_file: Path | None = Field(default=None, description="32 bytes in base64: a source's ids and salts")
+    source_dates: Literal["removed", "shifted"] = "removed"
+
+
+class OperatorSettings(PlatformSettings, EmbedderSettings, DatabaseSettings, ImportSettings):
     """What the operators' commands need beyond the platform."""
 
     token_key: KeyReference | None = Field(
@@ -86,8 +100,6 @@ class OperatorSettings(PlatformSettings, EmbedderSettings, DatabaseSettings, _St
     )
     kafka_principals_file: Path | None = Field(default=None, description="JSON: Kafka's names where they differ")
     review_url: HttpUrl | None = Field(default=None, description="the review page's address, as browsers see it")
-    source_key_file: Path | None = Field(default=None, description="32 bytes in base64: a source's ids and salts")
-    source_dates: Literal["removed", "shifted"] = "removed"
     price_file: Path | None = Field(default=None, description="YAML: what `sano cost` prices by")
 
 
@@ -117,9 +129,17 @@ class VerificationSettings(_StackSettings):
     )
 
 
+_REMEDY = f"run `sano up` here, which writes {STACK_FILE}, or set them"
+
+
 def operator_settings() -> OperatorSettings:
     """Raises :class:`Refused`, naming the settings that are missing or wrong but never their values."""
-    return loaded(OperatorSettings, f"run `sano up` here, which writes {STACK_FILE}, or set them")
+    return loaded(OperatorSettings, _REMEDY)
+
+
+def import_settings() -> ImportSettings:
+    """Raises as :func:`operator_settings`."""
+    return loaded(ImportSettings, _REMEDY)
 
 
 def is_local_bus(settings: OperatorSettings) -> bool:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from producers.cli.errors import if_interrupted
 from producers.cli.options import JsonOption, TenantOption, TimeoutOption, WaitOption
 from producers.cli.output import counted, print_json
-from producers.cli.platform import command
+from producers.cli.platform import command, platform
 
 if TYPE_CHECKING:
-    from producers.settings import OperatorSettings
+    from joserfc.jwk import OKPKey
+
+    from producers.settings import ImportSettings, OperatorSettings
     from producers.sources.importing import Imported
     from producers.sources.made import Made
     from producers.sources.proposing import Proposer
     from tenancy.bootstrap import Tenancy
+    from tenancy.bus import Publisher
+
+T = TypeVar("T")
 
 RawOption = Annotated[bool, typer.Option("--raw", help="Redact the file and propose it for review.")]
 JwkOption = Annotated[
     Path | None,
-    typer.Option("--jwk", help="The tenant's public key; read if absent.", show_default=False),
+    typer.Option("--jwk", help="The tenant's public key; the bucket is not needed then.", show_default=False),
 ]
 FhirOption = Annotated[
     bool, typer.Option("--fhir", help="Redact Bundles, NDJSON or a $export folder and propose what they hold.")
@@ -118,11 +125,11 @@ def _propose(context: typer.Context, file: Path, tenant: str, jwk: Path | None, 
     from producers.sources.proposing import Proposed, propose_all
     from producers.sources.raw_file import RawFile
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Proposed:
+    async def act(proposer: Proposer) -> Proposed:
         with counted("redacting") as progress:
-            return await propose_all(await _proposer(tenancy, settings, tenant, jwk), RawFile(file), progress)
+            return await propose_all(proposer, RawFile(file), progress)
 
-    proposed = command(context, act)
+    proposed = _proposing(context, tenant, jwk, act)
     if json:
         found = {"proposed": len(proposed.examples), "consents": len(proposed.consents), "redacted": proposed.redacted}
         return print_json({"tenant": tenant, **found})
@@ -140,11 +147,11 @@ def _propose_fhir(
 
     said = read_mapping(mapping)
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Made:
+    async def act(proposer: Proposer) -> Made:
         with counted("redacting") as progress:
-            return await import_fhir(await _proposer(tenancy, settings, tenant, jwk), files, said, progress)
+            return await import_fhir(proposer, files, said, progress)
 
-    _say(command(context, act), tenant, json)
+    _say(_proposing(context, tenant, jwk, act), tenant, json)
 
 
 def _propose_hl7(
@@ -153,11 +160,11 @@ def _propose_hl7(
     from producers.sources.mllp.conversations import Codes
     from producers.sources.mllp.taking import import_hl7
 
-    async def act(tenancy: Tenancy, settings: OperatorSettings) -> Made:
+    async def act(proposer: Proposer) -> Made:
         with counted("redacting") as progress:
-            return await import_hl7(await _proposer(tenancy, settings, tenant, jwk), files, Codes(*codes), progress)
+            return await import_hl7(proposer, files, Codes(*codes), progress)
 
-    _say(command(context, act), tenant, json)
+    _say(_proposing(context, tenant, jwk, act), tenant, json)
 
 
 def _say(made: Made, tenant: str, json: bool) -> None:
@@ -185,22 +192,32 @@ def _say(made: Made, tenant: str, json: bool) -> None:
         raise typer.Exit(1)
 
 
-async def _proposer(tenancy: Tenancy, settings: OperatorSettings, tenant: str, jwk: Path | None) -> Proposer:
+def _proposing(context: typer.Context, tenant: str, jwk: Path | None, act: Callable[[Proposer], Awaitable[T]]) -> T:
+    """Run ``act`` with what proposes. Where the tenant's public key is in a file, nothing but the bus is needed."""
+    from producers.connection import EVENT_SOURCE
+    from producers.settings import import_settings
     from producers.sources.proposing import Proposer, public_key_of, read_public_key
     from producers.sources.source_key import SourceKey
     from tenancy.redaction.standard import standard_gate
     from tenancy.tenant_id import TenantId
 
     name = TenantId(tenant)
-    key = read_public_key(jwk) if jwk else public_key_of(await tenancy.keys.public_key(name))
-    source_key = SourceKey.read(settings.source_key_file)
-    return Proposer(
-        name,
-        key,
-        source_key,
-        standard_gate(),
-        tenancy.publisher,
-        tenancy.outbox.source,
-        tenancy.clock,
-        shift_dates=settings.source_dates == "shifted",
-    )
+
+    def proposer(settings: ImportSettings, key: OKPKey, publisher: Publisher) -> Proposer:
+        source_key = SourceKey.read(settings.source_key_file)
+        shifted = settings.source_dates == "shifted"
+        return Proposer(name, key, source_key, standard_gate(), publisher, EVENT_SOURCE, shift_dates=shifted)
+
+    async def with_bucket(tenancy: Tenancy, settings: OperatorSettings) -> T:
+        key = public_key_of(await tenancy.keys.public_key(name))
+        return await act(proposer(settings, key, tenancy.publisher))
+
+    if jwk is None:
+        return command(context, with_bucket)
+    settings, key = import_settings(), read_public_key(jwk)
+
+    async def without_bucket() -> T:
+        async with platform(context).publishing(settings) as publisher:
+            return await act(proposer(settings, key, publisher))
+
+    return asyncio.run(without_bucket())

@@ -12,8 +12,9 @@ import typer
 
 if TYPE_CHECKING:
     from producers.replay.log import EventLog
-    from producers.settings import OperatorSettings
+    from producers.settings import ImportSettings, OperatorSettings
     from tenancy.bootstrap import Tenancy
+    from tenancy.bus import Publisher
 
 T = TypeVar("T")
 
@@ -24,15 +25,22 @@ def _kafka_log(settings: OperatorSettings) -> AbstractAsyncContextManager[EventL
     return kafka_log(settings.kafka_client())
 
 
+def _publisher(settings: ImportSettings) -> AbstractAsyncContextManager[Publisher]:
+    from producers.connection import for_publishing
+
+    return for_publishing(settings)
+
+
 @dataclass(frozen=True)
 class Platform:
     """Each connects for the life of one command: ``reading`` without the bus, ``commanding`` with it; ``log`` reads its
-    topics."""
+    topics, and ``publishing`` does without the object store."""
 
     settings: Callable[[], OperatorSettings]
     reading: Callable[[OperatorSettings], AbstractAsyncContextManager[Tenancy]]
     commanding: Callable[[OperatorSettings], AbstractAsyncContextManager[Tenancy]]
     log: Callable[[OperatorSettings], AbstractAsyncContextManager[EventLog]] = _kafka_log
+    publishing: Callable[[ImportSettings], AbstractAsyncContextManager[Publisher]] = _publisher
 
     @classmethod
     def real(cls) -> Platform:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
+from joserfc.jwk import OKPKey
+from typer.testing import CliRunner
 
+from producers.cli.main import app
+from producers.cli.platform import Platform
 from schemas.bus.events import ConsentGranted, ConsentRevoked, ExampleProposed
+from tenancy.bus import RecordingPublisher
 from tests.fixtures.gates import GATE
-from tests.unit.cli.command import TENANT, Sano, shape
+from tests.unit.cli.command import TENANT, UNUSED_PORT, Sano, shape
 from tests.unit.fhir_parts import DEMO, questionnaire, written
 from tests.unit.operator_parts import Parts
 
@@ -44,6 +52,32 @@ def test_the_command_proposes_what_is_good_says_what_is_not_and_fails_at_the_end
     assert "5 examples proposed" in failed.stdout
     kinds = [type(event.data) for event in parts.publisher.events]
     assert [kinds.count(kind) for kind in (ConsentGranted, ConsentRevoked, ExampleProposed)] == [2, 2, 9]
+
+
+@pytest.mark.parametrize("how", ["--raw", "--fhir", "--hl7"])
+def test_with_the_tenants_public_key_at_hand_a_source_needs_neither_bucket_nor_master_key(
+    how: str, tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tenancy.redaction.standard.standard_gate", lambda: GATE)
+    monkeypatch.setenv("SANO_KAFKA_BOOTSTRAP_SERVERS", UNUSED_PORT)
+    monkeypatch.setenv("SANO_SOURCE_KEY_FILE", str(secret))
+    (tmp_path / "jwk.json").write_text(json.dumps(OKPKey.generate_key("X25519", private=False).as_dict()))
+    turns = [{"role": "user", "content": "Which?"}, {"role": "assistant", "content": "This."}]
+    (tmp_path / "raw").write_text(json.dumps({"messages": turns}))
+    (tmp_path / "hl7").write_text(
+        "MSH|^~\\&|EHR|W|||20260301||ORU^R01|M1|P|2.5.1\rOBX|1|TX|QUESTION||Which?\rOBX|2|TX|ANSWER||This."
+    )
+    files = {"--raw": "raw", "--fhir": str(DEMO), "--hl7": "hl7"}
+    published = RecordingPublisher()
+
+    def none(*_: object) -> Any:
+        raise AssertionError("the hospital's side has no such rights")
+
+    here = Platform(none, none, none, publishing=lambda _: nullcontext(published))
+    said = CliRunner().invoke(app, ["import", files[how], "--tenant", TENANT, how, "--jwk", "jwk.json"], obj=here)
+    assert said.exit_code == 0, said.output
+    assert any(isinstance(event.data, ExampleProposed) for event in published.events)
 
 
 def test_a_batch_file_of_hl7_is_proposed_with_the_codes_that_are_given(
