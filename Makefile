@@ -21,7 +21,7 @@ help:
 	@echo 'make test    all tests, in three processes; PYTEST_ARGS="-k purge" for some, "-n 0" for one process'
 	@echo 'make explore new examples for every test that draws some, 50 times as many; -k in PYTEST_ARGS picks some'
 	@echo 'make attack  the attack suite in full; PYTEST_ARGS="--attack-seed 2" draws other attacks'
-	@echo 'make check   lint, types and unit tests: before each commit'
+	@echo 'make check   lint, types and unit tests but the slow ones: before each commit'
 	@echo 'make lint    ruff, mypy, and the tests that only read the sources and the pages'
 	@echo 'make bench   benchmarks against named peers'
 	@echo 'make up      the local stack (KAFKA=1 for Apache Kafka); make down stops it'
@@ -38,7 +38,7 @@ test: setup
 	@$(PYTHON) -m pytest -n 3 --no-loadscope-reorder $(BESIDE_WORDING) $(PYTEST_ARGS)
 
 check: lint
-	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder tests/unit $(BESIDE_WORDING) $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -q -n 2 --no-loadscope-reorder -m "not slow" tests/unit $(BESIDE_WORDING) $(PYTEST_ARGS)
 
 explore: setup
 	@$(PYTHON) -m pytest -n 2 -m "hypothesis or spread" --hypothesis-profile=explore --timeout 0 tests/unit tests/invariants $(PYTEST_ARGS)

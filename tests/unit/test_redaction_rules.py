@@ -43,6 +43,7 @@ def test_identifiers_of_every_class_are_found_and_clean_texts_left_alone(gate: R
     assert len(clean) <= 0.05 * TEXTS, clean
 
 
+@pytest.mark.slow
 def test_identifiers_in_questions_that_were_written_by_hand_are_found_and_clean_ones_left_alone(
     gate: RedactionGate,
 ) -> None:

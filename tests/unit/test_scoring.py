@@ -50,6 +50,7 @@ def scored(folder: Path, *adapters: str, served: list[str] | None = None) -> lis
     return [json.loads(report.read_text()) for report in reports]
 
 
+@pytest.mark.slow
 def test_an_adapter_answers_the_same_alone_and_after_another(folder: Path) -> None:
     [alone] = scored(folder, "adapter-1")
     first, other, again = scored(folder, "adapter-1", "adapter-2", "adapter-1")
@@ -68,6 +69,7 @@ def test_equal_answers_are_counted_to_the_token(folder: Path) -> None:
     assert (same["same_as_served"], different["same_as_served"]) == (3, 2)
 
 
+@pytest.mark.slow
 async def test_the_demo_tells_by_the_tokens_whether_two_folders_hold_the_same_adapter(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ async def rest(stream: Any) -> str:
     return "".join([choice.delta.content async for event in stream for choice in event.choices])
 
 
+@pytest.mark.slow
 async def test_a_client_sees_nothing_of_a_replica_that_ends_while_another_takes_over(
     replicas: tuple[BoundedServer, BoundedServer],
 ) -> None:
