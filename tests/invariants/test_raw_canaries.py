@@ -1,5 +1,5 @@
 """An identifier of each class, as raw as a hospital types it, through every source and the whole loop: after it none is
-on the bus, in the bucket or in a log, decrypted or not.
+on the bus, in the bucket, on a page or in a log, decrypted or not.
 
 The gate is the real one, at each of its three looks; bus, store and trainer are the world's.
 """
@@ -34,6 +34,7 @@ from schemas.bus.content import ExampleContent
 from schemas.objects import object_keys
 from schemas.objects.training import TrainingSet
 from tenancy.redaction.standard import standard_gate
+from tests.unit.review_page_parts import Desk, OfWorld
 from tests.world.world import POLICY, START, World
 
 ANSWER = "Ask the pharmacist first."
@@ -147,6 +148,10 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
     waiting = await open_proposals(world.outside, tenant)
     assert Counter(view.source for view in waiting) == dict.fromkeys(SOURCES, len(CANARIES))
     assert all(view.redacted for view in waiting), "each had something to be redacted"
+    desk = Desk(OfWorld(world))
+    reviewer = await desk.signed_in()
+    paths = ["/queue", *(f"/examples/{view.example_id}" for view in waiting)]
+    places = {f"page {path}": await reviewer.look(path) for path in paths}
     for consent in {view.consent_id for view in waiting if view.consent_id is not None}:
         await world.publish(tenant, events.ConsentGranted(consent_id=consent, version=1))
     for view in waiting:
@@ -160,7 +165,10 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
         await world.publish(tenant, said)
     await world.settle()
 
-    store, places = await world.outside.store(tenant), {"log": caplog.text}
+    compliance = await desk.signed_in(role="compliance")
+    for path in ("consents", "withdrawals", "audit", "agreement", f"adapters/{await world.served(tenant)}"):
+        places[f"page {path}"] = await compliance.look(f"/compliance/{path}")
+    store, places["log"] = await world.outside.store(tenant), caplog.text
     for key_, versions in world.memory.objects.items():
         for version in versions:
             places[f"bucket {key_}"] = key_ + (version.body or b"").decode("latin-1")
@@ -181,7 +189,8 @@ async def test_no_identifier_of_any_class_leaves_a_sources_memory(
         if re.search(rf"(?<![a-z0-9]){re.escape(canary)}(?![a-z0-9])", text, re.IGNORECASE)
     }
     assert leaked == set()
-    assert any("[MRN-1]" in text for place, text in places.items() if place.startswith("opened contents/")), "not blind"
+    for kind in ("opened contents/", "page /examples/"):
+        assert any("[MRN-1]" in text for place, text in places.items() if place.startswith(kind)), "not blind"
     run = (await world.state(tenant)).runs["batch-1"]
     assert run.training_set_id is not None
     frozen, _ = await store.get_record(object_keys.training_set(run.training_set_id), TrainingSet)
