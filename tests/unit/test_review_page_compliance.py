@@ -59,6 +59,7 @@ async def test_compliance_sees_what_was_trained_withdrawn_and_purged_and_keeps_t
     assert re.search(r"consent-2\s+never granted\s+0\s+never\s+2\s", consents), "the third was withdrawn"
     html = await browser.look("/compliance/withdrawals")
     assert "example e1" in html
+    assert f'href="/compliance/adapters/{digest}"' in html, "which adapters have it, and not only how many"
     html = await browser.look("/compliance/audit")
     assert "holds" in html
     assert "example.withdrawn" in html
