@@ -114,7 +114,7 @@ def engine_config(settings: InferenceSettings, base_model: Path) -> EngineConfig
     )
 
 
-def _freeze_heap() -> None:
+def freeze_heap() -> None:
     """Keeps the collector from walking what lives as long as the process.
 
     A full collection of vLLM's and torch's objects stops the event loop, and so every stream, for about a second.
@@ -249,7 +249,7 @@ class Replica:
             self.api.embeddings = Embeddings(embedder, views, meter, turns)
             spent = Spent(tenancy.objects, tenancy.clock)
             self.api.feedback = Feedback(ids, views, turns, self.rated, meter, spent)
-            _freeze_heap()
+            freeze_heap()
             try:
                 yield
             finally:

@@ -31,6 +31,7 @@ from tests.bench import (
     residency,
     retrieval,
     serving_throughput,
+    stalls,
     streaming_cpu,
     tenant_mix,
     training_step,
@@ -44,6 +45,7 @@ WITH_ENGINE: tuple[Entry, ...] = (
     serving_throughput.ENTRY,
     tenant_mix.ENTRY,
     streaming_cpu.ENTRY,
+    stalls.ENTRY,
 )
 ENTRIES: tuple[Entry, ...] = (
     curation_events.ENTRY,

@@ -9,7 +9,6 @@ measured is the process itself. On a CPU ``vllm`` applies the adapter as a repli
 
 from __future__ import annotations
 
-import gc
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from pathlib import Path
 from deploy.local.ports import LOOPBACK
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
-from inference.app import Replica
+from inference.app import Replica, freeze_heap
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.engine import Engine
 from inference.replica.agent import AgentPorts
@@ -108,8 +107,7 @@ def serve_ours(base_model: Path, port: int, folder: Path, adapter: Path | None, 
         stack = AsyncExitStack()
         if has_bus:
             await enter_bus(stack, bench, placement, folder)
-        gc.collect()  # as a replica does, and vLLM's server: or each collection walks vLLM's and torch's objects
-        gc.freeze()
+        freeze_heap()  # as vLLM's server does
         try:
             yield
         finally:
