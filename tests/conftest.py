@@ -17,7 +17,11 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 import tests.fixtures.examples  # noqa: F401 - registers the profiles
+from tenancy.platform.collecting import collect_seldom
 from tests.fixtures.groups import IN_GROUP
+
+# A tenth of what a run takes, or all that the tests have made is walked whenever some of it has grown old.
+collect_seldom()
 
 # The same examples in every run. To look for what it has not thought of: `make explore`.
 settings.load_profile("same")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -18,6 +17,7 @@ from schemas.bus import events
 from tenancy.bootstrap import Tenancy
 from tenancy.embedding.at_first_use import EmbedderAtFirstUse
 from tenancy.knowledge.database.connection import opened
+from tenancy.platform.collecting import collect_seldom
 from tenancy.platform.settings import loaded_or_exit, refusal_exits
 from tenancy.redaction.at_first_use import AtFirstUse
 from tenancy.redaction.standard import standard_gate
@@ -30,22 +30,12 @@ HANDLERS: Handlers[KnowledgePorts] = dict(
     ]
 )
 
-YOUNG_OBJECTS = 100_000
-"""More than a set of some ten thousand documents makes when it is read. By Python's own 700 they grow old while they
-are read, and every few writes all objects of the embedder and the gate are walked: 0.3 s of a write of 0.08.
-"""
-
-
-def collect_seldom() -> None:
-    """Let the garbage collector wait for :data:`YOUNG_OBJECTS` new objects: a write drops most of its own before."""
-    gc.set_threshold(YOUNG_OBJECTS)
-
 
 def main() -> None:
     settings = loaded_or_exit(KnowledgeSettings)
     with refusal_exits():
         require_installed(settings)
-    collect_seldom()
+    collect_seldom()  # by Python's own measure a write of 0.08 s has a walk of 0.3 s through embedder and gate
 
     @asynccontextmanager
     async def ports(tenancy: Tenancy, share: Share) -> AsyncIterator[tuple[KnowledgePorts, Sequence[Periodic]]]:

@@ -80,6 +80,7 @@ class Engine:
                 raise RuntimeError("this backend's LoRA kernels may apply an adapter to base requests; use CUDA or CPU")
             if not all(await self._answering.collective_rpc("adapts_no_vocabulary")):
                 raise RuntimeError("vLLM gives this base model's vocabulary slots for adapters, which are not safe")
+            await self._answering.collective_rpc("compile_nothing_on_a_processor")
             watch_steps(self._llm, self._flights, self._stepped)
             init_app_state = await asyncio.to_thread(_imported_init_app_state)
             await init_app_state(self._llm, serving, arguments, await self._llm.get_supported_tasks())

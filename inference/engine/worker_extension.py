@@ -40,6 +40,16 @@ class AdapterIsolation:
         modules = self.model_runner.lora_manager._adapter_manager.modules.values()
         return not any(isinstance(each, LogitsProcessorWithLoRA | VocabParallelEmbeddingWithLoRA) for each in modules)
 
+    def compile_nothing_on_a_processor(self) -> None:
+        """vLLM compiles some small operations when a request first needs them, as one for log probabilities does: on a
+        processor that takes ten seconds, in which all tenants wait, and gains nothing.
+        """
+        import torch
+        from vllm.platforms import current_platform
+
+        if current_platform.is_cpu():
+            torch.compiler.set_stance("force_eager")
+
     def give_back(self, blank: bytes) -> bytes:
         """Answer with what came. Both messages lie over earlier ones: see ``LoadedAdapters.reset_prefix_cache``."""
         return blank

@@ -10,13 +10,14 @@ import resource
 from pathlib import Path
 
 from inference import app
-from tests.attack.loop_watch import Watch
 
 LOOP_FILE = "ATTACK_LOOP_FILE"
 DESCRIPTORS = "ATTACK_DESCRIPTORS"
 
 
 def main() -> None:
+    from tests.attack.loop_watch import Watch
+
     limit = int(os.environ[DESCRIPTORS])
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     Watch(Path(os.environ[LOOP_FILE])).install()

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from deploy.local.ports import LOOPBACK
-from inference.app import engine_config
 from inference.engine.config import prepare_environment, serving_arguments
 from inference.settings import InferenceSettings
+from inference.wiring import engine_config
 
 
 def main() -> None:

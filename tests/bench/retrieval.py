@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from consumers.knowledge.app import collect_seldom
 from consumers.knowledge.chunks import passages_of
 from consumers.knowledge.handlers import on_documents
 from consumers.knowledge.ports import KnowledgePorts
@@ -35,6 +34,7 @@ from tenancy.embedding.settings import EmbedderSettings
 from tenancy.knowledge.database.connection import Database
 from tenancy.knowledge.published import read_set
 from tenancy.knowledge.search import Question
+from tenancy.platform.collecting import collect_seldom
 from tests.bench.database_index import SETTINGS, InDatabase
 from tests.bench.frame import Entry, Measured, Options, Result, Side, Step, interleaved, say
 from tests.bench.indexed_tenant import DIFFERENT, Indexed, drawn_texts, indexed, spread

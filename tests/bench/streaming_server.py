@@ -18,12 +18,12 @@ from pathlib import Path
 from deploy.local.ports import LOOPBACK
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
-from inference.app import Replica, freeze_heap
 from inference.engine.config import EngineConfig, prepare_environment, serving_arguments
 from inference.engine.engine import Engine
 from inference.replica.agent import AgentPorts
 from inference.settings import InferenceSettings
 from inference.tenants.admission import TenantRequests
+from inference.wiring import Replica, freeze_heap
 from schemas.evidence.purposes import Purpose
 from schemas.evidence.trust import ROOT_PUBLIC_FILE, TRUST_FILE, key_file
 from schemas.models.adapter_files import CONFIG_FILE, WEIGHTS_FILE
@@ -71,7 +71,7 @@ def config_of(base_model: Path) -> EngineConfig:
 
 
 async def enter_bus(stack: AsyncExitStack, bench: Bench, placement: Placement, folder: Path) -> None:
-    """The replica's publisher and its agent's consumer, as :mod:`inference.app` makes them."""
+    """The replica's publisher and its agent's consumer, as :mod:`inference.wiring` makes them."""
     keys = KeyFiles.made(folder)
     settings = InferenceSettings(
         s3_bucket="none",

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,17 @@ def adapters(shallow_base: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     return found
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of what torch compiles in the engine's processes."""
+    folder = tmp_path_factory.mktemp("compiled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder))
+        yield folder
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(shallow_base: Path) -> AsyncIterator[Engine]:
+async def running(shallow_base: Path, compiled: Path) -> AsyncIterator[Engine]:
     config = EngineConfig(
         base_model=shallow_base,
         max_loras=3,
@@ -491,6 +500,12 @@ async def test_completions_answer_several_prompts(engine: Engine, adapters: dict
     )
     assert isinstance(response, dict)
     assert (response["model"], len(response["choices"])) == ("a16-0", 4)
+
+
+async def test_no_request_waits_for_a_compiler(engine: Engine, compiled: Path) -> None:
+    response = await completion(engine, None, {"prompt": "The liver", "max_tokens": 2, "logprobs": 2})
+    assert len(response["choices"][0]["logprobs"]["top_logprobs"]) == 2
+    assert not list(files(compiled))
 
 
 ECHOES: list[dict[str, Any]] = [

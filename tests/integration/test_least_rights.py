@@ -23,13 +23,13 @@ from deploy.local.services import PROJECT_ROOT
 from inference.adapters.pins import Pins
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
-from inference.app import HANDLERS
 from inference.knowledge.loaded_indexes import LoadedIndexes
 from inference.replica.agent import AgentPorts
 from inference.replica.lease import ReplicaLease
 from inference.settings import InferenceSettings
 from inference.tenants.binding import TenantStateCache
 from inference.tenants.usage import UsageMeter, UsageReporter
+from inference.wiring import HANDLERS
 from producers.commands import requests
 from producers.commands.exporting import export_adapter
 from producers.commands.onboarding import onboard

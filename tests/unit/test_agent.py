@@ -17,7 +17,6 @@ from inference.adapters.adapter_files import NotServable
 from inference.adapters.pins import Pins, pin_limit
 from inference.adapters.placement import Placement
 from inference.adapters.residency import Residency, ResidencyPolicy
-from inference.app import HANDLERS
 from inference.engine.loaded_adapters import Eviction
 from inference.errors import RequestRefused
 from inference.knowledge.loaded_indexes import LoadedIndexes
@@ -30,6 +29,7 @@ from inference.replica.agent import (
 )
 from inference.replica.lease import ReplicaLease
 from inference.tenants.binding import TenantStateCache
+from inference.wiring import HANDLERS
 from schemas.base.canonical import sha256_hex
 from schemas.base.contract import read_tolerant
 from schemas.bus.envelope import DataT, Event, decode, encode

@@ -80,6 +80,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "tenants",
         "replica",
         "api",
+        "wiring",
         "app",
         "scoring",
     ),

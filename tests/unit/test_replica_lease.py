@@ -9,8 +9,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from inference.app import Replica
 from inference.replica.lease import KEPT_ENDS, ReplicaLease
+from inference.wiring import Replica
 from schemas.base.contract import read_tolerant
 from schemas.bus.events import ReplicaRegistered
 from schemas.objects import object_keys

@@ -17,7 +17,7 @@ from consumers.ledger import app as ledger
 from consumers.purge import app as purge
 from consumers.runtime.requeue import MUST_HAPPEN
 from consumers.training import app as training
-from inference import app as inference
+from inference import wiring as inference
 from producers.replay.selection import REPLAYABLE
 from schemas.bus import events
 from schemas.bus.asyncapi import consumer_group
@@ -53,6 +53,10 @@ def folder(service: str) -> Path:
     return ROOT / service if service == "inference" else ROOT / "consumers" / service
 
 
+def wiring_of(service: str) -> Path:
+    return folder(service) / ("wiring.py" if service == "inference" else "app.py")
+
+
 def sources(service: str) -> Iterator[str]:
     """The service's modules, and those of the tenant boundary that make events for it."""
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder(service).rglob("*.py")))
@@ -66,7 +70,7 @@ def sources(service: str) -> Iterator[str]:
 def subscribed(service: str) -> set[str]:
     """The topics that the service's wiring subscribes to."""
     found: list[ast.expr] = []
-    for call in ast.walk(ast.parse((folder(service) / "app.py").read_text(encoding="utf-8"))):
+    for call in ast.walk(ast.parse(wiring_of(service).read_text(encoding="utf-8"))):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
             if call.func.id == "serve":
                 assert ast.literal_eval(call.args[0]) == service
@@ -194,7 +198,7 @@ def test_the_review_page_writes_what_its_reviewers_say_and_propose() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_table_of_processes_names_the_work_beside_the_events(service: str) -> None:
     """Each ``Periodic`` of the wiring, by a word of its name."""
-    source = (folder(service) / "app.py").read_text(encoding="utf-8")
+    source = wiring_of(service).read_text(encoding="utf-8")
     beside = documented()[DOCUMENTED_AS[service]][5]
     for name in re.findall(r'Periodic\(\s*"([a-z ]+)"', source):
         assert name.split()[-1] in beside, f"{service}: {name}"

@@ -21,7 +21,7 @@ from consumers.ledger.settings import LedgerSettings
 from consumers.purge.settings import PurgeSettings
 from consumers.training.settings import TrainingSettings
 from deploy.local.settings import LocalSettings
-from inference import app as inference_app
+from inference import wiring
 from inference.settings import InferenceSettings
 from producers.settings import InstallationSettings, OperatorSettings, VerificationSettings
 from tenancy.bootstrap import open_tenancy
@@ -85,12 +85,12 @@ def test_a_replica_without_its_signing_key_ends_with_one_line(
     missing.unlink()
     set_to(monkeypatch, {**ENOUGH, **trusted, "SANO_RECEIPT_KEY": str(missing)})
     flushed: list[bool] = []
-    monkeypatch.setattr(inference_app, "configure_logging", lambda _: None)
+    monkeypatch.setattr(wiring, "configure_logging", lambda _: None)
     telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
     ended_telemetry = dataclasses.replace(telemetry, flush=lambda: flushed.append(True))
-    monkeypatch.setattr(inference_app, "configure_telemetry", lambda *_: ended_telemetry)
+    monkeypatch.setattr(wiring, "configure_telemetry", lambda *_: ended_telemetry)
     with pytest.raises(SystemExit) as ended:
-        inference_app.main()
+        wiring.main()
     assert ended.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: refused: ")

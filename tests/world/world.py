@@ -35,7 +35,7 @@ from consumers.training import app as training_app
 from consumers.training.handlers import TrainingPorts
 from consumers.training.runner import Runner
 from consumers.training.worker import Worker
-from inference import app as inference_app
+from inference import wiring
 from schemas.base.redaction import IdentifierType
 from schemas.bus import events
 from schemas.bus.content import (
@@ -160,7 +160,7 @@ class World:
             Service("knowledge", knowledge_app.HANDLERS, (events.KNOWLEDGE,), self._knowledge()),
             Service("purge", purge_app.HANDLERS, (events.TENANTS, events.REPLICAS), purge),
             Service("ledger", ledger_app.HANDLERS, LIVE_TOPICS, LedgerPorts(keeping, checkpointer, 8)),
-            Service("inference", inference_app.HANDLERS, (events.ADAPTERS, events.TENANTS), self.server.agent),
+            Service("inference", wiring.HANDLERS, (events.ADAPTERS, events.TENANTS), self.server.agent),
         ]
 
     def _knowledge(self) -> KnowledgePorts:

@@ -17,12 +17,12 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
 
-from inference import app as inference_app
-from inference.app import Replica
+from inference import wiring
 from inference.engine.errors import EngineDead
 from inference.engine.supervisor import RestartPolicy
 from inference.replica.load_audit import LoadAudit
 from inference.settings import InferenceSettings
+from inference.wiring import Replica
 from tenancy.bootstrap import Tenancy
 from tenancy.service.background_server import BackgroundWork
 from tests.fixtures.telemetry import observed
@@ -100,7 +100,7 @@ class LivingGrammars(FakeGrammars):
 
 
 class Process:
-    """A replica as :func:`inference.app.main` makes it. ``seen`` is what happened, in order."""
+    """A replica as :func:`inference.wiring.main` makes it. ``seen`` is what happened, in order."""
 
     def __init__(self, bench: Bench, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bench, self.seen = bench, list[str]()
@@ -129,7 +129,7 @@ class Process:
             "Grammars": LivingGrammars(),
         }
         for name, fake in fakes.items():
-            monkeypatch.setattr(inference_app, name, fake)
+            monkeypatch.setattr(wiring, name, fake)
         self.reader = InMemoryMetricReader()
         telemetry = observed("inference", InMemorySpanExporter(), self.reader, CollectorRegistry())
         self.replica = Replica(settings, telemetry)
@@ -202,7 +202,7 @@ async def test_a_replica_that_ends_is_not_ready_and_answers_what_it_is_still_ask
 async def test_a_replica_asks_its_engine_by_itself_and_starts_another_when_that_hangs(
     bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference_app, "RESTARTS", RestartPolicy(first_seconds=0.01, poll_seconds=0.01))
+    monkeypatch.setattr(wiring, "RESTARTS", RestartPolicy(first_seconds=0.01, poll_seconds=0.01))
     process.engine.may_start.set()
     process.seen.append("hangs")
     async with process.started():
@@ -223,7 +223,7 @@ async def test_a_replica_whose_engine_does_not_start_again_is_not_alive(
     bench: Bench, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = RestartPolicy(first_seconds=0.01, longest_seconds=0.01, give_up_after=3, poll_seconds=0.01)
-    monkeypatch.setattr(inference_app, "RESTARTS", policy)
+    monkeypatch.setattr(wiring, "RESTARTS", policy)
     process.engine.may_start.set()
     async with process.started():
         await process.until(200, READY)
@@ -304,9 +304,9 @@ async def test_a_replica_that_stops_in_an_outage_does_not_wait_for_store_and_bus
         finally:
             process.seen.append(f"tenancy closed, {len(process.left())} files left")  # closing it may take long
 
-    monkeypatch.setattr(inference_app, "open_tenancy", tenancy)
-    monkeypatch.setattr(inference_app, "LoadAudit", load_audit)
-    monkeypatch.setattr(inference_app, "LAST_SECONDS", 0.01)
+    monkeypatch.setattr(wiring, "open_tenancy", tenancy)
+    monkeypatch.setattr(wiring, "LoadAudit", load_audit)
+    monkeypatch.setattr(wiring, "LAST_SECONDS", 0.01)
     process.engine.may_start.set()
     async with asyncio.timeout(BOUND_SECONDS):
         async with process.started():
@@ -334,12 +334,12 @@ def test_a_replica_serves_its_api_and_the_platforms_routes_on_ports_of_their_own
         max_connections=77,
     )
     served: list[tuple[Any, dict[str, Any]]] = []
-    monkeypatch.setattr(inference_app, "loaded_or_exit", lambda _: settings)
-    monkeypatch.setattr(inference_app, "configure_logging", lambda _: None)
+    monkeypatch.setattr(wiring, "loaded_or_exit", lambda _: settings)
+    monkeypatch.setattr(wiring, "configure_logging", lambda _: None)
     telemetry = observed("inference", InMemorySpanExporter(), InMemoryMetricReader(), CollectorRegistry())
-    monkeypatch.setattr(inference_app, "configure_telemetry", lambda *_: telemetry)
-    monkeypatch.setattr(inference_app, "run_server", lambda app, _, **how: served.append((app, how)))
-    inference_app.main()
+    monkeypatch.setattr(wiring, "configure_telemetry", lambda *_: telemetry)
+    monkeypatch.setattr(wiring, "run_server", lambda app, _, **how: served.append((app, how)))
+    wiring.main()
     [(build, how)] = served
     beside = how["beside"]
     assert (how["port"], how["connections"]) == (8001, 77)
